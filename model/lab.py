@@ -1,0 +1,58 @@
+"""sRGB ↔ CIE L*a*b* (D65, 2° observer), batched, differentiable, on any device.
+
+Lightness L* runs 0…100; a* and b* of the sRGB gamut lie within −87…99 and −108…95. The constants are those of IEC 61966-2-1 and
+CIE 15, at the precision scikit-image uses, so that the two agree to float32 rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+_WHITE = (0.95047, 1.0, 1.08883)
+_EPSILON = 0.008856  # where the cube root gives way to a line, in units of the white's
+_KAPPA = 7.787
+_OFFSET = 16.0 / 116.0
+
+
+def linear_from_srgb(rgb: Tensor) -> Tensor:
+    """Undo the sRGB transfer curve; values 0…1 in and out."""
+    return torch.where(rgb > 0.04045, ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+
+
+def srgb_from_linear(linear: Tensor) -> Tensor:
+    """Apply the sRGB transfer curve; out-of-gamut values pass through it unclipped, negative ones on its straight part."""
+    return torch.where(
+        linear > 0.0031308, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055, linear * 12.92
+    )
+
+
+def lab_from_rgb(rgb_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) sRGB in 0…1 → (N, 3, H, W) L*, a*, b*, float32."""
+    linear = linear_from_srgb(rgb_N3HW.float())
+    matrix = torch.tensor(_XYZ_FROM_RGB, device=linear.device) / torch.tensor(_WHITE, device=linear.device)[:, None]
+    xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
+    f = torch.where(xyz > _EPSILON, xyz.clamp_min(_EPSILON) ** (1 / 3), _KAPPA * xyz + _OFFSET)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def linear_from_lab(lab_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) L*, a*, b* → linear-light RGB, float32, unclipped: outside 0…1 where the color is outside sRGB."""
+    lightness, a, b = lab_N3HW.float().unbind(1)
+    y = (lightness + 16) / 116
+    f = torch.stack([y + a / 500, y, y - b / 200], 1)
+    xyz = torch.where(f > _EPSILON ** (1 / 3), f**3, (f - _OFFSET) / _KAPPA)
+    scaled = torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64) / torch.tensor(_WHITE, dtype=torch.float64)[:, None]
+    matrix = torch.linalg.inv(scaled).to(xyz)
+    return torch.einsum("ij,njhw->nihw", matrix, xyz)
+
+
+def rgb_from_lab(lab_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) L*, a*, b* → (N, 3, H, W) sRGB, float32, unclipped (see `chroma.fit` for a gamut map that keeps L*)."""
+    return srgb_from_linear(linear_from_lab(lab_N3HW))
