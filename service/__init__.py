@@ -1,0 +1,1 @@
+"""HTTP, queue and store around the network: `python -m service` runs it all on one machine."""

@@ -1,0 +1,245 @@
+"""Everything that the service may refuse or fail at, each with a stable code and a sentence for the person.
+
+ServiceError
+├── SettingsError              the operator must change a setting; the process ends with EX_CONFIG
+├── LeaseLost                  this attempt is no longer the job's: drop the work, touch nothing
+└── Problem                    goes over the wire as application/problem+json (RFC 9457)
+    ├── RequestProblem         the request was wrong
+    │   ├── BodyTooLarge · UnsupportedMedia · FormInvalid · PhotoMissing
+    │   ├── OptionUnknown · OptionInvalid
+    │   ├── SecretMissing · SecretWrong
+    │   └── NotFound · NotReady · Expired · Canceled · MethodNotAllowed
+    ├── PhotoProblem           the picture cannot be colored; the codes are those of model.photo.PhotoError
+    │   └── PhotoEmpty · PhotoUnsupported · PhotoDamaged · PhotoAnimated · PhotoTooLarge · PhotoTooSmall
+    └── ServerProblem          our fault; trying again may help
+        └── QueueUnavailable · StoreUnavailable · WorkersUnavailable · WorkerDied · InternalError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+EX_CONFIG = 78  # sysexits.h: a process that ends so is not started again, the operator must act
+
+
+class ServiceError(Exception):
+    """Root of what the service raises on purpose."""
+
+
+class SettingsError(ServiceError):
+    """A setting is missing or wrong; the message says which and what to set."""
+
+
+class LeaseLost(ServiceError):  # noqa: N818  (a turn of events, as StopIteration)
+    """The job was taken over, erased or expired while this attempt worked on it."""
+
+
+class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
+    """An error that a client sees: the class attributes are the contract, `detail` is about this one case."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    advice: ClassVar[str]
+    """The detail when nothing more is known: what to do."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.advice
+        super().__init__(self.detail)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Further response headers that this problem asks for."""
+        return {}
+
+
+class RequestProblem(Problem):
+    """The request cannot be served as it was sent."""
+
+
+class BodyTooLarge(RequestProblem):
+    code, status = "body_too_large", 413
+    title = "The upload is too large"
+    advice = "Send a smaller file, for example a JPEG of lower quality or fewer pixels."
+
+
+class UnsupportedMedia(RequestProblem):
+    code, status = "unsupported_media_type", 415
+    title = "This kind of body is not understood"
+    advice = "Send multipart/form-data with a file field `photo`, or the photo itself as an image/* body."
+
+
+class FormInvalid(RequestProblem):
+    code, status = "form_invalid", 400
+    title = "The form cannot be read"
+    advice = "Send well-formed multipart/form-data with one file field named `photo`."
+
+
+class PhotoMissing(RequestProblem):
+    code, status = "photo_missing", 422
+    title = "There is no photo in the request"
+    advice = "Attach the photo as a file in the form field `photo`."
+
+
+class OptionUnknown(RequestProblem):
+    code, status = "option_unknown", 422
+    title = "There is no such option"
+    advice = "Remove the option, or see /openapi.json for those that exist."
+
+
+class OptionInvalid(RequestProblem):
+    code, status = "option_invalid", 422
+    title = "An option has a value that cannot be used"
+    advice = "See /openapi.json for the range of each option."
+
+
+class SecretMissing(RequestProblem):
+    code, status = "secret_missing", 401
+    title = "This needs the job's secret"
+    advice = "Send the secret that came with the answer to POST: `Authorization: Bearer <secret>`."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class SecretWrong(RequestProblem):
+    code, status = "secret_wrong", 403
+    title = "The secret is not this job's"
+    advice = "Send the secret that came with the answer to the POST that made this very job."
+
+
+class NotFound(RequestProblem):
+    code, status = "not_found", 404
+    title = "There is nothing here"
+    advice = "Check the address; ids are 32 hexadecimal digits."
+
+
+class MethodNotAllowed(RequestProblem):
+    code, status = "method_not_allowed", 405
+    title = "This address does not take that method"
+    advice = "See /openapi.json for the methods of each address."
+
+
+class NotReady(RequestProblem):
+    code, status = "not_ready", 409
+    title = "The photo is not colored yet"
+    advice = "Ask for the job until its status is `succeeded`, then for the result."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+class Expired(RequestProblem):
+    code, status = "expired", 410
+    title = "The photo has been erased"
+    advice = "Photos and results are kept for a limited time. Send the photo again."
+
+
+class Canceled(RequestProblem):
+    code, status = "canceled", 410
+    title = "The photo was erased at its sender's wish"
+    advice = "Send the photo again if you want it colored after all."
+
+
+class PhotoProblem(Problem):
+    """The picture cannot be colored. Raised at the door by `sniff`, or by the worker after a full decode."""
+
+
+class PhotoEmpty(PhotoProblem):
+    code, status = "photo_empty", 422
+    title = "The photo is empty"
+    advice = "The file has no bytes. Choose the file again and send it once more."
+
+
+class PhotoUnsupported(PhotoProblem):
+    code, status = "photo_unsupported", 415
+    title = "This is not a photo that can be read"
+    advice = "Send a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF; save others, HEIC and raw ones too, as JPEG first."
+
+
+class PhotoDamaged(PhotoProblem):
+    code, status = "photo_damaged", 422
+    title = "The photo is damaged"
+    advice = "The file is cut off or broken. Save or scan it again and send the whole file."
+
+
+class PhotoAnimated(PhotoProblem):
+    code, status = "photo_animated", 422
+    title = "The file has more than one picture"
+    advice = "Send one still picture: save the frame or page that you want as a file of its own."
+
+
+class PhotoTooLarge(PhotoProblem):
+    code, status = "photo_too_large", 422
+    title = "The photo has too many pixels"
+    advice = "Scale the photo down and send it again."
+
+
+class PhotoTooSmall(PhotoProblem):
+    code, status = "photo_too_small", 422
+    title = "The photo has too few pixels"
+    advice = "Send a larger photo."
+
+
+class ServerProblem(Problem):
+    """Not the client's fault."""
+
+
+class QueueUnavailable(ServerProblem):
+    code, status = "queue_unavailable", 503
+    title = "The queue does not answer"
+    advice = "Try again in a few seconds."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
+
+
+class StoreUnavailable(ServerProblem):
+    code, status = "store_unavailable", 503
+    title = "The photo store does not answer"
+    advice = "Try again in a few seconds."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
+
+
+class WorkersUnavailable(ServerProblem):
+    code, status = "workers_unavailable", 503
+    title = "No worker is ready"
+    advice = "Photos are accepted and wait. Start a worker, or wait for one that is starting."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
+
+
+class WorkerDied(ServerProblem):
+    code, status = "worker_died", 500
+    title = "The worker died over this photo"
+    advice = "It was tried three times. Please report it; a smaller copy of the photo may work."
+
+
+class InternalError(ServerProblem):
+    code, status = "internal_error", 500
+    title = "Something is broken on our side"
+    advice = "It was not your photo's fault. Please report it."
+
+
+def problems() -> Iterator[type[Problem]]:
+    """Every problem with a code, in the order of this file."""
+    pending: list[type[Problem]] = list(Problem.__subclasses__())
+    while pending:
+        kind = pending.pop(0)
+        if "code" in vars(kind):
+            yield kind
+        pending.extend(kind.__subclasses__())
+
+
+def by_code(code: str) -> type[Problem]:
+    """The problem of a code. Unknown ones are `InternalError`: a newer worker must not break an older API."""
+    return next((kind for kind in problems() if kind.code == code), InternalError)

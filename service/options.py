@@ -1,0 +1,56 @@
+"""What a client may ask for: the one pydantic type. The worker maps it to the model's own dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import OptionInvalid, OptionUnknown
+
+
+class Options(BaseModel):
+    """Options of one colorization. An option that is not here is refused, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: Annotated[
+        float | None,
+        Field(
+            ge=0.05,
+            le=1,
+            allow_inf_nan=False,
+            description="How boldly the net decides: low is vivid, high is cautious. Null: the net's own.",
+        ),
+    ] = None
+    vividness: Annotated[
+        float,
+        Field(ge=0, le=2, allow_inf_nan=False, description="Multiplies the color: 0 is gray, 1 as is."),
+    ] = 1.0
+    format: Annotated[
+        Literal["auto", "jpeg", "png", "webp"],
+        Field(description="Format of the result; auto: as the photo came, if that can hold it."),
+    ] = "auto"
+    quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
+
+
+def parse(pairs: Iterable[tuple[str, str]]) -> Options:
+    """Options from form fields and query parameters; an empty value means the default.
+
+    Raises OptionUnknown or OptionInvalid, with every fault named in one sentence each.
+    """
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in Options.model_fields:
+            known = ", ".join(Options.model_fields)
+            raise OptionUnknown(f"There is no option {name[:40]!r}. The options are: {known}.")
+        if name in values:
+            raise OptionInvalid(f"The option `{name}` is given twice. Give it once.")
+        if value != "":
+            values[name] = value
+    try:
+        return Options.model_validate(values)
+    except ValidationError as invalid:
+        faults = [f"`{fault['loc'][0]}`: {fault['msg']}." for fault in invalid.errors(include_url=False)]
+        raise OptionInvalid(" ".join(faults)) from invalid

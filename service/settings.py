@@ -1,0 +1,93 @@
+"""Settings, read from the environment with the prefix AUTOCHROME_; none is needed for `python -m service`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import SettingsError
+
+
+def default_state_dir() -> Path:
+    """`$XDG_STATE_HOME/autochrome`, else `~/.local/state/autochrome` (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "autochrome"
+
+
+class Settings(BaseSettings):
+    """One value for each thing that an operator may want to change. Times are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="AUTOCHROME_", env_ignore_empty=True, frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    public_url: str | None = None
+    """Where people reach the service from outside, no slash at the end; put before the links in answers."""
+
+    state_dir: Path = Field(default_factory=default_state_dir)
+    redis_url: str | None = None
+    """redis://, rediss:// or unix://; without it `python -m service` starts a server of its own."""
+    broker_url: str | None = None
+    """Any Celery broker; by default the same Redis."""
+    store_url: str | None = None
+    """file:///folder or s3://bucket/prefix; by default a folder in `state_dir`."""
+
+    net: str = "lite"
+    device: str = "auto"
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 2
+    """Jobs in one worker at once: one can be decoded while another is in the net."""
+
+    max_bytes: Annotated[int, Field(ge=1)] = 25 * 2**20
+    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    max_side: Annotated[int, Field(ge=1)] = 16_384
+    min_side: Annotated[int, Field(ge=1)] = 8
+    max_aspect: Annotated[float, Field(ge=1)] = 50.0
+
+    keep_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    """From a job's making until its photo and result are erased."""
+    lease: Annotated[float, Field(gt=0)] = 8.0
+    """How long one stage of a small photo may be silent before the job is given to another worker."""
+    lease_per_megapixel: Annotated[float, Field(ge=0)] = 1.0
+    deadline: Annotated[float, Field(gt=0)] = 300.0
+    """A job that takes longer ends its worker's process, which is started again."""
+
+    @property
+    def celery_broker_url(self) -> str:
+        """The broker as Celery wants it; a unix:// Redis is spelt redis+socket:// there."""
+        url = self.broker_url or self.required_redis_url
+        if url.startswith("unix://"):
+            path, _, query = url.removeprefix("unix://").partition("?")
+            database = dict(pair.partition("=")[::2] for pair in query.split("&")).get("db", "0")
+            return f"redis+socket://{path}?virtual_host={database}"
+        return url
+
+    @property
+    def required_redis_url(self) -> str:
+        """`redis_url`; raises SettingsError where there is none."""
+        if self.redis_url is None:
+            raise SettingsError(
+                "AUTOCHROME_REDIS_URL is not set. Set it (redis://host:6379/0 or unix:///path/to/socket), "
+                "or run `python -m service`, which brings a server of its own."
+            )
+        return self.redis_url
+
+    @property
+    def effective_store_url(self) -> str:
+        """`store_url`, or the folder `store` in `state_dir`."""
+        return self.store_url or "file://" + quote(str(self.state_dir.absolute() / "store"))
+
+
+def read() -> Settings:
+    """Settings from the environment. Raises SettingsError that names each variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        faults = [
+            f"AUTOCHROME_{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}."
+            for fault in invalid.errors(include_url=False)
+        ]
+        raise SettingsError(" ".join(faults)) from invalid

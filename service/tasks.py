@@ -1,0 +1,46 @@
+"""The Celery app and the task names. A message is a bell: it carries a job's id and nothing else.
+
+Messages are acknowledged as soon as a worker hears them, so that any broker serves: that none is lost is the
+work of the job record and the reaper.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+COLORIZE = "autochrome.colorize"
+log = logging.getLogger("autochrome.tasks")
+
+
+def make_app(broker_url: str) -> Celery:
+    """A Celery app for a broker: JSON only, no result backend, no remote control, no events."""
+    app = Celery("autochrome", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_default_queue="autochrome",
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=5,
+        broker_transport_options={"health_check_interval": 25, "socket_connect_timeout": 5},
+    )
+    return app
+
+
+def ring(app: Celery, id: str) -> None:
+    """Tell the workers of a job. A broker that does not answer is no error: the reaper rings again."""
+    try:
+        app.send_task(COLORIZE, args=[id], ignore_result=True)
+    except (OperationalError, OSError) as error:
+        log.warning("bell not heard job=%s error=%s", id, type(error).__name__)
