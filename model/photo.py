@@ -18,13 +18,14 @@
 
 from __future__ import annotations
 
-import functools
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from model import icc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,6 +108,7 @@ def open(data: bytes, limits: Limits = Limits()) -> Photo:
     try:
         with Image.open(io.BytesIO(data), formats=READABLE) as image:
             _check_header(image, limits)
+            _check_sums(image, data)
             return _decode(image)
     except PhotoError:
         raise
@@ -128,7 +130,7 @@ def save(photo: Photo, format: str | None = None, quality: int = 92) -> bytes:
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must be 1…100, not {quality}")
     container = saved_format(photo, format)
-    options: dict[str, Any] = {"icc_profile": _srgb_profile()}
+    options: dict[str, Any] = {"icc_profile": icc.srgb()}
     if photo.dpi is not None and container != "WEBP":
         options["dpi"] = photo.dpi
     match container:
@@ -217,6 +219,12 @@ def _tile_pixels(image: ImageFile) -> int:
     return int(tags.get(322, 0)) * int(tags.get(323, 0))  # TileWidth, TileLength
 
 
+def _check_sums(image: ImageFile, data: bytes) -> None:
+    """Pillow's decoder passes over a PNG's checksums and shows rubbish; its verifier does not."""
+    if image.format == "PNG":
+        Image.open(io.BytesIO(data), formats=("PNG",)).verify()
+
+
 def _decode(image: ImageFile) -> Photo:
     orientation = _orientation(image)
     image.load()
@@ -226,14 +234,14 @@ def _decode(image: ImageFile) -> Photo:
     dpi = _dpi(image)
     if dpi is not None and orientation >= 5:
         dpi = dpi[1], dpi[0]
-    profile = _profile(image)
+    profile = icc.read(image.info.get("icc_profile"))
     if upright.mode == "F":
         raise PhotoError(
             "photo_unsupported", "The TIFF holds floating point values. Save it with 16 or 8 bits a channel."
         )
     if upright.mode.startswith("I"):
         pixels, alpha = _wide_gray(upright, dict(getattr(image, "tag_v2", {})))
-        pixels = _gray_to_srgb(pixels, profile)
+        pixels = icc.gray_to_srgb(pixels, profile)
     else:
         pixels, alpha = _narrow(upright, profile)
     if alpha is not None and alpha.min() == 255:
@@ -290,7 +298,7 @@ def _from_int32(stored: NDArray[np.int32], tags: dict[int, Any]) -> NDArray[np.u
     return values.astype(np.uint16)
 
 
-def _narrow(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> tuple[NDArray[Any], Any]:
+def _narrow(image: Image.Image, profile: icc.Profile | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Everything of 8 bits and less: (H, W) or (H, W, 3) in sRGB, and alpha or None."""
     gray = image.mode in ("1", "L", "LA", "La")
     alpha = None
@@ -298,44 +306,12 @@ def _narrow(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> tup
         image = image.convert("LA" if gray else "RGBA")
         alpha = np.asarray(image.getchannel("A"))
     if gray:
-        return _gray_to_srgb(np.asarray(image.convert("L")), profile), alpha
+        return icc.gray_to_srgb(np.asarray(image.convert("L")), profile), alpha
     if image.mode == "LAB":
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        profile = icc.cielab()
     elif image.mode != "CMYK":
         image = image.convert("RGB")
-    return np.asarray(_to_srgb(image, profile) or image.convert("RGB")), alpha
-
-
-def _profile(image: ImageFile) -> ImageCms.ImageCmsProfile | None:
-    data = image.info.get("icc_profile")
-    if not data:
-        return None
-    try:
-        return ImageCms.ImageCmsProfile(io.BytesIO(data))
-    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
-        return None
-
-
-def _to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image | None:
-    """`image` through its profile, or None where there is none or it does not fit the picture."""
-    if profile is None:
-        return None
-    try:
-        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (OSError, ValueError, ImageCms.PyCMSError):
-        return None
-
-
-def _gray_to_srgb(pixels: NDArray[Any], profile: ImageCms.ImageCmsProfile | None) -> NDArray[Any]:
-    """Gray through its profile, by the curve that the profile draws through 256 grays; the depth is kept."""
-    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    curve = _to_srgb(ramp, profile) or _to_srgb(ramp.convert("RGB"), profile)
-    if curve is None:
-        return pixels
-    levels: NDArray[Any] = np.asarray(curve)[0, :, 1]
-    if pixels.dtype == np.uint16:
-        levels = np.rint(np.interp(np.arange(65_536), np.arange(256) * 257, levels * 257.0)).astype(np.uint16)
-    return np.take(levels, pixels)
+    return np.asarray(icc.to_srgb(image, profile) or image.convert("RGB")), alpha
 
 
 def _compose(photo: Photo) -> Image.Image:
@@ -346,17 +322,6 @@ def _compose(photo: Photo) -> Image.Image:
     if photo.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(photo.alpha)))
     return image
-
-
-@functools.cache
-def _srgb_profile() -> bytes:
-    """Half a kilobyte that says sRGB, so that a viewer on a wide-gamut screen need not guess.
-
-    lcms writes the time into it; ours is fixed, for the same photo must give the same bytes.
-    """
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    made = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
-    return profile[:24] + made + profile[36:]
 
 
 def _unidentified(data: bytes) -> PhotoError:

@@ -1,0 +1,621 @@
+"""Each row of the table in `model.photo`, and hostile bytes."""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import skimage.color
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, PngImagePlugin
+
+from model import photo
+from model.photo import Limits, Photo, PhotoError
+
+CODES = {
+    "photo_empty",
+    "photo_unsupported",
+    "photo_damaged",
+    "photo_animated",
+    "photo_too_large",
+    "photo_too_small",
+}
+RNG = np.random.default_rng(7)
+GRAY = np.add.outer(np.arange(24) * 4, np.arange(40) * 4).astype(np.uint8)  # no two corners alike
+COLOR = np.stack([GRAY, 255 - GRAY, np.full_like(GRAY, 90)], axis=2)
+
+
+def encode(image: Image.Image | np.ndarray, format: str, **options: object) -> bytes:
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def refusal(data: bytes, limits: Limits | None = None) -> PhotoError:
+    with pytest.raises(PhotoError) as caught:
+        photo.open(data, limits or Limits())
+    assert caught.value.code in CODES
+    assert caught.value.detail.endswith(".")
+    return caught.value
+
+
+def tiff(width: int, height: int, strip: bytes, **more: tuple[int, int]) -> bytes:
+    """A little-endian TIFF with one strip or tile; `more` are tags by number, as in `t258=(3, 16)`."""
+    tags = {256: (3, width), 257: (3, height), 259: (3, 1), 277: (3, 1)}
+    tags |= {int(name[1:]): entry for name, entry in more.items()}
+    offsets, counts = (324, 325) if 322 in tags else (273, 279)
+    tags |= {offsets: (4, 8), counts: (4, len(strip))}
+    entries = b"".join(
+        struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in sorted(tags.items())
+    )
+    strip += b"\0" * (len(strip) % 2)
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(strip))
+    return header + strip + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+
+
+def png(width: int, height: int, depth: int, data: bytes) -> bytes:
+    """A gray PNG of these dimensions around compressed `data`."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def icc(space: bytes, tags: dict[bytes, bytes], kind: bytes = b"mntr", connection: bytes = b"XYZ ") -> bytes:
+    """A version 2 ICC profile."""
+    body, table, at = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        padded = data + b"\0" * (-len(data) % 4)
+        table += struct.pack(">4sII", name, at + len(body), len(data))
+        body += padded
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"lcms", 0x02400000, kind, space, connection)
+    head += struct.pack(">6H4s", 2000, 1, 1, 0, 0, 0, b"acsp") + b"\0" * 28 + s15f16(0.9642, 1, 0.8249)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def s15f16(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 65_536) for value in values))
+
+
+def gamma(value: float) -> bytes:
+    return struct.pack(">4sIIH", b"curv", 0, 1, round(value * 256))
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + s15f16(*values)
+
+
+WHITE = {b"wtpt": xyz(0.9642, 1, 0.8249)}
+GRAY_LINEAR = icc(b"GRAY", {**WHITE, b"kTRC": gamma(1.0)})
+# Adobe RGB (1998): its primaries adapted to D50
+WIDE = icc(
+    b"RGB ",
+    {
+        **WHITE,
+        b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
+        b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
+        b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma(2.19921875)),
+    },
+)
+
+
+def ink_profile() -> bytes:
+    """CMYK whose cyan prints as a strong red: no formula would guess it."""
+    nodes = []
+    for c in (0, 1):
+        for m in (0, 1):
+            for y in (0, 1):
+                for k in (0, 1):
+                    lightness = 0 if k else 255 - 60 * (c + m + y)
+                    nodes += [lightness, 128 + (60 if c and not k else 0), 128]
+    identity = bytes(range(256))
+    table = struct.pack(">4sIBBBB", b"mft1", 0, 4, 3, 2, 0) + s15f16(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    return icc(
+        b"CMYK", {**WHITE, b"A2B0": table + identity * 4 + bytes(nodes) + identity * 3}, b"prtr", b"Lab "
+    )
+
+
+@pytest.mark.parametrize("format", photo.READABLE)
+def test_every_allowed_format_is_read(format: str) -> None:
+    read = photo.open(encode(COLOR, format))
+    assert read.format == format
+    assert read.size == (40, 24)
+    assert read.pixels.dtype == np.uint8
+    assert read.alpha is None
+    assert np.abs(read.pixels.astype(int) - COLOR).mean() < 6
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_is_applied_and_gone(format: str, orientation: int) -> None:
+    stored = {
+        1: GRAY,
+        2: GRAY[:, ::-1],
+        3: GRAY[::-1, ::-1],
+        4: GRAY[::-1],
+        5: GRAY.T,
+        6: np.rot90(GRAY),
+        7: GRAY[::-1, ::-1].T,
+        8: np.rot90(GRAY, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(np.repeat(stored[:, :, None], 3, 2), format, exif=exif.tobytes())
+    read = photo.open(data)
+    assert np.abs(read.pixels.mean(axis=2) - GRAY).max() < 12
+    with Image.open(io.BytesIO(photo.save(read))) as saved:
+        assert saved.size == (40, 24)
+        assert saved.getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_wild_orientation_and_a_broken_exif_block_are_ignored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    assert photo.open(encode(GRAY, "JPEG", exif=exif.tobytes())).size == (40, 24)
+    assert photo.open(encode(GRAY, "JPEG", exif=b"Exif\0\0II*\0garbage")).size == (40, 24)
+
+
+def test_a_wide_rgb_profile_is_converted_to_srgb() -> None:
+    red = np.full((16, 16, 3), (180, 60, 60), np.uint8)
+    read = photo.open(encode(red, "PNG", icc_profile=WIDE))
+    linear = (red[0, 0] / 255) ** 2.19921875
+    to_xyz = np.array([[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]])
+    wanted = skimage.color.xyz2rgb(to_xyz @ linear) * 255
+    assert np.abs(wanted - red[0, 0]).max() > 20
+    np.testing.assert_allclose(read.pixels[5, 5], wanted, atol=2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("profile", [GRAY_LINEAR, WIDE])
+def test_a_profile_on_gray_is_converted_and_the_depth_kept(dtype: type, profile: bytes) -> None:
+    top = np.iinfo(dtype).max
+    stored = np.tile(np.linspace(0, top, 64).astype(dtype), (16, 1))
+    read = photo.open(encode(stored, "PNG", icc_profile=profile))
+    linear = (stored[0] / top) ** (1.0 if profile is GRAY_LINEAR else 2.19921875)
+    wanted = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    assert read.pixels.shape == (16, 64)
+    assert read.pixels.dtype == dtype
+    np.testing.assert_allclose(read.pixels[0] / top, wanted, atol=1.5 / 255)
+
+
+@pytest.mark.parametrize("profile", [b"rubbish", WIDE[:200], GRAY_LINEAR])
+def test_a_broken_or_unfitting_profile_is_ignored(profile: bytes) -> None:
+    np.testing.assert_array_equal(photo.open(encode(COLOR, "PNG", icc_profile=profile)).pixels, COLOR)
+
+
+@pytest.mark.parametrize(("mode", "format"), [("<u2", "PNG"), ("<u2", "TIFF"), (">u2", "TIFF")])
+def test_sixteen_bit_gray_is_kept_exactly(mode: str, format: str) -> None:
+    stored = np.linspace(0, 65_535, 960).astype(mode).reshape(24, 40)
+    image = Image.frombytes("I;16B" if mode == ">u2" else "I;16", (40, 24), stored.tobytes())
+    read = photo.open(encode(image, format))
+    assert read.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(read.pixels, stored)
+
+
+def test_twelve_bit_gray_is_scaled_to_the_whole_range() -> None:
+    row = bytes.fromhex("000fff") * 8  # 0 and 4095 in turn
+    read = photo.open(tiff(16, 8, row * 8, t258=(3, 12), t262=(3, 1)))
+    assert read.pixels.dtype == np.uint16
+    assert read.pixels[3, :4].tolist() == [0, 65_535, 0, 65_535]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_white_is_zero_comes_out_positive(bits: int) -> None:
+    top = 2**bits - 1
+    stored = np.tile(np.array([0, top, 7, 9], f"<u{bits // 8}"), (8, 2))
+    read = photo.open(tiff(8, 8, stored.tobytes(), t258=(3, bits), t262=(3, 0)))
+    assert read.pixels[0, :3].tolist() == [top, 0, top - 7]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "wanted"),
+    [
+        ([0, 1000, 65_535], 1, [0, 1000, 65_535]),
+        ([0, 2**31, 2**32 - 1], 1, [0, 2**15, 65_535]),
+        ([0, 2**30, 2**31 - 1], 2, [0, 2**15, 65_535]),
+    ],
+)
+def test_32_bit_integers_are_scaled_not_clipped(values: list[int], kind: int, wanted: list[int]) -> None:
+    stored = np.tile(np.array([*values, 0], "<u4"), (8, 2))
+    read = photo.open(tiff(8, 8, stored.tobytes(), t258=(3, 32), t262=(3, 1), t339=(3, kind)))
+    assert read.pixels.dtype == np.uint16
+    assert read.pixels[0, :3].tolist() == wanted
+
+
+def test_negative_and_floating_point_tiffs_are_refused_with_the_reason() -> None:
+    negative = np.full((8, 8), -5, "<i4")
+    error = refusal(tiff(8, 8, negative.tobytes(), t258=(3, 32), t262=(3, 1), t339=(3, 2)))
+    assert error.code == "photo_unsupported"
+    assert "negative" in error.detail
+    error = refusal(encode(np.full((8, 8), 0.5, np.float32), "TIFF"))
+    assert error.code == "photo_unsupported"
+    assert "floating point" in error.detail
+
+
+INKS = np.array(
+    [(0, 0, 0, 0), (255, 0, 0, 0), (0, 200, 100, 0), (0, 0, 0, 255)], np.uint8
+)  # Adobe's CMYK of old
+PAPER = [(255, 255, 255), (0, 255, 255), (255, 55, 155), (0, 0, 0)]
+
+
+def ink_image() -> Image.Image:
+    return Image.frombytes("CMYK", (32, 8), np.repeat(np.tile(INKS, (8, 1, 1)), 8, axis=1).tobytes())
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk_becomes_srgb_the_right_way_round(format: str) -> None:
+    options = {"quality": 100, "subsampling": 0} if format == "JPEG" else {}
+    read = photo.open(encode(ink_image(), format, **options))
+    np.testing.assert_allclose(read.pixels[4, 4::8], PAPER, atol=4)
+
+
+def test_adobe_ycck_becomes_srgb_the_right_way_round() -> None:
+    c, m, y, k = ink_image().split()
+    luma, blue, red = Image.merge("RGB", (c, m, y)).convert("YCbCr").split()
+    flipped = [band.point(lambda value: 255 - value) for band in (luma, blue, red)]
+    data = encode(Image.merge("CMYK", (*flipped, k)), "JPEG", quality=100, subsampling=0)
+    transform = data.index(b"Adobe") + 11
+    read = photo.open(data[:transform] + b"\x02" + data[transform + 1 :])
+    np.testing.assert_allclose(read.pixels[4, 4::8], PAPER, atol=4)
+
+
+def test_a_cmyk_profile_is_followed() -> None:
+    read = photo.open(encode(ink_image(), "TIFF", icc_profile=ink_profile()))
+    red, green, blue = (int(value) for value in read.pixels[4, 12])
+    assert red > green + 60 < blue + 120  # its cyan is red
+
+
+def test_cielab_becomes_srgb() -> None:
+    lab = np.array([(60.0, 40, 20), (50, -30, 30), (80, 0, 0), (40, 5, -25)])
+    stored = np.rint(lab * [2.55, 1, 1]).astype(np.int16).astype(np.uint8)  # a and b are signed
+    pixels = np.repeat(np.tile(stored, (8, 1, 1)), 8, axis=1)
+    read = photo.open(encode(Image.frombytes("LAB", (32, 8), pixels.tobytes()), "TIFF"))
+    wanted = skimage.color.lab2rgb(lab)  # whose white is another, and adapted more simply
+    np.testing.assert_allclose(read.pixels[4, 4::8], wanted * 255, atol=12)
+
+
+def test_alpha_is_kept_aside_and_put_back() -> None:
+    alpha = np.roll(GRAY, 3, axis=1)
+    for pixels, mode in ((GRAY, "LA"), (COLOR, "RGBA")):
+        image = Image.fromarray(pixels)
+        image.putalpha(Image.fromarray(alpha))
+        assert image.mode == mode
+        read = photo.open(encode(image, "PNG"))
+        np.testing.assert_array_equal(read.pixels, pixels)
+        np.testing.assert_array_equal(read.alpha, alpha)
+        again = photo.open(photo.save(read))
+        np.testing.assert_array_equal(again.pixels, pixels)
+        np.testing.assert_array_equal(again.alpha, alpha)
+
+
+def test_an_alpha_that_hides_nothing_is_dropped() -> None:
+    image = Image.fromarray(COLOR)
+    image.putalpha(255)
+    assert photo.open(encode(image, "PNG")).alpha is None
+
+
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_becomes_alpha(format: str) -> None:
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(0, (0, 0, 8, 16))
+    read = photo.open(encode(image, format, transparency=0))
+    assert read.pixels[0, 12].tolist() == [200, 100, 50]
+    assert read.alpha is not None
+    assert (read.alpha[0, 0], read.alpha[0, 12]) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "key"),
+    [
+        (np.full((8, 8), 9, np.uint8), 9),
+        (np.full((8, 8, 3), 9, np.uint8), (9, 9, 9)),
+        (np.full((8, 8), 900, np.uint16), 900),
+    ],
+)
+def test_a_transparent_color_becomes_alpha(pixels: np.ndarray, key: object) -> None:
+    pixels = pixels.copy()
+    pixels[:, 4:] = 200
+    read = photo.open(encode(pixels, "PNG", transparency=key))
+    np.testing.assert_array_equal(read.pixels, pixels)
+    assert read.alpha is not None
+    assert read.alpha[0].tolist() == [0] * 4 + [255] * 4
+
+
+def test_one_bit_is_expanded_to_black_and_white() -> None:
+    read = photo.open(encode(Image.fromarray(GRAY > 100), "PNG"))
+    np.testing.assert_array_equal(read.pixels, np.where(GRAY > 100, 255, 0))
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_an_animation_is_refused(format: str) -> None:
+    frames = [Image.fromarray(COLOR), Image.fromarray(255 - COLOR)]
+    error = refusal(encode(frames[0], format, save_all=True, append_images=frames[1:]))
+    assert error.code == "photo_animated"
+    assert "animation" in error.detail
+
+
+def test_a_tiff_of_several_pages_is_refused_as_such() -> None:
+    pages = [Image.fromarray(GRAY), Image.fromarray(GRAY)]
+    error = refusal(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    assert error.code == "photo_animated"
+    assert "pages" in error.detail
+
+
+def test_a_jpeg_with_further_pictures_inside_gives_the_first() -> None:
+    data = encode(Image.fromarray(COLOR), "MPO", save_all=True, append_images=[Image.fromarray(255 - COLOR)])
+    read = photo.open(data)
+    assert read.format == "JPEG"
+    assert np.abs(read.pixels.astype(int) - COLOR).mean() < 6
+
+
+def test_what_is_not_a_photo_is_refused_whatever_its_name() -> None:
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"/>'
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
+    for data in (b"just a text", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", svg, heic, b"\0"):
+        assert refusal(data).code == "photo_unsupported"
+    assert refusal(encode(COLOR, "PPM")).code == "photo_unsupported"
+    assert refusal(b"").code == "photo_empty"
+
+
+@pytest.mark.parametrize("format", photo.READABLE)
+def test_a_file_cut_off_anywhere_is_refused_as_damaged(format: str) -> None:
+    data = encode(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), format)
+    for tenth in range(1, 10):
+        assert refusal(data[: len(data) * tenth // 10]).code == "photo_damaged", f"{tenth * 10} %"
+
+
+def test_a_wrong_checksum_is_refused_as_damaged() -> None:
+    data = bytearray(encode(COLOR, "PNG"))
+    data[data.index(b"IDAT") + 8] ^= 0xFF
+    assert refusal(bytes(data)).code == "photo_damaged"
+
+
+@pytest.mark.parametrize(
+    ("size", "code"),
+    [
+        ((1, 1), "photo_too_small"),
+        ((7, 100), "photo_too_small"),
+        ((510, 10), "photo_too_small"),
+        ((16_385, 400), "photo_too_large"),
+        ((8_000, 8_000), "photo_too_large"),
+        ((12_000, 12_000), "photo_too_large"),
+    ],
+)
+def test_size_limits_refuse_by_the_header_alone(size: tuple[int, int], code: str) -> None:
+    assert refusal(png(*size, 8, b"not even compressed")).code == code
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    limits = Limits(max_pixels=8 * 400, max_side=400)
+    assert photo.open(encode(np.zeros((8, 400), np.uint8), "PNG"), limits).size == (400, 8)
+    assert refusal(encode(np.zeros((8, 401), np.uint8), "PNG"), limits).code == "photo_too_large"
+
+
+def test_a_file_with_too_many_bytes_is_refused_with_both_numbers() -> None:
+    error = refusal(encode(COLOR, "PNG") + b"\0" * 3 * 2**20, Limits(max_bytes=2 * 2**20))
+    assert error.code == "photo_too_large"
+    assert "3.0 MiB" in error.detail
+    assert "2 MiB" in error.detail
+
+
+@functools.cache
+def bombs() -> dict[str, bytes]:
+    blank = zlib.compressobj(9)
+    rows = b"".join(blank.compress(b"\0" * 6_251) for _ in range(50_000)) + blank.flush()
+    webp = bytearray(encode(np.zeros((8, 8, 3), np.uint8), "WEBP", lossless=True))
+    webp[21:25] = struct.pack("<I", (12_999) | (12_999 << 14))
+    tile = zlib.compress(b"\0" * 2**28)
+    return {
+        "PNG": png(50_000, 50_000, 1, rows),
+        "WebP": bytes(webp),
+        "GIF": b"GIF89a"
+        + struct.pack("<HH", 65_535, 65_535)
+        + b"\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x4c\1\0;",
+        "TIFF tile": tiff(
+            64, 64, tile, t258=(3, 8), t259=(3, 8), t262=(3, 1), t322=(4, 2**14), t323=(4, 2**14)
+        ),
+    }
+
+
+MEASURE = """
+import resource, sys
+from model import photo
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+data = sys.stdin.buffer.read()
+before = peak()
+try:
+    photo.open(data)
+except photo.PhotoError as error:
+    print(error.code, peak() - before)
+"""
+
+
+@pytest.mark.parametrize("name", ["PNG", "WebP", "GIF", "TIFF tile"])
+def test_a_bomb_is_refused_before_it_takes_memory(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE], input=bombs()[name], capture_output=True, check=True
+    )
+    code, mebibytes = done.stdout.split()
+    assert code == b"photo_too_large"
+    assert int(mebibytes) < 40
+
+
+def test_a_jpeg_keeps_color_at_full_resolution() -> None:
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2, 0] = 200
+    stripes[:, 1::2, 2] = 200
+    again = photo.open(photo.save(Photo(stripes, None, "JPEG"), quality=95))
+    assert np.abs(again.pixels.astype(int) - stripes).max() < 40
+
+
+def test_quality_counts() -> None:
+    noise = Photo(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), None, "JPEG")
+    for format in ("JPEG", "WEBP"):
+        assert len(photo.save(noise, format, quality=30)) < len(photo.save(noise, format, quality=95))
+    with pytest.raises(ValueError, match="quality"):
+        photo.save(noise, quality=0)
+
+
+@pytest.mark.parametrize(
+    ("came_in", "transparent", "asked", "written"),
+    [
+        ("JPEG", False, None, "JPEG"),
+        ("PNG", False, None, "PNG"),
+        ("WEBP", True, None, "WEBP"),
+        ("TIFF", True, None, "TIFF"),
+        ("GIF", False, None, "PNG"),
+        ("BMP", False, None, "PNG"),
+        ("AVIF", False, None, "JPEG"),
+        ("AVIF", True, None, "PNG"),
+        ("PNG", False, "jpeg", "JPEG"),
+        ("PNG", True, "jpeg", "PNG"),
+        ("JPEG", False, "webp", "WEBP"),
+    ],
+)
+def test_saving_takes_the_nearest_format_that_holds_it(
+    came_in: str, transparent: bool, asked: str | None, written: str
+) -> None:
+    made = Photo(COLOR, GRAY if transparent else None, came_in)
+    assert photo.saved_format(made, asked) == written
+    again = photo.open(photo.save(made, asked))
+    assert again.format == written
+    assert (again.alpha is not None) == transparent
+
+
+def test_a_photo_too_long_for_webp_is_saved_as_png() -> None:
+    long = Photo(np.zeros((330, 16_384), np.uint8), None, "JPEG")
+    assert photo.open(photo.save(long, "webp")).format == "PNG"
+
+
+def test_an_unknown_format_to_save_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(ValueError, match=r"bmp.*JPEG, PNG, WEBP, TIFF"):
+        photo.save(Photo(GRAY, None, "JPEG"), "bmp")
+
+
+def test_sixteen_bits_are_saved_as_eight() -> None:
+    deep = Photo(GRAY.astype(np.uint16) * 257, None, "PNG")
+    np.testing.assert_array_equal(photo.open(photo.save(deep)).pixels, GRAY)
+
+
+@pytest.mark.parametrize("format", photo.WRITABLE)
+def test_no_metadata_survives_but_the_resolution(format: str) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "SECRETCAMERA"
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "SECRETTEXT")
+    options = {"exif": exif.tobytes(), "pnginfo": text, "comment": b"SECRETCOMMENT", "dpi": (300, 600)}
+    source = "JPEG" if format == "JPEG" else "PNG"
+    data = encode(COLOR, source, **options)
+    assert b"SECRET" in data
+    saved = photo.save(photo.open(data), format)
+    assert b"SECRET" not in saved
+    with Image.open(io.BytesIO(saved)) as image:
+        assert not image.getexif().get_ifd(0x8825)
+        if format != "WEBP":
+            assert [round(float(value)) for value in image.info["dpi"]] == [300, 600]
+
+
+def test_the_resolution_turns_with_the_photo() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert photo.open(encode(GRAY, "JPEG", exif=exif.tobytes(), dpi=(300, 600))).dpi == (600, 300)
+
+
+@pytest.mark.parametrize("format", photo.WRITABLE)
+def test_a_saved_photo_says_that_it_is_srgb_in_the_same_bytes_each_time(format: str) -> None:
+    saved = photo.save(Photo(COLOR, None, "PNG"), format)
+    with Image.open(io.BytesIO(saved)) as image:
+        profile = image.info["icc_profile"]
+    assert len(profile) < 700
+    assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    assert struct.unpack(">6H", profile[24:36]) == (2000, 1, 1, 0, 0, 0)  # no date of today
+    np.testing.assert_array_equal(photo.open(photo.save(Photo(COLOR, None, "PNG"))).pixels, COLOR)
+
+
+def test_media_types_and_extensions() -> None:
+    assert [photo.media_type(format) for format in photo.WRITABLE] == [
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "image/tiff",
+    ]
+    assert [photo.extension(format) for format in photo.WRITABLE] == [".jpg", ".png", ".webp", ".tif"]
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(PhotoError("photo_empty", "Nothing.")))
+    assert (error.code, error.detail) == ("photo_empty", "Nothing.")
+
+
+def test_threads_do_not_disturb_one_another() -> None:
+    good, bad = encode(COLOR, "PNG"), png(50_000, 50_000, 1, b"")
+
+    def outcome(number: int) -> str:
+        try:
+            return photo.open(bad if number % 2 else good).format
+        except PhotoError as error:
+            return error.code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(outcome, range(200))) == ["PNG", "photo_too_large"] * 100
+
+
+def seeds() -> list[bytes]:
+    """Small valid files of every format and mode."""
+    small = np.ascontiguousarray(COLOR[:12, :16])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [encode(small, format, exif=exif.tobytes()) for format in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")]
+    files += [encode(small, format) for format in ("GIF", "BMP")]
+    files += [encode(ink_image(), "JPEG"), encode(small[:, :, 0].astype(np.uint16) * 257, "TIFF")]
+    files += [encode(small, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")]
+    files += [encode(small, "PNG", icc_profile=WIDE), encode(small[:, :, 0], "PNG", icc_profile=GRAY_LINEAR)]
+    files.append(encode(Image.fromarray(small), "MPO", save_all=True, append_images=[Image.fromarray(small)]))
+    files.append(encode(Image.fromarray(small).convert("P"), "PNG", transparency=1))
+    return files
+
+
+SEEDS = seeds()
+EDIT = st.tuples(
+    st.floats(0, 1, exclude_max=True), st.sampled_from(["set", "cut", "insert"]), st.binary(max_size=4)
+)
+
+
+@pytest.mark.filterwarnings("ignore")  # a service does not run with warnings as errors: look behind them
+@settings(max_examples=600, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(range(len(SEEDS))), st.lists(EDIT, min_size=1, max_size=6))
+def test_whatever_the_bytes_it_is_a_photo_or_a_refusal(
+    seed: int, edits: list[tuple[float, str, bytes]]
+) -> None:
+    data = SEEDS[seed]
+    for where, what, new in edits:
+        at = int(where * len(data))
+        data = data[:at] + new + data[at + (0 if what == "insert" else len(new) if what == "set" else 40) :]
+    try:
+        read = photo.open(data, Limits(max_pixels=1_000_000))
+    except PhotoError:
+        return
+    assert read.pixels.shape in {(read.height, read.width), (read.height, read.width, 3)}
+    assert read.pixels.dtype == np.uint8 or (read.pixels.dtype == np.uint16 and read.pixels.ndim == 2)
+    assert read.alpha is None or read.alpha.shape == (read.height, read.width)
+    assert photo.open(photo.save(read)).size == read.size
