@@ -1,0 +1,170 @@
+// The client of the REST API: send a photo, follow its job, fetch the result, erase it.
+
+const JOBS = "v1/colorizations";
+
+/** Milliseconds between two looks at a job: quick while something moves, slower while nothing does. */
+const QUICKEST = 250;
+const SLOWEST = 4000;
+const SLOWING = 1.5;
+
+/** Milliseconds without an answer after which following a job is given up. */
+const PATIENCE = 120_000;
+
+/** Answers which say "not now" rather than "no". */
+const TRANSIENT = new Set([429, 502, 503, 504]);
+
+/** Something went wrong, in words for the person at the page. `code` is stable. */
+export class Problem extends Error {
+  constructor({ code, title, detail, retry = false }) {
+    super(title);
+    this.name = "Problem";
+    this.code = code;
+    this.detail = detail;
+    this.retry = retry;
+  }
+}
+
+/**
+ * Sends the photo and resolves with its job, `secret` included.
+ * XMLHttpRequest, since fetch does not tell how much of a body has been sent.
+ * @param {Blob} photo
+ * @param {Record<string, string>} options form fields
+ * @param {{onProgress: (share: number) => void, signal: AbortSignal}} hooks
+ */
+export function send(photo, options, { onProgress, signal }) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(options)) form.append(name, value);
+  form.append("photo", photo);
+
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const request = new XMLHttpRequest();
+    request.open("POST", JOBS);
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.onload = () => {
+      const body = parse(request.responseText);
+      if (request.status >= 200 && request.status < 300 && body?.id) resolve(body);
+      else reject(problemFrom(request.status, body));
+    };
+    request.onerror = () => reject(connectionLost());
+    request.onabort = () => reject(signal.reason);
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(form);
+  });
+}
+
+/**
+ * Looks at the job until it has ended; resolves with it when it succeeded, rejects with its Problem otherwise.
+ * A lost connection is waited out for two minutes.
+ * @param {string} id
+ * @param {{onChange: (job: object) => void, onSilence: () => void, signal: AbortSignal}} hooks
+ */
+export async function follow(id, { onChange, onSilence, signal }) {
+  let pause = QUICKEST;
+  let seen = "";
+  let heard = Date.now();
+  for (;;) {
+    await sleep(pause, signal);
+    let job;
+    try {
+      job = await (await ask(`${JOBS}/${id}`, { signal })).json();
+    } catch (error) {
+      if (!(error instanceof Problem && error.retry) || Date.now() - heard > PATIENCE) throw error;
+      onSilence();
+      pause = Math.min(pause * SLOWING, SLOWEST);
+      seen = "";
+      continue;
+    }
+    heard = Date.now();
+    if (job.status === "succeeded") return job;
+    if (job.status !== "queued" && job.status !== "running") throw endedAs(job);
+    const now = JSON.stringify([job.status, job.queue_position, job.timings]);
+    pause = now === seen ? Math.min(pause * SLOWING, SLOWEST) : QUICKEST;
+    if (now !== seen) onChange(job);
+    seen = now;
+  }
+}
+
+/** @returns {Promise<Blob>} the colored picture */
+export async function fetchResult(id, signal) {
+  return (await ask(`${JOBS}/${id}/result`, { signal })).blob();
+}
+
+/** Erases the photo and all that was made of it. */
+export async function erase(id, secret) {
+  await ask(`${JOBS}/${id}`, { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
+}
+
+async function ask(path, init) {
+  let response;
+  try {
+    response = await fetch(path, init);
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw connectionLost();
+  }
+  if (!response.ok) throw problemFrom(response.status, parse(await response.text()));
+  return response;
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** A Problem from an answer: its own words when it is an RFC 9457 problem, ours when a proxy answered. */
+function problemFrom(status, body) {
+  const retry = TRANSIENT.has(status) || status >= 500;
+  if (body?.title && body?.code) return new Problem({ ...body, detail: body.detail ?? "", retry });
+  if (status === 413) {
+    return new Problem({
+      code: "body_too_large",
+      title: "This file is too large",
+      detail: "The server refused it for its size. Send a smaller copy of the photograph.",
+    });
+  }
+  return new Problem({
+    code: `http_${status}`,
+    title: "The server did not answer as it should",
+    detail: "It may be starting or being worked on. Try again in a minute.",
+    retry,
+  });
+}
+
+function endedAs(job) {
+  if (job.error) return new Problem({ ...job.error, retry: true });
+  return new Problem({
+    code: job.status,
+    title: "The photograph is no longer on the server",
+    detail: "It was erased before it was coloured. Send it again.",
+    retry: true,
+  });
+}
+
+function connectionLost() {
+  return new Problem({
+    code: "connection_lost",
+    title: "The connection to the server was lost",
+    detail: "Check that you are online, then try again. The photograph is still here on this page.",
+    retry: true,
+  });
+}
+
+function sleep(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}

@@ -1,0 +1,184 @@
+// The page: one photograph at a time, from the drop to the download.
+
+import { Problem, erase, fetchResult, follow, send } from "./api.js";
+import { Compare, loads, shape } from "./compare.js";
+import { checkFile, checkPixels, listen } from "./intake.js";
+import { Options } from "./options.js";
+import { Progress } from "./progress.js";
+
+const element = (id) => document.getElementById(id);
+const { maxMegabytes, maxMegapixels } = document.body.dataset;
+const views = ["empty", "work", "done", "trouble"].map(element);
+const preview = element("preview");
+const compare = new Compare(element("compare"));
+const options = new Options(element("options"));
+const progress = new Progress({
+  title: element("work-title"),
+  bar: element("progress"),
+  list: element("stages"),
+  grain: element("sheet").querySelector(".grain"),
+  say,
+});
+
+/** The photograph on the page: its file, its address for <img>, and whether this browser can show it. */
+let photo = null;
+/** What is being done with it. A new try ends the one before. */
+let turn = new AbortController();
+/** The job of this try, once the server has taken the photograph. */
+let job = null;
+let resultUrl = null;
+
+/** Takes a new photograph. */
+async function take(file) {
+  leave();
+  photo = { file, url: URL.createObjectURL(file), shown: false };
+  await color();
+}
+
+/** Colors the photograph on the page, with the options as they stand. */
+async function color() {
+  const { signal } = begin();
+  try {
+    checkFile(photo.file, Number(maxMegabytes));
+    progress.reset();
+    photo.shown = await loads(preview, photo.url);
+    signal.throwIfAborted();
+    preview.hidden = !photo.shown;
+    if (photo.shown) {
+      checkPixels(preview, Number(maxMegapixels));
+      shape(element("sheet"), preview);
+    }
+    show("work");
+    element("plate").scrollIntoView({ block: "nearest" });
+    // What this browser cannot show (a TIFF) comes back as something that it can.
+    const fields = photo.shown ? options.fields() : { format: "png", ...options.fields() };
+    job = await send(photo.file, fields, { onProgress: (share) => progress.sent(share), signal });
+    progress.job(job);
+    const finished = await follow(job.id, {
+      onChange: (seen) => progress.job(seen),
+      onSilence: () => progress.silent(),
+      signal,
+    });
+    progress.job(finished);
+    await present(finished, await fetchResult(job.id, signal), signal);
+  } catch (error) {
+    if (!signal.aborted) explain(error);
+  }
+}
+
+async function present(finished, picture, signal) {
+  URL.revokeObjectURL(resultUrl);
+  resultUrl = URL.createObjectURL(picture);
+  await compare.show(photo.shown ? photo.url : null, resultUrl);
+  signal.throwIfAborted();
+
+  const { result, timings, net, expires_at: expires } = finished;
+  const seconds = Object.values(timings).reduce((sum, one) => sum + one, 0);
+  const kind = result.media_type.replace("image/", "").toUpperCase();
+  element("facts").textContent =
+    `${result.width} × ${result.height} pixels, ${kind}, coloured in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
+  element("kept").textContent = `The server keeps both pictures until ${localTime(expires)}, then erases them.`;
+  element("download").href = resultUrl;
+  element("download").download = coloredName(photo.file.name, result.media_type);
+  element("erase").hidden = false;
+  element("erase").disabled = false;
+  show("done");
+  compare.reveal();
+  say(compare.frame.classList.contains("alone") ? "Done." : "Done. Move the slider to compare before and after.");
+}
+
+async function eraseNow() {
+  const { signal } = turn;
+  const button = element("erase");
+  button.disabled = true;
+  let told = "Erased from the server. The picture on this page is your own copy; it goes when you leave.";
+  try {
+    await erase(job.id, job.secret);
+    if (signal.aborted) return;
+    job = null;
+    button.hidden = true;
+  } catch (problem) {
+    if (signal.aborted) return;
+    told = `It could not be erased. ${problem.message}: ${problem.detail}`;
+  }
+  button.disabled = false;
+  element("kept").textContent = told;
+  say(told);
+}
+
+/** Ends what is being done and starts anew. The server need not keep what this page can no longer show. */
+function begin() {
+  turn.abort();
+  if (job) erase(job.id, job.secret).catch(() => {});
+  job = null;
+  turn = new AbortController();
+  return turn;
+}
+
+/** Back to the empty plate. */
+function leave() {
+  begin();
+  if (photo) URL.revokeObjectURL(photo.url);
+  URL.revokeObjectURL(resultUrl);
+  photo = null;
+  resultUrl = null;
+  preview.removeAttribute("src");
+  compare.clear();
+  show("empty");
+}
+
+function explain(error) {
+  if (!(error instanceof Problem)) {
+    console.error(error);
+    error = new Problem({
+      code: "page_failed",
+      title: "Something went wrong on this page",
+      detail: "Reload it and send the photograph again.",
+    });
+  }
+  element("trouble-title").textContent = error.message;
+  element("trouble-detail").textContent = error.detail;
+  element("trouble-code").textContent = error.code;
+  element("retry").hidden = !error.retry;
+  show("trouble");
+  say(`${error.message}. ${error.detail}`);
+}
+
+/** Shows one view of the plate. Focus follows when what had it goes away. */
+function show(name) {
+  const focused = document.activeElement;
+  for (const view of views) view.hidden = view.id !== name;
+  element("again").hidden = name === "empty" || name === "work";
+  if (focused !== document.body && focused?.checkVisibility()) return;
+  const target = name === "empty" ? element("photo") : element(`${name}-title`);
+  target.focus({ preventScroll: true });
+}
+
+function say(sentence) {
+  element("status").textContent = sentence;
+}
+
+function localTime(iso) {
+  return new Date(iso).toLocaleString([], { weekday: "long", hour: "2-digit", minute: "2-digit" });
+}
+
+/** "street.tif", "image/png" → "street-color.png" */
+function coloredName(name, mediaType) {
+  const stem = name.replace(/\.[^.]*$/, "") || "photo";
+  const extension = { "image/jpeg": "jpg", "image/tiff": "tif" }[mediaType] ?? mediaType.replace("image/", "");
+  return `${stem}-color.${extension}`;
+}
+
+listen({ input: element("photo"), plate: element("plate"), take });
+element("stop").addEventListener("click", leave);
+element("another").addEventListener("click", leave);
+element("choose").addEventListener("click", () => {
+  leave();
+  element("photo").click();
+});
+element("retry").addEventListener("click", color);
+element("erase").addEventListener("click", eraseNow);
+element("options").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (photo) color();
+});

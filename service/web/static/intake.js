@@ -1,0 +1,93 @@
+// How a photo comes to the page: chosen, dropped anywhere, or pasted. And what is refused before it is sent.
+
+import { Problem } from "./api.js";
+
+/**
+ * Calls `take` with every file that is chosen, dropped or pasted.
+ * @param {{input: HTMLInputElement, plate: HTMLElement, take: (file: File) => void}} parts
+ */
+export function listen({ input, plate, take }) {
+  input.addEventListener("change", () => {
+    const [file] = input.files;
+    // Emptied, so that choosing the same file a second time is a change too.
+    input.value = "";
+    if (file) take(file);
+  });
+
+  // dragenter and dragleave come for each child crossed: the depth tells when the window itself was left.
+  let depth = 0;
+  const over = (change) => {
+    depth = change === 0 ? 0 : Math.max(0, depth + change);
+    plate.classList.toggle("over", depth > 0);
+  };
+  addEventListener("dragenter", (event) => carriesFiles(event) && over(+1));
+  addEventListener("dragleave", (event) => carriesFiles(event) && over(-1));
+  addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    over(0);
+    const [file] = event.dataTransfer.files;
+    if (file) take(file);
+  });
+
+  addEventListener("paste", (event) => {
+    const [file] = event.clipboardData?.files ?? [];
+    if (!file) return;
+    event.preventDefault();
+    take(file);
+  });
+}
+
+/**
+ * Refuses what needs no server to be refused.
+ * @param {File} file
+ * @param {number} maxMegabytes
+ * @throws {Problem}
+ */
+export function checkFile(file, maxMegabytes) {
+  if (file.size === 0) {
+    throw new Problem({
+      code: "photo_empty",
+      title: "This file is empty",
+      detail: `“${file.name}” has no content. Choose the photograph itself.`,
+    });
+  }
+  if (file.type && !file.type.startsWith("image/")) {
+    throw new Problem({
+      code: "photo_unsupported",
+      title: "This is not a photograph",
+      detail: `“${file.name}” is a file of another kind (${file.type}). Choose a JPEG, PNG, WebP, TIFF or BMP picture.`,
+    });
+  }
+  if (file.size > maxMegabytes * 2 ** 20) {
+    throw new Problem({
+      code: "body_too_large",
+      title: "This file is too large",
+      detail:
+        `It has ${(file.size / 2 ** 20).toFixed(1)} MB; up to ${maxMegabytes} MB can be sent. ` +
+        "Save the photograph as JPEG, or make it smaller, and send that.",
+    });
+  }
+}
+
+/**
+ * @param {HTMLImageElement} picture
+ * @param {number} maxMegapixels
+ * @throws {Problem}
+ */
+export function checkPixels(picture, maxMegapixels) {
+  const megapixels = (picture.naturalWidth * picture.naturalHeight) / 1e6;
+  if (megapixels <= maxMegapixels) return;
+  throw new Problem({
+    code: "photo_too_large",
+    title: "This photograph has too many pixels",
+    detail:
+      `It is ${picture.naturalWidth} × ${picture.naturalHeight}, ${Math.round(megapixels)} megapixels; ` +
+      `up to ${maxMegapixels} can be coloured. Make it smaller and send that.`,
+  });
+}
+
+function carriesFiles(event) {
+  return event.dataTransfer?.types.includes("Files") ?? false;
+}
