@@ -25,11 +25,6 @@ def read(data: bytes | None) -> Profile | None:
         return None
 
 
-def cielab() -> Profile:
-    """The profile of Pillow's mode LAB (D50)."""
-    return Profile(ImageCms.createProfile("LAB"))
-
-
 def to_srgb(image: Image.Image, profile: Profile | None, exact: bool = False) -> Image.Image | None:
     """`image` through `profile` as RGB; None where there is no profile or it is for another kind of picture.
 

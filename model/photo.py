@@ -307,9 +307,7 @@ def _narrow(image: Image.Image, profile: icc.Profile | None) -> tuple[NDArray[An
         alpha = np.asarray(image.getchannel("A"))
     if gray:
         return icc.gray_to_srgb(np.asarray(image.convert("L")), profile), alpha
-    if image.mode == "LAB":
-        profile = icc.cielab()
-    elif image.mode != "CMYK":
+    if image.mode != "CMYK":
         image = image.convert("RGB")
     return np.asarray(icc.to_srgb(image, profile) or image.convert("RGB")), alpha
 

@@ -167,7 +167,9 @@ def test_a_wild_orientation_and_a_broken_exif_block_are_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 77
     assert photo.open(encode(GRAY, "JPEG", exif=exif.tobytes())).size == (40, 24)
-    assert photo.open(encode(GRAY, "JPEG", exif=b"Exif\0\0II*\0garbage")).size == (40, 24)
+    for format in ("JPEG", "PNG", "WEBP"):
+        for block in (b"Exif\0\0II*\0garbage", b"Exif\0\0garbage"):
+            assert photo.open(encode(COLOR, format, exif=block)).size == (40, 24)
 
 
 def test_a_wide_rgb_profile_is_converted_to_srgb() -> None:
