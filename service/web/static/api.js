@@ -136,7 +136,8 @@ function problemFrom(status, body) {
 }
 
 function endedAs(job) {
-  if (job.error) return new Problem({ ...job.error, retry: true });
+  // What is wrong with a photo stays wrong; what befell a worker may not happen again.
+  if (job.error) return new Problem({ ...job.error, retry: !job.error.code.startsWith("photo_") });
   return new Problem({
     code: job.status,
     title: "The photograph is no longer on the server",
