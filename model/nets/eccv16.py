@@ -1,0 +1,81 @@
+"""Eccv16: the network of Zhang, Isola & Efros, Colorful Image Colorization (ECCV 2016), in the released version 2.
+
+https://arxiv.org/abs/1603.08511. The names of the layers are those of the published PyTorch weights, so that
+these load by name and nothing is left over; see `model.checkpoint.load_release`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from model import bins
+
+STRIDE = 8  # both sides of the input must be multiples of it
+AB_SCALE = 110.0  # the release's unit of ab
+
+
+class Eccv16(nn.Module):
+    """(N, 1, H, W) lightness in 0…100, sides multiples of 8 → (N, 313, H/4, W/4) float32 logits over the bins.
+
+    32,236,011 parameters, of which 626 are fixed: `model_out`, the release's decoding of probabilities into ab. It
+    says which bin each logit stands for, and `forward` has no use for it. One 256×256 photo takes 83.5 GFLOP in
+    convolutions, two a multiplication (published: 83.6 in all).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model1 = _block(1, 64, convs=2, stride=2)
+        self.model2 = _block(64, 128, convs=2, stride=2)
+        self.model3 = _block(128, 256, convs=3, stride=2)
+        self.model4 = _block(256, 512, convs=3)
+        self.model5 = _block(512, 512, convs=3, dilation=2)
+        self.model6 = _block(512, 512, convs=3, dilation=2)
+        self.model7 = _block(512, 512, convs=3)
+        self.model8 = nn.Sequential(
+            nn.ConvTranspose2d(512, 256, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, bins.COUNT, 1),
+        )
+        self.model_out = nn.Conv2d(bins.COUNT, 2, 1, bias=False)
+        _initialize(self)
+
+    def forward(self, lightness_N1HW: Tensor) -> Tensor:
+        height, width = lightness_N1HW.shape[-2:]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
+        x = (lightness_N1HW - 50) / 100
+        x = self.model4(self.model3(self.model2(self.model1(x))))
+        x = self.model7(self.model6(self.model5(x)))
+        return cast(Tensor, self.model8(x)).float()
+
+
+def _block(channels_in: int, channels: int, convs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """3×3 convolutions, each with its ReLU, the last of them strided, and a norm after the last ReLU."""
+    layers: list[nn.Module] = []
+    for index in range(convs):
+        step = stride if index == convs - 1 else 1
+        layers += [nn.Conv2d(channels_in, channels, 3, step, padding=dilation, dilation=dilation), nn.ReLU()]
+        channels_in = channels
+    return nn.Sequential(*layers, nn.BatchNorm2d(channels))
+
+
+@torch.no_grad()
+def _initialize(net: Eccv16) -> None:
+    """He et al. 2015: features keep their variance from layer to layer. The logits start near even odds."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+            taps = math.prod(module.kernel_size)
+            if isinstance(module, nn.ConvTranspose2d):
+                taps //= math.prod(module.stride)  # an output pixel meets no more of the kernel than this
+            nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
+            nn.init.zeros_(module.bias)
+    nn.init.normal_(cast(nn.Conv2d, net.model8[-1]).weight, std=0.01)
+    net.model_out.weight.copy_(bins.centers().T[:, :, None, None] / AB_SCALE).requires_grad_(False)
