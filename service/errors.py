@@ -157,7 +157,7 @@ class PhotoEmpty(PhotoProblem):
 class PhotoUnsupported(PhotoProblem):
     code, status = "photo_unsupported", 415
     title = "This is not a photo that can be read"
-    advice = "Send a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF; save others, HEIC and raw ones too, as JPEG first."
+    advice = "Send a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF; save others, HEIC too, as JPEG first."
 
 
 class PhotoDamaged(PhotoProblem):

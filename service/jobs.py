@@ -1,7 +1,7 @@
 """The job record in Redis: the truth about every job. The message in the queue is only a bell.
 
-States: queued → running → succeeded | failed; any of them → canceled → expired. A worker claims a job and gets
-an attempt number and a lease; every later word about the job carries the attempt, and a stale one is refused.
+States: queued → running → succeeded | failed; any of them → canceled → expired. A worker claims a job and
+gets an attempt number and a lease. Each later word about the job carries the attempt; stale ones are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
+from redis.lock import Lock
 
 from service import scripts
 from service.errors import InternalError, LeaseLost, WorkerDied
@@ -148,7 +149,7 @@ class Jobs:
         return _read(id, record, rank, now=seconds * 1000 + micros // 1000)
 
     def cancel(self, id: str) -> bool:
-        """Replace the record by a tombstone; a worker on it is refused from now on. Erase, then say `erased`."""
+        """Leave a tombstone; a worker on the job is refused from now on. Erase its files, say `erased`."""
         return bool(self._run("CANCEL", id))
 
     def erased(self, id: str) -> None:
@@ -191,14 +192,13 @@ class Jobs:
         """The job cannot succeed, now or later. Raises LeaseLost where the attempt is stale."""
         _demand(self._run("FAIL", claim.id, claim.attempt, code, detail))
 
-    def retry(self, claim: Claim) -> bool:
+    def retry(self, claim: Claim, strike: bool) -> bool:
         """Give the job back after an error of ours: True where it waits again, False where it has failed.
 
-        Raises LeaseLost where the attempt is stale.
+        `strike`: the error may be this job's doing, three of which are the end. Raises LeaseLost.
         """
-        state = self._run(
-            "RETRY", claim.id, claim.attempt, InternalError.code, InternalError.advice, MOST_STRIKES
-        )
+        error = InternalError.code, InternalError.advice
+        state = self._run("RETRY", claim.id, claim.attempt, *error, MOST_STRIKES, int(strike))
         _demand(state >= 0)
         return bool(state == 1)
 
@@ -218,9 +218,9 @@ class Jobs:
         """Bury jobs past their time. Returns ids whose files are to be erased; then say `erased`."""
         return cast(Sequence[str], self._run("EXPIRE", MOST_AT_ONCE))
 
-    def alone(self, seconds: float) -> Any:
+    def reaper_lock(self, seconds: float) -> Lock:
         """The lock under which one worker at a time reaps; not waited for."""
-        return self._redis.lock(_key("reaper"), timeout=seconds, blocking=False)
+        return cast(Lock, self._redis.lock(_key("reaper"), timeout=seconds, blocking=False))
 
     # the workers themselves
 

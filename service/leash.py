@@ -1,4 +1,4 @@
-"""Run a program that ends when its parent does, however the parent ends: `leash.py PARENT_PID SIGNAL PROGRAM…`
+"""Run a program that ends when its parent does, however that ends: `leash.py PARENT_PID SIGNAL PROGRAM…`
 
 Linux tells a child of its parent's death by a signal (prctl(2), PR_SET_PDEATHSIG), and keeps that promise
 across exec. The promise is made here, in the child, before the program starts. The parent must start it from
@@ -26,7 +26,7 @@ def main(parent: int, number: int, program: list[str]) -> None:
 
 
 def command(program: list[str], at_death: signal.Signals) -> list[str]:
-    """The command line that runs `program`, whose first word is an absolute path, on a leash of this process."""
+    """The command line that runs `program`, its first word an absolute path, on a leash of this process."""
     # -I -S: nothing but the interpreter itself is loaded, which takes a hundredth of a second.
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(at_death.value), *program]
 

@@ -17,7 +17,9 @@ PREFIX = "{autochrome}:"
 TOMBSTONE_MS = 7 * 24 * 3600 * 1000
 """How long an id still answers `410` after its job expired."""
 
-_PRELUDE = f"local prefix = '{PREFIX}'\nlocal TOMBSTONE_MS = {TOMBSTONE_MS}\n" + """
+_PRELUDE = (
+    f"local prefix = '{PREFIX}'\nlocal TOMBSTONE_MS = {TOMBSTONE_MS}\n"
+    + """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -68,13 +70,19 @@ local function bury(id, status)
   redis.call('HSET', job(id), 'status', status, 'created', kept[1], 'expires', kept[2], 'secret', kept[3])
 end
 """
+)
 
-RESERVE = _PRELUDE + """
+RESERVE = (
+    _PRELUDE
+    + """
 -- id, milliseconds -> 1. Files may now be written: they are erased even if no record ever follows.
 return redis.call('ZADD', key('due'), stamp(now + ARGV[2]), ARGV[1])
 """
+)
 
-CREATE = _PRELUDE + """
+CREATE = (
+    _PRELUDE
+    + """
 -- id, secret hash, options, pixels, milliseconds to keep -> 1, or 0 where the id is taken
 local id = ARGV[1]
 if redis.call('EXISTS', job(id)) == 1 then return 0 end
@@ -85,8 +93,11 @@ redis.call('ZADD', key('queued'), stamp(now), id)
 redis.call('ZADD', key('due'), expires, id)
 return 1
 """
+)
 
-CLAIM = _PRELUDE + """
+CLAIM = (
+    _PRELUDE
+    + """
 -- id, worker, lease, lease per megapixel, net, hash of its weights -> {attempt, options, pixels} or nil
 local id, worker = ARGV[1], ARGV[2]
 local seen = redis.call('HMGET', job(id), 'status', 'expires', 'suspect')
@@ -105,23 +116,32 @@ hold(id, ARGV[3], ARGV[4])
 local attempt = redis.call('HINCRBY', job(id), 'attempt', 1)
 return {attempt, redis.call('HGET', job(id), 'options'), redis.call('HGET', job(id), 'pixels')}
 """
+)
 
-RENEW = _PRELUDE + """
+RENEW = (
+    _PRELUDE
+    + """
 -- id, attempt, lease, lease per megapixel -> 1, or 0 where the attempt is stale
 if not held(ARGV[1], ARGV[2]) then return 0 end
 hold(ARGV[1], ARGV[3], ARGV[4])
 return 1
 """
+)
 
-ADVANCE = _PRELUDE + """
+ADVANCE = (
+    _PRELUDE
+    + """
 -- id, attempt, lease, lease per megapixel, ended stage, its seconds, next stage -> 1, or 0 where stale
 if not held(ARGV[1], ARGV[2]) then return 0 end
 redis.call('HSET', job(ARGV[1]), 'seconds_' .. ARGV[5], ARGV[6], 'stage', ARGV[7])
 hold(ARGV[1], ARGV[3], ARGV[4])
 return 1
 """
+)
 
-COMPLETE = _PRELUDE + """
+COMPLETE = (
+    _PRELUDE
+    + """
 -- id, attempt, seconds of save, key, width, height, media type, sha256, bytes -> 1, or 0 where stale
 local id = ARGV[1]
 if not held(id, ARGV[2]) then return 0 end
@@ -130,24 +150,33 @@ redis.call('HSET', job(id), 'seconds_save', ARGV[3], 'result_key', ARGV[4], 'res
   'result_height', ARGV[6], 'result_media_type', ARGV[7], 'result_sha256', ARGV[8], 'result_bytes', ARGV[9])
 return 1
 """
+)
 
-FAIL = _PRELUDE + """
+FAIL = (
+    _PRELUDE
+    + """
 -- id, attempt, code, detail -> 1, or 0 where stale
 if not held(ARGV[1], ARGV[2]) then return 0 end
 finish(ARGV[1], 'failed')
 redis.call('HSET', job(ARGV[1]), 'error_code', ARGV[3], 'error_detail', ARGV[4])
 return 1
 """
+)
 
-RETRY = _PRELUDE + """
--- id, attempt, code, detail, most strikes -> 1 where it waits again, 0 where it failed, -1 where stale
+RETRY = (
+    _PRELUDE
+    + """
+-- id, attempt, code, detail, most strikes, strikes to add -> 1: it waits again, 0: it failed, -1: stale
 if not held(ARGV[1], ARGV[2]) then return -1 end
-redis.call('HINCRBY', job(ARGV[1]), 'strikes', 1)
+redis.call('HINCRBY', job(ARGV[1]), 'strikes', ARGV[6])
 if again(ARGV[1], ARGV[3], ARGV[4], ARGV[5]) then return 1 end
 return 0
 """
+)
 
-REAP = _PRELUDE + """
+REAP = (
+    _PRELUDE
+    + """
 -- code, detail, most strikes, most ids -> ids that wait again; those of three strikes are failed.
 -- A job that shared its process is not blamed: it becomes suspect, which CLAIM gives only to a free worker.
 local rung = {}
@@ -166,15 +195,21 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', stamp(no
 end
 return rung
 """
+)
 
-STRANDED = _PRELUDE + """
+STRANDED = (
+    _PRELUDE
+    + """
 -- least age, milliseconds of quiet, most ids -> the oldest ids that wait, or none while it is quiet
 local waiting = redis.call('ZRANGEBYSCORE', key('queued'), '-inf', stamp(now - ARGV[1]), 'LIMIT', 0, ARGV[3])
 if #waiting == 0 or not redis.call('SET', key('rung'), 1, 'NX', 'PX', ARGV[2]) then return {} end
 return waiting
 """
+)
 
-CANCEL = _PRELUDE + """
+CANCEL = (
+    _PRELUDE
+    + """
 -- id -> 1, or 0 where there is nothing to erase. The files are due at once.
 local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'expires')
 if not seen[1] or seen[1] == 'expired' or seen[1] == 'canceled' then return 0 end
@@ -182,8 +217,11 @@ bury(ARGV[1], 'canceled')
 redis.call('ZADD', key('due'), stamp(now), ARGV[1])
 return 1
 """
+)
 
-EXPIRE = _PRELUDE + """
+EXPIRE = (
+    _PRELUDE
+    + """
 -- most ids -> ids whose files are to be erased now; records past their time become tombstones
 local due = redis.call('ZRANGEBYSCORE', key('due'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do
@@ -195,8 +233,11 @@ for _, id in ipairs(due) do
 end
 return due
 """
+)
 
-ERASED = _PRELUDE + """
+ERASED = (
+    _PRELUDE
+    + """
 -- id -> 1. Its files are gone; a canceled job's tombstone is due once more when it expires.
 local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'expires')
 if seen[1] == 'canceled' and now < tonumber(seen[2]) then
@@ -206,8 +247,11 @@ else
 end
 return 1
 """
+)
 
-BEAT = _PRELUDE + """
+BEAT = (
+    _PRELUDE
+    + """
 -- worker, milliseconds, net, hash of its weights, device -> 1
 local worker = key('worker:' .. ARGV[1])
 redis.call('HSET', worker, 'net', ARGV[3], 'net_sha256', ARGV[4], 'device', ARGV[5])
@@ -216,3 +260,4 @@ redis.call('ZREMRANGEBYSCORE', key('workers'), '-inf', stamp(now - ARGV[2]))
 redis.call('ZADD', key('workers'), stamp(now), ARGV[1])
 return 1
 """
+)

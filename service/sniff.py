@@ -25,6 +25,7 @@ from service.settings import Settings
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
 _CHUNK = 2**20
+_MOST_SEGMENTS = 10_000  # a file of 25 MiB has some hundreds, unless it is made to keep us busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,14 @@ def _is_whole(file: IO[bytes], format: str) -> bool:
 def _first_scan(file: IO[bytes]) -> int:
     """Where the first start-of-scan mark of a JPEG lies, walking segment by segment."""
     position = 2
-    while True:
+    for _ in range(_MOST_SEGMENTS):
         file.seek(position)
         head = file.read(4)
         if len(head) < 4 or head[:2] == b"\xff\xda":
             return position
         # Between segments any number of 0xFF may stand as filling.
         position += 1 if head[0] != 0xFF or head[1] == 0xFF else 2 + int.from_bytes(head[2:], "big")
+    return position
 
 
 def _find(file: IO[bytes], mark: bytes, start: int) -> int:

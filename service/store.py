@@ -22,7 +22,8 @@ def photo_key(id: str) -> str:
 
 
 def result_key(id: str, attempt: int, extension: str) -> str:
-    return f"{attempt_prefix(id, attempt)}/result.{extension}"
+    """`extension` with its dot."""
+    return f"{attempt_prefix(id, attempt)}/result{extension}"
 
 
 def attempt_prefix(id: str, attempt: int) -> str:
@@ -86,4 +87,3 @@ class Store:
             obstore.delete(self._files, key)
         except FileNotFoundError:
             return  # another erased it in the same moment
-

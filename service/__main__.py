@@ -1,0 +1,89 @@
+"""Run the service.
+
+    python -m service            everything on this machine, with a Valkey of its own
+    python -m service api        the web page and the REST API; needs AUTOCHROME_REDIS_URL
+    python -m service worker     colors photos; needs AUTOCHROME_REDIS_URL
+    python -m service health     0 when a worker of this machine is ready: for a container's health check
+
+Every setting is an environment variable that begins with AUTOCHROME_.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+
+from service import settings as configuration
+from service.errors import EX_CONFIG, SettingsError
+from service.settings import Settings
+from service.telemetry import set_up_logging
+
+
+def main() -> int:
+    arguments = _parse()
+    try:
+        settings = configuration.read()
+        match arguments.part:
+            case "api":
+                return _api(settings, arguments.fd)
+            case "worker":
+                return _worker(settings)
+            case "health":
+                return _health(settings)
+            case _:
+                return _everything(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EX_CONFIG
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m service", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(dest="part")
+    api = parts.add_parser("api", help="the web page and the REST API")
+    api.add_argument("--fd", type=int, help="an open listening socket, instead of host and port")
+    parts.add_parser("worker", help="colors photos")
+    parts.add_parser("health", help="whether a worker of this machine is ready")
+    return parser.parse_args()
+
+
+# Each part imports only what it needs: the API starts without torch, the supervisor without either.
+
+
+def _everything(settings: Settings) -> int:
+    from service.supervisor import Supervisor
+
+    return Supervisor(settings).run()
+
+
+def _api(settings: Settings, descriptor: int | None) -> int:
+    from service.api.app import serve
+    from service.supervisor import listen
+
+    set_up_logging()
+    if descriptor is None:
+        serve(settings, listen(settings.host, settings.port))
+    else:
+        serve(settings, socket.socket(fileno=descriptor))
+    return 0
+
+
+def _worker(settings: Settings) -> int:
+    from service import worker
+
+    set_up_logging()
+    return worker.main(settings)
+
+
+def _health(settings: Settings) -> int:
+    from service.jobs import Jobs, Lease, connect
+
+    jobs = Jobs(connect(settings.required_redis_url), Lease(settings.lease, settings.lease_per_megapixel))
+    return 0 if any(name.startswith(f"{socket.gethostname()}:") for name in jobs.workers()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The hard deadline: a process in which one job takes too long writes where it hangs and exits.
+
+A call that hangs in C, or on the device, cannot be interrupted by a thread of Python; faulthandler's watchdog
+is a thread of C that needs no interpreter lock.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Deadline:
+    """One for the whole process, which has one watchdog; it is set to the earliest end of those who run."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._ends: dict[object, float] = {}
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """End the process (exit code 1) unless the block is left within the deadline."""
+        mine = object()
+        with self._lock:
+            self._ends[mine] = time.monotonic() + self._seconds
+            self._set_watchdog()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._ends[mine]
+                self._set_watchdog()
+
+    def _set_watchdog(self) -> None:
+        if not self._ends:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        left = min(self._ends.values()) - time.monotonic()
+        faulthandler.dump_traceback_later(max(left, 0.001), exit=True)

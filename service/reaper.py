@@ -1,0 +1,71 @@
+"""Rings again for jobs whose bell or whose worker was lost, and erases what is past its time.
+
+It ticks in every worker, under a lock, so that one reaps at a time and none is needed in particular.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from redis.exceptions import LockError
+
+from service.errors import StoreUnavailable
+from service.jobs import Jobs
+from service.store import Store
+
+EVERY = 1.0
+"""Seconds between two ticks of one worker."""
+OLDER_THAN = 2.0
+"""A queued job this old, seen by an idle worker, may have lost its bell."""
+QUIET = 30.0
+"""Seconds in which queued jobs are rung for at most once, by all workers together."""
+LOCK_SECONDS = 30.0
+
+log = logging.getLogger("autochrome.reaper")
+
+
+class Reaper:
+    """One tick does all of it; every step can be cut off and is made up for by the next tick."""
+
+    def __init__(
+        self, jobs: Jobs, store: Store, ring: Callable[[str], None], is_idle: Callable[[], bool]
+    ) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._ring = ring
+        self._is_idle = is_idle
+
+    def tick(self) -> None:
+        """May raise redis.RedisError."""
+        lock = self._jobs.reaper_lock(LOCK_SECONDS)
+        if not lock.acquire():
+            return
+        try:
+            self._ring_for_the_lost()
+            self._ring_for_the_stranded()
+            self._erase_the_expired()
+        finally:
+            with suppress(LockError):  # it ran out meanwhile, and may be another's by now
+                lock.release()
+
+    def _ring_for_the_lost(self) -> None:
+        for id in self._jobs.reap():
+            log.warning("lease ran out, waits again job=%s", id)
+            self._ring(id)
+
+    def _ring_for_the_stranded(self) -> None:
+        if not self._is_idle():
+            return
+        for id in self._jobs.stranded(OLDER_THAN, QUIET):
+            self._ring(id)
+
+    def _erase_the_expired(self) -> None:
+        for id in self._jobs.expire():
+            try:
+                self._store.erase(id)
+            except StoreUnavailable:
+                log.warning("could not erase, will try again job=%s", id)
+                continue
+            self._jobs.erased(id)
