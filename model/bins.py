@@ -75,14 +75,16 @@ def _table_side() -> int:
 @cache
 def _table(neighbors: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """For every rounded color: its (S·S, K) int16 nearest bins and their (S·S, K) weights."""
-    axis = torch.arange(_table_side()) * _STEP - _REACH
+    axis = torch.arange(_table_side(), dtype=torch.float64) * _STEP - _REACH
     colors = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    pieces = [torch.cdist(piece, centers(), compute_mode="donot_use_mm_for_euclid_dist") for piece in colors.split(20_000)]
-    nearest_first = [piece.topk(neighbors, largest=False) for piece in pieces]
+    nearest_first = [
+        torch.cdist(piece, centers().double(), compute_mode="donot_use_mm_for_euclid_dist").topk(neighbors, largest=False)
+        for piece in colors.split(20_000)
+    ]
     distance = torch.cat([piece.values for piece in nearest_first])
     bins = torch.cat([piece.indices for piece in nearest_first])
     weights = torch.softmax(-(distance**2) / (2 * SIGMA**2), 1)
-    return bins.short().to(device), weights.to(device)
+    return bins.short().to(device), weights.float().to(device)
 
 
 def histogram(ab_N2HW: Tensor) -> Tensor:

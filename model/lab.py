@@ -37,9 +37,28 @@ def lab_from_rgb(rgb_N3HW: Tensor) -> Tensor:
     linear = linear_from_srgb(rgb_N3HW.float())
     matrix = torch.tensor(_XYZ_FROM_RGB, device=linear.device) / torch.tensor(_WHITE, device=linear.device)[:, None]
     xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
-    f = torch.where(xyz > _EPSILON, xyz.clamp_min(_EPSILON) ** (1 / 3), _KAPPA * xyz + _OFFSET)
-    x, y, z = f.unbind(1)
+    x, y, z = _curve(xyz).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def lightness_from_rgb(rgb_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) sRGB in 0…1 → (N, H, W) L*, 0…100: the first channel of `lab_from_rgb` for a third of the work."""
+    weights = torch.tensor(_XYZ_FROM_RGB[1], device=rgb_N3HW.device)
+    return _lightness(torch.einsum("j,njhw->nhw", weights, linear_from_srgb(rgb_N3HW.float())))
+
+
+def lightness_from_gray(gray: Tensor) -> Tensor:
+    """sRGB-coded gray in 0…1, of any shape → L*, 0…100."""
+    return _lightness(linear_from_srgb(gray.float()))
+
+
+def _lightness(luminance: Tensor) -> Tensor:
+    return 116 * _curve(luminance) - 16
+
+
+def _curve(ratio: Tensor) -> Tensor:
+    """CIE 15's cube root with its straight foot."""
+    return torch.where(ratio > _EPSILON, ratio.clamp_min(_EPSILON) ** (1 / 3), _KAPPA * ratio + _OFFSET)
 
 
 def linear_from_lab(lab_N3HW: Tensor) -> Tensor:

@@ -66,6 +66,19 @@ class Trunk(nn.Module):
                 blocks.append(Block(channels, out, kernel, stride if repeat == 0 else 1, expansion))
                 channels = out
         self.blocks = nn.ModuleList(blocks)
+        self.frozen: list[nn.Module] = []
+
+    def freeze(self, blocks: int) -> None:
+        """Leave the stem and the first blocks as they are, batch statistics included; they cost training the most and learn the least."""
+        self.frozen = [self.stem, *self.blocks[:blocks]] if blocks else []
+        for module in self.frozen:
+            module.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Trunk:
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, lightness_N1HW: Tensor) -> list[Tensor]:
         x = self.stem((lightness_N1HW / 100 - 0.498) / 0.502)  # L* of gray is nearly linear in sRGB, which the trunk was trained on

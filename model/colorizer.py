@@ -1,0 +1,121 @@
+"""The SERVE flow: prepare → infer → finish, over batches. `photo.open` and `photo.save` stand before and after it.
+
+    colorizer = Colorizer.load("lite")
+    [colored] = colorizer.colorize([photo.open(data)])
+
+N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from model import bins, checkpoint, chroma, lab
+from model.checkpoint import Card
+from model.photo import Photo
+
+_STRIDE = 32  # both sides the net sees are multiples of it
+_LONGEST = 3  # the net's longer side is at most so many times its shorter one; beyond that, a photo is squeezed
+
+
+@dataclass(frozen=True, slots=True)
+class ColorOptions:
+    """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` scales chroma."""
+
+    temperature: float | None = None
+    vividness: float = 1.0
+
+
+class Colorizer:
+    """A net with its card, on a device."""
+
+    def __init__(self, net: nn.Module, card: Card, device: str = "auto") -> None:
+        """`device`: "auto" takes a GPU where there is one."""
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.device = torch.device(name)
+        self.card = card
+        self.net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, net: str = "lite", device: str = "auto") -> Colorizer:
+        """A net by its name, or a weights file by its path. Raises `checkpoint.CheckpointError`."""
+        return cls(*checkpoint.load(checkpoint.locate(net)), device)
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+        return self.card.sha256
+
+    def prepare(self, photo: Photo) -> Tensor:
+        """A photo's lightness at the net's size: (1, h, w) in 0…100, the shorter side the card's, the shape kept."""
+        width, height = _net_size(photo.width, photo.height, self.card.size)
+        if photo.pixels.dtype == np.uint16:
+            gray = Image.fromarray(photo.pixels.astype(np.float32) / 65535)
+            small = np.asarray(gray.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+        else:
+            picture = Image.fromarray(photo.pixels)
+            small = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
+        return _lightness(small)[None]
+
+    @torch.inference_mode()
+    def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
+        """(1, h, w) lightness each → (313, h/4, w/4) logits each, in the same order. Photos of one shape go through the net together."""
+        by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, single in enumerate(lightness):
+            by_shape[single.shape].append(index)
+        logits: dict[int, Tensor] = {}
+        for indices in by_shape.values():
+            batch = torch.stack([lightness[index] for index in indices]).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                answers = self.net(batch.contiguous(memory_format=torch.channels_last))
+            logits |= dict(zip(indices, answers.float(), strict=True))
+        return [logits[index] for index in range(len(lightness))]
+
+    @torch.inference_mode()
+    def finish(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
+        """Logits → colors → the photo in color, at its own size and with its own lightness."""
+        temperature = self.card.temperature if options.temperature is None else options.temperature
+        ab = bins.annealed_mean(logits_Qhw[None], temperature)[0].cpu() * options.vividness
+        colored = np.empty((photo.height, photo.width, 3), np.uint8)
+        for top, band in chroma.raised(ab, photo.height, photo.width):
+            rows = slice(top, top + band.shape[1])
+            rgb = chroma.fit(_lightness(photo.pixels[rows]), band)
+            colored[rows] = (rgb * 255).round().byte().permute(1, 2, 0).numpy()
+        return replace(photo, pixels=colored)
+
+    def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
+        """The whole flow for a batch that fits into memory."""
+        logits = self.infer([self.prepare(photo) for photo in photos])
+        return [self.finish(photo, single, options) for photo, single in zip(photos, logits, strict=True)]
+
+
+def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
+    """(width, height) for the net: the shorter side `short`, the shape kept to the next multiple of the stride."""
+    scale = short / min(width, height)
+
+    def side(length: int) -> int:
+        return min(_LONGEST * short, max(short, round(length * scale / _STRIDE) * _STRIDE))
+
+    return side(width), side(height)
+
+
+def _lightness(pixels: NDArray[np.generic]) -> Tensor:
+    """(H, W, 3) uint8 sRGB, (H, W) uint8 or uint16 gray, or (H, W) float32 gray in 0…1 → (H, W) L* in 0…100."""
+    values = torch.from_numpy(np.ascontiguousarray(pixels).astype(np.float32))
+    if pixels.dtype != np.float32:
+        values /= np.iinfo(pixels.dtype).max  # type: ignore[arg-type]
+    if values.ndim == 3:
+        return lab.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
+    return lab.lightness_from_gray(values)

@@ -1,0 +1,181 @@
+"""Folders of photographs as training and evaluation data.
+
+A source is a folder (searched through), a single photo, or a list in VOC's layout, such as `voc2007/ImageSets/Main/trainval.txt`, whose
+lines name photos of its `JPEGImages`. `survey` looks at every photo once and says which to leave out: gray and toned ones teach nothing
+about color, and copies of held-out photos would make an evaluation lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model import bins, lab
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+_GRAY = 5.0  # a photo whose chroma stays under this, in ab units, is gray: the paper's threshold
+_TONED = 1.2  # one whose colors follow from its lightness to within this, in ab units, is sepia or another tone
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The photos worth training on, and how many were left out, and why."""
+
+    photos: tuple[Path, ...]
+    gray: int = 0
+    toned: int = 0
+    copies: int = 0
+    unreadable: int = 0
+
+
+def find(sources: Iterable[Path], exclude: Sequence[str] = ()) -> list[Path]:
+    """All photos of the sources, sorted, each once; without those whose file name matches a pattern of `exclude`.
+
+    Raises FileNotFoundError for a source that does not exist or holds no photo.
+    """
+    found: set[Path] = set()
+    for source in sources:
+        photos = [photo for photo in _listed(source) if not any(photo.match(pattern) for pattern in exclude)]
+        if not photos:
+            raise FileNotFoundError(f"{source} holds no photographs ({', '.join(sorted(_SUFFIXES))})")
+        found.update(photos)
+    return sorted(found)
+
+
+def _listed(source: Path) -> list[Path]:
+    if source.parent.parts[-2:] == ("ImageSets", "Main"):
+        folder = source.parent.parent.parent / "JPEGImages"
+        return [folder / f"{line.split()[0]}.jpg" for line in source.read_text().splitlines() if line.strip()]
+    if source.is_file():
+        return [source]
+    return [path for path in source.rglob("*") if path.suffix.lower() in _SUFFIXES]
+
+
+def split(photos: Sequence[Path], tenths: int) -> tuple[list[Path], list[Path]]:
+    """Part photos into (kept, held out) by a hash of folder and file name: the same photo always falls on the same side, `tenths` in ten out."""
+    held = {path for path in photos if _digest(f"{path.parent.name}/{path.name}".encode())[0] % 10 < tenths}
+    return [path for path in photos if path not in held], sorted(held)
+
+
+def survey(photos: Sequence[Path], apart_from: Sequence[Path] = (), workers: int = 2) -> Survey:
+    """Leave out what is unreadable, gray, toned, seen before, or a copy of one of `apart_from`. A copy is a photo that looks the same at 9×8."""
+    with ProcessPoolExecutor(workers) as pool:
+        held_out = {look.print for look in pool.map(_look, apart_from, chunksize=64) if look}
+        looks = list(pool.map(_look, photos, chunksize=64))
+    kept: list[Path] = []
+    seen = set(held_out)
+    gray = toned = copies = unreadable = 0
+    for path, look in zip(photos, looks, strict=True):
+        if look is None:
+            unreadable += 1
+        elif look.chroma < _GRAY:
+            gray += 1
+        elif look.stray < _TONED:
+            toned += 1
+        elif look.print in seen:
+            copies += 1
+        else:
+            seen.add(look.print)
+            kept.append(path)
+    return Survey(tuple(kept), gray, toned, copies, unreadable)
+
+
+def prior(photos: Sequence[Path], sample: int = 4000, seed: int = 0) -> Tensor:
+    """(313,) float64, adding up to 1: how often each bin's color occurs in these photos, smoothed; over a sample where they are many."""
+    chosen = [photos[int(i)] for i in np.random.default_rng(seed).permutation(len(photos))[:sample]]
+    total = torch.zeros(bins.COUNT, dtype=torch.float64)
+    for path in chosen:
+        small = Image.fromarray(read(path, at_least=64)).resize((64, 64), Image.Resampling.BOX)
+        rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
+        total += bins.histogram(lab.lab_from_rgb(rgb)[:, 1:])
+    return total / total.sum()
+
+
+@dataclass(frozen=True)
+class _Look:
+    chroma: float  # 99th percentile, ab units
+    stray: float  # ab units, rms, from the parabola through L* that fits the colors best
+    print: bytes  # difference hash at 9×8 of lightness and of both chroma channels
+
+
+def _look(path: Path) -> _Look | None:
+    try:
+        small = Image.fromarray(read(path, at_least=64)).resize((32, 32), Image.Resampling.BOX)
+    except OSError:
+        return None
+    rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
+    lightness, ab = lab.lab_from_rgb(rgb)[0].flatten(1).double().split([1, 2])
+    powers = torch.cat([torch.ones_like(lightness), lightness, lightness**2]).T
+    stray = ab.T - powers @ torch.linalg.lstsq(powers, ab.T, driver="gelsd").solution
+    tiny = np.asarray(small.convert("YCbCr").resize((9, 8), Image.Resampling.BOX)).astype(int)
+    return _Look(float(ab.norm(dim=0).quantile(0.99)), float(stray.square().sum(1).mean().sqrt()), np.packbits(np.diff(tiny, axis=1) > 0).tobytes())
+
+
+def read(path: Path, at_least: int = 0) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 sRGB, upright. `at_least`: decode a JPEG at a lower resolution, as long as both sides keep this many pixels.
+
+    Raises OSError when the file is no readable picture.
+    """
+    with Image.open(path) as picture:
+        if at_least:
+            picture.draft("RGB", (at_least, at_least))
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+class Crops(Dataset[Tensor]):
+    """Random crops as batches by step number: item i is the (N, 3, crop, crop) uint8 batch of training step i, whoever asks, and when.
+
+    A training run that continues at step i therefore sees just what it would have seen, and carries no state of a loader.
+    """
+
+    def __init__(self, photos: Sequence[Path], batch: int, crops: Sequence[int], seed: int, smallest: float = 0.35) -> None:
+        """`crops[i]` is the side at step i; `smallest` the least share of a photo's area that a crop takes."""
+        self.photos, self.batch, self.crops, self.seed, self.smallest = list(photos), batch, crops, seed, smallest
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, step: int) -> Tensor:
+        chance = np.random.default_rng((self.seed, step))
+        side = self.crops[step]
+        crops = [random_crop(read(self._photo(step * self.batch + n)), side, self.smallest, chance) for n in range(self.batch)]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+    def _photo(self, number: int) -> Path:
+        """Every photo once in each epoch, every epoch in its own order."""
+        epoch, place = divmod(number, len(self.photos))
+        return self.photos[int(_order(len(self.photos), self.seed, epoch)[place])]
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch, count)).permutation(count)
+
+
+def random_crop(rgb: NDArray[np.uint8], side: int, smallest: float, chance: np.random.Generator) -> NDArray[np.uint8]:
+    """A square-ish part of `smallest`…1 of the area, somewhere, resized to (side, side), mirrored every other time."""
+    height, width = rgb.shape[:2]
+    longest = min(height, width)
+    share = chance.uniform(smallest, 1)
+    stretch = np.exp(chance.uniform(-0.15, 0.15))  # a little off square: up to 16%
+    w = min(width, max(16, round(longest * share**0.5 * stretch)))
+    h = min(height, max(16, round(longest * share**0.5 / stretch)))
+    x, y = chance.integers(0, width - w + 1), chance.integers(0, height - h + 1)
+    box = (x, y, x + w, y + h)
+    crop = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=2.0))
+    return crop[:, ::-1] if chance.random() < 0.5 else crop
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()

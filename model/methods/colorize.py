@@ -1,0 +1,66 @@
+"""Learning to color, from photographs alone: Zhang, Isola & Efros, "Colorful Image Colorization", ECCV 2016.
+
+https://arxiv.org/abs/1603.08511. The view takes a photo's lightness for input and its own colors for the answer; the loss is the
+cross-entropy against soft-encoded bins, each position weighed by how rare its color is (equations 2–4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import augment, bins, lab
+
+STRIDE = 4  # the logits' side is a quarter of the photo's
+
+
+class Colorize:
+    """A net that gives (N, 313, H/4, W/4) logits for (N, 1, H, W) lightness, and what it is taught by."""
+
+    def __init__(self, net: nn.Module, weights: Tensor, neighbors: int = bins.NEIGHBORS) -> None:
+        """`weights`: (313,) class weights, as from `bins.class_weights`."""
+        self.net, self.weights, self.neighbors = net, weights, neighbors
+
+    def view(self, rgb_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) uint8 photos → (N, 1, H, W) lightness as an old print might have it, and (N, 2, H/4, W/4) their colors."""
+        photo = lab.lab_from_rgb(rgb_N3HW.float() / 255)
+        return augment.tone(photo[:, :1], generator), F.avg_pool2d(photo[:, 1:], STRIDE)
+
+    def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+        """The rebalanced cross-entropy of a batch, in nats a position: 5.75 for a net that knows nothing."""
+        lightness, ab = self.view(rgb_N3HW, generator)
+        with torch.autocast(lightness.device.type, torch.bfloat16):  # the net alone: Lab and the loss want float32
+            logits = self.net(lightness.contiguous(memory_format=torch.channels_last))
+        target, share = bins.encode(ab, self.neighbors)
+        return soft_cross_entropy(logits, target, share, self.weights.to(logits.device)[target[:, 0]])
+
+
+def soft_cross_entropy(logits_NQHW: Tensor, target_NKHW: Tensor, share_NKHW: Tensor, weight_NHW: Tensor) -> Tensor:
+    """Mean over positions of weight · −Σ_k share_k · log softmax(logits)[target_k].
+
+    Forward and gradient in one pass over the logits, which are the largest tensor of a training step by far: about 1 GB at batch 32 and
+    256 pixels when autograd keeps its own copies.
+    """
+    apply: Callable[..., Tensor] = _SoftCrossEntropy.apply
+    return apply(logits_NQHW, target_NKHW, share_NKHW, weight_NHW)
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor, weight: Tensor) -> Tensor:
+        log_p = torch.log_softmax(logits.float(), 1)
+        positions = weight.numel()
+        loss = -(log_p.gather(1, target) * share).sum(1).mul(weight).sum() / positions
+        if ctx.needs_input_grad[0]:
+            gradient = log_p.exp_().scatter_add_(1, target, -share).mul_(weight[:, None] / positions)
+            ctx.save_for_backward(gradient.to(logits.dtype))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0].to(gradient.dtype), None, None, None

@@ -1,0 +1,219 @@
+"""The one training loop. It knows no method: it asks for a batch by its step number, for the method's loss, and steps the optimizer.
+
+A run is a folder: `checkpoint.pt` (replaced whole, every few minutes and at the end), `log.csv`, TensorBoard's events. Nothing random is
+carried from step to step: batches and augmentations are drawn from (seed, step), so that a run that was killed and continued ends in
+the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from model import optim
+
+
+class Method(Protocol):
+    """What the loop asks of a way of learning."""
+
+    net: nn.Module
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and what the loop does beside stepping."""
+
+    steps: int
+    warmup: int
+    ema: float  # decay of the averaged weights, which are those to use
+    seed: int
+    save_every_s: float = 180
+    log_every: int = 20
+
+
+@dataclass
+class Progressed:
+    """How far a run is: what a checkpoint holds, the tensors apart."""
+
+    step: int = 0
+    photos: int = 0
+    elapsed_s: float = 0.0
+
+
+class RunMismatch(ValueError):
+    """The run folder holds a checkpoint of another recipe: continue it with its own, or choose another folder."""
+
+
+def train(
+    method: Method,
+    optimizer: Optimizer,
+    batches: Dataset[Tensor],
+    schedule: Schedule,
+    run: Path,
+    facts: dict[str, Any],
+    device: torch.device,
+) -> nn.Module:
+    """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
+
+    `facts` (recipe, data) go into the checkpoint as JSON-like values and must be those of the checkpoint that is continued, or RunMismatch
+    is raised. The optimizer's groups keep the rates they came with, times the cosine.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    averaged = _averaged(method.net, schedule.ema)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    progressed = _resume(run, method.net, averaged, optimizer, facts)
+    saved_at = stepped_at = time.monotonic()
+    with _Report(run, schedule, progressed) as report:
+        for batch in _load(batches, progressed.step, schedule.steps):
+            factor = optim.cosine(progressed.step, schedule.steps, schedule.warmup)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + progressed.step)
+            loss = method.loss(batch.to(device, non_blocking=True), generator)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            averaged.update_parameters(method.net)
+            progressed.step += 1
+            progressed.photos += len(batch)
+            now = time.monotonic()
+            progressed.elapsed_s += now - stepped_at
+            stepped_at = now
+            report.step(progressed, loss, factor)
+            if now - saved_at > schedule.save_every_s:
+                _save(run, method.net, averaged, optimizer, progressed, facts)
+                saved_at = now
+    _save(run, method.net, averaged, optimizer, progressed, facts)
+    return averaged.module.eval()
+
+
+def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str, Any]]:
+    """The averaged net's state of a run's newest checkpoint, how far it is, and its facts. Raises FileNotFoundError where there is none."""
+    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    prefix = "module."
+    state = {key.removeprefix(prefix): value for key, value in saved["averaged"].items() if key.startswith(prefix)}
+    return state, Progressed(**saved["progressed"]), saved["facts"]
+
+
+def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
+    def average(mean: Tensor, new: Tensor, count: Tensor) -> Tensor:
+        if not mean.is_floating_point():
+            return new
+        warm = min(decay, (1 + float(count)) / (10 + float(count)))  # early on, a long memory would remember the start
+        return torch.lerp(new, mean, warm)
+
+    return torch.optim.swa_utils.AveragedModel(net, avg_fn=average, use_buffers=True)  # type: ignore[no-untyped-call]
+
+
+def _load(batches: Dataset[Tensor], start: int, steps: int) -> Iterator[Tensor]:
+    """Batches start…steps−1, made by one process ahead of the loop."""
+    return iter(DataLoader(batches, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4))
+
+
+def _save(
+    run: Path,
+    net: nn.Module,
+    averaged: nn.Module,
+    optimizer: Optimizer,
+    progressed: Progressed,
+    facts: dict[str, Any],
+) -> None:
+    saved = {
+        "net": net.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progressed": asdict(progressed),
+        "facts": facts,
+    }
+    half_written = run / "checkpoint.pt.new"
+    torch.save(saved, half_written)
+    os.replace(half_written, run / "checkpoint.pt")
+
+
+def _resume(
+    run: Path, net: nn.Module, averaged: nn.Module, optimizer: Optimizer, facts: dict[str, Any]
+) -> Progressed:
+    if not (run / "checkpoint.pt").exists():
+        return Progressed()
+    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    differing = [key for key in facts | saved["facts"] if facts.get(key) != saved["facts"].get(key)]
+    if differing:
+        raise RunMismatch(f"{run} was begun with other {', '.join(differing)}; continue it as it was, or name a new folder")
+    net.load_state_dict(saved["net"])
+    averaged.load_state_dict(saved["averaged"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return Progressed(**saved["progressed"])
+
+
+class _Report:
+    """What a person sees of a run: a progress bar, `log.csv` and TensorBoard, each with loss, rate and photos a second."""
+
+    _FIELDS = ("step", "photos", "elapsed_s", "loss", "rate_factor", "photos_per_s")
+
+    def __init__(self, run: Path, schedule: Schedule, progressed: Progressed) -> None:
+        self.schedule, self.run, self.start = schedule, run, progressed.step
+        self.losses: list[Tensor] = []
+        self.since, self.photos = time.monotonic(), progressed.photos
+        console = Console()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.plain = None if console.is_terminal else console
+
+    def __enter__(self) -> _Report:
+        self.writer = SummaryWriter(str(self.run), purge_step=self.start)  # type: ignore[no-untyped-call]
+        self.csv: TextIO = _reopen(self.run / "log.csv", self._FIELDS, self.start)
+        self.bar.start()
+        self.task = self.bar.add_task("training", total=self.schedule.steps, completed=self.start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+        self.csv.close()
+        self.writer.close()  # type: ignore[no-untyped-call]
+
+    def step(self, progressed: Progressed, loss: Tensor, factor: float) -> None:
+        self.losses.append(loss.detach())
+        self.bar.advance(self.task)
+        if progressed.step % self.schedule.log_every and progressed.step != self.schedule.steps:
+            return
+        now = time.monotonic()
+        mean = float(torch.stack(self.losses).mean())
+        speed = (progressed.photos - self.photos) / (now - self.since)
+        row = (progressed.step, progressed.photos, round(progressed.elapsed_s, 1), round(mean, 4), round(factor, 5), round(speed, 1))
+        csv.writer(self.csv).writerow(row)
+        self.csv.flush()
+        self.writer.add_scalar("loss", mean, progressed.step)  # type: ignore[no-untyped-call]
+        self.writer.add_scalar("photos_per_s", speed, progressed.step)  # type: ignore[no-untyped-call]
+        words = f"loss {mean:.3f} · {speed:.0f} photos/s"
+        self.bar.update(self.task, description=words)
+        if self.plain:
+            self.plain.print(f"step {progressed.step}/{self.schedule.steps} · {words}")
+        self.losses.clear()
+        self.since, self.photos = now, progressed.photos
+
+
+def _reopen(path: Path, fields: tuple[str, ...], step: int) -> TextIO:
+    """Open the log to append to, without the rows past `step`: they were written after the checkpoint that is continued."""
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as old:
+            rows = [row for row in list(csv.reader(old))[1:] if int(row[0]) <= step]
+    log = path.open("w", newline="")
+    csv.writer(log).writerows([list(fields), *rows])
+    return log
