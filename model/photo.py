@@ -56,12 +56,12 @@ class PhotoError(ValueError):
     """
 
     def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
+        super().__init__(code, detail)
         self.code = code
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str]]:
-        return type(self), (self.code, self.detail)
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)

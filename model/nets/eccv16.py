@@ -1,4 +1,4 @@
-"""Eccv16: the network of Zhang, Isola & Efros, Colorful Image Colorization (ECCV 2016), in the released version 2.
+"""Eccv16: the network of Zhang, Isola & Efros, Colorful Image Colorization (ECCV 2016), release 2.
 
 https://arxiv.org/abs/1603.08511. The names of the layers are those of the published PyTorch weights, so that
 these load by name and nothing is left over; see `model.checkpoint.load_release`.
@@ -19,11 +19,11 @@ AB_SCALE = 110.0  # the release's unit of ab
 
 
 class Eccv16(nn.Module):
-    """(N, 1, H, W) lightness in 0…100, sides multiples of 8 → (N, 313, H/4, W/4) float32 logits over the bins.
+    """(N, 1, H, W) lightness in 0…100, sides multiples of 8 → (N, 313, H/4, W/4) float32 logits over bins.
 
-    32,236,011 parameters, of which 626 are fixed: `model_out`, the release's decoding of probabilities into ab. It
-    says which bin each logit stands for, and `forward` has no use for it. One 256×256 photo takes 83.5 GFLOP in
-    convolutions, two a multiplication (published: 83.6 in all).
+    32,236,011 parameters, of which 626 are fixed: `model_out`, the release's decoding of probabilities into
+    ab. It says which bin each logit stands for, and `forward` has no use for it. One 256×256 photo takes 83.5
+    GFLOP in convolutions, two a multiplication (published: 83.6 in all). Other sides raise ValueError.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,306 @@
+"""Weights on disk: `name.safetensors`, and beside it `name.json`, a card that says where they come from.
+
+Loading is strict: the hash is the card's, every tensor has its place, every place its tensor, all are finite.
+Otherwise `CheckpointError`, for a net that is loaded wrongly colors badly instead of failing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import pydantic
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from model import bins, download
+from model.nets.eccv16 import AB_SCALE, Eccv16
+from model.nets.lite import Lite
+
+NETS: Final[Mapping[str, type[nn.Module]]] = {"lite": Lite, "eccv16": Eccv16}
+_SHIPPED: Final = {"lite"}
+
+RELEASE_URLS: Final = ("https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth",)
+RELEASE_SHA256: Final = "9b330a0b"  # all that is published of it; the card keeps the whole, once it is known
+
+
+class CheckpointError(Exception):
+    """Weights that cannot be used.
+
+    `code` is stable: net_unknown, weights_missing, weights_damaged, weights_mismatch, weights_not_finite,
+    card_invalid or download_failed. `detail` says what is wrong and what to do.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a file of weights is, as JSON beside it."""
+
+    name: str
+    net: str  # a key of NETS
+    temperature: Annotated[
+        float, pydantic.Field(gt=0, le=1)
+    ]  # of the annealed mean, for logits as they come out
+    size: Annotated[int, pydantic.Field(gt=0)]  # side of the photos that it expects
+    terms: str  # the licence of the weights, and of what they were made from
+    data: str  # what they were trained on
+    recipe: Mapping[str, Any]
+    commit: str  # of the code that made them
+    numbers: Mapping[str, Any]  # as measured by `python -m model evaluate`
+    created: str  # ISO 8601
+    notes: str = ""
+    sha256: str = ""  # of the safetensors file; `save` fills it in
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Card:
+        """Raises `CheckpointError` (card_invalid), naming each field that is missing or wrong."""
+        try:
+            card = pydantic.TypeAdapter(cls).validate_json(text)
+        except pydantic.ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors())
+            raise CheckpointError(
+                "card_invalid", f"The card of the weights is not valid: {wrong}."
+            ) from error
+        if card.net not in NETS:
+            raise _unknown(card.net)
+        return card
+
+
+def save(net: nn.Module, card: Card, path: Path, dtype: torch.dtype = torch.float16) -> Card:
+    """Write `path` (.safetensors) and its card; returns the card with the file's hash.
+
+    Only tensors of two dimensions and more become `dtype`: norms and biases stay in float32, for they are
+    small and a variance may be beyond float16. Raises `CheckpointError` if a value is not finite in its dtype.
+    """
+    if type(net) is not NETS[card.net]:
+        raise ValueError(f"the card is for {card.net}, the network is {type(net).__name__}")
+    tensors = {name: _stored(value, dtype) for name, value in net.state_dict().items()}
+    _check_finite(tensors)
+    data = safetensors.torch.save(tensors)
+    card = dataclasses.replace(card, sha256=hashlib.sha256(data).hexdigest())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, data)
+    _write(path.with_suffix(".json"), card.to_json().encode())
+    return card
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Card]:
+    """The network in `path` (.safetensors), float32, ready to infer; and its card. Or `CheckpointError`."""
+    card, data = _read(path)
+    try:
+        tensors = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError("weights_damaged", f"{path} is no safetensors file: {error}.") from error
+    net = NETS[card.net]()
+    _fill(net, tensors, path)
+    return net.to(device).eval(), card
+
+
+def read_card(path: Path) -> Card:
+    """The card beside `path`. Raises `CheckpointError`."""
+    try:
+        return Card.from_json(path.with_suffix(".json").read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            "weights_missing", f"There is no card {path.with_suffix('.json')}: {error.strerror}."
+        ) from error
+
+
+def known() -> tuple[str, ...]:
+    """The names that `locate` and `fetch_known` take."""
+    return tuple(NETS)
+
+
+def locate(name: str) -> Path:
+    """Where the weights called `name` are. Raises `CheckpointError` if they are not there yet."""
+    path = _place(name)
+    if not path.exists():
+        how = (
+            "It is part of the package."
+            if name in _SHIPPED
+            else f"Run `python -m model weights fetch {name}`."
+        )
+        raise CheckpointError("weights_missing", f"There are no weights {path}. {how}")
+    return path
+
+
+def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progress | None = None) -> Path:
+    """Make sure that the weights called `name` are on this machine; `locate` finds them from then on.
+
+    `mirrors` (a file:// is one too) are asked before the published places. Raises `CheckpointError`.
+    """
+    path = _place(name)
+    if name in _SHIPPED or _is_whole(path):
+        return locate(name)
+    release = path.with_suffix(".pth")
+    try:
+        sha256 = download.fetch((*mirrors, *RELEASE_URLS), RELEASE_SHA256, release, progress)
+    except OSError as error:
+        raise CheckpointError(
+            "download_failed", f"The weights {name} could not be downloaded: {error}"
+        ) from error
+    try:
+        save(load_release(release), _release_card(sha256), path, torch.float32)
+    finally:
+        release.unlink()
+    return path
+
+
+def load_release(path: Path, sha256: str = RELEASE_SHA256) -> Eccv16:
+    """The published PyTorch weights (`colorization_release_v2-9b330a0b.pth`) in our network, by strict names.
+
+    Its logits are put in the order of our bins, should it be another. Raises `CheckpointError`.
+    """
+    data = _bytes(path)
+    found = hashlib.sha256(data).hexdigest()
+    if not found.startswith(sha256):
+        raise CheckpointError(
+            "weights_damaged", f"{path} has the hash {found}, not {sha256}…: fetch it again."
+        )
+    try:
+        state = dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
+        raise CheckpointError("weights_damaged", f"{path} is no file of PyTorch weights: {error}.") from error
+    net = Eccv16()
+    for key, value in net.state_dict().items():
+        if key.endswith("num_batches_tracked"):  # norms saved by old PyTorch have none
+            state.setdefault(key, value)
+    _fill(net, state, path)
+    _reorder(net, path)
+    return net.eval()
+
+
+def _reorder(net: Eccv16, path: Path) -> None:
+    """Sort the logits by the color that `model_out` says each stands for, into the order of our bins."""
+    theirs = net.model_out.weight.detach()[:, :, 0, 0].T * AB_SCALE
+    distance, order = torch.cdist(bins.centers(), theirs).min(1)
+    if distance.max() > 0.1:  # ab units; bins are 10 apart
+        raise CheckpointError("weights_mismatch", f"The color bins of {path} are not the 313 of the paper.")
+    state = net.state_dict()
+    for name in ("model8.6.weight", "model8.6.bias"):
+        state[name].copy_(state[name][order])
+    state["model_out.weight"].copy_(state["model_out.weight"][:, order])
+
+
+def _release_card(sha256: str) -> Card:
+    return Card(
+        name="eccv16",
+        net="eccv16",
+        temperature=math.log(10) / 6,
+        size=256,
+        terms="BSD-2-Clause, https://github.com/richzhang/colorization; trained on ImageNet",
+        data="ImageNet (ILSVRC 2012), 1.3 million photographs",
+        recipe={
+            "paper": "https://arxiv.org/abs/1603.08511",
+            "release": RELEASE_URLS[0],
+            "release_sha256": sha256,
+        },
+        commit="",
+        numbers={},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes="The temperature is that of the Caffe release. It is unverified for this one, which may carry it "
+        "in its last layer: if colors come out blotchy and too strong, use 1.",
+    )
+
+
+def _place(name: str) -> Path:
+    if name not in NETS:
+        raise _unknown(name)
+    if name in _SHIPPED:
+        return Path(__file__).parent / "weights" / f"{name}.safetensors"
+    cache = os.environ.get("AUTOCHROME_CACHE_DIR")
+    return (Path(cache) if cache else Path.home() / ".cache" / "autochrome") / f"{name}.safetensors"
+
+
+def _unknown(name: str) -> CheckpointError:
+    return CheckpointError(
+        "net_unknown", f"There is no network called {name!r}: choose one of {', '.join(NETS)}."
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _read(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _read(path: Path) -> tuple[Card, bytes]:
+    """The card and the bytes of the weights, whose hash is the card's."""
+    data, card = _bytes(path), read_card(path)
+    if hashlib.sha256(data).hexdigest() != card.sha256:
+        raise CheckpointError(
+            "weights_damaged", f"{path} does not have the hash that its card says: get both anew, as a pair."
+        )
+    return card, data
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError("weights_missing", f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    wanted = net.state_dict()
+    wrong = [f"{name} is missing" for name in wanted if name not in tensors]
+    wrong += [f"{name} is not of this network" for name in tensors if name not in wanted]
+    wrong += [
+        f"{name} has the shape {tuple(tensors[name].shape)}, not {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        raise CheckpointError(
+            "weights_mismatch", f"{path} does not fit {type(net).__name__}: {'; '.join(wrong[:8])}{more}."
+        )
+    _check_finite(tensors)
+    net.load_state_dict(tensors)
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    bad = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            "weights_not_finite", f"These weights hold NaN or infinity: {', '.join(bad[:8])}."
+        )
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    value = value.detach().cpu()
+    if value.is_floating_point():
+        value = value.to(dtype if value.dim() > 1 else torch.float32)
+    return value.contiguous()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing, whenever the machine stops."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)
