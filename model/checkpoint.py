@@ -93,7 +93,7 @@ def save(net: nn.Module, card: Card, path: Path, dtype: torch.dtype = torch.floa
     """Write `path` (.safetensors) and its card; returns the card with the file's hash.
 
     Only tensors of two dimensions and more become `dtype`: norms and biases stay in float32, for they are
-    small and a variance may be beyond float16. Raises `CheckpointError` if a value is not finite in its dtype.
+    small and a variance may be beyond float16. Raises `CheckpointError` if a value is then not finite.
     """
     if type(net) is not NETS[card.net]:
         raise ValueError(f"the card is for {card.net}, the network is {type(net).__name__}")
@@ -137,14 +137,15 @@ def known() -> tuple[str, ...]:
 def locate(name: str) -> Path:
     """Where the weights called `name` are. Raises `CheckpointError` if they are not there yet."""
     path = _place(name)
-    if not path.exists():
-        how = (
-            "It is part of the package."
-            if name in _SHIPPED
-            else f"Run `python -m model weights fetch {name}`."
+    if path.exists():
+        return path
+    if name in _SHIPPED:
+        raise CheckpointError(
+            "weights_missing", f"{path}, a part of the package, is not there: install it anew."
         )
-        raise CheckpointError("weights_missing", f"There are no weights {path}. {how}")
-    return path
+    raise CheckpointError(
+        "weights_missing", f"There is no {path} yet: run `python -m model weights fetch {name}`."
+    )
 
 
 def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progress | None = None) -> Path:
@@ -163,7 +164,7 @@ def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progr
             "download_failed", f"The weights {name} could not be downloaded: {error}"
         ) from error
     try:
-        save(load_release(release), _release_card(sha256), path, torch.float32)
+        save(load_release(release, sha256), _release_card(sha256), path, torch.float32)
     finally:
         release.unlink()
     return path
@@ -215,14 +216,14 @@ def _release_card(sha256: str) -> Card:
         data="ImageNet (ILSVRC 2012), 1.3 million photographs",
         recipe={
             "paper": "https://arxiv.org/abs/1603.08511",
-            "release": RELEASE_URLS[0],
+            "release": "colorization_release_v2-9b330a0b.pth",
             "release_sha256": sha256,
         },
         commit="",
         numbers={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes="The temperature is that of the Caffe release. It is unverified for this one, which may carry it "
-        "in its last layer: if colors come out blotchy and too strong, use 1.",
+        notes="The temperature is that of the Caffe release, and unverified for this one, which may carry it "
+        "in its last layer. If colors come out blotchy and too strong, use 1.",
     )
 
 

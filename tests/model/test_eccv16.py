@@ -129,11 +129,11 @@ def test_it_learns_from_scratch() -> None:
     target = (lightness[:, 0, ::4, ::4] > 50).long() * 200
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02)
     losses = []
-    for _ in range(4):
+    for _ in range(3):
         loss = F.cross_entropy(net(lightness), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] == pytest.approx(math.log(313), rel=0.05)
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
