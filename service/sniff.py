@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image, UnidentifiedImageError
 
@@ -26,6 +26,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
 _CHUNK = 2**20
 _MOST_SEGMENTS = 10_000  # a file of 25 MiB has some hundreds, unless it is made to keep us busy
+_MOST_READS = 200_000  # a GIF of 25 MiB takes half of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,22 @@ class Header:
     format: str
     width: int
     height: int
+
+
+class _Bounded:
+    """A file for Pillow's parsers, which take some that are made for it byte by byte or block by block."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._reads_left = _MOST_READS
+        self._read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise PhotoDamaged
+        return self._read(size)
 
 
 def sniff(file: IO[bytes], settings: Settings) -> Header:
@@ -57,7 +74,7 @@ def _open(file: IO[bytes], settings: Settings) -> tuple[Header, bool]:
     magic = file.read(16)
     file.seek(0)
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(cast(IO[bytes], _Bounded(file)), formats=FORMATS) as image:
             header = Header(str(image.format), image.width, image.height)
             if header.width * header.height > settings.max_pixels:
                 return header, False  # looking for a second frame may decode the first

@@ -20,9 +20,9 @@ import numpy as np
 import redis
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
-from model.checkpoint import CheckpointError
 
 from model import photo
+from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from service import tasks
 from service.deadline import Deadline

@@ -1,0 +1,172 @@
+"""A real Valkey, real processes of the service, and photographs made on the spot."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import redis
+from PIL import Image
+
+from service import valkey
+from service.jobs import Jobs, Lease, connect
+from service.settings import Settings
+from service.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+class Launched:
+    """A program, its lines so far, and how to end it."""
+
+    def __init__(self, program: list[str], environment: Mapping[str, str]) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AUTOCHROME_")}
+        self.process = subprocess.Popen(
+            program,
+            cwd=ROOT,
+            env={**clean, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.url = ""
+        self.lines: list[str] = []
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            self.lines.extend(iter(lines.readline, ""))
+
+    def line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+        """The first line that matches, as soon as it is there."""
+        return _until(
+            lambda: next((found for line in [*self.lines] if (found := re.search(pattern, line))), None),
+            seconds,
+            f"a line like {pattern!r} in\n{''.join(self.lines)}",
+        )
+
+    def family(self) -> list[psutil.Process]:
+        """The process and all that came from it."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30) -> int:
+        """End it in order; its exit code. Whatever of it still lives then is killed."""
+        family = self.family() if self.process.poll() is None else []
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        finally:
+            for member in family:
+                if member.is_running():
+                    member.kill()
+            self._reading.join(timeout=10)
+
+
+def _until(look: Callable[[], Any], seconds: float, what: str) -> Any:
+    give_up = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > give_up:
+            pytest.fail(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], Any], float, str], Any]:
+    """What a function gives as soon as it is true; a failed test where it is not in time."""
+    return _until
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Launched]]:
+    """Start `python …` with AUTOCHROME_ settings of its own; it is ended with the test."""
+    launched: list[Launched] = []
+
+    def start(*arguments: str, **settings: object) -> Launched:
+        environment = {f"AUTOCHROME_{name.upper()}": str(value) for name, value in settings.items()}
+        launched.append(Launched([sys.executable, *arguments], environment))
+        return launched[-1]
+
+    yield start
+    for one in reversed(launched):
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """`python -m service`, ready to color; its address is `service.url`."""
+    state = tmp_path_factory.mktemp("service")
+    environment = {"AUTOCHROME_STATE_DIR": str(state), "AUTOCHROME_PORT": "0"}
+    launched = Launched([sys.executable, "-m", "service"], environment)
+    try:
+        launched.url = launched.line(r"ready: (http://\S+)", 60)[1]
+        yield launched
+    finally:
+        launched.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey with the very settings of the embedded one."""
+    state = tmp_path_factory.mktemp("valkey")
+    path = valkey.socket_path(state)
+    with subprocess.Popen(valkey.command(state, path), stdout=subprocess.DEVNULL) as process:
+        assert valkey.wait_until_ready(path, 10)
+        yield f"unix://{path}"
+        process.terminate()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """Its client, upon an empty database."""
+    with connect(redis_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def jobs(client: redis.Redis) -> Jobs:
+    """Job records whose leases last 0.2 s, and 0.1 s more per megapixel."""
+    return Jobs(client, Lease(0.2, 0.1))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store((tmp_path / "a store").as_uri())
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, store_url=(tmp_path / "a store").as_uri(), state_dir=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def gray_photo() -> Callable[..., bytes]:
+    """A gray picture with something in it, in any format and size that Pillow writes."""
+
+    def make(format: str = "JPEG", size: tuple[int, int] = (320, 240), **options: Any) -> bytes:
+        width, height = size
+        down, across = np.mgrid[0:height, 0:width]
+        waves = np.sin(across / 17) * np.cos(down / 11)
+        pixels = (127 + 90 * waves + 30 * down / max(1, height)).clip(0, 255).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, format, **options)
+        return file.getvalue()
+
+    return make

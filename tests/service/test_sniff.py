@@ -1,0 +1,124 @@
+"""The look at a header, at the door."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service import errors
+from service.settings import Settings
+from service.sniff import Header, sniff
+
+SETTINGS = Settings()
+
+
+def look(data: bytes) -> Header:
+    file = io.BytesIO(data)
+    header = sniff(file, SETTINGS)
+    assert file.tell() == 0
+    return header
+
+
+def png(width: int, height: int, rows: bytes = b"") -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
+def test_a_photo_of_every_format_is_let_in_with_its_size(gray_photo, format):
+    assert look(gray_photo(format)) == Header(format, 320, 240)
+
+
+def test_a_progressive_jpeg_with_a_thumbnail_and_a_tail_is_whole(gray_photo):
+    thumbnail = gray_photo(size=(32, 24))
+    exif = Image.Exif()
+    exif[0x8769] = {0x927C: thumbnail}
+    photo = gray_photo(progressive=True, exif=exif.tobytes())
+    assert thumbnail in photo
+    assert look(photo + b"\0" * 100).format == "JPEG"
+    with pytest.raises(errors.PhotoDamaged):
+        look(photo[:-200])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_file_that_is_cut_off_anywhere_is_refused(gray_photo, format):
+    photo = gray_photo(format)
+    for tenth in range(1, 10):
+        with pytest.raises((errors.PhotoDamaged, errors.PhotoUnsupported)):
+            look(photo[: len(photo) * tenth // 10])
+    with pytest.raises(errors.PhotoDamaged):
+        look(photo[:-1])
+
+
+def test_a_jpeg_with_further_pictures_inside_is_one_photo(gray_photo):
+    file = io.BytesIO()
+    first, second = (Image.open(io.BytesIO(gray_photo(size=size))) for size in ((320, 240), (64, 48)))
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    assert look(file.getvalue()) == Header("MPO", 320, 240)
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_several_pictures_in_one_file_are_refused(format):
+    frames = [Image.new("L", (32, 32), gray) for gray in (10, 200, 90)]
+    file = io.BytesIO()
+    frames[0].save(file, format, save_all=True, append_images=frames[1:])
+    with pytest.raises(errors.PhotoAnimated):
+        look(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", errors.PhotoEmpty),
+        (b"Dear sir or madam, " * 50, errors.PhotoUnsupported),
+        (b"%PDF-1.7\n" + b"\0" * 500, errors.PhotoUnsupported),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", errors.PhotoUnsupported),
+        (b"\xff\xd8\xff\xe0 no more of it", errors.PhotoDamaged),
+        (png(50_000, 50_000), errors.PhotoTooLarge),
+        (png(10_000, 9_500), errors.PhotoTooLarge),
+        (png(17_000, 1_000), errors.PhotoTooLarge),
+        (png(1, 1, b"\0\0"), errors.PhotoTooSmall),
+        (png(2_000, 10), errors.PhotoTooSmall),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_what_is_no_photo_is_refused_with_its_code(data, problem):
+    with pytest.raises(problem) as refused:
+        look(data)
+    assert refused.value.detail
+
+
+def test_files_made_to_keep_the_door_busy_are_done_with_soon(gray_photo):
+    filled = gray_photo().replace(b"\xff\xda", b"\xff" * 20_000_000 + b"\xda", 1)
+    nothing = struct.pack(">I4sI", 0, b"nuLl", zlib.crc32(b"nuLl"))
+    still = png(64, 64, bytes(65 * 64))
+    chunked = still[:33] + nothing * 1_500_000 + still[33:]
+    for photo in (filled, chunked):
+        start = time.perf_counter()
+        with pytest.raises(errors.PhotoDamaged):
+            look(photo)
+        assert time.perf_counter() - start < 3
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_hostile_bytes_are_refused_or_let_in_but_never_raise_anything_else(gray_photo, data):
+    photo = bytearray(gray_photo(data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"]))))
+    for _ in range(data.draw(st.integers(1, 8))):
+        photo[data.draw(st.integers(0, min(len(photo) - 1, 600)))] = data.draw(st.integers(0, 255))
+    hostile = bytes(photo[: data.draw(st.integers(0, len(photo)))])
+    try:
+        found: Header | str = look(hostile)
+    except errors.PhotoProblem as refused:
+        found = refused.code
+    assert isinstance(found, Header) or found.startswith("photo_")

@@ -1,0 +1,65 @@
+"""Photos and results by key."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import pytest
+
+from service.errors import SettingsError, StoreUnavailable
+from service.store import Store, attempt_prefix, photo_key, result_key
+
+
+def test_a_file_comes_back_as_it_went_in(store):
+    data = bytes(range(256)) * 20_000
+    store.put(photo_key("a"), io.BytesIO(data))
+    assert store.get(photo_key("a")) == data
+    assert b"".join(store.stream(photo_key("a"))) == data
+
+
+def test_a_missing_file_is_said_before_the_first_piece(store):
+    with pytest.raises(FileNotFoundError):
+        store.stream(photo_key("nobody"))
+
+
+def test_a_job_is_erased_with_all_its_attempts_and_no_other_is(store, tmp_path):
+    for id in ("ab", "abc"):
+        store.put(photo_key(id), b"photo")
+        store.put(result_key(id, 1, ".jpg"), b"one")
+        store.put(result_key(id, 2, ".jpg"), b"two")
+    store.erase(attempt_prefix("ab", 1))
+    assert store.get(result_key("ab", 2, ".jpg")) == b"two"
+    store.erase("ab")
+    store.erase("ab")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["a store/abc/1/result.jpg", "a store/abc/2/result.jpg", "a store/abc/photo"]
+    assert not (tmp_path / "a store" / "ab").exists()
+
+
+def test_a_reader_never_sees_half_a_file(store):
+    whole = {bytes([number]) * 3_000_000 for number in range(4)}
+    store.put("id/photo", next(iter(whole)))
+    writers = [threading.Thread(target=store.put, args=("id/photo", data)) for data in whole]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert store.get("id/photo") in whole
+    for writer in writers:
+        writer.join()
+
+
+def test_a_store_that_cannot_be_is_refused_with_the_setting_to_change(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    for url in ("ftp://somewhere/", "folder", (tmp_path / "file" / "store").as_uri()):
+        with pytest.raises(SettingsError, match="AUTOCHROME_STORE_URL"):
+            Store(url)
+
+
+def test_a_store_that_fails_later_says_so(tmp_path: Path):
+    store = Store((tmp_path / "store").as_uri())
+    (tmp_path / "store").rmdir()
+    (tmp_path / "store").write_text("in the way")
+    with pytest.raises(StoreUnavailable):
+        store.put(photo_key("a"), b"photo")
