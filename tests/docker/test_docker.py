@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +25,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from service import valkey
+from service.jobs import Jobs, Lease, Net, connect
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -237,12 +240,30 @@ def test_the_api_is_healthy_when_livez_says_so(status: int | None, healthy: bool
     assert (done.returncode == 0) is healthy
 
 
-def test_a_worker_is_ill_when_nothing_beats() -> None:
+@pytest.mark.parametrize(
+    ("host", "healthy"),
+    [(socket.gethostname(), True), ("some-other-container", False), (None, False)],
+    ids=["its own", "another", "none"],
+)
+def test_a_worker_is_healthy_when_one_of_its_own_host_beats(
+    host: str | None, healthy: bool, queue: str
+) -> None:
+    if host is not None:
+        Jobs(connect(queue), Lease(8, 1)).beat(f"{host}:7:abc", Net("lite", "0" * 64), "cpu")
     command = Dockerfile.read("docker/worker.Dockerfile").health_check
-    assert command == ["python", "-m", "service", "health"]
-    environment = os.environ | {"AUTOCHROME_REDIS_URL": "redis://127.0.0.1:1/0"}
+    environment = os.environ | {"AUTOCHROME_REDIS_URL": queue}
     done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, env=environment, capture_output=True)
-    assert done.returncode != 0
+    assert (done.returncode == 0) is healthy
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[str]:
+    """The address of a Valkey that holds nothing yet."""
+    path = valkey.socket_path(tmp_path)
+    with subprocess.Popen(valkey.command(tmp_path, path)) as server:
+        assert valkey.wait_until_ready(path, 10)
+        yield f"unix://{path}"
+        server.terminate()
 
 
 @contextmanager

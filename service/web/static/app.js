@@ -123,6 +123,7 @@ function leave() {
   photo = null;
   resultUrl = null;
   preview.removeAttribute("src");
+  element("sheet").style.removeProperty("--wide");
   compare.clear();
   show("empty");
 }
