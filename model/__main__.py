@@ -1,9 +1,9 @@
 """Color photographs; train and measure the network that does; look after its weights.
 
-    python -m model colorize PHOTO_OR_DIR... -o OUT
-    python -m model train colorize --photos DIR... --run runs/first
-    python -m model evaluate color --photos DIR... -o out/evaluation
-    python -m model weights show lite
+python -m model colorize PHOTO_OR_DIR... -o OUT
+python -m model train colorize --photos DIR... --run runs/first
+python -m model evaluate color --photos DIR... -o out/evaluation
+python -m model weights show lite
 """
 
 from __future__ import annotations
@@ -90,8 +90,12 @@ def train(arguments: argparse.Namespace) -> int:
     method, optimizer = recipes.build(recipe, datasets.prior(survey.photos))
     facts = {"recipe": asdict(recipe), "data": {"photos": len(survey.photos)}}
     batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
-    trainer.train(method, optimizer, batches, recipe.schedule(), arguments.run_folder, facts, torch.device(name))
+    name = (
+        ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
+    )
+    trainer.train(
+        method, optimizer, batches, recipe.schedule(), arguments.run_folder, facts, torch.device(name)
+    )
     return 0
 
 
@@ -106,7 +110,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
         photos = [path for path in photos if path.match(arguments.only)]
     if arguments.held_out:
         photos = datasets.split(photos, arguments.held_out)[1]
-    photos = photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit] if arguments.limit else photos
+    photos = (
+        photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit] if arguments.limit else photos
+    )
     colorizers = [Colorizer.load(net, arguments.device) for net in arguments.net]
     options = ColorOptions(arguments.temperature)
     scores = color.evaluate(colorizers, photos, options)
@@ -115,7 +121,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / "color.md").write_text(table)
-        facts = {"photos": len(photos), "nets": {c.name: c.sha256 for c in colorizers}, "scores": color.as_json(scores)}
+        facts = {
+            "photos": len(photos),
+            "nets": {c.name: c.sha256 for c in colorizers},
+            "scores": color.as_json(scores),
+        }
         (arguments.out / "color.json").write_text(json.dumps(facts, indent=2) + "\n")
         color.contact_sheet(colorizers, photos, options=options).save(arguments.out / "color.jpg", quality=90)
     return 0
@@ -183,32 +193,67 @@ def _sources(given: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def _commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return asked.stdout.strip()
 
 
 def _parser() -> argparse.ArgumentParser:
     from model.recipes import RECIPES
 
-    parser = argparse.ArgumentParser(prog="python -m model", description="Color photographs; train and measure the network that does.")
+    parser = argparse.ArgumentParser(
+        prog="python -m model", description="Color photographs; train and measure the network that does."
+    )
     commands = parser.add_subparsers(required=True, metavar="colorize | train | evaluate | weights")
 
     one = commands.add_parser("colorize", help="color photographs")
     one.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_DIR")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results")
     one.add_argument("--net", default="lite", help="a net's name, or a .safetensors file (default: lite)")
-    one.add_argument("--temperature", type=float, help="0, the likeliest color, to 1, the mean of all; default: the net's own")
+    one.add_argument(
+        "--temperature",
+        type=float,
+        help="0, the likeliest color, to 1, the mean of all; default: the net's own",
+    )
     one.add_argument("--vividness", type=float, default=1.0, help="factor on the chroma (default: 1)")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1…")
     one.set_defaults(run=colorize)
 
     one = commands.add_parser("train", help="learn from folders of color photographs")
     one.add_argument("method", choices=["colorize"])
-    one.add_argument("--photos", nargs="+", type=Path, required=True, metavar="DIR", help="folders, or a VOC list of photos")
+    one.add_argument(
+        "--photos",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folders, or a VOC list of photos",
+    )
     one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
-    one.add_argument("--hold-out", type=int, default=0, metavar="N", help="leave out N tenths of all, by a hash of the name")
-    one.add_argument("--apart-from", nargs="*", type=Path, default=[], metavar="DIR", help="leave out copies of these photos too")
-    one.add_argument("--run", dest="run_folder", type=Path, required=True, metavar="DIR", help="the run's folder; continued where it has a checkpoint")
+    one.add_argument(
+        "--hold-out",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out N tenths of all, by a hash of the name",
+    )
+    one.add_argument(
+        "--apart-from",
+        nargs="*",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="leave out copies of these photos too",
+    )
+    one.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the run's folder; continued where it has a checkpoint",
+    )
     one.add_argument("--recipe", choices=sorted(RECIPES), default="first-weights")
     one.add_argument("--steps", type=int, help="other than the recipe's")
     one.add_argument("--seed", type=int, help="other than the recipe's")
@@ -217,30 +262,55 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("evaluate", help="measure a net on color photographs it has not seen")
     one.add_argument("what", choices=["color"])
-    one.add_argument("--photos", nargs="+", type=Path, required=True, metavar="DIR", help="folders, or a VOC list of photos")
+    one.add_argument(
+        "--photos",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folders, or a VOC list of photos",
+    )
     one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
     one.add_argument("--only", metavar="GLOB", help="file names to keep")
-    one.add_argument("--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` left out")
+    one.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` left out"
+    )
     one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
     one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
     one.add_argument("--temperature", type=float, help="other than the net's own")
     one.add_argument("--device", default="auto")
-    one.add_argument("-o", "--out", type=Path, metavar="DIR", help="write color.json, color.md and the contact sheet color.jpg")
+    one.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write color.json, color.md and the contact sheet color.jpg",
+    )
     one.set_defaults(run=evaluate)
 
-    weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(required=True, metavar="show | fetch | export")
+    weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(
+        required=True, metavar="show | fetch | export"
+    )
     one = weights.add_parser("show", help="print a net's card")
     one.add_argument("net")
     one.set_defaults(run=show_weights)
     one = weights.add_parser("fetch", help="download published weights")
     one.add_argument("net")
-    one.add_argument("--mirror", nargs="*", default=[], metavar="URL", help="asked before the published places; file:// too")
+    one.add_argument(
+        "--mirror",
+        nargs="*",
+        default=[],
+        metavar="URL",
+        help="asked before the published places; file:// too",
+    )
     one.set_defaults(run=fetch_weights)
     one = weights.add_parser("export", help="the averaged weights of a training run, with a card")
     one.add_argument("run_folder", type=Path, metavar="RUN")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="…/name.safetensors")
     one.add_argument("--temperature", type=float, default=0.38)
-    one.add_argument("--size", type=int, default=192, help="the shorter side that the net sees, a multiple of 32")
+    one.add_argument(
+        "--size", type=int, default=192, help="the shorter side that the net sees, a multiple of 32"
+    )
     one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
     one.add_argument("--data", required=True, help="what they were trained on")
     one.add_argument("--numbers", type=Path, metavar="JSON", help="from `evaluate color`")

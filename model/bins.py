@@ -32,7 +32,9 @@ def _centers() -> NDArray[np.float32]:
     edges = [torch.stack([ramp, x, y]) for x in corners for y in corners]
     edges += [torch.stack([x, ramp, y]) for x in corners for y in corners]
     edges += [torch.stack([x, y, ramp]) for x in corners for y in corners]
-    gamut = lab.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]  # the cube's edges bound its shadow on the ab plane
+    gamut = lab.lab_from_rgb(torch.stack(edges)[..., None])[
+        :, 1:, :, 0
+    ]  # the cube's edges bound its shadow on the ab plane
     points = gamut.permute(0, 2, 1).reshape(-1, 2).double().numpy()
     hull = ConvexHull(points)
     axis = np.arange(-_REACH, _REACH + GRID, GRID)
@@ -78,8 +80,10 @@ def _table(neighbors: int, device: torch.device) -> tuple[Tensor, Tensor]:
     axis = torch.arange(_table_side(), dtype=torch.float64) * _STEP - _REACH
     colors = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     nearest_first = [
-        torch.cdist(piece, centers().double(), compute_mode="donot_use_mm_for_euclid_dist").topk(neighbors, largest=False)
-        for piece in colors.split(20_000)
+        torch.cdist(piece, centers().double(), compute_mode="donot_use_mm_for_euclid_dist").topk(
+            neighbors, largest=False
+        )
+        for piece in torch.split(colors, 20_000)
     ]
     distance = torch.cat([piece.values for piece in nearest_first])
     bins = torch.cat([piece.indices for piece in nearest_first])
@@ -102,7 +106,9 @@ def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
     λ = 1 weighs all colors alike, λ = 0 by their full rarity; the paper takes ½. `prior` need not be scaled.
     """
     if not 0 <= lam <= 1:
-        raise ValueError(f"lam is {lam}, and must lie in 0…1: it mixes the prior with the uniform distribution")
+        raise ValueError(
+            f"lam is {lam}, and must lie in 0…1: it mixes the prior with the uniform distribution"
+        )
     p = prior.double() / prior.double().sum()
     w = 1 / ((1 - lam) * p + lam / COUNT)
     return (w / (p * w).sum()).float()

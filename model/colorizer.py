@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from model.checkpoint import Card
 from model.photo import Photo
 
 _STRIDE = 32  # both sides the net sees are multiples of it
-_LONGEST = 3  # the net's longer side is at most so many times its shorter one; beyond that, a photo is squeezed
+_LONGEST = (
+    3  # the net's longer side is at most so many times its shorter one; beyond that, a photo is squeezed
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,11 @@ def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
     return side(width), side(height)
 
 
-def _lightness(pixels: NDArray[np.generic]) -> Tensor:
+def _lightness(pixels: NDArray[Any]) -> Tensor:
     """(H, W, 3) uint8 sRGB, (H, W) uint8 or uint16 gray, or (H, W) float32 gray in 0…1 → (H, W) L* in 0…100."""
     values = torch.from_numpy(pixels.astype(np.float32))
-    if pixels.dtype != np.float32:
-        values /= np.iinfo(pixels.dtype).max  # type: ignore[arg-type]
+    if np.issubdtype(pixels.dtype, np.integer):
+        values /= float(np.iinfo(pixels.dtype).max)
     if values.ndim == 3:
         return lab.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
     return lab.lightness_from_gray(values)

@@ -25,7 +25,9 @@ from model import bins, lab
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 _GRAY = 5.0  # a photo whose chroma stays under this, in ab units, is gray: the paper's threshold
-_TONED = 1.2  # one whose colors follow from its lightness to within this, in ab units, is sepia or another tone
+_TONED = (
+    1.2  # one whose colors follow from its lightness to within this, in ab units, is sepia or another tone
+)
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ def _listed(source: Path) -> list[Path]:
 
 
 def split(photos: Sequence[Path], tenths: int) -> tuple[list[Path], list[Path]]:
-    """Part photos into (kept, held out) by a hash of folder and file name: the same photo always falls on the same side, `tenths` in ten out."""
+    """Part photos into (kept, held out), `tenths` in ten of them out, by a hash of folder and file name: a photo never changes sides."""
     held = {path for path in photos if _digest(f"{path.parent.name}/{path.name}".encode())[0] % 10 < tenths}
     return [path for path in photos if path not in held], sorted(held)
 
 
 def survey(photos: Sequence[Path], apart_from: Sequence[Path] = (), workers: int = 2) -> Survey:
-    """Leave out what is unreadable, gray, toned, seen before, or a copy of one of `apart_from`. A copy is a photo that looks the same at 9×8."""
+    """Leave out what is unreadable, gray, toned, seen before, or a copy of one of `apart_from`: one that looks the same at 9×8 pixels."""
     with ProcessPoolExecutor(workers) as pool:
         held_out = {look.print for look in pool.map(_look, apart_from, chunksize=64) if look}
         looks = list(pool.map(_look, photos, chunksize=64))
@@ -115,11 +117,16 @@ def _look(path: Path) -> _Look | None:
     except OSError:
         return None
     rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
-    lightness, ab = lab.lab_from_rgb(rgb)[0].flatten(1).double().split([1, 2])
+    photo = lab.lab_from_rgb(rgb)[0].flatten(1).double()
+    lightness, ab = photo[:1], photo[1:]
     powers = torch.cat([torch.ones_like(lightness), lightness, lightness**2]).T
     stray = ab.T - powers @ torch.linalg.lstsq(powers, ab.T, driver="gelsd").solution
     tiny = np.asarray(small.convert("YCbCr").resize((9, 8), Image.Resampling.BOX)).astype(int)
-    return _Look(float(ab.norm(dim=0).quantile(0.99)), float(stray.square().sum(1).mean().sqrt()), np.packbits(np.diff(tiny, axis=1) > 0).tobytes())
+    return _Look(
+        float(ab.norm(dim=0).quantile(0.99)),
+        float(stray.square().sum(1).mean().sqrt()),
+        np.packbits(np.diff(tiny, axis=1) > 0).tobytes(),
+    )
 
 
 def read(path: Path, at_least: int = 0) -> NDArray[np.uint8]:
@@ -139,9 +146,17 @@ class Crops(Dataset[Tensor]):
     A training run that continues at step i therefore sees just what it would have seen, and carries no state of a loader.
     """
 
-    def __init__(self, photos: Sequence[Path], batch: int, crops: Sequence[int], seed: int, smallest: float = 0.35) -> None:
+    def __init__(
+        self, photos: Sequence[Path], batch: int, crops: Sequence[int], seed: int, smallest: float = 0.35
+    ) -> None:
         """`crops[i]` is the side at step i; `smallest` the least share of a photo's area that a crop takes."""
-        self.photos, self.batch, self.crops, self.seed, self.smallest = list(photos), batch, crops, seed, smallest
+        self.photos, self.batch, self.crops, self.seed, self.smallest = (
+            list(photos),
+            batch,
+            crops,
+            seed,
+            smallest,
+        )
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -149,7 +164,10 @@ class Crops(Dataset[Tensor]):
     def __getitem__(self, step: int) -> Tensor:
         chance = np.random.default_rng((self.seed, step))
         side = self.crops[step]
-        crops = [random_crop(read(self._photo(step * self.batch + n)), side, self.smallest, chance) for n in range(self.batch)]
+        crops = [
+            random_crop(read(self._photo(step * self.batch + n)), side, self.smallest, chance)
+            for n in range(self.batch)
+        ]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def _photo(self, number: int) -> Path:
@@ -163,7 +181,9 @@ def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch, count)).permutation(count)
 
 
-def random_crop(rgb: NDArray[np.uint8], side: int, smallest: float, chance: np.random.Generator) -> NDArray[np.uint8]:
+def random_crop(
+    rgb: NDArray[np.uint8], side: int, smallest: float, chance: np.random.Generator
+) -> NDArray[np.uint8]:
     """A square-ish part of `smallest`…1 of the area, somewhere, resized to (side, side), mirrored every other time."""
     height, width = rgb.shape[:2]
     longest = min(height, width)
@@ -173,7 +193,9 @@ def random_crop(rgb: NDArray[np.uint8], side: int, smallest: float, chance: np.r
     h = min(height, max(16, round(longest * share**0.5 / stretch)))
     x, y = chance.integers(0, width - w + 1), chance.integers(0, height - h + 1)
     box = (x, y, x + w, y + h)
-    crop = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=2.0))
+    crop = np.asarray(
+        Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+    )
     return crop[:, ::-1] if chance.random() < 0.5 else crop
 
 

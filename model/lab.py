@@ -35,7 +35,10 @@ def srgb_from_linear(linear: Tensor) -> Tensor:
 def lab_from_rgb(rgb_N3HW: Tensor) -> Tensor:
     """(N, 3, H, W) sRGB in 0…1 → (N, 3, H, W) L*, a*, b*, float32."""
     linear = linear_from_srgb(rgb_N3HW.float())
-    matrix = torch.tensor(_XYZ_FROM_RGB, device=linear.device) / torch.tensor(_WHITE, device=linear.device)[:, None]
+    matrix = (
+        torch.tensor(_XYZ_FROM_RGB, device=linear.device)
+        / torch.tensor(_WHITE, device=linear.device)[:, None]
+    )
     xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
     x, y, z = _curve(xyz).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
@@ -67,7 +70,9 @@ def linear_from_lab(lab_N3HW: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], 1)
     xyz = torch.where(f > _EPSILON ** (1 / 3), f**3, (f - _OFFSET) / _KAPPA)
-    scaled = torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64) / torch.tensor(_WHITE, dtype=torch.float64)[:, None]
+    scaled = (
+        torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64) / torch.tensor(_WHITE, dtype=torch.float64)[:, None]
+    )
     matrix = torch.linalg.inv(scaled).to(xyz)
     return torch.einsum("ij,njhw->nihw", matrix, xyz)
 

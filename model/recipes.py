@@ -22,7 +22,9 @@ class Recipe:
     steps: int = 6000
     batch: int = 32
     crop: int = 128
-    last_crop: int = 192  # the side of the crops at the end: a net sees small things at the size that it will be used at
+    last_crop: int = (
+        192  # the side of the crops at the end: a net sees small things at the size that it will be used at
+    )
     last_share: float = 0.12
     smallest: float = 0.35  # of a photo's area, in one crop
     rate: float = 1e-3
@@ -72,7 +74,11 @@ def _groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
     """The trunk at its own, lower rate; no decay on norms and biases, which it would only pull off their scale."""
     groups: list[dict[str, object]] = []
     for is_trunk, rate in ((True, recipe.trunk_rate), (False, recipe.rate)):
-        named = [(n, p) for n, p in net.named_parameters() if p.requires_grad and n.startswith("trunk.") == is_trunk]
+        named = [
+            (n, p)
+            for n, p in net.named_parameters()
+            if p.requires_grad and n.startswith("trunk.") == is_trunk
+        ]
         for decays in (True, False):
             parameters = [p for _, p in named if (p.ndim > 1) == decays]
             if parameters:

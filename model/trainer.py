@@ -8,7 +8,6 @@ the same weights, bit for bit, as one that was not.
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -55,7 +54,7 @@ class Progressed:
     elapsed_s: float = 0.0
 
 
-class RunMismatch(ValueError):
+class RunMismatchError(ValueError):
     """The run folder holds a checkpoint of another recipe: continue it with its own, or choose another folder."""
 
 
@@ -70,8 +69,8 @@ def train(
 ) -> nn.Module:
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
-    `facts` (recipe, data) go into the checkpoint as JSON-like values and must be those of the checkpoint that is continued, or RunMismatch
-    is raised. The optimizer's groups keep the rates they came with, times the cosine.
+    `facts` (recipe, data) go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones, or
+    RunMismatchError is raised. The optimizer's groups keep the rates they came with, times the cosine.
     """
     run.mkdir(parents=True, exist_ok=True)
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -107,23 +106,29 @@ def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str
     """The averaged net's state of a run's newest checkpoint, how far it is, and its facts. Raises FileNotFoundError where there is none."""
     saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     prefix = "module."
-    state = {key.removeprefix(prefix): value for key, value in saved["averaged"].items() if key.startswith(prefix)}
+    state = {
+        key.removeprefix(prefix): value for key, value in saved["averaged"].items() if key.startswith(prefix)
+    }
     return state, Progressed(**saved["progressed"]), saved["facts"]
 
 
 def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    def average(mean: Tensor, new: Tensor, count: Tensor) -> Tensor:
+    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
         if not mean.is_floating_point():
             return new
-        warm = min(decay, (1 + float(count)) / (10 + float(count)))  # early on, a long memory would remember the start
+        warm = min(
+            decay, (1 + float(count)) / (10 + float(count))
+        )  # early on, a long memory would remember the start
         return torch.lerp(new, mean, warm)
 
-    return torch.optim.swa_utils.AveragedModel(net, avg_fn=average, use_buffers=True)  # type: ignore[no-untyped-call]
+    return torch.optim.swa_utils.AveragedModel(net, avg_fn=average, use_buffers=True)
 
 
 def _load(batches: Dataset[Tensor], start: int, steps: int) -> Iterator[Tensor]:
     """Batches start…steps−1, made by one process ahead of the loop."""
-    return iter(DataLoader(batches, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4))
+    return iter(
+        DataLoader(batches, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4)
+    )
 
 
 def _save(
@@ -143,7 +148,7 @@ def _save(
     }
     half_written = run / "checkpoint.pt.new"
     torch.save(saved, half_written)
-    os.replace(half_written, run / "checkpoint.pt")
+    half_written.replace(run / "checkpoint.pt")
 
 
 def _resume(
@@ -154,7 +159,9 @@ def _resume(
     saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     differing = [key for key in facts | saved["facts"] if facts.get(key) != saved["facts"].get(key)]
     if differing:
-        raise RunMismatch(f"{run} was begun with other {', '.join(differing)}; continue it as it was, or name a new folder")
+        raise RunMismatchError(
+            f"{run} was begun with other {', '.join(differing)}; continue it as it was, or name a new folder"
+        )
     net.load_state_dict(saved["net"])
     averaged.load_state_dict(saved["averaged"])
     optimizer.load_state_dict(saved["optimizer"])
@@ -176,7 +183,7 @@ class _Report:
         self.plain = None if console.is_terminal else console
 
     def __enter__(self) -> _Report:
-        self.writer = SummaryWriter(str(self.run), purge_step=self.start)  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(self.run), purge_step=self.start)
         self.csv: TextIO = _reopen(self.run / "log.csv", self._FIELDS, self.start)
         self.bar.start()
         self.task = self.bar.add_task("training", total=self.schedule.steps, completed=self.start)
@@ -185,7 +192,7 @@ class _Report:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
         self.csv.close()
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()
 
     def step(self, progressed: Progressed, loss: Tensor, factor: float) -> None:
         self.losses.append(loss.detach())
@@ -195,11 +202,18 @@ class _Report:
         now = time.monotonic()
         mean = float(torch.stack(self.losses).mean())
         speed = (progressed.photos - self.photos) / (now - self.since)
-        row = (progressed.step, progressed.photos, round(progressed.elapsed_s, 1), round(mean, 4), round(factor, 5), round(speed, 1))
+        row = (
+            progressed.step,
+            progressed.photos,
+            round(progressed.elapsed_s, 1),
+            round(mean, 4),
+            round(factor, 5),
+            round(speed, 1),
+        )
         csv.writer(self.csv).writerow(row)
         self.csv.flush()
-        self.writer.add_scalar("loss", mean, progressed.step)  # type: ignore[no-untyped-call]
-        self.writer.add_scalar("photos_per_s", speed, progressed.step)  # type: ignore[no-untyped-call]
+        self.writer.add_scalar("loss", mean, progressed.step)
+        self.writer.add_scalar("photos_per_s", speed, progressed.step)
         words = f"loss {mean:.3f} · {speed:.0f} photos/s"
         self.bar.update(self.task, description=words)
         if self.plain:

@@ -46,7 +46,9 @@ class Tally:
     """Adds up what one way of coloring does, photo by photo, to a `Score`."""
 
     def __init__(self) -> None:
-        self.errors = torch.zeros(bins.COUNT, THRESHOLDS + 2, dtype=torch.float64)  # pixels by truth's bin and rounded-up error
+        self.errors = torch.zeros(
+            bins.COUNT, THRESHOLDS + 2, dtype=torch.float64
+        )  # pixels by truth's bin and rounded-up error
         self.psnr: list[float] = []
         self.colorfulness: list[float] = []
 
@@ -108,7 +110,11 @@ def answered(
             for colorizer in colorizers
         }
         for index, truth in enumerate(truths):
-            answers = {"gray": gray(truth)} | {name: done[index].pixels for name, done in colored.items()} | {"truth": truth}
+            answers = (
+                {"gray": gray(truth)}
+                | {name: done[index].pixels for name, done in colored.items()}
+                | {"truth": truth}
+            )
             yield truth, answers
 
 
@@ -149,7 +155,10 @@ def as_json(scores: dict[str, Score]) -> dict[str, dict[str, float | None]]:
 
 
 def contact_sheet(
-    colorizers: Sequence[Colorizer], photos: Sequence[Path], count: int = 24, options: ColorOptions = ColorOptions()
+    colorizers: Sequence[Colorizer],
+    photos: Sequence[Path],
+    count: int = 24,
+    options: ColorOptions = ColorOptions(),
 ) -> Image.Image:
     """Evenly chosen photos, each as gray, every colorizer's answer and truth side by side; three photos a row."""
     chosen = [photos[index * len(photos) // count] for index in range(min(count, len(photos)))]

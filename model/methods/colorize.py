@@ -33,13 +33,17 @@ class Colorize:
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """The rebalanced cross-entropy of a batch, in nats a position: 5.75 for a net that knows nothing."""
         lightness, ab = self.view(rgb_N3HW, generator)
-        with torch.autocast(lightness.device.type, torch.bfloat16):  # the net alone: Lab and the loss want float32
+        with torch.autocast(
+            lightness.device.type, torch.bfloat16
+        ):  # the net alone: Lab and the loss want float32
             logits = self.net(lightness.contiguous(memory_format=torch.channels_last))
         target, share = bins.encode(ab, self.neighbors)
         return soft_cross_entropy(logits, target, share, self.weights.to(logits.device)[target[:, 0]])
 
 
-def soft_cross_entropy(logits_NQHW: Tensor, target_NKHW: Tensor, share_NKHW: Tensor, weight_NHW: Tensor) -> Tensor:
+def soft_cross_entropy(
+    logits_NQHW: Tensor, target_NKHW: Tensor, share_NKHW: Tensor, weight_NHW: Tensor
+) -> Tensor:
     """Mean over positions of weight · −Σ_k share_k · log softmax(logits)[target_k].
 
     Forward and gradient in one pass over the logits, which are the largest tensor of a training step by far: about 1 GB at batch 32 and

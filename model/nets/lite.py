@@ -7,7 +7,8 @@ dense ones of the decoder run in whatever autocast says.
 
 from __future__ import annotations
 
-from typing import Mapping, cast
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,9 @@ class Trunk(nn.Module):
         return self
 
     def forward(self, lightness_N1HW: Tensor) -> list[Tensor]:
-        x = self.stem((lightness_N1HW / 100 - 0.498) / 0.502)  # L* of gray is nearly linear in sRGB, which the trunk was trained on
+        x = self.stem(
+            (lightness_N1HW / 100 - 0.498) / 0.502
+        )  # L* of gray is nearly linear in sRGB, which the trunk was trained on
         features = []
         for index, block in enumerate(self.blocks):
             x = block(x)

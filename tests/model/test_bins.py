@@ -40,7 +40,12 @@ def test_the_computed_bins_are_the_released_file_to_the_byte() -> None:
     """The sha256 of the release's pts_in_hull.npy is published; the file is a header and the bins as int64."""
     header = "{'descr': '<i8', 'fortran_order': False, 'shape': (313, 2), }"
     header += " " * (69 - len(header)) + "\n"
-    file = b"\x93NUMPY\x01\x00" + struct.pack("<H", 70) + header.encode() + bins.centers().numpy().astype("<i8").tobytes()
+    file = (
+        b"\x93NUMPY\x01\x00"
+        + struct.pack("<H", 70)
+        + header.encode()
+        + bins.centers().numpy().astype("<i8").tobytes()
+    )
     assert hashlib.sha256(file).hexdigest().startswith("b5dec01315c3")
 
 
@@ -79,7 +84,8 @@ def test_soft_encoding_decodes_to_the_color_it_came_from() -> None:
 def test_histogram_counts_every_pixel_once() -> None:
     counted = bins.histogram(COLORS)
     by_hand = sum(
-        soft_encoding_by_hand(rounded(COLORS)[n, :, y, x].double().numpy(), 5) for n, y, x in np.ndindex(2, 9, 7)
+        soft_encoding_by_hand(rounded(COLORS)[n, :, y, x].double().numpy(), 5)
+        for n, y, x in np.ndindex(2, 9, 7)
     )
     assert counted.sum().item() == pytest.approx(2 * 9 * 7)
     near_tie = 0.02  # see above: a tie for fifth place may fall to a neighbor
@@ -137,7 +143,9 @@ def test_modes_find_two_separate_colors_with_their_probability() -> None:
     assert colors[0, 0, :, 0, 0].tolist() == [60, 40]
     assert colors[0, 1, :, 0, 0].tolist() == pytest.approx([10, -60])
     assert probability[0, :, 0, 0].tolist() == pytest.approx([0.7, 0.3, 0.0], abs=1e-5)
-    assert colors[0, 2].flatten().tolist() == pytest.approx([10, -60]), "with nothing left, the last color is repeated"
+    assert colors[0, 2].flatten().tolist() == pytest.approx([10, -60]), (
+        "with nothing left, the last color is repeated"
+    )
     many, shares = bins.modes(logits(), 4)
     assert many.shape == (2, 4, 2, 3, 5)
     assert (shares.sum(1) <= 1 + 1e-5).all()

@@ -10,7 +10,9 @@ from skimage import color
 from model import lab
 
 RGB = np.random.default_rng(0).random((2, 31, 17, 3)).astype(np.float32)
-CORNERS = np.stack(np.meshgrid([0.0, 0.04045, 1.0], [0.0, 0.5, 1.0], [0.0, 0.02, 1.0]), -1).reshape(1, 27, 1, 3)
+CORNERS = np.stack(np.meshgrid([0.0, 0.04045, 1.0], [0.0, 0.5, 1.0], [0.0, 0.02, 1.0]), -1).reshape(
+    1, 27, 1, 3
+)
 
 
 def channels_first(values: np.ndarray) -> torch.Tensor:
@@ -38,7 +40,9 @@ def test_lightness_alone_is_the_first_channel() -> None:
 def test_lightness_of_gray_is_that_of_three_equal_channels() -> None:
     gray = torch.linspace(0, 1, 256)
     three = gray.expand(1, 3, 1, 256)
-    torch.testing.assert_close(lab.lightness_from_gray(gray), lab.lightness_from_rgb(three)[0, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        lab.lightness_from_gray(gray), lab.lightness_from_rgb(three)[0, 0], atol=1e-4, rtol=0
+    )
     assert lab.lightness_from_gray(gray)[0] == pytest.approx(0, abs=1e-4)
     assert lab.lightness_from_gray(gray)[-1] == pytest.approx(100, abs=1e-4)
 
