@@ -140,6 +140,37 @@ def test_the_api_image_installs_no_torch() -> None:
     assert not {name for name in needed if name in ("torch", "triton") or name.startswith("nvidia")}
 
 
+API_WITH_NO_OTHERS = """
+import sys
+from importlib.metadata import packages_distributions
+
+needed, owners = set(sys.argv[1].split()), packages_distributions()
+
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        distributions = owners.get(name.partition(".")[0], ["autochrome"])
+        if not needed.intersection(distribution.lower().replace("_", "-") for distribution in distributions):
+            raise ModuleNotFoundError(f"{name} is not in the image", name=name)
+
+sys.meta_path.insert(0, Guard())
+from service import settings, tasks
+from service.api.app import create_app
+create_app(settings.read())
+tasks.make_app(settings.read().celery_broker_url).connection_for_write().transport
+"""
+
+
+def test_the_api_starts_and_finds_its_queue_with_nothing_but_what_its_image_installs(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "AUTOCHROME_REDIS_URL": "redis://127.0.0.1:1/0",
+        "AUTOCHROME_STORE_URL": f"file://{tmp_path}",
+    }
+    needed = " ".join(everything_needed_by("api") | {"autochrome"})
+    command = [sys.executable, "-c", API_WITH_NO_OTHERS, needed]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_worker_image_installs_torch_from_the_index_given() -> None:
     file = Dockerfile.read("docker/worker.Dockerfile")
     assert file.all("ARG") == ["TORCH_INDEX=https://download.pytorch.org/whl/cpu"]
