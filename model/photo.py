@@ -279,7 +279,7 @@ def _wide_gray(image: Image.Image, tags: dict[int, Any]) -> tuple[NDArray[Any], 
         return _from_int32(stored, tags), alpha
     pixels = stored.astype(np.uint16)
     if tags.get(258) == (12,):  # BitsPerSample
-        pixels = np.rint(pixels * (65_535 / 4_095)).astype(np.uint16)
+        pixels = pixels << 4 | pixels >> 8
     if tags.get(262) == 0:  # PhotometricInterpretation: WhiteIsZero
         pixels = 65_535 - pixels
     return pixels, alpha
@@ -315,7 +315,7 @@ def _narrow(image: Image.Image, profile: icc.Profile | None) -> tuple[NDArray[An
 def _compose(photo: Photo) -> Image.Image:
     pixels = photo.pixels
     if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / 257).astype(np.uint8)
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if photo.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(photo.alpha)))

@@ -210,10 +210,10 @@ def test_sixteen_bit_gray_is_kept_exactly(mode: str, format: str) -> None:
 
 
 def test_twelve_bit_gray_is_scaled_to_the_whole_range() -> None:
-    row = bytes.fromhex("000fff") * 8  # 0 and 4095 in turn
+    row = bytes.fromhex("000fff800001") * 4  # 0, 4095, 2048, 1 in turn
     read = photo.open(tiff(16, 8, row * 8, t258=(3, 12), t262=(3, 1)))
     assert read.pixels.dtype == np.uint16
-    assert read.pixels[3, :4].tolist() == [0, 65_535, 0, 65_535]
+    assert read.pixels[3, :4].tolist() == [round(value * 65_535 / 4_095) for value in (0, 4_095, 2_048, 1)]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -514,8 +514,11 @@ def test_an_unknown_format_to_save_is_an_error_that_lists_the_known() -> None:
 
 
 def test_sixteen_bits_are_saved_as_eight() -> None:
-    deep = Photo(GRAY.astype(np.uint16) * 257, None, "PNG")
-    np.testing.assert_array_equal(photo.open(photo.save(deep)).pixels, GRAY)
+    for offset in (0, 128):  # the nearest of the 256 levels, not the one below
+        deep = Photo(GRAY.astype(np.uint16) * 257 + offset, None, "PNG")
+        np.testing.assert_array_equal(photo.open(photo.save(deep)).pixels, GRAY)
+    shallow = Photo(np.full((8, 8), 7 * 257 + 129, np.uint16), None, "PNG")
+    assert photo.open(photo.save(shallow)).pixels[0, 0] == 8
 
 
 @pytest.mark.parametrize("format", photo.WRITABLE)
