@@ -277,7 +277,7 @@ def _wide_gray(image: Image.Image, tags: dict[int, Any]) -> tuple[NDArray[Any], 
         alpha = np.where(stored == transparent, 0, 255).astype(np.uint8)
     if image.mode == "I":
         return _from_int32(stored, tags), alpha
-    pixels = stored.astype(np.uint16)
+    pixels: NDArray[Any] = stored.astype(np.uint16)
     if tags.get(258) == (12,):  # BitsPerSample
         pixels = pixels << 4 | pixels >> 8
     if tags.get(262) == 0:  # PhotometricInterpretation: WhiteIsZero
