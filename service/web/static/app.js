@@ -149,7 +149,7 @@ function explain(error) {
 function show(name) {
   const focused = document.activeElement;
   for (const view of views) view.hidden = view.id !== name;
-  element("again").hidden = name === "empty" || name === "work";
+  element("again").hidden = name !== "done";
   if (focused !== document.body && focused?.checkVisibility()) return;
   const target = name === "empty" ? element("photo") : element(`${name}-title`);
   target.focus({ preventScroll: true });
