@@ -94,7 +94,13 @@ def train(arguments: argparse.Namespace) -> int:
         ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
     )
     trainer.train(
-        method, optimizer, batches, recipe.schedule(), arguments.run_folder, facts, torch.device(name)
+        method,
+        optimizer,
+        batches,
+        recipe.schedule(arguments.save_every),
+        arguments.run_folder,
+        facts,
+        torch.device(name),
     )
     return 0
 
@@ -171,7 +177,7 @@ def export_weights(arguments: argparse.Namespace) -> int:
         terms=arguments.terms,
         data=arguments.data,
         recipe=facts["recipe"] | {"trained": asdict(progressed), "photos": facts["data"]["photos"]},
-        commit=_commit(),
+        commit=arguments.commit or _commit(),
         numbers=numbers,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -257,6 +263,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--recipe", choices=sorted(RECIPES), default="first-weights")
     one.add_argument("--steps", type=int, help="other than the recipe's")
     one.add_argument("--seed", type=int, help="other than the recipe's")
+    one.add_argument(
+        "--save-every",
+        type=float,
+        default=180,
+        metavar="S",
+        help="seconds between checkpoints (default: 180)",
+    )
     one.add_argument("--device", default="auto")
     one.set_defaults(run=train)
 
@@ -313,6 +326,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
     one.add_argument("--data", required=True, help="what they were trained on")
+    one.add_argument("--commit", help="of the code that trained (default: the checkout's)")
     one.add_argument("--numbers", type=Path, metavar="JSON", help="from `evaluate color`")
     one.set_defaults(run=export_weights)
     return parser

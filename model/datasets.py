@@ -29,6 +29,8 @@ _TONED = (
     1.2  # one whose colors follow from its lightness to within this, in ab units, is sepia or another tone
 )
 
+_SAME_BITS = 2  # of 64 in which the prints of two copies of one photo may differ
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -71,13 +73,12 @@ def split(photos: Sequence[Path], tenths: int) -> tuple[list[Path], list[Path]]:
 
 
 def survey(photos: Sequence[Path], apart_from: Sequence[Path] = (), workers: int = 2) -> Survey:
-    """Leave out what is unreadable, gray, toned, seen before, or a copy of one of `apart_from`: one that looks the same at 9×8 pixels."""
+    """Leave out what is unreadable, gray, toned, seen before, or a copy of one of `apart_from`: one that looks the same at 9×8."""
     with ProcessPoolExecutor(workers) as pool:
-        held_out = {look.print for look in pool.map(_look, apart_from, chunksize=64) if look}
+        held_out = [look for look in pool.map(_look, apart_from, chunksize=64) if look]
         looks = list(pool.map(_look, photos, chunksize=64))
-    kept: list[Path] = []
-    seen = set(held_out)
-    gray = toned = copies = unreadable = 0
+    colorful: list[tuple[Path, _Look]] = []
+    gray = toned = unreadable = 0
     for path, look in zip(photos, looks, strict=True):
         if look is None:
             unreadable += 1
@@ -85,12 +86,23 @@ def survey(photos: Sequence[Path], apart_from: Sequence[Path] = (), workers: int
             gray += 1
         elif look.stray < _TONED:
             toned += 1
-        elif look.print in seen:
-            copies += 1
         else:
-            seen.add(look.print)
-            kept.append(path)
-    return Survey(tuple(kept), gray, toned, copies, unreadable)
+            colorful.append((path, look))
+    repeats = _repeats([look.print for look in held_out] + [look.print for _, look in colorful])[
+        len(held_out) :
+    ]
+    kept = [path for (path, _), repeat in zip(colorful, repeats, strict=True) if not repeat]
+    return Survey(tuple(kept), gray, toned, len(colorful) - len(kept), unreadable)
+
+
+def _repeats(prints: Sequence[int]) -> NDArray[np.bool_]:
+    """For each print, whether an earlier one is the same but for a few bits."""
+    values = np.array(prints, dtype=np.uint64)
+    close = (
+        bool((np.bitwise_count(values[:index] ^ value) <= _SAME_BITS).any())
+        for index, value in enumerate(values)
+    )
+    return np.fromiter(close, bool, len(values))
 
 
 def prior(photos: Sequence[Path], sample: int = 4000, seed: int = 0) -> Tensor:
@@ -108,7 +120,7 @@ def prior(photos: Sequence[Path], sample: int = 4000, seed: int = 0) -> Tensor:
 class _Look:
     chroma: float  # 99th percentile, ab units
     stray: float  # ab units, rms, from the parabola through L* that fits the colors best
-    print: bytes  # difference hash at 9×8 of lightness and of both chroma channels
+    print: int  # 64 bits: whether gray rises from each pixel to the next, at 9×8
 
 
 def _look(path: Path) -> _Look | None:
@@ -121,12 +133,9 @@ def _look(path: Path) -> _Look | None:
     lightness, ab = photo[:1], photo[1:]
     powers = torch.cat([torch.ones_like(lightness), lightness, lightness**2]).T
     stray = ab.T - powers @ torch.linalg.lstsq(powers, ab.T, driver="gelsd").solution
-    tiny = np.asarray(small.convert("YCbCr").resize((9, 8), Image.Resampling.BOX)).astype(int)
-    return _Look(
-        float(ab.norm(dim=0).quantile(0.99)),
-        float(stray.square().sum(1).mean().sqrt()),
-        np.packbits(np.diff(tiny, axis=1) > 0).tobytes(),
-    )
+    tiny = np.asarray(small.convert("L").resize((9, 8), Image.Resampling.BOX)).astype(int)
+    rises = int.from_bytes(np.packbits(np.diff(tiny, axis=1) > 0).tobytes(), "big")
+    return _Look(float(ab.norm(dim=0).quantile(0.99)), float(stray.square().sum(1).mean().sqrt()), rises)
 
 
 def read(path: Path, at_least: int = 0) -> NDArray[np.uint8]:
@@ -165,12 +174,12 @@ class Crops(Dataset[Tensor]):
         chance = np.random.default_rng((self.seed, step))
         side = self.crops[step]
         crops = [
-            random_crop(read(self._photo(step * self.batch + n)), side, self.smallest, chance)
+            random_crop(read(self.photo(step * self.batch + n)), side, self.smallest, chance)
             for n in range(self.batch)
         ]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
-    def _photo(self, number: int) -> Path:
+    def photo(self, number: int) -> Path:
         """Every photo once in each epoch, every epoch in its own order."""
         epoch, place = divmod(number, len(self.photos))
         return self.photos[int(_order(len(self.photos), self.seed, epoch)[place])]

@@ -42,8 +42,8 @@ class Recipe:
         turn = round(self.steps * (1 - self.last_share))
         return [self.crop if step < turn else self.last_crop for step in range(self.steps)]
 
-    def schedule(self) -> Schedule:
-        return Schedule(self.steps, self.warmup, self.ema, self.seed)
+    def schedule(self, save_every_s: float = 180) -> Schedule:
+        return Schedule(self.steps, self.warmup, self.ema, self.seed, save_every_s)
 
 
 def first_weights() -> Recipe:

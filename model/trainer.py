@@ -41,7 +41,7 @@ class Schedule:
     warmup: int
     ema: float  # decay of the averaged weights, which are those to use
     seed: int
-    save_every_s: float = 180
+    save_every_s: float
     log_every: int = 20
 
 

@@ -1,0 +1,84 @@
+"""`python -m model colorize` as a person uses it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from model.__main__ import main
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    """A box of gray photographs, one of them not a photograph."""
+    folder = tmp_path / "box"
+    (folder / "older").mkdir(parents=True)
+    Image.fromarray(data.chelsea()).convert("L").save(folder / "cat.jpg")
+    Image.fromarray(data.coffee()).convert("L").save(folder / "older" / "coffee.png")
+    (folder / "fake.jpg").write_text("this is text")
+    return folder
+
+
+def is_colored(path: Path) -> bool:
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    return bool(np.abs(pixels[..., 0] - pixels[..., 2]).mean() > 3)
+
+
+def test_a_folder_is_colored_past_a_bad_file_which_is_named(box: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "model", "colorize", str(box), "-o", str(out), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert "fake.jpg" in done.stderr
+    assert "not a photo" in done.stderr
+    assert "2 colored" in done.stdout
+    assert "1 failed" in done.stdout
+    assert is_colored(out / "cat.jpg")
+    assert is_colored(out / "older" / "coffee.png")
+
+
+def test_good_photos_end_with_status_zero(box: Path, tmp_path: Path) -> None:
+    assert main(["colorize", str(box / "cat.jpg"), "-o", str(tmp_path / "out"), "--temperature", "0.5"]) == 0
+    assert is_colored(tmp_path / "out" / "cat.jpg")
+
+
+def test_a_photo_is_never_written_over_its_original(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (box / "cat.jpg").read_bytes()
+    assert main(["colorize", str(box / "cat.jpg"), "-o", str(box)]) == 1
+    assert (box / "cat.jpg").read_bytes() == before
+    assert "taken" in capsys.readouterr().err
+
+
+def test_two_photos_of_one_name_do_not_replace_each_other(box: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(data.rocket()).convert("L").save(other / "cat.jpg")
+    out = tmp_path / "out"
+    assert main(["colorize", str(box / "cat.jpg"), str(other / "cat.jpg"), "-o", str(out)]) == 1
+    with Image.open(out / "cat.jpg") as written, Image.open(box / "cat.jpg") as first:
+        assert written.size == first.size
+
+
+def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["colorize", str(tmp_path / "none.jpg"), "-o", str(tmp_path)]) == 1
+    assert "none.jpg" in capsys.readouterr().err
+    assert main(["colorize", str(tmp_path), "-o", str(tmp_path), "--net", "imaginary"]) == 1
+    assert "imaginary" in capsys.readouterr().err
+
+
+def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights", "show", "lite"]) == 0
+    assert '"name": "lite"' in capsys.readouterr().out

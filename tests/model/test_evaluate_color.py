@@ -1,0 +1,126 @@
+"""The measures of color, against slow versions and against what they must say of gray and of the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color as skcolor
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+
+from model import bins
+from model.__main__ import main
+from model.colorizer import Colorizer
+from model.evaluate import color
+
+
+@pytest.fixture
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    truth = data.astronaut()[::8, ::8]
+    noise = np.random.default_rng(0).integers(-40, 40, truth.shape)
+    return truth, np.clip(truth.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def auc_by_hand(truth: np.ndarray, answer: np.ndarray, rebalanced: bool) -> float:
+    truth_ab, answer_ab = (skcolor.rgb2lab(rgb)[..., 1:].reshape(-1, 2) for rgb in (truth, answer))
+    error = np.hypot(*(truth_ab - answer_ab).T)
+    centers = bins.centers().numpy()
+    nearest = ((truth_ab[:, None] - centers[None]) ** 2).sum(-1).argmin(1)
+    share = np.maximum(np.bincount(nearest, minlength=313) / len(nearest), 1e-6)
+    weight = 1 / share[nearest] if rebalanced else np.ones(len(nearest))
+    accuracy = [weight[error <= t].sum() / weight.sum() for t in range(151)]
+    return 100 * float(np.trapezoid(accuracy)) / 150
+
+
+@pytest.mark.parametrize("rebalanced", [False, True])
+def test_auc_equals_plain_counting(pair: tuple[np.ndarray, np.ndarray], rebalanced: bool) -> None:
+    tally = color.Tally()
+    tally.add(*pair)
+    score = tally.score()
+    ours = score.rebalanced_auc if rebalanced else score.raw_auc
+    assert ours == pytest.approx(
+        auc_by_hand(*pair, rebalanced), abs=0.15
+    )  # bins are looked up to half a unit
+
+
+def test_auc_is_pooled_over_pixels_of_all_photos(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, answer = pair
+    apart = color.Tally()
+    apart.add(truth[:20], answer[:20])
+    apart.add(truth[20:], answer[20:])
+    whole = color.Tally()
+    whole.add(truth, answer)
+    assert apart.score().rebalanced_auc == pytest.approx(whole.score().rebalanced_auc)
+    assert apart.score().raw_auc == pytest.approx(whole.score().raw_auc)
+
+
+def test_psnr_is_scikit_images(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    tally = color.Tally()
+    tally.add(*pair)
+    assert tally.score().psnr == pytest.approx(peak_signal_noise_ratio(*pair), abs=1e-6)
+
+
+def test_colorfulness_of_known_pictures() -> None:
+    gray = np.full((8, 8, 3), 130, np.uint8)
+    assert color.colorfulness(gray) == 0
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    assert color.colorfulness(red) == pytest.approx(0.3 * np.hypot(255, 127.5))
+    halves = red.copy()
+    halves[:4] = [0, 0, 255]  # rg ±127.5 about its mean, yb ±191.25
+    expected = np.hypot(127.5, 191.25) + 0.3 * np.hypot(127.5, -63.75)
+    assert color.colorfulness(halves) == pytest.approx(expected)
+
+
+def test_the_truth_is_perfect_and_gray_has_no_color(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, _ = pair
+    perfect, colorless = color.Tally(), color.Tally()
+    perfect.add(truth, truth)
+    colorless.add(truth, color.gray(truth))
+    assert perfect.score().raw_auc == perfect.score().rebalanced_auc == pytest.approx(100)
+    assert colorless.score().colorfulness < 1
+    assert colorless.score().rebalanced_auc < colorless.score().raw_auc < 100
+
+
+def test_gray_keeps_the_truths_lightness() -> None:
+    truth = data.coffee()
+    before, after = (skcolor.rgb2lab(rgb)[..., 0] for rgb in (truth, color.gray(truth)))
+    assert np.abs(before - after).mean() < 0.15
+
+
+@pytest.mark.parametrize("size", [(100, 100), (213, 160), (300, 900), (256, 256)])
+def test_the_protocols_crop_is_the_central_256(size: tuple[int, int]) -> None:
+    width, height = size
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] = 255
+    crop = color.central(rgb)
+    assert crop.shape == (256, 256, 3)
+    rows, columns = np.nonzero(crop[..., 0] > 128)
+    assert rows.mean() == pytest.approx(127.5, abs=1.5)
+    assert columns.mean() == pytest.approx(127.5, abs=1.5)
+
+
+def test_the_command_writes_a_table_json_and_a_contact_sheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).save(photos / f"{name}.png")
+    out = tmp_path / "out"
+    assert main(["evaluate", "color", "--photos", str(photos), "-o", str(out), "--device", "cpu"]) == 0
+    assert "| lite |" in capsys.readouterr().out
+    written = json.loads((out / "color.json").read_text())
+    assert written["photos"] == 4
+    assert written["nets"]["lite"] == Colorizer.load("lite", "cpu").sha256
+    scores = written["scores"]
+    assert scores["truth"] == {"raw_auc": 100.0, "rebalanced_auc": 100.0, "psnr": None} | {
+        "colorfulness": scores["truth"]["colorfulness"]
+    }
+    assert scores["gray"]["colorfulness"] < 1 < scores["lite"]["colorfulness"]
+    with Image.open(out / "color.jpg") as sheet:
+        assert sheet.size == ((3 * 3 * 256 + 2 * 16) // 2, 2 * 256 // 2)

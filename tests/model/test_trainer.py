@@ -1,0 +1,123 @@
+"""The training loop: what a run leaves behind, and that kill -9 costs it nothing but time."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from model import optim, trainer
+
+STEPS = 45
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).resize((160, 120)).save(folder / f"{name}.jpg")
+    return folder
+
+
+def start(photos: Path, run: Path, save_every: float, seed: int = 0) -> subprocess.Popen[str]:
+    words = [
+        "train",
+        "colorize",
+        "--photos",
+        str(photos),
+        "--run",
+        str(run),
+        "--recipe",
+        "tiny",
+        "--device",
+        "cpu",
+    ]
+    words += ["--steps", str(STEPS), "--seed", str(seed), "--save-every", str(save_every)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "model", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def unbroken(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("unbroken")
+    finish(start(photos, run, save_every=1000))
+    return run
+
+
+def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> None:
+    state, progressed, facts = trainer.averaged_weights(unbroken)
+    assert (progressed.step, progressed.photos) == (STEPS, STEPS * 4)
+    assert progressed.elapsed_s > 0
+    assert facts["recipe"]["steps"] == STEPS
+    assert all(torch.isfinite(value).all() for value in state.values())
+    with (unbroken / "log.csv").open() as log:
+        rows = list(csv.DictReader(log))
+    assert [int(row["step"]) for row in rows] == [20, 40, 45]
+    assert all(float(row["loss"]) > 0 and float(row["photos_per_s"]) > 0 for row in rows)
+    assert list(unbroken.glob("events.out.tfevents.*"))
+
+
+def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
+    photos: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    killed = start(photos, tmp_path, save_every=0.3)
+    checkpoint = tmp_path / "checkpoint.pt"
+    deadline = time.monotonic() + 90
+    while not (checkpoint.exists() and trainer.averaged_weights(tmp_path)[1].step >= 5):
+        assert time.monotonic() < deadline, "no checkpoint came"
+        assert killed.poll() is None, killed.communicate()[0]
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert 5 <= trainer.averaged_weights(tmp_path)[1].step < STEPS, "it was killed on the way"
+    finish(start(photos, tmp_path, save_every=1000))
+    whole, resumed = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (unbroken, tmp_path))
+    for part in ("net", "averaged"):
+        for name, value in whole[part].items():
+            assert torch.equal(value, resumed[part][name]), f"{part} {name}"
+    with (tmp_path / "log.csv").open() as log:
+        assert [int(row["step"]) for row in csv.DictReader(log)] == [20, 40, 45]
+
+
+def test_another_seed_ends_in_other_weights(photos: Path, unbroken: Path, tmp_path: Path) -> None:
+    """The bit-for-bit test above would be empty if training changed nothing."""
+    finish(start(photos, tmp_path, save_every=1000, seed=1))
+    ours, theirs = (trainer.averaged_weights(run)[0] for run in (unbroken, tmp_path))
+    assert not torch.equal(ours["head.weight"], theirs["head.weight"])
+
+
+def test_a_run_is_not_continued_with_another_recipe(photos: Path, unbroken: Path) -> None:
+    process = start(photos, unbroken, save_every=1000, seed=7)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "begun with other recipe" in output
+
+
+def test_the_rate_rises_then_falls_along_a_cosine() -> None:
+    rates = [optim.cosine(step, 100, 10) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == pytest.approx(1)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
