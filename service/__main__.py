@@ -11,6 +11,7 @@ Every setting is an environment variable that begins with AUTOCHROME_.
 from __future__ import annotations
 
 import argparse
+import logging
 import socket
 import sys
 
@@ -60,14 +61,17 @@ def _everything(settings: Settings) -> int:
 
 
 def _api(settings: Settings, descriptor: int | None) -> int:
-    from service.api.app import serve
-    from service.supervisor import listen
+    from service.api.app import create_app, serve
+    from service.supervisor import address, listen
 
     set_up_logging()
-    if descriptor is None:
-        serve(settings, listen(settings.host, settings.port))
-    else:
-        serve(settings, socket.socket(fileno=descriptor))
+    app = create_app(settings)
+    if descriptor is not None:
+        serve(app, socket.socket(fileno=descriptor))
+        return 0
+    with listen(settings.host, settings.port) as listener:
+        logging.getLogger("autochrome.api").info("listening on %s", address(listener))
+        serve(app, listener)
     return 0
 
 

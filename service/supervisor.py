@@ -106,7 +106,8 @@ class Child:
 
     def _copy(self, lines: IO[str]) -> None:
         for line in lines:
-            say(self.name, line.rstrip())
+            if line.strip():
+                say(self.name, line.rstrip())
 
 
 class Supervisor:
@@ -167,7 +168,7 @@ class Supervisor:
                     return EX_CONFIG  # it has said what is wrong, and would say it for ever
             if not ready and is_ready(listener):
                 ready = True
-                say("autochrome", f"ready: {url(self._settings, listener)}")
+                say("autochrome", f"ready: {self._settings.public_url or address(listener)}")
         return 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -205,10 +206,10 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def url(settings: Settings, listener: socket.socket) -> str:
-    """What to put into a browser."""
+def address(listener: socket.socket) -> str:
+    """What to put into a browser on this machine."""
     host, port = _reachable(listener)
-    return settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_ready(listener: socket.socket) -> bool:

@@ -44,10 +44,10 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
+def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer on an open socket until SIGTERM."""
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

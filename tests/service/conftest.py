@@ -36,7 +36,7 @@ class Launched:
         self.process = subprocess.Popen(
             program,
             cwd=ROOT,
-            env={**clean, **environment},
+            env={**clean, "PYTHONPATH": str(ROOT), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -54,11 +54,16 @@ class Launched:
 
     def line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
         """The first line that matches, as soon as it is there."""
-        return _until(
-            lambda: next((found for line in [*self.lines] if (found := re.search(pattern, line))), None),
-            seconds,
-            f"a line like {pattern!r} in\n{''.join(self.lines)}",
-        )
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            ended = self.process.poll() is not None and not self._reading.is_alive()
+            for line in [*self.lines]:
+                if found := re.search(pattern, line):
+                    return found
+            if ended:
+                break
+            time.sleep(0.02)
+        pytest.fail(f"no line like {pattern!r} in\n{''.join(self.lines)}")
 
     def family(self) -> list[psutil.Process]:
         """The process and all that came from it."""

@@ -1,0 +1,175 @@
+"""Workers that are killed, frozen or hang in the middle of a job: the job still succeeds, and once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.jobs import Jobs, Lease, new_id
+from service.options import Options
+from service.store import Store, photo_key
+from service.tasks import make_app, ring
+
+SLOW = str(Path(__file__).with_name("slow_worker.py"))
+PATIENT = {"lease": 2, "lease_per_megapixel": 0}
+"""Two seconds of silence are allowed: tests need not wait as long as the default has it."""
+
+
+@pytest.fixture
+def worker(launch, settings) -> Callable:
+    """Start a real worker that takes its time in the net, and wait until it has loaded it."""
+
+    def start(seconds: float, **more: object):
+        launched = launch(
+            SLOW, str(seconds), redis_url=settings.redis_url, store_url=settings.store_url, **more
+        )
+        launched.line("net loaded", 60)
+        return launched
+
+    return start
+
+
+@pytest.fixture
+def enter(jobs, settings, gray_photo) -> Callable[[], str]:
+    """Enter a job and ring, as the API does."""
+    app = make_app(settings.celery_broker_url)
+
+    def enter() -> str:
+        id = new_id()
+        Store(settings.effective_store_url).put(photo_key(id), gray_photo())
+        jobs.create(id, "secret", Options(), 320 * 240, 600)
+        ring(app, id)
+        return id
+
+    return enter
+
+
+def state(jobs: Jobs, id: str) -> tuple[str, str | None]:
+    job = jobs.get(id)
+    assert job is not None
+    return job.status, job.stage
+
+
+def said(workers: list, word: str, id: str) -> int:
+    """How many lines of all these workers say a word about a job."""
+    return sum(word in line and id in line for worker in workers for line in worker.lines)
+
+
+def kill(worker) -> None:
+    worker.process.kill()
+    worker.process.wait()
+
+
+def test_a_job_whose_worker_is_killed_succeeds_once_soon_after_a_worker_is_back(worker, enter, jobs, until):
+    first = worker(600)  # with the default lease
+    id = enter()
+    until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
+    kill(first)
+    second = worker(0)
+    back = time.monotonic()
+    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the job has succeeded")
+    assert time.monotonic() - back < 15
+    assert jobs.get(id).result.key.startswith(f"{id}/2/")
+    time.sleep(1.5)
+    assert said([first, second], "succeeded", id) == 1
+
+
+def test_a_worker_that_was_frozen_is_refused_when_it_wakes(worker, enter, jobs, store, until, settings):
+    frozen = worker(1.5, **PATIENT)
+    id = enter()
+    until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
+    frozen.process.send_signal(signal.SIGSTOP)
+    other = worker(0, **PATIENT)
+    until(lambda: state(jobs, id)[0] == "succeeded", 15, "another has done it")
+    result = jobs.get(id).result
+    frozen.process.send_signal(signal.SIGCONT)
+    until(lambda: said([frozen], "lease lost", id), 15, "it notices")
+    assert said([frozen, other], "succeeded", id) == 1
+    assert jobs.get(id).result == result
+    assert len(Store(settings.effective_store_url).get(result.key)) == result.bytes
+    assert result.key.startswith(f"{id}/2/")
+
+
+def test_a_worker_that_hangs_ends_itself_and_the_job_is_done_by_another(worker, enter, jobs, until):
+    hangs = worker(600, deadline=2, **PATIENT)
+    id = enter()
+    assert hangs.process.wait(20) == 1
+    assert any("slow_worker.py" in line and "infer" in line for line in hangs.lines), "it says where"
+    worker(0, **PATIENT)
+    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the job has succeeded")
+
+
+def test_jobs_that_were_in_a_killed_worker_together_are_done_one_after_the_other(
+    worker, enter, jobs, client, until
+):
+    first = worker(600, concurrency=2, **PATIENT)
+    ids = [enter(), enter()]
+    until(lambda: all(state(jobs, id)[0] == "running" for id in ids), 15, "both run")
+    kill(first)
+    worker(0.7, concurrency=2, **PATIENT)
+    together = 0
+
+    def done() -> bool:
+        nonlocal together
+        together = max(together, client.zcard("{autochrome}:running"))
+        return all(state(jobs, id)[0] == "succeeded" for id in ids)
+
+    time.sleep(2.5)
+    until(done, 20, "both have succeeded")
+    assert together <= 1
+
+
+def test_a_job_whose_bell_was_lost_is_done_all_the_same(worker, enter, jobs, client, until):
+    id = enter()
+    client.delete("autochrome")  # the queue, with the bell in it
+    worker(0)
+    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the job has succeeded")
+
+
+def test_a_worker_that_is_told_to_stop_ends_what_it_began(worker, enter, jobs, until):
+    stopping = worker(1.5)
+    id = enter()
+    until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
+    assert stopping.stop() == 0
+    assert state(jobs, id)[0] == "succeeded"
+    assert jobs.workers() == {}
+
+
+def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(
+    worker, enter, jobs, settings, tmp_path, until
+):
+    running = worker(0)
+    folder, aside = tmp_path / "a store", tmp_path / "aside"
+    id = enter()
+    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the store works")
+    client_jobs = Jobs(jobs._redis, Lease(30, 0))
+    folder.rename(aside)
+    folder.write_text("in the way")
+    id = new_id()
+    client_jobs.create(id, "secret", Options(), 100, 600)
+    ring(make_app(settings.celery_broker_url), id)
+    until(lambda: said([running], "store does not answer", id) >= 2, 20, "it is tried again and again")
+    folder.unlink()
+    aside.rename(folder)
+    (folder / id).mkdir()
+    (folder / id / "photo").write_bytes(next(folder.rglob("photo")).read_bytes())
+    until(lambda: state(jobs, id)[0] == "succeeded", 20, "the job has succeeded")
+
+
+def test_a_net_that_is_not_there_is_said_in_one_sentence(settings):
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "worker"],
+        env={"PATH": "", "AUTOCHROME_NET": "imaginary", "AUTOCHROME_REDIS_URL": settings.redis_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 78
+    assert "AUTOCHROME_NET='imaginary'" in done.stderr
+    assert "Traceback" not in done.stderr
