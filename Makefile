@@ -1,0 +1,46 @@
+# `make run` and `make test` are all that a new machine needs: both set up first if that has not been done.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help setup run test test-slow check format lock clean
+
+help:       ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/ready  ## the virtual environment, with everything that the lock pins
+
+$(VENV)/ready: requirements.lock
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; try make PYTHON=python3.12"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	@touch $@
+
+run: setup  ## everything on this machine: http://127.0.0.1:8000
+	$(BIN)/python -m service
+
+test: setup  ## all tests but the slow ones
+	$(BIN)/pytest
+
+test-slow: setup  ## the proofs that take longer
+	$(BIN)/pytest -m slow
+
+check: setup  ## lint, format, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## let ruff lay out the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock:  ## resolve pyproject.toml anew into requirements.lock
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet '.[dev]'
+	@# A local label such as +cpu names one machine's build of torch, and would shut out the others.
+	$(VENV)-lock/bin/pip freeze --exclude autochrome | sed 's/+[a-z0-9]*$$//' > requirements.lock
+	rm -rf $(VENV)-lock build *.egg-info
+
+clean:  ## remove what setup and the tests made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
