@@ -137,6 +137,19 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def gallery(arguments: argparse.Namespace) -> int:
+    """Write photographs side by side as a person would see them: gray, colored, true."""
+    from model import datasets
+    from model.colorizer import Colorizer
+    from model.evaluate import color
+
+    colorizer = Colorizer.load(arguments.net, arguments.device)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for path in datasets.find(arguments.photos):
+        color.strip(colorizer, datasets.read(path)).save(arguments.out / f"{path.stem}.jpg", quality=88)
+    return 0
+
+
 def show_weights(arguments: argparse.Namespace) -> int:
     """Print a net's card."""
     from model import checkpoint
@@ -211,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m model", description="Color photographs; train and measure the network that does."
     )
-    commands = parser.add_subparsers(required=True, metavar="colorize | train | evaluate | weights")
+    commands = parser.add_subparsers(required=True, metavar="colorize | train | evaluate | gallery | weights")
 
     one = commands.add_parser("colorize", help="color photographs")
     one.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_DIR")
@@ -300,6 +313,13 @@ def _parser() -> argparse.ArgumentParser:
         help="write color.json, color.md and the contact sheet color.jpg",
     )
     one.set_defaults(run=evaluate)
+
+    one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
+    one.add_argument("--photos", nargs="+", type=Path, default=[Path("scikit-image")], metavar="DIR")
+    one.add_argument("--net", default="lite")
+    one.add_argument("--device", default="auto")
+    one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    one.set_defaults(run=gallery)
 
     weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(
         required=True, metavar="show | fetch | export"

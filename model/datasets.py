@@ -1,8 +1,9 @@
 """Folders of photographs as training and evaluation data.
 
-A source is a folder (searched through), a single photo, or a list in VOC's layout, such as `voc2007/ImageSets/Main/trainval.txt`, whose
-lines name photos of its `JPEGImages`. `survey` looks at every photo once and says which to leave out: gray and toned ones teach nothing
-about color, and copies of held-out photos would make an evaluation lie.
+A source is a folder (searched through), a single photo, a list in VOC's layout, such as `voc2007/ImageSets/Main/trainval.txt`, whose
+lines name photos of its `JPEGImages`, or the name `scikit-image`, for the color photographs that this package carries. `survey` looks
+at every photo once and says which to leave out: gray and toned ones teach nothing about color, and copies of held-out photos would make
+an evaluation lie.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import skimage.data
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -23,6 +25,12 @@ from torch.utils.data import Dataset
 
 from model import bins, lab
 
+SCIKIT_IMAGE = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+)  # NASA; S. van der Walt; R. Michetti; SpaceX: all free
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 _GRAY = 5.0  # a photo whose chroma stays under this, in ab units, is gray: the paper's threshold
 _TONED = (
@@ -58,6 +66,8 @@ def find(sources: Iterable[Path], exclude: Sequence[str] = ()) -> list[Path]:
 
 
 def _listed(source: Path) -> list[Path]:
+    if str(source) == "scikit-image":
+        return [Path(skimage.data.__file__).parent / name for name in SCIKIT_IMAGE]
     if source.parent.parts[-2:] == ("ImageSets", "Main"):
         folder = source.parent.parent.parent / "JPEGImages"
         return [folder / f"{line.split()[0]}.jpg" for line in source.read_text().splitlines() if line.strip()]

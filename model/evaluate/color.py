@@ -170,6 +170,16 @@ def contact_sheet(
     return sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS)
 
 
+def strip(colorizer: Colorizer, truth: NDArray[np.uint8], height: int = 300) -> Image.Image:
+    """A photo whole, in its own shape: gray, colored, true, side by side. A gray photo has no truth to show, and stands in two panels."""
+    [colored] = colorizer.colorize([Photo(truth, None, "PNG")])
+    colorless = gray(truth)
+    was_gray = int(np.abs(truth.astype(int) - colorless).max()) <= 2
+    panels = [colorless, colored.pixels] if was_gray else [colorless, colored.pixels, truth]
+    whole = Image.fromarray(np.hstack(panels))
+    return whole.resize((round(whole.width * height / whole.height), height), Image.Resampling.LANCZOS)
+
+
 def _ab(rgb: NDArray[np.uint8]) -> Tensor:
     values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
     return lab.lab_from_rgb(values)[:, 1:]
