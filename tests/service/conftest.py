@@ -43,6 +43,7 @@ class Launched:
             start_new_session=True,
         )
         self.url = ""
+        self.state_dir = Path()
         self.lines: list[str] = []
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
@@ -115,11 +116,12 @@ def launch() -> Iterator[Callable[..., Launched]]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """`python -m service`, ready to color; its address is `service.url`."""
+    """`python -m service`, ready to color; its address is `service.url`, its folder `service.state_dir`."""
     state = tmp_path_factory.mktemp("service")
     environment = {"AUTOCHROME_STATE_DIR": str(state), "AUTOCHROME_PORT": "0"}
     launched = Launched([sys.executable, "-m", "service"], environment)
     try:
+        launched.state_dir = state
         launched.url = launched.line(r"ready: (http://\S+)", 60)[1]
         yield launched
     finally:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs import Jobs, Lease, new_id
+from service.jobs import Jobs, Lease, connect, new_id
 from service.options import Options
+from service.settings import Settings
 from service.store import Store, photo_key
 from service.tasks import make_app, ring
 
@@ -96,13 +97,12 @@ def test_a_worker_that_was_frozen_is_refused_when_it_wakes(worker, enter, jobs, 
     assert result.key.startswith(f"{id}/2/")
 
 
-def test_a_worker_that_hangs_ends_itself_and_the_job_is_done_by_another(worker, enter, jobs, until):
-    hangs = worker(600, deadline=2, **PATIENT)
+def test_a_worker_that_hangs_ends_itself_and_says_where(worker, enter, jobs, until):
+    hangs = worker(600, deadline=2, lease=3)
     id = enter()
     assert hangs.process.wait(20) == 1
-    assert any("slow_worker.py" in line and "infer" in line for line in hangs.lines), "it says where"
-    worker(0, **PATIENT)
-    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the job has succeeded")
+    hangs.line("slow_worker.py.*infer")
+    until(lambda: id in jobs.reap(), 5, "the job waits again")
 
 
 def test_jobs_that_were_in_a_killed_worker_together_are_done_one_after_the_other(
@@ -125,41 +125,38 @@ def test_jobs_that_were_in_a_killed_worker_together_are_done_one_after_the_other
     assert together <= 1
 
 
-def test_a_job_whose_bell_was_lost_is_done_all_the_same(worker, enter, jobs, client, until):
+def test_a_job_whose_bell_was_lost_is_done_and_a_worker_told_to_stop_ends_what_it_began(
+    worker, enter, jobs, client, until
+):
     id = enter()
     client.delete("autochrome")  # the queue, with the bell in it
-    worker(0)
-    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the job has succeeded")
-
-
-def test_a_worker_that_is_told_to_stop_ends_what_it_began(worker, enter, jobs, until):
     stopping = worker(1.5)
-    id = enter()
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
     assert stopping.stop() == 0
     assert state(jobs, id)[0] == "succeeded"
     assert jobs.workers() == {}
 
 
-def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(
-    worker, enter, jobs, settings, tmp_path, until
-):
-    running = worker(0)
-    folder, aside = tmp_path / "a store", tmp_path / "aside"
-    id = enter()
-    until(lambda: state(jobs, id)[0] == "succeeded", 15, "the store works")
-    client_jobs = Jobs(jobs._redis, Lease(30, 0))
-    folder.rename(aside)
-    folder.write_text("in the way")
-    id = new_id()
-    client_jobs.create(id, "secret", Options(), 100, 600)
-    ring(make_app(settings.celery_broker_url), id)
-    until(lambda: said([running], "store does not answer", id) >= 2, 20, "it is tried again and again")
-    folder.unlink()
-    aside.rename(folder)
-    (folder / id).mkdir()
-    (folder / id / "photo").write_bytes(next(folder.rglob("photo")).read_bytes())
-    until(lambda: state(jobs, id)[0] == "succeeded", 20, "the job has succeeded")
+def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_photo, until):
+    redis_url = f"unix://{service.state_dir}/valkey/valkey.sock"
+    folder, aside = service.state_dir / "store", service.state_dir / "aside"
+    with connect(redis_url) as client:
+        jobs = Jobs(client, Lease(30, 0))
+        folder.rename(aside)
+        folder.write_text("in the way")
+        try:
+            id = new_id()
+            jobs.create(id, "secret", Options(), 100, 600)
+            ring(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
+            until(
+                lambda: said([service], "store does not answer", id) >= 2, 20, "it is tried again and again"
+            )
+            (aside / id).mkdir()
+            (aside / id / "photo").write_bytes(gray_photo())
+        finally:
+            folder.unlink()
+            aside.rename(folder)
+        until(lambda: state(jobs, id)[0] == "succeeded", 20, "the job has succeeded")
 
 
 def test_a_net_that_is_not_there_is_said_in_one_sentence(settings):
