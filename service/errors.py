@@ -63,6 +63,10 @@ class BodyTooLarge(RequestProblem):
     title = "The upload is too large"
     advice = "Send a smaller file, for example a JPEG of lower quality or fewer pixels."
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}  # else the server would go on reading what is still sent
+
 
 class UnsupportedMedia(RequestProblem):
     code, status = "unsupported_media_type", 415

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.lock import Lock
+from redis.retry import Retry
 
 from service import scripts
 from service.errors import InternalError, LeaseLost, WorkerDied
@@ -93,9 +95,14 @@ class Lease:
 
 
 def connect(url: str) -> redis.Redis:
-    """A client that gives text and never waits for ever on a server that is gone."""
+    """A client that gives text, and tells within seconds that a server is gone."""
     return redis.Redis.from_url(
-        url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, health_check_interval=25
+        url,
+        decode_responses=True,
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        health_check_interval=25,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
     )
 
 

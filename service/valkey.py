@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.errors import SettingsError
 
@@ -60,7 +62,7 @@ def command(state_dir: Path, socket: Path) -> list[str]:
 
 def end_orphan(socket: Path) -> None:
     """Stop a server that an earlier process left behind on this socket. It keeps what it has."""
-    with suppress(redis.RedisError), redis.Redis(unix_socket_path=str(socket), socket_timeout=5) as client:
+    with suppress(redis.RedisError), _impatient(socket) as client:
         client.ping()
         client.shutdown()
     socket.unlink(missing_ok=True)
@@ -69,12 +71,17 @@ def end_orphan(socket: Path) -> None:
 def wait_until_ready(socket: Path, seconds: float) -> bool:
     """Whether the server answered within that time; it does not while it reads its file."""
     give_up = time.monotonic() + seconds
-    with redis.Redis(unix_socket_path=str(socket), socket_timeout=1) as client:
+    with _impatient(socket) as client:
         while time.monotonic() < give_up:
             with suppress(redis.RedisError):
                 return bool(client.ping())
             time.sleep(0.02)
     return False
+
+
+def _impatient(socket: Path) -> redis.Redis:
+    """A client that tries once: whether anybody answers is the question."""
+    return redis.Redis(unix_socket_path=str(socket), socket_timeout=5, retry=Retry(NoBackoff(), retries=0))
 
 
 def _binary() -> str:

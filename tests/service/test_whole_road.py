@@ -171,6 +171,20 @@ def test_bad_input_is_refused_with_a_code_and_the_worker_lives(
     assert api.get("/readyz").status_code == 200
 
 
+def test_a_body_without_end_is_answered_before_it_ends(api):
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 400:
+            sent += 1
+            yield bytes(2**20)
+
+    answer = api.post("/v1/colorizations", content=endless(), headers={"Content-Type": "image/jpeg"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert sent < 200
+
+
 def memory(service) -> int:
     """Bytes of the service and all its processes."""
     return sum(process.memory_info().rss for process in service.family())
