@@ -41,12 +41,14 @@ def colorize(arguments: argparse.Namespace) -> int:
     """Color each photo into OUT, under its own name; go on past a bad one, name it, and end with 1."""
     from model.colorizer import Colorizer, ColorOptions
 
-    colorizer = Colorizer.load(arguments.net, arguments.device)
     options = ColorOptions(arguments.temperature, arguments.vividness)
+    colorizer = Colorizer.load(arguments.net, arguments.device)
     console = Console(stderr=True)
+    pairs = list(_sources(arguments.photos, arguments.out))
+    if not pairs:
+        raise ValueError(f"there are no photographs in {', '.join(map(str, arguments.photos))}")
+    taken = {path.resolve() for path, _ in pairs}  # by originals, and by results so far
     failed: list[tuple[Path, str]] = []
-    written: set[Path] = set()
-    pairs = list(_sources(arguments.photos))
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("coloring", total=len(pairs))
         for start in range(0, len(pairs), _BATCH):
@@ -56,28 +58,37 @@ def colorize(arguments: argparse.Namespace) -> int:
                     opened.append((path, name, photo.open(path.read_bytes())))
                 except (photo.PhotoError, OSError) as error:
                     failed.append((path, error.detail if isinstance(error, photo.PhotoError) else str(error)))
-            colored = colorizer.colorize([single for _, _, single in opened], options)
-            for (path, name, _), done in zip(opened, colored, strict=True):
+            logits = colorizer.infer([colorizer.prepare(single) for _, _, single in opened])
+            for (path, name, single), likely in zip(opened, logits, strict=True):
+                done = colorizer.finish(single, likely, options)
                 target = (arguments.out / name).with_suffix(photo.extension(photo.saved_format(done)))
-                if target in written or target.resolve() == path.resolve():
+                if target.resolve() in taken:
                     failed.append((path, f"{target} is taken by another photo; color it into another folder"))
                     continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(photo.save(done))
-                written.add(target)
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(photo.save(done))
+                except OSError as error:
+                    failed.append((path, str(error)))
+                else:
+                    taken.add(target.resolve())
             bar.advance(task, len(pairs[start : start + _BATCH]))
     for path, reason in failed:
         print(f"{path}: {reason}", file=sys.stderr)
-    print(f"{len(written)} colored into {arguments.out}, {len(failed)} failed")
+    print(f"{len(pairs) - len(failed)} colored into {arguments.out}, {len(failed)} failed")
     return 1 if failed else 0
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a method by a recipe, continuing the run's checkpoint where there is one."""
-    import torch
-
     from model import datasets, recipes, trainer
+    from model.colorizer import choose_device
 
+    if arguments.recipe not in recipes.RECIPES:
+        raise ValueError(
+            f"no recipe is called {arguments.recipe!r}: choose one of {', '.join(recipes.RECIPES)}"
+        )
+    device = choose_device(arguments.device)
     chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
     recipe = replace(recipes.RECIPES[arguments.recipe](), **chosen)
     kept, held_out = datasets.split(datasets.find(arguments.photos, arguments.exclude), arguments.hold_out)
@@ -90,9 +101,6 @@ def train(arguments: argparse.Namespace) -> int:
     method, optimizer = recipes.build(recipe, datasets.prior(survey.photos))
     facts = {"recipe": asdict(recipe), "data": {"photos": len(survey.photos)}}
     batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
-    name = (
-        ("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device
-    )
     trainer.train(
         method,
         optimizer,
@@ -100,7 +108,7 @@ def train(arguments: argparse.Namespace) -> int:
         recipe.schedule(arguments.save_every),
         arguments.run_folder,
         facts,
-        torch.device(name),
+        device,
     )
     return 0
 
@@ -116,9 +124,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         photos = [path for path in photos if path.match(arguments.only)]
     if arguments.held_out:
         photos = datasets.split(photos, arguments.held_out)[1]
-    photos = (
-        photos[:: max(1, len(photos) // arguments.limit)][: arguments.limit] if arguments.limit else photos
-    )
+    if 0 < arguments.limit < len(photos):
+        photos = [photos[index * len(photos) // arguments.limit] for index in range(arguments.limit)]
     colorizers = [Colorizer.load(net, arguments.device) for net in arguments.net]
     options = ColorOptions(arguments.temperature)
     scores = color.evaluate(colorizers, photos, options)
@@ -199,28 +206,36 @@ def export_weights(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sources(given: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """(photo, its name under OUT) for each photo named, and each file with a photo's ending in a folder named."""
+def _sources(given: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """(photo, its name under OUT) for each photo named, and each file with a photo's ending in a folder named.
+
+    Where OUT lies inside such a folder, what is in it is the result of an earlier run, and no source.
+    """
     endings = {photo.extension(name) for name in photo.READABLE} | {".jpeg", ".tiff"}
     for path in given:
         if path.is_dir():
+            results = out.resolve() if path.resolve() in out.resolve().parents else None
             for inside in sorted(path.rglob("*")):
-                if inside.suffix.lower() in endings:
+                is_result = results is not None and results in inside.resolve().parents
+                if inside.suffix.lower() in endings and not is_result:
                     yield inside, inside.relative_to(path)
         else:
             yield path, Path(path.name)
 
 
 def _commit() -> str:
+    """The checkout's, or "" where the package is installed without one."""
     asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.strip()
 
 
 def _parser() -> argparse.ArgumentParser:
-    from model.recipes import RECIPES
-
     parser = argparse.ArgumentParser(
         prog="python -m model", description="Color photographs; train and measure the network that does."
     )
@@ -273,7 +288,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the run's folder; continued where it has a checkpoint",
     )
-    one.add_argument("--recipe", choices=sorted(RECIPES), default="first-weights")
+    one.add_argument(
+        "--recipe",
+        default="first-weights",
+        metavar="NAME",
+        help="of model/recipes.py (default: first-weights)",
+    )
     one.add_argument("--steps", type=int, help="other than the recipe's")
     one.add_argument("--seed", type=int, help="other than the recipe's")
     one.add_argument(

@@ -25,26 +25,32 @@ from model.checkpoint import Card
 from model.photo import Photo
 
 _STRIDE = 32  # both sides the net sees are multiples of it
-_LONGEST = (
-    3  # the net's longer side is at most so many times its shorter one; beyond that, a photo is squeezed
-)
+_LONGEST = 3  # the net's longer side over its shorter one, at most: a photo that is longer is squeezed
 
 
 @dataclass(frozen=True, slots=True)
 class ColorOptions:
-    """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` scales chroma."""
+    """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
+
+    Other values raise ValueError.
+    """
 
     temperature: float | None = None
     vividness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 <= self.temperature <= 1:
+            raise ValueError(f"temperature is {self.temperature}, and must lie in 0…1")
+        if not 0 <= self.vividness <= 2:
+            raise ValueError(f"vividness is {self.vividness}, and must lie in 0…2")
 
 
 class Colorizer:
     """A net with its card, on a device."""
 
     def __init__(self, net: nn.Module, card: Card, device: str = "auto") -> None:
-        """`device`: "auto" takes a GPU where there is one."""
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.device = torch.device(name)
+        """`device`: see `choose_device`."""
+        self.device = choose_device(device)
         self.card = card
         self.net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -66,17 +72,18 @@ class Colorizer:
     def prepare(self, photo: Photo) -> Tensor:
         """A photo's lightness at the net's size: (1, h, w) in 0…100, the shorter side the card's, the shape kept."""
         width, height = _net_size(photo.width, photo.height, self.card.size)
-        if photo.pixels.dtype == np.uint16:
-            gray = Image.fromarray(photo.pixels.astype(np.float32) / 65535)
-            small = np.asarray(gray.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
-        else:
-            picture = Image.fromarray(photo.pixels)
-            small = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0))
-        return _lightness(small)[None]
+        pixels = photo.pixels
+        if pixels.dtype == np.uint16:  # Pillow reduces these only as float32
+            pixels = pixels / np.float32(65535)
+        small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return _lightness(np.asarray(small))[None].clamp(0, 100)  # the bicubic of floats overshoots
 
     @torch.inference_mode()
     def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
-        """(1, h, w) lightness each → (313, h/4, w/4) logits each, in the same order. Photos of one shape go through the net together."""
+        """(1, h, w) lightness each → (313, h/4, w/4) logits each, on the net's device, in the same order.
+
+        Photos of one shape go through the net together.
+        """
         by_shape: dict[torch.Size, list[int]] = defaultdict(list)
         for index, single in enumerate(lightness):
             by_shape[single.shape].append(index)
@@ -104,6 +111,17 @@ class Colorizer:
         """The whole flow for a batch that fits into memory."""
         logits = self.infer([self.prepare(photo) for photo in photos])
         return [self.finish(photo, single, options) for photo, single in zip(photos, logits, strict=True)]
+
+
+def choose_device(name: str) -> torch.device:
+    """By PyTorch's name; "auto" is a GPU where there is one, else the CPU. Raises ValueError for one that is not to be had here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"the device {name!r} is not to be had here: {reason}") from error
 
 
 def _net_size(width: int, height: int, short: int) -> tuple[int, int]:

