@@ -46,9 +46,8 @@ class Tally:
     """Adds up what one way of coloring does, photo by photo, to a `Score`."""
 
     def __init__(self) -> None:
-        self.errors = torch.zeros(
-            bins.COUNT, THRESHOLDS + 2, dtype=torch.float64
-        )  # pixels by truth's bin and rounded-up error
+        # pixels by truth's bin and rounded-up error
+        self.errors = torch.zeros(bins.COUNT, THRESHOLDS + 2, dtype=torch.float64)
         self.psnr: list[float] = []
         self.colorfulness: list[float] = []
 
@@ -91,8 +90,16 @@ def colorfulness(rgb: NDArray[np.uint8]) -> float:
 def evaluate(
     colorizers: Sequence[Colorizer], photos: Sequence[Path], options: ColorOptions = ColorOptions()
 ) -> dict[str, Score]:
-    """Scores by name: "gray", each colorizer's, "truth". Raises OSError for a photo that cannot be read."""
-    tallies = {"gray": Tally()} | {colorizer.name: Tally() for colorizer in colorizers} | {"truth": Tally()}
+    """Scores by name: "gray", each colorizer's, "truth".
+
+    Raises OSError for a photo that cannot be read, ValueError where there is no photo, or two rows would have one name.
+    """
+    names = ["gray", *(colorizer.name for colorizer in colorizers), "truth"]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each row needs a name of its own: {', '.join(names)}; evaluate such nets apart")
+    if not photos:
+        raise ValueError("there is no photograph to evaluate on")
+    tallies = {name: Tally() for name in names}
     for truth, answers in answered(colorizers, photos, options):
         for name, answer in answers.items():
             tallies[name].add(truth, answer)

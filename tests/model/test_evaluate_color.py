@@ -104,6 +104,40 @@ def test_the_protocols_crop_is_the_central_256(size: tuple[int, int]) -> None:
     assert columns.mean() == pytest.approx(127.5, abs=1.5)
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--net", "lite", "lite"], "a name of its own"),
+        (["--only", "*.tiff"], "no photograph"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "color", "--photos", "scikit-image", "--device", "cpu", *words]) == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_the_gallery_shows_gray_colored_and_true_side_by_side(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cat = Image.fromarray(data.chelsea())
+    cat.save(photos / "cat.png")
+    cat.convert("L").save(photos / "old cat.png")
+    assert main(["gallery", "--photos", str(photos), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    panels = {}
+    for name in ("cat", "old cat"):
+        with Image.open(tmp_path / "out" / f"{name}.jpg") as strip:
+            count = round(strip.width / strip.height / (cat.width / cat.height))
+            panels[name] = [
+                color.colorfulness(panel) for panel in np.array_split(np.asarray(strip), count, axis=1)
+            ]
+    gray, colored, truth = panels["cat"]
+    assert gray < 3 < min(colored, truth)
+    old, colored = panels["old cat"]
+    assert old < 3 < colored
+
+
 def test_the_command_writes_a_table_json_and_a_contact_sheet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
