@@ -28,14 +28,13 @@ _STEP = 0.5  # the encoding table's resolution, in ab units
 def _centers() -> NDArray[np.float32]:
     """The corners of all 10×10 cells that the convex hull of the sRGB gamut, seen along L*, touches: exactly the published 313."""
     ramp = torch.linspace(0, 1, 256)
-    corners = [(torch.zeros(256), torch.ones(256))[i] for i in (0, 1)]
+    corners = (torch.zeros(256), torch.ones(256))
     edges = [torch.stack([ramp, x, y]) for x in corners for y in corners]
     edges += [torch.stack([x, ramp, y]) for x in corners for y in corners]
     edges += [torch.stack([x, y, ramp]) for x in corners for y in corners]
-    gamut = lab.lab_from_rgb(torch.stack(edges)[..., None])[
-        :, 1:, :, 0
-    ]  # the cube's edges bound its shadow on the ab plane
-    points = gamut.permute(0, 2, 1).reshape(-1, 2).double().numpy()
+    # The color cube's edges are enough: none of its faces reaches beyond their hull on the ab plane.
+    ab = lab.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]
+    points = ab.permute(0, 2, 1).reshape(-1, 2).double().numpy()
     hull = ConvexHull(points)
     axis = np.arange(-_REACH, _REACH + GRID, GRID)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
@@ -50,7 +49,7 @@ def _centers() -> NDArray[np.float32]:
 
 def centers(device: torch.device | str = "cpu") -> Tensor:
     """(313, 2) float32: the ab value of every bin; a −90…100, b −110…100, both in steps of 10."""
-    return torch.from_numpy(_centers()).to(device)
+    return torch.tensor(_centers(), device=device)
 
 
 def nearest(ab_N2HW: Tensor) -> Tensor:
@@ -117,13 +116,14 @@ def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
 def annealed_mean(logits_NQHW: Tensor, temperature: float) -> Tensor:
     """(N, 313, H, W) logits → (N, 2, H, W) ab: the mean of the distribution sharpened to temperature T (section 2.3, equation 5).
 
-    T = 1 is the mean, T → 0 the mode, 0 the mode itself. The largest logit is subtracted first, so that no T overflows.
+    T = 1 is the mean, T → 0 the mode, 0 the mode itself. The largest logit is subtracted first, so that no T overflows. Raises ValueError
+    for a T below 0, or NaN.
     """
-    if temperature < 0:
+    if not temperature >= 0:
         raise ValueError(f"temperature is {temperature}, and must not be negative")
     logits = logits_NQHW.float()
     palette = centers(logits.device)
-    if temperature == 0:
+    if temperature < torch.finfo(torch.float32).tiny:  # 0 as float32 knows it: a division would give NaN
         return palette[logits.argmax(1)].movedim(-1, 1)
     sharpened = torch.softmax((logits - logits.amax(1, keepdim=True)) / temperature, 1)
     return torch.einsum("nqhw,qc->nchw", sharpened, palette)

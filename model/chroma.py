@@ -59,6 +59,6 @@ def _largest_share(color_3P: Tensor) -> Tensor:
 
 
 def _shown(photo_N3HW: Tensor) -> Tensor:
-    """(N, H, W) bool: whether sRGB has the color, give or take a tenth of an 8-bit step."""
+    """(N, H, W) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
     linear = lab.linear_from_lab(photo_N3HW)
     return ((linear > -1e-4) & (linear < 1 + 5e-4)).all(1)

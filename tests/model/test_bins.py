@@ -36,6 +36,11 @@ def test_there_are_313_bins_in_their_published_range() -> None:
     assert (centers % 10 == 0).all()
 
 
+def test_who_changes_the_centers_changes_a_copy() -> None:
+    bins.centers().zero_()
+    assert bins.centers().abs().max() == 110
+
+
 def test_the_computed_bins_are_the_released_file_to_the_byte() -> None:
     """The sha256 of the release's pts_in_hull.npy is published; the file is a header and the bins as int64."""
     header = "{'descr': '<i8', 'fortran_order': False, 'shape': (313, 2), }"
@@ -126,11 +131,12 @@ def test_annealed_mean_goes_to_the_mode_and_never_overflows() -> None:
     huge = logits(scale=1000.0)
     mode = bins.centers()[huge.argmax(1)].movedim(-1, 1)
     assert torch.equal(bins.annealed_mean(huge, 0), mode)
-    for temperature in (1e-30, 1e-6, 0.01):
+    for temperature in (1e-300, 1e-30, 1e-6, 0.01):
         torch.testing.assert_close(bins.annealed_mean(huge, temperature), mode)
     assert torch.isfinite(bins.annealed_mean(huge * 1e30, 1.0)).all()
-    with pytest.raises(ValueError, match="must not be negative"):
-        bins.annealed_mean(huge, -0.1)
+    for wrong in (-0.1, float("nan")):
+        with pytest.raises(ValueError, match="must not be negative"):
+            bins.annealed_mean(huge, wrong)
 
 
 def test_modes_find_two_separate_colors_with_their_probability() -> None:
