@@ -1,8 +1,8 @@
 """Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 trunk and a U-shaped decoder to a quarter of the side.
 
 The trunk is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_trunk`). Its depthwise convolutions stay in float32 on a CPU, where bfloat16 ones are slower; the
-dense ones of the decoder run in whatever autocast says.
+starts from ImageNet weights (`load_trunk`). On a CPU the trunk stays in float32 under autocast too, as depthwise convolutions are slower in
+bfloat16 there; the decoder, and on a GPU all of the net, runs in whatever autocast says.
 """
 
 from __future__ import annotations
@@ -82,9 +82,8 @@ class Trunk(nn.Module):
         return self
 
     def forward(self, lightness_N1HW: Tensor) -> list[Tensor]:
-        x = self.stem(
-            (lightness_N1HW / 100 - 0.498) / 0.502
-        )  # L* of gray is nearly linear in sRGB, which the trunk was trained on
+        # L* of gray is nearly linear in sRGB, which the trunk was trained on, scaled like this.
+        x = self.stem((lightness_N1HW / 100 - 0.498) / 0.502)
         features = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -108,7 +107,7 @@ class Merge(nn.Module):
 class Lite(nn.Module):
     """(N, 1, H, W) lightness in 0…100, sides multiples of 32 → (N, 313, H/4, W/4) logits over the ab bins.
 
-    5.3 million parameters, 2.7 GFLOP at 256×256 (two a multiplication).
+    5.3 million parameters, 2.9 GFLOP at 256×256 (two a multiplication). Other sides raise ValueError.
     """
 
     def __init__(self) -> None:
@@ -121,6 +120,9 @@ class Lite(nn.Module):
         self.head = nn.Conv2d(64, bins.COUNT, 1)
 
     def forward(self, lightness_N1HW: Tensor) -> Tensor:
+        height, width = lightness_N1HW.shape[-2:]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
         device = lightness_N1HW.device.type
         with torch.autocast(device, enabled=device != "cpu" and torch.is_autocast_enabled(device)):
             at4, at8, at16, at32 = self.trunk(lightness_N1HW)

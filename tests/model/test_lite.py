@@ -34,8 +34,13 @@ def test_logits_are_a_quarter_of_the_side(height: int, width: int) -> None:
     assert logits.shape == (2, 313, height // 4, width // 4)
 
 
+def test_sides_that_are_no_multiple_of_32_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 32, not 64×72"):
+        Lite()(torch.zeros(1, 1, 64, 72))
+
+
 def test_the_loaded_trunk_still_knows_a_cat(imagenet: dict[str, Tensor]) -> None:
-    """The package's own classifier on top of our trunk, over a gray photo: scikit-image's cat is a cat (ImageNet 281…285)."""
+    """The package's own classifier on top of our trunk, over a gray photo: scikit-image's cat is a cat (ImageNet 281…287)."""
     net = Lite().eval()
     load_trunk(net, imagenet)
     cat = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float() / 255
