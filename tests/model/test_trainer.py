@@ -71,6 +71,8 @@ def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> No
     assert progressed.elapsed_s > 0
     assert facts["recipe"]["steps"] == STEPS
     assert all(torch.isfinite(value).all() for value in state.values())
+    last = torch.load(unbroken / "checkpoint.pt", weights_only=True)["net"]
+    assert not torch.equal(state["head.weight"], last["head.weight"]), "what is used is the average"
     with (unbroken / "log.csv").open() as log:
         rows = list(csv.DictReader(log))
     assert [int(row["step"]) for row in rows] == [20, 40, 45]
@@ -90,8 +92,12 @@ def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert 5 <= trainer.averaged_weights(tmp_path)[1].step < STEPS, "it was killed on the way"
+    saved = torch.load(checkpoint, weights_only=True)
+    assert 5 <= saved["progressed"]["step"] < STEPS, "it was killed on the way"
+    saved["progressed"]["elapsed_s"] += 10_000
+    torch.save(saved, checkpoint)
     finish(start(photos, tmp_path, save_every=1000))
+    assert trainer.averaged_weights(tmp_path)[1].elapsed_s > 10_000, "it went on, and did not begin anew"
     whole, resumed = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (unbroken, tmp_path))
     for part in ("net", "averaged"):
         for name, value in whole[part].items():
