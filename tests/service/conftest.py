@@ -45,6 +45,7 @@ class Launched:
         self.url = ""
         self.state_dir = Path()
         self.lines: list[str] = []
+        self._known: list[psutil.Process] = []
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
@@ -69,16 +70,18 @@ class Launched:
     def family(self) -> list[psutil.Process]:
         """The process and all that came from it."""
         parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        self._known = [parent, *parent.children(recursive=True)]
+        return self._known
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30) -> int:
-        """End it in order; its exit code. Whatever of it still lives then is killed."""
-        family = self.family() if self.process.poll() is None else []
+        """End it in order; its exit code. Whatever was known of it and still lives then is killed."""
+        if self.process.poll() is None:
+            self.family()
         self.process.send_signal(number)
         try:
             return self.process.wait(seconds)
         finally:
-            for member in family:
+            for member in self._known:
                 if member.is_running():
                     member.kill()
             self._reading.join(timeout=10)
