@@ -32,7 +32,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
     try:
         return int(arguments.run(arguments))
-    except (CheckpointError, OSError, ValueError) as error:
+    except ModuleNotFoundError as missing:
+        print(f"python -m model: {missing.name} is not installed; `make setup` has it all", file=sys.stderr)
+        return 1
+    except (CheckpointError, OSError, ValueError, ArithmeticError) as error:
         print(f"python -m model: {error}", file=sys.stderr)
         return 1
 
@@ -81,6 +84,8 @@ def colorize(arguments: argparse.Namespace) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a method by a recipe, continuing the run's checkpoint where there is one."""
+    import torch
+
     from model import datasets, recipes, trainer
     from model.colorizer import choose_device
 
@@ -99,13 +104,17 @@ def train(arguments: argparse.Namespace) -> int:
         f"{survey.copies} copies, {survey.unreadable} unreadable, {len(held_out)} held out"
     )
     method, optimizer = recipes.build(recipe, datasets.prior(survey.photos))
-    facts = {"recipe": asdict(recipe), "data": {"photos": len(survey.photos)}}
+    facts = {
+        "recipe": asdict(recipe),
+        "data": {"photos": len(survey.photos), "fingerprint": datasets.fingerprint(survey.photos)},
+        "code": {"commit": _commit(), "torch": str(torch.__version__)},
+    }
     batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
     trainer.train(
         method,
         optimizer,
         batches,
-        recipe.schedule(arguments.save_every),
+        recipe.schedule(arguments.save_every, arguments.workers),
         arguments.run_folder,
         facts,
         device,
@@ -188,7 +197,10 @@ def export_weights(arguments: argparse.Namespace) -> int:
     state, progressed, facts = trainer.averaged_weights(arguments.run_folder)
     net = checkpoint.NETS[facts["recipe"]["net"]]()
     net.load_state_dict(state)
-    numbers = json.loads(arguments.numbers.read_text()) if arguments.numbers else {}
+    numbers = {
+        name: json.loads(Path(path).read_text())
+        for name, _, path in (pair.partition("=") for pair in arguments.numbers)
+    }
     card = checkpoint.Card(
         name=arguments.out.stem,
         net=facts["recipe"]["net"],
@@ -197,7 +209,7 @@ def export_weights(arguments: argparse.Namespace) -> int:
         terms=arguments.terms,
         data=arguments.data,
         recipe=facts["recipe"] | {"trained": asdict(progressed), "photos": facts["data"]["photos"]},
-        commit=arguments.commit or _commit(),
+        commit=facts["code"]["commit"],
         numbers=numbers,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -297,6 +309,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--steps", type=int, help="other than the recipe's")
     one.add_argument("--seed", type=int, help="other than the recipe's")
     one.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that make batches (default: 1)"
+    )
+    one.add_argument(
         "--save-every",
         type=float,
         default=180,
@@ -366,8 +381,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
     one.add_argument("--data", required=True, help="what they were trained on")
-    one.add_argument("--commit", help="of the code that trained (default: the checkout's)")
-    one.add_argument("--numbers", type=Path, metavar="JSON", help="from `evaluate color`")
+    one.add_argument(
+        "--numbers",
+        nargs="*",
+        default=[],
+        metavar="NAME=JSON",
+        help="color.json files of `evaluate color`, by photos",
+    )
     one.set_defaults(run=export_weights)
     return parser
 

@@ -61,7 +61,7 @@ class Card:
     temperature: Annotated[
         float, pydantic.Field(gt=0, le=1)
     ]  # of the annealed mean, for logits as they come out
-    size: Annotated[int, pydantic.Field(gt=0)]  # side of the photos that it expects
+    size: Annotated[int, pydantic.Field(gt=0, multiple_of=32)]  # shorter side of the photos that it expects
     terms: str  # the licence of the weights, and of what they were made from
     data: str  # what they were trained on
     recipe: Mapping[str, Any]

@@ -42,12 +42,12 @@ class Recipe:
         turn = round(self.steps * (1 - self.last_share))
         return [self.crop if step < turn else self.last_crop for step in range(self.steps)]
 
-    def schedule(self, save_every_s: float = 180) -> Schedule:
-        return Schedule(self.steps, self.warmup, self.ema, self.seed, save_every_s)
+    def schedule(self, save_every_s: float, workers: int) -> Schedule:
+        return Schedule(self.steps, self.warmup, self.ema, self.seed, save_every_s, workers)
 
 
 def first_weights() -> Recipe:
-    """The weights that the repository ships: 192,000 crops, a little over an hour on two cores with AMX (LOG.md, 2026-11-22)."""
+    """The weights that the repository ships: 192,000 crops (LOG.md, 2026-11-22)."""
     return Recipe()
 
 

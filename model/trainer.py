@@ -2,14 +2,15 @@
 
 A run is a folder: `checkpoint.pt` (replaced whole, every few minutes and at the end), `log.csv`, TensorBoard's events. Nothing random is
 carried from step to step: batches and augmentations are drawn from (seed, step), so that a run that was killed and continued ends in
-the same weights, bit for bit, as one that was not.
+the same weights, bit for bit on a CPU, as one that was not. (On a GPU, cuDNN's backward kernels do not round the same way twice.)
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -42,6 +43,7 @@ class Schedule:
     ema: float  # decay of the averaged weights, which are those to use
     seed: int
     save_every_s: float
+    workers: int = 1  # processes that make batches
     log_every: int = 20
 
 
@@ -58,6 +60,10 @@ class RunMismatchError(ValueError):
     """The run folder holds a checkpoint of another recipe: continue it with its own, or choose another folder."""
 
 
+class DivergedError(ArithmeticError):
+    """The loss is no number any more. The run's checkpoint is from before; a lower rate may get past this step."""
+
+
 def train(
     method: Method,
     optimizer: Optimizer,
@@ -69,17 +75,19 @@ def train(
 ) -> nn.Module:
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
-    `facts` (recipe, data) go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones, or
-    RunMismatchError is raised. The optimizer's groups keep the rates they came with, times the cosine.
+    `facts` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (but for "code", which
+    says what made it), or RunMismatchError is raised; DivergedError if the loss is not finite. The optimizer's groups keep the rates
+    they came with, times the cosine.
     """
     run.mkdir(parents=True, exist_ok=True)
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     averaged = _averaged(method.net, schedule.ema)
     rates = [group["lr"] for group in optimizer.param_groups]
-    progressed = _resume(run, method.net, averaged, optimizer, facts)
+    parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
+    progressed = _resume(run, parts, facts)
     saved_at = stepped_at = time.monotonic()
     with _Report(run, schedule, progressed) as report:
-        for batch in _load(batches, progressed.step, schedule.steps):
+        for batch in _load(batches, progressed.step, schedule, pinned=device.type == "cuda"):
             factor = optim.cosine(progressed.step, schedule.steps, schedule.warmup)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -96,9 +104,10 @@ def train(
             stepped_at = now
             report.step(progressed, loss, factor)
             if now - saved_at > schedule.save_every_s:
-                _save(run, method.net, averaged, optimizer, progressed, facts)
+                _save(run, parts, progressed, facts, loss)
                 saved_at = now
-    _save(run, method.net, averaged, optimizer, progressed, facts)
+    if progressed.step > report.start:
+        _save(run, parts, progressed, facts, loss)
     return averaged.module.eval()
 
 
@@ -113,59 +122,60 @@ def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str
 
 
 def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not mean.is_floating_point():
-            return new
-        warm = min(
-            decay, (1 + float(count)) / (10 + float(count))
-        )  # early on, a long memory would remember the start
-        return torch.lerp(new, mean, warm)
+    def average(mean: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
+        """Of one device and type at a time. Counters are copied; early on, a long memory would remember the start."""
+        if mean[0].is_floating_point():
+            steps = float(count)
+            torch._foreach_lerp_(list(mean), list(new), 1 - min(decay, (1 + steps) / (10 + steps)))
+        else:
+            torch._foreach_copy_(list(mean), list(new))
 
-    return torch.optim.swa_utils.AveragedModel(net, avg_fn=average, use_buffers=True)
+    return torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=average, use_buffers=True)
 
 
-def _load(batches: Dataset[Tensor], start: int, steps: int) -> Iterator[Tensor]:
-    """Batches start…steps−1, made by one process ahead of the loop."""
-    return iter(
-        DataLoader(batches, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4)
+def _load(batches: Dataset[Tensor], start: int, schedule: Schedule, pinned: bool) -> Iterator[Tensor]:
+    """Batches start…steps−1 in order, made by processes ahead of the loop."""
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, schedule.steps),
+        num_workers=schedule.workers,
+        prefetch_factor=4,
+        pin_memory=pinned,
     )
+    return iter(loader)
 
 
 def _save(
-    run: Path,
-    net: nn.Module,
-    averaged: nn.Module,
-    optimizer: Optimizer,
-    progressed: Progressed,
-    facts: dict[str, Any],
+    run: Path, parts: dict[str, Any], progressed: Progressed, facts: dict[str, Any], loss: Tensor
 ) -> None:
-    saved = {
-        "net": net.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progressed": asdict(progressed),
-        "facts": facts,
-    }
+    _check_finite(float(loss), progressed.step)
+    states = {name: part.state_dict() for name, part in parts.items()}
     half_written = run / "checkpoint.pt.new"
-    torch.save(saved, half_written)
+    torch.save(states | {"progressed": asdict(progressed), "facts": facts}, half_written)
     half_written.replace(run / "checkpoint.pt")
 
 
-def _resume(
-    run: Path, net: nn.Module, averaged: nn.Module, optimizer: Optimizer, facts: dict[str, Any]
-) -> Progressed:
+def _resume(run: Path, parts: dict[str, Any], facts: dict[str, Any]) -> Progressed:
     if not (run / "checkpoint.pt").exists():
         return Progressed()
     saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    differing = [key for key in facts | saved["facts"] if facts.get(key) != saved["facts"].get(key)]
+    keys = (facts | saved["facts"]).keys() - {"code"}
+    differing = sorted(key for key in keys if facts.get(key) != saved["facts"].get(key))
     if differing:
         raise RunMismatchError(
             f"{run} was begun with other {', '.join(differing)}; continue it as it was, or name a new folder"
         )
-    net.load_state_dict(saved["net"])
-    averaged.load_state_dict(saved["averaged"])
-    optimizer.load_state_dict(saved["optimizer"])
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
     return Progressed(**saved["progressed"])
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the loss is {loss} at step {step}: try a lower rate; the last checkpoint is kept"
+        )
 
 
 class _Report:
@@ -183,7 +193,7 @@ class _Report:
         self.plain = None if console.is_terminal else console
 
     def __enter__(self) -> _Report:
-        self.writer = SummaryWriter(str(self.run), purge_step=self.start)
+        self.writer = SummaryWriter(str(self.run), purge_step=self.start + 1)
         self.csv: TextIO = _reopen(self.run / "log.csv", self._FIELDS, self.start)
         self.bar.start()
         self.task = self.bar.add_task("training", total=self.schedule.steps, completed=self.start)
@@ -201,6 +211,7 @@ class _Report:
             return
         now = time.monotonic()
         mean = float(torch.stack(self.losses).mean())
+        _check_finite(mean, progressed.step)
         speed = (progressed.photos - self.photos) / (now - self.since)
         row = (
             progressed.step,

@@ -201,6 +201,8 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         colorizer = load(settings.net, settings.device)
     except CheckpointError as error:
         raise SettingsError(f"AUTOCHROME_NET={settings.net!r} cannot be loaded: {error}") from error
+    except ValueError as error:
+        raise SettingsError(f"AUTOCHROME_DEVICE={settings.device!r} cannot be used: {error}") from error
     warm_up(colorizer)
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     worker = Worker(name, colorizer, jobs, store, app, settings)

@@ -5,7 +5,8 @@ as the truth. The net sees the crop's lightness, through the Colorizer that serv
 
 - AuC: the share of pixels whose ab is within t of the truth, t = 0…150 in steps of 1, as area under that curve (trapezoids), in percent;
   raw, and rebalanced: each pixel weighs 1/p of the truth's bin, p from the photos evaluated, clipped at 1e-6. Pooled over all pixels.
-- PSNR over RGB in dB and colorfulness (Hasler & Süsstrunk 2003, eq. as published, no absolute values), as means over photos.
+- PSNR over RGB in dB and colorfulness (Hasler & Süsstrunk 2003, eq. as published, no absolute values), as means over photos. A photo's
+  mean squared error counts as at least 1/12, that of rounding to 8 bits, so that an exactly gray photo does not make gray's PSNR infinite.
 
 Gray (the same lightness, no color) and the truth stand beside, measured in the same way. No photo is left out.
 """
@@ -30,11 +31,12 @@ from model.photo import Photo
 SIDE = 256
 THRESHOLDS = 150
 _BATCH = 16
+_ROUNDING = 1 / 12  # mean squared error of rounding to whole numbers
 
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the table. AuC in percent, PSNR in dB (infinite for the truth)."""
+    """One row of the table. AuC in percent, PSNR in dB (58.9 is exact)."""
 
     raw_auc: float
     rebalanced_auc: float
@@ -58,7 +60,7 @@ class Tally:
         cell = bins.nearest(truth_ab) * (THRESHOLDS + 2) + error
         self.errors += torch.bincount(cell.flatten(), minlength=self.errors.numel()).view_as(self.errors)
         mean_square = float(np.mean((truth.astype(float) - answer) ** 2))
-        self.psnr.append(10 * math.log10(255**2 / mean_square) if mean_square else math.inf)
+        self.psnr.append(10 * math.log10(255**2 / max(mean_square, _ROUNDING)))
         self.colorfulness.append(colorfulness(answer))
 
     def score(self) -> Score:
@@ -153,11 +155,10 @@ def table(scores: dict[str, Score]) -> str:
     return "\n".join(lines)
 
 
-def as_json(scores: dict[str, Score]) -> dict[str, dict[str, float | None]]:
-    """Plain values; what is infinite (the truth's PSNR) becomes None, as JSON has no word for it."""
+def as_json(scores: dict[str, Score]) -> dict[str, dict[str, float]]:
+    """Plain values."""
     return {
-        name: {key: round(value, 3) if math.isfinite(value) else None for key, value in asdict(score).items()}
-        for name, score in scores.items()
+        name: {key: round(value, 3) for key, value in asdict(score).items()} for name, score in scores.items()
     }
 
 

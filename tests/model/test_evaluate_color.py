@@ -64,6 +64,14 @@ def test_psnr_is_scikit_images(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert tally.score().psnr == pytest.approx(peak_signal_noise_ratio(*pair), abs=1e-6)
 
 
+def test_an_exactly_gray_photo_does_not_make_grays_psnr_infinite() -> None:
+    tally = color.Tally()
+    gray = np.full((8, 8, 3), 130, np.uint8)
+    tally.add(gray, color.gray(gray))
+    tally.add(gray, gray + np.uint8(10))
+    assert tally.score().psnr == pytest.approx((58.92 + 28.13) / 2, abs=0.01)
+
+
 def test_colorfulness_of_known_pictures() -> None:
     gray = np.full((8, 8, 3), 130, np.uint8)
     assert color.colorfulness(gray) == 0
@@ -152,7 +160,7 @@ def test_the_command_writes_a_table_json_and_a_contact_sheet(
     assert written["photos"] == 4
     assert written["nets"]["lite"] == Colorizer.load("lite", "cpu").sha256
     scores = written["scores"]
-    assert scores["truth"] == {"raw_auc": 100.0, "rebalanced_auc": 100.0, "psnr": None} | {
+    assert scores["truth"] == {"raw_auc": 100.0, "rebalanced_auc": 100.0, "psnr": 58.923} | {
         "colorfulness": scores["truth"]["colorfulness"]
     }
     assert scores["gray"]["colorfulness"] < 1 < scores["lite"]["colorfulness"]

@@ -83,17 +83,17 @@ def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> No
 def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
     photos: Path, unbroken: Path, tmp_path: Path
 ) -> None:
-    killed = start(photos, tmp_path, save_every=0.3)
+    killed = start(photos, tmp_path, save_every=0)
     checkpoint = tmp_path / "checkpoint.pt"
     deadline = time.monotonic() + 90
-    while not (checkpoint.exists() and trainer.averaged_weights(tmp_path)[1].step >= 5):
+    while not (checkpoint.exists() and trainer.averaged_weights(tmp_path)[1].step >= 1):
         assert time.monotonic() < deadline, "no checkpoint came"
         assert killed.poll() is None, killed.communicate()[0]
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     saved = torch.load(checkpoint, weights_only=True)
-    assert 5 <= saved["progressed"]["step"] < STEPS, "it was killed on the way"
+    assert 1 <= saved["progressed"]["step"] < STEPS, "it was killed on the way"
     saved["progressed"]["elapsed_s"] += 10_000
     torch.save(saved, checkpoint)
     finish(start(photos, tmp_path, save_every=1000))
