@@ -37,13 +37,14 @@ def fit(lightness_HW: Tensor, ab_2HW: Tensor) -> Tensor:
     Clipping channels would change how light a color is; here a color outside the gamut moves straight toward gray instead (constant L*
     and hue angle), just as far as it must.
     """
-    photo = torch.cat([lightness_HW[None], ab_2HW])[None]
-    outside = ~_shown(photo)[0]
+    photo = torch.cat([lightness_HW[None], ab_2HW])
+    linear = lab.linear_from_lab(photo[None])[0]
+    outside = ~_shown(linear)
     if outside.any():
-        color = photo[0, :, outside]
+        color = photo[:, outside]
         color[1:] *= _largest_share(color)
-        photo[0, :, outside] = color
-    return lab.rgb_from_lab(photo)[0].clamp(0, 1)
+        linear[:, outside] = _linear(color)
+    return lab.srgb_from_linear(linear).clamp(0, 1)
 
 
 def _largest_share(color_3P: Tensor) -> Tensor:
@@ -52,13 +53,15 @@ def _largest_share(color_3P: Tensor) -> Tensor:
     high = torch.ones_like(low)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        shrunk = torch.cat([color_3P[:1], color_3P[1:] * middle])
-        inside = _shown(shrunk[None, :, :, None])[0, :, 0]
+        inside = _shown(_linear(torch.cat([color_3P[:1], color_3P[1:] * middle])))
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
     return low
 
 
-def _shown(photo_N3HW: Tensor) -> Tensor:
-    """(N, H, W) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
-    linear = lab.linear_from_lab(photo_N3HW)
-    return ((linear > -1e-4) & (linear < 1 + 5e-4)).all(1)
+def _linear(color_3P: Tensor) -> Tensor:
+    return lab.linear_from_lab(color_3P[None, :, :, None])[0, :, :, 0]
+
+
+def _shown(linear: Tensor) -> Tensor:
+    """(3, …) linear RGB → (…) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
+    return ((linear > -1e-4) & (linear < 1 + 5e-4)).all(0)

@@ -161,14 +161,15 @@ def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_ph
         until(lambda: state(jobs, id)[0] == "succeeded", 20, "the job has succeeded")
 
 
-def test_a_net_that_is_not_there_is_said_in_one_sentence(settings):
+@pytest.mark.parametrize(("variable", "value"), [("NET", "imaginary"), ("DEVICE", "toaster")])
+def test_a_net_or_device_that_is_not_there_is_said_in_one_sentence(settings, variable, value):
     done = subprocess.run(
         [sys.executable, "-m", "service", "worker"],
-        env={"PATH": "", "AUTOCHROME_NET": "imaginary", "AUTOCHROME_REDIS_URL": settings.redis_url},
+        env={"PATH": "", f"AUTOCHROME_{variable}": value, "AUTOCHROME_REDIS_URL": settings.redis_url},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 78
-    assert "AUTOCHROME_NET='imaginary'" in done.stderr
+    assert f"AUTOCHROME_{variable}={value!r}" in done.stderr
     assert "Traceback" not in done.stderr
