@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
+from service import __version__
 from service.api.desk import Desk
 from service.api.limits import BodyLimit, StrictHeaders
 from service.api.problems import ProblemDocument, add_handlers
@@ -24,11 +24,20 @@ GRACE = 5
 """Seconds that open requests have when the process is told to stop."""
 
 
+class _Fresh(StaticFiles):
+    """Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Connects to nothing yet. Raises SettingsError."""
     app = FastAPI(
         title="Autochrome",
-        version=_version(),
+        version=__version__,
         summary="Colors black-and-white photographs. The colors are guesses of a network, not the truth.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
@@ -38,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(StrictHeaders)
     add_handlers(app)
     app.include_router(router)
-    app.mount("/static", StaticFiles(directory=WEB / "static"))
+    app.mount("/static", _Fresh(directory=WEB / "static"))
     _add_page(app, settings)
     _document_problems(app)
     return app
@@ -87,10 +96,3 @@ def _document_problems(app: FastAPI) -> None:
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _version() -> str:
-    try:
-        return version("autochrome")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0+checkout"

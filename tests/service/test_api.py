@@ -328,7 +328,9 @@ def test_the_page_lets_nothing_of_others_in(api):
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "25" in page.text
-    assert api.get("/static/app.js").status_code == 200
+    script = api.get("/static/app.js")
+    assert script.status_code == 200
+    assert script.headers["Cache-Control"] == "no-cache", "a new page must not meet old scripts"
     assert api.get("/static/../app.py").status_code == 404
 
 
