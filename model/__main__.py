@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 from rich.progress import Progress
@@ -103,10 +104,15 @@ def train(arguments: argparse.Namespace) -> int:
         f"{len(survey.photos)} photographs to learn from; left out: {survey.gray} gray, {survey.toned} toned, "
         f"{survey.copies} copies, {survey.unreadable} unreadable, {len(held_out)} held out"
     )
-    method, optimizer = recipes.build(recipe, datasets.prior(survey.photos))
+    prior = datasets.prior(survey.photos)
+    method, optimizer = recipes.build(recipe, prior)
     facts = {
         "recipe": asdict(recipe),
-        "data": {"photos": len(survey.photos), "fingerprint": datasets.fingerprint(survey.photos)},
+        "data": {
+            "photos": len(survey.photos),
+            "fingerprint": datasets.fingerprint(survey.photos),
+            "prior": prior.tolist(),
+        },
         "code": {"commit": _commit(), "torch": str(torch.__version__)},
     }
     batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
@@ -192,23 +198,32 @@ def export_weights(arguments: argparse.Namespace) -> int:
     """The averaged weights of a training run, as safetensors with a card."""
     import torch
 
-    from model import checkpoint, trainer
+    from model import bins, checkpoint, trainer
 
     state, progressed, facts = trainer.averaged_weights(arguments.run_folder)
-    net = checkpoint.NETS[facts["recipe"]["net"]]()
+    recipe = facts["recipe"]
+    net = checkpoint.NETS[recipe["net"]]()
     net.load_state_dict(state)
+    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe["lam"])
+    with torch.no_grad():
+        cast(torch.Tensor, net.head.bias).add_(bins.taken_back(weights, arguments.take_back))
     numbers = {
         name: json.loads(Path(path).read_text())
         for name, _, path in (pair.partition("=") for pair in arguments.numbers)
     }
     card = checkpoint.Card(
         name=arguments.out.stem,
-        net=facts["recipe"]["net"],
+        net=recipe["net"],
         temperature=arguments.temperature,
         size=arguments.size,
         terms=arguments.terms,
         data=arguments.data,
-        recipe=facts["recipe"] | {"trained": asdict(progressed), "photos": facts["data"]["photos"]},
+        recipe=recipe
+        | {
+            "photos": facts["data"]["photos"],
+            "trained": asdict(progressed),
+            "taken_back": arguments.take_back,
+        },
         commit=facts["code"]["commit"],
         numbers=numbers,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -378,6 +393,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--temperature", type=float, default=0.38)
     one.add_argument(
         "--size", type=int, default=192, help="the shorter side that the net sees, a multiple of 32"
+    )
+    one.add_argument(
+        "--take-back",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the rebalancing to take back: 0, as it was trained, to 1, as calm as the photographs",
     )
     one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
     one.add_argument("--data", required=True, help="what they were trained on")

@@ -113,6 +113,17 @@ def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
     return (w / (p * w).sum()).float()
 
 
+def taken_back(weights: Tensor, share: float) -> Tensor:
+    """(313,) to add to the logits of a net that learnt with these class weights: takes back a share of the rebalancing.
+
+    Such a net answers with the weighted distribution w·p; with −share·log w added to its logits, with w^(1−share)·p: rarer colors again
+    as rare as they are at share 1. It moves between calm and vivid what λ moves, but after training, and for nothing.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share is {share}, and must lie in 0…1")
+    return -share * weights.log()
+
+
 def annealed_mean(logits_NQHW: Tensor, temperature: float) -> Tensor:
     """(N, 313, H, W) logits → (N, 2, H, W) ab: the mean of the distribution sharpened to temperature T (section 2.3, equation 5).
 

@@ -29,7 +29,7 @@ from model import bins, download
 from model.nets.eccv16 import AB_SCALE, Eccv16
 from model.nets.lite import Lite
 
-NETS: Final[Mapping[str, type[nn.Module]]] = {"lite": Lite, "eccv16": Eccv16}
+NETS: Final[Mapping[str, type[Lite] | type[Eccv16]]] = {"lite": Lite, "eccv16": Eccv16}
 _SHIPPED: Final = {"lite"}
 
 RELEASE_URLS: Final = ("https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth",)

@@ -47,6 +47,11 @@ class Eccv16(nn.Module):
         self.model_out = nn.Conv2d(bins.COUNT, 2, 1, bias=False)
         _initialize(self)
 
+    @property
+    def head(self) -> nn.Conv2d:
+        """The last layer: features to logits."""
+        return cast(nn.Conv2d, self.model8[-1])
+
     def forward(self, lightness_N1HW: Tensor) -> Tensor:
         height, width = lightness_N1HW.shape[-2:]
         if height % STRIDE or width % STRIDE:
@@ -77,5 +82,5 @@ def _initialize(net: Eccv16) -> None:
                 taps //= math.prod(module.stride)  # an output pixel meets no more of the kernel than this
             nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
             nn.init.zeros_(module.bias)
-    nn.init.normal_(cast(nn.Conv2d, net.model8[-1]).weight, std=0.01)
+    nn.init.normal_(net.head.weight, std=0.01)
     net.model_out.weight.copy_(bins.centers().T[:, :, None, None] / AB_SCALE).requires_grad_(False)

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from model import checkpoint, recipes, trainer
+from model import bins, checkpoint, recipes, trainer
 from model.__main__ import main
 from model.nets.lite import Lite
 
@@ -52,7 +52,7 @@ def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
         "progressed": asdict(trainer.Progressed(8, 32, 1.5)),
         "facts": {
             "recipe": asdict(recipe),
-            "data": {"photos": 4, "fingerprint": "f"},
+            "data": {"photos": 4, "fingerprint": "f", "prior": [1 + (q == 7) for q in range(313)]},
             "code": {"commit": "abc1234", "torch": "2"},
         },
     }
@@ -71,10 +71,29 @@ def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
         "--data",
         "four photos",
     ]
-    assert main([*words, "--size", "160", "--temperature", "0.5", "--numbers", f"four={numbers}"]) == 0
+    assert (
+        main(
+            [
+                *words,
+                "--size",
+                "160",
+                "--temperature",
+                "0.5",
+                "--numbers",
+                f"four={numbers}",
+                "--take-back",
+                "1",
+            ]
+        )
+        == 0
+    )
     exported, card = checkpoint.load(target)
     assert (card.name, card.net, card.size, card.temperature) == ("mine", "lite", 160, 0.5)
     assert (card.commit, card.terms, card.numbers) == ("abc1234", "mine", {"four": {"photos": 4}})
+    weights = bins.class_weights(torch.tensor(saved["facts"]["data"]["prior"]), recipe.lam)
+    with torch.no_grad():
+        net.head.bias -= weights.log()
+    assert card.recipe["taken_back"] == 1
     for name, value in net.state_dict().items():
         torch.testing.assert_close(exported.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
