@@ -17,10 +17,10 @@ from pathlib import Path
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when something could not be done, 2 for a wrong command line."""
     arguments = _parser().parse_args(words)
-    from model import commands  # after the words, so that --help does not wait for torch
-    from model.checkpoint import CheckpointError
-
     try:
+        from model import commands  # after the words, so that --help does not wait for torch
+        from model.checkpoint import CheckpointError
+
         return int(getattr(commands, arguments.command)(arguments))
     except ModuleNotFoundError as missing:
         print(f"python -m model: {missing.name} is not installed; `make setup` has it all", file=sys.stderr)
@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help="0, the likeliest color, to 1, the mean of all; default: the net's own",
     )
-    one.add_argument("--vividness", type=float, default=1.0, help="factor on the chroma (default: 1)")
+    one.add_argument("--vividness", type=float, default=1.0, help="factor on the chroma, 0 to 2 (default: 1)")
+    one.add_argument("--overwrite", action="store_true", help="color anew what OUT holds already")
     one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1…")
     one.set_defaults(command="colorize")
 
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--recipe",
         default="first-weights",
         metavar="NAME",
-        help="of model/recipes.py (default: first-weights)",
+        help="first-weights, the default, or tiny, to see that it runs",
     )
     one.add_argument("--steps", type=int, help="other than the recipe's")
     one.add_argument("--seed", type=int, help="other than the recipe's")
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_photos(one)
     one.add_argument("--only", metavar="GLOB", help="file names to keep")
     one.add_argument(
-        "--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` left out"
+        "--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` leaves out"
     )
     one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
     one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
@@ -117,7 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command="evaluate")
 
     one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
-    one.add_argument("--photos", nargs="+", type=Path, default=[Path("scikit-image")], metavar="DIR")
+    one.add_argument(
+        "--photos",
+        nargs="+",
+        type=Path,
+        default=[Path("scikit-image")],
+        metavar="DIR",
+        help="default: scikit-image, the photographs of that package",
+    )
     one.add_argument("--net", default="lite")
     one.add_argument("--device", default="auto")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
@@ -142,9 +150,12 @@ def _parser() -> argparse.ArgumentParser:
     one = weights.add_parser("export", help="the averaged weights of a training run, with a card")
     one.add_argument("run_folder", type=Path, metavar="RUN")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="…/name.safetensors")
-    one.add_argument("--temperature", type=float, default=0.38)
+    one.add_argument("--temperature", type=float, default=0.38, help="of the annealed mean (default: 0.38)")
     one.add_argument(
-        "--size", type=int, default=192, help="the shorter side that the net sees, a multiple of 32"
+        "--size",
+        type=int,
+        default=192,
+        help="the shorter side that the net sees, a multiple of 32 (default: 192)",
     )
     one.add_argument(
         "--take-back",

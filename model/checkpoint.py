@@ -135,7 +135,9 @@ def known() -> tuple[str, ...]:
 
 
 def locate(name: str) -> Path:
-    """Where the weights called `name` are. Raises `CheckpointError` if they are not there yet."""
+    """Where the weights called `name` are; a name that ends in .safetensors is a path. Raises `CheckpointError` if they are not there."""
+    if name.endswith(".safetensors"):
+        return Path(name)
     path = _place(name)
     if path.exists():
         return path

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,8 +56,7 @@ class Colorizer:
     @classmethod
     def load(cls, net: str = "lite", device: str = "auto") -> Colorizer:
         """A net by its name, or a weights file by its path. Raises `checkpoint.CheckpointError`."""
-        path = Path(net) if net.endswith(".safetensors") else checkpoint.locate(net)
-        return cls(*checkpoint.load(path), device)
+        return cls(*checkpoint.load(checkpoint.locate(net)), device)
 
     @property
     def name(self) -> str:

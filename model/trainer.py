@@ -104,15 +104,17 @@ def train(
             stepped_at = now
             report.step(progressed, loss, factor)
             if now - saved_at > schedule.save_every_s:
-                _save(run, parts, progressed, facts, loss)
+                _save(run, parts, progressed, facts, loss.detach())
                 saved_at = now
     if progressed.step > report.start:
-        _save(run, parts, progressed, facts, loss)
+        _save(run, parts, progressed, facts, loss.detach())
     return averaged.module.eval()
 
 
 def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str, Any]]:
     """The averaged net's state of a run's newest checkpoint, how far it is, and its facts. Raises FileNotFoundError where there is none."""
+    if not (run / "checkpoint.pt").exists():
+        raise FileNotFoundError(f"{run} holds no training run")
     saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     prefix = "module."
     state = {
@@ -164,7 +166,7 @@ def _resume(run: Path, parts: dict[str, Any], facts: dict[str, Any]) -> Progress
     differing = sorted(key for key in keys if facts.get(key) != saved["facts"].get(key))
     if differing:
         raise RunMismatchError(
-            f"{run} was begun with other {', '.join(differing)}; continue it as it was, or name a new folder"
+            f"{run} was begun with another {' and '.join(differing)}; continue it as it was, or name a new folder"
         )
     for name, part in parts.items():
         part.load_state_dict(saved[name])

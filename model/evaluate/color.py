@@ -169,7 +169,8 @@ def contact_sheet(
     options: ColorOptions = ColorOptions(),
 ) -> Image.Image:
     """Evenly chosen photos, each as gray, every colorizer's answer and truth side by side; three photos a row."""
-    chosen = [photos[index * len(photos) // count] for index in range(min(count, len(photos)))]
+    shown = min(count, len(photos))
+    chosen = [photos[index * len(photos) // shown] for index in range(shown)]
     strips = [np.hstack(list(answers.values())) for _, answers in answered(colorizers, chosen, options)]
     strips += [np.full_like(strips[0], 255)] * (-len(strips) % 3)
     gap = np.full((SIDE, 16, 3), 255, np.uint8)

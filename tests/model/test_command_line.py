@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,7 @@ def test_a_folder_is_colored_past_a_bad_file_which_is_named(box: Path, tmp_path:
     assert done.returncode == 1
     assert "fake.jpg" in done.stderr
     assert "not a photo" in done.stderr
-    assert "2 colored" in done.stdout
+    assert "2 of 3 colored" in done.stdout
     assert "1 failed" in done.stdout
     assert is_colored(out / "cat.jpg")
     assert is_colored(out / "older" / "coffee.png")
@@ -119,10 +121,79 @@ def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
 ) -> None:
     assert main(["colorize", str(tmp_path / "none.jpg"), "-o", str(tmp_path)]) == 1
     assert "none.jpg" in capsys.readouterr().err
-    assert main(["colorize", str(tmp_path), "-o", str(tmp_path), "--net", "imaginary"]) == 1
+    assert main(["colorize", str(tmp_path / "none.jpg"), "-o", str(tmp_path), "--net", "imaginary"]) == 1
     assert "imaginary" in capsys.readouterr().err
 
 
 def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "show", "lite"]) == 0
     assert '"name": "lite"' in capsys.readouterr().out
+
+
+def test_what_the_folder_holds_already_is_left_and_a_second_run_colors_the_rest(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "cat.jpg").write_bytes(b"somebody else's")
+    (box / "fake.jpg").unlink()
+    assert main(["colorize", str(box), "-o", str(out)]) == 0
+    assert (out / "cat.jpg").read_bytes() == b"somebody else's"
+    assert is_colored(out / "older" / "coffee.png")
+    assert "1 were there already" in capsys.readouterr().out
+    assert main(["colorize", str(box), "-o", str(out), "--overwrite"]) == 0
+    assert is_colored(out / "cat.jpg")
+    assert not list(out.rglob("*.part"))
+
+
+def test_files_of_other_kinds_are_counted_and_jfif_is_a_jpeg(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box / "fake.jpg").unlink()
+    (box / "cat.jpg").rename(box / "cat.jfif")
+    (box / "raw.heic").write_bytes(b"?")
+    assert main(["colorize", str(box), "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 colored" in said
+    assert "1 files of other kinds left alone (.heic)" in said
+    assert is_colored(tmp_path / "out" / "cat.jpg")
+
+
+def test_ctrl_c_ends_with_what_was_done(box: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        (box / f"copy{number:02}.jpg").write_bytes((box / "cat.jpg").read_bytes())
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model", "colorize", str(box), "-o", str(out), "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "copy00.jpg").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert " of 63 colored" in said
+
+
+def test_a_folder_of_gray_photos_has_nothing_to_teach(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box / "fake.jpg").unlink()
+    words = ["train", "colorize", "--photos", str(box), "--run", str(tmp_path / "run"), "--recipe", "tiny"]
+    assert main(words) == 1
+    assert "color photographs are needed" in capsys.readouterr().err
+
+
+def test_weights_are_exported_as_safetensors_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["weights", "export", str(tmp_path), "--terms", "t", "--data", "d", "-o"]
+    assert main([*words, str(tmp_path / "mine.pth")]) == 1
+    assert "must end in .safetensors" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "mine.safetensors")]) == 1
+    assert "holds no training run" in capsys.readouterr().err

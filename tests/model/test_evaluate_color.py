@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -166,3 +167,6 @@ def test_the_command_writes_a_table_json_and_a_contact_sheet(
     assert scores["gray"]["colorfulness"] < 1 < scores["lite"]["colorfulness"]
     with Image.open(out / "color.jpg") as sheet:
         assert sheet.size == ((3 * 3 * 256 + 2 * 16) // 2, 2 * 256 // 2)
+        pixels = np.asarray(sheet).astype(int)
+    strips = [pixels[row : row + 128, column : column + 128] for row in (0, 128) for column in (0, 392, 784)]
+    assert all(np.abs(a - b).mean() > 5 for a, b in itertools.combinations(strips[:4], 2)), "each photo once"

@@ -117,7 +117,7 @@ def test_a_run_is_not_continued_with_another_recipe(photos: Path, unbroken: Path
     process = start(photos, unbroken, save_every=1000, seed=7)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "begun with other recipe" in output
+    assert "begun with another recipe" in output
 
 
 def test_the_rate_rises_then_falls_along_a_cosine() -> None:

@@ -87,7 +87,7 @@ def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
         )
         == 0
     )
-    exported, card = checkpoint.load(target)
+    exported, card = checkpoint.load(checkpoint.locate(str(target)))
     assert (card.name, card.net, card.size, card.temperature) == ("mine", "lite", 160, 0.5)
     assert (card.commit, card.terms, card.numbers) == ("abc1234", "mine", {"four": {"photos": 4}})
     weights = bins.class_weights(torch.tensor(saved["facts"]["data"]["prior"]), recipe.lam)
