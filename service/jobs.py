@@ -19,7 +19,7 @@ from redis.lock import Lock
 from redis.retry import Retry
 
 from service import scripts
-from service.errors import InternalError, LeaseLost, WorkerDied
+from service.errors import InternalError, LeaseLost, SettingsError, WorkerDied
 from service.options import Options
 
 STAGES = ("open", "prepare", "infer", "finish", "save")
@@ -95,15 +95,18 @@ class Lease:
 
 
 def connect(url: str) -> redis.Redis:
-    """A client that gives text, and tells within seconds that a server is gone."""
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=10,
-        socket_connect_timeout=5,
-        health_check_interval=25,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
-    )
+    """A client that gives text, and tells within seconds that a server is gone. Raises SettingsError."""
+    try:
+        return redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=10,
+            socket_connect_timeout=5,
+            health_check_interval=25,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
+        )
+    except ValueError as error:
+        raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
 
 
 def new_id() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     """Where people reach the service from outside, no slash at the end; put before the links in answers."""
 
-    state_dir: Path = Field(default_factory=default_state_dir)
+    state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(default_factory=default_state_dir)
     redis_url: str | None = None
     """redis://, rediss:// or unix://; without it `python -m service` starts a server of its own."""
     broker_url: str | None = None

@@ -27,7 +27,7 @@ LONGEST_SOCKET_PATH = 100
 def socket_path(state_dir: Path) -> Path:
     """Where the socket lies: in `state_dir`, or in a short private folder where that path is too long.
 
-    Makes the folder. Raises SettingsError where it is somebody else's.
+    Makes the folder. Raises SettingsError where that cannot be.
     """
     path = state_dir / "valkey" / "valkey.sock"
     private_folder(path.parent)
@@ -106,9 +106,13 @@ def _installed_binary() -> str:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only this user can look into. Raises SettingsError where it is somebody else's."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seen = path.lstat()
-    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
-        raise SettingsError(f"{path} is somebody else's. Set AUTOCHROME_STATE_DIR to a folder of yours.")
-    path.chmod(0o700)
+    """Make a folder that only this user can look into. Raises SettingsError where that cannot be."""
+    advice = "Set AUTOCHROME_STATE_DIR to a folder of yours that can be written to."
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seen = path.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
+            raise SettingsError(f"{path} is somebody else's. {advice}")
+        path.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be made: {error.strerror}. {advice}") from error

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import redis
 
+from service import settings as configuration
 from service import valkey
 
 
@@ -157,11 +158,27 @@ def test_a_taken_port_is_said_in_one_sentence_before_anything_starts(tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_a_wrong_setting_is_said_in_one_sentence():
-    done = run(AUTOCHROME_PORT="eighty")
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("AUTOCHROME_PORT", "eighty", "valid integer"),
+        ("AUTOCHROME_STATE_DIR", "/sys/autochrome", "/sys/autochrome/valkey cannot be made"),
+        ("AUTOCHROME_STATE_DIR", __file__, "Not a directory"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_sentence(variable, value, reason):
+    done = run(**{"AUTOCHROME_PORT": "0", variable: value})
     assert done.returncode == 78
-    assert done.stderr.startswith("error: AUTOCHROME_PORT='eighty'")
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert variable in error
+    assert reason in error
     assert "Traceback" not in done.stderr
+
+
+def test_a_tilde_in_the_state_folder_is_the_home(monkeypatch):
+    monkeypatch.setenv("AUTOCHROME_STATE_DIR", "~/pictures")
+    assert configuration.read().state_dir == Path.home() / "pictures"
 
 
 def run(**environment: str) -> subprocess.CompletedProcess[str]:

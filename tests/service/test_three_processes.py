@@ -48,14 +48,19 @@ def test_api_and_worker_meet_at_the_redis_and_the_store_they_are_given(launch, s
     assert not (shared["state_dir"]).exists(), "nothing is kept but in the store and the Redis"
 
 
-def test_without_a_redis_a_part_says_what_to_set():
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({}, "is not set."), ({"AUTOCHROME_REDIS_URL": "localhost:6379"}, "cannot be used: ")],
+)
+def test_without_a_redis_a_part_says_what_to_set(settings, reason):
     for part in ("api", "worker", "health"):
         done = subprocess.run(
             [sys.executable, "-m", "service", part],
-            env={"PATH": ""},
+            env={"PATH": "", **settings},
             capture_output=True,
             text=True,
             timeout=60,
         )
         assert done.returncode == 78
-        assert done.stderr.startswith("error: AUTOCHROME_REDIS_URL is not set.")
+        assert done.stderr.startswith(f"error: AUTOCHROME_REDIS_URL {reason}")
+        assert "redis://" in done.stderr
