@@ -14,6 +14,7 @@ from redis.exceptions import LockError
 from service.errors import StoreUnavailable
 from service.jobs import Jobs
 from service.store import Store
+from service.telemetry import first_line
 
 EVERY = 1.0
 """Seconds between two ticks of one worker."""
@@ -65,7 +66,7 @@ class Reaper:
         for id in self._jobs.expire():
             try:
                 self._store.erase(id)
-            except StoreUnavailable:
-                log.warning("could not erase, will try again job=%s", id)
+            except StoreUnavailable as error:
+                log.warning("could not erase, will try again job=%s error=%s", id, first_line(error.__cause__))
                 continue
             self._jobs.erased(id)

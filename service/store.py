@@ -13,6 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from service.errors import SettingsError, StoreUnavailable
+from service.telemetry import first_line
 
 CHUNK = 2**20
 
@@ -47,7 +48,7 @@ class Store:
             else:
                 raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} must begin with file:// or s3://.")
         except (BaseError, OSError) as error:
-            raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} cannot be used: {error}") from error
+            raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} cannot be used: {first_line(error)}.") from error
 
     def put(self, key: str, data: bytes | IO[bytes]) -> None:
         """Write a whole file, replacing what was there."""

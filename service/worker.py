@@ -33,7 +33,7 @@ from service.options import Options
 from service.reaper import EVERY, Reaper
 from service.settings import Settings
 from service.store import Store, attempt_prefix, photo_key, result_key
-from service.telemetry import pairs
+from service.telemetry import first_line, pairs
 from service.ticker import Ticker
 
 BEAT_EVERY = 2.0
@@ -93,8 +93,8 @@ class Worker:
             log.info("refused job=%s code=%s", claim.id, error.code)
             with _unless_lost(claim):
                 self._jobs.fail(claim, error.code, error.detail)
-        except StoreUnavailable:
-            log.warning("store does not answer job=%s", claim.id)
+        except StoreUnavailable as error:
+            log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
             time.sleep(STORE_PAUSE)
             with _unless_lost(claim):
                 self._give_back(claim, strike=False)

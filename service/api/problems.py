@@ -24,6 +24,7 @@ from service.errors import (
     QueueUnavailable,
     ServerProblem,
 )
+from service.telemetry import first_line
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("autochrome.api")
@@ -81,7 +82,8 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
         if isinstance(problem, ServerProblem) and problem.__cause__ is not None:
-            log.error("%s path=%s error=%s", problem.code, request.url.path, problem.__cause__)
+            cause = first_line(problem.__cause__)
+            log.error("%s path=%s error=%s", problem.code, request.url.path, cause)
         return respond(problem, request.url.path)
 
     @app.exception_handler(HTTPException)

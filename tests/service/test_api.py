@@ -289,6 +289,18 @@ def test_without_its_queue_the_service_lives_but_is_not_ready(settings, gray_pho
             assert answer.headers["retry-after"] == "5"
 
 
+def test_a_store_that_fails_is_said_to_the_client_and_why_to_the_operator(api, gray_photo, tmp_path, caplog):
+    (tmp_path / "a store").rmdir()
+    (tmp_path / "a store").write_text("in the way")
+    problem = check_problem(
+        api.post("/v1/colorizations", files={"photo": gray_photo()}), errors.StoreUnavailable
+    )
+    assert str(tmp_path) not in problem["detail"]
+    (said,) = [record.message for record in caplog.records if "store_unavailable" in record.message]
+    assert "Not a directory" in said
+    assert "\n" not in said
+
+
 def test_links_lead_to_the_public_address(settings, client, gray_photo, jobs, store):
     public = settings.model_copy(update={"public_url": "https://photos.example/color/"})
     with serving(public) as api:

@@ -153,6 +153,7 @@ def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_ph
             until(
                 lambda: said([service], "store does not answer", id) >= 2, 20, "it is tried again and again"
             )
+            service.line(f"store does not answer job={id} error=.*Not a directory")
             (aside / id).mkdir()
             (aside / id / "photo").write_bytes(gray_photo())
         finally:

@@ -52,9 +52,11 @@ def test_a_reader_never_sees_half_a_file(store):
 
 def test_a_store_that_cannot_be_is_refused_with_the_setting_to_change(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    for url in ("ftp://somewhere/", "folder", (tmp_path / "file" / "store").as_uri()):
-        with pytest.raises(SettingsError, match="AUTOCHROME_STORE_URL"):
+    in_the_way = (tmp_path / "file" / "store").as_uri()
+    for url in ("ftp://somewhere/", "folder", in_the_way, "file://relative", "s3://"):
+        with pytest.raises(SettingsError, match="AUTOCHROME_STORE_URL") as refused:
             Store(url)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_store_that_fails_later_says_so(tmp_path: Path):
