@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import socket
 import sys
 
@@ -37,6 +38,8 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         return EX_CONFIG
+    except KeyboardInterrupt:  # uvicorn raises it once more when it has stopped in order
+        return 128 + signal.SIGINT
 
 
 def _parse() -> argparse.Namespace:

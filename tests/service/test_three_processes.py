@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -46,6 +47,8 @@ def test_api_and_worker_meet_at_the_redis_and_the_store_they_are_given(launch, s
         )
         assert client.get(job["result"]["url"]).headers["content-type"] == "image/jpeg"
     assert not (shared["state_dir"]).exists(), "nothing is kept but in the store and the Redis"
+    assert api.stop(signal.SIGINT) == 128 + signal.SIGINT
+    assert "Traceback" not in "".join(api.lines)
 
 
 @pytest.mark.parametrize(
