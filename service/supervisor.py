@@ -74,7 +74,10 @@ class Child:
         self._copying.start()
 
     def look_after(self) -> int | None:
-        """Start it again if it has died, not too often. Its exit code in the moment when it is found dead."""
+        """Start it again if it has died, not too often; but not where its settings are wrong.
+
+        Returns its exit code in the moment when it is found dead.
+        """
         if self._process is None:
             if time.monotonic() >= self._start_at:
                 self.start()
@@ -82,9 +85,13 @@ class Child:
         code = self._process.poll()
         if code is None:
             return None
+        self._process = None
+        if code == EX_CONFIG:
+            self._wait_for_last_words()
+            say("autochrome", f"{self.name} cannot run with these settings; its last line says why")
+            return code
         if time.monotonic() - self._started > STEADY:
             self._backoff = 0.0
-        self._process = None
         self._start_at = time.monotonic() + self._backoff
         say("autochrome", f"{self.name} ended with code {code}, starts again in {self._backoff:g} s")
         self._backoff = min(max(1.0, 2 * self._backoff), LONGEST_BACKOFF)
@@ -101,6 +108,9 @@ class Child:
                 self._process.kill()
                 self._process.wait()
             time.sleep(TICK / 5)
+        self._wait_for_last_words()
+
+    def _wait_for_last_words(self) -> None:
         if self._copying is not None:
             self._copying.join(timeout=1)
 

@@ -176,6 +176,14 @@ def test_a_wrong_setting_is_said_in_one_sentence(variable, value, reason):
     assert "Traceback" not in done.stderr
 
 
+def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last(tmp_path):
+    done = run(AUTOCHROME_NET="nope", AUTOCHROME_PORT="0", AUTOCHROME_STATE_DIR=str(tmp_path))
+    assert done.returncode == 78
+    assert "starts again" not in done.stderr
+    reason = done.stderr.index("error: AUTOCHROME_NET='nope'")
+    assert reason < done.stderr.index("worker cannot run with these settings")
+
+
 def test_a_tilde_in_the_state_folder_is_the_home(monkeypatch):
     monkeypatch.setenv("AUTOCHROME_STATE_DIR", "~/pictures")
     assert configuration.read().state_dir == Path.home() / "pictures"
