@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ def main() -> int:
     arguments = _parse()
     try:
         settings = configuration.read()
+        _warn_of_unknown()
         match arguments.part:
             case "api":
                 return _api(settings, arguments.fd)
@@ -52,6 +54,14 @@ def _parse() -> argparse.Namespace:
     parts.add_parser("worker", help="colors photos")
     parts.add_parser("health", help="whether a worker of this machine is ready")
     return parser.parse_args()
+
+
+def _warn_of_unknown() -> None:
+    """Once: the variables are taken out, so that the parts that this one starts do not warn again."""
+    for name, meant in configuration.unknown().items():
+        del os.environ[name]
+        hint = f" Did you mean {meant}?" if meant else ""
+        sys.stderr.write(f"warning: {name} is no setting and changes nothing.{hint}\n")
 
 
 # Each part imports only what it needs: the API starts without torch, the supervisor without either.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -11,6 +12,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
+
+PREFIX = "AUTOCHROME_"
+ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
+"""Read by others: the first by the model, the rest by docker-compose.yml."""
 
 
 def default_state_dir() -> Path:
@@ -21,7 +26,7 @@ def default_state_dir() -> Path:
 class Settings(BaseSettings):
     """One value for each thing that an operator may want to change. Times are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="AUTOCHROME_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -81,13 +86,23 @@ class Settings(BaseSettings):
         return self.store_url or "file://" + quote(str(self.state_dir.absolute() / "store"))
 
 
+def unknown() -> dict[str, str | None]:
+    """Variables that look like settings and are none, each with the one that was probably meant."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields] + ELSEWHERE
+    return {
+        name: next(iter(get_close_matches(name.upper(), known, n=1)), None)
+        for name in os.environ
+        if name.upper().startswith(PREFIX) and name.upper() not in known
+    }
+
+
 def read() -> Settings:
     """Settings from the environment. Raises SettingsError that names each variable that cannot be used."""
     try:
         return Settings()
     except ValidationError as invalid:
         faults = [
-            f"AUTOCHROME_{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}."
+            f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}."
             for fault in invalid.errors(include_url=False)
         ]
         raise SettingsError(" ".join(faults)) from invalid
