@@ -42,14 +42,19 @@ class Child:
         at_death: signal.Signals = signal.SIGKILL,
         patience: float = 10.0,
         file_descriptors: Sequence[int] = (),
+        unsaid: str | None = None,
     ) -> None:
-        """`at_death`: what it gets if we are killed. `patience`: seconds it has to stop in order."""
+        """`at_death`: what it gets if we are killed. `patience`: seconds it has to stop in order.
+
+        `unsaid`: a line with these words is left out of the log.
+        """
         self.name = name
         self._program = program
         self._environment = environment
         self._at_death = at_death
         self._patience = patience
         self._file_descriptors = file_descriptors
+        self._unsaid = unsaid
         self._process: subprocess.Popen[str] | None = None
         self._copying: threading.Thread | None = None
         self._started = 0.0
@@ -116,7 +121,7 @@ class Child:
 
     def _copy(self, lines: IO[str]) -> None:
         for line in lines:
-            if line.strip():
+            if line.strip() and (self._unsaid is None or self._unsaid not in line):
                 say(self.name, line.rstrip())
 
 
@@ -134,6 +139,8 @@ class Supervisor:
         state_dir = self._settings.state_dir.absolute()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if self._settings.redis_url is None:
+            lock(valkey.socket_path(state_dir).parent)
         with listen(self._settings.host, self._settings.port) as listener:
             try:
                 redis_url = self._settings.redis_url or self._start_valkey(state_dir)
@@ -146,9 +153,14 @@ class Supervisor:
 
     def _start_valkey(self, state_dir: Path) -> str:
         path = valkey.socket_path(state_dir)
-        lock(path.parent)
         valkey.end_orphan(path)
-        child = Child("valkey", valkey.command(state_dir, path), dict(os.environ), at_death=signal.SIGTERM)
+        child = Child(
+            "valkey",
+            valkey.command(state_dir, path),
+            dict(os.environ),
+            at_death=signal.SIGTERM,
+            unsaid=valkey.NOT_FOR_US,
+        )
         child.start()
         self._children.append(child)
         if not valkey.wait_until_ready(path, seconds=60):
@@ -194,14 +206,18 @@ def say(name: str, line: str) -> None:
 
 
 def lock(folder: Path) -> None:
-    """Hold the state folder for as long as this process lives. Raises SettingsError where another does."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the state folder for as long as this process lives. Raises SettingsError, also where another does."""
     try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as held:
         raise SettingsError(
             f"Autochrome already runs in {folder}. Stop it, or set AUTOCHROME_STATE_DIR to another folder."
         ) from held
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written to: {error.strerror}. Set AUTOCHROME_STATE_DIR to another folder."
+        ) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -210,8 +226,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while ")[0]  # the address, once more
         raise SettingsError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}. "
+            f"Cannot listen on {host} port {port}: {reason}. "
             "Set AUTOCHROME_PORT to a free port (0: any), or AUTOCHROME_HOST."
         ) from error
 

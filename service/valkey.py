@@ -23,6 +23,10 @@ from service.errors import SettingsError
 LONGEST_SOCKET_PATH = 100
 """unix(7): 107 bytes on Linux, 103 on macOS."""
 
+NOT_FOR_US = "Memory overcommit must be enabled"
+"""In a warning at each start, of large servers that fork; ours has the records of a day's jobs, and root to
+change the kernel's settings is not what somebody needs who wants to color a photo."""
+
 
 def socket_path(state_dir: Path) -> Path:
     """Where the socket lies: in `state_dir`, or in a short private folder where that path is too long.

@@ -100,10 +100,15 @@ def test_what_dies_is_started_again_and_nobody_outlives_a_killed_supervisor(
 
 
 def test_a_second_one_in_the_same_folder_is_refused_and_the_first_lives(service, launch):
-    second = launch("-m", "service", state_dir=service.state_dir, port=0)
+    port = service.url.rpartition(":")[2]
+    second = launch("-m", "service", state_dir=service.state_dir, port=port)
     second.line("error: Autochrome already runs in .*AUTOCHROME_STATE_DIR")
     assert second.process.wait(10) == 78
     assert is_ready(service.url)
+
+
+def test_the_log_begins_with_what_concerns_whoever_started_it(service):
+    assert "net loaded" in service.lines[0]
 
 
 def test_the_state_is_for_this_user_alone(service):
@@ -153,9 +158,10 @@ def test_a_taken_port_is_said_in_one_sentence_before_anything_starts(tmp_path):
         port = taken.getsockname()[1]
         done = run(AUTOCHROME_PORT=str(port), AUTOCHROME_STATE_DIR=str(tmp_path / "state"))
     assert done.returncode == 78
-    assert f"error: Cannot listen on 127.0.0.1 port {port}" in done.stderr
+    assert done.stderr.startswith(
+        f"error: Cannot listen on 127.0.0.1 port {port}: Address already in use. Set"
+    )
     assert "AUTOCHROME_PORT" in done.stderr
-    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,15 @@ def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last(tm
     assert "starts again" not in done.stderr
     reason = done.stderr.index("error: AUTOCHROME_NET='nope'")
     assert reason < done.stderr.index("worker cannot run with these settings")
+
+
+def test_a_misspelt_setting_is_warned_of_once(launch, tmp_path):
+    launched = launch("-m", "service", state_dir=tmp_path, port=0, prot=80, cache_dir=tmp_path)
+    launched.line("ready: ", 60)
+    warnings = [line for line in launched.lines if "warning: " in line]
+    assert warnings == [
+        "warning: AUTOCHROME_PROT is no setting and changes nothing. Did you mean AUTOCHROME_PORT?\n"
+    ]
 
 
 def test_a_tilde_in_the_state_folder_is_the_home(monkeypatch):
