@@ -67,6 +67,8 @@ class Reaper:
             try:
                 self._store.erase(id)
             except StoreUnavailable as error:
-                log.warning("could not erase, will try again job=%s error=%s", id, first_line(error.__cause__))
+                log.warning(
+                    "could not erase, will try again job=%s error=%s", id, first_line(error.__cause__)
+                )
                 continue
             self._jobs.erased(id)

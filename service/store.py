@@ -48,7 +48,9 @@ class Store:
             else:
                 raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} must begin with file:// or s3://.")
         except (BaseError, OSError) as error:
-            raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} cannot be used: {first_line(error)}.") from error
+            raise SettingsError(
+                f"AUTOCHROME_STORE_URL={url!r} cannot be used: {first_line(error)}."
+            ) from error
 
     def put(self, key: str, data: bytes | IO[bytes]) -> None:
         """Write a whole file, replacing what was there."""
