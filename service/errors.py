@@ -117,7 +117,7 @@ class SecretWrong(RequestProblem):
 class NotFound(RequestProblem):
     code, status = "not_found", 404
     title = "There is nothing here"
-    advice = "Check the address; ids are 32 hexadecimal digits."
+    advice = "Check the address (ids are 32 hexadecimal digits), or it was erased: send the photo again."
 
 
 class MethodNotAllowed(RequestProblem):
@@ -184,7 +184,7 @@ class PhotoTooLarge(PhotoProblem):
 
 class PhotoTooSmall(PhotoProblem):
     code, status = "photo_too_small", 422
-    title = "The photo has too few pixels"
+    title = "The photo is too small or too narrow"
     advice = "Send a larger photo."
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service import __version__
 from service.api.desk import Desk
-from service.api.limits import BodyLimit, StrictHeaders
+from service.api.limits import BodyLimit, HeadAsGet, StrictHeaders
 from service.api.problems import ProblemDocument, add_handlers
 from service.api.routes import router
 from service.settings import Settings
@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.desk = Desk.open(settings)
     app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(StrictHeaders)
     add_handlers(app)
     app.include_router(router)

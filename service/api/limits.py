@@ -1,4 +1,4 @@
-"""What goes around every request: a limit on its body, and headers that tell browsers to be strict."""
+"""What goes around every request: a limit on its body, HEAD, and headers that tell browsers to be strict."""
 
 from __future__ import annotations
 
@@ -55,6 +55,18 @@ class BodyLimit:
     def _needs_no_draining(self, headers: Headers, declared: str) -> bool:
         """Clients that wait for leave to send hear the answer at once; and of some we read nothing at all."""
         return "100-continue" in headers.get("expect", "").lower() or int(declared) > PATIENCE * self._most
+
+
+class HeadAsGet:
+    """What can be got can be asked about (RFC 9110, 9.3.2). The server leaves the body out by itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 class StrictHeaders:

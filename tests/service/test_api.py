@@ -259,13 +259,25 @@ def test_an_expired_job_is_gone(settings, client, gray_photo):
 
 @pytest.mark.parametrize("path", ["/v1/colorizations/" + "0" * 32, "/v1/colorizations/../../etc", "/nothing"])
 def test_what_is_not_there_is_a_problem_too(api, path):
-    check_problem(api.get(path), errors.NotFound)
+    assert "or it was erased" in check_problem(api.get(path), errors.NotFound)["detail"]
 
 
 def test_a_method_that_is_not_there_is_a_problem_that_names_the_others(api):
     answer = api.put("/livez")
     check_problem(answer, errors.MethodNotAllowed)
     assert "GET" in answer.headers["allow"]
+
+
+def test_what_can_be_got_can_be_asked_about_without_its_body(api, gray_photo, jobs, store):
+    id = send(api, gray_photo())["id"]
+    work(jobs, store, id)
+    jobs.beat("w1", NET, "cpu")
+    for path in ("/", "/livez", "/readyz", f"/v1/colorizations/{id}", f"/v1/colorizations/{id}/result"):
+        got, asked = api.get(path), api.head(path)
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert asked.headers["content-length"] == str(len(got.content))
+        assert asked.headers["content-type"] == got.headers["content-type"]
+    assert api.head("/nothing").status_code == 404
 
 
 def test_ready_means_that_a_worker_is(api, jobs):
