@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, JSHandle, Page, Route, expect
 from skimage import data
 
 TAKE = """
-([name, type, base64]) => {
-    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+(files) => {
     const carrier = new DataTransfer();
-    carrier.items.add(new File([bytes], name, { type }));
+    for (const [name, type, base64] of files) {
+        const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+        carrier.items.add(new File([bytes], name, { type }));
+    }
     return carrier;
 }
 """
@@ -41,6 +43,15 @@ def file(
     out = io.BytesIO()
     image.save(out, format, exif=exif)
     return {"name": name, "mimeType": f"image/{format.lower()}", "buffer": out.getvalue()}
+
+
+def carry(page: Page, *photos: dict[str, str | bytes]) -> JSHandle:
+    """The photographs as the browser hands over what is dropped or pasted."""
+    packed = [
+        [photo["name"], photo["mimeType"], base64.b64encode(bytes(photo["buffer"])).decode()]  # type: ignore[arg-type]
+        for photo in photos
+    ]
+    return page.evaluate_handle(TAKE, packed)
 
 
 def choose(page: Page, photo: dict[str, str | bytes] | Path) -> None:
@@ -171,9 +182,7 @@ def test_a_photo_taken_upright_stands_upright_in_both_pictures(page: Page) -> No
 
 
 def test_a_photo_may_be_dropped_or_pasted(page: Page) -> None:
-    photo = file(grey(200, 160))
-    packed = [photo["name"], photo["mimeType"], base64.b64encode(bytes(photo["buffer"])).decode()]  # type: ignore[arg-type]
-    carrier = page.evaluate_handle(TAKE, packed)
+    carrier = carry(page, file(grey(200, 160)))
     page.dispatch_event("body", "dragenter", {"dataTransfer": carrier})
     expect(page.locator("#plate")).to_have_class("plate over")
     page.dispatch_event("body", "drop", {"dataTransfer": carrier})
@@ -187,6 +196,27 @@ def test_a_photo_may_be_dropped_or_pasted(page: Page) -> None:
     )
     wait_for_result(page)
     assert natural_size(page, "after") == [200, 160]
+
+
+def test_of_several_photos_one_is_taken_and_it_is_said_which(page: Page) -> None:
+    several = carry(page, file(grey(200, 160), "first.jpg"), file(grey(160, 200), "second.jpg"))
+    page.dispatch_event("body", "drop", {"dataTransfer": several})
+    wait_for_result(page)
+    assert natural_size(page, "after") == [200, 160]
+    expect(page.get_by_text("One at a time: first.jpg was taken.")).to_be_visible()
+    choose(page, file(grey()))
+    wait_for_result(page)
+    expect(page.get_by_text("One at a time")).to_be_hidden()
+
+
+def test_a_finger_is_asked_to_choose_and_a_mouse_may_drop(browser: Browser, page: Page, service: str) -> None:
+    expect(page.get_by_text("Drop a photograph here")).to_be_visible()
+    expect(page.get_by_text("Choose a photograph", exact=True)).to_be_hidden()
+    with browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800}) as phone:
+        small = phone.new_page()
+        small.goto(service)
+        expect(small.get_by_text("Choose a photograph", exact=True)).to_be_visible()
+        expect(small.get_by_text("Drop a photograph here")).to_be_hidden()
 
 
 def test_what_the_browser_cannot_show_comes_back_as_a_picture_that_it_can(page: Page) -> None:

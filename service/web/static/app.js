@@ -28,9 +28,10 @@ let turn = new AbortController();
 let job = null;
 let resultUrl = null;
 
-/** Takes a new photograph. */
-async function take(file) {
+/** Takes a new photograph; `others` came with it and are left. */
+async function take(file, others) {
   leave();
+  if (others > 0) element("note").textContent = `One at a time: ${file.name} was taken.`;
   photo = { file, url: URL.createObjectURL(file), shown: false };
   await color();
 }
@@ -122,6 +123,7 @@ function leave() {
   URL.revokeObjectURL(resultUrl);
   photo = null;
   resultUrl = null;
+  element("note").textContent = "";
   preview.removeAttribute("src");
   element("sheet").style.removeProperty("--wide");
   compare.clear();
@@ -160,7 +162,7 @@ function say(sentence) {
 }
 
 function localTime(iso) {
-  return new Date(iso).toLocaleString([], { weekday: "long", hour: "2-digit", minute: "2-digit" });
+  return new Date(iso).toLocaleString([], { weekday: "long", hour: "numeric", minute: "2-digit" });
 }
 
 /** "street.tif", "image/png" → "street-color.png" */

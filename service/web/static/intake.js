@@ -3,15 +3,15 @@
 import { Problem } from "./api.js";
 
 /**
- * Calls `take` with every file that is chosen, dropped or pasted.
- * @param {{input: HTMLInputElement, plate: HTMLElement, take: (file: File) => void}} parts
+ * Calls `take` with what is chosen, dropped or pasted: one file, and how many others came with it.
+ * @param {{input: HTMLInputElement, plate: HTMLElement, take: (file: File, others: number) => void}} parts
  */
 export function listen({ input, plate, take }) {
   input.addEventListener("change", () => {
     const [file] = input.files;
     // Emptied, so that choosing the same file a second time is a change too.
     input.value = "";
-    if (file) take(file);
+    if (file) take(file, 0);
   });
 
   // dragenter and dragleave come for each child crossed: the depth tells when the window itself was left.
@@ -27,15 +27,15 @@ export function listen({ input, plate, take }) {
     if (!carriesFiles(event)) return;
     event.preventDefault();
     over(0);
-    const [file] = event.dataTransfer.files;
-    if (file) take(file);
+    const [file, ...others] = event.dataTransfer.files;
+    if (file) take(file, others.length);
   });
 
   addEventListener("paste", (event) => {
-    const [file] = event.clipboardData?.files ?? [];
+    const [file, ...others] = event.clipboardData?.files ?? [];
     if (!file) return;
     event.preventDefault();
-    take(file);
+    take(file, others.length);
   });
 }
 
@@ -57,7 +57,7 @@ export function checkFile(file, maxMegabytes) {
     throw new Problem({
       code: "photo_unsupported",
       title: "This is not a photograph",
-      detail: `“${file.name}” is a file of another kind (${file.type}). Choose a JPEG, PNG, WebP, TIFF or BMP picture.`,
+      detail: `“${file.name}” is a file of another kind (${file.type}). Choose a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF picture.`,
     });
   }
   if (file.size > maxMegabytes * 2 ** 20) {
