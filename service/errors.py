@@ -247,3 +247,8 @@ def problems() -> Iterator[type[Problem]]:
 def by_code(code: str) -> type[Problem]:
     """The problem of a code. Unknown ones are `InternalError`: a newer worker must not break an older API."""
     return next((kind for kind in problems() if kind.code == code), InternalError)
+
+
+def first_line(error: BaseException | None) -> str:
+    """What went wrong, without the dump of itself that a library may put below."""
+    return str(error).partition("\n")[0]

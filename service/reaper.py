@@ -11,10 +11,9 @@ from contextlib import suppress
 
 from redis.exceptions import LockError
 
-from service.errors import StoreUnavailable
+from service.errors import StoreUnavailable, first_line
 from service.jobs import Jobs
 from service.store import Store
-from service.telemetry import first_line
 
 EVERY = 1.0
 """Seconds between two ticks of one worker."""

@@ -12,8 +12,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from service.errors import SettingsError, StoreUnavailable
-from service.telemetry import first_line
+from service.errors import SettingsError, StoreUnavailable, first_line
 
 CHUNK = 2**20
 

@@ -16,11 +16,6 @@ def set_up_logging() -> None:
     logging.captureWarnings(True)
 
 
-def first_line(error: BaseException | None) -> str:
-    """What went wrong, without the dump of itself that a library may put below."""
-    return str(error).partition("\n")[0]
-
-
 def pairs(values: Mapping[str, object]) -> str:
     """`a=1 b=2.5`: floats with three digits."""
     return " ".join(f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())

@@ -26,14 +26,14 @@ from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from service import tasks
 from service.deadline import Deadline
-from service.errors import LeaseLost, SettingsError, StoreUnavailable
+from service.errors import LeaseLost, SettingsError, StoreUnavailable, first_line
 from service.gate import Gate
 from service.jobs import STAGES, Claim, Jobs, Lease, Net, Result, connect
 from service.options import Options
 from service.reaper import EVERY, Reaper
 from service.settings import Settings
 from service.store import Store, attempt_prefix, photo_key, result_key
-from service.telemetry import first_line, pairs
+from service.telemetry import pairs
 from service.ticker import Ticker
 
 BEAT_EVERY = 2.0

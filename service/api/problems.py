@@ -23,8 +23,8 @@ from service.errors import (
     Problem,
     QueueUnavailable,
     ServerProblem,
+    first_line,
 )
-from service.telemetry import first_line
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("autochrome.api")
