@@ -72,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         "--run",
         dest="run_folder",
         type=Path,
-        required=True,
+        default=Path("runs/colorize"),
         metavar="DIR",
-        help="the run's folder; continued where it has a checkpoint",
+        help="the run's folder, continued where it has a checkpoint (default: runs/colorize)",
     )
     one.add_argument(
         "--recipe",
@@ -112,8 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         "-o",
         "--out",
         type=Path,
+        default=Path("out/color"),
         metavar="DIR",
-        help="write color.json, color.md and the contact sheet color.jpg",
+        help="for color.json, color.md and the contact sheet color.jpg (default: out/color)",
     )
     one.set_defaults(command="evaluate")
 

@@ -147,7 +147,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Print the table of `evaluate.color`; with -o also write it, as JSON and Markdown, and a contact sheet."""
+    """Print the table of `evaluate.color`; write it as JSON and Markdown, and a contact sheet beside."""
     photos = datasets.find(arguments.photos, arguments.exclude)
     if arguments.only:
         photos = [path for path in photos if path.match(arguments.only)]
@@ -160,16 +160,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
     scores = color.evaluate(colorizers, photos, options)
     table = f"{len(photos)} photographs\n\n{color.table(scores)}\n"
     print(table)
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "color.md").write_text(table)
-        facts = {
-            "photos": len(photos),
-            "nets": {c.name: c.sha256 for c in colorizers},
-            "scores": color.as_json(scores),
-        }
-        (arguments.out / "color.json").write_text(json.dumps(facts, indent=2) + "\n")
-        color.contact_sheet(colorizers, photos, options=options).save(arguments.out / "color.jpg", quality=90)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "color.md").write_text(table)
+    facts = {
+        "photos": len(photos),
+        "nets": {c.name: c.sha256 for c in colorizers},
+        "scores": color.as_json(scores),
+    }
+    (arguments.out / "color.json").write_text(json.dumps(facts, indent=2) + "\n")
+    sheet = color.contact_sheet(colorizers, photos, options=options)
+    sheet.save(arguments.out / "color.jpg", quality=90)
+    print(f"the contact sheet: {arguments.out / 'color.jpg'}")
     return 0
 
 
