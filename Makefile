@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow check format lock clean
+.PHONY: help setup run test check format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,11 +19,8 @@ $(VENV)/ready: requirements.lock
 run: setup  ## everything on this machine: http://127.0.0.1:8000
 	$(BIN)/python -m service
 
-test: setup  ## all tests but the slow ones
+test: setup  ## all tests
 	$(BIN)/pytest
-
-test-slow: setup  ## the proofs that take longer
-	$(BIN)/pytest -m slow
 
 check: setup  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check
