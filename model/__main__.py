@@ -9,6 +9,7 @@ python -m model weights show lite
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,13 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when something could not be done, 2 for a wrong command line."""
     arguments = _parser().parse_args(words)
     try:
-        from model import commands  # after the words, so that --help does not wait for torch
-        from model.checkpoint import CheckpointError
+        from model.checkpoint import (
+            CheckpointError,  # after the words, so that --help does not wait for torch
+        )
 
-        return int(getattr(commands, arguments.command)(arguments))
+        module, _, verb = arguments.command.partition(".")
+        command = getattr(importlib.import_module(f"model.commands.{module}"), verb or module)
+        return int(command(arguments))
     except ModuleNotFoundError as missing:
         print(f"python -m model: {missing.name} is not installed; `make setup` has it all", file=sys.stderr)
         return 1
@@ -137,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = weights.add_parser("show", help="print a net's card")
     one.add_argument("net")
-    one.set_defaults(command="show_weights")
+    one.set_defaults(command="weights.show")
     one = weights.add_parser("fetch", help="download published weights")
     one.add_argument("net")
     one.add_argument(
@@ -147,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="asked before the published places; file:// too",
     )
-    one.set_defaults(command="fetch_weights")
+    one.set_defaults(command="weights.fetch")
     one = weights.add_parser("export", help="the averaged weights of a training run, with a card")
     one.add_argument("run_folder", type=Path, metavar="RUN")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="…/name.safetensors")
@@ -174,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=JSON",
         help="color.json files of `evaluate color`, by photos",
     )
-    one.set_defaults(command="export_weights")
+    one.set_defaults(command="weights.export")
     return parser
 
 

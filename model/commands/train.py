@@ -1,0 +1,67 @@
+"""Train a method by a recipe. Wants the extra `train`: TensorBoard, and the trunk that ImageNet made."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from model import datasets, recipes, trainer
+from model.colorizer import choose_device
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a method by a recipe, continuing the run's checkpoint where there is one."""
+    if arguments.recipe not in recipes.RECIPES:
+        raise ValueError(
+            f"no recipe is called {arguments.recipe!r}: choose one of {', '.join(recipes.RECIPES)}"
+        )
+    device = choose_device(arguments.device)
+    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
+    recipe = replace(recipes.RECIPES[arguments.recipe](), **chosen)
+    kept, held_out = datasets.split(datasets.find(arguments.photos, arguments.exclude), arguments.hold_out)
+    apart = held_out + (datasets.find(arguments.apart_from) if arguments.apart_from else [])
+    survey = datasets.survey(kept, apart)
+    print(
+        f"{len(survey.photos)} photographs to learn from; left out: {survey.gray} gray, {survey.toned} toned, "
+        f"{survey.copies} copies, {survey.unreadable} unreadable, {len(held_out)} held out"
+    )
+    if not survey.photos:
+        raise ValueError("nothing is left to learn from: color photographs are needed")
+    prior = datasets.prior(survey.photos)
+    method, optimizer = recipes.build(recipe, prior)
+    facts = {
+        "recipe": asdict(recipe),
+        "data": {
+            "photos": len(survey.photos),
+            "fingerprint": datasets.fingerprint(survey.photos),
+            "prior": prior.tolist(),
+        },
+        "code": {"commit": _commit(), "torch": str(torch.__version__)},
+    }
+    batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
+    schedule = recipe.schedule(arguments.save_every, arguments.workers)
+    try:
+        trainer.train(method, optimizer, batches, schedule, arguments.run_folder, facts, device)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from the last checkpoint in {arguments.run_folder}")
+        return 130
+    print(
+        f"{recipe.steps} steps done; `python -m model weights export {arguments.run_folder} …` makes weights of them"
+    )
+    return 0
+
+
+def _commit() -> str:
+    """The checkout's, or "" where the package is installed without one."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip()
