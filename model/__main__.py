@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="first-weights, the default, or tiny, to see that it runs",
     )
+    one.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="other values than the recipe's, for a trial",
+    )
     one.add_argument("--steps", type=int, help="other than the recipe's")
     one.add_argument("--seed", type=int, help="other than the recipe's")
     one.add_argument(

@@ -171,16 +171,19 @@ class Crops(Dataset[Tensor]):
     """
 
     def __init__(
-        self, photos: Sequence[Path], batch: int, crops: Sequence[int], seed: int, smallest: float = 0.35
+        self,
+        sources: Sequence[Sequence[Path]],
+        batch: int,
+        crops: Sequence[int],
+        seed: int,
+        smallest: float = 0.35,
+        balance: float = 0.0,
     ) -> None:
-        """`crops[i]` is the side at step i; `smallest` the least share of a photo's area that a crop takes."""
-        self.photos, self.batch, self.crops, self.seed, self.smallest = (
-            list(photos),
-            batch,
-            crops,
-            seed,
-            smallest,
-        )
+        """`crops[i]` is the side at step i; `smallest` the least share of a photo's area that a crop takes; `balance`: see `shares`."""
+        self.sources = [list(source) for source in sources if source]
+        self.batch, self.crops, self.seed, self.smallest = batch, crops, seed, smallest
+        self.sizes = tuple(len(source) for source in self.sources)
+        self.drawn = _drawn(self.sizes, balance)
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -195,14 +198,36 @@ class Crops(Dataset[Tensor]):
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def photo(self, number: int) -> Path:
-        """Every photo once in each epoch, every epoch in its own order."""
-        epoch, place = divmod(number, len(self.photos))
-        return self.photos[int(_order(len(self.photos), self.seed, epoch)[place])]
+        """The photo that is seen as number so-and-so since the run began. Of one source all are seen before one is seen again."""
+        epoch, place = divmod(number, sum(self.drawn))
+        source, turn = map(int, _order(self.drawn, self.seed, epoch)[place])
+        seen_before, index = divmod(epoch * self.drawn[source] + turn, self.sizes[source])
+        return self.sources[source][int(_shuffled(self.sizes[source], self.seed, source, seen_before)[index])]
+
+
+def _drawn(sizes: Sequence[int], balance: float) -> tuple[int, ...]:
+    """How many photos of each source make up an epoch, which is as long as there are photos: shares ∝ size^(1 − balance).
+
+    0 takes photos as they are, 1 takes as many of each source, however small.
+    """
+    if not 0 <= balance <= 1:
+        raise ValueError(f"balance is {balance}, and must lie in 0…1")
+    weight = np.array(sizes, float) ** (1 - balance)
+    return tuple(int(n) for n in np.maximum(1, np.rint(sum(sizes) * weight / weight.sum())))
 
 
 @lru_cache(maxsize=2)
-def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch, count)).permutation(count)
+def _order(drawn: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
+    """(Σ drawn, 2): which source is next in this epoch, and for the how-manieth time."""
+    turns = np.concatenate(
+        [np.stack([np.full(n, source), np.arange(n)], 1) for source, n in enumerate(drawn)]
+    )
+    return np.random.default_rng((seed, epoch, len(turns))).permutation(turns)
+
+
+@lru_cache(maxsize=64)
+def _shuffled(count: int, seed: int, source: int, time: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, source, time, count)).permutation(count)
 
 
 def random_crop(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +21,17 @@ class Recipe:
     """All that decides a training run, its photos apart. Rates are AdamW's; shares are of all steps."""
 
     net: str = "lite"
+    start: str = ""  # a net's name or weights file to go on from; else ImageNet's trunk and a new decoder
     steps: int = 6000
     batch: int = 32
-    crop: int = 128
+    crops: tuple[int, ...] = (128,)  # sides of the crops, in turn
     last_crop: int = (
         192  # the side of the crops at the end: a net sees small things at the size that it will be used at
     )
     last_share: float = 0.12
     smallest: float = 0.35  # of a photo's area, in one crop
+    balance: float = 0.0  # between the sources: 0 photos as they come, 1 as many of each
+    age: float = 0.0  # the share of photos that are seen as an old print would show them
     rate: float = 1e-3
     trunk_rate: float = 5e-4
     warmup: int = 200
@@ -37,23 +42,40 @@ class Recipe:
     ema: float = 0.999
     seed: int = 0
 
-    def crops(self) -> list[int]:
+    def sides(self) -> list[int]:
         """The crop's side at each step."""
         turn = round(self.steps * (1 - self.last_share))
-        return [self.crop if step < turn else self.last_crop for step in range(self.steps)]
+        return [
+            self.crops[step % len(self.crops)] if step < turn else self.last_crop
+            for step in range(self.steps)
+        ]
 
     def schedule(self, save_every_s: float, workers: int) -> Schedule:
         return Schedule(self.steps, self.warmup, self.ema, self.seed, save_every_s, workers)
 
+    def changed(self, assignments: Sequence[str]) -> Recipe:
+        """With fields set as in ["rate=5e-4", "crops=128,160"]. Raises ValueError for a field or a value that does not fit."""
+        values: dict[str, Any] = {}
+        for assignment in assignments:
+            name, _, text = assignment.partition("=")
+            if name not in self.__dataclass_fields__:
+                raise ValueError(f"a recipe has no {name!r}: {', '.join(self.__dataclass_fields__)}")
+            kind = type(getattr(self, name))
+            try:
+                values[name] = tuple(map(int, text.split(","))) if kind is tuple else kind(text)
+            except ValueError as error:
+                raise ValueError(f"{assignment}: {error}") from error
+        return replace(self, **values)
+
 
 def first_weights() -> Recipe:
-    """The weights that the repository ships: 192,000 crops (LOG.md, 2026-11-22)."""
+    """192,000 crops in 93 minutes on two cores (LOG.md, 2026-11-22)."""
     return Recipe()
 
 
 def tiny() -> Recipe:
     """Seconds long: for tests, and to see that a machine is set up."""
-    return Recipe(steps=8, batch=4, crop=64, last_crop=64, warmup=2)
+    return Recipe(steps=8, batch=4, crops=(64,), last_crop=64, warmup=2)
 
 
 RECIPES = {"first-weights": first_weights, "tiny": tiny}
@@ -62,12 +84,23 @@ RECIPES = {"first-weights": first_weights, "tiny": tiny}
 def build(recipe: Recipe, prior: Tensor) -> tuple[Colorize, Optimizer]:
     """The method and the optimizer of a recipe, for photos whose colors are distributed as `prior` (313)."""
     torch.manual_seed(recipe.seed)
-    net = checkpoint.NETS[recipe.net]()
+    net = _begun(recipe)
+    if isinstance(net, Lite):
+        net.trunk.freeze(recipe.frozen_blocks)
     method = Colorize(net, bins.class_weights(prior, recipe.lam), recipe.neighbors)
+    return method, AdamW(_groups(net, recipe), weight_decay=recipe.decay, fused=True)
+
+
+def _begun(recipe: Recipe) -> nn.Module:
+    if recipe.start:
+        net, card = checkpoint.load(checkpoint.locate(recipe.start))
+        if card.net != recipe.net:
+            raise ValueError(f"{recipe.start} is a {card.net}, and the recipe trains a {recipe.net}")
+        return net.train()
+    net = checkpoint.NETS[recipe.net]()
     if isinstance(net, Lite):
         load_trunk(net, _imagenet_trunk())
-        net.trunk.freeze(recipe.frozen_blocks)
-    return method, AdamW(_groups(net, recipe), weight_decay=recipe.decay, fused=True)
+    return net
 
 
 def _groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:

@@ -8,9 +8,12 @@ the same weights, bit for bit on a CPU, as one that was not. (On a GPU, cuDNN's 
 from __future__ import annotations
 
 import csv
+import fcntl
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -54,6 +57,11 @@ class Progressed:
     step: int = 0
     photos: int = 0
     elapsed_s: float = 0.0
+    cpu_s: float = 0.0  # of the loop's own process, all its threads; what makes batches is not in it
+
+
+class BusyError(ValueError):
+    """Another process trains in this run folder."""
 
 
 class RunMismatchError(ValueError):
@@ -77,15 +85,57 @@ def train(
 
     `facts` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (but for "code", which
     says what made it), or RunMismatchError is raised; DivergedError if the loss is not finite. The optimizer's groups keep the rates
-    they came with, times the cosine.
+    they came with, times the cosine. BusyError if another process trains in this folder.
     """
     run.mkdir(parents=True, exist_ok=True)
+    with _alone(run):
+        return _train(method, optimizer, batches, schedule, run, facts, device)
+
+
+def trainer_of(run: Path) -> int | None:
+    """The process that trains in this folder now, running or paused, or None."""
+    try:
+        with (run / "trainer").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int((run / "trainer").read_text())
+    return None
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold the folder's lock, which goes with the process however it ends; the file says which process that is."""
+    with (run / "trainer").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                f"another process trains in {run} already; let it, or name another folder"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _train(
+    method: Method,
+    optimizer: Optimizer,
+    batches: Dataset[Tensor],
+    schedule: Schedule,
+    run: Path,
+    facts: dict[str, Any],
+    device: torch.device,
+) -> nn.Module:
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     averaged = _averaged(method.net, schedule.ema)
     rates = [group["lr"] for group in optimizer.param_groups]
     parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
     progressed = _resume(run, parts, facts)
     saved_at = stepped_at = time.monotonic()
+    worked = time.process_time()
     with _Report(run, schedule, progressed) as report:
         for batch in _load(batches, progressed.step, schedule, pinned=device.type == "cuda"):
             factor = optim.cosine(progressed.step, schedule.steps, schedule.warmup)
@@ -101,7 +151,8 @@ def train(
             progressed.photos += len(batch)
             now = time.monotonic()
             progressed.elapsed_s += now - stepped_at
-            stepped_at = now
+            progressed.cpu_s += time.process_time() - worked
+            stepped_at, worked = now, time.process_time()
             report.step(progressed, loss, factor)
             if now - saved_at > schedule.save_every_s:
                 _save(run, parts, progressed, facts, loss.detach())

@@ -21,8 +21,11 @@ def train(arguments: argparse.Namespace) -> int:
         )
     device = choose_device(arguments.device)
     chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
-    recipe = replace(recipes.RECIPES[arguments.recipe](), **chosen)
-    kept, held_out = datasets.split(datasets.find(arguments.photos, arguments.exclude), arguments.hold_out)
+    recipe = replace(recipes.RECIPES[arguments.recipe]().changed(arguments.set), **chosen)
+    sources = [datasets.find([source], arguments.exclude) for source in arguments.photos]
+    kept, held_out = datasets.split(
+        sorted({path for source in sources for path in source}), arguments.hold_out
+    )
     apart = held_out + (datasets.find(arguments.apart_from) if arguments.apart_from else [])
     survey = datasets.survey(kept, apart)
     print(
@@ -31,18 +34,27 @@ def train(arguments: argparse.Namespace) -> int:
     )
     if not survey.photos:
         raise ValueError("nothing is left to learn from: color photographs are needed")
-    prior = datasets.prior(survey.photos)
+    learnt = set(survey.photos)
+    batches = datasets.Crops(
+        [[path for path in source if path in learnt] for source in sources],
+        recipe.batch,
+        recipe.sides(),
+        recipe.seed,
+        recipe.smallest,
+        recipe.balance,
+    )
+    prior = datasets.prior([batches.photo(number) for number in range(len(survey.photos))])
     method, optimizer = recipes.build(recipe, prior)
     facts = {
         "recipe": asdict(recipe),
         "data": {
             "photos": len(survey.photos),
+            "drawn": batches.drawn,  # of each source, in an epoch
             "fingerprint": datasets.fingerprint(survey.photos),
             "prior": prior.tolist(),
         },
         "code": {"commit": _commit(), "torch": str(torch.__version__)},
     }
-    batches = datasets.Crops(survey.photos, recipe.batch, recipe.crops(), recipe.seed, recipe.smallest)
     schedule = recipe.schedule(arguments.save_every, arguments.workers)
     try:
         trainer.train(method, optimizer, batches, schedule, arguments.run_folder, facts, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -90,19 +91,32 @@ def test_reading_turns_a_photo_upright(tmp_path: Path) -> None:
 
 def test_a_steps_batch_is_the_same_whoever_asks(folder: Path) -> None:
     photos = datasets.find([folder])
-    first, second = (datasets.Crops(photos, 3, [32, 32, 48], seed=5) for _ in range(2))
+    first, second = (datasets.Crops([photos], 3, [32, 32, 48], seed=5) for _ in range(2))
     assert torch.equal(first[1], second[1])
     assert first[1].shape == (3, 3, 32, 32)
     assert first[2].shape == (3, 3, 48, 48)
     assert not torch.equal(first[0], first[1])
-    assert not torch.equal(first[0], datasets.Crops(photos, 3, [32, 32, 48], seed=6)[0])
+    assert not torch.equal(first[0], datasets.Crops([photos], 3, [32, 32, 48], seed=6)[0])
 
 
 def test_every_photo_is_seen_once_an_epoch(folder: Path) -> None:
-    crops = datasets.Crops(datasets.find([folder]), 2, [32] * 4, seed=0)
+    crops = datasets.Crops([datasets.find([folder])], 2, [32] * 4, seed=0)
     seen = [crops.photo(number).stem for number in range(8)]
     assert sorted(seen[:4]) == sorted(seen[4:]) == ["astronaut", "chelsea", "coffee", "rocket"]
     assert seen[:4] != seen[4:]
+
+
+def test_balance_draws_small_sources_more_often_and_still_sees_all_of_each(tmp_path: Path) -> None:
+    sources = [[tmp_path / f"many/{n}" for n in range(90)], [tmp_path / f"few/{n}" for n in range(10)]]
+    half = datasets.Crops(sources, 2, [32], seed=0, balance=0.5)
+    seen = [half.photo(number) for number in range(1000)]
+    few = [path for path in seen if path.parent.name == "few"]
+    assert len(few) == 250  # √10 : √90 is 1 : 3
+    assert set(seen) == {path for source in sources for path in source}
+    counts = Counter(few)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    alike = datasets.Crops(sources, 2, [32], seed=0, balance=1.0)
+    assert sum(alike.photo(number).parent.name == "few" for number in range(100)) == 50
 
 
 def test_crops_stay_inside_and_are_mirrored_every_other_time() -> None:
