@@ -13,7 +13,7 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,10 +27,15 @@ from torch import Tensor, nn
 
 from model import bins, download
 from model.nets.eccv16 import AB_SCALE, Eccv16
-from model.nets.lite import Lite
+from model.nets.lite import Lite, LiteL2
 
-NETS: Final[Mapping[str, type[Lite] | type[Eccv16]]] = {"lite": Lite, "eccv16": Eccv16}
+NETS: Final[Mapping[str, type[Lite] | type[Eccv16]]] = {
+    "lite": Lite,
+    "eccv16": Eccv16,
+    "lite-l2": LiteL2,
+}
 _SHIPPED: Final = {"lite"}
+_KNOWN: Final = ("lite", "eccv16")  # weights that have a name of their own
 
 RELEASE_URLS: Final = ("https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth",)
 RELEASE_SHA256: Final = "9b330a0b"  # all that is published of it; the card keeps the whole, once it is known
@@ -60,7 +65,7 @@ class Card:
     net: str  # a key of NETS
     temperature: Annotated[
         float, pydantic.Field(gt=0, le=1)
-    ]  # of the annealed mean, for logits as they come out
+    ]  # of the annealed mean, for logits as they come out; a net that answers ab has no use for it
     size: Annotated[int, pydantic.Field(gt=0, multiple_of=32)]  # shorter side of the photos that it expects
     terms: str  # the licence of the weights, and of what they were made from
     data: str  # what they were trained on
@@ -85,7 +90,7 @@ class Card:
                 "card_invalid", f"The card of the weights is not valid: {wrong}."
             ) from error
         if card.net not in NETS:
-            raise _unknown(card.net)
+            raise _unknown(card.net, NETS)
         return card
 
 
@@ -131,7 +136,7 @@ def read_card(path: Path) -> Card:
 
 def known() -> tuple[str, ...]:
     """The names that `locate` and `fetch_known` take."""
-    return tuple(NETS)
+    return _KNOWN
 
 
 def locate(name: str) -> Path:
@@ -230,17 +235,17 @@ def _release_card(sha256: str) -> Card:
 
 
 def _place(name: str) -> Path:
-    if name not in NETS:
-        raise _unknown(name)
+    if name not in _KNOWN:
+        raise _unknown(name, _KNOWN)
     if name in _SHIPPED:
         return Path(__file__).parent / "weights" / f"{name}.safetensors"
     cache = os.environ.get("AUTOCHROME_CACHE_DIR")
     return (Path(cache) if cache else Path.home() / ".cache" / "autochrome") / f"{name}.safetensors"
 
 
-def _unknown(name: str) -> CheckpointError:
+def _unknown(name: str, known: Iterable[str]) -> CheckpointError:
     return CheckpointError(
-        "net_unknown", f"There is no network called {name!r}: choose one of {', '.join(NETS)}."
+        "net_unknown", f"There is no network called {name!r}: choose one of {', '.join(known)}."
     )
 
 

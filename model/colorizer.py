@@ -80,7 +80,7 @@ class Colorizer:
     def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
         """(1, h, w) lightness each → (313, h/4, w/4) logits each, on the net's device, in the same order.
 
-        Photos of one shape go through the net together.
+        Photos of one shape go through the net together. A net taught by regression gives (2, h/4, w/4) ab instead.
         """
         by_shape: dict[torch.Size, list[int]] = defaultdict(list)
         for index, single in enumerate(lightness):
@@ -95,9 +95,14 @@ class Colorizer:
 
     @torch.inference_mode()
     def finish(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
-        """Logits → colors → the photo in color, at its own size and with its own lightness."""
+        """Logits → colors → the photo in color, at its own size and with its own lightness.
+
+        Two channels are ab already: the answer of a net taught by regression, to which a temperature means nothing.
+        """
         temperature = self.card.temperature if options.temperature is None else options.temperature
-        ab = bins.annealed_mean(logits_Qhw[None], temperature)[0].cpu() * options.vividness
+        answered = logits_Qhw[None]
+        ab = answered if len(logits_Qhw) == 2 else bins.annealed_mean(answered, temperature)
+        ab = ab[0].cpu() * options.vividness
         colored = np.empty((photo.height, photo.width, 3), np.uint8)
         for top, band in chroma.raised(ab, photo.height, photo.width):
             rows = slice(top, top + band.shape[1])

@@ -12,8 +12,9 @@ from torch.optim import AdamW, Optimizer
 
 from model import bins, checkpoint
 from model.methods.colorize import Colorize
-from model.nets.lite import Lite, load_trunk
-from model.trainer import Schedule
+from model.methods.regress import Regress
+from model.nets.lite import Lite, LiteL2, load_trunk
+from model.trainer import Method, Schedule
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,14 @@ def tiny() -> Recipe:
 RECIPES = {"first-weights": first_weights, "tiny": tiny}
 
 
-def build(recipe: Recipe, prior: Tensor) -> tuple[Colorize, Optimizer]:
+def build(recipe: Recipe, prior: Tensor) -> tuple[Method, Optimizer]:
     """The method and the optimizer of a recipe, for photos whose colors are distributed as `prior` (313)."""
     torch.manual_seed(recipe.seed)
     net = _begun(recipe)
     if isinstance(net, Lite):
         net.trunk.freeze(recipe.frozen_blocks)
-    method = Colorize(net, bins.class_weights(prior, recipe.lam), recipe.neighbors)
+    weights = bins.class_weights(prior, recipe.lam)
+    method = Regress(net) if isinstance(net, LiteL2) else Colorize(net, weights, recipe.neighbors)
     return method, AdamW(_groups(net, recipe), weight_decay=recipe.decay, fused=True)
 
 

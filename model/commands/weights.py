@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model import bins, checkpoint
+from model.nets.lite import LiteL2
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -44,9 +45,12 @@ def export(arguments: argparse.Namespace) -> int:
     recipe = facts["recipe"]
     net = checkpoint.NETS[recipe["net"]]()
     net.load_state_dict(state)
-    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe["lam"])
-    with torch.no_grad():
-        cast(torch.Tensor, net.head.bias).add_(bins.taken_back(weights, arguments.take_back))
+    if arguments.take_back:
+        if isinstance(net, LiteL2):
+            raise ValueError("this net answers ab itself: there is no rebalancing to take back")
+        weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe["lam"])
+        with torch.no_grad():
+            cast(torch.Tensor, net.head.bias).add_(bins.taken_back(weights, arguments.take_back))
     numbers = {
         name: json.loads(Path(path).read_text())
         for name, _, path in (pair.partition("=") for pair in arguments.numbers)

@@ -12,28 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from model import augment, bins, lab
-
-STRIDE = 4  # the logits' side is a quarter of the photo's
+from model import bins
+from model.methods.view import view
 
 
 class Colorize:
     """A net that gives (N, 313, H/4, W/4) logits for (N, 1, H, W) lightness, and what it is taught by."""
 
     def __init__(self, net: nn.Module, weights: Tensor, neighbors: int = bins.NEIGHBORS) -> None:
-        """`weights`: (313,) class weights, as from `bins.class_weights`."""
+        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification."""
         self.net, self.weights, self.neighbors = net, weights, neighbors
-
-    def view(self, rgb_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) uint8 photos → (N, 1, H, W) lightness as an old print might have it, and (N, 2, H/4, W/4) their colors."""
-        photo = lab.lab_from_rgb(rgb_N3HW.float() / 255)
-        return augment.tone(photo[:, :1], generator), F.avg_pool2d(photo[:, 1:], STRIDE)
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for a net that knows nothing."""
-        lightness, ab = self.view(rgb_N3HW, generator)
+        lightness, ab = view(rgb_N3HW, generator)
         # The net alone: Lab and the loss want float32.
         with torch.autocast(lightness.device.type, torch.bfloat16):
             logits = self.net(lightness.contiguous(memory_format=torch.channels_last))

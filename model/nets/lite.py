@@ -28,6 +28,7 @@ _STAGES = (
 )
 _SKIPS = {2: 24, 4: 40, 10: 112}  # block whose output the decoder takes at strides 4, 8, 16: its channels
 STRIDE = 32  # both sides of the input must be multiples of it
+AB_UNIT = 15.0  # about the root mean square of a* and b* in photographs (15.6 over 200)
 
 
 class Block(nn.Module):
@@ -110,14 +111,14 @@ class Lite(nn.Module):
     5.3 million parameters, 2.9 GFLOP at 256×256 (two a multiplication). Other sides raise ValueError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: int = bins.COUNT) -> None:
         super().__init__()
         self.trunk = Trunk()
         self.context = nn.Sequential(_dense(320, 256), _dense(256, 256, dilation=2))
         self.merge16 = Merge(256, _SKIPS[10], 192)
         self.merge8 = Merge(192, _SKIPS[4], 128)
         self.merge4 = Merge(128, _SKIPS[2], 64)
-        self.head = nn.Conv2d(64, bins.COUNT, 1)
+        self.head = nn.Conv2d(64, outputs, 1)
 
     def forward(self, lightness_N1HW: Tensor) -> Tensor:
         height, width = lightness_N1HW.shape[-2:]
@@ -131,6 +132,21 @@ class Lite(nn.Module):
         x = self.merge8(x, at8)
         x = self.merge4(x, at4)
         return cast(Tensor, self.head(x))
+
+
+class LiteL2(Lite):
+    """The same net, to be taught by regression: it answers (N, 2, H/4, W/4) float32 ab itself, gray at the start.
+
+    Its last layer counts in `AB_UNIT`, so that its answers are of order 1, as the features are, and one rate suits both.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(outputs=2)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(cast(Tensor, self.head.bias))
+
+    def forward(self, lightness_N1HW: Tensor) -> Tensor:
+        return super().forward(lightness_N1HW).float() * AB_UNIT
 
 
 def load_trunk(net: Lite, imagenet: Mapping[str, Tensor]) -> None:

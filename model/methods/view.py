@@ -1,0 +1,17 @@
+"""What a net sees of a photo, and what it is to answer: the same for every way of learning to color."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model import augment, lab
+
+STRIDE = 4  # a net's answer has a quarter of the photo's side
+
+
+def view(rgb_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(N, 3, H, W) uint8 photos → (N, 1, H, W) lightness as an old print might have it, and (N, 2, H/4, W/4) their colors."""
+    photo = lab.lab_from_rgb(rgb_N3HW.float() / 255)
+    return augment.tone(photo[:, :1], generator), F.avg_pool2d(photo[:, 1:], STRIDE)
