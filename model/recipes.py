@@ -89,7 +89,11 @@ def build(recipe: Recipe, prior: Tensor) -> tuple[Method, Optimizer]:
     if isinstance(net, Lite):
         net.trunk.freeze(recipe.frozen_blocks)
     weights = bins.class_weights(prior, recipe.lam)
-    method = Regress(net) if isinstance(net, LiteL2) else Colorize(net, weights, recipe.neighbors)
+    method = (
+        Regress(net, recipe.age)
+        if isinstance(net, LiteL2)
+        else Colorize(net, weights, recipe.neighbors, recipe.age)
+    )
     return method, AdamW(_groups(net, recipe), weight_decay=recipe.decay, fused=True)
 
 

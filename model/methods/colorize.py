@@ -20,13 +20,18 @@ from model.methods.view import view
 class Colorize:
     """A net that gives (N, 313, H/4, W/4) logits for (N, 1, H, W) lightness, and what it is taught by."""
 
-    def __init__(self, net: nn.Module, weights: Tensor, neighbors: int = bins.NEIGHBORS) -> None:
-        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification."""
-        self.net, self.weights, self.neighbors = net, weights, neighbors
+    def __init__(
+        self, net: nn.Module, weights: Tensor, neighbors: int = bins.NEIGHBORS, age: float = 0.0
+    ) -> None:
+        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification.
+
+        `age`: the share of photos that are seen as old prints.
+        """
+        self.net, self.weights, self.neighbors, self.age = net, weights, neighbors, age
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for a net that knows nothing."""
-        lightness, ab = view(rgb_N3HW, generator)
+        lightness, ab = view(rgb_N3HW, generator, self.age)
         # The net alone: Lab and the loss want float32.
         with torch.autocast(lightness.device.type, torch.bfloat16):
             logits = self.net(lightness.contiguous(memory_format=torch.channels_last))

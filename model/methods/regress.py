@@ -16,15 +16,16 @@ from model.nets.lite import AB_UNIT
 class Regress:
     """A net that gives (N, 2, H/4, W/4) ab for (N, 1, H, W) lightness."""
 
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net
+    def __init__(self, net: nn.Module, age: float = 0.0) -> None:
+        """`age`: the share of photos that are seen as old prints."""
+        self.net, self.age = net, age
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """The mean over positions of ½‖ab − answer‖², ab counted in `AB_UNIT`: about 1 for a net that answers gray.
 
         In ab units it would be 200 times as much; AdamW does not mind, but the log and the thresholds of its reader would.
         """
-        lightness, ab = view(rgb_N3HW, generator)
+        lightness, ab = view(rgb_N3HW, generator, self.age)
         with torch.autocast(lightness.device.type, torch.bfloat16):
             answer: Tensor = self.net(lightness.contiguous(memory_format=torch.channels_last))
         return ((answer.float() - ab) / AB_UNIT).square().sum(1).mean() / 2

@@ -11,7 +11,11 @@ from model import augment, lab
 STRIDE = 4  # a net's answer has a quarter of the photo's side
 
 
-def view(rgb_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(N, 3, H, W) uint8 photos → (N, 1, H, W) lightness as an old print might have it, and (N, 2, H/4, W/4) their colors."""
+def view(rgb_N3HW: Tensor, generator: torch.Generator, age: float = 0.0) -> tuple[Tensor, Tensor]:
+    """(N, 3, H, W) uint8 photos → (N, 1, H, W) lightness, developed a little differently, and (N, 2, H/4, W/4) their colors.
+
+    A share `age` of the photos is seen as an old print would show them.
+    """
     photo = lab.lab_from_rgb(rgb_N3HW.float() / 255)
-    return augment.tone(photo[:, :1], generator), F.avg_pool2d(photo[:, 1:], STRIDE)
+    seen = augment.age(augment.tone(photo[:, :1], generator), generator, age)
+    return seen, F.avg_pool2d(photo[:, 1:], STRIDE)

@@ -79,6 +79,14 @@ def test_the_view_parts_a_photo_into_its_lightness_and_its_colors() -> None:
     assert ab[:, 1].mean().item() == pytest.approx(67.2, abs=0.1)
 
 
+def test_photos_are_seen_aged_and_answered_clean() -> None:
+    torch.manual_seed(0)
+    photos = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    fresh, aged = (view(photos, torch.Generator().manual_seed(0), age) for age in (0.0, 1.0))
+    assert (fresh[0] - aged[0]).abs().flatten(1).amax(1).min() > 1, "each is seen aged"
+    assert torch.equal(fresh[1], aged[1])
+
+
 def test_tone_changes_some_photos_within_range_and_is_drawn_from_the_generator() -> None:
     lightness = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 100
     once, again, other = (augment.tone(lightness, torch.Generator().manual_seed(seed)) for seed in (2, 2, 3))

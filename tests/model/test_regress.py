@@ -107,9 +107,9 @@ def test_a_few_steps_of_either_method_lower_its_loss(
 
 
 def test_the_recipe_of_an_l2_net_teaches_it_by_regression() -> None:
-    recipe = recipes.Recipe(net="lite-l2")
-    method, _ = recipes.build(recipe, torch.ones(bins.COUNT))
+    method, _ = recipes.build(recipes.Recipe(net="lite-l2", age=0.3), torch.ones(bins.COUNT))
     assert isinstance(method, Regress)
+    assert method.age == 0.3
     assert isinstance(method.net, LiteL2)
 
 
