@@ -108,14 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--device", default="auto")
     one.set_defaults(command="train")
 
-    one = commands.add_parser("evaluate", help="measure a net on color photographs it has not seen")
-    one.add_argument("what", choices=["color"])
-    _add_photos(one)
-    one.add_argument("--only", metavar="GLOB", help="file names to keep")
-    one.add_argument(
-        "--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` leaves out"
-    )
-    one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a net on color photographs it has not seen"
+    ).add_subparsers(required=True, metavar="color | decoding | cues")
+
+    one = evaluate.add_parser("color", help="how good the colors are, beside gray and the truth")
+    _add_selection(one)
     one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
     one.add_argument("--temperature", type=float, help="other than the net's own")
     one.add_argument("--device", default="auto")
@@ -127,7 +125,45 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="for color.json, color.md and the contact sheet color.jpg (default: out/color)",
     )
-    one.set_defaults(command="evaluate")
+    one.set_defaults(command="evaluate.color")
+
+    one = evaluate.add_parser("decoding", help="what size, temperature and share taken back do to the colors")
+    _add_selection(one)
+    _add_net(one)
+    one.add_argument(
+        "--sizes",
+        nargs="+",
+        type=int,
+        default=[160, 192, 224, 256],
+        metavar="PIXELS",
+        help="shorter sides for the net, multiples of 32 (default: 160 192 224 256)",
+    )
+    one.add_argument(
+        "--temperatures",
+        nargs="+",
+        type=float,
+        default=[1, 0.8, 0.65, 0.5, 0.38, 0.25, 0.1, 0],
+        metavar="T",
+        help="of the annealed mean (default: 1 0.8 0.65 0.5 0.38 0.25 0.1 0)",
+    )
+    one.add_argument(
+        "--take-back",
+        nargs="+",
+        type=float,
+        default=[0, 0.2, 0.3, 0.4, 0.5],
+        metavar="SHARE",
+        help="shares of the rebalancing, of a --run (default: 0 0.2 0.3 0.4 0.5)",
+    )
+    one.add_argument(
+        "--strips", type=int, default=6, metavar="N", help="so many photos in the figure of strips"
+    )
+    _add_out(one, "decoding", "decoding.json, decoding.md, and the figures curves.png and strips.jpg")
+    one.set_defaults(command="decoding")
+
+    one = evaluate.add_parser("cues", help="whether a net goes by brightness and texture, or by objects")
+    _add_net(one)
+    _add_out(one, "cues", "cues.json, cues.md and the figure cues.jpg")
+    one.set_defaults(command="cues")
 
     one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
     one.add_argument(
@@ -187,6 +223,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(command="weights.export")
     return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    _add_photos(parser)
+    parser.add_argument("--only", metavar="GLOB", help="file names to keep")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` leaves out"
+    )
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
+
+
+def _add_net(parser: argparse.ArgumentParser) -> None:
+    """One net: of a weights file, or of a training run, which is not exported yet."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--net", default="lite", help="a net's name, or a .safetensors file (default: lite)")
+    which.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="RUN",
+        help="a training run's folder: its averaged weights, nothing taken back",
+    )
+    parser.add_argument("--device", default="auto")
+
+
+def _add_out(parser: argparse.ArgumentParser, name: str, written: str) -> None:
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path("out") / name,
+        metavar="DIR",
+        help=f"for {written} (default: out/{name})",
+    )
 
 
 def _add_photos(parser: argparse.ArgumentParser) -> None:
