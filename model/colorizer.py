@@ -94,15 +94,19 @@ class Colorizer:
         return [logits[index] for index in range(len(lightness))]
 
     @torch.inference_mode()
-    def finish(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
-        """Logits → colors → the photo in color, at its own size and with its own lightness.
+    def decode(self, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Tensor:
+        """Logits → (2, h, w) ab, on the net's device.
 
         Two channels are ab already: the answer of a net taught by regression, to which a temperature means nothing.
         """
         temperature = self.card.temperature if options.temperature is None else options.temperature
-        answered = logits_Qhw[None]
-        ab = answered if len(logits_Qhw) == 2 else bins.annealed_mean(answered, temperature)
-        ab = ab[0].cpu() * options.vividness
+        ab = logits_Qhw if len(logits_Qhw) == 2 else bins.annealed_mean(logits_Qhw[None], temperature)[0]
+        return ab * options.vividness
+
+    @torch.inference_mode()
+    def finish(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
+        """Logits → colors → the photo in color, at its own size and with its own lightness."""
+        ab = self.decode(logits_Qhw, options).cpu()
         colored = np.empty((photo.height, photo.width, 3), np.uint8)
         for top, band in chroma.raised(ab, photo.height, photo.width):
             rows = slice(top, top + band.shape[1])
