@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from model import bins, checkpoint, datasets
-from model.checkpoint import Card
+from model import checkpoint, datasets
 from model.colorizer import Colorizer
-from model.nets.lite import LiteL2
+from model.commands import run
 
 
 def selected(arguments: argparse.Namespace) -> list[Path]:
@@ -30,33 +29,22 @@ def selected(arguments: argparse.Namespace) -> list[Path]:
 
 
 def subject(arguments: argparse.Namespace) -> tuple[Colorizer, Tensor | None]:
-    """The net that `--net` or `--run` asks for, and of a run its (313,) class weights, of which nothing is taken back yet.
+    """The net that `--net` or `--run` asks for; of a run also its (313,) class weights, where it has any.
 
-    A run has no card: it is decoded as the shipped weights are, unless asked otherwise. Raises `checkpoint.CheckpointError`, or
-    FileNotFoundError for a folder without a run.
+    A run has no card: it is decoded as the shipped weights are, their share of the rebalancing taken back. Raises
+    `checkpoint.CheckpointError`, or FileNotFoundError for a folder without a run.
     """
     if arguments.run_folder is None:
         return Colorizer.load(arguments.net, arguments.device), None
-    from model import trainer  # TensorBoard comes with training alone
-
-    state, progressed, facts = trainer.averaged_weights(arguments.run_folder)
-    recipe = facts["recipe"]
-    net = checkpoint.NETS[recipe["net"]]()
-    net.load_state_dict(state)
+    found = run.read(arguments.run_folder)
     shipped = checkpoint.read_card(checkpoint.locate("lite"))
-    answers_ab = isinstance(net, LiteL2)
-    card = Card(
-        name=arguments.run_folder.name,
-        net=recipe["net"],
-        temperature=shipped.temperature,
-        size=shipped.size,
-        terms="",
-        data="",
-        recipe=recipe | {"taken_back": 0.0 if answers_ab else shipped.recipe["taken_back"]},
-        commit=facts["code"]["commit"],
-        numbers={},
-        created="",
-        notes=f"after {progressed.step} steps",
+    share = 0.0 if found.weights is None else shipped.recipe["taken_back"]
+    found.take_back(share)
+    card = replace(
+        shipped,
+        name=arguments.run_folder.resolve().name,
+        net=found.recipe["net"],
+        recipe=found.recipe | {"trained": found.trained, "taken_back": share},
+        sha256="",
     )
-    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe["lam"])
-    return Colorizer(net, card, arguments.device), None if answers_ab else weights
+    return Colorizer(found.net, card, arguments.device), found.weights

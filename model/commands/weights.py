@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from model import bins, checkpoint
-from model.nets.lite import LiteL2
+from model import checkpoint
+from model.commands import run
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -39,39 +37,29 @@ def export(arguments: argparse.Namespace) -> int:
     """The averaged weights of a training run, as safetensors with a card."""
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"{arguments.out} must end in .safetensors")
-    from model import trainer  # TensorBoard comes with training alone
-
-    state, progressed, facts = trainer.averaged_weights(arguments.run_folder)
-    recipe = facts["recipe"]
-    net = checkpoint.NETS[recipe["net"]]()
-    net.load_state_dict(state)
-    if arguments.take_back:
-        if isinstance(net, LiteL2):
-            raise ValueError("this net answers ab itself: there is no rebalancing to take back")
-        weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe["lam"])
-        with torch.no_grad():
-            cast(torch.Tensor, net.head.bias).add_(bins.taken_back(weights, arguments.take_back))
+    trained = run.read(arguments.run_folder)
+    trained.take_back(arguments.take_back)
     numbers = {
-        name: json.loads(Path(path).read_text())
+        name: for_card(json.loads(Path(path).read_text()))
         for name, _, path in (pair.partition("=") for pair in arguments.numbers)
     }
     card = checkpoint.Card(
         name=arguments.out.stem,
-        net=recipe["net"],
+        net=trained.recipe["net"],
         temperature=arguments.temperature,
         size=arguments.size,
         terms=arguments.terms,
         data=arguments.data,
-        recipe=recipe
+        recipe=trained.recipe
         | {
-            "photos": facts["data"]["photos"],
-            "trained": asdict(progressed),
+            "photos": trained.facts["data"]["photos"],
+            "trained": trained.trained,
             "taken_back": arguments.take_back,
         },
-        commit=facts["code"]["commit"],
+        commit=trained.facts["code"]["commit"],
         numbers=numbers,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    card = checkpoint.save(net, card, arguments.out, torch.float16)
+    card = checkpoint.save(trained.net, card, arguments.out, torch.float16)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}")
     return 0
