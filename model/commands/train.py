@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from model import datasets, recipes, trainer
+from model import checkpoint, datasets, recipes, trainer
 from model.colorizer import choose_device
 
 
@@ -46,7 +46,7 @@ def train(arguments: argparse.Namespace) -> int:
     prior = datasets.prior([batches.photo(number) for number in range(len(survey.photos))])
     method, optimizer = recipes.build(recipe, prior)
     facts = {
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe) | {"start": _hash(recipe.start)},
         "data": {
             "photos": len(survey.photos),
             "drawn": batches.drawn,  # of each source, in an epoch
@@ -65,6 +65,11 @@ def train(arguments: argparse.Namespace) -> int:
         f"{recipe.steps} steps done; `python -m model weights export {arguments.run_folder} …` makes weights of them"
     )
     return 0
+
+
+def _hash(start: str) -> str:
+    """What a run was begun from: a name or a path would mean something else another day."""
+    return checkpoint.read_card(checkpoint.locate(start)).sha256 if start else ""
 
 
 def _commit() -> str:
