@@ -150,9 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         "--take-back",
         nargs="+",
         type=float,
-        default=[0, 0.2, 0.3, 0.4, 0.5],
         metavar="SHARE",
-        help="shares of the rebalancing, of a --run (default: 0 0.2 0.3 0.4 0.5)",
+        help="shares of the rebalancing (default: 0 0.2 0.3 0.4 0.5 of a --run; a --net has its own folded in)",
     )
     one.add_argument(
         "--strips", type=int, default=6, metavar="N", help="so many photos in the figure of strips"
@@ -243,7 +242,7 @@ def _add_net(parser: argparse.ArgumentParser) -> None:
         dest="run_folder",
         type=Path,
         metavar="RUN",
-        help="a training run's folder: its averaged weights, nothing taken back",
+        help="a training run's folder: its averaged weights, decoded as the shipped ones are",
     )
     parser.add_argument("--device", default="auto")
 

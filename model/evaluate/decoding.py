@@ -1,0 +1,206 @@
+"""What decoding does to the colors: the size that the net sees, the temperature of the annealed mean, the share of rebalancing taken back.
+
+One net, one set of photos. Sizes are tried with the card's temperature and share; at the card's size, every temperature with every share,
+as these two pull at each other. The net runs once a photo and size, and all decodings of that size share its logits. They are measured as
+`evaluate.color` measures, by its protocol, so that the card's own decoding scores here what it scores there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from model import bins, datasets
+from model.colorizer import Colorizer, ColorOptions
+from model.evaluate import color, sheets
+from model.photo import Photo
+
+STRIDE = 32  # sizes are multiples of it, as a card's are
+MEASURES: Mapping[str, str] = {
+    "raw_auc": "raw AuC %",
+    "rebalanced_auc": "rebalanced AuC %",
+    "psnr": "PSNR dB",
+    "colorfulness": "colorfulness",
+}
+_AXES = {"size": "size", "temperature": "temperature", "taken_back": "share taken back"}
+
+
+@dataclass(frozen=True, order=True)
+class Decoding:
+    """One way from lightness to color: the shorter side that the net sees, the temperature, the share taken back."""
+
+    size: int
+    temperature: float
+    taken_back: float
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The values to try. Raises ValueError for sizes that no net takes."""
+
+    sizes: Sequence[int]
+    temperatures: Sequence[float]
+    shares: Sequence[float]
+
+    def __post_init__(self) -> None:
+        wrong = [size for size in self.sizes if size <= 0 or size % STRIDE]
+        if wrong:
+            raise ValueError(f"sizes must be multiples of {STRIDE}, not {', '.join(map(str, wrong))}")
+
+    def decodings(self, own: Decoding) -> list[Decoding]:
+        """What is tried, in order, each once, `own` among them."""
+        temperatures = sorted({*self.temperatures, own.temperature}, reverse=True)
+        shares = sorted({*self.shares, own.taken_back})
+        sized = [replace(own, size=size) for size in sorted({*self.sizes} - {own.size})]
+        return sized + [Decoding(own.size, t, share) for share, t in product(shares, temperatures)]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Scores by decoding, and what stands beside them. `own` is the card's decoding."""
+
+    own: Decoding
+    scores: Mapping[Decoding, color.Score]
+    gray: color.Score
+    truth: color.Score
+
+    def along(self, axis: str) -> list[Decoding]:
+        """The decodings that differ from the card's in this field of `Decoding` alone, and the card's, by this field."""
+        found = [d for d in self.scores if replace(d, **{axis: getattr(self.own, axis)}) == self.own]
+        return sorted(found, key=lambda d: float(getattr(d, axis)))
+
+
+def own(colorizer: Colorizer) -> Decoding:
+    """How a card says that its net is to be decoded."""
+    card = colorizer.card
+    return Decoding(card.size, card.temperature, float(card.recipe.get("taken_back", 0.0)))
+
+
+class Decoder:
+    """One net, decoded in many ways."""
+
+    def __init__(self, colorizer: Colorizer, decodings: Sequence[Decoding], weights: Tensor | None) -> None:
+        """`weights`: the (313,) class weights that the net learnt with, of which the card's share is taken back already.
+
+        None where these are not known: shares other than the card's then raise ValueError.
+        """
+        card_share = own(colorizer).taken_back
+        if weights is None and {d.taken_back for d in decodings} != {card_share}:
+            raise ValueError(
+                f"the net's weights have a share of {card_share} taken back for good; only a training run's can vary: name it by --run"
+            )
+        self.decodings = decodings
+        self._sized = {
+            size: Colorizer(colorizer.net, replace(colorizer.card, size=size), str(colorizer.device))
+            for size in {d.size for d in decodings}
+        }
+        self._shift = {
+            d.taken_back: (bins.taken_back(weights, d.taken_back) - bins.taken_back(weights, card_share)).to(
+                colorizer.device
+            )[:, None, None]
+            for d in decodings
+            if weights is not None
+        }
+
+    def answers(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
+        """(H, W, 3) uint8 → the photo colored from its lightness, by every decoding, in the same shape."""
+        photo = Photo(rgb, None, "PNG")
+        logits = {size: net.infer([net.prepare(photo)])[0] for size, net in self._sized.items()}
+        done: dict[Decoding, NDArray[np.uint8]] = {}
+        for d in self.decodings:
+            shifted = logits[d.size] + self._shift.get(d.taken_back, 0)
+            done[d] = self._sized[d.size].finish(photo, shifted, ColorOptions(d.temperature)).pixels
+        return done
+
+
+def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes, weights: Tensor | None = None) -> Sweep:
+    """Measure the axes' decodings over these photos. See `Decoder` for `weights`.
+
+    Raises OSError for a photo that cannot be read, ValueError where there is none or a value lies outside its range.
+    """
+    decoder = Decoder(colorizer, axes.decodings(own(colorizer)), weights)
+    tallies = {d: color.Tally() for d in decoder.decodings}
+    gray, perfect = color.Tally(), color.Tally()
+    for path in photos:
+        truth = color.Picture(color.central(datasets.read(path)))
+        gray.add(truth, color.Picture(color.gray(truth.pixels)))
+        perfect.add(truth, truth)
+        for d, answer in decoder.answers(truth.pixels).items():
+            tallies[d].add(truth, color.Picture(answer))
+    if not gray.psnr:
+        raise ValueError("there is no photograph to evaluate on")
+    scores = {d: tally.score() for d, tally in tallies.items()}
+    return Sweep(own(colorizer), scores, gray.score(), perfect.score())
+
+
+def as_json(swept: Sweep) -> dict[str, object]:
+    """Plain values."""
+    return {
+        "own": vars(swept.own),
+        "gray": _numbers(swept.gray),
+        "truth": _numbers(swept.truth),
+        "decodings": [vars(d) | _numbers(score) for d, score in swept.scores.items()],
+    }
+
+
+def _numbers(score: color.Score) -> dict[str, float]:
+    return {name: round(getattr(score, name), 3) for name in MEASURES}
+
+
+def table(swept: Sweep) -> str:
+    """In Markdown: a table an axis, the other two as the card says, its own row in bold; and temperature by share, where shares vary."""
+    parts = []
+    for axis in ("size", "temperature", "taken_back"):
+        rows = [_row("gray", swept.gray)]
+        for d in swept.along(axis):
+            value = f"{getattr(d, axis):g}"
+            rows.append(_row(f"**{value}**" if d == swept.own else value, swept.scores[d]))
+        head = f"| {_AXES[axis]} | {' | '.join(MEASURES.values())} |"
+        lines = [head, "|---" * (1 + len(MEASURES)) + "|", *rows, _row("truth", swept.truth)]
+        parts.append("\n".join(lines))
+    if len(swept.along("taken_back")) > 1:
+        parts.append(_both(swept))
+    return "\n\n".join(parts)
+
+
+def _both(swept: Sweep) -> str:
+    """Gains over gray, raw and rebalanced, and colorfulness, by temperature and share."""
+    shares = [d.taken_back for d in swept.along("taken_back")]
+    lines = [f"| temperature | {' | '.join(f'{share:g} taken back' for share in shares)} |"]
+    lines.append("|---" * (1 + len(shares)) + "|")
+    for at in swept.along("temperature"):
+        scores = [swept.scores[replace(at, taken_back=share)] for share in shares]
+        gains = [
+            f"{s.raw_auc - swept.gray.raw_auc:+.2f}, {s.rebalanced_auc - swept.gray.rebalanced_auc:+.2f}, {s.colorfulness:.1f}"
+            for s in scores
+        ]
+        lines.append(f"| {at.temperature:g} | {' | '.join(gains)} |")
+    return "Raw and rebalanced AuC above gray's, colorfulness:\n\n" + "\n".join(lines)
+
+
+def _row(name: str, score: color.Score) -> str:
+    return f"| {name} | {' | '.join(f'{getattr(score, measure):.2f}' for measure in MEASURES)} |"
+
+
+def strips(
+    colorizer: Colorizer, photos: Sequence[Path], temperatures: Sequence[float], weights: Tensor | None = None
+) -> Image.Image:
+    """A row a photo: gray, its colors from the highest temperature to the lowest, the truth. Size and share are the card's."""
+    decodings = [
+        replace(own(colorizer), temperature=temperature)
+        for temperature in sorted({*temperatures}, reverse=True)
+    ]
+    decoder = Decoder(colorizer, decodings, weights)
+    rows = []
+    for path in photos:
+        truth = color.central(datasets.read(path))
+        answers = [color.gray(truth), *decoder.answers(truth).values(), truth]
+        rows.append(sheets.Strip(path.name, answers))
+    return sheets.sheet(["gray", *(f"T = {d.temperature:g}" for d in decodings), "truth"], rows)
