@@ -116,6 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_selection(one)
     one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
     one.add_argument("--temperature", type=float, help="other than the net's own")
+    one.add_argument(
+        "--aged",
+        nargs="+",
+        default=[],
+        metavar="KIND",
+        help="photos as age leaves them, too: blur, contrast, grain, fading, halftone, scratches, or all",
+    )
+    one.add_argument("--no-judge", action="store_true", help="leave out the classifier's top-1")
+    one.add_argument(
+        "--sheet", type=int, default=24, metavar="N", help="photos on the contact sheet (default: 24)"
+    )
     one.add_argument("--device", default="auto")
     one.add_argument(
         "-o",
@@ -123,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("out/color"),
         metavar="DIR",
-        help="for color.json, color.md and the contact sheet color.jpg (default: out/color)",
+        help="for color.json, color.md, and the sheets color, best, worst and failures.jpg (default: out/color)",
     )
     one.set_defaults(command="evaluate.color")
 

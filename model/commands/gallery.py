@@ -6,7 +6,7 @@ import argparse
 
 from model import datasets
 from model.colorizer import Colorizer
-from model.evaluate import color
+from model.evaluate import sheets
 
 
 def gallery(arguments: argparse.Namespace) -> int:
@@ -14,5 +14,5 @@ def gallery(arguments: argparse.Namespace) -> int:
     colorizer = Colorizer.load(arguments.net, arguments.device)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for path in datasets.find(arguments.photos):
-        color.strip(colorizer, datasets.read(path)).save(arguments.out / f"{path.stem}.jpg", quality=88)
+        sheets.save(sheets.whole(colorizer, datasets.read(path)), arguments.out / f"{path.stem}.jpg")
     return 0

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from model import checkpoint
 from model.commands import run
+from model.evaluate.report import for_card
 
 
 def show(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ as the truth. The net sees the crop's lightness, through the Colorizer that serv
   raw, and rebalanced: each pixel weighs 1/p of the truth's bin, p from the photos evaluated, clipped at 1e-6. Pooled over all pixels.
 - PSNR over RGB in dB and colorfulness (Hasler & Süsstrunk 2003, eq. as published, no absolute values), as means over photos. A photo's
   mean squared error counts as at least 1/12, that of rounding to 8 bits, so that an exactly gray photo does not make gray's PSNR infinite.
+- SSIM with the settings of Wang et al. 2004 (a Gaussian window of sigma 1.5, K 0.01 and 0.03, population covariance), as the mean over
+  R, G and B, and over photos. As the lightness is the truth's in every row, it is high even for gray.
 
 Gray (the same lightness, no color) and the truth stand beside, measured in the same way. No photo is left out.
 """
@@ -14,17 +16,20 @@ Gray (the same lightness, no color) and the truth stand beside, measured in the 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from model import bins, chroma, datasets, lab
+from model import augment, bins, chroma, datasets, lab
 from model.colorizer import Colorizer, ColorOptions
 from model.photo import Photo
 
@@ -33,51 +38,117 @@ THRESHOLDS = 150
 _BATCH = 16
 _ROUNDING = 1 / 12  # mean squared error of rounding to whole numbers
 
+Answers = tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]
+"""Of one photo the truth, and by row what is answered: (256, 256, 3) uint8 each."""
+
+
+class Picture:
+    """A truth or an answer, with what several measures need of it, worked out once."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        """(H, W, 3) uint8 sRGB."""
+        self.pixels = pixels
+
+    @cached_property
+    def ab(self) -> Tensor:
+        """(2, H, W), ab units."""
+        values = torch.from_numpy(np.array(self.pixels)).permute(2, 0, 1)[None].float() / 255
+        return lab.lab_from_rgb(values)[0, 1:]
+
+    @cached_property
+    def bins(self) -> Tensor:
+        """(H, W) int64: the bin nearest to each pixel."""
+        return bins.nearest(self.ab[None])[0]
+
+    @cached_property
+    def colorfulness(self) -> float:
+        return colorfulness(self.pixels)
+
+    def error(self, truth: Picture) -> Tensor:
+        """(H, W) distance from the truth, in ab units."""
+        return torch.hypot(*(self.ab - truth.ab))  # ten times as fast as a norm along so short a dimension
+
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the table. AuC in percent, PSNR in dB (58.9 is exact)."""
+    """What one way of coloring reaches. AuC in percent, PSNR in dB (58.9 is exact), SSIM at most 1."""
 
     raw_auc: float
     rebalanced_auc: float
     psnr: float
+    ssim: float
     colorfulness: float
 
 
 class Tally:
-    """Adds up what one way of coloring does, photo by photo, to a `Score`."""
+    """Keeps what one way of coloring does, photo by photo.
+
+    AuC is linear in two numbers a photo and bin: how many pixels the truth has there, and the area that they cover. So (313,) pairs are
+    all that pooling over any choice of photos needs.
+    """
 
     def __init__(self) -> None:
-        # pixels by truth's bin and rounded-up error
-        self.errors = torch.zeros(bins.COUNT, THRESHOLDS + 2, dtype=torch.float64)
+        self.pixels: list[NDArray[np.float32]] = []  # (313,) each: the truth's pixels by bin
+        self.areas: list[NDArray[np.float32]] = []  # (313,) each: their areas, 0…THRESHOLDS a pixel, added up
         self.psnr: list[float] = []
+        self.ssim: list[float] = []
         self.colorfulness: list[float] = []
+        self.error: list[float] = []  # mean, ab units
 
-    def add(self, truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> None:
-        """(H, W, 3) uint8 each."""
-        truth_ab, answer_ab = _ab(truth), _ab(answer)
-        error = (answer_ab - truth_ab).norm(dim=1).ceil().clamp_max(THRESHOLDS + 1).long()
-        cell = bins.nearest(truth_ab) * (THRESHOLDS + 2) + error
-        self.errors += torch.bincount(cell.flatten(), minlength=self.errors.numel()).view_as(self.errors)
-        mean_square = float(np.mean((truth.astype(float) - answer) ** 2))
+    def add(self, truth: Picture, answer: Picture) -> None:
+        """One photo more."""
+        error, place = answer.error(truth), truth.bins.flatten()
+        area = _area(error).flatten().double()
+        self.pixels.append(torch.bincount(place, minlength=bins.COUNT).float().numpy())
+        self.areas.append(torch.bincount(place, area, minlength=bins.COUNT).float().numpy())
+        self.error.append(float(error.mean()))
+        mean_square = float(np.mean((truth.pixels.astype(np.float32) - answer.pixels) ** 2))
         self.psnr.append(10 * math.log10(255**2 / max(mean_square, _ROUNDING)))
-        self.colorfulness.append(colorfulness(answer))
+        self.ssim.append(ssim(truth.pixels, answer.pixels))
+        self.colorfulness.append(answer.colorfulness)
 
     def score(self) -> Score:
-        pixels = self.errors.sum(1)
-        rarity = 1 / (pixels / pixels.sum()).clamp_min(1e-6)
+        pixels, areas = (np.array(kept, np.float64).sum(0) for kept in (self.pixels, self.areas))
         return Score(
-            _area(self.errors.sum(0)),
-            _area((self.errors * rarity[:, None]).sum(0)),
+            float(auc(pixels, areas)),
+            float(rebalanced_auc(pixels, areas)),
             float(np.mean(self.psnr)),
+            float(np.mean(self.ssim)),
             float(np.mean(self.colorfulness)),
         )
 
 
-def _area(errors: Tensor) -> float:
-    """Pixels by rounded-up error (THRESHOLDS + 2) → percent of the area under their cumulative share at 0…THRESHOLDS."""
-    share = errors.cumsum(0)[:-1] / errors.sum()
-    return 100 * float(torch.trapezoid(share)) / THRESHOLDS
+def _area(error: Tensor) -> Tensor:
+    """What a pixel with this error adds to the area under the curve: by trapezoids, as the curve rises at the next whole threshold."""
+    rise = error.ceil()
+    return torch.where(rise == 0, THRESHOLDS, THRESHOLDS + 0.5 - rise) * (rise <= THRESHOLDS)
+
+
+def auc(pixels: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(…, 313) pixels by the truth's bin, and their areas → (…) AuC in percent."""
+    percent: NDArray[np.float64] = 100 * areas.sum(-1) / (THRESHOLDS * pixels.sum(-1))
+    return percent
+
+
+def rebalanced_auc(pixels: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same with each bin's pixels weighed by its rarity among these."""
+    rarity = 1 / np.maximum(pixels / pixels.sum(-1, keepdims=True), 1e-6)
+    return auc(pixels * rarity, areas * rarity)
+
+
+def ssim(truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> float:
+    """Of two (H, W, 3) uint8 pictures with sides of 11 and more; see the head of this file."""
+    return float(
+        structural_similarity(  # type: ignore[no-untyped-call]
+            truth,
+            answer,
+            channel_axis=-1,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
 
 
 def colorfulness(rgb: NDArray[np.uint8]) -> float:
@@ -89,42 +160,62 @@ def colorfulness(rgb: NDArray[np.uint8]) -> float:
     )
 
 
-def evaluate(
-    colorizers: Sequence[Colorizer], photos: Sequence[Path], options: ColorOptions = ColorOptions()
-) -> dict[str, Score]:
-    """Scores by name: "gray", each colorizer's, "truth".
+def rows(colorizers: Sequence[Colorizer], ages: Sequence[str] = ()) -> list[str]:
+    """The names of what stands side by side: "gray", each net, "net · kind" where it saw a photo aged so, "truth".
 
-    Raises OSError for a photo that cannot be read, ValueError where there is no photo, or two rows would have one name.
+    Raises ValueError where two would have one name, or there is no such kind of age.
     """
-    names = ["gray", *(colorizer.name for colorizer in colorizers), "truth"]
+    for kind in ages:
+        if kind not in augment.AGES:
+            raise ValueError(f"photos do not age by {kind!r}: choose of {', '.join(augment.AGES)}, or all")
+    names = ["gray"]
+    for colorizer in colorizers:
+        names += [colorizer.name, *(aged(colorizer.name, kind) for kind in ages)]
+    names.append("truth")
     if len(set(names)) < len(names):
         raise ValueError(f"each row needs a name of its own: {', '.join(names)}; evaluate such nets apart")
-    if not photos:
-        raise ValueError("there is no photograph to evaluate on")
-    tallies = {name: Tally() for name in names}
-    for truth, answers in answered(colorizers, photos, options):
-        for name, answer in answers.items():
-            tallies[name].add(truth, answer)
-    return {name: tally.score() for name, tally in tallies.items()}
+    return names
+
+
+def aged(net: str, kind: str) -> str:
+    """The name of a net's row on aged photos."""
+    return f"{net} · {kind}"
 
 
 def answered(
-    colorizers: Sequence[Colorizer], photos: Sequence[Path], options: ColorOptions = ColorOptions()
-) -> Iterator[tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]]:
-    """For every photo its truth, and by name what gray, each colorizer and the truth answer: (256, 256, 3) uint8 each."""
+    colorizers: Sequence[Colorizer],
+    photos: Sequence[Path],
+    options: ColorOptions = ColorOptions(),
+    ages: Sequence[str] = (),
+) -> Iterator[Answers]:
+    """Each photo, by every row of `rows`.
+
+    Of an aged photo the net sees the aged lightness, and its color is laid onto the photo as it was: rows differ by color alone. A photo
+    ages alike wherever it is met: chance comes from its name. Raises OSError for a photo that cannot be read, ValueError as `rows` does.
+    """
+    names = rows(colorizers, ages)
     for start in range(0, len(photos), _BATCH):
-        truths = [central(datasets.read(path)) for path in photos[start : start + _BATCH]]
-        colored = {
-            colorizer.name: colorizer.colorize([Photo(truth, None, "PNG") for truth in truths], options)
-            for colorizer in colorizers
-        }
-        for index, truth in enumerate(truths):
-            answers = (
-                {"gray": gray(truth)}
-                | {name: done[index].pixels for name, done in colored.items()}
-                | {"truth": truth}
-            )
-            yield truth, answers
+        paths = photos[start : start + _BATCH]
+        truths = [central(datasets.read(path)) for path in paths]
+        served = [Photo(truth, None, "PNG") for truth in truths]
+        columns = [[gray(truth) for truth in truths]]
+        for colorizer in colorizers:
+            lightness = [colorizer.prepare(photo) for photo in served]
+            for seen in (lightness, *(_older(lightness, paths, kind) for kind in ages)):
+                colors = zip(served, colorizer.infer(seen), strict=True)
+                columns.append([colorizer.finish(photo, color, options).pixels for photo, color in colors])
+        columns.append(truths)
+        for truth, *answers in zip(truths, *columns, strict=True):
+            yield truth, dict(zip(names, answers, strict=True))
+
+
+def _older(lightness: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
+    """(1, h, w) lightness each, aged."""
+    seeds = [zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths]
+    return [
+        augment.AGES[kind](single[None], torch.Generator().manual_seed(seed))[0]
+        for single, seed in zip(lightness, seeds, strict=True)
+    ]
 
 
 def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -143,52 +234,3 @@ def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     lightness = lab.lightness_from_rgb(values)[0]
     colorless = chroma.fit(lightness, torch.zeros(2, *lightness.shape))
     return (colorless * 255).round().byte().permute(1, 2, 0).numpy()
-
-
-def table(scores: dict[str, Score]) -> str:
-    """The scores in Markdown."""
-    lines = ["| | raw AuC % | rebalanced AuC % | PSNR dB | colorfulness |", "|---|---|---|---|---|"]
-    for name, score in scores.items():
-        lines.append(
-            f"| {name} | {score.raw_auc:.1f} | {score.rebalanced_auc:.1f} | {score.psnr:.1f} | {score.colorfulness:.1f} |"
-        )
-    return "\n".join(lines)
-
-
-def as_json(scores: dict[str, Score]) -> dict[str, dict[str, float]]:
-    """Plain values."""
-    return {
-        name: {key: round(value, 3) for key, value in asdict(score).items()} for name, score in scores.items()
-    }
-
-
-def contact_sheet(
-    colorizers: Sequence[Colorizer],
-    photos: Sequence[Path],
-    count: int = 24,
-    options: ColorOptions = ColorOptions(),
-) -> Image.Image:
-    """Evenly chosen photos, each as gray, every colorizer's answer and truth side by side; three photos a row."""
-    shown = min(count, len(photos))
-    chosen = [photos[index * len(photos) // shown] for index in range(shown)]
-    strips = [np.hstack(list(answers.values())) for _, answers in answered(colorizers, chosen, options)]
-    strips += [np.full_like(strips[0], 255)] * (-len(strips) % 3)
-    gap = np.full((SIDE, 16, 3), 255, np.uint8)
-    rows = [np.hstack([a, gap, b, gap, c]) for a, b, c in zip(*[iter(strips)] * 3, strict=True)]
-    sheet = Image.fromarray(np.vstack(rows))
-    return sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS)
-
-
-def strip(colorizer: Colorizer, truth: NDArray[np.uint8], height: int = 300) -> Image.Image:
-    """A photo whole, in its own shape: gray, colored, true, side by side. A gray photo has no truth to show, and stands in two panels."""
-    [colored] = colorizer.colorize([Photo(truth, None, "PNG")])
-    colorless = gray(truth)
-    was_gray = int(np.abs(truth.astype(int) - colorless).max()) <= 2
-    panels = [colorless, colored.pixels] if was_gray else [colorless, colored.pixels, truth]
-    whole = Image.fromarray(np.hstack(panels))
-    return whole.resize((round(whole.width * height / whole.height), height), Image.Resampling.LANCZOS)
-
-
-def _ab(rgb: NDArray[np.uint8]) -> Tensor:
-    values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
-    return lab.lab_from_rgb(values)[:, 1:]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from skimage import color as skcolor
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
-from model import bins
+from model import bins, datasets
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.evaluate import color
@@ -24,6 +22,13 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     truth = data.astronaut()[::8, ::8]
     noise = np.random.default_rng(0).integers(-40, 40, truth.shape)
     return truth, np.clip(truth.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def tallied(*pairs: tuple[np.ndarray, np.ndarray]) -> color.Tally:
+    tally = color.Tally()
+    for truth, answer in pairs:
+        tally.add(color.Picture(truth), color.Picture(answer))
+    return tally
 
 
 def auc_by_hand(truth: np.ndarray, answer: np.ndarray, rebalanced: bool) -> float:
@@ -39,8 +44,7 @@ def auc_by_hand(truth: np.ndarray, answer: np.ndarray, rebalanced: bool) -> floa
 
 @pytest.mark.parametrize("rebalanced", [False, True])
 def test_auc_equals_plain_counting(pair: tuple[np.ndarray, np.ndarray], rebalanced: bool) -> None:
-    tally = color.Tally()
-    tally.add(*pair)
+    tally = tallied(pair)
     score = tally.score()
     ours = score.rebalanced_auc if rebalanced else score.raw_auc
     assert ours == pytest.approx(
@@ -50,26 +54,20 @@ def test_auc_equals_plain_counting(pair: tuple[np.ndarray, np.ndarray], rebalanc
 
 def test_auc_is_pooled_over_pixels_of_all_photos(pair: tuple[np.ndarray, np.ndarray]) -> None:
     truth, answer = pair
-    apart = color.Tally()
-    apart.add(truth[:20], answer[:20])
-    apart.add(truth[20:], answer[20:])
-    whole = color.Tally()
-    whole.add(truth, answer)
+    apart = tallied((truth[:20], answer[:20]), (truth[20:], answer[20:]))
+    whole = tallied(pair)
     assert apart.score().rebalanced_auc == pytest.approx(whole.score().rebalanced_auc)
     assert apart.score().raw_auc == pytest.approx(whole.score().raw_auc)
 
 
 def test_psnr_is_scikit_images(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    tally = color.Tally()
-    tally.add(*pair)
+    tally = tallied(pair)
     assert tally.score().psnr == pytest.approx(peak_signal_noise_ratio(*pair), abs=1e-6)
 
 
 def test_an_exactly_gray_photo_does_not_make_grays_psnr_infinite() -> None:
-    tally = color.Tally()
-    gray = np.full((8, 8, 3), 130, np.uint8)
-    tally.add(gray, color.gray(gray))
-    tally.add(gray, gray + np.uint8(10))
+    gray = np.full((16, 16, 3), 130, np.uint8)
+    tally = tallied((gray, color.gray(gray)), (gray, gray + np.uint8(10)))
     assert tally.score().psnr == pytest.approx((58.92 + 28.13) / 2, abs=0.01)
 
 
@@ -87,9 +85,7 @@ def test_colorfulness_of_known_pictures() -> None:
 
 def test_the_truth_is_perfect_and_gray_has_no_color(pair: tuple[np.ndarray, np.ndarray]) -> None:
     truth, _ = pair
-    perfect, colorless = color.Tally(), color.Tally()
-    perfect.add(truth, truth)
-    colorless.add(truth, color.gray(truth))
+    perfect, colorless = tallied((truth, truth)), tallied((truth, color.gray(truth)))
     assert perfect.score().raw_auc == perfect.score().rebalanced_auc == pytest.approx(100)
     assert colorless.score().colorfulness < 1
     assert colorless.score().rebalanced_auc < colorless.score().raw_auc < 100
@@ -113,11 +109,32 @@ def test_the_protocols_crop_is_the_central_256(size: tuple[int, int]) -> None:
     assert columns.mean() == pytest.approx(127.5, abs=1.5)
 
 
+def test_ssim_is_one_for_the_same_and_falls_with_noise(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, answer = pair
+    assert tallied((truth, truth)).score().ssim == pytest.approx(1)
+    halfway = ((truth.astype(int) + answer) // 2).astype(np.uint8)
+    assert tallied(pair).score().ssim < tallied((truth, halfway)).score().ssim < 0.99
+
+
+def test_an_aged_photo_is_answered_on_its_own_lightness_and_always_alike() -> None:
+    lite = Colorizer.load("lite", "cpu")
+    photos = datasets.find([Path("scikit-image")])[:2]
+    [(_, first), (_, second)] = color.answered([lite], photos, ages=["fading", "halftone"])
+    assert list(first) == ["gray", "lite", "lite · fading", "lite · halftone", "truth"]
+    lightness = {name: skcolor.rgb2lab(answer)[..., 0] for name, answer in first.items()}
+    for name in ("lite", "lite · fading", "lite · halftone"):
+        assert np.abs(lightness[name] - lightness["truth"]).mean() < 0.3
+    assert not np.array_equal(first["lite"], first["lite · halftone"]), "age was seen"
+    [(_, alone)] = color.answered([lite], photos[1:], ages=["fading", "halftone"])
+    np.testing.assert_array_equal(alone["lite · halftone"], second["lite · halftone"])
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["--net", "lite", "lite"], "a name of its own"),
         (["--only", "*.tiff"], "no photograph"),
+        (["--aged", "moths"], "blur, contrast, grain, fading, halftone, scratches, or all"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -145,28 +162,3 @@ def test_the_gallery_shows_gray_colored_and_true_side_by_side(tmp_path: Path) ->
     assert gray < 3 < min(colored, truth)
     old, colored = panels["old cat"]
     assert old < 3 < colored
-
-
-def test_the_command_writes_a_table_json_and_a_contact_sheet(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        Image.fromarray(getattr(data, name)()).save(photos / f"{name}.png")
-    out = tmp_path / "out"
-    assert main(["evaluate", "color", "--photos", str(photos), "-o", str(out), "--device", "cpu"]) == 0
-    assert "| lite |" in capsys.readouterr().out
-    written = json.loads((out / "color.json").read_text())
-    assert written["photos"] == 4
-    assert written["nets"]["lite"] == Colorizer.load("lite", "cpu").sha256
-    scores = written["scores"]
-    assert scores["truth"] == {"raw_auc": 100.0, "rebalanced_auc": 100.0, "psnr": 58.923} | {
-        "colorfulness": scores["truth"]["colorfulness"]
-    }
-    assert scores["gray"]["colorfulness"] < 1 < scores["lite"]["colorfulness"]
-    with Image.open(out / "color.jpg") as sheet:
-        assert sheet.size == ((3 * 3 * 256 + 2 * 16) // 2, 2 * 256 // 2)
-        pixels = np.asarray(sheet).astype(int)
-    strips = [pixels[row : row + 128, column : column + 128] for row in (0, 128) for column in (0, 392, 784)]
-    assert all(np.abs(a - b).mean() > 5 for a, b in itertools.combinations(strips[:4], 2)), "each photo once"
