@@ -22,6 +22,6 @@ def cues(arguments: argparse.Namespace) -> int:
     (arguments.out / "cues.md").write_text(text)
     facts = {"net": colorizer.name, "sha256": colorizer.sha256} | measure.as_json(answers, findings)
     (arguments.out / "cues.json").write_text(json.dumps(facts, indent=2) + "\n")
-    measure.figure(shown, answers).save(arguments.out / "cues.jpg", quality=80)
+    measure.figure(shown, answers).save(arguments.out / "cues.jpg", quality=75)
     print(f"the figure: {arguments.out / 'cues.jpg'}")
     return 0

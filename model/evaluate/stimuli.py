@@ -36,7 +36,7 @@ Lightness = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stimulus:
-    """`kind`: plain, chart, gradient, texture, scrambled, photograph, contrast or exposure; `name`: which of them."""
+    """`kind`: plain, gradient, texture, scrambled, photograph, chart, contrast or exposure; `name`: which of them."""
 
     kind: str
     name: str
@@ -51,12 +51,13 @@ def stimuli(seed: int = 0) -> list[Stimulus]:
         path.stem: color.central(datasets.read(path)) for path in datasets.find([Path("scikit-image")])
     }
     photographs = {name: _lightness(rgb) for name, rgb in colored.items()}
-    made = [*_plain(), _chart(), *_gradients(), *_textures(np.random.default_rng(seed))]
+    made = [*_plain(), *_gradients(), *_textures(np.random.default_rng(seed))]
     for number, (name, lightness) in enumerate(photographs.items()):
         scrambled = _scrambled(lightness, np.random.default_rng((seed, number)))
         made.append(Stimulus("scrambled", name, _shown(scrambled)))
     for name, lightness in photographs.items():
         made.append(Stimulus("photograph", name, _shown(lightness), truth=colored[name]))
+    made.append(_chart())
     for name in OBJECTS:
         made += _developed(name, photographs[name])
     return made
@@ -65,13 +66,6 @@ def stimuli(seed: int = 0) -> list[Stimulus]:
 def _plain() -> Iterator[Stimulus]:
     for value in LIGHTNESSES:
         yield Stimulus("plain", f"L* {value}", _shown(np.full((SIDE, SIDE), float(value))))
-
-
-def _chart() -> Stimulus:
-    patches = np.array([list(bytes.fromhex(patch)) for patch in _CHART.split()], np.uint8).reshape(4, 6, 3)
-    rows, columns = (np.arange(SIDE) * count // SIDE for count in (4, 6))
-    truth = patches[rows][:, columns]
-    return Stimulus("chart", "24 patches", _shown(_lightness(truth)), truth=truth)
 
 
 def _gradients() -> Iterator[Stimulus]:
@@ -104,6 +98,13 @@ def _scrambled(lightness: Lightness, chance: np.random.Generator) -> Lightness:
     noise[0, 0] = np.abs(noise[0, 0])  # the mean stays
     scrambled: Lightness = np.fft.ifft2(np.abs(np.fft.fft2(lightness)) * noise / np.abs(noise)).real
     return scrambled
+
+
+def _chart() -> Stimulus:
+    patches = np.array([list(bytes.fromhex(patch)) for patch in _CHART.split()], np.uint8).reshape(4, 6, 3)
+    rows, columns = (np.arange(SIDE) * count // SIDE for count in (4, 6))
+    truth = patches[rows][:, columns]
+    return Stimulus("chart", "24 patches", _shown(_lightness(truth)), truth=truth)
 
 
 def _developed(name: str, lightness: Lightness) -> Iterator[Stimulus]:

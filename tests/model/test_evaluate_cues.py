@@ -151,6 +151,6 @@ def test_the_command_writes_findings_numbers_and_a_figure(
     written = json.loads((tmp_path / "cues.json").read_text())
     assert len(written["stimuli"]) == len(stimuli())
     assert written["findings"]["photograph_error"] < written["findings"]["photograph_gray_error"]
-    assert (tmp_path / "cues.jpg").stat().st_size < 200_000
+    assert (tmp_path / "cues.jpg").stat().st_size < 200_000, "small enough to ship"
     with Image.open(tmp_path / "cues.jpg") as figure:
         assert np.asarray(figure.convert("HSV"))[..., 1].mean() > 10
