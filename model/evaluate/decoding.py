@@ -94,7 +94,7 @@ class Decoder:
         card_share = own(colorizer).taken_back
         if weights is None and {d.taken_back for d in decodings} != {card_share}:
             raise ValueError(
-                f"the net's weights have a share of {card_share} taken back for good; only a training run's can vary: name it by --run"
+                f"the share taken back is fixed at {card_share:g} here: only a run that learnt with class weights, named by --run, can vary it"
             )
         self.decodings = decodings
         self._sized = {

@@ -153,7 +153,7 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
     [
         (["--sizes", "200"], "multiples of 32, not 200"),
         (["--temperatures", "-1"], "must lie in 0…1"),
-        (["--take-back", "0.5"], "name it by --run"),
+        (["--take-back", "0.5"], "named by --run"),
         (["--only", "*.tiff"], "no photograph"),
     ],
 )
