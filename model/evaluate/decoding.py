@@ -94,7 +94,7 @@ class Decoder:
         card_share = own(colorizer).taken_back
         if weights is None and {d.taken_back for d in decodings} != {card_share}:
             raise ValueError(
-                f"the share taken back is fixed at {card_share:g} here: only a run that learnt with class weights, named by --run, can vary it"
+                f"the share taken back is fixed at {card_share:g}: only a run that learnt with class weights, named by --run, can vary it"
             )
         self.decodings = decodings
         self._sized = {
