@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test pause-training resume-training check format lock clean
 
 help:       ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/ready  ## the virtual environment, with everything that the lock pins
 
@@ -21,6 +21,13 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 
 test: setup  ## all tests
 	$(BIN)/pytest
+
+RUN ?= runs/colorize
+pause-training: setup  ## stop the training in RUN where it stands, for a clean timing
+	$(BIN)/python -m model training pause $(RUN)
+
+resume-training: setup  ## let it go on
+	$(BIN)/python -m model training resume $(RUN)
 
 check: setup  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check

@@ -189,6 +189,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     one.set_defaults(command="gallery")
 
+    training = commands.add_parser(
+        "training", help="pause a run in the background, and let it go on"
+    ).add_subparsers(required=True, metavar="pause | resume")
+    for verb, meaning in (
+        ("pause", "stop where it stands, and keep it in memory"),
+        ("resume", "let it go on"),
+    ):
+        one = training.add_parser(verb, help=meaning)
+        one.add_argument("run_folder", nargs="?", type=Path, default=Path("runs/colorize"), metavar="RUN")
+        one.set_defaults(command=f"training.{verb}")
+
     weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(
         required=True, metavar="show | fetch | export"
     )

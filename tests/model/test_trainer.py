@@ -127,3 +127,48 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(
+    photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = start(photos, run, 1000)
+    try:
+        steps = wait_for_steps(run, 20)
+        assert model("training", "pause", str(run)).returncode == 0
+        assert state_of(process.pid) == "T"
+        time.sleep(1)
+        assert steps_logged(run) - steps <= 20  # at most what was under way
+        other = start(photos, run, 1000)
+        assert "another process trains" in other.communicate(timeout=100)[0]
+        assert other.returncode == 1
+        assert model("training", "resume", str(run)).returncode == 0
+        finish(process)
+    finally:
+        process.kill()
+    assert steps_logged(run) == STEPS
+    ended = model("training", "pause", str(run))
+    assert ended.returncode == 1
+    assert "nothing trains" in ended.stderr
+
+
+def model(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "model", *words], capture_output=True, text=True, timeout=60)
+
+
+def state_of(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+
+
+def steps_logged(run: Path) -> int:
+    rows = (run / "log.csv").read_text().splitlines()
+    return int(rows[-1].partition(",")[0]) if len(rows) > 1 else 0
+
+
+def wait_for_steps(run: Path, steps: int) -> int:
+    for _ in range(600):
+        if (run / "log.csv").exists() and steps_logged(run) >= steps:
+            return steps_logged(run)
+        time.sleep(0.1)
+    raise AssertionError("it never got so far")
