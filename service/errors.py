@@ -5,9 +5,11 @@ ServiceError
 ├── LeaseLost                  this attempt is no longer the job's: drop the work, touch nothing
 └── Problem                    goes over the wire as application/problem+json (RFC 9457)
     ├── RequestProblem         the request was wrong
-    │   ├── BodyTooLarge · UnsupportedMedia · FormInvalid · PhotoMissing
+    │   ├── BodyTooLarge · UploadTimeout · UnsupportedMedia · FormInvalid · PhotoMissing
     │   ├── OptionUnknown · OptionInvalid
     │   ├── SecretMissing · SecretWrong
+    │   ├── KeyMissing · KeyInvalid · ScopeMissing · RateLimited
+    │   ├── IdInvalid · IdConflict · InFlight · IdempotencyKeyInvalid · IdempotencyMismatch
     │   └── NotFound · NotReady · Expired · Canceled · MethodNotAllowed
     ├── PhotoProblem           the picture cannot be colored; the codes are those of model.photo.PhotoError
     │   └── PhotoEmpty · PhotoUnsupported · PhotoDamaged · PhotoAnimated · PhotoTooLarge · PhotoTooSmall
@@ -17,7 +19,7 @@ ServiceError
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 EX_CONFIG = 78  # sysexits.h: a process that ends so is not started again, the operator must act
@@ -68,6 +70,16 @@ class BodyTooLarge(RequestProblem):
         return {"Connection": "close"}  # else the server would go on reading what is still sent
 
 
+class UploadTimeout(RequestProblem):
+    code, status = "upload_timeout", 408
+    title = "The upload was too slow"
+    advice = "Send the photo again over a better connection, or a smaller copy of it."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}  # RFC 9110, 15.5.9
+
+
 class UnsupportedMedia(RequestProblem):
     code, status = "unsupported_media_type", 415
     title = "This kind of body is not understood"
@@ -112,6 +124,86 @@ class SecretWrong(RequestProblem):
     code, status = "secret_wrong", 403
     title = "The secret is not this job's"
     advice = "Send the secret that came with the answer to the POST that made this very job."
+
+
+class IdInvalid(RequestProblem):
+    code, status = "id_invalid", 422
+    title = "This is not an id"
+    advice = "An id of your own making is 32 lowercase hexadecimal digits: 128 random bits."
+
+
+class IdConflict(RequestProblem):
+    """409: the state of the target resource is in the way (RFC 9110, 15.5.10), and a new id resolves it."""
+
+    code, status = "id_conflict", 409
+    title = "The id is taken by another job"
+    advice = "It was made from another photo, other options, or by somebody else. Choose a new random id."
+
+
+class InFlight(RequestProblem):
+    """409, as the draft of Idempotency-Key has it (draft-ietf-httpapi-idempotency-key-header-07, 2.7)."""
+
+    code, status = "in_flight", 409
+    title = "The same request is still being received"
+    advice = "Wait for the answer to the first one, or repeat this one in a few seconds."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "2"}
+
+
+class IdempotencyKeyInvalid(RequestProblem):
+    code, status = "idempotency_key_invalid", 400
+    title = "The Idempotency-Key cannot be used"
+    advice = "Send one key of 1 to 255 visible ASCII characters, best a random UUID."
+
+
+class IdempotencyMismatch(RequestProblem):
+    """422, as the draft of Idempotency-Key has it (section 2.7)."""
+
+    code, status = "idempotency_mismatch", 422
+    title = "The Idempotency-Key was used for something else"
+    advice = "A key stands for one photo with its options. Send a new random key with this one."
+
+
+class KeyMissing(RequestProblem):
+    code, status = "key_missing", 401
+    title = "This needs an API key"
+    advice = "Ask whoever runs this service for a key, and send it: `Authorization: Bearer ac_…`."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class KeyInvalid(RequestProblem):
+    code, status = "key_invalid", 401
+    title = "The API key is not one of this service's"
+    advice = "Check that it is whole. If it is, it has been revoked: ask whoever runs this service for another."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer error="invalid_token"'}  # RFC 6750, 3.1
+
+
+class ScopeMissing(RequestProblem):
+    code, status = "scope_missing", 403
+    title = "The API key is not made for this"
+    advice = "Ask whoever runs this service for a key with the scope that this needs."
+
+
+class RateLimited(RequestProblem):
+    code, status = "rate_limited", 429
+    title = "Too many megapixels in too short a time"
+    advice = "Send it again after as many seconds as the header Retry-After says."
+
+    def __init__(self, detail: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self._headers = dict(headers or {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._headers
 
 
 class NotFound(RequestProblem):

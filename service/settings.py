@@ -5,22 +5,38 @@ from __future__ import annotations
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsError
 
 PREFIX = "AUTOCHROME_"
 ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
 """Read by others: the first by the model, the rest by docker-compose.yml."""
+OPEN_QUOTA = 600
+"""Megapixels a minute from one address: about a photo of a camera each second."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def default_state_dir() -> Path:
     """`$XDG_STATE_HOME/autochrome`, else `~/.local/state/autochrome` (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "autochrome"
+
+
+def _words(value: object) -> object:
+    """A list as an operator writes one: words with commas or spaces between."""
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+def _root_path(value: object) -> object:
+    """`color/` → `/color`: one slash before, none behind."""
+    return f"/{value.strip('/')}".rstrip("/") if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -32,6 +48,12 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     public_url: str | None = None
     """Where people reach the service from outside, no slash at the end; put before the links in answers."""
+    root_path: Annotated[str, BeforeValidator(_root_path)] = ""
+    """The path under which a proxy shows the service, such as /color; whether the proxy leaves it out or not."""
+    trusted_proxies: Words = ()
+    """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*`: all."""
+    cors_origins: Words = ()
+    """Other sites whose pages may use the API from a browser, such as https://photos.example; `*`: all."""
 
     state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(default_factory=default_state_dir)
     redis_url: str | None = None
@@ -46,19 +68,42 @@ class Settings(BaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     """Jobs in one worker at once: one can be decoded while another is in the net."""
 
+    anonymous: bool = True
+    """Whether photos are taken in from whoever has no API key."""
+    quota_megapixels_per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """What one key, or one address without a key, may send in any minute; 0: no limit. Not set: no limit, but
+    for addresses without a key, where the service listens to others than this machine: OPEN_QUOTA."""
+    log_format: Literal["text", "json"] = "text"
+
     max_bytes: Annotated[int, Field(ge=1)] = 25 * 2**20
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
     max_side: Annotated[int, Field(ge=1)] = 16_384
     min_side: Annotated[int, Field(ge=1)] = 8
     max_aspect: Annotated[float, Field(ge=1)] = 50.0
+    upload_timeout: Annotated[float, Field(gt=0)] = 300.0
+    """A body that takes longer to arrive is cut off."""
+    upload_rate: Annotated[int, Field(ge=0)] = 4096
+    """Bytes a second below which a body is cut off, once it has had ten seconds. 0: any pace will do."""
 
+    queue_jobs: Annotated[int, Field(ge=1)] = 1000
+    """Photos that may wait. One more is refused with 503."""
+    queue_megapixels: Annotated[float, Field(gt=0)] = 5000.0
+    """Megapixels that may wait, all photos together."""
     keep_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """From a job's making until its photo and result are erased."""
+    max_keep_for: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
+    """The longest time that a client may ask for."""
     lease: Annotated[float, Field(gt=0)] = 8.0
     """How long one stage of a small photo may be silent before the job is given to another worker."""
     lease_per_megapixel: Annotated[float, Field(ge=0)] = 1.0
     deadline: Annotated[float, Field(gt=0)] = 300.0
     """A job that takes longer ends its worker's process, which is started again."""
+
+    def quota(self, anonymous: bool) -> int | None:
+        """Megapixels a minute that one key, or one address without a key, may send; None: no limit."""
+        if self.quota_megapixels_per_minute is not None:
+            return self.quota_megapixels_per_minute or None
+        return OPEN_QUOTA if anonymous and self.host not in LOOPBACK else None
 
     @property
     def celery_broker_url(self) -> str:
