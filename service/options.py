@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import OptionInvalid, OptionUnknown
+
+
+LISTS = frozenset({"artifacts"})
+"""Options that take several values: repeated, or with commas between."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, so that one wish has one spelling."""
+    return tuple(sorted(set(names)))
 
 
 class Options(BaseModel):
@@ -33,6 +42,35 @@ class Options(BaseModel):
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),
     ] = "auto"
     quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
+    artifacts: Annotated[
+        tuple[Literal["comparison", "sidecar"], ...],
+        AfterValidator(_each_once),
+        Field(
+            description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
+            "right. sidecar: JSON that says by which net and options the colors were guessed."
+        ),
+    ] = ()
+    keep_for: Annotated[
+        float | None,
+        Field(
+            ge=1,
+            allow_inf_nan=False,
+            description="Seconds until photo, result and record are erased. Null: the server's own time, "
+            "which also has a longest.",
+        ),
+    ] = None
+    priority: Annotated[
+        Literal["interactive", "batch"],
+        Field(description="interactive: somebody waits for it. batch: lets those go first."),
+    ] = "interactive"
+    webhook: Annotated[
+        str | None,
+        Field(
+            max_length=2048,
+            description="Address that hears, signed, how the job ended. Refused where the operator has not "
+            "enabled it.",
+        ),
+    ] = None
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> Options:
@@ -40,11 +78,14 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Options:
 
     Raises OptionUnknown or OptionInvalid, with every fault named in one sentence each.
     """
-    values: dict[str, str] = {}
+    values: dict[str, str | list[str]] = {}
     for name, value in pairs:
         if name not in Options.model_fields:
             known = ", ".join(Options.model_fields)
             raise OptionUnknown(f"There is no option {name[:40]!r}. The options are: {known}.")
+        if name in LISTS:
+            values[name] = [*values.get(name, []), *(part.strip() for part in value.split(",") if part.strip())]
+            continue
         if name in values:
             raise OptionInvalid(f"The option `{name}` is given twice. Give it once.")
         if value != "":
