@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from service.errors import OptionInvalid, OptionUnknown
 
-
 LISTS = frozenset({"artifacts"})
 """Options that take several values: repeated, or with commas between."""
 
@@ -84,7 +83,10 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Options:
             known = ", ".join(Options.model_fields)
             raise OptionUnknown(f"There is no option {name[:40]!r}. The options are: {known}.")
         if name in LISTS:
-            values[name] = [*values.get(name, []), *(part.strip() for part in value.split(",") if part.strip())]
+            values[name] = [
+                *values.get(name, []),
+                *(part.strip() for part in value.split(",") if part.strip()),
+            ]
             continue
         if name in values:
             raise OptionInvalid(f"The option `{name}` is given twice. Give it once.")
