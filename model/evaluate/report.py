@@ -226,5 +226,5 @@ def _cell(key: str, number: Interval | None, decimals: int) -> str:
         return "–"
     if key == "psnr" and number.value > _EXACT:
         return "exact"
-    value, low, high = (f"{part:.{decimals}f}" for part in (number.value, number.low, number.high))
+    value, low, high = (f"{part:z.{decimals}f}" for part in (number.value, number.low, number.high))
     return value if low == value == high else f"{value} ({low}…{high})"

@@ -72,12 +72,14 @@ def test_color_that_comes_and_goes_on_a_plain_wall_is_blotches() -> None:
     wall = picture(ground=(8, 12))
     stripes = picture(*[(ALL, slice(x, x + 32), 22, 28) for x in range(0, 256, 64)], ground=(-4, 0))
     assert found(wall, stripes) == ["blotches"]
+    striped = picture(*[(ALL, slice(x, x + 32), 14, 18) for x in range(0, 256, 64)], ground=(6, 8))
+    assert found(striped, stripes) == [], "there it does in truth, too"
 
 
 def test_a_green_truck_answered_red_is_confusion() -> None:
     green, red = picture((ALL, LEFT, -35, 20)), picture((ALL, LEFT, 40, 25))
     assert found(green, red) == ["confusion"]
-    assert found(green, picture((ALL, LEFT, -35, 30))) == [], "another green"
+    assert found(green, picture((ALL, LEFT, -16, 38))) == [], "another green, 37° away"
     small = slice(0, 60)
     assert found(picture((small, small, -35, 20)), picture((small, small, 40, 25))) == [], "a small thing"
 

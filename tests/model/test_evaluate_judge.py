@@ -34,6 +34,17 @@ def test_a_cat_is_a_cat_and_an_espresso_an_espresso(judge: Judge) -> None:
     assert coffee in (ESPRESSO, CUP)
 
 
+def test_the_net_reads_260_pixels_about_zero(judge: Judge) -> None:
+    read: list[torch.Tensor] = []
+    hook = judge.net.register_forward_pre_hook(lambda _net, inputs: read.append(inputs[0]))
+    judge.answers([np.full((256, 256, 3), value, np.uint8) for value in (127, 255)])
+    hook.remove()
+    middle, white = read[0]
+    assert middle.shape == (3, 260, 260)
+    assert middle.abs().max() < 1e-4
+    assert white.sub(1).abs().max() < 1e-4
+
+
 def test_a_photo_unlike_its_label_counts_as_wrong(judge: Judge) -> None:
     [coffee] = judge.answers([color.central(data.coffee())])
     kept = report.look([seen(data.coffee()), seen(data.coffee())], judge, [coffee, 0])
