@@ -10,11 +10,12 @@ ServiceError
     │   ├── SecretMissing · SecretWrong
     │   ├── KeyMissing · KeyInvalid · ScopeMissing · RateLimited
     │   ├── IdInvalid · IdConflict · InFlight · IdempotencyKeyInvalid · IdempotencyMismatch
+    │   ├── JsonInvalid · UrlDisabled · UrlNotAllowed · UrlFailed · WebhookDisabled
     │   └── NotFound · NotReady · Expired · Canceled · MethodNotAllowed
     ├── PhotoProblem           the picture cannot be colored; the codes are those of model.photo.PhotoError
     │   └── PhotoEmpty · PhotoUnsupported · PhotoDamaged · PhotoAnimated · PhotoTooLarge · PhotoTooSmall
     └── ServerProblem          our fault; trying again may help
-        └── QueueUnavailable · StoreUnavailable · WorkersUnavailable · WorkerDied · InternalError
+        └── FetchesBusy · QueueUnavailable · StoreUnavailable · WorkersUnavailable · WorkerDied · InternalError
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ class KeyMissing(RequestProblem):
 class KeyInvalid(RequestProblem):
     code, status = "key_invalid", 401
     title = "The API key is not one of this service's"
-    advice = "Check that it is whole. If it is, it has been revoked: ask whoever runs this service for another."
+    advice = "Check that it is whole. Else it has been revoked: ask whoever runs this service for another."
 
     @property
     def headers(self) -> dict[str, str]:
@@ -204,6 +205,40 @@ class RateLimited(RequestProblem):
     @property
     def headers(self) -> dict[str, str]:
         return self._headers
+
+
+class JsonInvalid(RequestProblem):
+    code, status = "json_invalid", 400
+    title = "The JSON cannot be read"
+    advice = "Send one JSON object in UTF-8 with `url`, and options beside it."
+
+
+class UrlDisabled(RequestProblem):
+    code, status = "url_disabled", 403
+    title = "Photos are not fetched from addresses here"
+    advice = "Send the photo itself, or ask whoever runs this service to list hosts in AUTOCHROME_URL_HOSTS."
+
+
+class UrlNotAllowed(RequestProblem):
+    code, status = "url_not_allowed", 403
+    title = "That address is not called upon from here"
+    advice = "Only http and https, ports 80 and 443, and public hosts on this server's list are allowed."
+
+
+class UrlFailed(RequestProblem):
+    """422, not 502: what the request names cannot be used, and this server is well."""
+
+    code, status = "url_failed", 422
+    title = "No photo could be fetched from that address"
+    advice = "Open the address in a browser: it must show the picture itself, without signing in."
+
+
+class WebhookDisabled(RequestProblem):
+    code, status = "webhook_disabled", 403
+    title = "Webhooks are not enabled here"
+    advice = (
+        "Ask for the job instead, or ask whoever runs this service to list hosts in AUTOCHROME_WEBHOOK_HOSTS."
+    )
 
 
 class NotFound(RequestProblem):
@@ -282,6 +317,16 @@ class PhotoTooSmall(PhotoProblem):
 
 class ServerProblem(Problem):
     """Not the client's fault."""
+
+
+class FetchesBusy(ServerProblem):
+    code, status = "fetches_busy", 503
+    title = "Too many photos are being fetched at once"
+    advice = "Try again in a few seconds, or send the photo itself."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
 
 
 class QueueUnavailable(ServerProblem):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.allow import Allow
 from service.errors import SettingsError
 
 PREFIX = "AUTOCHROME_"
@@ -32,6 +35,18 @@ def _words(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+def _signing_secrets(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Secrets as Standard Webhooks writes them. Raises ValueError, which does not repeat them."""
+    for value in values:
+        try:
+            length = len(b64decode(value.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            length = 0
+        if not value.startswith("whsec_") or not 24 <= length <= 64:
+            raise ValueError("each must be whsec_ and the base64 of 24 to 64 random bytes")
+    return values
 
 
 def _root_path(value: object) -> object:
@@ -85,6 +100,15 @@ class Settings(BaseSettings):
     upload_rate: Annotated[int, Field(ge=0)] = 4096
     """Bytes a second below which a body is cut off, once it has had ten seconds. 0: any pace will do."""
 
+    url_hosts: Annotated[Allow, NoDecode, BeforeValidator(Allow.of)] = Allow()
+    """Hosts from which photos may be fetched: names, `*.name`, `*` (any public one), or trusted origins with scheme
+    and port, such as http://10.0.0.7:8080, which may lie on a private network. None: color by URL is off."""
+    webhook_hosts: Annotated[Allow, NoDecode, BeforeValidator(Allow.of)] = Allow()
+    """Hosts that may be told how a job ended, written as in `url_hosts`. None: webhooks are off."""
+    webhook_secret: Annotated[Words, AfterValidator(_signing_secrets)] = ()
+    """whsec_ and the base64 of 24 to 64 random bytes, by which webhooks are signed; several: each signs, so
+    that an old one can be replaced."""
+
     queue_jobs: Annotated[int, Field(ge=1)] = 1000
     """Photos that may wait. One more is refused with 503."""
     queue_megapixels: Annotated[float, Field(gt=0)] = 5000.0
@@ -98,6 +122,12 @@ class Settings(BaseSettings):
     lease_per_megapixel: Annotated[float, Field(ge=0)] = 1.0
     deadline: Annotated[float, Field(gt=0)] = 300.0
     """A job that takes longer ends its worker's process, which is started again."""
+
+    @model_validator(mode="after")
+    def _webhooks_are_signed(self) -> Settings:
+        if self.webhook_hosts and not self.webhook_secret:
+            raise ValueError("AUTOCHROME_WEBHOOK_HOSTS needs AUTOCHROME_WEBHOOK_SECRET: whsec_ and base64")
+        return self
 
     def quota(self, anonymous: bool) -> int | None:
         """Megapixels a minute that one key, or one address without a key, may send; None: no limit."""
@@ -146,8 +176,13 @@ def read() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        faults = [
-            f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}."
-            for fault in invalid.errors(include_url=False)
-        ]
-        raise SettingsError(" ".join(faults)) from invalid
+        raise SettingsError(" ".join(_fault(each) for each in invalid.errors(include_url=False))) from None
+
+
+def _fault(fault: ErrorDetails) -> str:
+    """One sentence, which repeats no secret."""
+    what = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:  # it lies between several
+        return f"{what}."
+    name = f"{PREFIX}{str(fault['loc'][0]).upper()}"
+    return f"{name}: {what}." if name.endswith("_SECRET") else f"{name}={fault['input']!r}: {what}."
