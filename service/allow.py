@@ -21,6 +21,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 _UNREADABLE = re.compile(r"[\x00-\x20\x7f\\]")
+_BRACKETS = re.compile(r"\[[^]]*](:\d*)?")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 _UNICAST = IPv6Network("2000::/3")  # all that IANA has given out so far
 
@@ -144,6 +145,8 @@ def _take_apart(url: str) -> Target:
         raise UrlNotAllowed("The address cannot be read.") from error
     if parts.scheme not in DEFAULT_PORTS:
         raise UrlNotAllowed("Only addresses that begin with http:// or https:// are used.")
+    if parts.netloc.startswith("[") and not _BRACKETS.fullmatch(parts.netloc):
+        raise UrlNotAllowed("The address cannot be read.")
     if "@" in parts.netloc:
         raise UrlNotAllowed("Addresses with a user name or a password are not used.")
     if port is None:

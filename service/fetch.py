@@ -160,7 +160,10 @@ class _Timed(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         seconds = self._clock.left(self._clock.timeouts.connect)
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._clock)
+        try:
+            return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._clock)
+        except httpcore.ConnectError as error:
+            raise UrlFailed("No secure connection to that address could be made.") from error
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -196,8 +199,6 @@ def _exchange(
     except httpcore.TimeoutException as error:
         raise UrlFailed("That address does not answer, or does not end, in time.") from error
     except httpcore.NetworkError as error:
-        if isinstance(error.__cause__, ssl.SSLError):
-            raise UrlFailed("No secure connection to that address could be made.") from error
         raise UrlFailed("That address cannot be reached, or broke off.") from error
     except httpcore.ProtocolError as error:
         raise UrlFailed("What answers at that address does not speak HTTP as it should.") from error
@@ -255,5 +256,8 @@ def _redirected(url: str, response: httpcore.Response) -> str:
     """Where an answer points to. Raises UrlFailed."""
     for name, value in response.headers:
         if name.lower() == b"location":
-            return urljoin(url, value.decode("utf-8", "replace"))
+            try:
+                return urljoin(url, value.decode())
+            except ValueError as error:
+                raise UrlFailed("That address redirects to something that cannot be read.") from error
     raise UrlFailed("That address redirects, but does not say where to.")
