@@ -1,0 +1,159 @@
+"""`/metrics`: what an operator's Prometheus asks for. Job numbers come from the record, HTTP's from this process."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+
+import redis
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from service import errors
+from service.api.callers import caller_with
+from service.api.problems import documented
+from service.jobs import STAGES, Jobs
+from service.keys import Scope
+from service.metrics import PHOTOS, REST, SECONDS
+
+STALLED = 60.0
+"""Seconds after which a worker that takes nothing while photos wait counts as stalled."""
+router = APIRouter()
+log = logging.getLogger("autochrome.api")
+
+
+class Metrics:
+    """One process's registry: its own answers, its own memory and CPU, and the record as it stands when asked."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "autochrome_http_requests",
+            "Answers of this API process",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "autochrome_http_seconds",
+            "From a request's head to its answer's last byte, in this API process",
+            ("method", "route"),
+            buckets=[float(bound) for bound in SECONDS],
+            registry=self.registry,
+        )
+        self.registry.register(_Record(jobs))
+        ProcessCollector(registry=self.registry)
+
+    def seen(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+class _Record(Collector):
+    """What the record says; where Redis does not answer, that alone."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())  # else registering would ask Redis
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
+        except redis.RedisError as error:
+            log.warning("metrics without the record error=%s", errors.first_line(error))
+            found = []
+        yield _gauge("autochrome_redis_up", "1 where Redis answers", int(bool(found)))
+        yield from found
+
+    def _waiting(self) -> Iterator[Metric]:
+        depth = self._jobs.depth()
+        yield _gauge("autochrome_jobs_waiting", "Photos that wait for a worker", depth.jobs)
+        yield _gauge("autochrome_megapixels_waiting", "Megapixels of these", depth.pixels / 1e6)
+        yield _gauge("autochrome_jobs_in_flight", "Photos that workers have in their hands", depth.running)
+        yield _gauge("autochrome_megapixels_in_flight", "Megapixels of these", depth.running_pixels / 1e6)
+        yield _gauge(
+            "autochrome_oldest_waiting_seconds", "For how long the first in line waits", depth.oldest_ms / 1e3
+        )
+        yield _gauge(
+            "autochrome_megapixels_per_second",
+            "Megapixels ended a second over the last minute",
+            (depth.pixels_per_s or 0) / 1e6,
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "autochrome_workers", "Workers alive with their net loaded", labels=("net", "device")
+        )
+        for (net, device), count in Tally(
+            (net.name, net.device) for net in self._jobs.workers().values()
+        ).items():
+            family.add_metric((net, device), count)
+        yield family
+        yield _gauge(
+            "autochrome_workers_stalled",
+            f"Workers alive that have taken nothing for {STALLED:g} s while photos waited",
+            len(self._jobs.stalled(STALLED)),
+        )
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, words, value=value)
+
+
+def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
+    """The record's counters (see service/metrics.py) as Prometheus has them."""
+    ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
+    for field, count in sorted(counters.items()):
+        kind, *names = field.split(":", 2)
+        if kind == "outcome":
+            ended.add_metric(names, count)
+    yield ended
+    stages = HistogramMetricFamily(
+        "autochrome_stage_seconds", "Seconds that each stage took", labels=("stage",)
+    )
+    for stage in STAGES:
+        stages.add_metric((stage,), *_histogram(counters, f"stage:{stage}", SECONDS))
+    yield stages
+    batches = HistogramMetricFamily(
+        "autochrome_batch_size", "Photos that the net was given at once", labels=()
+    )
+    batches.add_metric((), *_histogram(counters, "batch", PHOTOS))
+    yield batches
+
+
+def _histogram(
+    counters: Mapping[str, float], name: str, bounds: tuple[str, ...]
+) -> tuple[list[tuple[str, float]], float]:
+    """Buckets as Prometheus has them, each with all that is in the narrower ones too; and the sum."""
+    buckets: list[tuple[str, float]] = []
+    total = 0.0
+    for bound in (*bounds, REST):
+        total += counters.get(f"{name}:le:{bound}", 0)
+        buckets.append((bound, total))
+    return buckets, counters.get(f"{name}:sum", 0.0)
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    description="Open to this machine where keys are not demanded; else for a key with the scope `metrics`.",
+    response_class=Response,
+    dependencies=[Depends(caller_with(Scope.METRICS))],
+    responses={
+        200: {
+            "content": {"text/plain": {}, "application/openmetrics-text": {}},
+            "description": "As asked for",
+        },
+        **documented(errors.KeyMissing, errors.KeyInvalid, errors.ScopeMissing, errors.InternalError),
+    },
+)
+def metrics(request: Request) -> Response:
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    body = encode(request.app.state.metrics.registry)
+    return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
