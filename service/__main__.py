@@ -4,6 +4,7 @@
     python -m service api        the web page and the REST API; needs AUTOCHROME_REDIS_URL
     python -m service worker     colors photos; needs AUTOCHROME_REDIS_URL
     python -m service health     0 when a worker of this machine is ready: for a container's health check
+    python -m service keys       API keys: create NAME [--scope S]…, list, revoke ID
 
 Every setting is an environment variable that begins with AUTOCHROME_.
 """
@@ -16,6 +17,7 @@ import os
 import signal
 import socket
 import sys
+from datetime import UTC, datetime
 
 from service import settings as configuration
 from service.errors import EX_CONFIG, SettingsError
@@ -35,6 +37,8 @@ def main() -> int:
                 return _worker(settings)
             case "health":
                 return _health(settings)
+            case "keys":
+                return _keys(settings, arguments)
             case _:
                 return _everything(settings)
     except SettingsError as error:
@@ -53,6 +57,17 @@ def _parse() -> argparse.Namespace:
     api.add_argument("--fd", type=int, help="an open listening socket, instead of host and port")
     parts.add_parser("worker", help="colors photos")
     parts.add_parser("health", help="whether a worker of this machine is ready")
+    keys = parts.add_parser("keys", help="API keys: who may do what")
+    verbs = keys.add_subparsers(dest="verb", required=True)
+    create = verbs.add_parser("create", help="make a key and print it, this once")
+    create.add_argument("name", help="whose it is or what for: for you to read in the list")
+    create.add_argument(
+        "--scope",
+        action="append",
+        help="colorize, batch, url, webhook or metrics; again for each more. By default colorize and batch",
+    )
+    verbs.add_parser("list", help="id, times of making and last use, scopes, name")
+    verbs.add_parser("revoke", help="refuse a key from now on").add_argument("id", help="as in the list")
     return parser.parse_args()
 
 
@@ -77,7 +92,7 @@ def _api(settings: Settings, descriptor: int | None) -> int:
     from service.api.app import create_app, serve
     from service.supervisor import address, listen
 
-    set_up_logging()
+    set_up_logging(settings.log_format)
     app = create_app(settings)
     if descriptor is not None:
         serve(app, socket.socket(fileno=descriptor))
@@ -91,7 +106,7 @@ def _api(settings: Settings, descriptor: int | None) -> int:
 def _worker(settings: Settings) -> int:
     from service import worker
 
-    set_up_logging()
+    set_up_logging(settings.log_format)
     return worker.main(settings)
 
 
@@ -100,6 +115,43 @@ def _health(settings: Settings) -> int:
 
     jobs = Jobs(connect(settings.required_redis_url), Lease(settings.lease, settings.lease_per_megapixel))
     return 0 if any(name.startswith(f"{socket.gethostname()}:") for name in jobs.workers()) else 1
+
+
+def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
+    import redis
+
+    from service import valkey
+    from service.jobs import connect
+    from service.keys import Keys, Scope
+
+    url = settings.redis_url or f"unix://{valkey.socket_path(settings.state_dir.absolute())}"
+    keys = Keys(connect(url))
+    try:
+        match arguments.verb:
+            case "create":
+                scopes = [Scope(name) for name in arguments.scope or ("colorize", "batch")]
+                print(keys.create(arguments.name, scopes))
+            case "list":
+                for id, (key, used) in keys.list().items():
+                    times = f"made {_day(key.created)}  used {_day(used)}"
+                    print(f"{id}  {times}  {','.join(sorted(key.scopes))}  {key.name}")
+            case _ if not keys.revoke(arguments.id):
+                sys.stderr.write(f"error: there is no key with the id {arguments.id}; see `keys list`\n")
+                return 1
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}; there are {', '.join(Scope)}\n")
+        return 2
+    except redis.RedisError as error:
+        raise SettingsError(
+            f"Redis does not answer: {str(error).rstrip('.')}. Start `python -m service`, or set AUTOCHROME_REDIS_URL."
+        ) from error
+    return 0
+
+
+def _day(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "never     "
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).strftime("%Y-%m-%d")
 
 
 if __name__ == "__main__":
