@@ -48,7 +48,9 @@ class _Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        line = super().formatMessage(record)
+        line = (
+            super().formatMessage(record).rstrip("\n").replace("\n", "\\n")
+        )  # else a value could forge a line
         return f"{line} {pairs(_bound.get())}" if _bound.get() else line
 
 

@@ -1,0 +1,80 @@
+"""The log: lines that a person reads, or the same as JSON for a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import logging, sys, threading, warnings
+from service.telemetry import bound, set_up_logging
+set_up_logging(sys.argv[1])
+log = logging.getLogger("autochrome.test")
+log.info("net loaded net=%s seconds=%.1f", "lite", 1.25)
+with bound(request="r1", nobody=""), bound(job="j1"):
+    log.info("refused code=%s level=%s", "photo_empty", "high")
+    thread = threading.Thread(target=log.info, args=("from another thread",))
+    thread.start(); thread.join()
+    try:
+        raise ValueError("first line\\nsecond line")
+    except ValueError:
+        log.exception("broken error=%s", "Error 2: no such file")
+log.debug("too quiet")
+warnings.warn("of a library")
+"""
+
+
+def lines(format: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, format], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()
+
+
+def test_a_line_is_words_and_values_and_what_is_bound_where_it_was_said():
+    said = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines("text")]
+    assert said[:4] == [
+        "INFO    net loaded net=lite seconds=1.2",
+        "INFO    refused code=photo_empty level=high request=r1 job=j1",
+        "INFO    from another thread",
+        "ERROR   broken error=Error 2: no such file request=r1 job=j1",
+    ]
+    assert "ValueError: first line" in said
+    assert "too quiet" not in str(said)
+
+
+def test_the_same_as_one_json_object_a_line():
+    loaded, refused, thread, broken, warning = map(json.loads, lines("json"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", loaded.pop("time"))
+    assert loaded == {
+        "level": "info",
+        "logger": "autochrome.test",
+        "event": "net loaded",
+        "net": "lite",
+        "seconds": "1.2",
+    }
+    assert (refused["code"], refused["request"], refused["job"]) == ("photo_empty", "r1", "j1")
+    assert refused["level"] == "info", "no value takes the place of what the log itself says"
+    assert "request" not in thread
+    assert broken["error"] == "Error 2: no such file"
+    assert broken["traceback"].endswith("ValueError: first line\nsecond line")
+    assert "of a library" in warning["event"]
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_value_cannot_begin_a_line_of_its_own(format):
+    forged = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import logging; from service.telemetry import set_up_logging; "
+            f"set_up_logging('{format}'); logging.getLogger('autochrome').info('a error=%s', 'b\\n12:00:00 INFO c')",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert len(forged.stderr.splitlines()) == 1
