@@ -51,6 +51,9 @@ class Network:
     dial: Callable[[str, int, float], httpcore.NetworkStream] = _dial
 
 
+SYSTEM = Network()
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds until connected, between two words of the other side, and for everything with all redirects."""
@@ -69,7 +72,7 @@ class Fetched:
 
 
 def fetch(
-    url: str, *, allow: Allow, max_bytes: int, timeouts: Timeouts = Timeouts(), network: Network = Network()
+    url: str, *, allow: Allow, max_bytes: int, timeouts: Timeouts = Timeouts(), network: Network = SYSTEM
 ) -> Fetched:
     """Get a file of at most `max_bytes`; the caller closes it. Raises UrlNotAllowed or UrlFailed."""
     clock = _Clock(timeouts)
@@ -89,7 +92,7 @@ def post(
     allow: Allow,
     *,
     timeouts: Timeouts = Timeouts(),
-    network: Network = Network(),
+    network: Network = SYSTEM,
 ) -> int:
     """Send a body; the status of the answer, of which nothing else is read. No redirect is followed.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -79,9 +79,7 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Options:
     """
     values: dict[str, str | list[str]] = {}
     for name, value in pairs:
-        if name not in Options.model_fields:
-            known = ", ".join(Options.model_fields)
-            raise OptionUnknown(f"There is no option {name[:40]!r}. The options are: {known}.")
+        _demand_known(name)
         if name in LISTS:
             values[name] = [
                 *values.get(name, []),
@@ -92,6 +90,23 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Options:
             raise OptionInvalid(f"The option `{name}` is given twice. Give it once.")
         if value != "":
             values[name] = value
+    return _validated(values)
+
+
+def from_json(values: Mapping[str, object]) -> Options:
+    """Options from a JSON object. Raises OptionUnknown or OptionInvalid, as `parse` does."""
+    for name in values:
+        _demand_known(name)
+    return _validated(values)
+
+
+def _demand_known(name: str) -> None:
+    if name not in Options.model_fields:
+        known = ", ".join(Options.model_fields)
+        raise OptionUnknown(f"There is no option {name[:40]!r}. The options are: {known}.")
+
+
+def _validated(values: Mapping[str, object]) -> Options:
     try:
         return Options.model_validate(values)
     except ValidationError as invalid:

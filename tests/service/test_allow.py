@@ -118,6 +118,7 @@ def test_a_listed_host_is_a_target(entries, url, host, port, path):
         ),
         *("http://[::1/", "http://::1/", "http://[::1]x/", "http://[fe80::1%25eth0]/", "http://[v1.a]/"),
         *("http://ⓘ.redd.it/", "http://127。0。0。1/", "http://１２７.0.0.1/", "http://bücher.example/"),
+        "https://i.redd.it/\ud800",
         "https://i.redd.it/" + "a" * 2048,
     ],
 )

@@ -16,10 +16,9 @@ import trustme
 
 from service.allow import Allow
 from service.errors import UrlFailed, UrlNotAllowed
-from service.fetch import Network, Timeouts, fetch, post
+from service.fetch import SYSTEM, Network, Timeouts, fetch, post
 
 PUBLIC = "93.184.216.34"
-SYSTEM = Network()
 QUICK = Timeouts(connect=0.4, idle=0.4, total=0.7)
 Handler = Callable[[socket.socket, bytes], None]
 
