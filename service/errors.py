@@ -15,7 +15,8 @@ ServiceError
     ├── PhotoProblem           the picture cannot be colored; the codes are those of model.photo.PhotoError
     │   └── PhotoEmpty · PhotoUnsupported · PhotoDamaged · PhotoAnimated · PhotoTooLarge · PhotoTooSmall
     └── ServerProblem          our fault; trying again may help
-        └── FetchesBusy · QueueUnavailable · StoreUnavailable · WorkersUnavailable · WorkerDied · InternalError
+        ├── FetchesBusy · QueueUnavailable · StoreUnavailable · WorkersUnavailable
+        └── WorkerDied · OutOfMemory · InternalError
 """
 
 from __future__ import annotations
@@ -363,6 +364,12 @@ class WorkerDied(ServerProblem):
     code, status = "worker_died", 500
     title = "The worker died over this photo"
     advice = "It was tried three times. Please report it; a smaller copy of the photo may work."
+
+
+class OutOfMemory(ServerProblem):
+    code, status = "out_of_memory", 500
+    title = "The photo did not fit into memory"
+    advice = "It was tried at smaller sizes, too. Send a smaller copy of the photo."
 
 
 class InternalError(ServerProblem):

@@ -80,8 +80,17 @@ class Settings(BaseSettings):
 
     net: str = "lite"
     device: str = "auto"
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 2
-    """Jobs in one worker at once: one can be decoded while another is in the net."""
+    """As PyTorch names it; auto: a GPU where there is one, else the CPU. Several with commas between, such as
+    cuda:0,cuda:1: `python -m service` starts a worker for each."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Photos in one worker at once: some are opened and finished while others are in the net. Not set: 4 on a
+    CPU, 32 on a GPU."""
+    worker_megapixels: Annotated[float, Field(gt=0)] = 100.0
+    """Megapixels in one worker at once; a larger photo is taken in when it is empty."""
+    batch: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Photos that go through the net together, at most. Not set: 4 on a CPU, 16 on a GPU."""
+    stall: Annotated[float, Field(gt=0)] = 60.0
+    """A worker that takes nothing for so long, although photos wait, ends and is started again."""
 
     anonymous: bool = True
     """Whether photos are taken in from whoever has no API key."""

@@ -1,0 +1,161 @@
+"""Gathers the photos that wait for the net into one call of it. One thread runs the net, and nobody else does.
+
+It never waits for company: what is there when the net becomes free goes in, so that batches grow with the load.
+Memory that runs out halves the batch, down to single photos. Any other error is tried again photo by photo, so
+that it is only the concern of the photo that caused it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+CAUTION = 60.0
+"""Seconds for which batches stay smaller after memory ran out: others may use the device for a while."""
+_MEMORY_WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
+log = logging.getLogger("autochrome.batcher")
+
+
+class NetOutOfMemory(Exception):  # noqa: N818  (a turn of events: the photo may fit when it is smaller)
+    """Memory ran out over a single photo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the net said about one photo."""
+
+    logits: Tensor
+    photos: int
+    """How many went through the net together."""
+    leads: bool
+    """True for one photo of each batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    lightness: Tensor
+    answer: Future[Answer] = field(default_factory=Future)
+
+
+class Batcher:
+    """`infer` takes (1, h, w) lightness of one shape each, and gives the logits in the same order."""
+
+    def __init__(
+        self, infer: Callable[[Sequence[Tensor]], list[Tensor]], most: int, patience: float = 8.0
+    ) -> None:
+        """`most`: photos in one call. `patience`: seconds that a call may take for each of its photos."""
+        self.most = most
+        self._infer = infer
+        self._patience = patience
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._late_at: float | None = None  # when the call that runs has taken too long
+        self._room = float("inf")  # pixels of the net's input that memory has held, if it has run out
+        self._careful_until = 0.0
+        self._thread = threading.Thread(target=self._serve, name="net", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer all that wait, then end."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def submit(self, lightness: Tensor) -> Future[Answer]:
+        """Get in line. The future may be canceled for as long as it waits.
+
+        It raises NetOutOfMemory where the photo alone is too large, else whatever the net raised over it.
+        """
+        waiting = _Waiting(lightness)
+        with self._changed:
+            if self._stopped:
+                raise RuntimeError("the batcher has been stopped")
+            self._waiting.append(waiting)
+            self._changed.notify()
+        return waiting.answer
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the net is free, or at work for no longer than it should be."""
+        late_at = self._late_at
+        return late_at is None or time.monotonic() < late_at
+
+    def _serve(self) -> None:
+        while batch := self._next():
+            self._run(batch)
+
+    def _next(self) -> list[_Waiting]:
+        """The oldest that waits and others of its shape, oldest first; nothing once all is done."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
+                if not self._waiting:
+                    return []
+                shape = self._waiting[0].lightness.shape
+                alike = [one for one in self._waiting if one.lightness.shape == shape][: self._fitting(shape)]
+                for one in alike:
+                    self._waiting.remove(one)
+            if wanted := [one for one in alike if one.answer.set_running_or_notify_cancel()]:
+                return wanted
+
+    def _fitting(self, shape: torch.Size) -> int:
+        if time.monotonic() > self._careful_until:
+            self._room = float("inf")
+        return int(min(self.most, max(1.0, self._room / shape.numel())))
+
+    def _run(self, batch: list[_Waiting]) -> None:
+        parts = deque([batch])
+        while parts:
+            part = parts.popleft()
+            fault = self._call(part)
+            if fault is None:
+                continue
+            if len(part) == 1:
+                part[0].answer.set_exception(fault)
+            elif isinstance(fault, NetOutOfMemory):
+                half = len(part) // 2
+                log.warning("out of memory, batches become smaller photos=%d now=%d", len(part), half)
+                self._room = half * part[0].lightness.numel()
+                self._careful_until = time.monotonic() + CAUTION
+                parts.extendleft([part[half:], part[:half]])
+            else:
+                log.warning("a batch failed, each photo goes alone photos=%d error=%s", len(part), fault)
+                parts.extendleft([one] for one in reversed(part))
+
+    def _call(self, part: list[_Waiting]) -> Exception | None:
+        """Run the net and hand out its answers; or the error, which keeps nothing of the call in memory."""
+        self._late_at = time.monotonic() + self._patience * len(part)
+        try:
+            answers = self._infer([one.lightness for one in part])
+            answered = list(zip(part, answers, strict=True))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                return error
+        else:
+            for index, (one, logits) in enumerate(answered):
+                one.answer.set_result(Answer(logits, len(part), leads=index == 0))
+            return None
+        finally:
+            self._late_at = None
+        torch.cuda.empty_cache()  # does nothing where no GPU is in use
+        return NetOutOfMemory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, the device's or the machine's, which PyTorch tells by a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
