@@ -11,13 +11,19 @@ import logging
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from service.errors import SettingsError
+
 COLORIZE = "autochrome.colorize"
 log = logging.getLogger("autochrome.tasks")
 
 
 def make_app(broker_url: str) -> Celery:
-    """A Celery app for a broker: JSON only, no result backend, no remote control, no events."""
+    """A Celery app for a broker: JSON only, no result backend, no remote control, no events.
+
+    Raises SettingsError where Celery knows no such broker. Nothing is connected yet.
+    """
     app = Celery("autochrome", broker=broker_url, set_as_current=False)
+    _check(app, broker_url)
     app.conf.update(
         task_default_queue="autochrome",
         task_serializer="json",
@@ -36,6 +42,17 @@ def make_app(broker_url: str) -> Celery:
         broker_transport_options={"health_check_interval": 25, "socket_connect_timeout": 5},
     )
     return app
+
+
+def _check(app: Celery, broker_url: str) -> None:
+    """Else the first bell would be the first to find out."""
+    try:
+        if "://" not in broker_url:
+            raise ValueError("it does not begin with a scheme such as redis:// or amqp://")
+        app.connection_for_write().transport  # noqa: B018  (made when it is asked for; it connects to nothing)
+    except (KeyError, ValueError, ImportError) as error:
+        reason = error.args[0] if error.args else error
+        raise SettingsError(f"AUTOCHROME_BROKER_URL cannot be used: {reason}.") from error
 
 
 def ring(app: Celery, id: str) -> None:
