@@ -68,8 +68,8 @@ def blur(lightness: Tensor, generator: torch.Generator) -> Tensor:
     """A soft lens or a missed focus, as a Gaussian; of one photo in four, a camera or a sitter that moved, along a line."""
     side = min(lightness.shape[-2:])
     if _draw(generator, 0, 1) < 0.75:
-        return _soften(lightness, side * _draw(generator, 0.004, 0.018))
-    length, angle = max(2.0, side * _draw(generator, 0.015, 0.05)), _draw(generator, 0, math.pi)
+        return _soften(lightness, side * _draw(generator, 0.003, 0.012))
+    length, angle = max(2.0, side * _draw(generator, 0.012, 0.035)), _draw(generator, 0, math.pi)
     reach = math.ceil(length / 2)
     padded = F.pad(lightness, (reach,) * 4, mode="replicate")
     height, width = lightness.shape[-2:]
@@ -87,19 +87,19 @@ def contrast(lightness: Tensor, generator: torch.Generator) -> Tensor:
     """A paper too hard, or too flat: the S-shaped characteristic curve of an emulsion (Hurter and Driffield, 1890), or a stretch of it."""
     pivot = _draw(generator, 0.35, 0.65)
     if _draw(generator, 0, 1) < 0.5:
-        slope = _draw(generator, 4, 9)
+        slope = _draw(generator, 3.5, 8)
         low, high = _sigmoid(-slope * pivot), _sigmoid(slope * (1 - pivot))
         return (torch.sigmoid((lightness / 100 - pivot) * slope) - low) * (100 / (high - low))
-    return pivot * 100 + (lightness - pivot * 100) * _draw(generator, 0.35, 0.8)
+    return pivot * 100 + (lightness - pivot * 100) * _draw(generator, 0.45, 0.85)
 
 
 @_photo_by_photo
 def grain(lightness: Tensor, generator: torch.Generator) -> Tensor:
     """The clumps of silver that a picture is made of: blurred noise, strongest in the middle tones, where clumps and gaps are as many."""
     side = min(lightness.shape[-2:])
-    noise = _noise(lightness, side * _draw(generator, 0.002, 0.008), generator)
+    noise = _noise(lightness, side * _draw(generator, 0.002, 0.006), generator)
     midtones = 0.3 + 2.8 * (lightness / 100) * (1 - lightness / 100)
-    return lightness + noise * midtones * _draw(generator, 2, 11)
+    return lightness + noise * midtones * _draw(generator, 1.5, 7)
 
 
 @_photo_by_photo
@@ -118,13 +118,13 @@ def fading(lightness: Tensor, generator: torch.Generator) -> Tensor:
 def halftone(lightness: Tensor, generator: torch.Generator) -> Tensor:
     """Printed dots: lightness against a rotated screen of round dots, as sharp as their pitch allows, over the picture it came from."""
     side = min(lightness.shape[-2:])
-    pitch, angle = _draw(generator, 2.5, max(3.5, side / 24)), _draw(generator, 0, math.pi / 2)
+    pitch, angle = _draw(generator, 2.5, max(4, side / 40)), _draw(generator, 0, math.pi / 2)
     x, y = _places(lightness)
     turn = 2 * math.pi / pitch
     across = torch.cos(turn * (math.cos(angle) * x + math.sin(angle) * y) + _draw(generator, 0, 6.3))
     down = torch.cos(turn * (math.cos(angle) * y - math.sin(angle) * x) + _draw(generator, 0, 6.3))
     dots = torch.sigmoid((lightness / 50 - 1 + (across + down) / 2) * pitch * 0.8)
-    return torch.lerp(lightness, dots * 100, _draw(generator, 0.1, 0.65))
+    return torch.lerp(lightness, dots * 100, _draw(generator, 0.1, 0.5))
 
 
 @_photo_by_photo
@@ -143,9 +143,9 @@ def scratches(lightness: Tensor, generator: torch.Generator) -> Tensor:
         damaged = damaged.lerp(torch.full_like(damaged, color), ink * _draw(generator, 0.3, 0.95))
     if _draw(generator, 0, 1) < 0.25:
         distance, _ = _from_line(lightness, _draw(generator, 0, math.pi), generator)
-        creased = distance / max(1.0, side * _draw(generator, 0.004, 0.01))
+        creased = distance / max(1.0, side * _draw(generator, 0.003, 0.007))
         ridge = torch.exp(-creased.square()) - 0.6 * torch.exp(-(creased - 2).square() / 2)
-        damaged = damaged + ridge * _draw(generator, 15, 60)
+        damaged = damaged + ridge * _draw(generator, 10, 45)
     return damaged
 
 
@@ -166,13 +166,14 @@ sides of 32 and more, and draws each photo's strength apart."""
 def _dust(lightness: Tensor, generator: torch.Generator) -> Tensor:
     """Specks, three in four bright: what lay on a negative kept light from the paper."""
     height, width = lightness.shape[-2:]
-    cell = max(1.0, min(height, width) * _draw(generator, 0.008, 0.016))
+    cell = max(1.0, min(height, width) * _draw(generator, 0.006, 0.012))
     small = (1, 1, max(1, round(height / cell)), max(1, round(width / cell)))
     chance = torch.rand(small, generator=generator)
     density = _draw(generator, 0.0005, 0.004)
     specks = (chance < density * 0.75).float() - (chance > 1 - density * 0.25).float()
+    specks *= torch.rand(small, generator=generator)
     speckled = F.interpolate(specks.to(lightness.device), lightness.shape[-2:], mode="bilinear")
-    return lightness + speckled * _draw(generator, 30, 90)
+    return lightness + speckled * _draw(generator, 40, 100)
 
 
 def _from_line(lightness: Tensor, tilt: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
