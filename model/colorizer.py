@@ -67,9 +67,12 @@ class Colorizer:
         """Of the weights file."""
         return self.card.sha256
 
-    def prepare(self, photo: Photo) -> Tensor:
-        """A photo's lightness at the net's size: (1, h, w) in 0…100, the shorter side the card's, the shape kept."""
-        width, height = _net_size(photo.width, photo.height, self.card.size)
+    def prepare(self, photo: Photo, size: int | None = None) -> Tensor:
+        """A photo's lightness at the net's size: (1, h, w) in 0…100, the shape kept.
+
+        `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best.
+        """
+        width, height = _net_size(photo.width, photo.height, size or self.card.size)
         pixels = photo.pixels
         if pixels.dtype == np.uint16:  # Pillow reduces these only as float32
             pixels = pixels / np.float32(65535)

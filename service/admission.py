@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,7 @@ class Admission:
         self._changed = threading.Condition()
         self._inside: dict[tuple[str, int], Claim] = {}
         self._heard = 0
+        self._left_at = time.monotonic()
         self._closed = False
 
     @property
@@ -33,9 +35,13 @@ class Admission:
         return self._heard == 0
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is inside."""
-        return not self._inside
+    def empty_for(self) -> float:
+        """Seconds for which nothing has been inside; 0 while something is."""
+        return 0.0 if self._inside else time.monotonic() - self._left_at
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
         """Let those that wait for room go away empty-handed; what is inside may stay."""
@@ -61,6 +67,7 @@ class Admission:
                 self._heard -= 1
                 if taken is not None:
                     del self._inside[taken.id, taken.attempt]
+                    self._left_at = time.monotonic()
                 self._changed.notify_all()
 
     def _take(self, claim: Callable[[int, bool], Claim | NoRoom | None]) -> Claim | None:
@@ -69,14 +76,14 @@ class Admission:
                 self._changed.wait_for(lambda: self._closed or not self._is_occupied_alone())
                 if self._closed:
                     return None
-                room, empty = self._room(), self.is_empty
-            found = claim(room, empty)
+                room, before = self._room(), len(self._inside)
+            found = claim(room, before == 0)
             with self._changed:
                 if isinstance(found, Claim):
                     self._inside[found.id, found.attempt] = found
                 if found is None or isinstance(found, Claim):
                     return found
-                if self._room() == room:  # nobody has left while this one asked
+                if len(self._inside) == before:  # nobody has left while this one asked
                     self._changed.wait(ASK_AGAIN)
 
     def _is_occupied_alone(self) -> bool:

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 EX_CONFIG = 78  # sysexits.h: a process that ends so is not started again, the operator must act
+EX_SOFTWARE = 70  # sysexits.h: a process that ends itself, to be started again
 
 
 class ServiceError(Exception):
@@ -369,7 +370,7 @@ class WorkerDied(ServerProblem):
 class OutOfMemory(ServerProblem):
     code, status = "out_of_memory", 500
     title = "The photo did not fit into memory"
-    advice = "It was tried at smaller sizes, too. Send a smaller copy of the photo."
+    advice = "It was tried more than once. Send a smaller copy of the photo, or try again later."
 
 
 class InternalError(ServerProblem):

@@ -1,6 +1,7 @@
 """Photos and results by key: a folder, or S3. Writes are atomic: a key holds the whole file or nothing.
 
-Keys: `{id}/photo` as it came in, `{id}/{attempt}/result.{extension}` as each attempt wrote it.
+Keys: `{id}/photo` as it came in, `{id}/{attempt}/result.{extension}` as each attempt wrote it, and beside that
+what was asked for besides.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ def photo_key(id: str) -> str:
 def result_key(id: str, attempt: int, extension: str) -> str:
     """`extension` with its dot."""
     return f"{attempt_prefix(id, attempt)}/result{extension}"
+
+
+def artifact_key(id: str, attempt: int, file: str) -> str:
+    """`file` with its extension."""
+    return f"{attempt_prefix(id, attempt)}/{file}"
 
 
 def attempt_prefix(id: str, attempt: int) -> str:
