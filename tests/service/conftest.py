@@ -11,19 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
 import redis
+import uvicorn
 from PIL import Image
 
 from service import valkey
 from service.jobs import Jobs, Lease, connect
 from service.settings import Settings
 from service.store import Store
+from service.supervisor import listen
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,6 +168,28 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
     return Settings(redis_url=redis_url, store_url=(tmp_path / "a store").as_uri(), state_dir=tmp_path)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Settings], httpx.Client]]:
+    """The API for some settings, over real HTTP in this process; it is ended with the test."""
+    from service.api.app import create_app
+
+    with ExitStack() as running:
+
+        def start(settings: Settings) -> httpx.Client:
+            listener = running.enter_context(listen("127.0.0.1", 0))
+            server = uvicorn.Server(
+                uvicorn.Config(create_app(settings), log_config=None, proxy_headers=False)
+            )
+            thread = threading.Thread(target=server.run, args=([listener],))
+            thread.start()
+            running.callback(thread.join)
+            running.callback(setattr, server, "should_exit", True)
+            url = "http://{}:{}".format(*listener.getsockname())
+            return running.enter_context(httpx.Client(base_url=url, timeout=60))
+
+        yield start
 
 
 @pytest.fixture(scope="session")
