@@ -10,12 +10,15 @@ ServiceError
     │   ├── SecretMissing · SecretWrong
     │   ├── KeyMissing · KeyInvalid · ScopeMissing · RateLimited
     │   ├── IdInvalid · IdConflict · InFlight · IdempotencyKeyInvalid · IdempotencyMismatch
+    │   ├── BatchTooLarge · ArchiveInvalid
     │   ├── JsonInvalid · UrlDisabled · UrlNotAllowed · UrlFailed · WebhookDisabled
     │   └── NotFound · NotReady · Expired · Canceled · MethodNotAllowed
     ├── PhotoProblem           the picture cannot be colored; the codes are those of model.photo.PhotoError
     │   └── PhotoEmpty · PhotoUnsupported · PhotoDamaged · PhotoAnimated · PhotoTooLarge · PhotoTooSmall
+    ├── MemberProblem          one member of a ZIP cannot be unpacked; the others are not held up by it
+    │   └── MemberEncrypted · MemberLink · MemberUnsupported · MemberBomb · MemberDamaged
     └── ServerProblem          our fault; trying again may help
-        ├── FetchesBusy · QueueUnavailable · StoreUnavailable · WorkersUnavailable
+        ├── FetchesBusy · QueueFull · QueueUnavailable · StoreUnavailable · WorkersUnavailable
         └── WorkerDied · OutOfMemory · InternalError
 """
 
@@ -209,6 +212,22 @@ class RateLimited(RequestProblem):
         return self._headers
 
 
+class BatchTooLarge(RequestProblem):
+    code, status = "batch_too_large", 413
+    title = "The batch has too many photos"
+    advice = "Send it as several smaller batches."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}  # there may be much more of it
+
+
+class ArchiveInvalid(RequestProblem):
+    code, status = "archive_invalid", 422
+    title = "The ZIP cannot be opened"
+    advice = "It is cut off, broken or no ZIP at all. Pack the photos again and send the whole file."
+
+
 class JsonInvalid(RequestProblem):
     code, status = "json_invalid", 400
     title = "The JSON cannot be read"
@@ -317,6 +336,40 @@ class PhotoTooSmall(PhotoProblem):
     advice = "Send a larger photo."
 
 
+class MemberProblem(Problem):
+    """One member of a ZIP cannot be unpacked."""
+
+
+class MemberEncrypted(MemberProblem):
+    code, status = "member_encrypted", 422
+    title = "The photo is locked with a password"
+    advice = "Pack the photos into a ZIP without a password."
+
+
+class MemberLink(MemberProblem):
+    code, status = "member_link", 422
+    title = "This is a link, not a photo"
+    advice = "Pack the photo itself into the ZIP, not a link to it."
+
+
+class MemberUnsupported(MemberProblem):
+    code, status = "member_unsupported", 422
+    title = "The photo is packed in a way that is not understood"
+    advice = "Pack the photos with Deflate, as nearly every program does, or without compression."
+
+
+class MemberBomb(MemberProblem):
+    code, status = "member_bomb", 422
+    title = "The file would unpack to far more than it should"
+    advice = "No photo shrinks so much in a ZIP. Send the photo itself."
+
+
+class MemberDamaged(MemberProblem):
+    code, status = "member_damaged", 422
+    title = "The photo is damaged inside the ZIP"
+    advice = "Pack it again, or send the photo itself."
+
+
 class ServerProblem(Problem):
     """Not the client's fault."""
 
@@ -329,6 +382,21 @@ class FetchesBusy(ServerProblem):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "5"}
+
+
+class QueueFull(ServerProblem):
+    code, status = "queue_full", 503
+    title = "Too many photos are waiting"
+    advice = "Send it again after as many seconds as the header Retry-After says."
+
+    def __init__(self, retry_after: int = 5, detail: str | None = None) -> None:
+        """`retry_after`: seconds until there is likely to be room."""
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
 
 
 class QueueUnavailable(ServerProblem):

@@ -109,6 +109,15 @@ class Settings(BaseSettings):
     upload_rate: Annotated[int, Field(ge=0)] = 4096
     """Bytes a second below which a body is cut off, once it has had ten seconds. 0: any pace will do."""
 
+    batch_files: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Photos in one batch."""
+    batch_bytes: Annotated[int, Field(ge=1)] = 2**30
+    """Of a whole batch as it is sent; and of a ZIP once more when it is unpacked."""
+    batch_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    """A batch that takes longer to arrive is cut off; it can be gone on with."""
+    batch_backlog: Annotated[int, Field(ge=1)] = 10_000
+    """Photos of all batches that may wait for their turn to be queued. When there are more, no batch is begun."""
+
     url_hosts: Annotated[Allow, NoDecode, BeforeValidator(Allow.of)] = Allow()
     """Hosts from which photos may be fetched: names, `*.name`, `*` (any public one), or trusted origins with scheme
     and port, such as http://10.0.0.7:8080, which may lie on a private network. None: color by URL is off."""
