@@ -132,6 +132,7 @@ def test_what_is_no_plain_url_is_refused_even_where_every_host_is_allowed(url):
     [
         ("", "https://i.redd.it/"),
         ("i.redd.it", "https://redd.it/"),
+        ("redd.it", "https://i.redd.it/"),
         ("i.redd.it", "https://i.redd.it.evil.example/"),
         ("i.redd.it", "https://evil-i.redd.it/"),
         ("*.imgur.com", "https://imgur.com/"),
