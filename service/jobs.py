@@ -6,92 +6,71 @@ gets an attempt number and a lease. Each later word about the job carries the at
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import json
+import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.lock import Lock
 from redis.retry import Retry
 
-from service import scripts
-from service.errors import InternalError, LeaseLost, SettingsError, WorkerDied
+from service import metrics, scripts
+from service.errors import InternalError, LeaseLost, QueueFull, SettingsError, WorkerDied
+from service.events import Event
+from service.job import (
+    STAGES,
+    Artifact,
+    Bounds,
+    Claim,
+    Depth,
+    Entered,
+    Job,
+    Lease,
+    Loaded,
+    Net,
+    NoRoom,
+    Order,
+    Result,
+    artifacts_json,
+    read_job,
+    secret_hash,
+    wait_for,
+)
 from service.options import Options
+from service.prelude import PREFIX, VERSION
 
-STAGES = ("open", "prepare", "infer", "finish", "save")
+__all__ = [
+    "STAGES",
+    "VERSION",
+    "Artifact",
+    "Bounds",
+    "Claim",
+    "Depth",
+    "Entered",
+    "Job",
+    "Jobs",
+    "Lease",
+    "Loaded",
+    "Net",
+    "NoRoom",
+    "Order",
+    "Result",
+    "connect",
+    "new_id",
+    "new_secret",
+]
+
 MOST_STRIKES = 3
 MOST_AT_ONCE = 100
 BEAT_TTL = 10.0
 """Seconds after which a worker that does not beat counts as gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Net:
-    """The network that a worker has loaded: its name and the hash of its weights."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Where a finished picture lies in the store, and what it is."""
-
-    key: str
-    width: int
-    height: int
-    media_type: str
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job as it stood at one moment. Times are milliseconds since 1970 on the server's clock."""
-
-    id: str
-    status: str
-    created: int
-    expires: int
-    secret_sha256: str
-    queue_position: int | None
-    """1: the next in line."""
-    stage: str | None
-    timings: dict[str, float]
-    options: Options
-    net: Net | None
-    result: Result | None
-    error_code: str | None
-    error_detail: str | None
-
-    def is_opened_by(self, secret: str) -> bool:
-        """Whether this is the secret that was given out when the job was made."""
-        return hmac.compare_digest(self.secret_sha256, _hash(secret))
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's right to work on a job, for as long as the lease is renewed."""
-
-    id: str
-    attempt: int
-    options: Options
-    pixels: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """How long a stage may be silent: seconds, and seconds more per megapixel of the photo."""
-
-    base: float
-    per_megapixel: float
-
-    def arguments(self) -> tuple[int, int]:
-        return int(self.base * 1000), int(self.per_megapixel * 1000)
+_EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
 def connect(url: str) -> redis.Redis:
@@ -120,7 +99,11 @@ def new_secret() -> str:
 
 
 class Jobs:
-    """Verbs on the record, each one atomic script. All may raise redis.RedisError."""
+    """Verbs on the record, each one atomic script.
+
+    All may raise redis.RedisError: where there is no server, and where it cannot write, being out of memory
+    (OOM), out of disk (MISCONF) or a replica (READONLY). One without memory refuses new jobs, no other verb.
+    """
 
     def __init__(self, client: redis.Redis, lease: Lease) -> None:
         self._redis = client
@@ -128,8 +111,9 @@ class Jobs:
         self._script = {
             name: client.register_script(getattr(scripts, name))
             for name in (
-                *("RESERVE", "CREATE", "CLAIM", "RENEW", "ADVANCE", "COMPLETE", "FAIL", "RETRY"),
-                *("REAP", "STRANDED", "CANCEL", "EXPIRE", "ERASED", "BEAT"),
+                *("RESERVE", "CREATE", "SHOW", "DEPTH", "CLAIM", "HELD", "RENEW", "ADVANCE", "COMPLETE"),
+                *("FAIL", "RETRY", "REAP", "STRANDED", "CANCEL", "EXPIRE", "ERASED", "LOCK", "UNLOCK"),
+                *("BEAT", "STALLED"),
             )
         }
 
@@ -138,25 +122,63 @@ class Jobs:
 
     # the API's side
 
-    def reserve(self, id: str, seconds: float) -> None:
-        """Promise that files under this id are erased after `seconds`, whatever happens before `create`."""
-        self._run("RESERVE", id, int(seconds * 1000))
+    def reserve(self, id: str, seconds: float) -> bool:
+        """Promise that files under this id are erased after `seconds`, whatever happens before `create`.
 
-    def create(self, id: str, secret: str, options: Options, pixels: int, keep_for: float) -> bool:
-        """Enter a job as queued. False where the id is taken."""
-        made = self._run("CREATE", id, _hash(secret), options.model_dump_json(), pixels, int(keep_for * 1000))
-        return bool(made)
+        False where the id is taken: then there is nothing to write under it.
+        """
+        return bool(self._run("RESERVE", id, int(seconds * 1000)))
+
+    def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
+        """Enter a job as queued, unless the id is taken. Raises QueueFull.
+
+        A queue that is empty has room for any photo.
+        """
+        state, *rest = self._run(
+            *("CREATE", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
+            *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
+            *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels),
+        )
+        if state == -1:
+            jobs, pixels, speed = rest
+            missing = pixels + order.pixels - bounds.pixels
+            raise QueueFull(wait_for(max(missing, pixels / max(jobs, 1)), float(speed)))
+        if state == 0:
+            return Entered(new=False, same=order.fingerprint != "" and rest[0] == order.fingerprint)
+        return Entered(new=True)
+
+    def depth(self) -> Depth:
+        """How much waits and runs, and how fast it gets done."""
+        jobs, pixels, running, running_pixels, speed, oldest_ms = self._run("DEPTH")
+        return Depth(jobs, pixels, running, running_pixels, float(speed) or None, oldest_ms)
+
+    def retry_after(self) -> int:
+        """Seconds until one job less of average size is likely to wait, 1 to 3600."""
+        depth = self.depth()
+        return wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
+
+    def secret_for(self, id: str) -> str:
+        """The secret of a job: whoever makes it again by the same id hears the same."""
+        return _text(self._hmac(f"secret {id}"))
+
+    def id_for(self, owner: str, key: str) -> str:
+        """The id of the job that an owner's Idempotency-Key stands for: 32 hexadecimal digits."""
+        return self._hmac(f"id {len(owner)} {owner} {key}").hex()[:32]
 
     def get(self, id: str) -> Job | None:
         """The job as it stands, None where there is none. Past its time it is `expired`, erased or not."""
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hgetall(_job(id))
-            pipe.zrank(_key("queued"), id)
-            pipe.time()
-            record, rank, (seconds, micros) = pipe.execute()
-        if not record:
+        now, position, eta, flat = self._run("SHOW", id)
+        if not flat:
             return None
-        return _read(id, record, rank, now=seconds * 1000 + micros // 1000)
+        record = dict(zip(flat[::2], flat[1::2], strict=True))
+        return read_job(id, record, now, position, None if eta is None else float(eta))
+
+    def events(self, id: str, after: str = "0") -> list[Event]:
+        """What happened to a job after an event: the last 64, or the very last one when it is erased."""
+        since = after if _EVENT_ID.fullmatch(after) else "0"
+        found = self._redis.xrange(f"{_job(id)}:events", min=f"({since}")
+        rows = cast(list[tuple[str, dict[str, str]]], found)
+        return [Event(event, fields["name"], json.loads(fields["data"])) for event, fields in rows]
 
     def cancel(self, id: str) -> bool:
         """Leave a tombstone; a worker on the job is refused from now on. Erase its files, say `erased`."""
@@ -168,17 +190,29 @@ class Jobs:
 
     # the worker's side
 
-    def is_suspect(self, id: str) -> bool:
-        """Whether the job was in a process that died with several jobs, and is to run alone."""
-        return self._redis.hget(_job(id), "suspect") is not None
+    def claim(self, worker: str, net: Net, room_pixels: int, alone: bool) -> Claim | NoRoom | None:
+        """Take the best queued job: interactive ones first, then the oldest. None where nothing waits.
 
-    def claim(self, id: str, worker: str, net: Net) -> Claim | None:
-        """Take a queued job. None where another has it, or it is gone."""
-        taken = self._run("CLAIM", id, worker, *self._lease, net.name, net.sha256)
+        `alone`: the worker holds nothing, so that there is room for a job of any size, and for a suspect, unless
+        the answer to an earlier claim was lost: then that one is held against suspects until its lease ends.
+        """
+        taken = self._run(
+            *("CLAIM", worker, *self._lease, net.name, net.sha256, room_pixels, int(alone)),
+            secrets.token_hex(8),
+        )
         if taken is None:
             return None
-        attempt, options, pixels = taken
-        return Claim(id, int(attempt), Options.model_validate_json(options), int(pixels))
+        if len(taken) == 2:
+            return NoRoom(int(taken[0]), taken[1] != "")
+        id, attempt, options, pixels, created, request_id, owner, group, suspect = taken
+        return Claim(
+            *(id, int(attempt), Options.model_validate_json(options), int(pixels), int(created)),
+            *(request_id, owner, group, suspect != ""),
+        )
+
+    def is_held(self, claim: Claim) -> bool:
+        """Whether the job is still this attempt's: cheap, to be asked before dear work."""
+        return bool(self._run("HELD", claim.id, claim.attempt))
 
     def renew(self, claim: Claim) -> None:
         """Lengthen the lease. Raises LeaseLost."""
@@ -186,15 +220,23 @@ class Jobs:
 
     def advance(self, claim: Claim, ended: str, seconds: float, following: str) -> None:
         """Note that a stage has ended and the next has begun, which renews the lease. Raises LeaseLost."""
-        words = (ended, round(seconds, 4), following)
+        words = (ended, *_timed(seconds), following)
         _demand(self._run("ADVANCE", claim.id, claim.attempt, *self._lease, *words))
 
-    def complete(self, claim: Claim, save_seconds: float, result: Result) -> None:
+    def complete(
+        self, claim: Claim, save_seconds: float, result: Result, artifacts: Sequence[Artifact] = ()
+    ) -> None:
         """The job has succeeded with this result. Raises LeaseLost where the attempt is stale."""
         _demand(
             self._run(
-                *("COMPLETE", claim.id, claim.attempt, round(save_seconds, 4), result.key, result.width),
-                *(result.height, result.media_type, result.sha256, result.bytes),
+                *("COMPLETE", claim.id, claim.attempt, *_timed(save_seconds), result.key, result.width),
+                *(
+                    result.height,
+                    result.media_type,
+                    result.sha256,
+                    result.bytes,
+                    artifacts_json(tuple(artifacts)),
+                ),
             )
         )
 
@@ -228,71 +270,84 @@ class Jobs:
         """Bury jobs past their time. Returns ids whose files are to be erased; then say `erased`."""
         return cast(Sequence[str], self._run("EXPIRE", MOST_AT_ONCE))
 
-    def reaper_lock(self, seconds: float) -> Lock:
-        """The lock under which one worker at a time reaps; not waited for."""
-        return cast(Lock, self._redis.lock(_key("reaper"), timeout=seconds, blocking=False))
+    @contextmanager
+    def reaping(self, seconds: float) -> Iterator[bool]:
+        """Whether this worker is the one that reaps, for as long as the block lasts, `seconds` at most."""
+        token = secrets.token_hex(8)
+        mine = bool(self._run("LOCK", token, int(seconds * 1000)))
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._run("UNLOCK", token)
 
     # the workers themselves
 
-    def beat(self, worker: str, net: Net, device: str) -> None:
-        """Say that a worker lives and has its net loaded."""
-        self._run("BEAT", worker, int(BEAT_TTL * 1000), net.name, net.sha256, device)
+    def beat(self, worker: str, net: Net, device: str, claimed_ms: int = 0) -> None:
+        """Say that a worker lives and has its net loaded, and when it last took a job (ms since 1970)."""
+        self._run("BEAT", worker, int(BEAT_TTL * 1000), net.name, net.sha256, device, claimed_ms)
 
     def gone(self, worker: str) -> None:
         """Say that a worker has stopped in order."""
         self._redis.zrem(_key("workers"), worker)
 
-    def workers(self) -> dict[str, Net]:
+    def workers(self) -> dict[str, Loaded]:
         """Workers that have beaten lately, and the net of each."""
         seconds, micros = self._redis.time()
         oldest = seconds * 1000 + micros // 1000 - int(BEAT_TTL * 1000)
         names = cast(list[str], self._redis.zrangebyscore(_key("workers"), oldest, "+inf"))
         found = {name: cast(dict[str, str], self._redis.hgetall(_key(f"worker:{name}"))) for name in names}
-        return {name: Net(seen["net"], seen["net_sha256"]) for name, seen in found.items() if seen}
+        return {
+            name: Loaded(seen["net"], seen["net_sha256"], seen["device"])
+            for name, seen in found.items()
+            if seen
+        }
+
+    def stalled(self, seconds: float) -> list[str]:
+        """Workers that beat and hold nothing, but ask for nothing either, although jobs waited all that time."""
+        return cast(list[str], self._run("STALLED", int(seconds * 1000), int(BEAT_TTL * 1000)))
+
+    # what is counted
+
+    def batch_sizes(self, n: int) -> None:
+        """Note that the net was given so many photos at once."""
+        with self._redis.pipeline() as pipe:
+            pipe.hincrby(_key("counters"), f"batch:le:{metrics.bucket(n, metrics.PHOTOS)}")
+            pipe.hincrby(_key("counters"), "batch:sum", n)
+            pipe.execute()
+
+    def counters(self) -> dict[str, int | float]:
+        """All that was ever counted; the names are those of service/metrics.py."""
+        found = cast(dict[str, str], self._redis.hgetall(_key("counters")))
+        return {name: int(value) if value.isdigit() else float(value) for name, value in found.items()}
+
+    def _hmac(self, words: str) -> bytes:
+        """Under a key that is made once for all who share this Redis."""
+        name = _key("key")
+        key = self._redis.get(name)
+        if key is None:
+            self._redis.set(name, secrets.token_hex(32), nx=True)
+            key = self._redis.get(name)
+        return hmac.digest(cast(str, key).encode(), words.encode(), hashlib.sha256)
 
 
 def _key(name: str) -> str:
-    return scripts.PREFIX + name
+    return PREFIX + name
 
 
 def _job(id: str) -> str:
     return _key(f"job:{id}")
 
 
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+def _text(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
+
+
+def _timed(seconds: float) -> tuple[float, str]:
+    """As the record keeps a time, and the bucket in which it is counted."""
+    return round(seconds, 4), metrics.bucket(seconds, metrics.SECONDS)
 
 
 def _demand(done: object) -> None:
     if not done:
         raise LeaseLost
-
-
-def _read(id: str, record: dict[str, str], rank: int | None, now: int) -> Job:
-    expired = now >= int(record["expires"])
-    net = Net(record["net"], record["net_sha256"]) if "net" in record else None
-    result = None
-    if "result_key" in record:
-        result = Result(
-            key=record["result_key"],
-            width=int(record["result_width"]),
-            height=int(record["result_height"]),
-            media_type=record["result_media_type"],
-            sha256=record["result_sha256"],
-            bytes=int(record["result_bytes"]),
-        )
-    return Job(
-        id=id,
-        status="expired" if expired else record["status"],
-        created=int(record["created"]),
-        expires=int(record["expires"]),
-        secret_sha256=record["secret"],
-        queue_position=None if rank is None else rank + 1,
-        stage=record.get("stage"),
-        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
-        options=Options.model_validate_json(record.get("options", "{}")),
-        net=net,
-        result=result,
-        error_code=record.get("error_code"),
-        error_detail=record.get("error_detail"),
-    )

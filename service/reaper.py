@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
-
-from redis.exceptions import LockError
 
 from service.errors import StoreUnavailable, first_line
 from service.jobs import Jobs
@@ -39,16 +36,11 @@ class Reaper:
 
     def tick(self) -> None:
         """May raise redis.RedisError."""
-        lock = self._jobs.reaper_lock(LOCK_SECONDS)
-        if not lock.acquire():
-            return
-        try:
-            self._ring_for_the_lost()
-            self._ring_for_the_stranded()
-            self._erase_the_expired()
-        finally:
-            with suppress(LockError):  # it ran out meanwhile, and may be another's by now
-                lock.release()
+        with self._jobs.reaping(LOCK_SECONDS) as mine:
+            if mine:
+                self._ring_for_the_lost()
+                self._ring_for_the_stranded()
+                self._erase_the_expired()
 
     def _ring_for_the_lost(self) -> None:
         for id in self._jobs.reap():

@@ -1,125 +1,143 @@
-"""The job record's atomic scripts, as Lua for Redis. Each runs alone in the server and on the server's clock.
-
-Every key has the prefix `{autochrome}:`, whose braces keep all of them in one slot of a Redis Cluster.
-
-    job:ID            hash: the record
-    queued            zset: id by time of making (ms)
-    running           zset: id by the end of its lease (ms)
-    due               zset: id by the time when its files are to be erased (ms)
-    worker:NAME       hash: net and device of a worker, gone when it stops beating
-    worker:NAME:jobs  set: ids that this process has claimed and not ended
-    workers           zset: worker by its last beat (ms)
-"""
+"""The job record's verbs as atomic Lua. Each runs alone in the server and on the server's clock."""
 
 from __future__ import annotations
 
-PREFIX = "{autochrome}:"
-TOMBSTONE_MS = 7 * 24 * 3600 * 1000
-"""How long an id still answers `410` after its job expired."""
-
-_PRELUDE = (
-    f"local prefix = '{PREFIX}'\nlocal TOMBSTONE_MS = {TOMBSTONE_MS}\n"
-    + """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-
-local function key(name) return prefix .. name end
-local function job(id) return prefix .. 'job:' .. id end
-local function stamp(milliseconds) return string.format('%d', milliseconds) end
-
-local function hold(id, base_ms, per_megapixel_ms)
-  local megapixels = redis.call('HGET', job(id), 'pixels') / 1e6
-  redis.call('ZADD', key('running'), stamp(now + base_ms + per_megapixel_ms * megapixels), id)
-end
-
-local function held(id, attempt)
-  local seen = redis.call('HMGET', job(id), 'status', 'attempt', 'expires')
-  return seen[1] == 'running' and seen[2] == attempt and now < tonumber(seen[3])
-end
-
-local function leave(id)
-  local worker = redis.call('HGET', job(id), 'worker')
-  if worker then redis.call('SREM', key('worker:' .. worker .. ':jobs'), id) end
-  redis.call('ZREM', key('running'), id)
-  redis.call('ZREM', key('queued'), id)
-  redis.call('HDEL', job(id), 'worker', 'stage')
-end
-
-local function finish(id, status)
-  leave(id)
-  redis.call('HDEL', job(id), 'suspect', 'company')
-  redis.call('HSET', job(id), 'status', status)
-end
-
-local function again(id, code, detail, most)
-  leave(id)
-  if tonumber(redis.call('HGET', job(id), 'strikes')) >= tonumber(most) then
-    finish(id, 'failed')
-    redis.call('HSET', job(id), 'error_code', code, 'error_detail', detail)
-    return false
-  end
-  redis.call('HSET', job(id), 'status', 'queued')
-  redis.call('ZADD', key('queued'), redis.call('HGET', job(id), 'created'), id)
-  return true
-end
-
-local function bury(id, status)
-  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret')
-  leave(id)
-  redis.call('DEL', job(id))
-  redis.call('HSET', job(id), 'status', status, 'created', kept[1], 'expires', kept[2], 'secret', kept[3])
-end
-"""
-)
+from service.prelude import ALWAYS, PRELUDE
+from service.prelude import PREFIX as PREFIX
 
 RESERVE = (
-    _PRELUDE
+    PRELUDE
     + """
--- id, milliseconds -> 1. Files may now be written: they are erased even if no record ever follows.
-return redis.call('ZADD', key('due'), stamp(now + ARGV[2]), ARGV[1])
-"""
-)
-
-CREATE = (
-    _PRELUDE
-    + """
--- id, secret hash, options, pixels, milliseconds to keep -> 1, or 0 where the id is taken
-local id = ARGV[1]
-if redis.call('EXISTS', job(id)) == 1 then return 0 end
-local expires = stamp(now + ARGV[5])
-redis.call('HSET', job(id), 'status', 'queued', 'created', stamp(now), 'expires', expires, 'secret', ARGV[2],
-  'options', ARGV[3], 'pixels', ARGV[4], 'attempt', 0, 'strikes', 0)
-redis.call('ZADD', key('queued'), stamp(now), id)
-redis.call('ZADD', key('due'), expires, id)
+-- id, milliseconds -> 1, or 0 where the id is taken. Files may now be written: they are erased even if no
+-- record ever follows.
+if redis.call('EXISTS', job(ARGV[1])) == 1 then return 0 end
+redis.call('ZADD', key('due'), stamp(now + ARGV[2]), ARGV[1])
 return 1
 """
 )
 
-CLAIM = (
-    _PRELUDE
+CREATE = (
+    PRELUDE
     + """
--- id, worker, lease, lease per megapixel, net, hash of its weights -> {attempt, options, pixels} or nil
-local id, worker = ARGV[1], ARGV[2]
-local seen = redis.call('HMGET', job(id), 'status', 'expires', 'suspect')
-if seen[1] ~= 'queued' or now >= tonumber(seen[2]) then return nil end
-local mine = key('worker:' .. worker .. ':jobs')
-if seen[3] and redis.call('SCARD', mine) > 0 then return nil end
-for _, stage in ipairs({'open', 'prepare', 'infer', 'finish', 'save'}) do
-  redis.call('HDEL', job(id), 'seconds_' .. stage)
+-- id, secret hash, options, pixels, milliseconds to keep, 1 for a batch, owner, request id, fingerprint, group,
+-- mark of this very call, most jobs, most pixels
+-- -> {1} new; {0, fingerprint} where the id is taken; {-1, jobs, pixels, speed} where there is no room
+local id = ARGV[1]
+local pixels, most_jobs, most_pixels = tonumber(ARGV[4]), tonumber(ARGV[12]), tonumber(ARGV[13])
+if redis.call('EXISTS', job(id)) == 1 then
+  local seen = redis.call('HMGET', job(id), 'made', 'fingerprint')
+  if seen[1] == ARGV[11] then return {1} end  -- the answer to this call was lost, and it came again
+  return {0, seen[2] or ''}
 end
-redis.call('HSET', job(id), 'status', 'running', 'stage', 'open', 'worker', worker, 'company', 0,
-  'net', ARGV[5], 'net_sha256', ARGV[6])
-redis.call('ZREM', key('queued'), id)
-redis.call('SADD', mine, id)
-redis.call('PEXPIRE', mine, TOMBSTONE_MS)
-hold(id, ARGV[3], ARGV[4])
-local attempt = redis.call('HINCRBY', job(id), 'attempt', 1)
-return {attempt, redis.call('HGET', job(id), 'options'), redis.call('HGET', job(id), 'pixels')}
+local waiting = redis.call('ZCARD', key('queued'))
+local full = sum('queued') + pixels > most_pixels and waiting > 0
+if full or waiting >= most_jobs then
+  return {-1, waiting, sum('queued'), tostring((speed() or 0) * 1000)}
+end
+local expires = stamp(now + ARGV[5])
+redis.call('HSET', job(id), 'v', VERSION, 'created', stamp(now), 'expires', expires, 'secret', ARGV[2],
+  'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7], 'request_id', ARGV[8],
+  'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'attempt', 0, 'strikes', 0)
+redis.call('ZADD', key('due'), expires, id)
+line_up(id)
+return {1}
 """
 )
 
+SHOW = (
+    PRELUDE
+    + """
+-- id -> {now, place in the queue, seconds until it is done, fields and values}; empty where there is none
+local record = redis.call('HGETALL', job(ARGV[1]))
+local rank = redis.call('ZRANK', key('queued'), ARGV[1])
+if not rank then return {now, false, false, record} end
+local seconds = eta(ARGV[1], rank + 1)
+return {now, rank + 1, seconds and tostring(seconds) or false, record}
+"""
+)
+
+DEPTH = (
+    PRELUDE
+    + """
+-- nothing -> {jobs and pixels that wait, jobs and pixels that run, pixels per second, ms the oldest has waited}
+local oldest = now
+for _, set in ipairs({'queued', 'batched'}) do
+  local first = redis.call('ZRANGE', key(set), 0, 0, 'WITHSCORES')
+  if first[2] then oldest = math.min(oldest, first[2]) end
+end
+return {redis.call('ZCARD', key('queued')), sum('queued'), redis.call('ZCARD', key('running')),
+  sum('running'), tostring((speed() or 0) * 1000), now - oldest}
+"""
+)
+
+CLAIM = (
+    ALWAYS
+    + """
+-- worker, lease, lease per megapixel, net, hash of its weights, room in pixels, 1 where the worker is empty,
+-- mark of this very call -> {id, attempt, options, pixels, created, request id, owner, group, suspect};
+-- {pixels, suspect} where the next one has no room there; or nil where none waits
+local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
+local wanted = {'attempt', 'options', 'pixels', 'created', 'request_id', 'owner', 'group', 'suspect'}
+
+local function claimed(id)
+  local found = {id}
+  for _, value in ipairs(redis.call('HMGET', job(id), unpack(wanted))) do found[#found + 1] = value or '' end
+  return found
+end
+
+local function best()
+  local from = 0
+  while true do
+    local ids = redis.call('ZRANGE', key('queued'), from, from + 49)
+    if #ids == 0 then return nil end
+    for _, id in ipairs(ids) do
+      local seen = redis.call('HMGET', job(id), 'v', 'expires')
+      if tonumber(seen[1] or 1) <= VERSION and now < tonumber(seen[2]) then return id end
+    end
+    from = from + 50
+  end
+end
+
+if redis.call('EXISTS', key('worker:' .. worker)) == 1 then
+  redis.call('HSET', key('worker:' .. worker), 'asked', stamp(now))
+end
+local beside, watched = redis.call('SMEMBERS', mine), false
+for _, other in ipairs(beside) do
+  local seen = redis.call('HMGET', job(other), 'claim', 'suspect')
+  if seen[1] == ARGV[8] then return claimed(other) end  -- the answer to this call was lost, and it came again
+  watched = watched or seen[2]
+end
+local id = best()
+if not id then return nil end
+local seen = redis.call('HMGET', job(id), 'pixels', 'suspect')
+local room = ARGV[7] == '1' or tonumber(seen[1]) <= tonumber(ARGV[6])
+if seen[2] then room = ARGV[7] == '1' and #beside == 0 end
+if watched or not room then return {seen[1], seen[2] or ''} end
+
+for _, stage in ipairs({'open', 'prepare', 'infer', 'finish', 'save'}) do
+  redis.call('HDEL', job(id), 'seconds_' .. stage)
+end
+if redis.call('ZCARD', key('running')) == 0 then redis.call('HSET', key('sums'), 'mark', stamp(now)) end
+leave(id)
+redis.call('HSET', job(id), 'status', 'running', 'stage', 'open', 'worker', worker, 'company', 0,
+  'net', ARGV[4], 'net_sha256', ARGV[5], 'claim', ARGV[8])
+redis.call('SADD', mine, id)
+redis.call('PEXPIRE', mine, TOMBSTONE_MS)
+hold(id, ARGV[2], ARGV[3])
+count(id, 'running')
+redis.call('HINCRBY', job(id), 'attempt', 1)
+tell(id, 'stage', {name = 'open'})
+return claimed(id)
+"""
+)
+
+HELD = (
+    PRELUDE
+    + "-- id, attempt -> 1, or 0 where the attempt is stale\nreturn held(ARGV[1], ARGV[2]) and 1 or 0\n"
+)
+
 RENEW = (
-    _PRELUDE
+    ALWAYS
     + """
 -- id, attempt, lease, lease per megapixel -> 1, or 0 where the attempt is stale
 if not held(ARGV[1], ARGV[2]) then return 0 end
@@ -129,42 +147,53 @@ return 1
 )
 
 ADVANCE = (
-    _PRELUDE
+    ALWAYS
     + """
--- id, attempt, lease, lease per megapixel, ended stage, its seconds, next stage -> 1, or 0 where stale
+-- id, attempt, lease, lease per megapixel, ended stage, its seconds, their bucket, next stage
+-- -> 1, or 0 where stale
 if not held(ARGV[1], ARGV[2]) then return 0 end
-redis.call('HSET', job(ARGV[1]), 'seconds_' .. ARGV[5], ARGV[6], 'stage', ARGV[7])
+redis.call('HSET', job(ARGV[1]), 'seconds_' .. ARGV[5], ARGV[6], 'stage', ARGV[8])
 hold(ARGV[1], ARGV[3], ARGV[4])
+time(ARGV[5], ARGV[6], ARGV[7])
+tell(ARGV[1], 'stage', {name = ARGV[8]})
 return 1
 """
 )
 
 COMPLETE = (
-    _PRELUDE
+    ALWAYS
     + """
--- id, attempt, seconds of save, key, width, height, media type, sha256, bytes -> 1, or 0 where stale
+-- id, attempt, seconds of save, their bucket, key, width, height, media type, sha256, bytes, artifacts
+-- -> 1, or 0 where stale
 local id = ARGV[1]
+local seen = redis.call('HMGET', job(id), 'status', 'result_key')
+if seen[1] == 'succeeded' and seen[2] == ARGV[5] then return 1 end  -- said again, the answer was lost
 if not held(id, ARGV[2]) then return 0 end
+redis.call('HSET', job(id), 'seconds_save', ARGV[3], 'result_key', ARGV[5], 'result_width', ARGV[6],
+  'result_height', ARGV[7], 'result_media_type', ARGV[8], 'result_sha256', ARGV[9], 'result_bytes', ARGV[10],
+  'artifacts', ARGV[11])
+time('save', ARGV[3], ARGV[4])
+measure(id)
 finish(id, 'succeeded')
-redis.call('HSET', job(id), 'seconds_save', ARGV[3], 'result_key', ARGV[4], 'result_width', ARGV[5],
-  'result_height', ARGV[6], 'result_media_type', ARGV[7], 'result_sha256', ARGV[8], 'result_bytes', ARGV[9])
 return 1
 """
 )
 
 FAIL = (
-    _PRELUDE
+    ALWAYS
     + """
 -- id, attempt, code, detail -> 1, or 0 where stale
+local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'attempt', 'error_code')
+if seen[1] == 'failed' and seen[2] == ARGV[2] and seen[3] == ARGV[3] then return 1 end  -- said again
 if not held(ARGV[1], ARGV[2]) then return 0 end
-finish(ARGV[1], 'failed')
-redis.call('HSET', job(ARGV[1]), 'error_code', ARGV[3], 'error_detail', ARGV[4])
+measure(ARGV[1])
+finish(ARGV[1], 'failed', ARGV[3], ARGV[4])
 return 1
 """
 )
 
 RETRY = (
-    _PRELUDE
+    ALWAYS
     + """
 -- id, attempt, code, detail, most strikes, strikes to add -> 1: it waits again, 0: it failed, -1: stale
 if not held(ARGV[1], ARGV[2]) then return -1 end
@@ -175,7 +204,7 @@ return 0
 )
 
 REAP = (
-    _PRELUDE
+    ALWAYS
     + """
 -- code, detail, most strikes, most ids -> ids that wait again; those of three strikes are failed.
 -- A job that shared its process is not blamed: it becomes suspect, which CLAIM gives only to a free worker.
@@ -198,17 +227,23 @@ return rung
 )
 
 STRANDED = (
-    _PRELUDE
+    ALWAYS
     + """
 -- least age, milliseconds of quiet, most ids -> the oldest ids that wait, or none while it is quiet
-local waiting = redis.call('ZRANGEBYSCORE', key('queued'), '-inf', stamp(now - ARGV[1]), 'LIMIT', 0, ARGV[3])
+local waiting, seen = {}, {}
+for _, set in ipairs({'queued', 'batched'}) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key(set), '-inf', stamp(now - ARGV[1]), 'LIMIT', 0, ARGV[3])) do
+    if not seen[id] and #waiting < tonumber(ARGV[3]) then waiting[#waiting + 1] = id end
+    seen[id] = true
+  end
+end
 if #waiting == 0 or not redis.call('SET', key('rung'), 1, 'NX', 'PX', ARGV[2]) then return {} end
 return waiting
 """
 )
 
 CANCEL = (
-    _PRELUDE
+    ALWAYS
     + """
 -- id -> 1, or 0 where there is nothing to erase. The files are due at once.
 local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'expires')
@@ -220,13 +255,13 @@ return 1
 )
 
 EXPIRE = (
-    _PRELUDE
+    ALWAYS
     + """
 -- most ids -> ids whose files are to be erased now; records past their time become tombstones
 local due = redis.call('ZRANGEBYSCORE', key('due'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do
-  local expires = redis.call('HGET', job(id), 'expires')
-  if expires and now >= tonumber(expires) then
+  local seen = redis.call('HMGET', job(id), 'expires', 'status')
+  if seen[1] and seen[2] ~= 'expired' and now >= tonumber(seen[1]) then
     bury(id, 'expired')
     redis.call('PEXPIRE', job(id), TOMBSTONE_MS)
   end
@@ -236,7 +271,7 @@ return due
 )
 
 ERASED = (
-    _PRELUDE
+    ALWAYS
     + """
 -- id -> 1. Its files are gone; a canceled job's tombstone is due once more when it expires.
 local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'expires')
@@ -249,15 +284,52 @@ return 1
 """
 )
 
-BEAT = (
-    _PRELUDE
+LOCK = (
+    ALWAYS
+    + "-- token, milliseconds -> whether the lock of the reaper is now one's own\n"
     + """
--- worker, milliseconds, net, hash of its weights, device -> 1
+return redis.call('SET', key('reaper'), ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
+"""
+)
+
+UNLOCK = (
+    ALWAYS
+    + "-- token -> 1. The lock may have run out meanwhile, and be another's by now.\n"
+    + """
+if redis.call('GET', key('reaper')) == ARGV[1] then redis.call('DEL', key('reaper')) end
+return 1
+"""
+)
+
+BEAT = (
+    ALWAYS
+    + """
+-- worker, milliseconds, net, hash of its weights, device, ms since 1970 when it last took a job -> 1
 local worker = key('worker:' .. ARGV[1])
-redis.call('HSET', worker, 'net', ARGV[3], 'net_sha256', ARGV[4], 'device', ARGV[5])
+redis.call('HSET', worker, 'net', ARGV[3], 'net_sha256', ARGV[4], 'device', ARGV[5], 'took', ARGV[6])
+redis.call('HSETNX', worker, 'born', stamp(now))
 redis.call('PEXPIRE', worker, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', key('workers'), '-inf', stamp(now - ARGV[2]))
 redis.call('ZADD', key('workers'), stamp(now), ARGV[1])
 return 1
+"""
+)
+
+STALLED = (
+    PRELUDE
+    + """
+-- milliseconds, milliseconds of a beat -> workers that beat and hold nothing, but have not asked for that long,
+-- although there was always something waiting
+local since = redis.call('HGET', key('sums'), 'since')
+if not since or now - since < tonumber(ARGV[1]) then return {} end
+local found = {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), stamp(now - ARGV[2]), '+inf')) do
+  local seen = redis.call('HMGET', key('worker:' .. name), 'born', 'asked', 'took')
+  local last = math.max(seen[1] or 0, seen[2] or 0, seen[3] or 0)
+  if seen[1] and now - last >= tonumber(ARGV[1]) and redis.call('SCARD', key('worker:' .. name .. ':jobs')) == 0 then
+    found[#found + 1] = name
+  end
+end
+return found
 """
 )

@@ -1,0 +1,138 @@
+"""What happens to jobs, as it happens: a job's stream of events, and who wants to be told of changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from service.errors import first_line
+from service.prelude import PREFIX
+
+CHANGED = f"{PREFIX}changed"
+POLL = 0.5
+"""Seconds between two looks of those who wait while the subscription is broken."""
+SILENCE = 5.0
+"""Seconds of silence after which the server is asked whether it is still there."""
+
+log = logging.getLogger("autochrome.events")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a job: queued, stage, succeeded, failed, canceled or expired."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+class Changed:
+    """Something has happened to one job since this was last waited for, or may have."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._event = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Until it has, for so many seconds at most. Then look at the job, whatever woke you."""
+        if not self._hub.is_live:
+            seconds = min(seconds, POLL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._event.wait()
+        self._event.clear()
+
+    def wake(self) -> None:
+        self._event.set()
+
+
+class Hub:
+    """One subscription to all changes, for all who wait in this process. Runs while its block is open.
+
+    While the server cannot be heard, waits are short, so that whoever waits polls.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._waiting: defaultdict[str, set[Changed]] = defaultdict(set)
+        self._listening: asyncio.Task[None] | None = None
+        self.is_live = False
+
+    async def __aenter__(self) -> Hub:
+        self._listening = asyncio.create_task(self._listen(), name="hub")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listening
+
+    @asynccontextmanager
+    async def watch(self, id: str) -> AsyncIterator[Changed]:
+        """Hear of changes of a job from now on: look at it after this, and then wait."""
+        changed = Changed(self)
+        self._waiting[id].add(changed)
+        try:
+            yield changed
+        finally:
+            self._waiting[id].discard(changed)
+            if not self._waiting[id]:
+                del self._waiting[id]
+
+    async def _listen(self) -> None:
+        told = False
+        while True:
+            try:
+                await self._subscribe()
+            except (RedisError, OSError) as error:
+                if self.is_live or not told:  # an outage is one line
+                    log.warning("changes are not heard, polling error=%s", first_line(error))
+                told = True
+            self._set_live(False)
+            await asyncio.sleep(POLL)
+
+    async def _subscribe(self) -> None:
+        """Returns when the server has fallen silent; may raise RedisError or OSError."""
+        client = redis.asyncio.Redis.from_url(
+            self._url,
+            decode_responses=True,
+            socket_connect_timeout=5,
+            # Else it would come back unnoticed, and what it missed be lost.
+            retry=Retry(NoBackoff(), retries=0),
+        )
+        async with client, client.pubsub() as subscription:
+            await subscription.subscribe(CHANGED)
+            asked = False
+            while True:
+                message = await subscription.get_message(timeout=SILENCE)
+                if message is None:
+                    if asked:
+                        return
+                    await subscription.ping()
+                asked = message is None
+                if message is not None and message["type"] == "subscribe":
+                    self._set_live(True)
+                elif message is not None and message["type"] == "message":
+                    for changed in self._waiting.get(message["data"], ()):
+                        changed.wake()
+
+    def _set_live(self, live: bool) -> None:
+        """What happened meanwhile was not heard: everybody looks for himself."""
+        self.is_live = live
+        for waiting in self._waiting.values():
+            for changed in waiting:
+                changed.wake()
