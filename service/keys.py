@@ -23,7 +23,7 @@ import redis
 from pydantic import BaseModel
 
 from service.errors import KeyInvalid
-from service.scripts import PREFIX
+from service.prelude import PREFIX
 
 USED_EVERY = 60.0
 """Seconds in which the last use is noted at most once."""

@@ -16,7 +16,7 @@ from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from service.errors import RateLimited
-from service.scripts import PREFIX
+from service.prelude import PREFIX
 from service.settings import Settings
 
 WINDOW = 60

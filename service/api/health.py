@@ -14,7 +14,7 @@ from service import errors
 from service.api.problems import documented
 from service.errors import QueueUnavailable, StoreUnavailable, WorkersUnavailable
 from service.jobs import Jobs
-from service.scripts import PREFIX
+from service.prelude import PREFIX
 from service.store import Store
 
 FRESH = 5.0
@@ -50,7 +50,7 @@ class Readiness:
             if time.monotonic() - self._store_was_fine < FRESH:
                 return
             try:
-                self._store.put(self._probe, b"")
+                self._store.put(f"{self._probe}/probe", b"")
                 self._store.erase(self._probe)
             except StoreUnavailable as error:
                 raise StoreUnavailable("The photo store cannot be written to.") from error.__cause__

@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 from service import errors
 from service.api.callers import caller_with
 from service.api.problems import documented
-from service.jobs import STAGES, Jobs
+from service.job import STAGES
+from service.jobs import Jobs
 from service.keys import Scope
 from service.metrics import PHOTOS, REST, SECONDS
 

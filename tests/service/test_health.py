@@ -1,0 +1,65 @@
+"""Readiness: whether a photo that is sent now will be colored, and if not, why."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from service.api import health
+from service.job import Net
+
+NET = Net("lite", "ab" * 32)
+
+
+def test_without_a_worker_it_is_alive_but_not_ready(serve, settings, jobs):
+    api = serve(settings)
+    assert api.get("/livez").json() == {"status": "ok"}
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "workers_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    jobs.beat("w1", NET, "cpu", 0)
+    assert api.get("/readyz").json() == {"status": "ok"}
+    jobs.gone("w1")
+    assert api.get("/readyz").status_code == 503
+
+
+def test_a_redis_that_takes_no_writes_is_not_ready(serve, settings, jobs, client):
+    api = serve(settings)
+    jobs.beat("w1", NET, "cpu", 0)
+    client.config_set("maxmemory", "1")
+    try:
+        answer = api.get("/readyz")
+        assert api.get("/livez").status_code == 200
+    finally:
+        client.config_set("maxmemory", "0")
+    assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
+    assert "written" in answer.json()["detail"]
+    assert api.get("/readyz").status_code == 200
+
+
+def test_a_store_that_takes_no_writes_is_not_ready(serve, settings, jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "FRESH", 0.2)
+    api = serve(settings)
+    jobs.beat("w1", NET, "cpu", 0)
+    assert api.get("/readyz").status_code == 200
+    folder = Path(tmp_path / "a store")
+    assert not [file for file in folder.rglob("*") if file.is_file()], "asking leaves nothing behind"
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("in the way of the folder")
+    assert api.get("/readyz").status_code == 200, "it is not asked each time"
+    time.sleep(0.25)
+    answer = api.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert "written" in answer.json()["detail"]
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    assert api.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_may_ask_for_the_head_alone(serve, settings, jobs, path):
+    jobs.beat("w1", NET, "cpu", 0)
+    answer = serve(settings).head(path)
+    assert (answer.status_code, answer.content) == (200, b"")

@@ -1,0 +1,137 @@
+"""What Prometheus hears: numbers that follow what jobs and requests did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.job import Bounds, Net, Order
+from service.jobs import Jobs, Lease, connect
+from service.keys import Keys, Scope
+from service.metrics import PHOTOS, SECONDS, bucket
+from service.options import Options
+
+NET = Net("lite", "ab" * 32)
+
+
+def numbers(answer: httpx.Response) -> Mapping[str, float]:
+    """Sample → value, as `name{label=value}` with the labels in order."""
+    assert answer.status_code == 200, answer.text
+    found = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+    return found
+
+
+def enter(jobs: Jobs, id: str, pixels: int) -> None:
+    order = Order(options=Options(), pixels=pixels, keep_for=60.0)
+    jobs.create(id, "secret", order, Bounds(jobs=10, pixels=10**9))
+
+
+def test_a_value_is_in_the_narrowest_bucket_that_holds_it():
+    assert [bucket(x, SECONDS) for x in (0, 0.005, 0.0051, 60, 61)] == [
+        "0.005",
+        "0.005",
+        "0.01",
+        "60",
+        "+Inf",
+    ]
+    assert [bucket(n, PHOTOS) for n in (1, 2, 3, 65)] == ["1", "2", "4", "+Inf"]
+
+
+def test_the_record_is_told_as_it_stands(serve, settings, jobs):
+    jobs.beat("w1", NET, "cpu", 0)
+    jobs.beat("w2", NET, "cpu", 0)
+    for number in range(3):
+        enter(jobs, f"{number:032x}", 2_000_000)
+    claim = jobs.claim("w1", NET, 10**9, True)
+    jobs.advance(claim, "open", 0.02, "prepare")
+    jobs.advance(claim, "prepare", 0.3, "infer")
+    jobs.fail(claim, "photo_damaged", "It is damaged.")
+    jobs.claim("w1", NET, 10**9, True)
+    jobs.batch_sizes(3)
+    told = numbers(serve(settings).get("/metrics"))
+    assert {
+        "autochrome_redis_up": 1,
+        "autochrome_jobs_waiting": 1,
+        "autochrome_megapixels_waiting": 2,
+        "autochrome_jobs_in_flight": 1,
+        "autochrome_megapixels_in_flight": 2,
+        "autochrome_workers{device=cpu,net=lite}": 2,
+        "autochrome_jobs_ended_total{code=photo_damaged,status=failed}": 1,
+        "autochrome_stage_seconds_bucket{le=0.01,stage=open}": 0,
+        "autochrome_stage_seconds_bucket{le=0.025,stage=open}": 1,
+        "autochrome_stage_seconds_bucket{le=+Inf,stage=open}": 1,
+        "autochrome_stage_seconds_count{stage=open}": 1,
+        "autochrome_stage_seconds_sum{stage=prepare}": 0.3,
+        "autochrome_stage_seconds_count{stage=save}": 0,
+        "autochrome_batch_size_bucket{le=2}": 0,
+        "autochrome_batch_size_bucket{le=4}": 1,
+        "autochrome_batch_size_sum": 3,
+    }.items() <= told.items()
+    assert 0 <= told["autochrome_oldest_waiting_seconds"] < 10
+    assert told["process_resident_memory_bytes"] > 1e6
+
+
+def test_requests_are_counted_by_the_template_of_their_address(serve, settings, client, gray_photo):
+    api = serve(settings)
+    for number in range(3):
+        api.get(f"/v1/colorizations/{number:032x}/result?secret=x")
+    made = api.post("/v1/colorizations", files={"photo": gray_photo()})
+    api.get(made.headers["location"])
+    api.get("/static/app.js")
+    api.get("/wp-login.php")
+    answer = api.get("/metrics")
+    told = numbers(answer)
+    requests = "autochrome_http_requests_total"
+    assert told[f"{requests}{{method=GET,route=/v1/colorizations/{{id}}/result,status=404}}"] == 3
+    assert told[f"{requests}{{method=POST,route=/v1/colorizations,status=202}}"] == 1
+    assert told[f"{requests}{{method=GET,route=/v1/colorizations/{{id}},status=200}}"] == 1
+    assert told["autochrome_http_seconds_count{method=POST,route=/v1/colorizations}"] == 1
+    assert made.json()["id"] not in answer.text
+    assert "wp-login" not in answer.text
+    assert "app.js" not in answer.text
+
+
+def test_numbers_are_for_this_machine_or_for_a_key_with_the_scope(serve, settings, client):
+    keys = Keys(client)
+    open_api, closed_api = serve(settings), serve(settings.model_copy(update={"anonymous": False}))
+    assert open_api.get("/metrics").status_code == 200
+    through_a_proxy = open_api.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"})
+    assert (through_a_proxy.status_code, through_a_proxy.json()["code"]) == (401, "key_missing")
+    assert closed_api.get("/metrics").json()["code"] == "key_missing"
+    for scope, status in ((Scope.COLORIZE, 403), (Scope.METRICS, 200)):
+        key = {"Authorization": f"Bearer {keys.create('k', [scope])}"}
+        assert closed_api.get("/metrics", headers=key).status_code == status
+        assert open_api.get("/metrics", headers=key).status_code == status
+
+
+def test_without_redis_it_says_so_and_the_rest_of_what_it_knows(serve, settings, tmp_path):
+    api = serve(settings.model_copy(update={"redis_url": f"unix://{tmp_path}/nothing.sock"}))
+    assert api.get("/readyz").status_code == 503
+    told = numbers(api.get("/metrics"))
+    assert told["autochrome_redis_up"] == 0
+    assert told["autochrome_http_requests_total{method=GET,route=/readyz,status=503}"] == 1
+    assert "autochrome_jobs_waiting" not in told
+
+
+def test_counts_survive_and_are_the_same_from_everywhere(serve, settings, jobs, redis_url):
+    enter(jobs, "1" * 32, 1_000_000)
+    jobs.fail(jobs.claim("w1", NET, 10**9, True), "internal_error", "")
+    with connect(redis_url) as another:
+        assert Jobs(another, Lease(1, 1)).counters()["outcome:failed:internal_error"] == 1
+    ended = "autochrome_jobs_ended_total{code=internal_error,status=failed}"
+    assert [numbers(serve(settings).get("/metrics"))[ended] for _ in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text;version=1.0.0"])
+def test_it_speaks_the_dialect_that_is_asked_for(serve, settings, client, accept):
+    answer = serve(settings).get("/metrics", headers={"Accept": accept})
+    kind = "application/openmetrics-text" if accept else "text/plain"
+    assert answer.headers["content-type"].startswith(kind)
+    assert answer.text.endswith("# EOF\n") == bool(accept)
