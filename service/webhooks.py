@@ -1,0 +1,214 @@
+"""Webhooks: who asked for one hears, signed, how its job ended. At least once, in any order.
+
+The scripts that end a job write its delivery in the same step, so none is lost with a process; one that erases a
+job erases what has not been delivered. Format and signature are those of Standard Webhooks 1.0.0.
+
+    webhooks     zset: job id by the time of the next try (ms)
+    webhook:ID   hash: url, event, ended (ms), tries
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import redis
+
+from service.allow import Allow
+from service.errors import UrlFailed, UrlNotAllowed, WebhookDisabled
+from service.fetch import SYSTEM, Network, Timeouts, post
+from service.jobs import Jobs
+from service.prelude import ALWAYS
+from service.views import job_view
+
+EVERY = 1.0
+"""Seconds between two looks for what is due."""
+PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0)
+"""Seconds before each further try; after the last of these tries it is given up."""
+AT_ONCE = 8
+"""Deliveries that one worker makes at a time: receivers that hang must not hold up all others."""
+LEASE = 60.0
+"""Seconds after which a delivery that was begun and never ended is begun anew; longer than any takes."""
+TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0)
+
+log = logging.getLogger("autochrome.webhooks")
+
+_TAKE = (
+    ALWAYS
+    + """
+-- most, milliseconds of lease -> {id, url, event, ended, try} of each that is due
+local taken = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])) do
+  local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended')
+  if seen[1] then
+    redis.call('ZADD', key('webhooks'), stamp(now + ARGV[2]), id)
+    local try = redis.call('HINCRBY', key('webhook:' .. id), 'tries', 1)
+    taken[#taken + 1] = {id, seen[1], seen[2], seen[3], try}
+  else
+    redis.call('ZREM', key('webhooks'), id)
+  end
+end
+return taken
+"""
+)
+_END = (
+    ALWAYS
+    + """
+-- id, try, outcome -> 1, or 0 where another has taken it over, or it was erased
+if redis.call('HGET', key('webhook:' .. ARGV[1]), 'tries') ~= ARGV[2] then return 0 end
+redis.call('DEL', key('webhook:' .. ARGV[1]))
+redis.call('ZREM', key('webhooks'), ARGV[1])
+tally('webhooks:' .. ARGV[3])
+return 1
+"""
+)
+_AGAIN = (
+    ALWAYS
+    + """
+-- id, try, milliseconds until the next -> 1, or 0 where another has taken it over, or it was erased
+if redis.call('HGET', key('webhook:' .. ARGV[1]), 'tries') ~= ARGV[2] then return 0 end
+redis.call('ZADD', key('webhooks'), stamp(now + ARGV[3]), ARGV[1])
+return 1
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event of one job on its way."""
+
+    id: str
+    url: str
+    event: str
+    """How the job ended: succeeded, failed, canceled or expired."""
+    ended: int
+    """When (ms)."""
+    tries: int
+    """1: this is the first."""
+
+    @property
+    def webhook_id(self) -> str:
+        """The same at every try, by which a receiver knows what it has had."""
+        return f"{self.id}-{self.event}"
+
+
+class Webhooks:
+    """Delivers what is due, from threads of its own."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        jobs: Jobs,
+        hosts: Allow,
+        secrets: Sequence[str],
+        base_url: str,
+        *,
+        pauses: Sequence[float] = PAUSES,
+        timeouts: Timeouts = TIMEOUTS,
+        network: Network = SYSTEM,
+    ) -> None:
+        """`secrets`: each `whsec_` and base64. `base_url`: what is put before the links of a job."""
+        self._take = client.register_script(_TAKE)
+        self._end = client.register_script(_END)
+        self._again = client.register_script(_AGAIN)
+        self._jobs = jobs
+        self._hosts = hosts
+        self._secrets = secrets
+        self._base_url = base_url
+        self._pauses = pauses
+        self._timeouts = timeouts
+        self._network = network
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
+        self._under_way: set[Future[None]] = set()
+
+    def tick(self) -> None:
+        """Begin as many deliveries as there are threads free. May raise redis.RedisError."""
+        self._under_way = {future for future in self._under_way if not future.done()}
+        free = AT_ONCE - len(self._under_way)
+        if free:
+            for taken in self._take(args=(free, int(LEASE * 1000))):
+                id, url, event, ended, tries = taken
+                delivery = Delivery(id, url, event, int(ended), int(tries))
+                self._under_way.add(self._threads.submit(self._deliver, delivery))
+
+    def stop(self) -> None:
+        """Let those that are under way come to their end."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            body = self._body(delivery)
+            if body is None:
+                self._end(args=(delivery.id, delivery.tries, "erased"))
+            else:
+                self._note(delivery, self._post(delivery, body))
+        except redis.RedisError as error:  # its lease brings it back
+            log.warning("webhook lost sight of job=%s error=%s", delivery.id, error)
+        except Exception:
+            log.exception("webhook failed job=%s", delivery.id)
+
+    def _body(self, delivery: Delivery) -> bytes | None:
+        """The job as GET shows it now; None where it has been erased since it ended."""
+        job = self._jobs.get(delivery.id)
+        if job is None or job.status != delivery.event:
+            return None
+        message = {
+            "type": f"colorization.{delivery.event}",
+            "timestamp": datetime.fromtimestamp(delivery.ended / 1000, tz=UTC).isoformat(),
+            "data": job_view(job, self._base_url).model_dump(mode="json"),
+        }
+        return json.dumps(message, separators=(",", ":")).encode()
+
+    def _post(self, delivery: Delivery, body: bytes) -> int | str:
+        """The status of the answer, or why there is none."""
+        timestamp = int(time.time())
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": delivery.webhook_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": " ".join(
+                sign(secret, delivery.webhook_id, timestamp, body) for secret in self._secrets
+            ),
+        }
+        try:
+            return post(
+                delivery.url, body, headers, self._hosts, timeouts=self._timeouts, network=self._network
+            )
+        except (UrlNotAllowed, UrlFailed) as problem:
+            return problem.code
+
+    def _note(self, delivery: Delivery, answer: int | str) -> None:
+        words = (delivery.id, delivery.event, delivery.tries, answer)
+        if isinstance(answer, int) and 200 <= answer < 300:
+            log.info("webhook delivered job=%s event=%s try=%d answer=%s", *words)
+            self._end(args=(delivery.id, delivery.tries, "delivered"))
+        elif answer == 410:  # so a receiver says that it wants no more
+            log.info("webhook unwanted job=%s event=%s try=%d answer=%s", *words)
+            self._end(args=(delivery.id, delivery.tries, "unwanted"))
+        elif delivery.tries > len(self._pauses):
+            log.warning("webhook given up job=%s event=%s try=%d answer=%s", *words)
+            self._end(args=(delivery.id, delivery.tries, "given_up"))
+        else:
+            log.info("webhook not taken, will try again job=%s event=%s try=%d answer=%s", *words)
+            pause = int(self._pauses[delivery.tries - 1] * 1000)
+            self._again(args=(delivery.id, delivery.tries, pause))
+
+
+def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
+    """A signature as Standard Webhooks has it: version 1, HMAC-SHA256 over id, timestamp and body."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    return "v1," + base64.b64encode(hmac.digest(key, f"{id}.{timestamp}.".encode() + body, "sha256")).decode()
+
+
+def refuse_unless_allowed(url: str, hosts: Allow) -> None:
+    """What can be said at the door. Raises WebhookDisabled or UrlNotAllowed."""
+    if not hosts:
+        raise WebhookDisabled
+    hosts.target(url)

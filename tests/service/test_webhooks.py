@@ -1,0 +1,385 @@
+"""Webhooks from the end of a job to a real receiver: signed, tried again, given up, and erased with the job."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from service import errors
+from service.allow import Allow
+from service.fetch import Network, Timeouts
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result
+from service.options import Options
+from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, sign
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OLD_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+QUICK = Timeouts(0.3, 0.3, 0.5)
+NET = Net("lite", "ab" * 32)
+ID = "0123456789abcdef0123456789abcdef"
+DOCUMENT = Path(__file__).parents[2] / "docs/webhooks.md"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Answers what it is told to, the last for ever, and keeps what has come: headers and body."""
+
+    def __init__(self, *answers: int | Callable[[], int]) -> None:
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.at: list[float] = []
+        self.answers = list(answers)
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.origin = f"http://127.0.0.1:{self.server_port}"
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has given up is no error."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.at.append(time.monotonic())
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.send_response(answer() if callable(answer) else answer)
+        self.send_header("Location", f"{self.server.origin}/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Tests are quiet."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver(200)
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def deliver(client, until) -> Iterator[Callable[..., Webhooks]]:
+    """Webhooks that tick, as those of a worker do."""
+    stop = threading.Event()
+    begun: list[tuple[threading.Thread, Webhooks]] = []
+
+    def start(hosts: str, *secrets: str, pauses=(0.05, 0.1), timeouts=QUICK, **more) -> Webhooks:
+        webhooks = Webhooks(
+            client,
+            Jobs(client, Lease(5, 0.1)),
+            Allow.of(hosts),
+            secrets or (SECRET,),
+            "https://color.example",
+            pauses=pauses,
+            timeouts=timeouts,
+            **more,
+        )
+
+        def tick() -> None:
+            while not stop.wait(0.02):
+                webhooks.tick()
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        begun.append((thread, webhooks))
+        return webhooks
+
+    yield start
+    stop.set()
+    for thread, webhooks in begun:
+        thread.join()
+        webhooks.stop()
+
+
+@pytest.fixture
+def slow_jobs(client) -> Jobs:
+    """Jobs whose leases outlast a test."""
+    return Jobs(client, Lease(60, 1))
+
+
+def order(jobs: Jobs, webhook: str | None, id: str = ID, keep_for: float = 60) -> None:
+    options = Options(webhook=webhook)
+    jobs.create(id, jobs.secret_for(id), Order(options, 1000, keep_for), Bounds(100, 10**9))
+
+
+def begin(jobs: Jobs) -> Claim:
+    claim = jobs.claim("w1", NET, 10**9, alone=True)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def succeed(jobs: Jobs) -> None:
+    jobs.complete(begin(jobs), 0.1, Result("k/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 9))
+
+
+def counted(client, outcome: str) -> int:
+    return int(client.hget("{autochrome}:counters", f"webhooks:{outcome}") or 0)
+
+
+def is_over(client) -> bool:
+    return not client.zcard("{autochrome}:webhooks") and not client.exists("{autochrome}:webhook:" + ID)
+
+
+def verify(*arguments: object) -> None:
+    """The documentation's own function."""
+    snippet = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert snippet
+    names: dict = {}
+    exec(snippet[1], names)
+    names["verify"](*arguments)
+
+
+def test_the_signature_is_that_of_the_standard_s_example():
+    signature = sign(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_who_asked_hears_how_its_job_ended(client, slow_jobs, receiver, deliver, until):
+    order(slow_jobs, f"{receiver.origin}/hook?token=x")
+    assert is_over(client)  # nothing is said before the end
+    before = time.time()
+    succeed(slow_jobs)
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "delivered")
+    ((headers, body),) = receiver.heard
+    assert (headers["webhook-id"], headers["content-type"]) == (f"{ID}-succeeded", "application/json")
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
+    message = json.loads(body)
+    assert message["type"] == "colorization.succeeded"
+    ended = message["timestamp"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00", ended)
+    assert before - 1 < client.time()[0] < before + 10
+    assert (message["data"]["id"], message["data"]["status"]) == (ID, "succeeded")
+    assert message["data"]["result"]["url"] == f"https://color.example/v1/colorizations/{ID}/result"
+    assert b"token" not in body
+    assert counted(client, "delivered") == 1
+    verify(SECRET, headers, body)
+
+
+def test_the_documented_check_refuses_what_is_forged_old_or_of_another_secret(
+    client, slow_jobs, receiver, deliver, until
+):
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    deliver(receiver.origin, SECRET, OLD_SECRET)
+    until(lambda: is_over(client), 5, "delivered")
+    ((headers, body),) = receiver.heard
+    verify(SECRET, headers, body)
+    verify(OLD_SECRET, headers, body)  # both sign while one replaces the other
+    old = headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 600)}
+    for secret, said, heard in [
+        (SECRET, headers, body.replace(b"succeeded", b"failed")),
+        (SECRET, headers | {"webhook-id": "x"}, body),
+        (SECRET, old, body),
+        ("whsec_" + "B" * 40, headers, body),
+    ]:
+        with pytest.raises(ValueError, match=r"signed|old"):
+            verify(secret, said, heard)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (lambda jobs: jobs.fail(begin(jobs), "photo_damaged", "It is cut off."), "failed"),
+        (lambda jobs: jobs.cancel(ID), "canceled"),
+        (lambda jobs: (begin(jobs), jobs.cancel(ID)), "canceled"),
+    ],
+)
+def test_every_end_is_told(client, slow_jobs, receiver, deliver, until, end, status):
+    order(slow_jobs, receiver.origin)
+    end(slow_jobs)
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "delivered")
+    ((headers, body),) = receiver.heard
+    message = json.loads(body)
+    assert headers["webhook-id"] == f"{ID}-{status}"
+    assert (message["type"], message["data"]["status"]) == (f"colorization.{status}", status)
+    if status == "failed":
+        assert message["data"]["error"]["code"] == "photo_damaged"
+
+
+def test_a_job_whose_time_runs_out_before_its_end_is_told(client, slow_jobs, receiver, deliver, until):
+    order(slow_jobs, receiver.origin, keep_for=0.05)
+    time.sleep(0.1)
+    assert list(slow_jobs.expire()) == [ID]
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "delivered")
+    assert json.loads(receiver.heard[0][1])["data"]["status"] == "expired"
+
+
+def test_the_third_death_of_a_worker_is_told(client, jobs, receiver, deliver, until):
+    order(jobs, receiver.origin)
+    for _ in range(3):
+        begin(jobs)
+        until(lambda: client.zrangebyscore("{autochrome}:running", 0, time.time() * 1000), 5, "lease out")
+        jobs.reap()
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "delivered")
+    assert json.loads(receiver.heard[0][1])["data"]["error"]["code"] == "worker_died"
+
+
+def test_who_did_not_ask_hears_nothing(client, slow_jobs):
+    order(slow_jobs, None)
+    succeed(slow_jobs)
+    assert is_over(client)
+
+
+def test_a_receiver_that_fails_is_tried_again_after_longer_and_longer(
+    client, slow_jobs, receiver, deliver, until
+):
+    receiver.answers = [500, 302, 503, 204]
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    deliver(receiver.origin, pauses=(0.1, 0.3, 0.5, 9))
+    until(lambda: is_over(client), 5, "delivered")
+    assert len(receiver.heard) == 4  # and nobody has followed the redirect
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    pauses = [later - sooner for sooner, later in zip(receiver.at, receiver.at[1:], strict=False)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.1, 0.3, 0.5), strict=True))
+    for headers, body in receiver.heard:
+        verify(SECRET, headers, body)
+    assert (counted(client, "delivered"), counted(client, "given_up")) == (1, 0)
+
+
+def test_after_the_last_try_it_is_given_up_and_counted(client, slow_jobs, receiver, deliver, until):
+    receiver.answers = [404]
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    deliver(receiver.origin, pauses=(0.01, 0.02))
+    until(lambda: is_over(client), 5, "given up")
+    assert len(receiver.heard) == 3
+    assert (counted(client, "delivered"), counted(client, "given_up")) == (0, 1)
+
+
+def test_the_pauses_are_those_that_are_documented():
+    assert PAUSES == (5, 30, 120, 600, 3600)
+
+
+def test_gone_means_gone(client, slow_jobs, receiver, deliver, until):
+    receiver.answers = [410]
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "ended")
+    assert len(receiver.heard) == 1
+    assert (counted(client, "unwanted"), counted(client, "given_up")) == (1, 0)
+
+
+def test_receivers_that_hang_are_left_and_do_not_hold_up_another(client, slow_jobs, receiver, deliver, until):
+    released = threading.Event()
+    hanging = Receiver(lambda: released.wait(5) and 200)
+    try:
+        for number in range(5):
+            order(slow_jobs, hanging.origin, f"{number:032x}")
+            succeed(slow_jobs)
+        order(slow_jobs, receiver.origin)
+        succeed(slow_jobs)
+        start = time.monotonic()
+        deliver(f"{receiver.origin} {hanging.origin}", pauses=(60,))
+        until(lambda: receiver.heard, 5, "heard")
+        assert time.monotonic() - start < 0.4
+        soon = (time.time() + 61) * 1000
+        until(lambda: client.zcount("{autochrome}:webhooks", 1, soon) == 5, 5, "all are to be tried again")
+    finally:
+        released.set()
+        hanging.stop()
+    assert len(hanging.heard) == 5
+
+
+def test_what_a_process_that_died_had_under_way_is_delivered_by_another(
+    client, slow_jobs, receiver, deliver, until, monkeypatch
+):
+    monkeypatch.setattr("service.webhooks.LEASE", 0.2)
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    released = threading.Event()
+    network = Network(look_up=lambda *_: released.wait(5) and [])
+    dying = deliver(receiver.origin, network=network, timeouts=Timeouts(5, 5, 5))
+    until(lambda: client.hget("{autochrome}:webhook:" + ID, "tries"), 5, "begun")
+    dying.tick = lambda: None
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "delivered")
+    released.set()
+    assert len(receiver.heard) == 1
+
+
+def test_many_workers_deliver_each_once(client, slow_jobs, receiver, deliver, until):
+    for number in range(30):
+        order(slow_jobs, receiver.origin, f"{number:032x}")
+        succeed(slow_jobs)
+    for _ in range(3):
+        deliver(receiver.origin)
+    until(lambda: is_over(client), 10, "all delivered")
+    ids = [headers["webhook-id"] for headers, _ in receiver.heard]
+    assert len(ids) == len(set(ids)) == 30
+
+
+def test_what_is_not_delivered_is_erased_with_its_job(client, slow_jobs, receiver, deliver, until):
+    receiver.answers = [500]
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    deliver(receiver.origin, pauses=(0.3,))
+    until(lambda: receiver.heard, 5, "a first try")
+    slow_jobs.cancel(ID)
+    assert is_over(client)
+    time.sleep(0.4)
+    assert len(receiver.heard) == 1
+    assert receiver.origin not in str([client.dump(key) for key in client.scan_iter("*")])
+
+
+def test_a_webhook_is_not_led_to_an_inner_address(client, slow_jobs, receiver, deliver, until):
+    port = receiver.server_port
+    lookups: list[list[str]] = [["93.184.216.34"], ["127.0.0.1"]]
+    dialed: list[str] = []
+
+    def dial(address: str, _: int, seconds: float) -> object:
+        from httpcore import SyncBackend
+
+        dialed.append(address)
+        return SyncBackend().connect_tcp("127.0.0.1", port, timeout=seconds)
+
+    receiver.answers = [500, 200]
+    order(slow_jobs, "http://hooks.example/")
+    succeed(slow_jobs)
+    network = Network(look_up=lambda *_: lookups.pop(0) if lookups else ["10.0.0.1"], dial=dial)
+    deliver("hooks.example", pauses=(0.01, 0.01), network=network)
+    until(lambda: is_over(client), 5, "given up")
+    assert dialed == ["93.184.216.34"]  # at the second try the name led here
+    assert counted(client, "given_up") == 1
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url", "problem"),
+    [
+        ("", "https://hooks.example/", errors.WebhookDisabled),
+        ("hooks.example", "https://other.example/", errors.UrlNotAllowed),
+        ("hooks.example", "file:///etc/passwd", errors.UrlNotAllowed),
+        ("hooks.example", "https://hooks.example:8443/", errors.UrlNotAllowed),
+    ],
+)
+def test_at_the_door_a_webhook_is_refused_where_it_is_not_enabled(hosts, url, problem):
+    with pytest.raises(problem):
+        refuse_unless_allowed(url, Allow.of(hosts))
+
+
+def test_the_secret_of_the_tests_is_a_real_one():
+    assert len(b64decode(SECRET.removeprefix("whsec_"))) == 24
