@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Request
 
 from service import errors
 from service.api.problems import documented
-from service.errors import QueueUnavailable, StoreUnavailable, WorkersUnavailable
+from service.errors import QueueUnavailable, ServerProblem, StoreUnavailable, WorkersUnavailable
 from service.jobs import Jobs
 from service.prelude import PREFIX
 from service.store import Store
@@ -21,6 +22,7 @@ FRESH = 5.0
 """Seconds for which the store counts as writable: it may cost money to ask."""
 
 router = APIRouter()
+log = logging.getLogger("autochrome.api")
 
 
 class Readiness:
@@ -33,9 +35,18 @@ class Readiness:
         self._lock = threading.Lock()
         self._store_was_fine = -FRESH
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
+        self._said = ""
 
     def check(self) -> None:
         """Raises QueueUnavailable, StoreUnavailable or WorkersUnavailable, which say what is the matter."""
+        try:
+            self._check()
+        except ServerProblem as problem:
+            self._say(f"not ready code={problem.code}")
+            raise
+        self._say("ready")
+
+    def _check(self) -> None:
         try:
             self._redis.set(PREFIX + "ready", 1, px=1000)
             workers = self._jobs.workers()
@@ -44,6 +55,12 @@ class Readiness:
         self._check_store()
         if not workers:
             raise WorkersUnavailable
+
+    def _say(self, words: str) -> None:
+        """Once for each change: probes come every few seconds."""
+        if words != self._said:
+            log.info(words)
+        self._said = words
 
     def _check_store(self) -> None:
         with self._lock:

@@ -71,8 +71,8 @@ class Tracing:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         route = route_of(scope)
         self._seen(method, route, status, seconds)
-        # Questions are counted; a line is for what changes something, and for what goes wrong on our side.
-        level = logging.DEBUG if method in ("GET", "OPTIONS") and status < 500 else logging.INFO
+        # Questions are counted; a line is for what changes something, and for what should not be.
+        level = logging.DEBUG if method in ("GET", "OPTIONS") and status != 500 else logging.INFO
         log.log(level, "answered method=%s route=%s status=%d seconds=%.3f", method, route, status, seconds)
 
 

@@ -58,6 +58,17 @@ def test_a_store_that_takes_no_writes_is_not_ready(serve, settings, jobs, tmp_pa
     assert api.get("/readyz").status_code == 200
 
 
+def test_the_log_says_once_that_it_is_ready_or_why_not(serve, settings, jobs, caplog):
+    caplog.set_level("INFO", "autochrome.api")
+    api = serve(settings)
+    for _ in range(3):
+        api.get("/readyz")
+    jobs.beat("w1", NET, "cpu", 0)
+    for _ in range(3):
+        api.get("/readyz")
+    assert caplog.messages == ["not ready code=workers_unavailable", "ready"]
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 def test_probes_may_ask_for_the_head_alone(serve, settings, jobs, path):
     jobs.beat("w1", NET, "cpu", 0)
