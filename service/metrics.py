@@ -7,6 +7,7 @@ The record itself counts, in one hash, so that counts outlive processes and are 
     stage:NAME:sum        seconds of all of them
     batch:le:BUCKET       how many photos the net was given at once
     batch:sum             photos of all batches
+    webhooks:OUTCOME      webhooks that were delivered, unwanted (410), given up, or erased with their job
 """
 
 from __future__ import annotations

@@ -144,6 +144,7 @@ local function notify(id, event, options)
   local url = event and options and cjson.decode(options).webhook
   if type(url) ~= 'string' then return end
   redis.call('HSET', key('webhook:' .. id), 'url', url, 'event', event, 'ended', stamp(now), 'tries', 0)
+  redis.call('PEXPIRE', key('webhook:' .. id), TOMBSTONE_MS)  -- should nobody ever deliver it
   redis.call('ZADD', key('webhooks'), stamp(now), id)
 end
 

@@ -38,6 +38,9 @@ LEASE = 60.0
 """Seconds after which a delivery that was begun and never ended is begun anew; longer than any takes."""
 TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0)
 
+OUTCOMES = ("delivered", "unwanted", "given_up", "erased")
+"""What becomes of a delivery, as the record counts it; the last only where its job was erased while it was made."""
+
 log = logging.getLogger("autochrome.webhooks")
 
 _TAKE = (

@@ -20,6 +20,7 @@ from service.job import STAGES
 from service.jobs import Jobs
 from service.keys import Scope
 from service.metrics import PHOTOS, REST, SECONDS
+from service.webhooks import OUTCOMES
 
 STALLED = 60.0
 """Seconds after which a worker that takes nothing while photos wait counts as stalled."""
@@ -115,6 +116,12 @@ def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
         if kind == "outcome":
             ended.add_metric(names, count)
     yield ended
+    webhooks = CounterMetricFamily(
+        "autochrome_webhooks", "Webhooks by what became of them", labels=("outcome",)
+    )
+    for outcome in OUTCOMES:
+        webhooks.add_metric((outcome,), counters.get(f"webhooks:{outcome}", 0))
+    yield webhooks
     stages = HistogramMetricFamily(
         "autochrome_stage_seconds", "Seconds that each stage took", labels=("stage",)
     )

@@ -260,7 +260,9 @@ def test_a_receiver_that_fails_is_tried_again_after_longer_and_longer(
     assert (counted(client, "delivered"), counted(client, "given_up")) == (1, 0)
 
 
-def test_after_the_last_try_it_is_given_up_and_counted(client, slow_jobs, receiver, deliver, until):
+def test_after_the_last_try_it_is_given_up_and_counted(
+    client, slow_jobs, receiver, deliver, until, serve, settings
+):
     receiver.answers = [404]
     order(slow_jobs, receiver.origin)
     succeed(slow_jobs)
@@ -268,6 +270,7 @@ def test_after_the_last_try_it_is_given_up_and_counted(client, slow_jobs, receiv
     until(lambda: is_over(client), 5, "given up")
     assert len(receiver.heard) == 3
     assert (counted(client, "delivered"), counted(client, "given_up")) == (0, 1)
+    assert 'autochrome_webhooks_total{outcome="given_up"} 1.0' in serve(settings).get("/metrics").text
 
 
 def test_the_pauses_are_those_that_are_documented():
