@@ -3,97 +3,119 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
-from starlette.responses import Response
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
+from service.api import creation, events, files, health, metrics, routes
+from service.api.callers import Callers
 from service.api.desk import Desk
-from service.api.limits import BodyLimit, HeadAsGet, StrictHeaders
-from service.api.problems import ProblemDocument, add_handlers
-from service.api.routes import router
+from service.api.health import Readiness
+from service.api.limits import BodyLimit, BodyPace, HeadAsGet, StrictHeaders
+from service.api.metrics import Metrics
+from service.api.openapi import document
+from service.api.page import add_page
+from service.api.problems import add_handlers
+from service.api.tracing import HEADER as REQUEST_ID
+from service.api.tracing import Tracing
+from service.keys import Keys
 from service.settings import Settings
 
-WEB = Path(__file__).parent.parent / "web"
 GRACE = 5
 """Seconds that open requests have when the process is told to stop."""
-
-
-class _Fresh(StaticFiles):
-    """Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
+ASKED_BY_PAGES = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Prefer",
+)
+READ_BY_PAGES = ("ETag", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After")
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Connects to nothing yet. Raises SettingsError."""
+    desk = Desk.open(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with desk.watches.hub:
+            yield
+
     app = FastAPI(
         title="Autochrome",
         version=__version__,
         summary="Colors black-and-white photographs. The colors are guesses of a network, not the truth.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        root_path=settings.root_path,
+        lifespan=lifespan,
     )
-    app.state.desk = Desk.open(settings)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(StrictHeaders)
-    add_handlers(app)
-    app.include_router(router)
-    app.mount("/static", _Fresh(directory=WEB / "static"))
-    _add_page(app, settings)
-    _document_problems(app)
+    app.state.desk = desk
+    app.state.callers = Callers(Keys(desk.redis), settings.anonymous)
+    app.state.readiness = Readiness(desk.redis, desk.jobs, desk.store)
+    app.state.metrics = Metrics(desk.jobs)
+    _go_around(app, settings)
+    routers = [part.router for part in (creation, routes, events, files, health, metrics)]
+    for router in routers:
+        app.include_router(router)
+    add_page(app, settings)
+    add_handlers(app, routers)
+    document(app, settings)
     return app
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Answer on an open socket until SIGTERM."""
+class _Server(uvicorn.Server):
+    """Told to stop, it sends home who only waits; else they would use up the time that uploads have to end."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+        super().__init__(config)
+        self._desk = desk
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._desk.watches.close()
+
+
+def server(app: FastAPI) -> uvicorn.Server:
+    """What answers for an application; whom to believe about addresses is the application's own business."""
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return _Server(config, app.state.desk)
 
 
-def _add_page(app: FastAPI, settings: Settings) -> None:
-    templates = Jinja2Templates(directory=WEB / "templates")
-    context = {
-        "max_megabytes": round(settings.max_bytes / 2**20),
-        "max_megapixels": round(settings.max_pixels / 1e6),
-        "version": app.version,
-    }
-
-    @app.get("/", include_in_schema=False)
-    def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "index.html", context)
+def serve(app: FastAPI, listener: socket.socket) -> None:
+    """Answer on an open socket until SIGTERM."""
+    server(app).run(sockets=[listener])
 
 
-def _document_problems(app: FastAPI) -> None:
-    """Put the problem's shape into OpenAPI, and take FastAPI's own error out, which is never sent."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = describe()
-        schemas = schema["components"]["schemas"]
-        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        for path in schema["paths"].values():
-            for operation in path.values():
-                invalid = operation["responses"].get("422", {})
-                if "application/json" in invalid.get("content", {}):
-                    del operation["responses"]["422"]
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def _go_around(app: FastAPI, settings: Settings) -> None:
+    """What every request passes through, from the inside out."""
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
+    app.add_middleware(BodyPace, seconds=settings.upload_timeout, rate=settings.upload_rate)
+    app.add_middleware(StrictHeaders)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
+            expose_headers=[*READ_BY_PAGES, REQUEST_ID],
+        )
+    app.add_middleware(Tracing, seen=app.state.metrics.seen)
+    app.add_middleware(HeadAsGet)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

@@ -2,71 +2,155 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Annotated, cast
+from typing import IO, Annotated, NamedTuple, cast
 
+import redis
 from celery import Celery
 from fastapi import Depends, Request
+from redis.exceptions import LockError
 
 from service import tasks
-from service.errors import Canceled, Expired, InternalError, NotFound, Problem, by_code
-from service.jobs import Job, Jobs, Lease, connect, new_id, new_secret
+from service.api.callers import Caller
+from service.api.uploads import digest
+from service.api.watches import Watches
+from service.errors import (
+    Canceled,
+    Expired,
+    IdConflict,
+    InFlight,
+    InternalError,
+    NotFound,
+    OptionInvalid,
+    Problem,
+    QueueFull,
+    StoreUnavailable,
+    by_code,
+)
+from service.events import Hub
+from service.job import Bounds, Job, Lease, Order
+from service.jobs import Jobs, connect, new_id
+from service.keys import Scope
 from service.options import Options
+from service.prelude import PREFIX
+from service.quota import Quota
 from service.settings import Settings
 from service.sniff import sniff
 from service.store import Store, photo_key
+from service.webhooks import refuse_unless_allowed
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
+ENTERING = 60.0
+"""Seconds for which an id of a client's choosing is kept for one request, should that one die on the way."""
+LONGEST_RETRY_AFTER = 3600
+ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 _ID = re.compile(r"[0-9a-f]{32}")
 log = logging.getLogger("autochrome.api")
+
+
+class Admitted(NamedTuple):
+    """A photo that is in the queue, or was before."""
+
+    id: str
+    secret: str
+    new: bool
+    """False: the very same was sent before, and nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
     settings: Settings
+    redis: redis.Redis
     jobs: Jobs
+    watches: Watches
+    quota: Quota
     store: Store
     celery: Celery
+    bounds: Bounds
 
     @classmethod
     def open(cls, settings: Settings) -> Desk:
         """Nothing is connected yet. Raises SettingsError."""
-        lease = Lease(settings.lease, settings.lease_per_megapixel)
+        client = connect(settings.required_redis_url)
         return cls(
             settings=settings,
-            jobs=Jobs(connect(settings.required_redis_url), lease),
+            redis=client,
+            jobs=Jobs(client, Lease(settings.lease, settings.lease_per_megapixel)),
+            watches=Watches(Hub(settings.required_redis_url)),
+            quota=Quota(client, settings),
             store=Store(settings.effective_store_url),
             celery=tasks.make_app(settings.celery_broker_url),
+            bounds=Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6)),
         )
 
     def url(self, path: str) -> str:
         """A link: from outside where that is known, else relative to this server."""
-        return (self.settings.public_url or "").rstrip("/") + path
+        if self.settings.public_url:
+            return self.settings.public_url.rstrip("/") + path
+        return self.settings.root_path + path
 
-    def admit(self, file: IO[bytes], options: Options) -> tuple[str, str]:
-        """Look at a photo, keep it, enter its job and ring. Returns the id and the secret.
+    def refuse_if_full(self) -> None:
+        """Before a body is read: raises QueueFull where the queue has no room for any photo."""
+        depth = self.jobs.depth()
+        if depth.jobs >= self.bounds.jobs or depth.pixels >= self.bounds.pixels:
+            raise QueueFull(self.jobs.retry_after())
 
-        Raises a PhotoProblem, StoreUnavailable or redis.RedisError.
+    def admit(
+        self,
+        file: IO[bytes],
+        options: Options,
+        by: Caller,
+        id: str | None = None,
+        *,
+        sha256: str | None = None,
+        group: str = "",
+    ) -> Admitted:
+        """Look at a photo, keep it, enter its job and ring.
+
+        `id`: 32 hexadecimal digits of the client's choosing; the same photo with the same options by the same
+        caller is entered once under it. `sha256`: of the photo's bytes, where it is known. `group`: the batch.
+        Raises ScopeMissing, WebhookDisabled, UrlNotAllowed, a PhotoProblem, OptionInvalid, IdConflict, InFlight,
+        Canceled, Expired, RateLimited, QueueFull, StoreUnavailable or redis.RedisError.
         """
+        if options.webhook is not None:
+            by.require(Scope.WEBHOOK)
+            refuse_unless_allowed(options.webhook, self.settings.webhook_hosts)
         header = sniff(file, self.settings)
-        id, secret = new_id(), new_secret()
-        self.jobs.reserve(id, RESERVED)
-        self.store.put(photo_key(id), file)
-        self.jobs.create(id, secret, options, header.width * header.height, self.settings.keep_for)
-        tasks.ring(self.celery, id)
-        log.info("queued job=%s format=%s width=%d height=%d", id, header.format, header.width, header.height)
-        return id, secret
+        order = Order(
+            options=options,
+            pixels=header.width * header.height,
+            keep_for=self._keep_for(options),
+            batch=bool(group) or options.priority == "batch",
+            owner=by.owner,
+            request_id=by.request_id,
+            fingerprint=_fingerprint(sha256 or digest(file), options, by),
+            group=group,
+        )
+        if id is None:
+            return self._enter(new_id(), file, order, by)
+        with self._alone_with(id):
+            known = self.jobs.get(id)
+            return self._again(known, order) if known else self._enter(id, file, order, by)
 
     def find(self, id: str) -> Job:
         """The job. Raises NotFound or Expired."""
-        job = self.jobs.get(id) if _ID.fullmatch(id) else None
-        if job is None:
-            raise NotFound
+        job = self.look(id)
         if job.status == "expired":
             raise Expired
+        return job
+
+    def look(self, id: str) -> Job:
+        """The job, or what is left of one that has expired. Raises NotFound."""
+        job = self.jobs.get(id) if is_id(id) else None
+        if job is None:
+            raise NotFound
         return job
 
     def erase(self, job: Job) -> None:
@@ -74,6 +158,67 @@ class Desk:
         self.jobs.cancel(job.id)
         self.store.erase(job.id)
         self.jobs.erased(job.id)
+
+    def _enter(self, id: str, file: IO[bytes], order: Order, by: Caller) -> Admitted:
+        by.headers.update(self.quota.charge(by.owner, by.address, order.pixels))
+        self.jobs.reserve(id, RESERVED)
+        file.seek(0)
+        self.store.put(photo_key(id), file)
+        secret = self.jobs.secret_for(id)
+        try:
+            self.jobs.create(id, secret, order, self.bounds)
+        except QueueFull:
+            with suppress(StoreUnavailable):  # then the reaper does it
+                self.store.erase(id)
+                self.jobs.erased(id)
+            raise
+        tasks.ring(self.celery, id)
+        log.info("queued job=%s megapixels=%.2f", id, order.pixels / 1e6)
+        return Admitted(id, secret, new=True)
+
+    def _again(self, job: Job, order: Order) -> Admitted:
+        """An id that is not new: it must stand for the same."""
+        if job.status == "expired":
+            raise Expired
+        refuse_if_canceled(job)
+        if job.fingerprint != order.fingerprint:
+            raise IdConflict
+        return Admitted(job.id, self.jobs.secret_for(job.id), new=False)
+
+    @contextmanager
+    def _alone_with(self, id: str) -> Iterator[None]:
+        """One request at a time has an id: two with different photos must not write over each other."""
+        lock = self.redis.lock(f"{PREFIX}entering:{id}", timeout=ENTERING, blocking=False)
+        if not lock.acquire():
+            raise InFlight
+        try:
+            yield
+        finally:
+            with suppress(LockError):  # it ran out
+                lock.release()
+
+    def _keep_for(self, options: Options) -> float:
+        if options.keep_for is None:
+            return self.settings.keep_for
+        longest = longest_keep_for(self.settings)
+        if options.keep_for > longest:
+            raise OptionInvalid(f"`keep_for`: {longest:g} seconds is the longest time here.")
+        return options.keep_for
+
+
+def is_id(id: str) -> bool:
+    return _ID.fullmatch(id) is not None
+
+
+def longest_keep_for(settings: Settings) -> float:
+    """The longest time that a client may ask for, in seconds: at least what it gets without asking."""
+    return max(settings.keep_for, settings.max_keep_for)
+
+
+def retry_after(job: Job) -> str:
+    """When to ask again: when it will probably be done, or soon where nobody knows."""
+    seconds = 1 if job.status == "running" or job.eta_s is None else math.ceil(job.eta_s)
+    return str(min(max(seconds, 1), LONGEST_RETRY_AFTER))
 
 
 def failure(job: Job) -> Problem:
@@ -84,6 +229,11 @@ def failure(job: Job) -> Problem:
 def refuse_if_canceled(job: Job) -> None:
     if job.status == "canceled":
         raise Canceled
+
+
+def _fingerprint(sha256: str, options: Options, by: Caller) -> str:
+    """Same photo, same options, same caller. Not the address: a retry may come from another network."""
+    return hashlib.sha256(f"{sha256}\n{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
 
 
 def _desk(request: Request) -> Desk:

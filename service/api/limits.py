@@ -1,17 +1,25 @@
-"""What goes around every request: a limit on its body, HEAD, and headers that tell browsers to be strict."""
+"""What goes around every request: limits on its body, HEAD, and headers that tell browsers to be strict."""
 
 from __future__ import annotations
 
+import math
+import time
+
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import respond
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, UploadTimeout
 
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
 PATIENCE = 4
 """So many times the limit is read and thrown away: a client that is still sending hears no answer."""
+HEAD_START = 10.0
+"""Seconds that a body has before its pace counts."""
+_ASKED = "autochrome.head"
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -57,16 +65,61 @@ class BodyLimit:
         return "100-continue" in headers.get("expect", "").lower() or int(declared) > PATIENCE * self._most
 
 
+class BodyPace:
+    """Cut off a body that takes too long, in all or for what has come of it so far."""
+
+    def __init__(self, app: ASGIApp, seconds: float, rate: int) -> None:
+        """`rate`: bytes a second that it must reach after a head start; 0: any."""
+        self._app = app
+        self._seconds = seconds
+        self._rate = rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = math.inf
+        seen = 0
+        more = True
+
+        async def paced() -> Message:
+            nonlocal begun, seen, more
+            if not more:  # all that can still come is word that the client has gone
+                return await receive()
+            begun = min(begun, time.monotonic())
+            earned = HEAD_START + seen / self._rate if self._rate else math.inf
+            left = begun + min(self._seconds, earned) - time.monotonic()
+            try:
+                with anyio.fail_after(max(0, left)):
+                    message = await receive()
+            except TimeoutError as slow:
+                more = False
+                raise UploadTimeout from slow
+            seen += len(message.get("body", b""))
+            more = message.get("more_body", False)
+            return message
+
+        await self._app(scope, paced, send)
+
+
 class HeadAsGet:
-    """What can be got can be asked about (RFC 9110, 9.3.2). The server leaves the body out by itself."""
+    """What can be got can be asked about (RFC 9110, 9.3.2). The server leaves the body out by itself.
+
+    A route whose body is dear asks `is_head` and makes none.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", _ASKED: True}
         await self._app(scope, receive, send)
+
+
+def is_head(request: HTTPConnection) -> bool:
+    """Whether the body of the answer goes nowhere."""
+    return _ASKED in request.scope
 
 
 class StrictHeaders:

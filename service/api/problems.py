@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match
 
 from service.errors import (
     FormInvalid,
@@ -41,9 +42,19 @@ class ProblemDocument(BaseModel):
     instance: str | None = Field(default=None, description="The address that was asked")
 
 
-def document(problem: Problem, instance: str | None) -> ProblemDocument:
+class ProblemKind(BaseModel):
+    """What all problems of one code have in common."""
+
+    code: str
+    status: int
+    title: str
+    advice: str
+
+
+def document(problem: Problem, instance: str | None, root: str = "") -> ProblemDocument:
+    """`root`: the path under which the service is seen."""
     return ProblemDocument(
-        type=f"/problems/{problem.code}",
+        type=f"{root}/problems/{problem.code}",
         title=problem.title,
         status=problem.status,
         detail=problem.detail,
@@ -52,9 +63,11 @@ def document(problem: Problem, instance: str | None) -> ProblemDocument:
     )
 
 
-def respond(problem: Problem, instance: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def respond(
+    problem: Problem, instance: str, headers: Mapping[str, str] | None = None, root: str = ""
+) -> JSONResponse:
     return JSONResponse(
-        document(problem, instance).model_dump(),
+        document(problem, instance, root).model_dump(),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", **problem.headers, **(headers or {})},
@@ -62,49 +75,64 @@ def respond(problem: Problem, instance: str, headers: Mapping[str, str] | None =
 
 
 def documented(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """These problems as OpenAPI responses: one entry a status, each with its codes."""
+    """These problems as OpenAPI responses: one entry a status, each with its codes and their examples."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
+    for kind in dict.fromkeys(kinds):
+        schema = {"$ref": "#/components/schemas/ProblemDocument"}
         entry = responses.setdefault(
-            kind.status,
-            {
-                "description": "",
-                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
-            },
+            kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}}
         )
         entry["description"] += f"{', ' if entry['description'] else ''}`{kind.code}`: {kind.title}"
+        entry["content"][MEDIA_TYPE]["examples"][kind.code] = {"value": document(kind(), None).model_dump()}
     return responses
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Make every error of this app a problem."""
+def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
+    """Make every error of this app a problem. `routers`: those whose addresses it has."""
+    routes = [*app.routes, *(route for router in routers for route in router.routes)]
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
         if isinstance(problem, ServerProblem) and problem.__cause__ is not None:
             cause = first_line(problem.__cause__)
             log.error("%s path=%s error=%s", problem.code, request.url.path, cause)
-        return respond(problem, request.url.path)
+        return _answer(request, problem)
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
         kind = {404: NotFound, 405: MethodNotAllowed, 400: FormInvalid}.get(error.status_code, InternalError)
-        return respond(kind(), request.url.path, error.headers)
+        headers = {"Allow": _allowed(request, routes)} if kind is MethodNotAllowed else error.headers
+        return _answer(request, kind(), headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = (f"`{fault['loc'][-1]}`: {fault['msg']}." for fault in error.errors())
-        return respond(OptionInvalid(" ".join(faults)), request.url.path)
+        return _answer(request, OptionInvalid(" ".join(faults)))
 
     @app.exception_handler(RedisError)
     async def on_redis(request: Request, error: RedisError) -> JSONResponse:
         log.error("queue does not answer path=%s error=%s", request.url.path, error)
-        return respond(QueueUnavailable(), request.url.path)
+        return _answer(request, QueueUnavailable())
 
     @app.exception_handler(ClientDisconnect)
     async def on_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return respond(FormInvalid("The upload was broken off."), request.url.path)  # to nobody
+        return _answer(request, FormInvalid("The upload was broken off."))  # to nobody
 
     @app.exception_handler(Exception)
     async def on_anything(request: Request, error: Exception) -> JSONResponse:
-        return respond(InternalError(), request.url.path)
+        return _answer(request, InternalError())
+
+
+def _answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return respond(problem, request.url.path, headers, request.scope.get("root_path", ""))
+
+
+def _allowed(request: Request, routes: Sequence[BaseRoute]) -> str:
+    """Every method of this address: a path may have several routes, each with methods of its own."""
+    methods: set[str] = set()
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
+from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from service.errors import BodyTooLarge, FormInvalid, PhotoMissing, UnsupportedMedia
+from service.options import Options, parse
 
 IN_MEMORY = 2**20
 MOST_FIELDS = 16
@@ -20,42 +24,63 @@ MOST_FIELDS = 16
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A seekable file with the photo, and the options as they were written."""
+    """A photo that has come in whole, and what is wished for it."""
 
     file: IO[bytes]
-    pairs: list[tuple[str, str]]
+    """Seekable."""
+    sha256: str
+    """Of the photo's bytes, as hexadecimal digits."""
+    options: Options
+
+
+def media_type(request: Request) -> str:
+    """What the body is said to be, without parameters; "" where nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @asynccontextmanager
 async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
-    """Read the body. Raises UnsupportedMedia, FormInvalid, PhotoMissing or BodyTooLarge."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """Read the body. Raises UnsupportedMedia, FormInvalid, PhotoMissing, BodyTooLarge, or for the options
+    OptionUnknown or OptionInvalid.
+    """
+    kind = media_type(request)
     query = request.query_params.multi_items()
     if kind == "multipart/form-data":
-        async with _form(request, max_bytes) as upload:
-            yield Upload(upload.file, query + upload.pairs)
+        async with _form(request, max_bytes) as (photo, fields):
+            options = parse(query + fields)
+            file = cast(IO[bytes], photo.file)
+            yield Upload(file, await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        options = parse(query)  # before the body: what is wrong with them is said at once
+        with SpooledTemporaryFile(max_size=IN_MEMORY) as spooled:
+            seen = hashlib.sha256()
             async for chunk in request.stream():
-                file.write(chunk)
-            _check_length(file.tell(), max_bytes)
-            yield Upload(cast(IO[bytes], file), query)
+                seen.update(chunk)
+                spooled.write(chunk)
+            _check_length(spooled.tell(), max_bytes)
+            yield Upload(cast(IO[bytes], spooled), seen.hexdigest(), options)
     elif kind == "":
         raise PhotoMissing
     else:
         raise UnsupportedMedia(f"A body of type {kind[:60]!r} is not understood. {UnsupportedMedia.advice}")
 
 
+def digest(file: IO[bytes]) -> str:
+    """SHA-256 of a seekable file as hexadecimal digits."""
+    file.seek(0, os.SEEK_SET)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
 @asynccontextmanager
-async def _form(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
+async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadFile, list[tuple[str, str]]]]:
     try:
         form = await request.form(max_files=1, max_fields=MOST_FIELDS)
     except HTTPException as error:
         raise FormInvalid(f"{error.detail} {FormInvalid.advice}") from error
     try:
-        photo, pairs = _parts(form)
+        photo, fields = _parts(form)
         _check_length(photo.size or 0, max_bytes)
-        yield Upload(cast(IO[bytes], photo.file), pairs)
+        yield photo, fields
     finally:
         await form.close()
 
@@ -63,7 +88,7 @@ async def _form(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
 def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
     """The photo's file and the other fields."""
     photo: UploadFile | None = None
-    pairs: list[tuple[str, str]] = []
+    fields: list[tuple[str, str]] = []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != "photo":
@@ -72,10 +97,10 @@ def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
         elif name == "photo":
             raise PhotoMissing("The field `photo` holds text. Attach the photo as a file.")
         else:
-            pairs.append((name, value))
+            fields.append((name, value))
     if photo is None:
         raise PhotoMissing
-    return photo, pairs
+    return photo, fields
 
 
 def _check_length(length: int, max_bytes: int) -> None:

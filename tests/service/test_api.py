@@ -51,7 +51,7 @@ def send(api: httpx.Client, photo: bytes, **options: str) -> dict:
 
 def work(jobs: Jobs, store, id: str, picture: bytes = b"a colored picture") -> Claim:
     """What a worker does, without a net."""
-    claim = jobs.claim(id, "w1", NET)
+    claim = jobs.claim("w1", NET, 10**9, True)
     key = result_key(id, claim.attempt, ".jpg")
     store.put(key, picture)
     jobs.complete(claim, 0.1, Result(key, 320, 240, "image/jpeg", "cd" * 32, len(picture)))
@@ -99,7 +99,7 @@ def test_a_raw_body_becomes_a_job_with_options_from_the_query(api, gray_photo, s
 
 def test_a_job_tells_how_it_goes_on(api, gray_photo, jobs):
     id = send(api, gray_photo())["id"]
-    claim = jobs.claim(id, "w1", NET)
+    claim = jobs.claim("w1", NET, 10**9, True)
     jobs.advance(claim, "open", 0.25, "prepare")
     job = api.get(f"/v1/colorizations/{id}").json()
     assert (job["status"], job["timings"], job["queue_position"]) == ("running", {"open": 0.25}, None)
@@ -143,7 +143,7 @@ def test_the_result_of_a_job_that_still_runs_is_a_conflict(api, gray_photo):
 
 def test_a_failed_job_says_why_in_the_job_and_as_its_result(api, gray_photo, jobs):
     id = send(api, gray_photo())["id"]
-    jobs.fail(jobs.claim(id, "w1", NET), "photo_damaged", "The file is cut off.")
+    jobs.fail(jobs.claim("w1", NET, 10**9, True), "photo_damaged", "The file is cut off.")
     job = api.get(f"/v1/colorizations/{id}").json()
     assert job["status"] == "failed"
     assert job["error"] == {
@@ -177,7 +177,7 @@ def test_who_prefers_to_wait_gets_the_finished_job(api, gray_photo, jobs, store,
 def test_who_waits_for_a_bad_photo_gets_its_problem(api, gray_photo, jobs, client, until):
     def worker() -> None:
         (id,) = until(lambda: client.zrange("{autochrome}:queued", 0, -1), 10, "a job")
-        jobs.fail(jobs.claim(id, "w1", NET), "photo_unsupported", "Floating point pixels are not understood.")
+        jobs.fail(jobs.claim("w1", NET, 10**9, True), "photo_unsupported", "Floating point pixels are not understood.")
 
     thread = threading.Thread(target=worker)
     thread.start()

@@ -55,12 +55,62 @@ export function send(photo, options, { onProgress, signal }) {
 }
 
 /**
- * Looks at the job until it has ended; resolves with it when it succeeded, rejects with its Problem otherwise.
- * A lost connection is waited out for two minutes.
+ * Follows the job until it has ended; resolves with it when it succeeded, rejects with its Problem otherwise.
+ * By its events where they come through, else by looking again and again. A lost connection is waited out for
+ * two minutes.
  * @param {string} id
  * @param {{onChange: (job: object) => void, onSilence: () => void, signal: AbortSignal}} hooks
  */
-export async function follow(id, { onChange, onSilence, signal }) {
+export async function follow(id, hooks) {
+  return (await listen(id, hooks)) ?? look(id, hooks);
+}
+
+/** Resolves with the job, or with null where no events come through. */
+function listen(id, { onChange, onSilence, signal }) {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const source = new EventSource(`${JOBS}/${id}/events`);
+    let timings = {};
+    let stage = null;
+    let patience = null;
+    const end = (settle, value) => {
+      source.close();
+      clearTimeout(patience);
+      signal.removeEventListener("abort", stop);
+      settle(value);
+    };
+    const stop = () => end(reject, signal.reason);
+    signal.addEventListener("abort", stop);
+    const on = (name, heard) =>
+      source.addEventListener(name, (event) => {
+        clearTimeout(patience);
+        patience = null;
+        heard(JSON.parse(event.data));
+      });
+
+    on("queued", ({ position, eta_s }) => {
+      timings = {};
+      stage = null;
+      onChange({ status: "queued", queue_position: position, eta_s, timings });
+    });
+    on("stage", ({ name }) => {
+      // How long it took is told with the whole job.
+      if (stage && stage !== name) timings[stage] = undefined;
+      stage = name;
+      onChange({ status: "running", queue_position: null, eta_s: null, timings });
+    });
+    on("succeeded", (job) => end(resolve, job));
+    for (const name of ["failed", "canceled", "expired"]) on(name, (job) => end(reject, endedAs(job)));
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) return end(resolve, null);
+      onSilence();
+      patience ??= setTimeout(() => end(resolve, null), PATIENCE);
+    };
+  });
+}
+
+/** Looks at the job, quickly while something moves; resolves with it when it has succeeded. */
+async function look(id, { onChange, onSilence, signal }) {
   let pause = QUICKEST;
   let seen = "";
   let heard = Date.now();

@@ -3,6 +3,7 @@
 import { Problem, erase, fetchResult, follow, send } from "./api.js";
 import { Compare, loads, shape } from "./compare.js";
 import { checkFile, checkPixels, listen } from "./intake.js";
+import { forget, recall, remember } from "./memory.js";
 import { Options } from "./options.js";
 import { Progress } from "./progress.js";
 
@@ -12,6 +13,8 @@ const views = ["empty", "work", "done", "trouble"].map(element);
 const preview = element("preview");
 const compare = new Compare(element("compare"));
 const options = new Options(element("options"));
+/** Problems that say of a job of before: there is nothing to go on with. */
+const GONE = new Set(["not_found", "expired", "canceled"]);
 const progress = new Progress({
   title: element("work-title"),
   bar: element("progress"),
@@ -20,7 +23,8 @@ const progress = new Progress({
   say,
 });
 
-/** The photograph on the page: its file, its address for <img>, and whether this browser can show it. */
+/** The photograph on the page: its name, its file, its address for <img>, and whether this browser can show it.
+ *  Once the page was loaded anew the file is gone, and the name is left. */
 let photo = null;
 /** What is being done with it. A new try ends the one before. */
 let turn = new AbortController();
@@ -32,7 +36,7 @@ let resultUrl = null;
 async function take(file, others) {
   leave();
   if (others > 0) element("note").textContent = `One at a time: ${file.name} was taken.`;
-  photo = { file, url: URL.createObjectURL(file), shown: false };
+  photo = { name: file.name, file, url: URL.createObjectURL(file), shown: false };
   await color();
 }
 
@@ -54,16 +58,44 @@ async function color() {
     // What this browser cannot show (a TIFF) comes back as something that it can.
     const fields = photo.shown ? options.fields() : { format: "png", ...options.fields() };
     job = await send(photo.file, fields, { onProgress: (share) => progress.sent(share), signal });
-    progress.job(job);
-    const finished = await follow(job.id, {
-      onChange: (seen) => progress.job(seen),
-      onSilence: () => progress.silent(),
-      signal,
-    });
-    progress.job(finished);
-    await present(finished, await fetchResult(job.id, signal), signal);
+    remember(job, photo.name);
+    await see(signal);
   } catch (error) {
     if (!signal.aborted) explain(error);
+  }
+}
+
+/** Follows the job to its end and shows the picture. */
+async function see(signal) {
+  progress.job(job);
+  const finished = await follow(job.id, {
+    onChange: (seen) => progress.job(seen),
+    onSilence: () => progress.silent(),
+    signal,
+  });
+  progress.job(finished);
+  await present(finished, await fetchResult(job.id, signal), signal);
+}
+
+/** Goes on with the job of before this page was loaded anew. The photograph itself is no longer here. */
+async function goOn(kept) {
+  const { signal } = begin();
+  job = { id: kept.id, secret: kept.secret, status: "queued", queue_position: null, eta_s: null, timings: {} };
+  remember(job, kept.name);
+  photo = { name: kept.name, file: null, url: null, shown: false };
+  preview.hidden = true;
+  progress.reset();
+  show("work");
+  try {
+    await see(signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (GONE.has(error.code)) {
+      job = null;
+      leave();
+    } else {
+      explain(error);
+    }
   }
 }
 
@@ -80,7 +112,7 @@ async function present(finished, picture, signal) {
     `${result.width} × ${result.height} pixels, ${kind}, coloured in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
   element("kept").textContent = `The server keeps both pictures until ${localTime(expires)}, then erases them.`;
   element("download").href = resultUrl;
-  element("download").download = coloredName(photo.file.name, result.media_type);
+  element("download").download = coloredName(photo.name, result.media_type);
   element("erase").hidden = false;
   element("erase").disabled = false;
   show("done");
@@ -97,6 +129,7 @@ async function eraseNow() {
     await erase(job.id, job.secret);
     if (signal.aborted) return;
     job = null;
+    forget();
     button.hidden = true;
   } catch (problem) {
     if (signal.aborted) return;
@@ -112,6 +145,7 @@ function begin() {
   turn.abort();
   if (job) erase(job.id, job.secret).catch(() => {});
   job = null;
+  forget();
   turn = new AbortController();
   return turn;
 }
@@ -119,7 +153,7 @@ function begin() {
 /** Back to the empty plate. */
 function leave() {
   begin();
-  if (photo) URL.revokeObjectURL(photo.url);
+  if (photo?.url) URL.revokeObjectURL(photo.url);
   URL.revokeObjectURL(resultUrl);
   photo = null;
   resultUrl = null;
@@ -142,7 +176,7 @@ function explain(error) {
   element("trouble-title").textContent = error.message;
   element("trouble-detail").textContent = error.detail;
   element("trouble-code").textContent = error.code;
-  element("retry").hidden = !error.retry;
+  element("retry").hidden = !error.retry || !photo?.file;
   show("trouble");
   say(`${error.message}. ${error.detail}`);
 }
@@ -151,7 +185,7 @@ function explain(error) {
 function show(name) {
   const focused = document.activeElement;
   for (const view of views) view.hidden = view.id !== name;
-  element("again").hidden = name !== "done";
+  element("again").hidden = name !== "done" || !photo?.file;
   if (focused !== document.body && focused?.checkVisibility()) return;
   const target = name === "empty" ? element("photo") : element(`${name}-title`);
   target.focus({ preventScroll: true });
@@ -183,5 +217,8 @@ element("retry").addEventListener("click", color);
 element("erase").addEventListener("click", eraseNow);
 element("options").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (photo) color();
+  if (photo?.file) color();
 });
+
+const kept = recall();
+if (kept) goOn(kept);

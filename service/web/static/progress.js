@@ -23,10 +23,12 @@ export class Progress {
     this.bar = bar;
     this.grain = grain;
     this.say = say;
+    this.said = "";
     this.items = new Map(STAGES.map((name) => [name, list.querySelector(`[data-stage="${name}"]`)]));
   }
 
   reset() {
+    this.said = "";
     for (const item of this.items.values()) mark(item, "", "");
     this.sent(0);
   }
@@ -38,7 +40,7 @@ export class Progress {
   }
 
   /** @param {object} job as the API tells it */
-  job({ status, queue_position: position, timings }) {
+  job({ status, queue_position: position, eta_s: eta, timings }) {
     const ended = STAGES.filter((name) => name === "send" || name in timings);
     const now = status === "running" ? (STAGES[ended.length] ?? "save") : undefined;
     for (const [name, item] of this.items) {
@@ -48,18 +50,20 @@ export class Progress {
     }
     let sentence = now ? SENTENCES[now] : "Fetching the picture";
     if (status === "queued") sentence = waiting(position);
-    this.#show(sentence, REACHED[ended.at(-1)]);
+    this.#show(sentence, REACHED[ended.at(-1)], status === "queued" ? until(eta) : "");
   }
 
   silent() {
     this.#show("The connection is lost; trying again", this.bar.value);
   }
 
-  #show(sentence, percent) {
+  /** `aside` is shown and not said: it changes too often to be read out each time. */
+  #show(sentence, percent, aside = "") {
     this.bar.value = percent;
     this.grain.style.setProperty("--split", `${percent}%`);
-    if (this.title.textContent === sentence) return;
-    this.title.textContent = sentence;
+    this.title.textContent = sentence + aside;
+    if (this.said === sentence) return;
+    this.said = sentence;
     this.say(sentence);
   }
 }
@@ -67,6 +71,13 @@ export class Progress {
 function mark(item, state, text) {
   item.dataset.is = state;
   item.querySelector("output").textContent = text;
+}
+
+/** @param {number | null | undefined} seconds until it will probably be done */
+function until(seconds) {
+  if (!seconds || seconds < 2) return "";
+  if (seconds < 90) return `, about ${Math.ceil(seconds)}\u00a0s`;
+  return `, about ${Math.round(seconds / 60)} minutes`;
 }
 
 /** @param {number | null | undefined} position in the queue; 1 is the next */

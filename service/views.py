@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from service.errors import by_code
-from service.jobs import Job
+from service.job import Job
 from service.options import Options
 
 
@@ -21,6 +21,14 @@ class ResultView(BaseModel):
     width: int
     height: int
     media_type: str
+
+
+class ArtifactView(BaseModel):
+    name: str
+    kind: str = Field(description="comparison or sidecar")
+    url: str
+    media_type: str
+    bytes: int
 
 
 class ErrorView(BaseModel):
@@ -37,19 +45,23 @@ class JobView(BaseModel):
     created_at: datetime
     expires_at: datetime = Field(description="When photo, result and record are erased")
     queue_position: int | None = Field(description="1: the next in line")
+    eta_s: float | None = Field(
+        description="Seconds until it will probably be done, by what the workers did in the last minute"
+    )
     timings: dict[str, float] = Field(
         description="Seconds of open, prepare, infer, finish and save, each there when it has ended"
     )
-    options: Options
+    options: Options = Field(description="As they were asked for, but for the address of a webhook")
     net: NetView | None
     result: ResultView | None
+    artifacts: list[ArtifactView] = Field(description="What was made beside the result")
     error: ErrorView | None
 
 
 class CreatedJobView(JobView):
-    """The answer to POST: the only one with the secret."""
+    """The answer to POST and PUT: the only one with the secret."""
 
-    secret: str = Field(description="Lets its holder erase the job. It is not told again.")
+    secret: str = Field(description="Lets its holder erase the job.")
 
 
 def job_view(job: Job, base_url: str) -> JobView:
@@ -60,7 +72,8 @@ def job_view(job: Job, base_url: str) -> JobView:
         expires_at=_time(job.expires),
         queue_position=job.queue_position,
         timings=job.timings,
-        options=job.options,
+        eta_s=job.eta_s,
+        options=job.options.model_copy(update={"webhook": None}),  # its address may hold a secret
         net=NetView(name=job.net.name, sha256=job.net.sha256) if job.net else None,
         result=ResultView(
             url=f"{base_url}{job_path(job.id)}/result",
@@ -70,6 +83,16 @@ def job_view(job: Job, base_url: str) -> JobView:
         )
         if job.result
         else None,
+        artifacts=[
+            ArtifactView(
+                name=made.name,
+                kind=made.kind,
+                url=f"{base_url}{job_path(job.id)}/artifacts/{made.name}",
+                media_type=made.media_type,
+                bytes=made.bytes,
+            )
+            for made in job.artifacts
+        ],
         error=ErrorView(
             code=job.error_code, title=by_code(job.error_code).title, detail=job.error_detail or ""
         )

@@ -1,0 +1,152 @@
+"""A job's events as they happen: server-sent events (HTML Living Standard, 9.2), with replay."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import redis
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Request, Response
+from starlette.responses import StreamingResponse
+
+from service import errors
+from service.api.desk import ENDED, AtDesk, Desk
+from service.api.limits import is_head
+from service.api.problems import documented
+from service.events import Event
+from service.job import Job
+from service.views import job_view
+
+MEDIA_TYPE = "text/event-stream"
+RETRY_MS = 2000
+"""What a client waits before it comes back to a stream that broke."""
+PING = 15.0
+"""Seconds of silence after which a comment is sent, so that nobody on the way takes the stream for dead."""
+LOOK = 3.0
+"""Seconds between two looks at the place in the queue: others move it, so that no event tells."""
+_EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")
+log = logging.getLogger("autochrome.api")
+
+router = APIRouter()
+
+EXAMPLE = """retry: 2000
+
+id: 1767225600000-0
+event: queued
+data: {"position":2,"eta_s":1.8}
+
+id: 1767225601100-0
+event: stage
+data: {"name":"open"}
+
+id: 1767225601900-0
+event: succeeded
+data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
+
+"""
+
+
+@router.get(
+    "/v1/colorizations/{id}/events",
+    summary="What happens to a job, as it happens",
+    description=(
+        "`queued {position, eta_s}`, `stage {name}`, and at last `succeeded`, `failed`, `canceled` or `expired` "
+        "with the job. `Last-Event-ID` goes on where a broken stream ended; after the last event there is "
+        "nothing to come back for: 204. A `queued` without an id says that others have moved the job's place."
+    ),
+    operation_id="follow_colorization",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": EXAMPLE}},
+            "description": "The stream; it ends after the last event",
+        },
+        204: {"description": "`Last-Event-ID` was the last event"},
+        **documented(errors.NotFound, errors.QueueUnavailable, errors.InternalError),
+    },
+)
+async def events(
+    id: str,
+    request: Request,
+    desk: AtDesk,
+    last_event_id: Annotated[
+        str | None, Header(description="The `id` of the last event that was seen")
+    ] = None,
+) -> Response:
+    job = await run_sync(desk.look, id)
+    after = last_event_id if last_event_id and _EVENT_ID.fullmatch(last_event_id) else "0"
+    if job.status in ENDED and not await run_sync(desk.jobs.events, id, after):
+        return Response(status_code=204)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if is_head(request):
+        return Response(headers=headers, media_type=MEDIA_TYPE)
+    return StreamingResponse(_Stream(desk, id, after).frames(), headers=headers, media_type=MEDIA_TYPE)
+
+
+class _Stream:
+    """One client's view of one job."""
+
+    def __init__(self, desk: Desk, id: str, after: str) -> None:
+        self._desk = desk
+        self._id = id
+        self._after = after
+        self._place: dict[str, Any] | None = None
+        """Where in the queue the client believes the job to be."""
+
+    async def frames(self) -> AsyncIterator[str]:
+        """Until the last event. Where Redis does not answer, or this process is to stop, the client comes back."""
+        yield f"retry: {RETRY_MS}\n\n"
+        spoken = time.monotonic()
+        try:
+            async with self._desk.watches.on(self._id) as changed:
+                while not self._desk.watches.closing:
+                    news, last = await self._news()
+                    if not news and time.monotonic() - spoken >= PING:
+                        news = ": ping\n\n"
+                    if news:
+                        spoken = time.monotonic()
+                        yield news
+                    if last:
+                        return
+                    await changed.wait(LOOK if self._place else PING)
+        except redis.RedisError as error:
+            log.warning("event stream broke off job=%s error=%s", self._id, type(error).__name__)
+
+    async def _news(self) -> tuple[str, bool]:
+        """What the client has not heard yet, and whether that is all that it will ever hear."""
+        events = await run_sync(self._desk.jobs.events, self._id, self._after)
+        if not events and self._place is None:
+            return "", False
+        job = await run_sync(self._desk.jobs.get, self._id)
+        if job is None:
+            return "", True
+        text = "".join(self._frame(event, job) for event in events)
+        if events:
+            self._after = events[-1].id
+            self._place = _place(job) if job.status == "queued" else None
+        elif self._place not in (None, _place(job)) and job.status == "queued":
+            self._place = _place(job)
+            text = _frame("queued", self._place)
+        return text, any(event.name in ENDED for event in events)
+
+    def _frame(self, event: Event, job: Job) -> str:
+        data: dict[str, Any] = event.data
+        if event.name in ENDED:
+            data = job_view(job, self._desk.url("")).model_dump(mode="json")
+        elif event.name == "queued":
+            data = _place(job)
+        return _frame(event.name, data, event.id)
+
+
+def _place(job: Job) -> dict[str, Any]:
+    return {"position": job.queue_position, "eta_s": job.eta_s}
+
+
+def _frame(name: str, data: dict[str, Any], id: str | None = None) -> str:
+    head = f"id: {id}\n" if id else ""
+    return f"{head}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
