@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from torch.nn import functional as F
 
 from model import augment, datasets, lab
@@ -110,11 +112,23 @@ def test_blur_takes_detail_and_leaves_brightness(portrait: torch.Tensor) -> None
     assert (blurred.mean((1, 2, 3)) - portrait.mean((1, 2, 3))).abs().max() < 0.5
 
 
-def test_a_photo_twice_as_large_is_blurred_twice_as_wide(portrait: torch.Tensor) -> None:
-    twice = F.interpolate(portrait, scale_factor=2, mode="bilinear")
-    small, large = augment.blur(portrait, seeded()), F.avg_pool2d(augment.blur(twice, seeded()), 2)
-    assert (small - large).abs().mean() < 1.5
-    assert (small - large).abs().mean() < 0.5 * (small - portrait).abs().mean()
+def test_a_photo_twice_as_large_is_blurred_twice_as_wide() -> None:
+    patches = F.interpolate(
+        torch.rand(MANY, 1, 16, 16, generator=seeded(3)) * 100, (SIDE, SIDE), mode="bicubic"
+    )
+    twice = F.interpolate(patches, scale_factor=2, mode="bilinear")
+    small, large = augment.blur(patches, seeded()), F.avg_pool2d(augment.blur(twice, seeded()), 2)
+    difference, effect = ((small - other).abs().mean((1, 2, 3)) for other in (large, patches))
+    assert (difference / effect).median() < 0.35
+
+
+def test_some_photos_are_blurred_along_a_line_most_all_around() -> None:
+    noise = torch.rand(1, 1, SIDE, SIDE, generator=seeded(9)).expand(MANY, 1, SIDE, SIDE) * 100
+    steps = torch.stack(torch.gradient(augment.blur(noise, seeded()), dim=(2, 3)), -1).flatten(1, -2)
+    weakest, strongest = torch.linalg.eigvalsh(steps.mT @ steps).unbind(1)
+    ratio = strongest / weakest
+    assert 0.05 < (ratio > 1.4).float().mean() < 0.5
+    assert ratio.median() < 1.2
 
 
 def test_contrast_is_too_hard_or_too_flat_and_keeps_the_order_of_tones(portrait: torch.Tensor) -> None:
@@ -185,3 +199,24 @@ def test_scratches_run_mostly_down_the_picture_as_film_does() -> None:
     change = (augment.scratches(flat(50), seeded()) - 50).abs()[:, 0]
     columns, rows = change.mean(1).std(1), change.mean(2).std(1)
     assert (columns > rows).float().mean() > 0.7
+
+
+def test_dust_leaves_specks_bright_and_dark() -> None:
+    change = (augment.scratches(flat(50), seeded()) - 50)[:, 0].numpy()
+    bright, dark = ([specks(sign * photo > 8) for photo in change] for sign in (1, -1))
+    assert np.median(bright) > 5
+    assert np.median(dark) > 1
+    assert max(bright) < 100
+
+
+def specks(marked: NDArray[np.bool_]) -> int:
+    """How many patches of at most 5 by 5 pixels there are."""
+    patches = ndimage.find_objects(ndimage.label(marked, structure=np.ones((3, 3)))[0])
+    return sum(max(rows.stop - rows.start, columns.stop - columns.start) <= 5 for rows, columns in patches)
+
+
+def test_some_photos_were_folded_a_bright_ridge_with_its_shadow_beside() -> None:
+    change = augment.scratches(flat(50), seeded()) - 50
+    beside_shadow = F.max_pool2d(-change, 7, 1, 3) > 3
+    ridge = ((change > 5) & beside_shadow).float().sum((1, 2, 3))
+    assert 0.05 < (ridge > SIDE).float().mean() < 0.5
