@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.desk = desk
     app.state.callers = Callers(Keys(desk.redis), settings.anonymous)
     app.state.readiness = Readiness(desk.redis, desk.jobs, desk.store)
-    app.state.metrics = Metrics(desk.jobs)
+    app.state.metrics = Metrics(desk.jobs, settings.stall)
     _go_around(app, settings)
     routers = [part.router for part in (creation, routes, events, files, health, metrics)]
     for router in routers:
@@ -106,7 +106,6 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
     """What every request passes through, from the inside out."""
     app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
     app.add_middleware(BodyPace, seconds=settings.upload_timeout, rate=settings.upload_rate)
-    app.add_middleware(StrictHeaders)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -116,6 +115,7 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             expose_headers=[*READ_BY_PAGES, REQUEST_ID],
         )
     app.add_middleware(Tracing, seen=app.state.metrics.seen)
+    app.add_middleware(StrictHeaders)  # for what Tracing answers by itself, too
     app.add_middleware(HeadAsGet)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

@@ -22,8 +22,6 @@ from service.keys import Scope
 from service.metrics import PHOTOS, REST, SECONDS
 from service.webhooks import OUTCOMES
 
-STALLED = 60.0
-"""Seconds after which a worker that takes nothing while photos wait counts as stalled."""
 router = APIRouter()
 log = logging.getLogger("autochrome.api")
 
@@ -31,7 +29,8 @@ log = logging.getLogger("autochrome.api")
 class Metrics:
     """One process's registry: its own answers, its own memory and CPU, and the record as it stands when asked."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, stall: float) -> None:
+        """`stall`: seconds after which a worker counts as stalled."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "autochrome_http_requests",
@@ -46,7 +45,7 @@ class Metrics:
             buckets=[float(bound) for bound in SECONDS],
             registry=self.registry,
         )
-        self.registry.register(_Record(jobs))
+        self.registry.register(_Record(jobs, stall))
         ProcessCollector(registry=self.registry)
 
     def seen(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -58,8 +57,9 @@ class Metrics:
 class _Record(Collector):
     """What the record says; where Redis does not answer, that alone."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, stall: float) -> None:
         self._jobs = jobs
+        self._stall = stall
 
     def describe(self) -> Iterator[Metric]:
         return iter(())  # else registering would ask Redis
@@ -99,8 +99,8 @@ class _Record(Collector):
         yield family
         yield _gauge(
             "autochrome_workers_stalled",
-            f"Workers alive that have taken nothing for {STALLED:g} s while photos waited",
-            len(self._jobs.stalled(STALLED)),
+            f"Workers alive that have taken nothing for {self._stall:g} s while photos waited",
+            len(self._jobs.stalled(self._stall)),
         )
 
 

@@ -69,6 +69,17 @@ def test_the_log_says_once_that_it_is_ready_or_why_not(serve, settings, jobs, ca
     assert caplog.messages == ["not ready code=workers_unavailable", "ready"]
 
 
+def test_a_bug_on_the_way_is_answered_with_all_that_every_answer_has(serve, settings, monkeypatch):
+    def bug(self: health.Readiness) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(health.Readiness, "check", bug)
+    answer = serve(settings).get("/readyz", headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.headers["x-request-id"] == "mine"
+    assert "content-security-policy" in answer.headers
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 def test_probes_may_ask_for_the_head_alone(serve, settings, jobs, path):
     jobs.beat("w1", NET, "cpu", 0)

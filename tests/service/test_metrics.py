@@ -120,6 +120,13 @@ def test_without_redis_it_says_so_and_the_rest_of_what_it_knows(serve, settings,
     assert "autochrome_jobs_waiting" not in told
 
 
+def test_a_worker_that_takes_nothing_is_told_of(serve, settings, jobs, until):
+    api = serve(settings.model_copy(update={"stall": 0.1}))
+    jobs.beat("w1", NET, "cpu", 0)
+    enter(jobs, "1" * 32, 1_000_000)
+    until(lambda: numbers(api.get("/metrics"))["autochrome_workers_stalled"] == 1, 5, "it is stalled")
+
+
 def test_counts_survive_and_are_the_same_from_everywhere(serve, settings, jobs, redis_url):
     enter(jobs, "1" * 32, 1_000_000)
     jobs.fail(jobs.claim("w1", NET, 10**9, True), "internal_error", "")
