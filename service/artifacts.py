@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,17 +38,42 @@ class Made:
     height: int
 
 
-def comparison(
-    gray: NDArray[Any], colored: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
-) -> NDArray[np.uint8]:
-    """The photo in gray on the left, in color on the right, (h, 2w, 3); what is transparent becomes white.
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The photo, (H, W) uint8 or uint16 or (H, W, 3) uint8; in color, (H, W, 3); and how opaque, (H, W) or None."""
 
-    `gray` is (H, W) uint8 or uint16, or (H, W, 3) uint8; `colored` (H, W, 3); `alpha` (H, W), 255 is opaque.
-    """
+    gray: NDArray[Any]
+    colored: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One of them, not yet in the store."""
+
+    kind: Literal["comparison", "sidecar"]
+    name: str
+    media_type: str
+    data: bytes
+
+
+def make(
+    options: Options, sides: Sides, made: Made, as_jpeg: Callable[[NDArray[np.uint8]], bytes]
+) -> Iterator[File]:
+    """What the options ask for."""
+    if "comparison" in options.artifacts:
+        yield File("comparison", "comparison.jpg", "image/jpeg", as_jpeg(comparison(sides)))
+    if "sidecar" in options.artifacts:
+        yield File("sidecar", "sidecar.json", "application/json", sidecar(options, made))
+
+
+def comparison(sides: Sides) -> NDArray[np.uint8]:
+    """Gray on the left, color on the right, (h, 2w, 3); what is transparent becomes white."""
+    gray = sides.gray
     if gray.dtype == np.uint16:
         gray = (gray // 257).astype(np.uint8)
-    left = _fitted(Image.fromarray(gray).convert("L").convert("RGB"), alpha)
-    right = _fitted(Image.fromarray(colored), alpha)
+    left = _fitted(Image.fromarray(gray).convert("L").convert("RGB"), sides.alpha)
+    right = _fitted(Image.fromarray(sides.colored), sides.alpha)
     return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
 
 

@@ -7,10 +7,17 @@ is a thread of C that needs no interpreter lock.
 from __future__ import annotations
 
 import faulthandler
+import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+from service.errors import EX_SOFTWARE
+
+log = logging.getLogger("autochrome.deadline")
 
 
 class Deadline:
@@ -41,3 +48,10 @@ class Deadline:
             return
         left = min(self._ends.values()) - time.monotonic()
         faulthandler.dump_traceback_later(max(left, 0.001), exit=True)
+
+
+def end(reason: str) -> NoReturn:
+    """End the process at once; whoever started it starts another, and the reaper sees to its jobs."""
+    log.critical("the process ends itself: %s", reason)
+    logging.shutdown()
+    os._exit(EX_SOFTWARE)

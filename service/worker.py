@@ -1,6 +1,8 @@
-"""The worker: takes a job through open → prepare → infer → finish → save. It alone imports the model.
+"""The worker: takes jobs through open → prepare → infer → finish → save. It alone imports the model.
 
 python -m service worker
+
+Several threads open, prepare, finish and save photos; the batcher's one thread runs the net.
 """
 
 from __future__ import annotations
@@ -10,53 +12,66 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import numpy as np
 import redis
+import torch
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
+from numpy.typing import NDArray
 
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import tasks
-from service.deadline import Deadline
-from service.errors import LeaseLost, SettingsError, StoreUnavailable, first_line
-from service.gate import Gate
-from service.jobs import STAGES, Claim, Jobs, Lease, Net, Result, connect
+from service import artifacts, tasks
+from service.admission import Admission
+from service.artifacts import Made, Sides
+from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.deadline import Deadline, end
+from service.errors import LeaseLost, OutOfMemory, SettingsError, StoreUnavailable, first_line
+from service.jobs import MOST_STRIKES, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
 from service.options import Options
+from service.patience import insist
 from service.reaper import EVERY, Reaper
 from service.settings import Settings
-from service.store import Store, attempt_prefix, photo_key, result_key
-from service.telemetry import pairs
+from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key
+from service.telemetry import bound, pairs
 from service.ticker import Ticker
 
 BEAT_EVERY = 2.0
 STORE_PAUSE = 2.0
 """Seconds to wait before a job is given back because the store did not answer."""
+SMALLEST = 64
+"""Shorter side of the smallest picture that the net is shown when memory runs out."""
+ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
+"""Photos in a worker, and photos in a batch, where the settings say nothing."""
 
 log = logging.getLogger("autochrome.worker")
 
 
 class Worker:
-    """Everything that one job after another needs."""
+    """Everything that one job after another needs. `start` before the first, `stop` after the last."""
 
     def __init__(
         self, name: str, colorizer: Colorizer, jobs: Jobs, store: Store, app: Celery, settings: Settings
     ) -> None:
         self.name = name
         self.net = Net(colorizer.name, colorizer.sha256)
-        self.gate = Gate()
+        by_device = ON_A_CPU if colorizer.device.type == "cpu" else ON_A_GPU
+        self.concurrency = settings.concurrency or by_device[0]
+        self.batcher = Batcher(self._infer, settings.batch or by_device[1], settings.lease)
+        self.admission = Admission(int(settings.worker_megapixels * 1e6))
         self._colorizer = colorizer
         self._jobs = jobs
         self._store = store
         self._app = app
-        self._device = settings.device
+        self._settings = settings
         self._limits = photo.Limits(
             max_bytes=settings.max_bytes,
             max_pixels=settings.max_pixels,
@@ -65,49 +80,83 @@ class Worker:
             max_aspect=settings.max_aspect,
         )
         self._deadline = Deadline(settings.deadline)
-        self._one_in_the_net = threading.Lock()
+        self._claimed_ms = int(time.time() * 1000)
+
+    def start(self) -> None:
+        """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
+        self.batcher.start()
+        square = photo.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
+        lightness = self._colorizer.prepare(square)
+        answers = [self.batcher.submit(lightness) for _ in range(1 + self.batcher.most)]
+        logits = [answer.result().logits for answer in answers]
+        self._colorizer.finish(square, logits[0])
+
+    def stop(self) -> None:
+        self.batcher.stop()
 
     def run(self, id: str) -> None:
-        """The Celery task. A bell for a job that another has, or that is gone, is no error."""
+        """The Celery task. The bell names a job, but the best one is taken; that none waits is no error."""
         try:
-            with self.gate.enter(alone=self._jobs.is_suspect(id)):
-                claim = self._jobs.claim(id, self.name, self.net)
+            with self.admission.enter(self._claim) as claim:
                 if claim is not None:
-                    with self._deadline.guard():
+                    with bound(request=claim.request_id), self._deadline.guard():
                         self._attempt(claim)
+                elif self.admission.is_closed:
+                    tasks.ring(self._app, id)  # for those who stay
         except redis.RedisError as error:
             # Nothing can be said to the record now. Its lease, or its bell, is made up for by the reaper.
             log.warning("queue lost job=%s error=%s", id, error)
 
     def beat(self) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        self._jobs.beat(self.name, self.net, self._device)
+        self._jobs.beat(self.name, self.net, str(self._colorizer.device), self._claimed_ms)
+
+    def watch(self) -> None:
+        """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
+        stall = self._settings.stall
+        if self.admission.empty_for > stall and self.name in self._jobs.stalled(stall):
+            end(f"photos wait, and none has been taken for {stall:g} s")
+
+    def _claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
+        claim = insist(partial(self._jobs.claim, self.name, self.net, room, alone))
+        if isinstance(claim, Claim):
+            self._claimed_ms = int(time.time() * 1000)
+        return claim
 
     def _attempt(self, claim: Claim) -> None:
         try:
             self._colorize(claim)
         except LeaseLost:
             log.warning("lease lost, work dropped job=%s attempt=%d", claim.id, claim.attempt)
-            self._store.erase(attempt_prefix(claim.id, claim.attempt))
+            with suppress(StoreUnavailable):  # it is erased with the job, at the latest
+                self._store.erase(attempt_prefix(claim.id, claim.attempt))
         except photo.PhotoError as error:
             log.info("refused job=%s code=%s", claim.id, error.code)
-            with _unless_lost(claim):
-                self._jobs.fail(claim, error.code, error.detail)
+            self._fail(claim, error.code, error.detail)
+        except OutOfMemory as error:
+            log.warning("out of memory job=%s pixels=%d", claim.id, claim.pixels)
+            self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
             log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
             time.sleep(STORE_PAUSE)
-            with _unless_lost(claim):
-                self._give_back(claim, strike=False)
+            self._give_back(claim, strike=False)
         except redis.RedisError:
             raise
-        except Exception:
+        except Exception as error:
             log.exception("attempt failed job=%s attempt=%d", claim.id, claim.attempt)
-            with _unless_lost(claim):
+            if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
+                self._fail(claim, OutOfMemory.code, OutOfMemory.advice)
+            else:
                 self._give_back(claim, strike=True)
 
+    def _fail(self, claim: Claim, code: str, detail: str) -> None:
+        with _unless_lost(claim):
+            insist(partial(self._jobs.fail, claim, code, detail))
+
     def _give_back(self, claim: Claim, strike: bool) -> None:
-        if self._jobs.retry(claim, strike):
-            tasks.ring(self._app, claim.id)
+        with _unless_lost(claim):
+            if insist(partial(self._jobs.retry, claim, strike)):
+                tasks.ring(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
         stages = _Stages(self._jobs, claim)
@@ -115,16 +164,67 @@ class Worker:
             picture = photo.open(self._store.get(photo_key(claim.id)), self._limits)
         with stages.next("prepare"):
             lightness = self._colorizer.prepare(picture)
-        with stages.next("infer"), self._turn(claim):
-            (logits,) = self._colorizer.infer([lightness])
+        with stages.next("infer"):
+            answer = self._ask_the_net(claim, picture, lightness)
         with stages.next("finish"):
-            colored = self._colorizer.finish(picture, logits, color_options(claim.options))
+            colored = self._colorizer.finish(picture, answer.logits, color_options(claim.options))
         with stages.next("save"):
-            format = None if claim.options.format == "auto" else claim.options.format.upper()
-            saved_as = photo.saved_format(colored, format)
-            data = photo.save(colored, format, claim.options.quality)
-            key = result_key(claim.id, claim.attempt, photo.extension(saved_as))
-            self._store.put(key, data)
+            result, others = self._save(claim, picture, colored)
+        insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
+        said = {**stages.seconds, "batch": answer.photos}
+        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
+        if answer.leads:
+            with suppress(redis.RedisError):  # one count less
+                self._jobs.batch_sizes(answer.photos)
+
+    def _ask_the_net(self, claim: Claim, picture: photo.Photo, lightness: torch.Tensor) -> Answer:
+        """Raises OutOfMemory where not even a very small picture fits."""
+        size = self._colorizer.card.size
+        while True:
+            try:
+                return self._wait(claim, self.batcher.submit(lightness))
+            except NetOutOfMemory:
+                size = size * 3 // 4 // 32 * 32  # about half of the pixels
+                if size < SMALLEST:
+                    raise OutOfMemory from None
+                log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
+                lightness = self._colorizer.prepare(picture, size)
+
+    def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
+        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the deadline."""
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    return answer.result(timeout=min(1.0, self._settings.lease / 4))
+                if answer.done():
+                    return answer.result()
+                if self.batcher.is_moving:
+                    insist(partial(self._jobs.renew, claim))
+        finally:
+            answer.cancel()  # it need not be in the net if nobody waits for it
+
+    def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
+        try:
+            logits = self._colorizer.infer(lightness)
+            are_numbers = all(bool(single.isfinite().all()) for single in logits)
+        except torch.AcceleratorError as error:
+            if is_out_of_memory(error):
+                raise
+            end(f"the device is lost to this process: {first_line(error)}")
+        if not are_numbers:
+            raise FloatingPointError("the net's answer is no number")
+        return logits
+
+    def _save(
+        self, claim: Claim, picture: photo.Photo, colored: photo.Photo
+    ) -> tuple[Result, tuple[Artifact, ...]]:
+        options = claim.options
+        format = None if options.format == "auto" else options.format.upper()
+        saved_as = photo.saved_format(colored, format)
+        data = photo.save(colored, format, options.quality)
+        key = result_key(claim.id, claim.attempt, photo.extension(saved_as))
+        self._store.put(key, data)
         result = Result(
             key=key,
             width=colored.width,
@@ -133,18 +233,15 @@ class Worker:
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
-        self._jobs.complete(claim, stages.seconds["save"], result)
-        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(stages.seconds))
-
-    @contextmanager
-    def _turn(self, claim: Claim) -> Iterator[None]:
-        """One job in the net at a time; the deadline sees to it that no wait is for ever."""
-        while not self._one_in_the_net.acquire(timeout=1):
-            self._jobs.renew(claim)
-        try:
-            yield
-        finally:
-            self._one_in_the_net.release()
+        temperature = self._colorizer.card.temperature if options.temperature is None else options.temperature
+        made = Made(*(self.net.name, self.net.sha256, temperature), *(result.sha256, *colored.size))
+        sides = Sides(picture.pixels, colored.pixels, colored.alpha)
+        others = []
+        for file in artifacts.make(options, sides, made, partial(_as_jpeg, options.quality)):
+            key = artifact_key(claim.id, claim.attempt, file.name)
+            self._store.put(key, file.data)
+            others.append(Artifact(file.kind, file.kind, key, file.media_type, len(file.data)))
+        return result, tuple(others)
 
 
 class _Stages:
@@ -162,7 +259,7 @@ class _Stages:
         self.seconds[stage] = time.perf_counter() - start
         if stage != STAGES[-1]:  # the last one ends with the job, in one step
             following = STAGES[STAGES.index(stage) + 1]
-            self._jobs.advance(self._claim, stage, self.seconds[stage], following)
+            insist(partial(self._jobs.advance, self._claim, stage, self.seconds[stage], following))
 
 
 @contextmanager
@@ -179,9 +276,8 @@ def color_options(options: Options) -> ColorOptions:
     return ColorOptions(temperature=options.temperature, vividness=options.vividness)
 
 
-def warm_up(colorizer: Colorizer) -> None:
-    """Color a gray square, so that the first photo does not wait for what happens once."""
-    colorizer.colorize([photo.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")])
+def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
+    return photo.save(photo.Photo(pixels, None, "JPEG"), "JPEG", quality)
 
 
 def _keep_logging(**_: object) -> None:
@@ -197,26 +293,25 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     store = Store(settings.effective_store_url)
     app = tasks.make_app(settings.celery_broker_url)
     start = time.perf_counter()
-    try:
-        colorizer = load(settings.net, settings.device)
-    except CheckpointError as error:
-        raise SettingsError(f"AUTOCHROME_NET={settings.net!r} cannot be loaded: {error}") from error
-    except ValueError as error:
-        raise SettingsError(f"AUTOCHROME_DEVICE={settings.device!r} cannot be used: {error}") from error
-    warm_up(colorizer)
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, colorizer, jobs, store, app, settings)
+    worker = Worker(name, _load(settings, load), jobs, store, app, settings)
+    worker.start()
     log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
 
-    reaper = Reaper(jobs, store, lambda id: tasks.ring(app, id), lambda: worker.gate.is_idle)
-    tickers = [Ticker("beat", BEAT_EVERY, worker.beat), Ticker("reaper", EVERY, reaper.tick)]
+    reaper = Reaper(jobs, store, lambda id: tasks.ring(app, id), lambda: worker.admission.is_idle)
+    tickers = [
+        Ticker("beat", BEAT_EVERY, worker.beat),
+        Ticker("reaper", EVERY, reaper.tick),
+        Ticker("watch", min(5.0, settings.stall / 4), worker.watch),
+    ]
     app.task(name=tasks.COLORIZE)(worker.run)
     signals.setup_logging.connect(_keep_logging, weak=False)
+    signals.worker_shutting_down.connect(lambda **_: worker.admission.close(), weak=False)
     # It warns root of pickled messages; ours are JSON, and in a container root is the custom.
     warnings.simplefilter("ignore", SecurityWarning)
     celery = app.Worker(
         pool="threads",
-        concurrency=settings.concurrency,
+        concurrency=worker.concurrency,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -229,6 +324,22 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     finally:
         for ticker in tickers:
             ticker.stop()
+        worker.stop()
         with suppress(redis.RedisError):  # it will be seen to beat no more
             jobs.gone(name)
     return int(celery.exitcode or 0)
+
+
+def _load(settings: Settings, load: Callable[[str, str], Colorizer]) -> Colorizer:
+    """Raises SettingsError."""
+    if "," in settings.device:
+        raise SettingsError(
+            f"AUTOCHROME_DEVICE={settings.device!r} names several. A worker has one: start one for each, "
+            "or let `python -m service` do so."
+        )
+    try:
+        return load(settings.net, settings.device)
+    except CheckpointError as error:
+        raise SettingsError(f"AUTOCHROME_NET={settings.net!r} cannot be loaded: {error}") from error
+    except ValueError as error:
+        raise SettingsError(f"AUTOCHROME_DEVICE={settings.device!r} cannot be used: {error}") from error

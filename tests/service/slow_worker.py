@@ -16,13 +16,11 @@ from service.telemetry import set_up_logging
 
 
 class SlowColorizer(Colorizer):
-    """A net that takes its time, except when it is warmed up."""
-
-    pause = 0.0
+    """A net that takes its time over whatever there is to see, which excludes the gray square of the warm-up."""
 
     def infer(self, lightness: Sequence[Any]) -> list[Any]:
-        time.sleep(self.pause)
-        self.pause = float(sys.argv[1])
+        if any(one.std() > 0.01 for one in lightness):
+            time.sleep(float(sys.argv[1]))
         return super().infer(lightness)
 
 

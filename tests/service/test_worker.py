@@ -1,15 +1,29 @@
-"""One job in the worker's hands, with the real net and a real record, in this process."""
+"""Jobs in the worker's hands, with the real net and a real record, in this process."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
 import pytest
+import redis
+import torch
+from PIL import Image
 
 from model.colorizer import Colorizer
-from service import tasks
-from service.jobs import new_id
+from service import patience, tasks
+from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
 from service.options import Options
+from service.settings import Settings
 from service.store import Store, photo_key
 from service.worker import Worker
+
+SIZE = (320, 240)
 
 
 @pytest.fixture(scope="module")
@@ -18,83 +32,350 @@ def colorizer() -> Colorizer:
 
 
 @pytest.fixture
-def enter(jobs, store, gray_photo):
+def jobs(client) -> Jobs:
+    """Leases that do not end while a net is loaded for the first time."""
+    return Jobs(client, Lease(60, 0))
+
+
+@pytest.fixture
+def enter(jobs, store, gray_photo) -> Callable[..., str]:
     def enter(photo: bytes | None = None, **options: object) -> str:
         id = new_id()
-        store.put(photo_key(id), photo if photo is not None else gray_photo())
-        jobs.create(id, "secret", Options(**options), 320 * 240, 60)
+        store.put(photo_key(id), photo if photo is not None else gray_photo(size=SIZE))
+        order = Order(Options(**options), SIZE[0] * SIZE[1], 60)
+        assert jobs.create(id, "secret", order, Bounds(1000, 10**9)).new
         return id
 
     return enter
 
 
 @pytest.fixture
-def patient(jobs, client):
-    """Leases that do not end while a net is loaded for the first time."""
-    jobs._lease = (60_000, 0)
-    return jobs
+def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
+    """A worker that is ready, with anything replaced."""
+    ready: list[Worker] = []
+
+    def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings) -> Worker:
+        app = tasks.make_app(settings.celery_broker_url)
+        ready.append(Worker("w1", colorizer, jobs, store, app, settings))
+        ready[-1].start()
+        return ready[-1]
+
+    yield make
+    for one in ready:
+        one.stop()
 
 
-def worker(colorizer, jobs, store, settings) -> Worker:
-    app = tasks.make_app(settings.celery_broker_url)
-    return Worker("w1", colorizer, jobs, store, app, settings)
+def is_a_photo(lightness: torch.Tensor) -> bool:
+    """Not the gray square of the warm-up."""
+    return bool(lightness.std() > 0.01)
 
 
-def test_a_photo_that_is_erased_while_it_is_saved_leaves_nothing(
-    colorizer, patient, settings, enter, tmp_path
-):
+def test_a_photo_that_is_erased_while_it_is_saved_leaves_nothing(hand, jobs, settings, enter, tmp_path):
     class ErasedMeanwhile(Store):
         def put(self, key: str, data: object) -> None:
-            patient.cancel(id)
+            jobs.cancel(id)
             self.erase(id)
             super().put(key, data)
 
     id = enter()
-    worker(colorizer, patient, ErasedMeanwhile(settings.store_url), settings).run(id)
-    assert patient.get(id).status == "canceled"
+    hand(store=ErasedMeanwhile(settings.store_url)).run(id)
+    assert jobs.get(id).status == "canceled"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_second_bell_for_a_job_that_is_done_changes_nothing(colorizer, patient, store, settings, enter):
-    hand = worker(colorizer, patient, store, settings)
+def test_a_bell_too_many_changes_nothing(hand, jobs, enter):
+    worker = hand()
     id = enter()
-    hand.run(id)
-    first = patient.get(id)
+    worker.run(id)
+    first = jobs.get(id)
     assert first.status == "succeeded"
-    hand.run(id)
-    hand.run(new_id())
-    assert patient.get(id) == first
+    worker.run(id)
+    worker.run(new_id())
+    assert jobs.get(id) == first
 
 
-def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(
-    patient, store, settings, enter, client
+def test_photos_in_many_threads_come_out_as_they_do_alone_and_go_through_the_net_together(
+    hand, jobs, store, settings, enter, gray_photo
 ):
-    class Broken(Colorizer):
-        def infer(self, lightness: object) -> list:
-            raise RuntimeError("device-side assert")
+    sizes = [(320, 240), (240, 320), (400, 300), (300, 300)] * 3
+    photos = [gray_photo("PNG", size) for size in sizes]
 
-    hand = worker(Broken.load("lite", "cpu"), patient, store, settings)
+    def results(worker: Worker, at_once: int) -> list[np.ndarray]:
+        ids = [enter(photo) for photo in photos]
+        bells = list(ids)
+
+        def answer() -> None:
+            while bells:
+                worker.run(bells.pop())
+
+        threads = [threading.Thread(target=answer) for _ in range(at_once)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        return [np.asarray(Image.open(io.BytesIO(store.get(jobs.get(id).result.key)))) for id in ids]
+
+    many = hand(settings=settings.model_copy(update={"batch": 4}))
+    together = results(many, 6)
+    counted = jobs.counters()
+    alone = results(many, 1)
+    for one, other, size in zip(together, alone, sizes, strict=True):
+        assert one.shape == (size[1], size[0], 3)
+        assert np.abs(one.astype(int) - other).max() <= 1, "but for the last bit of a sum in another order"
+    batches = {name: n for name, n in counted.items() if name.startswith("batch:le:")}
+    assert counted["batch:sum"] == 12
+    assert sum(batches.values()) < 12, "some went together"
+    assert max(int(name.removeprefix("batch:le:")) for name in batches) <= 4
+    assert many.admission.is_idle
+
+
+def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(hand, jobs, enter, client):
+    class Broken(Colorizer):
+        def infer(self, lightness: list) -> list:
+            if any(map(is_a_photo, lightness)):
+                raise RuntimeError("a bug")
+            return super().infer(lightness)
+
+    worker = hand(Broken.load("lite", "cpu"))
     id = enter()
     for times in (1, 2, 3):
-        assert patient.get(id).status == "queued"
+        assert jobs.get(id).status == "queued"
         assert client.llen("autochrome") == times - 1, "it rings for itself"
-        hand.run(id)
-    assert (patient.get(id).status, patient.get(id).error_code) == ("failed", "internal_error")
-    assert hand.gate.is_idle
+        worker.run(id)
+    assert (jobs.get(id).status, jobs.get(id).error_code) == ("failed", "internal_error")
+    assert worker.admission.is_idle
 
 
-def test_a_photo_that_cannot_be_decoded_fails_at_once_with_its_code(
-    colorizer, patient, store, settings, enter, gray_photo
+def test_an_answer_of_no_numbers_is_an_error_and_only_of_the_photo_that_got_it(hand, jobs, enter, gray_photo):
+    class Dark(Colorizer):
+        """Overflows over dark pictures."""
+
+        def infer(self, lightness: list) -> list:
+            answers = super().infer(lightness)
+            return [
+                a * (float("nan") if one.max() < 30 else 1) for a, one in zip(answers, lightness, strict=True)
+            ]
+
+    worker = hand(Dark.load("lite", "cpu"))
+    file = io.BytesIO()
+    Image.new("L", SIZE, 20).save(file, "PNG")
+    dark, good = enter(file.getvalue()), enter()
+    for id in (dark, good, dark, dark):
+        worker.run(id)
+    assert (jobs.get(dark).status, jobs.get(dark).error_code) == ("failed", "internal_error")
+    assert jobs.get(good).status == "succeeded"
+
+
+class Narrow(Colorizer):
+    """A net whose device has room for so many pixels only."""
+
+    room = 10**9
+    shown: list[tuple[int, ...]]
+
+    def infer(self, lightness: list) -> list:
+        if any(map(is_a_photo, lightness)):
+            self.shown.append(tuple(lightness[0].shape[1:]))
+            if len(lightness) * lightness[0].numel() > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return super().infer(lightness)
+
+
+@pytest.fixture
+def narrow() -> Narrow:
+    net = Narrow.load("lite", "cpu")
+    net.shown = []
+    return net
+
+
+def test_a_photo_for_which_memory_does_not_suffice_is_shown_to_the_net_smaller(
+    hand, narrow, jobs, store, enter
 ):
+    narrow.room = 100 * 150
+    id = enter(format="png")
+    hand(narrow).run(id)
+    result = jobs.get(id).result
+    assert (result.width, result.height) == SIZE, "the picture itself is as large as ever"
+    assert [min(shape) for shape in narrow.shown] == [224, 160, 96]
+    pixels = np.asarray(Image.open(io.BytesIO(store.get(result.key)))).astype(int)
+    assert (pixels.max(2) - pixels.min(2)).mean() > 1, "it is not gray"
+
+
+def test_a_photo_for_which_memory_never_suffices_fails_with_a_code_and_not_in_gray(
+    hand, narrow, jobs, store, enter
+):
+    narrow.room = 10
+    id = enter()
+    hand(narrow).run(id)
+    job = jobs.get(id)
+    assert (job.status, job.error_code, job.result) == ("failed", "out_of_memory", None)
+    assert [min(shape) for shape in narrow.shown] == [224, 160, 96, 64]
+
+
+def test_memory_that_runs_out_elsewhere_is_said_so_after_three_attempts(hand, jobs, enter):
+    class Full(Colorizer):
+        def prepare(self, *photo: object) -> object:
+            if photo[0].size == SIZE:
+                raise MemoryError
+            return super().prepare(*photo)
+
+    worker = hand(Full.load("lite", "cpu"))
+    id = enter()
+    for _ in range(3):
+        assert jobs.get(id).status == "queued"
+        worker.run(id)
+    assert (jobs.get(id).status, jobs.get(id).error_code) == ("failed", "out_of_memory")
+
+
+def test_what_is_asked_for_besides_lies_beside_the_result(hand, colorizer, jobs, store, enter):
+    id = enter(
+        artifacts=("comparison", "sidecar"), temperature=0.5, vividness=1.5, webhook="https://a.example/s"
+    )
+    hand().run(id)
+    job = jobs.get(id)
+    comparison, sidecar = job.artifacts
+    assert {one.key.rpartition("/")[0] for one in job.artifacts} == {job.result.key.rpartition("/")[0]}
+
+    data = store.get(comparison.key)
+    assert (comparison.kind, comparison.media_type, comparison.bytes) == (
+        "comparison",
+        "image/jpeg",
+        len(data),
+    )
+    picture = Image.open(io.BytesIO(data))
+    assert (picture.format, picture.size) == ("JPEG", (2 * SIZE[0], SIZE[1]))
+    pixels = np.asarray(picture).astype(int)
+    chroma = pixels.max(2) - pixels.min(2)
+    assert chroma[:, : SIZE[0] - 8].max() <= 2, "gray on the left"
+    assert chroma[:, SIZE[0] :].mean() > 2, "color on the right"
+
+    said = json.loads(store.get(sidecar.key))
+    assert (sidecar.kind, sidecar.media_type) == ("sidecar", "application/json")
+    assert said["net"] == {"name": "lite", "sha256": colorizer.sha256}
+    assert (said["temperature"], said["options"]["vividness"]) == (0.5, 1.5)
+    assert said["result"]["sha256"] == hashlib.sha256(store.get(job.result.key)).hexdigest()
+    assert "guesses" in said["about"]
+    assert "a.example" not in store.get(sidecar.key).decode()
+
+
+def test_a_comparison_of_a_large_transparent_photo_of_many_bits_is_small_and_white_where_nothing_is(
+    hand, jobs, store, enter
+):
+    file = io.BytesIO()
+    pixels = np.full((1000, 3000, 2), 120, np.uint8)
+    pixels[..., 1] = np.arange(3000) >= 1500
+    pixels[..., 1] *= 255
+    Image.fromarray(pixels, "LA").save(file, "PNG")
+    deep = io.BytesIO()
+    Image.fromarray(np.full((240, 320), 40_000, np.uint16)).save(deep, "PNG")
+    transparent, deep_id = (
+        enter(file.getvalue(), artifacts=("comparison",)),
+        enter(deep.getvalue(), artifacts=("comparison",)),
+    )
+    worker = hand()
+    worker.run(transparent)
+    worker.run(deep_id)
+    picture = Image.open(io.BytesIO(store.get(jobs.get(transparent).artifacts[0].key)))
+    assert picture.size == (4096, 683)
+    assert min(picture.getpixel((200, 300))) > 250
+    assert abs(picture.getpixel((1900, 300))[0] - 120) < 3
+    picture = Image.open(io.BytesIO(store.get(jobs.get(deep_id).artifacts[0].key)))
+    assert abs(picture.getpixel((100, 100))[0] - 40_000 // 257) < 3
+
+
+def test_a_sidecar_names_the_temperature_that_was_used_where_none_was_asked_for(
+    hand, colorizer, jobs, store, enter
+):
+    id = enter(artifacts=("sidecar",))
+    hand().run(id)
+    (sidecar,) = jobs.get(id).artifacts
+    assert json.loads(store.get(sidecar.key))["temperature"] == colorizer.card.temperature
+
+
+def test_a_result_is_kept_where_only_the_answer_to_the_last_word_was_lost(hand, jobs, store, enter):
+    class LosesItsAnswer(Jobs):
+        lost = False
+
+        def complete(self, *words: object) -> None:
+            super().complete(*words)
+            if not self.lost:
+                self.lost = True
+                raise redis.ConnectionError
+
+    losing = LosesItsAnswer(jobs._redis, Lease(60, 0))
+    id = enter()
+    hand(jobs=losing).run(id)
+    result: Result = jobs.get(id).result
+    assert jobs.get(id).status == "succeeded"
+    assert len(store.get(result.key)) == result.bytes
+
+
+def test_a_record_that_does_not_answer_for_a_while_costs_the_job_no_attempt(hand, jobs, enter, monkeypatch):
+    monkeypatch.setattr(patience, "PAUSE", 0.01)
+
+    class Outages(Jobs):
+        """Every word is heard at the third time only."""
+
+        said = 0
+
+        def _run(self, *words: object) -> object:
+            self.said += 1
+            if self.said % 3:
+                raise redis.ConnectionError
+            return super()._run(*words)
+
+    id = enter()
+    hand(jobs=Outages(jobs._redis, Lease(60, 0))).run(id)
+    job = jobs.get(id)
+    assert job.status == "succeeded"
+    assert job.result.key.startswith(f"{id}/1/")
+
+
+def test_a_lease_is_renewed_while_the_net_moves_and_left_to_end_where_it_hangs(
+    hand, client, settings, enter, until
+):
+    class Held(Colorizer):
+        go_on = threading.Event()
+
+        def infer(self, lightness: list) -> list:
+            if any(map(is_a_photo, lightness)):
+                assert self.go_on.wait(20)
+            return super().infer(lightness)
+
+    short = Jobs(client, Lease(0.4, 0))
+    net = Held.load("lite", "cpu")
+    worker = hand(net, short, settings=settings.model_copy(update={"lease": 0.8}))
+    id = enter()
+    thread = threading.Thread(target=worker.run, args=[id])
+    thread.start()
+    until(lambda: short.get(id).stage == "infer", 10, "it is in the net")
+    in_the_net = time.monotonic()
+    while time.monotonic() - in_the_net < 0.7:
+        assert list(short.reap()) == [], "the lease of 0.4 s is renewed"
+        time.sleep(0.05)
+    until(lambda: list(short.reap()) == [id], 5, "a net that takes longer than 0.8 s is not waited for")
+    net.go_on.set()
+    thread.join(10)
+    assert short.get(id).status == "queued"
+
+
+def test_a_photo_that_cannot_be_decoded_fails_at_once_with_its_code(hand, jobs, enter, gray_photo):
     id = enter(gray_photo("PNG")[:3000] + bytes(500) + gray_photo("PNG")[3500:])
-    worker(colorizer, patient, store, settings).run(id)
-    job = patient.get(id)
+    hand().run(id)
+    job = jobs.get(id)
     assert (job.status, job.error_code) == ("failed", "photo_damaged")
     assert job.error_detail
 
 
-def test_the_workers_limits_are_the_doors(colorizer, patient, store, settings, enter):
-    strict = settings.model_copy(update={"max_pixels": 1000})
+def test_the_workers_limits_are_the_doors(hand, jobs, settings, enter):
     id = enter()
-    worker(colorizer, patient, store, strict).run(id)
-    assert patient.get(id).error_code == "photo_too_large"
+    hand(settings=settings.model_copy(update={"max_pixels": 1000})).run(id)
+    assert jobs.get(id).error_code == "photo_too_large"
+
+
+def test_a_worker_that_is_closing_hands_its_bell_on(hand, jobs, enter, client):
+    worker = hand()
+    id = enter()
+    worker.admission.close()
+    worker.run(id)
+    assert jobs.get(id).status == "queued"
+    assert client.llen("autochrome") == 1
