@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -24,9 +25,11 @@ import uvicorn
 from PIL import Image
 
 from service import valkey
-from service.jobs import Jobs, Lease, connect
+from service.errors import Problem
+from service.job import Artifact, Claim, Lease, Net, Result
+from service.jobs import Jobs, connect
 from service.settings import Settings
-from service.store import Store
+from service.store import Store, attempt_prefix, result_key
 from service.supervisor import listen
 
 ROOT = Path(__file__).parents[2]
@@ -190,6 +193,50 @@ def serve() -> Iterator[Callable[[Settings], httpx.Client]]:
             return running.enter_context(httpx.Client(base_url=url, timeout=60))
 
         yield start
+
+
+@pytest.fixture
+def api(serve: Callable[[Settings], httpx.Client], settings: Settings, client: redis.Redis) -> httpx.Client:
+    """The API with no setting but the needed ones, upon an empty database; no worker is there."""
+    return serve(settings)
+
+
+@pytest.fixture
+def work(jobs: Jobs, store: Store) -> Callable[..., Claim]:
+    """Do what a worker does with the job that waits longest, without a net."""
+
+    def do(picture: bytes = b"a colored picture", artifacts: Mapping[str, bytes] | None = None) -> Claim:
+        claim = jobs.claim("w1", Net("lite", "ab" * 32), 10**9, True)
+        assert isinstance(claim, Claim)
+        key = result_key(claim.id, claim.attempt, ".jpg")
+        store.put(key, picture)
+        made = []
+        for name, data in (artifacts or {}).items():
+            made.append(
+                Artifact(name, name, f"{attempt_prefix(claim.id, 1)}/{name}.jpg", "image/jpeg", len(data))
+            )
+            store.put(made[-1].key, data)
+        result = Result(key, 320, 240, "image/jpeg", hashlib.sha256(picture).hexdigest(), len(picture))
+        jobs.complete(claim, 0.1, result, made)
+        return claim
+
+    return do
+
+
+@pytest.fixture(scope="session")
+def check_problem() -> Callable[[httpx.Response, type[Problem]], dict[str, Any]]:
+    """An answer is this very problem, and whole; its document."""
+
+    def check(answer: httpx.Response, kind: type[Problem]) -> dict[str, Any]:
+        kinds = (answer.status_code, answer.headers["content-type"])
+        assert kinds == (kind.status, "application/problem+json"), answer.text
+        problem: dict[str, Any] = answer.json()
+        assert (problem["code"], problem["type"]) == (kind.code, f"/problems/{kind.code}")
+        assert (problem["status"], problem["title"]) == (kind.status, kind.title)
+        assert len(problem["detail"]) > 10
+        return problem
+
+    return check
 
 
 @pytest.fixture(scope="session")
