@@ -21,6 +21,7 @@ ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
 """Read by others: the first by the model, the rest by docker-compose.yml."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
+LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -97,7 +98,7 @@ class Settings(BaseSettings):
     quota_megapixels_per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """What one key, or one address without a key, may send in any minute; 0: no limit. Not set: no limit, but
     for addresses without a key, where the service listens to others than this machine: OPEN_QUOTA."""
-    log_format: Literal["text", "json"] = "text"
+    log_format: LogFormat = "text"
 
     max_bytes: Annotated[int, Field(ge=1)] = 25 * 2**20
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000

@@ -15,20 +15,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from service import leash, valkey
 from service.errors import EX_CONFIG, SettingsError
-from service.settings import Settings
+from service.settings import LogFormat, Settings
+from service.telemetry import as_json
 from service.valkey import private_folder
 
 TICK = 0.1
 LONGEST_BACKOFF = 10.0
 STEADY = 30.0
 """A program that ran this long is started again at once when it dies."""
+
+Say = Callable[[str, str], None]
+"""Puts a line of the program of this name into the log."""
 
 
 class Child:
@@ -39,6 +44,7 @@ class Child:
         name: str,
         program: list[str],
         environment: dict[str, str],
+        say: Say,
         at_death: signal.Signals = signal.SIGKILL,
         patience: float = 10.0,
         file_descriptors: Sequence[int] = (),
@@ -51,6 +57,7 @@ class Child:
         self.name = name
         self._program = program
         self._environment = environment
+        self._say = say
         self._at_death = at_death
         self._patience = patience
         self._file_descriptors = file_descriptors
@@ -93,12 +100,12 @@ class Child:
         self._process = None
         if code == EX_CONFIG:
             self._wait_for_last_words()
-            say("autochrome", f"{self.name} cannot run with these settings; its last line says why")
+            self._say("autochrome", f"{self.name} cannot run with these settings; its last line says why")
             return code
         if time.monotonic() - self._started > STEADY:
             self._backoff = 0.0
         self._start_at = time.monotonic() + self._backoff
-        say("autochrome", f"{self.name} ended with code {code}, starts again in {self._backoff:g} s")
+        self._say("autochrome", f"{self.name} ended with code {code}, starts again in {self._backoff:g} s")
         self._backoff = min(max(1.0, 2 * self._backoff), LONGEST_BACKOFF)
         return code
 
@@ -122,7 +129,7 @@ class Child:
     def _copy(self, lines: IO[str]) -> None:
         for line in lines:
             if line.strip() and (self._unsaid is None or self._unsaid not in line):
-                say(self.name, line.rstrip())
+                self._say(self.name, line.rstrip())
 
 
 class Supervisor:
@@ -130,6 +137,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._say = partial(say, settings.log_format)
         self._stop = threading.Event()
         self._hurry = threading.Event()
         self._children: list[Child] = []
@@ -149,7 +157,7 @@ class Supervisor:
             finally:
                 for child in reversed(self._children):
                     child.stop(self._hurry)
-                say("autochrome", "stopped")
+                self._say("autochrome", "stopped")
 
     def _start_valkey(self, state_dir: Path) -> str:
         path = valkey.socket_path(state_dir)
@@ -158,6 +166,7 @@ class Supervisor:
             "valkey",
             valkey.command(state_dir, path),
             dict(os.environ),
+            self._say,
             at_death=signal.SIGTERM,
             unsaid=valkey.NOT_FOR_US,
         )
@@ -176,8 +185,10 @@ class Supervisor:
         environment["PYTHONUNBUFFERED"] = "1"
         service = [sys.executable, "-m", "service"]
         number = listener.fileno()
-        worker = Child("worker", [*service, "worker"], environment, patience=30.0)
-        api = Child("api", [*service, "api", "--fd", str(number)], environment, file_descriptors=(number,))
+        worker = Child("worker", [*service, "worker"], environment, self._say, patience=30.0)
+        api = Child(
+            "api", [*service, "api", "--fd", str(number)], environment, self._say, file_descriptors=(number,)
+        )
         for child in (worker, api):
             child.start()
             self._children.append(child)
@@ -190,7 +201,7 @@ class Supervisor:
                     return EX_CONFIG  # it has said what is wrong, and would say it for ever
             if not ready and is_ready(listener):
                 ready = True
-                say("autochrome", f"ready: {self._settings.public_url or address(listener)}")
+                self._say("autochrome", f"ready: {self._settings.public_url or address(listener)}")
         return 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -199,9 +210,9 @@ class Supervisor:
         self._stop.set()
 
 
-def say(name: str, line: str) -> None:
-    """One line in the one log."""
-    sys.stderr.write(f"{name:<10} | {line}\n")
+def say(format: LogFormat, name: str, line: str) -> None:
+    """One line of a program in the one log."""
+    sys.stderr.write(f"{name:<10} | {line}\n" if format == "text" else as_json(line, name) + "\n")
     sys.stderr.flush()
 
 

@@ -9,17 +9,19 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Literal
+
+from service.settings import LogFormat
 
 _VALUE = re.compile(r" (?=[a-z_0-9]+=)")
 _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default={})  # noqa: B039  (never written to)
 
 
-def set_up_logging(format: Literal["text", "json"] = "text") -> None:
+def set_up_logging(format: LogFormat = "text") -> None:
     """Send our own log and the warnings of the libraries to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines() if format == "json" else _Text())
@@ -43,14 +45,25 @@ def pairs(values: Mapping[str, object]) -> str:
     return " ".join(f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
 
 
+def as_json(line: str, part: str) -> str:
+    """A line of one of several programs as a JSON object that says whose it is; one that is JSON keeps all it has."""
+    with suppress(ValueError):
+        said = json.loads(line)
+        if isinstance(said, dict):
+            return json.dumps({"part": part, **said}, ensure_ascii=False)
+    return json.dumps(
+        {"part": part, "time": _time(time.time()), "level": "info", "logger": part, "event": line},
+        ensure_ascii=False,
+    )
+
+
 class _Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        line = (
-            super().formatMessage(record).rstrip("\n").replace("\n", "\\n")
-        )  # else a value could forge a line
+        line = super().formatMessage(record).rstrip("\n")
+        line = line.replace("\n", "\\n")  # else a value could forge a line
         return f"{line} {pairs(_bound.get())}" if _bound.get() else line
 
 
@@ -60,7 +73,7 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         event, *said = _VALUE.split(record.getMessage())
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "time": _time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": event,
@@ -70,3 +83,7 @@ class _Lines(logging.Formatter):
         values = dict(pair.split("=", 1) for pair in said) | dict(_bound.get())
         line.update({name: value for name, value in values.items() if name not in line})
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
