@@ -26,6 +26,7 @@ from service.errors import UrlFailed, UrlNotAllowed, WebhookDisabled
 from service.fetch import SYSTEM, Network, Timeouts, post
 from service.jobs import Jobs
 from service.prelude import ALWAYS
+from service.settings import Settings
 from service.views import job_view
 
 EVERY = 1.0
@@ -131,8 +132,15 @@ class Webhooks:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
         self._under_way: set[Future[None]] = set()
 
+    @classmethod
+    def of(cls, settings: Settings, client: redis.Redis, jobs: Jobs) -> Webhooks:
+        base_url = settings.public_url or settings.root_path
+        return cls(client, jobs, settings.webhook_hosts, settings.webhook_secret, base_url.rstrip("/"))
+
     def tick(self) -> None:
         """Begin as many deliveries as there are threads free. May raise redis.RedisError."""
+        if not self._hosts:
+            return  # what was asked for before webhooks were turned off waits for its end with its job
         self._under_way = {future for future in self._under_way if not future.done()}
         free = AT_ONCE - len(self._under_way)
         if free:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import artifacts, tasks
+from service import artifacts, tasks, webhooks
 from service.admission import Admission
 from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
@@ -289,7 +289,8 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
-    jobs = Jobs(connect(settings.required_redis_url), Lease(settings.lease, settings.lease_per_megapixel))
+    client = connect(settings.required_redis_url)
+    jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
     store = Store(settings.effective_store_url)
     app = tasks.make_app(settings.celery_broker_url)
     start = time.perf_counter()
@@ -299,10 +300,12 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
 
     reaper = Reaper(jobs, store, lambda id: tasks.ring(app, id), lambda: worker.admission.is_idle)
+    hooks = webhooks.Webhooks.of(settings, client, jobs)
     tickers = [
         Ticker("beat", BEAT_EVERY, worker.beat),
         Ticker("reaper", EVERY, reaper.tick),
         Ticker("watch", min(5.0, settings.stall / 4), worker.watch),
+        Ticker("webhooks", webhooks.EVERY, hooks.tick),
     ]
     app.task(name=tasks.COLORIZE)(worker.run)
     signals.setup_logging.connect(_keep_logging, weak=False)
@@ -324,6 +327,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     finally:
         for ticker in tickers:
             ticker.stop()
+        hooks.stop()
         worker.stop()
         with suppress(redis.RedisError):  # it will be seen to beat no more
             jobs.gone(name)
