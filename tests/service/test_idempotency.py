@@ -1,0 +1,180 @@
+"""Sent twice, colored once: PUT under an id of the client's own, and POST with an Idempotency-Key."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service import errors
+from service.keys import Keys, Scope
+from service.store import photo_key
+
+ID = "0f8fad5bd9cb469fa16570867728950e"
+URL = f"/v1/colorizations/{ID}"
+
+
+def post(api, photo: bytes, key: str | None, **more) -> httpx.Response:
+    headers = {**more.pop("headers", {}), **({"Idempotency-Key": key} if key else {})}
+    return api.post("/v1/colorizations", files={"photo": photo}, headers=headers, **more)
+
+
+def photos(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.rglob("photo"))
+
+
+def test_a_put_makes_one_job_however_often_it_comes(api, gray_photo, store, jobs, work, tmp_path):
+    photo = gray_photo()
+    first = api.put(URL, files={"photo": photo}, data={"vividness": "1.1"})
+    assert (first.status_code, first.headers["location"]) == (202, URL)
+    assert first.json()["id"] == ID
+    raw = api.put(f"{URL}?vividness=1.1", content=photo, headers={"Content-Type": "image/jpeg"})
+    assert raw.status_code == 202
+    assert raw.json() == first.json(), "with its secret, and however it was packed"
+    assert jobs.depth().jobs == 1
+    assert photos(tmp_path) == [ID]
+    work()
+    done = api.put(URL, files={"photo": photo}, data={"vividness": "1.1"})
+    assert (done.status_code, done.json()["status"]) == (200, "succeeded")
+    assert done.json()["secret"] == first.json()["secret"]
+    assert jobs.depth().jobs == 0
+    assert api.delete(URL, headers={"Authorization": f"Bearer {done.json()['secret']}"}).status_code == 204
+
+
+def test_an_id_stands_for_one_photo_with_its_options_by_one_sender(
+    api, gray_photo, store, client, check_problem
+):
+    photo = gray_photo()
+    api.put(URL, files={"photo": photo})
+    check_problem(api.put(URL, files={"photo": gray_photo(size=(64, 64))}), errors.IdConflict)
+    check_problem(api.put(URL, files={"photo": photo}, data={"quality": "80"}), errors.IdConflict)
+    other = {"Authorization": f"Bearer {Keys(client).create('other', [Scope.COLORIZE])}"}
+    answer = api.put(URL, files={"photo": photo}, headers=other)
+    assert "secret" not in check_problem(answer, errors.IdConflict)
+    assert store.get(photo_key(ID)) == photo, "the first is not written over"
+    made = post(api, photo, None).json()["id"]
+    check_problem(api.put(f"/v1/colorizations/{made}", files={"photo": gray_photo("PNG")}), errors.IdConflict)
+
+
+@pytest.mark.parametrize("id", ["1", "0F" * 16, "g" * 32, "0" * 33])
+def test_an_id_is_128_bits(api, gray_photo, client, id, check_problem):
+    check_problem(api.put(f"/v1/colorizations/{id}", files={"photo": gray_photo()}), errors.IdInvalid)
+    assert client.keys("{autochrome}:job:*") == []
+
+
+def test_an_id_that_was_erased_does_not_come_back(api, gray_photo, check_problem, tmp_path):
+    secret = api.put(URL, files={"photo": gray_photo()}).json()["secret"]
+    api.delete(URL, headers={"Authorization": f"Bearer {secret}"})
+    check_problem(api.put(URL, files={"photo": gray_photo()}), errors.Canceled)
+    assert photos(tmp_path) == []
+
+
+def test_a_put_that_was_refused_leaves_its_id_free(api, gray_photo, check_problem):
+    check_problem(api.put(URL, files={"photo": b"no photo"}), errors.PhotoUnsupported)
+    check_problem(api.put(URL, files={"photo": gray_photo()[:-20]}), errors.PhotoDamaged)
+    assert api.put(URL, files={"photo": gray_photo()}).status_code == 202
+
+
+def test_the_same_sent_at_the_same_time_is_one_job(api, gray_photo, jobs, tmp_path):
+    """Eight different photos race for one id: one gets it, and its photo is the one that is kept."""
+    sent = [gray_photo(size=(700 + n, 500)) for n in range(8)]
+    answers: dict[int, httpx.Response] = {}
+
+    def put(n: int) -> None:
+        answers[n] = api.put(URL, files={"photo": sent[n]})
+
+    threads = [threading.Thread(target=put, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [n for n, answer in answers.items() if answer.status_code == 202]
+    assert {a.json()["code"] for n, a in answers.items() if n != winner} <= {"id_conflict", "in_flight"}
+    assert next(tmp_path.rglob("photo")).read_bytes() == sent[winner]
+    assert jobs.depth().jobs == 1
+
+
+def test_while_one_is_received_the_other_is_asked_to_wait(api, gray_photo, client, check_problem):
+    client.set(f"{{autochrome}}:entering:{ID}", "another process", px=60_000)
+    answer = api.put(URL, files={"photo": gray_photo()})
+    check_problem(answer, errors.InFlight)
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("key", ["8e03978e-40d5-43e8-bc93-6894a57f9324", '"8e03978e-40d5-43e8"'])
+def test_a_post_with_a_key_makes_one_job_however_often_it_comes(api, gray_photo, jobs, key):
+    first, second = post(api, gray_photo(), key), post(api, gray_photo(), key.strip('"'))
+    assert first.status_code == second.status_code == 202
+    assert first.json() == second.json()
+    assert jobs.depth().jobs == 1
+    assert post(api, gray_photo(), None).json()["id"] != first.json()["id"]
+    assert first.json()["id"] != hashlib.sha256(key.encode()).hexdigest()[:32], (
+        "not to be guessed from the key"
+    )
+
+
+def test_a_key_stands_for_one_photo_with_its_options(api, gray_photo, client, check_problem):
+    photo = gray_photo()
+    first = post(api, photo, "k-1")
+    check_problem(post(api, gray_photo("PNG"), "k-1"), errors.IdempotencyMismatch)
+    check_problem(post(api, photo, "k-1", data={"quality": "80"}), errors.IdempotencyMismatch)
+    keys = Keys(client)
+    owner = {"Authorization": f"Bearer {keys.create('one', [Scope.COLORIZE])}"}
+    assert post(api, photo, "k-1", headers=owner).json()["id"] != first.json()["id"], (
+        "each has keys of its own"
+    )
+
+
+@pytest.mark.parametrize("key", ["", '""', "k" * 256, "two words", "schlüssel"])
+def test_a_key_that_cannot_be_used_is_refused(api, gray_photo, key, check_problem):
+    headers = [("Idempotency-Key", key.encode())]
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, headers=headers)
+    check_problem(answer, errors.IdempotencyKeyInvalid)
+
+
+def test_a_full_queue_refuses_new_photos_but_knows_those_that_it_has(
+    settings, client, gray_photo, serve, check_problem, tmp_path
+):
+    api = serve(settings.model_copy(update={"queue_jobs": 1}))
+    photo = gray_photo()
+    assert api.put(URL, files={"photo": photo}).status_code == 202
+    answer = api.put(f"/v1/colorizations/{'1' * 32}", files={"photo": photo})
+    check_problem(answer, errors.QueueFull)
+    assert 1 <= int(answer.headers["retry-after"]) <= 3600
+    check_problem(post(api, photo, "k-1"), errors.QueueFull)
+    check_problem(post(api, photo, None), errors.QueueFull)
+    assert api.put(URL, files={"photo": photo}).status_code == 202
+    assert photos(tmp_path) == [ID]
+
+
+def test_a_full_queue_is_said_before_the_photo_is_sent(settings, client, gray_photo, serve):
+    api = serve(settings.model_copy(update={"queue_megapixels": 0.05}))
+    assert post(api, gray_photo(), None).status_code == 202
+    address = api.base_url.host, api.base_url.port
+    with socket.create_connection(address, timeout=10) as line:
+        line.sendall(
+            b"POST /v1/colorizations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+            b"Content-Length: 20000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert line.recv(1000).startswith(b"HTTP/1.1 503 ")
+
+
+def test_of_those_who_race_for_the_last_place_one_gets_it_and_nothing_is_left_of_the_others(
+    settings, client, gray_photo, serve, jobs, tmp_path
+):
+    api = serve(settings.model_copy(update={"queue_jobs": 1}))
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(post(api, gray_photo(), None).status_code))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [202] + 7 * [503]
+    assert len(photos(tmp_path)) == jobs.depth().jobs == 1

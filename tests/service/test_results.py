@@ -1,0 +1,91 @@
+"""Files going out: results and artifacts, whole, in part as a copy, or only asked about."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from service import errors
+from service.job import Net
+
+PICTURE = b"a colored picture"
+ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'
+
+
+@pytest.fixture
+def job(api, gray_photo, work) -> str:
+    """The address of a job with a result and a comparison."""
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()})
+    work(PICTURE, {"comparison": b"gray | color"})
+    return answer.headers["location"]
+
+
+def test_the_result_is_handed_out_for_ever_and_safely(api, gray_photo, work):
+    url = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
+    picture = b"x" * 3_000_000
+    work(picture)
+    answer = api.get(api.get(url).json()["result"]["url"])
+    assert (answer.status_code, answer.content) == (200, picture)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-length"] == "3000000"
+    assert answer.headers["etag"] == f'"{hashlib.sha256(picture).hexdigest()}"'
+    cache = answer.headers["cache-control"]
+    assert cache.startswith("private, immutable, max-age=")
+    assert 86_000 < int(cache.rpartition("=")[2]) <= 86_400
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert 'filename="colorized.jpg"' in answer.headers["content-disposition"]
+
+
+def test_what_was_made_beside_the_result_is_listed_and_handed_out(api, job, check_problem):
+    (made,) = api.get(job).json()["artifacts"]
+    url = f"{job}/artifacts/comparison"
+    wanted = {"name": "comparison", "kind": "comparison", "media_type": "image/jpeg", "bytes": 12, "url": url}
+    assert made == wanted
+    answer = api.get(url)
+    assert (answer.status_code, answer.content) == (200, b"gray | color")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["cache-control"].startswith("private, immutable")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    again = api.get(url, headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert (
+        "no artifact 'sidecar'"
+        in check_problem(api.get(f"{job}/artifacts/sidecar"), errors.NotFound)["detail"]
+    )
+
+
+@pytest.mark.parametrize("known", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])
+def test_a_client_that_has_the_result_is_not_sent_it_again(api, job, known):
+    answer = api.get(f"{job}/result", headers={"If-None-Match": known})
+    assert (answer.status_code, answer.content) == (304, b"")
+    other = api.get(f"{job}/result", headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.content) == (200, PICTURE)
+
+
+def test_files_of_a_job_that_has_not_ended_are_a_conflict(api, gray_photo, check_problem):
+    url = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
+    for path in ("result", "artifacts/comparison"):
+        answer = api.get(f"{url}/{path}")
+        check_problem(answer, errors.NotReady)
+        assert answer.headers["retry-after"] == "1"
+
+
+def test_what_can_be_got_can_be_asked_about_without_its_body(api, job, jobs):
+    jobs.beat("w1", Net("lite", "ab" * 32), "cpu")
+    for path in ("/", "/livez", "/readyz", job, f"{job}/result", f"{job}/artifacts/comparison"):
+        got, asked = api.get(path), api.head(path)
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert asked.headers["content-length"] == str(len(got.content))
+        assert asked.headers["content-type"] == got.headers["content-type"]
+        assert asked.headers.get("etag") == got.headers.get("etag")
+    assert api.head("/nothing").status_code == 404
+
+
+def test_who_only_asks_about_a_file_makes_nobody_read_it(api, job, tmp_path, check_problem):
+    for path in tmp_path.rglob("*.jpg"):
+        path.unlink()
+    assert api.head(f"{job}/result").headers["content-length"] == str(len(PICTURE))
+    assert api.head(f"{job}/artifacts/comparison").status_code == 200
+    check_problem(api.get(f"{job}/result"), errors.Expired)
