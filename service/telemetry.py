@@ -71,7 +71,7 @@ class _Lines(logging.Formatter):
     """One JSON object a line: time, level, logger, event, what was said as `key=value`, and a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        event, *said = _VALUE.split(record.getMessage())
+        event, *said = _VALUE.split(record.getMessage().rstrip())
         line: dict[str, object] = {
             "time": _time(record.created),
             "level": record.levelname.lower(),

@@ -81,11 +81,11 @@ def test_a_value_cannot_begin_a_line_of_its_own(format):
 
 
 def test_all_programs_of_one_machine_speak_json_in_one_log(launch, tmp_path):
-    """The worker has no such net, which ends all: there is a line of each kind."""
-    service = launch("-m", "service", port=0, state_dir=tmp_path, net="none-such", log_format="json")
+    """There is no such store, which the API finds first and which ends all."""
+    service = launch("-m", "service", port=0, state_dir=tmp_path, store_url="none://such", log_format="json")
     assert service.process.wait(60) == 78
     service.stop()
     said = [json.loads(line) for line in service.lines]
-    assert {"valkey", "worker", "autochrome"} <= {line["part"] for line in said}
+    assert {"valkey", "api", "autochrome"} <= {line["part"] for line in said}
     assert all({"time", "level", "logger", "event"} <= line.keys() for line in said)
     assert (said[-1]["part"], said[-1]["event"]) == ("autochrome", "stopped")
