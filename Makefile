@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test pause-training resume-training check format lock clean
+.PHONY: help setup run test test-slow bench-serving overload chaos many-jobs pause-training resume-training check format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -21,6 +21,29 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 
 test: setup  ## all tests
 	$(BIN)/pytest
+
+test-slow: setup  ## the long proofs that `make test` leaves out
+	$(BIN)/pytest -m slow --timeout 1800
+
+# What follows measures: run each alone on the machine. Figures come into out/proofs.
+
+bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 40 minutes
+	$(BIN)/python -m proofs serving --litserve out/litserve/bin/python
+
+out/litserve/ready: requirements.lock
+	$(PYTHON) -m venv out/litserve
+	out/litserve/bin/pip install --quiet --constraint requirements.lock '.[worker]' litserve==0.2.19
+	out/litserve/bin/pip uninstall --quiet --yes autochrome && rm -rf build *.egg-info
+	@touch $@
+
+overload: setup  ## four times what the service can do, for two minutes
+	$(BIN)/python -m proofs overload
+
+chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
+	$(BIN)/python -m proofs chaos
+
+many-jobs: setup  ## 10,000 small jobs while workers come and go
+	$(BIN)/python -m proofs many-jobs
 
 RUN ?= runs/colorize
 pause-training: setup  ## stop the training in RUN where it stands, for a clean timing

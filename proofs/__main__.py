@@ -1,0 +1,116 @@
+"""What must be shown of the service, each as a command. Run them alone on the machine.
+
+    python -m proofs serving      the service beside the bare pipeline and LitServe
+    python -m proofs overload     four times what it can do, for two minutes
+    python -m proofs chaos        kill -9 of worker, API and Valkey at random, for five minutes
+    python -m proofs many-jobs    10,000 small jobs while workers come and go
+
+Each writes its figures as JSON and Markdown, and ends with status 1 where what must hold did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from proofs import figures
+from proofs.checks import Check, all_held
+
+
+def main() -> int:
+    arguments = _parse()
+    out: Path = arguments.out
+    match arguments.proof:
+        case "serving":
+            return _serving(arguments, out)
+        case "overload":
+            return _overload(arguments, out)
+        case "chaos":
+            return _chaos(arguments, out)
+        case _:
+            return _many_jobs(arguments, out)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m proofs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    proofs = parser.add_subparsers(dest="proof", required=True)
+    serving = proofs.add_parser("serving", help="the service beside the bare pipeline and LitServe")
+    serving.add_argument(
+        "--litserve", type=Path, required=True, help="python of an environment that has LitServe"
+    )
+    serving.add_argument("--rounds", type=int, help="default: 3")
+    serving.add_argument(
+        "--quick", action="store_true", help="see whether it works; the numbers mean nothing"
+    )
+    overload = proofs.add_parser("overload", help="four times what it can do")
+    overload.add_argument("--seconds", type=float, default=120.0)
+    overload.add_argument("--times", type=float, default=4.0, help="of what it can do (default: 4)")
+    chaos = proofs.add_parser("chaos", help="kill -9 at random under load")
+    chaos.add_argument("--seconds", type=float, default=300.0)
+    chaos.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
+    chaos.add_argument("--fast", action="store_true", help="with a net that takes milliseconds")
+    many = proofs.add_parser("many-jobs", help="small jobs while workers come and go")
+    many.add_argument("--jobs", type=int, default=10_000)
+    many.add_argument("--seed", type=int, default=0)
+    for each in (serving, overload, chaos, many):
+        each.add_argument("--out", type=Path, default=Path("out/proofs"), help="default: out/proofs")
+    return parser.parse_args()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+# Each proof imports only what it needs.
+
+
+def _serving(arguments: argparse.Namespace, out: Path) -> int:
+    from dataclasses import replace
+
+    from proofs import serving, serving_text
+
+    extent = serving.QUICK if arguments.quick else serving.Extent()
+    extent = replace(extent, rounds=arguments.rounds or extent.rounds)
+    found = serving.run(extent, arguments.litserve, _say)
+    figures.write(out, "serving", found, serving_text.text(found))
+    print(serving_text.text(found))
+    return 0  # a target that is missed is a finding, not a fault
+
+
+def _overload(arguments: argparse.Namespace, out: Path) -> int:
+    from proofs import overload
+
+    found, checks = overload.run(overload.Extent(arguments.seconds, arguments.times), _say)
+    return _judge(out, "overload", found, checks, overload.text(found, checks))
+
+
+def _chaos(arguments: argparse.Namespace, out: Path) -> int:
+    from proofs import chaos
+
+    extent = chaos.Extent(arguments.seconds, arguments.seed, fast=arguments.fast)
+    found, checks = chaos.run(extent, _say)
+    return _judge(out, "chaos", found, checks, chaos.text(found, checks))
+
+
+def _many_jobs(arguments: argparse.Namespace, out: Path) -> int:
+    from proofs import many_jobs
+
+    found, checks = many_jobs.run(many_jobs.Extent(arguments.jobs, arguments.seed), _say)
+    return _judge(out, "many-jobs", found, checks, many_jobs.text(found, checks))
+
+
+def _judge(out: Path, name: str, found: dict[str, Any], checks: Sequence[Check], text: str) -> int:
+    figures.write(out, name, found, text)
+    print(text)
+    return 0 if all_held(checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The bare pipeline in a loop: photo.open → Colorizer → photo.save in one process, nothing around it.
+
+python -m proofs.pipeline REQUESTS PHOTO...     prints seconds of each photo and CPU-seconds of all, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from model import photo
+from model.colorizer import Colorizer
+
+WARM = 4
+
+
+def main(requests: int, paths: list[str]) -> None:
+    colorizer = Colorizer.load("lite")
+    photos = [Path(path).read_bytes() for path in paths]
+
+    def colorize(index: int) -> None:
+        (colored,) = colorizer.colorize([photo.open(photos[index % len(photos)])])
+        photo.save(colored)
+
+    for index in range(WARM):
+        colorize(index)
+    seconds: list[float] = []
+    before = _cpu()
+    for index in range(requests):
+        start = time.perf_counter()
+        colorize(index)
+        seconds.append(time.perf_counter() - start)
+    sys.stdout.write(json.dumps({"seconds": seconds, "cpu_seconds": _cpu() - before}))
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])
