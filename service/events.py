@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 
 from service.errors import first_line
 from service.prelude import PREFIX
@@ -105,8 +105,8 @@ class Hub:
             self._set_live(False)
             await asyncio.sleep(POLL)
 
-    async def _subscribe(self) -> None:
-        """Returns when the server has fallen silent; may raise RedisError or OSError."""
+    async def _subscribe(self) -> NoReturn:
+        """Until the server cannot be heard: then raises RedisError or OSError."""
         client = redis.asyncio.Redis.from_url(
             self._url,
             decode_responses=True,
@@ -121,7 +121,7 @@ class Hub:
                 message = await subscription.get_message(timeout=SILENCE)
                 if message is None:
                     if asked:
-                        return
+                        raise ConnectionError("it fell silent")
                     await subscription.ping()
                 asked = message is None
                 if message is not None and message["type"] == "subscribe":
@@ -132,6 +132,8 @@ class Hub:
 
     def _set_live(self, live: bool) -> None:
         """What happened meanwhile was not heard: everybody looks for himself."""
+        if live == self.is_live:
+            return
         self.is_live = live
         for waiting in self._waiting.values():
             for changed in waiting:

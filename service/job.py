@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -181,6 +182,16 @@ def wait_for(pixels: float, pixels_per_s: float) -> int:
     """Seconds in which so much is done at this speed, 0 where it is not known."""
     seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
     return min(max(seconds, 1), LONGEST_WAIT)
+
+
+def new_id() -> str:
+    """128 random bits as 32 hexadecimal digits: whoever does not know an id cannot guess it."""
+    return secrets.token_hex(16)
+
+
+def new_secret() -> str:
+    """What its maker needs to erase a job; only a hash of it is kept."""
+    return secrets.token_urlsafe(24)
 
 
 def secret_hash(secret: str) -> str:

@@ -12,6 +12,7 @@ import hmac
 import json
 import re
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -38,6 +39,8 @@ from service.job import (
     Order,
     Result,
     artifacts_json,
+    new_id,
+    new_secret,
     read_job,
     secret_hash,
     wait_for,
@@ -88,16 +91,6 @@ def connect(url: str) -> redis.Redis:
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
 
 
-def new_id() -> str:
-    """128 random bits as 32 hexadecimal digits: whoever does not know an id cannot guess it."""
-    return secrets.token_hex(16)
-
-
-def new_secret() -> str:
-    """What its maker needs to erase a job; only a hash of it is kept."""
-    return secrets.token_urlsafe(24)
-
-
 class Jobs:
     """Verbs on the record, each one atomic script.
 
@@ -108,6 +101,7 @@ class Jobs:
     def __init__(self, client: redis.Redis, lease: Lease) -> None:
         self._redis = client
         self._lease = lease.arguments()
+        self._unheard = threading.local()
         self._script = {
             name: client.register_script(getattr(scripts, name))
             for name in (
@@ -193,13 +187,13 @@ class Jobs:
     def claim(self, worker: str, net: Net, room_pixels: int, alone: bool) -> Claim | NoRoom | None:
         """Take the best queued job: interactive ones first, then the oldest. None where nothing waits.
 
-        `alone`: the worker holds nothing, so that there is room for a job of any size, and for a suspect, unless
-        the answer to an earlier claim was lost: then that one is held against suspects until its lease ends.
+        `alone`: the worker holds nothing, so that there is room for a job of any size, and for a suspect. A
+        thread whose last claim raised gets what that one took, if it took something.
         """
-        taken = self._run(
-            *("CLAIM", worker, *self._lease, net.name, net.sha256, room_pixels, int(alone)),
-            secrets.token_hex(8),
-        )
+        mark = getattr(self._unheard, "mark", None) or secrets.token_hex(8)
+        self._unheard.mark = mark
+        taken = self._run("CLAIM", worker, *self._lease, net.name, net.sha256, room_pixels, int(alone), mark)
+        self._unheard.mark = None
         if taken is None:
             return None
         if len(taken) == 2:

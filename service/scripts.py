@@ -196,6 +196,9 @@ RETRY = (
     ALWAYS
     + """
 -- id, attempt, code, detail, most strikes, strikes to add -> 1: it waits again, 0: it failed, -1: stale
+local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'attempt')
+if seen[1] == 'queued' and seen[2] == ARGV[2] then return 1 end  -- said again, or reaped: it waits
+if seen[1] == 'failed' and seen[2] == ARGV[2] then return 0 end
 if not held(ARGV[1], ARGV[2]) then return -1 end
 redis.call('HINCRBY', job(ARGV[1]), 'strikes', ARGV[6])
 if again(ARGV[1], ARGV[3], ARGV[4], ARGV[5]) then return 1 end
@@ -325,7 +328,7 @@ if not since or now - since < tonumber(ARGV[1]) then return {} end
 local found = {}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), stamp(now - ARGV[2]), '+inf')) do
   local seen = redis.call('HMGET', key('worker:' .. name), 'born', 'asked', 'took')
-  local last = math.max(seen[1] or 0, seen[2] or 0, seen[3] or 0)
+  local last = math.max(seen[1] or 0, seen[2] or 0, math.min(seen[3] or 0, now))
   if seen[1] and now - last >= tonumber(ARGV[1]) and redis.call('SCARD', key('worker:' .. name .. ':jobs')) == 0 then
     found[#found + 1] = name
   end

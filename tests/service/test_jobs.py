@@ -8,22 +8,39 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import redis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from service.errors import LeaseLost
-from service.jobs import Jobs, Lease, Net, Result, connect, new_id, new_secret
+from service.jobs import (
+    Artifact,
+    Bounds,
+    Claim,
+    Jobs,
+    Lease,
+    Net,
+    NoRoom,
+    Order,
+    Result,
+    connect,
+    new_id,
+    new_secret,
+)
 from service.options import Options
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
+SIDECAR = Artifact("sidecar.json", "sidecar", "x/1/sidecar.json", "application/json", 99)
+ROOMY = Bounds(jobs=1000, pixels=10**12)
 
 
 def enter(jobs: Jobs, pixels: int = 10_000, keep_for: float = 60) -> str:
     id = new_id()
-    assert jobs.create(id, new_secret(), Options(vividness=1.5), pixels, keep_for)
+    assert jobs.create(id, new_secret(), Order(Options(vividness=1.5), pixels, keep_for), ROOMY).new
     return id
+
+
+def take(jobs: Jobs, worker: str) -> Claim | NoRoom | None:
+    """What an empty worker, or one with room for anything, gets."""
+    return jobs.claim(worker, NET, room_pixels=10**12, alone=True)
 
 
 def status(jobs: Jobs, id: str) -> str:
@@ -42,15 +59,53 @@ def test_a_new_job_waits_and_tells_its_place(jobs):
     assert job.expires - job.created == 60_000
 
 
-def test_an_id_is_taken_only_once(jobs):
-    id = enter(jobs)
-    assert not jobs.create(id, "another", Options(), 1, 60)
+def test_an_id_is_taken_only_once_and_it_is_said_whether_by_the_same(jobs):
+    id = new_id()
+    order = Order(Options(vividness=1.5), 1, 60, fingerprint="ab" * 32)
+    assert jobs.create(id, "secret", order, ROOMY).new
+    again = jobs.create(id, "secret", order, ROOMY)
+    assert (again.new, again.same) == (False, True)
+    other = jobs.create(id, "another", Order(Options(), 1, 60, fingerprint="cd" * 32), ROOMY)
+    assert (other.new, other.same) == (False, False)
+    assert not jobs.create(id, "another", Order(Options(), 1, 60), ROOMY).same
     assert jobs.get(id).options.vividness == 1.5
+    assert jobs.get(id).is_opened_by("secret")
+    assert jobs.depth().jobs == 1
+
+
+def test_a_job_remembers_whose_it_is(jobs):
+    id = new_id()
+    words = {"owner": "key7", "request_id": "r-1", "fingerprint": "ab" * 32, "group": "g9"}
+    jobs.create(id, "secret", Order(Options(), 1, 60, batch=True, **words), ROOMY)
+    for seen in (jobs.get(id), claim := take(jobs, "w1")):
+        assert (seen.owner, seen.request_id, seen.group) == ("key7", "r-1", "g9")
+    assert (jobs.get(id).fingerprint, jobs.get(id).batch, jobs.get(id).v) == ("ab" * 32, True, 2)
+    assert (claim.id, claim.created, claim.suspect) == (id, jobs.get(id).created, False)
+
+
+def test_files_of_a_job_are_not_due_because_its_id_is_sent_again(jobs):
+    id = enter(jobs)
+    assert not jobs.reserve(id, 0)
+    assert jobs.expire() == []
+    assert jobs.get(id).status == "queued"
+
+
+def test_secrets_and_ids_of_the_same_words_are_the_same_in_every_process(jobs, redis_url, client):
+    with connect(redis_url) as other:
+        elsewhere = Jobs(other, Lease(1, 0))
+        assert jobs.secret_for("a") == elsewhere.secret_for("a") != jobs.secret_for("b")
+        assert jobs.id_for("o", "k") == elsewhere.id_for("o", "k")
+    ids = {jobs.id_for(owner, key) for owner, key in [("o", "k"), ("", "o k"), ("o k", ""), ("o ", "k")]}
+    assert len(ids) == 4
+    assert all(len(id) == 32 and set(id) <= set("0123456789abcdef") for id in ids)
+    before = jobs.secret_for("a")
+    client.flushall()
+    assert jobs.secret_for("a") != before, "it is known only to who has the key"
 
 
 def test_only_the_secret_opens_a_job_and_it_is_not_stored(jobs, client):
     id = new_id()
-    jobs.create(id, "the secret", Options(), 1, 60)
+    jobs.create(id, "the secret", Order(Options(), 1, 60), ROOMY)
     assert jobs.get(id).is_opened_by("the secret")
     assert not jobs.get(id).is_opened_by("the Secret")
     assert not any("the secret" in value for value in client.hgetall(f"{{autochrome}}:job:{id}").values())
@@ -58,28 +113,29 @@ def test_only_the_secret_opens_a_job_and_it_is_not_stored(jobs, client):
 
 def test_a_job_goes_through_its_stages_to_its_result(jobs):
     id = enter(jobs)
-    claim = jobs.claim(id, "w1", NET)
+    claim = take(jobs, "w1")
     assert (claim.attempt, claim.options.vividness, claim.pixels) == (1, 1.5, 10_000)
     running = jobs.get(id)
     assert (running.status, running.stage, running.queue_position) == ("running", "open", None)
     jobs.advance(claim, "open", 0.25, "prepare")
     assert (jobs.get(id).stage, jobs.get(id).timings) == ("prepare", {"open": 0.25})
-    jobs.complete(claim, 0.5, RESULT)
+    jobs.complete(claim, 0.5, RESULT, [SIDECAR])
     done = jobs.get(id)
+    assert done.artifacts == (SIDECAR,)
     assert (done.status, done.result, done.net) == ("succeeded", RESULT, NET)
     assert done.timings == {"open": 0.25, "save": 0.5}
     assert jobs.reap() == []
 
 
 def test_of_many_claimers_exactly_one_wins(jobs, redis_url):
-    ids = [enter(jobs) for _ in range(20)]
+    ids = [enter(jobs) for _ in range(40)]
     start = threading.Barrier(8)
 
     def claim_all(worker: int) -> list[str]:
         with connect(redis_url) as own:
             mine = Jobs(own, Lease(60, 0))
             start.wait()
-            return [id for id in ids if mine.claim(id, f"w{worker}", NET)]
+            return [claim.id for claim in iter(lambda: take(mine, f"w{worker}"), None)]
 
     with ThreadPoolExecutor(8) as pool:
         won = Counter(id for mine in pool.map(claim_all, range(8)) for id in mine)
@@ -88,10 +144,10 @@ def test_of_many_claimers_exactly_one_wins(jobs, redis_url):
 
 def test_a_stale_attempt_is_refused_whatever_it_says(jobs):
     id = enter(jobs)
-    stale = jobs.claim(id, "w1", NET)
+    stale = take(jobs, "w1")
     time.sleep(0.25)
     assert jobs.reap() == [id]
-    fresh = jobs.claim(id, "w2", NET)
+    fresh = take(jobs, "w2")
     assert fresh.attempt == 2
     for say in (
         lambda: jobs.renew(stale),
@@ -108,7 +164,7 @@ def test_a_stale_attempt_is_refused_whatever_it_says(jobs):
 
 def test_a_lease_holds_while_it_is_renewed(jobs):
     id = enter(jobs)
-    claim = jobs.claim(id, "w1", NET)
+    claim = take(jobs, "w1")
     for _ in range(4):
         time.sleep(0.1)
         jobs.renew(claim)
@@ -120,7 +176,7 @@ def test_a_lease_holds_while_it_is_renewed(jobs):
 
 def test_a_large_photo_has_a_longer_lease(jobs):
     id = enter(jobs, pixels=5_000_000)
-    jobs.claim(id, "w1", NET)
+    take(jobs, "w1")
     time.sleep(0.3)
     assert jobs.reap() == []
     time.sleep(0.5)
@@ -130,32 +186,43 @@ def test_a_large_photo_has_a_longer_lease(jobs):
 def test_a_job_whose_worker_dies_three_times_alone_has_failed(jobs):
     id = enter(jobs)
     for attempt in (1, 2, 3):
-        assert jobs.claim(id, f"w{attempt}", NET).attempt == attempt
+        assert take(jobs, f"w{attempt}").attempt == attempt
         time.sleep(0.25)
         jobs.reap()
     job = jobs.get(id)
     assert (job.status, job.error_code) == ("failed", "worker_died")
-    assert jobs.claim(id, "w4", NET) is None
+    assert take(jobs, "w4") is None
 
 
 def test_jobs_that_died_together_are_not_blamed_but_run_alone_next(jobs):
     poison, victim = enter(jobs), enter(jobs)
-    jobs.claim(poison, "w1", NET)
-    jobs.claim(victim, "w1", NET)
+    take(jobs, "w1")
+    take(jobs, "w1")
     time.sleep(0.25)
     assert set(jobs.reap()) == {poison, victim}
-    assert jobs.is_suspect(poison)
-    assert jobs.is_suspect(victim)
 
-    other = enter(jobs)
-    busy = jobs.claim(other, "w2", NET)
-    assert jobs.claim(victim, "w2", NET) is None, "a suspect is not given to a busy worker"
-    jobs.complete(busy, 1, RESULT)
-    jobs.complete(jobs.claim(victim, "w2", NET), 1, RESULT)
-    assert not jobs.is_suspect(victim)
+    first = take(jobs, "w2")
+    assert first.suspect
+    enter(jobs)
+    assert jobs.claim("w2", NET, 10**12, alone=False).suspect, "no other goes in with a suspect"
+    assert take(jobs, "w2").suspect, "whatever the worker believes"
+    jobs.complete(first, 1, RESULT)
+    second = take(jobs, "w2")
+    assert second.suspect
+    jobs.complete(second, 1, RESULT)
+    assert not take(jobs, "w2").suspect
 
+
+def test_a_suspect_is_not_given_to_a_busy_worker_and_blamed_when_it_kills_alone(jobs):
+    poison, victim = enter(jobs), enter(jobs)
+    take(jobs, "w1")
+    take(jobs, "w1")
+    time.sleep(0.25)
+    jobs.reap()
+    jobs.cancel(victim)
     for attempt in range(3):  # none of these was the death in company
-        assert jobs.claim(poison, f"w{attempt + 3}", NET)
+        assert jobs.claim("w2", NET, 10**12, alone=False) == NoRoom(10_000, suspect=True)
+        assert take(jobs, f"w{attempt + 3}").id == poison
         time.sleep(0.25)
         jobs.reap()
     assert status(jobs, poison) == "failed"
@@ -163,28 +230,28 @@ def test_jobs_that_died_together_are_not_blamed_but_run_alone_next(jobs):
 
 def test_company_counts_even_where_the_leases_end_at_different_times(jobs):
     short, long = enter(jobs), enter(jobs, pixels=2_000_000)
-    jobs.claim(short, "w1", NET)
-    jobs.claim(long, "w1", NET)
+    take(jobs, "w1")
+    take(jobs, "w1")
     time.sleep(0.25)
     assert jobs.reap() == [short]
     time.sleep(0.2)
     assert jobs.reap() == [long]
-    assert jobs.is_suspect(short)
-    assert jobs.is_suspect(long)
+    assert take(jobs, "w2").suspect
+    assert take(jobs, "w3").suspect
 
 
 def test_an_error_of_ours_is_tried_three_times(jobs):
     id = enter(jobs)
-    assert jobs.retry(jobs.claim(id, "w", NET), strike=True)
-    assert jobs.retry(jobs.claim(id, "w", NET), strike=False), "the store's fault is not the job's"
-    assert jobs.retry(jobs.claim(id, "w", NET), strike=True)
-    assert not jobs.retry(jobs.claim(id, "w", NET), strike=True)
+    assert jobs.retry(take(jobs, "w"), strike=True)
+    assert jobs.retry(take(jobs, "w"), strike=False), "the store's fault is not the job's"
+    assert jobs.retry(take(jobs, "w"), strike=True)
+    assert not jobs.retry(take(jobs, "w"), strike=True)
     assert jobs.get(id).error_code == "internal_error"
 
 
 def test_a_canceled_job_leaves_a_tombstone_and_refuses_its_worker(jobs):
     id = enter(jobs)
-    claim = jobs.claim(id, "w1", NET)
+    claim = take(jobs, "w1")
     assert jobs.cancel(id)
     assert not jobs.cancel(id)
     with pytest.raises(LeaseLost):
@@ -200,7 +267,7 @@ def test_a_canceled_job_leaves_a_tombstone_and_refuses_its_worker(jobs):
 
 def test_a_job_past_its_time_is_expired_even_before_anybody_erases_it(jobs, client):
     id = enter(jobs, keep_for=0.2)
-    claim = jobs.claim(id, "w1", NET)
+    claim = take(jobs, "w1")
     time.sleep(0.15)
     jobs.renew(claim)
     time.sleep(0.1)
@@ -211,9 +278,11 @@ def test_a_job_past_its_time_is_expired_even_before_anybody_erases_it(jobs, clie
     jobs.erased(id)
     assert jobs.expire() == []
     assert status(jobs, id) == "expired"
-    assert set(client.hgetall(f"{{autochrome}}:job:{id}")) == {"status", "created", "expires", "secret"}
+    assert set(client.hgetall(f"{{autochrome}}:job:{id}")) == {
+        *("v", "status", "created", "expires", "secret")
+    }
     assert client.ttl(f"{{autochrome}}:job:{id}") > 24 * 3600
-    assert jobs.claim(id, "w2", NET) is None
+    assert take(jobs, "w2") is None
 
 
 def test_files_of_an_upload_that_never_became_a_job_are_erased(jobs):
@@ -235,64 +304,9 @@ def test_waiting_jobs_are_rung_for_once_in_a_while(jobs):
     assert len(jobs.stranded(older_than=0, quiet=0.3)) == 2
 
 
-def test_a_worker_is_known_while_it_beats(jobs, monkeypatch):
-    monkeypatch.setattr("service.jobs.BEAT_TTL", 0.2)
-    jobs.beat("w1", NET, "cpu")
-    jobs.beat("w2", NET, "cpu")
-    assert jobs.workers() == {"w1": NET, "w2": NET}
-    jobs.gone("w2")
-    assert jobs.workers() == {"w1": NET}
-    time.sleep(0.25)
-    assert jobs.workers() == {}
-
-
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["claim", "die", "complete", "fail", "retry", "cancel"]), st.integers(0, 2)
-        ),
-        max_size=12,
-    )
-)
-def test_whatever_happens_a_job_is_in_one_state_and_ends_once(client: redis.Redis, script):
-    client.flushall()
-    jobs = Jobs(client, Lease(3600, 0))
-    ids = [enter(jobs) for _ in range(3)]
-    claims = {}
-    ended: dict[str, str] = {}
-    for number, (verb, which) in enumerate(script):
-        id = ids[which]
-        if verb == "claim" and (claim := jobs.claim(id, f"w{number}", NET)):
-            assert id not in ended
-            claims[id] = claim
-        elif verb == "die" and status(jobs, id) == "running":
-            client.zadd("{autochrome}:running", {id: 0})
-            jobs.reap()
-        elif verb == "cancel" and jobs.cancel(id):
-            ended[id] = "canceled"
-        elif verb in ("complete", "fail", "retry") and id in claims:
-            try:
-                if verb == "complete":
-                    jobs.complete(claims[id], 1, RESULT)
-                elif verb == "fail":
-                    jobs.fail(claims[id], "photo_damaged", "no")
-                else:
-                    jobs.retry(claims[id], strike=True)
-            except LeaseLost:
-                continue
-            assert id not in ended
-            if verb != "retry":
-                ended[id] = "succeeded" if verb == "complete" else "failed"
-        if status(jobs, id) == "failed":
-            ended.setdefault(id, "failed")
-    for id in ids:
-        state = status(jobs, id)
-        assert state == ended.get(id, state)
-        assert (client.zscore("{autochrome}:queued", id) is not None) == (state == "queued")
-        assert (client.zscore("{autochrome}:running", id) is not None) == (state == "running")
+def test_a_held_job_is_held_until_it_is_another_s(jobs):
+    id = enter(jobs)
+    claim = take(jobs, "w1")
+    assert jobs.is_held(claim)
+    jobs.cancel(id)
+    assert not jobs.is_held(claim)

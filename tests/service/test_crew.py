@@ -1,0 +1,86 @@
+"""Workers that live, workers that only seem to, and what is counted of their work."""
+
+from __future__ import annotations
+
+import time
+
+from service.jobs import Bounds, Claim, Jobs, Loaded, Net, Order, Result, new_id
+from service.options import Options
+
+NET = Net("lite", "ab" * 32)
+RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
+
+
+def enter(jobs: Jobs, pixels: int = 10_000) -> str:
+    id = new_id()
+    assert jobs.create(id, "secret", Order(Options(), pixels, 600), Bounds(10**6, 10**12)).new
+    return id
+
+
+def take(jobs: Jobs, worker: str = "w1") -> Claim:
+    claim = jobs.claim(worker, NET, room_pixels=10**12, alone=True)
+    assert isinstance(claim, Claim), claim
+    return claim
+
+
+def test_a_worker_is_known_while_it_beats(jobs, monkeypatch):
+    monkeypatch.setattr("service.jobs.BEAT_TTL", 0.2)
+    jobs.beat("w1", NET, "cpu")
+    jobs.beat("w2", NET, "cpu")
+    loaded = Loaded(NET.name, NET.sha256, "cpu")
+    assert jobs.workers() == {"w1": loaded, "w2": loaded}
+    jobs.gone("w2")
+    assert jobs.workers() == {"w1": loaded}
+    time.sleep(0.25)
+    assert jobs.workers() == {}
+
+
+def test_a_worker_that_takes_nothing_while_jobs_wait_is_known(jobs, client):
+    for name in ("takes", "asks not", "busy"):
+        jobs.beat(name, NET, "cpu")
+    busy = enter(jobs)
+    assert take(jobs, "busy").id == busy
+    time.sleep(0.15)
+    assert jobs.stalled(0.1) == [], "nothing waits"
+    enter(jobs)
+    assert jobs.stalled(0.1) == [], "not for long"
+    for _ in range(3):
+        time.sleep(0.05)
+        enter(jobs)
+        jobs.complete(take(jobs, "takes"), 1, RESULT)
+    assert jobs.stalled(0.1) == ["asks not"]
+    jobs.beat("asks not", NET, "cpu", int(time.time() * 1000))
+    assert jobs.stalled(0.1) == []
+
+
+def test_what_ends_and_how_long_it_took_is_counted(jobs):
+    for _ in range(4):
+        enter(jobs)
+    claim = take(jobs, "w1")
+    jobs.advance(claim, "open", 0.02, "prepare")
+    jobs.complete(claim, 70, RESULT)
+    jobs.fail(take(jobs, "w1"), "photo_damaged", "no")
+    jobs.cancel(claim.id)  # it had ended before
+    jobs.cancel(take(jobs, "w1").id)
+    dying = take(jobs, "w1")
+    for _ in range(2):
+        jobs.retry(dying, strike=True)
+        dying = take(jobs, "w1")
+    jobs.retry(dying, strike=True)
+    for photos in (1, 3, 16, 100):
+        jobs.batch_sizes(photos)
+    assert jobs.counters() == {
+        "stage:open:le:0.025": 1,
+        "stage:open:sum": 0.02,
+        "stage:save:le:+Inf": 1,
+        "stage:save:sum": 70,
+        "outcome:succeeded:": 1,
+        "outcome:failed:photo_damaged": 1,
+        "outcome:canceled:": 1,
+        "outcome:failed:internal_error": 1,
+        "batch:le:1": 1,
+        "batch:le:4": 1,
+        "batch:le:16": 1,
+        "batch:le:+Inf": 1,
+        "batch:sum": 120,
+    }

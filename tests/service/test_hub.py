@@ -1,0 +1,185 @@
+"""What happens to a job, told as it happens: replayed to who comes late, and heard at once by who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from service import valkey
+from service.events import Hub
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
+from service.options import Options
+
+NET = Net("lite", "ab" * 32)
+RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
+
+
+@pytest.fixture
+def jobs(client) -> Jobs:
+    return Jobs(client, Lease(3600, 0))
+
+
+def enter(jobs: Jobs, keep_for: float = 60) -> str:
+    id = new_id()
+    jobs.create(id, "secret", Order(Options(), 100, keep_for), Bounds(1000, 10**12))
+    return id
+
+
+def take(jobs: Jobs) -> Claim:
+    claim = jobs.claim("w1", NET, 10**12, alone=True)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def heard(jobs: Jobs, id: str, after: str = "0") -> list[tuple[str, dict]]:
+    return [(event.name, event.data) for event in jobs.events(id, after)]
+
+
+def test_a_job_s_story_can_be_heard_from_any_point(jobs):
+    id = enter(jobs)
+    claim = take(jobs)
+    jobs.retry(claim, strike=False)
+    claim = take(jobs)
+    jobs.advance(claim, "open", 0.1, "prepare")
+    jobs.fail(claim, "photo_damaged", "The file is cut off.")
+    story = [
+        ("queued", {"position": 1}),
+        ("stage", {"name": "open"}),
+        ("queued", {"position": 1}),
+        ("stage", {"name": "open"}),
+        ("stage", {"name": "prepare"}),
+        ("failed", {"code": "photo_damaged"}),
+    ]
+    assert heard(jobs, id) == story
+    events = jobs.events(id)
+    for number, event in enumerate(events):
+        assert heard(jobs, id, event.id) == story[number + 1 :]
+    assert heard(jobs, id, "what a client may send") == story
+    assert jobs.events(new_id()) == []
+
+
+def test_a_story_is_no_longer_than_64_events(jobs):
+    id = enter(jobs)
+    claim = take(jobs)
+    for _ in range(100):
+        jobs.advance(claim, "open", 0, "prepare")
+    jobs.complete(claim, 0, RESULT)
+    assert len(heard(jobs, id)) == 64
+    assert heard(jobs, id)[-1] == ("succeeded", {})
+
+
+@pytest.mark.parametrize("how", ["canceled", "expired"])
+def test_of_an_erased_job_only_its_end_is_told_also_to_who_comes_late(jobs, client, how):
+    id = enter(jobs, keep_for=0.2 if how == "expired" else 60)
+    take(jobs)
+    last = jobs.events(id)[-1].id
+    if how == "canceled":
+        jobs.cancel(id)
+    else:
+        time.sleep(0.25)
+        jobs.expire()
+        jobs.expire()
+    assert heard(jobs, id, last) == heard(jobs, id) == [(how, {})]
+    assert client.ttl(f"{{autochrome}}:job:{id}:events") > 6 * 24 * 3600
+
+
+def test_events_do_not_outlive_the_record(jobs, client):
+    id = enter(jobs, keep_for=60)
+    week = 7 * 24 * 3600
+    assert 0 < client.ttl(f"{{autochrome}}:job:{id}:events") <= week + 60
+
+
+async def _live(hub: Hub) -> None:
+    async with asyncio.timeout(5):
+        while not hub.is_live:
+            await asyncio.sleep(0.01)
+
+
+async def _seconds(waiting: Awaitable[None]) -> float:
+    start = time.monotonic()
+    await waiting
+    return time.monotonic() - start
+
+
+def test_who_waits_hears_of_his_job_at_once_and_of_no_other(jobs, redis_url):
+    mine, other = enter(jobs), enter(jobs)
+
+    async def wait() -> None:
+        async with Hub(redis_url) as hub, hub.watch(mine) as changed, hub.watch(mine) as too:
+            await _live(hub)
+            await changed.wait(0)  # what woke it when the subscription began
+            await too.wait(0)
+            asyncio.get_running_loop().call_later(0.3, jobs.cancel, other)
+            assert await _seconds(changed.wait(0.6)) == pytest.approx(0.6, abs=0.1)
+            asyncio.get_running_loop().call_later(0.2, jobs.cancel, mine)
+            assert await _seconds(changed.wait(10)) < 0.4
+            assert await _seconds(too.wait(10)) < 0.1, "both, also who was not waiting just then"
+
+    asyncio.run(wait())
+
+
+def test_a_subscription_that_breaks_wakes_all_and_comes_back(jobs, client, redis_url):
+    mine = enter(jobs)
+
+    async def wait() -> None:
+        async with Hub(redis_url) as hub, hub.watch(mine) as changed:
+            await _live(hub)
+            await changed.wait(0)
+            client.client_kill_filter(_type="pubsub")
+            assert await _seconds(changed.wait(10)) < 1
+            await _live(hub)
+            await changed.wait(0)
+            asyncio.get_running_loop().call_later(0.1, jobs.cancel, mine)
+            assert await _seconds(changed.wait(10)) < 0.5
+
+    asyncio.run(wait())
+
+
+def test_without_a_server_waits_are_short_so_that_who_waits_polls(tmp_path: Path, caplog):
+    path = valkey.socket_path(tmp_path)
+
+    def start() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL)
+        assert valkey.wait_until_ready(path, 10)
+        return process
+
+    async def wait(restart: Callable[[], object]) -> None:
+        async with Hub(f"unix://{path}") as hub, hub.watch("any") as changed:
+            for _ in range(3):
+                assert 0.4 < await _seconds(changed.wait(10)) < 1
+            restart()
+            await _live(hub)
+
+    servers: list[subprocess.Popen[bytes]] = []
+    try:
+        asyncio.run(wait(lambda: servers.append(start())))
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+    assert caplog.text.count("changes are not heard") == 1
+
+
+def test_a_lone_change_is_heard_in_a_few_milliseconds(jobs, redis_url):
+    async def wait() -> list[float]:
+        taken = []
+        async with Hub(redis_url) as hub:
+            await _live(hub)
+            for _ in range(20):
+                async with hub.watch(enter(jobs)) as changed:
+                    with connect(redis_url) as other:
+                        words = Jobs(other, Lease(3600, 0))
+                        claim = await asyncio.to_thread(take, words)
+                        await changed.wait(1)
+                        said = time.monotonic()
+                        await asyncio.to_thread(words.complete, claim, 0, RESULT)
+                        await changed.wait(1)
+                        taken.append(time.monotonic() - said)
+        return taken
+
+    assert sorted(asyncio.run(wait()))[10] < 0.02

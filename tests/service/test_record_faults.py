@@ -1,0 +1,171 @@
+"""A Redis that does not answer, is full, or cannot write: what was accepted is not lost by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from service import valkey
+from service.errors import LeaseLost
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
+from service.options import Options
+from service.reaper import Reaper
+from service.tasks import make_app, ring
+
+NET = Net("lite", "ab" * 32)
+RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[redis.Redis]:
+    """A Valkey of the test's own, which it may break."""
+    path = valkey.socket_path(tmp_path)
+    with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert valkey.wait_until_ready(path, 10)
+        with connect(f"unix://{path}") as client:
+            yield client
+        process.terminate()
+
+
+@pytest.fixture
+def fill(own: redis.Redis) -> Callable[[], None]:
+    """Leave it without memory."""
+    return lambda: own.config_set("maxmemory", own.info("memory")["used_memory"] - 1)
+
+
+def enter(jobs: Jobs, pixels: int = 10_000) -> str:
+    id = new_id()
+    assert jobs.create(id, "secret", Order(Options(), pixels, 600), Bounds(10**6, 10**12)).new
+    return id
+
+
+def take(jobs: Jobs, worker: str = "w1") -> Claim:
+    claim = jobs.claim(worker, NET, room_pixels=10**12, alone=True)
+    assert isinstance(claim, Claim), claim
+    return claim
+
+
+def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
+    enter(jobs)
+    claim = take(jobs, "w1")
+    for _ in range(2):
+        assert jobs.retry(claim, strike=True)
+    claim = take(jobs, "w1")
+    for _ in range(2):
+        jobs.complete(claim, 1, RESULT)
+    other = dataclasses.replace(RESULT, key="x/9/result.jpg")
+    with pytest.raises(LeaseLost):
+        jobs.complete(claim, 1, other)
+    enter(jobs)
+    claim = take(jobs, "w1")
+    for _ in range(2):
+        jobs.fail(claim, "photo_damaged", "no")
+    counted = jobs.counters()
+    assert (counted["outcome:succeeded:"], counted["outcome:failed:photo_damaged"]) == (1, 1)
+
+
+def test_a_claim_whose_answer_was_lost_is_given_again(jobs, monkeypatch):
+    id = enter(jobs)
+    enter(jobs)
+    run = jobs._run
+
+    def lost(*words):
+        run(*words)
+        raise redis.ConnectionError
+
+    with monkeypatch.context() as outage:
+        outage.setattr(jobs, "_run", lost)
+        with pytest.raises(redis.ConnectionError):
+            take(jobs, "w1")
+    claim = take(jobs, "w1")
+    assert (claim.id, claim.attempt) == (id, 1)
+    assert take(jobs, "w1").id != id
+    jobs.complete(claim, 1, RESULT)
+
+
+def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(own, fill, store):
+    jobs = Jobs(own, Lease(3600, 0))
+    ids = [enter(jobs) for _ in range(6)]
+    begun = take(jobs)
+    jobs.beat("w1", NET, "cpu")
+    fill()
+    with pytest.raises(redis.RedisError, match="used memory > 'maxmemory'"):
+        enter(jobs)
+    with pytest.raises(redis.RedisError):
+        jobs.reserve(new_id(), 60)
+    assert own.dbsize() == len(own.keys("{autochrome}:*")), "nothing was half done"
+    assert jobs.depth().jobs == 5
+
+    jobs.beat("w1", NET, "cpu")
+    jobs.renew(begun)
+    jobs.advance(begun, "open", 0.1, "prepare")
+    jobs.complete(begun, 0.1, RESULT)
+    claimed = [take(jobs) for _ in range(3)]
+    assert jobs.retry(claimed[0], strike=True)
+    jobs.fail(claimed[1], "photo_damaged", "no")
+    assert jobs.cancel(ids[-1])
+    assert [jobs.get(id).status for id in ids].count("queued") == 2
+    Reaper(jobs, store, lambda id: None, lambda: True).tick()
+    assert jobs.expire() == [], "the reaper has erased what was canceled"
+    assert jobs.depth().running == 1
+    jobs.complete(claimed[2], 0.1, RESULT)
+    while (left := jobs.claim("w1", NET, 10**12, alone=True)) is not None:
+        jobs.complete(left, 0.1, RESULT)
+    ended = sorted(jobs.get(id).status for id in ids)
+    assert ended == ["canceled", "failed", "succeeded", "succeeded", "succeeded", "succeeded"]
+    own.config_set("maxmemory", 0)
+    enter(jobs)
+
+
+def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):
+    app = make_app(f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0")
+    fill()
+    ring(app, new_id())
+    assert "bell not heard" in caplog.text
+
+
+def _read_only(server: redis.Redis, folder: Path) -> Callable[[], object]:
+    server.replicaof("127.0.0.1", 1)
+    return lambda: server.replicaof("NO", "ONE")
+
+
+def _disk_full(server: redis.Redis, folder: Path) -> Callable[[], object]:
+    """A snapshot fails, upon which the server refuses to change what it could not keep."""
+    server.config_set("save", "3600 1000000")
+    in_the_way = folder / "valkey" / "dump.rdb"
+    in_the_way.mkdir()
+    server.bgsave()
+    while server.info("persistence")["rdb_bgsave_in_progress"]:
+        pass
+    return lambda: server.config_set("save", "")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "word"), [(_read_only, "read only|READONLY"), (_disk_full, "MISCONF|RDB")]
+)
+def test_a_server_that_cannot_write_is_an_error_that_all_handle_and_changes_nothing(
+    own, tmp_path, break_it, word
+):
+    jobs = Jobs(own, Lease(3600, 0))
+    enter(jobs)
+    running = take(jobs)
+    waiting = enter(jobs)
+    mend = break_it(own, tmp_path)
+    for verb in (
+        lambda: enter(jobs),
+        lambda: take(jobs),
+        lambda: jobs.complete(running, 0.1, RESULT),
+        lambda: jobs.cancel(waiting),
+        lambda: jobs.reap(),
+    ):
+        with pytest.raises(redis.RedisError, match=word):
+            verb()
+    assert (jobs.get(waiting).status, jobs.get(running.id).status) == ("queued", "running")
+    mend()
+    jobs.complete(running, 0.1, RESULT)
+    assert take(jobs).id == waiting

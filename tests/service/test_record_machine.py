@@ -1,0 +1,230 @@
+"""Whatever is said to the record in whatever order, it stands as a plain model of it, and its sums are true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.errors import LeaseLost, QueueFull
+from service.jobs import MOST_STRIKES, Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
+from service.options import Options
+
+NET = Net("lite", "ab" * 32)
+BOUNDS = Bounds(jobs=6, pixels=40)
+WORKERS = st.sampled_from(["w1", "w2"])
+HOUR = 3_600_000
+
+
+@dataclass
+class Modeled:
+    """What ought to be known of a job."""
+
+    pixels: int
+    batch: bool
+    created: int
+    status: str = "queued"
+    strikes: int = 0
+    suspect: bool = False
+    company: bool = False
+    worker: str | None = None
+    heard: list[str] = field(default_factory=lambda: ["queued"])
+
+    @property
+    def turn(self) -> int:
+        return self.created + HOUR * self.batch
+
+
+class Record(RuleBasedStateMachine):
+    """The verbs, each said to Redis and to the model; `picks` choose among the jobs and claims there are."""
+
+    client: redis.Redis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.jobs = Jobs(self.client, Lease(3600, 0))
+        self.model: dict[str, Modeled] = {}
+        self.claims: list[Claim] = []
+
+    def waiting(self) -> list[str]:
+        """In the order in which they are to be given out; ids decide between those of one millisecond."""
+        queued = [id for id, one in self.model.items() if one.status == "queued"]
+        return sorted(queued, key=lambda id: (self.model[id].turn, id))
+
+    def held_by(self, worker: str) -> list[Modeled]:
+        return [one for one in self.model.values() if one.status == "running" and one.worker == worker]
+
+    def wait_again(self, one: Modeled) -> None:
+        one.worker = None
+        one.status = "failed" if one.strikes >= MOST_STRIKES else "queued"
+        one.heard.append(one.status)
+
+    @rule(pixels=st.integers(1, 15), batch=st.booleans())
+    def create(self, pixels: int, batch: bool) -> None:
+        id, waiting = new_id(), self.waiting()
+        full = len(waiting) >= BOUNDS.jobs
+        full |= bool(waiting) and sum(self.model[w].pixels for w in waiting) + pixels > BOUNDS.pixels
+        try:
+            entered = self.jobs.create(id, "s", Order(Options(), pixels, 600, batch=batch), BOUNDS)
+        except QueueFull:
+            assert full
+            return
+        assert entered.new
+        assert not full
+        self.model[id] = Modeled(pixels, batch, self.jobs.get(id).created)
+
+    @rule(worker=WORKERS, room=st.integers(0, 15))
+    def claim(self, worker: str, room: int) -> None:
+        held, waiting = self.held_by(worker), self.waiting()
+        claim = self.jobs.claim(worker, NET, room, alone=not held)
+        if not waiting:
+            assert claim is None
+            return
+        best = self.model[waiting[0]]
+        fits = not held or best.pixels <= room
+        if best.suspect:
+            fits = not held
+        if any(one.suspect for one in held) or not fits:
+            assert claim == NoRoom(best.pixels, best.suspect)
+            return
+        assert isinstance(claim, Claim)
+        assert (claim.id, claim.pixels, claim.suspect) == (waiting[0], best.pixels, best.suspect)
+        best.status, best.worker, best.company = "running", worker, False
+        best.heard.append("stage")
+        self.claims.append(claim)
+
+    @precondition(lambda self: self.claims)
+    @rule(
+        pick=st.integers(0), verb=st.sampled_from(["complete", "fail", "retry", "strike", "advance", "renew"])
+    )
+    def word(self, pick: int, verb: str) -> None:
+        claim = self.claims[pick % len(self.claims)]
+        one = self.model[claim.id]
+        latest = max(c.attempt for c in self.claims if c.id == claim.id)
+        held = one.status == "running" and claim.attempt == latest
+        assert self.jobs.is_held(claim) == held
+        again = not held and claim.attempt == latest
+        try:
+            match verb:
+                case "complete":
+                    key = f"{claim.id}/{claim.attempt}/result.jpg"
+                    self.jobs.complete(claim, 0.1, Result(key, 1, 1, "image/jpeg", "", 1))
+                case "fail":
+                    self.jobs.fail(claim, "photo_damaged", "no")
+                case "retry" | "strike":
+                    self.jobs.retry(claim, strike=verb == "strike")
+                case "advance":
+                    self.jobs.advance(claim, "open", 0.1, "prepare")
+                case "renew":
+                    self.jobs.renew(claim)
+        except LeaseLost:
+            assert not held
+            return
+        if not held:  # said again, which changes nothing
+            assert again
+            assert one.status in {"complete": "succeeded", "fail": "failed"}.get(verb, "queued failed")
+            return
+        match verb:
+            case "advance":
+                one.heard.append("stage")
+            case "retry" | "strike":
+                one.strikes += verb == "strike"
+                self.wait_again(one)
+            case "complete" | "fail":
+                one.status, one.worker = ("succeeded" if verb == "complete" else "failed"), None
+                one.heard.append(one.status)
+                one.suspect = False
+        one.suspect &= one.status == "queued" or one.status == "running"
+
+    @rule(worker=WORKERS)
+    def die(self, worker: str) -> None:
+        held = self.held_by(worker)
+        for id, one in self.model.items():
+            if one in held:
+                self.client.zadd("{autochrome}:running", {id: 0})
+        rung = self.jobs.reap()
+        for one in held:
+            if len(held) > 1:
+                one.suspect = True
+            else:
+                one.strikes += 1
+            self.wait_again(one)
+            one.suspect &= one.status == "queued"
+        assert len(rung) == sum(one.status == "queued" for one in held)
+
+    @precondition(lambda self: self.model)
+    @rule(pick=st.integers(0))
+    def cancel(self, pick: int) -> None:
+        id = list(self.model)[pick % len(self.model)]
+        one = self.model[id]
+        assert self.jobs.cancel(id) == (one.status not in ("canceled", "expired"))
+        if one.status != "expired":
+            one.status, one.worker, one.heard = "canceled", None, ["canceled"]
+
+    @precondition(lambda self: self.model)
+    @rule(pick=st.integers(0))
+    def expire(self, pick: int) -> None:
+        id = list(self.model)[pick % len(self.model)]
+        self.client.hset(f"{{autochrome}}:job:{id}", "expires", self.model[id].created)
+        self.client.zadd("{autochrome}:due", {id: 1})
+        for due in self.jobs.expire():
+            self.jobs.erased(due)
+        one = self.model[id]
+        one.status, one.worker, one.heard = "expired", None, ["expired"]
+
+    @invariant()
+    def stands_as_the_model(self) -> None:
+        waiting = self.waiting()
+        for id, one in self.model.items():
+            job = self.jobs.get(id)
+            assert job.status == one.status
+            assert job.queue_position == (waiting.index(id) + 1 if id in waiting else None)
+            assert [event.name for event in self.jobs.events(id)] == one.heard
+
+    @invariant()
+    def sums_are_those_of_the_sets(self) -> None:
+        depth = self.jobs.depth()
+        for status, jobs, pixels in (
+            ("queued", depth.jobs, depth.pixels),
+            ("running", depth.running, depth.running_pixels),
+        ):
+            there = [one.pixels for one in self.model.values() if one.status == status]
+            assert (jobs, pixels) == (len(there), sum(there))
+            assert set(self.client.zrange(f"{{autochrome}}:{status}", 0, -1)) == {
+                id for id, one in self.model.items() if one.status == status
+            }
+        assert self.client.zcard("{autochrome}:batched") == sum(self.model[id].batch for id in self.waiting())
+        assert ("since" in self.client.hgetall("{autochrome}:sums")) == bool(self.waiting())
+
+    @invariant()
+    def ended_once(self) -> None:
+        """What has ended is counted, once each; what was erased later is counted as it ended before."""
+        counted = sum(n for name, n in self.jobs.counters().items() if name.startswith("outcome:"))
+        ended = sum(one.status not in ("queued", "running") for one in self.model.values())
+        assert counted == ended
+
+
+@pytest.mark.timeout(60)
+def test_after_any_history_the_record_is_as_the_model_says(client):
+    Record.client = client
+    run_state_machine_as_test(
+        Record,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
