@@ -1,6 +1,6 @@
 """The real worker with the real net, slowed down in `infer`: there is time to kill it. Run as a program by tests.
 
-python tests/service/slow_worker.py SECONDS
+python tests/service/slow_worker.py SECONDS | lost
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from model.colorizer import Colorizer
 from service import settings, worker
@@ -20,6 +22,8 @@ class SlowColorizer(Colorizer):
 
     def infer(self, lightness: Sequence[Any]) -> list[Any]:
         if any(one.std() > 0.01 for one in lightness):
+            if sys.argv[1] == "lost":
+                raise torch.AcceleratorError("CUDA error: device-side assert triggered")
             time.sleep(float(sys.argv[1]))
         return super().infer(lightness)
 

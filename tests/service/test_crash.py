@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs import Jobs, Lease, connect, new_id
+from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
 from service.options import Options
 from service.settings import Settings
 from service.store import Store, photo_key
 from service.tasks import make_app, ring
 
 SLOW = str(Path(__file__).with_name("slow_worker.py"))
+PLENTY = Bounds(1000, 10**9)
 PATIENT = {"lease": 2, "lease_per_megapixel": 0}
 """Two seconds of silence are allowed: tests need not wait as long as the default has it."""
 
@@ -26,7 +27,7 @@ PATIENT = {"lease": 2, "lease_per_megapixel": 0}
 def worker(launch, settings) -> Callable:
     """Start a real worker that takes its time in the net, and wait until it has loaded it."""
 
-    def start(seconds: float, **more: object):
+    def start(seconds: float | str, **more: object):
         launched = launch(
             SLOW, str(seconds), redis_url=settings.redis_url, store_url=settings.store_url, **more
         )
@@ -37,15 +38,16 @@ def worker(launch, settings) -> Callable:
 
 
 @pytest.fixture
-def enter(jobs, settings, gray_photo) -> Callable[[], str]:
+def enter(jobs, settings, gray_photo) -> Callable[..., str]:
     """Enter a job and ring, as the API does."""
     app = make_app(settings.celery_broker_url)
 
-    def enter() -> str:
+    def enter(rings: bool = True) -> str:
         id = new_id()
         Store(settings.effective_store_url).put(photo_key(id), gray_photo())
-        jobs.create(id, "secret", Options(), 320 * 240, 600)
-        ring(app, id)
+        jobs.create(id, "secret", Order(Options(), 320 * 240, 600), PLENTY)
+        if rings:
+            ring(app, id)
         return id
 
     return enter
@@ -105,6 +107,26 @@ def test_a_worker_that_hangs_ends_itself_and_says_where(worker, enter, jobs, unt
     until(lambda: id in jobs.reap(), 5, "the job waits again")
 
 
+def test_a_worker_whose_device_is_lost_ends_itself_and_another_does_its_jobs(worker, enter, jobs, until):
+    broken = worker("lost", **PATIENT)
+    ids = [enter(), enter()]
+    assert broken.process.wait(20) == 70
+    broken.line("ends itself: the device is lost to this process: CUDA error")
+    worker(0, **PATIENT)
+    until(lambda: all(state(jobs, id)[0] == "succeeded" for id in ids), 20, "both have succeeded")
+
+
+def test_a_worker_that_takes_nothing_although_photos_wait_ends_itself(worker, enter, jobs, client):
+    deaf = worker(0, stall=1)
+    time.sleep(2)
+    assert deaf.process.poll() is None, "nothing waits: there is nothing to be missed"
+    client.set("{autochrome}:rung", 1)  # nobody rings again
+    id = enter(rings=False)
+    assert deaf.process.wait(20) == 70
+    deaf.line("ends itself: photos wait, and none has been taken for 1 s")
+    assert state(jobs, id)[0] == "queued"
+
+
 def test_jobs_that_were_in_a_killed_worker_together_are_done_alone(worker, enter, jobs, client, until):
     first = worker(600, concurrency=3, **PATIENT)
     suspects = [enter(), enter()]
@@ -148,7 +170,7 @@ def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_ph
         folder.write_text("in the way")
         try:
             id = new_id()
-            jobs.create(id, "secret", Options(), 100, 600)
+            jobs.create(id, "secret", Order(Options(), 100, 600), PLENTY)
             ring(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
             until(
                 lambda: said([service], "store does not answer", id) >= 2, 20, "it is tried again and again"
