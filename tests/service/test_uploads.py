@@ -1,0 +1,221 @@
+"""Photos coming in: what a body may be, how large, how slow, and what is refused before any of it is kept."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from service import errors
+from service.options import Options
+
+HEAD = "POST /v1/colorizations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+
+
+def connect(api) -> socket.socket:
+    return socket.create_connection((api.base_url.host, api.base_url.port), timeout=20)
+
+
+def answer_to(line: socket.socket) -> bytes:
+    """All that comes until the server hangs up."""
+    got = b""
+    while piece := line.recv(65536):
+        got += piece
+    return got
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "named"),
+    [
+        ({"sharpness": "3"}, errors.OptionUnknown, "sharpness"),
+        ({"temperature": "2"}, errors.OptionInvalid, "temperature"),
+        ({"temperature": "nan"}, errors.OptionInvalid, "temperature"),
+        ({"vividness": "very"}, errors.OptionInvalid, "vividness"),
+        ({"format": "bmp"}, errors.OptionInvalid, "format"),
+        ({"quality": "0"}, errors.OptionInvalid, "quality"),
+        ({"quality": ["90", "80"]}, errors.OptionInvalid, "quality"),
+        ({"artifacts": "comparison,hologram"}, errors.OptionInvalid, "artifacts"),
+        ({"keep_for": "0"}, errors.OptionInvalid, "keep_for"),
+        ({"keep_for": "inf"}, errors.OptionInvalid, "keep_for"),
+        ({"priority": "mine"}, errors.OptionInvalid, "priority"),
+        ({"webhook": "https://example.com/"}, errors.WebhookDisabled, ""),
+        ({"alternatives": "3"}, errors.OptionUnknown, "alternatives"),
+    ],
+)
+def test_an_option_that_cannot_be_honored_is_refused(
+    api, gray_photo, client, check_problem, options, kind, named
+):
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, data=options)
+    assert named in check_problem(answer, kind)["detail"]
+    assert client.keys("{autochrome}:*") == []
+
+
+def test_an_empty_option_is_the_default(api, gray_photo):
+    answer = api.post(
+        "/v1/colorizations", files={"photo": gray_photo()}, data={"temperature": "", "artifacts": ""}
+    )
+    assert answer.json()["options"] == Options().model_dump(mode="json")
+
+
+def test_options_that_take_several_are_repeated_or_have_commas(api, gray_photo):
+    for query in ("artifacts=sidecar&artifacts=comparison", "artifacts=comparison,sidecar"):
+        answer = api.post(
+            f"/v1/colorizations?{query}", content=gray_photo(), headers={"Content-Type": "image/jpeg"}
+        )
+        assert answer.json()["options"]["artifacts"] == ["comparison", "sidecar"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind"),
+    [
+        ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, errors.UnsupportedMedia),
+        ({"content": b""}, errors.PhotoMissing),
+        ({"content": b"", "headers": {"Content-Type": "image/jpeg"}}, errors.PhotoEmpty),
+        ({"data": {"vividness": "1"}, "files": {"picture": b"x"}}, errors.PhotoMissing),
+        ({"files": {"a": (None, "1"), "photo": (None, "text")}}, errors.PhotoMissing),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, errors.FormInvalid),
+        ({"files": {"photo": b"Dear diary"}}, errors.PhotoUnsupported),
+        ({"content": b"{}", "headers": {"Content-Type": "application/json"}}, errors.UrlDisabled),
+    ],
+)
+def test_a_body_without_a_photo_is_refused(api, client, check_problem, request_, kind):
+    check_problem(api.post("/v1/colorizations", **request_), kind)
+    assert client.keys("{autochrome}:*") == []
+
+
+def test_a_photo_over_the_limit_is_refused_however_it_comes(
+    settings, client, serve, gray_photo, check_problem
+):
+    api = serve(settings.model_copy(update={"max_bytes": 100_000}))
+    big = gray_photo() + bytes(200_000)
+
+    def unannounced() -> Iterator[bytes]:
+        for start in range(0, len(big), 10_000):
+            yield big[start : start + 10_000]
+
+    jpeg = {"Content-Type": "image/jpeg"}
+    for answer in (
+        api.post("/v1/colorizations", files={"photo": big}),
+        api.post("/v1/colorizations", content=big, headers=jpeg),
+        api.post("/v1/colorizations", content=unannounced(), headers=jpeg),
+    ):
+        check_problem(answer, errors.BodyTooLarge)
+    check_problem(
+        api.post("/v1/colorizations", content=gray_photo() + bytes(120_000), headers=jpeg),
+        errors.BodyTooLarge,
+    )
+    assert client.keys("{autochrome}:*") == []
+
+
+def test_a_body_is_refused_by_what_it_says_of_itself_before_it_is_sent(api):
+    with connect(api) as line:
+        line.sendall(f"{HEAD}Content-Length: 99999999999\r\n\r\n".encode())
+        assert b"body_too_large" in answer_to(line)
+
+
+def test_a_body_that_trickles_is_cut_off(settings, client, serve, monkeypatch):
+    monkeypatch.setattr("service.api.limits.HEAD_START", 0.3)
+    api = serve(settings.model_copy(update={"upload_rate": 10_000}))
+    with connect(api) as line:
+        line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode())
+        start = time.monotonic()
+        threading.Thread(target=_trickle, args=(line, 0.2)).start()
+        got = answer_to(line)
+    assert 0.3 <= time.monotonic() - start < 2
+    assert got.startswith(b"HTTP/1.1 408 ")
+    assert b"upload_timeout" in got
+    assert b"connection: close" in got.lower()
+
+
+def test_a_body_that_takes_too_long_in_all_is_cut_off_whatever_its_pace(settings, client, serve):
+    api = serve(settings.model_copy(update={"upload_timeout": 0.8, "upload_rate": 0}))
+    with connect(api) as line:
+        line.sendall(
+            b"POST /v1/colorizations HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n"
+            b'--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+        )
+        threading.Thread(target=_trickle, args=(line, 0.4)).start()
+        assert answer_to(line).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_at_a_fair_pace_may_take_its_time(settings, client, serve, monkeypatch, gray_photo):
+    monkeypatch.setattr("service.api.limits.HEAD_START", 0.3)
+    api = serve(settings.model_copy(update={"upload_rate": 2_000}))
+    photo = gray_photo()
+
+    def slowly() -> Iterator[bytes]:
+        for start in range(0, len(photo), len(photo) // 5):
+            yield photo[start : start + len(photo) // 5]
+            time.sleep(0.15)
+
+    answer = api.post("/v1/colorizations", content=slowly(), headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code == 202
+
+
+def test_waiting_for_the_answer_is_not_uploading_slowly(settings, client, serve, gray_photo):
+    api = serve(settings.model_copy(update={"upload_timeout": 0.5}))
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, headers={"Prefer": "wait=1"})
+    assert answer.status_code == 202
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(api, client, gray_photo, tmp_path):
+    with connect(api) as line:
+        line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + gray_photo())
+    time.sleep(0.2)
+    assert client.keys("{autochrome}:*") == []
+    assert list(tmp_path.rglob("photo")) == []
+
+
+def test_without_its_queue_the_service_lives_and_says_so(
+    settings, serve, gray_photo, tmp_path, check_problem
+):
+    api = serve(settings.model_copy(update={"redis_url": f"unix://{tmp_path}/nobody.sock"}))
+    assert api.get("/livez").status_code == 200
+    for answer in (
+        api.get("/v1/colorizations/" + "0" * 32),
+        api.get("/v1/colorizations/" + "0" * 32 + "/events"),
+        api.post("/v1/colorizations", files={"photo": gray_photo()}),
+        api.put("/v1/colorizations/" + "0" * 32, files={"photo": gray_photo()}),
+    ):
+        check_problem(answer, errors.QueueUnavailable)
+        assert answer.headers["retry-after"] == "5"
+
+
+def test_a_queue_that_is_out_of_memory_is_unavailable_and_not_broken(
+    api, gray_photo, client, check_problem, tmp_path
+):
+    client.config_set("maxmemory", 1)
+    try:
+        answer = api.post("/v1/colorizations", files={"photo": gray_photo()})
+        check_problem(answer, errors.QueueUnavailable)
+        assert int(answer.headers["retry-after"]) >= 1
+    finally:
+        client.config_set("maxmemory", 0)
+    assert list(tmp_path.rglob("photo")) == []
+    assert api.post("/v1/colorizations", files={"photo": gray_photo()}).status_code == 202
+
+
+def test_a_store_that_fails_is_said_to_the_client_and_why_to_the_operator(
+    api, gray_photo, tmp_path, caplog, check_problem
+):
+    (tmp_path / "a store").rmdir()
+    (tmp_path / "a store").write_text("in the way")
+    problem = check_problem(
+        api.post("/v1/colorizations", files={"photo": gray_photo()}), errors.StoreUnavailable
+    )
+    assert str(tmp_path) not in problem["detail"]
+    (said,) = [record.message for record in caplog.records if "store_unavailable" in record.message]
+    assert "Not a directory" in said
+    assert "\n" not in said
+
+
+def _trickle(line: socket.socket, seconds: float) -> None:
+    """A byte now and then; silent before the line is cut, since who still sends may not hear the answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        line.sendall(b"x")
+        time.sleep(0.05)
