@@ -213,7 +213,7 @@ class Aftermath:
             connection = Connection(self.service.url)
             for id in pending:
                 await ask(connection, id)
-            connection.close()
+            await connection.close()
 
         async with asyncio.TaskGroup() as askers:
             for _ in range(ALOFT):

@@ -20,7 +20,7 @@ import psutil
 from proofs import fast_net, figures, load, photos
 from proofs.aftermath import Aftermath, Kill
 from proofs.checks import Check
-from proofs.client import Connection
+from proofs.client import Connections
 from proofs.figures import place_line, table
 from proofs.load import FORM, Plan, form
 from proofs.processes import Service
@@ -46,7 +46,7 @@ class Extent:
     fast: bool = False
 
 
-@dataclass(slots=True)
+@dataclass
 class Crowd:
     """People who send photos: what was accepted (id → secret), and how often what else was answered."""
 
@@ -56,7 +56,9 @@ class Crowd:
     seed: int
     accepted: dict[str, str] = field(default_factory=dict)
     answers: Counter[str] = field(default_factory=Counter)
-    _free: list[Connection] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.connections = Connections(self.service.url)
 
     async def send(self, seconds: float) -> None:
         chance = random.Random(self.seed)
@@ -72,13 +74,12 @@ class Crowd:
                 people.create_task(self._one(self.bodies[index % len(self.bodies)]))
 
     async def _one(self, body: bytes) -> None:
-        connection = self._free.pop() if self._free else Connection(self.service.url)
         try:
-            answer = await connection.ask("POST", "/v1/colorizations", body, FORM, seconds=60)
+            async with self.connections.one() as connection:
+                answer = await connection.ask("POST", "/v1/colorizations", body, FORM, seconds=60)
         except OSError as error:
             self.answers[type(error).__name__] += 1
             return
-        self._free.append(connection)
         self.answers[str(answer.status)] += 1
         if answer.status == 202:
             job = json.loads(answer.body)
@@ -174,6 +175,7 @@ async def _storm(service: Service, crowd: Crowd, killer: Killer, extent: Extent)
         await asyncio.to_thread(service.wait_until_ready, "/readyz")
         await crowd.burst(BURST)
         await killer.kill("worker")
+    await crowd.connections.close()
 
 
 def _capacity(service: Service, names: list[str]) -> float:

@@ -6,7 +6,8 @@ A client of the usual weight would take more of the machine than the service tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -47,22 +48,24 @@ class Connection:
                 await writer.drain()
                 answer = await _read(reader, method)
         except BaseException as error:
-            self.close()
+            await self.close()
             if isinstance(error, EOFError | ValueError | IndexError):
                 raise ConnectionResetError("the answer was cut off") from error
             raise
         if answer.headers.get("connection", "").lower() == "close":
-            self.close()
+            await self.close()
         return answer
 
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
+    async def close(self) -> None:
+        writer, self._reader, self._writer = self._writer, None, None
+        if writer is not None:
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is not None and self._reader.at_eof():
-            self.close()
+            await self.close()
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         return self._reader, self._writer
@@ -73,6 +76,26 @@ class Connection:
         if length or method in ("POST", "PUT"):
             lines.append(f"Content-Length: {length}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class Connections:
+    """As many as are in use at once; the one that was used last is used next. Close them where they were used."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._free: list[Connection] = []
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Connection]:
+        connection = self._free.pop() if self._free else Connection(self._url)
+        try:
+            yield connection
+        finally:
+            self._free.append(connection)
+
+    async def close(self) -> None:
+        while self._free:
+            await self._free.pop().close()
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from proofs.client import Answer, Connection
+from proofs.client import Answer, Connection, Connections
 
 POLL = 0.25
 """Seconds between two questions about a job that was not ready in the minute that the client waited for it."""
@@ -151,10 +152,11 @@ class _Load:
         self._began = time.perf_counter()
         self._count = 0
         self._samples: list[Sample] = []
-        self._free: list[Connection] = []
+        self._connections = Connections(plan.url)
 
     async def carry_out(self) -> list[Sample]:
         await (self._open() if self._plan.rate else self._closed())
+        await self._connections.close()
         return self._samples
 
     async def _closed(self) -> None:
@@ -182,14 +184,11 @@ class _Load:
     async def _request(self, intended: float) -> int:
         body = self._bodies[self._count % len(self._bodies)]
         self._count += 1
-        connection = self._free.pop() if self._free else Connection(self._plan.url)
         sent, status, retry_after = self._now(), 0, 0.0
-        try:
-            answer = await self._target(connection, body)
-            status, retry_after = answer.status, float(answer.headers.get("retry-after", 0))
-            self._free.append(connection)
-        except OSError:
-            pass
+        with suppress(OSError):
+            async with self._connections.one() as connection:
+                answer = await self._target(connection, body)
+                status, retry_after = answer.status, float(answer.headers.get("retry-after", 0))
         self._samples.append(Sample(intended, sent, self._now(), status, retry_after))
         return status
 

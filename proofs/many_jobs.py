@@ -81,7 +81,7 @@ async def send(service: Service, bodies: Sequence[bytes], count: int) -> dict[st
                 raise RuntimeError(f"{answer.status}: {answer.body.decode()}")
             job = json.loads(answer.body)
             accepted[job["id"]] = job["secret"]
-        connection.close()
+        await connection.close()
 
     async with asyncio.TaskGroup() as senders:
         for _ in range(SENDERS):

@@ -1,0 +1,59 @@
+"""The API does what its OpenAPI says: all checks of schemathesis, operations alone and in sequence."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def schemathesis(url: str, *arguments: str, seconds: float) -> str:
+    """What it says; fails where it found something."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
+            *("--no-color", "run", f"{url}/openapi.json", "--checks", "all", "--request-timeout", "30"),
+            *arguments,
+        ],
+        cwd=HERE,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(HERE), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-12_000:] + done.stderr[-2_000:]
+    return done.stdout
+
+
+def operations_in(said: str) -> int:
+    """How many operations it has tried."""
+    found = re.search(r"Tested: (\d+)", said)
+    assert found, said
+    return int(found[1])
+
+
+@pytest.mark.timeout(120)
+def test_the_api_keeps_to_its_schema(fast_service):
+    said = schemathesis(
+        fast_service.url, "--max-examples", "3", "--seed", "1", "--generation-deterministic", seconds=100
+    )
+    assert operations_in(said) >= 8
+
+
+@pytest.mark.slow
+def test_the_api_keeps_to_its_schema_at_length(fast_service):
+    assert (
+        operations_in(
+            schemathesis(
+                fast_service.url, "--max-examples", "200", "--generation-database", "none", seconds=1500
+            )
+        )
+        >= 8
+    )
