@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         return OPEN_QUOTA if anonymous and self.host not in LOOPBACK else None
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """One for each worker on this machine."""
+        return tuple(name.strip() for name in self.device.split(",") if name.strip()) or ("auto",)
+
+    @property
     def celery_broker_url(self) -> str:
         """The broker as Celery wants it; a unix:// Redis is spelt redis+socket:// there."""
         url = self.broker_url or self.required_redis_url

@@ -109,11 +109,14 @@ class Child:
         self._backoff = min(max(1.0, 2 * self._backoff), LONGEST_BACKOFF)
         return code
 
-    def stop(self, hurry: threading.Event) -> None:
-        """Ask it to stop and wait; kill it when it takes too long or somebody is in a hurry."""
+    def ask_to_stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self, hurry: threading.Event) -> None:
+        """Until it has stopped; kill it when it takes too long or somebody is in a hurry."""
         if self._process is None:
             return
-        self._process.terminate()
         give_up = time.monotonic() + self._patience
         while self._process.poll() is None:
             if time.monotonic() > give_up or (hurry.is_set() and self._at_death == signal.SIGKILL):
@@ -133,14 +136,16 @@ class Child:
 
 
 class Supervisor:
-    """The three programs and the two wishes that a person at the terminal can have: stop, and stop now."""
+    """The programs, a worker for each device, and the two wishes that a person at the terminal can have: stop, and stop now."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._say = partial(say, settings.log_format)
         self._stop = threading.Event()
         self._hurry = threading.Event()
-        self._children: list[Child] = []
+        self._servers: list[Child] = []
+        self._workers: list[Child] = []
+        self._apis: list[Child] = []
 
     def run(self) -> int:
         """Until a signal comes. Returns the exit code. Raises SettingsError where it cannot start."""
@@ -155,8 +160,11 @@ class Supervisor:
                 self._start_ours(redis_url, listener)
                 return self._watch(listener)
             finally:
-                for child in reversed(self._children):
-                    child.stop(self._hurry)
+                for floor in (self._apis, self._workers, self._servers):
+                    for child in floor:
+                        child.ask_to_stop()
+                    for child in floor:
+                        child.wait(self._hurry)
                 self._say("autochrome", "stopped")
 
     def _start_valkey(self, state_dir: Path) -> str:
@@ -171,7 +179,7 @@ class Supervisor:
             unsaid=valkey.NOT_FOR_US,
         )
         child.start()
-        self._children.append(child)
+        self._servers.append(child)
         if not valkey.wait_until_ready(path, seconds=60):
             raise SettingsError(f"Valkey does not answer on {path}; its lines above say why.")
         return f"unix://{path}"
@@ -185,18 +193,21 @@ class Supervisor:
         environment["PYTHONUNBUFFERED"] = "1"
         service = [sys.executable, "-m", "service"]
         number = listener.fileno()
-        worker = Child("worker", [*service, "worker"], environment, self._say, patience=30.0)
+        for index, device in enumerate(devices := self._settings.devices, start=1):
+            name = "worker" if len(devices) == 1 else f"worker {index}"
+            own = {**environment, "AUTOCHROME_DEVICE": device}
+            self._workers.append(Child(name, [*service, "worker"], own, self._say, patience=30.0))
         api = Child(
             "api", [*service, "api", "--fd", str(number)], environment, self._say, file_descriptors=(number,)
         )
-        for child in (worker, api):
+        self._apis.append(api)
+        for child in (*self._workers, api):
             child.start()
-            self._children.append(child)
 
     def _watch(self, listener: socket.socket) -> int:
         ready = False
         while not self._stop.wait(TICK):
-            for child in self._children:
+            for child in (*self._servers, *self._workers, *self._apis):
                 if child.look_after() == EX_CONFIG:
                     return EX_CONFIG  # it has said what is wrong, and would say it for ever
             if not ready and is_ready(listener):

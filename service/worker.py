@@ -336,13 +336,13 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
 def _load(settings: Settings, load: Callable[[str, str], Colorizer]) -> Colorizer:
     """Raises SettingsError."""
-    if "," in settings.device:
+    if len(settings.devices) > 1:
         raise SettingsError(
             f"AUTOCHROME_DEVICE={settings.device!r} names several. A worker has one: start one for each, "
             "or let `python -m service` do so."
         )
     try:
-        return load(settings.net, settings.device)
+        return load(settings.net, settings.devices[0])
     except CheckpointError as error:
         raise SettingsError(f"AUTOCHROME_NET={settings.net!r} cannot be loaded: {error}") from error
     except ValueError as error:

@@ -19,6 +19,7 @@ import redis
 
 from service import settings as configuration
 from service import valkey
+from service.jobs import Jobs, Lease, connect
 
 
 @pytest.fixture
@@ -97,6 +98,27 @@ def test_what_dies_is_started_again_and_nobody_outlives_a_killed_supervisor(
     launched.process.kill()
     launched.process.wait()
     until(lambda: not any(member.is_running() for member in family), 10, "all are gone")
+
+
+def test_each_device_has_a_worker_that_is_started_again_by_itself(launch, tmp_path, gray_photo, until):
+    launched = launch("-m", "service", state_dir=tmp_path, port=0, device="cpu, cpu:0")
+    url = launched.line(r"ready: (http://\S+)", 60)[1]
+    with connect(f"unix://{tmp_path}/valkey/valkey.sock") as client:
+        jobs = Jobs(client, Lease(8, 1))
+        first = until(lambda: len(found := jobs.workers()) == 2 and found, 60, "both are there")
+        processes = {
+            process.environ()["AUTOCHROME_DEVICE"]: process
+            for process in (psutil.Process(int(name.split(":")[1])) for name in first)
+        }
+        assert sorted(processes) == ["cpu", "cpu:0"]
+        processes["cpu:0"].kill()
+        launched.line("worker 2 *[|] .*net loaded")
+        launched.line("worker 2 ended with code -9")
+        assert colorize(url, gray_photo())["status"] == "succeeded", "the other goes on"
+        until(lambda: set(jobs.workers()) - set(first), 60, "there is another in its place")
+    family = launched.family()
+    assert launched.stop() == 0
+    assert not any(member.is_running() for member in family)
 
 
 def test_a_second_one_in_the_same_folder_is_refused_and_the_first_lives(service, launch):
