@@ -312,7 +312,7 @@ def test_a_slow_server_is_given_up_in_time(handler):
         start = time.monotonic()
         with pytest.raises(UrlFailed, match="time"):
             get(server.url, server.url, max_bytes=10**6)
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 3
 
 
 def test_redirects_share_one_time():
@@ -320,7 +320,7 @@ def test_redirects_share_one_time():
         start = time.monotonic()
         with pytest.raises(UrlFailed, match="time"):
             get(server.url, server.url)
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 3
 
 
 def test_a_lookup_that_hangs_is_given_up_in_time():
@@ -328,7 +328,7 @@ def test_a_lookup_that_hangs_is_given_up_in_time():
     start = time.monotonic()
     with pytest.raises(UrlFailed, match="looked up"):
         get("http://photos.example/", "*", network=Network(lambda *_: released.wait(5) and []))
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 3
     released.set()
 
 
@@ -384,7 +384,7 @@ def test_a_server_that_never_ends_its_handshake_is_given_up_in_time():
         start = time.monotonic()
         with pytest.raises(UrlFailed, match="time"):
             get("https://photos.example/", "*", network=names.network)
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 3
 
 
 # posting
@@ -407,7 +407,7 @@ def test_a_post_does_not_wait_for_a_body_without_end():
     with serving(for_ever(b"x" * 1000, pause=0.01)) as server:
         start = time.monotonic()
         assert post(server.url, b"{}", {}, Allow.of(server.url), timeouts=QUICK) == 200
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 3
 
 
 def test_the_environment_s_proxy_is_not_asked(monkeypatch):
