@@ -19,6 +19,7 @@ from service.job import Job
 
 router = APIRouter()
 
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _WHY_NONE: tuple[type[Problem], ...] = (
     *(errors.NotFound, errors.NotReady, errors.Canceled, errors.Expired),
     *(kind for kind in errors.problems() if issubclass(kind, PhotoProblem)),
@@ -44,7 +45,7 @@ class File:
     operation_id="read_result",
     response_class=Response,
     responses={
-        200: {"content": {"image/*": {}}, "description": "The picture; it never changes"},
+        200: {"content": {"image/*": _BYTES}, "description": "The picture; it never changes"},
         304: {"description": "The client's copy is the picture"},
         **documented(*_WHY_NONE),
     },
@@ -67,7 +68,7 @@ def result(
     response_class=Response,
     responses={
         200: {
-            "content": {"image/jpeg": {}, "application/json": {"schema": {"type": "object"}}},
+            "content": {"image/jpeg": _BYTES, "application/json": {"schema": {"type": "object"}}},
             "description": "The file; it never changes",
         },
         304: {"description": "The client's copy is the file"},

@@ -1,0 +1,150 @@
+"""What /openapi.json says is valid, whole and true: a client can be made from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from service import errors
+from service.options import Options
+
+GENERATOR = "openapi-python-client==0.29.1"
+COLOR = """
+import io, sys
+from pathlib import Path
+from made_client import Client
+from made_client.api.default import create_colorization, erase_colorization, read_colorization, read_result
+from made_client.models import CreateColorizationFilesBody, CreatedJobView, JobView, ProblemDocument
+from made_client.types import File
+
+client = Client(base_url=sys.argv[1])
+photo = File(payload=io.BytesIO(Path(sys.argv[2]).read_bytes()), file_name="a.jpg", mime_type="image/jpeg")
+body = CreateColorizationFilesBody(photo=photo, vividness=1.2)
+job = create_colorization.sync(client=client, body=body, prefer="wait=60")
+assert isinstance(job, CreatedJobView), job
+seen = read_colorization.sync(job.id, client=client)
+assert isinstance(seen, JobView) and seen.status == "succeeded", seen
+Path(sys.argv[3]).write_bytes(read_result.sync_detailed(job.id, client=client).content)
+assert erase_colorization.sync_detailed(job.id, client=client, authorization=f"Bearer {job.secret}").status_code == 204
+nothing = read_colorization.sync("0" * 32, client=client)
+assert isinstance(nothing, ProblemDocument) and nothing.code == "not_found", nothing
+"""
+
+
+@pytest.fixture
+def contract(api) -> dict[str, Any]:
+    return api.get("/openapi.json").json()
+
+
+def operations(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        operation["operationId"]: operation
+        for path in contract["paths"].values()
+        for operation in path.values()
+    }
+
+
+def test_it_is_valid(contract):
+    OpenAPIV31SpecValidator(contract).validate()
+
+
+def test_every_answer_has_an_example_that_is_one(contract):
+    resolver = {"$defs": {}, "components": contract["components"]}
+    seen = 0
+    for name, operation in operations(contract).items():
+        for status, response in operation["responses"].items():
+            for kind, content in response.get("content", {}).items():
+                if not kind.endswith("json"):
+                    continue
+                examples = content.get("examples", {})
+                assert examples, (name, status)
+                for example in examples.values():
+                    jsonschema.validate(example["value"], {**resolver, **content["schema"]})
+                    seen += 1
+    assert seen > 60
+
+
+def test_the_problems_of_a_photo_are_all_told_with_their_words(contract):
+    responses = operations(contract)["create_colorization"]["responses"]
+    told = {
+        code
+        for response in responses.values()
+        for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    }
+    photo = {kind.code for kind in errors.problems() if issubclass(kind, errors.PhotoProblem)}
+    assert photo | {"body_too_large", "upload_timeout", "queue_full", "idempotency_mismatch"} <= told
+    examples = responses["413"]["content"]["application/problem+json"]["examples"]
+    assert examples["body_too_large"]["value"]["title"] == errors.BodyTooLarge.title
+    assert "HTTPValidationError" not in json.dumps(contract)
+
+
+def test_links_lead_from_a_photo_to_all_that_can_be_done_with_its_job(contract):
+    known = operations(contract)
+    for name in ("create_colorization", "put_colorization"):
+        for status in ("200", "202"):
+            links = known[name]["responses"][status]["links"]
+            assert {link["operationId"] for link in links.values()} == {
+                *("read_colorization", "follow_colorization", "read_result", "erase_colorization")
+            }
+            for link in links.values():
+                taken = {parameter["name"] for parameter in known[link["operationId"]]["parameters"]}
+                assert set(link["parameters"]) <= taken
+
+
+def test_only_what_this_server_does_is_offered(contract, settings, serve):
+    form = operations(contract)["create_colorization"]["requestBody"]["content"]
+    offered = form["multipart/form-data"]["schema"]["properties"]
+    assert set(offered) == {"photo", *Options.model_fields} - {"webhook"}
+    assert offered["temperature"]["anyOf"][0]["maximum"] == 1
+    assert offered["keep_for"]["anyOf"][0]["maximum"] == settings.max_keep_for
+    assert "application/json" not in form
+    outside = type(settings)(
+        redis_url=settings.redis_url,
+        store_url=settings.store_url,
+        url_hosts="photos.example",
+        webhook_hosts="photos.example",
+        webhook_secret="whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    )
+    form = operations(serve(outside).get("/openapi.json").json())["put_colorization"]["requestBody"][
+        "content"
+    ]
+    assert set(form["application/json"]["schema"]["properties"]) == {"url", *Options.model_fields}
+    assert "webhook" in form["multipart/form-data"]["schema"]["properties"]
+
+
+@pytest.mark.slow
+def test_a_client_made_from_it_colors_a_photo(service, gray_photo, tmp_path: Path):
+    """Needs a package index."""
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(tmp_path / "lib"), GENERATOR]
+    installed = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"{GENERATOR} cannot be installed: {installed.stderr[-200:]}")
+    (tmp_path / "openapi.json").write_text(httpx.get(f"{service.url}/openapi.json").text)
+    (tmp_path / "a.jpg").write_bytes(gray_photo())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(tmp_path / "lib")])}
+    for words in (
+        [
+            *("-m", "openapi_python_client", "generate", "--path", "openapi.json", "--meta", "none"),
+            *("--output-path", "made_client"),
+        ],
+        ["-c", COLOR, service.url, "a.jpg", "colored.jpg"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "colored.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
