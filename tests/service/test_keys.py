@@ -17,7 +17,7 @@ def keys(client) -> Keys:
     return Keys(client)
 
 
-def test_a_key_is_known_again_with_its_scopes_until_it_is_revoked(keys):
+def test_a_key_is_known_again_with_its_scopes_until_it_is_revoked(keys, client):
     key = keys.create("the bot", [Scope.COLORIZE, Scope.BATCH])
     assert is_key(key)
     id, kept = keys.check(key)
@@ -27,6 +27,7 @@ def test_a_key_is_known_again_with_its_scopes_until_it_is_revoked(keys):
     with pytest.raises(KeyInvalid):
         keys.check(key)
     assert keys.list() == {}
+    assert client.keys("*") == [], "nothing of it is left"
 
 
 def test_what_is_not_quite_a_key_is_refused(keys):

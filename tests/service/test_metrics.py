@@ -78,6 +78,27 @@ def test_the_record_is_told_as_it_stands(serve, settings, jobs):
     assert told["process_resident_memory_bytes"] > 1e6
 
 
+def test_what_a_real_worker_does_is_counted(service, gray_photo):
+    with httpx.Client(base_url=service.url, timeout=60) as api:
+        before = numbers(api.get("/metrics"))
+        for photo in (gray_photo(), gray_photo(size=(400, 300))):
+            answer = api.post("/v1/colorizations", files={"photo": photo}, headers={"Prefer": "wait=30"})
+            assert answer.status_code == 200
+        after = numbers(api.get("/metrics"))
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert grown("autochrome_jobs_ended_total{code=,status=succeeded}") == 2
+    for stage in ("open", "prepare", "infer", "finish", "save"):
+        assert grown(f"autochrome_stage_seconds_count{{stage={stage}}}") == 2
+        assert grown(f"autochrome_stage_seconds_sum{{stage={stage}}}") > 0
+    assert grown("autochrome_batch_size_sum") == 2
+    assert after["autochrome_workers{device=cpu,net=lite}"] == 1
+    assert after["autochrome_megapixels_per_second"] > 0
+    assert after["autochrome_jobs_in_flight"] == after["autochrome_jobs_waiting"] == 0
+
+
 def test_requests_are_counted_by_the_template_of_their_address(serve, settings, client, gray_photo):
     api = serve(settings)
     for number in range(3):

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from service.telemetry import as_json
+
 PROGRAM = """
 import logging, sys, threading, warnings
 from service.telemetry import bound, set_up_logging
@@ -23,6 +25,7 @@ with bound(request="r1", nobody=""), bound(job="j1"):
         raise ValueError("first line\\nsecond line")
     except ValueError:
         log.exception("broken error=%s", "Error 2: no such file")
+log.info("after that")
 log.debug("too quiet")
 warnings.warn("of a library")
 """
@@ -43,11 +46,12 @@ def test_a_line_is_words_and_values_and_what_is_bound_where_it_was_said():
         "ERROR   broken error=Error 2: no such file request=r1 job=j1",
     ]
     assert "ValueError: first line" in said
+    assert "INFO    after that" in said
     assert "too quiet" not in str(said)
 
 
 def test_the_same_as_one_json_object_a_line():
-    loaded, refused, thread, broken, warning = map(json.loads, lines("json"))
+    loaded, refused, thread, broken, after, warning = map(json.loads, lines("json"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", loaded.pop("time"))
     assert loaded == {
         "level": "info",
@@ -58,7 +62,7 @@ def test_the_same_as_one_json_object_a_line():
     }
     assert (refused["code"], refused["request"], refused["job"]) == ("photo_empty", "r1", "j1")
     assert refused["level"] == "info", "no value takes the place of what the log itself says"
-    assert "request" not in thread
+    assert "request" not in thread | after
     assert broken["error"] == "Error 2: no such file"
     assert broken["traceback"].endswith("ValueError: first line\nsecond line")
     assert "of a library" in warning["event"]
@@ -78,6 +82,16 @@ def test_a_value_cannot_begin_a_line_of_its_own(format):
         timeout=60,
     )
     assert len(forged.stderr.splitlines()) == 1
+
+
+def test_a_line_among_those_of_others_says_whose_it_is_and_keeps_what_it_has():
+    assert json.loads(as_json('{"event": "queued", "job": "j1"}', "api")) == {
+        "part": "api",
+        "event": "queued",
+        "job": "j1",
+    }
+    for words in ("Ready to accept connections", "17", '"quoted"', "{not JSON"):
+        assert json.loads(as_json(words, "valkey")).items() >= {("part", "valkey"), ("event", words)}
 
 
 def test_all_programs_of_one_machine_speak_json_in_one_log(launch, tmp_path):
