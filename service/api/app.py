@@ -8,16 +8,18 @@ from contextlib import asynccontextmanager
 from types import FrameType
 
 import uvicorn
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service import __version__
-from service.api import creation, events, files, health, metrics, routes
+from service import __version__, feeder
+from service.api import batches, creation, events, files, health, metrics, routes
 from service.api.callers import Callers
 from service.api.desk import Desk
 from service.api.health import Readiness
-from service.api.limits import BodyLimit, BodyPace, HeadAsGet, StrictHeaders
+from service.api.intake import Batching
+from service.api.limits import BelowPath, BodyLimit, BodyPace, HeadAsGet, StrictHeaders
 from service.api.metrics import Metrics
 from service.api.openapi import document
 from service.api.page import add_page
@@ -26,6 +28,7 @@ from service.api.tracing import HEADER as REQUEST_ID
 from service.api.tracing import Tracing
 from service.keys import Keys
 from service.settings import Settings
+from service.ticker import Ticker
 
 GRACE = 5
 """Seconds that open requests have when the process is told to stop."""
@@ -43,11 +46,17 @@ READ_BY_PAGES = ("ETag", "Location", "Preference-Applied", "RateLimit", "RateLim
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Connects to nothing yet. Raises SettingsError."""
     desk = Desk.open(settings)
+    batching = Batching.open(desk)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with desk.watches.hub:
-            yield
+        feeding = Ticker("feeder", feeder.EVERY, batching.feeder.tick)
+        feeding.start()
+        try:
+            async with desk.watches.hub:
+                yield
+        finally:
+            await run_sync(feeding.stop)
 
     app = FastAPI(
         title="Autochrome",
@@ -55,15 +64,16 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Colors black-and-white photographs. The colors are guesses of a network, not the truth.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
-        root_path=settings.root_path,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.desk = desk
+    app.state.batching = batching
     app.state.callers = Callers(Keys(desk.redis), settings.anonymous)
     app.state.readiness = Readiness(desk.redis, desk.jobs, desk.store)
     app.state.metrics = Metrics(desk.jobs, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (creation, routes, events, files, health, metrics)]
+    routers = [part.router for part in (creation, batches, routes, events, files, health, metrics)]
     for router in routers:
         app.include_router(router)
     add_page(app, settings)
@@ -104,8 +114,13 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
 
 def _go_around(app: FastAPI, settings: Settings) -> None:
     """What every request passes through, from the inside out."""
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes)
-    app.add_middleware(BodyPace, seconds=settings.upload_timeout, rate=settings.upload_rate)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, batch_bytes=settings.batch_bytes)
+    app.add_middleware(
+        BodyPace,
+        seconds=settings.upload_timeout,
+        batch_seconds=settings.batch_timeout,
+        rate=settings.upload_rate,
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -117,5 +132,7 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Tracing, seen=app.state.metrics.seen)
     app.add_middleware(StrictHeaders)  # for what Tracing answers by itself, too
     app.add_middleware(HeadAsGet)
+    if settings.root_path:
+        app.add_middleware(BelowPath, root_path=settings.root_path)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

@@ -119,14 +119,12 @@ class Desk:
         Raises ScopeMissing, WebhookDisabled, UrlNotAllowed, a PhotoProblem, OptionInvalid, IdConflict, InFlight,
         Canceled, Expired, RateLimited, QueueFull, StoreUnavailable or redis.RedisError.
         """
-        if options.webhook is not None:
-            by.require(Scope.WEBHOOK)
-            refuse_unless_allowed(options.webhook, self.settings.webhook_hosts)
+        keep_for = self.allow(options, by)
         header = sniff(file, self.settings)
         order = Order(
             options=options,
             pixels=header.width * header.height,
-            keep_for=self._keep_for(options),
+            keep_for=keep_for,
             batch=bool(group) or options.priority == "batch",
             owner=by.owner,
             request_id=by.request_id,
@@ -138,6 +136,16 @@ class Desk:
         with self._alone_with(id):
             known = self.jobs.get(id)
             return self._again(known, order) if known else self._enter(id, file, order, by)
+
+    def allow(self, options: Options, by: Caller) -> float:
+        """For how many seconds files are kept under these options, where this caller may have them.
+
+        Raises ScopeMissing, WebhookDisabled, UrlNotAllowed or OptionInvalid.
+        """
+        if options.webhook is not None:
+            by.require(Scope.WEBHOOK)
+            refuse_unless_allowed(options.webhook, self.settings.webhook_hosts)
+        return self._keep_for(options)
 
     def find(self, id: str) -> Job:
         """The job. Raises NotFound or Expired."""

@@ -16,7 +16,7 @@ from service.errors import BodyTooLarge, UploadTimeout
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
 PATIENCE = 4
-"""So many times the limit is read and thrown away: a client that is still sending hears no answer."""
+"""So many photos' worth is read and thrown away: a client that is still sending hears no answer."""
 HEAD_START = 10.0
 """Seconds that a body has before its pace counts."""
 _ASKED = "autochrome.head"
@@ -31,19 +31,30 @@ PHOTO_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 class BodyLimit:
     """Refuse a body that is too large by what it says of itself, or else by counting as it streams in."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, batch_bytes: int) -> None:
         self._app = app
-        self._most = max_bytes + FORM_ALLOWANCE
-        self._detail = f"The upload has more than {max_bytes / 2**20:g} MiB. {BodyTooLarge.advice}"
+        self._max_bytes = max_bytes
+        self._batch_bytes = batch_bytes
+        self._patience = (PATIENCE - 1) * (max_bytes + FORM_ALLOWANCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        batch = is_batch(scope)
+        most = (self._batch_bytes if batch else self._max_bytes) + FORM_ALLOWANCE
+        advice = "Send it as several smaller batches." if batch else BodyTooLarge.advice
+        detail = f"The upload has more than {(most - FORM_ALLOWANCE) / 2**20:g} MiB. {advice}"
+        drained = most + self._patience
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._most and self._needs_no_draining(headers, declared):
-            await respond(BodyTooLarge(self._detail), scope["path"])(scope, receive, send)
+        length = int(declared) if declared.isdecimal() else 0
+        # Clients that wait for leave to send hear the answer at once; and of some we read nothing at all.
+        needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
+        if length > most and needs_no_draining:
+            await respond(BodyTooLarge(detail), scope["path"], root=scope.get("root_path", ""))(
+                scope, receive, send
+            )
             return
         seen = 0
 
@@ -51,33 +62,31 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen <= self._most:
+            if seen <= most:
                 return message
-            while message.get("more_body", False) and seen <= PATIENCE * self._most:
+            while message.get("more_body", False) and seen <= drained:
                 message = await receive()
                 seen += len(message.get("body", b""))
-            raise BodyTooLarge(self._detail)
+            raise BodyTooLarge(detail)
 
         await self._app(scope, counted, send)
-
-    def _needs_no_draining(self, headers: Headers, declared: str) -> bool:
-        """Clients that wait for leave to send hear the answer at once; and of some we read nothing at all."""
-        return "100-continue" in headers.get("expect", "").lower() or int(declared) > PATIENCE * self._most
 
 
 class BodyPace:
     """Cut off a body that takes too long, in all or for what has come of it so far."""
 
-    def __init__(self, app: ASGIApp, seconds: float, rate: int) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, batch_seconds: float, rate: int) -> None:
         """`rate`: bytes a second that it must reach after a head start; 0: any."""
         self._app = app
         self._seconds = seconds
+        self._batch_seconds = batch_seconds
         self._rate = rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        seconds = self._batch_seconds if is_batch(scope) else self._seconds
         begun = math.inf
         seen = 0
         more = True
@@ -88,7 +97,7 @@ class BodyPace:
                 return await receive()
             begun = min(begun, time.monotonic())
             earned = HEAD_START + seen / self._rate if self._rate else math.inf
-            left = begun + min(self._seconds, earned) - time.monotonic()
+            left = begun + min(seconds, earned) - time.monotonic()
             try:
                 with anyio.fail_after(max(0, left)):
                     message = await receive()
@@ -100,6 +109,22 @@ class BodyPace:
             return message
 
         await self._app(scope, paced, send)
+
+
+class BelowPath:
+    """Be found below a path, whether the proxy that shows us there passes it on or leaves it out."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            whole = path == self._root or path.startswith(f"{self._root}/")
+            # ASGI, HTTP connection scope: `path` has `root_path` in it.
+            scope = {**scope, "root_path": self._root, "path": path if whole else self._root + path}
+        await self._app(scope, receive, send)
 
 
 class HeadAsGet:
@@ -115,6 +140,12 @@ class HeadAsGet:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", _ASKED: True}
         await self._app(scope, receive, send)
+
+
+def is_batch(scope: Scope) -> bool:
+    """Whether it goes to where many photos may come at once."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")).startswith("/v1/batches")
 
 
 def is_head(request: HTTPConnection) -> bool:

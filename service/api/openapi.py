@@ -8,64 +8,12 @@ from fastapi import FastAPI
 
 from service.api.by_url import MEDIA_TYPE, SCHEMA
 from service.api.desk import longest_keep_for
+from service.api.examples import EXAMPLES
 from service.api.prefer import LONGEST_WAIT
 from service.api.problems import ProblemDocument
 from service.options import Options
 from service.settings import Settings
 
-ID = "0f8fad5bd9cb469fa16570867728950e"
-_JOB: dict[str, Any] = {
-    "id": ID,
-    "status": "queued",
-    "created_at": "2026-01-01T00:00:00Z",
-    "expires_at": "2026-01-02T00:00:00Z",
-    "queue_position": 2,
-    "eta_s": 1.8,
-    "timings": {},
-    "options": Options(artifacts=("comparison",)).model_dump(mode="json"),
-    "net": None,
-    "result": None,
-    "artifacts": [],
-    "error": None,
-}
-_PATH = f"/v1/colorizations/{ID}"
-_DONE: dict[str, Any] = _JOB | {
-    "status": "succeeded",
-    "queue_position": None,
-    "eta_s": None,
-    "timings": {"open": 0.021, "prepare": 0.004, "infer": 0.112, "finish": 0.093, "save": 0.018},
-    "net": {"name": "lite", "sha256": "ede78120" + 56 * "0"},
-    "result": {"url": f"{_PATH}/result", "width": 1600, "height": 1200, "media_type": "image/jpeg"},
-    "artifacts": [
-        {
-            "name": "comparison",
-            "kind": "comparison",
-            "url": f"{_PATH}/artifacts/comparison",
-            "media_type": "image/jpeg",
-            "bytes": 412345,
-        }
-    ],
-}
-_FAILED: dict[str, Any] = _JOB | {
-    "status": "failed",
-    "queue_position": None,
-    "eta_s": None,
-    "timings": {"open": 0.007},
-    "error": {
-        "code": "photo_damaged",
-        "title": "The photo is damaged",
-        "detail": "The file is cut off or broken. Save or scan it again and send the whole file.",
-    },
-}
-_SECRET = {"secret": "pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
-_EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
-    ("create_colorization", "202"): {"queued": _JOB | _SECRET},
-    ("create_colorization", "200"): {"succeeded": _DONE | _SECRET},
-    ("put_colorization", "202"): {"queued": _JOB | _SECRET},
-    ("put_colorization", "200"): {"succeeded": _DONE | _SECRET},
-    ("read_colorization", "200"): {"queued": _JOB, "succeeded": _DONE, "failed": _FAILED},
-    ("list_nets", "200"): {"one": [_DONE["net"]]},
-}
 _OF_THE_ANSWER = {"id": "$response.body#/id"}
 _LINKS: dict[str, Any] = {
     "job": {"operationId": "read_colorization", "parameters": _OF_THE_ANSWER},
@@ -81,6 +29,7 @@ _ARTIFACT = {
     "parameters": {**_OF_THE_ANSWER, "name": "$response.body#/artifacts/0/name"},
 }
 _PHOTO = {"type": "string", "format": "binary", "description": "The file, as it is"}
+_ZIP = {"type": "string", "format": "binary", "description": "A ZIP of photos"}
 
 
 def document(app: FastAPI, settings: Settings) -> None:
@@ -115,9 +64,11 @@ def _complete(
         _take_photos(operations[name], options, by_url)
         for status in ("200", "202"):
             operations[name]["responses"][status]["links"] = {**_LINKS, "erase": _ERASE}
+    for name in ("create_batch", "put_batch"):
+        _take_batches(operations[name], options)
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
-    for (name, status), examples in _EXAMPLES.items():
+    for (name, status), examples in EXAMPLES.items():
         content = operations[name]["responses"][status]["content"]["application/json"]
         content["examples"] = {title: {"value": value} for title, value in examples.items()}
     return schema
@@ -158,6 +109,25 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dic
     if by_url is not None:
         content[MEDIA_TYPE] = {"schema": by_url}
     operation["requestBody"] = {"required": True, "content": content}
+
+
+def _take_batches(operation: dict[str, Any], options: dict[str, Any]) -> None:
+    queries = [
+        {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in options.items()
+    ]
+    operation["parameters"] = [*operation.get("parameters", []), *queries]
+    files = {"photo": {"type": "array", "items": _PHOTO}, "archive": _ZIP}
+    form = {"type": "object", "properties": {**options, **files}, "additionalProperties": False}
+    operation["requestBody"] = {
+        "required": True,
+        "description": "Options come before the files. Photos, a ZIP of them, or both",
+        "content": {
+            "multipart/form-data": {
+                "schema": {**form, "anyOf": [{"required": ["photo"]}, {"required": ["archive"]}]}
+            },
+            "application/zip": {"schema": _ZIP},
+        },
+    }
 
 
 _PREFER = {

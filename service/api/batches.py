@@ -1,0 +1,363 @@
+"""The addresses of batches: many photos sent at once, or one ZIP of them; their results as one ZIP."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from tempfile import SpooledTemporaryFile
+from typing import IO, Annotated, Any, Literal, cast
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, StreamingResponse
+
+from service import errors
+from service.api.callers import AnyCaller, Caller, caller_with
+from service.api.desk import is_id
+from service.api.intake import Batching, Intake
+from service.api.limits import PHOTO_POLICY, is_head
+from service.api.parts import Part, parts
+from service.api.problems import documented
+from service.api.uploads import media_type
+from service.archives import pack
+from service.batches import ENDED, Batch, Standing
+from service.errors import Problem, by_code
+from service.filenames import Names
+from service.jobs import new_id
+from service.keys import Scope
+from service.options import Options, parse
+from service.views import ErrorView, job_path
+
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
+MOST_FIELDS = 32
+PAGE = 1000
+RETRY_AFTER = "5"
+
+router = APIRouter()
+
+_AT_ANY_TIME: tuple[type[Problem], ...] = (errors.QueueUnavailable, errors.InternalError)
+_OF_A_BATCH: tuple[type[Problem], ...] = (errors.NotFound, errors.Expired, *_AT_ANY_TIME)
+_REFUSALS: tuple[type[Problem], ...] = (
+    *(errors.BodyTooLarge, errors.BatchTooLarge, errors.ArchiveInvalid, errors.UploadTimeout),
+    *(
+        errors.UnsupportedMedia,
+        errors.FormInvalid,
+        errors.PhotoMissing,
+        errors.OptionUnknown,
+        errors.OptionInvalid,
+    ),
+    *(
+        errors.KeyMissing,
+        errors.KeyInvalid,
+        errors.ScopeMissing,
+        errors.WebhookDisabled,
+        errors.UrlNotAllowed,
+    ),
+    *(errors.Canceled, errors.Expired, errors.QueueFull, errors.StoreUnavailable, *_AT_ANY_TIME),
+)
+
+
+class FileView(BaseModel):
+    name: str = Field(description="As it was sent")
+    job: str | None = Field(description="Id of its colorization, once it is queued")
+    status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
+    url: str | None = Field(description="Of its colorization")
+    error: ErrorView | None
+
+
+class BatchView(BaseModel):
+    """Many colorizations."""
+
+    id: str
+    status: str = Field(
+        description="receiving: the upload has not come to its end; running; ended: nothing more will happen; canceled"
+    )
+    created_at: datetime
+    expires_at: datetime = Field(description="When photos, results and record are erased")
+    options: Options = Field(description="Of each photo, but for the address of a webhook")
+    counts: dict[str, int] = Field(description="How many files have each status")
+    result_url: str = Field(description="A ZIP of the colored photos")
+    files: list[FileView]
+    next: str | None = Field(description="The `cursor` of the files that follow, where there are more")
+
+
+class CreatedBatchView(BatchView):
+    """The answer to POST and PUT: the only one with the secret."""
+
+    secret: str = Field(description="Lets its holder erase the batch.")
+
+
+def _batching(request: Request) -> Batching:
+    return cast(Batching, request.app.state.batching)
+
+
+AtBatches = Annotated[Batching, Depends(_batching)]
+Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
+
+
+@router.post(
+    "/v1/batches",
+    summary="Color many photos",
+    operation_id="create_batch",
+    status_code=202,
+    response_model=CreatedBatchView,
+    responses=documented(*_REFUSALS),
+)
+async def create(request: Request, batching: AtBatches, by: Sending) -> Response:
+    id = new_id()
+    try:
+        await _receive(request, batching, id, by)
+    except Exception:  # nobody will ever know the id
+        await run_sync(batching.forget, id)
+        raise
+    return await run_sync(_created, batching, id)
+
+
+@router.put(
+    "/v1/batches/{id}",
+    summary="Color many photos under an id of your own; go on with an upload that was broken off",
+    operation_id="put_batch",
+    status_code=202,
+    response_model=CreatedBatchView,
+    responses=documented(*_REFUSALS, errors.IdInvalid, errors.IdConflict),
+)
+async def put(
+    id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
+    request: Request,
+    batching: AtBatches,
+    by: Sending,
+) -> Response:
+    if not is_id(id):
+        raise errors.IdInvalid
+    await _receive(request, batching, id, by)
+    return await run_sync(_created, batching, id)
+
+
+@router.get(
+    "/v1/batches/{id}",
+    summary="How a batch stands",
+    operation_id="read_batch",
+    response_model=BatchView,
+    responses=documented(*_OF_A_BATCH, errors.OptionInvalid),
+)
+def read(
+    id: str,
+    batching: AtBatches,
+    response: Response,
+    cursor: Annotated[str, Query(pattern=r"^[0-9]{1,6}$", description="`next` of the page before")] = "0",
+    limit: Annotated[int, Query(ge=1, le=PAGE, description="Files on one page")] = PAGE,
+) -> BatchView:
+    view = _view(batching, _find(batching, id), int(cursor), limit)
+    response.headers["Cache-Control"] = "no-store"
+    if view.status in ("receiving", "running"):
+        response.headers["Retry-After"] = RETRY_AFTER
+    return view
+
+
+@router.get(
+    "/v1/batches/{id}/result",
+    summary="The colored photos as a ZIP, under the names that were sent, made safe",
+    operation_id="read_batch_result",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+            "description": "Written as it is sent; not compressed",
+        },
+        **documented(*_OF_A_BATCH, errors.NotReady, errors.Canceled, errors.StoreUnavailable),
+    },
+)
+def result(
+    id: str,
+    request: Request,
+    batching: AtBatches,
+    partial: Annotated[bool, Query(description="Whatever is ready, without waiting for the end")] = False,
+) -> Response:
+    batch = _find(batching, id)
+    if batch.status == "canceled":
+        raise errors.Canceled
+    files = batching.batches.files(id)
+    if not partial and _status(batch, files) != "ended":
+        raise errors.NotReady("The batch has not ended. Ask again later, or for `?partial=true`.")
+    headers = {
+        "Content-Disposition": 'attachment; filename="colorized.zip"',
+        "Content-Security-Policy": PHOTO_POLICY,
+        "Cache-Control": "no-store",
+    }
+    if is_head(request):
+        return Response(headers=headers, media_type=ZIP_TYPES[0])
+    return StreamingResponse(pack(_results(batching, files)), headers=headers, media_type=ZIP_TYPES[0])
+
+
+@router.delete(
+    "/v1/batches/{id}",
+    summary="Erase a batch, all its photos and results",
+    operation_id="erase_batch",
+    status_code=204,
+    response_class=Response,
+    responses={
+        204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
+        **documented(errors.SecretMissing, errors.SecretWrong, *_OF_A_BATCH, errors.StoreUnavailable),
+    },
+)
+def erase(
+    id: str,
+    batching: AtBatches,
+    by: AnyCaller,
+    authorization: Annotated[
+        str | None, Header(description="`Bearer` and the batch's secret, or the API key that made the batch")
+    ] = None,
+) -> Response:
+    batch = _find(batching, id)
+    if not by.owner or by.owner != batch.owner:
+        scheme, _, secret = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            raise errors.SecretMissing(
+                "Send the secret that came with the answer: `Authorization: Bearer <secret>`."
+            )
+        if not hmac.compare_digest(batching.batches.secret_for(id).encode(), secret.strip().encode()):
+            raise errors.SecretWrong
+    batching.erase(id)
+    return Response(status_code=204)
+
+
+async def _receive(request: Request, batching: Batching, id: str, by: Caller) -> None:
+    """Read the body, photo by photo. Raises any of _REFUSALS, or IdConflict."""
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        await _receive_form(request, batching, id, by)
+    elif kind in ZIP_TYPES:
+        intake = await run_sync(Intake, batching, id, parse(request.query_params.multi_items()), by)
+        with SpooledTemporaryFile(max_size=2**20) as spooled:
+            async for chunk in request.stream():
+                spooled.write(chunk)
+            await run_sync(intake.archive, cast(IO[bytes], spooled))
+        await _end(intake)
+    elif kind == "":
+        raise errors.PhotoMissing
+    else:
+        raise errors.UnsupportedMedia(
+            "Send multipart/form-data with file fields `photo`, or one ZIP as `archive`, or as an application/zip body."
+        )
+
+
+async def _receive_form(request: Request, batching: Batching, id: str, by: Caller) -> None:
+    settings = batching.desk.settings
+    pairs = request.query_params.multi_items()
+    intake: Intake | None = None
+
+    def most(part: Part) -> int:
+        return settings.batch_bytes if part.name == "archive" else settings.max_bytes
+
+    async with aclosing(parts(request, most)) as form:
+        async for part in form:
+            if part.filename is None:
+                if intake is not None:  # the photos before would have been entered without it
+                    raise errors.FormInvalid(
+                        f"The field {part.name[:40]!r} comes after a photo. Options come first."
+                    )
+                pairs.append((part.name, part.text()))
+                if len(pairs) > MOST_FIELDS:
+                    raise errors.FormInvalid(f"{MOST_FIELDS} fields are the most.")
+                continue
+            if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
+                continue
+            if intake is None:
+                intake = await run_sync(Intake, batching, id, parse(pairs), by)
+            match part.name:
+                case "photo":
+                    await run_sync(intake.photo, part.filename or "photo", part.file, part.size)
+                case "archive":
+                    await run_sync(intake.archive, part.file)
+                case other:
+                    raise errors.PhotoMissing(
+                        f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`."
+                    )
+    if intake is None:
+        raise errors.PhotoMissing(
+            "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
+        )
+    await _end(intake)
+
+
+async def _end(intake: Intake) -> None:
+    if not intake.seen:
+        raise errors.PhotoMissing("There is no file in the ZIP.")
+    await run_sync(intake.end)
+
+
+def _created(batching: Batching, id: str) -> Response:
+    view = _view(batching, _find(batching, id), 0, PAGE)
+    created = CreatedBatchView(**view.model_dump(), secret=batching.batches.secret_for(id))
+    headers = {
+        "Location": batching.desk.url(_path(id)),
+        "Retry-After": RETRY_AFTER,
+        "Cache-Control": "no-store",
+    }
+    return JSONResponse(created.model_dump(mode="json"), 202, headers)
+
+
+def _find(batching: Batching, id: str) -> Batch:
+    """Raises NotFound or Expired."""
+    batch = batching.batches.get(id) if is_id(id) else None
+    if batch is None:
+        raise errors.NotFound
+    if batch.status == "expired":
+        raise errors.Expired
+    return batch
+
+
+def _status(batch: Batch, files: list[Standing]) -> Literal["receiving", "running", "ended", "canceled"]:
+    if batch.status == "receiving" or batch.status == "canceled":
+        return batch.status
+    return "ended" if all(file.status in ENDED for file in files) else "running"
+
+
+def _view(batching: Batching, batch: Batch, start: int, limit: int) -> BatchView:
+    files = [] if batch.status == "canceled" else batching.batches.files(batch.id)
+    root = batching.desk.url("")
+    return BatchView(
+        id=batch.id,
+        status=_status(batch, files),
+        created_at=datetime.fromtimestamp(batch.created / 1000, tz=UTC),
+        expires_at=datetime.fromtimestamp(batch.expires / 1000, tz=UTC),
+        options=batch.options.model_copy(update={"webhook": None}),  # its address may hold a secret
+        counts=dict(sorted(Counter(file.status for file in files).items())),
+        result_url=f"{root}{_path(batch.id)}/result",
+        files=[_file_view(file, root) for file in files[start : start + limit]],
+        next=str(start + limit) if start + limit < len(files) else None,
+    )
+
+
+def _file_view(file: Standing, root: str) -> FileView:
+    error: dict[str, Any] = {"code": file.code, "detail": file.detail or ""}
+    return FileView(
+        name=file.name,
+        job=file.job,
+        status=file.status,
+        url=f"{root}{job_path(file.job)}" if file.job else None,
+        error=ErrorView(**error, title=by_code(file.code).title) if file.code else None,
+    )
+
+
+def _results(batching: Batching, files: list[Standing]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Names for the ZIP, and the pictures piece by piece. One that was erased meanwhile is left out."""
+    names = Names()
+    for file in files:
+        job = batching.desk.jobs.get(file.job) if file.job and file.status == "succeeded" else None
+        if job is None or job.result is None:
+            continue
+        try:
+            pieces = batching.desk.store.stream(job.result.key)
+        except FileNotFoundError:
+            continue
+        extension = "." + job.result.key.rpartition(".")[2]
+        yield names.take(file.name, extension), pieces
+
+
+def _path(id: str) -> str:
+    return f"/v1/batches/{id}"

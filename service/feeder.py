@@ -1,0 +1,121 @@
+"""Queues the photos of batches as there is room: half of the queue is theirs, the other half is kept for people.
+
+It runs in every API process; a lock sees to it that one feeds at a time, and none is needed in particular.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis
+from redis.exceptions import LockError
+
+from service.batches import Batches, Turn
+from service.errors import QueueFull, RateLimited, StoreUnavailable
+from service.jobs import Bounds, Jobs, Order
+from service.prelude import PREFIX
+from service.quota import Quota
+from service.store import Store
+
+EVERY = 1.0
+"""Seconds between two ticks."""
+SHARE = 0.5
+"""Of the queue, that batches may fill."""
+MOST_AT_ONCE = 200
+LOCK_SECONDS = 30.0
+PATIENCE = 30.0
+"""Seconds after which an erasure counts as broken off."""
+
+log = logging.getLogger("autochrome.feeder")
+
+
+class Feeder:
+    """Every step can be cut off, and is made up for by the next tick."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        batches: Batches,
+        jobs: Jobs,
+        store: Store,
+        quota: Quota,
+        bounds: Bounds,
+        ring: Callable[[str], None],
+    ) -> None:
+        """`bounds`: of the whole queue."""
+        self._redis = client
+        self._batches = batches
+        self._jobs = jobs
+        self._store = store
+        self._quota = quota
+        self._bounds = Bounds(jobs=max(1, int(bounds.jobs * SHARE)), pixels=int(bounds.pixels * SHARE))
+        self._ring = ring
+
+    def tick(self) -> None:
+        """May raise redis.RedisError or StoreUnavailable."""
+        if self._batches.is_idle():
+            return
+        for id in self._batches.half_erased(PATIENCE):
+            self.erase(id)
+        self.feed()
+
+    def feed(self) -> None:
+        """Queue what there is room for, unless another does so just now. May raise redis.RedisError."""
+        lock = self._redis.lock(PREFIX + "batches:feeding", timeout=LOCK_SECONDS, blocking=False)
+        if not lock.acquire():
+            return
+        try:
+            for _ in range(MOST_AT_ONCE):
+                turn = self._batches.next()
+                if turn is None or not self._has_room(turn.file.pixels) or not self._take(turn):
+                    return
+        finally:
+            with suppress(LockError):  # it ran out meanwhile, and may be another's by now
+                lock.release()
+
+    def erase(self, id: str) -> None:
+        """Erase all files of a canceled batch. Raises StoreUnavailable; then the next tick but one goes on."""
+        for job in self._batches.jobs_of(id):
+            self._erase_job(job)
+        self._batches.erased(id)
+
+    def _erase_job(self, job: str) -> None:
+        self._jobs.cancel(job)
+        self._store.erase(job)
+        self._jobs.erased(job)
+
+    def _has_room(self, pixels: int) -> bool:
+        """Looked at before the quota is charged. An empty queue has room for any photo."""
+        depth = self._jobs.depth()
+        fits = depth.pixels + pixels <= self._bounds.pixels or depth.jobs == 0
+        return fits and depth.jobs < self._bounds.jobs
+
+    def _take(self, turn: Turn) -> bool:
+        """Queue one photo, or put its batch off where the sender's quota is used up. False: no room after all."""
+        job = turn.file.job
+        assert job is not None, "only what has a job waits"
+        order = Order(
+            options=turn.options,
+            pixels=turn.file.pixels,
+            keep_for=turn.seconds_left,
+            batch=turn.options.priority == "batch",
+            owner=turn.owner,
+            request_id=turn.request_id,
+            group=turn.batch,
+        )
+        try:
+            self._quota.charge(turn.owner, turn.address, turn.file.pixels)
+            self._jobs.create(job, self._jobs.secret_for(job), order, self._bounds)
+        except RateLimited as limited:
+            self._batches.postpone(turn.batch, float(limited.headers.get("Retry-After", EVERY)))
+            return True
+        except QueueFull:
+            return False
+        if self._batches.queued(turn):
+            self._ring(job)
+        else:  # it was canceled meanwhile
+            with suppress(StoreUnavailable):
+                self._erase_job(job)
+        return True

@@ -1,0 +1,405 @@
+"""Batches over real HTTP: what comes in, what waits, what comes out, and what a crash leaves behind."""
+
+from __future__ import annotations
+
+import io
+import socket
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+
+from service import errors, filenames
+from service.keys import Keys, Scope
+from service.settings import Settings
+
+ID = "0f8fad5bd9cb469fa16570867728950e"
+FAR = 3600
+
+
+def form(photos: Iterable[tuple[str, bytes]]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("photo", photo) for photo in photos]
+
+
+def zipped(*members: tuple[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def stored(store_folder: Path) -> list[Path]:
+    return [path for path in store_folder.rglob("*") if path.is_file() and "ready" not in path.parts]
+
+
+@pytest.fixture
+def folder(settings: Settings) -> Path:
+    return settings.state_dir / "a store"
+
+
+@pytest.fixture
+def photos(gray_photo: Callable[..., bytes]) -> list[bytes]:
+    """Eight that differ, of 0.0024 megapixels each."""
+    return [gray_photo(size=(60, 40 + index)) for index in range(8)]
+
+
+@pytest.fixture
+def tight(serve, redis_url: str, tmp_path: Path, client: redis.Redis) -> Callable[..., httpx.Client]:
+    """The API with settings of a test's own, upon an empty database."""
+
+    def start(**values: object) -> httpx.Client:
+        store = (tmp_path / "a store").as_uri()
+        return serve(Settings(redis_url=redis_url, store_url=store, state_dir=tmp_path, **values))
+
+    return start
+
+
+def test_many_photos_become_one_batch_of_jobs(api, jobs, photos):
+    answer = api.post(
+        "/v1/batches", files=form([("a.jpg", photos[0]), ("b.jpg", photos[1])]), data={"vividness": "1.5"}
+    )
+    assert answer.status_code == 202, answer.text
+    batch = answer.json()
+    assert answer.headers["location"] == f"/v1/batches/{batch['id']}"
+    assert batch["status"] == "running"
+    assert batch["counts"] == {"queued": 2}
+    assert [file["name"] for file in batch["files"]] == ["a.jpg", "b.jpg"]
+    for file in batch["files"]:
+        job = api.get(file["url"]).json()
+        assert job["options"]["vividness"] == 1.5
+        assert job["options"]["priority"] == "batch"
+        assert job["expires_at"][:16] == batch["expires_at"][:16]
+        record = jobs.get(file["job"])
+        assert (record.group, record.batch) == (batch["id"], True)
+    again = api.get(answer.headers["location"]).json()
+    assert "secret" not in again
+    assert again == {name: value for name, value in batch.items() if name != "secret"}
+
+
+def test_somebody_who_waits_goes_before_a_batch_unless_it_is_in_a_hurry_too(api, photos, work):
+    (slow,) = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()["files"]
+    (fast,) = api.post("/v1/batches?priority=interactive", files=form([("b.jpg", photos[1])])).json()["files"]
+    person = api.post("/v1/colorizations", files={"photo": photos[2]}).json()["id"]
+    assert [work().id for _ in range(3)] == [fast["job"], person, slow["job"]]
+
+
+@pytest.mark.parametrize("how", ["body", "field"])
+def test_a_zip_is_a_batch_of_what_is_in_it(api, photos, how):
+    archive = zipped(("holiday/a.jpg", photos[0]), ("holiday/b.jpg", photos[1]), ("__MACOSX/._a.jpg", b"x"))
+    if how == "body":
+        answer = api.post("/v1/batches", content=archive, headers={"Content-Type": "application/zip"})
+    else:
+        answer = api.post("/v1/batches", files={"archive": ("photos.zip", archive)})
+    assert answer.status_code == 202, answer.text
+    assert [file["name"] for file in answer.json()["files"]] == ["holiday/a.jpg", "holiday/b.jpg"]
+    assert answer.json()["counts"] == {"queued": 2}
+
+
+def test_a_bad_file_fails_alone_and_says_why(api, photos, tight):
+    api = tight(max_bytes=20_000)
+    sent = [("good.jpg", photos[0]), ("text.txt", b"hello" * 9), ("cut.jpg", photos[1][:-20]), ("none.jpg", b""),
+            ("long.jpg", photos[2] + bytes(20_000)), ("packed.zip", zipped(("a.jpg", photos[3])))]  # fmt: skip
+    batch = api.post("/v1/batches", files=form(sent)).json()
+    assert batch["counts"] == {"failed": 5, "queued": 1}
+    codes = [file["error"] and file["error"]["code"] for file in batch["files"]]
+    assert codes == [
+        None,
+        "photo_unsupported",
+        "photo_damaged",
+        "photo_empty",
+        "body_too_large",
+        "photo_unsupported",
+    ]
+    assert all(len(file["error"]["detail"]) > 10 for file in batch["files"][1:])
+
+
+def test_results_come_as_one_zip_under_safe_names(api, photos, work, check_problem):
+    names = ["../../etc/passwd.jpg", "a.png", "A.jpg", "con.jpg", "day\u202egpj.exe"]
+    batch = api.post("/v1/batches", files=form(zip(names, photos, strict=False))).json()
+    path = f"/v1/batches/{batch['id']}"
+    work(b"first")
+    early = api.get(f"{path}/result")
+    assert int(early.headers["retry-after"]) >= 1
+    check_problem(early, errors.NotReady)
+    partial = api.get(f"{path}/result?partial=true")
+    with zipfile.ZipFile(io.BytesIO(partial.content)) as archive:
+        assert [(name, archive.read(name)) for name in archive.namelist()] == [("etc/passwd.jpg", b"first")]
+    for index in range(4):
+        work(b"%d" % index)
+    assert api.get(path).json()["status"] == "ended"
+    whole = api.get(f"{path}/result")
+    assert whole.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(whole.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["etc/passwd.jpg", "a.jpg", "A (2).jpg", "_con.jpg", "daygpj.exe.jpg"]
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert api.head(f"{path}/result").content == b""
+
+
+def test_the_pages_of_a_long_batch_follow_each_other(api, photos):
+    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos)]
+    id = api.post("/v1/batches", files=form(sent)).json()["id"]
+    seen, cursor = [], "0"
+    while cursor is not None:
+        page = api.get(f"/v1/batches/{id}", params={"cursor": cursor, "limit": 3}).json()
+        assert page["counts"] == {"queued": 8}
+        seen.append([file["name"] for file in page["files"]])
+        cursor = page["next"]
+    assert seen == [["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], ["6.jpg", "7.jpg"]]
+
+
+def test_a_batch_larger_than_the_room_waits_and_people_still_get_in(tight, photos, work, until):
+    api = tight(queue_jobs=4)
+    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:5])]
+    batch = api.post("/v1/batches", files=form(sent)).json()
+    assert batch["counts"] == {"queued": 2, "waiting": 3}
+    waiting = [file for file in batch["files"] if file["status"] == "waiting"]
+    assert {(file["job"], file["url"]) for file in waiting} == {(None, None)}
+    person = api.post("/v1/colorizations", files={"photo": photos[0]})
+    assert person.status_code == 202
+    done = [work().id for _ in range(3)]
+    assert done[0] == person.json()["id"]
+
+    def counts() -> dict[str, int]:
+        return api.get(f"/v1/batches/{batch['id']}").json()["counts"]
+
+    until(lambda: counts() == {"succeeded": 2, "queued": 2, "waiting": 1}, 5, "the batch is fed")
+    work()
+    until(lambda: counts() == {"succeeded": 3, "queued": 2}, 5, "the last one is queued")
+
+
+def test_batches_take_turns(tight, photos, work, until):
+    api = tight(queue_jobs=4)
+    first, second = (
+        api.post(
+            "/v1/batches", files=form((f"{index}.jpg", photo) for index, photo in enumerate(photos))
+        ).json()
+        for _ in range(2)
+    )
+
+    def queued_of(batch: dict) -> int:
+        counts = api.get(f"/v1/batches/{batch['id']}").json()["counts"]
+        return counts.get("queued", 0) + counts.get("succeeded", 0)
+
+    assert (queued_of(first), queued_of(second)) == (2, 0)
+    work()
+    work()
+    until(lambda: queued_of(first) + queued_of(second) == 4, 5, "two more are queued")
+    assert queued_of(second) == 1
+
+
+def test_a_used_up_quota_puts_a_batch_off_and_refuses_none_of_it(tight, photos):
+    api = tight(quota_megapixels_per_minute=2)  # each counts as one, however small
+    batch = api.post(
+        "/v1/batches", files=form((f"{index}.jpg", photo) for index, photo in enumerate(photos[:4]))
+    )
+    assert batch.json()["counts"] == {"queued": 2, "waiting": 2}
+    assert api.post("/v1/colorizations", files={"photo": photos[0]}).status_code == 429
+
+
+def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, client):
+    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:4])]
+    whole = httpx.Request("PUT", f"{api.base_url}/v1/batches/{ID}", files=form(sent))
+    body = whole.read()
+    with socket.create_connection((api.base_url.host, api.base_url.port)) as broken:
+        lines = [f"PUT /v1/batches/{ID} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}",
+                 f"Content-Type: {whole.headers['content-type']}"]  # fmt: skip
+        broken.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body[: body.index(b"3.jpg")])
+        until(lambda: client.llen("{autochrome}:batch:" + ID + ":files") == 3, 5, "three are taken in")
+    before = api.get(f"/v1/batches/{ID}").json()
+    assert before["status"] == "receiving"
+    again = api.put(f"/v1/batches/{ID}", files=form(sent))
+    assert again.status_code == 202, again.text
+    assert again.json()["status"] == "running"
+    assert [file["name"] for file in again.json()["files"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert [file["job"] for file in again.json()["files"]][:3] == [file["job"] for file in before["files"]]
+    assert len(stored(folder)) == 4
+    repeated = api.put(f"/v1/batches/{ID}", files=form(sent)).json()
+    assert (repeated["files"], repeated["secret"]) == (again.json()["files"], again.json()["secret"])
+
+
+def test_a_whole_batch_takes_in_nothing_more_and_its_options_stay(api, photos, check_problem, folder):
+    def put(photo: bytes, **options: str) -> httpx.Response:
+        return api.put(f"/v1/batches/{ID}", files=form([("a.jpg", photo)]), data=options)
+
+    assert put(photos[0]).status_code == 202
+    check_problem(put(photos[1]), errors.IdConflict)
+    check_problem(put(photos[0], vividness="0.5"), errors.IdConflict)
+    check_problem(api.put("/v1/batches/nonsense", files=form([("a.jpg", photos[0])])), errors.IdInvalid)
+    assert len(stored(folder)) == 1
+
+
+def test_the_same_photo_under_two_names_is_wanted_twice(api, photos):
+    sent = [("a.jpg", photos[0]), ("b.jpg", photos[0]), ("a.jpg", photos[0])]
+    batch = api.post("/v1/batches", files=form(sent)).json()
+    assert [file["name"] for file in batch["files"]] == ["a.jpg", "b.jpg"]
+
+
+def test_erasing_a_batch_leaves_no_file_of_it(tight, photos, work, folder, jobs, check_problem):
+    api = tight(queue_jobs=6)
+    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos)]
+    batch = api.post("/v1/batches", files=form(sent)).json()
+    assert batch["counts"] == {"queued": 3, "waiting": 5}
+    work()
+    path = f"/v1/batches/{batch['id']}"
+    check_problem(api.delete(path), errors.SecretMissing)
+    check_problem(api.delete(path, headers=bearer("wrong")), errors.SecretWrong)
+    assert len(stored(folder)) == 9
+    assert api.delete(path, headers=bearer(batch["secret"])).status_code == 204
+    assert not stored(folder)
+    assert jobs.depth().jobs == 0
+    after = api.get(path).json()
+    assert (after["status"], after["files"]) == ("canceled", [])
+    check_problem(api.get(f"{path}/result"), errors.Canceled)
+    check_problem(api.put(path, files=form(sent)), errors.Canceled)
+    assert api.delete(path, headers=bearer(batch["secret"])).status_code == 204
+
+
+def test_a_secret_of_a_job_with_the_batchs_id_does_not_open_the_batch(api, photos, check_problem):
+    api.put(f"/v1/batches/{ID}", files=form([("a.jpg", photos[0])]))
+    job = api.put(f"/v1/colorizations/{ID}", files={"photo": photos[1]}).json()
+    check_problem(api.delete(f"/v1/batches/{ID}", headers=bearer(job["secret"])), errors.SecretWrong)
+
+
+def test_an_erasure_that_was_broken_off_is_ended_by_the_feeder(api, photos, folder, client, until):
+    batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()
+    client.hset(
+        f"{{autochrome}}:batch:{batch['id']}", "status", "canceled"
+    )  # as `cancel` does, and then nothing
+    client.zadd("{autochrome}:batches:erasing", {batch["id"]: 1})
+    until(lambda: not stored(folder), 5, "the files are erased")
+
+
+def test_a_batch_expires_with_all_it_has(api, photos, client, until, check_problem):
+    batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])]), data={"keep_for": "1"}).json()
+    path = f"/v1/batches/{batch['id']}"
+    until(lambda: api.get(path).status_code != 200, 5, "it has expired")
+    check_problem(api.get(path), errors.Expired)
+    check_problem(api.get(f"{path}/result"), errors.Expired)
+    kept = client.keys(f"*batch:{batch['id']}*")
+    assert kept == [f"{{autochrome}}:batch:{batch['id']}"]
+    assert not {"options", "address"} & set(client.hkeys(kept[0]))
+
+
+def test_what_cannot_be_a_batch_is_refused_and_leaves_nothing(tight, photos, folder, client, check_problem):
+    api = tight(batch_files=2, batch_bytes=2**20)
+    zip_type = {"Content-Type": "application/zip"}
+    two = form([("a.jpg", photos[0]), ("b.jpg", photos[1])])
+    late = [("photo", ("a.jpg", photos[0])), ("vividness", (None, "1.5"))]
+    broken = {"Content-Type": "multipart/form-data; boundary=x"}
+    begun = (
+        b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+        + photos[0]
+        + b"\r\n--x"
+    )
+    refused = [
+        (api.post("/v1/batches"), errors.PhotoMissing),
+        (api.post("/v1/batches", files={"vividness": (None, "1")}), errors.PhotoMissing),
+        (api.post("/v1/batches", files={"picture": ("a.jpg", photos[0])}), errors.PhotoMissing),
+        (
+            api.post("/v1/batches", content=b"{}", headers={"Content-Type": "text/plain"}),
+            errors.UnsupportedMedia,
+        ),
+        (api.post("/v1/batches", content=b"no ZIP", headers=zip_type), errors.ArchiveInvalid),
+        (api.post("/v1/batches", content=zipped(), headers=zip_type), errors.PhotoMissing),
+        (api.post("/v1/batches", content=bytes(2**21), headers=zip_type), errors.BodyTooLarge),
+        (api.post("/v1/batches", files=[*two, ("photo", ("c.jpg", photos[2]))]), errors.BatchTooLarge),
+        (api.post("/v1/batches?vividnes=1", files=two), errors.OptionUnknown),
+        (api.post("/v1/batches?keep_for=1e9", files=two), errors.OptionInvalid),
+        (api.post("/v1/batches?webhook=https://example.com", files=two), errors.WebhookDisabled),
+        (api.post("/v1/batches", files=late), errors.FormInvalid),
+        (api.post("/v1/batches", content=begun, headers=broken), errors.FormInvalid),
+        (api.post("/v1/batches", content=b"--y", headers=broken), errors.FormInvalid),
+    ]
+    for answer, kind in refused:
+        check_problem(answer, kind)
+    assert not stored(folder)
+    assert client.zcard("{autochrome}:queued") == 0
+    assert client.zcard("{autochrome}:batches") == 0
+    check_problem(api.get(f"/v1/batches/{ID}"), errors.NotFound)
+    check_problem(api.get("/v1/batches/nonsense"), errors.NotFound)
+
+
+def test_no_batch_is_begun_while_too_many_photos_wait(tight, photos, check_problem):
+    api = tight(queue_jobs=2, batch_backlog=3)
+    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos)]
+    assert api.put(f"/v1/batches/{ID}", files=form(sent)).json()["counts"] == {"queued": 1, "waiting": 7}
+    refused = api.post("/v1/batches", files=form(sent))
+    check_problem(refused, errors.QueueFull)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert api.put(f"/v1/batches/{ID}", files=form(sent)).status_code == 202  # the one that is there
+
+
+def test_a_key_needs_the_scope_and_opens_what_it_made(tight, client, photos, check_problem):
+    api = tight(anonymous=False)
+    keys = Keys(client)
+    one, other = keys.create("a", {Scope.COLORIZE}), keys.create("b", {Scope.BATCH})
+    sent = form([("a.jpg", photos[0])])
+    check_problem(api.post("/v1/batches", files=sent), errors.KeyMissing)
+    check_problem(api.post("/v1/batches", files=sent, headers=bearer(one)), errors.ScopeMissing)
+    batch = api.post("/v1/batches", files=sent, headers=bearer(other)).json()
+    path = f"/v1/batches/{batch['id']}"
+    check_problem(api.delete(path, headers=bearer(one)), errors.SecretWrong)
+    assert api.delete(path, headers=bearer(other)).status_code == 204
+
+
+def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_path, photos, work, until):
+    settings = {
+        "redis_url": redis_url,
+        "store_url": (tmp_path / "a store").as_uri(),
+        "port": 0,
+        "queue_jobs": 4,
+    }
+    first = launch("-m", "service", "api", **settings)
+    url = first.line(r"listening on (http://\S+)")[1]
+    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:4])]
+    batch = httpx.post(f"{url}/v1/batches", files=form(sent)).json()
+    assert batch["counts"] == {"queued": 2, "waiting": 2}
+    first.process.kill()
+    done = {work().id, work().id}
+    second = launch("-m", "service", "api", **settings)
+    path = second.line(r"listening on (http://\S+)")[1] + f"/v1/batches/{batch['id']}"
+    until(lambda: httpx.get(path).json()["counts"] == {"succeeded": 2, "queued": 2}, 10, "the batch is fed")
+    done |= {work().id, work().id}
+    assert len(done) == 4
+    assert httpx.get(path).json()["status"] == "ended"
+
+
+def test_a_name_is_safe_wherever_it_is_unpacked():
+    cases = {
+        "a.jpg": "a.jpg",
+        "/etc/a.jpg": "etc/a.jpg",
+        "C:\\Users\\me\\a.jpg": "Users/me/a.jpg",
+        "..\\..\\a.jpg": "a.jpg",
+        "a\x00\n\x1b[31m.jpg": "a[31m.jpg",
+        "a<b>:c|d?.jpg": "a_b__c_d_.jpg",
+        "nul": "_nul",
+        "Com1.tar.jpg": "_Com1.tar.jpg",
+        "console.jpg": "console.jpg",
+        "a. /b. ": "a/b",
+        "..": "photo",
+        "": "photo",
+        "Großmutter 1912.jpg": "Großmutter 1912.jpg",
+        "e\u0301.jpg": "é.jpg",
+    }
+    assert {sent: filenames.safe(sent) for sent in cases} == cases
+    long = filenames.safe("ä" * 400 + ".jpeg")
+    assert len(long.encode()) <= 255
+    assert long.endswith("ä.jpeg")
+
+
+def test_names_are_as_sent_but_for_the_extension_and_never_twice():
+    names = filenames.Names()
+    sent = ["a.jpg", "a.jpeg", "A.JPG", "a.png", "a.jpg", "b", "b.v2", "b.jpg/c.jpg", "A.jpg/d.gif"]
+    assert [names.take(name, ".jpg") for name in sent] == [
+        *("a.jpg", "a.jpeg", "A (2).JPG", "a (3).jpg", "a (4).jpg", "b.jpg", "b.v2.jpg"),
+        *("b.jpg_/c.jpg", "A.jpg_/d.jpg"),
+    ]
