@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -69,6 +70,28 @@ def test_the_options_reach_the_net_and_the_file(api, gray_photo):
     assert len(coarse.content) < len(fine.content) / 2
 
 
+def test_what_is_asked_for_beside_the_result_can_be_fetched(api, gray_photo):
+    job, result = colorize(api, gray_photo(), artifacts="comparison,sidecar")
+    comparison, sidecar = (one for one in job["artifacts"] if one["kind"] != "result")
+    picture = api.get(comparison["url"])
+    assert picture.headers["content-type"] == comparison["media_type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(picture.content)).size == (640, 240)
+    said = api.get(sidecar["url"]).json()
+    assert said["net"] == job["net"]
+    assert said["result"]["sha256"] == hashlib.sha256(result.content).hexdigest()
+
+
+def test_photos_of_many_people_at_once_all_come_back_and_each_gets_its_own(api, gray_photo):
+    sizes = [(200 + 8 * number, 240) for number in range(12)]
+
+    def send(size: tuple[int, int]) -> tuple[int, int]:
+        _, answer = colorize(api, gray_photo(size=size))
+        return Image.open(io.BytesIO(answer.content)).size
+
+    with ThreadPoolExecutor(12) as people:
+        assert list(people.map(send, sizes)) == sizes
+
+
 def test_a_format_that_cannot_hold_the_result_is_replaced_and_said(api):
     file = io.BytesIO()
     Image.new("LA", (64, 64), (120, 90)).save(file, "PNG")
@@ -126,7 +149,8 @@ def animation() -> bytes:
         ("no body", 422, "photo_missing"),
         ("two photos", 400, "form_invalid"),
         ("broken form", 400, "form_invalid"),
-        ("JSON", 415, "unsupported_media_type"),
+        ("JSON", 403, "url_disabled"),
+        ("XML", 415, "unsupported_media_type"),
     ],
 )
 def test_bad_input_is_refused_with_a_code_and_the_worker_lives(
@@ -159,6 +183,7 @@ def test_bad_input_is_refused_with_a_code_and_the_worker_lives(
         "two photos": lambda: {"files": [("photo", photo), ("photo", photo)]},
         "broken form": lambda: raw(b"nonsense", "multipart/form-data; boundary=x"),
         "JSON": lambda: raw(b"{}", "application/json"),
+        "XML": lambda: raw(b"<photo/>", "application/xml"),
     }[what]()
     request["headers"] = {**request.get("headers", {}), **({"Prefer": prefer} if prefer else {})}
     before = memory(service)
