@@ -96,11 +96,21 @@ def _by_url(options: dict[str, Any]) -> dict[str, Any]:
     return {**SCHEMA, "properties": {name: properties[name] for name in ("url", *options)}}
 
 
-def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dict[str, Any] | None) -> None:
-    queries = [
-        {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in options.items()
+def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Options as parameters. Without their defaults, which clients send: then they would stand in the form too."""
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": {word: value for word, value in schema.items() if word != "default"},
+        }
+        for name, schema in options.items()
     ]
-    operation["parameters"] = [*operation.get("parameters", []), *queries, _PREFER]
+
+
+def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dict[str, Any] | None) -> None:
+    operation["parameters"] = [*operation.get("parameters", []), *_queries(options), _PREFER]
     form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **options}}
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": {**form, "additionalProperties": False}},
@@ -112,10 +122,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dic
 
 
 def _take_batches(operation: dict[str, Any], options: dict[str, Any]) -> None:
-    queries = [
-        {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in options.items()
-    ]
-    operation["parameters"] = [*operation.get("parameters", []), *queries]
+    operation["parameters"] = [*operation.get("parameters", []), *_queries(options)]
     files = {"photo": {"type": "array", "items": _PHOTO}, "archive": _ZIP}
     form = {"type": "object", "properties": {**options, **files}, "additionalProperties": False}
     operation["requestBody"] = {
