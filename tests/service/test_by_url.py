@@ -134,7 +134,9 @@ def test_what_is_no_photo_is_said_with_what_it_is(api, web):
     web.pages["/cut"] = (200, "image/png", web.pages["/photo"][2][:40])
     check_problem(ask(api, {"url": f"{web.origin}/page"}), errors.UrlFailed, "text/html")
     check_problem(ask(api, {"url": f"{web.origin}/empty"}), errors.UrlFailed)
-    check_problem(ask(api, {"url": f"{web.origin}/odd"}), errors.UrlFailed)
+    odd = ask(api, {"url": f"{web.origin}/odd"})
+    check_problem(odd, errors.UrlFailed)
+    assert "xxx" not in odd.json()["detail"]  # nothing of the other side's choosing
     check_problem(ask(api, {"url": f"{web.origin}/missing"}), errors.UrlFailed, "404")
     check_problem(ask(api, {"url": f"{web.origin}/cut"}), errors.PhotoDamaged)
 
@@ -178,6 +180,7 @@ def test_slow_hosts_do_not_take_the_threads_of_all_others(api, web, until):
         until(lambda: len(web.asked) == 8, 10, "eight under way")
         start = time.monotonic()
         check_problem(ask(api, slow), errors.FetchesBusy)
+        check_problem(ask(api, {"url": "http://photos.example/"}), errors.UrlNotAllowed)  # no use in waiting
         assert api.get("/v1/nets").status_code == 200
         assert time.monotonic() - start < 2
         web.released.set()
