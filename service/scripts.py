@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from service.prelude import ALWAYS, PRELUDE
-from service.prelude import PREFIX as PREFIX
 
 RESERVE = (
     PRELUDE

@@ -223,6 +223,9 @@ def test_a_suspect_is_not_given_to_a_busy_worker_and_blamed_when_it_kills_alone(
     for attempt in range(3):  # none of these was the death in company
         assert jobs.claim("w2", NET, 10**12, alone=False) == NoRoom(10_000, suspect=True)
         assert take(jobs, f"w{attempt + 3}").id == poison
+        other = enter(jobs)
+        assert take(jobs, f"w{attempt + 3}") == NoRoom(10_000, suspect=False), "none goes in with it"
+        jobs.cancel(other)
         time.sleep(0.25)
         jobs.reap()
     assert status(jobs, poison) == "failed"

@@ -35,7 +35,7 @@ def own(tmp_path: Path) -> Iterator[redis.Redis]:
 @pytest.fixture
 def fill(own: redis.Redis) -> Callable[[], None]:
     """Leave it without memory."""
-    return lambda: own.config_set("maxmemory", own.info("memory")["used_memory"] - 1)
+    return lambda: own.config_set("maxmemory", 1)
 
 
 def enter(jobs: Jobs, pixels: int = 10_000) -> str:
@@ -67,6 +67,14 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
         jobs.fail(claim, "photo_damaged", "no")
     counted = jobs.counters()
     assert (counted["outcome:succeeded:"], counted["outcome:failed:photo_damaged"]) == (1, 1)
+
+
+def test_a_job_that_was_entered_by_a_call_that_redis_heard_twice_is_new(jobs, monkeypatch):
+    once = jobs._script["CREATE"]
+    monkeypatch.setitem(jobs._script, "CREATE", lambda args: [once(args=args), once(args=args)][-1])
+    id = enter(jobs)
+    assert jobs.depth().jobs == 1
+    assert not jobs.create(id, "secret", Order(Options(), 1, 1), Bounds(10, 10**9)).new
 
 
 def test_a_claim_whose_answer_was_lost_is_given_again(jobs, monkeypatch):
