@@ -57,10 +57,10 @@ _BATCH: dict[str, Any] = {
     "created_at": "2026-01-01T00:00:00Z",
     "expires_at": "2026-01-02T00:00:00Z",
     "options": Options(priority="batch").model_dump(mode="json"),
-    "counts": {"succeeded": 1, "failed": 1},
+    "counts": {"failed": 1, "queued": 1},
     "result_url": "/v1/batches/7c9e6679f7924bdfa5e2d8a3c1b4f0e6/result",
     "files": [
-        {"name": "harbor.jpg", "job": ID, "status": "succeeded", "url": _PATH, "error": None},
+        {"name": "harbor.jpg", "job": ID, "status": "queued", "url": _PATH, "error": None},
         {"name": "notes.jpg", "job": None, "status": "failed", "url": None, "error": _FAILED["error"]},
     ],
     "next": None,

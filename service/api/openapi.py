@@ -28,6 +28,11 @@ _ARTIFACT = {
     "operationId": "read_artifact",
     "parameters": {**_OF_THE_ANSWER, "name": "$response.body#/artifacts/0/name"},
 }
+_LINKS_OF_A_BATCH: dict[str, Any] = {
+    "batch": {"operationId": "read_batch", "parameters": _OF_THE_ANSWER},
+    "result": {"operationId": "read_batch_result", "parameters": _OF_THE_ANSWER},
+    "erase": {**_ERASE, "operationId": "erase_batch"},
+}
 _PHOTO = {"type": "string", "format": "binary", "description": "The file, as it is"}
 _ZIP = {"type": "string", "format": "binary", "description": "A ZIP of photos"}
 
@@ -66,6 +71,7 @@ def _complete(
             operations[name]["responses"][status]["links"] = {**_LINKS, "erase": _ERASE}
     for name in ("create_batch", "put_batch"):
         _take_batches(operations[name], options)
+        operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
     for (name, status), examples in EXAMPLES.items():
