@@ -38,6 +38,8 @@ def make_app(broker_url: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis without memory hands a bell out and then takes no note of it: else that would end the worker.
+        broker_channel_error_retry=True,
         broker_connection_timeout=5,
         broker_transport_options={"health_check_interval": 25, "socket_connect_timeout": 5},
     )

@@ -137,6 +137,32 @@ def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, capl
     assert "bell not heard" in caplog.text
 
 
+LISTENER = """
+import sys, time
+from service import tasks
+app = tasks.make_app(sys.argv[1])
+@app.task(name=tasks.COLORIZE)
+def heard(id):
+    print("heard", id, flush=True)
+    time.sleep(0.5)
+app.Worker(pool="threads", concurrency=1, without_gossip=True, without_mingle=True, quiet=True).start()
+"""
+
+
+def test_a_worker_outlives_a_server_without_memory(own, fill, tmp_path, launch):
+    broker = f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0"
+    worker, app = launch("-c", LISTENER, broker), make_app(broker)
+    for number in range(4):  # more than it takes at once: the next are handed out when memory is gone
+        ring(app, f"before-{number}")
+    worker.line("heard before-0")
+    fill()
+    worker.line("used memory > 'maxmemory'")
+    own.config_set("maxmemory", 0)
+    ring(app, "after")
+    worker.line("heard after")
+    assert worker.stop() == 0
+
+
 def _read_only(server: redis.Redis, folder: Path) -> Callable[[], object]:
     server.replicaof("127.0.0.1", 1)
     return lambda: server.replicaof("NO", "ONE")
