@@ -21,7 +21,6 @@ from proofs.load import Plan, Sample
 from proofs.processes import Server, Service
 
 SIDE = 512
-QUEUE_JOBS = 16
 SLOWER = 1.2
 """By so much, at most, may the p99 of what is accepted grow from the first quarter to the last."""
 GROWTH = 1.15
@@ -36,6 +35,7 @@ class Extent:
     seconds: float = 120.0
     times: float = 4.0
     calibration: float = 10.0
+    queue_jobs: int = 16
     settings: dict[str, object] = field(default_factory=dict)
 
 
@@ -67,14 +67,16 @@ def run(extent: Extent, say: Callable[[str], None]) -> tuple[dict[str, Any], lis
     place = figures.place()
     with tempfile.TemporaryDirectory(prefix="autochrome-overload-") as folder:
         names = [str(path) for path in photos.write(Path(folder) / "photos", SIDE)]
-        with Service(Path(folder) / "state", queue_jobs=QUEUE_JOBS, **extent.settings) as service:
+        with Service(Path(folder) / "state", queue_jobs=extent.queue_jobs, **extent.settings) as service:
             capacity = _capacity(service, names, extent.calibration)
             rate = extent.times * capacity
             say(f"it colors {capacity:.2f} photos a second, and is sent {rate:.2f} for {extent.seconds:g} s")
             memory = Memory(service)
             memory.start()
+            before = service.cpu_seconds()
             outcome = load.run(Plan(service.url, "service", names, rate=rate, seconds=extent.seconds, seed=1))
             memory.stop()
+            cpu = {part: seconds - before.get(part, 0) for part, seconds in service.cpu_seconds().items()}
             say("the load is over; does it drain?")
             left = _left(service)
     checks = _checks(outcome.samples, memory, extent.seconds, left)
@@ -86,6 +88,7 @@ def run(extent: Extent, say: Callable[[str], None]) -> tuple[dict[str, Any], lis
         "samples": [asdict(sample) for sample in outcome.samples],
         "memory_mb": memory.seen,
         "checks": [asdict(check) for check in checks],
+        "cpu_seconds": cpu,
         "load_cpu_seconds": outcome.cpu_seconds,
     }
     return found, checks
@@ -117,9 +120,12 @@ def text(found: dict[str, Any], checks: Sequence[Check]) -> str:
             "# Overload\n",
             place_line(found["place"]),
             f"It colors {found['capacity']:.2f} photographs of {SIDE} px a second and was sent {found['rate']:.2f} "
-            f"for {found['extent']['seconds']:g} s, at most {QUEUE_JOBS} waiting.\n",
+            f"for {found['extent']['seconds']:g} s, at most {found['extent']['queue_jobs']} waiting.\n",
             *[check.line for check in checks],
             "",
+            f"CPU-seconds meanwhile, for {len(samples)} requests: "
+            + ", ".join(f"{part} {seconds:.1f}" for part, seconds in sorted(found["cpu_seconds"].items()))
+            + f"; load generator, apart: {found['load_cpu_seconds']:.1f}.\n",
             table(head, rows),
         ]
     )

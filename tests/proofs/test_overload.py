@@ -9,5 +9,5 @@ from proofs import overload
 
 @pytest.mark.slow
 def test_what_is_accepted_stays_quick_and_the_rest_is_refused_at_once():
-    _, checks = overload.run(overload.Extent(seconds=10, calibration=5), print)
+    _, checks = overload.run(overload.Extent(seconds=20, calibration=5, queue_jobs=4), print)
     assert not [check.line for check in checks if not check.held]
