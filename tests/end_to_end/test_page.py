@@ -290,7 +290,7 @@ def test_a_connection_lost_while_waiting_is_waited_out(page: Page, complaints: l
         else:
             route.continue_()
 
-    page.route("**/v1/colorizations/*", cut)
+    page.route("**/v1/colorizations/*/events", cut)
     choose(page, file(grey()))
     wait_for_result(page)
     assert left[0] < 0
