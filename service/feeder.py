@@ -18,6 +18,7 @@ from service.jobs import Bounds, Jobs, Order
 from service.prelude import PREFIX
 from service.quota import Quota
 from service.store import Store
+from service.telemetry import bound
 
 EVERY = 1.0
 """Seconds between two ticks."""
@@ -115,6 +116,8 @@ class Feeder:
             return False
         if self._batches.queued(turn):
             self._ring(job)
+            with bound(request=turn.request_id):
+                log.info("queued job=%s batch=%s megapixels=%.2f", job, turn.batch, turn.file.pixels / 1e6)
         else:  # it was canceled meanwhile
             with suppress(StoreUnavailable):
                 self._erase_job(job)

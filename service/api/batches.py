@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any, Literal, cast
 
+from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -111,8 +112,9 @@ async def create(request: Request, batching: AtBatches, by: Sending) -> Response
     id = new_id()
     try:
         await _receive(request, batching, id, by)
-    except Exception:  # nobody will ever know the id
-        await run_sync(batching.forget, id)
+    except BaseException:  # nobody will ever know the id, not even where this server is told to stop
+        with CancelScope(shield=True):
+            await run_sync(batching.forget, id)
         raise
     return await run_sync(_created, batching, id)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from PIL import Image
 
 from service import errors, filenames
 from service.keys import Keys, Scope
 from service.settings import Settings
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
-FAR = 3600
 
 
 def form(photos: Iterable[tuple[str, bytes]]) -> list[tuple[str, tuple[str, bytes]]]:
@@ -106,7 +106,7 @@ def test_a_zip_is_a_batch_of_what_is_in_it(api, photos, how):
 def test_a_bad_file_fails_alone_and_says_why(api, photos, tight):
     api = tight(max_bytes=20_000)
     sent = [("good.jpg", photos[0]), ("text.txt", b"hello" * 9), ("cut.jpg", photos[1][:-20]), ("none.jpg", b""),
-            ("long.jpg", photos[2] + bytes(20_000)), ("packed.zip", zipped(("a.jpg", photos[3])))]  # fmt: skip
+            ("long.jpg", photos[2] + bytes(200_000)), ("packed.zip", zipped(("a.jpg", photos[3])))]  # fmt: skip
     batch = api.post("/v1/batches", files=form(sent)).json()
     assert batch["counts"] == {"failed": 5, "queued": 1}
     codes = [file["error"] and file["error"]["code"] for file in batch["files"]]
@@ -371,6 +371,25 @@ def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_p
     done |= {work().id, work().id}
     assert len(done) == 4
     assert httpx.get(path).json()["status"] == "ended"
+
+
+def test_a_real_worker_colors_a_batch(service, gray_photo, until):
+    archive = zipped(("a.png", gray_photo("PNG")), ("b.jpg", gray_photo("JPEG")), ("c.jpg", b"no photo"))
+    batch = httpx.post(
+        f"{service.url}/v1/batches?artifacts=sidecar", files={"archive": ("a.zip", archive)}
+    ).json()
+    path = f"{service.url}/v1/batches/{batch['id']}"
+    until(lambda: httpx.get(path).json()["status"] == "ended", 60, "the batch has ended")
+    assert httpx.get(path).json()["counts"] == {"failed": 1, "succeeded": 2}
+    with zipfile.ZipFile(io.BytesIO(httpx.get(f"{path}/result").content)) as results:
+        assert results.namelist() == ["a.png", "b.jpg"]
+        for name in results.namelist():
+            with Image.open(results.open(name)) as picture:
+                assert (picture.mode, picture.size) == ("RGB", (320, 240))
+    assert httpx.delete(path, headers=bearer(batch["secret"])).status_code == 204
+    assert not [
+        path for path in stored(service.state_dir / "store") if batch["files"][0]["job"] in path.parts
+    ]
 
 
 def test_a_name_is_safe_wherever_it_is_unpacked():
