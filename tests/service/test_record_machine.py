@@ -221,8 +221,8 @@ def test_after_any_history_the_record_is_as_the_model_says(client):
     run_state_machine_as_test(
         Record,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=30,
+            max_examples=30,
+            stateful_step_count=25,
             deadline=None,
             derandomize=True,
             suppress_health_check=[HealthCheck.too_slow],
