@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,16 @@ def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
     return side(width), side(height)
 
 
+@cache
+def _eight_bit_lightness() -> NDArray[np.float32]:
+    lightness: NDArray[np.float32] = lab.lightness_from_gray(torch.arange(256) / 255.0).numpy()
+    return lightness
+
+
 def _lightness(pixels: NDArray[Any]) -> Tensor:
     """(H, W, 3) uint8 sRGB, (H, W) uint8 or uint16 gray, or (H, W) float32 gray in 0…1 → (H, W) L* in 0…100."""
+    if pixels.ndim == 2 and pixels.dtype == np.uint8:  # no more than 256 values: look them up
+        return torch.from_numpy(_eight_bit_lightness()[pixels])
     values = torch.from_numpy(pixels.astype(np.float32))
     if np.issubdtype(pixels.dtype, np.integer):
         values /= float(np.iinfo(pixels.dtype).max)
