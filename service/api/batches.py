@@ -170,7 +170,9 @@ def read(
             "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
             "description": "Written as it is sent; not compressed",
         },
-        **documented(*_OF_A_BATCH, errors.NotReady, errors.Canceled, errors.StoreUnavailable),
+        **documented(
+            *(errors.NotReady, errors.Canceled, errors.OptionInvalid, errors.StoreUnavailable), *_OF_A_BATCH
+        ),
     },
 )
 def result(
