@@ -63,7 +63,7 @@ data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
     response_class=Response,
     responses={
         200: {
-            "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": EXAMPLE}},
+            "content": {MEDIA_TYPE: {"example": EXAMPLE}},
             "description": "The stream; it ends after the last event",
         },
         204: {"description": "`Last-Event-ID` was the last event"},

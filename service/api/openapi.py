@@ -102,6 +102,18 @@ def _by_url(options: dict[str, Any]) -> dict[str, Any]:
     return {**SCHEMA, "properties": {name: properties[name] for name in ("url", *options)}}
 
 
+def _written(options: dict[str, Any]) -> dict[str, Any]:
+    """As a form or a query has them: there is no null in those, what is not sent is not set."""
+    return {name: _without_null(schema) for name, schema in options.items()}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" not in schema:
+        return schema
+    (kind,) = (one for one in schema["anyOf"] if one != {"type": "null"})
+    return {**{word: value for word, value in schema.items() if word not in ("anyOf", "default")}, **kind}
+
+
 def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Options as parameters. Without their defaults, which clients send: then they would stand in the form too."""
     return [
@@ -111,13 +123,13 @@ def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:
             "required": False,
             "schema": {word: value for word, value in schema.items() if word != "default"},
         }
-        for name, schema in options.items()
+        for name, schema in _written(options).items()
     ]
 
 
 def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dict[str, Any] | None) -> None:
     operation["parameters"] = [*operation.get("parameters", []), *_queries(options), _PREFER]
-    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **options}}
+    form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **_written(options)}}
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": {**form, "additionalProperties": False}},
         "image/*": {"schema": _PHOTO},
@@ -130,7 +142,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dic
 def _take_batches(operation: dict[str, Any], options: dict[str, Any]) -> None:
     operation["parameters"] = [*operation.get("parameters", []), *_queries(options)]
     files = {"photo": {"type": "array", "items": _PHOTO}, "archive": _ZIP}
-    form = {"type": "object", "properties": {**options, **files}, "additionalProperties": False}
+    form = {"type": "object", "properties": {**_written(options), **files}, "additionalProperties": False}
     operation["requestBody"] = {
         "required": True,
         "description": "Options come before the files. Photos, a ZIP of them, or both",
