@@ -196,13 +196,13 @@ def test_batches_take_turns(tight, photos, work, until):
     assert queued_of(second) == 1
 
 
-def test_a_used_up_quota_puts_a_batch_off_and_refuses_none_of_it(tight, photos):
+def test_a_used_up_quota_puts_a_batch_off_and_neither_refuses_nor_holds_up_any(tight, photos, client):
     api = tight(quota_megapixels_per_minute=2)  # each counts as one, however small
-    batch = api.post(
-        "/v1/batches", files=form((f"{index}.jpg", photo) for index, photo in enumerate(photos[:4]))
-    )
-    assert batch.json()["counts"] == {"queued": 2, "waiting": 2}
-    assert api.post("/v1/colorizations", files={"photo": photos[0]}).status_code == 429
+    sent = form((f"{index}.jpg", photo) for index, photo in enumerate(photos[:4]))
+    one, other = (bearer(Keys(client).create(name, set(Scope))) for name in "ab")
+    assert api.post("/v1/batches", files=sent, headers=one).json()["counts"] == {"queued": 2, "waiting": 2}
+    assert api.post("/v1/colorizations", files={"photo": photos[0]}, headers=one).status_code == 429
+    assert api.post("/v1/batches", files=sent, headers=other).json()["counts"] == {"queued": 2, "waiting": 2}
 
 
 def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, client):
@@ -221,9 +221,11 @@ def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, cl
     assert again.json()["status"] == "running"
     assert [file["name"] for file in again.json()["files"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     assert [file["job"] for file in again.json()["files"]][:3] == [file["job"] for file in before["files"]]
-    assert len(stored(folder)) == 4
+    written = {path: path.stat().st_mtime_ns for path in stored(folder)}
+    assert len(written) == 4
     repeated = api.put(f"/v1/batches/{ID}", files=form(sent)).json()
     assert (repeated["files"], repeated["secret"]) == (again.json()["files"], again.json()["secret"])
+    assert {path: path.stat().st_mtime_ns for path in stored(folder)} == written
 
 
 def test_a_whole_batch_takes_in_nothing_more_and_its_options_stay(api, photos, check_problem, folder):
