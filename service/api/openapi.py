@@ -141,7 +141,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dic
 
 def _take_batches(operation: dict[str, Any], options: dict[str, Any]) -> None:
     operation["parameters"] = [*operation.get("parameters", []), *_queries(options)]
-    files = {"photo": {"type": "array", "items": _PHOTO}, "archive": _ZIP}
+    files = {"photo": {"type": "array", "items": _PHOTO, "minItems": 1}, "archive": _ZIP}
     form = {"type": "object", "properties": {**_written(options), **files}, "additionalProperties": False}
     operation["requestBody"] = {
         "required": True,
