@@ -13,15 +13,15 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def schemathesis(url: str, *arguments: str, seconds: float) -> str:
-    """What it says; fails where it found something."""
+def schemathesis(folder: Path, url: str, *arguments: str, seconds: float) -> str:
+    """What it says, run in `folder`; fails where it found something."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
             *("--no-color", "run", f"{url}/openapi.json", "--checks", "all", "--request-timeout", "30"),
             *arguments,
         ],
-        cwd=HERE,
+        cwd=folder,
         env={**os.environ, "SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(HERE), "COLUMNS": "160"},
         capture_output=True,
         text=True,
@@ -40,15 +40,22 @@ def operations_in(said: str) -> int:
 
 
 @pytest.mark.timeout(120)
-def test_the_api_keeps_to_its_schema(fast_service):
+def test_the_api_keeps_to_its_schema(fast_service, tmp_path):
     said = schemathesis(
-        fast_service.url, "--max-examples", "3", "--seed", "1", "--generation-deterministic", seconds=100
+        tmp_path,
+        fast_service.url,
+        "--max-examples",
+        "3",
+        "--seed",
+        "1",
+        "--generation-deterministic",
+        seconds=100,
     )
     assert operations_in(said) >= 8
 
 
 @pytest.mark.slow
-def test_the_api_keeps_to_its_schema_at_length(fast_service):
+def test_the_api_keeps_to_its_schema_at_length(fast_service, tmp_path):
     assert (
         operations_in(
             schemathesis(
