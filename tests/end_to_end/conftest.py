@@ -65,9 +65,9 @@ def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) 
     pytest.fail(f"the service is not ready:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a screen."""
+    """Debian's Chromium, without a screen. Not for the whole session: while Playwright runs, no other test can use asyncio."""
     chromium = shutil.which("chromium")
     if chromium is None:
         reason = "there is no chromium here: apt-get install chromium"
