@@ -43,11 +43,12 @@ class Options(BaseModel):
     quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
     artifacts: Annotated[
         tuple[Literal["comparison", "sidecar"], ...],
-        AfterValidator(_each_once),
         Field(
+            max_length=8,
             description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
-            "right. sidecar: JSON that says by which net and options the colors were guessed."
+            "right. sidecar: JSON that says by which net and options the colors were guessed.",
         ),
+        AfterValidator(_each_once),
     ] = ()
     keep_for: Annotated[
         float | None,

@@ -65,6 +65,7 @@ def _complete(
     }
     for operation in operations.values():
         _forget_unsent(operation)
+        _describe_ids(operation)
     for name in ("create_colorization", "put_colorization"):
         _take_photos(operations[name], options, by_url)
         for status in ("200", "202"):
@@ -96,6 +97,13 @@ def _forget_unsent(operation: dict[str, Any]) -> None:
         del operation["responses"]["422"]
 
 
+def _describe_ids(operation: dict[str, Any]) -> None:
+    """Only here, not where FastAPI would look at it: what is no id is answered as one that is not found."""
+    for parameter in operation.get("parameters", []):
+        if (parameter["name"], parameter["in"]) == ("id", "path"):
+            parameter["schema"]["pattern"] = "^[0-9a-f]{32}$"
+
+
 def _by_url(options: dict[str, Any]) -> dict[str, Any]:
     """What a JSON body may say, where the operator lets photos be fetched."""
     properties = {**SCHEMA["properties"], **options}
@@ -121,6 +129,7 @@ def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": False,
+            "allowEmptyValue": True,
             "schema": {word: value for word, value in schema.items() if word != "default"},
         }
         for name, schema in _written(options).items()

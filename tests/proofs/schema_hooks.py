@@ -6,6 +6,7 @@ Bytes that are no picture are the matter of test_mutated_photos.
 from __future__ import annotations
 
 import io
+import secrets
 import zipfile
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 FILES = ("photo", "archive")
+KEY = "Idempotency-Key"
 
 
 def _picture(format: str, size: tuple[int, int]) -> bytes:
@@ -37,8 +39,12 @@ for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "*"):
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def map_case(context: Any, case: Any) -> Any:
-    """A good form has files last, and gives no option that the query gives too: order and that no schema can say."""
+    """What no schema can say of a good request: files come last in a form, an option stands in the form or in the
+    query, and an Idempotency-Key is used once.
+    """
     good = case.meta is None or case.meta.generation.mode.is_positive
+    if good and case.headers and KEY in case.headers:
+        case.headers[KEY] = secrets.token_hex(16)
     if good and case.media_type == "multipart/form-data" and isinstance(case.body, dict):
         for name in FILES:
             if name in case.body:
@@ -46,3 +52,10 @@ def map_case(context: Any, case: Any) -> Any:
         if isinstance(case.query, dict) and set(case.query) & set(case.body):
             case.query = {name: value for name, value in case.query.items() if name not in case.body}
     return case
+
+
+@schemathesis.hook  # type: ignore[untyped-decorator]
+def filter_case(context: Any, case: Any) -> bool:
+    """An option without a value is one that is not given, as browsers send forms: nothing that must be refused."""
+    sent = [part for part in (case.query, case.body) if isinstance(part, dict)]
+    return not any(value in ("", [""]) for part in sent for value in part.values())

@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI says: all checks of schemathesis, operations alone and in sequence."""
+"""The API does what its OpenAPI says: all checks of schemathesis but one, operations alone and in sequence."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+NOT_OURS = ("--exclude-checks", "use_after_free")
+"""It demands 404 of what was erased. The contract has a tombstone: the job stays known, as canceled, until its time."""
 
 
 def schemathesis(folder: Path, url: str, *arguments: str, seconds: float) -> str:
@@ -18,7 +20,16 @@ def schemathesis(folder: Path, url: str, *arguments: str, seconds: float) -> str
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
-            *("--no-color", "run", f"{url}/openapi.json", "--checks", "all", "--request-timeout", "30"),
+            *(
+                "--no-color",
+                "run",
+                f"{url}/openapi.json",
+                "--checks",
+                "all",
+                *NOT_OURS,
+                "--request-timeout",
+                "30",
+            ),
             *arguments,
         ],
         cwd=folder,
