@@ -36,7 +36,7 @@ class Extent:
     clients: tuple[int, ...] = (1, 4, 16, 64)
 
 
-QUICK = Extent(rounds=1, lone=6, seconds=4.0, sides=(512,), clients=(1, 4))
+QUICK = Extent(rounds=1, lone=8, seconds=4.0, sides=(512,), clients=(1, 4))
 """To see whether it works; its numbers mean nothing."""
 Starting = Callable[[Path], AbstractContextManager[Subject]]
 
