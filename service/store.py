@@ -6,8 +6,14 @@ what was asked for besides.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
-from typing import IO
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -15,7 +21,21 @@ from obstore.store import LocalStore, S3Store
 
 from service.errors import SettingsError, StoreUnavailable, first_line
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
 CHUNK = 2**20
+SILENCE = timedelta(seconds=4)
+"""How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
+RETRIES = timedelta(seconds=3)
+"""For how long a request that fails at once is made again; one that met silence is not."""
+_OF_CLIENT = (
+    "allow_http",
+    "allow_invalid_certificates",
+    "proxy_url",
+    "proxy_ca_certificate",
+    "proxy_excludes",
+)
 
 
 def photo_key(id: str) -> str:
@@ -45,11 +65,13 @@ class Store:
         Raises SettingsError.
         """
         self._files: LocalStore | S3Store
+        self._folder: Path | None = None
         try:
             if url.startswith("file://"):
                 self._files = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+                self._folder = Path(unquote(urlsplit(url).path)).resolve()
             elif url.startswith("s3://"):
-                self._files = S3Store.from_url(url)
+                self._files = S3Store.from_url(url, client_options=_patience(), retry_config=_retries())
             else:
                 raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} must begin with file:// or s3://.")
         except (BaseError, OSError) as error:
@@ -79,11 +101,14 @@ class Store:
             raise
         except (BaseError, OSError) as error:
             raise StoreUnavailable from error
-        return (bytes(piece) for piece in found.stream(min_chunk_size=CHUNK))
+        return _pieces(found)
 
     def erase(self, prefix: str) -> None:
         """Erase every file under a prefix, which is a whole part of a key; nothing there is fine."""
         try:
+            if self._folder is not None:
+                _remove(self._folder, prefix)
+                return
             for batch in obstore.list(self._files, prefix):
                 for entry in batch:
                     self._delete(entry["path"])
@@ -95,3 +120,51 @@ class Store:
             obstore.delete(self._files, key)
         except FileNotFoundError:
             return  # another erased it in the same moment
+
+
+def _patience() -> ClientConfig:
+    """With what AWS_* says of the client, which obstore would not look at beside these."""
+    said = {
+        name: os.environ[f"AWS_{name.upper()}"] for name in _OF_CLIENT if f"AWS_{name.upper()}" in os.environ
+    }
+    # A whole request may take long: a client that takes its result slowly holds one open.
+    mine = {
+        "connect_timeout": timedelta(seconds=2),
+        "read_timeout": SILENCE,
+        "timeout": timedelta(minutes=10),
+    }
+    return cast("ClientConfig", said | mine)
+
+
+def _retries() -> RetryConfig:
+    backoff = timedelta(milliseconds=100)
+    return {
+        "max_retries": 4,
+        "retry_timeout": RETRIES,
+        "backoff": {"init_backoff": backoff, "max_backoff": 5 * backoff, "base": 2},
+    }
+
+
+def _pieces(found: obstore.GetResult) -> Iterator[bytes]:
+    try:
+        for piece in found.stream(min_chunk_size=CHUNK):
+            yield bytes(piece)
+    except (BaseError, OSError) as error:
+        raise StoreUnavailable from error
+
+
+def _remove(root: Path, prefix: str) -> None:
+    """A folder with all that is in it: files half written when their writer died too, which obstore does not list.
+
+    Raises OSError, and ValueError where it is not within the root.
+    """
+    folder = (root / prefix).resolve()
+    if root not in folder.parents:
+        raise ValueError(f"{prefix!r} is no part of a key")
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+    with suppress(OSError):  # the first that is not empty
+        for parent in folder.parents:
+            if parent == root:
+                break
+            parent.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import threading
 from pathlib import Path
 
@@ -65,3 +66,39 @@ def test_a_store_that_fails_later_says_so(tmp_path: Path):
     (tmp_path / "store").write_text("in the way")
     with pytest.raises(StoreUnavailable):
         store.put(photo_key("a"), b"photo")
+
+
+HALF = """
+import io, sys, time
+from service.store import Store
+
+class Slow(io.BytesIO):
+    def read(self, size=-1):
+        if self.tell() > 2**22:
+            print("midway", flush=True)
+            time.sleep(60)
+        return super().read(size)
+
+Store(sys.argv[1]).put("ab/photo", Slow(bytes(25 * 2**20)))
+"""
+
+
+def test_what_a_killed_writer_left_half_written_is_erased_too(launch, store, tmp_path):
+    folder = tmp_path / "a store"
+    writer = launch("-c", HALF, folder.as_uri())
+    writer.line("midway")
+    writer.stop(signal.SIGKILL)
+    assert [path for path in folder.rglob("*") if path.is_file()], "it has left something"
+    store.put("abc/photo", b"another's")
+    store.erase("ab")
+    assert sorted(path.name for path in folder.rglob("*")) == ["abc", "photo"]
+
+
+@pytest.mark.parametrize("prefix", ["", ".", "..", "../elsewhere", "ab/../..", "/"])
+def test_nothing_outside_a_part_of_a_key_is_ever_erased(store, tmp_path, prefix):
+    (tmp_path / "elsewhere").mkdir()
+    store.put("ab/photo", b"photo")
+    with pytest.raises(ValueError, match="no part of a key"):
+        store.erase(prefix)
+    assert (tmp_path / "elsewhere").exists()
+    assert store.get("ab/photo") == b"photo"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -120,3 +123,41 @@ def test_a_bucket_that_does_not_answer_is_said_within_seconds(monkeypatch, objec
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(StoreUnavailable):
         Store("s3://photos").put(photo_key("ab"), b"photo")
+
+
+def test_a_bucket_that_takes_calls_and_says_nothing_is_said_well_within_a_lease(monkeypatch, objects):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, nobody reads
+        monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        store = Store("s3://photos")
+        verbs = [
+            lambda: store.put(photo_key("ab"), b"photo"),
+            lambda: store.get(photo_key("ab")),
+            lambda: store.erase("ab"),
+        ]
+        with ThreadPoolExecutor() as pool:
+            seconds = list(pool.map(_seconds_until_it_fails, verbs))
+    assert max(seconds) < 5.5, "with the worker's pause of 2 s that is less than the lease of 8 s"
+
+
+def _seconds_until_it_fails(verb: Callable[[], object]) -> float:
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        verb()
+    return time.monotonic() - start
+
+
+def test_a_photo_that_breaks_off_midway_is_a_store_that_does_not_answer(monkeypatch, objects):
+    objects["/photos/ab/photo"] = bytes(3 * 2**20)
+
+    def broken(self: FakeS3, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("ETag", '"e"')
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2])
+        self.close_connection = True
+
+    monkeypatch.setattr(FakeS3, "_answer", broken)
+    with pytest.raises(StoreUnavailable):
+        Store("s3://photos").get(photo_key("ab"))
