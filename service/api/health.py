@@ -9,6 +9,7 @@ import threading
 import time
 
 import redis
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 
 from service import errors
@@ -19,7 +20,9 @@ from service.prelude import PREFIX
 from service.store import Store
 
 FRESH = 5.0
-"""Seconds for which the store counts as writable: it may cost money to ask."""
+"""Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""
+ASKING = 4
+"""Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
 router = APIRouter()
 log = logging.getLogger("autochrome.api")
@@ -33,9 +36,11 @@ class Readiness:
         self._jobs = jobs
         self._store = store
         self._lock = threading.Lock()
-        self._store_was_fine = -FRESH
+        self._asked = -FRESH
+        self._store_problem: StoreUnavailable | None = None
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
         self._said = ""
+        self.threads = CapacityLimiter(ASKING)
 
     def check(self) -> None:
         """Raises QueueUnavailable, StoreUnavailable or WorkersUnavailable, which say what is the matter."""
@@ -63,15 +68,26 @@ class Readiness:
         self._said = words
 
     def _check_store(self) -> None:
-        with self._lock:
-            if time.monotonic() - self._store_was_fine < FRESH:
-                return
+        # While one asks, the others say what is known, if anything is.
+        if self._lock.acquire(blocking=self._asked < 0):
             try:
-                self._store.put(f"{self._probe}/probe", b"")
-                self._store.erase(self._probe)
-            except StoreUnavailable as error:
-                raise StoreUnavailable("The photo store cannot be written to.") from error.__cause__
-            self._store_was_fine = time.monotonic()
+                if time.monotonic() - self._asked >= FRESH:
+                    self._store_problem = self._ask_store()
+                    self._asked = time.monotonic()
+            finally:
+                self._lock.release()
+        if (problem := self._store_problem) is not None:
+            raise StoreUnavailable(problem.detail) from problem.__cause__
+
+    def _ask_store(self) -> StoreUnavailable | None:
+        try:
+            self._store.put(f"{self._probe}/probe", b"")
+            self._store.erase(self._probe)
+        except StoreUnavailable as error:
+            problem = StoreUnavailable("The photo store cannot be written to.")
+            problem.__cause__ = error.__cause__
+            return problem
+        return None
 
 
 @router.get("/livez", summary="Whether this process answers")
@@ -87,6 +103,7 @@ async def livez() -> dict[str, str]:
         errors.WorkersUnavailable, errors.StoreUnavailable, errors.QueueUnavailable, errors.InternalError
     ),
 )
-def readyz(request: Request) -> dict[str, str]:
-    request.app.state.readiness.check()
+async def readyz(request: Request) -> dict[str, str]:
+    readiness: Readiness = request.app.state.readiness
+    await to_thread.run_sync(readiness.check, limiter=readiness.threads)
     return {"status": "ok"}

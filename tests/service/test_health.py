@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.api import health
-from service.job import Net
+from service.errors import StoreUnavailable
+from service.job import Net, new_id
+from service.store import Store
 
 NET = Net("lite", "ab" * 32)
 
@@ -55,7 +60,31 @@ def test_a_store_that_takes_no_writes_is_not_ready(serve, settings, jobs, tmp_pa
     assert "written" in answer.json()["detail"]
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)
+    assert api.get("/readyz").status_code == 503, "nor when it failed"
+    time.sleep(0.25)
     assert api.get("/readyz").status_code == 200
+
+
+def test_many_probes_of_a_store_that_hangs_keep_nobody_else_waiting(serve, settings, jobs, monkeypatch):
+    asked: list[str] = []
+    let_go = threading.Event()
+
+    def hang(self: Store, key: str, data: object) -> None:
+        asked.append(key)
+        let_go.wait(20)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(Store, "put", hang)
+    url = str(serve(settings).base_url)
+    with ThreadPoolExecutor(45) as pool:
+        probes = [pool.submit(httpx.get, f"{url}/readyz", timeout=30) for _ in range(45)]
+        try:
+            time.sleep(1)
+            assert httpx.get(f"{url}/v1/colorizations/{new_id()}", timeout=5).status_code == 404
+        finally:
+            let_go.set()
+        assert {probe.result().json()["code"] for probe in probes} == {"store_unavailable"}
+    assert len(asked) == 1
 
 
 def test_the_log_says_once_that_it_is_ready_or_why_not(serve, settings, jobs, caplog):
