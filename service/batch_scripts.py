@@ -15,7 +15,7 @@ from service.prelude import ALWAYS, PRELUDE
 
 GONE, COMPLETE, FULL = -1, -2, -3
 """Why ADD adds nothing."""
-EXPIRED, CANCELED, ANOTHER, NO_ROOM = -1, -2, -3, -4
+EXPIRED, CANCELED, ANOTHER, NO_ROOM, UNPROVEN = -1, -2, -3, -4, -5
 """Why OPEN opens nothing."""
 
 _BATCH = """
@@ -31,12 +31,15 @@ OPEN = (
     + _BATCH
     + """
 -- id, milliseconds to keep, fingerprint, owner, address, request id, options, most files that may wait for a new
--- batch to be begun -> time of expiry, or -1 expired, -2 canceled, -3 it is another one, -4 too many wait
+-- batch to be begun, hash of the secret that the sender says it has or '', hash of the one that it gets otherwise
+-- -> time of expiry, or -1 expired, -2 canceled, -3 it is another one, -4 too many wait, -5 no key made it, and the
+-- sender does not know its secret
 local id = ARGV[1]
-local seen = redis.call('HMGET', batch(id), 'status', 'expires', 'fingerprint')
+local seen = redis.call('HMGET', batch(id), 'status', 'expires', 'fingerprint', 'owner', 'secret')
 if seen[1] then
   if now >= tonumber(seen[2]) then return -1 end
   if seen[1] == 'canceled' then return -2 end
+  if seen[4] == '' and ARGV[4] == '' and (seen[5] or ARGV[10]) ~= ARGV[9] then return -5 end
   if seen[3] ~= ARGV[3] then return -3 end
   return tonumber(seen[2])
 end
@@ -47,7 +50,7 @@ end
 if waiting >= tonumber(ARGV[8]) then return -4 end
 local expires = now + ARGV[2]
 redis.call('HSET', batch(id), 'v', VERSION, 'status', 'receiving', 'created', stamp(now), 'expires', stamp(expires),
-  'fingerprint', ARGV[3], 'owner', ARGV[4])
+  'fingerprint', ARGV[3], 'owner', ARGV[4], 'secret', ARGV[9] ~= '' and ARGV[9] or ARGV[10])
 redis.call('PEXPIREAT', batch(id), stamp(expires + TOMBSTONE_MS))
 redis.call('HSET', batch(id) .. ':order', 'address', ARGV[5], 'request_id', ARGV[6], 'options', ARGV[7])
 redis.call('PEXPIREAT', batch(id) .. ':order', stamp(expires))
@@ -95,10 +98,10 @@ SHOW = (
     PRELUDE
     + _BATCH
     + """
--- id -> {now, status, created, expires, owner, options}; empty where there is none
-local seen = redis.call('HMGET', batch(ARGV[1]), 'status', 'created', 'expires', 'owner')
+-- id -> {now, status, created, expires, owner, hash of its secret or '', options}; empty where there is none
+local seen = redis.call('HMGET', batch(ARGV[1]), 'status', 'created', 'expires', 'owner', 'secret')
 if not seen[1] then return {} end
-return {now, seen[1], seen[2], seen[3], seen[4], redis.call('HGET', batch(ARGV[1]) .. ':order', 'options') or '{}'}
+return {now, seen[1], seen[2], seen[3], seen[4], seen[5] or '', redis.call('HGET', batch(ARGV[1]) .. ':order', 'options') or '{}'}
 """
 )
 

@@ -7,6 +7,7 @@ when the batch expires.
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,13 +16,27 @@ from typing import Any, Literal, cast
 import redis
 
 from service import batch_scripts as scripts
-from service.errors import BatchTooLarge, Canceled, Expired, IdConflict, InternalError, QueueFull
+from service.errors import (
+    BatchTooLarge,
+    Canceled,
+    Expired,
+    IdConflict,
+    InternalError,
+    QueueFull,
+    SecretMissing,
+    SecretWrong,
+)
+from service.job import secret_hash
 from service.jobs import Jobs
 from service.options import Options
 from service.prelude import PREFIX
 
 RETRY_AFTER = 60
 """Seconds after which there may be room for another batch."""
+UNPROVEN = (
+    "There is a batch under this id. To go on with it, send the secret that it was begun with, or that came with "
+    "its answer: `Authorization: Bearer <secret>`."
+)
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
@@ -57,7 +72,12 @@ class Batch:
     created: int
     expires: int
     owner: str
+    secret_sha256: str
     options: Options
+
+    def is_opened_by(self, secret: str) -> bool:
+        """Whether this is the secret that came with it, or was given out for it."""
+        return hmac.compare_digest(self.secret_sha256, secret_hash(secret))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +116,7 @@ class Batches:
         return self._script[name](args=arguments)
 
     def secret_for(self, id: str) -> str:
-        """What erases the batch. It is no job's: an id of one's own making can be that of a batch."""
+        """What erases a batch whose sender brought no secret. It is no job's: the two may have one id."""
         return self._jobs.secret_for(f"batch {id}")
 
     def job_for(self, id: str, owner: str, mark: str) -> str:
@@ -112,14 +132,18 @@ class Batches:
         address: str,
         request_id: str,
         options: Options,
+        secret: str = "",
     ) -> int:
         """Begin a batch, or go on with it. Returns when it expires.
 
-        Raises IdConflict, Canceled, Expired, or QueueFull for a new one.
+        `secret`: what the sender knows. A new batch gets it for its own; one that no key made is gone on with by
+        it alone, since whoever is shown the batch knows all else.
+        Raises IdConflict, SecretMissing, SecretWrong, Canceled, Expired, or QueueFull for a new one.
         """
         expires: int = self._run(
             *("OPEN", id, int(keep_for * 1000), fingerprint, owner, address, request_id),
-            *(options.model_dump_json(), self._most_waiting),
+            *(options.model_dump_json(), self._most_waiting, secret_hash(secret) if secret else ""),
+            secret_hash(self.secret_for(id)),
         )
         match expires:
             case scripts.EXPIRED:
@@ -128,6 +152,8 @@ class Batches:
                 raise Canceled
             case scripts.ANOTHER:
                 raise IdConflict
+            case scripts.UNPROVEN:
+                raise SecretWrong(UNPROVEN) if secret else SecretMissing(UNPROVEN)
             case scripts.NO_ROOM:
                 raise QueueFull(RETRY_AFTER, f"Too many photos of other batches wait. {QueueFull.advice}")
         return expires
@@ -166,9 +192,12 @@ class Batches:
         seen = self._run("SHOW", id)
         if not seen:
             return None
-        now, status, created, expires, owner, options = seen
+        now, status, created, expires, owner, secret, options = seen
         shown = cast(Any, "expired" if now >= int(expires) else status)
-        return Batch(id, shown, int(created), int(expires), owner, Options.model_validate_json(options))
+        return Batch(
+            *(id, shown, int(created), int(expires), owner, secret or secret_hash(self.secret_for(id))),
+            Options.model_validate_json(options),
+        )
 
     def files(self, id: str) -> list[Standing]:
         """How each file stands, in the order in which they came."""

@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         return OPEN_QUOTA if anonymous and self.host not in LOOPBACK else None
 
     @property
+    def is_behind_proxy(self) -> bool:
+        """Whether there is a sign that requests from this machine may be passed on for others."""
+        return bool(self.public_url or self.root_path or self.trusted_proxies)
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """One for each worker on this machine."""
         return tuple(name.strip() for name in self.device.split(",") if name.strip()) or ("auto",)

@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     app.state.batching = batching
-    app.state.callers = Callers(Keys(desk.redis), settings.anonymous)
+    app.state.callers = Callers(Keys(desk.redis), settings.anonymous, settings.is_behind_proxy)
     app.state.readiness = Readiness(desk.redis, desk.jobs, desk.store)
     app.state.metrics = Metrics(desk.jobs, settings.stall)
     _go_around(app, settings)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing
-from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, Literal, cast
+from typing import IO, Annotated, cast
 
 from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, StreamingResponse
 
 from service import errors
+from service.api.batch_views import BatchView, CreatedBatchView, batch_path, status_of, view_of
 from service.api.callers import AnyCaller, Caller, caller_with
 from service.api.desk import is_id
 from service.api.intake import Batching, Intake
@@ -25,13 +22,12 @@ from service.api.parts import Part, parts
 from service.api.problems import documented
 from service.api.uploads import media_type
 from service.archives import pack
-from service.batches import ENDED, Batch, Standing
-from service.errors import Problem, by_code
+from service.batches import Batch, Standing
+from service.errors import Problem
 from service.filenames import Names
 from service.jobs import new_id
 from service.keys import Scope
-from service.options import Options, parse
-from service.views import ErrorView, job_path
+from service.options import parse
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
@@ -62,42 +58,13 @@ _REFUSALS: tuple[type[Problem], ...] = (
 )
 
 
-class FileView(BaseModel):
-    name: str = Field(description="As it was sent")
-    job: str | None = Field(description="Id of its colorization, once it is queued")
-    status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
-    url: str | None = Field(description="Of its colorization")
-    error: ErrorView | None
-
-
-class BatchView(BaseModel):
-    """Many colorizations."""
-
-    id: str
-    status: str = Field(
-        description="receiving: the upload has not come to its end; running; ended: nothing more will happen; canceled"
-    )
-    created_at: datetime
-    expires_at: datetime = Field(description="When photos, results and record are erased")
-    options: Options = Field(description="Of each photo, but for the address of a webhook")
-    counts: dict[str, int] = Field(description="How many files have each status")
-    result_url: str = Field(description="A ZIP of the colored photos")
-    files: list[FileView]
-    next: str | None = Field(description="The `cursor` of the files that follow, where there are more")
-
-
-class CreatedBatchView(BatchView):
-    """The answer to POST and PUT: the only one with the secret."""
-
-    secret: str = Field(description="Lets its holder erase the batch.")
-
-
 def _batching(request: Request) -> Batching:
     return cast(Batching, request.app.state.batching)
 
 
 AtBatches = Annotated[Batching, Depends(_batching)]
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
+Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
 
 
 @router.post(
@@ -116,7 +83,7 @@ async def create(request: Request, batching: AtBatches, by: Sending) -> Response
         with CancelScope(shield=True):
             await run_sync(batching.forget, id)
         raise
-    return await run_sync(_created, batching, id)
+    return await run_sync(_created, batching, id, by)
 
 
 @router.put(
@@ -125,18 +92,20 @@ async def create(request: Request, batching: AtBatches, by: Sending) -> Response
     operation_id="put_batch",
     status_code=202,
     response_model=CreatedBatchView,
-    responses=documented(*_REFUSALS, errors.IdInvalid, errors.IdConflict),
+    responses=documented(
+        *_REFUSALS, errors.IdInvalid, errors.IdConflict, errors.SecretMissing, errors.SecretWrong
+    ),
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
     request: Request,
     batching: AtBatches,
-    by: Sending,
+    by: Resuming,
 ) -> Response:
     if not is_id(id):
         raise errors.IdInvalid
     await _receive(request, batching, id, by)
-    return await run_sync(_created, batching, id)
+    return await run_sync(_created, batching, id, by)
 
 
 @router.get(
@@ -153,7 +122,7 @@ def read(
     cursor: Annotated[str, Query(pattern=r"^[0-9]{1,6}$", description="`next` of the page before")] = "0",
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Files on one page")] = PAGE,
 ) -> BatchView:
-    view = _view(batching, _find(batching, id), int(cursor), limit)
+    view = view_of(batching, _find(batching, id), int(cursor), limit)
     response.headers["Cache-Control"] = "no-store"
     if view.status in ("receiving", "running"):
         response.headers["Retry-After"] = RETRY_AFTER
@@ -185,7 +154,7 @@ def result(
     if batch.status == "canceled":
         raise errors.Canceled
     files = batching.batches.files(id)
-    if not partial and _status(batch, files) != "ended":
+    if not partial and status_of(batch, files) != "ended":
         raise errors.NotReady("The batch has not ended. Ask again later, or for `?partial=true`.")
     headers = {
         "Content-Disposition": 'attachment; filename="colorized.zip"',
@@ -223,7 +192,7 @@ def erase(
             raise errors.SecretMissing(
                 "Send the secret that came with the answer: `Authorization: Bearer <secret>`."
             )
-        if not hmac.compare_digest(batching.batches.secret_for(id).encode(), secret.strip().encode()):
+        if not batch.is_opened_by(secret.strip()):
             raise errors.SecretWrong
     batching.erase(id)
     return Response(status_code=204)
@@ -294,11 +263,12 @@ async def _end(intake: Intake) -> None:
     await run_sync(intake.end)
 
 
-def _created(batching: Batching, id: str) -> Response:
-    view = _view(batching, _find(batching, id), 0, PAGE)
-    created = CreatedBatchView(**view.model_dump(), secret=batching.batches.secret_for(id))
+def _created(batching: Batching, id: str, by: Caller) -> Response:
+    """To who made it, or has shown to be that one: with the secret."""
+    view = view_of(batching, _find(batching, id), 0, PAGE)
+    created = CreatedBatchView(**view.model_dump(), secret=by.secret or batching.batches.secret_for(id))
     headers = {
-        "Location": batching.desk.url(_path(id)),
+        "Location": batching.desk.url(batch_path(id)),
         "Retry-After": RETRY_AFTER,
         "Cache-Control": "no-store",
     }
@@ -315,39 +285,6 @@ def _find(batching: Batching, id: str) -> Batch:
     return batch
 
 
-def _status(batch: Batch, files: list[Standing]) -> Literal["receiving", "running", "ended", "canceled"]:
-    if batch.status == "receiving" or batch.status == "canceled":
-        return batch.status
-    return "ended" if all(file.status in ENDED for file in files) else "running"
-
-
-def _view(batching: Batching, batch: Batch, start: int, limit: int) -> BatchView:
-    files = [] if batch.status == "canceled" else batching.batches.files(batch.id)
-    root = batching.desk.url("")
-    return BatchView(
-        id=batch.id,
-        status=_status(batch, files),
-        created_at=datetime.fromtimestamp(batch.created / 1000, tz=UTC),
-        expires_at=datetime.fromtimestamp(batch.expires / 1000, tz=UTC),
-        options=batch.options.model_copy(update={"webhook": None}),  # its address may hold a secret
-        counts=dict(sorted(Counter(file.status for file in files).items())),
-        result_url=f"{root}{_path(batch.id)}/result",
-        files=[_file_view(file, root) for file in files[start : start + limit]],
-        next=str(start + limit) if start + limit < len(files) else None,
-    )
-
-
-def _file_view(file: Standing, root: str) -> FileView:
-    error: dict[str, Any] = {"code": file.code, "detail": file.detail or ""}
-    return FileView(
-        name=file.name,
-        job=file.job,
-        status=file.status,
-        url=f"{root}{job_path(file.job)}" if file.job else None,
-        error=ErrorView(**error, title=by_code(file.code).title) if file.code else None,
-    )
-
-
 def _results(batching: Batching, files: list[Standing]) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Names for the ZIP, and the pictures piece by piece. One that was erased meanwhile is left out."""
     names = Names()
@@ -361,7 +298,3 @@ def _results(batching: Batching, files: list[Standing]) -> Iterator[tuple[str, I
             continue
         extension = "." + job.result.key.rpartition(".")[2]
         yield names.take(file.name, extension), pieces
-
-
-def _path(id: str) -> str:
-    return f"/v1/batches/{id}"

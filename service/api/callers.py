@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -15,6 +16,8 @@ from service.keys import Keys, Scope, is_key
 
 OPEN_SCOPES = frozenset({Scope.COLORIZE, Scope.BATCH, Scope.WEBHOOK, Scope.URL})
 """What may be done without a key where that is allowed at all."""
+OF_PROXIES = ("forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{32,128}")  # RFC 6750, 2.1: b64token
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Caller:
     address: str
     request_id: str
     scopes: frozenset[Scope]
+    secret: str = field(default="", repr=False)
+    """What its bearer says that is no API key: the secret of a job or of a batch."""
     headers: dict[str, str] = field(default_factory=dict, compare=False)
     """What the answer is to carry, whatever it will be; anyone may add to it."""
 
@@ -41,23 +46,24 @@ class Caller:
 class Callers:
     """Tells callers apart."""
 
-    def __init__(self, keys: Keys, anonymous: bool) -> None:
+    def __init__(self, keys: Keys, anonymous: bool, behind_proxy: bool) -> None:
+        """`behind_proxy`: requests from this machine may be anyone's."""
         self._keys = keys
         self._open = OPEN_SCOPES if anonymous else frozenset[Scope]()
-        self._anonymous = anonymous
+        self._metrics_open = anonymous and not behind_proxy
 
     async def of(self, request: Request) -> Caller:
         """Raises KeyInvalid, or redis.RedisError where there is a key to look up."""
         address = request.client.host if request.client else ""
         request_id: str = request.state.request_id
-        key = _key(request)
-        if key is None:
+        bearer = _bearer(request)
+        if not is_key(bearer):
             scopes = self._open
-            if self._anonymous and _is_at_this_machine(request, address):
+            if self._metrics_open and _is_at_this_machine(request, address):
                 scopes |= {Scope.METRICS}
-            caller = Caller("", address, request_id, scopes)
+            caller = Caller("", address, request_id, scopes, bearer)
         else:
-            id, known = await run_sync(self._keys.check, key)
+            id, known = await run_sync(self._keys.check, bearer)
             caller = Caller(id, address, request_id, known.scopes)
         request.state.answer_headers = caller.headers
         return caller
@@ -71,10 +77,21 @@ async def caller(request: Request) -> Caller:
 AnyCaller = Annotated[Caller, Depends(caller)]
 
 
-def caller_with(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    """A FastAPI dependency: a caller who may do this. Raises KeyInvalid, KeyMissing or ScopeMissing."""
+def caller_with(scope: Scope, secrets: bool = False) -> Callable[[Request, Caller], Awaitable[Caller]]:
+    """A FastAPI dependency: a caller who may do this. Raises KeyInvalid, KeyMissing or ScopeMissing.
 
-    async def allowed(by: AnyCaller) -> Caller:
+    `secrets`: what is made there may have a secret of its sender's choosing. Elsewhere a bearer that is no key is
+    a key mistyped, and never passed over.
+    """
+
+    async def allowed(request: Request, by: AnyCaller) -> Caller:
+        if by.secret and request.method in ("POST", "PUT"):
+            if not secrets or by.secret.startswith("ac_"):
+                raise KeyInvalid
+            if not _SECRET.fullmatch(by.secret):
+                raise KeyInvalid(
+                    "It is no API key, and a secret of your own is 32 to 128 random letters and digits."
+                )
         by.require(scope)
         return by
 
@@ -84,16 +101,10 @@ def caller_with(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
 
 
-def _key(request: Request) -> str | None:
-    """The key as it was sent. What else a bearer has is a job's secret, of no use where something is made."""
+def _bearer(request: Request) -> str:
+    """What comes as `Authorization: Bearer …`; "" without it."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    if is_key(credentials.strip()):
-        return credentials.strip()
-    if request.method in ("POST", "PUT"):
-        raise KeyInvalid
-    return None
+    return credentials.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_at_this_machine(request: Request, address: str) -> bool:
@@ -102,4 +113,4 @@ def _is_at_this_machine(request: Request, address: str) -> bool:
         loopback = ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-    return loopback and not any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    return loopback and not any(name in request.headers for name in OF_PROXIES)

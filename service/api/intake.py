@@ -76,7 +76,7 @@ class Intake:
         self._owner = by.owner
         self._keep_for = keep_for
         mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
-        self._batches.open(id, keep_for, mark, by.owner, by.address, by.request_id, options)
+        self._batches.open(*(id, keep_for, mark, by.owner, by.address, by.request_id, options), by.secret)
         self.seen = 0
         """Files in this upload, those that were there before included."""
 

@@ -74,6 +74,7 @@ def _complete(
         _take_batches(operations[name], options)
         operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
+    operations["put_batch"]["parameters"].append(_SECRET_OF_A_BATCH)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
     for (name, status), examples in EXAMPLES.items():
         content = operations[name]["responses"][status]["content"]["application/json"]
@@ -174,6 +175,17 @@ _PREFER = {
         f"`wait=N`: answer 200 with the finished job if it is ready in N ≤ {LONGEST_WAIT} seconds (RFC 7240)."
     ),
 }
+_SECRET_OF_A_BATCH = {
+    "name": "authorization",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
+    "description": (
+        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which you can go "
+        "on with the batch, send it again and erase it. With neither, only the secret in the first answer does that."
+    ),
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -182,6 +194,6 @@ _IDEMPOTENCY_KEY = {
     "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
     "description": (
         "Sent again with the same key, the same photo is colored once, and the answer is that of the first "
-        "time. A random UUID for each photo: callers without an API key share one space of keys."
+        "time. A random UUID for each photo: without an API key, all behind one address have the same keys."
     ),
 }

@@ -13,11 +13,12 @@ import pytest
 import redis
 from PIL import Image
 
-from service import errors, filenames
+from service import errors
 from service.keys import Keys, Scope
 from service.settings import Settings
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
+OWN = "a-secret-of-my-own-0123456789abcdef"
 
 
 def form(photos: Iterable[tuple[str, bytes]]) -> list[tuple[str, tuple[str, bytes]]]:
@@ -82,13 +83,6 @@ def test_many_photos_become_one_batch_of_jobs(api, jobs, photos):
     again = api.get(answer.headers["location"]).json()
     assert "secret" not in again
     assert again == {name: value for name, value in batch.items() if name != "secret"}
-
-
-def test_somebody_who_waits_goes_before_a_batch_unless_it_is_in_a_hurry_too(api, photos, work):
-    (slow,) = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()["files"]
-    (fast,) = api.post("/v1/batches?priority=interactive", files=form([("b.jpg", photos[1])])).json()["files"]
-    person = api.post("/v1/colorizations", files={"photo": photos[2]}).json()["id"]
-    assert [work().id for _ in range(3)] == [fast["job"], person, slow["job"]]
 
 
 @pytest.mark.parametrize("how", ["body", "field"])
@@ -156,81 +150,33 @@ def test_the_pages_of_a_long_batch_follow_each_other(api, photos):
     assert seen == [["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], ["6.jpg", "7.jpg"]]
 
 
-def test_a_batch_larger_than_the_room_waits_and_people_still_get_in(tight, photos, work, until):
-    api = tight(queue_jobs=4)
-    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:5])]
-    batch = api.post("/v1/batches", files=form(sent)).json()
-    assert batch["counts"] == {"queued": 2, "waiting": 3}
-    waiting = [file for file in batch["files"] if file["status"] == "waiting"]
-    assert {(file["job"], file["url"]) for file in waiting} == {(None, None)}
-    person = api.post("/v1/colorizations", files={"photo": photos[0]})
-    assert person.status_code == 202
-    done = [work().id for _ in range(3)]
-    assert done[0] == person.json()["id"]
-
-    def counts() -> dict[str, int]:
-        return api.get(f"/v1/batches/{batch['id']}").json()["counts"]
-
-    until(lambda: counts() == {"succeeded": 2, "queued": 2, "waiting": 1}, 5, "the batch is fed")
-    work()
-    until(lambda: counts() == {"succeeded": 3, "queued": 2}, 5, "the last one is queued")
-
-
-def test_batches_take_turns(tight, photos, work, until):
-    api = tight(queue_jobs=4)
-    first, second = (
-        api.post(
-            "/v1/batches", files=form((f"{index}.jpg", photo) for index, photo in enumerate(photos))
-        ).json()
-        for _ in range(2)
-    )
-
-    def queued_of(batch: dict) -> int:
-        counts = api.get(f"/v1/batches/{batch['id']}").json()["counts"]
-        return counts.get("queued", 0) + counts.get("succeeded", 0)
-
-    assert (queued_of(first), queued_of(second)) == (2, 0)
-    work()
-    work()
-    until(lambda: queued_of(first) + queued_of(second) == 4, 5, "two more are queued")
-    assert queued_of(second) == 1
-
-
-def test_a_used_up_quota_puts_a_batch_off_and_neither_refuses_nor_holds_up_any(tight, photos, client):
-    api = tight(quota_megapixels_per_minute=2)  # each counts as one, however small
-    sent = form((f"{index}.jpg", photo) for index, photo in enumerate(photos[:4]))
-    one, other = (bearer(Keys(client).create(name, set(Scope))) for name in "ab")
-    assert api.post("/v1/batches", files=sent, headers=one).json()["counts"] == {"queued": 2, "waiting": 2}
-    assert api.post("/v1/colorizations", files={"photo": photos[0]}, headers=one).status_code == 429
-    assert api.post("/v1/batches", files=sent, headers=other).json()["counts"] == {"queued": 2, "waiting": 2}
-
-
 def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, client):
     sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:4])]
     whole = httpx.Request("PUT", f"{api.base_url}/v1/batches/{ID}", files=form(sent))
     body = whole.read()
     with socket.create_connection((api.base_url.host, api.base_url.port)) as broken:
         lines = [f"PUT /v1/batches/{ID} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}",
-                 f"Content-Type: {whole.headers['content-type']}"]  # fmt: skip
+                 f"Content-Type: {whole.headers['content-type']}", f"Authorization: Bearer {OWN}"]  # fmt: skip
         broken.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body[: body.index(b"3.jpg")])
         until(lambda: client.llen("{autochrome}:batch:" + ID + ":files") == 3, 5, "three are taken in")
     before = api.get(f"/v1/batches/{ID}").json()
     assert before["status"] == "receiving"
-    again = api.put(f"/v1/batches/{ID}", files=form(sent))
+    again = api.put(f"/v1/batches/{ID}", files=form(sent), headers=bearer(OWN))
     assert again.status_code == 202, again.text
     assert again.json()["status"] == "running"
     assert [file["name"] for file in again.json()["files"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     assert [file["job"] for file in again.json()["files"]][:3] == [file["job"] for file in before["files"]]
     written = {path: path.stat().st_mtime_ns for path in stored(folder)}
     assert len(written) == 4
-    repeated = api.put(f"/v1/batches/{ID}", files=form(sent)).json()
+    repeated = api.put(f"/v1/batches/{ID}", files=form(sent), headers=bearer(OWN)).json()
     assert (repeated["files"], repeated["secret"]) == (again.json()["files"], again.json()["secret"])
     assert {path: path.stat().st_mtime_ns for path in stored(folder)} == written
 
 
 def test_a_whole_batch_takes_in_nothing_more_and_its_options_stay(api, photos, check_problem, folder):
     def put(photo: bytes, **options: str) -> httpx.Response:
-        return api.put(f"/v1/batches/{ID}", files=form([("a.jpg", photo)]), data=options)
+        files = form([("a.jpg", photo)])
+        return api.put(f"/v1/batches/{ID}", files=files, data=options, headers=bearer(OWN))
 
     assert put(photos[0]).status_code == 202
     check_problem(put(photos[1]), errors.IdConflict)
@@ -269,15 +215,6 @@ def test_a_secret_of_a_job_with_the_batchs_id_does_not_open_the_batch(api, photo
     api.put(f"/v1/batches/{ID}", files=form([("a.jpg", photos[0])]))
     job = api.put(f"/v1/colorizations/{ID}", files={"photo": photos[1]}).json()
     check_problem(api.delete(f"/v1/batches/{ID}", headers=bearer(job["secret"])), errors.SecretWrong)
-
-
-def test_an_erasure_that_was_broken_off_is_ended_by_the_feeder(api, photos, folder, client, until):
-    batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()
-    client.hset(
-        f"{{autochrome}}:batch:{batch['id']}", "status", "canceled"
-    )  # as `cancel` does, and then nothing
-    client.zadd("{autochrome}:batches:erasing", {batch["id"]: 1})
-    until(lambda: not stored(folder), 5, "the files are erased")
 
 
 def test_a_batch_expires_with_all_it_has(api, photos, client, until, check_problem):
@@ -330,16 +267,6 @@ def test_what_cannot_be_a_batch_is_refused_and_leaves_nothing(tight, photos, fol
     check_problem(api.get("/v1/batches/nonsense"), errors.NotFound)
 
 
-def test_no_batch_is_begun_while_too_many_photos_wait(tight, photos, check_problem):
-    api = tight(queue_jobs=2, batch_backlog=3)
-    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos)]
-    assert api.put(f"/v1/batches/{ID}", files=form(sent)).json()["counts"] == {"queued": 1, "waiting": 7}
-    refused = api.post("/v1/batches", files=form(sent))
-    check_problem(refused, errors.QueueFull)
-    assert int(refused.headers["retry-after"]) >= 1
-    assert api.put(f"/v1/batches/{ID}", files=form(sent)).status_code == 202  # the one that is there
-
-
 def test_a_key_needs_the_scope_and_opens_what_it_made(tight, client, photos, check_problem):
     api = tight(anonymous=False)
     keys = Keys(client)
@@ -351,28 +278,6 @@ def test_a_key_needs_the_scope_and_opens_what_it_made(tight, client, photos, che
     path = f"/v1/batches/{batch['id']}"
     check_problem(api.delete(path, headers=bearer(one)), errors.SecretWrong)
     assert api.delete(path, headers=bearer(other)).status_code == 204
-
-
-def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_path, photos, work, until):
-    settings = {
-        "redis_url": redis_url,
-        "store_url": (tmp_path / "a store").as_uri(),
-        "port": 0,
-        "queue_jobs": 4,
-    }
-    first = launch("-m", "service", "api", **settings)
-    url = first.line(r"listening on (http://\S+)")[1]
-    sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:4])]
-    batch = httpx.post(f"{url}/v1/batches", files=form(sent)).json()
-    assert batch["counts"] == {"queued": 2, "waiting": 2}
-    first.process.kill()
-    done = {work().id, work().id}
-    second = launch("-m", "service", "api", **settings)
-    path = second.line(r"listening on (http://\S+)")[1] + f"/v1/batches/{batch['id']}"
-    until(lambda: httpx.get(path).json()["counts"] == {"succeeded": 2, "queued": 2}, 10, "the batch is fed")
-    done |= {work().id, work().id}
-    assert len(done) == 4
-    assert httpx.get(path).json()["status"] == "ended"
 
 
 def test_a_real_worker_colors_a_batch(service, gray_photo, until):
@@ -391,36 +296,4 @@ def test_a_real_worker_colors_a_batch(service, gray_photo, until):
     assert httpx.delete(path, headers=bearer(batch["secret"])).status_code == 204
     assert not [
         path for path in stored(service.state_dir / "store") if batch["files"][0]["job"] in path.parts
-    ]
-
-
-def test_a_name_is_safe_wherever_it_is_unpacked():
-    cases = {
-        "a.jpg": "a.jpg",
-        "/etc/a.jpg": "etc/a.jpg",
-        "C:\\Users\\me\\a.jpg": "Users/me/a.jpg",
-        "..\\..\\a.jpg": "a.jpg",
-        "a\x00\n\x1b[31m.jpg": "a[31m.jpg",
-        "a<b>:c|d?.jpg": "a_b__c_d_.jpg",
-        "nul": "_nul",
-        "Com1.tar.jpg": "_Com1.tar.jpg",
-        "console.jpg": "console.jpg",
-        "a. /b. ": "a/b",
-        "..": "photo",
-        "": "photo",
-        "Großmutter 1912.jpg": "Großmutter 1912.jpg",
-        "e\u0301.jpg": "é.jpg",
-    }
-    assert {sent: filenames.safe(sent) for sent in cases} == cases
-    long = filenames.safe("ä" * 400 + ".jpeg")
-    assert len(long.encode()) <= 255
-    assert long.endswith("ä.jpeg")
-
-
-def test_names_are_as_sent_but_for_the_extension_and_never_twice():
-    names = filenames.Names()
-    sent = ["a.jpg", "a.jpeg", "A.JPG", "a.png", "a.jpg", "b", "b.v2", "b.jpg/c.jpg", "A.jpg/d.gif"]
-    assert [names.take(name, ".jpg") for name in sent] == [
-        *("a.jpg", "a.jpeg", "A (2).JPG", "a (3).jpg", "a (4).jpg", "b.jpg", "b.v2.jpg"),
-        *("b.jpg_/c.jpg", "A.jpg_/d.jpg"),
     ]
