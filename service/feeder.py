@@ -106,13 +106,16 @@ class Feeder:
             request_id=turn.request_id,
             group=turn.batch,
         )
+        charge = (turn.owner, turn.address, turn.file.pixels)
         try:
-            self._quota.charge(turn.owner, turn.address, turn.file.pixels)
-            self._jobs.create(job, self._jobs.secret_for(job), order, self._bounds)
+            self._quota.charge(*charge)
         except RateLimited as limited:
             self._batches.postpone(turn.batch, float(limited.headers.get("Retry-After", EVERY)))
             return True
+        try:
+            self._jobs.create(job, self._jobs.secret_for(job), order, self._bounds)
         except QueueFull:
+            self._quota.give_back(*charge)
             return False
         if self._batches.queued(turn):
             self._ring(job)

@@ -28,6 +28,7 @@ class Quota:
     """All may raise redis.RedisError."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
         self._settings = settings
         self._storage = RedisStorage(
             "redis://", connection_pool=client.connection_pool, key_prefix=PREFIX + "quota"
@@ -43,8 +44,8 @@ class Quota:
         if most is None:
             return {}
         item = RateLimitItemPerMinute(most)
-        who = ("key", owner) if owner else ("address", network(address))
-        cost = min(most, max(1, math.ceil(pixels / 1e6)))
+        who = _who(owner, address)
+        cost = _cost(pixels, most)
         if self._limiter.hit(item, *who, cost=cost):
             reset, left = self._limiter.get_window_stats(item, *who)
             return _headers(most, left, reset - time.time())
@@ -57,6 +58,24 @@ class Quota:
             f"Send it again in {wait} s.",
             {"Retry-After": str(wait), **_headers(most, left, wait)},
         )
+
+    def give_back(self, owner: str, address: str, pixels: int) -> None:
+        """Undo a charge of just now, for a photo that could not be taken in."""
+        most = self._settings.quota(anonymous=not owner)
+        if most is None:
+            return
+        # The limiter keeps a list of times, one a unit, the newest first. Another's charge may lie on top of
+        # ours: as many units go, and those that stay are the older ones.
+        key = RateLimitItemPerMinute(most).key_for(*_who(owner, address))
+        self._redis.lpop(self._storage.prefixed_key(key), _cost(pixels, most))
+
+
+def _who(owner: str, address: str) -> tuple[str, str]:
+    return ("key", owner) if owner else ("address", network(address))
+
+
+def _cost(pixels: int, most: int) -> int:
+    return min(most, max(1, math.ceil(pixels / 1e6)))
 
 
 def network(address: str) -> str:

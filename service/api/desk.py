@@ -168,18 +168,22 @@ class Desk:
         self.jobs.erased(job.id)
 
     def _enter(self, id: str, file: IO[bytes], order: Order, by: Caller) -> Admitted:
-        by.headers.update(self.quota.charge(by.owner, by.address, order.pixels))
-        self.jobs.reserve(id, RESERVED)
-        file.seek(0)
-        self.store.put(photo_key(id), file)
+        charged = self.quota.charge(by.owner, by.address, order.pixels)
         secret = self.jobs.secret_for(id)
         try:
+            self.jobs.reserve(id, RESERVED)
+            file.seek(0)
+            self.store.put(photo_key(id), file)
             self.jobs.create(id, secret, order, self.bounds)
-        except QueueFull:
-            with suppress(StoreUnavailable):  # then the reaper does it
-                self.store.erase(id)
-                self.jobs.erased(id)
+        except (QueueFull, StoreUnavailable, redis.RedisError) as error:
+            with suppress(redis.RedisError):
+                self.quota.give_back(by.owner, by.address, order.pixels)
+            if isinstance(error, QueueFull):
+                with suppress(StoreUnavailable):  # then the reaper does it
+                    self.store.erase(id)
+                    self.jobs.erased(id)
             raise
+        by.headers.update(charged)
         tasks.ring(self.celery, id)
         log.info("queued job=%s megapixels=%.2f", id, order.pixels / 1e6)
         return Admitted(id, secret, new=True)

@@ -87,3 +87,27 @@ def test_a_file_that_is_no_photo_costs_nothing(serve, settings, gray_photo):
     for _ in range(3):
         check(send(api, b"no photo"), 415, "photo_unsupported")
     assert send(api, gray_photo()).status_code == 202
+
+
+def test_a_photo_for_which_there_was_no_room_costs_nothing(serve, settings, gray_photo, work):
+    api = serve(settings.model_copy(update={"quota_megapixels_per_minute": 6, "queue_megapixels": 3}))
+    photo = gray_photo(size=(2000, 1000))
+    assert send(api, photo).headers["ratelimit"].startswith('"megapixels";r=4;')
+    for _ in range(3):
+        full = send(api, photo)
+        check(full, 503, "queue_full")
+        assert "ratelimit" not in full.headers
+    work()
+    assert send(api, photo).headers["ratelimit"].startswith('"megapixels";r=2;')
+
+
+def test_a_photo_that_could_not_be_stored_costs_nothing(serve, settings, gray_photo):
+    api = serve(settings.model_copy(update={"quota_megapixels_per_minute": 2}))
+    store = settings.state_dir / "a store"
+    store.rmdir()
+    store.write_text("in the way")
+    for _ in range(3):
+        check(send(api, gray_photo()), 503, "store_unavailable")
+    store.unlink()
+    store.mkdir()
+    assert send(api, gray_photo()).headers["ratelimit"].startswith('"megapixels";r=1;')

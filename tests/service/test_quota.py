@@ -98,3 +98,15 @@ def test_who_is_limited_by_default(client, settings, anonymous, keyed):
     if anonymous is None:
         unlimited = quota(client, **settings)
         assert [unlimited.charge("", "1.1.1.1", 50 * MEGAPIXEL) for _ in range(100)] == [{}] * 100
+
+
+def test_what_is_given_back_can_be_spent_again_and_no_more_than_that(client, clock):
+    limited = quota(client, quota_megapixels_per_minute=10)
+    for sender in (("", "1.2.3.4"), ("0123456789ab", "")):
+        limited.charge(*sender, 3 * MEGAPIXEL)
+        limited.charge(*sender, 6 * MEGAPIXEL)
+        limited.give_back(*sender, 6 * MEGAPIXEL)
+        assert "r=0" in limited.charge(*sender, 7 * MEGAPIXEL)["RateLimit"]
+        with pytest.raises(RateLimited):
+            limited.charge(*sender, MEGAPIXEL)
+    quota(client, quota_megapixels_per_minute=0).give_back("", "1.2.3.4", MEGAPIXEL)
