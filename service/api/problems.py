@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from errno import EDQUOT, ENOSPC
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -24,6 +25,7 @@ from service.errors import (
     Problem,
     QueueUnavailable,
     ServerProblem,
+    StoreUnavailable,
     first_line,
 )
 
@@ -113,6 +115,15 @@ def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
     async def on_redis(request: Request, error: RedisError) -> JSONResponse:
         log.error("queue does not answer path=%s error=%s", request.url.path, error)
         return _answer(request, QueueUnavailable())
+
+    @app.exception_handler(OSError)
+    async def on_disk(request: Request, error: OSError) -> JSONResponse:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise error
+        log.error("no room for an upload path=%s error=%s", request.url.path, error)
+        return _answer(
+            request, StoreUnavailable(f"There is no room for the upload now. {StoreUnavailable.advice}")
+        )
 
     @app.exception_handler(ClientDisconnect)
     async def on_gone(request: Request, error: ClientDisconnect) -> JSONResponse:

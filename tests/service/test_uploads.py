@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
 
 import pytest
 
@@ -211,6 +213,30 @@ def test_a_store_that_fails_is_said_to_the_client_and_why_to_the_operator(
     (said,) = [record.message for record in caplog.records if "store_unavailable" in record.message]
     assert "Not a directory" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("way", ["body", "form", "ZIP", "batch"])
+def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
+    api, gray_photo, tmp_path, monkeypatch, check_problem, way
+):
+    class Full(SpooledTemporaryFile):
+        def write(self, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place in ("service.api.uploads", "service.api.parts", "service.api.batches", "starlette.formparsers"):
+        monkeypatch.setattr(f"{place}.SpooledTemporaryFile", Full)
+    photo = gray_photo()
+    if way == "body":
+        answer = api.post("/v1/colorizations", content=photo, headers={"Content-Type": "image/jpeg"})
+    elif way == "form":
+        answer = api.post("/v1/colorizations", files={"photo": photo})
+    elif way == "ZIP":
+        answer = api.post("/v1/batches", content=photo, headers={"Content-Type": "application/zip"})
+    else:
+        answer = api.post("/v1/batches", files={"photo": photo})
+    check_problem(answer, errors.StoreUnavailable)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert list(tmp_path.rglob("photo")) == []
 
 
 def _trickle(line: socket.socket, seconds: float) -> None:
