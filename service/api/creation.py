@@ -21,6 +21,7 @@ from service.api.uploads import Upload, media_type, receive
 from service.errors import PhotoProblem, Problem
 from service.job import Job
 from service.keys import Scope
+from service.quota import network
 from service.views import CreatedJobView, job_path, job_view
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -78,7 +79,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 )
 async def create(request: Request, desk: AtDesk, by: Colorizing) -> Response:
     key = _idempotency_key(request)
-    id = await run_sync(desk.jobs.id_for, by.owner, key) if key else None
+    id = await run_sync(desk.jobs.id_for, by.owner or f"at {network(by.address)}", key) if key else None
     await _refuse_if_full(desk, id)
     async with _upload(request, desk, by) as upload:
         try:

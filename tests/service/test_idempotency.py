@@ -105,6 +105,21 @@ def test_while_one_is_received_the_other_is_asked_to_wait(api, gray_photo, clien
     assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_who_has_no_key_shares_idempotency_keys_with_its_own_network_alone(
+    serve, settings, client, gray_photo, check_problem
+):
+    api = serve(settings.model_copy(update={"trusted_proxies": ("127.0.0.1",)}))
+
+    def sent(address: str, size: int) -> httpx.Response:
+        return post(api, gray_photo(size=(size, 99)), "1", headers={"X-Forwarded-For": address})
+
+    mine = sent("2001:db8:1:1::5", 100)
+    other = sent("2001:db8:1:2::5", 101)
+    assert (mine.status_code, other.status_code, sent("192.0.2.7", 102).status_code) == (202, 202, 202)
+    assert sent("2001:db8:1:1:ffff::9", 100).json()["id"] == mine.json()["id"] != other.json()["id"]
+    check_problem(sent("2001:db8:1:1::5", 103), errors.IdempotencyMismatch)
+
+
 @pytest.mark.parametrize("key", ["8e03978e-40d5-43e8-bc93-6894a57f9324", '"8e03978e-40d5-43e8"'])
 def test_a_post_with_a_key_makes_one_job_however_often_it_comes(api, gray_photo, jobs, key):
     first, second = post(api, gray_photo(), key), post(api, gray_photo(), key.strip('"'))
