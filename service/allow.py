@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import quote, urlsplit
 
 from service.errors import UrlNotAllowed
@@ -23,6 +23,11 @@ _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 _UNREADABLE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _BRACKETS = re.compile(r"\[[^]]*](:\d*)?")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214, 6.1: what stands before an IPv4 address in the lower half
+_NOT_PUBLIC = (
+    IPv4Network("168.63.129.16/32"),  # Azure's own services, seen from each of its machines
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4, withdrawn (RFC 7526)
+)
 _UNICAST = IPv6Network("2000::/3")  # all that IANA has given out so far
 
 
@@ -105,6 +110,8 @@ def is_public(address: str) -> bool:
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return address in _NAT64
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_private or address.is_unspecified
     )
@@ -122,7 +129,7 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv
             yield address.sixtofour
         if address.teredo is not None:
             yield from address.teredo
-        if address in _NAT64:
+        if address in _NAT64 or int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
             yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 

@@ -23,6 +23,8 @@ NOT_PUBLIC = [
         "64:ff9b::a00:1",
     ),
     *("2002:7f00:1::", "2002:a9fe:a9fe::1", "2001:0:5db8:d822:0:0:80ff:fffe", "2001:0:7f00:1::"),
+    # ISATAP; Azure's own services; relays of 6to4
+    *("2600::5efe:7f00:1", "2600::200:5efe:a00:1", "168.63.129.16", "::ffff:168.63.129.16", "192.88.99.1"),
     *("localhost", ""),
 ]
 
@@ -40,6 +42,8 @@ def test_an_inner_address_is_not_public_however_it_is_wrapped(address):
         "64:ff9b::93.184.216.34",
         "2606:4700::1111",
         "2002:5db8:d822::1",
+        "2600::5efe:93.184.216.34",
+        "168.63.129.17",
     ],
 )
 def test_an_address_of_the_internet_is_public(address):
