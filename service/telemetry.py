@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from service.settings import LogFormat
 
 _VALUE = re.compile(r" (?=[a-z_0-9]+=)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default={})  # noqa: B039  (never written to)
 
 
@@ -63,7 +64,7 @@ class _Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
         line = super().formatMessage(record).rstrip("\n")
-        line = line.replace("\n", "\\n")  # else a value could forge a line
+        line = _CONTROL.sub(_escaped, line)  # else a value could forge a line, or command a terminal
         return f"{line} {pairs(_bound.get())}" if _bound.get() else line
 
 
@@ -83,6 +84,10 @@ class _Lines(logging.Formatter):
         values = dict(pair.split("=", 1) for pair in said) | dict(_bound.get())
         line.update({name: value for name, value in values.items() if name not in line})
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def _time(seconds: float) -> str:

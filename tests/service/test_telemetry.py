@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,6 +83,21 @@ def test_a_value_cannot_begin_a_line_of_its_own(format):
         timeout=60,
     )
     assert len(forged.stderr.splitlines()) == 1
+
+
+def test_a_value_cannot_command_a_terminal_or_end_a_line_in_any_alphabet():
+    forged = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import logging; from service.telemetry import set_up_logging; set_up_logging('text'); "
+            r"logging.getLogger('autochrome').info('a error=%s', 'b\x1b[2J\rc\x9b1m\u2028d\x85e\té')",
+        ],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=60,
+    ).stderr.decode()
+    assert forged.endswith(r"b\x1b[2J\rc\x9b1m\u2028d\x85e\té" + "\n")
 
 
 def test_a_line_among_those_of_others_says_whose_it_is_and_keeps_what_it_has():
