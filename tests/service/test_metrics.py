@@ -132,6 +132,21 @@ def test_numbers_are_for_this_machine_or_for_a_key_with_the_scope(serve, setting
         assert open_api.get("/metrics", headers=key).status_code == status
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto"])
+def test_numbers_are_not_for_who_comes_through_a_proxy(api, name):
+    assert api.get("/metrics", headers={name: "203.0.113.7"}).json()["code"] == "key_missing"
+
+
+@pytest.mark.parametrize(
+    "sign", [{"public_url": "https://x.example"}, {"root_path": "/x"}, {"trusted_proxies": ("127.0.0.2",)}]
+)
+def test_where_there_is_a_proxy_even_one_that_says_nothing_numbers_need_a_key(serve, settings, client, sign):
+    api = serve(settings.model_copy(update=sign))
+    assert api.get("/metrics").json()["code"] == "key_missing"
+    key = {"Authorization": f"Bearer {Keys(client).create('k', [Scope.METRICS])}"}
+    assert api.get("/metrics", headers=key).status_code == 200
+
+
 def test_without_redis_it_says_so_and_the_rest_of_what_it_knows(serve, settings, tmp_path):
     api = serve(settings.model_copy(update={"redis_url": f"unix://{tmp_path}/nothing.sock"}))
     assert api.get("/readyz").status_code == 503
