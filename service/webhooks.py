@@ -25,7 +25,7 @@ from service.allow import Allow
 from service.errors import UrlFailed, UrlNotAllowed, WebhookDisabled
 from service.fetch import SYSTEM, Network, Timeouts, post
 from service.jobs import Jobs
-from service.prelude import ALWAYS
+from service.prelude import ALWAYS, PREFIX
 from service.settings import Settings
 from service.views import job_view
 
@@ -119,6 +119,8 @@ class Webhooks:
         network: Network = SYSTEM,
     ) -> None:
         """`secrets`: each `whsec_` and base64. `base_url`: what is put before the links of a job."""
+        self._redis = client
+        self._said = False
         self._take = client.register_script(_TAKE)
         self._end = client.register_script(_END)
         self._again = client.register_script(_AGAIN)
@@ -140,7 +142,8 @@ class Webhooks:
     def tick(self) -> None:
         """Begin as many deliveries as there are threads free. May raise redis.RedisError."""
         if not self._hosts:
-            return  # what was asked for before webhooks were turned off waits for its end with its job
+            self._say_what_waits()
+            return
         self._under_way = {future for future in self._under_way if not future.done()}
         free = AT_ONCE - len(self._under_way)
         if free:
@@ -148,6 +151,14 @@ class Webhooks:
                 id, url, event, ended, tries = taken
                 delivery = Delivery(id, url, event, int(ended), int(tries))
                 self._under_way.add(self._threads.submit(self._deliver, delivery))
+
+    def _say_what_waits(self) -> None:
+        """Once. What was asked for before webhooks were turned off waits for its end with its job."""
+        if not self._said and (waiting := self._redis.zcard(PREFIX + "webhooks")):
+            self._said = True
+            log.warning(
+                "webhooks wait, and AUTOCHROME_WEBHOOK_HOSTS of this worker is empty waiting=%d", waiting
+            )
 
     def stop(self) -> None:
         """Let those that are under way come to their end."""

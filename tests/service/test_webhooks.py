@@ -277,6 +277,24 @@ def test_the_pauses_are_those_that_are_documented():
     assert PAUSES == (5, 30, 120, 600, 3600)
 
 
+def test_a_worker_that_may_tell_nobody_says_once_that_somebody_waits(
+    client, slow_jobs, deliver, until, caplog, receiver
+):
+    def said() -> list[str]:
+        return [record.message for record in caplog.records if "AUTOCHROME_WEBHOOK_HOSTS" in record.message]
+
+    deliver("")
+    time.sleep(0.1)
+    assert not said(), "nothing waits"
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    until(said, 5, "it is said")
+    time.sleep(0.2)
+    (line,) = said()
+    assert line.endswith("waiting=1")
+    assert client.zcard("{autochrome}:webhooks") == 1
+
+
 def test_gone_means_gone(client, slow_jobs, receiver, deliver, until):
     receiver.answers = [410]
     order(slow_jobs, receiver.origin)
