@@ -21,7 +21,7 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from service import metrics, scripts
+from service import metrics, reaper_scripts, scripts
 from service.errors import InternalError, LeaseLost, QueueFull, SettingsError, WorkerDied
 from service.events import Event
 from service.job import (
@@ -71,8 +71,10 @@ __all__ = [
 
 MOST_STRIKES = 3
 MOST_AT_ONCE = 100
-BEAT_TTL = 10.0
-"""Seconds after which a worker that does not beat counts as gone."""
+BEAT_TTL = 6.0
+"""Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
+CALM = 2.5
+"""Seconds that workers have to beat again after all were cut off."""
 _EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
@@ -103,12 +105,13 @@ class Jobs:
         self._lease = lease.arguments()
         self._unheard = threading.local()
         self._script = {
-            name: client.register_script(getattr(scripts, name))
-            for name in (
-                *("RESERVE", "CREATE", "SHOW", "DEPTH", "CLAIM", "HELD", "RENEW", "ADVANCE", "COMPLETE"),
-                *("FAIL", "RETRY", "REAP", "STRANDED", "CANCEL", "EXPIRE", "ERASED", "LOCK", "UNLOCK"),
-                *("BEAT", "STALLED"),
+            name: client.register_script(getattr(module, name))
+            for module, names in (
+                (scripts, "RESERVE CREATE SHOW DEPTH CLAIM HELD RENEW ADVANCE COMPLETE FAIL RETRY CANCEL"),
+                (scripts, "BEAT STALLED"),
+                (reaper_scripts, "REAP STRANDED EXPIRE ERASED POSTPONE LOCK UNLOCK"),
             )
+            for name in names.split()
         }
 
     def _run(self, name: str, *arguments: str | int | float) -> Any:
@@ -170,17 +173,18 @@ class Jobs:
     def events(self, id: str, after: str = "0") -> list[Event]:
         """What happened to a job after an event: the last 64, or the very last one when it is erased."""
         since = after if _EVENT_ID.fullmatch(after) else "0"
-        found = self._redis.xrange(f"{_job(id)}:events", min=f"({since}")
-        rows = cast(list[tuple[str, dict[str, str]]], found)
+        rows = cast(
+            list[tuple[str, dict[str, str]]], self._redis.xrange(f"{_job(id)}:events", min=f"({since}")
+        )
         return [Event(event, fields["name"], json.loads(fields["data"])) for event, fields in rows]
 
     def cancel(self, id: str) -> bool:
         """Leave a tombstone; a worker on the job is refused from now on. Erase its files, say `erased`."""
         return bool(self._run("CANCEL", id))
 
-    def erased(self, id: str) -> None:
-        """Say that no file under this id is left."""
-        self._run("ERASED", id)
+    def erased(self, id: str, deadline: float = 300.0) -> None:
+        """Say that no file under this id is left. A worker on it may still write for `deadline` seconds."""
+        self._run("ERASED", id, int(deadline * 1000))
 
     # the worker's side
 
@@ -224,13 +228,8 @@ class Jobs:
         _demand(
             self._run(
                 *("COMPLETE", claim.id, claim.attempt, *_timed(save_seconds), result.key, result.width),
-                *(
-                    result.height,
-                    result.media_type,
-                    result.sha256,
-                    result.bytes,
-                    artifacts_json(tuple(artifacts)),
-                ),
+                *(result.height, result.media_type, result.sha256, result.bytes),
+                artifacts_json(tuple(artifacts)),
             )
         )
 
@@ -252,7 +251,8 @@ class Jobs:
 
     def reap(self) -> Sequence[str]:
         """Take jobs from workers that fell silent. Returns those that wait again and want a bell."""
-        found = self._run("REAP", WorkerDied.code, WorkerDied.advice, MOST_STRIKES, MOST_AT_ONCE)
+        error = WorkerDied.code, WorkerDied.advice
+        found = self._run("REAP", *error, MOST_STRIKES, MOST_AT_ONCE, int(CALM * 1000))
         return cast(Sequence[str], found)
 
     def stranded(self, older_than: float, quiet: float) -> Sequence[str]:
@@ -264,16 +264,20 @@ class Jobs:
         """Bury jobs past their time. Returns ids whose files are to be erased; then say `erased`."""
         return cast(Sequence[str], self._run("EXPIRE", MOST_AT_ONCE))
 
+    def postpone(self, id: str, seconds: float) -> None:
+        """Say that files could not be erased: they are due again in some time."""
+        self._run("POSTPONE", id, int(seconds * 1000))
+
     @contextmanager
-    def reaping(self, seconds: float) -> Iterator[bool]:
-        """Whether this worker is the one that reaps, for as long as the block lasts, `seconds` at most."""
+    def reaping(self, seconds: float, what: str = "reaper") -> Iterator[bool]:
+        """Whether this worker is the one that does so, for as long as the block lasts, `seconds` at most."""
         token = secrets.token_hex(8)
-        mine = bool(self._run("LOCK", token, int(seconds * 1000)))
+        mine = bool(self._run("LOCK", what, token, int(seconds * 1000)))
         try:
             yield mine
         finally:
             if mine:
-                self._run("UNLOCK", token)
+                self._run("UNLOCK", what, token)
 
     # the workers themselves
 

@@ -9,7 +9,9 @@ Every key has the prefix `{autochrome}:`, whose braces keep all of them in one s
     running           zset: id by the end of its lease (ms)
     due               zset: id by the time when its files are to be erased (ms)
     sums              hash: pixels of `queued` and `running`; since: when something began to wait;
-                      mark: until when work has been measured
+                      mark: until when work has been measured; reaped: when last; calm: when workers that
+                      do not beat are dead
+    reaper, eraser    string: whoever does this now
     speed:SLOT        hash: pixels done and milliseconds of work in five seconds
     counters          hash: see service/metrics.py
     worker:NAME       hash: net and device of a worker, when it began and asked last; gone when it stops beating
@@ -119,7 +121,7 @@ local function leave(id)
   local worker = redis.call('HGET', job(id), 'worker')
   if worker then redis.call('SREM', key('worker:' .. worker .. ':jobs'), id) end
   for _, set in ipairs({'running', 'queued', 'batched'}) do redis.call('ZREM', key(set), id) end
-  redis.call('HDEL', job(id), 'worker', 'stage', 'claim')
+  redis.call('HDEL', job(id), 'worker', 'stage', 'claim', 'beats')
   count(id, nil)
 end
 
@@ -179,11 +181,13 @@ local function again(id, code, detail, most)
 end
 
 local function bury(id, status)
-  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'options')
+  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'options', 'again')
   leave(id)
   redis.call('DEL', job(id))
   redis.call('HSET', job(id), 'v', VERSION, 'status', status, 'created', kept[1], 'expires', kept[2],
     'secret', kept[3])
+  -- A worker that does not know yet may still write files.
+  if kept[4] == 'running' or kept[6] then redis.call('HSET', job(id), 'again', 1) end
   local unfinished = kept[4] == 'queued' or kept[4] == 'running'
   if unfinished then tally('outcome:' .. status .. ':') end
   notify(id, unfinished and status, kept[5])

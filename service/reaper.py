@@ -1,11 +1,13 @@
 """Rings again for jobs whose bell or whose worker was lost, and erases what is past its time.
 
-It ticks in every worker, under a lock, so that one reaps at a time and none is needed in particular.
+Both tick in every worker, each under a lock of its own, so that one at a time does it and none is needed in
+particular; and so that a store which hangs holds up no job.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from service.errors import StoreUnavailable, first_line
@@ -19,6 +21,8 @@ OLDER_THAN = 2.0
 QUIET = 30.0
 """Seconds in which queued jobs are rung for at most once, by all workers together."""
 LOCK_SECONDS = 30.0
+LATER = 60.0
+"""Seconds after which is tried again what could not be erased."""
 
 log = logging.getLogger("autochrome.reaper")
 
@@ -26,11 +30,8 @@ log = logging.getLogger("autochrome.reaper")
 class Reaper:
     """One tick does all of it; every step can be cut off and is made up for by the next tick."""
 
-    def __init__(
-        self, jobs: Jobs, store: Store, ring: Callable[[str], None], is_idle: Callable[[], bool]
-    ) -> None:
+    def __init__(self, jobs: Jobs, ring: Callable[[str], None], is_idle: Callable[[], bool]) -> None:
         self._jobs = jobs
-        self._store = store
         self._ring = ring
         self._is_idle = is_idle
 
@@ -40,7 +41,6 @@ class Reaper:
             if mine:
                 self._ring_for_the_lost()
                 self._ring_for_the_stranded()
-                self._erase_the_expired()
 
     def _ring_for_the_lost(self) -> None:
         for id in self._jobs.reap():
@@ -53,13 +53,30 @@ class Reaper:
         for id in self._jobs.stranded(OLDER_THAN, QUIET):
             self._ring(id)
 
-    def _erase_the_expired(self) -> None:
+
+class Eraser:
+    """Erases files past their time. `deadline`: seconds in which a worker ends what it has begun."""
+
+    def __init__(self, jobs: Jobs, store: Store, deadline: float) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._deadline = deadline
+
+    def tick(self) -> None:
+        """May raise redis.RedisError."""
+        with self._jobs.reaping(LOCK_SECONDS, "eraser") as mine:
+            if mine:
+                self._erase_the_expired(time.monotonic() + LOCK_SECONDS / 2)
+
+    def _erase_the_expired(self, end: float) -> None:
         for id in self._jobs.expire():
+            if time.monotonic() > end:
+                return
             try:
                 self._store.erase(id)
             except StoreUnavailable as error:
-                log.warning(
-                    "could not erase, will try again job=%s error=%s", id, first_line(error.__cause__)
-                )
-                continue
-            self._jobs.erased(id)
+                said = first_line(error.__cause__)
+                log.warning("could not erase, will try again job=%s error=%s", id, said)
+                self._jobs.postpone(id, LATER)
+                return  # most likely the store hangs for all of them
+            self._jobs.erased(id, self._deadline)

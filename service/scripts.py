@@ -97,7 +97,8 @@ local function best()
   end
 end
 
-if redis.call('EXISTS', key('worker:' .. worker)) == 1 then
+local beats = redis.call('EXISTS', key('worker:' .. worker))
+if beats == 1 then
   redis.call('HSET', key('worker:' .. worker), 'asked', stamp(now))
 end
 local beside, watched = redis.call('SMEMBERS', mine), false
@@ -119,7 +120,7 @@ end
 if redis.call('ZCARD', key('running')) == 0 then redis.call('HSET', key('sums'), 'mark', stamp(now)) end
 leave(id)
 redis.call('HSET', job(id), 'status', 'running', 'stage', 'open', 'worker', worker, 'company', 0,
-  'net', ARGV[4], 'net_sha256', ARGV[5], 'claim', ARGV[8])
+  'net', ARGV[4], 'net_sha256', ARGV[5], 'claim', ARGV[8], 'beats', beats)
 redis.call('SADD', mine, id)
 redis.call('PEXPIRE', mine, TOMBSTONE_MS)
 hold(id, ARGV[2], ARGV[3])
@@ -205,45 +206,6 @@ return 0
 """
 )
 
-REAP = (
-    ALWAYS
-    + """
--- code, detail, most strikes, most ids -> ids that wait again; those of three strikes are failed.
--- A job that shared its process is not blamed: it becomes suspect, which CLAIM gives only to a free worker.
-local rung = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', stamp(now), 'LIMIT', 0, ARGV[4])) do
-  local worker = redis.call('HGET', job(id), 'worker')
-  local together = redis.call('SMEMBERS', key('worker:' .. worker .. ':jobs'))
-  if #together > 1 then
-    for _, other in ipairs(together) do redis.call('HSET', job(other), 'company', 1) end
-  end
-  if redis.call('HGET', job(id), 'company') == '1' then
-    redis.call('HSET', job(id), 'suspect', 1)
-  else
-    redis.call('HINCRBY', job(id), 'strikes', 1)
-  end
-  if again(id, ARGV[1], ARGV[2], ARGV[3]) then rung[#rung + 1] = id end
-end
-return rung
-"""
-)
-
-STRANDED = (
-    ALWAYS
-    + """
--- least age, milliseconds of quiet, most ids -> the oldest ids that wait, or none while it is quiet
-local waiting, seen = {}, {}
-for _, set in ipairs({'queued', 'batched'}) do
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key(set), '-inf', stamp(now - ARGV[1]), 'LIMIT', 0, ARGV[3])) do
-    if not seen[id] and #waiting < tonumber(ARGV[3]) then waiting[#waiting + 1] = id end
-    seen[id] = true
-  end
-end
-if #waiting == 0 or not redis.call('SET', key('rung'), 1, 'NX', 'PX', ARGV[2]) then return {} end
-return waiting
-"""
-)
-
 CANCEL = (
     ALWAYS
     + """
@@ -252,53 +214,6 @@ local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'expires')
 if not seen[1] or seen[1] == 'expired' or seen[1] == 'canceled' then return 0 end
 bury(ARGV[1], 'canceled')
 redis.call('ZADD', key('due'), stamp(now), ARGV[1])
-return 1
-"""
-)
-
-EXPIRE = (
-    ALWAYS
-    + """
--- most ids -> ids whose files are to be erased now; records past their time become tombstones
-local due = redis.call('ZRANGEBYSCORE', key('due'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(due) do
-  local seen = redis.call('HMGET', job(id), 'expires', 'status')
-  if seen[1] and seen[2] ~= 'expired' and now >= tonumber(seen[1]) then
-    bury(id, 'expired')
-    redis.call('PEXPIRE', job(id), TOMBSTONE_MS)
-  end
-end
-return due
-"""
-)
-
-ERASED = (
-    ALWAYS
-    + """
--- id -> 1. Its files are gone; a canceled job's tombstone is due once more when it expires.
-local seen = redis.call('HMGET', job(ARGV[1]), 'status', 'expires')
-if seen[1] == 'canceled' and now < tonumber(seen[2]) then
-  redis.call('ZADD', key('due'), seen[2], ARGV[1])
-else
-  redis.call('ZREM', key('due'), ARGV[1])
-end
-return 1
-"""
-)
-
-LOCK = (
-    ALWAYS
-    + "-- token, milliseconds -> whether the lock of the reaper is now one's own\n"
-    + """
-return redis.call('SET', key('reaper'), ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
-"""
-)
-
-UNLOCK = (
-    ALWAYS
-    + "-- token -> 1. The lock may have run out meanwhile, and be another's by now.\n"
-    + """
-if redis.call('GET', key('reaper')) == ARGV[1] then redis.call('DEL', key('reaper')) end
 return 1
 """
 )

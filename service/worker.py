@@ -38,7 +38,7 @@ from service.errors import LeaseLost, OutOfMemory, SettingsError, StoreUnavailab
 from service.jobs import MOST_STRIKES, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
 from service.options import Options
 from service.patience import insist
-from service.reaper import EVERY, Reaper
+from service.reaper import EVERY, Eraser, Reaper
 from service.settings import Settings
 from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.telemetry import bound, pairs
@@ -299,11 +299,12 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     worker.start()
     log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
 
-    reaper = Reaper(jobs, store, lambda id: tasks.ring(app, id), lambda: worker.admission.is_idle)
+    reaper = Reaper(jobs, partial(tasks.ring, app), lambda: worker.admission.is_idle)
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     tickers = [
         Ticker("beat", BEAT_EVERY, worker.beat),
         Ticker("reaper", EVERY, reaper.tick),
+        Ticker("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
         Ticker("watch", min(5.0, settings.stall / 4), worker.watch),
         Ticker("webhooks", webhooks.EVERY, hooks.tick),
     ]

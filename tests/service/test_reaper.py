@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import redis
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
 from service.options import Options
-from service.reaper import Reaper
+from service.reaper import Eraser, Reaper
 from service.store import Store, photo_key, result_key
 
 NET = Net("lite", "ab" * 32)
@@ -22,8 +23,13 @@ def rung() -> list[str]:
 
 
 @pytest.fixture
-def reaper(jobs, store, rung) -> Reaper:
-    return Reaper(jobs, store, rung.append, lambda: True)
+def reaper(jobs, rung) -> Reaper:
+    return Reaper(jobs, rung.append, lambda: True)
+
+
+@pytest.fixture
+def eraser(jobs, store) -> Eraser:
+    return Eraser(jobs, store, deadline=0.2)
 
 
 def enter(jobs: Jobs, store: Store, keep_for: float = 60) -> str:
@@ -49,44 +55,129 @@ def test_a_lost_bell_is_rung_again_but_only_by_an_idle_worker_and_not_all_the_ti
     monkeypatch.setattr("service.reaper.OLDER_THAN", 0.1)
     id = enter(jobs, store)
     time.sleep(0.15)
-    Reaper(jobs, store, rung.append, is_idle=lambda: False).tick()
+    Reaper(jobs, rung.append, is_idle=lambda: False).tick()
     assert rung == []
-    idle = Reaper(jobs, store, rung.append, is_idle=lambda: True)
+    idle = Reaper(jobs, rung.append, is_idle=lambda: True)
     idle.tick()
     idle.tick()
     assert rung == [id]
 
 
-def test_what_has_expired_is_erased_with_its_files(jobs, store, reaper, tmp_path):
+def test_what_has_expired_is_erased_with_its_files(jobs, store, eraser, tmp_path):
     kept, gone = enter(jobs, store), enter(jobs, store, keep_for=0.1)
     store.put(result_key(gone, 1, ".jpg"), b"result")
     time.sleep(0.15)
-    reaper.tick()
+    eraser.tick()
     assert [path.parent.name for path in tmp_path.rglob("*") if path.is_file()] == [kept]
     assert jobs.get(gone).status == "expired"
 
 
-def test_files_that_could_not_be_erased_are_erased_later(jobs, store, reaper, monkeypatch):
-    id = enter(jobs, store, keep_for=0.1)
-    time.sleep(0.15)
+def test_files_that_could_not_be_erased_are_erased_later_and_others_before(jobs, store, eraser, monkeypatch):
+    monkeypatch.setattr("service.reaper.LATER", 0.3)
+    stuck = enter(jobs, store, keep_for=0.1)
+    time.sleep(0.05)
+    other = enter(jobs, store, keep_for=0.05)
+    time.sleep(0.1)
+    erase = store.erase
 
     def broken(prefix: str) -> None:
-        raise StoreUnavailable
+        if prefix == stuck:
+            raise StoreUnavailable
+        erase(prefix)
 
     with monkeypatch.context() as outage:
         outage.setattr(store, "erase", broken)
-        reaper.tick()
-    assert store.get(photo_key(id)) == b"photo"
-    reaper.tick()
+        eraser.tick()
+        eraser.tick()
+    assert store.get(photo_key(stuck)) == b"photo"
     with pytest.raises(FileNotFoundError):
-        store.get(photo_key(id))
+        store.get(photo_key(other))
+    time.sleep(0.35)
+    eraser.tick()
+    with pytest.raises(FileNotFoundError):
+        store.get(photo_key(stuck))
+
+
+def test_a_store_that_hangs_holds_up_no_job(jobs, store, reaper, eraser, rung, monkeypatch):
+    enter(jobs, store, keep_for=0.05)
+    id = enter(jobs, store)
+    time.sleep(0.1)
+    hangs, let_go = threading.Event(), threading.Event()
+
+    def hang(prefix: str) -> None:
+        hangs.set()
+        let_go.wait(10)
+
+    monkeypatch.setattr(store, "erase", hang)
+    erasing = threading.Thread(target=eraser.tick)
+    erasing.start()
+    try:
+        assert hangs.wait(5)
+        jobs.claim("w1", NET, 10**9, alone=True)
+        time.sleep(0.25)
+        reaper.tick()
+        assert rung == [id]
+    finally:
+        let_go.set()
+        erasing.join()
+
+
+def test_what_a_worker_writes_after_its_job_expired_is_erased_too(jobs, store, eraser, tmp_path):
+    id = enter(jobs, store, keep_for=0.1)
+    jobs.claim("w1", NET, 10**9, alone=True)
+    time.sleep(0.15)
+    eraser.tick()
+    store.put(result_key(id, 1, ".jpg"), b"result")
+    time.sleep(0.25)
+    eraser.tick()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert jobs.expire() == []
+    assert jobs.get(id).status == "expired"
+
+
+def test_a_job_made_anew_while_an_older_upload_is_erased_is_erased_in_its_time(jobs):
+    id = new_id()
+    jobs.reserve(id, 0.05)
+    time.sleep(0.1)
+    assert jobs.expire() == [id]
+    jobs.reserve(id, 3600)
+    jobs.create(id, "secret", Order(Options(), 100, 0.1), Bounds(10, 10**9))
+    jobs.erased(id)
+    assert jobs.get(id).status == "queued"
+    time.sleep(0.15)
+    assert jobs.expire() == [id]
+
+
+def test_a_dead_workers_large_photo_is_taken_at_once_and_a_slow_workers_is_not(client, rung, monkeypatch):
+    monkeypatch.setattr("service.jobs.CALM", 0.3)
+    jobs = Jobs(client, Lease(8, 1))
+    reaper = Reaper(jobs, rung.append, lambda: False)
+    held = {}
+    for worker in ("dead", "slow", "silent"):
+        if worker != "silent":
+            jobs.beat(worker, NET, "cpu")
+        jobs.create(new_id(), "secret", Order(Options(), 24_000_000, 600), Bounds(10, 10**12))
+        held[worker] = jobs.claim(worker, NET, 10**9, alone=True).id
+    with monkeypatch.context() as death:
+        death.setattr("service.jobs.BEAT_TTL", 0.1)
+        jobs.beat("dead", NET, "cpu")
+    time.sleep(0.15)
+    reaper.tick()
+    assert rung == [], "the first look in a long time: it may beat again"
+    time.sleep(0.2)
+    reaper.tick()
+    time.sleep(0.2)
+    reaper.tick()
+    assert rung == [held["dead"]]
+    assert jobs.get(held["slow"]).status == "running"
+    assert jobs.get(held["silent"]).status == "running", "it has never beaten: its lease counts"
 
 
 def test_two_reapers_do_not_work_at_once(jobs, client, store, rung, monkeypatch):
     id = enter(jobs, store)
     Jobs(client, Lease(0.01, 0)).claim("w1", NET, 10**9, alone=True)
     time.sleep(0.05)
-    reaper = Reaper(jobs, store, rung.append, lambda: True)
+    reaper = Reaper(jobs, rung.append, lambda: True)
     with jobs.reaping(5) as mine:
         assert mine
         reaper.tick()
@@ -107,7 +198,7 @@ def test_a_job_of_a_batch_that_lost_its_bell_is_rung_for_as_soon_as_others(jobs,
     id = new_id()
     jobs.create(id, "secret", Order(Options(), 100, 60, batch=True), Bounds(10, 10**9))
     time.sleep(0.1)
-    Reaper(jobs, store, rung.append, is_idle=lambda: True).tick()
+    Reaper(jobs, rung.append, is_idle=lambda: True).tick()
     assert rung == [id]
 
 
@@ -119,7 +210,7 @@ def test_ten_thousand_jobs_that_wait_do_not_slow_it_down(jobs, client, store, ru
             pipe.zadd("{autochrome}:queued", {id: number})
             pipe.zadd("{autochrome}:due", {id: 4e12})
         pipe.execute()
-    reaper = Reaper(jobs, store, rung.append, lambda: True)
+    reaper = Reaper(jobs, rung.append, lambda: True)
     before = _commands(client)
     reaper.tick()
     assert len(rung) == 100
