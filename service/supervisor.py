@@ -25,6 +25,7 @@ from service import leash, valkey
 from service.errors import EX_CONFIG, SettingsError
 from service.settings import LogFormat, Settings
 from service.telemetry import as_json
+from service.ticker import Ticker
 from service.valkey import private_folder
 
 TICK = 0.1
@@ -180,6 +181,7 @@ class Supervisor:
         )
         child.start()
         self._servers.append(child)
+        Ticker("flush", valkey.FLUSH_EVERY, partial(valkey.flush, state_dir)).start()
         if not valkey.wait_until_ready(path, seconds=60):
             raise SettingsError(f"Valkey does not answer on {path}; its lines above say why.")
         return f"unix://{path}"
