@@ -23,6 +23,8 @@ REDELIVERY = 10.0
 """Seconds within which a job of a dead worker is to be taken again."""
 RESTART = 6.0
 """Seconds that a part which was killed before has had to come back."""
+ERASING = 20.0
+"""Seconds in which the reaper erases what is due."""
 ALOFT = 8
 """Questions at once."""
 Question = Callable[[Connection, str], Awaitable[None]]
@@ -92,6 +94,7 @@ class Aftermath:
         files = self._files()
         self._left_over = sorted(name for id in self._jobs for name in files.get(id, []))
         await self._each([id for id in files if id not in self._jobs], self._check_stranger)
+        await self._await_the_reaper()
 
     def of_jobs(self) -> list[Check]:
         """None lost, none doubled."""
@@ -127,7 +130,7 @@ class Aftermath:
             Check(
                 "no file is an orphan",
                 not self._orphans,
-                f"each is a living job's, or promised to the reaper; not: {self._orphans[:5]} ({len(self._orphans)})",
+                f"each is a living job's, or the reaper erases it when it is due; not: {self._orphans[:5]} ({len(self._orphans)})",
             ),
         ]
 
@@ -174,14 +177,21 @@ class Aftermath:
         await connection.ask("DELETE", f"/v1/colorizations/{id}", headers=headers)
 
     async def _check_stranger(self, connection: Connection, id: str) -> None:
-        """Its photo arrived, its answer did not: then it is a job all the same, or the reaper knows of the file."""
+        """Its photo arrived, its answer did not: then it is a job all the same, or the reaper is to erase it."""
         answer = await connection.ask("GET", f"/v1/colorizations/{id}")
-        if answer.status != 200 and not self._is_promised(id):
+        if answer.status != 200:
             self._orphans.append(id)
 
-    def _is_promised(self, id: str) -> bool:
-        with redis.Redis(unix_socket_path=str(self.service.state_dir / "valkey/valkey.sock")) as client:
-            return client.zscore("{autochrome}:due", id) is not None
+    async def _await_the_reaper(self) -> None:
+        """Let what is promised to it be due now, and see whether it erases all of it, half-written files too."""
+        if self._orphans:
+            with redis.Redis(unix_socket_path=str(self.service.state_dir / "valkey/valkey.sock")) as client:
+                client.zadd("{autochrome}:due", dict.fromkeys(self._orphans, 0), xx=True)
+        give_up = time.monotonic() + ERASING
+        while self._orphans and time.monotonic() < give_up:
+            await asyncio.sleep(0.5)
+            files = self._files()
+            self._orphans = [id for id in self._orphans if id in files]
 
     def _files(self) -> dict[str, list[str]]:
         """By job, all that lies in the store's folder, half-written files too."""
