@@ -25,6 +25,9 @@ POLL = 0.5
 SILENCE = 5.0
 """Seconds of silence after which the server is asked whether it is still there."""
 
+ENDS = frozenset(("succeeded", "failed", "canceled", "expired"))
+"""Names of the events after which nothing happens any more, or nothing that most would wait for."""
+
 log = logging.getLogger("autochrome.events")
 
 
@@ -40,8 +43,9 @@ class Event:
 class Changed:
     """Something has happened to one job since this was last waited for, or may have."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, only_end: bool) -> None:
         self._hub = hub
+        self._only_end = only_end
         self._event = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
@@ -52,6 +56,11 @@ class Changed:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._event.wait()
         self._event.clear()
+
+    def hear(self, name: str) -> None:
+        """An event of this name has happened; older workers do not say its name."""
+        if not self._only_end or name in ENDS or not name:
+            self.wake()
 
     def wake(self) -> None:
         self._event.set()
@@ -82,9 +91,9 @@ class Hub:
                 await self._listening
 
     @asynccontextmanager
-    async def watch(self, id: str) -> AsyncIterator[Changed]:
-        """Hear of changes of a job from now on: look at it after this, and then wait."""
-        changed = Changed(self)
+    async def watch(self, id: str, only_end: bool = False) -> AsyncIterator[Changed]:
+        """Hear of changes of a job from now on, or only of its end: look at it after this, and then wait."""
+        changed = Changed(self, only_end)
         self._waiting[id].add(changed)
         try:
             yield changed
@@ -127,8 +136,9 @@ class Hub:
                 if message is not None and message["type"] == "subscribe":
                     self._set_live(True)
                 elif message is not None and message["type"] == "message":
-                    for changed in self._waiting.get(message["data"], ()):
-                        changed.wake()
+                    id, _, name = message["data"].partition(" ")
+                    for changed in self._waiting.get(id, ()):
+                        changed.hear(name)
 
     def _set_live(self, live: bool) -> None:
         """What happened meanwhile was not heard: everybody looks for himself."""

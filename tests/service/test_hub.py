@@ -125,6 +125,24 @@ def test_who_waits_hears_of_his_job_at_once_and_of_no_other(jobs, redis_url):
     asyncio.run(wait())
 
 
+def test_who_waits_for_the_end_is_not_woken_by_what_comes_before(jobs, redis_url):
+    mine = enter(jobs)
+
+    async def wait() -> None:
+        async with Hub(redis_url) as hub, hub.watch(mine, only_end=True) as end, hub.watch(mine) as changed:
+            await _live(hub)
+            await end.wait(0)
+            await changed.wait(0)
+            claim = await asyncio.to_thread(take, jobs)
+            await asyncio.to_thread(jobs.advance, claim, "open", 0.1, "prepare")
+            assert await _seconds(changed.wait(10)) < 0.2
+            assert await _seconds(end.wait(0.3)) == pytest.approx(0.3, abs=0.1)
+            await asyncio.to_thread(jobs.complete, claim, 0, RESULT)
+            assert await _seconds(end.wait(10)) < 0.2
+
+    asyncio.run(wait())
+
+
 def test_a_subscription_that_breaks_wakes_all_and_comes_back(jobs, client, redis_url):
     mine = enter(jobs)
 
