@@ -37,7 +37,6 @@ UNPROVEN = (
     "There is a batch under this id. To go on with it, send the secret that it was begun with, or that came with "
     "its answer: `Authorization: Bearer <secret>`."
 )
-ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
 @dataclass(frozen=True, slots=True)

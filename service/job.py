@@ -18,6 +18,7 @@ from service.prelude import VERSION
 
 UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
+ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 STAGES = ("open", "prepare", "infer", "finish", "save")
 
 
@@ -65,10 +66,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """Whether the job is a new one; if it was there before, whether its fingerprint was the same."""
+    """Whether the job is a new one, or the id was taken."""
 
     new: bool
-    same: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,7 @@ class Claim:
     attempt: int
     options: Options
     pixels: int
-    created: int
-    """Milliseconds since 1970 on the server's clock."""
     request_id: str
-    owner: str
-    group: str
     suspect: bool
     """It was in a process that died with several jobs. It is alone in its worker, until it has ended."""
 
@@ -187,11 +183,6 @@ def wait_for(pixels: float, pixels_per_s: float) -> int:
 def new_id() -> str:
     """128 random bits as 32 hexadecimal digits: whoever does not know an id cannot guess it."""
     return secrets.token_hex(16)
-
-
-def new_secret() -> str:
-    """What its maker needs to erase a job; only a hash of it is kept."""
-    return secrets.token_urlsafe(24)
 
 
 def secret_hash(secret: str) -> str:

@@ -40,7 +40,6 @@ from service.job import (
     Result,
     artifacts_json,
     new_id,
-    new_secret,
     read_job,
     secret_hash,
     wait_for,
@@ -66,7 +65,6 @@ __all__ = [
     "Result",
     "connect",
     "new_id",
-    "new_secret",
 ]
 
 MOST_STRIKES = 3
@@ -131,18 +129,16 @@ class Jobs:
 
         A queue that is empty has room for any photo.
         """
-        state, *rest = self._run(
+        state, *full = self._run(
             *("CREATE", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels),
         )
         if state == -1:
-            jobs, pixels, speed = rest
+            jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
             raise QueueFull(wait_for(max(missing, pixels / max(jobs, 1)), float(speed)))
-        if state == 0:
-            return Entered(new=False, same=order.fingerprint != "" and rest[0] == order.fingerprint)
-        return Entered(new=True)
+        return Entered(new=state == 1)
 
     def depth(self) -> Depth:
         """How much waits and runs, and how fast it gets done."""
@@ -202,10 +198,9 @@ class Jobs:
             return None
         if len(taken) == 2:
             return NoRoom(int(taken[0]), taken[1] != "")
-        id, attempt, options, pixels, created, request_id, owner, group, suspect = taken
+        id, attempt, options, pixels, request_id, suspect = taken
         return Claim(
-            *(id, int(attempt), Options.model_validate_json(options), int(pixels), int(created)),
-            *(request_id, owner, group, suspect != ""),
+            *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, suspect != ""),
         )
 
     def is_held(self, claim: Claim) -> bool:

@@ -20,13 +20,12 @@ CREATE = (
     + """
 -- id, secret hash, options, pixels, milliseconds to keep, 1 for a batch, owner, request id, fingerprint, group,
 -- mark of this very call, most jobs, most pixels
--- -> {1} new; {0, fingerprint} where the id is taken; {-1, jobs, pixels, speed} where there is no room
+-- -> {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room
 local id = ARGV[1]
 local pixels, most_jobs, most_pixels = tonumber(ARGV[4]), tonumber(ARGV[12]), tonumber(ARGV[13])
 if redis.call('EXISTS', job(id)) == 1 then
-  local seen = redis.call('HMGET', job(id), 'made', 'fingerprint')
-  if seen[1] == ARGV[11] then return {1} end  -- the answer to this call was lost, and it came again
-  return {0, seen[2] or ''}
+  -- where the answer to this call was lost, it came again
+  return {redis.call('HGET', job(id), 'made') == ARGV[11] and 1 or 0}
 end
 local waiting = redis.call('ZCARD', key('queued'))
 local full = sum('queued') + pixels > most_pixels and waiting > 0
@@ -73,10 +72,10 @@ CLAIM = (
     ALWAYS
     + """
 -- worker, lease, lease per megapixel, net, hash of its weights, room in pixels, 1 where the worker is empty,
--- mark of this very call -> {id, attempt, options, pixels, created, request id, owner, group, suspect};
+-- mark of this very call -> {id, attempt, options, pixels, request id, suspect};
 -- {pixels, suspect} where the next one has no room there; or nil where none waits
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
-local wanted = {'attempt', 'options', 'pixels', 'created', 'request_id', 'owner', 'group', 'suspect'}
+local wanted = {'attempt', 'options', 'pixels', 'request_id', 'suspect'}
 
 local function claimed(id)
   local found = {id}

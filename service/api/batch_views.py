@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from service.api.intake import Batching
-from service.batches import ENDED, Batch, Standing
+from service.batches import Batch, Standing
 from service.errors import by_code
+from service.job import ENDED
 from service.options import Options
 from service.views import ErrorView, job_path
 

@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, Response
 from service import errors
 from service.api import by_url
 from service.api.callers import Caller, Colorizing
-from service.api.desk import ENDED, Admitted, AtDesk, Desk, failure, is_id, retry_after
+from service.api.desk import Admitted, AtDesk, Desk, failure, is_id, retry_after
 from service.api.prefer import preferred_wait
 from service.api.problems import documented
 from service.api.uploads import Upload, media_type, receive
 from service.errors import PhotoProblem, Problem
-from service.job import Job
+from service.job import ENDED, Job
 from service.keys import Scope
 from service.quota import network
 from service.views import CreatedJobView, job_path, job_view

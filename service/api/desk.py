@@ -50,7 +50,6 @@ RESERVED = 3600.0
 ENTERING = 60.0
 """Seconds for which an id of a client's choosing is kept for one request, should that one die on the way."""
 LONGEST_RETRY_AFTER = 3600
-ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 _ID = re.compile(r"[0-9a-f]{32}")
 log = logging.getLogger("autochrome.api")
 

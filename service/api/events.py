@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -15,11 +14,11 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
 from service import errors
-from service.api.desk import ENDED, AtDesk, Desk
+from service.api.desk import AtDesk, Desk
 from service.api.limits import is_head
 from service.api.problems import documented
 from service.events import Event
-from service.job import Job
+from service.job import ENDED, Job
 from service.views import job_view
 
 MEDIA_TYPE = "text/event-stream"
@@ -29,7 +28,6 @@ PING = 15.0
 """Seconds of silence after which a comment is sent, so that nobody on the way takes the stream for dead."""
 LOOK = 3.0
 """Seconds between two looks at the place in the queue: others move it, so that no event tells."""
-_EVENT_ID = re.compile(r"\d{1,20}-\d{1,20}")
 log = logging.getLogger("autochrome.api")
 
 router = APIRouter()
@@ -79,7 +77,7 @@ async def events(
     ] = None,
 ) -> Response:
     job = await run_sync(desk.look, id)
-    after = last_event_id if last_event_id and _EVENT_ID.fullmatch(last_event_id) else "0"
+    after = last_event_id or "0"
     if job.status in ENDED and not await run_sync(desk.jobs.events, id, after):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
