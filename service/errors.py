@@ -19,7 +19,7 @@ ServiceError
     │   └── MemberEncrypted · MemberLink · MemberUnsupported · MemberBomb · MemberDamaged
     └── ServerProblem          our fault; trying again may help
         ├── FetchesBusy · QueueFull · QueueUnavailable · StoreUnavailable · WorkersUnavailable
-        └── WorkerDied · OutOfMemory · InternalError
+        └── WorkerDied · OutOfMemory · PhotoLost · InternalError
 """
 
 from __future__ import annotations
@@ -439,6 +439,12 @@ class OutOfMemory(ServerProblem):
     code, status = "out_of_memory", 500
     title = "The photo did not fit into memory"
     advice = "It was tried more than once. Send a smaller copy of the photo, or try again later."
+
+
+class PhotoLost(ServerProblem):
+    code, status = "photo_lost", 500
+    title = "The photo was lost"
+    advice = "It is not in our store any more, so that it cannot be colored. Send it again as a new one."
 
 
 class InternalError(ServerProblem):

@@ -34,12 +34,13 @@ from service.admission import Admission
 from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.deadline import Deadline, end
-from service.errors import LeaseLost, OutOfMemory, SettingsError, StoreUnavailable, first_line
-from service.jobs import MOST_STRIKES, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
+from service.errors import LeaseLost, OutOfMemory, PhotoLost, SettingsError, StoreUnavailable, first_line
+from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
 from service.options import Options
 from service.patience import insist
 from service.reaper import EVERY, Eraser, Reaper
 from service.settings import Settings
+from service.stages import Stages
 from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.telemetry import bound, pairs
 from service.ticker import Ticker
@@ -133,12 +134,14 @@ class Worker:
         except photo.PhotoError as error:
             log.info("refused job=%s code=%s", claim.id, error.code)
             self._fail(claim, error.code, error.detail)
-        except OutOfMemory as error:
-            log.warning("out of memory job=%s pixels=%d", claim.id, claim.pixels)
+        except (OutOfMemory, PhotoLost) as error:
+            log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
             self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
             log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
-            time.sleep(STORE_PAUSE)
+            with _unless_lost(claim):
+                insist(partial(self._jobs.renew, claim))
+                time.sleep(STORE_PAUSE)
             self._give_back(claim, strike=False)
         except redis.RedisError:
             raise
@@ -159,9 +162,9 @@ class Worker:
                 tasks.ring(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
-        stages = _Stages(self._jobs, claim)
+        stages = Stages(self._jobs, claim)
         with stages.next("open"):
-            picture = photo.open(self._store.get(photo_key(claim.id)), self._limits)
+            picture = photo.open(self._read(claim), self._limits)
         with stages.next("prepare"):
             lightness = self._colorizer.prepare(picture)
         with stages.next("infer"):
@@ -176,6 +179,19 @@ class Worker:
         if answer.leads:
             with suppress(redis.RedisError):  # one count less
                 self._jobs.batch_sizes(answer.photos)
+
+    def _read(self, claim: Claim) -> bytes:
+        """The photo. A store that is slow, but gives, keeps the lease. Raises PhotoLost, and LeaseLost where erased."""
+        data, renewed = bytearray(), time.monotonic()
+        try:
+            for piece in self._store.stream(photo_key(claim.id)):
+                data += piece
+                if time.monotonic() - renewed > self._settings.lease / 4:
+                    insist(partial(self._jobs.renew, claim))
+                    renewed = time.monotonic()
+        except FileNotFoundError:
+            raise (PhotoLost if insist(partial(self._jobs.is_held, claim)) else LeaseLost) from None
+        return bytes(data)
 
     def _ask_the_net(self, claim: Claim, picture: photo.Photo, lightness: torch.Tensor) -> Answer:
         """Raises OutOfMemory where not even a very small picture fits."""
@@ -238,28 +254,11 @@ class Worker:
         sides = Sides(picture.pixels, colored.pixels, colored.alpha)
         others = []
         for file in artifacts.make(options, sides, made, partial(_as_jpeg, options.quality)):
+            insist(partial(self._jobs.renew, claim))  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, file.name)
             self._store.put(key, file.data)
             others.append(Artifact(file.kind, file.kind, key, file.media_type, len(file.data)))
         return result, tuple(others)
-
-
-class _Stages:
-    """Seconds of each stage, told to the job's record as it ends."""
-
-    def __init__(self, jobs: Jobs, claim: Claim) -> None:
-        self._jobs = jobs
-        self._claim = claim
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def next(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = time.perf_counter() - start
-        if stage != STAGES[-1]:  # the last one ends with the job, in one step
-            following = STAGES[STAGES.index(stage) + 1]
-            insist(partial(self._jobs.advance, self._claim, stage, self.seconds[stage], following))
 
 
 @contextmanager

@@ -57,6 +57,7 @@ _REFUSALS: tuple[type[Problem], ...] = (
     errors.QueueUnavailable,
     errors.StoreUnavailable,
     errors.OutOfMemory,
+    errors.PhotoLost,
     errors.WorkerDied,
     errors.InternalError,
 )

@@ -23,7 +23,7 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _WHY_NONE: tuple[type[Problem], ...] = (
     *(errors.NotFound, errors.NotReady, errors.Canceled, errors.Expired),
     *(kind for kind in errors.problems() if issubclass(kind, PhotoProblem)),
-    *(errors.OutOfMemory, errors.WorkerDied, errors.InternalError),
+    *(errors.OutOfMemory, errors.PhotoLost, errors.WorkerDied, errors.InternalError),
     *(errors.StoreUnavailable, errors.QueueUnavailable),
 )
 

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 
 from model.colorizer import Colorizer
 from service import patience, tasks
+from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
 from service.options import Options
 from service.settings import Settings
@@ -81,6 +83,72 @@ def test_a_photo_that_is_erased_while_it_is_saved_leaves_nothing(hand, jobs, set
     hand(store=ErasedMeanwhile(settings.store_url)).run(id)
     assert jobs.get(id).status == "canceled"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_photo_that_is_erased_between_claim_and_open_is_no_error(hand, jobs, settings, enter, caplog):
+    class ErasedBefore(Store):
+        def stream(self, key: str) -> Iterator[bytes]:
+            jobs.cancel(id)
+            self.erase(id)
+            return super().stream(key)
+
+    id = enter()
+    hand(store=ErasedBefore(settings.store_url)).run(id)
+    assert jobs.get(id).status == "canceled"
+    assert "Traceback" not in caplog.text
+    assert "lease lost" in caplog.text
+
+
+def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, store, enter):
+    id = enter()
+    store.erase(id)
+    hand().run(id)
+    job = jobs.get(id)
+    assert (job.status, job.error_code) == ("failed", "photo_lost")
+
+
+def test_a_store_that_hangs_costs_no_strike(hand, jobs, client, settings, enter, monkeypatch):
+    """Its lease is 0.5 s, the store's silence and the pause after it are 0.35 s each."""
+    monkeypatch.setattr("service.worker.STORE_PAUSE", 0.35)
+    ended = threading.Event()
+
+    class Hangs(Store):
+        def stream(self, key: str) -> Iterator[bytes]:
+            time.sleep(0.35)
+            raise StoreUnavailable
+
+    def reap() -> None:
+        while not ended.wait(0.02):
+            assert list(jobs.reap()) == []
+
+    id = enter()
+    short = Jobs(client, Lease(0.5, 0))
+    worker = hand(jobs=short, store=Hangs(settings.store_url))
+    with ThreadPoolExecutor() as pool:
+        reaping = pool.submit(reap)
+        try:
+            for attempt in range(1, 5):
+                worker.run(id)
+                seen = client.hmget(f"{{autochrome}}:job:{id}", "status", "attempt", "strikes")
+                assert seen == ["queued", str(attempt), "0"]
+        finally:
+            ended.set()
+        reaping.result()
+
+
+def test_a_store_that_gives_slowly_keeps_the_lease(hand, jobs, client, settings, enter):
+    class Slow(Store):
+        def stream(self, key: str) -> Iterator[bytes]:
+            for piece in super().stream(key):
+                for at in range(0, len(piece), 1 + len(piece) // 5):
+                    time.sleep(0.2)
+                    assert list(jobs.reap()) == []
+                    yield piece[at : at + 1 + len(piece) // 5]
+
+    id = enter()
+    short = settings.model_copy(update={"lease": 0.6})
+    hand(jobs=Jobs(client, Lease(0.6, 0)), store=Slow(settings.store_url), settings=short).run(id)
+    assert jobs.get(id).status == "succeeded"
 
 
 def test_a_bell_too_many_changes_nothing(hand, jobs, enter):
