@@ -173,12 +173,12 @@ class Worker:
             colored = self._colorizer.finish(picture, answer.logits, color_options(claim.options))
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
-        insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
-        said = {**stages.seconds, "batch": answer.photos}
-        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
         if answer.leads:
             with suppress(redis.RedisError):  # one count less
                 self._jobs.batch_sizes(answer.photos)
+        insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
+        said = {**stages.seconds, "batch": answer.photos}
+        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises PhotoLost, and LeaseLost where erased."""

@@ -149,7 +149,7 @@ async def _when_ended(desk: Desk, id: str, seconds: float) -> Job:
     if seconds <= 0:
         return await run_sync(desk.find, id)
     give_up = time.monotonic() + seconds
-    async with desk.watches.on(id) as changed:
+    async with desk.watches.on(id, only_end=True) as changed:
         while True:
             job = await run_sync(desk.find, id)
             left = give_up - time.monotonic()
