@@ -184,14 +184,17 @@ class Aftermath:
 
     async def _await_the_reaper(self) -> None:
         """Let what is promised to it be due now, and see whether it erases all of it, half-written files too."""
-        if self._orphans:
-            with redis.Redis(unix_socket_path=str(self.service.state_dir / "valkey/valkey.sock")) as client:
-                client.zadd("{autochrome}:due", dict.fromkeys(self._orphans, 0), xx=True)
+        if not self._orphans:
+            return
+        with redis.Redis(unix_socket_path=str(self.service.state_dir / "valkey/valkey.sock")) as client:
+            promised = [id for id in self._orphans if client.zscore("{autochrome}:due", id) is not None]
+            if promised:
+                client.zadd("{autochrome}:due", dict.fromkeys(promised, 0), xx=True)
         give_up = time.monotonic() + ERASING
-        while self._orphans and time.monotonic() < give_up:
+        while any(id in self._files() for id in promised) and time.monotonic() < give_up:
             await asyncio.sleep(0.5)
-            files = self._files()
-            self._orphans = [id for id in self._orphans if id in files]
+        files = self._files()
+        self._orphans = [id for id in self._orphans if id in files]
 
     def _files(self) -> dict[str, list[str]]:
         """By job, all that lies in the store's folder, half-written files too."""

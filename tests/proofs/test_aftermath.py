@@ -69,10 +69,10 @@ def test_a_file_that_no_job_and_no_reaper_knows_is_an_orphan(fast_service, accep
     orphan.unlink()
 
 
-def test_a_half_written_file_of_an_erased_job_is_left_over(fast_service, accepted):
+def test_a_half_written_file_goes_with_its_job(fast_service, accepted):
     half = (
         fast_service.store / next(iter(accepted)) / "photo#1"
     )  # so the store names them; it does not list them
     half.write_bytes(b"half")
-    assert failed(fast_service, accepted) == ["nothing is left of what was erased"]
-    half.unlink()
+    assert failed(fast_service, accepted) == []
+    assert not half.exists()
