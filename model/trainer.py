@@ -88,8 +88,36 @@ def train(
     they came with, times the cosine. BusyError if another process trains in this folder.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with _alone(run):
-        return _train(method, optimizer, batches, schedule, run, facts, device)
+    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    averaged = _averaged(method.net, schedule.ema)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
+    with _alone(run), _Report(run, schedule, progressed := _resume(run, parts, facts)) as report:
+        saved_at = stepped_at = time.monotonic()
+        worked = time.process_time()
+        for batch in _load(batches, progressed.step, schedule, pinned=device.type == "cuda"):
+            factor = optim.cosine(progressed.step, schedule.steps, schedule.warmup)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + progressed.step)
+            loss = method.loss(batch.to(device, non_blocking=True), generator)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            averaged.update_parameters(method.net)
+            progressed.step += 1
+            progressed.photos += len(batch)
+            now = time.monotonic()
+            progressed.elapsed_s += now - stepped_at
+            progressed.cpu_s += time.process_time() - worked
+            stepped_at, worked = now, time.process_time()
+            report.step(progressed, loss, factor)
+            if now - saved_at > schedule.save_every_s:
+                _save(run, parts, progressed, facts, loss.detach())
+                saved_at = now
+        if progressed.step > report.start:
+            _save(run, parts, progressed, facts, loss.detach())
+    return averaged.module.eval()
 
 
 def trainer_of(run: Path) -> int | None:
@@ -118,48 +146,6 @@ def _alone(run: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-def _train(
-    method: Method,
-    optimizer: Optimizer,
-    batches: Dataset[Tensor],
-    schedule: Schedule,
-    run: Path,
-    facts: dict[str, Any],
-    device: torch.device,
-) -> nn.Module:
-    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    averaged = _averaged(method.net, schedule.ema)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
-    progressed = _resume(run, parts, facts)
-    saved_at = stepped_at = time.monotonic()
-    worked = time.process_time()
-    with _Report(run, schedule, progressed) as report:
-        for batch in _load(batches, progressed.step, schedule, pinned=device.type == "cuda"):
-            factor = optim.cosine(progressed.step, schedule.steps, schedule.warmup)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-            generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + progressed.step)
-            loss = method.loss(batch.to(device, non_blocking=True), generator)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            averaged.update_parameters(method.net)
-            progressed.step += 1
-            progressed.photos += len(batch)
-            now = time.monotonic()
-            progressed.elapsed_s += now - stepped_at
-            progressed.cpu_s += time.process_time() - worked
-            stepped_at, worked = now, time.process_time()
-            report.step(progressed, loss, factor)
-            if now - saved_at > schedule.save_every_s:
-                _save(run, parts, progressed, facts, loss.detach())
-                saved_at = now
-    if progressed.step > report.start:
-        _save(run, parts, progressed, facts, loss.detach())
-    return averaged.module.eval()
 
 
 def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str, Any]]:
