@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,30 +31,27 @@ GRAY, BLUE, RED = (
 class Ruled(nn.Module):
     """Answers, at every position, the bin that its rule says for the lightness around it."""
 
-    def rule(self, lightness_N1hw: Tensor) -> Tensor:
-        raise NotImplementedError
+    def __init__(self, rule: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.rule = rule
 
     def forward(self, lightness: Tensor) -> Tensor:
         chosen = self.rule(F.avg_pool2d(lightness, 4))[:, 0]
         return F.one_hot(chosen, bins.COUNT).movedim(-1, 1).float() * 40
 
 
-class Gray(Ruled):
-    def rule(self, lightness_N1hw: Tensor) -> Tensor:
-        return torch.full_like(lightness_N1hw, GRAY, dtype=torch.long)
+def gray(lightness_N1hw: Tensor) -> Tensor:
+    return torch.full_like(lightness_N1hw, GRAY, dtype=torch.long)
 
 
-class BrightIsBlue(Ruled):
-    def rule(self, lightness_N1hw: Tensor) -> Tensor:
-        return torch.where(lightness_N1hw > 50, BLUE, RED)
+def bright_is_blue(lightness_N1hw: Tensor) -> Tensor:
+    return torch.where(lightness_N1hw > 50, BLUE, RED)
 
 
-class RoughIsRed(Ruled):
-    """Where lightness varies at a few pixels it answers red, else gray."""
-
-    def rule(self, lightness_N1hw: Tensor) -> Tensor:
-        around = F.avg_pool2d(lightness_N1hw, 5, 1, 2, count_include_pad=False)
-        return torch.where((lightness_N1hw - around).abs() > 2, RED, GRAY)
+def rough_is_red(lightness_N1hw: Tensor) -> Tensor:
+    """Where lightness varies at a few pixels, else gray."""
+    around = F.avg_pool2d(lightness_N1hw, 5, 1, 2, count_include_pad=False)
+    return torch.where((lightness_N1hw - around).abs() > 2, RED, GRAY)
 
 
 class AnswersAb(nn.Module):
@@ -72,7 +70,7 @@ def asked(net: nn.Module, shown: list[Stimulus]) -> tuple[list[cues.Answer], cue
 
 
 def test_a_net_that_answers_gray_uses_nothing(shown: list[Stimulus]) -> None:
-    answers, found = asked(Gray(), shown)
+    answers, found = asked(Ruled(gray), shown)
     assert max(answer.chroma for answer in answers) == pytest.approx(0, abs=1e-3)
     assert max(answer.entropy or 0 for answer in answers) < 1e-3
     assert not found.uses_brightness
@@ -82,7 +80,7 @@ def test_a_net_that_answers_gray_uses_nothing(shown: list[Stimulus]) -> None:
 
 
 def test_a_net_that_goes_by_brightness_is_found_out(shown: list[Stimulus]) -> None:
-    answers, found = asked(BrightIsBlue(), shown)
+    answers, found = asked(Ruled(bright_is_blue), shown)
     assert found.uses_brightness
     plain = {answer.name: answer.ab for answer in answers if answer.kind == "plain"}
     np.testing.assert_allclose(plain["L* 20"], [50, 40], atol=0.1)
@@ -93,7 +91,7 @@ def test_a_net_that_goes_by_brightness_is_found_out(shown: list[Stimulus]) -> No
 
 
 def test_a_net_that_goes_by_texture_is_found_out(shown: list[Stimulus]) -> None:
-    answers, found = asked(RoughIsRed(), shown)
+    answers, found = asked(Ruled(rough_is_red), shown)
     assert found.uses_texture
     assert not found.uses_brightness
     assert "Brightness is hardly used" in cues.table(answers, found)

@@ -239,6 +239,28 @@ def check_problem() -> Callable[[httpx.Response, type[Problem]], dict[str, Any]]
     return check
 
 
+@pytest.fixture
+def folder(settings: Settings) -> Path:
+    return settings.state_dir / "a store"
+
+
+@pytest.fixture
+def photos(gray_photo: Callable[..., bytes]) -> list[bytes]:
+    """Eight that differ, of 0.0024 megapixels each."""
+    return [gray_photo(size=(60, 40 + index)) for index in range(8)]
+
+
+@pytest.fixture
+def tight(serve, redis_url: str, tmp_path: Path, client: redis.Redis) -> Callable[..., httpx.Client]:
+    """The API with settings of a test's own, upon an empty database."""
+
+    def start(**values: object) -> httpx.Client:
+        store = (tmp_path / "a store").as_uri()
+        return serve(Settings(redis_url=redis_url, store_url=store, state_dir=tmp_path, **values))
+
+    return start
+
+
 @pytest.fixture(scope="session")
 def gray_photo() -> Callable[..., bytes]:
     """A gray picture with something in it, in any format and size that Pillow writes."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
-import pytest
-import redis
 
 from service import errors
 from service.jobs import Jobs
 from service.keys import Keys, Scope
-from service.settings import Settings
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 
@@ -27,28 +24,6 @@ def bearer(secret: str) -> dict[str, str]:
 
 def stored(store_folder: Path) -> list[Path]:
     return [path for path in store_folder.rglob("*") if path.is_file() and "ready" not in path.parts]
-
-
-@pytest.fixture
-def folder(settings: Settings) -> Path:
-    return settings.state_dir / "a store"
-
-
-@pytest.fixture
-def photos(gray_photo: Callable[..., bytes]) -> list[bytes]:
-    """Eight that differ, of 0.0024 megapixels each."""
-    return [gray_photo(size=(60, 40 + index)) for index in range(8)]
-
-
-@pytest.fixture
-def tight(serve, redis_url: str, tmp_path: Path, client: redis.Redis) -> Callable[..., httpx.Client]:
-    """The API with settings of a test's own, upon an empty database."""
-
-    def start(**values: object) -> httpx.Client:
-        store = (tmp_path / "a store").as_uri()
-        return serve(Settings(redis_url=redis_url, store_url=store, state_dir=tmp_path, **values))
-
-    return start
 
 
 def test_somebody_who_waits_goes_before_a_batch_unless_it_is_in_a_hurry_too(api, photos, work):

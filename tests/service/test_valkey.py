@@ -54,6 +54,7 @@ def test_a_kill_9_under_a_busy_disk_loses_nothing_that_was_answered(tmp_path: Pa
 
 def test_a_flush_before_there_is_a_file_does_nothing(tmp_path: Path) -> None:
     valkey.flush(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def keep_the_disk_busy(path: Path, stop: threading.Event) -> None:
