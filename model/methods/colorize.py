@@ -54,12 +54,14 @@ def soft_cross_entropy(
 class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor, weight: Tensor) -> Tensor:
-        log_p = torch.log_softmax(logits.float(), 1)
-        positions = weight.numel()
-        loss = -(log_p.gather(1, target) * share).sum(1).mul(weight).sum() / positions
+        # One row a position: as the net's answer lies in memory (channels last), so that nothing is copied to be turned.
+        rows, chosen, shares = _rows(logits).float(), _rows(target), _rows(share)
+        log_p = torch.log_softmax(rows, 1)
+        loss = -(log_p.gather(1, chosen) * shares).sum(1).mul(weight.flatten()).mean()
         if ctx.needs_input_grad[0]:
-            gradient = log_p.exp_().scatter_add_(1, target, -share).mul_(weight[:, None] / positions)
-            ctx.save_for_backward(gradient.to(logits.dtype))
+            gradient = log_p.exp_().scatter_add_(1, chosen, -shares)
+            gradient.mul_(weight.reshape(-1, 1) / weight.numel())
+            ctx.save_for_backward(gradient.to(logits.dtype).view(*weight.shape, -1).movedim(-1, 1))
         return loss
 
     @staticmethod
@@ -67,3 +69,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream[0].to(gradient.dtype), None, None, None
+
+
+def _rows(x_NKHW: Tensor) -> Tensor:
+    return x_NKHW.movedim(1, -1).flatten(0, 2)
