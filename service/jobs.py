@@ -69,6 +69,7 @@ __all__ = [
 
 MOST_STRIKES = 3
 MOST_AT_ONCE = 100
+MOST_BELLS = 300
 BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
 CALM = 2.5
@@ -252,7 +253,7 @@ class Jobs:
 
     def stranded(self, older_than: float, quiet: float) -> Sequence[str]:
         """Jobs that have waited for some seconds; at most once in `quiet` seconds, whoever asks."""
-        found = self._run("STRANDED", int(older_than * 1000), int(quiet * 1000), MOST_AT_ONCE)
+        found = self._run("STRANDED", int(older_than * 1000), int(quiet * 1000), MOST_BELLS)
         return cast(Sequence[str], found)
 
     def expire(self) -> Sequence[str]:

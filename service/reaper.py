@@ -18,8 +18,9 @@ EVERY = 1.0
 """Seconds between two ticks of one worker."""
 OLDER_THAN = 2.0
 """A queued job this old, seen by an idle worker, may have lost its bell."""
-QUIET = 30.0
-"""Seconds in which queued jobs are rung for at most once, by all workers together."""
+QUIET = 3.0
+"""Seconds in which queued jobs are rung for at most once, by all workers together. A worker that dies takes bells
+along that it has heard and not answered, and their jobs' owners wait this long."""
 LOCK_SECONDS = 30.0
 LATER = 60.0
 """Seconds after which is tried again what could not be erased."""

@@ -149,15 +149,17 @@ def test_jobs_that_were_in_a_killed_worker_together_are_done_alone(worker, enter
     assert together == 1
 
 
-def test_a_job_whose_bell_was_lost_is_done_and_a_worker_told_to_stop_ends_what_it_began(
+def test_jobs_whose_bells_were_lost_are_done_soon_and_a_worker_told_to_stop_ends_what_it_began(
     worker, enter, jobs, client, until
 ):
     id = enter()
     client.delete("autochrome")  # the queue, with the bell in it
     stopping = worker(1.5)
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
+    another = enter(rings=False)
+    until(lambda: state(jobs, another) == ("running", "infer"), 10, "the next one is in the net")
     assert stopping.stop() == 0
-    assert state(jobs, id)[0] == "succeeded"
+    assert state(jobs, id)[0] == state(jobs, another)[0] == "succeeded"
     assert jobs.workers() == {}
 
 
