@@ -136,8 +136,9 @@ def annealed_mean(logits_NQHW: Tensor, temperature: float) -> Tensor:
     palette = centers(logits.device)
     if temperature < torch.finfo(torch.float32).tiny:  # 0 as float32 knows it: a division would give NaN
         return palette[logits.argmax(1)].movedim(-1, 1)
-    sharpened = torch.softmax((logits - logits.amax(1, keepdim=True)) / temperature, 1)
-    return torch.einsum("nqhw,qc->nchw", sharpened, palette)
+    rows = logits.movedim(1, -1)  # as a net's answer lies in memory (channels last)
+    sharpened = (rows - rows.amax(-1, keepdim=True)).div_(temperature).softmax(-1)
+    return (sharpened @ palette).movedim(-1, 1)
 
 
 def modes(logits_NQHW: Tensor, count: int, radius: float = 20.0) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch.nn import functional as F
 
 from model import lab
 
-_BAND = 1 << 20  # pixels worked on at once
+_BAND = 1 << 16  # pixels worked on at once: what is made of so many fits into a processor's cache
 _HALVINGS = 10  # of the interval that holds the largest chroma: to a thousandth
+_ENTRIES = 1 << 16
 
 
 def raised(ab_2hw: Tensor, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
@@ -37,31 +39,49 @@ def fit(lightness_HW: Tensor, ab_2HW: Tensor) -> Tensor:
     Clipping channels would change how light a color is; here a color outside the gamut moves straight toward gray instead (constant L*
     and hue angle), just as far as it must.
     """
-    photo = torch.cat([lightness_HW[None], ab_2HW])
-    linear = lab.linear_from_lab(photo[None])[0]
-    outside = ~_shown(linear)
-    if outside.any():
-        color = photo[:, outside]
-        color[1:] *= _largest_share(color)
-        linear[:, outside] = _linear(color)
-    return lab.srgb_from_linear(linear).clamp(0, 1)
+    linear = _fitted(lightness_HW.flatten(), ab_2HW.flatten(1))
+    return lab.srgb_from_linear(linear).clamp(0, 1).view(3, *lightness_HW.shape)
 
 
-def _largest_share(color_3P: Tensor) -> Tensor:
-    """(P,) the largest factor on ab, by halving, at which each (L*, a*, b*) is a color of sRGB; 0, which is gray, always is."""
-    low = torch.zeros(color_3P.shape[1], device=color_3P.device)
-    high = torch.ones_like(low)
+def fit_bytes(lightness_HW: Tensor, ab_2HW: Tensor) -> Tensor:
+    """As `fit`, in 8 bits: (3, H, W) uint8 on the CPU. The transfer curve is looked up: at most a fortieth of a step beside rounding it."""
+    linear = _fitted(lightness_HW.flatten(), ab_2HW.flatten(1))
+    place = linear.mul_(_ENTRIES - 1).add_(0.5).clamp_(0, _ENTRIES - 1).to(torch.int32)
+    return _bytes_of_linear().index_select(0, place.flatten()).view(3, *lightness_HW.shape)
+
+
+def _fitted(lightness_P: Tensor, ab_2P: Tensor) -> Tensor:
+    """(3, P) linear RGB, within sRGB give or take a third of an 8-bit step."""
+    y = (lightness_P + 16) / 116
+    slopes_2P = ab_2P * torch.tensor([[1 / 500], [-1 / 200]], device=ab_2P.device)  # of x and z beside y
+    of_xyz = lab.rgb_from_xyz(ab_2P.device)
+    from_y = of_xyz[:, 1:2] * lab.cubed(y)
+    of_xz = of_xyz[:, ::2]
+    linear = torch.addmm(from_y, of_xz, lab.cubed(y + slopes_2P))
+    outside = (~_shown(linear)).nonzero().squeeze(1)
+    if len(outside):
+        few = (from_y.index_select(1, outside), of_xz, y[outside], slopes_2P.index_select(1, outside))
+        linear[:, outside] = _drawn_in(*few)
+    return linear
+
+
+def _drawn_in(from_y_3P: Tensor, of_xz: Tensor, y_P: Tensor, slopes_2P: Tensor) -> Tensor:
+    """(3, P) linear RGB of these colors with the largest share of their ab, by halving, that sRGB can show; none, which is gray, always is."""
+    low, step = torch.zeros_like(y_P), 0.5
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        inside = _shown(_linear(torch.cat([color_3P[:1], color_3P[1:] * middle])))
-        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return low
+        inside = _shown(torch.addmm(from_y_3P, of_xz, lab.cubed(y_P + slopes_2P * (low + step))))
+        low += inside * step
+        step /= 2
+    return torch.addmm(from_y_3P, of_xz, lab.cubed(y_P + slopes_2P * low))
 
 
-def _linear(color_3P: Tensor) -> Tensor:
-    return lab.linear_from_lab(color_3P[None, :, :, None])[0, :, :, 0]
+def _shown(linear_3P: Tensor) -> Tensor:
+    """(P,) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
+    return (linear_3P.amin(0) > -1e-4) & (linear_3P.amax(0) < 1 + 5e-4)
 
 
-def _shown(linear: Tensor) -> Tensor:
-    """(3, …) linear RGB → (…) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
-    return ((linear > -1e-4) & (linear < 1 + 5e-4)).all(0)
+@cache
+def _bytes_of_linear() -> Tensor:
+    """(65536,) uint8: the sRGB step of each linear value 0…1."""
+    srgb = lab.srgb_from_linear(torch.linspace(0, 1, _ENTRIES, dtype=torch.float64))
+    return (srgb * 255).round().byte()

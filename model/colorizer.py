@@ -114,8 +114,8 @@ class Colorizer:
         colored = np.empty((photo.height, photo.width, 3), np.uint8)
         for top, band in chroma.raised(ab, photo.height, photo.width):
             rows = slice(top, top + band.shape[1])
-            rgb = chroma.fit(_lightness(photo.pixels[rows]), band)
-            colored[rows] = (rgb * 255).round().byte().permute(1, 2, 0).numpy()
+            rgb = chroma.fit_bytes(_lightness(photo.pixels[rows]), band)
+            colored[rows] = rgb.permute(1, 2, 0).numpy()
         return replace(photo, pixels=colored)
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
