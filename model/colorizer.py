@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint, chroma, lab
 from model.checkpoint import Card
+from model.nets.folding import fold
 from model.photo import Photo
 
 _STRIDE = 32  # both sides the net sees are multiples of it
@@ -57,7 +58,9 @@ class Colorizer:
     @classmethod
     def load(cls, net: str = "lite", device: str = "auto") -> Colorizer:
         """A net by its name, or a weights file by its path. Raises `checkpoint.CheckpointError`."""
-        return cls(*checkpoint.load(checkpoint.locate(net)), device)
+        loaded, card = checkpoint.load(checkpoint.locate(net))
+        fold(loaded)
+        return cls(loaded, card, device)
 
     @property
     def name(self) -> str:

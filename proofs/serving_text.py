@@ -22,7 +22,8 @@ def text(found: dict[str, Any]) -> str:
         place_line(found["place"]),
         f"Median of {found['extent']['rounds']} interleaved rounds, in brackets the least and the most. Latencies in "
         "ms, over all rounds; in open loops from the moment when a request was due. Load comes from a process of "
-        "its own on the same cores, whose CPU is told apart.\n",
+        "its own on the same cores, whose CPU is told apart. The pipeline's CPU is that of one thread, the least that "
+        "it can do with.\n",
         "\n".join(f"- {line}" for line in verdicts(phases)),
     ]
     for side in sides:

@@ -35,6 +35,11 @@ class Admission:
         return self._heard == 0
 
     @property
+    def count(self) -> int:
+        """Photos inside."""
+        return len(self._inside)
+
+    @property
     def empty_for(self) -> float:
         """Seconds for which nothing has been inside; 0 while something is."""
         return 0.0 if self._inside else time.monotonic() - self._left_at

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 import redis.asyncio
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
@@ -19,14 +20,11 @@ from redis.exceptions import ConnectionError, RedisError
 from service.errors import first_line
 from service.prelude import PREFIX
 
-CHANGED = f"{PREFIX}changed"
+CHANGED, ENDED = f"{PREFIX}changed", f"{PREFIX}ended"
 POLL = 0.5
 """Seconds between two looks of those who wait while the subscription is broken."""
 SILENCE = 5.0
 """Seconds of silence after which the server is asked whether it is still there."""
-
-ENDS = frozenset(("succeeded", "failed", "canceled", "expired"))
-"""Names of the events after which nothing happens any more, or nothing that most would wait for."""
 
 log = logging.getLogger("autochrome.events")
 
@@ -44,8 +42,8 @@ class Changed:
     """Something has happened to one job since this was last waited for, or may have."""
 
     def __init__(self, hub: Hub, only_end: bool) -> None:
+        self.only_end = only_end
         self._hub = hub
-        self._only_end = only_end
         self._event = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
@@ -57,25 +55,22 @@ class Changed:
                 await self._event.wait()
         self._event.clear()
 
-    def hear(self, name: str) -> None:
-        """An event of this name has happened; older workers do not say its name."""
-        if not self._only_end or name in ENDS or not name:
-            self.wake()
-
     def wake(self) -> None:
         self._event.set()
 
 
 class Hub:
-    """One subscription to all changes, for all who wait in this process. Runs while its block is open.
+    """One subscription to the ends of all jobs, for all who wait in this process, and to all changes while one waits for these.
 
-    While the server cannot be heard, waits are short, so that whoever waits polls.
+    Runs while its block is open. While the server cannot be heard, waits are short, so that whoever waits polls.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._waiting: defaultdict[str, set[Changed]] = defaultdict(set)
+        self._curious = 0
         self._listening: asyncio.Task[None] | None = None
+        self._subscription: PubSub | None = None
         self.is_live = False
 
     async def __aenter__(self) -> Hub:
@@ -95,12 +90,24 @@ class Hub:
         """Hear of changes of a job from now on, or only of its end: look at it after this, and then wait."""
         changed = Changed(self, only_end)
         self._waiting[id].add(changed)
+        if not only_end:
+            self._curious += 1
+            await self._follow_changes(self._curious == 1)
         try:
             yield changed
         finally:
             self._waiting[id].discard(changed)
             if not self._waiting[id]:
                 del self._waiting[id]
+            if not only_end:
+                self._curious -= 1
+                await self._follow_changes(self._curious == 0)
+
+    async def _follow_changes(self, needed: bool) -> None:
+        """Follow them from now on, or no longer, as there are people who want to hear of them."""
+        if needed and self._subscription is not None:
+            with suppress(RedisError, OSError):  # then it is made anew, and follows what is wanted then
+                await (self._subscription.subscribe if self._curious else self._subscription.unsubscribe)(CHANGED)
 
     async def _listen(self) -> None:
         told = False
@@ -111,6 +118,7 @@ class Hub:
                 if self.is_live or not told:  # an outage is one line
                     log.warning("changes are not heard, polling error=%s", first_line(error))
                 told = True
+            self._subscription = None
             self._set_live(False)
             await asyncio.sleep(POLL)
 
@@ -124,7 +132,8 @@ class Hub:
             retry=Retry(NoBackoff(), retries=0),
         )
         async with client, client.pubsub() as subscription:
-            await subscription.subscribe(CHANGED)
+            await subscription.subscribe(ENDED, *([CHANGED] if self._curious else []))
+            self._subscription = subscription
             asked = False
             while True:
                 message = await subscription.get_message(timeout=SILENCE)
@@ -135,16 +144,20 @@ class Hub:
                 asked = message is None
                 if message is not None and message["type"] == "subscribe":
                     self._set_live(True)
+                    self._wake_all()
                 elif message is not None and message["type"] == "message":
-                    id, _, name = message["data"].partition(" ")
-                    for changed in self._waiting.get(id, ()):
-                        changed.hear(name)
+                    is_end = message["channel"] == ENDED
+                    for changed in self._waiting.get(message["data"].partition(" ")[0], ()):
+                        if is_end or not changed.only_end:
+                            changed.wake()
 
     def _set_live(self, live: bool) -> None:
-        """What happened meanwhile was not heard: everybody looks for himself."""
-        if live == self.is_live:
-            return
-        self.is_live = live
+        if live != self.is_live:
+            self.is_live = live
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        """What happened before was perhaps not heard: everybody looks for himself."""
         for waiting in self._waiting.values():
             for changed in waiting:
                 changed.wake()

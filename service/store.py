@@ -147,6 +147,9 @@ def _retries() -> RetryConfig:
 
 def _pieces(found: obstore.GetResult) -> Iterator[bytes]:
     try:
+        if found.meta["size"] <= CHUNK:  # a stream comes in steps of a few KiB, each of which is dear
+            yield bytes(found.bytes())
+            return
         for piece in found.stream(min_chunk_size=CHUNK):
             yield bytes(piece)
     except (BaseError, OSError) as error:

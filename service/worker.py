@@ -81,6 +81,7 @@ class Worker:
             max_aspect=settings.max_aspect,
         )
         self._deadline = Deadline(settings.deadline)
+        self._cores = torch.get_num_threads()
         self._claimed_ms = int(time.time() * 1000)
 
     def start(self) -> None:
@@ -97,6 +98,7 @@ class Worker:
 
     def run(self, id: str) -> None:
         """The Celery task. The bell names a job, but the best one is taken; that none waits is no error."""
+        torch.set_num_threads(1)  # of this thread: cores are for several photos, and two on one wait for each other
         try:
             with self.admission.enter(self._claim) as claim:
                 if claim is not None:
@@ -221,9 +223,10 @@ class Worker:
 
     def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
+        torch.set_num_threads(max(1, self._cores - self.admission.count + len(lightness)))  # what others leave
         try:
             logits = self._colorizer.infer(lightness)
-            are_numbers = all(bool(single.isfinite().all()) for single in logits)
+            are_numbers = all(bool(single.sum().isfinite()) for single in logits)
         except torch.AcceleratorError as error:
             if is_out_of_memory(error):
                 raise
