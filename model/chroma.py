@@ -66,7 +66,7 @@ def _fitted(lightness_P: Tensor, ab_2P: Tensor) -> Tensor:
 
 
 def _drawn_in(from_y_3P: Tensor, of_xz: Tensor, y_P: Tensor, slopes_2P: Tensor) -> Tensor:
-    """(3, P) linear RGB of these colors with the largest share of their ab, by halving, that sRGB can show; none, which is gray, always is."""
+    """(3, P) linear RGB of these colors with the largest share of their ab that sRGB can show, by halving. Gray, of share 0, always is."""
     low, step = torch.zeros_like(y_P), 0.5
     for _ in range(_HALVINGS):
         inside = _shown(torch.addmm(from_y_3P, of_xz, lab.cubed(y_P + slopes_2P * (low + step))))

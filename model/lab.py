@@ -77,11 +77,13 @@ def rgb_from_xyz(device: torch.device | str = "cpu") -> Tensor:
     scaled = (
         torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64) / torch.tensor(_WHITE, dtype=torch.float64)[:, None]
     )
-    return torch.linalg.inv(scaled).float().to(device)
+    inverse: Tensor = torch.linalg.inv(scaled)
+    return inverse.float().to(device)
 
 
 def cubed(f: Tensor) -> Tensor:
-    """CIE 15's cube and the line below it, its tangent: the inverse of the curve from XYZ to Lab. (Choosing by `where` takes ten times as long.)"""
+    """CIE 15's cube and the line below it, its tangent: the inverse of the curve from XYZ to Lab."""
+    # To choose between the two by `where` takes ten times as long.
     bent = f.clamp_min(_EPSILON ** (1 / 3))
     return bent * bent * bent + (f - bent) / _KAPPA
 

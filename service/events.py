@@ -106,8 +106,9 @@ class Hub:
     async def _follow_changes(self, needed: bool) -> None:
         """Follow them from now on, or no longer, as there are people who want to hear of them."""
         if needed and self._subscription is not None:
-            with suppress(RedisError, OSError):  # then it is made anew, and follows what is wanted then
-                await (self._subscription.subscribe if self._curious else self._subscription.unsubscribe)(CHANGED)
+            follow = self._subscription.subscribe if self._curious else self._subscription.unsubscribe
+            with suppress(RedisError, OSError):  # it is made anew, and then follows what is wanted then
+                await follow(CHANGED)
 
     async def _listen(self) -> None:
         told = False

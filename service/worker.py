@@ -60,8 +60,16 @@ class Worker:
     """Everything that one job after another needs. `start` before the first, `stop` after the last."""
 
     def __init__(
-        self, name: str, colorizer: Colorizer, jobs: Jobs, store: Store, app: Celery, settings: Settings
+        self,
+        name: str,
+        colorizer: Colorizer,
+        jobs: Jobs,
+        store: Store,
+        app: Celery,
+        settings: Settings,
+        cores: int = 1,
     ) -> None:
+        """`cores`: how many the net may use while nothing else is to do."""
         self.name = name
         self.net = Net(colorizer.name, colorizer.sha256)
         by_device = ON_A_CPU if colorizer.device.type == "cpu" else ON_A_GPU
@@ -81,7 +89,7 @@ class Worker:
             max_aspect=settings.max_aspect,
         )
         self._deadline = Deadline(settings.deadline)
-        self._cores = torch.get_num_threads()
+        self._cores = cores
         self._claimed_ms = int(time.time() * 1000)
 
     def start(self) -> None:
@@ -98,7 +106,7 @@ class Worker:
 
     def run(self, id: str) -> None:
         """The Celery task. The bell names a job, but the best one is taken; that none waits is no error."""
-        torch.set_num_threads(1)  # of this thread: cores are for several photos, and two on one wait for each other
+        torch.set_num_threads(1)  # this one's: cores are for several photos
         try:
             with self.admission.enter(self._claim) as claim:
                 if claim is not None:
@@ -223,7 +231,8 @@ class Worker:
 
     def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
-        torch.set_num_threads(max(1, self._cores - self.admission.count + len(lightness)))  # what others leave
+        others = self.admission.count - len(lightness)
+        torch.set_num_threads(max(1, self._cores - others))
         try:
             logits = self._colorizer.infer(lightness)
             are_numbers = all(bool(single.sum().isfinite()) for single in logits)
@@ -295,9 +304,13 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
     store = Store(settings.effective_store_url)
     app = tasks.make_app(settings.celery_broker_url)
+    # The net's thread alone may use more than one core at once: OpenMP lets threads sleep, which doubles the net's time, as
+    # soon as it has more of them than there are cores, those that some other thread of ours once called included.
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), jobs, store, app, settings)
+    worker = Worker(name, _load(settings, load), jobs, store, app, settings, cores)
     worker.start()
     log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -13,6 +15,6 @@ def fold(net: nn.Module) -> None:
     for layers in net.modules():
         if not isinstance(layers, nn.Sequential):
             continue
-        for place, (conv, norm) in enumerate(zip(layers, layers[1:], strict=False)):
+        for place, (conv, norm) in enumerate(pairwise([*layers])):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 layers[place], layers[place + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()

@@ -50,3 +50,13 @@ def test_colors_outside_keep_lightness_and_hue_and_lose_no_more_chroma_than_they
     a_little_more = lab.rgb_from_lab(torch.cat([after[:1], after[1:] * 1.06])[None])[0]
     outside = ((a_little_more < 0) | (a_little_more > 1)).any(0)
     assert outside[shrunk].float().mean() > 0.99
+
+
+def test_eight_bits_are_the_nearest_to_what_fits() -> None:
+    generator = torch.Generator().manual_seed(3)
+    lightness = torch.rand(200, 300, generator=generator) * 100
+    ab = (torch.rand(2, 200, 300, generator=generator) - 0.5) * 200
+    fitted = chroma.fit(lightness, ab) * 255
+    coded = chroma.fit_bytes(lightness, ab)
+    assert coded.dtype == torch.uint8
+    assert (coded - fitted).abs().max() < 0.53, "half a step is rounding"

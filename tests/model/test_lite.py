@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import lab
+from model.nets.folding import fold
 from model.nets.lite import Lite, load_trunk
 
 
@@ -70,3 +71,20 @@ def test_frozen_blocks_stay_as_they_are_in_training(imagenet: dict[str, Tensor])
     changed = {key for key, value in net.trunk.state_dict().items() if not torch.equal(value, before[key])}
     assert not any(key.startswith(("stem.", "blocks.0.", "blocks.1.", "blocks.2.")) for key in changed)
     assert any(key.startswith("blocks.3.") for key in changed)
+
+
+def test_folding_takes_all_norms_away_and_changes_no_answer() -> None:
+    net = Lite()
+    generator = torch.Generator().manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as one that has learnt something
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    with pytest.raises(ValueError, match="still learns"):
+        fold(net)
+    lightness = torch.rand(1, 1, 64, 96, generator=generator) * 100
+    with torch.no_grad():
+        before = net.eval()(lightness)
+        fold(net)
+        torch.testing.assert_close(net(lightness), before, atol=1e-4, rtol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service import valkey
-from service.events import Hub
+from service.events import CHANGED, Hub
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
 from service.options import Options
 
@@ -139,6 +139,27 @@ def test_who_waits_for_the_end_is_not_woken_by_what_comes_before(jobs, redis_url
             assert await _seconds(end.wait(0.3)) == pytest.approx(0.3, abs=0.1)
             await asyncio.to_thread(jobs.complete, claim, 0, RESULT)
             assert await _seconds(end.wait(10)) < 0.2
+
+    asyncio.run(wait())
+
+
+def test_only_while_somebody_wants_to_know_more_is_more_heard_than_ends(jobs, client, redis_url):
+    def heard() -> int:
+        return client.pubsub_numsub(CHANGED)[0][1]
+
+    async def wait() -> None:
+        async with Hub(redis_url) as hub, hub.watch(enter(jobs), only_end=True):
+            await _live(hub)
+            assert heard() == 0
+            async with hub.watch(enter(jobs)), hub.watch(enter(jobs)):
+                await asyncio.sleep(0.1)
+                assert heard() == 1
+                client.client_kill_filter(_type="pubsub")
+                await asyncio.sleep(0.1)
+                await _live(hub)
+                assert heard() == 1, "also after it broke"
+            await asyncio.sleep(0.1)
+            assert heard() == 0
 
     asyncio.run(wait())
 
