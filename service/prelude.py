@@ -36,11 +36,13 @@ TOMBSTONE_MS = 7 * 24 * 3600 * 1000
 """How long an id still answers `410` after its job expired."""
 HEAD_START_MS = 3600 * 1000
 """A job of a batch lets those go first that are made within this time after it."""
+AWAITED_MS = 15 * 1000
+"""How long a suspect is left to the busy worker that waits to be empty for it and asks again and again."""
 MOST_EVENTS = 64
 
 PRELUDE = (
     f"local prefix, VERSION, TOMBSTONE_MS = '{PREFIX}', {VERSION}, {TOMBSTONE_MS}\n"
-    + f"local HEAD_START_MS, MOST_EVENTS = {HEAD_START_MS}, {MOST_EVENTS}\n"
+    + f"local HEAD_START_MS, MOST_EVENTS, AWAITED_MS = {HEAD_START_MS}, {MOST_EVENTS}, {AWAITED_MS}\n"
     + """
 local SLOT_MS, SLOTS, LOOK_AT = 5000, 12, 50
 local clock = redis.call('TIME')

@@ -83,14 +83,24 @@ local function claimed(id)
   return found
 end
 
-local function best()
+-- A suspect is waited for by one busy worker, until that is empty; the others pass it by, and take what comes after.
+local function passed_by(id, suspect, free)
+  if not suspect or free then return false end
+  local awaited = redis.call('HMGET', job(id), 'awaited_by', 'awaited_till')
+  if awaited[1] and awaited[1] ~= worker and now < tonumber(awaited[2]) then return true end
+  redis.call('HSET', job(id), 'awaited_by', worker, 'awaited_till', stamp(now + AWAITED_MS))
+  return false
+end
+
+local function best(free)
   local from = 0
   while true do
     local ids = redis.call('ZRANGE', key('queued'), from, from + 49)
     if #ids == 0 then return nil end
     for _, id in ipairs(ids) do
-      local seen = redis.call('HMGET', job(id), 'v', 'expires')
-      if tonumber(seen[1] or 1) <= VERSION and now < tonumber(seen[2]) then return id end
+      local seen = redis.call('HMGET', job(id), 'v', 'expires', 'suspect')
+      local known = tonumber(seen[1] or 1) <= VERSION and now < tonumber(seen[2])
+      if known and not passed_by(id, seen[3], free) then return id end
     end
     from = from + 50
   end
@@ -106,11 +116,12 @@ for _, other in ipairs(beside) do
   if seen[1] == ARGV[8] then return claimed(other) end  -- the answer to this call was lost, and it came again
   watched = watched or seen[2]
 end
-local id = best()
+local free = ARGV[7] == '1' and #beside == 0
+local id = best(free)
 if not id then return nil end
 local seen = redis.call('HMGET', job(id), 'pixels', 'suspect')
 local room = ARGV[7] == '1' or tonumber(seen[1]) <= tonumber(ARGV[6])
-if seen[2] then room = ARGV[7] == '1' and #beside == 0 end
+if seen[2] then room = free end
 if watched or not room then return {seen[1], seen[2] or ''} end
 
 for _, stage in ipairs({'open', 'prepare', 'infer', 'finish', 'save'}) do
@@ -118,6 +129,7 @@ for _, stage in ipairs({'open', 'prepare', 'infer', 'finish', 'save'}) do
 end
 if redis.call('ZCARD', key('running')) == 0 then redis.call('HSET', key('sums'), 'mark', stamp(now)) end
 leave(id)
+redis.call('HDEL', job(id), 'awaited_by', 'awaited_till')
 redis.call('HSET', job(id), 'status', 'running', 'stage', 'open', 'worker', worker, 'company', 0,
   'net', ARGV[4], 'net_sha256', ARGV[5], 'claim', ARGV[8], 'beats', beats)
 redis.call('SADD', mine, id)

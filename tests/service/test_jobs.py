@@ -227,6 +227,28 @@ def test_a_suspect_is_not_given_to_a_busy_worker_and_blamed_when_it_kills_alone(
     assert status(jobs, poison) == "failed"
 
 
+def test_one_busy_worker_waits_for_a_suspect_and_the_others_go_on(jobs, client):
+    suspect, companion = enter(jobs), enter(jobs)
+    take(jobs, "w1")
+    take(jobs, "w1")
+    time.sleep(0.25)
+    assert suspect in jobs.reap()
+    jobs.cancel(companion)
+    ordinary = [enter(jobs) for _ in range(4)]
+
+    def ask(worker: str) -> Claim | NoRoom | None:
+        return jobs.claim(worker, NET, 10**12, alone=False)
+
+    assert ask("w2") == NoRoom(10_000, suspect=True)
+    assert ask("w3").id in ordinary
+    assert ask("w2") == NoRoom(10_000, suspect=True), "it goes on waiting"
+    assert ask("w3").id in ordinary
+    client.hset(f"{{autochrome}}:job:{suspect}", "awaited_till", 1)  # w2 asked no more, perhaps it died
+    assert ask("w4") == NoRoom(10_000, suspect=True), "then another waits"
+    assert take(jobs, "w5").id == suspect, "whoever is free takes it"
+    assert ask("w2").id in ordinary
+
+
 def test_company_counts_even_where_the_leases_end_at_different_times(jobs):
     short, long = enter(jobs), enter(jobs, pixels=2_000_000)
     take(jobs, "w1")

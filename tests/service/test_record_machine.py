@@ -36,6 +36,7 @@ class Modeled:
     status: str = "queued"
     strikes: int = 0
     suspect: bool = False
+    awaited: str | None = None
     company: bool = False
     worker: str | None = None
     heard: list[str] = field(default_factory=lambda: ["queued"])
@@ -91,6 +92,13 @@ class Record(RuleBasedStateMachine):
         if not waiting:
             assert claim is None
             return
+        if held:  # busy: it waits for one suspect that no other waits for, and passes the others by
+            waiting = [id for id in waiting if self.model[id].awaited in (None, worker)]
+            if not waiting:
+                assert claim is None
+                return
+            if self.model[waiting[0]].suspect:
+                self.model[waiting[0]].awaited = worker
         best = self.model[waiting[0]]
         fits = not held or best.pixels <= room
         if best.suspect:
@@ -100,7 +108,7 @@ class Record(RuleBasedStateMachine):
             return
         assert isinstance(claim, Claim)
         assert (claim.id, claim.pixels, claim.suspect) == (waiting[0], best.pixels, best.suspect)
-        best.status, best.worker, best.company = "running", worker, False
+        best.status, best.worker, best.company, best.awaited = "running", worker, False, None
         best.heard.append("stage")
         self.claims.append(claim)
 
