@@ -27,7 +27,7 @@ test-slow: setup  ## the long proofs that `make test` leaves out
 
 # What follows measures: run each alone on the machine. Figures come into out/proofs.
 
-bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 40 minutes
+bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 20 minutes
 	$(BIN)/python -m proofs serving --litserve out/litserve/bin/python
 
 out/litserve/ready: requirements.lock

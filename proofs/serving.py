@@ -31,7 +31,7 @@ class Extent:
 
     rounds: int = 3
     lone: int = 40
-    seconds: float = 20.0
+    seconds: float = 10.0
     sides: tuple[int, ...] = (1024, 512)
     clients: tuple[int, ...] = (1, 4, 16, 64)
 

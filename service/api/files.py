@@ -16,6 +16,7 @@ from service.api.limits import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.errors import PhotoProblem, Problem
 from service.job import Job
+from service.store import CHUNK
 
 router = APIRouter()
 
@@ -120,6 +121,8 @@ def _hand_out(file: File, job: Job, request: Request, desk: Desk, known: str | N
         pieces = desk.store.stream(file.key)
     except FileNotFoundError as gone:
         raise errors.Expired from gone
+    if file.bytes <= CHUNK:
+        return Response(b"".join(pieces), headers=headers, media_type=file.media_type)
     return StreamingResponse(pieces, headers=headers, media_type=file.media_type)
 
 
