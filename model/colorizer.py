@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint, chroma, lab
 from model.checkpoint import Card
-from model.nets.folding import fold
+from model.nets.freezing import fold, freeze
 from model.photo import Photo
 
 _STRIDE = 32  # both sides the net sees are multiples of it
@@ -60,7 +60,13 @@ class Colorizer:
         """A net by its name, or a weights file by its path. Raises `checkpoint.CheckpointError`."""
         loaded, card = checkpoint.load(checkpoint.locate(net))
         fold(loaded)
-        return cls(loaded, card, device)
+        colorizer = cls(loaded, card, device)
+        if colorizer.device.type == "cpu":  # a GPU is told what to do ahead of time
+            example = torch.zeros(1, 1, 2 * _STRIDE, 2 * _STRIDE).contiguous(
+                memory_format=torch.channels_last
+            )
+            colorizer.net = freeze(colorizer.net, example)
+        return colorizer
 
     @property
     def name(self) -> str:
