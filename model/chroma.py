@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from model import lab
 
-_BAND = 1 << 16  # pixels worked on at once: what is made of so many fits into a processor's cache
+_BAND = 1 << 17  # pixels worked on at once: few enough for a cache, and enough for few steps
 _HALVINGS = 10  # of the interval that holds the largest chroma: to a thousandth
 _ENTRIES = 1 << 16
 
