@@ -88,6 +88,11 @@ class Batcher:
         return waiting.answer
 
     @property
+    def waiting(self) -> int:
+        """Photos that wait for the net."""
+        return len(self._waiting)
+
+    @property
     def is_moving(self) -> bool:
         """Whether the net is free, or at work for no longer than it should be."""
         late_at = self._late_at

@@ -231,8 +231,8 @@ class Worker:
 
     def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
-        others = self.admission.count - len(lightness)
-        torch.set_num_threads(max(1, self._cores - others))
+        busy = self.admission.count - len(lightness) - self.batcher.waiting
+        torch.set_num_threads(max(1, self._cores - busy))
         try:
             logits = self._colorizer.infer(lightness)
             are_numbers = all(bool(single.sum().isfinite()) for single in logits)
