@@ -251,6 +251,8 @@ class Worker:
         format = None if options.format == "auto" else options.format.upper()
         saved_as = photo.saved_format(colored, format)
         data = photo.save(colored, format, options.quality)
+        for earlier in range(1, claim.attempt):  # whoever died in between has left its files
+            self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, photo.extension(saved_as))
         self._store.put(key, data)
         result = Result(

@@ -14,7 +14,7 @@ import pytest
 from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
 from service.options import Options
 from service.settings import Settings
-from service.store import Store, photo_key
+from service.store import Store, photo_key, result_key
 from service.tasks import make_app, ring
 
 SLOW = str(Path(__file__).with_name("slow_worker.py"))
@@ -70,14 +70,17 @@ def kill(worker) -> None:
 
 
 def test_a_dead_workers_job_however_large_is_taken_by_another_within_ten_seconds_and_ends_once(
-    worker, enter, jobs, until
+    worker, enter, jobs, store, until
 ):
     first = worker(600)  # with the default lease: half a minute for so many pixels
     id = enter(pixels=24_000_000)
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
     second = worker(0)
+    store.put(result_key(id, 1, ".png"), b"written just before it died")
     kill(first)
     until(lambda: said([second], "succeeded", id) == 1, 10, "the other one has done it")
+    with pytest.raises(FileNotFoundError):
+        store.get(result_key(id, 1, ".png"))
     assert state(jobs, id)[0] == "succeeded"
     assert jobs.get(id).result.key.startswith(f"{id}/2/")
     time.sleep(1.5)
