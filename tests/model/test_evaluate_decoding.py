@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch import nn
 
-from model import bins, datasets, recipes, trainer
+from model import bins, checkpoint, datasets, recipes, trainer
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.commands import selection
@@ -62,7 +63,13 @@ def test_the_mean_is_calmer_than_the_mode(swept: decoding.Sweep) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(lite: Colorizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def net() -> nn.Module:
+    """The shipped one as it was trained: the colorizer's is folded and frozen."""
+    return checkpoint.load(checkpoint.locate("lite"))[0]
+
+
+@pytest.fixture(scope="module")
+def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run's folder, as the trainer leaves it: of the shipped net, and a prior in which gray is common."""
     folder = tmp_path_factory.mktemp("run")
     facts = {
@@ -75,7 +82,7 @@ def run(lite: Colorizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "code": {"commit": "abc1234", "torch": "2"},
     }
     saved = {
-        "averaged": torch.optim.swa_utils.AveragedModel(lite.net).state_dict(),
+        "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
         "progressed": asdict(trainer.Progressed(8, 32, 1.5)),
         "facts": facts,
     }
@@ -89,7 +96,7 @@ def weights_of(run: Path) -> torch.Tensor:
 
 
 def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
-    run: Path, lite: Colorizer
+    run: Path, lite: Colorizer, net: nn.Module
 ) -> None:
     """The run's net is the shipped one as it is, so that the shipped card's answer is what share 0 must give."""
     words = argparse.Namespace(run_folder=run, device="cpu")
@@ -102,7 +109,7 @@ def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
     assert np.abs(answers[shares[0]].astype(int) - plain.pixels).max() <= 1
     for share in shares[1:]:
         exported = Lite()
-        exported.load_state_dict(lite.net.state_dict())
+        exported.load_state_dict(net.state_dict())
         with torch.no_grad():
             assert exported.head.bias is not None
             exported.head.bias.add_(bins.taken_back(weights_of(run), share.taken_back))

@@ -107,7 +107,7 @@ def test_answers_are_counted_by_template_so_that_addresses_do_not_become_numbers
         api.get(path)
     api.post("/refused/1")
     api.put("/things/1")
-    api.request("BREW", "/things/1")
+    api.request("PROPFIND", "/things/1")
     assert SEEN == [
         ("GET", "/things/{id}", 200),
         ("GET", "/things/{id}", 200),
