@@ -133,8 +133,10 @@ class Hub:
             retry=Retry(NoBackoff(), retries=0),
         )
         async with client, client.pubsub() as subscription:
-            await subscription.subscribe(ENDED, *([CHANGED] if self._curious else []))
+            await subscription.subscribe(ENDED)
             self._subscription = subscription
+            if self._curious:
+                await subscription.subscribe(CHANGED)
             asked = False
             while True:
                 message = await subscription.get_message(timeout=SILENCE)

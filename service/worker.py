@@ -231,7 +231,8 @@ class Worker:
 
     def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
-        busy = self.admission.count - len(lightness) - self.batcher.waiting
+        # The first ones, which warm it up, nobody has claimed.
+        busy = max(0, self.admission.count - len(lightness) - self.batcher.waiting)
         torch.set_num_threads(max(1, self._cores - busy))
         try:
             logits = self._colorizer.infer(lightness)
