@@ -69,6 +69,8 @@ class Hub:
         self._url = url
         self._waiting: defaultdict[str, set[Changed]] = defaultdict(set)
         self._curious = 0
+        """How many wait for more than an end."""
+        self._follows_all = False
         self._listening: asyncio.Task[None] | None = None
         self._subscription: PubSub | None = None
         self.is_live = False
@@ -90,25 +92,25 @@ class Hub:
         """Hear of changes of a job from now on, or only of its end: look at it after this, and then wait."""
         changed = Changed(self, only_end)
         self._waiting[id].add(changed)
-        if not only_end:
-            self._curious += 1
-            await self._follow_changes(self._curious == 1)
+        self._curious += not only_end
+        await self._tune()
         try:
             yield changed
         finally:
             self._waiting[id].discard(changed)
             if not self._waiting[id]:
                 del self._waiting[id]
-            if not only_end:
-                self._curious -= 1
-                await self._follow_changes(self._curious == 0)
+            self._curious -= not only_end
+            await self._tune()
 
-    async def _follow_changes(self, needed: bool) -> None:
-        """Follow them from now on, or no longer, as there are people who want to hear of them."""
-        if needed and self._subscription is not None:
-            follow = self._subscription.subscribe if self._curious else self._subscription.unsubscribe
-            with suppress(RedisError, OSError):  # it is made anew, and then follows what is wanted then
-                await follow(CHANGED)
+    async def _tune(self) -> None:
+        """Follow all changes while somebody waits for more than an end, and only then."""
+        subscription, wanted = self._subscription, self._curious > 0
+        if subscription is None or wanted == self._follows_all:
+            return
+        self._follows_all = wanted
+        with suppress(RedisError, OSError):  # it is made anew, and tuned then
+            await (subscription.subscribe if wanted else subscription.unsubscribe)(CHANGED)
 
     async def _listen(self) -> None:
         told = False
@@ -134,9 +136,8 @@ class Hub:
         )
         async with client, client.pubsub() as subscription:
             await subscription.subscribe(ENDED)
-            self._subscription = subscription
-            if self._curious:
-                await subscription.subscribe(CHANGED)
+            self._subscription, self._follows_all = subscription, False
+            await self._tune()
             asked = False
             while True:
                 message = await subscription.get_message(timeout=SILENCE)
@@ -145,22 +146,23 @@ class Hub:
                         raise ConnectionError("it fell silent")
                     await subscription.ping()
                 asked = message is None
-                if message is not None and message["type"] == "subscribe":
+                kind, channel = (message["type"], message["channel"]) if message else ("", "")
+                if kind == "subscribe":
                     self._set_live(True)
-                    self._wake_all()
-                elif message is not None and message["type"] == "message":
-                    is_end = message["channel"] == ENDED
-                    for changed in self._waiting.get(message["data"].partition(" ")[0], ()):
-                        if is_end or not changed.only_end:
+                    self._wake(but_for_ends=channel == CHANGED)
+                elif kind == "message":
+                    for changed in self._waiting.get(message["data"], ()):
+                        if channel == ENDED or not changed.only_end:
                             changed.wake()
 
     def _set_live(self, live: bool) -> None:
         if live != self.is_live:
             self.is_live = live
-            self._wake_all()
+            self._wake()
 
-    def _wake_all(self) -> None:
-        """What happened before was perhaps not heard: everybody looks for himself."""
+    def _wake(self, but_for_ends: bool = False) -> None:
+        """What happened before was perhaps not heard: everybody looks for himself, or all who wait for more than an end."""
         for waiting in self._waiting.values():
             for changed in waiting:
-                changed.wake()
+                if not (but_for_ends and changed.only_end):
+                    changed.wake()

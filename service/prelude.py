@@ -19,8 +19,8 @@ Every key has the prefix `{autochrome}:`, whose braces keep all of them in one s
     workers           zset: worker by its last beat (ms)
     webhooks          zset: id by the time of the next try to tell of its end (ms)
     webhook:ID        hash: what is to be told, see service/webhooks.py
-    changed           channel: the id of a job to which something happened that is not its end, and what
-    ended             channel: the id of a job that has ended, and how; apart, as most wait for nothing else
+    changed           channel: ids of jobs to which something happened that is not their end
+    ended             channel: ids of jobs that have ended; apart, as most wait for nothing else
 
 A server that is out of memory refuses a script at its first write, unless that one needs no memory: such a
 script runs to its end (Redis, Scripting with Lua: "Using EVAL under low memory conditions"). What enters jobs
@@ -83,7 +83,7 @@ local function tell(id, name, data)
   local stream = job(id) .. ':events'
   redis.call('XADD', stream, 'MAXLEN', MOST_EVENTS, '*', 'name', name, 'data', cjson.encode(data))
   redis.call('PEXPIREAT', stream, stamp(redis.call('HGET', job(id), 'expires') + TOMBSTONE_MS))
-  redis.call('PUBLISH', key((name == 'queued' or name == 'stage') and 'changed' or 'ended'), id .. ' ' .. name)
+  redis.call('PUBLISH', key((name == 'queued' or name == 'stage') and 'changed' or 'ended'), id)
 end
 
 local function tally(field) redis.call('HINCRBY', key('counters'), field, 1) end
