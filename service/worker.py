@@ -106,7 +106,7 @@ class Worker:
 
     def run(self, id: str) -> None:
         """The Celery task. The bell names a job, but the best one is taken; that none waits is no error."""
-        torch.set_num_threads(1)  # this one's: cores are for several photos
+        torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
         try:
             with self.admission.enter(self._claim) as claim:
                 if claim is not None:
@@ -307,8 +307,8 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
     store = Store(settings.effective_store_url)
     app = tasks.make_app(settings.celery_broker_url)
-    # The net's thread alone may use more than one core at once: OpenMP lets threads sleep, which doubles the net's time, as
-    # soon as it has more of them than there are cores, those that some other thread of ours once called included.
+    # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
+    # net's time, as soon as it has more of them than cores; those count that another thread of ours has ever asked for.
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.perf_counter()

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from model.colorizer import Colorizer
+from model.photo import Photo
 from service import patience, tasks
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
@@ -56,9 +57,9 @@ def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
     """A worker that is ready, with anything replaced."""
     ready: list[Worker] = []
 
-    def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings) -> Worker:
+    def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings, cores=1) -> Worker:
         app = tasks.make_app(settings.celery_broker_url)
-        ready.append(Worker("w1", colorizer, jobs, store, app, settings))
+        ready.append(Worker("w1", colorizer, jobs, store, app, settings, cores))
         ready[-1].start()
         return ready[-1]
 
@@ -195,6 +196,43 @@ def test_photos_in_many_threads_come_out_as_they_do_alone_and_go_through_the_net
     assert sum(batches.values()) < 12, "some went together"
     assert max(int(name.removeprefix("batch:le:")) for name in batches) <= 4
     assert many.admission.is_idle
+
+
+def test_the_net_has_the_cores_that_photos_in_other_threads_leave_it(hand, jobs, enter, until):
+    finishing, go_on = threading.Event(), threading.Event()
+    cores: list[tuple[str, int]] = []
+
+    class Watched(Colorizer):
+        def infer(self, lightness: list) -> list:
+            if any(map(is_a_photo, lightness)):
+                cores.append(("net", torch.get_num_threads()))
+            return super().infer(lightness)
+
+        def finish(self, *arguments: object) -> Photo:
+            if finishing.is_set():
+                go_on.wait(10)
+            cores.append(("finish", torch.get_num_threads()))
+            return super().finish(*arguments)
+
+    worker = hand(Watched.load("lite", "cpu"), cores=2)
+    cores.clear()  # of the warm-up
+
+    def answer() -> threading.Thread:
+        thread = threading.Thread(target=worker.run, args=[enter()])
+        thread.start()
+        return thread
+
+    answer().join(30)
+    assert cores == [("net", 2), ("finish", 1)]
+    finishing.set()
+    threads = [answer()]
+    until(lambda: len(cores) == 3, 30, "one has left the net, and holds its core")
+    threads.append(answer())
+    until(lambda: len(cores) == 4, 30, "the other is in the net")
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert cores[2:4] == [("net", 2), ("net", 1)]
 
 
 def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(hand, jobs, enter, client):
