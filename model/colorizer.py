@@ -61,10 +61,8 @@ class Colorizer:
         loaded, card = checkpoint.load(checkpoint.locate(net))
         fold(loaded)
         colorizer = cls(loaded, card, device)
-        if colorizer.device.type == "cpu":  # a GPU is told what to do ahead of time
-            example = torch.zeros(1, 1, 2 * _STRIDE, 2 * _STRIDE).contiguous(
-                memory_format=torch.channels_last
-            )
+        if colorizer.device.type == "cpu":  # a GPU works through what Python has lined up for it
+            example = torch.zeros(1, 1, _STRIDE, _STRIDE).contiguous(memory_format=torch.channels_last)
             colorizer.net = freeze(colorizer.net, example)
         return colorizer
 

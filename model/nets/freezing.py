@@ -1,7 +1,7 @@
 """A net that is to learn no more, made quick: batch norms folded into convolutions, and its Python taken away.
 
-Eager PyTorch comes back to Python after each of some hundred operators, and waits there for the interpreter's lock. Beside one thread that
-keeps the interpreter busy a photo took 683 ms instead of 35; frozen, 43 (two cores, 2026-11-23).
+Eager PyTorch comes back to Python after each of some hundred operators, and waits there for the interpreter's lock: beside a thread that
+keeps the interpreter busy, many times as long as alone (LOG.md, 2026-11-23).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def fold(net: nn.Module) -> None:
 
 @torch.no_grad()
 def freeze(net: nn.Module, example: Tensor) -> nn.Module:
-    """The net as TorchScript: the same answers for inputs of any size, without Python in between.
+    """The net as TorchScript, traced by an example: the same answers for inputs of any size, without Python in between.
 
     TorchScript is deprecated in favor of `torch.compile`, which wants a C++ compiler on the machine that colors.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that, and that sides are checked while it is traced and never again
+        warnings.simplefilter("ignore")  # of that, and that the sides of inputs are checked no more
         traced = torch.jit.trace(net, example)  # type: ignore[no-untyped-call]
         return cast(nn.Module, torch.jit.freeze(traced))
