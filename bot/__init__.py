@@ -1,0 +1,1 @@
+"""The Reddit bot: a client of the service like any other."""
