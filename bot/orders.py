@@ -34,11 +34,12 @@ _KINDS: dict[str, Kind] = {
 _VIVIDNESS = {"vivid": VIVID, "bold": VIVID, "muted": MUTED, "subtle": MUTED}
 _ALL = {"all", "both", "every"}
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "last": -1}
-_POLITE = set(
-    "a an and can could do for go good hello hey hi here i in it kindly make me my more my number of ok okay one ones "
-    "out pic pics picture pictures photo photos image images please pls plz post reply comment colors colours "
-    "sir thank thanks thx that the them this u version want with would you your bot".split()
-)
+_FILLERS = """
+    a an and bot can color colors colour colours comment could do for go good hello here hey hi i image images in it kindly
+    make me more my number of ok okay one ones out photo photos pic pics picture pictures please pls plz post reply
+    sir thank thanks that the them this thx u version want with would you your
+"""
+_POLITE = frozenset(_FILLERS.split())
 _PRAISE = {"good", "thank", "thanks", "thx"}
 _ALONE = {"delete", "opt_out", "opt_in"}
 """Orders that are obeyed only where nothing else is said: they take something away, or change who is served."""

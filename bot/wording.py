@@ -1,0 +1,258 @@
+"""Every sentence that people on Reddit read from the bot: Markdown, short and kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+LONGEST_TITLE = 90
+"""Characters of a title that is repeated."""
+LONGEST_POST_TITLE = 300
+"""Characters that Reddit takes in a post's title."""
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~^&@-])")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_MENTION = re.compile(r"\b([ur])/(?=\w)", re.IGNORECASE)
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+class Reason(StrEnum):
+    """Why a summons is not answered with a picture."""
+
+    ALBUM = "album"
+    ARCHIVED = "archived"
+    BANNED = "banned"
+    BUSY = "busy"
+    DAMAGED = "damaged"
+    DENIED = "denied"
+    FAILED = "failed"
+    GONE = "gone"
+    HOST = "host"
+    LIMIT_SUBREDDIT = "limit_subreddit"
+    LIMIT_THREAD = "limit_thread"
+    LIMIT_USER = "limit_user"
+    LOCKED = "locked"
+    MOVING = "moving"
+    NO_PICTURE = "no_picture"
+    NO_SUCH_NUMBER = "no_such_number"
+    NOT_A_PICTURE = "not_a_picture"
+    NOT_YOURS = "not_yours"
+    OPTED_OUT = "opted_out"
+    OVER_18 = "over_18"
+    PRIVATE = "private"
+    QUARANTINED = "quarantined"
+    REMOVED = "removed"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What some refusals name."""
+
+    host: str = ""
+    """Where the picture lies."""
+    count: int = 0
+    """How many pictures there are."""
+    megabytes: int = 0
+    """The most that a picture may have; 0: not said."""
+    wait: float = 0
+    """Seconds until it may be asked again; 0: not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Colored:
+    """One picture that was colored."""
+
+    link: str
+    """Its page."""
+    source: str
+    """The address that it was taken from."""
+    index: int = 1
+    """Which of several."""
+
+
+IN_PRIVATE = frozenset(
+    {Reason.ARCHIVED, Reason.BANNED, Reason.LOCKED, Reason.PRIVATE, Reason.QUARANTINED, Reason.REMOVED}
+)
+"""Where no comment can or should be left: these go as a message to whoever called, or not at all."""
+
+_REFUSALS = {
+    Reason.ALBUM: "I cannot look into albums. Link to the one picture itself (on Imgur: right-click it, “copy image "
+    "address”) and call me again.",
+    Reason.ARCHIVED: "That thread is archived, so I cannot answer there. Post the photograph anew and call me again.",
+    Reason.BANNED: "I am not welcome in that community, so I cannot answer there. You are free to post the photograph "
+    "elsewhere and call me again.",
+    Reason.BUSY: "I could not get it colored: the service behind me is not well today. Sorry! Please call me again "
+    "later.",
+    Reason.DAMAGED: "I cannot open that picture: its file is cut off or broken. Could you upload it once more?",
+    Reason.DENIED: "I stay out of this community, as bots are asked to. Please call me somewhere else.",
+    Reason.FAILED: "I tried to color this one and failed, and that was not your fault. Sorry! A smaller copy may work.",
+    Reason.GONE: "The picture is not there any more, so I have nothing to color.",
+    Reason.HOST: "I only take pictures from Reddit and Imgur, and this one lies{host}. Upload it here and call me again.",
+    Reason.LIMIT_SUBREDDIT: "I have answered so often in this community that I am taking a break, so as not to be a "
+    "nuisance.{wait}",
+    Reason.LIMIT_THREAD: "I have answered often enough in this thread and leave it to people now.",
+    Reason.LIMIT_USER: "You have called me so often that others must have their turn first.{wait}",
+    Reason.LOCKED: "That thread is locked, so I cannot answer there.",
+    Reason.MOVING: "That is a video or an animation, and I only know how to color still pictures. Post one frame of it "
+    "and call me again.",
+    Reason.NO_PICTURE: "I see no picture here: not in your comment, not in the one above it, not in the post. Link to "
+    "one, or call me below one.",
+    Reason.NO_SUCH_NUMBER: "I see {count} here, and not the one that you ask for. Call me with a number that there is, "
+    "or with `all`.",
+    Reason.NOT_A_PICTURE: "What I found there is not a picture that I can read. A JPEG, PNG or WebP will do.",
+    Reason.NOT_YOURS: "Only who called me, or who posted the photograph, can ask for that.",
+    Reason.OPTED_OUT: "Whoever posted this asked me to leave their pictures alone, and so I do.",
+    Reason.OVER_18: "I do not color what is marked as NSFW.",
+    Reason.PRIVATE: "I cannot see that community, so I cannot answer there.",
+    Reason.QUARANTINED: "That community is quarantined, and I do not answer there.",
+    Reason.REMOVED: "That post has been removed, so I left its picture alone.",
+    Reason.TOO_LARGE: "That picture is too large for me{megabytes}. Post a smaller copy and call me again.",
+    Reason.TOO_SMALL: "That picture is too small or too narrow for me to see anything in it. Is there a larger one?",
+}
+
+_OF_CODES = {
+    "body_too_large": Reason.TOO_LARGE,
+    "photo_animated": Reason.MOVING,
+    "photo_damaged": Reason.DAMAGED,
+    "photo_empty": Reason.DAMAGED,
+    "photo_too_large": Reason.TOO_LARGE,
+    "photo_too_small": Reason.TOO_SMALL,
+    "photo_unsupported": Reason.NOT_A_PICTURE,
+}
+
+
+def reason_of(code: str) -> Reason:
+    """What a code of the service's refusals means to people."""
+    return _OF_CODES.get(code, Reason.FAILED)
+
+
+def answer(
+    pictures: Sequence[Colored], *, title: str, keep_for: float, of: int = 1, vividness: float = 1.0
+) -> str:
+    """The comment under a summons. `title`: the post's; `keep_for`: seconds; `of`: pictures that there are."""
+    how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
+    if len(pictures) == 1:
+        head = f"**[Here it is in color]({pictures[0].link})**, beside the gray one.{how}"
+        if of > 1:
+            head += (
+                f" It is number {pictures[0].index} of {of}: answer with another number or `all` for more."
+            )
+    else:
+        links = (f"[{shown.index}]({shown.link})" for shown in pictures)
+        head = f"**Here they are in color**, beside the gray ones: {', '.join(links)}.{how}"
+    sources = ", ".join(f"[{_source_name(shown, pictures)}]({shown.source})" for shown in pictures)
+    return _signed(
+        head,
+        "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
+        "photograph’s own.",
+        f"Alt text: {alt(title)}  \nTaken from: {sources}. My copy is erased after {duration(keep_for)}.",
+        closing="Answer `vivid` or `muted` for other colors, `delete` if you called me or it is yours, `opt out` and I "
+        "never answer you again.",
+    )
+
+
+def again(permalink: str) -> str:
+    """To a later summons for the same picture in the same thread."""
+    return _signed(f"I have colored this one already, [here in this thread]({permalink}).")
+
+
+def in_color(index: int = 1, of: int = 1) -> str:
+    """The picture is in color."""
+    which = f"Picture {index} of {of}" if of > 1 else "This picture"
+    return _signed(
+        f"{which} seems to be in color already. If I am wrong, or you want to see how I would have guessed, answer "
+        "`recolor`."
+    )
+
+
+def refusal(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008  (a frozen value)
+    """Why there is no picture, and what would help."""
+    sentence = _REFUSALS[reason].format(
+        host=f" on {plain(facts.host)}" if facts.host else " elsewhere",
+        count="only one picture" if facts.count == 1 else f"{facts.count} pictures",
+        megabytes=f" ({facts.megabytes} MB is the most)" if facts.megabytes else "",
+        wait=f" Try again in {duration(facts.wait)}." if facts.wait else "",
+    )
+    return _signed(sentence)
+
+
+def opted_out() -> str:
+    """To a person who opted out."""
+    return _signed(
+        "Understood: I will neither answer you nor color what you post. `opt in` brings me back.", closing=""
+    )
+
+
+def opted_in() -> str:
+    """To a person who opted in again."""
+    return _signed("Welcome back! I will come again when I am called.")
+
+
+def subreddit_opted_out(subreddit: str) -> str:
+    """To a moderator who sent the bot away. `subreddit`: without r/."""
+    return _signed(
+        f"Understood: I will not answer in {plain(subreddit)} any more. `opt in` from a moderator brings me back.",
+        closing="",
+    )
+
+
+def subreddit_opted_in(subreddit: str) -> str:
+    """To a moderator who called the bot back. `subreddit`: without r/."""
+    return _signed(f"Thank you! I will answer in {plain(subreddit)} again when I am called.")
+
+
+def message_subject() -> str:
+    """Of a private message that says why there is no answer in the thread."""
+    return "About the photograph that you wanted in color"
+
+
+def profile_title(title: str) -> str:
+    """Of a post with the picture on the bot's own profile; no Markdown there."""
+    ending = " (colors guessed by a neural network)"
+    return _cut(_tidied(title), LONGEST_POST_TITLE - len(ending)) + ending
+
+
+def alt(title: str) -> str:
+    """What the comparison shows, for who cannot see it."""
+    named = f"“{plain(title)}”, " if title.strip() else ""
+    return f"{named}the photograph twice, in gray on the left and in guessed colors on the right."
+
+
+def duration(seconds: float) -> str:
+    """`30 days`, `1 hour`: rounded up in the largest unit of which there is one at least."""
+    whole = max(1, round(seconds))
+    name, size = next((name, size) for name, size in _UNITS if whole >= size)
+    count = -(-whole // size)
+    return f"{count} {name}{'s' if count != 1 else ''}"
+
+
+def plain(text: str) -> str:
+    """Somebody's words on one line, shortened, that cannot be Markdown, a link, or a call of somebody."""
+    cut = _cut(_tidied(_ADDRESS.sub("…", text)), LONGEST_TITLE)
+    return _MENTION.sub("\\1/\N{WORD JOINER}", _SPECIAL.sub(r"\\\1", cut))
+
+
+def _tidied(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return (
+        text[: longest - 1].rpartition(" ")[0].rstrip(" ,.;:-") + "…"
+        if " " in text[: longest - 1]
+        else text[: longest - 1] + "…"
+    )
+
+
+def _source_name(shown: Colored, pictures: Sequence[Colored]) -> str:
+    return "the original" if len(pictures) == 1 else f"original {shown.index}"
+
+
+def _signed(*paragraphs: str, closing: str = "Answer `opt out` and I never answer you again.") -> str:
+    about = f"I am a bot and only come when I am called. {closing}".strip()
+    return "\n\n".join([*paragraphs, "---", f"*{about}*"])
