@@ -90,7 +90,7 @@ _REFUSALS = {
     Reason.DENIED: "I stay out of this community, as bots are asked to. Please call me somewhere else.",
     Reason.FAILED: "I tried to color this one and failed, and that was not your fault. Sorry! A smaller copy may work.",
     Reason.GONE: "The picture is not there any more, so I have nothing to color.",
-    Reason.HOST: "I only take pictures from Reddit and Imgur, and this one lies{host}. Upload it here and call me again.",
+    Reason.HOST: "I do not take pictures from {host}. Upload it here on Reddit and call me again.",
     Reason.LIMIT_SUBREDDIT: "I have answered so often in this community that I am taking a break, so as not to be a "
     "nuisance.{wait}",
     Reason.LIMIT_THREAD: "I have answered often enough in this thread and leave it to people now.",
@@ -135,15 +135,15 @@ def answer(
     """The comment under a summons. `title`: the post's; `keep_for`: seconds; `of`: pictures that there are."""
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
     if len(pictures) == 1:
-        head = f"**[Here it is in color]({pictures[0].link})**, beside the gray one.{how}"
+        head = f"**[Here it is in color]({_target(pictures[0].link)})**, beside the gray one.{how}"
         if of > 1:
             head += (
                 f" It is number {pictures[0].index} of {of}: answer with another number or `all` for more."
             )
     else:
-        links = (f"[{shown.index}]({shown.link})" for shown in pictures)
+        links = (f"[{shown.index}]({_target(shown.link)})" for shown in pictures)
         head = f"**Here they are in color**, beside the gray ones: {', '.join(links)}.{how}"
-    sources = ", ".join(f"[{_source_name(shown, pictures)}]({shown.source})" for shown in pictures)
+    sources = ", ".join(f"[{_source_name(shown, pictures)}]({_target(shown.source)})" for shown in pictures)
     return _signed(
         head,
         "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
@@ -156,7 +156,7 @@ def answer(
 
 def again(permalink: str) -> str:
     """To a later summons for the same picture in the same thread."""
-    return _signed(f"I have colored this one already, [here in this thread]({permalink}).")
+    return _signed(f"I have colored this one already, [here in this thread]({_target(permalink)}).")
 
 
 def in_color(index: int = 1, of: int = 1) -> str:
@@ -168,10 +168,10 @@ def in_color(index: int = 1, of: int = 1) -> str:
     )
 
 
-def refusal(reason: Reason, facts: Facts = Facts()) -> str:  # noqa: B008  (a frozen value)
+def refusal(reason: Reason, facts: Facts = Facts()) -> str:
     """Why there is no picture, and what would help."""
     sentence = _REFUSALS[reason].format(
-        host=f" on {plain(facts.host)}" if facts.host else " elsewhere",
+        host=plain(facts.host) if facts.host else "there",
         count="only one picture" if facts.count == 1 else f"{facts.count} pictures",
         megabytes=f" ({facts.megabytes} MB is the most)" if facts.megabytes else "",
         wait=f" Try again in {duration(facts.wait)}." if facts.wait else "",
@@ -235,6 +235,11 @@ def plain(text: str) -> str:
     return _MENTION.sub("\\1/\N{WORD JOINER}", _SPECIAL.sub(r"\\\1", cut))
 
 
+def _target(url: str) -> str:
+    """An address that ends where it should in Markdown."""
+    return url.replace("(", "%28").replace(")", "%29").replace(" ", "%20")
+
+
 def _tidied(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
@@ -242,11 +247,8 @@ def _tidied(text: str) -> str:
 def _cut(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
-    return (
-        text[: longest - 1].rpartition(" ")[0].rstrip(" ,.;:-") + "…"
-        if " " in text[: longest - 1]
-        else text[: longest - 1] + "…"
-    )
+    words = text[: longest - 1]
+    return (words.rpartition(" ")[0] or words).rstrip(" ,.;:-") + "…"
 
 
 def _source_name(shown: Colored, pictures: Sequence[Colored]) -> str:
