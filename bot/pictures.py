@@ -74,8 +74,8 @@ def direct(url: str) -> str | None:
     if parts.scheme.lower() not in ("http", "https") or not host:
         return None
     if _REDDIT.fullmatch(host) and parts.path == "/media":
-        inner = parse_qs(parts.query).get("url", [""])[0]
-        return direct(inner) if urlsplit(inner).hostname in _PICTURES_ONLY else None
+        inner = direct(parse_qs(parts.query).get("url", [""])[0])
+        return inner if inner and urlsplit(inner).hostname in _PICTURES_ONLY else None
     path = parts.path.lower()
     if path.endswith(_MOVING_ENDINGS):
         return None

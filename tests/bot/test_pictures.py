@@ -1,0 +1,202 @@
+"""Each kind of picture that a summons can be about is found, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.hosts import Hosts
+from bot.pictures import Picture, direct, find, is_moving
+from bot.things import Comment, Post
+
+TEXT = Post(
+    id="p1",
+    fullname="t3_p1",
+    subreddit="OldPhotos",
+    author="ann",
+    title="My grandmother in 1931",
+    url="https://www.reddit.com/r/OldPhotos/comments/p1/my_grandmother_in_1931/",
+    permalink="/r/OldPhotos/comments/p1/my_grandmother_in_1931/",
+    over_18=False,
+    quarantined=False,
+    removed=False,
+    locked=False,
+    archived=False,
+    is_self=True,
+    body="",
+    gallery=(),
+    crosspost_of=None,
+    preview=None,
+    domain="self.OldPhotos",
+)
+LINK = replace(TEXT, is_self=False, url="https://i.redd.it/abc123.jpg", domain="i.redd.it")
+GALLERY = replace(
+    LINK,
+    url="https://www.reddit.com/gallery/p1",
+    domain="reddit.com",
+    gallery=("https://preview.redd.it/b.jpg?width=1&s=2", "https://preview.redd.it/a.png?width=1&s=2"),
+)
+ARTICLE = replace(
+    LINK,
+    url="https://example.org/an-article",
+    domain="example.org",
+    preview="https://external-preview.redd.it/x.jpg?auto=webp&s=1",
+)
+VIDEO = replace(LINK, url="https://v.redd.it/abc", domain="v.redd.it", preview=ARTICLE.preview)
+PARENT = Comment(
+    id="c1",
+    fullname="t1_c1",
+    subreddit="OldPhotos",
+    author="bob",
+    body="And my [grandfather](https://i.imgur.com/grandpa.jpg)!",
+    permalink="/r/OldPhotos/comments/p1/x/c1/",
+    parent="t3_p1",
+    post="t3_p1",
+    score=1,
+    created=0,
+    removed=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "parent", "post", "why", "urls"),
+    [
+        ("colorizebot", None, LINK, "link", ["https://i.redd.it/abc123.jpg"]),
+        ("colorizebot", None, GALLERY, "gallery", list(GALLERY.gallery)),
+        (
+            "colorizebot",
+            None,
+            replace(LINK, url="https://imgur.com/aBcDe12"),
+            "link",
+            ["https://i.imgur.com/aBcDe12.jpg"],
+        ),
+        (
+            "colorizebot",
+            None,
+            replace(TEXT, body="Look: https://i.redd.it/1.png and ![x](https://i.redd.it/2.png)"),
+            "text",
+            ["https://i.redd.it/1.png", "https://i.redd.it/2.png"],
+        ),
+        (
+            "colorizebot",
+            None,
+            replace(LINK, url="/r/x", crosspost_of=LINK),
+            "crosspost",
+            ["https://i.redd.it/abc123.jpg"],
+        ),
+        (
+            "colorizebot",
+            None,
+            replace(LINK, url="/r/x", crosspost_of=GALLERY),
+            "crosspost",
+            list(GALLERY.gallery),
+        ),
+        ("colorizebot", None, ARTICLE, "preview", [ARTICLE.preview]),
+        ("colorizebot", PARENT, LINK, "parent", ["https://i.imgur.com/grandpa.jpg"]),
+        ("colorizebot", replace(PARENT, body="nice"), LINK, "link", ["https://i.redd.it/abc123.jpg"]),
+        ("colorizebot", replace(PARENT, removed=True), LINK, "link", ["https://i.redd.it/abc123.jpg"]),
+        (
+            "colorizebot https://i.imgur.com/mine.png",
+            PARENT,
+            GALLERY,
+            "comment",
+            ["https://i.imgur.com/mine.png"],
+        ),
+        (
+            "> https://i.imgur.com/theirs.png\n\ncolorizebot",
+            None,
+            LINK,
+            "link",
+            ["https://i.redd.it/abc123.jpg"],
+        ),
+        (
+            "colorizebot [this](https://example.org/page)",
+            None,
+            LINK,
+            "link",
+            ["https://i.redd.it/abc123.jpg"],
+        ),
+    ],
+)
+def test_the_first_place_that_shows_any_is_what_is_meant(
+    body: str, parent: Comment | None, post: Post, why: str, urls: list[str]
+) -> None:
+    found = find(body, parent, post)
+    assert [picture.url for picture in found] == urls
+    assert [(picture.why, picture.index) for picture in found] == [(why, n + 1) for n in range(len(urls))]
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        TEXT,
+        VIDEO,
+        replace(VIDEO, url="https://www.youtube.com/watch?v=1"),
+        replace(VIDEO, url="https://i.imgur.com/aBcDe12.gifv"),
+        replace(LINK, url="https://imgur.com/a/aBcDe"),
+        replace(LINK, url="https://example.org/an-article"),
+    ],
+    ids=["text", "video", "youtube", "gifv", "album", "article without preview"],
+)
+def test_where_there_is_none_none_is_found(post: Post) -> None:
+    assert find("colorizebot", None, post) == ()
+
+
+def test_videos_are_told_from_pictures() -> None:
+    assert is_moving(VIDEO)
+    assert is_moving(replace(VIDEO, url="https://m.youtube.com/watch?v=1"))
+    assert is_moving(replace(VIDEO, url="https://i.imgur.com/aBcDe12.GIFV"))
+    assert not is_moving(LINK)
+
+
+def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
+    hosts = Hosts()
+    flickr = replace(ARTICLE, url="https://live.staticflickr.com/1/2_b.jpg")
+    assert find("colorizebot", None, flickr)[0].why == "link"
+    assert find("colorizebot", None, flickr, hosts.allows) == (
+        Picture("https://external-preview.redd.it/x.jpg?auto=webp&s=1", "preview", 1),
+    )
+    assert find("https://evil.example/a.jpg", None, replace(flickr, preview=None), hosts.allows) == ()
+
+
+@pytest.mark.parametrize(
+    ("link", "picture"),
+    [
+        ("https://i.redd.it/abc.jpg", "https://i.redd.it/abc.jpg"),
+        ("http://i.redd.it/abc.jpg", "https://i.redd.it/abc.jpg"),
+        ("https://preview.redd.it/abc?width=640&s=1", "https://preview.redd.it/abc?width=640&s=1"),
+        ("https://i.redd.it/", None),
+        (
+            "https://www.reddit.com/media?url=https%3A%2F%2Fi.redd.it%2Fabc.jpg",
+            "https://i.redd.it/abc.jpg",
+        ),
+        ("https://www.reddit.com/media?url=https%3A%2F%2Fevil.example%2Fabc.jpg", None),
+        ("https://www.reddit.com/media?url=https%3A%2F%2F%5B", None),
+        ("https://www.reddit.com/media", None),
+        ("http://imgur.com/aBcDe12", "https://i.imgur.com/aBcDe12.jpg"),
+        ("https://m.imgur.com/aBcDe", "https://i.imgur.com/aBcDe.jpg"),
+        ("https://imgur.com/aBcDe12.PNG?1", "https://i.imgur.com/aBcDe12.PNG"),
+        ("https://i.imgur.com/aBcDe12", "https://i.imgur.com/aBcDe12.jpg"),
+        ("https://imgur.com/gallery/aBcDe", None),
+        ("https://imgur.com/gallery", None),
+        ("https://imgur.com/a/aBcDe", None),
+        ("https://i.imgur.com/aBcDe12.mp4", None),
+        ("https://example.org/Old.JPEG?size=large#top", "https://example.org/Old.JPEG?size=large"),
+        ("https://example.org/page", None),
+        ("ftp://example.org/a.jpg", None),
+        ("javascript:alert(1)//a.jpg", None),
+        ("https://[::1/a.jpg", None),
+        ("", None),
+    ],
+)
+def test_a_link_leads_to_its_picture(link: str, picture: str | None) -> None:
+    assert direct(link) == picture
+
+
+def test_the_same_picture_twice_is_one() -> None:
+    body = "https://i.redd.it/a.jpg [again](https://i.redd.it/a.jpg), (https://i.redd.it/b.jpg)."
+    assert [picture.url for picture in find(body, None, TEXT)] == [
+        "https://i.redd.it/a.jpg",
+        "https://i.redd.it/b.jpg",
+    ]
