@@ -1,28 +1,19 @@
-"""A real Valkey, real processes of the service, and photographs made on the spot."""
+"""A real Valkey, and the API for settings of a test's own."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import re
-import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import psutil
 import pytest
 import redis
 import uvicorn
-from PIL import Image
 
 from service import valkey
 from service.errors import Problem
@@ -31,111 +22,6 @@ from service.jobs import Jobs, connect
 from service.settings import Settings
 from service.store import Store, attempt_prefix, result_key
 from service.supervisor import listen
-
-ROOT = Path(__file__).parents[2]
-
-
-class Launched:
-    """A program, its lines so far, and how to end it."""
-
-    def __init__(self, program: list[str], environment: Mapping[str, str]) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AUTOCHROME_")}
-        self.process = subprocess.Popen(
-            program,
-            cwd=ROOT,
-            env={**clean, "PYTHONPATH": str(ROOT), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.url = ""
-        self.state_dir = Path()
-        self.lines: list[str] = []
-        self._known: list[psutil.Process] = []
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            self.lines.extend(iter(lines.readline, ""))
-
-    def line(self, pattern: str, seconds: float = 30) -> re.Match[str]:
-        """The first line that matches, as soon as it is there."""
-        give_up = time.monotonic() + seconds
-        while time.monotonic() < give_up:
-            ended = self.process.poll() is not None and not self._reading.is_alive()
-            for line in [*self.lines]:
-                if found := re.search(pattern, line):
-                    return found
-            if ended:
-                break
-            time.sleep(0.02)
-        pytest.fail(f"no line like {pattern!r} in\n{''.join(self.lines)}")
-
-    def family(self) -> list[psutil.Process]:
-        """The process and all that came from it."""
-        parent = psutil.Process(self.process.pid)
-        self._known = [parent, *parent.children(recursive=True)]
-        return self._known
-
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30) -> int:
-        """End it in order; its exit code. Whatever was known of it and still lives then is killed."""
-        if self.process.poll() is None:
-            self.family()
-        self.process.send_signal(number)
-        try:
-            return self.process.wait(seconds)
-        finally:
-            for member in self._known:
-                if member.is_running():
-                    member.kill()
-            self._reading.join(timeout=10)
-
-
-def _until(look: Callable[[], Any], seconds: float, what: str) -> Any:
-    give_up = time.monotonic() + seconds
-    while not (found := look()):
-        if time.monotonic() > give_up:
-            pytest.fail(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
-    return found
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], Any], float, str], Any]:
-    """What a function gives as soon as it is true; a failed test where it is not in time."""
-    return _until
-
-
-@pytest.fixture
-def launch() -> Iterator[Callable[..., Launched]]:
-    """Start `python …` with AUTOCHROME_ settings of its own; it is ended with the test."""
-    launched: list[Launched] = []
-
-    def start(*arguments: str, **settings: object) -> Launched:
-        environment = {f"AUTOCHROME_{name.upper()}": str(value) for name, value in settings.items()}
-        launched.append(Launched([sys.executable, *arguments], environment))
-        return launched[-1]
-
-    yield start
-    for one in reversed(launched):
-        one.stop()
-
-
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """`python -m service`, ready to color; its address is `service.url`, its folder `service.state_dir`."""
-    state = tmp_path_factory.mktemp("service")
-    environment = {"AUTOCHROME_STATE_DIR": str(state), "AUTOCHROME_PORT": "0"}
-    launched = Launched([sys.executable, "-m", "service"], environment)
-    try:
-        launched.state_dir = state
-        launched.url = launched.line(r"ready: (http://\S+)", 60)[1]
-        yield launched
-    finally:
-        launched.stop()
 
 
 @pytest.fixture(scope="session")
@@ -259,19 +145,3 @@ def tight(serve, redis_url: str, tmp_path: Path, client: redis.Redis) -> Callabl
         return serve(Settings(redis_url=redis_url, store_url=store, state_dir=tmp_path, **values))
 
     return start
-
-
-@pytest.fixture(scope="session")
-def gray_photo() -> Callable[..., bytes]:
-    """A gray picture with something in it, in any format and size that Pillow writes."""
-
-    def make(format: str = "JPEG", size: tuple[int, int] = (320, 240), **options: Any) -> bytes:
-        width, height = size
-        down, across = np.mgrid[0:height, 0:width]
-        waves = np.sin(across / 17) * np.cos(down / 11)
-        pixels = (127 + 90 * waves + 30 * down / max(1, height)).clip(0, 255).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, format, **options)
-        return file.getvalue()
-
-    return make
