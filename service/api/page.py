@@ -1,18 +1,27 @@
-"""The web page and its files."""
+"""The web pages and their files: the one that colors, and one for each photo that was colored."""
 
 from __future__ import annotations
 
+import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from redis.exceptions import RedisError
 from starlette.responses import Response
 
+from service.api.desk import AtDesk, Desk
+from service.errors import NotFound, QueueUnavailable, by_code
+from service.job import Job
 from service.settings import Settings
 
 WEB = Path(__file__).parent.parent / "web"
+STATUSES = {"missing": 404, "canceled": 410, "expired": 410, "away": 503}
+"""Of a photo's page, where it has no photo to show and never will, or not now."""
+log = logging.getLogger("autochrome.api")
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -39,6 +48,44 @@ def add_page(app: FastAPI, settings: Settings) -> None:
     @app.get("/", include_in_schema=False)
     def page(request: Request) -> Response:
         return templates.TemplateResponse(request, "index.html", context)
+
+    @app.get("/photos/{id}", include_in_schema=False)
+    def photo(id: str, request: Request, desk: AtDesk) -> Response:
+        status, job = _look(desk, id)
+        shown = _described(job, settings.public_url or str(request.base_url)) if job else {}
+        headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
+        if status == "away":
+            headers |= QueueUnavailable().headers
+        return templates.TemplateResponse(
+            request, "photo.html", {"status": status, **context, **shown}, STATUSES.get(status, 200), headers
+        )
+
+
+def _look(desk: Desk, id: str) -> tuple[str, Job | None]:
+    """How a job stands, or why there is none to look at."""
+    try:
+        job = desk.look(id)
+    except NotFound:
+        return "missing", None
+    except RedisError as error:
+        log.error("queue does not answer path=/photos error=%s", error)
+        return "away", None
+    return job.status, job
+
+
+def _described(job: Job, base_url: str) -> dict[str, Any]:
+    """What the page says of a job. `base_url`: ours from outside, for those who show a preview of the page."""
+    return {
+        "id": job.id,
+        "base_url": base_url.rstrip("/"),
+        "result": job.result,
+        "has_comparison": any(made.name == "comparison" for made in job.artifacts),
+        "net": job.net.name if job.net else "",
+        "position": job.queue_position,
+        "expires": datetime.fromtimestamp(job.expires / 1000, tz=UTC),
+        "title": by_code(job.error_code).title if job.error_code else "",
+        "detail": job.error_detail or "",
+    }
 
 
 def duration(seconds: float) -> str:

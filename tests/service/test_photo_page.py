@@ -1,0 +1,130 @@
+"""A photo's own page, in each state that a job can be in, as it goes over the wire."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from service.job import Claim, Net
+
+NET = Net("lite", "ab" * 32)
+SECRET = re.compile(r"secret", re.IGNORECASE)
+
+
+@pytest.fixture
+def job(api, gray_photo) -> dict:
+    """One that waits; no worker is there."""
+    return api.post("/v1/colorizations", files={"photo": gray_photo()}).json()
+
+
+def claim(jobs) -> Claim:
+    claimed = jobs.claim("w1", NET, 10**9, True)
+    assert isinstance(claimed, Claim)
+    return claimed
+
+
+def page(api, id: str, status: int, heading: str) -> str:
+    """The page's HTML, which has this heading and nothing that it should not have."""
+    answer = api.get(f"/photos/{id}")
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert answer.headers["x-robots-tag"] == "noindex, noimageindex"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'; script-src 'self'" in answer.headers["content-security-policy"]
+    assert f"<h1>{heading}</h1>" in answer.text
+    assert '<meta name="robots" content="noindex, noimageindex">' in answer.text
+    assert not re.search(r"<script>|<style|style=|\son\w+=|https?://(?!127\.0\.0\.1)", answer.text)
+    assert not SECRET.search(answer.text)
+    return answer.text
+
+
+def looks_again(html: str) -> bool:
+    return 'http-equiv="refresh"' in html
+
+
+def test_a_colored_photo_is_shown_beside_the_gray_one(api, job, work):
+    work(artifacts={"comparison": b"gray | color"})
+    html = page(api, job["id"], 200, "These colours are a guess")
+    files = f"../v1/colorizations/{job['id']}"
+    assert f'<img id="both" class="both" src="{files}/artifacts/comparison" width="640" height="240"' in html
+    assert f'href="{files}/result"' in html
+    assert "320 × 240 pixels, guessed by the network “lite”" in html
+    day = job["expires_at"][:10]
+    assert f'<time datetime="{day}T' in html
+    assert not looks_again(html)
+    about = dict(re.findall(r'<meta property="(og:[a-z:_]+)" content="([^"]*)">', html))
+    here = str(api.base_url).rstrip("/")
+    assert about["og:image"] == f"{here}/v1/colorizations/{job['id']}/artifacts/comparison"
+    assert about["og:url"] == f"{here}/photos/{job['id']}"
+    assert "not the true ones" in about["og:description"]
+    assert about["og:image:alt"] == "Left the photograph in grey, right in guessed colours"
+
+
+def test_links_for_others_begin_where_the_service_is_seen_from_outside(
+    settings, client, serve, gray_photo, work
+):
+    api = serve(settings.model_copy(update={"public_url": "https://colors.example/x/", "root_path": "/x"}))
+    id = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"][-32:]
+    work(artifacts={"comparison": b"gray | color"})
+    html = api.get(f"/photos/{id}").text
+    assert f'content="https://colors.example/x/v1/colorizations/{id}/artifacts/comparison"' in html
+    assert f'src="../v1/colorizations/{id}/artifacts/comparison"' in html
+
+
+def test_without_a_comparison_the_picture_alone_is_shown(api, job, work):
+    work()
+    html = page(api, job["id"], 200, "These colours are a guess")
+    assert f'src="../v1/colorizations/{job["id"]}/result" width="320" height="240"' in html
+    assert "<script" not in html
+
+
+def test_a_photo_that_waits_or_is_worked_on_says_so_and_looks_again(api, job, jobs):
+    html = page(api, job["id"], 200, "Waiting for its turn")
+    assert "It is number 1 in the line." in html
+    assert looks_again(html)
+    claim(jobs)
+    html = page(api, job["id"], 200, "Being coloured")
+    assert looks_again(html)
+    assert "og:image" not in html
+
+
+def test_a_failed_one_says_why(api, job, jobs):
+    jobs.fail(claim(jobs), "photo_damaged", "It ends <i>early</i>.")
+    html = page(api, job["id"], 200, "This photograph could not be coloured")
+    assert "The photo is damaged. It ends &lt;i&gt;early&lt;/i&gt;." in html
+    assert not looks_again(html)
+
+
+def test_an_erased_one_says_so_and_shows_nothing(api, job, work):
+    work(artifacts={"comparison": b"gray | color"})
+    api.delete(f"/v1/colorizations/{job['id']}", headers={"Authorization": f"Bearer {job['secret']}"})
+    html = page(api, job["id"], 410, "This photograph was erased")
+    assert "Whoever had it coloured wished so" in html
+    assert job["id"] not in html
+
+
+def test_an_expired_one_says_so(settings, client, serve, gray_photo):
+    api = serve(settings.model_copy(update={"keep_for": 0.2}))
+    id = api.post("/v1/colorizations", files={"photo": gray_photo()}).json()["id"]
+    time.sleep(0.25)
+    html = page(api, id, 410, "This photograph was erased")
+    assert "kept for a limited time" in html
+
+
+@pytest.mark.parametrize("id", ["0" * 32, "none", "A" * 32, "%3Cscript%3Ealert(1)"])
+def test_what_never_was_is_missing(api, id):
+    html = page(api, id, 404, "There is no photograph here")
+    assert "alert" not in html
+
+
+def test_where_the_record_does_not_answer_the_page_says_so_and_looks_again(settings, serve):
+    api = serve(settings.model_copy(update={"redis_url": "unix:///nowhere/at/all"}))
+    html = page(api, "0" * 32, 503, "This page cannot be shown right now")
+    assert looks_again(html)
+    assert api.get("/photos/" + "0" * 32).headers["retry-after"] == "5"
+
+
+def test_it_can_be_asked_about_and_is_nothing_to_send_to(api, job):
+    assert api.head(f"/photos/{job['id']}").status_code == 200
+    assert api.post(f"/photos/{job['id']}").status_code == 405
