@@ -157,6 +157,25 @@ def test_nobodys_title_is_markdown_or_a_link(title: str) -> None:
     assert not re.search(r"https?://evil|www\.", text)
 
 
+@pytest.mark.parametrize(
+    "title",
+    [
+        "**bold** _soft_ `code` ~~no~~ ^up",
+        "[a](b) ![c](d)",
+        "1. one",
+        "- one",
+        "# one",
+        "> one",
+        "<b>one</b> &amp; R&D",
+        "a \\ b \\* c",
+        "10 * 10 = 100 * 1",
+    ],
+)
+def test_a_title_is_read_as_it_was_written(title: str) -> None:
+    said = read(wording.answer(ONE, title=title, keep_for=MONTH))
+    assert any(line.startswith(f"Alt text: “{title}”, the photograph twice") for line in said.lines)
+
+
 def test_nobody_is_called_by_a_title() -> None:
     assert not re.search(r"\b[ur]/\w", wording.plain("by u/victim in r/pics and /u/other"))
 
