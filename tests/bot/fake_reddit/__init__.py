@@ -1,0 +1,1 @@
+"""A Reddit of our own for tests: the calls that a bot makes, with faults at will and a log of all that came."""

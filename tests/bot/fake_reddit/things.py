@@ -1,0 +1,124 @@
+"""What this Reddit is made of: users, subreddits, posts, comments and messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class User:
+    name: str
+    id: str
+    password: str = ""
+    created: float = 0.0
+    suspended: bool = False
+    is_mod: bool = False
+    """May reply where a thread is locked."""
+    blocked: set[str] = field(default_factory=set)
+    inbox: list[Notice] = field(default_factory=list)
+
+    @property
+    def fullname(self) -> str:
+        return f"t2_{self.id}"
+
+
+@dataclass
+class Subreddit:
+    name: str
+    id: str
+    created: float = 0.0
+    over_18: bool = False
+    quarantined: bool = False
+    private: bool = False
+    banned: bool = False
+    """By Reddit: it is gone for everybody."""
+    banned_users: set[str] = field(default_factory=set)
+    """In small letters."""
+    wiki: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fullname(self) -> str:
+        return f"t5_{self.id}"
+
+
+@dataclass
+class Thing:
+    """What posts, comments and messages have in common; `number` is its place in time."""
+
+    id: str
+    number: int
+    author: str
+    created: float
+
+
+@dataclass
+class Post(Thing):
+    subreddit: str
+    title: str
+    url: str = ""
+    text: str = ""
+    is_self: bool = False
+    gallery: list[str] = field(default_factory=list)
+    crosspost_of: Post | None = None
+    preview: str | None = None
+    over_18: bool = False
+    locked: bool = False
+    archived: bool = False
+    removed_by: str | None = None
+    """"moderator", "deleted" (by the author), "reddit", …"""
+    score: int = 1
+    edited: float | None = None
+
+    @property
+    def fullname(self) -> str:
+        return f"t3_{self.id}"
+
+    @property
+    def permalink(self) -> str:
+        words = "".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split()
+        return f"/r/{self.subreddit}/comments/{self.id}/{'_'.join(words)[:50] or '_'}/"
+
+
+@dataclass
+class Comment(Thing):
+    post: Post
+    parent: Post | Comment
+    text: str
+    score: int = 1
+    edited: float | None = None
+    deleted: bool = False
+    removed: bool = False
+    locked: bool = False
+
+    @property
+    def fullname(self) -> str:
+        return f"t1_{self.id}"
+
+    @property
+    def subreddit(self) -> str:
+        return self.post.subreddit
+
+    @property
+    def permalink(self) -> str:
+        return f"{self.post.permalink}{self.id}/"
+
+
+@dataclass
+class Message(Thing):
+    to: str
+    subject: str
+    text: str
+
+    @property
+    def fullname(self) -> str:
+        return f"t4_{self.id}"
+
+
+@dataclass
+class Notice:
+    """An entry of an inbox."""
+
+    thing: Comment | Message
+    kind: str
+    """"username_mention", "comment_reply", "post_reply" or "message"."""
+    new: bool = True
