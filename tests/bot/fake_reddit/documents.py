@@ -1,0 +1,216 @@
+"""Things as Reddit's JSON shows them, with the fields that PRAW and its users look at."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Any
+from urllib.parse import urlsplit
+
+from fake_reddit.things import Comment, Message, Notice, Post, Subreddit, User
+from fake_reddit.world import World
+
+Document = dict[str, Any]
+
+
+def post_document(world: World, post: Post) -> Document:
+    subreddit = world.subreddit(post.subreddit)
+    gone = post.removed_by is not None
+    data: Document = {
+        "id": post.id,
+        "name": post.fullname,
+        "subreddit": subreddit.name,
+        "subreddit_id": subreddit.fullname,
+        "subreddit_name_prefixed": f"r/{subreddit.name}",
+        "subreddit_type": "private" if subreddit.private else "public",
+        "author": "[deleted]" if gone else post.author,
+        "title": post.title,
+        "selftext": "[removed]" if gone and post.removed_by != "deleted" else "[deleted]" if gone else post.text,
+        "url": address(world, post),
+        "permalink": post.permalink,
+        "domain": urlsplit(address(world, post)).hostname if not post.is_self else f"self.{subreddit.name}",
+        "is_self": post.is_self,
+        "over_18": post.over_18 or subreddit.over_18,
+        "quarantine": subreddit.quarantined,
+        "locked": post.locked,
+        "archived": post.archived,
+        "removed_by_category": post.removed_by,
+        "is_robot_indexable": not gone,
+        "score": post.score,
+        "ups": post.score,
+        "num_comments": sum(1 for comment in world.comments.values() if comment.post is post),
+        "created": post.created,
+        "created_utc": post.created,
+        "edited": post.edited or False,
+        "stickied": False,
+        "spoiler": False,
+        "distinguished": None,
+        "hidden": False,
+        "saved": False,
+        "is_video": False,
+        "media": None,
+        "thumbnail": "default",
+        "link_flair_text": None,
+    }
+    if post.gallery:
+        data |= gallery_fields(post)
+    if post.preview:
+        data["preview"] = {"images": [{"source": {"url": post.preview, "width": 640, "height": 480}}], "enabled": True}
+    if post.crosspost_of is not None:
+        data["crosspost_parent"] = post.crosspost_of.fullname
+        data["crosspost_parent_list"] = [post_document(world, post.crosspost_of)["data"]]
+    return {"kind": "t3", "data": data}
+
+
+def address(world: World, post: Post) -> str:
+    """Where the title of a post leads."""
+    if post.crosspost_of is not None:
+        return address(world, post.crosspost_of)
+    if post.gallery:
+        return f"https://www.reddit.com/gallery/{post.id}"
+    return post.url or f"https://www.reddit.com{post.permalink}"
+
+
+def gallery_fields(post: Post) -> Document:
+    """The order is in `gallery_data`; `media_metadata` is a dict, here in the contrary order as it may be."""
+    names = [f"{post.id}media{index}" for index in range(1, len(post.gallery) + 1)]
+    shown = {
+        name: {
+            "status": "valid",
+            "e": "Image",
+            "id": name,
+            "m": mimetypes.guess_type(urlsplit(url).path)[0] or "image/jpeg",
+            "s": {"u": url, "x": 640, "y": 480},
+            "p": [],
+        }
+        for name, url in reversed(list(zip(names, post.gallery, strict=True)))
+    }
+    items = [{"media_id": name, "id": number} for number, name in enumerate(names, start=1)]
+    return {"is_gallery": True, "media_metadata": shown, "gallery_data": {"items": items}}
+
+
+def comment_document(world: World, comment: Comment, replies: Any = "") -> Document:
+    subreddit = world.subreddit(comment.subreddit)
+    gone = comment.deleted or comment.removed
+    data: Document = {
+        "id": comment.id,
+        "name": comment.fullname,
+        "subreddit": subreddit.name,
+        "subreddit_id": subreddit.fullname,
+        "subreddit_name_prefixed": f"r/{subreddit.name}",
+        "author": "[deleted]" if gone else comment.author,
+        "body": "[deleted]" if comment.deleted else "[removed]" if comment.removed else comment.text,
+        "body_html": "",
+        "parent_id": comment.parent.fullname,
+        "link_id": comment.post.fullname,
+        "link_title": comment.post.title,
+        "link_author": comment.post.author,
+        "link_permalink": f"https://www.reddit.com{comment.post.permalink}",
+        "permalink": comment.permalink,
+        "context": f"{comment.permalink}?context=3",
+        "score": comment.score,
+        "ups": comment.score,
+        "downs": 0,
+        "likes": None,
+        "score_hidden": False,
+        "created": comment.created,
+        "created_utc": comment.created,
+        "edited": comment.edited or False,
+        "is_submitter": comment.author == comment.post.author,
+        "stickied": False,
+        "distinguished": None,
+        "locked": comment.locked,
+        "archived": comment.post.archived,
+        "over_18": comment.post.over_18,
+        "controversiality": 0,
+        "gilded": 0,
+        "saved": False,
+        "collapsed": gone,
+        "replies": replies,
+    }
+    return {"kind": "t1", "data": data}
+
+
+def notice_document(world: World, notice: Notice) -> Document:
+    """What stands in an inbox: a comment with a subject, or a message."""
+    if isinstance(notice.thing, Message):
+        return message_document(world, notice.thing, new=notice.new)
+    document = comment_document(world, notice.thing)
+    subjects = {"username_mention": "username mention", "comment_reply": "comment reply", "post_reply": "post reply"}
+    document["data"] |= {
+        "new": notice.new,
+        "type": notice.kind,
+        "subject": subjects[notice.kind],
+        "was_comment": True,
+        "dest": "",
+        "first_message": None,
+        "first_message_name": None,
+    }
+    return document
+
+
+def message_document(world: World, message: Message, new: bool) -> Document:
+    data = {
+        "id": message.id,
+        "name": message.fullname,
+        "author": message.author,
+        "author_fullname": world.user(message.author).fullname,
+        "dest": message.to,
+        "subject": message.subject,
+        "body": message.text,
+        "body_html": "",
+        "created": message.created,
+        "created_utc": message.created,
+        "new": new,
+        "type": "unknown",
+        "was_comment": False,
+        "context": "",
+        "parent_id": None,
+        "first_message": None,
+        "first_message_name": None,
+        "subreddit": None,
+        "replies": "",
+        "distinguished": None,
+        "score": 0,
+    }
+    return {"kind": "t4", "data": data}
+
+
+def user_document(user: User) -> Document:
+    data = {
+        "id": user.id,
+        "name": user.name,
+        "created": user.created,
+        "created_utc": user.created,
+        "comment_karma": 1,
+        "link_karma": 1,
+        "total_karma": 2,
+        "is_suspended": user.suspended,
+        "is_mod": user.is_mod,
+        "is_employee": False,
+        "verified": True,
+        "has_verified_email": True,
+        "icon_img": "",
+        "subreddit": None,
+    }
+    return {"kind": "t2", "data": data}
+
+
+def subreddit_document(subreddit: Subreddit) -> Document:
+    data = {
+        "id": subreddit.id,
+        "name": subreddit.fullname,
+        "display_name": subreddit.name,
+        "display_name_prefixed": f"r/{subreddit.name}",
+        "url": f"/r/{subreddit.name}/",
+        "title": subreddit.name,
+        "subreddit_type": "private" if subreddit.private else "public",
+        "over18": subreddit.over_18,
+        "quarantine": subreddit.quarantined,
+        "created": subreddit.created,
+        "created_utc": subreddit.created,
+        "subscribers": 1,
+        "public_description": "",
+        "description": "",
+        "user_is_banned": False,
+    }
+    return {"kind": "t5", "data": data}
