@@ -8,6 +8,7 @@ WORDS = {
     "TOO_OLD": ("that's a piece of history now; it's too late to reply to it", "parent"),
     "DELETED_COMMENT": ("that comment has been deleted", "parent"),
     "DELETED_LINK": ("the link you are commenting on has been deleted", "parent"),
+    "NO_THING_ID": ("id not specified", "parent"),
     "NO_TEXT": ("we need something here", "text"),
     "TOO_LONG": ("this is too long (max: 10000)", "text"),
     "NOT_AUTHOR": ("you can't do that", "thing_id"),
@@ -15,8 +16,9 @@ WORDS = {
     "SUBREDDIT_NOTALLOWED": ("you aren't allowed to post there.", "sr"),
     "USER_DOESNT_EXIST": ("that user doesn't exist", "to"),
     "USER_BLOCKED": ("you can't do that to a user who has blocked you", "parent"),
-    "BAD_CAPTCHA": ("care to try these again?", "captcha"),
+    "BAD_URL": ("you should check that url", "url"),
     "NO_URL": ("a url is required", "url"),
+    "BAD_SR_NAME": ("that name isn't going to work", "sr"),
     "INVALID_CROSSPOST_THING": ("that isn't a valid thing to crosspost", "crosspost_fullname"),
 }
 

@@ -65,7 +65,7 @@ class World:
         """The oldest first."""
         return [comment for comment in self.comments.values() if comment.parent is to]
 
-    def enter(self, viewer: str, name: str) -> Subreddit:
+    def enter(self, name: str) -> Subreddit:
         """The subreddit, for somebody who may look inside."""
         subreddit = self.subreddits.get(name.lower())
         if subreddit is None or subreddit.banned:
@@ -160,6 +160,6 @@ class World:
 
     def _own(self, actor: str, thing: Post | Comment) -> None:
         if thing.author.lower() != actor.lower():
-            raise Refused(403, "NOT_AUTHOR")
+            raise FormError("NOT_AUTHOR")
         if isinstance(thing, Comment) and thing.deleted:
-            raise Refused(403, "DELETED_COMMENT")
+            raise FormError("DELETED_COMMENT")

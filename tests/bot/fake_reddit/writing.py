@@ -1,0 +1,106 @@
+"""What can be done: comments, edits, deletions, messages, marks of what was read, blocks."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from fake_reddit.asking import Ask, Handler
+from fake_reddit.documents import Document, comment_document, message_document, post_document
+from fake_reddit.refusals import FormError, Refused
+from fake_reddit.things import Comment, Message, Notice, Post
+
+MOST_MARKED = 25
+
+
+def _thing(ask: Ask, field: str) -> Post | Comment | Message:
+    try:
+        return ask.site.world.thing(ask.form.get(field, ""))
+    except KeyError:
+        raise FormError("NO_THING_ID") from None
+
+
+def things(*documents: Document) -> Document:
+    return {"json": {"errors": [], "data": {"things": list(documents)}}}
+
+
+def comment(ask: Ask) -> Document:
+    """Also the answer to a message."""
+    world, text = ask.site.world, ask.form.get("text", "")
+    parent = _thing(ask, "thing_id")
+    if isinstance(parent, Message):
+        message = world.add_message(ask.user, parent.author, f"re: {parent.subject}", text)
+        return things(message_document(world, message, new=False))
+    return things(comment_document(world, world.add_comment(ask.user, parent, text)))
+
+
+def edit(ask: Ask) -> Document:
+    world, thing = ask.site.world, _thing(ask, "thing_id")
+    if isinstance(thing, Message):
+        raise FormError("NOT_AUTHOR")
+    world.edit(ask.user, thing, ask.form.get("text", ""))
+    return things(post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing))
+
+
+def delete(ask: Ask) -> Document:
+    """What is gone, or another's, is passed over in silence."""
+    with suppress(FormError):
+        thing = _thing(ask, "id")
+        if not isinstance(thing, Message):
+            ask.site.world.delete(ask.user, thing)
+    return {}
+
+
+def mark(new: bool) -> Handler:
+    def handler(ask: Ask) -> Document:
+        names = [name.strip() for name in ask.form.get("id", "").split(",")]
+        if len(names) > MOST_MARKED:
+            raise Refused(400, "TOO_MANY_THING_IDS")
+        for notice in ask.site.world.user(ask.user).inbox:
+            if notice.thing.fullname in names:
+                notice.new = new
+        return {}
+
+    return handler
+
+
+def mark_all(ask: Ask) -> Document:
+    for notice in ask.site.world.user(ask.user).inbox:
+        notice.new = False
+    return {}
+
+
+def compose(ask: Ask) -> Document:
+    form = ask.form
+    ask.site.world.add_message(ask.user, form.get("to", ""), form.get("subject", ""), form.get("text", ""))
+    return {"json": {"errors": []}}
+
+
+def block_author(ask: Ask) -> Document:
+    """Of something in the inbox."""
+    notices: list[Notice] = ask.site.world.user(ask.user).inbox
+    for notice in notices:
+        if notice.thing.fullname == ask.form.get("id"):
+            ask.site.world.user(ask.user).blocked.add(notice.thing.author.lower())
+    return {}
+
+
+def block_user(ask: Ask) -> Document:
+    name: Any = ask.query.get("name") or ask.form.get("name")
+    if not name or name.lower() not in ask.site.world.users:
+        raise Refused(400, "USER_DOESNT_EXIST")
+    ask.site.world.user(ask.user).blocked.add(name.lower())
+    return {}
+
+
+HANDLERS: dict[str, Handler] = {
+    "/api/comment": comment,
+    "/api/editusertext": edit,
+    "/api/del": delete,
+    "/api/read_message": mark(new=False),
+    "/api/unread_message": mark(new=True),
+    "/api/read_all_messages": mark_all,
+    "/api/compose": compose,
+    "/api/block": block_author,
+    "/api/block_user": block_user,
+}
