@@ -27,7 +27,11 @@ def test_a_mention_is_read_answered_and_marked(server: Server, reddit: praw.Redd
     summons = server.person("ben").comment(post, "u/colorizebot please")
 
     (mention,) = reddit.inbox.mentions(limit=100)
-    assert (mention.fullname, mention.author, mention.body) == (summons.fullname, "ben", "u/colorizebot please")
+    assert (mention.fullname, mention.author, mention.body) == (
+        summons.fullname,
+        "ben",
+        "u/colorizebot please",
+    )
     assert mention.submission.url == "https://i.redd.it/a.jpg"
     reply = mention.reply("There you are.")
     assert (reply.author, reply.parent_id, reply.score, reply.edited) == ("colorizebot", "t1_c1", 1, False)
@@ -39,3 +43,268 @@ def test_a_mention_is_read_answered_and_marked(server: Server, reddit: praw.Redd
     (call,) = server.calls_to("/api/comment", "POST")
     assert (call.form["thing_id"], call.form["text"], call.user) == ("t1_c1", "There you are.", "colorizebot")
     assert call.status == 200
+
+
+def test_both_shapes_of_a_thread(server: Server, reddit: praw.Reddit) -> None:
+    ann = server.person("ann")
+    post = ann.post("pics", "Town", text="see below")
+    first = ann.comment(post, "one")
+    second = server.person("ben").comment(first, "two")
+    third = ann.comment(second, "three")
+    ann.comment(third, "four")
+
+    tree = reddit.submission(post.id)
+    assert [comment.body for comment in tree.comments.list()] == ["one", "two", "three", "four"]
+    alone = reddit.comment(third.id).refresh()
+    assert ([reply.body for reply in alone.replies], alone.parent().body) == (["four"], "two")
+    assert server.calls[-1].path == f"/comments/{post.id}/_/{third.id}"
+    (whole,) = server.calls_to(f"/comments/{post.id}")
+    assert whole.query["sort"] == "confidence"
+    found = next(iter(reddit.subreddit("pics").comments(limit=1)))
+    assert (found.body, found.refresh().parent().parent().body) == ("four", "two")
+    assert server.calls[-1].path == f"/r/pics/comments/{post.id}/town/{found.id}"
+    assert reddit.comment(first.id).parent() == post.id
+
+
+def test_the_streams_go_on_where_they_were(server: Server, reddit: praw.Reddit) -> None:
+    post = server.person("ann").post("pics")
+    server.person("ann").post("art")
+    stream = reddit.subreddit("pics+art").stream.comments(pause_after=0)
+    mentions = praw.models.util.stream_generator(reddit.inbox.mentions, pause_after=0)
+    for text in ("one", "u/colorizebot two"):
+        server.person("ben").comment(post, text)
+    assert [next(stream).body, next(stream).body, next(stream)] == ["one", "u/colorizebot two", None]
+    assert [next(mentions).body, next(mentions)] == ["u/colorizebot two", None]
+    server.person("ben").comment(post, "u/ColorizeBot three")
+    assert (next(stream).body, next(mentions).body) == ("u/ColorizeBot three",) * 2
+    for path in ("/message/mentions", "/r/pics+art/comments"):
+        assert "t1_c2" in {call.query.get("before") for call in server.calls_to(path)}
+
+
+def test_lists_come_in_pages(server: Server, reddit: praw.Reddit) -> None:
+    post = server.person("ann").post("pics")
+    for number in range(150):
+        server.person("ben").comment(post, f"u/colorizebot {number}")
+    read = [int(comment.body.split()[1]) for comment in reddit.inbox.unread(limit=None)]
+    assert read == list(range(149, -1, -1))
+    assert [call.query.get("after") for call in server.calls_to("/message/unread")] == [None, "t1_c51"]
+    reddit.inbox.mark_read([reddit.comment(f"c{number}") for number in range(1, 31)])
+    assert len(list(reddit.inbox.unread(limit=None))) == 120
+    assert [len(call.form["id"].split(",")) for call in server.calls_to("/api/read_message")] == [25, 5]
+
+
+def test_what_was_deleted_or_removed_shows_as_such(server: Server, reddit: praw.Reddit) -> None:
+    ann = server.person("ann")
+    posts = [ann.post("pics", text="words") for _ in range(3)]
+    comment = server.person("ben").comment(posts[0], "hello")
+    ann.delete(posts[1])
+    server.person("a moderator").remove(posts[2])
+    server.person("ben").delete(comment)
+    names = [*(post.fullname for post in posts), comment.fullname, "t3_never"]
+    there, deleted, removed, silent = reddit.info(fullnames=names)
+    assert (there.author, there.removed_by_category, there.selftext) == ("ann", None, "words")
+    assert (deleted.author, deleted.removed_by_category, deleted.selftext) == (None, "deleted", "[deleted]")
+    assert (removed.author, removed.removed_by_category, removed.selftext) == (None, "moderator", "[removed]")
+    assert (silent.author, silent.body) == (None, "[deleted]")
+
+
+def test_the_bot_edits_and_deletes_its_own(server: Server, reddit: praw.Reddit) -> None:
+    post = server.person("ann").post("pics")
+    mine = reddit.submission(post.id).reply("first")
+    mine.edit("second")
+    assert (server.world.comments[mine.id].text, reddit.comment(mine.id).edited > 0) == ("second", True)
+    mine.delete()
+    mine.delete()
+    assert server.bot.comments() == []
+    theirs = server.person("ann").comment(post, "hands off")
+    reddit.comment(theirs.id).delete()
+    assert not theirs.deleted
+    with pytest.raises(praw.exceptions.RedditAPIException, match="NOT_AUTHOR"):
+        reddit.comment(theirs.id).edit("mine")
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [
+        ({"locked": True}, "403 HTTP"),
+        ({"archived": True}, "TOO_OLD"),
+        ({"removed_by": "deleted"}, "DELETED_LINK"),
+    ],
+)
+def test_some_threads_take_no_comment(server: Server, reddit: praw.Reddit, traits: dict, said: str) -> None:
+    post = server.person("ann").post("pics", **traits)
+    with pytest.raises((praw.exceptions.RedditAPIException, prawcore.Forbidden), match=said):
+        reddit.submission(post.id).reply("hello")
+    assert not server.world.comments
+
+
+def test_some_doors_are_closed(server: Server, reddit: praw.Reddit) -> None:
+    server.subreddit("secret", private=True)
+    server.subreddit("odd", quarantined=True)
+    server.subreddit("gone", banned=True)
+    server.subreddit("strict", banned_users={"colorizebot"})
+    for name, error in (("secret", "403"), ("odd", "403"), ("gone", "404"), ("never", "404")):
+        with pytest.raises(prawcore.ResponseException, match=error):
+            list(reddit.subreddit(name).comments())
+    post = server.person("ann").post("strict")
+    with pytest.raises(prawcore.Forbidden):
+        reddit.submission(post.id).reply("hello")
+
+
+def test_who_is_told_of_a_comment(server: Server, reddit: praw.Reddit) -> None:
+    post = server.person("ann").post("pics")
+    mine = reddit.submission(post.id).reply("mine, u/colorizebot")
+    cid = server.person("cid")
+    cid.comment(reply_to := server.world.comments[mine.id], "thanks u/colorizebot")
+    cid.comment(post, "u/a11 u/b22 u/c33 u/colorizebot")
+    cid.comment(post, "mail me at menu/colorizebot")
+    cid.message("colorizebot", "hi", "there")
+    kinds = [(type(item).__name__, getattr(item, "type", "")) for item in reddit.inbox.unread()]
+    assert kinds == [("Message", "unknown"), ("Comment", "comment_reply")], reply_to
+    reddit.redditor("cid").message(subject="hello", message="you")
+    next(iter(reddit.inbox.messages())).reply("fine")
+    assert [notice.thing.subject for notice in cid.unread()] == ["hello", "re: hi"]
+    reddit.redditor("cid").block()
+    cid.comment(post, "u/colorizebot again")
+    assert not list(reddit.inbox.mentions())
+
+
+def test_tokens_are_checked_and_get_old(server: Server, reddit: praw.Reddit) -> None:
+    assert (reddit.user.me().name, [call.path for call in server.calls]) == (
+        "colorizebot",
+        ["/api/v1/access_token", "/api/v1/me"],
+    )
+    server.clock.advance(86401)
+    assert list(reddit.inbox.unread()) == []
+    assert [call.status for call in server.calls[2:]] == [401, 200, 200], "PRAW fetches a new token"
+    for wrong in ({"password": "guess"}, {"client_secret": "guess"}):
+        with pytest.raises((prawcore.OAuthException, prawcore.ResponseException)):
+            praw.Reddit(**server.settings() | wrong).user.me()
+
+
+def test_a_refresh_token_and_an_app_of_nobody(server: Server) -> None:
+    plain = {key: value for key, value in server.settings().items() if key not in {"username", "password"}}
+    assert praw.Reddit(**plain, refresh_token="a-refresh-token").user.me().name == "colorizebot"
+    server.person("ann").post("pics", "A title")
+    nobody = praw.Reddit(**plain)
+    assert nobody.submission("p1").title == "A title"
+    with pytest.raises((prawcore.Forbidden, praw.exceptions.ReadOnlyException)):
+        nobody.submission("p1").reply("hello")
+
+
+def test_a_gallery_has_an_order_and_a_crosspost_a_source(server: Server, reddit: praw.Reddit) -> None:
+    pictures = ["https://preview.redd.it/b.jpg?width=640&s=1", "https://preview.redd.it/a.png?width=640&s=2"]
+    gallery = server.person("ann").post("pics", gallery=pictures)
+    cross = server.person("ben").post("art", crosspost_of=gallery)
+    again = reddit.submission(cross.id)
+    assert again.crosspost_parent == gallery.fullname
+    (source,) = again.crosspost_parent_list
+    order = [item["media_id"] for item in source["gallery_data"]["items"]]
+    assert source["is_gallery"]
+    assert order != list(source["media_metadata"])
+    assert [source["media_metadata"][name]["s"]["u"] for name in order] == pictures
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """prawcore tries again at once, instead of within 2 s."""
+    monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        (403, prawcore.Forbidden, "403"),
+        (404, prawcore.NotFound, "404"),
+        (429, prawcore.TooManyRequests, "429"),
+        (500, prawcore.ServerError, "500"),
+        (503, prawcore.ServerError, "503"),
+        ("RATELIMIT", praw.exceptions.RedditAPIException, "7 minutes"),
+        ("THREAD_LOCKED", praw.exceptions.RedditAPIException, "Comments are locked"),
+        ("truncated", prawcore.BadJSON, "200"),
+        ("reset", prawcore.RequestException, "Connection"),
+        ("timeout", prawcore.RequestException, "Connection"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_goes_wrong_at_will(server: Server, kind: int | str, error: type, words: str, when: str) -> None:
+    reddit = praw.Reddit(**server.settings())
+    post = server.person("ann").post("pics")
+    fault = server.fail("/api/comment", kind, when=when, times=None, method="post", seconds=0.1)
+    with pytest.raises(error, match=words):
+        reddit.submission(post.id).reply("hello")
+    tried = 3 if kind in {500, 503, "reset", "timeout"} else 1
+    happened = tried if when == "after" or kind == "truncated" else 0
+    assert (fault.hits, len(server.bot.comments())) == (tried, happened), "prawcore repeats even what writes"
+    assert {call.fault for call in server.calls_to("/api/comment")} == {kind}
+    server.heal()
+    assert reddit.submission(post.id).reply("hello").body == "hello"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_timeout_is_the_callers(server: Server) -> None:
+    reddit = praw.Reddit(**server.settings(), timeout=1)
+    server.fail("/message/unread", "timeout", times=3)
+    with pytest.raises(prawcore.RequestException, match="timed out"):
+        list(reddit.inbox.unread())
+    assert [call.status for call in server.calls_to("/message/unread")] == [None] * 3
+
+
+def test_faults_skip_and_count(server: Server, reddit: praw.Reddit) -> None:
+    post = reddit.submission(server.person("ann").post("pics").id)
+    server.fail("/api/comm*", 429, skip=1, times=2, seconds=7)
+    post.reply("one")
+    for _ in range(2):
+        with pytest.raises(prawcore.TooManyRequests) as raised:
+            post.reply("two")
+        assert raised.value.retry_after == "7"
+    post.reply("three")
+    assert [comment.text for comment in server.bot.comments()] == ["one", "three"]
+    server.fail("/message/unread", "duplicate")
+    server.person("ann").comment(server.world.comments["c1"], "thanks")
+    assert [item.id for item in reddit.inbox.unread()] == ["c3", "c3"]
+
+
+def test_the_budget_of_a_window() -> None:
+    with Server(budget=3, time=lambda: 1_700_000_000.0) as server:
+        reddit = praw.Reddit(**server.settings())
+        told = []
+        for _ in range(3):
+            reddit._core._rate_limiter.next_request_timestamp_ns = None
+            reddit.user.me(use_cache=False)
+            told.append((reddit.auth.limits["used"], reddit.auth.limits["remaining"]))
+            server.clock.advance(60)
+        assert told == [(1, 2), (2, 1), (3, 0)]
+        reddit._core._rate_limiter.next_request_timestamp_ns = None
+        with pytest.raises(prawcore.TooManyRequests) as raised:
+            reddit.user.me(use_cache=False)
+        assert raised.value.retry_after == "420"
+        server.clock.advance(600 - 3 * 60)
+        reddit._core._rate_limiter.next_request_timestamp_ns = None
+        assert reddit.user.me(use_cache=False).name == "colorizebot"
+
+
+def test_what_it_does_not_know_is_told(server: Server, reddit: praw.Reddit) -> None:
+    with pytest.raises(prawcore.NotFound):
+        reddit.get("api/v1/nothing/of/that")
+    assert server.unknown == ["GET /api/v1/nothing/of/that"]
+    server.unknown.clear()
+
+
+def test_users_subreddits_and_wikis(server: Server, reddit: praw.Reddit) -> None:
+    rules = '{"disallowed": ["suicidewatch"]}'
+    server.subreddit("Bottiquette", wiki={"robots_txt_json": rules}, over_18=True)
+    assert reddit.subreddit("bottiquette").wiki["robots_txt_json"].content_md == rules
+    assert reddit.subreddit("bottiquette").over18
+    with pytest.raises(prawcore.NotFound):
+        assert reddit.subreddit("bottiquette").wiki["other"].content_md
+    post = server.person("ann").post("pics", "Mine")
+    server.person("ann").comment(post, "and mine")
+    assert [it.title for it in reddit.redditor("ann").submissions.new()] == ["Mine"]
+    assert [it.body for it in reddit.redditor("ann").comments.new()] == ["and mine"]
+    server.person("ann").vote(post, 41)
+    assert (reddit.submission(post.id).score, reddit.redditor("ann").id) == (42, server.world.user("ann").id)
+    server.world.user("ann", suspended=True)
+    with pytest.raises(prawcore.NotFound):
+        list(reddit.redditor("ann").comments.new())

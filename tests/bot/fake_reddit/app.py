@@ -59,4 +59,9 @@ def _grant(site: Site, form: dict[str, str]) -> dict[str, Any]:
     elif kind != "client_credentials":
         return {"error": "unsupported_grant_type"}
     token = site.tokens.give(name)
-    return {"access_token": token, "token_type": "bearer", "expires_in": round(site.tokens.life), "scope": "*"}
+    return {
+        "access_token": token,
+        "token_type": "bearer",
+        "expires_in": round(site.tokens.life),
+        "scope": "*",
+    }

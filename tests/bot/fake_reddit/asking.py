@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fake_reddit.refusals import FormError, Refused
+from fake_reddit.refusals import FormError, RefusedError
 from fake_reddit.site import Site
 
 
@@ -29,9 +29,9 @@ class Ask:
 
     @property
     def user(self) -> str:
-        """Raises Refused where nobody asks."""
+        """Raises RefusedError where nobody asks."""
         if self.name is None:
-            raise Refused(403, "USER_REQUIRED")
+            raise RefusedError(403, "USER_REQUIRED")
         return self.name
 
 
@@ -56,7 +56,8 @@ def oauth(site: Site, handler: Handler) -> Callable[[Request], Any]:
                 return JSONResponse({"message": "Too Many Requests", "error": 429}, 429, headers)
             body = request.scope["state"]["document"]
             answer = _answer(
-                handler, Ask(site, token.user, dict(request.query_params), call.form, request.path_params, body)
+                handler,
+                Ask(site, token.user, dict(request.query_params), call.form, request.path_params, body),
             )
             answer.headers.update(headers)
             return answer if "raw_json" in request.query_params else escaped(answer)
@@ -67,13 +68,13 @@ def oauth(site: Site, handler: Handler) -> Callable[[Request], Any]:
 def _answer(handler: Handler, ask: Ask) -> Response:
     try:
         return JSONResponse(handler(ask))
-    except Refused as refused:
+    except RefusedError as refused:
         return refusal(refused)
     except FormError as error:
         return form_error(error)
 
 
-def refusal(refused: Refused) -> JSONResponse:
+def refusal(refused: RefusedError) -> JSONResponse:
     words = {403: "Forbidden", 404: "Not Found"}.get(refused.status, "Error")
     document: dict[str, Any] = {"message": words, "error": refused.status}
     if refused.reason:

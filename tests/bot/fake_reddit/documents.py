@@ -24,7 +24,11 @@ def post_document(world: World, post: Post) -> Document:
         "subreddit_type": "private" if subreddit.private else "public",
         "author": "[deleted]" if gone else post.author,
         "title": post.title,
-        "selftext": "[removed]" if gone and post.removed_by != "deleted" else "[deleted]" if gone else post.text,
+        "selftext": "[removed]"
+        if gone and post.removed_by != "deleted"
+        else "[deleted]"
+        if gone
+        else post.text,
         "url": address(world, post),
         "permalink": post.permalink,
         "domain": urlsplit(address(world, post)).hostname if not post.is_self else f"self.{subreddit.name}",
@@ -54,7 +58,10 @@ def post_document(world: World, post: Post) -> Document:
     if post.gallery:
         data |= gallery_fields(post)
     if post.preview:
-        data["preview"] = {"images": [{"source": {"url": post.preview, "width": 640, "height": 480}}], "enabled": True}
+        data["preview"] = {
+            "images": [{"source": {"url": post.preview, "width": 640, "height": 480}}],
+            "enabled": True,
+        }
     if post.crosspost_of is not None:
         data["crosspost_parent"] = post.crosspost_of.fullname
         data["crosspost_parent_list"] = [post_document(world, post.crosspost_of)["data"]]
@@ -135,7 +142,11 @@ def notice_document(world: World, notice: Notice) -> Document:
     if isinstance(notice.thing, Message):
         return message_document(world, notice.thing, new=notice.new)
     document = comment_document(world, notice.thing)
-    subjects = {"username_mention": "username mention", "comment_reply": "comment reply", "post_reply": "post reply"}
+    subjects = {
+        "username_mention": "username mention",
+        "comment_reply": "comment reply",
+        "post_reply": "post reply",
+    }
     document["data"] |= {
         "new": notice.new,
         "type": notice.kind,

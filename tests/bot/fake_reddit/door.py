@@ -97,7 +97,7 @@ async def _whole(receive: Receive) -> bytes:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
@@ -137,6 +137,8 @@ def _spoiled(fault: Fault, answer: Answer) -> Response:
         return form_error(FormError(fault.kind, fault.words))
     headers = {"retry-after": str(round(fault.seconds))} if fault.kind == 429 else {}
     if fault.kind >= 500:
-        return Response("<html><h1>Our CDN was unable to reach our servers</h1></html>", fault.kind, headers, "text/html")
+        return Response(
+            "<html><h1>Our CDN was unable to reach our servers</h1></html>", fault.kind, headers, "text/html"
+        )
     document = {"message": fault.words or "Error", "error": fault.kind}
     return JSONResponse(document, fault.kind, headers)

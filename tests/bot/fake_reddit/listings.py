@@ -14,11 +14,19 @@ LONGEST_PAGE = 100
 
 
 def listing(children: Sequence[Document], after: str | None = None, before: str | None = None) -> Document:
-    data = {"children": list(children), "after": after, "before": before, "dist": len(children), "modhash": None}
+    data = {
+        "children": list(children),
+        "after": after,
+        "before": before,
+        "dist": len(children),
+        "modhash": None,
+    }
     return {"kind": "Listing", "data": data}
 
 
-def page(world: World, things: Sequence[Thing], query: Mapping[str, str], show: Callable[[Any], Document]) -> Document:
+def page(
+    world: World, things: Sequence[Thing], query: Mapping[str, str], show: Callable[[Any], Document]
+) -> Document:
     """One page of what is in any order. As at Reddit, an anchor that is not there any more gives an empty page."""
     ordered = sorted(things, key=lambda thing: thing.number, reverse=True)
     limit = min(int(query.get("limit") or USUAL_PAGE), LONGEST_PAGE)
@@ -43,7 +51,9 @@ def _place(world: World, fullname: str) -> int | None:
         thing = world.thing(fullname)
     except KeyError:
         return None
-    gone = isinstance(thing, Comment) and thing.deleted or isinstance(thing, Post) and thing.removed_by == "deleted"
+    gone = (isinstance(thing, Comment) and thing.deleted) or (
+        isinstance(thing, Post) and thing.removed_by == "deleted"
+    )
     return None if gone else thing.number
 
 

@@ -8,14 +8,14 @@ from fake_reddit.asking import Ask, Handler
 from fake_reddit.documents import (
     Document,
     comment_document,
+    message_document,
     notice_document,
     post_document,
-    message_document,
     subreddit_document,
     user_document,
 )
 from fake_reddit.listings import chain, listing, page, thread
-from fake_reddit.refusals import Refused
+from fake_reddit.refusals import RefusedError
 from fake_reddit.things import Comment, Message, Notice, Post, User
 
 MOST_NAMES = 100
@@ -90,7 +90,9 @@ def info(ask: Ask) -> Document:
             continue
         if isinstance(thing, Message) or _hidden(ask, thing.subreddit):
             continue
-        shown.append(post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing))
+        shown.append(
+            post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing)
+        )
     return listing(shown)
 
 
@@ -104,7 +106,7 @@ def comments(ask: Ask) -> list[Document]:
     world = ask.site.world
     post = world.posts.get(ask.path["post"])
     if post is None:
-        raise Refused(404)
+        raise RefusedError(404)
     world.enter(post.subreddit)
     wanted = ask.path.get("comment") or ask.query.get("comment")
     if wanted is None:
@@ -134,7 +136,7 @@ def user_posts(ask: Ask) -> Document:
 def _known(ask: Ask) -> User:
     user = ask.site.world.users.get(ask.path["name"].lower())
     if user is None or user.suspended:
-        raise Refused(404)
+        raise RefusedError(404)
     return user
 
 
@@ -154,7 +156,7 @@ def subreddit_about(ask: Ask) -> Document:
 def wiki_page(ask: Ask) -> Document:
     text = ask.site.world.enter(ask.path["name"]).wiki.get(ask.path["page"])
     if text is None:
-        raise Refused(404, "PAGE_NOT_CREATED")
+        raise RefusedError(404, "PAGE_NOT_CREATED")
     data: dict[str, Any] = {
         "content_md": text,
         "content_html": "",

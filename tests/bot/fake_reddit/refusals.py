@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 WORDS = {
-    "RATELIMIT": ("Looks like you've been doing that a lot. Take a break for 7 minutes before trying again.", "ratelimit"),
+    "RATELIMIT": (
+        "Looks like you've been doing that a lot. Take a break for 7 minutes before trying again.",
+        "ratelimit",
+    ),
     "THREAD_LOCKED": ("Comments are locked.", "parent"),
     "TOO_OLD": ("that's a piece of history now; it's too late to reply to it", "parent"),
     "DELETED_COMMENT": ("that comment has been deleted", "parent"),
@@ -23,7 +26,7 @@ WORDS = {
 }
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A status of HTTP, with Reddit's word for the reason where it has one."""
 
     def __init__(self, status: int, reason: str | None = None, words: str | None = None) -> None:

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from fake_reddit.clock import Clock
-from fake_reddit.refusals import FormError, Refused
+from fake_reddit.refusals import FormError, RefusedError
 from fake_reddit.things import Comment, Message, Notice, Post, Subreddit, User
 
 MENTION = re.compile(r"(?<![\w/])/?u/([A-Za-z0-9_-]{3,20})", re.IGNORECASE)
@@ -69,18 +69,20 @@ class World:
         """The subreddit, for somebody who may look inside."""
         subreddit = self.subreddits.get(name.lower())
         if subreddit is None or subreddit.banned:
-            raise Refused(404, "banned" if subreddit else None)
+            raise RefusedError(404, "banned" if subreddit else None)
         if subreddit.private:
-            raise Refused(403, "private")
+            raise RefusedError(403, "private")
         if subreddit.quarantined:
-            raise Refused(403, "quarantined")
+            raise RefusedError(403, "quarantined")
         return subreddit
 
     def add_post(self, author: str, subreddit: str, title: str, **traits: Any) -> Post:
         """`url` makes a link, `text` a self post, `gallery` and `crosspost_of` what they say."""
         with self.lock:
             stamp = self._stamp(author)
-            post = Post(f"p{len(self.posts) + 1}", **stamp, subreddit=self.subreddit(subreddit).name, title=title)
+            post = Post(
+                f"p{len(self.posts) + 1}", **stamp, subreddit=self.subreddit(subreddit).name, title=title
+            )
             for trait, value in traits.items():
                 setattr(post, trait, value)
             post.is_self = not (post.url or post.gallery or post.crosspost_of)
@@ -88,11 +90,13 @@ class World:
             return post
 
     def add_comment(self, author: str, parent: Post | Comment, text: str) -> Comment:
-        """Raises Refused or FormError where Reddit would say no."""
+        """Raises RefusedError or FormError where Reddit would say no."""
         with self.lock:
             post = parent if isinstance(parent, Post) else parent.post
             self._may_comment(author, parent, post, text)
-            comment = Comment(f"c{len(self.comments) + 1}", **self._stamp(author), post=post, parent=parent, text=text)
+            comment = Comment(
+                f"c{len(self.comments) + 1}", **self._stamp(author), post=post, parent=parent, text=text
+            )
             self.comments[comment.id] = comment
             self._notify(comment)
             return comment
@@ -100,9 +104,9 @@ class World:
     def _may_comment(self, author: str, parent: Post | Comment, post: Post, text: str) -> None:
         subreddit = self.subreddit(post.subreddit)
         if subreddit.banned or subreddit.private or author.lower() in subreddit.banned_users:
-            raise Refused(403, "SUBREDDIT_OUTBOUND_LINKING_DISALLOWED" if subreddit.private else None)
+            raise RefusedError(403, "SUBREDDIT_OUTBOUND_LINKING_DISALLOWED" if subreddit.private else None)
         if (post.locked or getattr(parent, "locked", False)) and not self.user(author).is_mod:
-            raise Refused(403, "THREAD_LOCKED", "Comments are locked.")
+            raise RefusedError(403, "THREAD_LOCKED", "Comments are locked.")
         if post.archived:
             raise FormError("TOO_OLD")
         if post.removed_by == "deleted":

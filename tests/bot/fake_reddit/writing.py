@@ -7,7 +7,7 @@ from typing import Any
 
 from fake_reddit.asking import Ask, Handler
 from fake_reddit.documents import Document, comment_document, message_document, post_document
-from fake_reddit.refusals import FormError, Refused
+from fake_reddit.refusals import FormError, RefusedError
 from fake_reddit.things import Comment, Message, Notice, Post
 
 MOST_MARKED = 25
@@ -55,7 +55,7 @@ def mark(new: bool) -> Handler:
     def handler(ask: Ask) -> Document:
         names = [name.strip() for name in ask.form.get("id", "").split(",")]
         if len(names) > MOST_MARKED:
-            raise Refused(400, "TOO_MANY_THING_IDS")
+            raise RefusedError(400, "TOO_MANY_THING_IDS")
         for notice in ask.site.world.user(ask.user).inbox:
             if notice.thing.fullname in names:
                 notice.new = new
@@ -88,7 +88,7 @@ def block_author(ask: Ask) -> Document:
 def block_user(ask: Ask) -> Document:
     name: Any = ask.query.get("name") or ask.form.get("name")
     if not name or name.lower() not in ask.site.world.users:
-        raise Refused(400, "USER_DOESNT_EXIST")
+        raise RefusedError(400, "USER_DOESNT_EXIST")
     ask.site.world.user(ask.user).blocked.add(name.lower())
     return {}
 
