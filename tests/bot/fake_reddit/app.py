@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fake_reddit import reading, writing
+from fake_reddit import reading, submitting, writing
 from fake_reddit.asking import routes
 from fake_reddit.door import Door
 from fake_reddit.site import Site
+from fake_reddit.uploads import upload_routes
 
 
 def create_app(site: Site) -> Door:
@@ -35,7 +36,8 @@ def create_app(site: Site) -> Door:
             Route("/api/v1/access_token", access_token, methods=["POST"]),
             Route("/api/v1/revoke_token", revoke_token, methods=["POST"]),
             *routes(site, "GET", reading.HANDLERS),
-            *routes(site, "POST", writing.HANDLERS),
+            *routes(site, "POST", writing.HANDLERS | submitting.HANDLERS),
+            *upload_routes(site),
             Route("/{path:path}", nobody, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
         ]
     )

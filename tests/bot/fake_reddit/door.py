@@ -20,11 +20,14 @@ from fake_reddit.site import Site
 
 
 class Protocol(H11Protocol):
-    """Lets the door cut a connection."""
+    """Lets the door cut a connection, and waits for nobody at the end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
+
+    def shutdown(self) -> None:
+        self.transport.abort()
 
 
 @dataclass
@@ -92,12 +95,12 @@ def _document(scope: Scope, body: bytes) -> Any:
 
 
 async def _whole(receive: Receive) -> bytes:
-    body = b""
+    parts: list[bytes] = []
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            return bytes(body)
+            return b"".join(parts)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import trustme
 import uvicorn
 
 from fake_reddit.app import create_app
@@ -21,6 +23,7 @@ from fake_reddit.people import Person
 from fake_reddit.site import Site
 from fake_reddit.things import Subreddit
 from fake_reddit.tokens import Tokens
+from fake_reddit.uploads import add_picture
 from fake_reddit.world import World
 
 CLIENT_ID, CLIENT_SECRET = "an-app", "its secret"
@@ -32,7 +35,13 @@ class Server:
     """`with Server() as reddit: …`; its app and its bot are known from the start."""
 
     def __init__(
-        self, *, port: int = 0, bot: str = BOT, budget: int = PLENTY, time: Callable[[], float] = time.time
+        self,
+        *,
+        port: int = 0,
+        tls_port: int = 0,
+        bot: str = BOT,
+        budget: int = PLENTY,
+        time: Callable[[], float] = time.time,
     ) -> None:
         clock = Clock(time)
         tokens = Tokens(clock, {CLIENT_ID: CLIENT_SECRET}, {REFRESH_TOKEN: bot})
@@ -41,7 +50,10 @@ class Server:
         self.clock = clock
         self.world.user(bot, password=PASSWORD)
         self.bot = Person(self.world, bot)
-        self._port = port
+        self.authority = trustme.CA()
+        """Whoever uploads must trust it; see `certificate`."""
+        self._port, self._tls_port = port, tls_port
+        self._servers: list[uvicorn.Server] = []
         self._running = ExitStack()
 
     @property
@@ -80,6 +92,16 @@ class Server:
         with self.world.lock:
             self.site.faults.clear()
 
+    def picture(self, name: str, data: bytes) -> str:
+        """Where a picture can be fetched from now on, as from i.redd.it."""
+        with self.world.lock:
+            return add_picture(self.site, name, data)
+
+    def certificate(self, path: Path) -> str:
+        """Write the authority's certificate to a file, for `session.verify` or REQUESTS_CA_BUNDLE."""
+        self.authority.cert_pem.write_to_path(str(path))
+        return str(path)
+
     def settings(self) -> dict[str, str]:
         """What `praw.Reddit(**…)` needs."""
         return {
@@ -94,21 +116,32 @@ class Server:
 
     def __enter__(self) -> Self:
         self.site.url = self._serve(self._port)
+        with self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as chain:
+            self.site.tls_url = self._serve(self._tls_port, chain)
         return self
 
-    def _serve(self, port: int) -> str:
+    def _serve(self, port: int, chain: str | None = None) -> str:
+        """In a thread; with TLS where there is a file with a key and a chain of certificates."""
         listener = self._running.enter_context(socket.create_server(("127.0.0.1", port)))
         config = uvicorn.Config(
-            create_app(self.site), http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+            create_app(self.site),
+            http=Protocol,
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=chain,
         )
+        config.load()
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         self._running.callback(thread.join)
-        self._running.callback(setattr, server, "should_exit", True)
-        return "http://{}:{}".format(*listener.getsockname())
+        self._servers.append(server)
+        return "{}://{}:{}".format("https" if chain else "http", *listener.getsockname())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for server in self._servers:
+            server.should_exit = True
         self._running.close()
