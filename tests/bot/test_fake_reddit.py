@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,64 @@ def test_posts_of_all_kinds(server: Server, uploader: praw.Reddit) -> None:
     assert [httpx.get(url).content for url in urls] == [b"one", b"two"]
     with pytest.raises(praw.exceptions.RedditAPIException, match="SUBREDDIT_NOEXIST"):
         uploader.subreddit("never").submit("Words", selftext="")
+
+
+def test_it_is_led_from_outside(launch: Callable[..., Any], tmp_path: Path) -> None:
+    program = "import runpy, sys; sys.path.insert(0, 'tests/bot'); runpy.run_module('fake_reddit', run_name='__main__')"
+    launched = launch("-c", program, "--certificate", str(tmp_path / "authority.pem"))
+    url = launched.line(r"ready: (\S+)")[1]
+    settings = Server().settings() | {"reddit_url": url, "oauth_url": url}
+    with httpx.Client(base_url=f"{url}/fake") as fake:
+        picture = fake.put("/pictures/a.jpg", content=b"gray").json()["url"]
+        made = fake.post(
+            "/people/ann/post", json={"subreddit": "pics", "title": "Old", "url": picture}
+        ).json()
+        fake.post(
+            "/people/ben/comment", json={"on": made["fullname"], "text": "u/colorizebot"}
+        ).raise_for_status()
+        reddit = praw.Reddit(**settings)
+        (mention,) = reddit.inbox.unread()
+        assert httpx.get(mention.submission.url).content == b"gray"
+
+        fault = {
+            "path": "/api/comment",
+            "kind": "RATELIMIT",
+            "words": "Take a break for 9 minutes.",
+            "when": "after",
+        }
+        fake.post("/faults", json=fault).raise_for_status()
+        with pytest.raises(praw.exceptions.RedditAPIException, match="9 minutes"):
+            mention.reply("There you are.")
+        assert [comment["body"] for comment in fake.get("/people/colorizebot").json()["comments"]] == [
+            "There you are."
+        ]
+        assert fake.get("/calls").json()[-1]["form"]["text"] == "There you are."
+
+        fake.patch(f"/things/{made['fullname']}", json={"locked": True}).raise_for_status()
+        refused = fake.post("/people/ben/comment", json={"on": made["fullname"], "text": "more"})
+        assert (refused.status_code, "THREAD_LOCKED" in refused.text) == (409, True)
+        assert fake.post("/people/ben/dance", json={}).status_code == 422
+        assert fake.patch("/things/t3_p1", json={"lokked": True}).status_code == 422
+        fake.post("/clock", json={"advance": 90_000})
+        assert reddit.user.me() == "colorizebot"
+        assert 401 in [call["status"] for call in fake.get("/calls").json()]
+        assert fake.get("/unknown").json() == []
+    assert launched.stop() == 0
+    assert "BEGIN CERTIFICATE" in (tmp_path / "authority.pem").read_text()
+
+
+def test_people_act_while_calls_come_in(server: Server, reddit: praw.Reddit) -> None:
+    post = server.person("ann").post("pics")
+
+    def summon(name: str) -> None:
+        for number in range(20):
+            server.person(name).comment(post, f"u/colorizebot {number}")
+
+    threads = [threading.Thread(target=summon, args=(f"user{index}",)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        list(reddit.inbox.unread(limit=None))
+    for thread in threads:
+        thread.join()
+    assert len({item.id for item in reddit.inbox.unread(limit=None)}) == 80

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from fake_reddit import reading, submitting, writing
 from fake_reddit.asking import routes
+from fake_reddit.control import control_routes
 from fake_reddit.door import Door
 from fake_reddit.site import Site
 from fake_reddit.uploads import upload_routes
@@ -38,6 +39,7 @@ def create_app(site: Site) -> Door:
             *routes(site, "GET", reading.HANDLERS),
             *routes(site, "POST", writing.HANDLERS | submitting.HANDLERS),
             *upload_routes(site),
+            *control_routes(site),
             Route("/{path:path}", nobody, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
         ]
     )

@@ -126,6 +126,7 @@ class Server:
         config = uvicorn.Config(
             create_app(self.site),
             http=Protocol,
+            loop="asyncio",
             lifespan="off",
             log_config=None,
             timeout_graceful_shutdown=1,
