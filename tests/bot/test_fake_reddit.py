@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_reddit
 import httpx
 import praw
 import prawcore
@@ -93,8 +94,13 @@ def test_lists_come_in_pages(server: Server, reddit: praw.Reddit) -> None:
     read = [int(comment.body.split()[1]) for comment in reddit.inbox.unread(limit=None)]
     assert read == list(range(149, -1, -1))
     assert [call.query.get("after") for call in server.calls_to("/message/unread")] == [None, "t1_c51"]
+    newer = list(reddit.inbox.unread(limit=3, params={"before": "t1_c100"}))
+    assert [comment.id for comment in newer] == ["c103", "c102", "c101"], "those next to the anchor"
+    ben = server.person("ben")
+    ben.delete(server.world.comments["c100"])
+    assert not list(reddit.inbox.unread(params={"before": "t1_c100"})), "nothing is next to what is gone"
     reddit.inbox.mark_read([reddit.comment(f"c{number}") for number in range(1, 31)])
-    assert len(list(reddit.inbox.unread(limit=None))) == 120
+    assert len(list(reddit.inbox.unread(limit=None))) == 119
     assert [len(call.form["id"].split(",")) for call in server.calls_to("/api/read_message")] == [25, 5]
 
 
@@ -174,6 +180,7 @@ def test_who_is_told_of_a_comment(server: Server, reddit: praw.Reddit) -> None:
     assert not list(reddit.inbox.mentions())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_tokens_are_checked_and_get_old(server: Server, reddit: praw.Reddit) -> None:
     assert (reddit.user.me().name, [call.path for call in server.calls]) == (
         "colorizebot",
@@ -432,3 +439,27 @@ def test_people_act_while_calls_come_in(server: Server, reddit: praw.Reddit) -> 
     for thread in threads:
         thread.join()
     assert len({item.id for item in reddit.inbox.unread(limit=None)}) == 80
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_example_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(fake_reddit.__file__).parent / "README.md").read_text()
+    exec(text.partition("```python\n")[2].partition("```")[0], {"data": b"gray"})
+    printed = capsys.readouterr().out
+    assert printed.startswith("['There you are.', 'There you are.'] [Call(")
+    assert printed.endswith(" []\n")
+
+
+def test_texts_are_escaped_unless_raw_json_is_asked_for(server: Server, reddit: praw.Reddit) -> None:
+    server.person("ann").post("pics", "R&D <3", gallery=["https://preview.redd.it/a.jpg?width=640&s=1"])
+    bearer = {"Authorization": "bearer token-0", "User-Agent": "a test"}
+    assert httpx.get(f"{server.url}/api/info", headers=bearer).status_code == 401
+    reddit.user.me()
+    bearer["Authorization"] = "bearer token-1"
+    shown = {}
+    for query in ({"id": "t3_p1"}, {"id": "t3_p1", "raw_json": "1"}):
+        data = httpx.get(f"{server.url}/api/info", params=query, headers=bearer).json()["data"]["children"][
+            0
+        ]["data"]
+        shown[len(query)] = (data["title"], data["media_metadata"]["p1media1"]["s"]["u"].partition("?")[2])
+    assert shown == {1: ("R&amp;D &lt;3", "width=640&amp;s=1"), 2: ("R&D <3", "width=640&s=1")}
