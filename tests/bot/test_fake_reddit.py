@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,7 @@ import httpx
 import praw
 import prawcore
 import pytest
-import requests
 from fake_reddit import Server
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-        assert not server.unknown
-
-
-@pytest.fixture
-def reddit(server: Server) -> praw.Reddit:
-    return praw.Reddit(**server.settings())
 
 
 def test_a_mention_is_read_answered_and_marked(server: Server, reddit: praw.Reddit) -> None:
@@ -217,92 +204,6 @@ def test_a_gallery_has_an_order_and_a_crosspost_a_source(server: Server, reddit:
     assert [source["media_metadata"][name]["s"]["u"] for name in order] == pictures
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """prawcore tries again at once, instead of within 2 s."""
-    monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    ("kind", "error", "words"),
-    [
-        (403, prawcore.Forbidden, "403"),
-        (404, prawcore.NotFound, "404"),
-        (429, prawcore.TooManyRequests, "429"),
-        (500, prawcore.ServerError, "500"),
-        (503, prawcore.ServerError, "503"),
-        ("RATELIMIT", praw.exceptions.RedditAPIException, "7 minutes"),
-        ("THREAD_LOCKED", praw.exceptions.RedditAPIException, "Comments are locked"),
-        ("truncated", prawcore.BadJSON, "200"),
-        ("reset", prawcore.RequestException, "Connection"),
-        ("timeout", prawcore.RequestException, "Connection"),
-    ],
-)
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_what_goes_wrong_at_will(server: Server, kind: int | str, error: type, words: str, when: str) -> None:
-    reddit = praw.Reddit(**server.settings())
-    post = server.person("ann").post("pics")
-    fault = server.fail("/api/comment", kind, when=when, times=None, method="post", seconds=0.1)
-    with pytest.raises(error, match=words):
-        reddit.submission(post.id).reply("hello")
-    tried = 3 if kind in {500, 503, "reset", "timeout"} else 1
-    happened = tried if when == "after" or kind == "truncated" else 0
-    assert (fault.hits, len(server.bot.comments())) == (tried, happened), "prawcore repeats even what writes"
-    assert {call.fault for call in server.calls_to("/api/comment")} == {kind}
-    server.heal()
-    assert reddit.submission(post.id).reply("hello").body == "hello"
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_timeout_is_the_callers(server: Server) -> None:
-    class Hasty(prawcore.Requestor):
-        """PRAW's own setting `timeout` does not reach its calls: prawcore gives each its 16 s."""
-
-        def request(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-            return super().request(*args, timeout=0.2, **kwargs)
-
-    reddit = praw.Reddit(**server.settings(), requestor_class=Hasty)
-    server.fail("/message/unread", "timeout", times=3)
-    with pytest.raises(prawcore.RequestException, match="timed out"):
-        list(reddit.inbox.unread())
-    assert [call.status for call in server.calls_to("/message/unread")] == [None] * 3
-
-
-def test_faults_skip_and_count(server: Server, reddit: praw.Reddit) -> None:
-    post = reddit.submission(server.person("ann").post("pics").id)
-    server.fail("/api/comm*", 429, skip=1, times=2, seconds=7)
-    post.reply("one")
-    for _ in range(2):
-        with pytest.raises(prawcore.TooManyRequests) as raised:
-            post.reply("two")
-        assert raised.value.retry_after == "7"
-    post.reply("three")
-    assert [comment.text for comment in server.bot.comments()] == ["one", "three"]
-    server.fail("/message/unread", "duplicate")
-    server.person("ann").comment(server.world.comments["c1"], "thanks")
-    assert [item.id for item in reddit.inbox.unread()] == ["c3", "c3"]
-
-
-def test_the_budget_of_a_window() -> None:
-    with Server(budget=3, time=lambda: 1_700_000_000.0) as server:
-        reddit = praw.Reddit(**server.settings())
-        told = []
-        for _ in range(3):
-            reddit._core._rate_limiter.next_request_timestamp_ns = None
-            reddit.user.me(use_cache=False)
-            told.append((reddit.auth.limits["used"], reddit.auth.limits["remaining"]))
-            server.clock.advance(60)
-        assert told == [(1, 2), (2, 1), (3, 0)]
-        reddit._core._rate_limiter.next_request_timestamp_ns = None
-        with pytest.raises(prawcore.TooManyRequests) as raised:
-            reddit.user.me(use_cache=False)
-        assert raised.value.retry_after == "420"
-        server.clock.advance(600 - 3 * 60)
-        reddit._core._rate_limiter.next_request_timestamp_ns = None
-        assert reddit.user.me(use_cache=False).name == "colorizebot"
-
-
 def test_what_it_does_not_know_is_told(server: Server, reddit: praw.Reddit) -> None:
     with pytest.raises(prawcore.NotFound):
         reddit.get("api/v1/nothing/of/that")
@@ -326,58 +227,6 @@ def test_users_subreddits_and_wikis(server: Server, reddit: praw.Reddit) -> None
     server.world.user("ann", suspended=True)
     with pytest.raises(prawcore.NotFound):
         list(reddit.redditor("ann").comments.new())
-
-
-@pytest.fixture
-def uploader(server: Server, tmp_path: Path) -> praw.Reddit:
-    """PRAW that trusts the authority of the store behind uploads."""
-    session = requests.Session()
-    session.trust_env = False  # REQUESTS_CA_BUNDLE would go before `verify`
-    session.verify = server.certificate(tmp_path / "authority.pem")
-    return praw.Reddit(**server.settings(), requestor_kwargs={"session": session})
-
-
-def test_a_picture_is_uploaded_and_posted(server: Server, uploader: praw.Reddit) -> None:
-    media = praw.models.PostMedia(b"a picture", name="grandma.png")
-    profile = uploader.subreddit("u_colorizebot")
-    assert profile.submit("Grandma, in color", image=media, without_websockets=True, nsfw=True) is None
-    (post,) = uploader.redditor("colorizebot").submissions.new()
-    assert (post.title, post.subreddit, post.over_18) == ("Grandma, in color", "u_colorizebot", True)
-    shown = httpx.get(post.url)
-    assert (shown.content, shown.headers["content-type"]) == (b"a picture", "image/png")
-    with pytest.raises(praw.exceptions.WebSocketException):
-        profile.submit("Grandma again", image=media)
-
-
-def test_uploads_need_a_lease_and_a_size(server: Server, uploader: praw.Reddit) -> None:
-    store = f"{server.site.tls_url}/uploaded-media"
-    form = {"key": "uploads/mine.png", "policy": "a policy"}
-    session = uploader._core.requestor._http
-    assert session.post(store, data=form, files={"file": b"x"}).status_code == 403
-    big = praw.models.PostMedia(b"x" * (20 * 2**20 + 1), name="big.png")
-    with pytest.raises(praw.exceptions.TooLargeMediaException):
-        uploader.subreddit("u_colorizebot").submit("Big", image=big, without_websockets=True)
-    session.verify = True
-    with pytest.raises(requests.exceptions.SSLError):
-        session.post(store, data=form, timeout=5)
-
-
-def test_posts_of_all_kinds(server: Server, uploader: praw.Reddit) -> None:
-    server.subreddit("pics")
-    pics = uploader.subreddit("pics")
-    words = pics.submit("Words", selftext="in a post")
-    link = pics.submit("A link", url="https://example.org/a.jpg")
-    cross = link.crosspost("u_colorizebot")
-    media = [{"media": praw.models.PostMedia(data, name="a.png")} for data in (b"one", b"two")]
-    gallery = pics.submit("Two", gallery=media)
-    assert (words.selftext, words.is_self, words.domain) == ("in a post", True, "self.pics")
-    assert (link.url, link.is_self, link.domain) == ("https://example.org/a.jpg", False, "example.org")
-    assert (cross.crosspost_parent, cross.url) == (link.fullname, link.url)
-    order = [item["media_id"] for item in gallery.gallery_data["items"]]
-    urls = [gallery.media_metadata[name]["s"]["u"] for name in order]
-    assert [httpx.get(url).content for url in urls] == [b"one", b"two"]
-    with pytest.raises(praw.exceptions.RedditAPIException, match="SUBREDDIT_NOEXIST"):
-        uploader.subreddit("never").submit("Words", selftext="")
 
 
 def test_it_is_led_from_outside(launch: Callable[..., Any], tmp_path: Path) -> None:
