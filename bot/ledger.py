@@ -1,0 +1,334 @@
+"""What the bot remembers, in one SQLite file with one writer: all SQL is here.
+
+People are kept as keyed hashes, never by name; what is erased leaves its fullname and state, by which nothing is
+answered twice, and is overwritten in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from bot.errors import LedgerError
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE summons (
+    fullname TEXT PRIMARY KEY, state TEXT NOT NULL, door TEXT NOT NULL, who TEXT NOT NULL, subreddit TEXT NOT NULL,
+    post TEXT NOT NULL, seen_at REAL NOT NULL, next_at REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
+    outcome TEXT NOT NULL DEFAULT '', reply TEXT NOT NULL DEFAULT '', link TEXT NOT NULL DEFAULT '',
+    source TEXT NOT NULL DEFAULT '', same_as TEXT NOT NULL DEFAULT '', marked INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX summons_due ON summons (next_at) WHERE state IN ('seen', 'queued', 'colored', 'replying');
+CREATE INDEX summons_unmarked ON summons (fullname) WHERE marked = 0;
+CREATE INDEX summons_reply ON summons (reply) WHERE reply != '';
+CREATE INDEX summons_who ON summons (who, seen_at) WHERE who != '';
+CREATE INDEX summons_subreddit ON summons (subreddit, seen_at) WHERE subreddit != '';
+CREATE INDEX summons_post ON summons (post) WHERE post != '';
+CREATE TABLE jobs (
+    job TEXT PRIMARY KEY, summons TEXT NOT NULL, position INTEGER NOT NULL, pictures INTEGER NOT NULL,
+    picture TEXT NOT NULL, vividness REAL NOT NULL, secret TEXT NOT NULL DEFAULT '', link TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX jobs_summons ON jobs (summons);
+CREATE TABLE answers (
+    post TEXT NOT NULL, picture TEXT NOT NULL, vividness REAL NOT NULL, summons TEXT NOT NULL,
+    PRIMARY KEY (post, picture, vividness)
+) WITHOUT ROWID;
+CREATE INDEX answers_summons ON answers (summons);
+CREATE TABLE stays_away (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class State(StrEnum):
+    """Where a summons stands."""
+
+    SEEN = "seen"
+    QUEUED = "queued"
+    COLORED = "colored"
+    REPLYING = "replying"
+    """Written before Reddit is asked to post: found so later, it is uncertain whether it did."""
+    REPLIED = "replied"
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
+    ERASED = "erased"
+
+
+OPEN = (State.SEEN, State.QUEUED, State.COLORED, State.REPLYING)
+_OPEN = "state IN ('seen', 'queued', 'colored', 'replying')"
+_COUNTED = "state NOT IN ('given_up', 'erased') AND outcome NOT LIKE 'limit%'"
+
+
+@dataclass(frozen=True, slots=True)
+class Summons:
+    """One comment or message that asked for something."""
+
+    fullname: str
+    state: State
+    door: str
+    """inbox, message or stream: the first two are marked as read when all is done."""
+    who: str
+    """Hash of who called."""
+    subreddit: str
+    post: str
+    """Fullname of its submission."""
+    seen_at: float
+    next_at: float
+    """When its next step is due; seconds of the epoch, as all times here."""
+    tries: int = 0
+    outcome: str = ""
+    """What was said, or was about to be."""
+    reply: str = ""
+    """Fullname of the bot's comment."""
+    link: str = ""
+    """Permalink of that comment."""
+    source: str = ""
+    """Fullname of the post or comment that showed the picture."""
+    same_as: str = ""
+    """The summons whose answer this one was sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One picture of a summons, as the service colors it."""
+
+    job: str
+    summons: str
+    position: int
+    """Which of the pictures that there are, from 1."""
+    pictures: int
+    """How many there are."""
+    picture: str
+    """Its address."""
+    vividness: float
+    secret: str = ""
+    link: str = ""
+    """Of the post on the bot's profile, where one is made."""
+
+
+class Ledger:
+    """Open until it is closed; every method is one transaction."""
+
+    def __init__(self, path: Path | None) -> None:
+        """`path`: the file, made where it is not; None: in memory. Raises LedgerError."""
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The thread that serves metrics reads nothing here: one thread, one writer.
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA secure_delete = ON")
+            # A reply must be known before it is sent, also after a power cut.
+            self._db.execute("PRAGMA synchronous = FULL")
+            # Held for good: a second bot on the same file would answer everything twice.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._open()
+        except sqlite3.Error as error:
+            raise LedgerError(f"The ledger {path} cannot be used: {error}.") from error
+        self._key = bytes.fromhex(self.note("secret"))
+
+    def _open(self) -> None:
+        with self._transaction():
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, VERSION):
+                raise LedgerError(
+                    f"The ledger is of version {found}; this bot reads {VERSION}. Update the bot."
+                )
+            if found == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute("INSERT INTO notes VALUES ('secret', ?)", (secrets.token_hex(32),))
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @property
+    def secret(self) -> bytes:
+        """This bot's own, 32 bytes: what is made of it nobody else can guess."""
+        return self._key
+
+    def hash(self, name: str | None) -> str:
+        """A person's name as it is kept; "" for nobody."""
+        return hmac.new(self._key, name.lower().encode(), hashlib.sha256).hexdigest()[:32] if name else ""
+
+    # Summonses.
+
+    def add(self, summons: Summons) -> bool:
+        """Take it in, unless it is known. Whether it was new."""
+        s = summons
+        values = (s.fullname, s.state, s.door, s.who, s.subreddit.lower(), s.post, s.seen_at, s.next_at)
+        sql = (
+            "INSERT INTO summons (fullname, state, door, who, subreddit, post, seen_at, next_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        )
+        return self._db.execute(sql, values).rowcount == 1
+
+    def summons(self, fullname: str) -> Summons | None:
+        return next(iter(self._summons("fullname = ?", fullname)), None)
+
+    def answered_by(self, reply: str) -> Summons | None:
+        """The summons that this comment of the bot's answers."""
+        return next(iter(self._summons("reply = ? AND reply != ''", reply)), None)
+
+    def due(self, now: float, most: int) -> list[Summons]:
+        """Those whose next step may be taken, the oldest first."""
+        return self._summons(f"{_OPEN} AND next_at <= ? ORDER BY seen_at, fullname LIMIT ?", now, most)
+
+    def next_due(self) -> float | None:
+        """When the next step is due; None where nothing is open."""
+        found: float | None = self._db.execute(f"SELECT min(next_at) FROM summons WHERE {_OPEN}").fetchone()[
+            0
+        ]
+        return found
+
+    def replied(self) -> list[Summons]:
+        """All that have a comment of the bot's."""
+        return self._summons("reply != '' AND state IN ('replied', 'refused') ORDER BY fullname")
+
+    def followers(self, fullname: str) -> list[Summons]:
+        """Those that were sent to the answer of this one."""
+        return self._summons("same_as = ?", fullname)
+
+    def of_person(self, who: str, post: str) -> list[Summons]:
+        """Answers that a person called for below a post."""
+        return self._summons("who = ? AND post = ? AND state = 'replied' AND who != ''", who, post)
+
+    def move(self, fullname: str, state: State, now: float, **changed: Any) -> None:
+        """Its new state, due at once unless `next_at` says otherwise, and other columns that change with it.
+
+        An end that is no answer frees its pictures for others.
+        """
+        columns = {"state": state, "next_at": now, **changed}
+        assigned = ", ".join(f"{name} = ?" for name in columns)
+        with self._transaction():
+            self._db.execute(
+                f"UPDATE summons SET {assigned} WHERE fullname = ?", (*columns.values(), fullname)
+            )
+            if state in (State.REFUSED, State.GIVEN_UP):
+                self._db.execute("DELETE FROM answers WHERE summons = ?", (fullname,))
+
+    def erase(self, fullnames: Iterable[str]) -> None:
+        """Leave of them nothing but that they were."""
+        with self._transaction():
+            for fullname in fullnames:
+                self._db.execute("DELETE FROM answers WHERE summons = ?", (fullname,))
+                self._db.execute("DELETE FROM jobs WHERE summons = ?", (fullname,))
+                self._db.execute(
+                    "UPDATE summons SET state = 'erased', who = '', subreddit = '', post = '', reply = '', link = '',"
+                    " source = '', same_as = '', outcome = '', tries = 0, next_at = 0 WHERE fullname = ?",
+                    (fullname,),
+                )
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log, too, forgets
+
+    def unmarked(self) -> list[str]:
+        """Those that are done and still unread on Reddit."""
+        sql = f"SELECT fullname FROM summons WHERE marked = 0 AND door != 'stream' AND NOT {_OPEN}"
+        return [row[0] for row in self._db.execute(sql)]
+
+    def mark(self, fullnames: Sequence[str]) -> None:
+        """They were marked as read."""
+        self._db.executemany(
+            "UPDATE summons SET marked = 1 WHERE fullname = ?", [(name,) for name in fullnames]
+        )
+
+    def unmark(self, fullnames: Sequence[str]) -> None:
+        """They are unread again, or still: what is done of them is marked once more."""
+        self._db.executemany(
+            "UPDATE summons SET marked = 0 WHERE fullname = ?", [(name,) for name in fullnames]
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many are in each state."""
+        return dict(self._db.execute("SELECT state, count(*) FROM summons GROUP BY state"))
+
+    def count(self, column: str, value: str, since: float, outcome: str = "") -> int:
+        """Summonses since then that count against a limit. `column`: who, subreddit or post. With `outcome`:
+        those that were refused for that reason.
+        """
+        which = "outcome = ?" if outcome else f"{_COUNTED} AND state != 'seen' AND '' = ?"
+        sql = f"SELECT count(*) FROM summons WHERE {column} = ? AND seen_at > ? AND {which}"
+        found: int = self._db.execute(sql, (value, since, outcome)).fetchone()[0]
+        return found
+
+    def _summons(self, where: str, *values: object) -> list[Summons]:
+        sql = (
+            "SELECT fullname, state, door, who, subreddit, post, seen_at, next_at, tries, outcome, reply, link, source,"
+            f" same_as FROM summons WHERE {where}"
+        )
+        return [Summons(row[0], State(row[1]), *row[2:]) for row in self._db.execute(sql, values)]
+
+    # Pictures.
+
+    def claim(self, post: str, picture: str, vividness: float, summons: str) -> str:
+        """Whose picture it is in this thread: this summons', or the earlier one's that has it."""
+        with self._transaction():
+            values = (post, picture, vividness)
+            self._db.execute(
+                "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (*values, summons)
+            )
+            sql = "SELECT summons FROM answers WHERE post = ? AND picture = ? AND vividness = ?"
+            found: str = self._db.execute(sql, values).fetchone()[0]
+            return found
+
+    def release(self, summons: str) -> None:
+        """Give its pictures free."""
+        self._db.execute("DELETE FROM answers WHERE summons = ?", (summons,))
+
+    def put_errand(self, errand: Errand) -> None:
+        """Before the service is asked, and again when it has told the secret."""
+        e = errand
+        values = (e.job, e.summons, e.position, e.pictures, e.picture, e.vividness, e.secret, e.link)
+        self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def drop_errand(self, job: str) -> None:
+        self._db.execute("DELETE FROM jobs WHERE job = ?", (job,))
+
+    def errands(self, summons: str) -> list[Errand]:
+        """Its pictures in order."""
+        sql = (
+            "SELECT job, summons, position, pictures, picture, vividness, secret, link FROM jobs"
+            " WHERE summons = ? ORDER BY position"
+        )
+        return [Errand(*row) for row in self._db.execute(sql, (summons,))]
+
+    # Who wants none of it.
+
+    def stay_away(self, kind: str, name: str) -> None:
+        """`kind`: user (a hash), subreddit (asked for it) or banned (a subreddit that forbids)."""
+        self._db.execute("INSERT OR IGNORE INTO stays_away VALUES (?, ?)", (kind, name.lower()))
+
+    def come_back(self, kind: str, name: str) -> None:
+        self._db.execute("DELETE FROM stays_away WHERE kind = ? AND name = ?", (kind, name.lower()))
+
+    def is_away(self, kind: str, name: str) -> bool:
+        sql = "SELECT 1 FROM stays_away WHERE kind = ? AND name = ?"
+        return self._db.execute(sql, (kind, name.lower())).fetchone() is not None
+
+    # Notes of one line.
+
+    def note(self, name: str) -> str:
+        """ "" where there is none."""
+        row = self._db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def take_note(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
