@@ -1,4 +1,4 @@
-"""Posts and comments as the rest of the bot sees them: plain values, complete when they are made."""
+"""Posts, comments and messages as the rest of the bot sees them: plain values, complete when they are made."""
 
 from __future__ import annotations
 
@@ -45,3 +45,17 @@ class Comment:
     score: int
     created: float
     removed: bool
+    moderator: bool = False
+    """Whether it speaks for the moderators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A private message to the bot."""
+
+    fullname: str
+    author: str | None
+    subreddit: str
+    """Whose moderators wrote it; "" where a person did."""
+    body: str
+    created: float
