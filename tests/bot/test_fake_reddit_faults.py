@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import praw
 import prawcore
 import pytest
@@ -100,3 +101,35 @@ def test_the_budget_of_a_window() -> None:
         server.clock.advance(600 - 3 * 60)
         reddit._core._rate_limiter.next_request_timestamp_ns = None
         assert reddit.user.me(use_cache=False).name == "colorizebot"
+
+
+@pytest.mark.parametrize(
+    ("path", "how"),
+    [
+        ("/api/comment", {"kind": "truncate"}),
+        ("/api/comment", {"kind": 200}),
+        ("/api/comment/", {"kind": 500}),
+        ("/api/comment", {"kind": 500, "when": "later"}),
+        ("/api/comment", {"kind": 500, "tmies": 2}),
+    ],
+)
+def test_a_fault_that_could_not_strike_is_refused(server: Server, path: str, how: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        server.fail(path, **how)
+    assert httpx.post(f"{server.url}/fake/faults", json={"path": path, **how}).status_code == 422
+    assert httpx.get(f"{server.url}/fake/faults").json() == []
+
+
+def test_misspelled_traits_are_refused(server: Server) -> None:
+    ann = server.person("ann")
+    with pytest.raises(AttributeError, match="lokked"):
+        ann.post("pics", lokked=True)
+    with pytest.raises(AttributeError, match="privat"):
+        server.subreddit("pics", privat=True)
+    post = ann.post("pics")
+    with pytest.raises(AttributeError, match="archive"):
+        post.archive = True  # type: ignore[attr-defined]
+    words = {"subreddit": "pics", "lokked": True}
+    assert httpx.post(f"{server.url}/fake/people/ann/post", json=words).status_code == 422
+    assert httpx.post(f"{server.url}/fake/people/ann/post", content="{").status_code == 422
+    assert [post.fullname for post in ann.posts()] == [post.fullname]

@@ -43,6 +43,10 @@ def oauth(site: Site, handler: Handler) -> Callable[[Request], Any]:
 
     async def endpoint(request: Request) -> Response:
         call = request.scope["state"]["call"]
+        try:
+            document = await request.json() if _is_json(request) else None
+        except ValueError:
+            return refusal(RefusedError(400))
         with site.world.lock:
             if request.headers.get("user-agent", "python-").startswith("python-"):
                 return JSONResponse({"message": "Too Many Requests", "error": 429}, 429)
@@ -54,15 +58,18 @@ def oauth(site: Site, handler: Handler) -> Callable[[Request], Any]:
             if token.used > site.budget:
                 headers["retry-after"] = headers["x-ratelimit-reset"]
                 return JSONResponse({"message": "Too Many Requests", "error": 429}, 429, headers)
-            body = request.scope["state"]["document"]
             answer = _answer(
                 handler,
-                Ask(site, token.user, dict(request.query_params), call.form, request.path_params, body),
+                Ask(site, token.user, dict(request.query_params), call.form, request.path_params, document),
             )
             answer.headers.update(headers)
             return answer if "raw_json" in request.query_params else escaped(answer)
 
     return endpoint
+
+
+def _is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("application/json")
 
 
 def _answer(handler: Handler, ask: Ask) -> Response:
@@ -75,7 +82,7 @@ def _answer(handler: Handler, ask: Ask) -> Response:
 
 
 def refusal(refused: RefusedError) -> JSONResponse:
-    words = {403: "Forbidden", 404: "Not Found"}.get(refused.status, "Error")
+    words = {400: "Bad Request", 403: "Forbidden", 404: "Not Found"}.get(refused.status, "Error")
     document: dict[str, Any] = {"message": words, "error": refused.status}
     if refused.reason:
         document["reason"] = refused.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
@@ -64,13 +65,13 @@ def arrange(thing: Post | Comment | Message | Subreddit, traits: dict[str, Any])
 def control_routes(site: Site) -> list[Route]:
     def route(method: str, path: str, do: Callable[[dict[str, str], Any], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
-            document = request.scope["state"]["document"] or {}
             try:
+                document = json.loads(await request.body() or b"{}")
                 with site.world.lock:
                     return JSONResponse(do(request.path_params, document))
             except (FormError, RefusedError) as refused:
                 return JSONResponse({"refused": str(refused)}, 409)
-            except (KeyError, TypeError) as unknown:
+            except (AttributeError, KeyError, TypeError, ValueError) as unknown:
                 return JSONResponse({"unknown": str(unknown)}, 422)
 
         return Route(path, endpoint, methods=[method])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.responses import JSONResponse, Response
@@ -55,7 +54,7 @@ class Door:
         body = await _whole(receive)
         call = self._write_down(scope, path, body)
         scope = {**scope, "path": path, "raw_path": path.encode()}
-        scope["state"] = {**scope.get("state", {}), "call": call, "document": _document(scope, body)}
+        scope["state"] = {**scope.get("state", {}), "call": call}
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,10 +87,6 @@ class Door:
 
 def _kind(scope: Scope) -> str:
     return next((value.decode() for name, value in scope["headers"] if name == b"content-type"), "")
-
-
-def _document(scope: Scope, body: bytes) -> Any:
-    return json.loads(body) if body and _kind(scope).startswith("application/json") else None
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -9,6 +9,7 @@ from typing import Literal
 Kind = int | str
 """A status of HTTP; "timeout", "reset", "truncated" or "duplicate"; or an error of Reddit's forms like "RATELIMIT"."""
 When = Literal["before", "after"]
+ODDITIES = {"timeout", "reset", "truncated", "duplicate"}
 
 
 @dataclass
@@ -27,6 +28,18 @@ class Fault:
     """How long a timeout holds the answer back, or what `retry-after` says."""
     words: str | None = None
     hits: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what would never strike, or would strike as something else."""
+        kind = self.kind
+        if not (400 <= kind <= 599 if isinstance(kind, int) else kind in ODDITIES or kind.isupper()):
+            raise ValueError(
+                f"{self.kind!r} is no status from 400 to 599, none of {sorted(ODDITIES)}, and no CODE"
+            )
+        if self.path != "/" and self.path.endswith("/"):
+            raise ValueError(f"{self.path} ends in a slash, but the paths of calls are told without")
+        if self.when not in {"before", "after"}:
+            raise ValueError(f'{self.when!r} is neither "before" nor "after"')
 
     def strikes(self, method: str, path: str) -> bool:
         """Count a call; whether it is to fail."""

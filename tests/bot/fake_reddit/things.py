@@ -1,11 +1,11 @@
-"""What this Reddit is made of: users, subreddits, posts, comments and messages."""
+"""What this Reddit is made of: users, subreddits, posts, comments and messages. A misspelled field is an AttributeError."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(slots=True)
 class User:
     name: str
     id: str
@@ -22,7 +22,7 @@ class User:
         return f"t2_{self.id}"
 
 
-@dataclass
+@dataclass(slots=True)
 class Subreddit:
     name: str
     id: str
@@ -41,7 +41,7 @@ class Subreddit:
         return f"t5_{self.id}"
 
 
-@dataclass
+@dataclass(slots=True)
 class Thing:
     """What posts, comments and messages have in common; `number` is its place in time."""
 
@@ -51,7 +51,7 @@ class Thing:
     created: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Post(Thing):
     subreddit: str
     title: str
@@ -79,7 +79,7 @@ class Post(Thing):
         return f"/r/{self.subreddit}/comments/{self.id}/{'_'.join(words)[:50] or '_'}/"
 
 
-@dataclass
+@dataclass(slots=True)
 class Comment(Thing):
     post: Post
     parent: Post | Comment
@@ -103,7 +103,7 @@ class Comment(Thing):
         return f"{self.post.permalink}{self.id}/"
 
 
-@dataclass
+@dataclass(slots=True)
 class Message(Thing):
     to: str
     subject: str
@@ -114,7 +114,7 @@ class Message(Thing):
         return f"t4_{self.id}"
 
 
-@dataclass
+@dataclass(slots=True)
 class Notice:
     """An entry of an inbox."""
 

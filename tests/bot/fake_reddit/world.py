@@ -104,7 +104,7 @@ class World:
     def _may_comment(self, author: str, parent: Post | Comment, post: Post, text: str) -> None:
         subreddit = self.subreddit(post.subreddit)
         if subreddit.banned or subreddit.private or author.lower() in subreddit.banned_users:
-            raise RefusedError(403, "SUBREDDIT_OUTBOUND_LINKING_DISALLOWED" if subreddit.private else None)
+            raise RefusedError(403, "private" if subreddit.private else None)
         if (post.locked or getattr(parent, "locked", False)) and not self.user(author).is_mod:
             raise RefusedError(403, "THREAD_LOCKED", "Comments are locked.")
         if post.archived:
