@@ -101,6 +101,7 @@ def test_what_was_deleted_or_removed_shows_as_such(server: Server, reddit: praw.
     names = [*(post.fullname for post in posts), comment.fullname, "t3_never"]
     there, deleted, removed, silent = reddit.info(fullnames=names)
     assert (there.author, there.removed_by_category, there.selftext) == ("ann", None, "words")
+    assert [it.is_robot_indexable for it in (there, deleted, removed)] == [True, False, False]
     assert (deleted.author, deleted.removed_by_category, deleted.selftext) == (None, "deleted", "[deleted]")
     assert (removed.author, removed.removed_by_category, removed.selftext) == (None, "moderator", "[removed]")
     assert (silent.author, silent.body) == (None, "[deleted]")
@@ -147,6 +148,28 @@ def test_some_doors_are_closed(server: Server, reddit: praw.Reddit) -> None:
     post = server.person("ann").post("strict")
     with pytest.raises(prawcore.Forbidden):
         reddit.submission(post.id).reply("hello")
+
+
+def test_closed_subreddits_are_left_out_of_several(server: Server, reddit: praw.Reddit) -> None:
+    for name in ("pics", "art", "secret"):
+        server.person("ann").comment(server.person("ann").post(name), name)
+    server.subreddit("secret", private=True)
+    shown = {
+        names: [comment.body for comment in reddit.subreddit(names).comments()]
+        for names in ("all", "pics+secret")
+    }
+    assert shown == {"all": ["art", "pics"], "pics+secret": ["pics"]}
+
+
+def test_some_comments_are_not_taken(server: Server, reddit: praw.Reddit) -> None:
+    post = server.person("ann").post("pics")
+    for words, said in (("", "NO_TEXT"), ("x" * 10_001, "TOO_LONG")):
+        with pytest.raises(praw.exceptions.RedditAPIException, match=said):
+            reddit.submission(post.id).reply(words)
+    server.person("ann").block("colorizebot")
+    with pytest.raises(praw.exceptions.RedditAPIException, match="USER_BLOCKED"):
+        reddit.submission(post.id).reply("hello")
+    assert not server.bot.comments()
 
 
 def test_who_is_told_of_a_comment(server: Server, reddit: praw.Reddit) -> None:

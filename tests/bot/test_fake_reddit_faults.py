@@ -133,3 +133,10 @@ def test_misspelled_traits_are_refused(server: Server) -> None:
     assert httpx.post(f"{server.url}/fake/people/ann/post", json=words).status_code == 422
     assert httpx.post(f"{server.url}/fake/people/ann/post", content="{").status_code == 422
     assert [post.fullname for post in ann.posts()] == [post.fullname]
+
+
+def test_a_body_that_is_no_json_is_the_callers_fault(server: Server, reddit: praw.Reddit) -> None:
+    reddit.user.me()
+    headers = {"authorization": "bearer token-1", "user-agent": "a test", "content-type": "application/json"}
+    answer = httpx.post(f"{server.url}/api/submit_gallery_post.json", content="{", headers=headers)
+    assert (answer.status_code, answer.json()["message"]) == (400, "Bad Request")
