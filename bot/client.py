@@ -251,6 +251,16 @@ class Client:
         except (Gone, NotFound):
             return
 
+    def longest_keep_for(self) -> float:
+        """Seconds for which this service keeps a job at most, as its OpenAPI document says; infinite if it does not."""
+        document = _json(self._send("GET", "/openapi.json"))
+        try:
+            parameters = document["paths"]["/v1/colorizations/{id}"]["put"]["parameters"]
+            [schema] = [each["schema"] for each in parameters if each["name"] == "keep_for"]
+            return float(schema["maximum"])
+        except (LookupError, TypeError, ValueError):
+            return float("inf")
+
     def is_ready(self) -> bool:
         """Whether a worker is there and the service can work, as it says itself."""
         try:

@@ -74,7 +74,7 @@ class Summons:
     fullname: str
     state: State
     door: str
-    """inbox, message or stream: the first two are marked as read when all is done."""
+    """inbox, message or stream: the first two are marked as read when they are done."""
     who: str
     """Hash of who called."""
     subreddit: str
@@ -175,10 +175,21 @@ class Ledger:
     def add(self, summons: Summons) -> bool:
         """Take it in, unless it is known. Whether it was new."""
         s = summons
-        values = (s.fullname, s.state, s.door, s.who, s.subreddit.lower(), s.post, s.seen_at, s.next_at)
+        marked = s.door == "stream"
+        values = (
+            s.fullname,
+            s.state,
+            s.door,
+            s.who,
+            s.subreddit.lower(),
+            s.post,
+            s.seen_at,
+            s.next_at,
+            marked,
+        )
         sql = (
-            "INSERT INTO summons (fullname, state, door, who, subreddit, post, seen_at, next_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            "INSERT INTO summons (fullname, state, door, who, subreddit, post, seen_at, next_at, marked)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         )
         return self._db.execute(sql, values).rowcount == 1
 
@@ -241,7 +252,7 @@ class Ledger:
 
     def unmarked(self) -> list[str]:
         """Those that are done and still unread on Reddit."""
-        sql = f"SELECT fullname FROM summons WHERE marked = 0 AND door != 'stream' AND NOT {_OPEN}"
+        sql = f"SELECT fullname FROM summons WHERE marked = 0 AND NOT {_OPEN}"
         return [row[0] for row in self._db.execute(sql)]
 
     def mark(self, fullnames: Sequence[str]) -> None:
@@ -250,11 +261,9 @@ class Ledger:
             "UPDATE summons SET marked = 1 WHERE fullname = ?", [(name,) for name in fullnames]
         )
 
-    def unmark(self, fullnames: Sequence[str]) -> None:
-        """They are unread again, or still: what is done of them is marked once more."""
-        self._db.executemany(
-            "UPDATE summons SET marked = 0 WHERE fullname = ?", [(name,) for name in fullnames]
-        )
+    def unmark(self, fullname: str) -> None:
+        """It is unread on Reddit: when it is done, it is to be marked."""
+        self._db.execute("UPDATE summons SET marked = 0 WHERE fullname = ?", (fullname,))
 
     def counts(self) -> dict[str, int]:
         """How many are in each state."""
@@ -290,7 +299,7 @@ class Ledger:
             return found
 
     def release(self, summons: str) -> None:
-        """Give its pictures free."""
+        """Leave its pictures to others."""
         self._db.execute("DELETE FROM answers WHERE summons = ?", (summons,))
 
     def put_errand(self, errand: Errand) -> None:
@@ -309,6 +318,14 @@ class Ledger:
             " WHERE summons = ? ORDER BY position"
         )
         return [Errand(*row) for row in self._db.execute(sql, (summons,))]
+
+    def left_behind(self) -> list[str]:
+        """Summonses that ended without an answer and still have jobs."""
+        sql = (
+            "SELECT DISTINCT summons FROM jobs JOIN summons ON fullname = summons"
+            " WHERE state IN ('refused', 'given_up', 'erased')"
+        )
+        return [row[0] for row in self._db.execute(sql)]
 
     # Who wants none of it.
 

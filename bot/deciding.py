@@ -1,0 +1,197 @@
+"""What to do about a summons: rules upon plain values, in the order in which they count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bot import orders, pictures, wording
+from bot.hosts import Hosts, host_of
+from bot.ledger import Ledger, Summons
+from bot.limits import Limits
+from bot.markdown import read
+from bot.orders import Order
+from bot.pictures import Picture
+from bot.things import Comment, Message, Post
+from bot.wording import Facts, Reason
+
+BOTS = {"automoderator", "sneakpeekbot", "reddit"}
+"""Accounts that are no persons and must not be answered."""
+NOTHING = Facts()
+_ALBUMS = ("imgur.com/a/", "imgur.com/gallery/")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A summons and what lies around it, as Reddit shows it now."""
+
+    summons: Summons
+    asked: Comment | Message | None
+    parent: Comment | None
+    post: Post | None
+    mine: Summons | None = None
+    """The summons whose answer this one answers."""
+    original: Comment | None = None
+    """The comment of that earlier summons."""
+    original_parent: Comment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Nothing is to be said."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    reason: Reason
+    facts: Facts = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Take back this answer."""
+
+    target: Summons
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """Color these of the pictures that there are."""
+
+    chosen: tuple[Picture, ...]
+    of: int
+    order: Order
+    source: str
+    """Fullname of what shows them."""
+
+
+Decision: TypeAlias = Drop | Refuse | Say | Erase | Color
+
+
+class Judge:
+    """Knows the rules."""
+
+    def __init__(self, name: str, ledger: Ledger, limits: Limits, hosts: Hosts, over_18: bool) -> None:
+        self._name = name
+        self._ledger = ledger
+        self._limits = limits
+        self._hosts = hosts
+        self._over_18 = over_18
+
+    def hears(self, said: Comment | Message) -> bool:
+        """Whether it asks for something, as far as it can be told without looking around."""
+        if said.author is None and not (isinstance(said, Message) and said.subreddit):
+            return False
+        if (said.author or "").lower() in {self._name.lower(), *BOTS}:
+            return False
+        return self._order(said) is not None
+
+    def decide(self, case: Case) -> Decision:
+        """What is to be done."""
+        asked, post = case.asked, case.post
+        if asked is None and post is None:
+            return Refuse(Reason.PRIVATE)
+        if asked is None or (isinstance(asked, Comment) and (asked.removed or asked.author is None)):
+            return Drop("gone")
+        order = self._order(asked)
+        if order is None:
+            return Drop("nothing_asked")
+        if order.kind != "opt_in" and self._ledger.is_away("user", case.summons.who or "?"):
+            return Drop("opted_out")
+        match order.kind:
+            case "opt_out" | "opt_in":
+                return self._change(asked, case.summons.who, out=order.kind == "opt_out")
+            case "delete":
+                return self._erase(case)
+        if isinstance(asked, Message) or post is None:
+            return Drop("nothing_asked") if isinstance(asked, Message) else Refuse(Reason.PRIVATE)
+        return self._keeps_out(case, post) or self._choose(case, asked, post, order)
+
+    def _order(self, said: Comment | Message) -> Order | None:
+        if isinstance(said, Message):
+            return orders.parse(said.body, self._name, to_bot=True)
+        to_bot = self._ledger.answered_by(said.parent) is not None
+        return orders.parse(said.body, self._name, to_bot=to_bot)
+
+    def _change(self, asked: Comment | Message, who: str, out: bool) -> Decision:
+        """Somebody wants none of it any more, or wants it again; a moderator for the whole subreddit."""
+        is_moderator = asked.moderator if isinstance(asked, Comment) else bool(asked.subreddit)
+        if is_moderator:
+            if out:
+                self._ledger.stay_away("subreddit", asked.subreddit)
+                return Say(wording.subreddit_opted_out(asked.subreddit), "opted_out")
+            for kind in ("subreddit", "banned"):
+                self._ledger.come_back(kind, asked.subreddit)
+            return Say(wording.subreddit_opted_in(asked.subreddit), "opted_in")
+        if out:
+            self._ledger.stay_away("user", who)
+            return Say(wording.opted_out(), "opted_out")
+        self._ledger.come_back("user", who)
+        return Say(wording.opted_in(), "opted_in")
+
+    def _erase(self, case: Case) -> Decision:
+        who = case.summons.who
+        target = case.mine
+        if target is None:
+            called = self._ledger.of_person(who, case.summons.post)
+            return Erase(called[-1]) if called else Drop("nothing_to_erase")
+        owners = {target.who, self._ledger.hash(case.post.author if case.post else None)}
+        if case.original_parent is not None and case.original_parent.fullname == target.source:
+            owners.add(self._ledger.hash(case.original_parent.author))
+        return Erase(target) if who and who in owners else Refuse(Reason.NOT_YOURS)
+
+    def _keeps_out(self, case: Case, post: Post) -> Decision | None:
+        """Why nothing is answered here, whatever is asked."""
+        if self._limits.is_denied(post.subreddit):
+            return Refuse(Reason.DENIED)
+        if self._ledger.is_away("banned", post.subreddit):
+            return Refuse(Reason.BANNED)
+        states = (
+            (post.quarantined, Reason.QUARANTINED),
+            (post.removed, Reason.REMOVED),
+            (post.archived, Reason.ARCHIVED),
+            (post.locked, Reason.LOCKED),
+            (post.over_18 and not self._over_18, Reason.OVER_18),
+            (self._ledger.is_away("user", self._ledger.hash(post.author) or "?"), Reason.OPTED_OUT),
+        )
+        if found := next((reason for holds, reason in states if holds), None):
+            return Refuse(found)
+        if limit := self._limits.reached(case.summons):
+            reason, facts = limit
+            return Drop(reason) if self._limits.was_told(case.summons, reason) else Refuse(reason, facts)
+        return None
+
+    def _choose(self, case: Case, asked: Comment, post: Post, order: Order) -> Decision:
+        """Which of the pictures."""
+        body, parent = asked.body, case.parent
+        if case.mine is not None:  # it goes on about the pictures of the first summons
+            body = f"{body}\n\n{case.original.body}" if case.original else body
+            parent = case.original_parent
+        found = pictures.find(body, parent, post, self._hosts.allows)
+        if not found:
+            return self._why_none(body, parent, post)
+        wanted = range(1, len(found) + 1) if order.which == "all" else order.which
+        numbers = [len(found) if number == -1 else number for number in wanted]
+        if any(number > len(found) for number in numbers):
+            return Refuse(Reason.NO_SUCH_NUMBER, Facts(count=len(found)))
+        chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
+        places = {"comment": asked.fullname, "parent": parent.fullname if parent else post.fullname}
+        return Color(chosen, len(found), order, places.get(found[0].why, post.fullname))
+
+    def _why_none(self, body: str, parent: Comment | None, post: Post) -> Refuse:
+        if pictures.is_moving(post):
+            return Refuse(Reason.MOVING)
+        links = [*read(body).links, *(read(parent.body).links if parent else ()), post.url]
+        if any(album in link for link in links for album in _ALBUMS):
+            return Refuse(Reason.ALBUM)
+        if elsewhere := pictures.find(body, parent, post):
+            return Refuse(Reason.HOST, Facts(host=host_of(elsewhere[0].url)))
+        return Refuse(Reason.NO_PICTURE)

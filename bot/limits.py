@@ -1,0 +1,87 @@
+"""Whom and where the bot does not serve, or no more for now: opt-outs, lists of denials, and how often is enough."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from bot.errors import RedditError
+from bot.ledger import Ledger, Summons
+from bot.reddit import Reddit
+from bot.settings import Settings
+from bot.wording import Facts, Reason
+
+HOUR, DAY = 3600.0, 24 * 3600.0
+NO_COMMENTS = ("disallowed", "permission", "posts-only")
+"""Lists of r/Bottiquette's page under which a bot that comments may not come uninvited."""
+log = logging.getLogger("autochrome.bot")
+
+
+class Limits:
+    """What the settings, the ledger and r/Bottiquette say."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, reddit: Reddit, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._reddit = reddit
+        self._clock = clock
+        self._denied = {name.lower() for name in settings.bot_deny}
+
+    def refresh(self) -> None:
+        """Read r/Bottiquette's page again, once a day. Where it cannot be read, the last one holds."""
+        said = self._ledger.note("bottiquette_read_at")
+        if self._settings.bot_ignore_bottiquette or (said and self._clock() < float(said) + DAY):
+            return
+        try:
+            names = listed(self._reddit.wiki("Bottiquette", "robots_txt_json"))
+            self._ledger.take_note("bottiquette", json.dumps(sorted(names)))
+        except (RedditError, ValueError) as error:
+            log.warning("r/Bottiquette's list cannot be read, the last one holds: %s", error)
+        self._ledger.take_note("bottiquette_read_at", str(self._clock()))
+
+    def is_denied(self, subreddit: str) -> bool:
+        """Whether bots, or this one, are to stay out."""
+        name = subreddit.lower()
+        if name in self._denied or self._ledger.is_away("subreddit", name):
+            return True
+        return not self._settings.bot_ignore_bottiquette and name in json.loads(
+            self._ledger.note("bottiquette") or "[]"
+        )
+
+    def reached(self, summons: Summons) -> tuple[Reason, Facts] | None:
+        """The limit that this summons would go beyond, if any."""
+        settings, now = self._settings, self._clock()
+        count = self._ledger.count
+        limits = (
+            (settings.bot_user_limit, "who", summons.who, now - HOUR, Reason.LIMIT_USER),
+            (
+                settings.bot_subreddit_limit,
+                "subreddit",
+                summons.subreddit,
+                now - HOUR,
+                Reason.LIMIT_SUBREDDIT,
+            ),
+            (settings.bot_thread_limit, "post", summons.post, 0.0, Reason.LIMIT_THREAD),
+        )
+        for most, column, value, since, reason in limits:
+            if most and value and count(column, value, since) >= most:
+                return reason, Facts(wait=HOUR if since else 0)
+        return None
+
+    def was_told(self, summons: Summons, reason: Reason) -> bool:
+        """Whether the same was said already, to this person or in this thread: once is enough."""
+        since = self._clock() - HOUR
+        column, value = ("post", summons.post) if reason == Reason.LIMIT_THREAD else ("who", summons.who)
+        return self._ledger.count(column, value, 0.0 if column == "post" else since, reason) > 0
+
+
+def listed(page: str) -> set[str]:
+    """Names in small letters. Raises ValueError where the page is none of that kind."""
+    document = json.loads(page)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    lists = [document.get(name) or [] for name in NO_COMMENTS]
+    return {str(name).lower().removeprefix("r/") for names in lists for name in names}

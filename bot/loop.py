@@ -1,0 +1,166 @@
+"""Rounds: listen, take the next step of each summons, keep the manners; until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from bot.answering import Answering, place
+from bot.deciding import Judge
+from bot.errors import Forbidden, Gone, RedditError, Throttled
+from bot.health import Health
+from bot.ledger import Ledger, State, Summons
+from bot.limits import Limits
+from bot.pace import Pace
+from bot.reddit import MARKED_AT_ONCE, Reddit
+from bot.settings import Settings
+from bot.sweep import Sweep
+from bot.things import Comment, Message
+
+AT_ONCE = 25
+"""Summonses of a round: their photographs are at the service together."""
+LONGEST_BACKOFF = 600.0
+STREAM_OVERLAP = 120.0
+"""Seconds that are read once more, as comments do not show up in order."""
+log = logging.getLogger("autochrome.bot")
+
+
+class Loop:
+    """One bot at work."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        reddit: Reddit,
+        judge: Judge,
+        limits: Limits,
+        answering: Answering,
+        sweep: Sweep,
+        health: Health,
+        pace: Pace,
+        clock: Callable[[], float],
+        wait: Callable[[float], bool],
+    ) -> None:
+        """`wait`: sleep so many seconds; whether the bot is to stop."""
+        self._settings = settings
+        self._ledger = ledger
+        self.reddit = reddit
+        self._judge = judge
+        self._limits = limits
+        self._answering = answering
+        self._sweep = sweep
+        self._health = health
+        self._pace = pace
+        self._clock = clock
+        self._wait = wait
+        self._heard: dict[str, Comment | Message] = {}
+        self._listen_at = 0.0
+        self._failures = 0
+
+    def run(self) -> None:
+        """Until `wait` says that it is enough."""
+        while not self._wait(self.round()):
+            pass
+
+    def run_once(self) -> None:
+        """Listen once, and work until nothing is due or soon will be."""
+        wait = self.round()
+        self._listen_at = float("inf")
+        while self._is_soon(self._ledger.next_due()) and not self._wait(wait):
+            wait = self.round()
+
+    def _is_soon(self, due: float | None) -> bool:
+        return due is not None and due <= self._clock() + self._settings.bot_pause
+
+    def round(self) -> float:
+        """One round, which nothing stops; seconds until the next."""
+        try:
+            self._one_round()
+        except Throttled as error:
+            self._health.round_failed("throttled")
+            log.warning("Reddit asks for patience seconds=%.0f", error.seconds)
+            return max(error.seconds, 1.0)
+        except RedditError as error:
+            log.warning("%s", error)
+            return self._after_failure(error)
+        except Exception as error:  # a fault of ours, or of the disk; its words may name people
+            log.error("round failed fault=%s at=%s", type(error).__name__, place(error))
+            return self._after_failure(error)
+        self._failures = 0
+        self._health.round_done(self._ledger.counts(), self._pace.requests)
+        due = self._ledger.next_due()
+        next_at = self._listen_at if due is None else min(due, self._listen_at)
+        return min(max(next_at - self._clock(), 0.0), self._settings.bot_pause)
+
+    def _after_failure(self, error: Exception) -> float:
+        self._health.round_failed(type(error).__name__.lower())
+        pause: float = min(self._settings.bot_backoff * 2.0 ** min(self._failures, 16), LONGEST_BACKOFF)
+        self._failures += 1
+        return pause
+
+    def _one_round(self) -> None:
+        if self._clock() >= self._listen_at:
+            self._limits.refresh()
+            self._listen()
+            self._listen_at = self._clock() + self._settings.bot_pause
+        if due := self._ledger.due(self._clock(), AT_ONCE):
+            self._answering.advance(due, self._heard)
+        self._mark_read()
+        if self._sweep.is_due():
+            self._recall()
+            self._sweep.run()
+
+    def _listen(self) -> None:
+        """Take in what is new. What asks for nothing is marked as read."""
+        entries = self.reddit.unread()
+        self._heard = {entry.fullname: entry for entry in entries}
+        ignored = [entry.fullname for entry in entries if not self._take_in(entry, "inbox")]
+        for start in range(0, len(ignored), MARKED_AT_ONCE):
+            self.reddit.mark_read(ignored[start : start + MARKED_AT_ONCE])
+        if self._settings.bot_subreddits:
+            self._listen_to_streams()
+
+    def _listen_to_streams(self) -> None:
+        known = float(self._ledger.note("streamed_until") or self._clock())
+        try:
+            comments = self.reddit.comments(self._settings.bot_subreddits, known - STREAM_OVERLAP)
+        except (Forbidden, Gone) as error:
+            log.warning("AUTOCHROME_BOT_SUBREDDITS names one that cannot be read: %s", error)
+            return
+        for comment in comments:
+            self._take_in(comment, "stream")
+        newest = max((comment.created for comment in comments), default=known)
+        self._ledger.take_note("streamed_until", str(max(newest, known)))
+
+    def _recall(self) -> None:
+        """Mentions that somebody has read on the bot's account before the bot did."""
+        for comment in self.reddit.mentions():
+            self._take_in(comment, "stream")
+
+    def _take_in(self, said: Comment | Message, door: str) -> bool:
+        """Write a summons down; whether it is known, then."""
+        known = self._ledger.summons(said.fullname)
+        if known is not None:
+            if door == "inbox":  # it came by the stream first, or was not marked after all
+                self._ledger.unmark(said.fullname)
+            return True
+        now = self._clock()
+        if said.created < now - self._settings.bot_patience or not self._judge.hears(said):
+            return False
+        is_comment = isinstance(said, Comment)
+        who, post = self._ledger.hash(said.author), said.post if isinstance(said, Comment) else ""
+        door = door if is_comment else "message"
+        self._ledger.add(
+            Summons(said.fullname, State.SEEN, door, who, said.subreddit, post, seen_at=now, next_at=now)
+        )
+        log.info("heard summons=%s door=%s", said.fullname, door)
+        return True
+
+    def _mark_read(self) -> None:
+        """What is done and written down."""
+        done = self._ledger.unmarked()
+        for start in range(0, len(done), MARKED_AT_ONCE):
+            some = done[start : start + MARKED_AT_ONCE]
+            self.reddit.mark_read(some)
+            self._ledger.mark(some)
