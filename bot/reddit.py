@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ from bot.errors import Forbidden, Gone, RedditError, SignedOut, Throttled, Unava
 from bot.settings import Settings
 from bot.things import Comment, Message, Post
 
+log = logging.getLogger("autochrome.bot")
 AT_ONCE = 100
 """Entries of a list, and names in one question for things."""
 MARKED_AT_ONCE = 25
@@ -173,6 +175,7 @@ class Reddit:
     def reply(self, fullname: str, text: str) -> Comment | None:
         """Answer a comment, or a message: then there is no comment. Raises Uncertain where the answer is lost."""
         if self._dry_run:
+            log.info("would reply to=%s\n%s", fullname, text)
             return None
         with _translated(writes=True):
             form = {"api_type": "json", "text": text, "thing_id": fullname}
@@ -181,6 +184,7 @@ class Reddit:
 
     def message(self, to: str, subject: str, text: str) -> None:
         if self._dry_run:
+            log.info("would tell to=%s\n%s", to, text)
             return
         with _translated(writes=True):
             self._praw.redditor(to).message(subject=subject, message=text)
