@@ -224,6 +224,7 @@ class Answering:
                 self._ledger.drop_errand(old.job)
         if sent:
             self._ledger.move(summons.fullname, State.QUEUED, self._clock(), source=wanted.source)
+            log.info("queued summons=%s pictures=%d", summons.fullname, len(sent))
             return
         self._ledger.release(summons.fullname)
         self._say(case, wording.in_color(free[0].index, wanted.of), "in_color", State.REPLIED)
@@ -292,6 +293,8 @@ class Answering:
         if case.asked is None or (isinstance(case.asked, Comment) and case.asked.removed):
             self._give_up(case.summons, "gone")
             return
+        if case.post is None or case.post.removed:
+            raise _Refused(Reason.REMOVED if case.post else Reason.PRIVATE)
         try:
             done = self._done(case)
         except NotFound:  # the service has lost its memory: once more from the beginning
@@ -307,7 +310,7 @@ class Answering:
         errand, job = done[0]
         text = wording.answer(
             shown,
-            title=case.post.title if case.post else "",
+            title=case.post.title,
             keep_for=job.expires_at.timestamp() - self._clock(),
             of=errand.pictures,
             vividness=errand.vividness,

@@ -44,9 +44,9 @@ class Loop:
     ) -> None:
         """`wait`: sleep so many seconds; whether the bot is to stop."""
         self._settings = settings
-        self._ledger = ledger
+        self.ledger = ledger
         self.reddit = reddit
-        self._judge = judge
+        self.judge = judge
         self._limits = limits
         self._answering = answering
         self._sweep = sweep
@@ -67,7 +67,7 @@ class Loop:
         """Listen once, and work until nothing is due or soon will be."""
         wait = self.round()
         self._listen_at = float("inf")
-        while self._is_soon(self._ledger.next_due()) and not self._wait(wait):
+        while self._is_soon(self.ledger.next_due()) and not self._wait(wait):
             wait = self.round()
 
     def _is_soon(self, due: float | None) -> bool:
@@ -88,8 +88,8 @@ class Loop:
             log.error("round failed fault=%s at=%s", type(error).__name__, place(error))
             return self._after_failure(error)
         self._failures = 0
-        self._health.round_done(self._ledger.counts(), self._pace.requests)
-        due = self._ledger.next_due()
+        self._health.round_done(self.ledger.counts(), self._pace.requests)
+        due = self.ledger.next_due()
         next_at = self._listen_at if due is None else min(due, self._listen_at)
         return min(max(next_at - self._clock(), 0.0), self._settings.bot_pause)
 
@@ -104,7 +104,7 @@ class Loop:
             self._limits.refresh()
             self._listen()
             self._listen_at = self._clock() + self._settings.bot_pause
-        if due := self._ledger.due(self._clock(), AT_ONCE):
+        if due := self.ledger.due(self._clock(), AT_ONCE):
             self._answering.advance(due, self._heard)
         self._mark_read()
         if self._sweep.is_due():
@@ -122,7 +122,7 @@ class Loop:
             self._listen_to_streams()
 
     def _listen_to_streams(self) -> None:
-        known = float(self._ledger.note("streamed_until") or self._clock())
+        known = float(self.ledger.note("streamed_until") or self._clock())
         try:
             comments = self.reddit.comments(self._settings.bot_subreddits, known - STREAM_OVERLAP)
         except (Forbidden, Gone) as error:
@@ -131,7 +131,7 @@ class Loop:
         for comment in comments:
             self._take_in(comment, "stream")
         newest = max((comment.created for comment in comments), default=known)
-        self._ledger.take_note("streamed_until", str(max(newest, known)))
+        self.ledger.take_note("streamed_until", str(max(newest, known)))
 
     def _recall(self) -> None:
         """Mentions that somebody has read on the bot's account before the bot did."""
@@ -140,18 +140,18 @@ class Loop:
 
     def _take_in(self, said: Comment | Message, door: str) -> bool:
         """Write a summons down; whether it is known, then."""
-        known = self._ledger.summons(said.fullname)
+        known = self.ledger.summons(said.fullname)
         if known is not None:
             if door == "inbox":  # it came by the stream first, or was not marked after all
-                self._ledger.unmark(said.fullname)
+                self.ledger.unmark(said.fullname)
             return True
         now = self._clock()
-        if said.created < now - self._settings.bot_patience or not self._judge.hears(said):
+        if said.created < now - self._settings.bot_patience or not self.judge.hears(said):
             return False
         is_comment = isinstance(said, Comment)
-        who, post = self._ledger.hash(said.author), said.post if isinstance(said, Comment) else ""
+        who, post = self.ledger.hash(said.author), said.post if isinstance(said, Comment) else ""
         door = door if is_comment else "message"
-        self._ledger.add(
+        self.ledger.add(
             Summons(said.fullname, State.SEEN, door, who, said.subreddit, post, seen_at=now, next_at=now)
         )
         log.info("heard summons=%s door=%s", said.fullname, door)
@@ -159,8 +159,8 @@ class Loop:
 
     def _mark_read(self) -> None:
         """What is done and written down."""
-        done = self._ledger.unmarked()
+        done = self.ledger.unmarked()
         for start in range(0, len(done), MARKED_AT_ONCE):
             some = done[start : start + MARKED_AT_ONCE]
             self.reddit.mark_read(some)
-            self._ledger.mark(some)
+            self.ledger.mark(some)
