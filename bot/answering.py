@@ -48,7 +48,7 @@ TRIES = 8
 """Failures of one summons that nobody knows the reason of, until it is given up."""
 COLORING = 3.0
 """Seconds that a round waits for one picture; the next round looks again."""
-LOOK_AGAIN = 1.0
+LOOK, LOOK_AGAIN = 0.25, 1.0
 _FORBIDDEN = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
 log = logging.getLogger("autochrome.bot")
 
@@ -92,7 +92,7 @@ class Answering:
         `heard`: what was last listened to, for what Reddit does not show by its name. Raises Throttled, SignedOut
         and Unavailable; whatever else goes wrong with one is noted with it.
         """
-        cases = self._cases(due, heard)
+        cases = self._cases([it for it in due if it.state != State.QUEUED or self._has_moved(it)], heard)
         for case in cases:
             if case.summons.state in (State.SEEN, State.REPLYING):
                 self._guarded(case, self._begin)
@@ -100,6 +100,18 @@ class Answering:
             now = self._ledger.summons(case.summons.fullname)
             if now and now.state in (State.QUEUED, State.COLORED) and now.next_at <= self._clock():
                 self._guarded(replace(case, summons=now), self._finish)
+
+    def _has_moved(self, summons: Summons) -> bool:
+        """Whether there is something to do about it; a look at the service is cheaper than one at Reddit."""
+        try:
+            errands = self._ledger.errands(summons.fullname)
+            if all(self._service.get(errand.job).is_over for errand in errands):
+                return True
+        except ClientError:
+            return True
+        again = self._clock() + LOOK_AGAIN
+        self._ledger.move(summons.fullname, State.QUEUED, self._clock(), next_at=again)
+        return False
 
     # What lies around.
 
@@ -323,7 +335,7 @@ class Answering:
         failed = Reason.FAILED
         for errand in self._ledger.errands(case.summons.fullname):
             try:
-                job = self._service.wait_for(errand.job, COLORING)
+                job = self._service.wait_for(errand.job, COLORING, LOOK)
             except Gone:
                 self._ledger.drop_errand(errand.job)
                 raise _Refused(Reason.BUSY) from None

@@ -216,8 +216,8 @@ class Client:
         """The job as it stands."""
         return _job(self._send("GET", f"/v1/colorizations/{id}"))
 
-    def wait_for(self, id: str, seconds: float) -> Job:
-        """The job when it has ended, or as it stands after so many seconds."""
+    def wait_for(self, id: str, seconds: float, pause: float = LONGEST_PAUSE) -> Job:
+        """The job when it has ended, or as it stands after so many seconds. `pause`: between two looks, at most."""
         give_up = self._clock() + seconds
         while True:
             response = self._send("GET", f"/v1/colorizations/{id}")
@@ -225,7 +225,7 @@ class Client:
             left = give_up - self._clock()
             if job.is_over or left <= 0:
                 return job
-            self._sleep(min(max(_retry_after(response), 0.2), LONGEST_PAUSE, left))
+            self._sleep(min(max(_retry_after(response), 0.2), pause, left))
 
     def result_url(self, id: str) -> str:
         """Where the colored picture is, once the job has succeeded."""

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fake_reddit import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bot.__main__ import build
 from bot.pace import Pace
@@ -53,6 +60,16 @@ def shown(reddit: Server, gray_photo: Callable[..., bytes]) -> Callable[..., Any
     return post
 
 
+class NotedPace(Pace):
+    """Tells when each request was let through."""
+
+    on_request: Callable[[], object] = staticmethod(lambda: None)
+
+    def __call__(self) -> None:
+        super().__call__()
+        self.on_request()
+
+
 class Here:
     """The bot in this process, with a clock that waiting puts forward."""
 
@@ -60,7 +77,7 @@ class Here:
         self.settings = Settings(**values)
         self.ahead = 0.0
         self._open = ExitStack()
-        self.pace = Pace(self.settings.bot_requests_per_minute, self.now, self._sleep)
+        self.pace = NotedPace(self.settings.bot_requests_per_minute, self.now, self._sleep)
         self.loop = build(self.settings, self._open, clock=self.now, pace=self.pace, wait=self._wait)
 
     def now(self) -> float:
@@ -91,8 +108,9 @@ class Here:
 
 
 @pytest.fixture
-def here(words: dict[str, Any]) -> Iterator[Callable[..., Here]]:
+def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
     """Start the bot in this process; the one before it is ended."""
+    monkeypatch.setattr("bot.__main__.PATIENCE", 0)  # the true clock is not to be waited for
     started: list[Here] = []
 
     def start(**changed: Any) -> Here:
@@ -111,3 +129,60 @@ def unused_url() -> str:
     """An address at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return "http://{}:{}".format(*listener.getsockname())
+
+
+class QuickService:
+    """The part of our API that the bot calls, without a net: every photo is colored at once. For tests of the bot alone."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.sent: list[str] = []
+        """Ids in the order in which they came, repetitions too."""
+        self.url = ""
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
+                Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
+                Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
+                Route("/openapi.json", lambda request: JSONResponse({})),
+            ]
+        )
+
+    async def put(self, request: Request) -> Response:
+        id = request.path_params["id"]
+        self.sent.append(id)
+        expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
+        named = {"net": None, "result": None, "artifacts": [], "error": None, "secret": "s" * 43}
+        job = {"id": id, "status": "succeeded", "expires_at": expires.isoformat(), **named}
+        self.jobs.setdefault(id, job | {"asked": dict(request.query_params)})
+        return JSONResponse(self.jobs[id])
+
+    async def get(self, request: Request) -> Response:
+        job = self.jobs.get(request.path_params["id"])
+        return JSONResponse(job) if job else Response(status_code=404)
+
+    async def delete(self, request: Request) -> Response:
+        self.jobs.pop(request.path_params["id"], None)
+        return Response(status_code=204)
+
+
+@pytest.fixture(scope="session")
+def _quick_service() -> Iterator[QuickService]:
+    service = QuickService()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        service.url = "http://{}:{}".format(*listener.getsockname())
+        server = uvicorn.Server(uvicorn.Config(service.app(), log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield service
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def quick_service(_quick_service: QuickService) -> QuickService:
+    _quick_service.jobs.clear()
+    _quick_service.sent.clear()
+    return _quick_service
