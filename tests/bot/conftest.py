@@ -172,6 +172,7 @@ class QuickService:
 def _quick_service() -> Iterator[QuickService]:
     service = QuickService()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         service.url = "http://{}:{}".format(*listener.getsockname())
         server = uvicorn.Server(uvicorn.Config(service.app(), log_config=None, lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listener],))
