@@ -123,7 +123,7 @@ class Ledger:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # The thread that serves metrics reads nothing here: one thread, one writer.
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA secure_delete = ON")
             # What a power cut takes is done again and no harm, but for a reply: see `move`.

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import praw
+import prawcore
 import pytest
 import uvicorn
 from fake_reddit import Server
@@ -25,24 +27,37 @@ from bot.settings import Settings
 
 
 @pytest.fixture
-def reddit() -> Iterator[Server]:
+def server() -> Iterator[Server]:
     with Server() as server:
         yield server
+        assert not server.unknown
 
 
 @pytest.fixture
-def words(reddit: Server, tmp_path: Path) -> dict[str, Any]:
+def reddit(server: Server) -> praw.Reddit:
+    """The real PRAW that asks it."""
+    return praw.Reddit(**server.settings())
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """prawcore tries again at once, instead of within 2 s."""
+    monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
+
+
+@pytest.fixture
+def words(server: Server, tmp_path: Path) -> dict[str, Any]:
     """The bot's settings, by their names without AUTOCHROME_ and in small letters."""
-    known = reddit.settings()
+    known = server.settings()
     return {
         "public_url": "https://colors.example",
         "reddit_client_id": known["client_id"],
         "reddit_client_secret": known["client_secret"],
         "reddit_username": known["username"],
         "reddit_password": known["password"],
-        "reddit_url": reddit.url,
-        "reddit_oauth_url": reddit.url,
-        "image_hosts": reddit.url,
+        "reddit_url": server.url,
+        "reddit_oauth_url": server.url,
+        "image_hosts": server.url,
         "bot_state_dir": tmp_path / "bot",
         "bot_pause": 0.5,
         "bot_backoff": 0.2,
@@ -50,12 +65,12 @@ def words(reddit: Server, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def shown(reddit: Server, gray_photo: Callable[..., bytes]) -> Callable[..., Any]:
+def shown(server: Server, gray_photo: Callable[..., bytes]) -> Callable[..., Any]:
     """Ann's post with a gray photograph, in r/OldPhotos."""
 
     def post(name: str = "grandma.jpg", data: bytes | None = None, **traits: Any) -> Any:
-        url = reddit.picture(name, gray_photo() if data is None else data)
-        return reddit.person("ann").post("OldPhotos", "Grandma in 1931", **{"url": url, **traits})
+        url = server.picture(name, gray_photo() if data is None else data)
+        return server.person("ann").post("OldPhotos", "Grandma in 1931", **{"url": url, **traits})
 
     return post
 

@@ -25,13 +25,13 @@ def bot(launch, service, words):
 
 
 def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
-    reddit, shown, service, bot, words, until
+    server, shown, service, bot, words, until
 ):
     lines_before = len(service.lines)
     post = shown()
     began = time.monotonic()
-    summons = reddit.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
-    [reply] = until(reddit.bot.comments, 10, "an answer")
+    summons = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
+    [reply] = until(server.bot.comments, 10, "an answer")
     link = re.search(r"\*\*\[Here it is in color\]\((\S+)\)\*\*", reply.text)[1]
     page = httpx.get(link)
     took = time.monotonic() - began
@@ -46,12 +46,12 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     colored = httpx.get(pictures.join("result"))
     assert chroma(colored.content).mean() > 1, "it is in color"
     assert Image.open(io.BytesIO(httpx.get(pictures.join("artifacts/comparison")).content)).size == (640, 240)
-    until(lambda: not reddit.bot.unread(), 5, "the summons is marked as read")
-    assert reddit.unknown == []
+    until(lambda: not server.bot.unread(), 5, "the summons is marked as read")
+    assert server.unknown == []
 
-    reddit.person("ann").comment(reply, "delete")
-    until(lambda: not reddit.bot.comments(), 10, "the comment is taken back")
-    until(lambda: not reddit.bot.unread(), 5, "the order is marked as read")
+    server.person("ann").comment(reply, "delete")
+    until(lambda: not server.bot.comments(), 10, "the comment is taken back")
+    until(lambda: not server.bot.unread(), 5, "the order is marked as read")
     assert httpx.get(link).status_code == 410
     assert httpx.get(pictures.join("result")).status_code == 410
     assert bot.stop() == 0
@@ -70,28 +70,31 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     assert "Traceback" not in logs.decode()
 
 
-def test_a_dry_run_says_what_it_would_say_and_writes_nothing(reddit, shown, service, launch, words):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
+def test_a_dry_run_says_what_it_would_say_and_writes_nothing(server, shown, service, launch, words):
+    server.person("ben").comment(shown(), "u/colorizebot")
     bot = launch("-m", "bot", "--dry-run", "--once", **{**words, "service_url": service.url})
     bot.line("would reply to=t1_c1")
     assert bot.process.wait(20) == 0
     assert any("Here it is in color" in line for line in bot.lines)
-    assert reddit.bot.comments() == []
-    assert len(reddit.bot.unread()) == 1
+    assert server.bot.comments() == []
+    assert len(server.bot.unread()) == 1
     assert not words["bot_state_dir"].exists()
 
 
-def test_once_answers_what_there_is_and_ends(reddit, shown, service, launch, words):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
+def test_once_answers_what_there_is_and_ends(server, shown, service, launch, words):
+    server.person("ben").comment(shown(), "u/colorizebot")
     bot = launch("-m", "bot", "--once", **{**words, "service_url": service.url})
     assert bot.process.wait(20) == 0
-    assert [comment.text[:28] for comment in reddit.bot.comments()] == ["**[Here it is in color](http"]
+    assert [comment.text[:28] for comment in server.bot.comments()] == ["**[Here it is in color](http"]
 
 
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"reddit_password": "wrong"}, "Reddit does not accept the app or its account. Check AUTOCHROME_REDDIT_"),
+        (
+            {"reddit_password": "wrong"},
+            "Reddit does not accept the app or its account. Check AUTOCHROME_REDDIT_",
+        ),
         ({"public_url": ""}, "AUTOCHROME_PUBLIC_URL is not set"),
         ({"bot_pauze": "1"}, "AUTOCHROME_BOT_PAUZE is no setting. Did you mean AUTOCHROME_BOT_PAUSE?"),
     ],

@@ -24,23 +24,23 @@ def bot(here, quick_service):
 
 @pytest.mark.parametrize(("path", "when", "kind"), FAULTS)
 def test_a_summons_is_answered_once_whatever_goes_wrong_on_reddit(
-    reddit, shown, bot, quick_service, path, when, kind
+    server, shown, bot, quick_service, path, when, kind
 ):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
-    fault = reddit.fail(path, kind, when=when, seconds=0.4 if kind == "timeout" else 7)
-    bot.work(lambda: reddit.bot.comments() and not reddit.bot.unread())
+    server.person("ben").comment(shown(), "u/colorizebot")
+    fault = server.fail(path, kind, when=when, seconds=0.4 if kind == "timeout" else 7)
+    bot.work(lambda: server.bot.comments() and not server.bot.unread())
     assert fault.hits == 1
     for _ in range(3):
         bot.loop.round()
-    assert len(reddit.bot.comments()) == 1
+    assert len(server.bot.comments()) == 1
     assert bot.states() == {"replied": 1}
     assert len(quick_service.jobs) == 1
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [(429, 90), ("RATELIMIT", 421)])
-def test_where_reddit_asks_for_patience_nothing_is_asked_meanwhile(reddit, shown, bot, kind, seconds):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
-    fault = reddit.fail("/api/comment", kind, seconds=90)
+def test_where_reddit_asks_for_patience_nothing_is_asked_meanwhile(server, shown, bot, kind, seconds):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    fault = server.fail("/api/comment", kind, seconds=90)
     waits = []
     while not fault.hits:
         waits.append(bot.loop.round())
@@ -48,77 +48,77 @@ def test_where_reddit_asks_for_patience_nothing_is_asked_meanwhile(reddit, shown
     assert waits[-1] == seconds
 
 
-def test_a_thousand_failures_later_it_is_still_answered(reddit, shown, bot):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
-    outage = reddit.fail("*", 503, times=20)
-    bot.work(reddit.bot.comments, rounds=200)
+def test_a_thousand_failures_later_it_is_still_answered(server, shown, bot):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    outage = server.fail("*", 503, times=20)
+    bot.work(server.bot.comments, rounds=200)
     assert outage.hits == 20
 
 
 def test_a_summons_that_is_deleted_meanwhile_gets_no_answer_and_its_job_is_erased(
-    reddit, shown, quick_service, bot
+    server, shown, quick_service, bot
 ):
-    ben = reddit.person("ben")
+    ben = server.person("ben")
     summons = ben.comment(shown(), "u/colorizebot")
-    fault = reddit.fail("/api/comment", 429, seconds=5)
+    fault = server.fail("/api/comment", 429, seconds=5)
     bot.work(lambda: fault.hits)
     assert bot.states() == {"colored": 1}
     assert len(quick_service.jobs) == 1
     ben.delete(summons)
     bot.work(lambda: bot.states() == {"given_up": 1})
-    assert reddit.bot.comments() == []
+    assert server.bot.comments() == []
     assert quick_service.jobs == {}
 
 
-def test_a_post_that_is_deleted_meanwhile_is_not_shown_again(reddit, shown, bot):
+def test_a_post_that_is_deleted_meanwhile_is_not_shown_again(server, shown, bot):
     post = shown()
-    ben = reddit.person("ben")
+    ben = server.person("ben")
     ben.comment(post, "u/colorizebot")
-    fault = reddit.fail("/api/comment", 429, seconds=5)
+    fault = server.fail("/api/comment", 429, seconds=5)
     bot.work(lambda: fault.hits)
-    reddit.person("ann").delete(post)
+    server.person("ann").delete(post)
     bot.work(lambda: bot.states() == {"refused": 1})
-    assert reddit.bot.comments() == []
+    assert server.bot.comments() == []
     [note] = ben.unread()
     assert "That post has been removed" in note.thing.text
 
 
-def test_while_the_service_is_down_summonses_wait(reddit, shown, here, quick_service, unused_url):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
+def test_while_the_service_is_down_summonses_wait(server, shown, here, quick_service, unused_url):
+    server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(service_url=unused_url)
     for _ in range(3):
         bot.ahead += bot.loop.round()
     assert bot.states() == {"seen": 1}
-    assert reddit.bot.comments() == []
+    assert server.bot.comments() == []
     bot = here(service_url=quick_service.url)
     bot.ahead += 3600
-    bot.work(reddit.bot.comments)
+    bot.work(server.bot.comments)
 
 
-def test_where_the_service_stays_down_it_is_said_in_the_end(reddit, shown, here, unused_url):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
+def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):
+    server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(service_url=unused_url, bot_patience=30, bot_pause=5)
-    bot.work(reddit.bot.comments)
-    assert "the service behind me is not well today" in reddit.bot.comments()[0].text
+    bot.work(server.bot.comments)
+    assert "the service behind me is not well today" in server.bot.comments()[0].text
     assert bot.states() == {"refused": 1}
 
 
-def test_a_subreddit_that_bans_the_bot_is_not_asked_again(reddit, shown, bot):
-    reddit.subreddit("OldPhotos", banned_users={"colorizebot"})
-    ben = reddit.person("ben")
+def test_a_subreddit_that_bans_the_bot_is_not_asked_again(server, shown, bot):
+    server.subreddit("OldPhotos", banned_users={"colorizebot"})
+    ben = server.person("ben")
     post = shown()
     ben.comment(post, "u/colorizebot")
     bot.work(lambda: bot.states() == {"refused": 1})
     assert "I am not welcome in that community" in ben.unread()[0].thing.text
     ben.comment(post, "u/colorizebot again")
-    before = len(reddit.calls_to("/api/comment"))
+    before = len(server.calls_to("/api/comment"))
     bot.work(lambda: bot.states() == {"refused": 2})
-    assert len(reddit.calls_to("/api/comment")) == before
+    assert len(server.calls_to("/api/comment")) == before
 
 
-def test_one_that_breaks_the_bot_stops_no_other(reddit, shown, bot, monkeypatch):
-    bad = reddit.person("ben").comment(shown(), "u/colorizebot")
-    good = reddit.person("cleo").comment(shown("other.jpg"), "u/colorizebot")
+def test_one_that_breaks_the_bot_stops_no_other(server, shown, bot, monkeypatch):
+    bad = server.person("ben").comment(shown(), "u/colorizebot")
+    good = server.person("cleo").comment(shown("other.jpg"), "u/colorizebot")
     decide = bot.loop.judge.decide
 
     def break_upon(case):
@@ -127,9 +127,9 @@ def test_one_that_breaks_the_bot_stops_no_other(reddit, shown, bot, monkeypatch)
         return decide(case)
 
     monkeypatch.setattr(bot.loop.judge, "decide", break_upon)
-    bot.work(lambda: any(comment.parent is good for comment in reddit.bot.comments()))
+    bot.work(lambda: any(comment.parent is good for comment in server.bot.comments()))
     bot.work(lambda: bot.states() == {"replied": 1, "refused": 1})
-    [said] = [comment.text for comment in reddit.bot.comments() if comment.parent is bad]
+    [said] = [comment.text for comment in server.bot.comments() if comment.parent is bad]
     assert "I tried to color this one and failed" in said
 
 
@@ -151,9 +151,9 @@ def kill(bot) -> None:
     bot.process.wait(5)
 
 
-def answered_once(reddit, until) -> None:
-    until(lambda: reddit.bot.comments() and not reddit.bot.unread(), 15, "an answer that is marked")
-    assert len(reddit.bot.comments()) == 1
+def answered_once(server, until) -> None:
+    until(lambda: server.bot.comments() and not server.bot.unread(), 15, "an answer that is marked")
+    assert len(server.bot.comments()) == 1
 
 
 @pytest.mark.parametrize(
@@ -167,28 +167,28 @@ def answered_once(reddit, until) -> None:
     ],
 )
 def test_killed_in_any_state_it_answers_once_all_the_same(
-    reddit, shown, start, until, state, path, when, kind
+    server, shown, start, until, state, path, when, kind
 ):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
-    fault = reddit.fail(path, kind, when=when, seconds=2)
+    server.person("ben").comment(shown(), "u/colorizebot")
+    fault = server.fail(path, kind, when=when, seconds=2)
     bot = start()
     until(lambda: fault.hits, 10, state)
     kill(bot)
     start()
-    answered_once(reddit, until)
+    answered_once(server, until)
 
 
-def test_killed_when_it_has_only_seen_it(reddit, shown, start, until, unused_url):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
+def test_killed_when_it_has_only_seen_it(server, shown, start, until, unused_url):
+    server.person("ben").comment(shown(), "u/colorizebot")
     bot = start(service_url=unused_url)
     bot.line("waiting summons=t1_c1")
     kill(bot)
     start()
-    answered_once(reddit, until)
+    answered_once(server, until)
 
 
-def test_killed_while_it_is_queued_it_is_colored_once(reddit, shown, start, until, service):
-    reddit.person("ben").comment(shown(), "u/colorizebot")
+def test_killed_while_it_is_queued_it_is_colored_once(server, shown, start, until, service):
+    server.person("ben").comment(shown(), "u/colorizebot")
     workers = [it for it in service.family() if "worker" in it.cmdline()]
     assert workers
     for worker in workers:
@@ -202,21 +202,21 @@ def test_killed_while_it_is_queued_it_is_colored_once(reddit, shown, start, unti
     finally:
         for worker in workers:
             worker.resume()
-    answered_once(reddit, until)
+    answered_once(server, until)
 
 
-def test_killed_while_it_erases_it_erases_to_the_end(reddit, shown, start, until):
-    ben = reddit.person("ben")
+def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until):
+    ben = server.person("ben")
     ben.comment(shown(), "u/colorizebot")
     bot = start()
-    [reply] = until(reddit.bot.comments, 10, "an answer")
-    fault = reddit.fail("/api/del", "timeout", when="after", seconds=2)
+    [reply] = until(server.bot.comments, 10, "an answer")
+    fault = server.fail("/api/del", "timeout", when="after", seconds=2)
     ben.comment(reply, "delete")
     until(lambda: fault.hits, 10, "erasing")
     kill(bot)
     link = reply.text.partition("](")[2].partition(")")[0]
     bot = start()
     bot.line("erased summons=t1_c1", 15)
-    until(lambda: not reddit.bot.unread(), 5, "the order is marked as read")
+    until(lambda: not server.bot.unread(), 5, "the order is marked as read")
     assert link.rpartition("/")[2]
-    assert reddit.bot.comments() == []
+    assert server.bot.comments() == []

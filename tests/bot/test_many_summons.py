@@ -10,30 +10,30 @@ ALLOWED = 100
 
 
 def test_five_hundred_summonses_are_answered_within_the_requests_that_reddit_allows(
-    reddit, gray_photo, quick_service, here, record_property
+    server, gray_photo, quick_service, here, record_property
 ):
-    url = reddit.picture("a.jpg", gray_photo(size=(64, 48)))
-    people = [reddit.person(f"person{number}") for number in range(MANY)]
-    posts = [reddit.person("ann").post("OldPhotos", f"Photo {number}", url=url) for number in range(MANY)]
+    url = server.picture("a.jpg", gray_photo(size=(64, 48)))
+    people = [server.person(f"person{number}") for number in range(MANY)]
+    posts = [server.person("ann").post("OldPhotos", f"Photo {number}", url=url) for number in range(MANY)]
     summonses = [one.comment(post, "u/colorizebot please") for one, post in zip(people, posts, strict=True)]
     bot = here(service_url=quick_service.url, bot_subreddit_limit=0, bot_ignore_bottiquette=False)
     times: list[float] = []
     bot.pace.on_request = lambda: times.append(bot.now())
     began = bot.now()
-    bot.work(lambda: not reddit.bot.unread(), rounds=500)
+    bot.work(lambda: not server.bot.unread(), rounds=500)
     took = bot.now() - began
 
-    answered = Counter(comment.parent.fullname for comment in reddit.bot.comments())
+    answered = Counter(comment.parent.fullname for comment in server.bot.comments())
     assert answered == Counter(summons.fullname for summons in summonses), "each once, none forgotten"
     assert bot.states() == {"replied": MANY}
     assert Counter(quick_service.sent).most_common(1)[0][1] == 1, "nothing is colored twice"
     in_a_minute = max(sum(start <= at < start + 60 for at in times) for start in times)
     assert in_a_minute <= ALLOWED
-    assert len(times) == sum(not call.path.startswith("/i/") for call in reddit.calls), "all are counted"
+    assert len(times) == sum(not call.path.startswith("/i/") for call in server.calls), "all are counted"
     each = len(times) / MANY
     record_property("requests an answer", each)
     record_property("minutes", took / 60)
     sys.stdout.write(f"{each:.2f} requests an answer, {took / 60:.1f} minutes for all\n")
     assert each < 1.3
     assert took < 60 * 1.1 * len(times) / 90, "it does not dawdle either"
-    assert reddit.unknown == []
+    assert server.unknown == []
