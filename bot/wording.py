@@ -74,7 +74,15 @@ class Colored:
 
 
 IN_PRIVATE = frozenset(
-    {Reason.ARCHIVED, Reason.BANNED, Reason.LOCKED, Reason.PRIVATE, Reason.QUARANTINED, Reason.REMOVED}
+    {
+        Reason.ARCHIVED,
+        Reason.BANNED,
+        Reason.DENIED,
+        Reason.LOCKED,
+        Reason.PRIVATE,
+        Reason.QUARANTINED,
+        Reason.REMOVED,
+    }
 )
 """Where no comment can or should be left: these go as a message to whoever called, or not at all."""
 
