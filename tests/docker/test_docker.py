@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bot.settings import known
 from service import valkey
 from service.jobs import Jobs, Lease, Net, connect
 from service.settings import Settings
@@ -32,7 +34,7 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docker").glob("*.Dockerfile"))
 OURS = ("api", "worker", "worker-gpu")
-SERVICES = ("valkey", *OURS)
+SERVICES = ("valkey", *OURS, "bot")
 
 
 @dataclass
@@ -88,8 +90,8 @@ def tool(name: str) -> str:
     return found
 
 
-def test_there_is_an_image_for_the_api_and_one_for_the_worker() -> None:
-    assert DOCKERFILES == ["docker/api.Dockerfile", "docker/worker.Dockerfile"]
+def test_there_is_an_image_for_each_part() -> None:
+    assert DOCKERFILES == ["docker/api.Dockerfile", "docker/bot.Dockerfile", "docker/worker.Dockerfile"]
 
 
 @pytest.mark.parametrize("path", DOCKERFILES)
@@ -109,7 +111,8 @@ def test_what_an_image_copies_exists_and_reaches_the_builder(path: str) -> None:
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignore, "the builder gets what is named and nothing else"
     sources = Dockerfile.read(path).copied
-    assert {"pyproject.toml", "requirements.lock", "service/"} <= set(sources)
+    package = "bot/" if "bot" in path else "service/"
+    assert {"pyproject.toml", "requirements.lock", package} <= set(sources)
     for source in sources:
         assert (ROOT / source).exists(), f"{path} copies {source}, which does not exist"
         assert f"!{source}" in ignore, f"{path} copies {source}, which .dockerignore holds back"
@@ -171,6 +174,28 @@ def test_the_api_starts_and_finds_its_queue_with_nothing_but_what_its_image_inst
     assert done.returncode == 0, done.stderr
 
 
+def test_the_bot_image_has_neither_torch_nor_the_service_and_starts_the_bot() -> None:
+    file = Dockerfile.read("docker/bot.Dockerfile")
+    assert not {"service/", "model/"} & set(file.copied)
+    assert not {"torch", "fastapi", "celery"} & everything_needed_by("bot")
+    assert file.command == ["python", "-m", "bot"]
+    command = [sys.executable, *file.command[1:], "--help"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(("age", "healthy"), [(60, True), (1000, False), (None, False)])
+def test_the_bot_is_healthy_while_its_rounds_go_well(age: int | None, healthy: bool, tmp_path: Path) -> None:
+    file = tmp_path / "health"
+    if age is not None:
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
+    _, option, code = Dockerfile.read("docker/bot.Dockerfile").health_check
+    done = subprocess.run(
+        [sys.executable, option, code.replace("/data/health", str(file))], capture_output=True
+    )
+    assert (done.returncode == 0) is healthy
+
+
 def test_the_worker_image_installs_torch_from_the_index_given() -> None:
     file = Dockerfile.read("docker/worker.Dockerfile")
     assert file.all("ARG") == ["TORCH_INDEX=https://download.pytorch.org/whl/cpu"]
@@ -188,7 +213,7 @@ def test_the_lock_leaves_the_kind_of_torch_open() -> None:
 
 
 def test_each_variable_that_is_set_is_a_setting(compose: dict[str, Any]) -> None:
-    settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields}
+    settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields} | set(known())
     named = {
         name
         for path in DOCKERFILES
@@ -199,6 +224,7 @@ def test_each_variable_that_is_set_is_a_setting(compose: dict[str, Any]) -> None
         environment = compose["services"][name]["environment"]
         assert {"AUTOCHROME_REDIS_URL", "AUTOCHROME_STORE_URL"} <= set(environment)
         named |= {variable for variable in environment if variable.startswith("AUTOCHROME_")}
+    named |= set(compose["services"]["bot"]["environment"])
     assert named <= settings
 
 
@@ -212,7 +238,7 @@ def test_the_port_is_the_same_wherever_it_is_said(compose: dict[str, Any]) -> No
 def test_only_the_api_can_be_reached_and_by_default_from_this_machine_alone(compose: dict[str, Any]) -> None:
     assert [name for name in SERVICES if "ports" in compose["services"][name]] == ["api"]
     assert compose["services"]["api"]["ports"][0].startswith("${AUTOCHROME_BIND:-127.0.0.1:")
-    assert [name for name in SERVICES if "outside" in compose["services"][name]["networks"]] == ["api"]
+    assert [name for name in SERVICES if "outside" in compose["services"][name]["networks"]] == ["api", "bot"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -236,7 +262,7 @@ def test_our_services_wait_for_the_queue_and_share_one_store(name: str, compose:
     assert service["depends_on"] == {"valkey": {"condition": "service_healthy"}}
     assert service["volumes"] == ["store:/data"]
     assert service["environment"]["AUTOCHROME_STORE_URL"] == "${AUTOCHROME_STORE_URL:-file:///data/store}"
-    assert set(compose["volumes"]) == {"store", "queue"}
+    assert set(compose["volumes"]) == {"store", "queue", "bot"}
 
 
 def test_the_queue_forgets_no_job(compose: dict[str, Any]) -> None:
@@ -247,9 +273,10 @@ def test_the_queue_forgets_no_job(compose: dict[str, Any]) -> None:
     assert "--maxmemory-policy noeviction" in command
 
 
-def test_the_gpu_is_asked_for_only_by_its_profile(compose: dict[str, Any]) -> None:
+def test_the_gpu_and_the_bot_are_asked_for_only_by_their_profiles(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert [name for name in SERVICES if "profiles" in services[name]] == ["worker-gpu"]
+    assert [name for name in SERVICES if "profiles" in services[name]] == ["worker-gpu", "bot"]
+    assert services["bot"]["profiles"] == ["reddit"]
     gpu = services["worker-gpu"]
     assert gpu["profiles"] == ["gpu"]
     assert gpu["build"]["args"]["TORCH_INDEX"].startswith(
