@@ -13,29 +13,17 @@ from bot.client import (
     Busy,
     Client,
     ClientError,
-    Conflict,
-    Gone,
-    Job,
     NotFound,
-    Options,
-    Refused,
     Unavailable,
-    job_id,
 )
+from bot.coloring import Coloring, RefusedError
 from bot.deciding import Case, Color, Drop, Erase, Judge, Refuse, Say
 from bot.download import (
-    DownloadError,
-    HostRefused,
-    Missing,
-    NoPicture,
-    TooLarge,
     Unreachable,
-    download,
 )
 from bot.erasing import Eraser
 from bot.errors import Forbidden, RedditError, SignedOut, Throttled
 from bot.errors import Unavailable as RedditUnavailable
-from bot.grayness import NotReadable, TooManyPixels, look
 from bot.ledger import Errand, Ledger, State, Summons
 from bot.pictures import Picture
 from bot.reddit import Reddit
@@ -46,18 +34,10 @@ from bot.wording import IN_PRIVATE, Colored, Facts, Reason
 
 TRIES = 8
 """Failures of one summons that nobody knows the reason of, until it is given up."""
-COLORING = 3.0
-"""Seconds that a round waits for one picture; the next round looks again."""
-LOOK, LOOK_AGAIN = 0.25, 1.0
+LOOK_AGAIN = 1.0
+"""Seconds."""
 _FORBIDDEN = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
 log = logging.getLogger("autochrome.bot")
-
-
-class _Refused(Exception):  # noqa: N818  (a turn of events)
-    def __init__(self, reason: Reason, facts: Facts = Facts()) -> None:  # noqa: B008
-        super().__init__(reason)
-        self.reason = reason
-        self.facts = facts
 
 
 class Answering:
@@ -83,8 +63,7 @@ class Answering:
         self._clock = clock
         self._speaker = Speaker(ledger, reddit, clock, settings.bot_backoff)
         self._eraser = Eraser(ledger, reddit, service)
-        self._longest: float | None = None
-        """How long the service keeps a job at most, once it is known."""
+        self._coloring = Coloring(settings, ledger, service, web)
 
     def advance(self, due: Sequence[Summons], heard: dict[str, Comment | Message]) -> None:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.
@@ -165,7 +144,7 @@ class Answering:
             step(case)
         except (Throttled, SignedOut, RedditUnavailable):
             raise
-        except _Refused as refused:
+        except RefusedError as refused:
             self._refuse(case, refused.reason, refused.facts)
         except (Busy, Unavailable, Unreachable) as error:
             log.warning("waiting summons=%s because=%s", name, type(error).__name__)
@@ -229,7 +208,7 @@ class Answering:
                 self._ledger.move(summons.fullname, State.SEEN, self._clock(), same_as=earlier.fullname)
                 self._say(case, wording.again(earlier.link), "again", State.REPLIED)
                 return
-        sent = self._send(summons, wanted, free)
+        sent = self._coloring.send(summons, wanted, free)
         for old in self._ledger.errands(summons.fullname):  # of a try whose picture has changed since
             if old.job not in sent:
                 self._service.delete(old.job, old.secret)
@@ -241,63 +220,6 @@ class Answering:
         self._ledger.release(summons.fullname)
         self._say(case, wording.in_color(free[0].index, wanted.of), "in_color", State.REPLIED)
 
-    def _send(self, summons: Summons, wanted: Color, free: Sequence[Picture]) -> set[str]:
-        """Those that are gray, or wanted whatever they are. Of several, what is no good is passed over.
-
-        Jobs that were made. Raises _Refused where none could be made for a reason.
-        """
-        sent: set[str] = set()
-        refused: _Refused | None = None
-        for picture in free:
-            try:
-                data = self._fetch(picture, wanted.order.kind == "recolor")
-                if data is not None:
-                    sent.add(self._put(summons, wanted, picture, data))
-            except _Refused as error:
-                refused = refused or error
-        if refused and not sent:
-            raise refused
-        return sent
-
-    def _fetch(self, picture: Picture, whatever: bool) -> bytes | None:
-        """Its file; None where it is in color."""
-        try:
-            data = download(self._web, picture.url, self._settings.image_hosts)
-            looks = look(data)
-        except Unreachable:
-            raise
-        except DownloadError as error:
-            raise _refusal_of(error) from error
-        except NotReadable as error:
-            raise _Refused(Reason.NOT_A_PICTURE) from error
-        except TooManyPixels as error:
-            raise _Refused(Reason.TOO_LARGE) from error
-        if looks.moving:
-            raise _Refused(Reason.MOVING)
-        return None if looks.in_color and not whatever else data
-
-    def _put(self, summons: Summons, wanted: Color, picture: Picture, data: bytes) -> str:
-        """The id of a job, which a repetition makes no second time."""
-        vividness = wanted.order.vividness
-        id = job_id(self._ledger.secret, summons.fullname, picture.url, {"vividness": vividness})
-        errand = Errand(id, summons.fullname, picture.index, wanted.of, picture.url, vividness)
-        self._ledger.put_errand(errand)
-        if self._longest is None:
-            self._longest = self._service.longest_keep_for()
-        keep_for = min(self._settings.bot_keep_for, self._longest)
-        options: Options = {"artifacts": "comparison", "keep_for": f"{keep_for:g}", "vividness": vividness}
-        try:
-            job = self._service.create(data, id, options)
-        except Conflict:  # made before the service's settings changed
-            job = self._service.get(id)
-        except (Busy, Unavailable, NotFound):
-            raise
-        except Refused as error:
-            self._ledger.drop_errand(id)
-            raise _Refused(wording.reason_of(error.code)) from error
-        self._ledger.put_errand(replace(errand, secret=job.secret))
-        return id
-
     # From queued to replied.
 
     def _finish(self, case: Case) -> None:
@@ -306,9 +228,9 @@ class Answering:
             self._give_up(case.summons, "gone")
             return
         if case.post is None or case.post.removed:
-            raise _Refused(Reason.REMOVED if case.post else Reason.PRIVATE)
+            raise RefusedError(Reason.REMOVED if case.post else Reason.PRIVATE)
         try:
-            done = self._done(case)
+            done = self._coloring.done(case.summons.fullname)
         except NotFound:  # the service has lost its memory: once more from the beginning
             self._speaker.postpone(case.summons, State.SEEN)
             return
@@ -328,28 +250,6 @@ class Answering:
             vividness=errand.vividness,
         )
         self._say(replace(case, summons=summons), text, "colored", State.REPLIED)
-
-    def _done(self, case: Case) -> list[tuple[Errand, Job]] | None:
-        """Its colored pictures; None where one is still worked on. Raises _Refused where all failed."""
-        done: list[tuple[Errand, Job]] = []
-        failed = Reason.FAILED
-        for errand in self._ledger.errands(case.summons.fullname):
-            try:
-                job = self._service.wait_for(errand.job, COLORING, LOOK)
-            except Gone:
-                self._ledger.drop_errand(errand.job)
-                raise _Refused(Reason.BUSY) from None
-            if not job.is_over:
-                return None
-            if job.status == "succeeded":
-                done.append((errand, job))
-                continue
-            failed = wording.reason_of(job.error)
-            self._service.delete(errand.job, errand.secret)
-            self._ledger.drop_errand(errand.job)
-        if not done:
-            raise _Refused(failed)
-        return done
 
     def _link(self, errand: Errand) -> str:
         return f"{self._settings.link_url}/photos/{errand.job}"
@@ -389,19 +289,6 @@ class Answering:
         self._eraser.try_to_drop_pictures(summons.fullname)
         self._ledger.move(summons.fullname, State.GIVEN_UP, self._clock(), outcome=outcome)
         log.info("given up summons=%s because=%s", summons.fullname, outcome)
-
-
-def _refusal_of(error: DownloadError) -> _Refused:
-    match error:
-        case HostRefused():
-            return _Refused(Reason.HOST, Facts(host=error.host))
-        case Missing():
-            return _Refused(Reason.GONE)
-        case TooLarge():
-            return _Refused(Reason.TOO_LARGE, Facts(megabytes=error.megabytes))
-        case NoPicture():
-            return _Refused(Reason.NOT_A_PICTURE)
-    raise error
 
 
 def place(error: BaseException) -> str:

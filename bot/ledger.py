@@ -62,7 +62,6 @@ class State(StrEnum):
     ERASED = "erased"
 
 
-OPEN = (State.SEEN, State.QUEUED, State.COLORED, State.REPLYING)
 _OPEN = "state IN ('seen', 'queued', 'colored', 'replying')"
 _COUNTED = "state NOT IN ('given_up', 'erased') AND outcome NOT LIKE 'limit%'"
 

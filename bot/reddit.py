@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from prawcore.exceptions import (
 from requests import Response
 from requests.exceptions import RequestException as ConnectionFailure
 
+from bot.documents import LONG_PAUSE, gallery, patience, preview
 from bot.errors import Forbidden, Gone, RedditError, SignedOut, Throttled, Unavailable, Uncertain
 from bot.settings import Settings
 from bot.things import Comment, Message, Post
@@ -47,8 +47,6 @@ AT_ONCE = 100
 MARKED_AT_ONCE = 25
 MOST_PAGES = 10
 """Of a list: Reddit shows a thousand entries."""
-LONG_PAUSE = 60.0
-"""Seconds, where Reddit asks for patience and does not say how much."""
 _SIGNED_OUT = "Reddit does not accept the app or its account."
 _GONE = {"DELETED_COMMENT", "DELETED_LINK", "NO_THING_ID", "THREAD_DELETED"}
 _LOST = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
@@ -257,20 +255,9 @@ def _refusal(error: RedditAPIException) -> RedditError:
     """What an error in a form's JSON means."""
     for item in error.items:
         if item.error_type == "RATELIMIT":
-            return Throttled(_patience(item.message or ""))
+            return Throttled(patience(item.message or ""))
     code = error.items[0].error_type
     return Gone("It was deleted.") if code in _GONE else Forbidden(code)
-
-
-def _patience(message: str) -> float:
-    """Seconds in “try again in 7 minutes”."""
-    units = {"hour": 3600.0, "minute": 60.0, "millisecond": 0.001, "second": 1.0}
-    words = message.lower().split()
-    for number, unit in pairwise(words):
-        size = next((size for name, size in units.items() if unit.startswith(name)), None)
-        if size is not None and number.isdecimal():
-            return int(number) * size + 1
-    return LONG_PAUSE
 
 
 def _seconds(response: Response) -> float:
@@ -351,21 +338,8 @@ def _post(it: Any) -> Post:
         archived=data.get("archived", False),
         is_self=it.is_self,
         body=data.get("selftext", ""),
-        gallery=_gallery(data),
+        gallery=gallery(data),
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
-        preview=_preview(data),
+        preview=preview(data),
         domain=data.get("domain", ""),
     )
-
-
-def _gallery(data: dict[str, Any]) -> tuple[str, ...]:
-    """In the order of `gallery_data`; `media_metadata` has none."""
-    shown = data.get("media_metadata") or {}
-    items = (data.get("gallery_data") or {}).get("items") or ()
-    largest = (shown.get(item["media_id"], {}).get("s", {}) for item in items)
-    return tuple(picture["u"].replace("&amp;", "&") for picture in largest if "u" in picture)
-
-
-def _preview(data: dict[str, Any]) -> str | None:
-    images = (data.get("preview") or {}).get("images") or ()
-    return images[0]["source"]["url"].replace("&amp;", "&") if images else None
