@@ -153,6 +153,8 @@ class QuickService:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.sent: list[str] = []
         """Ids in the order in which they came, repetitions too."""
+        self.lost = 0
+        """So many photos are taken in without an answer that says so."""
         self.url = ""
 
     def app(self) -> Starlette:
@@ -172,6 +174,9 @@ class QuickService:
         named = {"net": None, "result": None, "artifacts": [], "error": None, "secret": "s" * 43}
         job = {"id": id, "status": "succeeded", "expires_at": expires.isoformat(), **named}
         self.jobs.setdefault(id, job | {"asked": dict(request.query_params)})
+        if self.lost:
+            self.lost -= 1
+            return Response(status_code=502)
         return JSONResponse(self.jobs[id])
 
     async def get(self, request: Request) -> Response:

@@ -79,6 +79,17 @@ def test_answers_to_the_bot_change_the_colors_and_choose_the_picture(server, gra
     assert "I see 3 pictures here" in ask("ben", post, "u/colorizebot 7").text
 
 
+def test_of_several_pictures_those_that_are_no_good_are_passed_over(
+    server, gray_photo, in_color, ask, quick_service
+):
+    files = {"junk.jpg": b"Dear sir", "gray.jpg": gray_photo(), "new.png": in_color}
+    gallery = [server.picture(name, data) for name, data in files.items()]
+    post = server.person("ann").post("OldPhotos", "A mixed bag", gallery=gallery)
+    said = ask("ben", post, "u/colorizebot all").text
+    assert [url in said for url in gallery] == [False, True, False]
+    assert len(quick_service.jobs) == 1
+
+
 def test_what_is_in_color_is_said_and_colored_when_it_is_wanted_all_the_same(
     shown, ask, in_color, quick_service
 ):

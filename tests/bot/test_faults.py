@@ -95,6 +95,15 @@ def test_while_the_service_is_down_summonses_wait(server, shown, here, quick_ser
     bot.work(server.bot.comments)
 
 
+def test_a_photo_whose_arrival_the_service_could_not_confirm_is_not_colored_twice(
+    server, shown, bot, quick_service
+):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    quick_service.lost = 2
+    bot.work(server.bot.comments)
+    assert (len(quick_service.sent), len(set(quick_service.sent))) == (3, 1)
+
+
 def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(service_url=unused_url, bot_patience=30, bot_pause=5)
