@@ -169,8 +169,6 @@ class Ledger:
         """A person's name as it is kept; "" for nobody."""
         return hmac.new(self._key, name.lower().encode(), hashlib.sha256).hexdigest()[:32] if name else ""
 
-    # Summonses.
-
     def add(self, summons: Summons) -> bool:
         """Take it in, unless it is known. Whether it was new."""
         s = summons
@@ -341,8 +339,6 @@ class Ledger:
     def is_away(self, kind: str, name: str) -> bool:
         sql = "SELECT 1 FROM stays_away WHERE kind = ? AND name = ?"
         return self._db.execute(sql, (kind, name.lower())).fetchone() is not None
-
-    # Notes of one line.
 
     def note(self, name: str) -> str:
         """ "" where there is none."""
