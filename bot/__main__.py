@@ -34,6 +34,7 @@ from bot.reddit import Reddit, user_agent
 from bot.settings import Settings
 from bot.sweep import Sweep
 
+DRY_KEEP_FOR = 3600.0
 PATIENCE = 2.0
 """Seconds for which a failed request to the service is repeated at once; the loop has its own patience."""
 log = logging.getLogger("autochrome.bot")
@@ -91,6 +92,8 @@ def build(
 ) -> Loop:
     """The bot of some settings; what it opens is closed with `open_things`."""
     state = None if dry_run else settings.bot_state_dir
+    if dry_run:  # its pictures are only for who tries the bot
+        settings = settings.model_copy(update={"bot_keep_for": min(settings.bot_keep_for, DRY_KEEP_FOR)})
     ledger = Ledger(state / "bot.sqlite" if state else None)
     open_things.callback(ledger.close)
     health = Health(state / "health" if state else None, settings.bot_metrics_port)
@@ -104,7 +107,7 @@ def build(
             user_agent=user_agent(settings),
         )
     )
-    pace = pace or Pace(settings.bot_requests_per_minute)
+    pace = pace or Pace(settings.bot_requests_per_minute, wait)
     reddit = Reddit(settings, pace, dry_run)
     limits = Limits(settings, ledger, reddit, clock)
     judge = Judge(settings.reddit_username, ledger, limits, settings.image_hosts, settings.bot_over_18)

@@ -69,7 +69,8 @@ class Answering:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.
 
         `heard`: what was last listened to, for what Reddit does not show by its name. Raises Throttled, SignedOut
-        and Unavailable; whatever else goes wrong with one is noted with it.
+        and Unavailable, the last with the summons put off that met it, as it may be that thread alone; whatever else
+        goes wrong with one is noted with it.
         """
         cases = self._cases([it for it in due if it.state != State.QUEUED or self._has_moved(it)], heard)
         for case in cases:
@@ -142,7 +143,11 @@ class Answering:
         name = case.summons.fullname
         try:
             step(case)
-        except (Throttled, SignedOut, RedditUnavailable):
+        except (Throttled, SignedOut):
+            raise
+        except RedditUnavailable:
+            summons = self._ledger.summons(name) or case.summons
+            self._speaker.postpone(summons, summons.state)
             raise
         except RefusedError as refused:
             self._refuse(case, refused.reason, refused.facts)
@@ -268,9 +273,11 @@ class Answering:
                 self._give_up(summons, error.code.lower())
             elif summons.tries < 2:  # one refusal may be a mishap
                 self._speaker.postpone(summons, summons.state)
-            else:
+            elif self._reddit.is_banned_from(summons.subreddit):
                 self._ledger.stay_away("banned", summons.subreddit)
                 self._refuse(case, Reason.BANNED, Facts())
+            else:  # nor anywhere else, perhaps: that is no reason to avoid this subreddit for good
+                self._give_up(summons, "forbidden")
 
     def _refuse(self, case: Case, reason: Reason, facts: Facts) -> None:
         """Say why not: in the thread, or in a message where the thread is no place for it."""

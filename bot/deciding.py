@@ -104,13 +104,17 @@ class Judge:
         order = self._order(asked)
         if order is None:
             return Drop("nothing_asked")
-        if order.kind != "opt_in" and self._ledger.is_away("user", case.summons.who or "?"):
-            return Drop("opted_out")
+        is_away = self._ledger.is_away("user", case.summons.who or "?")
         match order.kind:
-            case "opt_out" | "opt_in":
-                return self._change(asked, case.summons.who, out=order.kind == "opt_out")
+            case "opt_in":
+                return self._change(asked, case.summons.who, out=False)
             case "delete":
-                return self._erase(case)
+                decision = self._erase(case)
+                return decision if isinstance(decision, Erase) or not is_away else Drop("opted_out")
+        if is_away:
+            return Drop("opted_out")
+        if order.kind == "opt_out":
+            return self._change(asked, case.summons.who, out=True)
         if isinstance(asked, Message) or post is None:
             return Drop("nothing_asked") if isinstance(asked, Message) else Refuse(Reason.PRIVATE)
         return self._keeps_out(case, post) or self._choose(case, asked, post, order)

@@ -5,6 +5,7 @@ BotError
 ├── LedgerError      the ledger cannot be used
 └── RedditError
     ├── Throttled    not now: again after `seconds`
+    │   └── Stopped      not in this process: it is to end
     ├── Forbidden    the bot may not do that there; `code` says why, where Reddit does
     ├── Gone         what was asked for or answered is not there
     ├── SignedOut    Reddit does not know the app or the account
@@ -40,6 +41,13 @@ class Throttled(RedditError):  # noqa: N818  (a turn of events)
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Reddit asks for {seconds:.0f} s of patience.")
         self.seconds = seconds
+
+
+class Stopped(Throttled):
+    """Reddit was not asked, as the bot is to end."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
 
 
 class Forbidden(RedditError):  # noqa: N818

@@ -13,6 +13,8 @@ from bot.settings import Settings
 from bot.wording import Facts, Reason
 
 HOUR, DAY = 3600.0, 24 * 3600.0
+READ_AGAIN = 600.0
+"""Seconds after which r/Bottiquette's page is asked for again when it could not be read."""
 NO_COMMENTS = ("disallowed", "permission", "posts-only")
 """Lists of r/Bottiquette's page under which a bot that comments may not come uninvited."""
 log = logging.getLogger("autochrome.bot")
@@ -32,15 +34,17 @@ class Limits:
 
     def refresh(self) -> None:
         """Read r/Bottiquette's page again, once a day. Where it cannot be read, the last one holds."""
-        said = self._ledger.note("bottiquette_read_at")
-        if self._settings.bot_ignore_bottiquette or (said and self._clock() < float(said) + DAY):
+        due = float(self._ledger.note("bottiquette_due_at") or 0)
+        if self._settings.bot_ignore_bottiquette or self._clock() < due:
             return
+        again = DAY
         try:
             names = listed(self._reddit.wiki("Bottiquette", "robots_txt_json"))
             self._ledger.take_note("bottiquette", json.dumps(sorted(names)))
         except (RedditError, ValueError) as error:
+            again = READ_AGAIN
             log.warning("r/Bottiquette's list cannot be read, the last one holds: %s", error)
-        self._ledger.take_note("bottiquette_read_at", str(self._clock()))
+        self._ledger.take_note("bottiquette_due_at", str(self._clock() + again))
 
     def is_denied(self, subreddit: str) -> bool:
         """Whether bots, or this one, are to stay out."""

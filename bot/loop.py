@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bot.answering import Answering, place
 from bot.deciding import Judge
-from bot.errors import Forbidden, Gone, RedditError, Throttled
+from bot.errors import Forbidden, Gone, RedditError, Stopped, Throttled
 from bot.health import Health
 from bot.ledger import Ledger, State, Summons
 from bot.limits import Limits
@@ -57,6 +57,13 @@ class Loop:
         self._heard: dict[str, Comment | Message] = {}
         self._listen_at = 0.0
         self._failures = 0
+        self._started_at = self._first_start()
+
+    def _first_start(self) -> float:
+        """When this ledger was begun; a whole second, as Reddit dates comments so."""
+        if not self.ledger.note("started_at"):
+            self.ledger.take_note("started_at", str(int(self._clock())))
+        return float(self.ledger.note("started_at"))
 
     def run(self) -> None:
         """Until `wait` says that it is enough."""
@@ -77,6 +84,8 @@ class Loop:
         """One round, which nothing stops; seconds until the next."""
         try:
             self._one_round()
+        except Stopped:
+            return 0.0
         except Throttled as error:
             self._health.round_failed("throttled")
             log.warning("Reddit asks for patience seconds=%.0f", error.seconds)
@@ -146,7 +155,10 @@ class Loop:
                 self.ledger.unmark(said.fullname)
             return True
         now = self._clock()
-        if said.created < now - self._settings.bot_patience or not self.judge.hears(said):
+        oldest = now - self._settings.bot_patience
+        if door == "stream":  # where nothing tells what a bot before this ledger has answered
+            oldest = max(oldest, self._started_at)
+        if said.created < oldest or not self.judge.hears(said):
             return False
         is_comment = isinstance(said, Comment)
         who, post = self.ledger.hash(said.author), said.post if isinstance(said, Comment) else ""

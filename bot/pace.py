@@ -6,6 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from bot.errors import Stopped
+
 WINDOW = 60.0
 
 
@@ -13,23 +15,21 @@ class Pace:
     """Called before each request; counts them, too."""
 
     def __init__(
-        self,
-        most: int,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        self, most: int, wait: Callable[[float], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
+        """`wait`: sleep so many seconds; whether the bot is to stop."""
         self.requests = 0
         """So many were let through."""
         self._most = most
+        self._wait = wait
         self._clock = clock
-        self._sleep = sleep
         self._times: deque[float] = deque(maxlen=most)
 
     def __call__(self) -> None:
-        """Wait for a turn."""
+        """Wait for a turn. Raises Stopped where the bot is to end, which need not wait for a minute to pass."""
         if len(self._times) == self._most:
-            wait = self._times[0] + WINDOW - self._clock()
-            if wait > 0:
-                self._sleep(wait)
+            pause = self._times[0] + WINDOW - self._clock()
+            if pause > 0 and self._wait(pause):
+                raise Stopped
         self._times.append(self._clock())
         self.requests += 1

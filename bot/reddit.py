@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from prawcore.exceptions import (
 from requests import Response
 from requests.exceptions import RequestException as ConnectionFailure
 
+from bot import __version__
 from bot.documents import LONG_PAUSE, gallery, patience, preview
 from bot.errors import Forbidden, Gone, RedditError, SignedOut, Throttled, Unavailable, Uncertain
 from bot.settings import Settings
@@ -76,12 +76,8 @@ class _Door(Requestor):
 
 def user_agent(settings: Settings) -> str:
     """`<platform>:<app>:<version> (by /u/<name>)`, as Reddit asks of bots."""
-    try:
-        version = metadata.version("autochrome")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        version = "0"
     operator = settings.bot_operator or settings.reddit_username
-    return f"linux:autochrome.colorizebot:{version} (by /u/{operator})"
+    return f"linux:autochrome.colorizebot:{__version__} (by /u/{operator})"
 
 
 class Reddit:
@@ -149,11 +145,15 @@ class Reddit:
             return {it.fullname: _thing(it) for it in things if isinstance(it, PrawComment | Submission)}
 
     def replies_of_mine(self, fullname: str) -> list[Comment]:
-        """The bot's own answers to a comment. Raises Gone where the thread is."""
+        """The bot's own answers to a comment. Raises Gone where the thread is.
+
+        Also among its own newest comments, as a long thread shows only a part of itself.
+        """
         with _translated():
             comment = self._praw.comment(_id(fullname)).refresh()
-            replies = [it for it in comment.replies.list() if isinstance(it, PrawComment)]
-            return [_comment(it) for it in replies if self._is_mine(it) and it.parent_id == fullname]
+            below = [it for it in comment.replies.list() if isinstance(it, PrawComment) and self._is_mine(it)]
+            mine = below or self._praw.redditor(self.name).comments.new(limit=AT_ONCE)
+            return [_comment(it) for it in mine if it.parent_id == fullname]
 
     def _is_mine(self, it: Any) -> bool:
         return _author(it).lower() == self.name.lower()
@@ -162,6 +162,14 @@ class Reddit:
         """Those of the bot's own profile, the newest hundred."""
         with _translated():
             return [_post(it) for it in self._praw.redditor(self.name).submissions.new(limit=AT_ONCE)]
+
+    def is_banned_from(self, subreddit: str) -> bool:
+        """Whether the subreddit has banned this account, or lets nobody in who is no member."""
+        try:
+            with _translated():
+                return bool(self._praw.subreddit(subreddit).user_is_banned)
+        except (Forbidden, Gone):
+            return True
 
     def wiki(self, subreddit: str, page: str) -> str:
         """A page's text."""

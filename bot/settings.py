@@ -88,8 +88,8 @@ class Settings(BaseSettings):
     """Whether pictures are posted on the bot's profile, where they stay, instead of linking to the service."""
     bot_ignore_bottiquette: bool = False
     """Whether the list of subreddits in r/Bottiquette's wiki that want no bots is passed over."""
-    bot_deny: Names = ()
-    """Subreddits that the bot stays out of."""
+    bot_deny: Names = ("SuicideWatch", "depression", "selfharm", "rapecounseling")
+    """Subreddits that the bot stays out of, by default those where people seek help: no place for any bot."""
 
     bot_user_limit: Annotated[int, Field(ge=0)] = 10
     """Summonses of one person in an hour; 0: no limit."""

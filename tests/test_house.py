@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bot
 import service
 
 ROOT = Path(__file__).parent.parent
@@ -58,5 +59,6 @@ def test_everything_on_the_map_is_there() -> None:
     assert not [path for path in mapped() if not (ROOT / path).exists()]
 
 
-def test_the_service_says_the_version_that_the_package_has() -> None:
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == service.__version__
+def test_service_and_bot_say_the_version_that_the_package_has() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert service.__version__ == bot.__version__ == version

@@ -88,12 +88,13 @@ class NotedPace(Pace):
 class Here:
     """The bot in this process, with a clock that waiting puts forward."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], dry_run: bool) -> None:
         self.settings = Settings(**values)
         self.ahead = 0.0
         self._open = ExitStack()
-        self.pace = NotedPace(self.settings.bot_requests_per_minute, self.now, self._sleep)
-        self.loop = build(self.settings, self._open, clock=self.now, pace=self.pace, wait=self._wait)
+        self.pace = NotedPace(self.settings.bot_requests_per_minute, self._wait, self.now)
+        options: dict[str, Any] = {"clock": self.now, "pace": self.pace, "wait": self._wait}
+        self.loop = build(self.settings, self._open, dry_run=dry_run, **options)
 
     def now(self) -> float:
         return time.time() + self.ahead
@@ -128,10 +129,11 @@ def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     monkeypatch.setattr("bot.__main__.PATIENCE", 0)  # the true clock is not to be waited for
     started: list[Here] = []
 
-    def start(**changed: Any) -> Here:
+    def start(dry_run: bool = False, **changed: Any) -> Here:
         for one in started:
             one.close()
-        started.append(Here({**words, "bot_pause": 1.0, "bot_ignore_bottiquette": True, **changed}))
+        values = {**words, "bot_pause": 1.0, "bot_ignore_bottiquette": True, **changed}
+        started.append(Here(values, dry_run))
         return started[-1]
 
     yield start

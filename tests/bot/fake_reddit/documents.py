@@ -137,6 +137,19 @@ def comment_document(world: World, comment: Comment, replies: Any = "") -> Docum
     return {"kind": "t1", "data": data}
 
 
+def more_document(parent: Post | Comment, hidden: list[Comment]) -> Document:
+    """That there are these replies, too."""
+    data = {
+        "id": hidden[0].id,
+        "name": hidden[0].fullname,
+        "parent_id": parent.fullname,
+        "count": len(hidden),
+        "depth": 0,
+        "children": [it.id for it in hidden],
+    }
+    return {"kind": "more", "data": data}
+
+
 def notice_document(world: World, notice: Notice) -> Document:
     """What stands in an inbox: a comment with a subject, or a message."""
     if isinstance(notice.thing, Message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fake_reddit.documents import Document, comment_document, post_document
+from fake_reddit.documents import Document, comment_document, more_document, post_document
 from fake_reddit.things import Comment, Message, Post, Thing
 from fake_reddit.world import World
 
@@ -73,10 +73,12 @@ def chain(world: World, comment: Comment, context: int) -> list[Document]:
 
 
 def _branches(world: World, parent: Post | Comment) -> Document:
-    """A deleted comment is shown only where something hangs on it."""
-    shown = []
+    """A deleted comment is shown only where something hangs on it; of many replies the oldest, and that there are more."""
+    shown, hidden = [], []
     for reply in world.replies(parent):
         below = world.replies(reply)
-        if below or not reply.deleted:
+        if len(shown) == world.most_replies:
+            hidden.append(reply)
+        elif below or not reply.deleted:
             shown.append(comment_document(world, reply, _branches(world, reply) if below else ""))
-    return listing(shown)
+    return listing([*shown, more_document(parent, hidden)] if hidden else shown)

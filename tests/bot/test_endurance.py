@@ -1,0 +1,146 @@
+"""What a bot meets that runs for years: threads that never answer, lists that cannot be read, its own beginnings and ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+
+from bot.errors import Stopped
+from bot.ledger import State
+from bot.pace import Pace
+
+
+@pytest.fixture
+def bot(here, quick_service):
+    return here(service_url=quick_service.url)
+
+
+def test_a_thread_that_always_fails_holds_up_no_other(server, shown, bot):
+    bad = server.person("ben").comment(shown(), "u/colorizebot")
+    fault = server.fail(
+        "/api/comment", 502, when="after"
+    )  # so that it is looked for, where that fails for good
+    bot.work(lambda: fault.hits)
+    server.fail("/comments/*", 503, times=None)
+    good = server.person("cleo").comment(shown("other.jpg"), "u/colorizebot")
+    bot.work(lambda: any(said.parent is good for said in server.bot.comments()))
+    assert bot.states() == {"replying": 1, "replied": 1}
+    server.heal()
+    bot.work(lambda: bot.states() == {"replied": 2})
+    assert sorted(said.parent.fullname for said in server.bot.comments()) == [bad.fullname, good.fullname]
+
+
+def test_an_answer_that_a_long_thread_does_not_show_is_found_all_the_same(server, shown, bot):
+    server.world.most_replies = 2
+    summons = server.person("ben").comment(shown(), "u/colorizebot")
+    for _ in range(2):
+        server.person("cleo").comment(summons, "Oh yes, please!")
+    fault = server.fail("/api/comment", 502, when="after")
+    bot.work(lambda: bot.states() == {"replied": 1})
+    assert fault.hits == 1
+    assert len(server.bot.comments()) == 1
+
+
+def test_an_account_that_may_write_nowhere_shuns_no_subreddit_for_good(server, shown, bot):
+    ben, post = server.person("ben"), shown()
+    ben.comment(post, "u/colorizebot")
+    server.fail("/api/comment", 403, times=None)
+    bot.work(lambda: bot.states() == {"given_up": 1})
+    server.heal()
+    ben.comment(post, "u/colorizebot")
+    bot.work(lambda: bot.states() == {"given_up": 1, "replied": 1})
+
+
+def test_a_list_of_denials_that_cannot_be_read_is_asked_for_again_soon(server, shown, here, quick_service):
+    page = json.dumps({"disallowed": ["oldphotos"]})
+    server.subreddit("Bottiquette", wiki={"robots_txt_json": page})
+    server.fail("/r/Bottiquette/wiki/*", 503)
+    bot = here(service_url=quick_service.url, bot_ignore_bottiquette=False)
+    bot.loop.round()
+    bot.ahead += 700
+    server.person("ben").comment(shown(), "u/colorizebot")
+    bot.work(lambda: bot.states() == {"refused": 1})
+    assert server.bot.comments() == []
+
+
+def test_where_people_seek_help_it_stays_out_though_no_list_can_be_read(server, gray_photo, bot):
+    url = server.picture("a.jpg", gray_photo())
+    post = server.person("ann").post("SuicideWatch", "Me in 1985", url=url)
+    server.person("ben").comment(post, "u/colorizebot")
+    bot.work(lambda: bot.states() == {"refused": 1})
+    assert server.bot.comments() == []
+
+
+def test_who_opted_out_may_still_take_back_what_is_theirs_and_gets_no_word(server, shown, bot, quick_service):
+    ben, post = server.person("ben"), shown()
+    ben.comment(post, "u/colorizebot")
+    bot.work(server.bot.comments)
+    [answer] = server.bot.comments()
+    ben.comment(answer, "opt out")
+    bot.work(lambda: len(server.bot.comments()) == 2)
+    ben.comment(answer, "delete")
+    bot.work(lambda: answer.deleted and not server.bot.unread())
+    assert quick_service.jobs == {}
+    server.person("cleo").comment(post, "u/colorizebot")
+    bot.work(lambda: bot.states().get("replied") == 2)
+    ben.comment(server.bot.comments()[-1], "delete")
+    bot.work(lambda: not server.bot.unread())
+    assert len(server.bot.comments()) == 2, "what is not theirs stays, and is not spoken about"
+
+
+def test_mentions_from_before_its_ledger_are_left_alone(server, reddit, shown, here, quick_service):
+    summons = server.person("ben").comment(shown(), "u/colorizebot")
+    summons.created = time.time() - 3600
+    for mention in reddit.inbox.unread():
+        mention.mark_read()
+    bot = here(service_url=quick_service.url)
+    for _ in range(3):
+        bot.ahead += bot.loop.round()
+    assert bot.states() == {}
+
+
+def test_a_dry_run_says_nothing_there_and_leaves_its_pictures_for_an_hour_only(
+    server, shown, here, quick_service, words
+):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    bot = here(dry_run=True, service_url=quick_service.url)
+    bot.work(lambda: bot.states() == {"replied": 1})
+    assert server.bot.comments() == []
+    assert len(server.bot.unread()) == 1
+    [job] = quick_service.jobs.values()
+    assert float(job["asked"]["keep_for"]) == 3600
+    assert not words["bot_state_dir"].exists()
+
+
+def test_told_to_stop_it_does_not_wait_for_its_next_request_to_be_allowed():
+    stop = threading.Event()
+    pace = Pace(1, stop.wait)
+    pace()
+    threading.Timer(0.05, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        pace()
+    assert time.monotonic() - began < 10
+    assert pace.requests == 1
+
+
+def test_stopped_before_it_could_say_it_a_summons_is_answered_by_the_next_process(
+    server, shown, here, quick_service
+):
+    summons = server.person("ben").comment(shown(), "u/colorizebot")
+    bot = here(service_url=quick_service.url)
+
+    def stop() -> None:
+        known = bot.loop.ledger.summons(summons.fullname)
+        if known is not None and known.state == State.REPLYING:
+            raise Stopped
+
+    bot.pace.on_request = stop
+    assert bot.loop.round() == 0
+    assert bot.states() == {"colored": 1}
+    bot = here(service_url=quick_service.url)
+    bot.work(lambda: bot.states() == {"replied": 1})
+    assert len(server.bot.comments()) == 1
