@@ -7,6 +7,7 @@ import logging
 from bot.client import Client, ClientError
 from bot.errors import RedditError
 from bot.ledger import Ledger, Summons
+from bot.profile import Profile
 from bot.reddit import Reddit
 
 log = logging.getLogger("autochrome.bot")
@@ -15,10 +16,11 @@ log = logging.getLogger("autochrome.bot")
 class Eraser:
     """Erases. What it could not finish, it can be told again."""
 
-    def __init__(self, ledger: Ledger, reddit: Reddit, service: Client) -> None:
+    def __init__(self, ledger: Ledger, reddit: Reddit, service: Client, profile: Profile) -> None:
         self._ledger = ledger
         self._reddit = reddit
         self._service = service
+        self._profile = profile
 
     def erase(self, summons: Summons) -> None:
         """The answer to a summons, and those that only led to it. Raises RedditError and ClientError."""
@@ -39,7 +41,6 @@ class Eraser:
     def drop_pictures(self, fullname: str) -> None:
         """What the service and the bot's profile have of it."""
         for errand in self._ledger.errands(fullname):
-            if errand.link.startswith("t3_"):
-                self._reddit.delete(errand.link)
+            self._profile.take_back(errand)
             self._service.delete(errand.job, errand.secret)
             self._ledger.drop_errand(errand.job)

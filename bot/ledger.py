@@ -110,7 +110,7 @@ class Errand:
     vividness: float
     secret: str = ""
     link: str = ""
-    """Of the post on the bot's profile, where one is made."""
+    """The post on the bot's profile, where one is made: see `bot.profile`."""
 
 
 class Ledger:
@@ -173,17 +173,8 @@ class Ledger:
         """Take it in, unless it is known. Whether it was new."""
         s = summons
         marked = s.door == "stream"
-        values = (
-            s.fullname,
-            s.state,
-            s.door,
-            s.who,
-            s.subreddit.lower(),
-            s.post,
-            s.seen_at,
-            s.next_at,
-            marked,
-        )
+        place = (s.who, s.subreddit.lower(), s.post)
+        values = (s.fullname, s.state, s.door, *place, s.seen_at, s.next_at, marked)
         sql = (
             "INSERT INTO summons (fullname, state, door, who, subreddit, post, seen_at, next_at, marked)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -203,10 +194,10 @@ class Ledger:
 
     def next_due(self) -> float | None:
         """When the next step is due; None where nothing is open."""
-        found: float | None = self._db.execute(f"SELECT min(next_at) FROM summons WHERE {_OPEN}").fetchone()[
-            0
-        ]
-        return found
+        found: tuple[float | None] = self._db.execute(
+            f"SELECT min(next_at) FROM summons WHERE {_OPEN}"
+        ).fetchone()
+        return found[0]
 
     def replied(self) -> list[Summons]:
         """All that have a comment of the bot's."""
@@ -318,6 +309,10 @@ class Ledger:
             " WHERE summons = ? ORDER BY position"
         )
         return [Errand(*row) for row in self._db.execute(sql, (summons,))]
+
+    def has_post(self, fullname: str) -> bool:
+        """Whether a picture is known to be that post."""
+        return self._db.execute("SELECT 1 FROM jobs WHERE link = ?", (fullname,)).fetchone() is not None
 
     def left_behind(self) -> list[str]:
         """Summonses that ended without an answer and still have jobs."""

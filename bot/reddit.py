@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import praw
@@ -209,15 +207,14 @@ class Reddit:
         with _translated(writes=True):
             self._praw.post("api/read_message/", data={"id": ",".join(fullnames)})
 
-    def post_picture(self, title: str, data: bytes) -> None:
-        """A JPEG on the bot's own profile; `posts_of_mine` shows it then."""
+    def post_picture(self, title: str, data: bytes, over_18: bool) -> None:
+        """A JPEG on the bot's own profile; `posts_of_mine` shows it then. Raises Forbidden in a dry run."""
         if self._dry_run:
-            return
-        with tempfile.TemporaryDirectory() as folder, _translated(writes=True):
-            file = Path(folder) / "picture.jpg"
-            file.write_bytes(data)
+            raise Forbidden("DRY_RUN")
+        with _translated(writes=True):
+            picture = PostMedia(data, name="photograph.jpg")
             profile = self._praw.subreddit(f"u_{self.name}")
-            profile.submit(title, image=PostMedia(str(file)), without_websockets=True, send_replies=False)
+            profile.submit(title, image=picture, without_websockets=True, send_replies=False, nsfw=over_18)
 
 
 @contextmanager
@@ -247,9 +244,8 @@ def _translated(writes: bool = False) -> Iterator[None]:
             raise Throttled(_seconds(error.response)) from error
         raise _unavailable(f"Reddit answers {status}.", writes) from error
     except ClientException as error:
-        raise Gone(
-            "Reddit does not show it."
-        ) from error  # as PRAW says of a comment that is not in its thread
+        # As PRAW says of a comment that is not in its thread.
+        raise Gone("Reddit does not show it.") from error
     except (PRAWException, PrawcoreException, LookupError, AttributeError, TypeError, ValueError) as error:
         # Half a document, or one of another shape than PRAW and we expect.
         raise _unavailable(f"Reddit's answer makes no sense: {type(error).__name__}.", writes) from error
@@ -350,4 +346,5 @@ def _post(it: Any) -> Post:
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
         preview=preview(data),
         domain=data.get("domain", ""),
+        created=it.created_utc,
     )

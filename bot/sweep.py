@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bot.client import ClientError
 from bot.erasing import Eraser
 from bot.ledger import Ledger, Summons
+from bot.profile import is_posted
 from bot.reddit import Reddit
 from bot.settings import Settings
 from bot.things import Comment, Post
@@ -45,7 +46,9 @@ class Sweep:
         names = {name for it in answered for name in (it.reply, it.source, it.post) if name}
         things = self._reddit.info(names)
         for summons in answered:
-            if self._clock() > summons.seen_at + self._settings.bot_keep_for:
+            errands = self._ledger.errands(summons.fullname)
+            is_old = self._clock() > summons.seen_at + self._settings.bot_keep_for
+            if is_old and not any(is_posted(errand) for errand in errands):
                 # Its pictures have expired; the comment stays, and nothing is known of it any more.
                 self._ledger.erase([summons.fullname])
                 continue

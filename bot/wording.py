@@ -138,9 +138,11 @@ def reason_of(code: str) -> Reason:
 
 
 def answer(
-    pictures: Sequence[Colored], *, title: str, keep_for: float, of: int = 1, vividness: float = 1.0
+    pictures: Sequence[Colored], *, title: str, keep_for: float | None, of: int = 1, vividness: float = 1.0
 ) -> str:
-    """The comment under a summons. `title`: the post's; `keep_for`: seconds; `of`: pictures that there are."""
+    """The comment under a summons. `title`: the post's; `keep_for`: seconds, None: until it is deleted; `of`: pictures
+    that there are.
+    """
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
     if len(pictures) == 1:
         head = f"**[Here it is in color]({_target(pictures[0].link)})**, beside the gray one.{how}"
@@ -151,12 +153,17 @@ def answer(
     else:
         links = (f"[{shown.index}]({_target(shown.link)})" for shown in pictures)
         head = f"**Here they are in color**, beside the gray ones: {', '.join(links)}.{how}"
+    kept = (
+        f"My copy is erased after {duration(keep_for)}."
+        if keep_for is not None
+        else "It stays on my profile until somebody who may asks me to delete it."
+    )
     sources = ", ".join(f"[{_source_name(shown, pictures)}]({_target(shown.source)})" for shown in pictures)
     return _signed(
         head,
         "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
         "photograph’s own.",
-        f"Alt text: {alt(title)}  \nTaken from: {sources}. My copy is erased after {duration(keep_for)}.",
+        f"Alt text: {alt(title)}  \nTaken from: {sources}. {kept}",
         closing="Answer `vivid` or `muted` for other colors, `delete` if you called me or it is yours, `opt out` and I "
         "never answer you again.",
     )

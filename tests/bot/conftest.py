@@ -158,11 +158,15 @@ class QuickService:
         self.lost = 0
         """So many photos are taken in without an answer that says so."""
         self.url = ""
+        self.comparison = b"gray beside color"
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
+                Route(
+                    "/v1/colorizations/{id}/artifacts/comparison", lambda request: Response(self.comparison)
+                ),
                 Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
                 Route("/openapi.json", lambda request: JSONResponse({})),
