@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ import praw
 import prawcore
 import pytest
 import uvicorn
-from fake_reddit import Server
+from fake_reddit import Ports, Server
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,10 +27,20 @@ from bot.__main__ import build
 from bot.pace import Pace
 from bot.settings import Settings
 
+read_certificates = functools.cache(ssl.create_default_context)
+"""httpx does it anew for each client, which takes 20 ms."""
+
+
+@pytest.fixture(scope="session")
+def ports() -> Iterator[Ports]:
+    """Of all Reddits; each test has one of its own."""
+    with Ports() as ports:
+        yield ports
+
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
+def server(ports: Ports) -> Iterator[Server]:
+    with Server(at=ports) as server:
         yield server
         assert not server.unknown
 
@@ -127,6 +139,7 @@ class Here:
 def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
     """Start the bot in this process; the one before it is ended."""
     monkeypatch.setattr("bot.__main__.PATIENCE", 0)  # the true clock is not to be waited for
+    monkeypatch.setattr("ssl.create_default_context", read_certificates)
     started: list[Here] = []
 
     def start(dry_run: bool = False, **changed: Any) -> Here:

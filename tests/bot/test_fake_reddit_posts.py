@@ -16,7 +16,7 @@ def uploader(server: Server, tmp_path: Path) -> praw.Reddit:
     """PRAW that trusts the authority of the store behind uploads."""
     session = requests.Session()
     session.trust_env = False  # REQUESTS_CA_BUNDLE would go before `verify`
-    session.verify = server.certificate(tmp_path / "authority.pem")
+    session.verify = server.ports.certificate(tmp_path / "authority.pem")
     return praw.Reddit(**server.settings(), requestor_kwargs={"session": session})
 
 

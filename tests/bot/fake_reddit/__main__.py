@@ -6,6 +6,7 @@ import argparse
 import signal
 from pathlib import Path
 
+from fake_reddit.ports import Ports
 from fake_reddit.server import BOT, CLIENT_ID, CLIENT_SECRET, PASSWORD, REFRESH_TOKEN, Server
 
 
@@ -20,13 +21,13 @@ def main() -> None:
     chosen = parser.parse_args()
     stops = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    with Server(port=chosen.port, tls_port=chosen.tls_port, bot=chosen.bot) as server:
+    with Ports(chosen.port, chosen.tls_port) as ports, Server(at=ports, bot=chosen.bot) as server:
         if chosen.certificate:
-            server.certificate(chosen.certificate)
+            ports.certificate(chosen.certificate)
         print(
             f"app: {CLIENT_ID} / {CLIENT_SECRET}; bot: {chosen.bot} / {PASSWORD}, refresh token: {REFRESH_TOKEN}"
         )
-        print(f"uploads: {server.site.tls_url}")
+        print(f"uploads: {ports.tls_url}")
         print(f"ready: {server.url}", flush=True)
         signal.sigwait(stops)
 

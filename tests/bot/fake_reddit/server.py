@@ -1,25 +1,19 @@
-"""The fake Reddit as a server in a thread of the test's own process."""
+"""The fake Reddit as a test holds it: what is there, what goes wrong, and what was asked."""
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import trustme
-import uvicorn
 
 from fake_reddit.app import create_app
 from fake_reddit.calls import Call
 from fake_reddit.clock import Clock
-from fake_reddit.door import Protocol
 from fake_reddit.faults import Fault, Kind
 from fake_reddit.people import Person
+from fake_reddit.ports import Ports
 from fake_reddit.site import Site
 from fake_reddit.things import Subreddit
 from fake_reddit.tokens import Tokens
@@ -37,12 +31,12 @@ class Server:
     def __init__(
         self,
         *,
-        port: int = 0,
-        tls_port: int = 0,
+        at: Ports | None = None,
         bot: str = BOT,
         budget: int = PLENTY,
         time: Callable[[], float] = time.time,
     ) -> None:
+        """`at`: ports that are open, for it to answer at until another does; None: its own, closed with it."""
         clock = Clock(time)
         tokens = Tokens(clock, {CLIENT_ID: CLIENT_SECRET}, {REFRESH_TOKEN: bot})
         self.site = Site(clock, World(clock), tokens, budget)
@@ -50,10 +44,7 @@ class Server:
         self.clock = clock
         self.world.user(bot, password=PASSWORD)
         self.bot = Person(self.world, bot)
-        self.authority = trustme.CA()
-        """Whoever uploads must trust it; see `certificate`."""
-        self._port, self._tls_port = port, tls_port
-        self._servers: list[uvicorn.Server] = []
+        self._at = at
         self._running = ExitStack()
 
     @property
@@ -97,11 +88,6 @@ class Server:
         with self.world.lock:
             return add_picture(self.site, name, data)
 
-    def certificate(self, path: Path) -> str:
-        """Write the authority's certificate to a file, for `session.verify` or REQUESTS_CA_BUNDLE."""
-        self.authority.cert_pem.write_to_path(str(path))
-        return str(path)
-
     def settings(self) -> dict[str, str]:
         """What `praw.Reddit(**…)` needs."""
         return {
@@ -115,36 +101,12 @@ class Server:
         }
 
     def __enter__(self) -> Self:
-        self.site.url = self._serve(self._port)
-        with self.authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.tempfile() as chain:
-            self.site.tls_url = self._serve(self._tls_port, chain)
+        self.ports = self._at or self._running.enter_context(Ports())
+        self.site.url, self.site.tls_url = self.ports.url, self.ports.tls_url
+        self.ports.app = create_app(self.site)
         return self
-
-    def _serve(self, port: int, chain: str | None = None) -> str:
-        """In a thread; with TLS where there is a file with a key and a chain of certificates."""
-        listener = self._running.enter_context(socket.create_server(("127.0.0.1", port)))
-        # asyncio sets it for sockets that say they are TCP, which these do not: each answer would take 40 ms.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        config = uvicorn.Config(
-            create_app(self.site),
-            http=Protocol,
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            timeout_graceful_shutdown=1,
-            ssl_certfile=chain,
-        )
-        config.load()
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        self._running.callback(thread.join)
-        self._servers.append(server)
-        return "{}://{}:{}".format("https" if chain else "http", *listener.getsockname())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for server in self._servers:
-            server.should_exit = True
         self._running.close()
