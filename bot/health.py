@@ -24,6 +24,7 @@ class Health:
         self._requests = Gauge(
             "colorizebot_requests", "Requests to Reddit since the start", registry=self._registry
         )
+        self._counts: dict[str, int] = {}
         self._served = start_http_server(port, "127.0.0.1", self._registry) if port else None
 
     def close(self) -> None:
@@ -36,7 +37,8 @@ class Health:
     def round_done(self, counts: dict[str, int], requests: int) -> None:
         """A whole round went well."""
         self._rounds.inc()
-        for state, count in counts.items():
+        self._counts = dict.fromkeys(self._counts, 0) | counts  # a state that all have left, too, is told
+        for state, count in self._counts.items():
             self._summonses.labels(state).set(count)
         self._requests.set(requests)
         if self._path is not None:

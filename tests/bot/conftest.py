@@ -78,11 +78,11 @@ def words(server: Server, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def shown(server: Server, gray_photo: Callable[..., bytes]) -> Callable[..., Any]:
-    """Ann's post with a gray photograph, in r/OldPhotos."""
+    """A post with a gray photograph, in r/OldPhotos."""
 
-    def post(name: str = "grandma.jpg", data: bytes | None = None, **traits: Any) -> Any:
+    def post(name: str = "grandma.jpg", data: bytes | None = None, author: str = "ann", **traits: Any) -> Any:
         url = server.picture(name, gray_photo() if data is None else data)
-        return server.person("ann").post("OldPhotos", "Grandma in 1931", **{"url": url, **traits})
+        return server.person(author).post("OldPhotos", "Grandma in 1931", **{"url": url, **traits})
 
     return post
 

@@ -21,8 +21,10 @@ def bot(here, quick_service):
 def ask(server, bot):
     """Write a comment, and give the bot's answer to it: its text, or None where it stays silent."""
 
-    def call(name, on, text="u/colorizebot", at=bot):
+    def call(name, on, text="u/colorizebot", at=bot, as_moderator=False):
         comment = server.person(name).comment(on, text)
+        if as_moderator:
+            server.person(name).distinguish(comment)
 
         def is_over() -> bool:
             known = at.loop.ledger.summons(comment.fullname)
@@ -161,6 +163,48 @@ def test_an_opt_out_by_message_is_heard_too(server, shown, ask, bot):
     bot.work(lambda: bot.states() == {"refused": 1})
     assert "I will neither answer you" in server.person("ann").unread()[0].thing.text
     assert ask("ann", shown()) is None
+
+
+@pytest.fixture
+def elsewhere(server, gray_photo):
+    """A post in another subreddit than r/OldPhotos."""
+    return server.person("ann").post("pics", "Grandpa", url=server.picture("grandpa.jpg", gray_photo()))
+
+
+def by_comment(server, bot, ask, answer, words):
+    said = ask("mod", answer, words, as_moderator=True)
+    return said.text
+
+
+def by_message(server, bot, ask, answer, words):
+    before = len(server.person("mod").unread())
+    server.person("mod").message("colorizebot", "Your bot", words, subreddit="OldPhotos")
+    bot.work(lambda: len(server.person("mod").unread()) > before and not server.bot.unread())
+    return server.person("mod").unread()[-1].thing.text
+
+
+@pytest.mark.parametrize("say", [by_comment, by_message])
+def test_a_moderator_keeps_it_out_of_their_subreddit_until_one_calls_it_back(
+    server, shown, ask, bot, elsewhere, say
+):
+    ben = server.person("ben")
+    answer = ask("ben", shown())
+    assert "I will not answer in OldPhotos any more" in say(server, bot, ask, answer, "opt out")
+    assert ask("ben", shown("b.jpg")) is None
+    assert "I stay out of this community" in ben.unread()[-1].thing.text
+    assert "Here it is in color" in ask("mod", elsewhere).text, "neither other subreddits nor the moderator"
+    assert "Welcome back" in ask("ben", answer, "opt in").text
+    assert ask("ben", shown("c.jpg")) is None, "that was for ben alone"
+    assert "I will answer in OldPhotos again" in say(server, bot, ask, answer, "opt in")
+    assert "Here it is in color" in ask("cleo", shown("d.jpg")).text
+
+
+def test_nobody_else_sends_it_out_of_a_subreddit(server, shown, ask, bot):
+    answer = ask("ben", shown())
+    assert "I will neither answer you" in ask("troll", answer, "opt out").text
+    server.person("troll").message("colorizebot", "r/OldPhotos", "opt out")
+    bot.work(lambda: not server.bot.unread())
+    assert "Here it is in color" in ask("ben", shown("b.jpg")).text
 
 
 def test_communities_that_want_no_bots_are_left_in_peace(server, shown, here, quick_service):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import re
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -28,7 +31,7 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     server, shown, service, bot, words, until
 ):
     lines_before = len(service.lines)
-    post = shown()
+    post = shown(author="Ann_Who_Posted")
     began = time.monotonic()
     summons = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
     [reply] = until(server.bot.comments, 10, "an answer")
@@ -49,25 +52,35 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     until(lambda: not server.bot.unread(), 5, "the summons is marked as read")
     assert server.unknown == []
 
-    server.person("ann").comment(reply, "delete")
+    server.person("Ann_Who_Posted").comment(reply, "delete")
     until(lambda: not server.bot.comments(), 10, "the comment is taken back")
     until(lambda: not server.bot.unread(), 5, "the order is marked as read")
     assert httpx.get(link).status_code == 410
     assert httpx.get(pictures.join("result")).status_code == 410
+    told = (post.url, post.title, "grandma", "Ben_Who_Calls", "Ann_Who_Posted")
+    kept = (*told, job, post.fullname, reply.fullname)
+    assert traces(kept, files(words["bot_state_dir"])) == [], "nor does the log beside the ledger's file"
     assert bot.stop() == 0
+    remembered = files(words["bot_state_dir"])
+    assert traces(kept, remembered) == []
+    assert any(summons.fullname.encode() in data for data in remembered.values()), "it is not answered again"
 
-    assert [file for file in (service.state_dir / "store").rglob("*") if file.is_file()] == []
+    assert not [path for path in (service.state_dir / "store").rglob("*") if job in str(path)]
+    assert traces(told, files(service.state_dir)) == [], "nor what Valkey wrote down"
     with redis.Redis.from_url(f"unix://{valkey.socket_path(service.state_dir)}") as queue:
-        left = {key: queue.dump(key) for key in queue.scan_iter(f"*{job}*")}
-        assert all(len(value) < 300 for value in left.values()), "only that it was is known"
-    ledger = b"".join(file.read_bytes() for file in words["bot_state_dir"].iterdir())
-    logs = "".join([*bot.lines, *service.lines[lines_before:]]).encode()
-    for trace in ("Ben_Who_Calls", "ann", "grandma", "Grandma", post.url, job, reply.fullname):
-        assert trace.encode() not in ledger, trace
-    for trace in ("Ben_Who_Calls", "Grandma", "grandma.jpg"):
-        assert trace.encode() not in logs, trace
-    assert summons.fullname.encode() in ledger, "it will not be answered again"
-    assert "Traceback" not in logs.decode()
+        held = everything(queue)
+    assert traces(told, held) == []
+    about = {key: value for key, value in held.items() if job in f"{key} {value}"}
+    record = about.pop(f"{{autochrome}}:job:{job}")
+    assert record.keys() == {b"v", b"status", b"created", b"expires", b"secret"}, "only that it was is known"
+    assert record[b"status"] == b"canceled"
+    [(_, event)] = about.pop(f"{{autochrome}}:job:{job}:events")
+    assert event == {b"name": b"canceled", b"data": b"{}"}
+    assert about.keys() == {"{autochrome}:due"}, "when that, too, is to be forgotten"
+    logs = {"bot": "".join(bot.lines).encode(), "service": "".join(service.lines[lines_before:]).encode()}
+    assert traces(told, logs) == []
+    assert traces((job, reply.fullname, "Traceback"), {"bot": logs["bot"]}) == []
+    assert b"Traceback" not in logs["service"]
 
 
 def test_a_dry_run_says_what_it_would_say_and_writes_nothing(server, shown, service, launch, words):
@@ -104,6 +117,35 @@ def test_what_is_set_wrong_ends_it_with_a_sentence(words, launch, changed, sente
     bot.line(re.escape(sentence))
     assert bot.process.wait(10) == 78
     assert "hunter2" not in "".join(bot.lines)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All below a folder that can be read: path → bytes."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def everything(queue: redis.Redis) -> dict[str, Any]:
+    """All that a Redis holds: key → value."""
+    read = {
+        "hash": queue.hgetall,
+        "list": lambda key: queue.lrange(key, 0, -1),
+        "none": lambda key: None,  # it has expired meanwhile
+        "set": queue.smembers,
+        "stream": queue.xrange,
+        "string": queue.get,
+        "zset": lambda key: queue.zrange(key, 0, -1),
+    }
+    return {key.decode(): read[queue.type(key).decode()](key) for key in queue.scan_iter()}
+
+
+def traces(words: Iterable[str], held: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Which words are where: by name or in what is there."""
+    return [
+        (word, name)
+        for word in words
+        for name, value in held.items()
+        if word in name or word.encode() in (value if isinstance(value, bytes) else repr(value).encode())
+    ]
 
 
 def chroma(data: bytes) -> np.ndarray:

@@ -19,8 +19,8 @@ from fake_reddit.site import Site
 from fake_reddit.things import Comment, Message, Post, Subreddit
 from fake_reddit.uploads import add_picture
 
-ACTS = {"post", "comment", "message", "edit", "delete", "vote", "block", "remove"}
-REFERENCES = {"on", "thing", "crosspost_of"}
+ACTS = {"post", "comment", "message", "edit", "delete", "vote", "block", "remove", "distinguish"}
+REFERENCES = {"on", "thing", "comment", "crosspost_of"}
 """Words of an act whose value is the fullname of a thing."""
 
 

@@ -124,7 +124,7 @@ def comment_document(world: World, comment: Comment, replies: Any = "") -> Docum
         "edited": comment.edited or False,
         "is_submitter": comment.author == comment.post.author,
         "stickied": False,
-        "distinguished": None,
+        "distinguished": "moderator" if comment.distinguished else None,
         "locked": comment.locked,
         "archived": comment.post.archived,
         "over_18": comment.post.over_18,
@@ -176,8 +176,8 @@ def message_document(world: World, message: Message, new: bool) -> Document:
     data = {
         "id": message.id,
         "name": message.fullname,
-        "author": message.author,
-        "author_fullname": world.user(message.author).fullname,
+        "author": None if message.subreddit else message.author,
+        "author_fullname": None if message.subreddit else world.user(message.author).fullname,
         "dest": message.to,
         "subject": message.subject,
         "body": message.text,
@@ -191,9 +191,9 @@ def message_document(world: World, message: Message, new: bool) -> Document:
         "parent_id": None,
         "first_message": None,
         "first_message_name": None,
-        "subreddit": None,
+        "subreddit": message.subreddit or None,
         "replies": "",
-        "distinguished": None,
+        "distinguished": "moderator" if message.subreddit else None,
         "score": 0,
     }
     return {"kind": "t4", "data": data}

@@ -23,8 +23,9 @@ class Person:
     def comment(self, on: Post | Comment, text: str) -> Comment:
         return self.world.add_comment(self.name, on, text)
 
-    def message(self, to: str, subject: str, text: str) -> Message:
-        return self.world.add_message(self.name, to, subject, text)
+    def message(self, to: str, subject: str, text: str, subreddit: str = "") -> Message:
+        """With `subreddit` in the name of its moderators."""
+        return self.world.add_message(self.name, to, subject, text, subreddit)
 
     def edit(self, thing: Post | Comment, text: str) -> None:
         self.world.edit(self.name, thing, text)
@@ -48,6 +49,11 @@ class Person:
                 thing.removed_by = "moderator"
             else:
                 thing.removed = True
+
+    def distinguish(self, comment: Comment) -> None:
+        """As a moderator does with one of their own."""
+        with self.world.lock:
+            comment.distinguished = True
 
     def comments(self) -> list[Comment]:
         """This person's, the oldest first, without the deleted ones."""

@@ -89,6 +89,8 @@ class Comment(Thing):
     deleted: bool = False
     removed: bool = False
     locked: bool = False
+    distinguished: bool = False
+    """Whether its author speaks in it as a moderator."""
 
     @property
     def fullname(self) -> str:
@@ -108,6 +110,8 @@ class Message(Thing):
     to: str
     subject: str
     text: str
+    subreddit: str = ""
+    """For whose moderators it speaks; whoever wrote it is not shown then."""
 
     @property
     def fullname(self) -> str:

@@ -139,12 +139,18 @@ class World:
         if thing.author.lower() not in reader.blocked:
             reader.inbox.append(Notice(thing, kind))
 
-    def add_message(self, author: str, to: str, subject: str, text: str) -> Message:
+    def add_message(self, author: str, to: str, subject: str, text: str, subreddit: str = "") -> Message:
+        """From a person, or with `subreddit` from its moderators."""
         with self.lock:
             if to.lower() not in self.users:
                 raise FormError("USER_DOESNT_EXIST")
             message = Message(
-                f"m{len(self.messages) + 1}", **self._stamp(author), to=to, subject=subject, text=text
+                f"m{len(self.messages) + 1}",
+                **self._stamp(author),
+                to=to,
+                subject=subject,
+                text=text,
+                subreddit=subreddit,
             )
             self.messages[message.id] = message
             self._tell(to, message, "message")

@@ -1,0 +1,81 @@
+"""What an operator's Prometheus reads of the bot."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+
+@pytest.fixture
+def port() -> int:
+    """A free one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def metrics(port):
+    """Ask for them: (name, label's value or "") → value."""
+
+    def read() -> dict[tuple[str, str], float]:
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        families = text_string_to_metric_families(answer.text)
+        samples = [sample for family in families for sample in family.samples]
+        return {(it.name, "".join(it.labels.values())): it.value for it in samples}
+
+    return read
+
+
+def test_it_counts_summonses_rounds_failures_and_requests(
+    server, shown, here, quick_service, port, metrics, unused_url
+):
+    bot = here(service_url=unused_url, bot_metrics_port=port)
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.person("cleo").comment(shown(url="https://example.com/a.jpg"), "u/colorizebot")
+    bot.loop.round()
+    counted = metrics()
+    assert counted["colorizebot_summonses", "seen"] == 1, "it waits for the service"
+    assert counted["colorizebot_summonses", "refused"] == 1
+    assert counted["colorizebot_rounds_total", ""] == 1
+
+    for kind, times in ((503, 2), (429, 1), ("truncated", 1)):
+        server.fail("/message/unread", kind, times=times)
+    for _ in range(4):
+        bot.ahead += 60
+        bot.loop.round()
+    counted = metrics()
+    assert counted["colorizebot_failed_rounds_total", "unavailable"] == 3
+    assert counted["colorizebot_failed_rounds_total", "throttled"] == 1
+    assert counted["colorizebot_rounds_total", ""] == 1, "whole ones alone"
+
+    server.person("ben").delete(server.world.comments["c1"])
+    bot.ahead += 60
+    bot.loop.round()
+    counted = metrics()
+    assert counted["colorizebot_summonses", "seen"] == 0
+    assert counted["colorizebot_summonses", "given_up"] == 1
+    assert counted["colorizebot_rounds_total", ""] == 2
+    asked = [call for call in server.calls if not call.path.startswith("/i/")]
+    assert counted["colorizebot_requests", ""] == len(asked) > 8
+
+
+def test_they_are_served_on_this_machine_alone_and_end_with_the_bot(here, quick_service, port, metrics):
+    bot = here(service_url=quick_service.url, bot_metrics_port=port)
+    metrics()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.2:{port}/metrics")
+    bot.close()
+    with pytest.raises(httpx.ConnectError):
+        metrics()
+
+
+def test_without_a_port_nothing_is_served(here, quick_service, monkeypatch):
+    def refuse(*where, **how):
+        raise AssertionError(where)
+
+    monkeypatch.setattr("bot.health.start_http_server", refuse)
+    here(service_url=quick_service.url).loop.round()
