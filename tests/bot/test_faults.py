@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 
+import httpx
 import pytest
 
 ANYTHING = [429, 403, 404, 500, 502, 503, "timeout", "truncated", "reset"]
@@ -168,6 +171,7 @@ def answered_once(server, until) -> None:
 @pytest.mark.parametrize(
     ("state", "path", "when", "kind"),
     [
+        ("seen", "/api/info", "before", "timeout"),
         ("colored", "/api/comment", "before", 429),
         ("replying, and it is not said", "/api/comment", "before", "timeout"),
         ("replying, and it is said", "/api/comment", "after", "timeout"),
@@ -176,23 +180,18 @@ def answered_once(server, until) -> None:
     ],
 )
 def test_killed_in_any_state_it_answers_once_all_the_same(
-    server, shown, start, until, state, path, when, kind
+    server, shown, start, until, words, state, path, when, kind
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
     fault = server.fail(path, kind, when=when, seconds=2)
     bot = start()
     until(lambda: fault.hits, 10, state)
     kill(bot)
+    with closing(sqlite3.connect(words["bot_state_dir"] / "bot.sqlite")) as ledger:
+        assert ledger.execute("SELECT state FROM summons").fetchall() == [(state.partition(",")[0],)]
+    looked = len(server.calls_to("/message/unread"))
     start()
-    answered_once(server, until)
-
-
-def test_killed_when_it_has_only_seen_it(server, shown, start, until, unused_url):
-    server.person("ben").comment(shown(), "u/colorizebot")
-    bot = start(service_url=unused_url)
-    bot.line("waiting summons=t1_c1")
-    kill(bot)
-    start()
+    until(lambda: len(server.calls_to("/message/unread")) > looked + 1, 15, "a whole round of the next one")
     answered_once(server, until)
 
 
@@ -214,7 +213,7 @@ def test_killed_while_it_is_queued_it_is_colored_once(server, shown, start, unti
     answered_once(server, until)
 
 
-def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until):
+def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until, service):
     ben = server.person("ben")
     ben.comment(shown(), "u/colorizebot")
     bot = start()
@@ -227,5 +226,6 @@ def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until
     bot = start()
     bot.line("erased summons=t1_c1", 15)
     until(lambda: not server.bot.unread(), 5, "the order is marked as read")
-    assert link.rpartition("/")[2]
+    job = link.rpartition("/")[2]
+    assert httpx.get(f"{service.url}/v1/colorizations/{job}/result").status_code == 410
     assert server.bot.comments() == []

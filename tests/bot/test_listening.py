@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_reddit.server import REFRESH_TOKEN
 
-DAY = 24 * 3600.0
+HOUR, DAY = 3600.0, 24 * 3600.0
 CLOSED = [{"private": True}, {"banned": True}, {"quarantined": True}]
 
 
@@ -21,20 +21,19 @@ def rounds(bot, count=3) -> None:
 
 
 def test_a_mention_that_somebody_read_before_the_bot_is_answered_at_the_next_sweep(server, shown, start):
-    bot = start()
+    bot = start(bot_sweep=HOUR)
     rounds(bot)
-    server.clock.advance(3600)
-    bot.ahead += 3600
     server.person("ben").comment(shown(), "u/colorizebot")
     [notice] = server.bot.unread()
     notice.new = False
     rounds(bot)
     assert server.bot.comments() == []
-    bot.ahead += DAY - 3600
+    bot.ahead += HOUR
     bot.work(server.bot.comments)
     assert server.bot.comments()[0].parent is notice.thing
-    bot.ahead += DAY
+    bot.ahead += HOUR
     rounds(bot)
+    assert len(server.calls_to("/message/mentions")) == 3
     assert len(server.bot.comments()) == 1
     assert bot.states() == {"replied": 1}
 
