@@ -38,6 +38,7 @@ def test_a_mention_that_somebody_read_before_the_bot_is_answered_at_the_next_swe
     assert bot.states() == {"replied": 1}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_it_signs_in_with_a_refresh_token_instead_of_a_password(server, shown, start):
     bot = start(reddit_password="", reddit_refresh_token=REFRESH_TOKEN)
     server.person("ben").comment(shown(), "u/colorizebot")

@@ -12,7 +12,7 @@ ALLOWED = 100
 def test_five_hundred_summonses_are_answered_within_the_requests_that_reddit_allows(
     server, gray_photo, quick_service, here, record_property
 ):
-    url = server.picture("a.jpg", gray_photo(size=(64, 48)))
+    url = server.picture("a.jpg", gray_photo(size=(24, 18)))
     people = [server.person(f"person{number}") for number in range(MANY)]
     posts = [server.person("ann").post("OldPhotos", f"Photo {number}", url=url) for number in range(MANY)]
     summonses = [one.comment(post, "u/colorizebot please") for one, post in zip(people, posts, strict=True)]
