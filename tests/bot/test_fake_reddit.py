@@ -190,6 +190,15 @@ def test_who_is_told_of_a_comment(server: Server, reddit: praw.Reddit) -> None:
     assert not list(reddit.inbox.mentions())
 
 
+def test_moderators_speak_as_such(server: Server, reddit: praw.Reddit) -> None:
+    mod = server.person("mod")
+    mod.distinguish(mod.comment(server.person("ann").post("pics"), "u/colorizebot"))
+    mod.message("colorizebot", "bots", "opt out", subreddit="pics")
+    message, comment = reddit.inbox.unread()
+    assert (comment.distinguished, comment.author) == ("moderator", "mod")
+    assert (type(message).__name__, message.subreddit, message.author) == ("SubredditMessage", "pics", None)
+
+
 @pytest.mark.usefixtures("impatient")
 def test_tokens_are_checked_and_get_old(server: Server, reddit: praw.Reddit) -> None:
     assert (reddit.user.me().name, [call.path for call in server.calls]) == (
