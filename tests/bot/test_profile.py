@@ -12,7 +12,7 @@ COMPARISON = b"gray beside color"
 @pytest.fixture
 def trusted(server, tmp_path, monkeypatch):
     """The store behind uploads speaks TLS, and its authority is the server's own."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", server.certificate(tmp_path / "authority.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", server.ports.certificate(tmp_path / "authority.pem"))
 
 
 @pytest.fixture
