@@ -7,6 +7,8 @@ import pytest
 from bot.errors import Stopped
 
 COMPARISON = b"gray beside color"
+ROUNDS = 200
+"""A picture that does not show up is waited for, half a minute of the bot's clock."""
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def bot(here, quick_service, trusted):
 
 def test_the_answer_leads_to_a_post_on_the_profile_with_the_picture(server, shown, bot):
     server.person("ben").comment(shown(over_18=False), "u/colorizebot")
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     [post], [answer] = server.bot.posts(), server.bot.comments()
     assert post.subreddit == "u_colorizebot"
     assert post.title == "Grandma in 1931 (colors guessed by a neural network)"
@@ -38,7 +40,7 @@ def test_two_pictures_of_one_post_are_two_posts_under_the_same_title(server, gra
     pictures = [server.picture(f"{number}.jpg", gray_photo(size=(64, 40 + number))) for number in range(2)]
     post = server.person("ann").post("OldPhotos", "An album", gallery=pictures)
     server.person("ben").comment(post, "u/colorizebot all")
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     [answer] = server.bot.comments()
     assert len(server.bot.posts()) == 2
     for made in server.bot.posts():
@@ -49,7 +51,7 @@ def test_two_pictures_of_one_post_are_two_posts_under_the_same_title(server, gra
 def test_where_it_is_unknown_whether_it_was_posted_it_is_looked_for(server, shown, bot, kind):
     server.person("ben").comment(shown(), "u/colorizebot")
     fault = server.fail("/api/submit", kind, when="after")
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     assert fault.hits == 1
     assert len(server.bot.posts()) == 1
     assert f"/comments/{server.bot.posts()[0].id})" in server.bot.comments()[0].text
@@ -58,7 +60,7 @@ def test_where_it_is_unknown_whether_it_was_posted_it_is_looked_for(server, show
 def test_what_was_not_posted_after_all_is_posted_again(server, shown, bot):
     server.person("ben").comment(shown(), "u/colorizebot")
     server.fail("/api/submit", 502)
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     assert len(server.bot.posts()) == 1
 
 
@@ -73,7 +75,7 @@ def test_ended_after_posting_the_next_process_finds_the_post(server, shown, here
     bot.loop.round()
     assert (len(server.bot.posts()), server.bot.comments()) == (1, [])
     bot = here(service_url=quick_service.url, bot_post_to_profile=True)
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     assert len(server.bot.posts()) == 1
 
 
@@ -82,7 +84,7 @@ def test_an_older_post_of_the_same_title_is_not_taken_for_the_new_one(server, sh
     old.created -= 3600
     server.fail("/api/submit", 502)
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     [new] = [post for post in server.bot.posts() if post is not old]
     assert f"/comments/{new.id})" in server.bot.comments()[0].text
 
@@ -93,7 +95,7 @@ def test_where_the_profile_may_not_be_written_to_the_service_shows_the_picture(
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
     server.fail(path, kind, times=None)
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     [answer] = server.bot.comments()
     assert "https://colors.example/photos/" in answer.text
     assert "My copy is erased after" in answer.text
@@ -108,14 +110,14 @@ def test_where_reddit_asks_for_patience_it_is_posted_later(server, shown, bot):
         waits.append(bot.loop.round())
         bot.ahead += 0.1
     assert waits[-1] == 541
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     assert len(server.bot.posts()) == 1
 
 
 def test_what_is_marked_as_over_18_is_marked_there_too(server, shown, here, quick_service, trusted):
     bot = here(service_url=quick_service.url, bot_post_to_profile=True, bot_over_18=True)
     server.person("ben").comment(shown(over_18=True), "u/colorizebot")
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     assert [post.over_18 for post in server.bot.posts()] == [True]
 
 
@@ -123,7 +125,7 @@ def test_what_is_marked_as_over_18_is_marked_there_too(server, shown, here, quic
 def test_the_post_goes_when_the_answer_goes(server, shown, bot, quick_service, by):
     post = shown()
     server.person("ben").comment(post, "u/colorizebot")
-    bot.work(server.bot.comments)
+    bot.work(server.bot.comments, ROUNDS)
     [answer] = server.bot.comments()
     later = bot.settings.bot_keep_for + 25 * 3600
     bot.ahead += later
