@@ -15,6 +15,8 @@ from bot.things import Post
 
 LATE = 30.0
 """Seconds within which Reddit shows a new post: only when it has looked at the picture."""
+SKEW = 600.0
+"""Seconds by which Reddit's clock may be behind ours."""
 TRIES = 3
 POSTED = "t3_"
 """So begins what the ledger has of a picture that is posted: the post's fullname."""
@@ -87,7 +89,7 @@ class Profile:
         began, _ = _begun(errand)
         title = errand.link.split(" ", 3)[3]
         for post in self._reddit.posts_of_mine():
-            is_new = post.created >= began - LATE
+            is_new = post.created >= began - SKEW
             if post.title == title and is_new and not self._ledger.has_post(post.fullname):
                 return post
         return None
