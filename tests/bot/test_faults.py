@@ -154,7 +154,7 @@ def start(launch, words, service):
     return lambda **changed: launch(
         "-m",
         "bot",
-        **{**words, "service_url": service.url, "bot_ignore_bottiquette": True, "bot_pause": 0.2, **changed},
+        **{**words, "service_url": service.url, "bot_ignore_bottiquette": True, "bot_pause": 0.1, **changed},
     )
 
 
