@@ -143,19 +143,19 @@ class Loop:
         self.ledger.take_note("streamed_until", str(max(newest, known)))
 
     def _recall(self) -> None:
-        """Mentions that somebody has read on the bot's account before the bot did."""
+        """Mentions that somebody has read on the bot's account before the bot did; since the last time this was looked for."""
         for comment in self.reddit.mentions():
-            self._take_in(comment, "stream")
+            self._take_in(comment, "stream", late=self._settings.bot_sweep)
 
-    def _take_in(self, said: Comment | Message, door: str) -> bool:
-        """Write a summons down; whether it is known, then."""
+    def _take_in(self, said: Comment | Message, door: str, late: float = 0.0) -> bool:
+        """Write a summons down; whether it is known, then. `late`: seconds that it may have lain about unseen."""
         known = self.ledger.summons(said.fullname)
         if known is not None:
             if door == "inbox":  # it came by the stream first, or was not marked after all
                 self.ledger.unmark(said.fullname)
             return True
         now = self._clock()
-        oldest = now - self._settings.bot_patience
+        oldest = now - self._settings.bot_patience - late
         if door == "stream":  # where nothing tells what a bot before this ledger has answered
             oldest = max(oldest, self._started_at)
         if said.created < oldest or not self.judge.hears(said):

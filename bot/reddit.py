@@ -64,7 +64,8 @@ class _Door(Requestor):
     def request(self, method: str, url: str, timeout: float | None = None, **options: Any) -> Response:  # type: ignore[override]
         self._pace()
         try:
-            response = self._http.request(method, url, timeout=timeout or self.timeout, **options)
+            # prawcore gives each request its own 16 s, whatever it was told.
+            response = self._http.request(method, url, timeout=self.timeout, **options)
         except ConnectionFailure as error:
             raise _Lost(type(error).__name__) from error
         if response.status_code in _LOST:
@@ -91,11 +92,10 @@ class Reddit:
             "user_agent": user_agent(settings),
             "reddit_url": settings.reddit_url,
             "oauth_url": settings.reddit_oauth_url,
-            "timeout": settings.bot_timeout,
             "ratelimit_seconds": 0,  # the loop has other things to do meanwhile
             "check_for_updates": False,
             "requestor_class": _Door,
-            "requestor_kwargs": {"pace": pace},
+            "requestor_kwargs": {"pace": pace, "timeout": settings.bot_timeout},
         }
         if token := settings.reddit_refresh_token.get_secret_value():
             options["refresh_token"] = token
@@ -238,7 +238,7 @@ def _translated(writes: bool = False) -> Iterator[None]:
         raise _unavailable(f"Reddit does not answer: {error}.", writes) from error
     except ResponseException as error:
         status = error.response.status_code
-        if status == 401:
+        if status == 401 or (status == 400 and error.response.url.endswith("/access_token")):
             raise SignedOut(_SIGNED_OUT) from error
         if status == 429:
             raise Throttled(_seconds(error.response)) from error

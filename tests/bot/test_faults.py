@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import time
 from contextlib import closing
 
 import httpx
@@ -49,6 +50,15 @@ def test_where_reddit_asks_for_patience_nothing_is_asked_meanwhile(server, shown
         waits.append(bot.loop.round())
         bot.ahead += 0.1
     assert waits[-1] == seconds
+
+
+@pytest.mark.parametrize("path", ["/api/v1/access_token", "/message/unread", "/api/comment"])
+def test_for_an_answer_it_waits_no_longer_than_it_is_told(server, shown, bot, path):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.fail(path, "timeout", seconds=5)
+    began = time.monotonic()
+    bot.work(server.bot.comments)
+    assert 0.25 <= time.monotonic() - began < 3
 
 
 def test_a_thousand_failures_later_it_is_still_answered(server, shown, bot):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from fake_reddit.server import REFRESH_TOKEN
 
+from bot.errors import SignedOut
+
 HOUR, DAY = 3600.0, 24 * 3600.0
 CLOSED = [{"private": True}, {"banned": True}, {"quarantined": True}]
 
@@ -21,7 +23,7 @@ def rounds(bot, count=3) -> None:
 
 
 def test_a_mention_that_somebody_read_before_the_bot_is_answered_at_the_next_sweep(server, shown, start):
-    bot = start(bot_sweep=HOUR)
+    bot = start(bot_sweep=HOUR, bot_patience=HOUR)
     rounds(bot)
     server.person("ben").comment(shown(), "u/colorizebot")
     [notice] = server.bot.unread()
@@ -83,3 +85,11 @@ def test_a_stream_that_opens_again_is_heard_again(server, shown, start):
     secret.private = False
     server.person("ben").comment(shown(), "colorizebot")
     bot.work(server.bot.comments)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_token_that_reddit_refuses_is_a_wrong_setting_whatever_the_status(server, start, status):
+    bot = start()
+    server.fail("/api/v1/access_token", status)
+    with pytest.raises(SignedOut):
+        bot.loop.reddit.me()
