@@ -221,8 +221,7 @@ class Answering:
         sent = self._coloring.send(summons, wanted, free)
         for old in self._ledger.errands(summons.fullname):  # of a try whose picture has changed since
             if old.job not in sent:
-                self._service.delete(old.job, old.secret)
-                self._ledger.drop_errand(old.job)
+                self._eraser.drop(old)
         if sent:
             self._ledger.move(summons.fullname, State.QUEUED, self._clock(), source=wanted.source)
             log.info("queued summons=%s pictures=%d", summons.fullname, len(sent))
@@ -255,13 +254,12 @@ class Answering:
             return
         summons = replace(case.summons, state=State.COLORED)
         self._ledger.move(summons.fullname, State.COLORED, self._clock())
-        shown = [Colored(self._link(errand), errand.picture, errand.position) for errand in errands]
+        shown = [Colored(self._link(it), it.picture, it.position, is_posted(it)) for it in errands]
         errand, job = done[0]
-        stays = all(is_posted(errand) for errand in errands)
         text = wording.answer(
             shown,
             title=case.post.title,
-            keep_for=None if stays else job.expires_at.timestamp() - self._clock(),
+            keep_for=job.expires_at.timestamp() - self._clock(),
             of=errand.pictures,
             vividness=errand.vividness,
         )

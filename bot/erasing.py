@@ -6,7 +6,7 @@ import logging
 
 from bot.client import Client, ClientError
 from bot.errors import RedditError
-from bot.ledger import Ledger, Summons
+from bot.ledger import Errand, Ledger, Summons
 from bot.profile import Profile
 from bot.reddit import Reddit
 
@@ -41,6 +41,10 @@ class Eraser:
     def drop_pictures(self, fullname: str) -> None:
         """What the service and the bot's profile have of it."""
         for errand in self._ledger.errands(fullname):
-            self._profile.take_back(errand)
-            self._service.delete(errand.job, errand.secret)
-            self._ledger.drop_errand(errand.job)
+            self.drop(errand)
+
+    def drop(self, errand: Errand) -> None:
+        """The same of one picture."""
+        self._profile.take_back(errand)
+        self._service.delete(errand.job, errand.secret)
+        self._ledger.drop_errand(errand.job)

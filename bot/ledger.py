@@ -297,6 +297,7 @@ class Ledger:
         """Before the service is asked, and again when it has told the secret."""
         e = errand
         values = (e.job, e.summons, e.position, e.pictures, e.picture, e.vividness, e.secret, e.link)
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if e.link else 'NORMAL'}")  # as in `move`
         self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def drop_errand(self, job: str) -> None:
@@ -310,9 +311,9 @@ class Ledger:
         )
         return [Errand(*row) for row in self._db.execute(sql, (summons,))]
 
-    def has_post(self, fullname: str) -> bool:
-        """Whether a picture is known to be that post."""
-        return self._db.execute("SELECT 1 FROM jobs WHERE link = ?", (fullname,)).fetchone() is not None
+    def links(self, pattern: str) -> list[str]:
+        """What the ledger has of posts on the profile, where it is like that, as in a shell."""
+        return [row[0] for row in self._db.execute("SELECT link FROM jobs WHERE link GLOB ?", (pattern,))]
 
     def left_behind(self) -> list[str]:
         """Summonses that ended without an answer and still have jobs."""

@@ -47,6 +47,8 @@ MOST_PAGES = 10
 """Of a list: Reddit shows a thousand entries."""
 _SIGNED_OUT = "Reddit does not accept the app or its account."
 _GONE = {"DELETED_COMMENT", "DELETED_LINK", "NO_THING_ID", "THREAD_DELETED"}
+_ODD = (PRAWException, PrawcoreException, LookupError, AttributeError, SyntaxError, TypeError, ValueError)
+"""Half a document, in JSON or XML, or one of another shape than PRAW and we expect."""
 _LOST = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 
 
@@ -244,10 +246,8 @@ def _translated(writes: bool = False) -> Iterator[None]:
             raise Throttled(_seconds(error.response)) from error
         raise _unavailable(f"Reddit answers {status}.", writes) from error
     except ClientException as error:
-        # As PRAW says of a comment that is not in its thread.
-        raise Gone("Reddit does not show it.") from error
-    except (PRAWException, PrawcoreException, LookupError, AttributeError, TypeError, ValueError) as error:
-        # Half a document, or one of another shape than PRAW and we expect.
+        raise Gone("Reddit does not show it.") from error  # PRAW's word for a comment that left its thread
+    except _ODD as error:
         raise _unavailable(f"Reddit's answer makes no sense: {type(error).__name__}.", writes) from error
 
 

@@ -71,6 +71,8 @@ class Colored:
     """The address that it was taken from."""
     index: int = 1
     """Which of several."""
+    stays: bool = False
+    """Whether it is on the bot's profile, and not only where it expires."""
 
 
 IN_PRIVATE = frozenset(
@@ -138,10 +140,10 @@ def reason_of(code: str) -> Reason:
 
 
 def answer(
-    pictures: Sequence[Colored], *, title: str, keep_for: float | None, of: int = 1, vividness: float = 1.0
+    pictures: Sequence[Colored], *, title: str, keep_for: float, of: int = 1, vividness: float = 1.0
 ) -> str:
-    """The comment under a summons. `title`: the post's; `keep_for`: seconds, None: until it is deleted; `of`: pictures
-    that there are.
+    """The comment under a summons. `title`: the post's; `keep_for`: seconds, of what does not stay; `of`: pictures that
+    there are.
     """
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
     if len(pictures) == 1:
@@ -153,17 +155,12 @@ def answer(
     else:
         links = (f"[{shown.index}]({_target(shown.link)})" for shown in pictures)
         head = f"**Here they are in color**, beside the gray ones: {', '.join(links)}.{how}"
-    kept = (
-        f"My copy is erased after {duration(keep_for)}."
-        if keep_for is not None
-        else "It stays on my profile until somebody who may asks me to delete it."
-    )
     sources = ", ".join(f"[{_source_name(shown, pictures)}]({_target(shown.source)})" for shown in pictures)
     return _signed(
         head,
         "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
         "photograph’s own.",
-        f"Alt text: {alt(title)}  \nTaken from: {sources}. {kept}",
+        f"Alt text: {alt(title)}  \nTaken from: {sources}. {_kept(pictures, keep_for)}",
         closing="Answer `vivid` or `muted` for other colors, `delete` if you called me or it is yours, `opt out` and I "
         "never answer you again.",
     )
@@ -264,6 +261,21 @@ def _cut(text: str, longest: int) -> str:
         return text
     words = text[: longest - 1]
     return (words.rpartition(" ")[0] or words).rstrip(" ,.;:-") + "…"
+
+
+def _kept(pictures: Sequence[Colored], keep_for: float) -> str:
+    """How long one can see them."""
+    staying, until = sum(shown.stays for shown in pictures), "until somebody who may asks me to delete"
+    if not staying:
+        return f"My copy is erased after {duration(keep_for)}."
+    if staying == len(pictures):
+        return (
+            f"It stays on my profile {until} it."
+            if staying == 1
+            else f"They stay on my profile {until} them."
+        )
+    left = "copy is" if len(pictures) - staying == 1 else "copies are"
+    return f"What is on my profile stays there {until} it; my other {left} erased after {duration(keep_for)}."
 
 
 def _source_name(shown: Colored, pictures: Sequence[Colored]) -> str:

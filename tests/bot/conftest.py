@@ -171,15 +171,14 @@ class QuickService:
         self.lost = 0
         """So many photos are taken in without an answer that says so."""
         self.url = ""
-        self.comparison = b"gray beside color"
+        self.expired: set[str] = set()
+        self.has_comparisons = True
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
-                Route(
-                    "/v1/colorizations/{id}/artifacts/comparison", lambda request: Response(self.comparison)
-                ),
+                Route("/v1/colorizations/{id}/artifacts/comparison", self.comparison),
                 Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
                 Route("/openapi.json", lambda request: JSONResponse({})),
@@ -198,8 +197,14 @@ class QuickService:
             return Response(status_code=502)
         return JSONResponse(self.jobs[id])
 
+    async def comparison(self, request: Request) -> Response:
+        """A "JPEG" that tells whose it is."""
+        return Response(request.path_params["id"], 200 if self.has_comparisons else 404)
+
     async def get(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["id"])
+        if request.path_params["id"] in self.expired:
+            return Response(status_code=410)
         return JSONResponse(job) if job else Response(status_code=404)
 
     async def delete(self, request: Request) -> Response:
@@ -225,4 +230,6 @@ def _quick_service() -> Iterator[QuickService]:
 def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.jobs.clear()
     _quick_service.sent.clear()
+    _quick_service.expired.clear()
+    _quick_service.has_comparisons = True
     return _quick_service
