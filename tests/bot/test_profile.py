@@ -20,7 +20,7 @@ def trusted(server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def bot(here, quick_service, trusted):
-    return here(service_url=quick_service.url, bot_post_to_profile=True)
+    return here(service_url=quick_service.url, bot_post_to_profile=True, bot_pause=5)
 
 
 @pytest.fixture
@@ -328,6 +328,7 @@ def test_the_post_goes_when_the_answer_goes(server, shown, bot, quick_service, l
     assert quick_service.jobs == {}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_post_that_shows_up_when_nobody_wants_it_any_more_goes(server, shown, bot, slow, later):
     slow(60)
     ben = server.person("ben")
