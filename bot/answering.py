@@ -13,6 +13,7 @@ from bot.client import (
     Busy,
     Client,
     ClientError,
+    NotAllowed,
     NotFound,
     Unavailable,
 )
@@ -156,6 +157,9 @@ class Answering:
             raise
         except RefusedError as refused:
             self._refuse(case, refused.reason, refused.facts)
+        except NotAllowed as error:  # that is ours to set right, and nothing for people to read
+            log.error("the service refuses us, see AUTOCHROME_SERVICE_KEY: %s", error.detail)
+            self._put_off(case, Reason.BUSY, tries=None)
         except (Busy, Unavailable, Unreachable) as error:
             log.warning("waiting summons=%s because=%s", name, type(error).__name__)
             self._put_off(case, Reason.BUSY, tries=None)
@@ -235,6 +239,9 @@ class Answering:
         """When all its pictures are colored, say so."""
         if case.asked is None or (isinstance(case.asked, Comment) and case.asked.removed):
             self._give_up(case.summons, "gone")
+            return
+        if reason := self._judge.withdrawn(case):
+            self._give_up(case.summons, reason)
             return
         if case.post is None or case.post.removed:
             raise RefusedError(Reason.REMOVED if case.post else Reason.PRIVATE)

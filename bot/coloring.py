@@ -8,7 +8,19 @@ from dataclasses import replace
 import httpx
 
 from bot import wording
-from bot.client import Busy, Client, Conflict, Gone, Job, NotFound, Options, Refused, Unavailable, job_id
+from bot.client import (
+    Busy,
+    Client,
+    Conflict,
+    Gone,
+    Job,
+    NotAllowed,
+    NotFound,
+    Options,
+    Refused,
+    Unavailable,
+    job_id,
+)
 from bot.deciding import NOTHING, Color
 from bot.download import DownloadError, HostRefused, Missing, NoPicture, TooLarge, Unreachable, download
 from bot.grayness import NotReadable, TooManyPixels, look
@@ -94,7 +106,7 @@ class Coloring:
             job = self._service.create(data, id, options)
         except Conflict:  # made before the service's settings changed
             job = self._service.get(id)
-        except (Busy, Unavailable, NotFound):
+        except (Busy, Unavailable, NotFound, NotAllowed):
             raise
         except Refused as error:
             self._ledger.drop_errand(id)

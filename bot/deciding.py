@@ -95,7 +95,34 @@ class Judge:
         return self._order(said) is not None
 
     def decide(self, case: Case) -> Decision:
-        """What is to be done."""
+        """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
+        decision = self._decided(case)
+        if isinstance(decision, Refuse):
+            outcome, is_private = str(decision.reason), decision.reason in wording.IN_PRIVATE
+        elif isinstance(decision, Say):
+            outcome, is_private = decision.outcome, isinstance(case.asked, Message)
+        else:
+            return decision
+        summons = case.summons
+        if _is_moderators(case.asked):
+            return decision
+        if self._is_unwelcome(summons.subreddit) and (not is_private or summons.door == "stream"):
+            return Drop(outcome)
+        return Drop(outcome) if self._limits.is_enough(summons, outcome) else decision
+
+    def withdrawn(self, case: Case) -> str:
+        """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where it may."""
+        people = {case.summons.who, self._ledger.hash(case.post.author if case.post else None)}
+        if any(self._ledger.is_away("user", who) for who in people if who):
+            return "opted_out"
+        return "denied" if self._is_unwelcome(case.summons.subreddit) else ""
+
+    def _is_unwelcome(self, subreddit: str) -> bool:
+        return bool(subreddit) and (
+            self._limits.is_denied(subreddit) or self._ledger.is_away("banned", subreddit)
+        )
+
+    def _decided(self, case: Case) -> Decision:
         asked, post = case.asked, case.post
         if asked is None and post is None:
             return Refuse(Reason.PRIVATE)
@@ -127,8 +154,7 @@ class Judge:
 
     def _change(self, asked: Comment | Message, who: str, out: bool) -> Decision:
         """Somebody wants none of it any more, or wants it again; a moderator for the whole subreddit."""
-        is_moderator = asked.moderator if isinstance(asked, Comment) else bool(asked.subreddit)
-        if is_moderator:
+        if _is_moderators(asked):
             if out:
                 self._ledger.stay_away("subreddit", asked.subreddit)
                 return Say(wording.subreddit_opted_out(asked.subreddit), "opted_out")
@@ -146,7 +172,8 @@ class Judge:
         target = case.mine
         if target is None:
             called = self._ledger.of_person(who, case.summons.post)
-            return Erase(called[-1]) if called else Drop("nothing_to_erase")
+            earlier = [it for it in called if it.fullname != case.summons.fullname]
+            return Erase(earlier[-1]) if earlier else Drop("nothing_to_erase")
         owners = {target.who, self._ledger.hash(case.post.author if case.post else None)}
         if case.original_parent is not None and case.original_parent.fullname == target.source:
             owners.add(self._ledger.hash(case.original_parent.author))
@@ -186,6 +213,10 @@ class Judge:
         numbers = [len(found) if number == -1 else number for number in wanted]
         if any(number > len(found) for number in numbers):
             return Refuse(Reason.NO_SUCH_NUMBER, Facts(count=len(found)))
+        owners = {"parent": parent, "crosspost": post.crosspost_of}
+        owner = owners.get(found[0].why)
+        if owner is not None and self._ledger.is_away("user", self._ledger.hash(owner.author) or "?"):
+            return Refuse(Reason.OPTED_OUT)
         chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
         places = {"comment": asked.fullname, "parent": parent.fullname if parent else post.fullname}
         return Color(chosen, len(found), order, places.get(found[0].why, post.fullname))
@@ -199,3 +230,8 @@ class Judge:
         if elsewhere := pictures.find(body, parent, post):
             return Refuse(Reason.HOST, Facts(host=host_of(elsewhere[0].url)))
         return Refuse(Reason.NO_PICTURE)
+
+
+def _is_moderators(said: Comment | Message | None) -> bool:
+    """Whether it speaks for those who keep a subreddit."""
+    return said.moderator if isinstance(said, Comment) else bool(said and said.subreddit)

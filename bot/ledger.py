@@ -63,7 +63,9 @@ class State(StrEnum):
 
 
 _OPEN = "state IN ('seen', 'queued', 'colored', 'replying')"
-_COUNTED = "state NOT IN ('given_up', 'erased') AND outcome NOT LIKE 'limit%'"
+_COUNTED = "state NOT IN ('seen', 'given_up', 'erased') AND outcome NOT LIKE 'limit%'"
+_GIVEN = "(state IN ('queued', 'colored', 'replying') OR outcome IN ('colored', 'again'))"
+"""What fills a thread: pictures, and not what others, who may want to fill it, have said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,10 @@ class Ledger:
 
     def __init__(self, path: Path | None) -> None:
         """`path`: the file, made where it is not; None: in memory. Raises LedgerError."""
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if path is not None:  # it holds secrets of jobs: for nobody else
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(mode=0o600)
             # The thread that serves metrics reads nothing here: one thread, one writer.
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -130,8 +133,9 @@ class Ledger:
             # Held for good: a second bot on the same file would answer everything twice.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._open()
-        except sqlite3.Error as error:
-            raise LedgerError(f"The ledger {path} cannot be used: {error}.") from error
+        except (sqlite3.Error, OSError) as error:
+            why = "another bot has it" if "locked" in str(error) else str(error)
+            raise LedgerError(f"The ledger {path} cannot be used: {why}.") from error
         self._key = bytes.fromhex(self.note("secret"))
 
     def _open(self) -> None:
@@ -208,8 +212,9 @@ class Ledger:
         return self._summons("same_as = ?", fullname)
 
     def of_person(self, who: str, post: str) -> list[Summons]:
-        """Answers that a person called for below a post."""
-        return self._summons("who = ? AND post = ? AND state = 'replied' AND who != ''", who, post)
+        """What a person called for below a post, answered or begun; the newest last."""
+        states = "state IN ('replied', 'seen', 'queued', 'colored') AND who != ''"
+        return self._summons(f"who = ? AND post = ? AND {states} ORDER BY seen_at, fullname", who, post)
 
     def move(self, fullname: str, state: State, now: float, **changed: Any) -> None:
         """Its new state, due at once unless `next_at` says otherwise, and other columns that change with it.
@@ -241,6 +246,12 @@ class Ledger:
                 )
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log, too, forgets
 
+    def expire(self, fullname: str) -> None:
+        """Forget its pictures; the answer stays, and so does who may have it taken back."""
+        with self._transaction():
+            self._db.execute("DELETE FROM answers WHERE summons = ?", (fullname,))
+            self._db.execute("DELETE FROM jobs WHERE summons = ?", (fullname,))
+
     def unmarked(self) -> list[str]:
         """Those that are done and still unread on Reddit."""
         sql = f"SELECT fullname FROM summons WHERE marked = 0 AND NOT {_OPEN}"
@@ -264,9 +275,17 @@ class Ledger:
         """Summonses since then that count against a limit. `column`: who, subreddit or post. With `outcome`:
         those that were refused for that reason.
         """
-        which = "outcome = ?" if outcome else f"{_COUNTED} AND state != 'seen' AND '' = ?"
+        which = "outcome = ?" if outcome else f"{_COUNTED if column != 'post' else _GIVEN} AND '' = ?"
         sql = f"SELECT count(*) FROM summons WHERE {column} = ? AND seen_at > ? AND {which}"
         found: int = self._db.execute(sql, (value, since, outcome)).fetchone()[0]
+        return found
+
+    def count_said(self, who: str, since: float, **which: str) -> int:
+        """Answers and refusals that a person has had since then, pictures apart; only those with these columns."""
+        columns = "".join(f" AND {name} = ?" for name in which)
+        said = "state IN ('replied', 'refused') AND outcome NOT IN ('colored', 'again')"
+        sql = f"SELECT count(*) FROM summons WHERE who = ? AND seen_at > ? AND {said}{columns}"
+        found: int = self._db.execute(sql, (who, since, *which.values())).fetchone()[0]
         return found
 
     def _summons(self, where: str, *values: object) -> list[Summons]:

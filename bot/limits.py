@@ -75,6 +75,16 @@ class Limits:
                 return reason, Facts(wait=HOUR if since else 0)
         return None
 
+    def is_enough(self, summons: Summons, outcome: str) -> bool:
+        """Whether this person has heard the same in this thread today, or has had as many words this hour as anybody gets."""
+        now, most = self._clock(), self._settings.bot_user_limit
+        who, post = summons.who, summons.post
+        if not who:
+            return False
+        if post and self._ledger.count_said(who, now - DAY, outcome=outcome, post=post):
+            return True
+        return bool(most) and self._ledger.count_said(who, now - HOUR) >= most
+
     def was_told(self, summons: Summons, reason: Reason) -> bool:
         """Whether the same was said already, to this person or in this thread: once is enough."""
         since = self._clock() - HOUR

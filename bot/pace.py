@@ -26,10 +26,10 @@ class Pace:
         self._times: deque[float] = deque(maxlen=most)
 
     def __call__(self) -> None:
-        """Wait for a turn. Raises Stopped where the bot is to end, which need not wait for a minute to pass."""
-        if len(self._times) == self._most:
-            pause = self._times[0] + WINDOW - self._clock()
-            if pause > 0 and self._wait(pause):
-                raise Stopped
+        """Wait for a turn. Raises Stopped where the bot is to end."""
+        is_full = len(self._times) == self._most
+        pause = self._times[0] + WINDOW - self._clock() if is_full else 0.0
+        if self._wait(max(pause, 0.0)):
+            raise Stopped
         self._times.append(self._clock())
         self.requests += 1

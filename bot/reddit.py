@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import praw
@@ -145,14 +145,13 @@ class Reddit:
             return {it.fullname: _thing(it) for it in things if isinstance(it, PrawComment | Submission)}
 
     def replies_of_mine(self, fullname: str) -> list[Comment]:
-        """The bot's own answers to a comment. Raises Gone where the thread is.
-
-        Also among its own newest comments, as a long thread shows only a part of itself.
-        """
-        with _translated():
+        """The bot's own answers to a comment: in the thread, and where that is long, or gone, among its newest comments."""
+        mine: list[Any] = []
+        with suppress(Gone, Forbidden), _translated():
             comment = self._praw.comment(_id(fullname)).refresh()
-            below = [it for it in comment.replies.list() if isinstance(it, PrawComment) and self._is_mine(it)]
-            mine = below or self._praw.redditor(self.name).comments.new(limit=AT_ONCE)
+            mine = [it for it in comment.replies.list() if isinstance(it, PrawComment) and self._is_mine(it)]
+        with _translated():
+            mine = mine or list(self._praw.redditor(self.name).comments.new(limit=AT_ONCE))
             return [_comment(it) for it in mine if it.parent_id == fullname]
 
     def _is_mine(self, it: Any) -> bool:

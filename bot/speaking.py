@@ -11,6 +11,8 @@ from bot.ledger import Ledger, State, Summons
 from bot.reddit import Reddit
 
 LONGEST_BACKOFF = 3600.0
+LOOKS = 8
+"""For what was said, where neither the thread nor the account's comments can be seen."""
 PRIVATE = "private:"
 """Before the outcome of what was said in a message: that cannot be looked for, and is not said again."""
 log = logging.getLogger("autochrome.bot")
@@ -33,11 +35,13 @@ class Speaker:
             self._once(summons, outcome, lambda: self._reddit.reply(summons.fullname, text))
             return
         # The state that it has if it is found: replied or refused.
-        self._ledger.move(summons.fullname, State.REPLYING, self._clock(), outcome=f"{end}:{outcome}")
+        # Who finds it so after a kill is to look later, as Reddit shows a new comment late.
+        now = self._clock()
+        later = now + self._first_backoff
+        self._ledger.move(summons.fullname, State.REPLYING, now, next_at=later, outcome=f"{end}:{outcome}")
         try:
             made = self._reddit.reply(summons.fullname, text)
         except Uncertain:
-            # Reddit shows a new comment late: it is looked for after a pause.
             self.postpone(summons, State.REPLYING)
             return
         except (Throttled, Forbidden):
@@ -73,8 +77,12 @@ class Speaker:
             return
         try:
             mine = self._reddit.replies_of_mine(summons.fullname)
-        except (Gone, Forbidden):
-            mine = []  # nor can it be said again: the next step sees that
+        except (Gone, Forbidden):  # nobody can tell; to say it again would be worse than not to say it
+            if summons.tries < LOOKS:
+                self.postpone(summons, State.REPLYING)
+            else:
+                self._ledger.move(summons.fullname, State.GIVEN_UP, self._clock(), outcome="uncertain")
+            return
         if not mine:
             state = State.COLORED if self._ledger.errands(summons.fullname) else State.SEEN
             self._ledger.move(summons.fullname, state, self._clock(), outcome="")

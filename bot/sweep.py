@@ -49,9 +49,7 @@ class Sweep:
             errands = self._ledger.errands(summons.fullname)
             is_old = self._clock() > summons.seen_at + self._settings.bot_keep_for
             if is_old and not any(is_posted(errand) for errand in errands):
-                # Its pictures have expired; the comment stays, and nothing is known of it any more.
-                self._ledger.erase([summons.fullname])
-                continue
+                self._ledger.expire(summons.fullname)
             reason = self._why_erase(summons, things)
             if reason is None:
                 continue

@@ -170,6 +170,8 @@ class QuickService:
         """Ids in the order in which they came, repetitions too."""
         self.lost = 0
         """So many photos are taken in without an answer that says so."""
+        self.refuses = False
+        """Whether the bot's key is no good."""
         self.url = ""
         self.expired: set[str] = set()
         self.has_comparisons = True
@@ -186,6 +188,8 @@ class QuickService:
         )
 
     async def put(self, request: Request) -> Response:
+        if self.refuses:
+            return JSONResponse({"code": "not_allowed", "detail": "This key may not color."}, 403)
         id = request.path_params["id"]
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))

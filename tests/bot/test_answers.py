@@ -193,8 +193,8 @@ def test_a_moderator_keeps_it_out_of_their_subreddit_until_one_calls_it_back(
     assert ask("ben", shown("b.jpg")) is None
     assert "I stay out of this community" in ben.unread()[-1].thing.text
     assert "Here it is in color" in ask("mod", elsewhere).text, "neither other subreddits nor the moderator"
-    assert "Welcome back" in ask("ben", answer, "opt in").text
-    assert ask("ben", shown("c.jpg")) is None, "that was for ben alone"
+    assert ask("ben", answer, "opt in") is None, "nothing is said there any more"
+    assert ask("ben", shown("c.jpg")) is None, "and that was for ben alone"
     assert "I will answer in OldPhotos again" in say(server, bot, ask, answer, "opt in")
     assert "Here it is in color" in ask("cleo", shown("d.jpg")).text
 
@@ -262,11 +262,20 @@ def test_the_daily_sweep_erases_what_is_deleted_or_disliked(server, shown, ask, 
     assert bot.states() == {"erased": 2, "replied": 1}
 
 
-def test_after_its_time_nothing_is_remembered_of_an_answer(shown, ask, bot):
-    summons = ask("ben", shown()).parent
-    bot.ahead += bot.settings.bot_keep_for + 60
-    bot.work(lambda: bot.states() == {"erased": 1})
-    known = bot.loop.ledger.summons(summons.fullname)
+def test_after_its_time_its_pictures_are_forgotten_and_it_can_still_be_taken_back(
+    shown, ask, bot, server, quick_service
+):
+    post = shown()
+    answer = ask("ben", post)
+    later = bot.settings.bot_keep_for + 25 * 3600
+    bot.ahead += later
+    server.clock.advance(later)
+    bot.work(lambda: bot.loop.ledger.errands(answer.parent.fullname) == [])
+    assert not answer.deleted
+    assert ask("mallory", answer, "delete") is not None
+    ask("ben", answer, "delete")
+    assert answer.deleted
+    known = bot.loop.ledger.summons(answer.parent.fullname)
     assert (known.state, known.who, known.post, known.link) == (State.ERASED, "", "", "")
 
 

@@ -144,3 +144,108 @@ def test_stopped_before_it_could_say_it_a_summons_is_answered_by_the_next_proces
     bot = here(service_url=quick_service.url)
     bot.work(lambda: bot.states() == {"replied": 1})
     assert len(server.bot.comments()) == 1
+
+
+def test_who_opts_out_meanwhile_is_not_answered_any_more(server, shown, bot, quick_service):
+    ben, post = server.person("ben"), shown()
+    ben.comment(post, "u/colorizebot")
+    fault = server.fail("/api/comment", 429, seconds=30)
+    bot.work(lambda: fault.hits)
+    ben.message("colorizebot", "bots", "opt out")
+    bot.work(lambda: not server.bot.unread())
+    assert server.bot.comments() == []
+    assert quick_service.jobs == {}
+
+
+def test_an_order_to_delete_takes_back_what_is_only_begun(server, shown, bot, quick_service):
+    ben, post = server.person("ben"), shown()
+    ben.comment(post, "u/colorizebot")
+    fault = server.fail("/api/comment", 429, seconds=30)
+    bot.work(lambda: fault.hits)
+    ben.comment(post, "u/colorizebot delete")
+    bot.work(lambda: not server.bot.unread())
+    assert server.bot.comments() == []
+    assert bot.states() == {"erased": 2}
+    assert quick_service.jobs == {}
+
+
+def test_the_same_is_not_said_twice_to_one_person_in_a_thread(server, shown, bot):
+    troll, post = server.person("troll"), shown(over_18=True)
+    for _ in range(3):
+        troll.comment(post, "u/colorizebot")
+        troll.comment(post, "u/colorizebot opt in")
+    bot.work(lambda: not server.bot.unread())
+    assert sorted("NSFW" in said.text for said in server.bot.comments()) == [False, True]
+    server.person("ben").comment(post, "u/colorizebot")
+    bot.work(lambda: len(server.bot.comments()) == 3)
+
+
+def test_words_have_a_limit_too(server, shown, bot):
+    chatty = server.person("another_bot")
+    for number in range(15):
+        chatty.comment(shown(f"{number}.jpg"), "u/colorizebot opt in")
+    bot.work(lambda: not server.bot.unread())
+    assert len(server.bot.comments()) == bot.settings.bot_user_limit
+
+
+def test_what_strangers_say_does_not_fill_a_thread(server, shown, here, quick_service):
+    bot = here(service_url=quick_service.url, bot_thread_limit=2)
+    post = shown()
+    server.person("ben").comment(post, "u/colorizebot")
+    bot.work(server.bot.comments)
+    [answer] = server.bot.comments()
+    for name in ("mallory", "trudy", "eve"):
+        server.person(name).comment(answer, "delete")
+    bot.work(lambda: not server.bot.unread())
+    server.person("ben").comment(answer, "vivid")
+    bot.work(lambda: "More vivid" in server.bot.comments()[-1].text)
+
+
+def test_a_thread_that_cannot_be_looked_into_gets_no_second_answer(server, shown, bot):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.fail("/api/comment", 502, when="after")
+    hidden = server.fail("/comments/*", 404, times=None)
+    bot.work(lambda: bot.states() == {"replied": 1})
+    assert hidden.hits
+    assert len(server.bot.comments()) == 1
+
+
+def test_a_picture_in_the_comment_of_somebody_who_opted_out_is_left_alone(
+    server, shown, bot, gray_photo, quick_service
+):
+    olga = server.person("olga")
+    olga.message("colorizebot", "bots", "opt out")
+    bot.work(lambda: not server.bot.unread())
+    shared = olga.comment(shown(), f"My aunt: {server.picture('aunt.jpg', gray_photo())}")
+    server.person("pat").comment(shared, "u/colorizebot")
+    bot.work(server.bot.comments)
+    assert "asked me to leave their pictures alone" in server.bot.comments()[0].text
+    assert quick_service.jobs == {}
+
+
+def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
+    server, shown, bot, quick_service, caplog
+):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    quick_service.refuses = True
+    for _ in range(5):
+        bot.ahead += bot.loop.round()
+    assert server.bot.comments() == []
+    assert "see AUTOCHROME_SERVICE_KEY" in caplog.text
+    quick_service.refuses = False
+    bot.ahead += 3600
+    bot.work(server.bot.comments)
+    assert "Here it is in color" in server.bot.comments()[0].text
+
+
+def test_a_stream_in_a_subreddit_that_wants_no_bots_is_passed_by(server, shown, here, quick_service):
+    bot = here(service_url=quick_service.url, bot_subreddits="OldPhotos", bot_deny="OldPhotos")
+    ben = server.person("ben")
+    ben.comment(shown(), "colorizebot please")
+    bot.work(lambda: bot.states() == {"given_up": 1})
+    assert (server.bot.comments(), ben.unread()) == ([], [])
+
+
+def test_its_ledger_is_for_nobody_else(words, bot):
+    assert bot.loop.ledger.note("started_at")
+    assert (words["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600

@@ -134,7 +134,7 @@ def test_a_subreddit_that_bans_the_bot_is_not_asked_again(server, shown, bot):
     assert "I am not welcome in that community" in ben.unread()[0].thing.text
     ben.comment(post, "u/colorizebot again")
     before = len(server.calls_to("/api/comment"))
-    bot.work(lambda: bot.states() == {"refused": 2})
+    bot.work(lambda: bot.states() == {"refused": 1, "given_up": 1})
     assert len(server.calls_to("/api/comment")) == before
 
 

@@ -114,7 +114,7 @@ def test_a_second_bot_on_the_same_ledger_is_refused(ledger, tmp_path):
     other = subprocess.run(
         [sys.executable, "-c", code, path], cwd=Path(__file__).parents[2], capture_output=True, text=True
     )
-    assert "cannot be used: database is locked" in other.stderr
+    assert "cannot be used: another bot has it" in other.stderr
 
 
 def test_a_ledger_of_a_later_bot_and_a_file_that_is_none_are_refused_with_advice(tmp_path):
