@@ -97,7 +97,10 @@ def build(
         settings = settings.model_copy(update={"bot_keep_for": min(settings.bot_keep_for, DRY_KEEP_FOR)})
     ledger = Ledger(state / "bot.sqlite" if state else None)
     open_things.callback(ledger.close)
-    health = Health(state / "health" if state else None, settings.bot_metrics_port)
+    try:
+        health = Health(state / "health" if state else None, settings.bot_metrics_port)
+    except OSError as error:
+        raise SettingsError(f"AUTOCHROME_BOT_METRICS_PORT={settings.bot_metrics_port}: {error}.") from error
     open_things.callback(health.close)
     web = open_things.enter_context(open_client(user_agent(settings)))
     service = open_things.enter_context(

@@ -15,6 +15,8 @@ from bot.things import Comment, Post
 
 AT_ONCE = 33
 """Answers that are asked about at once: three names each, and Reddit takes a hundred."""
+MANY = 3
+"""Answers of which Reddit shows nothing at all: that is more likely its fault than that all are gone."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -45,6 +47,12 @@ class Sweep:
     def _look_at(self, answered: list[Summons]) -> None:
         names = {name for it in answered for name in (it.reply, it.source, it.post) if name}
         things = self._reddit.info(names)
+        if missing := [name for name in names if name not in things]:
+            # What Reddit leaves out counts as gone, and one answer that holds nothing would erase all: it is asked twice.
+            things |= self._reddit.info(missing)
+        if not things and len(answered) >= MANY:
+            log.warning("not swept answers=%d because=Reddit shows nothing of them", len(answered))
+            return
         for summons in answered:
             errands = self._ledger.errands(summons.fullname)
             is_old = self._clock() > summons.seen_at + self._settings.bot_keep_for

@@ -249,3 +249,15 @@ def test_a_stream_in_a_subreddit_that_wants_no_bots_is_passed_by(server, shown, 
 def test_its_ledger_is_for_nobody_else(words, bot):
     assert bot.loop.ledger.note("started_at")
     assert (words["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reddit_that_shows_nothing_for_once_erases_nothing(server, shown, bot, quick_service, monkeypatch):
+    for number in range(5):
+        server.person("ben").comment(shown(f"{number}.jpg"), "u/colorizebot")
+    bot.work(lambda: bot.states() == {"replied": 5})
+    with monkeypatch.context() as blind:
+        blind.setattr(bot.loop.reddit, "info", lambda names: {})
+        bot.ahead += 25 * 3600
+        bot.loop.round()
+    assert bot.states() == {"replied": 5}
+    assert len(server.bot.comments()) == len(quick_service.jobs) == 5
