@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model import bins, lab, photo
+from model import bins, lab, photo, shards
 
 SCIKIT_IMAGE = (
     "astronaut.png",
@@ -71,9 +71,12 @@ def _listed(source: Path) -> list[Path]:
     if source.parent.parts[-2:] == ("ImageSets", "Main"):
         folder = source.parent.parent.parent / "JPEGImages"
         return [folder / f"{line.split()[0]}.jpg" for line in source.read_text().splitlines() if line.strip()]
+    if source.suffix == shards.SUFFIX:
+        return [path for path in shards.members(source) if path.suffix.lower() in _SUFFIXES]
     if source.is_file():
         return [source]
-    return [path for path in source.rglob("*") if path.suffix.lower() in _SUFFIXES]
+    found = [path for path in source.rglob("*") if path.suffix.lower() in _SUFFIXES]
+    return found + [photo for shard in source.rglob(f"*{shards.SUFFIX}") for photo in _listed(shard)]
 
 
 def split(photos: Sequence[Path], tenths: int) -> tuple[list[Path], list[Path]]:
@@ -151,7 +154,7 @@ def _look(path: Path) -> _Look | None:
 def read(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 sRGB, upright, as `photo.open` sees it. Raises OSError when the file is no readable photo."""
     try:
-        pixels = photo.open(path.read_bytes()).pixels
+        pixels = photo.open(shards.read(path) if shards.holds(path) else path.read_bytes()).pixels
     except photo.PhotoError as error:
         raise OSError(f"{path}: {error.detail}") from error
     if pixels.dtype == np.uint16:
