@@ -1,6 +1,6 @@
 """Folders of photographs as training and evaluation data.
 
-A source is a folder (searched through), a single photo, a list in VOC's layout, such as `voc2007/ImageSets/Main/trainval.txt`, whose
+A source is a folder (searched through, tars in it too), a tar, a single photo, a list in VOC's layout, such as `voc2007/ImageSets/Main/trainval.txt`, whose
 lines name photos of its `JPEGImages`, or the name `scikit-image`, for the color photographs that this package carries. `survey` looks
 at every photo once and says which to leave out: gray and toned ones teach nothing about color, and copies of held-out photos would make
 an evaluation lie.
@@ -205,7 +205,7 @@ class Crops(Dataset[Tensor]):
         epoch, place = divmod(number, sum(self.drawn))
         source, turn = map(int, _order(self.drawn, self.seed, epoch)[place])
         seen_before, index = divmod(epoch * self.drawn[source] + turn, self.sizes[source])
-        return self.sources[source][int(_shuffled(self.sizes[source], self.seed, source, seen_before)[index])]
+        return self.sources[source][int(shuffled(self.sizes[source], self.seed, source, seen_before)[index])]
 
 
 def _drawn(sizes: Sequence[int], balance: float) -> tuple[int, ...]:
@@ -229,7 +229,8 @@ def _order(drawn: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=64)
-def _shuffled(count: int, seed: int, source: int, time: int) -> NDArray[np.int64]:
+def shuffled(count: int, seed: int, source: int, time: int) -> NDArray[np.int64]:
+    """(count,): the order in which a source's photos are seen for the `time`-th time."""
     return np.random.default_rng((seed, source, time, count)).permutation(count)
 
 
