@@ -1,9 +1,9 @@
 """Folders of photographs as training and evaluation data.
 
-A source is a folder (searched through, tars in it too), a tar, a single photo, a list in VOC's layout, such as `voc2007/ImageSets/Main/trainval.txt`, whose
-lines name photos of its `JPEGImages`, or the name `scikit-image`, for the color photographs that this package carries. `survey` looks
-at every photo once and says which to leave out: gray and toned ones teach nothing about color, and copies of held-out photos would make
-an evaluation lie.
+A source is a folder (searched through, tars in it too), a tar, a single photo, a list in VOC's layout, such as
+`voc2007/ImageSets/Main/trainval.txt`, whose lines name photos of its `JPEGImages`, or the name `scikit-image`, for the color
+photographs that this package carries. `survey` looks at every photo once and says which to leave out: gray and toned ones teach
+nothing about color, and copies of held-out photos would make an evaluation lie.
 """
 
 from __future__ import annotations
