@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from model.methods import context
 from model.methods.context import Context, doersch2015, small
-from model.nets.trunk import Trunk
+from model.nets.trunk import DEVIATION, Trunk
 
 LABELS = {"↖": 0, "↑": 1, "↗": 2, "←": 3, "→": 4, "↙": 5, "↓": 6, "↘": 7}  # the paper's figure 2, from 0
 TINY = replace(small(), patch=16, gap=8, jitter=2, grids=1, pixelated=0.0, hidden=64)
@@ -149,7 +149,7 @@ def test_each_patch_is_encoded_once() -> None:
     logits, labels = Context(trunk, replace(TINY, grids=2)).answers(random_photos(3, 64), seeded())
     assert trunk.shown == [(3 * 2 * 9, 3, 16, 16)]
     assert logits.shape == (3 * 2 * 40, 8)
-    assert labels.shape == (240,)
+    assert torch.equal(labels, context.pairs(3, 6)[2])
     assert logits.dtype == torch.float32
 
 
@@ -213,7 +213,13 @@ def test_what_the_net_sees_has_mean_zero_and_unit_size_and_is_told_apart_by_its_
     assert seen.mean((2, 3)).abs().max() < 0.01
     loud = (seen.square().mean((2, 3)) > 0.1).sum(1)
     assert loud.tolist() == [1 if colors == "drop" else 3] * 40
-    assert torch.isfinite(context.prepared(torch.full((2, 3, 16, 16), 0.7), TINY, seeded())).all()
+    green = torch.einsum("pchw,c->phw", seen, torch.tensor(DEVIATION) * torch.tensor([-1.0, 2.0, -1.0]))
+    assert (green.abs().max() < 1e-3) == (colors == "project")
+
+
+def test_there_is_nothing_to_see_in_a_flat_patch() -> None:
+    for value in (0.0, 0.3, 0.7):
+        assert context.prepared(torch.full((2, 3, 16, 16), value), TINY, seeded()).abs().max() < 0.01
 
 
 def test_a_net_of_one_channel_is_shown_lightness() -> None:
