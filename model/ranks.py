@@ -1,0 +1,43 @@
+"""Processes that train together, one a device: which of them this is, and what all of them hold."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def place() -> tuple[int, int]:
+    """This process's rank, and how many there are: (0, 1) where torch.distributed was not begun."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gathered(rows_NX: Tensor) -> Tensor:
+    """(n, …) of each rank, as many on one as on another → (ranks · n, …) of all, in the order of ranks, on each. Alone: as it came.
+
+    All ranks must call it, forward and backward, in the same order. The gradient of a rank's rows is the sum of what all ranks' losses
+    ask of them: if each rank's loss is a mean over its own rows, and DistributedDataParallel averages the parameters' gradients over
+    ranks, these are the gradients of the mean over all rows, no more and no less.
+    """
+    if place()[1] == 1:
+        return rows_NX
+    return cast(Tensor, _Gather.apply(rows_NX))  # type: ignore[no-untyped-call]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_NX: Tensor) -> Tensor:
+        ctx.rows = len(rows_NX)
+        everyone = rows_NX.new_empty(place()[1] * len(rows_NX), *rows_NX.shape[1:])
+        dist.all_gather_into_tensor(everyone, rows_NX.contiguous())
+        return everyone
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed[place()[0] * ctx.rows :][: ctx.rows]

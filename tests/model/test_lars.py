@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from model.lars import LARS
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)
+    ).double()
+
+
+def test_five_steps_are_those_of_the_papers_formulas() -> None:
+    ours, rates = net(), (0.3, 0.6, 0.4, 0.2, 0.1)
+    slow = {name: p.detach().numpy().copy() for name, p in ours.named_parameters()}
+    velocity = {name: np.zeros_like(w) for name, w in slow.items()}
+    twin = copy.deepcopy(ours)
+    optimizer = LARS(ours.parameters(), lr=0.3, decay=0.01)
+    for step, rate in enumerate(rates):
+        x = torch.randn(6, 3, 6, 6, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        with torch.no_grad():
+            for name, p in twin.named_parameters():
+                p.copy_(torch.from_numpy(slow[name]))
+        twin.zero_grad()
+        twin(x).square().mean().backward()
+        for name, p in twin.named_parameters():
+            g, local = p.grad.numpy().copy(), 1.0
+            if name in ("0.weight", "4.weight"):
+                g = g + 0.01 * slow[name]
+                local = 0.001 * np.sqrt((slow[name] ** 2).sum()) / np.sqrt((g**2).sum())
+            velocity[name] = 0.9 * velocity[name] + rate * local * g
+            slow[name] = slow[name] - velocity[name]
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        ours(x).square().mean().backward()
+        optimizer.step()
+    for name, p in ours.named_parameters():
+        np.testing.assert_allclose(p.detach().numpy(), slow[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_layer_moves_by_a_thousandth_of_its_size_whatever_its_gradient() -> None:
+    for scale in (1e-6, 1.0, 1e6):
+        layer = nn.Linear(20, 30, bias=False)
+        before = layer.weight.detach().clone()
+        layer.weight.grad = torch.randn(30, 20, generator=torch.Generator().manual_seed(1)) * scale
+        LARS(layer.parameters(), lr=2.0, decay=0.0).step()
+        assert float((layer.weight - before).norm() / before.norm()) == pytest.approx(0.002, rel=1e-4)
+
+
+def test_a_layer_of_zeros_and_a_gradient_of_zeros_are_stepped_plainly() -> None:
+    zeros, still = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.ones(2, 3))
+    zeros.grad, still.grad = torch.full((2, 3), 0.5), torch.zeros(2, 3)
+    LARS([zeros, still], lr=0.1, decay=0.0).step()
+    assert torch.equal(zeros, torch.full((2, 3), -0.05))
+    assert torch.equal(still, torch.ones(2, 3))
+
+
+def test_what_has_no_gradient_stays() -> None:
+    used, unused = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    used.grad = torch.ones(2, 2)
+    LARS([used, unused], lr=1.0).step()
+    assert torch.equal(unused, torch.ones(2, 2))
+    assert not torch.equal(used, torch.ones(2, 2))
+
+
+def test_its_state_goes_on_from_a_checkpoint() -> None:
+    def stepped(optimizer: LARS, layer: nn.Linear, seed: int) -> None:
+        layer.weight.grad = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))
+        optimizer.step()
+
+    layer = nn.Linear(3, 3, bias=False)
+    optimizer = LARS(layer.parameters(), lr=0.5)
+    stepped(optimizer, layer, 0)
+    other = copy.deepcopy(layer)
+    resumed = LARS(other.parameters(), lr=0.5)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    stepped(optimizer, layer, 1)
+    stepped(resumed, other, 1)
+    assert torch.equal(layer.weight, other.weight)
+
+
+def test_a_closure_is_refused() -> None:
+    with pytest.raises(ValueError, match="no closure"):
+        LARS([nn.Parameter(torch.ones(2, 2))], lr=1.0).step(lambda: 0.0)
