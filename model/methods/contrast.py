@@ -1,0 +1,141 @@
+"""Learning from which views are of one photo: Chen, Kornblith, Norouzi & Hinton, "A Simple Framework for Contrastive Learning of Visual
+Representations" (SimCLR), ICML 2020.
+
+https://arxiv.org/abs/2002.05709. Two views are made of each photo (model/views.py); a head projects what the trunk knows of each; and the
+loss, NT-Xent, asks of each view which of all other views in the batch, on all ranks, is of the same photo. The trunk is what is kept: what
+it knows and the head forgets is section 4.2.
+
+Other than in the paper or the authors' code (https://github.com/google-research/simclr):
+- Photos are normalized by their mean and deviation, as for every trunk here; the code shows them as 0…1.
+- The head has the paper's two layers; the code's default is three since the second version. As in the code, both have batch norms, the
+  last one without a shift.
+- The loss is the paper's mean over all views; the code adds up the means over first and over second views, twice as much.
+- The optimizer (model/lars.py in the paper, with batches of 4096) and batch norm over all ranks are the recipe's and the trainer's.
+- What the augmentations do differently: the head of model/views.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import ranks, views
+from model.nets.trunk import Trunk, normalized
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that decides what the net is shown and asked."""
+
+    strengths: views.Strengths
+    first: tuple[str, ...]  # steps of views.STEPS, for one view of each photo
+    second: tuple[str, ...]  # and for the other
+    shared: tuple[str, ...] = ()  # done once, before these: both views are of its result
+    temperature: float = 0.1
+    hidden: int | None = None  # units of the head's first layer; None: as many as the trunk has channels
+    out: int = 128
+
+    def __post_init__(self) -> None:
+        for branch in (self.first, self.second):
+            steps = self.shared + branch
+            unknown = [step for step in steps if step not in views.STEPS]
+            if unknown:
+                raise ValueError(f"there is no view {unknown[0]!r}: {', '.join(views.STEPS)}")
+            if not set(steps) & set(views.RESAMPLING):
+                raise ValueError(
+                    f"a view needs its size from one of {', '.join(views.RESAMPLING)}: {', '.join(steps)} has none"
+                )
+        if self.temperature <= 0:
+            raise ValueError(f"a temperature of {self.temperature} is not above 0")
+
+
+def chen2020() -> Options:
+    """The paper's constants for ImageNet (section 2.1, appendix A, B.1)."""
+    steps = ("crop and flip", "color", "blur")
+    return Options(views.Strengths(side=224), first=steps, second=steps)
+
+
+def small() -> Options:
+    """For photos of 160 pixels and batches of hundreds: half the jitter, as the paper has it for CIFAR-10 (B.9), and, as its authors
+    advise for small batches (issue 166 of their code), a temperature of 0.2."""
+    steps = ("crop and flip", "color", "blur")
+    return Options(views.Strengths(side=128, color=0.5), first=steps, second=steps, temperature=0.2)
+
+
+def asymmetric(options: Options, *steps: str) -> Options:
+    """Figure 5's: one random crop of each photo; these steps make one view of it, the other is the crop itself.
+
+    The paper does not say to what share of photos blur is done there: here to all. Jitter and gray keep their shares.
+    """
+    strengths = replace(options.strengths, blurred=1.0)
+    return replace(options, strengths=strengths, shared=("crop",), first=steps, second=())
+
+
+class Contrast:
+    """A trunk that is taught by which views are of one photo."""
+
+    def __init__(self, trunk: Trunk, options: Options) -> None:
+        self.net = ContrastNet(trunk, options.hidden or trunk.width, options.out)
+        self.options = options
+
+    def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean NT-Xent over views, in nats, of photos: uint8, or float 0…1, all of one size. ln(2N − 1) for a net that guesses."""
+        return nt_xent(self.projections(rgb_N3HW, generator), self.options.temperature)
+
+    def projections(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+        """(2N, out) float32: of the first views of N photos, then of the second."""
+        seen = normalized(self.views(rgb_N3HW, generator), self.net.trunk.channels)
+        with torch.autocast(seen.device.type, torch.bfloat16):
+            z: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
+        return z.float()
+
+    def views(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+        """(2N, 3, side, side) float32 in 0…1: the first views of N photos, then the second."""
+        options, strengths = self.options, self.options.strengths
+        if options.shared:
+            rgb_N3HW = views.view(rgb_N3HW, options.shared, strengths, generator)
+        if options.first == options.second:
+            return views.view(torch.cat([rgb_N3HW, rgb_N3HW]), options.first, strengths, generator)
+        branches = (options.first, options.second)
+        return torch.cat([views.view(rgb_N3HW, steps, strengths, generator) for steps in branches])
+
+
+class ContrastNet(nn.Module):
+    """A trunk and the head that projects what it knows: h and g(h) in the paper."""
+
+    def __init__(self, trunk: Trunk, hidden: int, out: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        last = nn.BatchNorm1d(out)
+        # PyTorch's norm has scale and shift or neither; the code's has the scale, which weighs one dimension against another.
+        last.bias.requires_grad_(False)
+        self.head = nn.Sequential(
+            nn.Linear(trunk.width, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, out, bias=False),
+            last,
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, out) projections, of any length."""
+        z: Tensor = self.head(self.trunk(x_NCHW))
+        return z
+
+
+def nt_xent(z_VD: Tensor, temperature: float) -> Tensor:
+    """Mean over views of −ln(e^(s/τ) of the other view of its photo / Σ e^(s/τ) of all other views), s the cosine (equation 1).
+
+    V = 2N: rows n and N + n are of one photo. The views of this rank are asked about those of all ranks, and the loss is this rank's mean;
+    see `ranks.gathered` for its gradient. The largest tensor is (V, V · ranks).
+    """
+    count = len(z_VD)
+    z = F.normalize(z_VD, dim=1)
+    candidates = ranks.gathered(z)
+    itself = torch.arange(count, device=z.device) + ranks.place()[0] * count
+    similarities = (z / temperature) @ candidates.T
+    similarities = similarities.scatter(1, itself[:, None], -torch.inf)
+    return F.cross_entropy(similarities, itself.roll(count // 2))
