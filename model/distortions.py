@@ -1,7 +1,7 @@
 """What can be done to photos, for a whole batch at once and to each photo by its own amount: the pixels of model/views.py, and no chance.
 
-Photos are sRGB, (N, 3, H, W) float in 0…1, and so are answers, which are new tensors; amounts are (N), on the photos' device unless said
-otherwise.
+Photos are sRGB, (N, 3, H, W) float in 0…1, and so are answers, but for rounding; these are new tensors. Amounts are (N), on the photos'
+device unless said otherwise.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def resampled(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int)
         top, left, bottom, right = min(tops[part]), min(lefts[part]), max(bottoms[part]), max(rights[part])
         vertical = _matrix(down[part].to(device), rows[part].to(device) - top, bottom - top)
         horizontal = _matrix(across[part].to(device), columns[part].to(device) - left, right - left)
-        pixels = rgb_N3HW[part, :, top:bottom, left:right].float()
+        pixels = rgb_N3HW[part, :, top:bottom, left:right].to(
+            torch.float32, memory_format=torch.contiguous_format
+        )
         wide = pixels.reshape(len(pixels), -1, right - left) @ horizontal.mT
         torch.matmul(vertical[:, None], wide.view(len(pixels), 3, bottom - top, side), out=views[part])
     return views.clamp_(0, 1)
@@ -128,7 +130,7 @@ def blurred(rgb_N3HW: Tensor, sigma_N: Tensor, reach: int) -> Tensor:
     # The tail of a small sigma ends in numbers so small that a CPU takes three times as long over all of it.
     taps_NT = F.threshold(taps_NT, 1e-12, 0.0)
     kernels = taps_NT.repeat_interleave(3, 0)[:, None, None]
-    channels = F.pad(rgb_N3HW, (reach,) * 4, mode="reflect").view(1, 3 * count, height + 2 * reach, -1)
+    channels = F.pad(rgb_N3HW, (reach,) * 4, mode="reflect").reshape(1, 3 * count, height + 2 * reach, -1)
     across = F.conv2d(channels, kernels, groups=3 * count)
     return F.conv2d(across, kernels.mT, groups=3 * count).view(count, 3, height, width)
 
@@ -149,7 +151,7 @@ def covered(rgb_N3HW: Tensor, centers_N2: Tensor, side: int, color: Sequence[flo
 
 def noisy(rgb_N3HW: Tensor, deviation_N: Tensor, seeds_N: Tensor) -> Tensor:
     """Gaussian noise of each photo's deviation added to every value; each photo's own follows from its seed, int64 on the CPU."""
-    noise = torch.empty_like(rgb_N3HW)
+    noise = torch.empty(rgb_N3HW.shape, device=rgb_N3HW.device)
     for photo, seed in zip(noise, seeds_N.tolist(), strict=True):
         photo.normal_(generator=torch.Generator(noise.device).manual_seed(seed))
     return noise.mul_(deviation_N[:, None, None, None]).add_(rgb_N3HW).clamp_(0, 1)

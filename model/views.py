@@ -64,7 +64,7 @@ Step = Callable[[Tensor, Strengths, torch.Generator], Tensor]
 
 
 def view(rgb_N3HW: Tensor, steps: Sequence[str], strengths: Strengths, generator: torch.Generator) -> Tensor:
-    """Photos, uint8 or float in 0…1, after these steps of `STEPS`: float32 in 0…1. The photos given stay as they are."""
+    """Photos, uint8 or float in 0…1, after these steps of `STEPS`: float32 in 0…1 but for rounding. The photos given stay as they are."""
     if not (steps and steps[0] in RESAMPLING):
         rgb_N3HW = rgb_N3HW.to(torch.float32, copy=True).div_(1 if rgb_N3HW.is_floating_point() else 255)
     for step in steps:
@@ -200,8 +200,8 @@ def _change(rgb_N3HW: Tensor, where: Tensor, change: Callable[..., Tensor], *amo
     device = rgb_N3HW.device
     amounts_N = tuple(amounts.to(device) for amounts in amounts_N)
     # On a CPU a few at a time: what is worked on stays in its cache, and memory is not asked for anew, which takes as long as the work.
-    each = 4 if device.type == "cpu" else max(1, len(where))
-    for part in torch.split(where.to(device), each):
+    each = 4 if device.type == "cpu" else len(where)
+    for part in torch.split(where.to(device), each) if len(where) else ():
         rgb_N3HW[part] = change(rgb_N3HW[part], *(amounts[part] for amounts in amounts_N))
     return rgb_N3HW
 
