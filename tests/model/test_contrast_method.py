@@ -170,6 +170,7 @@ def test_figure_5_shows_one_crop_plain_and_changed() -> None:
     options = asymmetric(TINY, "sobel", "rotate")
     plain = Contrast(Tiny(), options).views(random_photos(5), seeded())[5:]
     seen = Contrast(Tiny(), options).views(random_photos(5), seeded())[:5]
+    assert plain.shape == (5, 3, 24, 24)
     edges = views.view(plain, ("sobel",), TINY.strengths, seeded())
     for crop, view in zip(edges, seen, strict=True):
         assert sum(torch.equal(torch.rot90(crop, k, (1, 2)), view) for k in (1, 2, 3)) == 1

@@ -84,8 +84,9 @@ def test_boxes_have_areas_and_ratios_evenly_drawn_and_lie_in_the_photo() -> None
         deciles = values.quantile(torch.linspace(0.1, 0.9, 9, dtype=torch.float64))
         expected = low + (high - low) * torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
         torch.testing.assert_close(deciles, expected, atol=0.02 * (high - low), rtol=0)
-    for corner, length in ((top, height), (left, width)):
-        assert (corner / (160 - length)).mean() == pytest.approx(0.5, abs=0.01)
+    corners = torch.stack([top / (160 - height), left / (160 - width)])
+    torch.testing.assert_close(corners.mean(1), torch.full((2,), 0.5, dtype=torch.float64), atol=0.01, rtol=0)
+    assert corners.corrcoef()[0, 1].abs() < 0.03
 
 
 def test_where_no_box_fits_the_whole_photo_is_taken() -> None:
@@ -200,6 +201,23 @@ def test_blur_and_noise_come_in_all_strengths() -> None:
     ]
     assert min(deviations) < 0.02
     assert 0.09 < max(deviations) < 0.11
+
+
+def test_blur_reaches_over_a_twentieth_of_the_side() -> None:
+    for side, width in ((128, 13), (224, 23), (32, 3)):
+        dot = torch.zeros(1, 3, side, side)
+        dot[..., side // 2, side // 2] = 1
+        strengths = replace(PLAIN, blurred=1.0, sigma=(9.0, 9.0))
+        seen = views.view(dot, ("blur",), strengths, seeded())[0, 0] > 0
+        assert seen.any(0).sum() == seen.any(1).sum() == width
+
+
+def test_color_is_jitter_and_then_gray() -> None:
+    _, seen = shown("color", strengths=replace(PLAIN, jittered=1.0))
+    grayed = (seen.amax(1) == seen.amin(1)).flatten(1).all(1)
+    assert 0.1 < grayed.double().mean() < 0.3
+    before, seen = shown("color", strengths=replace(PLAIN, grayed=0.0))
+    assert changed(before, seen).double().mean() > 0.7
 
 
 def test_steps_follow_one_another() -> None:
