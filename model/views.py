@@ -40,9 +40,7 @@ class Strengths:
     side: int  # of a view, in pixels
     area: tuple[float, float] = (0.08, 1.0)  # of a crop, as a share of the photo
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # of a crop's width to its height
-    color: float = (
-        1.0  # s: brightness, contrast and saturation by up to 0.8 s, hue by up to 0.2 s of the circle
-    )
+    color: float = 1.0  # s: hue by up to 0.2 s of the circle, the three others by up to 0.8 s
     adds_brightness: bool = False
     jittered: float = 0.8
     grayed: float = 0.2
