@@ -20,13 +20,11 @@ from model.scenes import TANGENT, Scene, World
 
 BACKDROP = 8.0  # how far the background is
 
-_AMBIENT, _SKY, _FILL, _KEY, _GLOSS = (
-    0.22,
-    0.12,
-    0.16,
-    0.85,
-    0.12,
-)  # the last is white, not the surface's color
+_AMBIENT = 0.22
+_SKY = 0.12  # more from above, and less from below
+_FILL = 0.16  # from the camera
+_KEY = 0.85
+_GLOSS = 0.12  # white, whatever the surface's color
 _CLEAR = 2e-3  # how far shadow rays start from the surface
 _NOBODY = torch.iinfo(torch.int64).max
 _CODES = 8192  # steps of linear light that are told apart

@@ -2,7 +2,8 @@
 
 After Newell & Deng, "How Useful is Self-Supervised Pretraining for Visual Tasks?" (CVPR 2020), section 4, and its published renderer
 (princeton-vl/selfstudy-render). A picture is drawn from a seed and its number alone, and is the same in every batch, bit for bit. Each
-fifty pictures in a row, beginning at a multiple of fifty, hold each class in each pose once (of several objects: fifty objects).
+fifty pictures in a row, beginning at a multiple of fifty, hold each class in each pose once (of several objects: each fifty objects).
+No two toys have the same proportions: any numbers may be kept for training, and any others for testing.
 
 The switches. `texture`: object and background bear random patterns instead of plain colors. `color`: an object's color is random,
 instead of its class's, give or take a little; under texture, the class's color is 40% of the pattern's. `viewpoint`: the object is
@@ -41,7 +42,6 @@ _AZIMUTH, _ELEVATION = 36.0, 25.0  # degrees, when the viewpoint is fixed: the m
 _SHINE = 0.5  # radians from straight up, to the right
 _HUES = 0.06  # the width of a class's hues, which are 0.1 apart
 _TINT = 0.4  # how much of a pattern is the class's color
-_AT_ONCE = {"cpu": 4, "cuda": 256}  # pictures that are rendered together: on a CPU as many as its cache holds
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class Pictures:
     classes: Tensor
     """(N, objects) int64, 0…9."""
     poses: Tensor
-    """(N, objects) int64, 0…4: fifths of a full turn, from the front facing the camera on to the camera's right."""
+    """(N, objects) int64, 0…4: fifths of a full turn, from the front facing the camera on to the camera's right; 0 if the view is fixed."""
 
 
 def draw(
     numbers: Sequence[int], options: Options, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Pictures:
     """The pictures of these numbers, which are 0 or more."""
-    at_once = _AT_ONCE[torch.device(device).type]
+    at_once = 4 if torch.device(device).type == "cpu" else 256  # a CPU is quickest within its cache
     drawn = [_scene(number, options, seed) for number in numbers]
     rendered = [
         rendering.render(
@@ -141,7 +141,7 @@ def _scene(number: int, options: Options, seed: int) -> tuple[Scene, list[int], 
     """The scene, and its objects' classes and poses. All chance is drawn whatever the switches say, so that none moves another's."""
     switches, count = options.switches, options.objects
     chance = np.random.default_rng((seed, number))
-    around, askew = chance.random(3), chance.normal()
+    around, askew = chance.random(2), chance.normal()
     shine, gray = _SHINE + 2 * chance.normal(), chance.random()
     elevation, roll = (5 + 45 * around[0], 8 * askew) if switches.viewpoint else (_ELEVATION, 0.0)
     view = _turn("z", roll) @ _turn("x", elevation)
