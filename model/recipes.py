@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from model import bins, checkpoint
+from model.journal import Schedule
 from model.methods.colorize import Colorize
 from model.methods.regress import Regress
 from model.nets.lite import Lite, LiteL2, load_trunk
-from model.trainer import Method, Schedule
+from model.trainer import Method
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,33 @@
 A run is a folder: `checkpoint.pt` (replaced whole, every few minutes and at the end), `log.csv`, TensorBoard's events. Nothing random is
 carried from step to step: batches and augmentations are drawn from (seed, step), so that a run that was killed and continued ends in
 the same weights, bit for bit on a CPU, as one that was not. (On a GPU, cuDNN's backward kernels do not round the same way twice.)
+
+Under torchrun, one process a device: each takes its share of every batch, the gradients are averaged while the backward pass still runs,
+and the first process alone writes. A run is continued with as many processes as it was begun with.
 """
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TypeAlias
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.tensorboard.writer import SummaryWriter
 
-from model import optim
+from model import optim, ranks
+from model.journal import Journal, Progressed, Schedule, check_finite
+
+Batch: TypeAlias = "Tensor | tuple[Tensor, ...]"
+"""Photos, (N, 3, H, W); or photos and what belongs to each, such as labels."""
 
 
 class Method(Protocol):
@@ -34,30 +37,8 @@ class Method(Protocol):
 
     net: nn.Module
 
-    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long, and what the loop does beside stepping."""
-
-    steps: int
-    warmup: int
-    ema: float  # decay of the averaged weights, which are those to use
-    seed: int
-    save_every_s: float
-    workers: int = 1  # processes that make batches
-    log_every: int = 20
-
-
-@dataclass
-class Progressed:
-    """How far a run is: what a checkpoint holds, the tensors apart."""
-
-    step: int = 0
-    photos: int = 0
-    elapsed_s: float = 0.0
-    cpu_s: float = 0.0  # of the loop's own process, all its threads; what makes batches is not in it
+    def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """A mean over the batch, so that averages over processes are averages over photos."""
 
 
 class BusyError(ValueError):
@@ -68,14 +49,10 @@ class RunMismatchError(ValueError):
     """The run folder holds a checkpoint of another recipe: continue it with its own, or choose another folder."""
 
 
-class DivergedError(ArithmeticError):
-    """The loss is no number any more. The run's checkpoint is from before; a lower rate may get past this step."""
-
-
 def train(
     method: Method,
     optimizer: Optimizer,
-    batches: Dataset[Tensor],
+    batches: Dataset[Any],
     schedule: Schedule,
     run: Path,
     facts: dict[str, Any],
@@ -88,36 +65,73 @@ def train(
     they came with, times the cosine. BusyError if another process trains in this folder.
     """
     run.mkdir(parents=True, exist_ok=True)
+    rank, world = ranks.place()
+    facts = facts | ({"processes": world} if world > 1 else {})
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     averaged = _averaged(method.net, schedule.ema)
     rates = [group["lr"] for group in optimizer.param_groups]
     parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
-    with _alone(run), _Report(run, schedule, progressed := _resume(run, parts, facts)) as report:
+    loss_of = _across(method, device) if world > 1 else method.loss
+    with ExitStack() as held:
+        if rank == 0:
+            held.enter_context(_alone(run))
+        progressed = _resume(run, parts, facts)
+        start = progressed.step
+        journal = held.enter_context(Journal(run, schedule, progressed)) if rank == 0 else None
         saved_at = stepped_at = time.monotonic()
         worked = time.process_time()
-        for batch in _load(batches, progressed.step, schedule, pinned=device.type == "cuda"):
+        for batch in _load(batches, start, schedule, pinned=device.type == "cuda"):
             factor = optim.cosine(progressed.step, schedule.steps, schedule.warmup)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + progressed.step)
-            loss = method.loss(batch.to(device, non_blocking=True), generator)
+            draws = (schedule.seed * 1_000_003 + progressed.step) * world + rank
+            loss = loss_of(_moved(batch, device), torch.Generator().manual_seed(draws))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             averaged.update_parameters(method.net)
             progressed.step += 1
-            progressed.photos += len(batch)
+            progressed.photos += len(batch if isinstance(batch, Tensor) else batch[0]) * world
             now = time.monotonic()
             progressed.elapsed_s += now - stepped_at
             progressed.cpu_s += time.process_time() - worked
             stepped_at, worked = now, time.process_time()
-            report.step(progressed, loss, factor)
+            if journal is None:
+                continue
+            journal.step(progressed, loss, factor)
             if now - saved_at > schedule.save_every_s:
                 _save(run, parts, progressed, facts, loss.detach())
                 saved_at = now
-        if progressed.step > report.start:
+        if rank == 0 and progressed.step > start:
             _save(run, parts, progressed, facts, loss.detach())
     return averaged.module.eval()
+
+
+class _Learner(nn.Module):
+    """A method as a module that answers with its loss: what DistributedDataParallel can watch, whatever the method does inside."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.net = method.net
+        self.loss = method.loss
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return self.loss(batch, generator)
+
+
+def _across(method: Method, device: torch.device) -> Callable[[Batch, torch.Generator], Tensor]:
+    """The loss, whose gradients are averaged over all processes. On GPUs batch norm, too, sees the whole batch."""
+    if device.type == "cuda":
+        method.net = nn.SyncBatchNorm.convert_sync_batchnorm(method.net)  # type: ignore[no-untyped-call]
+    devices = [device] if device.type == "cuda" else None
+    wrapped: Callable[[Batch, torch.Generator], Tensor] = DistributedDataParallel(_Learner(method), devices)
+    return wrapped
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    return tuple(part.to(device, non_blocking=True) for part in batch)
 
 
 def trainer_of(run: Path) -> int | None:
@@ -188,7 +202,7 @@ def _load(batches: Dataset[Tensor], start: int, schedule: Schedule, pinned: bool
 def _save(
     run: Path, parts: dict[str, Any], progressed: Progressed, facts: dict[str, Any], loss: Tensor
 ) -> None:
-    _check_finite(float(loss), progressed.step)
+    check_finite(float(loss), progressed.step)
     states = {name: part.state_dict() for name, part in parts.items()}
     half_written = run / "checkpoint.pt.new"
     torch.save(states | {"progressed": asdict(progressed), "facts": facts}, half_written)
@@ -208,76 +222,3 @@ def _resume(run: Path, parts: dict[str, Any], facts: dict[str, Any]) -> Progress
     for name, part in parts.items():
         part.load_state_dict(saved[name])
     return Progressed(**saved["progressed"])
-
-
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"the loss is {loss} at step {step}: try a lower rate; the last checkpoint is kept"
-        )
-
-
-class _Report:
-    """What a person sees of a run: a progress bar, `log.csv` and TensorBoard, each with loss, rate and photos a second."""
-
-    _FIELDS = ("step", "photos", "elapsed_s", "loss", "rate_factor", "photos_per_s")
-
-    def __init__(self, run: Path, schedule: Schedule, progressed: Progressed) -> None:
-        self.schedule, self.run, self.start = schedule, run, progressed.step
-        self.losses: list[Tensor] = []
-        self.since, self.photos = time.monotonic(), progressed.photos
-        console = Console()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.plain = None if console.is_terminal else console
-
-    def __enter__(self) -> _Report:
-        self.writer = SummaryWriter(str(self.run), purge_step=self.start + 1)
-        self.csv: TextIO = _reopen(self.run / "log.csv", self._FIELDS, self.start)
-        self.bar.start()
-        self.task = self.bar.add_task("training", total=self.schedule.steps, completed=self.start)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-        self.csv.close()
-        self.writer.close()
-
-    def step(self, progressed: Progressed, loss: Tensor, factor: float) -> None:
-        self.losses.append(loss.detach())
-        self.bar.advance(self.task)
-        if progressed.step % self.schedule.log_every and progressed.step != self.schedule.steps:
-            return
-        now = time.monotonic()
-        mean = float(torch.stack(self.losses).mean())
-        _check_finite(mean, progressed.step)
-        speed = (progressed.photos - self.photos) / (now - self.since)
-        row = (
-            progressed.step,
-            progressed.photos,
-            round(progressed.elapsed_s, 1),
-            round(mean, 4),
-            round(factor, 5),
-            round(speed, 1),
-        )
-        csv.writer(self.csv).writerow(row)
-        self.csv.flush()
-        self.writer.add_scalar("loss", mean, progressed.step)
-        self.writer.add_scalar("photos_per_s", speed, progressed.step)
-        words = f"loss {mean:.3f} · {speed:.0f} photos/s"
-        self.bar.update(self.task, description=words)
-        if self.plain:
-            self.plain.print(f"step {progressed.step}/{self.schedule.steps} · {words}")
-        self.losses.clear()
-        self.since, self.photos = now, progressed.photos
-
-
-def _reopen(path: Path, fields: tuple[str, ...], step: int) -> TextIO:
-    """Open the log to append to, without the rows past `step`: they were written after the checkpoint that is continued."""
-    rows: list[list[str]] = []
-    if path.exists():
-        with path.open(newline="") as old:
-            rows = [row for row in list(csv.reader(old))[1:] if int(row[0]) <= step]
-    log = path.open("w", newline="")
-    csv.writer(log).writerows([list(fields), *rows])
-    return log
