@@ -1,0 +1,72 @@
+"""What a trunk that learns no more answers to photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.nets.trunk import Trunk, normalized
+
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled:
+    """Square photos, (N, 3, S, S) uint8, and the class of each, (N,) from 0. ValueError for none, or not as many."""
+
+    squares: NDArray[np.uint8]
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.squares) == len(self.labels):
+            raise ValueError(f"{len(self.squares)} photos and {len(self.labels)} labels")
+
+
+@contextmanager
+def frozen(trunk: Trunk) -> Iterator[None]:
+    """Norms go by what they have seen so far, and nothing is recorded for gradients; afterwards all is as it was."""
+    learning = {module: module.training for module in trunk.modules()}
+    trunk.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, was in learning.items():
+            module.training = was
+
+
+def taps(trunk: Trunk, rgb_N3HW: Tensor) -> dict[str, Tensor]:
+    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the trunk's device; computed in bf16 if that is a GPU."""
+    x, precision = _shown(trunk, rgb_N3HW)
+    with precision:
+        found = trunk.taps(x)
+    return {layer: x_NCHW.float() for layer, x_NCHW in found.items()}
+
+
+def pooled(trunk: Trunk, squares: NDArray[np.uint8]) -> Tensor:
+    """(N, width) float32 on the CPU, of all photos in order: the last layer averaged over positions."""
+    found = []
+    with frozen(trunk):
+        for rgb in batches(squares):
+            x, precision = _shown(trunk, rgb)
+            with precision:
+                found.append(trunk(x).float().cpu())
+    return torch.cat(found)
+
+
+def batches(squares: NDArray[np.uint8], size: int = BATCH) -> Iterator[Tensor]:
+    """(n, 3, S, S) uint8, in order; the last may be smaller."""
+    for start in range(0, len(squares), size):
+        yield torch.from_numpy(np.array(squares[start : start + size]))
+
+
+def _shown(trunk: Trunk, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
+    device = next(trunk.parameters()).device
+    x = normalized(rgb_N3HW.to(device), trunk.channels).contiguous(memory_format=torch.channels_last)
+    return x, torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

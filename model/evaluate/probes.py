@@ -1,0 +1,241 @@
+"""What does each layer know? Linear probes: one linear layer on each tap of a trunk that learns no more.
+
+The protocol of Zhang, Isola & Efros 2016 (figure 4 of Colorful Image Colorization; richzhang/colorization, caffe branch,
+feature_learning_tests/linear/train_val.prototxt): each layer's map is resized to as many positions as make about 9,600 numbers of it
+(10×10 of AlexNet's 96 channels, 6×6 of 256, 5×5 of 384), each channel is brought to mean 0 and deviation 1 by a batch norm without affine,
+and a linear layer tells the classes apart; biases learn twice as fast and do not decay. All probes see the same batches, side by side, in
+one pass over the photos; none knows of the others. Goyal et al. 2019 (Scaling and Benchmarking Self-Supervised Visual Representation
+Learning, appendix; facebookresearch/fair_self_supervision_benchmark) average-pool instead, and probe ResNets too.
+
+Other than there:
+- As many positions as give 9,600 numbers *at most*, for any net: of ResNets' 64 channels 12×12, 128 8×8, 512 4×4, 1024 3×3, 2048 2×2. And
+  never more than the layer has: what small photos leave of a map is not blown up.
+- "bilinear" samples between the four nearest positions, corners not aligned; which way Zhang's Caffe layer has it is not written down.
+  "adaptive" averages nearly equal cells, where Goyal's fixed windows overlap.
+- No probe on pools. Weights begin at zero: the loss is convex, and a run is the same each time.
+- Zhang's rate and length are not in that file. `zhang2016` has Goyal's: 0.01, a tenth after each 2/7 of 28 epochs, momentum 0.9 (Nesterov),
+  decay 5e-4.
+
+Where photos are shown whole, each layer's numbers are worked out once and kept in 16 bits, if `memory` has room: then the trunk rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import isqrt
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.evaluate.features import BATCH, Labeled, batches, frozen, taps
+from model.evaluate.intervals import Bootstrap, Interval, interval
+from model.nets.trunk import Trunk
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How probes are made and taught."""
+
+    numbers: int = 9600  # of a layer, at most
+    resize: Literal["bilinear", "adaptive"] = "bilinear"
+    crop: int | None = (
+        None  # pixels: from anywhere, each time elsewhere; the middle when judged; None the whole photo
+    )
+    mirror: bool = True  # half of them, each time others
+    epochs: int = 28
+    batch: int = 256
+    rate: float = 0.01
+    drops: tuple[float, ...] = (2 / 7, 4 / 7, 6 / 7)  # shares of the epochs after which it falls to a tenth
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    memory: float = 4e9  # bytes
+
+    def rate_at(self, epoch: int) -> float:
+        return self.rate * 0.1 ** sum(epoch >= round(drop * self.epochs) for drop in self.drops)
+
+
+def zhang2016() -> Protocol:
+    """For photos of 256 pixels. See the head of this file."""
+    return Protocol(crop=227, batch=64)
+
+
+def goyal2019() -> Protocol:
+    """For photos of 256 pixels."""
+    return Protocol(resize="adaptive", crop=224)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What a layer's probe got right: (N,) of the photos it was judged by, in order; so that probes compare photo by photo."""
+
+    positions: int
+    numbers: int
+    right: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> Interval:
+        """0…1, with its 95% interval by bootstrap over the photos."""
+        return cast(Interval, interval(Bootstrap(len(self.right)).means(self.right)))
+
+
+class Head(nn.Module):
+    """Of one layer: a norm and a linear layer, at first without a preference."""
+
+    def __init__(self, x_NCHW: Tensor, classes: int) -> None:
+        super().__init__()
+        _, channels, height, width = x_NCHW.shape
+        self.positions = height * width
+        # Judged by the mean of all batches, as Caffe: a running one would still remember 0 and 1 after a short lesson.
+        self.norm = nn.BatchNorm2d(channels, momentum=None, affine=False)
+        self.linear = nn.Linear(channels * height * width, classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.norm(x_NCHW).flatten(1))
+        return logits
+
+
+def probe(
+    trunk: Trunk, taught: Labeled, judged: Labeled, protocol: Protocol, seed: int = 0
+) -> dict[str, Probe]:
+    """A probe a layer, from bottom to top, taught and judged."""
+    return judge(trunk, teach(trunk, taught, protocol, seed), judged, protocol)
+
+
+def positions(channels: int, height: int, width: int, numbers: int = 9600) -> tuple[int, int]:
+    """Of a layer, (rows, columns) to which it is resized."""
+    side = max(isqrt(numbers // channels), 1)
+    return min(side, height), min(side, width)
+
+
+def teach(trunk: Trunk, taught: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
+    """A head a layer, for the classes from 0 to the highest label. ValueError for crops larger than photos."""
+    generator = torch.Generator().manual_seed(seed)
+    view = partial(_seen, trunk, protocol)
+    with frozen(trunk):
+        example = view(_middle(next(batches(taught.squares, 1)), protocol.crop))
+        device = next(iter(example.values())).device
+        labels = taught.labels.to(device)
+        heads = {layer: Head(x, int(labels.max()) + 1).to(device) for layer, x in example.items()}
+        groups = [
+            {
+                "params": [head.linear.weight for head in heads.values()],
+                "weight_decay": protocol.weight_decay,
+            },
+            {"params": [head.linear.bias for head in heads.values()], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.SGD(groups, protocol.rate, protocol.momentum, nesterov=True)
+        features = _features(view, taught.squares, protocol, example, generator)
+        whole = max(len(labels) // protocol.batch, 1) * protocol.batch
+        for epoch in range(protocol.epochs):
+            for group, pace in zip(optimizer.param_groups, (1, 2), strict=True):
+                group["lr"] = pace * protocol.rate_at(epoch)
+            order = torch.randperm(len(labels), generator=generator)[:whole]
+            for numbers in torch.split(order, protocol.batch):
+                seen = features(numbers)
+                with torch.enable_grad():
+                    # Together: no probe's weights have a part in another's loss.
+                    losses = [F.cross_entropy(heads[layer](x), labels[numbers]) for layer, x in seen.items()]
+                    optimizer.zero_grad()
+                    torch.autograd.backward(losses)
+                optimizer.step()
+    return heads
+
+
+def judge(trunk: Trunk, heads: Mapping[str, Head], judged: Labeled, protocol: Protocol) -> dict[str, Probe]:
+    """What each head gets right."""
+    view = partial(_seen, trunk, protocol)
+    right: dict[str, list[Tensor]] = {layer: [] for layer in heads}
+    with frozen(trunk):
+        for rgb, labels in zip(batches(judged.squares), torch.split(judged.labels.cpu(), BATCH), strict=True):
+            for layer, x in view(_middle(rgb, protocol.crop)).items():
+                right[layer].append(heads[layer].eval()(x).argmax(1).cpu() == labels)
+    return {
+        layer: Probe(head.positions, head.linear.in_features, torch.cat(right[layer]).numpy())
+        for layer, head in heads.items()
+    }
+
+
+def _seen(trunk: Trunk, protocol: Protocol, rgb_N3HW: Tensor) -> dict[str, Tensor]:
+    """Each layer's (n, C_l, h_l, w_l) numbers, float32, on the trunk's device."""
+    found = taps(trunk, rgb_N3HW)
+    for layer, x_NCHW in found.items():
+        _, channels, height, width = x_NCHW.shape
+        size = positions(channels, height, width, protocol.numbers)
+        if protocol.resize == "adaptive":
+            found[layer] = F.adaptive_avg_pool2d(x_NCHW, size)
+        else:
+            found[layer] = F.interpolate(x_NCHW, size, mode="bilinear", align_corners=False)
+    return found
+
+
+def _features(
+    view: Callable[[Tensor], dict[str, Tensor]],
+    squares: NDArray[np.uint8],
+    protocol: Protocol,
+    example: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """What gives each layer's numbers of the photos of these numbers: from memory, or by another look at them."""
+    sides = 2 if protocol.mirror else 1
+
+    def look(numbers: Tensor) -> dict[str, Tensor]:
+        rgb = torch.from_numpy(squares[numbers.numpy()])
+        mirrored = torch.randint(sides, (len(numbers),), generator=generator).bool()
+        rgb = _crops(rgb, protocol.crop, generator)
+        return view(torch.where(mirrored[:, None, None, None], rgb.flip(3), rgb))
+
+    wanted = 2 * sides * len(squares) * sum(x.numel() for x in example.values())
+    if protocol.crop is not None or wanted > protocol.memory:
+        return look
+
+    kept = {
+        layer: torch.empty(sides, len(squares), *x.shape[1:], dtype=torch.float16)
+        for layer, x in example.items()
+    }
+    for number, rgb in enumerate(batches(squares)):
+        for side in range(sides):
+            for layer, x in view(rgb.flip(3) if side else rgb).items():
+                kept[layer][side, number * BATCH :][: len(rgb)] = x
+    for layer, x in kept.items():
+        if not x.isfinite().all():
+            raise ValueError(
+                f"{layer} has numbers that 16 bits do not hold: a memory of 0 works them out each time"
+            )
+
+    def remember(numbers: Tensor) -> dict[str, Tensor]:
+        side = torch.randint(sides, (len(numbers),), generator=generator)
+        return {layer: x[side, numbers].to(example[layer].device).float() for layer, x in kept.items()}
+
+    return remember
+
+
+def _crops(rgb_N3SS: Tensor, side: int | None, generator: torch.Generator) -> Tensor:
+    """Each photo's own square, from anywhere."""
+    if side is None:
+        return rgb_N3SS
+    spare = _spare(rgb_N3SS, side)
+    corners = torch.randint(spare + 1, (len(rgb_N3SS), 2), generator=generator).tolist()
+    return torch.stack(
+        [rgb[:, y : y + side, x : x + side] for rgb, (y, x) in zip(rgb_N3SS, corners, strict=True)]
+    )
+
+
+def _middle(rgb_N3SS: Tensor, side: int | None) -> Tensor:
+    if side is None:
+        return rgb_N3SS
+    corner = _spare(rgb_N3SS, side) // 2
+    return rgb_N3SS[:, :, corner : corner + side, corner : corner + side]
+
+
+def _spare(rgb_N3SS: Tensor, side: int) -> int:
+    if side > rgb_N3SS.shape[-1]:
+        raise ValueError(f"photos of {rgb_N3SS.shape[-1]} pixels have no crops of {side}")
+    return rgb_N3SS.shape[-1] - side

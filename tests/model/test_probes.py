@@ -1,0 +1,313 @@
+"""Linear probes against the same worked out in NumPy, what they are shown, and what they leave as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.evaluate.features import Labeled
+from model.evaluate.probes import Protocol, goyal2019, judge, positions, probe, teach, zhang2016
+from model.nets.alexnet import AlexNet
+from model.nets.resnet import ResNet
+from model.nets.trunk import DEVIATION, MEAN, Trunk, normalized
+
+SIDE = 16
+WHOLE = Protocol(numbers=72, mirror=False, epochs=4, batch=20, rate=0.05)
+
+
+class Tiny(Trunk):
+    layers = ("low", "high")
+    width = 12
+    channels = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.low = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU())
+
+
+class Bare(Trunk):
+    """Shows what it is shown."""
+
+    layers = ("input",)
+    width = 3
+    channels = 3
+
+    def __init__(self, times: float = 1) -> None:
+        super().__init__()
+        self.input = nn.Conv2d(3, 3, 1, bias=False)
+        nn.init.dirac_(self.input.weight)
+        with torch.no_grad():
+            self.input.weight.mul_(times)
+        self.shown: list[Tensor] = []
+        self.input.register_forward_hook(lambda _, shown, __: self.shown.append(shown[0]))
+
+
+def photos(count: int, seed: int = 0) -> Labeled:
+    """Noise of two finenesses with three tints: six classes, told apart with some errors."""
+    chance = np.random.default_rng(seed)
+    labels = chance.integers(0, 6, count)
+    pixels = chance.integers(60, 196, (count, 3, SIDE, SIDE))
+    coarse = pixels[:, :, ::2, ::2].repeat(2, 2).repeat(2, 3)
+    pixels = np.where((labels >= 3)[:, None, None, None], coarse, pixels)
+    pixels[np.arange(count), labels % 3] += 12
+    return Labeled(pixels.astype(np.uint8), torch.from_numpy(labels))
+
+
+# Against a slow version
+
+
+def slow(features: NDArray[np.float64], labels: NDArray[np.int64], protocol: Protocol) -> NDArray[np.float64]:
+    """(N, C, h, w) features → weights and biases, (classes, numbers + 1), by gradients written out, in the probe's order of photos."""
+    classes, count = 6, len(labels)
+    channels = features.shape[1]
+    weights = np.zeros((classes, features[0].size))
+    biases = np.zeros(classes)
+    speed = [np.zeros_like(weights), np.zeros_like(biases)]
+    generator = torch.Generator().manual_seed(3)
+    for epoch in range(protocol.epochs):
+        rate = protocol.rate_at(epoch)
+        order = torch.randperm(count, generator=generator).numpy()
+        for start in range(0, count - protocol.batch + 1, protocol.batch):
+            some = order[start : start + protocol.batch]
+            torch.randint(1, (len(some),), generator=generator)  # which of them are mirrored: none
+            x = features[some].transpose(1, 0, 2, 3).reshape(channels, -1)
+            x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+            x = (
+                x.reshape(channels, len(some), *features.shape[2:])
+                .transpose(1, 0, 2, 3)
+                .reshape(len(some), -1)
+            )
+            logits = x @ weights.T + biases
+            odds = np.exp(logits - logits.max(1, keepdims=True))
+            owed = (odds / odds.sum(1, keepdims=True) - np.eye(classes)[labels[some]]) / len(some)
+            owing = [owed.T @ x + protocol.weight_decay * weights, owed.sum(0)]
+            for of, gradient, now, pace in zip((weights, biases), owing, speed, (1, 2), strict=True):
+                now *= protocol.momentum
+                now += gradient
+                of -= pace * rate * (gradient + protocol.momentum * now)  # Nesterov
+    return np.column_stack([weights, biases])
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "adaptive"])
+def test_each_probe_is_the_one_that_would_have_learned_alone_in_numpy(resize: str) -> None:
+    taught, trunk = photos(70), Tiny().eval()
+    protocol = replace(WHOLE, resize=resize, weight_decay=0.02)
+    heads = teach(trunk, taught, protocol, seed=3)
+    assert list(heads) == ["low", "high"]
+    with torch.no_grad():
+        found = trunk.taps(normalized(torch.from_numpy(taught.squares)))
+    for layer, side in (("low", 3), ("high", 2)):
+        x = found[layer]
+        sized = (
+            F.interpolate(x, (side, side), mode="bilinear")
+            if resize == "bilinear"
+            else F.adaptive_avg_pool2d(x, side)
+        )
+        kept = sized.half().double().numpy()
+        expected = slow(kept, taught.labels.numpy(), protocol)
+        linear = heads[layer].linear
+        learned = torch.column_stack([linear.weight, linear.bias]).detach().numpy()
+        np.testing.assert_allclose(learned, expected, atol=2e-5)
+        assert np.abs(expected).max() > 0.05
+
+
+def test_the_rate_falls_when_it_should() -> None:
+    rates = [goyal2019().rate_at(epoch) for epoch in range(28)]
+    assert rates == pytest.approx([1e-2] * 8 + [1e-3] * 8 + [1e-4] * 8 + [1e-5] * 4)
+    assert [WHOLE.rate_at(epoch) for epoch in range(4)] == pytest.approx([0.05, 0.005, 0.0005, 0.00005])
+
+
+# Resizing
+
+
+def test_the_papers_positions() -> None:
+    assert [positions(channels, 99, 99)[0] for channels in (96, 256, 384, 384, 256)] == [10, 6, 5, 5, 6]
+    resnets = {channels: positions(channels, 99, 99)[0] for channels in (64, 128, 256, 512, 1024, 2048)}
+    assert resnets == {64: 12, 128: 8, 256: 6, 512: 4, 1024: 3, 2048: 2}
+    assert all(7000 < channels * side**2 <= 9600 for channels, side in resnets.items())
+    assert positions(64, 5, 7) == (5, 7)
+    assert positions(20000, 4, 4) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "side", "found"),
+    [
+        (AlexNet(), 227, [10, 6, 5, 5, 6]),
+        (AlexNet(stride=2), 96, [10, 6, 5, 5, 6]),
+        (ResNet(18), 64, [12, 12, 8, 4, 2]),
+        (ResNet(18, channels=1, stem="small"), 32, [12, 12, 8, 6, 4]),
+    ],
+)
+def test_the_nets_layers(trunk: Trunk, side: int, found: list[int]) -> None:
+    some = Labeled(
+        np.random.default_rng(0).integers(0, 256, (4, 3, side, side)).astype(np.uint8),
+        torch.tensor([0, 1, 2, 0]),
+    )
+    probes = probe(trunk, some, some, Protocol(epochs=1, batch=4, mirror=False))
+    assert list(probes) == list(trunk.layers)
+    assert [layer.positions for layer in probes.values()] == [rows**2 for rows in found]
+    assert all(layer.numbers <= 9600 for layer in probes.values())
+
+
+# What they are shown
+
+
+def placed(count: int, side: int) -> Labeled:
+    """Photos that say of each pixel which photo, row and column it is."""
+    squares = np.zeros((count, 3, side, side), np.uint8)
+    squares[:, 0] = np.arange(count)[:, None, None]
+    squares[:, 1] = np.arange(side)[:, None]
+    squares[:, 2] = np.arange(side)
+    return Labeled(squares, torch.arange(count) % 2)
+
+
+def seen(trunk: Bare) -> NDArray[np.int64]:
+    """(views, 3, H, W): all that the trunk has been shown, in pixels again."""
+    shown = torch.cat(trunk.shown)
+    mean, deviation = (torch.tensor(of)[:, None, None] for of in (MEAN, DEVIATION))
+    return ((shown * deviation + mean) * 255).round().long().numpy()
+
+
+def test_crops_are_drawn_anew_for_each_photo_each_time_and_half_of_them_mirrored() -> None:
+    trunk = Bare()
+    teach(trunk, placed(50, 20), Protocol(crop=12, batch=10, epochs=4))
+    views = seen(trunk)[1:]  # after the example
+    assert views.shape == (200, 3, 12, 12)
+    assert np.bincount(views[:, 0, 0, 0]).tolist() == [4] * 50
+    corners, mirrored = set(), 0
+    for view in views:
+        assert len(set(view[0].flat)) == 1
+        assert (np.diff(view[1], axis=0) == 1).all()
+        turn = np.unique(np.diff(view[2], axis=1)).tolist()
+        assert turn in ([1], [-1 % 256 - 256])
+        mirrored += turn != [1]
+        corners.add((int(view[1].min()), int(view[2].min())))
+    assert 75 < mirrored < 125
+    assert {y for y, _ in corners} == set(range(9)) == {x for _, x in corners}
+    assert len(corners) > 60  # rows and columns apart
+    first, second = views[:50], views[50:100]
+    same = sum(np.array_equal(a, b) for a in first for b in second)
+    assert same < 10
+
+
+def test_the_judged_are_shown_their_middle_and_never_mirrored() -> None:
+    trunk, protocol = Bare(), Protocol(crop=12, batch=10, epochs=1)
+    heads = teach(trunk, placed(20, 20), protocol)
+    trunk.shown.clear()
+    judge(trunk, heads, placed(70, 20), protocol)
+    views = seen(trunk)
+    assert views[:, 0, 0, 0].tolist() == list(range(70))
+    assert (views[:, 1] == np.arange(4, 16)[:, None]).all()
+    assert (views[:, 2] == np.arange(4, 16)).all()
+
+
+def test_a_crop_must_fit() -> None:
+    with pytest.raises(ValueError, match="no crops of 30"):
+        teach(Bare(), placed(4, 20), Protocol(crop=30))
+
+
+# Memory
+
+
+def test_numbers_from_memory_teach_what_another_look_teaches() -> None:
+    taught, trunk = photos(90), Tiny()
+    protocol = replace(WHOLE, mirror=True)
+    remembered, looked = (teach(trunk, taught, replace(protocol, memory=memory)) for memory in (4e9, 0))
+    other = teach(trunk, taught, replace(protocol, mirror=False))
+    for layer, head in remembered.items():
+        assert torch.allclose(head.linear.weight, looked[layer].linear.weight, atol=2e-4)
+        assert not torch.allclose(head.linear.weight, other[layer].linear.weight, atol=2e-3)
+
+
+def test_what_fits_is_looked_at_once() -> None:
+    taught = photos(90)
+    for memory, views in ((4e9, 1 + 2 * 90), (0, 1 + 4 * 80)):
+        trunk = Bare()
+        teach(trunk, taught, replace(WHOLE, mirror=True, memory=memory))
+        assert len(seen(trunk)) == views
+    wanted = 2 * 2 * 90 * 3 * 4**2  # bytes, sides, photos, channels, positions
+    for memory, views in ((wanted, 181), (wanted - 1, 321)):
+        trunk = Bare()
+        teach(trunk, taught, replace(WHOLE, mirror=True, memory=memory))
+        assert len(seen(trunk)) == views
+
+
+def test_numbers_too_large_for_16_bits_are_told() -> None:
+    with pytest.raises(ValueError, match="input has numbers that 16 bits do not hold"):
+        teach(Bare(1e5), photos(20), WHOLE)
+    teach(Bare(1e5), photos(20), replace(WHOLE, memory=0))
+
+
+# What they find
+
+
+def test_probes_tell_classes_apart_that_their_layers_see() -> None:
+    protocol = Protocol(numbers=200, epochs=20, batch=50)
+    found = probe(Tiny(), photos(400), photos(150, seed=1), protocol)
+    for layer in found.values():
+        sure = layer.accuracy
+        assert sure.value == layer.right.mean() > 0.5
+        assert sure.low < sure.value < sure.high < sure.value + 0.1
+    shuffled = Labeled(photos(400).squares, photos(400, seed=7).labels)
+    chance = probe(Tiny(), shuffled, photos(150, seed=1), protocol)
+    assert all(layer.accuracy.low < 1 / 6 for layer in chance.values())
+
+
+def test_right_is_by_photo_in_order() -> None:
+    protocol = replace(WHOLE, epochs=10)
+    trunk, judged = Tiny(), photos(100, seed=1)
+    heads = teach(trunk, photos(200), protocol)
+    right = judge(trunk, heads, judged, protocol)["high"].right
+    assert 10 < right.sum() < 100
+    # Whoever else is judged with it
+    for number in range(99, -1, -3):
+        alone = Labeled(judged.squares[[number]], judged.labels[[number]])
+        assert judge(trunk, heads, alone, protocol)["high"].right.tolist() == [right[number]]
+
+
+def test_the_trunk_is_left_as_it_was() -> None:
+    trunk = Tiny().train()
+    trunk.high.eval()
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    probe(trunk, photos(60), photos(20), WHOLE)
+    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+    assert trunk.training
+    assert trunk.low[1].training
+    assert not trunk.high.training
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in trunk.parameters())
+
+
+def test_norms_go_by_all_that_was_taught_however_short_the_lesson() -> None:
+    trunk, taught = Bare(), photos(20)
+    norm = teach(trunk, taught, replace(WHOLE, epochs=1, numbers=10**6))["input"].norm
+    x = normalized(torch.from_numpy(taught.squares))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert torch.allclose(norm.running_mean, x.mean((0, 2, 3)), atol=1e-3)
+    assert torch.allclose(norm.running_var, x.transpose(0, 1).flatten(1).var(1), atol=1e-3)
+
+
+def test_the_same_seed_is_the_same_probe() -> None:
+    trunk, taught = Tiny(), photos(60)
+    first, again, other = (teach(trunk, taught, WHOLE, seed)["high"].linear.weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_no_photos_or_not_as_many_labels_are_refused() -> None:
+    for count, labels in ((0, 0), (3, 2)):
+        with pytest.raises(ValueError, match=f"{count} photos and {labels} labels"):
+            Labeled(np.zeros((count, 3, 8, 8), np.uint8), torch.zeros(labels, dtype=torch.long))
+
+
+def test_the_papers_protocols() -> None:
+    assert (zhang2016().crop, zhang2016().batch, zhang2016().resize) == (227, 64, "bilinear")
+    assert (goyal2019().crop, goyal2019().batch, goyal2019().resize) == (224, 256, "adaptive")
