@@ -1,16 +1,18 @@
-"""What a trunk that learns no more answers to photos."""
+"""What a trunk that learns no more answers to photos, and how often what is read from it is right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.nets.trunk import Trunk, normalized
 
 BATCH = 64
@@ -26,6 +28,18 @@ class Labeled:
     def __post_init__(self) -> None:
         if not 0 < len(self.squares) == len(self.labels):
             raise ValueError(f"{len(self.squares)} photos and {len(self.labels)} labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What was answered rightly: (N,), of the photos in order, so that answers compare photo by photo."""
+
+    right: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> Interval:
+        """0…1, with its 95% interval by bootstrap over the photos."""
+        return cast(Interval, interval(Bootstrap(len(self.right)).means(self.right)))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model.evaluate.intervals import Bootstrap, Samples
 
 PRESENT, DIFFICULT, ABSENT = 1, 0, -1  # as VOC's lists have it
-VOID = 255  # as VOC's pictures have it
+VOID = 255  # as VOC's pictures have it; CamVid's 11
 _RECALLS = 11
 
 
@@ -60,9 +60,11 @@ def mean_average_precision(scores_NC: NDArray[np.floating], truth_NC: NDArray[np
     return _mean(np.stack(by_class, 1))
 
 
-def confusion(truth: NDArray[np.integer], said: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """(classes, classes) counts, by true class and class said, of what is not VOID. ValueError for a class that is none."""
-    counted = truth != VOID
+def confusion(
+    truth: NDArray[np.integer], said: NDArray[np.integer], classes: int, void: int = VOID
+) -> NDArray[np.int64]:
+    """(classes, classes) counts, by true class and class said, of what is not void. ValueError for a class that is none."""
+    counted = truth != void
     true, claimed = truth[counted].astype(np.int64), said[counted].astype(np.int64)
     for of in (true, claimed):
         if len(of) and not 0 <= of.min() <= of.max() < classes:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,8 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.evaluate.features import BATCH, Labeled, batches, frozen, taps
-from model.evaluate.intervals import Bootstrap, Interval, interval
+from model.evaluate.features import BATCH, Judged, Labeled, batches, frozen, taps
 from model.nets.trunk import Trunk
 
 
@@ -71,17 +70,11 @@ def goyal2019() -> Protocol:
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
-    """What a layer's probe got right: (N,) of the photos it was judged by, in order; so that probes compare photo by photo."""
+class Probe(Judged):
+    """What a layer's probe got right, from how many positions and numbers in all."""
 
     positions: int
     numbers: int
-    right: NDArray[np.bool_]
-
-    @property
-    def accuracy(self) -> Interval:
-        """0…1, with its 95% interval by bootstrap over the photos."""
-        return cast(Interval, interval(Bootstrap(len(self.right)).means(self.right)))
 
 
 class Head(nn.Module):
@@ -158,7 +151,7 @@ def judge(trunk: Trunk, heads: Mapping[str, Head], judged: Labeled, protocol: Pr
             for layer, x in view(_middle(rgb, protocol.crop)).items():
                 right[layer].append(heads[layer].eval()(x).argmax(1).cpu() == labels)
     return {
-        layer: Probe(head.positions, head.linear.in_features, torch.cat(right[layer]).numpy())
+        layer: Probe(torch.cat(right[layer]).numpy(), head.positions, head.linear.in_features)
         for layer, head in heads.items()
     }
 

@@ -149,6 +149,7 @@ def test_what_is_said_of_void_does_not_count() -> None:
     truth = np.array([0, 1, VOID], np.uint8)
     assert mean_iu(confusion(truth, np.array([0, 1, 200]), 2)) == 1
     assert np.isnan(mean_iu(confusion(truth[2:], np.array([1]), 2)))
+    assert mean_iu(confusion(np.array([0, 1, 2]), np.array([0, 1, 1]), 2, void=2)) == 1
 
 
 def test_classes_that_are_none_are_refused() -> None:
