@@ -55,8 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command="colorize")
 
     one = commands.add_parser("train", help="learn from folders of color photographs")
-    one.add_argument("method", choices=["colorize"])
+    one.add_argument("method", choices=["colorize", "context", "contrast", "supervised"])
     _add_photos(one)
+    one.add_argument(
+        "--net",
+        metavar="NAME",
+        help="the trunk to teach: alexnet, resnet18, resnet50, or alexnet-small and resnet18-small, which see small "
+        "photos finer (default: alexnet; for colorize, without this, the net that the product uses)",
+    )
     one.add_argument(
         "--hold-out",
         type=int,
@@ -82,9 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--recipe",
-        default="first-weights",
         metavar="NAME",
-        help="first-weights, the default, or tiny, to see that it runs",
+        help="for a trunk small, the default, or its paper's: doersch2015, zhang2016, chen2020; for the product's net "
+        "first-weights, the default, or lite; tiny for either, to see that it runs",
     )
     one.add_argument(
         "--set",
@@ -104,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
         default=180,
         metavar="S",
         help="seconds between checkpoints (default: 180)",
+    )
+    one.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("runs/cache"),
+        metavar="DIR",
+        help="for the photos as squares, from which trunks learn (default: runs/cache)",
     )
     one.add_argument("--device", default="auto")
     one.set_defaults(command="train")

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[torch.device]:
+    """Under torchrun: one of its processes, on a GPU of its own where there are any. Alone: just the device, "auto" or one by name.
+
+    ValueError for a GPU that is asked for where there is none.
+    """
+    cuda = torch.cuda.is_available() and device != "cpu"
+    if device.startswith("cuda") and not cuda:
+        raise ValueError("there is no GPU here that torch can use: --device cpu")
+    if "LOCAL_RANK" not in os.environ:
+        yield torch.device(device if device != "auto" else "cuda" if cuda else "cpu")
+        return
+    chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield chosen
+    finally:
+        dist.destroy_process_group()
 
 
 def place() -> tuple[int, int]:

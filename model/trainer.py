@@ -35,7 +35,9 @@ Batch: TypeAlias = "Tensor | tuple[Tensor, ...]"
 class Method(Protocol):
     """What the loop asks of a way of learning."""
 
-    net: nn.Module
+    @property
+    def net(self) -> nn.Module:
+        """What is trained, averaged and saved."""
 
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
         """A mean over the batch, so that averages over processes are averages over photos."""
@@ -122,7 +124,7 @@ class _Learner(nn.Module):
 def _across(method: Method, device: torch.device) -> Callable[[Batch, torch.Generator], Tensor]:
     """The loss, whose gradients are averaged over all processes. On GPUs batch norm, too, sees the whole batch."""
     if device.type == "cuda":
-        method.net = nn.SyncBatchNorm.convert_sync_batchnorm(method.net)  # type: ignore[no-untyped-call]
+        nn.SyncBatchNorm.convert_sync_batchnorm(method.net)  # type: ignore[no-untyped-call]  # in place
     devices = [device] if device.type == "cuda" else None
     wrapped: Callable[[Batch, torch.Generator], Tensor] = DistributedDataParallel(_Learner(method), devices)
     return wrapped
@@ -193,7 +195,7 @@ def _load(batches: Dataset[Tensor], start: int, schedule: Schedule, pinned: bool
         batch_size=None,
         sampler=range(start, schedule.steps),
         num_workers=schedule.workers,
-        prefetch_factor=4,
+        prefetch_factor=4 if schedule.workers else None,
         pin_memory=pinned,
     )
     return iter(loader)

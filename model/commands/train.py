@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 
 from model import checkpoint, datasets, recipes, trainer
 from model.colorizer import choose_device
+from model.commands.commit import commit
+from model.commands.pretrain import pretrain
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Train a method by a recipe, continuing the run's checkpoint where there is one."""
-    if arguments.recipe not in recipes.RECIPES:
-        raise ValueError(
-            f"no recipe is called {arguments.recipe!r}: choose one of {', '.join(recipes.RECIPES)}"
-        )
+    if arguments.method != "colorize" or arguments.net:
+        return pretrain(arguments)
+    name = arguments.recipe or "first-weights"
+    if name not in recipes.RECIPES:
+        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(recipes.RECIPES)}")
     device = choose_device(arguments.device)
     chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
-    recipe = replace(recipes.RECIPES[arguments.recipe]().changed(arguments.set), **chosen)
+    recipe = replace(recipes.RECIPES[name]().changed(arguments.set), **chosen)
     sources = [datasets.find([source], arguments.exclude) for source in arguments.photos]
     kept, held_out = datasets.split(
         sorted({path for source in sources for path in source}), arguments.hold_out
@@ -53,7 +54,7 @@ def train(arguments: argparse.Namespace) -> int:
             "fingerprint": datasets.fingerprint(survey.photos),
             "prior": prior.tolist(),
         },
-        "code": {"commit": _commit(), "torch": str(torch.__version__)},
+        "code": {"commit": commit(), "torch": str(torch.__version__)},
     }
     schedule = recipe.schedule(arguments.save_every, arguments.workers)
     try:
@@ -70,15 +71,3 @@ def train(arguments: argparse.Namespace) -> int:
 def _hash(start: str) -> str:
     """What a run was begun from: a name or a path would mean something else another day."""
     return checkpoint.read_card(checkpoint.locate(start)).sha256 if start else ""
-
-
-def _commit() -> str:
-    """The checkout's, or "" where the package is installed without one."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip()

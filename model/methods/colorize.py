@@ -2,6 +2,10 @@
 
 https://arxiv.org/abs/1603.08511. The view takes a photo's lightness for input and its own colors for the answer; the loss is the
 cross-entropy against soft-encoded bins, each position weighed by how rare its color is (equations 2–4).
+
+The net is the product's, with its decoder; or `TrunkColorizer`, to teach a trunk: the paper's feature learning (section 3.2).
+Other than there, where the trunk is AlexNet up to fc7, made convolutional and dilated: a trunk of any kind, one convolution of 256
+channels over its last layer raised to an eighth of the photo's side, and answers there.
 """
 
 from __future__ import annotations
@@ -12,31 +16,69 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from model import bins
+from model import bins, views
 from model.methods.view import view
+from model.nets.trunk import Trunk
+
+_STRIDE = 8  # of a trunk's answers, in pixels
 
 
 class Colorize:
-    """A net that gives (N, 313, H/4, W/4) logits for (N, 1, H, W) lightness, and what it is taught by."""
+    """A net that gives (N, 313, H/4, W/4) logits, or fewer, for (N, 1, H, W) lightness, and what it is taught by."""
 
     def __init__(
-        self, net: nn.Module, weights: Tensor, neighbors: int = bins.NEIGHBORS, age: float = 0.0
+        self,
+        net: nn.Module,
+        weights: Tensor,
+        neighbors: int = bins.NEIGHBORS,
+        age: float = 0.0,
+        crops: views.Strengths | None = None,
     ) -> None:
         """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification.
 
-        `age`: the share of photos that are seen as old prints.
+        `age`: the share of photos that are seen as old prints. `crops`: what to cut out of photos, half of them mirrored.
         """
-        self.net, self.weights, self.neighbors, self.age = net, weights, neighbors, age
+        self.net, self.weights, self.neighbors, self.age, self.crops = net, weights, neighbors, age, crops
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for a net that knows nothing."""
+        if self.crops:
+            rgb_N3HW = views.view(rgb_N3HW, ("crop and flip",), self.crops, generator).clamp_(0, 1)
         lightness, ab = view(rgb_N3HW, generator, self.age)
         # The net alone: Lab and the loss want float32.
         with torch.autocast(lightness.device.type, torch.bfloat16):
             logits = self.net(lightness.contiguous(memory_format=torch.channels_last))
+        if logits.shape[2:] != ab.shape[2:]:
+            ab = F.adaptive_avg_pool2d(ab, logits.shape[2:])
         target, share = bins.encode(ab, self.neighbors)
         return soft_cross_entropy(logits, target, share, self.weights.to(logits.device)[target[:, 0]])
+
+
+class TrunkColorizer(nn.Module):
+    """A trunk of one channel, and what answers by its last layer."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        """ValueError for a trunk that sees colors."""
+        if trunk.channels != 1:
+            raise ValueError("a trunk that sees colors learns nothing by naming them: channels must be 1")
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Sequential(
+            nn.Conv2d(trunk.width, 256, 3, padding=1, bias=False),
+            nn.BatchNorm2d(256),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, bins.COUNT, 1),
+        )
+
+    def forward(self, lightness_N1HW: Tensor) -> Tensor:
+        """L* in 0…100, sides multiples of 8 → (N, 313, H/8, W/8) logits."""
+        height, width = lightness_N1HW.shape[2:]
+        top = self.trunk.taps(lightness_N1HW / 50 - 1)[self.trunk.layers[-1]]
+        raised = F.interpolate(top, (height // _STRIDE, width // _STRIDE), mode="bilinear")
+        logits: Tensor = self.head(raised)
+        return logits
 
 
 def soft_cross_entropy(

@@ -1,0 +1,44 @@
+"""Learning from labels: the control that the ways of learning without any are measured against.
+
+The view is a random crop, mirrored half of the time; the head is linear over the last layer's mean; the loss is the cross-entropy.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import views
+from model.nets.trunk import Trunk, normalized
+
+
+class Classify:
+    """A trunk that is taught by what people said is in a photo."""
+
+    def __init__(self, trunk: Trunk, classes: int, strengths: views.Strengths) -> None:
+        self.net = ClassifyNet(trunk, classes)
+        self.strengths = strengths
+
+    def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+        """Mean cross-entropy, in nats, of photos, uint8 or float 0…1, (N, 3, S, S), and labels (N,). ln(classes) for a net that guesses."""
+        rgb_N3HW, labels_N = batch
+        seen = normalized(
+            views.view(rgb_N3HW, ("crop and flip",), self.strengths, generator), self.net.trunk.channels
+        )
+        with torch.autocast(seen.device.type, torch.bfloat16):
+            logits_NC: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
+        return F.cross_entropy(logits_NC.float(), labels_N)
+
+
+class ClassifyNet(nn.Module):
+    """A trunk, and a linear layer over its last layer's mean."""
+
+    def __init__(self, trunk: Trunk, classes: int) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, nn.Linear(trunk.width, classes)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, classes) logits."""
+        logits_NC: Tensor = self.head(self.trunk(x_NCHW))
+        return logits_NC
