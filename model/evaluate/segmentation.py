@@ -1,0 +1,221 @@
+"""Can a trunk say what each pixel is? A copy of it with the head of a fully convolutional net is taught from masks, and judged by mean IU.
+
+Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038, section 4):
+a 1×1 convolution scores the last layer, another each finer layer below; coarse scores are enlarged, added to finer ones, and those enlarged
+to the picture's size; the loss is the cross-entropy of each pixel, void ones left out. Three levels are their FCN-8s, two FCN-16s, one
+FCN-32s: of AlexNet conv5, conv2 and conv1, of a ResNet its last three stages.
+
+Other than there:
+- Enlarged bilinearly, which is where their upsampling begins; here it learns nothing. All levels are taught at once, as in their later
+  version (PAMI 2016), and all scores begin at 0.
+- No convolutionalized fully connected layers: our trunks have none. Nothing is cropped off, as layers are padded evenly.
+- Adam, not momentum; the loss is the mean over pixels that count, theirs the sum. Half of the pictures are mirrored, which they
+  saw no gain in.
+
+CamVid (Brostow, Fauqueur & Cipolla 2009) as in SegNet's release: frames, and masks of 11 classes and void. Here at half of our frames' size
+by default, 160×120, and judged at it: no figures to lay beside those of others. 100 steps of 8 frames are, with AlexNet on one core in
+bf16, some ten seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model import datasets
+from model.evaluate.features import batches
+from model.evaluate.intervals import Bootstrap, Interval, interval
+from model.evaluate.precision import VOID, confusion, mean_iu
+from model.evaluate.tuning import Lesson, copied, teach
+from model.nets.trunk import Trunk, normalized
+
+CAMVID = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+_CAMVID_VOID = len(CAMVID)
+
+
+@dataclass(frozen=True)
+class Options(Lesson):
+    """How a trunk is taught to segment."""
+
+    steps: int = 100
+    batch: int = 8
+    frozen: int = 0  # layers, from the bottom, that stay as they are
+    levels: int = 3  # from the top, each finer than the one above
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Pictures, (N, 3, H, W) uint8, and of each pixel its class, (N, H, W) from 0, or void. ValueError for none, or other shapes."""
+
+    pictures: NDArray[np.uint8]
+    masks: NDArray[np.integer]
+    classes: int
+    void: int = VOID
+    unusable: tuple[Path, ...] = ()
+    """Of those that were to be read: frames without a mask or the other way around, damaged, of another shape, with other classes."""
+
+    def __post_init__(self) -> None:
+        count, *_, height, width = shape = self.pictures.shape
+        if not count or shape != (count, 3, height, width) or self.masks.shape != (count, height, width):
+            raise ValueError(f"pictures of shape {shape} and masks of {self.masks.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """(N, classes, classes) pixels of each picture, by true class and class said."""
+
+    confusions: NDArray[np.int64]
+
+    @property
+    def mean_iu(self) -> Interval | None:
+        """0…1, with its 95% interval by bootstrap over the pictures; None where all is void."""
+        return interval(mean_iu(Bootstrap(len(self.confusions)).sums(self.confusions)))
+
+    def by_class(self) -> list[float]:
+        """IU; NaN for a class that neither is nor was said."""
+        total = self.confusions.sum(0)
+        right = total.diagonal().astype(float)
+        union = total.sum(0) + total.sum(1) - right
+        shares = np.divide(right, union, out=np.full_like(right, np.nan), where=union > 0)
+        return [float(share) for share in shares]
+
+
+def camvid(frames: Path, annotations: Path, height: int = 120) -> Masked:
+    """Frames and the masks of their names, such as camvid/train and camvid/trainannot, at this height in pixels.
+
+    Frames are reduced bicubically, of masks the nearest pixel is taken. What cannot be used is named. FileNotFoundError for a folder
+    without files, ValueError where no frame can be used.
+    """
+    folders = []
+    for folder in (frames, annotations):
+        folders.append({path.stem: path for path in sorted(folder.glob("*")) if path.is_file()})
+        if not folders[-1]:
+            raise FileNotFoundError(f"{folder} holds no pictures")
+    of_frames, of_masks = folders
+    unusable = [of_frames.get(name) or of_masks[name] for name in sorted(of_frames.keys() ^ of_masks.keys())]
+    read = []
+    for name in sorted(of_frames.keys() & of_masks.keys()):
+        pair = _pair(of_frames[name], of_masks[name], height)
+        if pair is None:
+            unusable.append(of_frames[name])
+        else:
+            read.append((of_frames[name], *pair))
+    shapes = Counter(mask.shape for *_, mask in read).most_common(1)
+    unusable += [path for path, _, mask in read if mask.shape != shapes[0][0]]
+    used = [(picture, mask) for _, picture, mask in read if mask.shape == shapes[0][0]]
+    if not used:
+        raise ValueError(f"none of {len(unusable)} frames of {frames} can be used")
+    pictures, masks = (np.stack(parts) for parts in zip(*used, strict=True))
+    return Masked(pictures, masks, len(CAMVID), _CAMVID_VOID, tuple(sorted(unusable)))
+
+
+class FCN(nn.Module):
+    """A trunk, and a score for each class at each pixel."""
+
+    def __init__(self, trunk: Trunk, classes: int, layers: tuple[str, ...], widths: tuple[int, ...]) -> None:
+        """Scores these layers, from the coarsest to the finest, which have so many channels."""
+        super().__init__()
+        self.trunk, self.layers = trunk, layers
+        self.scores = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in widths)
+        for score in self.scores.parameters():
+            nn.init.zeros_(score)
+
+    @classmethod
+    def over(cls, trunk: Trunk, classes: int, levels: int, height: int, width: int) -> FCN:
+        """For pictures of this size. ValueError where the trunk has fewer levels."""
+        learning, device = trunk.training, next(trunk.parameters()).device
+        with torch.no_grad():
+            found = trunk.eval().taps(torch.zeros(1, trunk.channels, height, width, device=device))
+        trunk.train(learning)
+        last = {x.shape[2:]: layer for layer, x in found.items()}  # of each size
+        if not 0 < levels <= len(last):
+            raise ValueError(f"a net with layers of {len(last)} sizes has no {levels} levels")
+        layers = tuple(reversed(last.values()))[:levels]
+        return cls(trunk, classes, layers, tuple(found[layer].shape[1] for layer in layers)).to(device)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, classes, H, W) logits, float32."""
+        taps = self.trunk.taps(x_NCHW)
+        coarse: Tensor | None = None
+        for layer, score in zip(self.layers, self.scores, strict=True):
+            fine = score(taps[layer]).float()
+            coarse = fine if coarse is None else fine + _enlarged(coarse, fine)
+        assert coarse is not None
+        return _enlarged(coarse, x_NCHW)
+
+
+def segment(trunk: Trunk, taught: Masked, judged: Masked, options: Options, seed: int = 0) -> Segmented:
+    """What a copy of the trunk, taught, makes of the judged. The trunk given stays as it is."""
+    generator = torch.Generator().manual_seed(seed)
+    device = next(trunk.parameters()).device
+    copy = copied(trunk, options.frozen)
+    net = FCN.over(copy, taught.classes, options.levels, *taught.masks.shape[1:])
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def said(rgb_N3HW: Tensor) -> Tensor:
+        x = normalized(rgb_N3HW.to(device), trunk.channels).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            return cast(Tensor, net(x))
+
+    def loss(numbers: Tensor) -> Tensor:
+        mirrored = torch.rand(len(numbers), generator=generator)[:, None, None] < 0.5
+        rgb = torch.from_numpy(taught.pictures[numbers.numpy()])
+        mask = torch.from_numpy(taught.masks[numbers.numpy()].astype(np.int64))
+        rgb = torch.where(mirrored[:, None], rgb.flip(3), rgb)
+        mask = torch.where(mirrored, mask.flip(2), mask)
+        return pixel_loss(said(rgb), mask.to(device), taught.void)
+
+    teach(net, len(taught.pictures), loss, options, generator)
+    net.eval()
+    found = []
+    with torch.no_grad():
+        for rgb in batches(judged.pictures, options.batch):
+            found += list(said(rgb).argmax(1).cpu().numpy())
+    pairs = zip(judged.masks, found, strict=True)
+    return Segmented(np.stack([confusion(mask, of, taught.classes, judged.void) for mask, of in pairs]))
+
+
+def pixel_loss(logits_NCHW: Tensor, masks_NHW: Tensor, void: int) -> Tensor:
+    """Mean cross-entropy, in nats, over the pixels that are not void; 0 where all are."""
+    total = F.cross_entropy(logits_NCHW, masks_NHW, ignore_index=void, reduction="sum")
+    return total / (masks_NHW != void).sum().clamp_min(1)
+
+
+def _enlarged(scores_NCHW: Tensor, like_NCHW: Tensor) -> Tensor:
+    return F.interpolate(scores_NCHW, like_NCHW.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _pair(frame: Path, annotation: Path, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """(3, H, W) and (H, W)."""
+    try:
+        picture = Image.fromarray(datasets.read(frame))
+        with Image.open(annotation) as image:
+            mask = image.convert("P") if image.mode not in ("L", "P") else image.copy()
+    except OSError:
+        return None
+    if mask.size != picture.size or np.asarray(mask).max() > _CAMVID_VOID:
+        return None
+    size = (round(picture.width * height / picture.height), height)
+    pixels = np.asarray(picture.resize(size, Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels), np.array(mask.resize(size, Image.Resampling.NEAREST))

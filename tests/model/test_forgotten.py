@@ -1,0 +1,136 @@
+"""What a projection forgot: which views are changed and how, a net that answers, and a projection that drops the color on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model import views
+from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten
+from model.methods.contrast import ContrastNet
+from model.nets.trunk import Trunk
+
+SIDE = 16
+VIEWS = views.Strengths(side=SIDE, color=0.5)
+SHORT = Options(steps=80, batch=64, rate=5e-3, hidden=32, strengths=VIEWS)
+
+
+class Colors(Trunk):
+    """Brightness, and the colors' distances, of both signs: all that it knows."""
+
+    layers = ("only",)
+    width = 5
+    channels = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = nn.Sequential(nn.Conv2d(3, 5, 1), nn.ReLU())
+        with torch.no_grad():
+            self.only[0].weight.copy_(
+                torch.tensor([[1.0, 1, 1], [1, -1, 0], [-1, 1, 0], [0, 1, -1], [0, -1, 1]])[:, :, None, None]
+            )
+            self.only[0].bias.copy_(torch.tensor([5.0, 0, 0, 0, 0]))
+
+
+def colorblind() -> ContrastNet:
+    net = ContrastNet(Colors(), 4, 2)
+    head = nn.Linear(5, 2)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.weight[:, 0] = 1
+    net.head = nn.Sequential(head)
+    return net
+
+
+def photos(count: int, seed: int = 0) -> Tensor:
+    """Saturated blotches."""
+    chance = np.random.default_rng(seed)
+    coarse = chance.integers(0, 256, (count, 3, 4, 4)).repeat(6, 2).repeat(6, 3)
+    return torch.from_numpy(coarse.astype(np.uint8))
+
+
+# The views
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_changed_are_those_that_the_answers_say_and_no_others(question: str) -> None:
+    rgb = photos(64)
+    seen, said = changed(rgb, question, VIEWS, torch.Generator().manual_seed(1))
+    steps = ("crop and flip", "jitter" if question == "gray" else "color")
+    plain = views.view(rgb, steps, VIEWS, torch.Generator().manual_seed(1))
+    assert len(seen) == len(said) == 64
+    for view, before, answer in zip(seen, plain, said.tolist(), strict=True):
+        if question == "rotate":
+            assert torch.equal(view, torch.rot90(before, answer, (1, 2)))
+        else:
+            assert torch.equal(view, before) == (answer == 0)
+        if question == "gray":
+            assert bool((view.amax(0) - view.amin(0)).max() < 1e-6) == bool(answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "chance"), [("gray", 0.8), ("rotate", 0.25), ("noise", 0.5), ("sobel", 0.5)]
+)
+def test_answers_come_as_often_as_in_the_paper(question: str, chance: float) -> None:
+    _, said = changed(photos(600), question, views.Strengths(side=4), torch.Generator().manual_seed(0))
+    assert float(said.bincount().max()) / 600 == pytest.approx(chance, abs=0.05)
+
+
+# The net that answers
+
+
+def test_a_question_that_no_line_parts_is_answered() -> None:
+    chance = torch.Generator().manual_seed(0)
+    known, asked = torch.randn(400, 2, generator=chance), torch.randn(200, 2, generator=chance)
+    labels, truth = ((of[:, 0] * of[:, 1] > 0).long() for of in (known, asked))
+    right = answers(known, labels, asked, SHORT, 0) == truth
+    assert float(right.float().mean()) > 0.9
+    # Whatever the size of numbers, and beside one that never changes
+    scaled = [torch.cat([of * 1000 + 5000, torch.full_like(of, 3)], 1) for of in (known, asked)]
+    right = answers(scaled[0], labels, scaled[1], SHORT, 0) == truth
+    assert float(right.float().mean()) > 0.9
+
+
+# Trunk and projection
+
+
+def test_what_the_projection_drops_is_told_by_h_alone() -> None:
+    net = colorblind()
+    before = [value.clone() for value in net.state_dict().values()]
+    found = forgotten(net, photos(150).numpy(), photos(120, 1).numpy(), SHORT)
+    assert list(found) == list(QUESTIONS)
+    gray = found["gray"]
+    assert 0.7 < gray.chance < 0.9
+    assert gray.h.accuracy.value > 0.93
+    assert gray.g.accuracy.value < gray.chance + 0.03
+    assert found["sobel"].h.accuracy.value > 0.9 < found["sobel"].g.accuracy.value  # edges are dark
+    turns = found["rotate"]  # the same pixels: neither can know
+    assert max(turns.h.accuracy.value, turns.g.accuracy.value) < turns.chance + 0.12
+    assert all(len(each.h.right) == len(each.g.right) == 120 for each in found.values())
+    assert net.training
+    assert all(map(torch.equal, before, net.state_dict().values()))
+
+
+def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
+    """Norms of a net in training go by the batch: then all photos' means would be the same, however bright."""
+    net = ContrastNet(Colors(), 4, 2).train()
+    seen: list[Tensor] = []
+    shade = np.full((6, 3, 24, 24), 40, np.uint8)
+    bright = np.full((6, 3, 24, 24), 220, np.uint8)
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: (
+            seen.append(out) if isinstance(module, nn.BatchNorm1d) and len(out) == 6 else None
+        )
+    )
+    with handle:
+        forgotten(net, np.concatenate([shade, bright]), bright, SHORT)
+    judged = [z for z in seen if z.shape[1] == 2]
+    assert len(judged) == 4  # of each question the judged, six at once
+    assert all(float(z.mean(0).abs().max()) > 0.05 for z in judged)
+
+
+def test_views_are_wanted() -> None:
+    with pytest.raises(ValueError, match="0 views"):
+        Options(looks=0)

@@ -1,0 +1,258 @@
+"""Segmentation: the head against loops, which layers it scores, what is learned of made squares, and frames that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from model.evaluate.segmentation import (
+    CAMVID,
+    FCN,
+    Masked,
+    Options,
+    Segmented,
+    camvid,
+    pixel_loss,
+    segment,
+)
+from model.nets.alexnet import AlexNet
+from model.nets.resnet import ResNet
+from model.nets.trunk import Trunk
+
+
+class Tiny(Trunk):
+    layers = ("low", "mid", "high")
+    width = 16
+    channels = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.low = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+        self.mid = nn.Sequential(nn.Conv2d(12, 12, 3, 1, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+        self.high = nn.Sequential(nn.Conv2d(12, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+
+
+def squares(count: int, seed: int = 0, void: int = 7) -> Masked:
+    """20×28: noise, with a bright square on the left half and a dark one on the right, each framed by void that is painted at random."""
+    chance = np.random.default_rng(seed)
+    pictures = chance.integers(90, 166, (count, 3, 20, 28))
+    masks = np.zeros((count, 20, 28), np.uint8)
+    for picture, mask in zip(pictures, masks, strict=True):
+        for kind, start, color in ((1, 1, 230), (2, 15, 20)):
+            top, left = chance.integers(1, 11), start + chance.integers(0, 4)
+            mask[top - 1 : top + 9, left - 1 : left + 9] = void
+            picture[:, top - 1 : top + 9, left - 1 : left + 9] = chance.integers(0, 256)
+            mask[top : top + 8, left : left + 8] = kind
+            picture[:, top : top + 8, left : left + 8] = color
+    return Masked(pictures.astype(np.uint8), masks, 3, void)
+
+
+# The head
+
+
+def enlarged(scores: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """(C, h, w) → (C, height, width) by weighing the four nearest, pixel by pixel."""
+    made = np.zeros((len(scores), height, width))
+    for y in range(height):
+        for x in range(width):
+            down = min(max((y + 0.5) * scores.shape[1] / height - 0.5, 0), scores.shape[1] - 1)
+            over = min(max((x + 0.5) * scores.shape[2] / width - 0.5, 0), scores.shape[2] - 1)
+            for row in range(scores.shape[1]):
+                for column in range(scores.shape[2]):
+                    weight = max(0, 1 - abs(row - down)) * max(0, 1 - abs(column - over))
+                    made[:, y, x] += weight * scores[:, row, column]
+    return made
+
+
+def test_scores_are_enlarged_and_added_from_coarse_to_fine() -> None:
+    net = FCN.over(Tiny(), 2, 2, 12, 9).eval()
+    assert net.layers == ("high", "mid")
+    x = torch.randn(1, 3, 12, 9)
+    assert not net(x).any()
+    for weights in net.scores.parameters():
+        nn.init.normal_(weights)
+    taps = {layer: tap[0].detach().double().numpy() for layer, tap in net.trunk.taps(x).items()}
+    scored = []
+    for layer, score in zip(net.layers, net.scores, strict=True):
+        weights, bias = (of.detach().double().numpy() for of in score.parameters())
+        scored.append(np.einsum("kc,chw->khw", weights[:, :, 0, 0], taps[layer]) + bias[:, None, None])
+    coarse, fine = scored
+    expected = enlarged(fine + enlarged(coarse, *fine.shape[1:]), 12, 9)
+    np.testing.assert_allclose(net(x)[0].detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "levels", "layers"),
+    [
+        (AlexNet(), 3, ("conv5", "conv2", "conv1")),
+        (ResNet(18), 3, ("stage4", "stage3", "stage2")),
+        (ResNet(18, channels=1, stem="small"), 1, ("stage4",)),
+    ],
+)
+def test_levels_are_the_last_layers_of_each_size(trunk: Trunk, levels: int, layers: tuple[str, ...]) -> None:
+    net = FCN.over(trunk, 5, levels, 64, 48)
+    assert net.layers == layers
+    assert trunk.training
+    assert net(torch.zeros(2, trunk.channels, 64, 48)).shape == (2, 5, 64, 48)
+
+
+def test_no_more_levels_than_the_trunk_has() -> None:
+    with pytest.raises(ValueError, match="layers of 2 sizes has no 3 levels"):
+        FCN.over(Tiny(), 2, 3, 32, 32)
+
+
+def test_the_loss_against_loops_and_without_void() -> None:
+    chance = np.random.default_rng(0)
+    logits, masks = chance.normal(0, 2, (2, 3, 4, 5)), chance.integers(0, 4, (2, 4, 5))
+    losses = []
+    for n, y, x in np.ndindex(2, 4, 5):
+        if masks[n, y, x] != 3:
+            odds = np.exp(logits[n, :, y, x])
+            losses.append(-np.log(odds[masks[n, y, x]] / odds.sum()))
+    found = pixel_loss(torch.from_numpy(logits), torch.from_numpy(masks), void=3)
+    assert float(found) == pytest.approx(np.mean(losses))
+    assert float(pixel_loss(torch.randn(1, 3, 2, 2), torch.full((1, 2, 2), 3), void=3)) == 0
+
+
+# What is learned
+
+
+def test_made_squares_are_learned_in_fixed_steps_and_the_trunk_given_stays() -> None:
+    trunk = Tiny().eval()
+    before = [value.clone() for value in trunk.state_dict().values()]
+    options = Options(steps=80, batch=6, rate=1e-2, levels=2)
+    found = segment(trunk, squares(30), squares(12, 1), options)
+    assert found.mean_iu is not None
+    assert found.mean_iu.value > 0.8
+    assert all(map(torch.equal, before, trunk.state_dict().values()))
+    judged = squares(12, 1)
+    counted = [np.bincount(mask[mask != 7], minlength=3) for mask in judged.masks]
+    np.testing.assert_array_equal(found.confusions.sum(2), counted)
+    again = segment(trunk, squares(30), squares(12, 1), options)
+    np.testing.assert_array_equal(found.confusions, again.confusions)
+
+
+class Seen(Tiny):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def __deepcopy__(self, _: object) -> Seen:
+        return self
+
+    def taps(self, x_NCHW: Tensor) -> dict[str, Tensor]:
+        self.seen.append(x_NCHW)
+        return super().taps(x_NCHW)
+
+
+def test_half_of_the_taught_are_mirrored_and_none_of_the_judged() -> None:
+    ramp = np.broadcast_to(np.arange(16, dtype=np.uint8) * 15, (10, 3, 16, 16))
+    some = Masked(ramp, np.zeros((10, 16, 16), np.uint8), 2)
+    trunk = Seen()
+    segment(trunk, some, some, Options(steps=10, batch=10, levels=1))
+    falls = [x[:, 0, 0, 0] > x[:, 0, 0, -1] for x in trunk.seen[1:]]  # after the example
+    assert 35 < int(torch.cat(falls[:10]).sum()) < 65
+    assert not torch.cat(falls[10:]).any()
+
+
+def test_masks_are_mirrored_with_their_pictures() -> None:
+    """Class by place, which brightness that grows to the right gives away: mirrored alone, masks would contradict it."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 28).astype(np.uint8), (12, 3, 20, 28))
+    masks = np.zeros((12, 20, 28), np.uint8)
+    masks[:, :, 14:] = 1
+    some = Masked(ramp, masks, 2)
+    found = segment(Tiny(), some, some, Options(steps=40, batch=6, rate=1e-2, levels=2))
+    assert found.mean_iu is not None
+    assert found.mean_iu.value > 0.85
+
+
+def test_iu_of_classes_against_pixels_counted_one_by_one() -> None:
+    chance = np.random.default_rng(0)
+    truth, said = chance.integers(0, 3, (9, 40)), chance.integers(0, 3, (9, 40))
+    confusions = np.zeros((9, 4, 4), np.int64)
+    for n, i in np.ndindex(9, 40):
+        confusions[n, truth[n, i], said[n, i]] += 1
+    found = Segmented(confusions)
+    expected = [
+        ((truth == kind) & (said == kind)).sum() / ((truth == kind) | (said == kind)).sum()
+        for kind in range(3)
+    ]
+    assert found.by_class()[:3] == pytest.approx(expected)
+    assert np.isnan(found.by_class()[3])
+    assert found.mean_iu is not None
+    assert found.mean_iu.value == pytest.approx(np.mean(expected))
+    assert found.mean_iu.low < found.mean_iu.value < found.mean_iu.high
+
+
+# CamVid
+
+
+def save(path: Path, pixels: NDArray[np.integer]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Three frames of 16×24, all of one gray, and their masks."""
+    frames, masks = tmp_path / "train", tmp_path / "trainannot"
+    mask = np.arange(12).repeat(2)[None].repeat(16, 0)
+    for number in (1, 2, 3):
+        save(frames / f"{number}.png", np.full((16, 24, 3), 50 * number))
+        save(masks / f"{number}.png", np.roll(mask, number, 1))
+    return frames, masks
+
+
+def test_frames_and_their_masks_are_read_at_half_the_size(folders: tuple[Path, Path]) -> None:
+    read = camvid(*folders, height=8)
+    assert read.pictures.shape == (3, 3, 8, 12)
+    assert read.pictures[:, 0, 0, 0].tolist() == [50, 100, 150]
+    assert (read.classes, read.void, read.unusable) == (len(CAMVID), 11, ())
+    assert sorted(read.masks[1, 0].tolist()) == list(range(12))
+    assert read.masks[1, 0].tolist() == [11, *range(11)]
+
+
+def test_frames_that_cannot_be_used_are_named(folders: tuple[Path, Path]) -> None:
+    frames, masks = folders
+    (frames / "4.png").write_bytes(b"no picture")
+    save(masks / "4.png", np.zeros((16, 24)))
+    save(frames / "5.png", np.zeros((16, 24, 3)))  # without a mask
+    save(masks / "6.png", np.zeros((16, 24)))  # without a frame
+    save(frames / "7.png", np.zeros((16, 24, 3)))
+    save(masks / "7.png", np.full((16, 24), 12))
+    save(frames / "8.png", np.zeros((16, 24, 3)))
+    save(masks / "8.png", np.zeros((8, 12)))
+    save(frames / "9.png", np.zeros((16, 40, 3)))
+    save(masks / "9.png", np.zeros((16, 40)))
+    read = camvid(frames, masks, height=8)
+    assert len(read.pictures) == 3
+    named = [path.relative_to(frames.parent).as_posix() for path in read.unusable]
+    assert named == [
+        "train/4.png",
+        "train/5.png",
+        "train/7.png",
+        "train/8.png",
+        "train/9.png",
+        "trainannot/6.png",
+    ]
+
+
+def test_folders_without_frames(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing holds no pictures"):
+        camvid(folders[0], tmp_path / "nothing")
+    for path in folders[1].iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of 3 frames"):
+        camvid(*folders)
+
+
+def test_pictures_and_masks_of_one_shape() -> None:
+    with pytest.raises(ValueError, match="masks of"):
+        Masked(np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 4, 5), np.uint8), 3)
