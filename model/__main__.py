@@ -3,6 +3,9 @@
 python -m model colorize PHOTO_OR_DIR... -o OUT
 python -m model train colorize --photos DIR... --run runs/first
 python -m model evaluate color --photos DIR... -o out/evaluation
+python -m model train contrast --net resnet18 --photos DIR... --run runs/contrast
+python -m model evaluate probes --runs RUN... --photos DIR --judged DIR
+python -m model lecture --photos DIR
 python -m model weights show lite
 """
 
@@ -13,6 +16,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from model.parsers import add_lecture, add_questions
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -38,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m model", description="Color photographs; train and measure the network that does."
     )
-    commands = parser.add_subparsers(required=True, metavar="colorize | train | evaluate | gallery | weights")
+    commands = parser.add_subparsers(
+        required=True, metavar="colorize | train | evaluate | lecture | gallery | weights"
+    )
 
     one = commands.add_parser("colorize", help="color photographs")
     one.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_DIR")
@@ -122,8 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command="train")
 
     evaluate = commands.add_parser(
-        "evaluate", help="measure a net on color photographs it has not seen"
-    ).add_subparsers(required=True, metavar="color | decoding | cues")
+        "evaluate", help="measure a net on photographs it has not seen"
+    ).add_subparsers(
+        required=True,
+        metavar="color | decoding | cues, of what colors; probes | knn | retrieval | units | efficiency | transfer | "
+        "forgotten, of trunks",
+    )
 
     one = evaluate.add_parser("color", help="how good the colors are, beside gray and the truth")
     _add_selection(one)
@@ -187,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_net(one)
     _add_out(one, "cues", "cues.json, cues.md and the figure cues.jpg")
     one.set_defaults(command="cues")
+
+    add_questions(evaluate.add_parser)
+    add_lecture(commands.add_parser)
 
     one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
     one.add_argument(

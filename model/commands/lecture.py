@@ -1,0 +1,266 @@
+"""The lecture: every method on every net, taught from the same photos in like time, and asked the same questions; one page of it.
+
+All that is worked out goes into a file of its own, runs into folders of their own: whatever stops the command, the same command goes on
+there. Two of them, for different nets, may go on beside each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import cache, datasets, pretraining
+from model.cache import Cache
+from model.commands import trunks
+from model.commands.commit import commit
+from model.commands.pretrain import Learned, learned, teach
+from model.evaluate import page, readings, transfer
+from model.evaluate.probes import Protocol
+from model.evaluate.readings import Material
+from model.nets.trunk import Trunk
+
+CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that no classifier was taught by: not ours either
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. Steps are such that on one core each method of a net takes about as long as the others."""
+
+    steps: Mapping[str, Mapping[str, int]]
+    side: int = 96  # of the photos that trunks are asked about, in pixels
+    known: int = 4000  # photos that probes are taught by, at most
+    judged: int = 1500  # and judged by
+    epochs: int = 12  # of probes
+    probe_seeds: int = 3
+    labels: tuple[int, ...] = (20, 90, 300, 900, 3000)  # 90 and 900 are 1% and 10% of Imagenette
+    seeds: int = 3
+    tuning: transfer.Options = field(default_factory=lambda: transfer.Options(steps=50))
+    tuned: int = 1000  # photos that fine-tuned nets are judged by
+    transferred: int = 100  # steps
+
+
+def hours() -> Plan:
+    """Some four hours of one core in all."""
+    return Plan(
+        {
+            "alexnet": {"contrast": 580, "context": 600, "colorize": 1600, "supervised": 2100},
+            "resnet18": {"contrast": 310, "context": 260, "colorize": 900, "supervised": 1000},
+        }
+    )
+
+
+def minutes() -> Plan:
+    """To see that it runs: says nothing about anything."""
+    steps = dict.fromkeys(pretraining.METHODS, 2)
+    tuning = transfer.Options(steps=2, batch=4, side=64)
+    return Plan({"alexnet": steps}, 64, 24, 12, 1, 1, (4, 8), 2, tuning, tuned=12, transferred=2)
+
+
+PLANS = {"hours": hours, "minutes": minutes}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The folder that all goes into, and what is there already."""
+
+    folder: Path
+
+    def once(self, name: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives, JSON-like, or gave before."""
+        file = self.folder / "results" / f"{name}.json"
+        if not file.exists():
+            started = time.monotonic()
+            self.write(file, work())
+            print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+        return json.loads(file.read_text())
+
+    def some(self, name: str) -> dict[str, float]:
+        """Of what was being worked out when the command was stopped."""
+        file = self.folder / "results" / f"{name}.part"
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+
+    def keep(self, name: str, values: Mapping[str, float]) -> None:
+        self.write(self.folder / "results" / f"{name}.part", values)
+
+    def write(self, file: Path, values: Any) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half_written = file.with_suffix(f".{os.getpid()}")
+        half_written.write_text(json.dumps(values, indent=1) + "\n")
+        half_written.replace(file)
+
+
+def lecture(arguments: argparse.Namespace) -> int:
+    """Teach, ask, and write the page; go on where it was stopped."""
+    torch.set_num_threads(arguments.threads)
+    plan, desk = PLANS[arguments.plan](), Desk(arguments.out)
+    photos = datasets.find([arguments.photos / "train"], [CLEAN])
+    judged = datasets.find([arguments.photos / "val"], [CLEAN])
+    squares = partial(cache.build, folder=arguments.cache, workers=2)
+    seen = readings.material(squares(photos, plan.side), squares(judged, plan.side))
+    gallery = squares(datasets.find([arguments.gallery]), plan.side) if arguments.gallery else None
+    wanted = [net for net in plan.steps if net in arguments.nets] if arguments.nets else list(plan.steps)
+    for net in wanted:
+        for method, steps in plan.steps[net].items():
+            recipe = replace(pretraining.small(method, net), steps=steps)
+            run = _run(desk, net, method)
+            if not _finished(run, steps):
+                teach(recipe, squares(photos, recipe.side), run, torch.device("cpu"))
+        for method in ("random", *plan.steps[net]):
+            _ask(desk, plan, net, method, seen, gallery, arguments)
+        if "contrast" in plan.steps[net]:
+            few = seen.some(plan.known // 2, plan.judged // 2)
+            desk.once(f"{net}-forgotten", partial(_forgotten, desk, net, few))
+    data = {
+        "name": arguments.photos.name.capitalize(),
+        "photos": len(seen.taught.labels),
+        "judged": len(seen.judged.labels),
+        "classes": list(seen.names),
+        "side": plan.side,
+    }
+    facts = {"made": _made(), "data": data} | _gathered(desk, plan)
+    desk.write(desk.folder / "lecture.json", facts)
+    print(f"the page: {page.write(facts, desk.folder)}")
+    return 0
+
+
+def _ask(
+    desk: Desk,
+    plan: Plan,
+    net: str,
+    method: str,
+    seen: Material,
+    gallery: Cache | None,
+    arguments: argparse.Namespace,
+) -> None:
+    """All questions to one trunk."""
+    name = f"{net}-{method}"
+    trunk = trunks.untaught(net) if method == "random" else learned(_run(desk, net, method)).trunk
+
+    def maker(seed: int) -> Trunk:
+        return trunks.untaught(net, seed) if method == "random" else trunk
+
+    few, fewer = seen.some(plan.known, plan.judged), seen.some(len(seen.taught.labels), plan.tuned)
+    desk.once(f"{name}-knn", lambda: readings.of_neighbors(trunk, seen))
+    protocol = Protocol(epochs=plan.epochs)
+    desk.once(f"{name}-probes", lambda: readings.of_layers(trunk, few, range(plan.probe_seeds), protocol))
+    part = f"{name}-efficiency"
+    desk.once(
+        part,
+        lambda: readings.of_labels(
+            maker,
+            fewer,
+            plan.labels,
+            range(plan.seeds),
+            plan.tuning,
+            desk.some(part),
+            partial(desk.keep, part),
+        ),
+    )
+    desk.once(
+        f"{name}-transfer",
+        lambda: trunks.carried_over(
+            trunk,
+            arguments.cache,
+            arguments.voc,
+            list(filter(None, [arguments.gallery])),
+            arguments.camvid,
+            plan.transferred,
+        ),
+    )
+    if gallery:
+        pictures = desk.folder / "pictures"
+        desk.once(f"{name}-pictures", lambda: _pictures(trunk, gallery, pictures, name))
+
+
+def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str, str]:
+    trunks.picture_of_neighbors(trunk, gallery, folder / f"{name}-neighbors.jpg")
+    trunks.picture_of_units(trunk, gallery, folder / f"{name}-units.jpg")
+    return {
+        "neighbors": f"pictures/{name}-neighbors.jpg",
+        "activations": f"pictures/{name}-units.jpg",
+    }
+
+
+def _forgotten(desk: Desk, net: str, seen: Material) -> dict[str, dict[str, float]]:
+    return trunks.remembered(learned(_run(desk, net, "contrast")), seen)
+
+
+def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
+    """Of all that lies on the desk, also what another command beside this one has worked out."""
+    subjects: list[dict[str, Any]] = []
+    for net in plan.steps:
+        scratch = _result(desk, f"{net}-random-efficiency")
+        for method in ("random", *plan.steps[net]):
+            name = f"{net}-{method}"
+            subject: dict[str, Any] = {
+                "net": net,
+                "method": method,
+                "layers": list(trunks.untaught(net).layers),
+                "probes": _result(desk, f"{name}-probes"),
+                "neighbors": _result(desk, f"{name}-knn"),
+                "efficiency": _result(desk, f"{name}-efficiency"),
+                "transfer": _result(desk, f"{name}-transfer"),
+                "pictures": _result(desk, f"{name}-pictures"),
+                "utility": None,
+                "verdict": None,
+            }
+            if method != "random" and subject["efficiency"] and scratch:
+                subject["utility"], subject["verdict"] = readings.worth(subject["efficiency"], scratch)
+            if method != "random" and (_run(desk, net, method) / "checkpoint.pt").exists():
+                subject |= _training(learned(_run(desk, net, method)), _run(desk, net, method))
+            subjects.append(
+                {
+                    key: value
+                    for key, value in subject.items()
+                    if value is not None or key in ("utility", "verdict")
+                }
+            )
+    forgotten = {net: found for net in plan.steps if (found := _result(desk, f"{net}-forgotten"))}
+    return {"plan": asdict(plan), "subjects": subjects, "forgotten": forgotten}
+
+
+def _training(run: Learned, folder: Path) -> dict[str, Any]:
+    rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()[1:]]
+    return {
+        "steps": run.step,
+        "batch": run.facts["recipe"]["batch"],
+        "photos": run.photos,
+        "cpu_s": round(run.cpu_s),
+        "seed": run.facts["recipe"]["seed"],
+        "commit": run.facts["code"]["commit"],
+        "loss": [[int(row[1]), float(row[3])] for row in rows],
+    }
+
+
+def _result(desk: Desk, name: str) -> Any:
+    file = desk.folder / "results" / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def _run(desk: Desk, net: str, method: str) -> Path:
+    return desk.folder / "runs" / f"{net}-{method}"
+
+
+def _finished(run: Path, steps: int) -> bool:
+    return (run / "checkpoint.pt").exists() and learned(run).step == steps
+
+
+def _made() -> dict[str, Any]:
+    return {
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "torch": str(torch.__version__),
+        "command": "make lecture",
+    }

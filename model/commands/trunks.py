@@ -1,0 +1,226 @@
+"""Ask trunks what they know: those that runs have taught, and beside them one of each kind that knows nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model import cache, datasets, pretraining
+from model.colorizer import choose_device
+from model.commands.pretrain import Learned, learned
+from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
+from model.evaluate.features import pooled
+from model.evaluate.grid import grid
+from model.evaluate.probes import Protocol
+from model.evaluate.readings import Material, Values
+from model.methods.contrast import ContrastNet
+from model.nets.trunk import Trunk
+
+
+def probes(arguments: argparse.Namespace) -> int:
+    """Linear probes on every layer."""
+    subjects, seen = _subjects(arguments), _material(arguments)
+    protocol = Protocol(epochs=arguments.epochs)
+    found = {
+        name: readings.of_layers(trunk, seen, range(arguments.seeds), protocol)
+        for name, trunk in subjects.items()
+    }
+    rows = {name: {layer: _percent(of) for layer, of in values.items()} for name, values in found.items()}
+    return _tell(arguments.out, "probes", rows, found)
+
+
+def knn(arguments: argparse.Namespace) -> int:
+    """Classes by the 20 nearest photos, at the run's last step."""
+    subjects, seen = _subjects(arguments), _material(arguments)
+    found = {name: readings.of_neighbors(trunk, seen) for name, trunk in subjects.items()}
+    rows = {
+        name: {"kNN of 20": f"{of['accuracy']:.1%} ({of['low']:.1%}…{of['high']:.1%})"}
+        for name, of in found.items()
+    }
+    return _tell(arguments.out, "knn", rows, found)
+
+
+def retrieval(arguments: argparse.Namespace) -> int:
+    """A picture a trunk: photos, and the nearest others, no copies."""
+    photos = cache.build(datasets.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
+    for name, trunk in _subjects(arguments).items():
+        picture_of_neighbors(trunk, photos, arguments.out / f"{_file(name)}.jpg")
+    print(f"the pictures: {arguments.out}")
+    return 0
+
+
+def units(arguments: argparse.Namespace) -> int:
+    """A picture a trunk: the photos and patches that excite hidden units most."""
+    photos = cache.build(datasets.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
+    for name, trunk in _subjects(arguments).items():
+        picture_of_units(trunk, photos, arguments.out / f"{_file(name)}.jpg")
+    print(f"the pictures: {arguments.out}")
+    return 0
+
+
+def efficiency(arguments: argparse.Namespace) -> int:
+    """Accuracy by the number of labels, fine-tuned; and what a start is worth in labels beside a net from scratch."""
+    subjects, seen = _subjects(arguments), _material(arguments)
+    options = transfer.Options(steps=arguments.steps, side=arguments.side)
+    found: dict[str, Values] = {}
+    for name, trunk in subjects.items():
+        found[name] = readings.of_labels(
+            _maker(name, trunk), seen, arguments.labels, range(arguments.seeds), options
+        )
+    rows = {}
+    for name, values in found.items():
+        means = np.mean(values["accuracy"], 0)
+        rows[name] = {str(count): f"{mean:.1%}" for count, mean in zip(values["labels"], means, strict=True)}
+        scratch = found[_control(name)]
+        if values is not scratch:
+            values["utility"], values["verdict"] = readings.worth(values, scratch)
+            for one in values["utility"]:
+                rows[name][f"U({one['labels']})"] = one["text"]
+            rows[name]["outcome"] = f"{values['verdict']['outcome']}: {values['verdict']['why']}"
+    return _tell(arguments.out, "efficiency", rows, found)
+
+
+def transfers(arguments: argparse.Namespace) -> int:
+    """Fine-tuned to VOC2007's classes, to any folders of classes, and to CamVid's masks: whichever are named."""
+    found = {
+        name: carried_over(
+            trunk, arguments.cache, arguments.voc, arguments.photos, arguments.camvid, arguments.steps
+        )
+        for name, trunk in _subjects(arguments).items()
+    }
+    rows = {name: {task: f"{value:.1%}" for task, value in of.items()} for name, of in found.items()}
+    return _tell(arguments.out, "transfer", rows, found)
+
+
+def forgets(arguments: argparse.Namespace) -> int:
+    """What h knows and g(h) forgot, of runs of `contrast`."""
+    runs, seen = {run.name: learned(run) for run in arguments.runs}, _material(arguments)
+    found = {name: remembered(run, seen) for name, run in runs.items()}
+    rows = {
+        f"{run}, {of}": {question: f"{values[of]:.1%}" for question, values in asked.items()}
+        for run, asked in found.items()
+        for of in ("h", "g", "chance")
+    }
+    return _tell(arguments.out, "forgotten", rows, found)
+
+
+# Readings that want files beside a trunk; the lecture uses them, too.
+
+
+def picture_of_neighbors(trunk: Trunk, photos: cache.Cache, path: Path, asked: int = 6) -> None:
+    labels, names = photos.labels()
+    chosen = transfer.chosen(labels, min(asked, len(labels)), seed=3).tolist()
+    found = neighbors.strangers(pooled(trunk, photos.squares), photos.squares, chosen, 6)
+    rows = neighbors.rows(photos.squares, chosen, found, [names[label] for label in labels.tolist()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(rows, 80).save(path, quality=75)
+
+
+def picture_of_units(trunk: Trunk, photos: cache.Cache, path: Path) -> None:
+    units = dict.fromkeys((trunk.layers[1], trunk.layers[2], trunk.layers[-1]), (0, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(activations.rows(trunk, photos.squares, units, 8), 56).save(path, quality=75)
+
+
+def carried_over(
+    trunk: Trunk, folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None, steps: int
+) -> dict[str, float]:
+    """11-point mAP on VOC2007's test, accuracy on a third of the classes' photos by hash, mean IU on CamVid's test: of those given."""
+    found: dict[str, float] = {}
+    options = transfer.Options(steps=steps)
+    if voc2007:
+        tagged = []
+        for split in ("trainval", "test"):
+            listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
+            photos = cache.build(datasets.find([listed]), options.side, folder)
+            tagged.append(transfer.Tagged(photos.squares, voc.truth(listed, photos.photos)))
+        if precision := transfer.tag(trunk, tagged[0], tagged[1], options).precision:
+            found["voc2007"] = precision.value
+    if classes:
+        taught, judged = datasets.split(datasets.find(classes), 3)
+        seen = readings.material(*(cache.build(photos, options.side, folder) for photos in (taught, judged)))
+        found[classes[0].name] = transfer.classify(trunk, seen.taught, seen.judged, options).accuracy.value
+    if camvid:
+        taught_masks, judged_masks = (
+            segmentation.camvid(camvid / split, camvid / f"{split}annot") for split in ("train", "test")
+        )
+        segmented = segmentation.segment(trunk, taught_masks, judged_masks, segmentation.Options(steps=steps))
+        if iu := segmented.mean_iu:
+            found["camvid"] = iu.value
+    return found
+
+
+def remembered(run: Learned, seen: Material) -> dict[str, dict[str, float]]:
+    """By question, how often it is answered rightly from h and from g. ValueError for a run of another method."""
+    if not isinstance(run.net, ContrastNet):
+        raise ValueError(f"only contrast has a projection that forgets; this run is of {run.facts['method']}")
+    found = forgotten.forgotten(run.net, seen.taught.squares, seen.judged.squares, forgotten.Options())
+    return {
+        question: {"h": of.h.accuracy.value, "g": of.g.accuracy.value, "chance": of.chance}
+        for question, of in found.items()
+    }
+
+
+def untaught(net: str, seed: int = 0) -> Trunk:
+    """A trunk that knows nothing, drawn by seed."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return pretraining.trunk_of(net).eval()
+
+
+def _subjects(arguments: argparse.Namespace) -> dict[str, Trunk]:
+    """By name: the runs' trunks, and of each kind one that knows nothing."""
+    runs = {run.name: learned(run) for run in arguments.runs}
+    found = {
+        f"random {net}": untaught(net) for net in sorted({of.facts["recipe"]["net"] for of in runs.values()})
+    }
+    found |= {f"{name} ({of.facts['recipe']['net']})": of.trunk for name, of in runs.items()}
+    device = choose_device(arguments.device)
+    return {name: trunk.to(device) for name, trunk in found.items()}
+
+
+def _control(name: str) -> str:
+    return name if name.startswith("random ") else f"random {name.rpartition('(')[2].rstrip(')')}"
+
+
+def _maker(name: str, trunk: Trunk) -> Callable[[int], Trunk]:
+    kind, _, net = name.partition(" ")
+    device = next(trunk.parameters()).device
+    return (lambda seed: untaught(net, seed).to(device)) if kind == "random" else (lambda _: trunk)
+
+
+def _material(arguments: argparse.Namespace) -> Material:
+    photos = (datasets.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
+    taught, judged = (cache.build(each, arguments.side, arguments.cache) for each in photos)
+    for what, of in (("learn from", taught), ("judge by", judged)):
+        print(
+            f"{len(of.photos)} photographs to {what}; left out: {len(of.tiny)} tiny, {len(of.unreadable)} unreadable"
+        )
+    return readings.material(taught, judged)
+
+
+def _percent(values: list[float]) -> str:
+    spread = f" ± {np.std(values):.1%}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1%}{spread}"
+
+
+def _tell(folder: Path, name: str, rows: Mapping[str, Mapping[str, str]], found: Any) -> int:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [["", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[subject, *(row.get(column, "") for column in columns)] for subject, row in rows.items()]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    print(text)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(text)
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+def _file(name: str) -> str:
+    return name.replace(" ", "-").replace("(", "").replace(")", "")

@@ -1,0 +1,147 @@
+"""The words of the commands that ask trunks what they know. No torch: --help does not wait for it."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+Add = Callable[..., ArgumentParser]
+
+
+def add_questions(add: Add) -> None:
+    """`evaluate probes`, `knn`, `retrieval`, `units`, `efficiency`, `transfer` and `forgotten`."""
+    one = _asks(
+        add, "probes", "trunks.probes", "what each layer knows: linear probes, all layers in one pass"
+    )
+    _judged(one)
+    one.add_argument("--epochs", type=int, default=28, metavar="N", help="of the probes (default: 28)")
+    _seeds(one)
+
+    one = _asks(add, "knn", "trunks.knn", "classes by the 20 nearest photos")
+    _judged(one)
+
+    _asks(add, "retrieval", "trunks.retrieval", "pictures of photos and the nearest others, copies left out")
+    _asks(add, "units", "trunks.units", "pictures of what excites hidden units most")
+
+    one = _asks(add, "efficiency", "trunks.efficiency", "accuracy by the number of labels, and their utility")
+    _judged(one)
+    one.add_argument(
+        "--labels",
+        nargs="+",
+        type=int,
+        default=[20, 90, 300, 900, 3000],
+        metavar="N",
+        help="how many are given (default: 20 90 300 900 3000)",
+    )
+    one.add_argument("--steps", type=int, default=60, metavar="N", help="of fine-tuning (default: 60)")
+    _seeds(one)
+
+    one = _asks(
+        add, "transfer", "trunks.transfers", "fine-tuned to VOC2007, classes in folders, CamVid", photos=False
+    )
+    one.add_argument(
+        "--photos",
+        nargs="*",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="classes in folders; a third is judged",
+    )
+    one.add_argument("--voc", type=Path, metavar="DIR", help="VOC2007 in its layout")
+    one.add_argument(
+        "--camvid", type=Path, metavar="DIR", help="CamVid, with train, trainannot, test and testannot"
+    )
+    one.add_argument("--steps", type=int, default=100, metavar="N", help="of fine-tuning (default: 100)")
+
+    one = _asks(
+        add, "forgotten", "trunks.forgets", "what a run of contrast knows before and after its projection"
+    )
+    _judged(one)
+
+
+def add_lecture(add: Add) -> None:
+    """`lecture`."""
+    one = add("lecture", help="teach and compare all methods, and write one page of it")
+    one.add_argument(
+        "--photos",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="with train and val, each with a folder a class, as Imagenette",
+    )
+    one.add_argument(
+        "--gallery",
+        type=Path,
+        metavar="DIR",
+        help="classes in folders, such as Caltech-101: for transfer and pictures",
+    )
+    one.add_argument("--voc", type=Path, metavar="DIR", help="VOC2007 in its layout, for transfer")
+    one.add_argument("--camvid", type=Path, metavar="DIR", help="CamVid, for transfer")
+    one.add_argument(
+        "--nets", nargs="*", default=[], metavar="NET", help="only these, of alexnet and resnet18"
+    )
+    one.add_argument(
+        "--plan", choices=["hours", "minutes"], default="hours", help="minutes: only to see that it runs"
+    )
+    one.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+    _cache(one)
+    _out(one, "lecture")
+    one.set_defaults(command="lecture")
+
+
+def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) -> ArgumentParser:
+    one = add(name, help=meaning)
+    one.add_argument(
+        "--runs",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="folders of `train --net alexnet` and the like; a net that knows nothing stands beside them",
+    )
+    if photos:
+        one.add_argument(
+            "--photos", nargs="+", type=Path, required=True, metavar="DIR", help="with a folder a class"
+        )
+    one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
+    one.add_argument(
+        "--side", type=int, default=128, metavar="PIXELS", help="of the photos' squares (default: 128)"
+    )
+    _cache(one)
+    one.add_argument("--device", default="auto")
+    _out(one, name)
+    one.set_defaults(command=command)
+    return one
+
+
+def _judged(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--judged",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="photos to judge by, with the same folders",
+    )
+
+
+def _seeds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("runs/cache"),
+        metavar="DIR",
+        help="for photos as squares (default: runs/cache)",
+    )
+
+
+def _out(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("out") / name, metavar="DIR", help=f"(default: out/{name})"
+    )
