@@ -16,6 +16,7 @@ from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.nets.trunk import Trunk, normalized
 
 BATCH = 64
+BF16 = True  # as trunks learn; what is read off is float32 again
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def frozen(trunk: Trunk) -> Iterator[None]:
 
 
 def taps(trunk: Trunk, rgb_N3HW: Tensor) -> dict[str, Tensor]:
-    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the trunk's device; computed in bf16 if that is a GPU."""
+    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the trunk's device, computed as `BF16` says."""
     x, precision = _shown(trunk, rgb_N3HW)
     with precision:
         found = trunk.taps(x)
@@ -83,4 +84,4 @@ def batches(squares: NDArray[np.uint8], size: int = BATCH) -> Iterator[Tensor]:
 def _shown(trunk: Trunk, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
     device = next(trunk.parameters()).device
     x = normalized(rgb_N3HW.to(device), trunk.channels).contiguous(memory_format=torch.channels_last)
-    return x, torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    return x, torch.autocast(device.type, torch.bfloat16, enabled=BF16)

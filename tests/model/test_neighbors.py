@@ -17,6 +17,12 @@ from model.evaluate.neighbors import Voting, classes, judge, nearest, plain, row
 from model.nets.trunk import Trunk, normalized
 
 
+@pytest.fixture(autouse=True)
+def precise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twins are counted out in float32."""
+    monkeypatch.setattr("model.evaluate.features.BF16", False)
+
+
 class Tiny(Trunk):
     layers = ("low", "high")
     width = 6

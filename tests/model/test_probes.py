@@ -21,6 +21,12 @@ SIDE = 16
 WHOLE = Protocol(numbers=72, mirror=False, epochs=4, batch=20, rate=0.05)
 
 
+@pytest.fixture(autouse=True)
+def precise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twins are counted out in float32."""
+    monkeypatch.setattr("model.evaluate.features.BF16", False)
+
+
 class Tiny(Trunk):
     layers = ("low", "high")
     width = 12
