@@ -5,6 +5,7 @@ Imagenette's 9,469 photographs at 160 pixels are 727 MB. What crops and colors a
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,9 +31,15 @@ class Cache:
     """(N, 3, S, S)."""
     photos: tuple[Path, ...]
     unreadable: tuple[Path, ...]
-    """Damaged, or not there any more."""
+    """Damaged, animated, or no photo at all."""
     tiny: tuple[Path, ...]
     """Shorter than half the square's side: enlarged, they would teach how enlarging looks."""
+    missing: tuple[Path, ...] = ()
+    """In a list, but not there; or gone since it was listed."""
+
+    def left_out(self) -> datasets.LeftOut:
+        """For `datasets.counted` and `datasets.write_names`."""
+        return {"unreadable": self.unreadable, "tiny": self.tiny, "missing": self.missing}
 
     def labels(self) -> tuple[Tensor, tuple[str, ...]]:
         """(N,) each photograph's class, which is its folder; and the classes' names, sorted."""
@@ -45,17 +52,20 @@ def build(photos: Sequence[Path], side: int, folder: Path, workers: int = 2) -> 
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{datasets.fingerprint(photos)[:16]}-{side}.u8"
     facts = file.with_suffix(".json")
-    if not facts.exists():
-        _write(photos, side, file, workers)
+    with file.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one decodes, and the others wait for it
+        if not facts.exists():
+            _write(photos, side, file, workers)
     kinds = json.loads(facts.read_text())
-    used, unreadable, tiny = (
+    used, unreadable, tiny, missing = (
         tuple(path for path, kind in zip(photos, kinds, strict=True) if kind == wanted)
-        for wanted in ("used", "unreadable", "tiny")
+        for wanted in ("used", "unreadable", "tiny", "missing")
     )
     if not used:
-        raise ValueError(f"none of {len(photos)} photographs can be used")
+        left_out = Cache(np.empty(0, np.uint8), used, unreadable, tiny, missing).left_out()
+        raise ValueError(f"none of {len(photos)} photographs can be used: {datasets.counted(left_out)}")
     squares = np.memmap(file, np.uint8, "r", shape=(len(used), 3, side, side))
-    return Cache(squares, used, unreadable, tiny)
+    return Cache(squares, used, unreadable, tiny, missing)
 
 
 def _write(photos: Sequence[Path], side: int, file: Path, workers: int) -> None:
@@ -74,16 +84,13 @@ def _write(photos: Sequence[Path], side: int, file: Path, workers: int) -> None:
     half_written.replace(file.with_suffix(".json"))
 
 
-def _square(path: Path, side: int) -> NDArray[np.uint8] | str:
+def _square(path: Path, side: int) -> NDArray[np.uint8] | datasets.Fault:
     """(3, side, side): the short side to `side`, bicubic, then the middle; or why not."""
-    try:
-        pixels = datasets.read(path)
-    except OSError:
-        return "unreadable"
+    pixels = datasets.read_or_fault(path, side / 2)
+    if isinstance(pixels, str):
+        return pixels
     height, width = pixels.shape[:2]
     short = min(height, width)
-    if short < side / 2:
-        return "tiny"
     left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short)
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box)

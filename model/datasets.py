@@ -3,17 +3,20 @@
 A source is a folder (searched through, tars in it too), a tar, a single photo, a list in VOC's layout, such as
 `voc2007/ImageSets/Main/trainval.txt`, whose lines name photos of its `JPEGImages`, or the name `scikit-image`, for the color
 photographs that this package carries. `survey` looks at every photo once and says which to leave out: gray and toned ones teach
-nothing about color, and copies of held-out photos would make an evaluation lie.
+nothing about color, and copies of held-out photos would make an evaluation lie. What is damaged, tiny or gone stops nothing: it is counted
+and named.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import skimage.data
@@ -37,18 +40,40 @@ _TONED = (
     1.2  # one whose colors follow from its lightness to within this, in ab units, is sepia or another tone
 )
 
+_LOG = logging.getLogger(__name__)
+_TINY = 32  # pixels of the shorter side: less is less than what a photo is looked at
+_IN_A_ROW = 100  # photos gone one after the other: then it is the disk that is gone
+
 _SAME_BITS = 2  # of 64 in which the prints of two copies of one photo may differ
+
+
+Fault: TypeAlias = Literal["unreadable", "tiny", "missing"]
+LeftOut: TypeAlias = Mapping[str, Sequence[Path]]
+"""Why → which photos."""
+_REASONS = ("gray", "toned", "copies", "unreadable", "tiny", "missing")
+
+LEFT_OUT = "left_out.txt"
+"""Of a run's folder: a line for each photo that was left out, why, a tab and its path."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The photos worth training on, and how many were left out, and why."""
+    """The photos worth training on; and those left out, by why."""
 
     photos: tuple[Path, ...]
-    gray: int = 0
-    toned: int = 0
-    copies: int = 0
-    unreadable: int = 0
+    gray: tuple[Path, ...] = ()
+    toned: tuple[Path, ...] = ()
+    copies: tuple[Path, ...] = ()
+    unreadable: tuple[Path, ...] = ()
+    """Damaged, animated, no photo at all, or not ours to read."""
+    tiny: tuple[Path, ...] = ()
+    """Shorter than 32 pixels."""
+    missing: tuple[Path, ...] = ()
+    """In a list, but not there; or gone since it was listed."""
+
+    def left_out(self) -> LeftOut:
+        """For `counted` and `write_names`."""
+        return {reason: getattr(self, reason) for reason in _REASONS}
 
 
 def find(sources: Iterable[Path], exclude: Sequence[str] = ()) -> list[Path]:
@@ -86,26 +111,44 @@ def split(photos: Sequence[Path], tenths: int) -> tuple[list[Path], list[Path]]:
 
 
 def survey(photos: Sequence[Path], apart_from: Sequence[Path] = (), workers: int = 2) -> Survey:
-    """Leave out what is unreadable, gray, toned, seen before, or a copy of one of `apart_from`: one that looks the same at 9×8."""
+    """Leave out what is missing, unreadable, tiny, gray, toned, seen before, or a copy of one of `apart_from`.
+
+    Copies are what looks the same at 9×8.
+    """
     with ProcessPoolExecutor(workers) as pool:
-        held_out = [look for look in pool.map(_look, apart_from, chunksize=64) if look]
+        held_out = [look for look in pool.map(_look, apart_from, chunksize=64) if isinstance(look, _Look)]
         looks = list(pool.map(_look, photos, chunksize=64))
     colorful: list[tuple[Path, _Look]] = []
-    gray = toned = unreadable = 0
+    out: dict[str, list[Path]] = {reason: [] for reason in _REASONS}
     for path, look in zip(photos, looks, strict=True):
-        if look is None:
-            unreadable += 1
+        if isinstance(look, str):
+            out[look].append(path)
         elif look.chroma < _GRAY:
-            gray += 1
+            out["gray"].append(path)
         elif look.stray < _TONED:
-            toned += 1
+            out["toned"].append(path)
         else:
             colorful.append((path, look))
     repeats = _repeats([look.print for look in held_out] + [look.print for _, look in colorful])[
         len(held_out) :
     ]
-    kept = [path for (path, _), repeat in zip(colorful, repeats, strict=True) if not repeat]
-    return Survey(tuple(kept), gray, toned, len(colorful) - len(kept), unreadable)
+    kept: list[Path] = []
+    for (path, _), repeat in zip(colorful, repeats, strict=True):
+        (out["copies"] if repeat else kept).append(path)
+    return Survey(tuple(kept), **{reason: tuple(paths) for reason, paths in out.items()})
+
+
+def counted(left_out: LeftOut) -> str:
+    """As a person would say it: "3 gray, 1 missing", or "none"."""
+    return ", ".join(f"{len(paths)} {reason}" for reason, paths in left_out.items() if paths) or "none"
+
+
+def write_names(left_out: LeftOut, folder: Path) -> Path:
+    """Write `left_out.txt` into the folder, which is made if need be; returns its path. What it held before is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (f"{reason}\t{path}\n" for reason, paths in left_out.items() for path in paths)
+    (folder / LEFT_OUT).write_text("".join(lines), errors="surrogateescape")
+    return folder / LEFT_OUT
 
 
 def _repeats(prints: Sequence[int]) -> NDArray[np.bool_]:
@@ -119,13 +162,20 @@ def _repeats(prints: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def prior(photos: Sequence[Path], sample: int = 4000, seed: int = 0) -> Tensor:
-    """(313,) float64, adding up to 1: how often each bin's color occurs in these photos, smoothed; over a sample where they are many."""
+    """(313,) float64, adding up to 1: how often each bin's color occurs in these photos, smoothed; over a sample where they are many.
+
+    What cannot be read any more does not count. Raises OSError if nothing can.
+    """
     chosen = [photos[int(i)] for i in np.random.default_rng(seed).permutation(len(photos))[:sample]]
     total = torch.zeros(bins.COUNT, dtype=torch.float64)
     for path in chosen:
-        small = Image.fromarray(read(path)).resize((64, 64), Image.Resampling.BOX)
+        if isinstance(pixels := read_or_fault(path), str):
+            continue
+        small = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BOX)
         rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
         total += bins.histogram(lab.lab_from_rgb(rgb)[:, 1:])
+    if not total.any():
+        raise OSError(f"none of {len(photos)} photographs can be read any more")
     return total / total.sum()
 
 
@@ -136,11 +186,11 @@ class _Look:
     print: int  # 64 bits: whether gray rises from each pixel to the next, at 9×8
 
 
-def _look(path: Path) -> _Look | None:
-    try:
-        small = Image.fromarray(read(path)).resize((32, 32), Image.Resampling.BOX)
-    except OSError:
-        return None
+def _look(path: Path) -> _Look | Fault:
+    pixels = read_or_fault(path, _TINY)
+    if isinstance(pixels, str):
+        return pixels
+    small = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BOX)
     rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
     colors = lab.lab_from_rgb(rgb)[0].flatten(1).double()
     lightness, ab = colors[:1], colors[1:]
@@ -151,15 +201,33 @@ def _look(path: Path) -> _Look | None:
     return _Look(float(ab.norm(dim=0).quantile(0.99)), float(stray.square().sum(1).mean().sqrt()), rises)
 
 
+class TooSmallError(OSError):
+    """A photo of fewer pixels, or narrower, than `photo.open` takes."""
+
+
 def read(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 sRGB, upright, as `photo.open` sees it. Raises OSError when the file is no readable photo."""
     try:
         pixels = photo.open(shards.read(path) if shards.holds(path) else path.read_bytes()).pixels
     except photo.PhotoError as error:
-        raise OSError(f"{path}: {error.detail}") from error
+        kind = TooSmallError if error.code == "photo_too_small" else OSError
+        raise kind(f"{path}: {error.detail}") from error
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / 257).astype(np.uint8)
     return pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1)
+
+
+def read_or_fault(path: Path, shortest: float = 0) -> NDArray[np.uint8] | Fault:
+    """As `read`, or why not; a photo with a side below `shortest` pixels is tiny."""
+    try:
+        pixels = read(path)
+    except FileNotFoundError:
+        return "missing"
+    except TooSmallError:
+        return "tiny"
+    except OSError:
+        return "unreadable"
+    return "tiny" if min(pixels.shape[:2]) < shortest else pixels
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
@@ -171,6 +239,7 @@ class Crops(Dataset[Tensor]):
     """Random crops as batches by step number: item i is the (N, 3, crop, crop) uint8 batch of training step i, whoever asks, and when.
 
     A training run that continues at step i therefore sees just what it would have seen, and carries no state of a loader.
+    For a photo that is gone or damaged by then, the next one is seen once more: it is named in `run`'s `left_out.txt`, and in the log.
     """
 
     def __init__(
@@ -181,12 +250,15 @@ class Crops(Dataset[Tensor]):
         seed: int,
         smallest: float = 0.35,
         balance: float = 0.0,
+        run: Path | None = None,
     ) -> None:
         """`crops[i]` is the side at step i; `smallest` the least share of a photo's area that a crop takes; `balance`: see `shares`."""
         self.sources = [list(source) for source in sources if source]
         self.batch, self.crops, self.seed, self.smallest = batch, crops, seed, smallest
         self.sizes = tuple(len(source) for source in self.sources)
         self.drawn = _drawn(self.sizes, balance)
+        self.run = run
+        self.gone: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -195,10 +267,36 @@ class Crops(Dataset[Tensor]):
         chance = np.random.default_rng((self.seed, step))
         side = self.crops[step]
         crops = [
-            random_crop(read(self.photo(step * self.batch + n)), side, self.smallest, chance)
+            random_crop(self._pixels(step * self.batch + n), side, self.smallest, chance)
             for n in range(self.batch)
         ]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+    def _pixels(self, number: int) -> NDArray[np.uint8]:
+        """Of this photo, or of the first after it that can be read. Raises OSError if a hundred cannot."""
+        for place in range(number, number + _IN_A_ROW):
+            pixels = read_or_fault(path := self.photo(place))
+            if not isinstance(pixels, str):
+                return pixels
+            self._name(pixels, path)
+        raise OSError(f"{path} and {_IN_A_ROW - 1} before it cannot be read any more: is their disk there?")
+
+    def _name(self, fault: Fault, path: Path) -> None:
+        """Once in the file, whichever of the loader's processes, and in whichever epoch, comes upon it."""
+        if path in self.gone:
+            return
+        self.gone.add(path)
+        known = 0
+        if self.run is not None:
+            line = f"{fault}\t{path}\n"
+            with (self.run / LEFT_OUT).open("a+", errors="surrogateescape") as names:
+                names.seek(0)
+                lines = names.readlines()
+                known = len(lines)
+                if line in lines:
+                    return
+                names.write(line)
+        _LOG.warning("%s is %s now: the next is seen instead (%d left out so far)", path, fault, known + 1)
 
     def photo(self, number: int) -> Path:
         """The photo that is seen as number so-and-so since the run began. Of one source all are seen before one is seen again."""

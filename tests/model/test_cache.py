@@ -41,11 +41,11 @@ def test_what_cannot_be_used_is_named_and_stops_nothing(photos: list[Path], tmp_
     Image.new("RGB", (19, 60)).save(photos[2])
     Image.new("L", (50, 50), 90).save(photos[3])
     made = cache.build(photos, 40, tmp_path / "cache", workers=1)
-    assert made.unreadable == (photos[0], photos[1])
+    assert (made.unreadable, made.missing) == ((photos[0],), (photos[1],))
     assert made.tiny == (photos[2],)
     assert made.photos == tuple(photos[3:])
     assert (made.squares[0] == 90).all(), "a gray photo has three channels like any other"
-    with pytest.raises(ValueError, match="none of 2 photographs"):
+    with pytest.raises(ValueError, match="none of 2 photographs can be used: 1 unreadable, 1 missing"):
         cache.build(photos[:2], 40, tmp_path / "cache", workers=1)
 
 
