@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow bench-serving overload chaos many-jobs pause-training resume-training check format lock clean
+.PHONY: help setup run test test-slow bench-serving overload chaos many-jobs pause-training resume-training lecture check format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -51,6 +51,12 @@ pause-training: setup  ## stop the training in RUN where it stands, for a clean 
 
 resume-training: setup  ## let it go on
 	$(BIN)/python -m model training resume $(RUN)
+
+# Imagenette (https://github.com/fastai/imagenette, the 160-pixel set) or any folder with train and val, each with a folder a class. GALLERY
+# (classes in folders, such as Caltech-101), VOC (VOC2007) and CAMVID are for transfer, and may be left out.
+lecture: setup  ## compare the ways of learning without labels on PHOTOS, hours long; goes on where it was stopped
+	@test -n "$(PHOTOS)" || { echo "make lecture PHOTOS=…: a folder with train and val, each with a folder a class"; exit 1; }
+	$(BIN)/python -m model lecture --photos $(PHOTOS) $(if $(GALLERY),--gallery $(GALLERY)) $(if $(VOC),--voc $(VOC)) $(if $(CAMVID),--camvid $(CAMVID)) $(LECTURE)
 
 check: setup  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check
