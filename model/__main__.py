@@ -89,9 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "--run",
         dest="run_folder",
         type=Path,
-        default=Path("runs/colorize"),
         metavar="DIR",
-        help="the run's folder, continued where it has a checkpoint (default: runs/colorize)",
+        help="the run's folder, continued where it has a checkpoint (default: runs/ and the method's name)",
     )
     one.add_argument(
         "--recipe",

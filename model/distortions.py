@@ -46,7 +46,8 @@ def resampled(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int)
         )
         wide = pixels.reshape(len(pixels), -1, right - left) @ horizontal.mT
         torch.matmul(vertical[:, None], wide.view(len(pixels), 3, bottom - top, side), out=views[part])
-    return views.clamp_(0, 1)
+        views[part].clamp_(0, 1)
+    return views
 
 
 def _resize(start_N: Tensor, length_N: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -87,7 +88,8 @@ def jittered(rgb_N3HW: Tensor, amounts_N4: Tensor, order: Sequence[str], adds: b
             mean = _gray(rgb_N3HW.mean((2, 3), keepdim=True))
             rgb_N3HW = (rgb_N3HW * amount).add_(mean * (1 - amount)).clamp_(0, 1)
         else:
-            rgb_N3HW = torch.lerp(_gray(rgb_N3HW), rgb_N3HW, amount).clamp_(0, 1)
+            gray = _gray(rgb_N3HW).mul_(1 - amount)
+            rgb_N3HW = (rgb_N3HW * amount).add_(gray).clamp_(0, 1)
     return rgb_N3HW
 
 
@@ -125,14 +127,26 @@ def _gray(rgb_N3HW: Tensor) -> Tensor:
 def blurred(rgb_N3HW: Tensor, sigma_N: Tensor, reach: int) -> Tensor:
     """A Gaussian of each photo's sigma, in pixels, cut off beyond `reach` pixels; photos go on as their mirror image at the edges."""
     count, _, height, width = rgb_N3HW.shape
-    places = torch.arange(-reach, reach + 1, device=rgb_N3HW.device)
-    taps_NT = torch.softmax(-places.square() / (2 * sigma_N[:, None] ** 2), 1)
+    if reach >= min(height, width):
+        raise ValueError(f"a blur cannot reach {reach} pixels where photos are {width}×{height}")
+    offsets = torch.arange(-reach, reach + 1, device=rgb_N3HW.device)
+    taps_NT = torch.softmax(-offsets.square() / (2 * sigma_N[:, None] ** 2), 1)
     # The tail of a small sigma ends in numbers so small that a CPU takes three times as long over all of it.
     taps_NT = F.threshold(taps_NT, 1e-12, 0.0)
-    kernels = taps_NT.repeat_interleave(3, 0)[:, None, None]
-    channels = F.pad(rgb_N3HW, (reach,) * 4, mode="reflect").reshape(1, 3 * count, height + 2 * reach, -1)
-    across = F.conv2d(channels, kernels, groups=3 * count)
-    return F.conv2d(across, kernels.mT, groups=3 * count).view(count, 3, height, width)
+    # As matrices, most of them zeros: a convolution for each photo and channel, which does a tenth of the work, takes three times as long.
+    down, across = (
+        _matrix(taps_NT[:, None].expand(-1, length, -1), _mirrored(length, offsets).expand(count, -1, -1), length)
+        for length in (height, width)
+    )
+    wide = (rgb_N3HW.reshape(count, 3 * height, width) @ across.mT).view(count, 3, height, width)
+    return down[:, None] @ wide
+
+
+def _mirrored(length: int, offsets_T: Tensor) -> Tensor:
+    """(length, T): each place of a line and its neighbors; those beyond an end, which is not repeated, as far within it."""
+    last = length - 1
+    places = torch.arange(length, device=offsets_T.device)[:, None] + offsets_T
+    return last - (last - places.abs()).abs()
 
 
 def covered(rgb_N3HW: Tensor, centers_N2: Tensor, side: int, color: Sequence[float]) -> Tensor:

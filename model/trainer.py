@@ -47,8 +47,20 @@ class BusyError(ValueError):
     """Another process trains in this run folder."""
 
 
-class RunMismatchError(ValueError):
-    """The run folder holds a checkpoint of another recipe: continue it with its own, or choose another folder."""
+class RunError(ValueError):
+    """A run whose checkpoint cannot be used.
+
+    `code` is stable: run_damaged, run_mismatch (of another recipe or data) or weights_mismatch (of another net than is to have them).
+    `detail` says what is wrong and what to do.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
 
 
 def train(
@@ -63,8 +75,8 @@ def train(
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
     `facts` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (but for "code", which
-    says what made it), or RunMismatchError is raised; DivergedError if the loss is not finite. The optimizer's groups keep the rates
-    they came with, times the cosine. BusyError if another process trains in this folder.
+    says what made it), or RunError is raised; DivergedError if the loss is not finite. The optimizer's groups keep the rates they
+    came with, times the cosine. BusyError if another process trains in this folder.
     """
     run.mkdir(parents=True, exist_ok=True)
     rank, world = ranks.place()
@@ -165,15 +177,54 @@ def _alone(run: Path) -> Iterator[None]:
 
 
 def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str, Any]]:
-    """The averaged net's state of a run's newest checkpoint, how far it is, and its facts. Raises FileNotFoundError where there is none."""
+    """The averaged net's state of a run's newest checkpoint, how far it is, and its facts.
+
+    Raises FileNotFoundError where there is none, RunError for one that cannot be used.
+    """
     if not (run / "checkpoint.pt").exists():
         raise FileNotFoundError(f"{run} holds no training run")
-    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    saved = _saved(run)
     prefix = "module."
     state = {
         key.removeprefix(prefix): value for key, value in saved["averaged"].items() if key.startswith(prefix)
     }
     return state, Progressed(**saved["progressed"]), saved["facts"]
+
+
+def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:
+    """Give a net, or an optimizer, what a run's checkpoint holds of it. Raises RunError (weights_mismatch) for another's."""
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise RunError(
+            "weights_mismatch",
+            f"{run} holds another {type(part).__name__} than this code makes of its recipe; "
+            "go back to the code that its facts name, or train anew in another folder",
+        ) from error
+
+
+def _saved(run: Path) -> dict[str, Any]:
+    """The checkpoint, of which no code is run, whoever made it."""
+    path = run / "checkpoint.pt"
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises nearly anything on bytes that it did not write
+        raise _damaged(path) from error
+    if (
+        not isinstance(saved, dict)
+        or not {"net", "averaged", "optimizer", "progressed", "facts"} <= saved.keys()
+    ):
+        raise _damaged(path)
+    return saved
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(
+        "run_damaged",
+        f"{path} is cut off, or no checkpoint of a run; put back a copy of it, or delete it, and the run begins anew",
+    )
 
 
 def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
@@ -214,13 +265,14 @@ def _save(
 def _resume(run: Path, parts: dict[str, Any], facts: dict[str, Any]) -> Progressed:
     if not (run / "checkpoint.pt").exists():
         return Progressed()
-    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    saved = _saved(run)
     keys = (facts | saved["facts"]).keys() - {"code"}
     differing = sorted(key for key in keys if facts.get(key) != saved["facts"].get(key))
     if differing:
-        raise RunMismatchError(
-            f"{run} was begun with another {' and '.join(differing)}; continue it as it was, or name a new folder"
+        raise RunError(
+            "run_mismatch",
+            f"{run} was begun with another {' and '.join(differing)}; continue it as it was, or name a new folder",
         )
     for name, part in parts.items():
-        part.load_state_dict(saved[name])
+        fill(part, saved[name], run)
     return Progressed(**saved["progressed"])

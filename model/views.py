@@ -200,7 +200,8 @@ def _change(rgb_N3HW: Tensor, where: Tensor, change: Callable[..., Tensor], *amo
     # On a CPU a few at a time: what is worked on stays in its cache, and memory is not asked for anew, which takes as long as the work.
     each = 4 if device.type == "cpu" else len(where)
     for part in torch.split(where.to(device), each) if len(where) else ():
-        rgb_N3HW[part] = change(rgb_N3HW[part], *(amounts[part] for amounts in amounts_N))
+        changed = change(rgb_N3HW.index_select(0, part), *(amounts[part] for amounts in amounts_N))
+        rgb_N3HW.index_copy_(0, part, changed)
     return rgb_N3HW
 
 

@@ -49,20 +49,24 @@ def pretrain(arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments)
     photos = datasets.find(arguments.photos, arguments.exclude)
     kept, _ = datasets.split(photos, arguments.hold_out)
+    run = arguments.run_folder or Path("runs") / arguments.method
     with ranks.joined(arguments.device) as device:
-        squares = cache.build(kept, recipe.side, arguments.cache)
-        print(
-            f"{len(squares.photos)} photographs to learn from; left out: {len(squares.tiny)} tiny, "
-            f"{len(squares.unreadable)} unreadable, {len(photos) - len(kept)} held out"
-        )
+        squares = ranks.in_turn(lambda: cache.build(kept, recipe.side, arguments.cache))
+        speaks = ranks.place()[0] == 0
+        if speaks:
+            print(
+                f"{len(squares.photos)} photographs to learn from; left out: {len(squares.tiny)} tiny, "
+                f"{len(squares.unreadable)} unreadable, {len(photos) - len(kept)} held out"
+            )
         try:
-            teach(recipe, squares, arguments.run_folder, device, arguments.save_every)
+            teach(recipe, squares, run, device, arguments.save_every)
         except KeyboardInterrupt:
-            print(f"stopped; the same command goes on from the last checkpoint in {arguments.run_folder}")
+            print(f"stopped; the same command goes on from the last checkpoint in {run}")
             return 130
-    print(
-        f"{recipe.steps} steps done; `python -m model evaluate probes --run {arguments.run_folder} …` says what it knows"
-    )
+    if speaks:
+        print(
+            f"{recipe.steps} steps done; `python -m model evaluate probes --runs {run} …` asks what it knows"
+        )
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
@@ -23,6 +24,7 @@ def train(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
     recipe = replace(recipes.RECIPES[name]().changed(arguments.set), **chosen)
+    run = arguments.run_folder or Path("runs") / arguments.method
     sources = [datasets.find([source], arguments.exclude) for source in arguments.photos]
     kept, held_out = datasets.split(
         sorted({path for source in sources for path in source}), arguments.hold_out
@@ -58,13 +60,11 @@ def train(arguments: argparse.Namespace) -> int:
     }
     schedule = recipe.schedule(arguments.save_every, arguments.workers)
     try:
-        trainer.train(method, optimizer, batches, schedule, arguments.run_folder, facts, device)
+        trainer.train(method, optimizer, batches, schedule, run, facts, device)
     except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from the last checkpoint in {arguments.run_folder}")
+        print(f"stopped; the same command goes on from the last checkpoint in {run}")
         return 130
-    print(
-        f"{recipe.steps} steps done; `python -m model weights export {arguments.run_folder} …` makes weights of them"
-    )
+    print(f"{recipe.steps} steps done; `python -m model weights export {run} …` makes weights of them")
     return 0
 
 
