@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-Made = TypeVar("Made")
 
 
 @contextmanager
@@ -41,16 +39,6 @@ def place() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
-
-
-def in_turn(work: Callable[[], Made]) -> Made:
-    """What `work` makes, first on each machine's first process, then on its others, which find what it has written. Alone: at once."""
-    if place()[1] == 1:
-        return work()
-    first = int(os.environ["LOCAL_RANK"]) == 0
-    made = work() if first else None
-    dist.barrier()
-    return made if made is not None else work()
 
 
 def gathered(rows_NX: Tensor) -> Tensor:

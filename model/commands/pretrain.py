@@ -51,13 +51,14 @@ def pretrain(arguments: argparse.Namespace) -> int:
     kept, _ = datasets.split(photos, arguments.hold_out)
     run = arguments.run_folder or Path("runs") / arguments.method
     with ranks.joined(arguments.device) as device:
-        squares = ranks.in_turn(lambda: cache.build(kept, recipe.side, arguments.cache))
+        squares = cache.build(kept, recipe.side, arguments.cache)
         speaks = ranks.place()[0] == 0
         if speaks:
             print(
-                f"{len(squares.photos)} photographs to learn from; left out: {len(squares.tiny)} tiny, "
-                f"{len(squares.unreadable)} unreadable, {len(photos) - len(kept)} held out"
+                f"{len(squares.photos)} photographs to learn from; left out: {datasets.counted(squares.left_out())}, "
+                f"{len(photos) - len(kept)} held out"
             )
+            datasets.write_names(squares.left_out(), run)
         try:
             teach(recipe, squares, run, device, arguments.save_every)
         except KeyboardInterrupt:
@@ -102,7 +103,7 @@ def learned(folder: Path) -> Learned:
         )
     recipe = pretraining.read(facts["recipe"])
     net = pretraining.begun(recipe, len(facts["data"]["classes"]), torch.ones(bins.COUNT)).net
-    net.load_state_dict(state)
+    trainer.fill(net, state, folder)
     trunk = net.get_submodule("trunk")
     assert isinstance(trunk, Trunk)
     return Learned(trunk.eval(), net.eval(), facts, progressed.step, progressed.photos, progressed.cpu_s)

@@ -32,9 +32,9 @@ def train(arguments: argparse.Namespace) -> int:
     apart = held_out + (datasets.find(arguments.apart_from) if arguments.apart_from else [])
     survey = datasets.survey(kept, apart)
     print(
-        f"{len(survey.photos)} photographs to learn from; left out: {survey.gray} gray, {survey.toned} toned, "
-        f"{survey.copies} copies, {survey.unreadable} unreadable, {len(held_out)} held out"
+        f"{len(survey.photos)} photographs to learn from; left out: {datasets.counted(survey.left_out())}, {len(held_out)} held out"
     )
+    datasets.write_names(survey.left_out(), run)
     if not survey.photos:
         raise ValueError("nothing is left to learn from: color photographs are needed")
     learnt = set(survey.photos)

@@ -199,9 +199,7 @@ def _material(arguments: argparse.Namespace) -> Material:
     photos = (datasets.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
     taught, judged = (cache.build(each, arguments.side, arguments.cache) for each in photos)
     for what, of in (("learn from", taught), ("judge by", judged)):
-        print(
-            f"{len(of.photos)} photographs to {what}; left out: {len(of.tiny)} tiny, {len(of.unreadable)} unreadable"
-        )
+        print(f"{len(of.photos)} photographs to {what}; left out: {datasets.counted(of.left_out())}")
     return readings.material(taught, judged)
 
 
