@@ -206,12 +206,11 @@ def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:
 def _saved(run: Path) -> dict[str, Any]:
     """The checkpoint, of which no code is run, whoever made it."""
     path = run / "checkpoint.pt"
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch raises nearly anything on bytes that it did not write
-        raise _damaged(path) from error
+    with path.open("rb") as file:
+        try:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises nearly anything on bytes that it did not write
+            raise _damaged(path) from error
     if (
         not isinstance(saved, dict)
         or not {"net", "averaged", "optimizer", "progressed", "facts"} <= saved.keys()
