@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import datasets, shards
+from model import cache, datasets, shards
 
 
 @pytest.fixture
@@ -65,3 +65,15 @@ def test_what_is_cut_off_or_no_tar_is_named(tar: Path) -> None:
         datasets.find([junk])
     with pytest.raises(FileNotFoundError, match="cow"):
         shards.read(tar / "cow.png")
+
+
+def test_a_run_without_labels_sees_the_same_squares_from_tars(folder: Path, tar: Path) -> None:
+    ours, theirs = (
+        cache.build(datasets.find([source]), 24, folder.parent / f"cache of {source.name}", workers=1)
+        for source in (tar, folder)
+    )
+    assert ours.labels()[0].tolist() == theirs.labels()[0].tolist() == [0, 0, 0, 1, 1, 1]
+    for step in range(3):
+        one, other = (cache.Batches(of, 4, 3, seed=1)[step] for of in (ours, theirs))
+        assert (one[0] == other[0]).all()
+        assert one[1].tolist() == other[1].tolist()
