@@ -88,7 +88,7 @@ def test_a_question_that_no_line_parts_is_answered() -> None:
     right = answers(known, labels, asked, SHORT, 0) == truth
     assert float(right.float().mean()) > 0.9
     # Whatever the size of numbers, and beside one that never changes
-    scaled = [torch.cat([of * 1000 + 5000, torch.full_like(of, 3)], 1) for of in (known, asked)]
+    scaled = [torch.cat([of / 1000 + 5, torch.full_like(of, 3)], 1) for of in (known, asked)]
     right = answers(scaled[0], labels, scaled[1], SHORT, 0) == truth
     assert float(right.float().mean()) > 0.9
 

@@ -143,16 +143,18 @@ class Seen(Tiny):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Tensor] = []
+        self.learned: list[bool] = []
 
     def __deepcopy__(self, _: object) -> Seen:
         return self
 
     def taps(self, x_NCHW: Tensor) -> dict[str, Tensor]:
         self.seen.append(x_NCHW)
+        self.learned.append(self.high.training)
         return super().taps(x_NCHW)
 
 
-def test_half_of_the_taught_are_mirrored_and_none_of_the_judged() -> None:
+def test_half_of_the_taught_are_mirrored_and_none_of_the_judged_of_whom_norms_learn_nothing() -> None:
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8) * 15, (10, 3, 16, 16))
     some = Masked(ramp, np.zeros((10, 16, 16), np.uint8), 2)
     trunk = Seen()
@@ -160,6 +162,7 @@ def test_half_of_the_taught_are_mirrored_and_none_of_the_judged() -> None:
     falls = [x[:, 0, 0, 0] > x[:, 0, 0, -1] for x in trunk.seen[1:]]  # after the example
     assert 35 < int(torch.cat(falls[:10]).sum()) < 65
     assert not torch.cat(falls[10:]).any()
+    assert trunk.learned == [False, *[True] * 10, False]
 
 
 def test_masks_are_mirrored_with_their_pictures() -> None:

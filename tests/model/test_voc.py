@@ -11,7 +11,7 @@ from model.evaluate.voc import CLASSES, truth
 
 # Photo → its things, and whether they are difficult to see
 THINGS = {
-    "000012": [("car", False)],
+    "000012": [("car", False), ("car", True)],
     "000007": [("person", True), ("person", False), ("cat", True)],
     "000032": [("aeroplane", False), ("person", True), ("person", True)],
     "000040": [],
@@ -48,11 +48,11 @@ def add_lists(split: Path) -> None:
 
 
 def test_annotations_and_lists_say_the_same(split: Path) -> None:
-    photos = [photo(name) for name in ("000032", "000007", "000040")]
+    photos = [photo(name) for name in ("000032", "000007", "000040", "000012")]
     annotated = truth(split, photos)
     said = [{CLASSES[place]: int(row[place]) for place in np.flatnonzero(row != -1)} for row in annotated]
-    assert said == [{"aeroplane": 1, "person": 0}, {"person": 1, "cat": 0}, {}]
-    assert annotated.shape == (3, 20)
+    assert said == [{"aeroplane": 1, "person": 0}, {"person": 1, "cat": 0}, {}, {"car": 1}]
+    assert annotated.shape == (4, 20)
     assert annotated.dtype == np.int8
     add_lists(split)
     for path in split.parents[2].glob("Annotations/*"):
