@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.parsers import add_lecture, add_questions
+from model.parsers import add_lecture, add_questions, add_synthetic
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m model", description="Color photographs; train and measure the network that does."
     )
     commands = parser.add_subparsers(
-        required=True, metavar="colorize | train | evaluate | lecture | gallery | weights"
+        required=True, metavar="colorize | train | evaluate | lecture | synthetic | gallery | weights"
     )
 
     one = commands.add_parser("colorize", help="color photographs")
@@ -200,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_questions(evaluate.add_parser)
     add_lecture(commands.add_parser)
+    add_synthetic(commands.add_parser)
 
     one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
     one.add_argument(

@@ -135,7 +135,9 @@ def blurred(rgb_N3HW: Tensor, sigma_N: Tensor, reach: int) -> Tensor:
     taps_NT = F.threshold(taps_NT, 1e-12, 0.0)
     # As matrices, most of them zeros: a convolution for each photo and channel, which does a tenth of the work, takes three times as long.
     down, across = (
-        _matrix(taps_NT[:, None].expand(-1, length, -1), _mirrored(length, offsets).expand(count, -1, -1), length)
+        _matrix(
+            taps_NT[:, None].expand(-1, length, -1), _mirrored(length, offsets).expand(count, -1, -1), length
+        )
         for length in (height, width)
     )
     wide = (rgb_N3HW.reshape(count, 3 * height, width) @ across.mT).view(count, 3, height, width)

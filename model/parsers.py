@@ -91,6 +91,27 @@ def add_lecture(add: Add) -> None:
     one.set_defaults(command="lecture")
 
 
+def add_synthetic(add: Add) -> None:
+    """`synthetic`."""
+    one = add(
+        "synthetic",
+        help="draw made pictures, with labels without end, into folders that all other commands read",
+    )
+    one.add_argument(
+        "--switches",
+        default="1111",
+        metavar="BITS",
+        help="texture, color, viewpoint and lighting: 1 where it is random (default: 1111)",
+    )
+    one.add_argument(
+        "--count", type=int, default=6000, metavar="N", help="a sixth is for judging (default: 6000)"
+    )
+    one.add_argument("--side", type=int, default=64, metavar="PIXELS", help="(default: 64)")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    one.set_defaults(command="synthetic")
+
+
 def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) -> ArgumentParser:
     one = add(name, help=meaning)
     one.add_argument(

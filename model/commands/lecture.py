@@ -20,14 +20,15 @@ from typing import Any
 
 import torch
 
-from model import cache, datasets, pretraining
+from model import aberration, cache, datasets, pretraining
 from model.cache import Cache
 from model.commands import trunks
 from model.commands.commit import commit
 from model.commands.pretrain import Learned, learned, teach
-from model.evaluate import page, readings, transfer
+from model.evaluate import fringes, page, pairwise, panel, readings, transfer
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material
+from model.methods import context
 from model.nets.trunk import Trunk
 
 CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that no classifier was taught by: not ours either
@@ -48,6 +49,9 @@ class Plan:
     tuning: transfer.Options = field(default_factory=lambda: transfer.Options(steps=50))
     tuned: int = 1000  # photos that fine-tuned nets are judged by
     transferred: int = 100  # steps
+    paired: int = 2000  # photos of the augmentations' matrix
+    fringed: int = 600  # photos
+    pairs: pairwise.Options = field(default_factory=pairwise.Options)
 
 
 def hours() -> Plan:
@@ -121,6 +125,9 @@ def lecture(arguments: argparse.Namespace) -> int:
         if "contrast" in plan.steps[net]:
             few = seen.some(plan.known // 2, plan.judged // 2)
             desk.once(f"{net}-forgotten", partial(_forgotten, desk, net, few))
+    desk.once("panel", partial(_panel, desk))
+    desk.once("fringes", partial(_fringes, desk, plan, squares(photos, 160)))
+    desk.once("pairwise", partial(_pairwise, desk, plan, seen))
     data = {
         "name": arguments.photos.name.capitalize(),
         "photos": len(seen.taught.labels),
@@ -196,6 +203,50 @@ def _forgotten(desk: Desk, net: str, seen: Material) -> dict[str, dict[str, floa
     return trunks.remembered(learned(_run(desk, net, "contrast")), seen)
 
 
+def _panel(desk: Desk) -> str:
+    picture = desk.folder / "pictures" / "panel.jpg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    panel.panel(datasets.read(_cat())).save(picture, quality=80)
+    return "pictures/panel.jpg"
+
+
+def _fringes(desk: Desk, plan: Plan, squares: Cache) -> dict[str, Any]:
+    picture = desk.folder / "pictures" / "fringes.jpg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    fringes.figure(datasets.read(_cat())).save(picture, quality=85)
+    few = torch.from_numpy(squares.squares[: plan.fringed].copy())
+    told = aberration.shortcut(few, context.small())
+    rows = [
+        {"lens": lens, "colors": colors, "question": question} | asdict(found)
+        for (lens, colors, question), found in told.items()
+    ]
+    return {"picture": "pictures/fringes.jpg", "photos": len(few), "rows": rows}
+
+
+def _cat() -> Path:
+    """Chelsea, of scikit-image: S. van der Walt, CC0."""
+    return next(path for path in datasets.find([Path("scikit-image")]) if path.stem == "chelsea")
+
+
+def _pairwise(desk: Desk, plan: Plan, seen: Material) -> dict[str, Any]:
+    few = seen.some(plan.paired, plan.paired // 2)
+    options = plan.pairs
+    known = desk.some("pairwise")
+    accuracy = pairwise.matrix(
+        lambda: trunks.untaught("alexnet"),
+        few.taught,
+        few.judged,
+        options,
+        known,
+        partial(desk.keep, "pairwise"),
+    )
+    caption = (
+        f"AlexNet, {options.steps} steps of {options.batch} photos at {options.side} pixels a cell, from one seed; kNN of 20 among "
+        f"{len(few.taught.labels)} photos, {len(few.judged.labels)} judged. Far from the paper's 100 epochs of ImageNet."
+    )
+    return {"steps": list(pairwise.STEPS), "accuracy": accuracy, "caption": caption}
+
+
 def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
     """Of all that lies on the desk, also what another command beside this one has worked out."""
     subjects: list[dict[str, Any]] = []
@@ -227,7 +278,8 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
                 }
             )
     forgotten = {net: found for net in plan.steps if (found := _result(desk, f"{net}-forgotten"))}
-    return {"plan": asdict(plan), "subjects": subjects, "forgotten": forgotten}
+    whole = {name: found for name in ("panel", "fringes", "pairwise") if (found := _result(desk, name))}
+    return {"plan": asdict(plan), "subjects": subjects, "forgotten": forgotten} | whole
 
 
 def _training(run: Learned, folder: Path) -> dict[str, Any]:

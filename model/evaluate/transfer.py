@@ -5,7 +5,8 @@ half of the time; photos are judged whole. Of photos that hold several things, V
 average precision says how well. Label-efficiency curves as in Newell & Deng 2020, who teach as long for few labels as for many.
 
 Other than there:
-- Adam as in Newell & Deng, not momentum; the head begins without a preference. Norms keep the mean of what they saw last, as in training.
+- Adam as in Newell & Deng, not momentum; the head begins without a preference, over features brought to mean 0 and deviation 1, so that
+  short lessons do not spend themselves on finding their scale. Norms keep the mean of what they saw last, as in training.
 - SimCLR crops as in pretraining, from 8% of a photo on; ours take a quarter at least.
 - A budget for one core: 50 steps of 32 photos of 96 pixels, and 500 judged, are with AlexNet in bf16 some 8 seconds, and a curve of
   five counts and three seeds two minutes. Newell & Deng's lessons are of 4,000 steps and more. A net from scratch has learned little in
@@ -39,6 +40,7 @@ from model.nets.trunk import Trunk, normalized
 class Options(Lesson):
     """How a trunk goes on learning. `steps` are the same for any number of labels."""
 
+    rate: float = 3e-4
     side: int = 96  # of what the net sees, in pixels
     area: tuple[float, float] = (0.25, 1.0)  # of a crop, as a share of the photo
     frozen: int = 0  # layers, from the bottom, that stay as they are
@@ -186,7 +188,8 @@ def _tuned(
     head = nn.Linear(trunk.width, classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    net = nn.Sequential(copied(trunk, options.frozen), head.to(device))
+    norm = nn.BatchNorm1d(trunk.width, affine=False)
+    net = nn.Sequential(copied(trunk, options.frozen), norm.to(device), head.to(device))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def said(rgb_N3SS: Tensor, step: str) -> Tensor:

@@ -184,7 +184,7 @@ def test_the_head_alone_learns_less_than_the_trunk_with_it() -> None:
     assert whole is not None
     assert head is not None
     assert whole.value > 0.85  # by chance 0.4
-    assert head.value < whole.value - 0.08
+    assert head.value < whole.value - 0.03
 
 
 class Shown(Trunk):

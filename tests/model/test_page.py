@@ -1,0 +1,147 @@
+"""The lecture's page: every number is there, every picture has words, and what was not run is not missed."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.evaluate import page
+
+VOID = {"meta", "img", "br"}
+
+
+class Checked(HTMLParser):
+    """Tags close in the order they were opened; pictures are kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.said: list[str] = []
+        self.feed(text.partition("<body>")[2].partition("</body>")[0])
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.pictures.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def subject(method: str, **more: Any) -> dict[str, Any]:
+    return {
+        "net": "alexnet",
+        "method": method,
+        "layers": ["conv1", "conv2"],
+        "probes": {"conv1": [0.5, 0.5], "conv2": [0.611, 0.613]},
+        "neighbors": {"accuracy": 0.4567, "low": 0.441, "high": 0.472, "count": 20},
+        "efficiency": {"labels": [20, 90], "accuracy": [[0.2, 0.3], [0.22, 0.32]]},
+        "transfer": {"voc2007": 0.3217, "caltech101": 0.1119},
+        "pictures": {"neighbors": "pictures/a<b.jpg"},
+        "utility": None,
+        "verdict": None,
+    } | more
+
+
+FOUND = {
+    "made": {
+        "commit": "abc1234",
+        "date": "2026-11-23",
+        "machine": "2 cores",
+        "torch": "2",
+        "command": "make <lecture>",
+    },
+    "data": {"name": "Imagenette", "photos": 9001, "judged": 3002, "classes": ["a", "b"], "side": 96},
+    "subjects": [
+        subject("random"),
+        subject(
+            "contrast",
+            steps=580,
+            batch=192,
+            photos=111_360,
+            cpu_s=600,
+            seed=7,
+            loss=[[1, 5.0], [2, 3.33]],
+            utility=[{"labels": 20, "text": "≥ 4.21"}, {"labels": 90, "text": "0.77"}],
+            verdict={"outcome": "b", "why": "above scratch up to 20 labels"},
+        ),
+    ],
+    "forgotten": {"alexnet": {"gray": {"h": 0.993, "g": 0.974, "chance": 0.801}}},
+    "pairwise": {
+        "steps": ["crop", "blur"],
+        "accuracy": [[0.331, 0.26], [0.27, 0.026]],
+        "caption": "tiny & quick",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page.write(FOUND, tmp_path_factory.mktemp("page")).read_text()
+
+
+def test_the_numbers_are_there(written: str) -> None:
+    said = " ".join(Checked(written).said)
+    for number in (
+        "9,001",
+        "3,002",
+        "abc1234",
+        "580 × 192",
+        "111,360",
+        "10 min",
+        "3.33",
+        "50.0 ± 0.0",
+        "61.2 ± 0.1",
+        "45.7%",
+    ):
+        assert number in said
+    for number in (
+        "44.1…47.2",
+        "31.0 ± 1.0",
+        "≥ 4.21",
+        "0.77",
+        "(b) above scratch up to 20",
+        "32.2%",
+        "11.2%",
+        "99.3%",
+        "97.4%",
+        "80.1%",
+    ):
+        assert number in said
+
+
+def test_every_picture_has_words_and_strange_names_do_no_harm(written: str) -> None:
+    pictures = Checked(written).pictures
+    assert [picture["src"] for picture in pictures] == ["pictures/a<b.jpg"] * 2
+    assert all(picture["alt"] for picture in pictures)
+    assert "make &lt;lecture&gt;" in written
+    assert "tiny &amp; quick" in written
+
+
+def test_the_page_asks_nothing_of_the_world(written: str) -> None:
+    assert "<script" not in written
+    assert 'src="http' not in written
+
+
+@pytest.mark.parametrize("part", ["made", "subjects", "forgotten", "pairwise"])
+def test_what_was_not_run_is_left_out(part: str, tmp_path: Path) -> None:
+    Checked(page.write({key: value for key, value in FOUND.items() if key != part}, tmp_path).read_text())
+
+
+@pytest.mark.parametrize("part", ["probes", "neighbors", "efficiency", "transfer", "pictures"])
+def test_a_trunk_that_was_not_asked_all_is_shown_with_the_rest(part: str, tmp_path: Path) -> None:
+    subjects = [
+        FOUND["subjects"][0],
+        {key: value for key, value in FOUND["subjects"][1].items() if key != part},
+    ]
+    said = Checked(page.write({"subjects": subjects}, tmp_path).read_text()).said
+    assert "SimCLR" in " ".join(said)

@@ -1,0 +1,50 @@
+"""The matrix of augmentation pairs: which cells are worked out, how often, and that a cell's net learns."""
+
+import pytest
+import torch
+from torch import nn
+
+from model.evaluate import pairwise
+from model.evaluate.features import Labeled
+from model.nets.trunk import Trunk
+
+
+class Tiny(Trunk):
+    layers = ("only",)
+    width = 8
+    channels = 3
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.only = nn.Sequential(nn.Conv2d(3, 8, 5, 4, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+
+OPTIONS = pairwise.Options(steps=2, batch=4, side=16)
+SEEN = Labeled(
+    torch.randint(256, (24, 3, 24, 24), generator=torch.Generator().manual_seed(0)).byte().numpy(),
+    torch.arange(24) % 2,
+)
+
+
+def test_each_pair_is_taught_once_and_a_stopped_matrix_goes_on():
+    kept = []
+    whole = pairwise.matrix(Tiny, SEEN, SEEN, OPTIONS, keep=lambda done: kept.append(dict(done)))
+    assert len(kept) == 28
+    count = len(pairwise.STEPS)
+    assert [[whole[a][b] for a in range(count)] for b in range(count)] == [row[:count] for row in whole]
+    assert [row[-1] for row in whole] == pytest.approx([sum(row[:count]) / count for row in whole])
+    again = []
+    assert pairwise.matrix(Tiny, SEEN, SEEN, OPTIONS, kept[-3], again.append) == whole
+    assert len(again) == 2
+
+
+def test_a_cell_teaches_the_net_that_it_is_given_by_its_own_pair():
+    taught = {}
+    for pair in (("crop", "crop"), ("crop", "color"), ("noise", "noise")):
+        trunk = Tiny()
+        pairwise.cell(trunk, *pair, SEEN, SEEN, OPTIONS)
+        taught[pair] = trunk.get_parameter("only.0.weight").detach()
+    start = Tiny().get_parameter("only.0.weight")
+    weights = [start, *taught.values()]
+    assert not any(torch.equal(a, b) for place, a in enumerate(weights) for b in weights[place + 1 :])
