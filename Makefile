@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow bench-serving overload chaos many-jobs pause-training resume-training lecture check format lock clean
+.PHONY: help setup run test test-slow bench-serving bench-lightly overload chaos many-jobs pause-training resume-training lecture check format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -19,8 +19,12 @@ $(VENV)/ready: requirements.lock
 run: setup  ## everything on this machine: http://127.0.0.1:8000
 	$(BIN)/python -m service
 
+# The model's tests compute, each the same on any thread: two processes share them. The others wait on real clocks, and run alone.
 test: setup  ## all tests
-	$(BIN)/pytest
+	@failed=0; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
+	$(BIN)/pytest --ignore=tests/model || failed=1; \
+	exit $$failed
 
 test-slow: setup  ## the long proofs that `make test` leaves out
 	$(BIN)/pytest -m slow --timeout 1800
@@ -34,6 +38,15 @@ out/litserve/ready: requirements.lock
 	$(PYTHON) -m venv out/litserve
 	out/litserve/bin/pip install --quiet --constraint requirements.lock '.[worker]' litserve==0.2.19
 	out/litserve/bin/pip uninstall --quiet --yes autochrome && rm -rf build *.egg-info
+	@touch $@
+
+bench-lightly: setup out/lightly/ready  ## SimCLR's views, steps and loss beside lightly's, about 10 minutes
+	$(BIN)/python -m proofs contrast --lightly out/lightly/bin/python $(LIGHTLY)
+
+# torchvision, which lightly wants, comes with a torch of its own: both sides run on it.
+out/lightly/ready:
+	$(PYTHON) -m venv out/lightly
+	out/lightly/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 lightly==1.6.0 numpy pillow
 	@touch $@
 
 overload: setup  ## four times what the service can do, for two minutes

@@ -1,9 +1,10 @@
-"""What must be shown of the service, each as a command. Run them alone on the machine.
+"""What must be shown of the service, and of training, each as a command. Run them alone on the machine.
 
     python -m proofs serving      the service beside the bare pipeline and LitServe
     python -m proofs overload     four times what it can do, for two minutes
     python -m proofs chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m proofs many-jobs    10,000 small jobs while workers come and go
+    python -m proofs contrast     SimCLR's views, steps and loss beside lightly's
 
 Each writes its figures as JSON and Markdown, and ends with status 1 where what must hold did not.
 """
@@ -31,6 +32,8 @@ def main() -> int:
             return _overload(arguments, out)
         case "chaos":
             return _chaos(arguments, out)
+        case "contrast":
+            return _contrast(arguments, out)
         case _:
             return _many_jobs(arguments, out)
 
@@ -58,7 +61,16 @@ def _parse() -> argparse.Namespace:
     many = proofs.add_parser("many-jobs", help="small jobs while workers come and go")
     many.add_argument("--jobs", type=int, default=10_000)
     many.add_argument("--seed", type=int, default=0)
-    for each in (serving, overload, chaos, many):
+    contrast = proofs.add_parser("contrast", help="SimCLR's views, steps and loss beside lightly's")
+    contrast.add_argument(
+        "--lightly", type=Path, required=True, help="python of an environment that has lightly"
+    )
+    contrast.add_argument("--rounds", type=int, default=5)
+    contrast.add_argument("--cores", type=int, default=1, help="for each side (default: 1)")
+    contrast.add_argument(
+        "--quick", action="store_true", help="see whether it works; the numbers mean nothing"
+    )
+    for each in (serving, overload, chaos, many, contrast):
         each.add_argument("--out", type=Path, default=Path("out/proofs"), help="default: out/proofs")
     return parser.parse_args()
 
@@ -104,6 +116,16 @@ def _many_jobs(arguments: argparse.Namespace, out: Path) -> int:
 
     found, checks = many_jobs.run(many_jobs.Extent(arguments.jobs, arguments.seed), _say)
     return _judge(out, "many-jobs", found, checks, many_jobs.text(found, checks))
+
+
+def _contrast(arguments: argparse.Namespace, out: Path) -> int:
+    from proofs import contrast, contrast_text
+
+    extent = contrast.QUICK if arguments.quick else contrast.Extent(arguments.rounds, arguments.cores)
+    found = contrast.run(extent, arguments.lightly, _say)
+    figures.write(out, "contrast", found, contrast_text.text(found))
+    print(contrast_text.text(found))
+    return 0  # a target that is missed is a finding, not a fault
 
 
 def _judge(out: Path, name: str, found: dict[str, Any], checks: Sequence[Check], text: str) -> int:
