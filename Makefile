@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow bench-serving bench-lightly overload chaos many-jobs pause-training resume-training lecture check format lock clean
+.PHONY: help setup run test test-slow bench-serving bench-lightly detection overload chaos many-jobs pause-training resume-training lecture check format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -47,6 +47,14 @@ bench-lightly: setup out/lightly/ready  ## SimCLR's views, steps and loss beside
 out/lightly/ready:
 	$(PYTHON) -m venv out/lightly
 	out/lightly/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 lightly==1.6.0 numpy pillow
+	@touch $@
+
+detection: out/detection/ready  ## teach the trunks of RUNS to find the things of VOC, with torchvision's Faster R-CNN
+	out/detection/bin/python -m model evaluate detection --runs $(RUNS) --voc $(VOC) $(DETECTION)
+
+out/detection/ready: requirements-detection.txt
+	$(PYTHON) -m venv out/detection
+	out/detection/bin/pip install --quiet --requirement requirements-detection.txt
 	@touch $@
 
 overload: setup  ## four times what the service can do, for two minutes

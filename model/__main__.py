@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     ).add_subparsers(
         required=True,
         metavar="color | decoding | cues, of what colors; probes | knn | retrieval | units | efficiency | transfer | "
-        "forgotten, of trunks",
+        "detection | forgotten, of trunks",
     )
 
     one = evaluate.add_parser("color", help="how good the colors are, beside gray and the truth")

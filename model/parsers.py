@@ -11,7 +11,7 @@ Add = Callable[..., ArgumentParser]
 
 
 def add_questions(add: Add) -> None:
-    """`evaluate probes`, `knn`, `retrieval`, `units`, `efficiency`, `transfer` and `forgotten`."""
+    """`evaluate probes`, `knn`, `retrieval`, `units`, `efficiency`, `transfer`, `detection` and `forgotten`."""
     one = _asks(
         add, "probes", "trunks.probes", "what each layer knows: linear probes, all layers in one pass"
     )
@@ -54,6 +54,17 @@ def add_questions(add: Add) -> None:
         "--camvid", type=Path, metavar="DIR", help="CamVid, with train, trainannot, test and testannot"
     )
     one.add_argument("--steps", type=int, default=100, metavar="N", help="of fine-tuning (default: 100)")
+
+    one = _asks(
+        add,
+        "detection",
+        "trunks.detection",
+        "taught to find VOC2007's things; wants torchvision",
+        photos=False,
+    )
+    one.add_argument("--voc", type=Path, required=True, metavar="DIR", help="VOC2007 in its layout")
+    one.add_argument("--steps", type=int, default=200, metavar="N", help="of 4 photos (default: 200)")
+    one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many photos to judge by")
 
     one = _asks(
         add, "forgotten", "trunks.forgets", "what a run of contrast knows before and after its projection"

@@ -38,12 +38,16 @@ class Run:
 
 
 def read(folder: Path) -> Run:
-    """Raises FileNotFoundError for a folder without a run."""
+    """FileNotFoundError for a folder without a run, ValueError for a run that taught a trunk, RunError for one that is damaged."""
     from model import trainer  # TensorBoard comes with training alone
 
     state, progressed, facts = trainer.averaged_weights(folder)
+    if "method" in facts:
+        raise ValueError(
+            f"{folder} taught a trunk by {facts['method']}; what is asked for is a run that trained the net that colors"
+        )
     net = checkpoint.NETS[facts["recipe"]["net"]]()
-    net.load_state_dict(state)
+    trainer.fill(net, state, folder)
     weights = None
     if not isinstance(net, LiteL2):
         weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), facts["recipe"]["lam"])

@@ -45,6 +45,7 @@ def train(arguments: argparse.Namespace) -> int:
         recipe.seed,
         recipe.smallest,
         recipe.balance,
+        run=run,
     )
     prior = datasets.prior([batches.photo(number) for number in range(len(survey.photos))])
     method, optimizer = recipes.build(recipe, prior)

@@ -98,6 +98,25 @@ def transfers(arguments: argparse.Namespace) -> int:
     return _tell(arguments.out, "transfer", rows, found)
 
 
+def detection(arguments: argparse.Namespace) -> int:
+    """Taught to find VOC2007's things by Faster R-CNN. Wants torchvision: `make detection`."""
+    from model.evaluate import detection as measure
+
+    options = measure.Options(steps=arguments.steps)
+    main = arguments.voc / "ImageSets" / "Main"
+    taught, judged = (measure.pictured(main / f"{split}.txt") for split in ("trainval", "test"))
+    found = {}
+    for name, trunk in _subjects(arguments).items():
+        found[name] = measure.detect(trunk, taught, judged[: arguments.limit or None], options)
+        print(f"{name}: {np.nanmean(list(found[name].values())):.1%}")
+    rows = {
+        name: {"mean AP": f"{np.nanmean(list(of.values())):.1%}"}
+        | {kind: f"{value:.1%}" for kind, value in of.items()}
+        for name, of in found.items()
+    }
+    return _tell(arguments.out, "detection", rows, found)
+
+
 def forgets(arguments: argparse.Namespace) -> int:
     """What h knows and g(h) forgot, of runs of `contrast`."""
     runs, seen = {run.name: learned(run) for run in arguments.runs}, _material(arguments)

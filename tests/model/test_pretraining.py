@@ -169,6 +169,14 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
         "chen2020 is a recipe for contrast": [*train("context", folder, tmp_path), "--recipe", "chen2020"],
         "no trunk is called": [*train("context", folder, tmp_path), "--net", "vgg"],
         "was begun with another": [*train("context", folder, run), "--recipe", "tiny"],
+        "what is asked for is a run that trained": [
+            "evaluate",
+            "cues",
+            "--run",
+            str(run),
+            "-o",
+            str(tmp_path),
+        ],
         "holds no training run": ["evaluate", "knn", "--runs", str(tmp_path / "none"), *judged],
         "have other classes": ["evaluate", "knn", "--runs", str(run), *judged, "--cache", str(tmp_path)],
     }
