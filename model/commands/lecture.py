@@ -55,7 +55,7 @@ class Plan:
 
 
 def hours() -> Plan:
-    """Some four hours of one core in all."""
+    """Some five hours of one core in all."""
     return Plan(
         {
             "alexnet": {"contrast": 580, "context": 600, "colorize": 1600, "supervised": 2100},
@@ -68,7 +68,22 @@ def minutes() -> Plan:
     """To see that it runs: says nothing about anything."""
     steps = dict.fromkeys(pretraining.METHODS, 2)
     tuning = transfer.Options(steps=2, batch=4, side=64)
-    return Plan({"alexnet": steps}, 64, 24, 12, 1, 1, (4, 8), 2, tuning, tuned=12, transferred=2)
+    return Plan(
+        {"alexnet": steps},
+        side=64,
+        known=24,
+        judged=12,
+        epochs=1,
+        probe_seeds=1,
+        labels=(4, 8),
+        seeds=2,
+        tuning=tuning,
+        tuned=12,
+        transferred=2,
+        paired=24,
+        fringed=32,
+        pairs=pairwise.Options(steps=2, batch=4, side=32),
+    )
 
 
 PLANS = {"hours": hours, "minutes": minutes}

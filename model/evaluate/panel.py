@@ -20,7 +20,8 @@ _ACROSS = 5
 
 def cells(rgb_HW3: NDArray[np.uint8], side: int = 160, seed: int = 2) -> list[Cell]:
     """The middle square of a photo, of `side` pixels, after each of `PANEL`. What happens to a share of photos happens here to all;
-    "crop and flip" shows the crop that "crop" shows, flipped. The paper's strengths, and noise and blur as strong as they get."""
+    "crop and flip" shows the crop that "crop" shows, flipped. Colors change as in the paper; crops are a tenth to two fifths of the
+    photo, and noise and blur as strong as they get, so that all can be seen."""
     height, width = rgb_HW3.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
