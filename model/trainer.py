@@ -183,7 +183,7 @@ def averaged_weights(run: Path) -> tuple[dict[str, Tensor], Progressed, dict[str
     """
     if not (run / "checkpoint.pt").exists():
         raise FileNotFoundError(f"{run} holds no training run")
-    saved = _saved(run)
+    saved = _saved(run, {"averaged"})
     prefix = "module."
     state = {
         key.removeprefix(prefix): value for key, value in saved["averaged"].items() if key.startswith(prefix)
@@ -203,18 +203,15 @@ def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:
         ) from error
 
 
-def _saved(run: Path) -> dict[str, Any]:
-    """The checkpoint, of which no code is run, whoever made it."""
+def _saved(run: Path, parts: set[str]) -> dict[str, Any]:
+    """The checkpoint with these parts, and maybe more. No code of it is run, whoever made it."""
     path = run / "checkpoint.pt"
     with path.open("rb") as file:
         try:
             saved = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises nearly anything on bytes that it did not write
             raise _damaged(path) from error
-    if (
-        not isinstance(saved, dict)
-        or not {"net", "averaged", "optimizer", "progressed", "facts"} <= saved.keys()
-    ):
+    if not isinstance(saved, dict) or not parts | {"progressed", "facts"} <= saved.keys():
         raise _damaged(path)
     return saved
 
@@ -264,7 +261,7 @@ def _save(
 def _resume(run: Path, parts: dict[str, Any], facts: dict[str, Any]) -> Progressed:
     if not (run / "checkpoint.pt").exists():
         return Progressed()
-    saved = _saved(run)
+    saved = _saved(run, set(parts))
     keys = (facts | saved["facts"]).keys() - {"code"}
     differing = sorted(key for key in keys if facts.get(key) != saved["facts"].get(key))
     if differing:
