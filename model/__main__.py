@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ from model.parsers import add_lecture, add_questions, add_synthetic
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when something could not be done, 2 for a wrong command line."""
     arguments = _parser().parse_args(words)
+    # Large tensors in huge pages: asking the kernel for memory anew, 4 KiB at a time, is a sixth of a training step on a CPU.
+    # PyTorch reads it when it makes its first tensor.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         from model.checkpoint import (
             CheckpointError,  # after the words, so that --help does not wait for torch

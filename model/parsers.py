@@ -35,7 +35,7 @@ def add_questions(add: Add) -> None:
         metavar="N",
         help="how many are given (default: 20 90 300 900 3000)",
     )
-    one.add_argument("--steps", type=int, default=60, metavar="N", help="of fine-tuning (default: 60)")
+    one.add_argument("--steps", type=int, default=200, metavar="N", help="of fine-tuning (default: 200)")
     _seeds(one)
 
     one = _asks(

@@ -19,6 +19,10 @@ from proofs import figures
 from proofs.processes import ROOT
 
 KINDS = ("augment", "step")
+HUGE = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""What `python -m model` sets for its own process."""
+WITH_OURS = "lightly with huge pages"
+"""Not what its users get, but what of the difference is the pages'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def run(extent: Extent, python: Path, say: Callable[[str], None]) -> dict[str, A
         "side": extent.side,
         "batches": extent.batches,
     }
-    subjects: list[tuple[str, int]] = [("autochrome", 0), ("lightly", 0), ("lightly", extent.cores)]
+    subjects = [("autochrome", 0), ("lightly", 0), ("lightly", extent.cores), (WITH_OURS, 0)]
     measured = []
     for turn in range(extent.rounds):
         for what in KINDS:
@@ -66,7 +70,7 @@ def run(extent: Extent, python: Path, say: Callable[[str], None]) -> dict[str, A
 def _side(python: Path, cores: list[int], name: str, what: str, task: dict[str, object]) -> dict[str, Any]:
     done = subprocess.run(
         # As `taskset` does: whoever starts it pins it, and all that comes of it.
-        [python.absolute(), "-m", "proofs.contrast_side", name, what, json.dumps(task)],
+        [python.absolute(), "-m", "proofs.contrast_side", name.split()[0], what, json.dumps(task)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -76,7 +80,8 @@ def _side(python: Path, cores: list[int], name: str, what: str, task: dict[str, 
             "OMP_NUM_THREADS": str(len(cores)),
             "OMP_WAIT_POLICY": "PASSIVE",
             "LIGHTLY_DID_VERSION_CHECK": "True",
-        },
+        }
+        | ({} if name == "lightly" else HUGE),
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     if done.returncode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proofs.contrast import WITH_OURS
 from proofs.figures import median, place_line, table
 
 TARGETS = {"augment": 2.0, "step": 1.15}
@@ -60,16 +61,26 @@ def verdicts(measured: Sequence[dict[str, Any]]) -> list[str]:
     """One line a target."""
     lines = []
     for what, target in TARGETS.items():
-        ratios = []
-        for turn in sorted({of["round"] for of in measured}):
-            here = [of for of in measured if of["what"] == what and of["round"] == turn]
-            ours = min(of["seconds"] for of in here if of["subject"] == "autochrome")
-            ratios.append(min(of["seconds"] for of in here if of["subject"] == "lightly") / ours)
+        ratios = _faster(measured, what, "lightly")
         said = "met" if median(ratios) >= target else f"**missed** by {1 - median(ratios) / target:.0%}"
-        lines.append(
-            f"{_WORDS[what]}: {median(ratios):.2f} of lightly's speed ({_spread(ratios)}); {target} asked for, {said}"
-        )
+        line = f"{_WORDS[what]}: {median(ratios):.2f} of lightly's speed ({_spread(ratios)}); {target} asked for, {said}"
+        if fair := _faster(measured, what, WITH_OURS):
+            line += f"; were lightly given the huge pages that `python -m model` asks for: {median(fair):.2f} ({_spread(fair)})"
+        lines.append(line)
     return lines
+
+
+def _faster(measured: Sequence[dict[str, Any]], what: str, than: str) -> list[float]:
+    """Round by round."""
+    found = []
+    for turn in sorted({of["round"] for of in measured}):
+        here = [of for of in measured if of["what"] == what and of["round"] == turn]
+        ours, theirs = (
+            [of["seconds"] for of in here if of["subject"] == subject] for subject in ("autochrome", than)
+        )
+        if theirs:
+            found.append(min(theirs) / min(ours))
+    return found
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -46,7 +46,7 @@ class Plan:
     probe_seeds: int = 3
     labels: tuple[int, ...] = (20, 90, 300, 900, 3000)  # 90 and 900 are 1% and 10% of Imagenette
     seeds: int = 3
-    tuning: transfer.Options = field(default_factory=lambda: transfer.Options(steps=50))
+    tuning: transfer.Options = field(default_factory=lambda: transfer.Options(steps=200))
     tuned: int = 1000  # photos that fine-tuned nets are judged by
     transferred: int = 100  # steps
     paired: int = 2000  # photos of the augmentations' matrix

@@ -21,7 +21,7 @@ from model.optim import cosine
 class Lesson:
     """How much is taught, and how fast."""
 
-    steps: int = 50
+    steps: int = 200
     batch: int = 32
     rate: float = 1e-3
     decay: float = 1e-4
