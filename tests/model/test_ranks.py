@@ -9,8 +9,10 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
 
-from model import ranks
+from model import ranks, trainer
+from model.journal import Schedule
 from model.methods.contrast import nt_xent
 
 WORLD, PHOTOS = 2, 6  # photos of all ranks
@@ -26,6 +28,33 @@ def net() -> nn.Module:
 def views() -> Tensor:
     """(2, photos, 5): two views of each photo."""
     return torch.randn(2, PHOTOS, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+class Views(Dataset[Tensor]):
+    """A batch a step, (2 · photos, 5): this rank's part of it, both views."""
+
+    def __init__(self, rank: int, world: int) -> None:
+        self.part = slice(rank * PHOTOS // world, (rank + 1) * PHOTOS // world)
+
+    def __getitem__(self, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
+        drawn = torch.randn(2, PHOTOS, 5, generator=generator, dtype=torch.float64)
+        return drawn[:, self.part].flatten(0, 1)
+
+
+class Contrast:
+    def __init__(self) -> None:
+        self.net = net()
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        return nt_xent(self.net(batch), TEMPERATURE)
+
+
+def train(run: Path, rank: int, world: int) -> None:
+    method = Contrast()
+    optimizer = torch.optim.SGD(method.net.parameters(), lr=0.5, momentum=0.9)
+    schedule = Schedule(steps=8, warmup=2, ema=0.9, seed=0, save_every_s=1000, workers=0)
+    trainer.train(method, optimizer, Views(rank, world), schedule, run, {}, torch.device("cpu"))
 
 
 def rank_main(rank: int, folder: str) -> None:
@@ -47,15 +76,22 @@ def rank_main(rank: int, folder: str) -> None:
         "owed": rows.grad,
     }
     torch.save(found, f"{folder}/{rank}.pt")
+    train(Path(folder) / "run", rank, WORLD)
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    """What each of two ranks found."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks left behind."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.spawn(rank_main, (str(folder),), nprocs=WORLD)
-    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(WORLD)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> list[dict[str, object]]:
+    """What each found."""
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 
 def test_alone() -> None:
@@ -86,3 +122,17 @@ def test_two_ranks_have_the_loss_and_the_gradient_of_one(found) -> None:
         for gradient, parameter in zip(its["gradients"], alone.parameters(), strict=True):
             torch.testing.assert_close(gradient, parameter.grad, rtol=1e-10, atol=1e-13)
             assert parameter.grad.abs().max() > 1e-3
+
+
+def test_a_run_of_two_ranks_ends_in_the_weights_of_one(folder: Path, tmp_path: Path) -> None:
+    """Through the trainer, as torchrun starts it: loss, gradient, optimizer and average."""
+    train(tmp_path, 0, 1)
+    alone, two = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (tmp_path, folder / "run"))
+    assert two["facts"]["processes"] == WORLD
+    assert (two["progressed"]["step"], two["progressed"]["photos"]) == (8, 8 * 2 * PHOTOS)
+    start = net().state_dict()
+    for part in ("net", "averaged"):
+        for name, value in alone[part].items():
+            torch.testing.assert_close(two[part][name], value, rtol=1e-9, atol=1e-12)
+    moved = [(alone["net"][name] - value).abs().max() for name, value in start.items()]
+    assert min(moved) > 1e-3, "it learned"
