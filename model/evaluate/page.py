@@ -40,10 +40,12 @@ def write(found: Found, folder: Path) -> Path:
         TEXT["head"],
     ]
     parts.append(_made(found))
-    parts.append(TEXT["methods"])
     subjects: Sequence[Found] = found.get("subjects", ())
+    parts.append(_in_short(subjects))
+    parts.append(TEXT["methods"])
     nets = [net for net in NETS if any(one["net"] == net for one in subjects)]
     parts.append(_budgets(subjects))
+    parts.append(_lessons(found.get("plan", {})))
     if "panel" in found:
         parts.append(
             f"<h3>What SimCLR does to a photo</h3>{_picture(found['panel'], 'one photo after each augmentation')}{TEXT['panel']}"
@@ -56,7 +58,9 @@ def write(found: Found, folder: Path) -> Path:
     ):
         drawn = [draw([one for one in subjects if one["net"] == net], net) for net in nets]
         if any(drawn):
-            parts.append(f"<h2>{heading}</h2>{TEXT[text]}{''.join(drawn)}")
+            parts.append(
+                f"<h2>{heading}</h2>{TEXT[text]}{OUTCOMES if text == 'efficiency' else ''}{''.join(drawn)}"
+            )
     parts.append(_lightly(subjects))
     parts.append(_forgotten(found.get("forgotten", {})))
     if "pairwise" in found:
@@ -84,6 +88,39 @@ def _made(found: Found) -> str:
         f"{escape(made['commit'])} on {escape(made['date'])}, {escape(made['machine'])}, torch {escape(made['torch'])}."
     )
     return f"<p class=made>{said}</p>"
+
+
+def _in_short(subjects: Sequence[Found]) -> str:
+    """Of those that nobody told anything, who learned most, as neighbors tell."""
+    said = []
+    for net in dict.fromkeys(one["net"] for one in subjects):
+        right = {
+            one["method"]: one["neighbors"]["accuracy"]
+            for one in subjects
+            if one["net"] == net and one.get("neighbors")
+        }
+        unlabeled = [method for method in right if method not in ("random", "supervised")]
+        if "random" not in right or not unlabeled:
+            continue
+        unlabeled.sort(key=lambda method: right[method], reverse=True)
+        learned = ", ".join(f"{METHODS[method].name} {right[method]:.0%}" for method in unlabeled)
+        told = f", who was told all labels {right['supervised']:.0%}" if "supervised" in right else ""
+        said.append(f"<li>{NETS[net]}: {learned}; who learned nothing {right['random']:.0%}{told}.</li>")
+    if not said:
+        return ""
+    return (
+        f"<p>In short, how often a photo's nearest neighbors tell what is on it:</p><ul>{''.join(said)}</ul>"
+    )
+
+
+def _lessons(plan: Found) -> str:
+    if not plan:
+        return ""
+    tuning = plan["tuning"]
+    return (
+        f"<p>Afterwards, fine-tuning takes {tuning['steps']} steps of {tuning['batch']} photos for each number of labels, and "
+        f"{plan['transferred']} for each set of other photographs.</p>"
+    )
 
 
 def _budgets(subjects: Sequence[Found]) -> str:
@@ -164,7 +201,7 @@ def _efficiency(subjects: Sequence[Found], net: str) -> str:
     ]
     tables = _table(["labels", *map(str, counts)], rows)
     if worth:
-        tables += f"{OUTCOMES}{_table(['U(n)', *map(str, counts), 'outcome'], worth)}"
+        tables += _table(["U(n)", *map(str, counts), "outcome"], worth)
     return f"<h3>{NETS[net]}</h3>{_chart(draw, f'accuracy by number of labels, {NETS[net]}')}{tables}"
 
 

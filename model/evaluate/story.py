@@ -44,20 +44,17 @@ scope=col>conv4</th>
 <tr><th scope=row>labels</th><td>19.3</td><td>36.3</td><td>44.2</td><td>48.3</td><td>50.5</td></tr>
 </tbody></table></div>"""
 
-OUTCOMES = """<p>U(n) = n̂/n − 1: a net that was fine-tuned on n labels is as good as one from scratch on n̂. 1 means that half
-of the labels
-were spared, 0 that nothing was; ≥ that scratch never got there with as many labels as there were. In brackets 95% intervals over
-seeds: of three they are
-too narrow. The outcomes are those of the paper: (a) better at every count, the end included; (b) better with few labels, the same
-plateau; (c) the gain is gone before the plateau; open: the counts end before that can be said.</p>"""
+OUTCOMES = """<p>U(n) = n̂/n − 1: a net that was fine-tuned on n labels is as good as one from scratch on n̂. 1 means that
+half of the labels were spared, 0 that nothing was; ≥ that scratch never got there with as many labels as there were. In brackets
+95% intervals over seeds: of three they are too narrow. The outcomes are those of the paper: (a) better at every count, the end
+included; (b) better with few labels, the same plateau; (c) the gain is gone before the plateau; open: the counts end before that
+can be said.</p>"""
 
 TEXT = {
     "head": """<h1>Learning without labels</h1>
-<p>A box of photographs, and nobody who says what is on them. Can a network learn to see all the same? Three papers found a
-question that
-photographs answer themselves. Whoever wants to answer it must learn something of the world on the way. Here all three are taught
-on the same
-photographs, on the same two nets, in like time, and then asked what they know.</p>""",
+<p>A box of photographs, and nobody who says what is on them. Can a network learn to see all the same? Three papers found a question
+that photographs answer themselves. Whoever wants to answer it must learn something of the world on the way. Here all three are
+taught on the same photographs, on the same two nets, in like time, and then asked what they know.</p>""",
     "methods": """<h2>Three questions</h2>
 <div class=cards>
 <section><svg viewBox="0 0 120 80" role=img aria-label="a patch in the middle, eight places around it, one of them asked for">
@@ -86,58 +83,47 @@ blurred. Which of all other views in the batch is of the same photo? What both h
 <a href="https://arxiv.org/abs/2002.05709">Chen and others 2020</a>.</p></section></div>
 <p>Two controls stand beside them. <em>Random</em> is the same net before it learnt anything: what it can do needs no learning.
 <em>Labels</em> is the net that was told the classes of all photographs: what the others do without.</p>""",
-    "budget": """<p>All are taught with AdamW along a cosine, from one seed. Steps were chosen so that each takes about as long
-on one core as the
-others on its net; as other programs ran beside, and the methods do not cost the same a photo, they came out apart as the table says.
-These are minutes where the papers had weeks. What a method would become in the end cannot be seen here; what it gives for little
-can.</p>""",
-    "panel": """<p>Figure 4 of the paper. SimCLR here uses crop and flip, color and blur; the others are for experiments.</p>""",
-    "probes": """<p>The net is frozen, and a linear layer is taught, from labels, on what one of its layers says. If the classes
-can be told apart
-so simply, the layer has sorted the world out already. Points are means over seeds of the probes, bars their deviation. A random
-net is a strong
-control: its first layers see as well as any, and lose on the way up what learning nets keep or gain.</p>""",
-    "knn": """<p>No teaching at all: a photo gets the class that most of its 20 nearest photos have, by the cosine between what
-the last layer,
-averaged over places, says of them. After the last step, not after the best.</p>""",
+    "budget": """<p>All are taught with AdamW along a cosine, from one seed. Steps were chosen so that each takes about as
+long on one core as the others on its net; as other programs ran beside, and the methods do not cost the same a photo, they came out
+apart as the table says. These are minutes where the papers had weeks. What a method would become in the end cannot be seen here;
+what it gives for little can.</p>""",
+    "panel": """<p>Figure 4 of the paper. SimCLR here uses crop and flip, color and blur; the others are for
+experiments.</p>""",
+    "probes": """<p>The net is frozen, and a linear layer is taught, from labels, on what one of its layers says. If the
+classes can be told apart so simply, the layer has sorted the world out already. Points are means over seeds of the probes, bars
+their deviation. A random net is a strong control: its first layers see as well as any, and lose on the way up what learning nets
+keep or gain.</p>""",
+    "knn": """<p>No teaching at all: a photo gets the class that most of its 20 nearest photos have, by the cosine between
+what the last layer, averaged over places, says of them. After the last step, not after the best.</p>""",
     "efficiency": """<p>Now the whole net is taught on, from few labels or many, each time in the same number of steps. 90 labels
-are 1% of
-Imagenette's, 900 are 10%. <em>Random</em> is here the net from scratch. Lessons are short: a net from scratch has learnt little
-in them, however
-many the labels. So the curves say what a start is worth to those who have as little time.</p>""",
-    "transfer": """<p>Fine-tuned to other photographs, in 100 steps each: VOC2007's twenty classes, any number of them in a photo
-(our half of the
-set, with a split of its own: not to be compared with published numbers); Caltech-101's classes, a third of the photos judged; CamVid's
-streets, each pixel one of eleven things, with the head of a fully convolutional net. One seed.</p>""",
+are 1% of Imagenette's, 900 are 10%. <em>Random</em> is here the net from scratch. Lessons are far shorter than it takes until
+nothing more is learnt: the curves say what a start is worth to those who have as little time.</p>""",
+    "transfer": """<p>Fine-tuned to other photographs: VOC2007's twenty classes, any number of them in a
+photo (our half of the set, with a split of its own: not to be compared with published numbers); Caltech-101's classes, a third of
+the photos judged; CamVid's streets, each pixel one of eleven things, with the head of a fully convolutional net. One seed.</p>""",
     "lightly": """<p>The same method for longer, by <a
-href="https://docs.lightly.ai/self-supervised-learning/getting_started/benchmarks.html">lightly</a>.
-The budgets are far apart: a hundredth, and less, of the photos seen.</p>""",
-    "forgotten": """<p>SimCLR throws its last layers, the projection g, away, and keeps h beneath. Why? The loss wants g(h) to be
-the same for all views, so
-it forgets whatever views change. A small net is asked which change was made to a view (table 3 of the paper), once from h, once
-from g(h).
-Turns, noise and edges were not among these views: that is, what is asked for is what the loss did not order to forget.</p>""",
+href="https://docs.lightly.ai/self-supervised-learning/getting_started/benchmarks.html">lightly</a>. The budgets are far apart: a
+hundredth, and less, of the photos seen.</p>""",
+    "forgotten": """<p>SimCLR throws its last layers, the projection g, away, and keeps h beneath. Why? The loss wants g(h) to
+be the same for all views, so it forgets whatever views change. A small net is asked which change was made to a view (table 3 of the
+paper), once from h, once from g(h). Turns, noise and edges were not among these views: that is, what is asked for is what the loss
+did not order to forget.</p>""",
     "pairwise": """<p>Figure 5 of the paper: one view is a crop and no more, the other is changed by one augmentation (the
-diagonal) or by two. How much
-does a net learn from each pair? In percent that a linear probe gets right.</p>""",
+diagonal) or by two. How much does a net learn from each pair? In percent of photos whose class most of their 20 nearest have.</p>""",
     "fringes": """<p>Lenses part colors, more so at the edges of a photo. Who sees the fringes of a patch knows where in the
-photo it was, and needs not
-know what is on it. So context prediction drops two of three colors. The
-picture has wide fringes, to be seen. The table: a linear probe over products of neighboring pixels is asked for a patch's place and for the
-direction of another, on photos with and without fringes; standard errors over photos.</p>""",
-    "look": """<p>Photographs of <a href="https://data.caltech.edu/records/mzrjq-6wc02">Caltech-101</a> (Li, Andreeto, Ranzato
-&amp; Perona 2022, CC BY
-4.0), which no net was taught by. First each photo, then those that lie nearest to it, copies left out; then, for two units of
-three layers each, the
-photos that excite them most and, below, what the unit sees of them.</p>""",
+photo it was, and needs not know what is on it. So context prediction drops two of three colors. The picture has wide fringes, to be
+seen. The table: a linear probe over products of neighboring pixels is asked for a patch's place and for the direction of another,
+on photos with and without fringes; standard errors over photos.</p>""",
+    "look": """<p>Photographs of <a href="https://data.caltech.edu/records/mzrjq-6wc02">Caltech-101</a> (Li, Andreeto,
+Ranzato &amp; Perona 2022, CC BY 4.0), which no net was taught by. First each photo, then those that lie nearest to it, copies left
+out; then, for two units of three layers each, the photos that excite them most and, below, what the unit sees of them.</p>""",
     "limits": """<h2>What this cannot show</h2><ul>
 <li>One seed of each method: differences of a point or two may be chance. Intervals are over photographs, or over seeds of probes
-and labels, not
-over trainings.</li>
+and labels, not over trainings.</li>
 <li>Ten classes that are easily told apart, and half of the answer is in color and texture. A net that sees gray, colorization's,
 has a handicap here.</li>
-<li>Minutes. Context prediction learns slowest, in the papers too, and its patches of 48 pixels are shown at another size than
-the photos it is asked about.</li>
+<li>Minutes. Context prediction learns slowest, in the papers too, and its patches of 48 pixels are shown at another size than the
+photos it is asked about.</li>
 <li>The learning rate was not tuned for each method.</li></ul>""",
 }
 
@@ -153,7 +139,8 @@ h1{font-size:2.2rem;line-height:1.15}h2{margin-top:2.6rem}h3{margin-bottom:.4rem
 .cards section{border:1px solid var(--line);border-radius:8px;padding:.8rem}.cards svg{width:100%}
 .wide{overflow-x:auto}table{border-collapse:collapse;font:14px/1.35 system-ui,sans-serif;margin:.6rem 0}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}td{font-variant-numeric:tabular-nums}
-figure{margin:.6rem 0;background:#fff;border-radius:8px;padding:.4rem}figure svg,img{max-width:100%;height:auto}
+figure{margin:.6rem 0;background:#fff;border-radius:8px;padding:.4rem}figure svg{width:100%}figure svg,img{max-width:100%;height:auto}
+.wide td:last-child{min-width:7rem}
 details{margin:.5rem 0}summary{cursor:pointer}
 @media print{details{break-inside:avoid}}
 """

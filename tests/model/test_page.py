@@ -81,6 +81,7 @@ FOUND = {
         "accuracy": [[0.331, 0.26], [0.27, 0.026]],
         "caption": "tiny & quick",
     },
+    "plan": {"tuning": {"steps": 211, "batch": 31}, "transferred": 107},
 }
 
 
@@ -117,6 +118,8 @@ def test_the_numbers_are_there(written: str) -> None:
         "80.1%",
     ):
         assert number in said
+    assert "AlexNet: SimCLR 46%; who learned nothing 46%." in said
+    assert "fine-tuning takes 211 steps of 31 photos for each number of labels, and 107 for" in said
 
 
 def test_every_picture_has_words_and_strange_names_do_no_harm(written: str) -> None:
