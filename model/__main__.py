@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.parsers import add_lecture, add_questions, add_synthetic
+from model.parsers import add_lecture, add_questions, add_study, add_synthetic
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -205,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     add_questions(evaluate.add_parser)
     add_lecture(commands.add_parser)
     add_synthetic(commands.add_parser)
+    add_study(commands.add_parser)
 
     one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
     one.add_argument(

@@ -123,6 +123,44 @@ def add_synthetic(add: Add) -> None:
     one.set_defaults(command="synthetic")
 
 
+def add_study(add: Add) -> None:
+    """`study`."""
+    one = add(
+        "study",
+        help="what a start without labels is worth in labels, by how made pictures vary (Newell & Deng)",
+    )
+    one.add_argument(
+        "--switches",
+        nargs="+",
+        default=[
+            "0000",
+            "1000",
+            "0100",
+            "0010",
+            "0001",
+            "1100",
+            "0110",
+            "0101",
+            "0111",
+            "1110",
+            "1011",
+            "1111",
+        ],
+        metavar="BITS",
+        help="texture, color, viewpoint and lighting: 1 where it is random (default: the paper's twelve)",
+    )
+    one.add_argument(
+        "--method", default="contrast", help="contrast, colorize or supervised (default: contrast)"
+    )
+    one.add_argument("--net", default="alexnet", help="(default: alexnet)")
+    one.add_argument(
+        "--plan", choices=["hour", "seconds"], default="hour", help="seconds: only to see that it runs"
+    )
+    one.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+    _out(one, "study")
+    one.set_defaults(command="study")
+
+
 def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) -> ArgumentParser:
     one = add(name, help=meaning)
     one.add_argument(

@@ -1,9 +1,14 @@
-"""Which code made something: every run and every table says so."""
+"""Which code made something, and where: every run and every table says so."""
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+
+import torch
 
 
 def commit() -> str:
@@ -16,3 +21,14 @@ def commit() -> str:
         check=False,
     )
     return asked.stdout.strip()
+
+
+def made(command: str) -> dict[str, str]:
+    """Of what this command makes now."""
+    return {
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "torch": str(torch.__version__),
+        "command": command,
+    }

@@ -7,13 +7,8 @@ there. Two of them, for different nets, may go on beside each other.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +18,8 @@ import torch
 from model import aberration, cache, datasets, pretraining
 from model.cache import Cache
 from model.commands import trunks
-from model.commands.commit import commit
+from model.commands.commit import made
+from model.commands.desk import Desk
 from model.commands.pretrain import Learned, learned, teach
 from model.evaluate import fringes, page, pairwise, panel, readings, transfer
 from model.evaluate.probes import Protocol
@@ -89,36 +85,6 @@ def minutes() -> Plan:
 PLANS = {"hours": hours, "minutes": minutes}
 
 
-@dataclass(frozen=True)
-class Desk:
-    """The folder that all goes into, and what is there already."""
-
-    folder: Path
-
-    def once(self, name: str, work: Callable[[], Any]) -> Any:
-        """What `work` gives, JSON-like, or gave before."""
-        file = self.folder / "results" / f"{name}.json"
-        if not file.exists():
-            started = time.monotonic()
-            self.write(file, work())
-            print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-        return json.loads(file.read_text())
-
-    def some(self, name: str) -> dict[str, float]:
-        """Of what was being worked out when the command was stopped."""
-        file = self.folder / "results" / f"{name}.part"
-        return dict(json.loads(file.read_text())) if file.exists() else {}
-
-    def keep(self, name: str, values: Mapping[str, float]) -> None:
-        self.write(self.folder / "results" / f"{name}.part", values)
-
-    def write(self, file: Path, values: Any) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        half_written = file.with_suffix(f".{os.getpid()}")
-        half_written.write_text(json.dumps(values, indent=1) + "\n")
-        half_written.replace(file)
-
-
 def lecture(arguments: argparse.Namespace) -> int:
     """Teach, ask, and write the page; go on where it was stopped."""
     torch.set_num_threads(arguments.threads)
@@ -150,7 +116,7 @@ def lecture(arguments: argparse.Namespace) -> int:
         "classes": list(seen.names),
         "side": plan.side,
     }
-    facts = {"made": _made(), "data": data} | _gathered(desk, plan)
+    facts = {"made": made("make lecture"), "data": data} | _gathered(desk, plan)
     desk.write(desk.folder / "lecture.json", facts)
     print(f"the page: {page.write(facts, desk.folder)}")
     return 0
@@ -266,18 +232,18 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
     """Of all that lies on the desk, also what another command beside this one has worked out."""
     subjects: list[dict[str, Any]] = []
     for net in plan.steps:
-        scratch = _result(desk, f"{net}-random-efficiency")
+        scratch = desk.result(f"{net}-random-efficiency")
         for method in ("random", *plan.steps[net]):
             name = f"{net}-{method}"
             subject: dict[str, Any] = {
                 "net": net,
                 "method": method,
                 "layers": list(trunks.untaught(net).layers),
-                "probes": _result(desk, f"{name}-probes"),
-                "neighbors": _result(desk, f"{name}-knn"),
-                "efficiency": _result(desk, f"{name}-efficiency"),
-                "transfer": _result(desk, f"{name}-transfer"),
-                "pictures": _result(desk, f"{name}-pictures"),
+                "probes": desk.result(f"{name}-probes"),
+                "neighbors": desk.result(f"{name}-knn"),
+                "efficiency": desk.result(f"{name}-efficiency"),
+                "transfer": desk.result(f"{name}-transfer"),
+                "pictures": desk.result(f"{name}-pictures"),
                 "utility": None,
                 "verdict": None,
             }
@@ -292,8 +258,8 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
                     if value is not None or key in ("utility", "verdict")
                 }
             )
-    forgotten = {net: found for net in plan.steps if (found := _result(desk, f"{net}-forgotten"))}
-    whole = {name: found for name in ("panel", "fringes", "pairwise") if (found := _result(desk, name))}
+    forgotten = {net: found for net in plan.steps if (found := desk.result(f"{net}-forgotten"))}
+    whole = {name: found for name in ("panel", "fringes", "pairwise") if (found := desk.result(name))}
     return {"plan": asdict(plan), "subjects": subjects, "forgotten": forgotten} | whole
 
 
@@ -310,24 +276,9 @@ def _training(run: Learned, folder: Path) -> dict[str, Any]:
     }
 
 
-def _result(desk: Desk, name: str) -> Any:
-    file = desk.folder / "results" / f"{name}.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
 def _run(desk: Desk, net: str, method: str) -> Path:
     return desk.folder / "runs" / f"{net}-{method}"
 
 
 def _finished(run: Path, steps: int) -> bool:
     return (run / "checkpoint.pt").exists() and learned(run).step == steps
-
-
-def _made() -> dict[str, Any]:
-    return {
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "torch": str(torch.__version__),
-        "command": "make lecture",
-    }

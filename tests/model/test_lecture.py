@@ -10,7 +10,8 @@ from PIL import Image
 
 from model import synthetic
 from model.__main__ import main
-from model.commands.lecture import PLANS, Desk
+from model.commands.desk import Desk
+from model.commands.lecture import PLANS
 from model.pretraining import METHODS
 from model.synthetic import Switches
 

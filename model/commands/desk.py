@@ -1,0 +1,46 @@
+"""What is worked out over hours lies in a folder, a file each: whatever stops a command, the same command goes on there."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The folder that all goes into, and what is there already."""
+
+    folder: Path
+
+    def once(self, name: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives, JSON-like, or gave before."""
+        file = self.folder / "results" / f"{name}.json"
+        if not file.exists():
+            started = time.monotonic()
+            self.write(file, work())
+            print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+        return json.loads(file.read_text())
+
+    def result(self, name: str) -> Any:
+        """What is there by this name, or None."""
+        file = self.folder / "results" / f"{name}.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def some(self, name: str) -> dict[str, float]:
+        """Of what was being worked out when the command was stopped."""
+        file = self.folder / "results" / f"{name}.part"
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+
+    def keep(self, name: str, values: Mapping[str, float]) -> None:
+        self.write(self.folder / "results" / f"{name}.part", values)
+
+    def write(self, file: Path, values: Any) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half_written = file.with_suffix(f".{os.getpid()}")
+        half_written.write_text(json.dumps(values, indent=1) + "\n")
+        half_written.replace(file)

@@ -1,0 +1,51 @@
+"""Newell & Deng's study on made pictures, from drawing them to its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.__main__ import main
+from model.commands.study import PLANS, recipe
+
+
+def test_the_study_draws_teaches_asks_and_is_not_done_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "--switches", "0000", "0110", "--plan", "seconds", "-o", str(tmp_path)]
+    assert main(words) == 0
+    table = (tmp_path / "study.md").read_text()
+    assert table in capsys.readouterr().out
+    found = json.loads((tmp_path / "study.json").read_text())
+    assert [row["switches"] for row in found["rows"]] == ["0000", "0110"]
+    for row in found["rows"]:
+        for who in ("scratch", "taught"):
+            assert row[who]["labels"] == [10, 20]
+            assert all(0 <= right <= 1 for seed in row[who]["accuracy"] for right in seed)
+        assert f"| {row['switches']} | " in table
+        assert f"{row['verdict']['outcome']}: {row['verdict']['why']}" in table
+    results = list((tmp_path / "results").glob("*.json"))
+    assert {path.stem for path in results} >= {"0000-drawn", "0000-scratch", "0110-contrast"}
+    written = {path: path.stat().st_mtime_ns for path in results}
+    assert main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in results} == written
+
+
+def test_what_cannot_be_studied_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "--plan", "seconds", "-o", str(tmp_path), "--switches"]
+    assert main([*words, "01"]) == 1
+    assert "switches are four of 0 and 1" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="patches do not fit"):
+        recipe(PLANS["hour"], "context", "alexnet")
+
+
+@pytest.mark.parametrize("method", ["contrast", "colorize", "supervised"])
+def test_a_method_is_taught_from_small_pictures(method: str) -> None:
+    small = recipe(PLANS["hour"], method, "alexnet")
+    assert (small.side, small.steps, small.batch) == (64, 150, 192)
+    strengths = getattr(small.options, "strengths", small.options)
+    assert strengths.side <= 64
