@@ -88,7 +88,7 @@ long on one core as the others on its net; as other programs ran beside, and the
 apart as the table says. These are minutes where the papers had weeks. What a method would become in the end cannot be seen here;
 what it gives for little can.</p>""",
     "panel": """<p>Figure 4 of the paper. SimCLR here uses crop and flip, color and blur; the others are for
-experiments.</p>""",
+experiments. The cat is Chelsea, photographed by S. van der Walt (CC0), of scikit-image.</p>""",
     "probes": """<p>The net is frozen, and a linear layer is taught, from labels, on what one of its layers says. If the
 classes can be told apart so simply, the layer has sorted the world out already. Points are means over seeds of the probes, bars
 their deviation. A random net is a strong control: its first layers see as well as any, and lose on the way up what learning nets
