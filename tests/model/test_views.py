@@ -44,8 +44,9 @@ def test_each_step_by_name(step: str) -> None:
     assert torch.equal(seen, views.view(given, (step,), PLAIN, seeded(3))), "the generator says it all"
     assert torch.equal(state, torch.get_rng_state()), "and nothing else is drawn from"
     assert torch.equal(given, kept), "photos stay as they are"
+    rounded = 4 / 255 if step in views.RESAMPLING else 2e-6
     torch.testing.assert_close(
-        seen, views.view(given.float() / 255, (step,), PLAIN, seeded(3)), atol=2e-6, rtol=0
+        seen, views.view(given.float() / 255, (step,), PLAIN, seeded(3)), atol=rounded, rtol=0
     )
     assert seen.dtype == torch.float32
     assert seen.shape == (12, 3, *((32, 32) if step in views.RESAMPLING else (48, 48)))
