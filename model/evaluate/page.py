@@ -190,18 +190,18 @@ def _efficiency(subjects: Sequence[Found], net: str) -> str:
         [_name(one), *(_percent(of) for of in zip(*one["efficiency"]["accuracy"], strict=True))]
         for one in asked
     ]
-    worth = [
-        [
-            _name(one),
-            *(of["text"] for of in one["utility"]),
-            f"({one['verdict']['outcome']}) {one['verdict']['why']}",
-        ]
-        for one in asked
-        if one.get("utility")
-    ]
+    worth = [one for one in asked if one.get("utility")]
     tables = _table(["labels", *map(str, counts)], rows)
     if worth:
-        tables += _table(["U(n)", *map(str, counts), "outcome"], worth)
+        tables += _table(
+            ["U(n)", *map(str, counts)],
+            [[_name(one), *(of["text"] for of in one["utility"])] for one in worth],
+        )
+        said = (
+            f"<li>{_name(one)}: ({one['verdict']['outcome']}) {escape(one['verdict']['why'])}.</li>"
+            for one in worth
+        )
+        tables += f"<ul>{''.join(said)}</ul>"
     return f"<h3>{NETS[net]}</h3>{_chart(draw, f'accuracy by number of labels, {NETS[net]}')}{tables}"
 
 

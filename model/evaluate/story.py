@@ -140,7 +140,6 @@ h1{font-size:2.2rem;line-height:1.15}h2{margin-top:2.6rem}h3{margin-bottom:.4rem
 .wide{overflow-x:auto}table{border-collapse:collapse;font:14px/1.35 system-ui,sans-serif;margin:.6rem 0}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}td{font-variant-numeric:tabular-nums}
 figure{margin:.6rem 0;background:#fff;border-radius:8px;padding:.4rem}figure svg{width:100%}figure svg,img{max-width:100%;height:auto}
-.wide td:last-child{min-width:7rem}
 details{margin:.5rem 0}summary{cursor:pointer}
 @media print{details{break-inside:avoid}}
 """
