@@ -6,6 +6,7 @@ Imagenette's 9,469 photographs at 160 pixels are 727 MB. What crops and colors a
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model import datasets
+from model import datasets, shards
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,12 @@ class Cache:
 
 
 def build(photos: Sequence[Path], side: int, folder: Path, workers: int = 2) -> Cache:
-    """The cache of these photographs: the file in `folder`, written if it is not there. Raises ValueError if no photograph can be used."""
+    """The cache of these photographs as they are now: the file in `folder`, written if it is not there.
+
+    Raises ValueError if no photograph can be used.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{datasets.fingerprint(photos)[:16]}-{side}.u8"
+    file = folder / f"{_key(photos)}-{side}.u8"
     facts = file.with_suffix(".json")
     with file.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one decodes, and the others wait for it
@@ -66,6 +70,18 @@ def build(photos: Sequence[Path], side: int, folder: Path, workers: int = 2) -> 
         raise ValueError(f"none of {len(photos)} photographs can be used: {datasets.counted(left_out)}")
     squares = np.memmap(file, np.uint8, "r", shape=(len(used), 3, side, side))
     return Cache(squares, used, unreadable, tiny, missing)
+
+
+def _key(photos: Sequence[Path]) -> str:
+    """By names, and by each file's size and time: made pictures of other switches, for one, have the same names."""
+    digest = hashlib.sha256(datasets.fingerprint(photos).encode())
+    for path in photos:
+        try:
+            found = shards.file(path).stat()
+            digest.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(b"missing\n")
+    return digest.hexdigest()[:16]
 
 
 def _write(photos: Sequence[Path], side: int, file: Path, workers: int) -> None:

@@ -22,21 +22,26 @@ def members(shard: Path) -> list[Path]:
 
 def holds(path: Path) -> bool:
     """Whether this is the path of something in a tar."""
-    return any(parent.suffix == SUFFIX for parent in path.parents)
+    return file(path) != path
+
+
+def file(path: Path) -> Path:
+    """What there is on the disk of this path: the tar that it lies in, else itself."""
+    return next((parent for parent in path.parents if parent.suffix == SUFFIX), path)
 
 
 def read(path: Path) -> bytes:
     """A file's bytes. Raises OSError where it is not there, or cut off."""
-    shard = next(parent for parent in path.parents if parent.suffix == SUFFIX)
+    shard = file(path)
     found = _index(shard).get(path.relative_to(shard).as_posix())
     if found is None:
         raise FileNotFoundError(f"{shard} holds no {path.relative_to(shard)}")
     offset, size = found
-    file = os.open(shard, os.O_RDONLY)
+    opened = os.open(shard, os.O_RDONLY)
     try:
-        data = os.pread(file, size, offset)
+        data = os.pread(opened, size, offset)
     finally:
-        os.close(file)
+        os.close(opened)
     if len(data) < size:
         raise OSError(f"{path} is cut off")
     return data

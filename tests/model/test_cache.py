@@ -50,13 +50,31 @@ def test_what_cannot_be_used_is_named_and_stops_nothing(photos: list[Path], tmp_
 
 
 def test_it_is_decoded_once_and_anew_for_other_photos_or_sides(photos: list[Path], tmp_path: Path) -> None:
-    cache.build(photos, 40, tmp_path / "cache", workers=1)
-    for photo in photos:
-        photo.write_bytes(b"")
-    assert len(cache.build(photos, 40, tmp_path / "cache", workers=1).photos) == 7
+    folder = tmp_path / "cache"
+
+    def decoded() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in folder.glob("*.u8")}
+
+    cache.build(photos, 40, folder, workers=1)
+    once = decoded()
+    assert len(cache.build(photos, 40, folder, workers=1).photos) == 7
+    assert decoded() == once
     for others, side in ((photos[1:], 40), (photos, 32)):
-        with pytest.raises(ValueError, match="can be used"):
-            cache.build(others, side, tmp_path / "cache", workers=1)
+        cache.build(others, side, folder, workers=1)
+    assert len(decoded()) == 3
+
+
+def test_other_photos_of_the_same_names_are_not_taken_for_these(photos: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    before = cache.build(photos, 40, folder, workers=1).squares[0].copy()
+    others = [tmp_path / "elsewhere" / path.parent.name / path.name for path in photos]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 44), "red").save(path)
+    assert (cache.build(others, 40, folder, workers=1).squares[:, 0] == 255).all()
+    Image.new("RGB", (48, 44), "blue").save(photos[0])  # and what was changed is decoded anew
+    assert (cache.build(photos, 40, folder, workers=1).squares[0, 2] == 255).all()
+    assert not (before[2] == 255).all()
 
 
 def test_all_are_seen_before_one_is_seen_again_and_each_process_takes_its_part(

@@ -26,6 +26,8 @@ def test_the_study_draws_teaches_asks_and_is_not_done_twice(
             assert all(0 <= right <= 1 for seed in row[who]["accuracy"] for right in seed)
         assert f"| {row['switches']} | " in table
         assert f"{row['verdict']['outcome']}: {row['verdict']['why']}" in table
+    squares = [path.read_bytes() for path in (tmp_path / "cache").glob("*.u8")]
+    assert len(set(squares)) == 4, "each combination is taught from its own pictures, and judged by them"
     results = list((tmp_path / "results").glob("*.json"))
     assert {path.stem for path in results} >= {"0000-drawn", "0000-scratch", "0110-contrast"}
     written = {path: path.stat().st_mtime_ns for path in results}
