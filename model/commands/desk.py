@@ -17,6 +17,16 @@ class Desk:
 
     folder: Path
 
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Say what all results here are of. ValueError where there are some of something else."""
+        told = json.loads(json.dumps(facts))
+        before = self.once("facts", lambda: told)
+        differing = sorted(key for key in told.keys() | before.keys() if told.get(key) != before.get(key))
+        if differing:
+            raise ValueError(
+                f"{self.folder} was begun with another {' and '.join(differing)}; go on as it was, or name another folder"
+            )
+
     def once(self, name: str, work: Callable[[], Any]) -> Any:
         """What `work` gives, JSON-like, or gave before."""
         file = self.folder / "results" / f"{name}.json"

@@ -89,6 +89,7 @@ def lecture(arguments: argparse.Namespace) -> int:
     """Teach, ask, and write the page; go on where it was stopped."""
     torch.set_num_threads(arguments.threads)
     plan, desk = PLANS[arguments.plan](), Desk(arguments.out)
+    desk.begin({"plan": asdict(plan), "photos": arguments.photos.name})
     photos = datasets.find([arguments.photos / "train"], [CLEAN])
     judged = datasets.find([arguments.photos / "val"], [CLEAN])
     squares = partial(cache.build, folder=arguments.cache, workers=2)

@@ -8,7 +8,7 @@ a core instead of hours on GPUs, one training a combination, and up to 4,000 lab
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,7 @@ def study(arguments: argparse.Namespace) -> int:
     """Draw, teach, ask, and write study.json and study.md; go on where it was stopped."""
     torch.set_num_threads(arguments.threads)
     plan, desk = PLANS[arguments.plan], Desk(arguments.out)
+    desk.begin({"plan": asdict(plan), "method": arguments.method, "net": arguments.net})
     combinations = [str(Switches.of(bits)) for bits in arguments.switches]
     for bits in combinations:
         _ask(desk, plan, bits, arguments.method, arguments.net)
@@ -58,7 +59,7 @@ def study(arguments: argparse.Namespace) -> int:
         "made": made("python -m model study"),
         "method": arguments.method,
         "net": arguments.net,
-        "plan": vars(plan),
+        "plan": asdict(plan),
         "rows": rows,
     }
     desk.write(desk.folder / "study.json", facts)

@@ -38,6 +38,13 @@ def test_what_was_stopped_is_not_taken_for_done(tmp_path: Path) -> None:
     assert desk.once("curve", lambda: 3) == 3
 
 
+def test_a_folder_holds_results_of_one_kind(tmp_path: Path) -> None:
+    Desk(tmp_path).begin({"plan": {"labels": (20, 90)}})
+    Desk(tmp_path).begin({"plan": {"labels": (20, 90)}})
+    with pytest.raises(ValueError, match="begun with another plan"):
+        Desk(tmp_path).begin({"plan": {"labels": (20, 91)}})
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_plan_has_every_method_on_every_net(plan: str) -> None:
     made = PLANS[plan]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from model.__main__ import main
 from model.commands.study import PLANS, recipe
+from model.parsers import add_study
+from model.synthetic import STUDIED
 
 
 def test_the_study_draws_teaches_asks_and_is_not_done_twice(
@@ -33,6 +36,8 @@ def test_the_study_draws_teaches_asks_and_is_not_done_twice(
     written = {path: path.stat().st_mtime_ns for path in results}
     assert main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in results} == written
+    assert main([*words, "--method", "supervised"]) == 1, "what is there is not taken for another method's"
+    assert "begun with another method" in capsys.readouterr().err
 
 
 def test_what_cannot_be_studied_is_refused_in_words(
@@ -51,3 +56,9 @@ def test_a_method_is_taught_from_small_pictures(method: str) -> None:
     assert (small.side, small.steps, small.batch) == (64, 150, 192)
     strengths = getattr(small.options, "strengths", small.options)
     assert strengths.side <= 64
+
+
+def test_the_papers_twelve_are_studied_if_none_are_named() -> None:
+    parser = argparse.ArgumentParser()
+    add_study(parser.add_subparsers().add_parser)
+    assert parser.parse_args(["study"]).switches == [str(switches) for switches in STUDIED]
