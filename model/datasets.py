@@ -231,8 +231,16 @@ def read_or_fault(path: Path, shortest: float = 0) -> NDArray[np.uint8] | Fault:
 
 
 def fingerprint(photos: Sequence[Path]) -> str:
-    """A hash of the photos' folder and file names: another set of photos, or another order of them, has another one."""
-    return _digest("\n".join(f"{path.parent.name}/{path.name}" for path in photos).encode()).hex()
+    """A hash of the photos' folder and file names and sizes (in a tar, its size): other photos, or another order, have another one."""
+    lines = (f"{path.parent.name}/{path.name} {_size(shards.file(path))}" for path in photos)
+    return _digest("\n".join(lines).encode()).hex()
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 class Crops(Dataset[Tensor]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def test_reading_turns_a_photo_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     photo.save(tmp_path / "turned.jpg", exif=exif)
     assert datasets.read(tmp_path / "turned.jpg").shape == (40, 20, 3)
+
+
+def test_a_fingerprint_is_of_names_sizes_and_order_wherever_photos_lie(folder: Path) -> None:
+    photos = datasets.find([folder])
+    known = datasets.fingerprint(photos)
+    elsewhere = shutil.copytree(folder, folder / "elsewhere" / folder.name)
+    assert datasets.fingerprint(datasets.find([elsewhere])) == known
+    assert len({known, datasets.fingerprint(photos[::-1]), datasets.fingerprint(photos[1:])}) == 3
+    Image.new("RGB", (90, 90)).save(photos[0])
+    assert datasets.fingerprint(photos) != known, "another photo of the same name"
 
 
 def test_a_steps_batch_is_the_same_whoever_asks(folder: Path) -> None:
