@@ -93,10 +93,7 @@ def add_lecture(add: Add) -> None:
     one.add_argument(
         "--nets", nargs="*", default=[], metavar="NET", help="only these, of alexnet and resnet18"
     )
-    one.add_argument(
-        "--plan", choices=["hours", "minutes"], default="hours", help="minutes: only to see that it runs"
-    )
-    one.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+    _plan(one, "hours", "minutes")
     _cache(one)
     _out(one, "lecture")
     one.set_defaults(command="lecture")
@@ -132,20 +129,7 @@ def add_study(add: Add) -> None:
     one.add_argument(
         "--switches",
         nargs="+",
-        default=[
-            "0000",
-            "1000",
-            "0100",
-            "0010",
-            "0001",
-            "1100",
-            "0110",
-            "0101",
-            "0111",
-            "1110",
-            "1011",
-            "1111",
-        ],
+        default=[],
         metavar="BITS",
         help="texture, color, viewpoint and lighting: 1 where it is random (default: the paper's twelve)",
     )
@@ -153,10 +137,7 @@ def add_study(add: Add) -> None:
         "--method", default="contrast", help="contrast, colorize or supervised (default: contrast)"
     )
     one.add_argument("--net", default="alexnet", help="(default: alexnet)")
-    one.add_argument(
-        "--plan", choices=["hour", "seconds"], default="hour", help="seconds: only to see that it runs"
-    )
-    one.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
+    _plan(one, "hour", "seconds")
     _out(one, "study")
     one.set_defaults(command="study")
 
@@ -209,6 +190,13 @@ def _cache(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for photos as squares (default: runs/cache)",
     )
+
+
+def _plan(parser: argparse.ArgumentParser, whole: str, tried: str) -> None:
+    parser.add_argument(
+        "--plan", choices=[whole, tried], default=whole, help=f"{tried}: only to see that it runs"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (default: 1)")
 
 
 def _out(parser: argparse.ArgumentParser, name: str) -> None:

@@ -23,8 +23,8 @@ def commit() -> str:
     return asked.stdout.strip()
 
 
-def made(command: str) -> dict[str, str]:
-    """Of what this command makes now."""
+def origin(command: str) -> dict[str, str]:
+    """Which command makes something, of which code, where and when."""
     return {
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),

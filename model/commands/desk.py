@@ -29,28 +29,31 @@ class Desk:
 
     def once(self, name: str, work: Callable[[], Any]) -> Any:
         """What `work` gives, JSON-like, or gave before."""
-        file = self.folder / "results" / f"{name}.json"
+        file = self._file(name)
         if not file.exists():
             started = time.monotonic()
             self.write(file, work())
             print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-        return json.loads(file.read_text())
+        return self.result(name)
 
     def result(self, name: str) -> Any:
         """What is there by this name, or None."""
-        file = self.folder / "results" / f"{name}.json"
+        file = self._file(name)
         return json.loads(file.read_text()) if file.exists() else None
 
     def some(self, name: str) -> dict[str, float]:
         """Of what was being worked out when the command was stopped."""
-        file = self.folder / "results" / f"{name}.part"
+        file = self._file(name, ".part")
         return dict(json.loads(file.read_text())) if file.exists() else {}
 
     def keep(self, name: str, values: Mapping[str, float]) -> None:
-        self.write(self.folder / "results" / f"{name}.part", values)
+        self.write(self._file(name, ".part"), values)
 
     def write(self, file: Path, values: Any) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         half_written = file.with_suffix(f".{os.getpid()}")
         half_written.write_text(json.dumps(values, indent=1) + "\n")
         half_written.replace(file)
+
+    def _file(self, name: str, suffix: str = ".json") -> Path:
+        return self.folder / "results" / f"{name}{suffix}"

@@ -18,10 +18,11 @@ import torch
 from model import aberration, cache, datasets, pretraining
 from model.cache import Cache
 from model.commands import trunks
-from model.commands.commit import made
+from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.pretrain import Learned, learned, teach
 from model.evaluate import fringes, page, pairwise, panel, readings, transfer
+from model.evaluate.overview import overview
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material
 from model.methods import context
@@ -89,7 +90,8 @@ def lecture(arguments: argparse.Namespace) -> int:
     """Teach, ask, and write the page; go on where it was stopped."""
     torch.set_num_threads(arguments.threads)
     plan, desk = PLANS[arguments.plan](), Desk(arguments.out)
-    desk.begin({"plan": asdict(plan), "photos": arguments.photos.name})
+    sets = {name: getattr(arguments, name) for name in ("photos", "gallery", "voc", "camvid")}
+    desk.begin({"plan": asdict(plan)} | {name: path.name if path else None for name, path in sets.items()})
     photos = datasets.find([arguments.photos / "train"], [CLEAN])
     judged = datasets.find([arguments.photos / "val"], [CLEAN])
     squares = partial(cache.build, folder=arguments.cache, workers=2)
@@ -117,8 +119,9 @@ def lecture(arguments: argparse.Namespace) -> int:
         "classes": list(seen.names),
         "side": plan.side,
     }
-    facts = {"made": made("make lecture"), "data": data} | _gathered(desk, plan)
+    facts = {"made": origin("make lecture"), "data": data} | _gathered(desk, plan)
     desk.write(desk.folder / "lecture.json", facts)
+    (desk.folder / "overview.md").write_text(overview(facts["subjects"]))
     print(f"the page: {page.write(facts, desk.folder)}")
     return 0
 

@@ -17,21 +17,22 @@ import torch
 
 from model import cache, datasets, pretraining, views
 from model.commands import trunks
-from model.commands.commit import made
+from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.pretrain import learned, teach
 from model.commands.synthetic import draw
 from model.evaluate import readings, transfer
+from model.evaluate.markdown import table
 from model.evaluate.readings import Values
 from model.methods import contrast
 from model.nets.trunk import Trunk
 from model.pretraining import Recipe
-from model.synthetic import Options, Switches
+from model.synthetic import STUDIED, Options, Switches
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one combination: as long on one core for each method, some five minutes with AlexNet."""
+    """Of one combination: with AlexNet and SimCLR some six minutes of one core."""
 
     pictures: int = 5000  # of which a sixth is judged
     side: int = 64
@@ -51,21 +52,21 @@ def study(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     plan, desk = PLANS[arguments.plan], Desk(arguments.out)
     desk.begin({"plan": asdict(plan), "method": arguments.method, "net": arguments.net})
-    combinations = [str(Switches.of(bits)) for bits in arguments.switches]
+    combinations = [str(Switches.of(bits)) for bits in arguments.switches] or [str(one) for one in STUDIED]
     for bits in combinations:
         _ask(desk, plan, bits, arguments.method, arguments.net)
     rows = [_row(desk, bits, arguments.method) for bits in combinations]
     facts = {
-        "made": made("python -m model study"),
+        "made": origin("python -m model study"),
         "method": arguments.method,
         "net": arguments.net,
         "plan": asdict(plan),
         "rows": rows,
     }
     desk.write(desk.folder / "study.json", facts)
-    table = _table(facts)
-    (desk.folder / "study.md").write_text(table)
-    print(table)
+    report = _report(facts)
+    (desk.folder / "study.md").write_text(report)
+    print(report)
     return 0
 
 
@@ -117,32 +118,23 @@ def _row(desk: Desk, bits: str, method: str) -> Values:
     return {"switches": bits, "scratch": scratch, "taught": taught, "utility": utility, "verdict": verdict}
 
 
-def _table(facts: Values) -> str:
+def _report(facts: Values) -> str:
     """Markdown: accuracy from scratch → after learning without labels, what that is worth in labels, and the paper's outcome."""
     plan, labels = facts["plan"], facts["plan"]["labels"]
     heads = ["texture, color, viewpoint, lighting", *(f"{count} labels" for count in labels), "outcome"]
-    lines = [
-        "| " + " | ".join(heads) + " |",
-        "|---" * len(heads) + "|",
-    ]
+    rows = []
     for row in facts["rows"]:
+        before, after = (np.mean(row[who]["accuracy"], 0) for who in ("scratch", "taught"))
         cells = [
-            f"{before:.1%} → {after:.1%}, U {worth['text']}"
-            for before, after, worth in zip(
-                np.mean(row["scratch"]["accuracy"], 0),
-                np.mean(row["taught"]["accuracy"], 0),
-                row["utility"],
-                strict=True,
-            )
+            f"{was:.1%} → {now:.1%}, U {worth['text']}"
+            for was, now, worth in zip(before, after, row["utility"], strict=True)
         ]
         verdict = row["verdict"]
-        lines.append(
-            f"| {row['switches']} | " + " | ".join([*cells, f"{verdict['outcome']}: {verdict['why']}"]) + " |"
-        )
-    origin = facts["made"]
+        rows.append([row["switches"], *cells, f"{verdict['outcome']}: {verdict['why']}"])
+    made = facts["made"]
     return (
         f"{facts['net']}, {facts['method']}: {plan['steps']} steps of {plan['batch']} pictures of {plan['side']} pixels, then "
         f"{plan['lesson']} steps of fine-tuning, from scratch → after learning without labels, means of {plan['seeds']} seeds, "
-        f"{plan['pictures'] // 6} pictures judged. `{origin['command']}`, {origin['machine']}, torch {origin['torch']}, "
-        f"{origin['date']}, {origin['commit']}.\n\n" + "\n".join(lines) + "\n"
+        f"{plan['pictures'] // 6} pictures judged. `{made['command']}`, {made['machine']}, torch {made['torch']}, "
+        f"{made['date']}, {made['commit']}.\n\n{table(heads, rows)}"
     )

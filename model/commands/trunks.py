@@ -17,6 +17,7 @@ from model.commands.pretrain import Learned, learned
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
 from model.evaluate.features import pooled
 from model.evaluate.grid import grid
+from model.evaluate.markdown import table
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material, Values
 from model.methods.contrast import ContrastNet
@@ -229,9 +230,10 @@ def _percent(values: list[float]) -> str:
 
 def _tell(folder: Path, name: str, rows: Mapping[str, Mapping[str, str]], found: Any) -> int:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[subject, *(row.get(column, "") for column in columns)] for subject, row in rows.items()]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    text = table(
+        ["", *columns],
+        [[subject, *(row.get(column, "") for column in columns)] for subject, row in rows.items()],
+    )
     print(text)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)

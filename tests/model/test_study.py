@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 
 from model.__main__ import main
+from model.commands import study
 from model.commands.study import PLANS, recipe
-from model.parsers import add_study
 from model.synthetic import STUDIED
 
 
@@ -58,7 +57,12 @@ def test_a_method_is_taught_from_small_pictures(method: str) -> None:
     assert strengths.side <= 64
 
 
-def test_the_papers_twelve_are_studied_if_none_are_named() -> None:
-    parser = argparse.ArgumentParser()
-    add_study(parser.add_subparsers().add_parser)
-    assert parser.parse_args(["study"]).switches == [str(switches) for switches in STUDIED]
+def test_the_papers_twelve_are_studied_if_none_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(study, "_ask", lambda desk, plan, bits, *rest: asked.append(bits))
+    monkeypatch.setattr(study, "_row", lambda desk, bits, method: {})
+    monkeypatch.setattr(study, "_report", lambda facts: "")
+    assert main(["study", "--plan", "seconds", "-o", str(tmp_path)]) == 0
+    assert asked == [str(switches) for switches in STUDIED]
