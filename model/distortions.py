@@ -17,15 +17,20 @@ JITTERS = ("brightness", "contrast", "saturation", "hue")
 """The columns of `jittered`'s amounts."""
 
 
-def resampled(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int) -> Tensor:
+def resampled(
+    rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int, as_bytes: bool = False
+) -> Tensor:
     """(N, 3, side, side): a box of each photo, uint8 or float, resized, some of them mirrored left to right.
+
+    Floats in 0…1, or with `as_bytes` uint8.
 
     Bicubic (Keys, a = −1/2), smoothed where it reduces: Pillow's BICUBIC, PyTorch's with antialias, of the box cut out. Boxes are int64
     (top, left, height, width) in pixels; they and `mirrored_N` lie on the CPU, wherever the photos do. Bytes on a CPU stay bytes until
     they are resized, rounded as Pillow rounds them.
     """
     if rgb_N3HW.dtype == torch.uint8 and rgb_N3HW.device.type == "cpu":
-        return _resampled_bytes(rgb_N3HW, boxes_N4, mirrored_N, side)
+        views = _resampled_bytes(rgb_N3HW, boxes_N4, mirrored_N, side)
+        return views if as_bytes else views.float().div_(255)
     down, rows = _resize(boxes_N4[:, 0], boxes_N4[:, 2], side)
     across, columns = _resize(boxes_N4[:, 1], boxes_N4[:, 3], side)
     across, columns = (
@@ -50,12 +55,12 @@ def resampled(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int)
         wide = pixels.reshape(len(pixels), -1, right - left) @ horizontal.mT
         torch.matmul(vertical[:, None], wide.view(len(pixels), 3, bottom - top, side), out=views[part])
         views[part].clamp_(0, 1)
-    return views
+    return views.mul_(255).round_().byte() if as_bytes else views
 
 
 def _resampled_bytes(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int) -> Tensor:
     """By PyTorch's own resizing, which on a CPU takes half as long for bytes as matrices take for floats."""
-    views = torch.empty(len(rgb_N3HW), 3, side, side)
+    views = torch.empty(len(rgb_N3HW), 3, side, side, dtype=torch.uint8)
     for view, photo, box, mirrored in zip(
         views, rgb_N3HW, boxes_N4.tolist(), mirrored_N.tolist(), strict=True
     ):
@@ -63,7 +68,7 @@ def _resampled_bytes(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, sid
         cut = photo[None, :, top : top + height, left : left + width]
         resized = F.interpolate(cut, (side, side), mode="bicubic", antialias=True)
         view.copy_((resized.flip(3) if mirrored else resized)[0])
-    return views.div_(255)
+    return views
 
 
 def _resize(start_N: Tensor, length_N: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -1,74 +1,194 @@
-"""Train a method by a recipe. Wants the extra `train`: TensorBoard, and the trunk that ImageNet made."""
+"""Train a method by a configuration. Wants the extra `train`: TensorBoard, and the backbone that ImageNet made."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from model import checkpoint, datasets, recipes, trainer
-from model.colorizer import choose_device
+from model import bins
+from model.commands.adapt import adapt
 from model.commands.commit import commit
-from model.commands.pretrain import pretrain
+from model.methods.colorize import Colorize
+from model.training import building, cache, config as configs, data, distributed, runs, trainer, validation
+from model.training.cache import Cache
+from model.training.config import Config
+from model.training.trainer import Method
+
+EXPORT = "export.json"
+"""Of a run's folder: how its weights are best decoded, by its validation photographs."""
+_TIMED = 20  # steps
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train a method by a recipe, continuing the run's checkpoint where there is one."""
-    if arguments.method != "colorize" or arguments.net:
-        return pretrain(arguments)
-    name = arguments.recipe or "first-weights"
-    if name not in recipes.RECIPES:
-        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(recipes.RECIPES)}")
-    device = choose_device(arguments.device)
-    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
-    recipe = replace(recipes.RECIPES[name]().changed(arguments.set), **chosen)
+    """Train a method by a configuration, continuing the run's checkpoint where there is one."""
+    if arguments.method == "adapt":
+        return adapt(arguments)
     run = arguments.run_folder or Path("runs") / arguments.method
-    sources = [datasets.find([source], arguments.exclude) for source in arguments.photos]
-    kept, held_out = datasets.split(
-        sorted({path for source in sources for path in source}), arguments.hold_out
-    )
-    apart = held_out + (datasets.find(arguments.apart_from) if arguments.apart_from else [])
-    survey = datasets.survey(kept, apart)
-    print(
-        f"{len(survey.photos)} photographs to learn from; left out: {datasets.counted(survey.left_out())}, {len(held_out)} held out"
-    )
-    datasets.write_names(survey.left_out(), run)
-    if not survey.photos:
-        raise ValueError("nothing is left to learn from: color photographs are needed")
-    learnt = set(survey.photos)
-    batches = datasets.Crops(
-        [[path for path in source if path in learnt] for source in sources],
-        recipe.batch,
-        recipe.sides(),
-        recipe.seed,
-        recipe.smallest,
-        recipe.balance,
-        run=run,
-    )
-    prior = datasets.prior([batches.photo(number) for number in range(len(survey.photos))])
-    method, optimizer = recipes.build(recipe, prior)
-    facts = {
-        "recipe": asdict(recipe) | {"start": _hash(recipe.start)},
-        "data": {
-            "photos": len(survey.photos),
-            "drawn": batches.drawn,  # of each source, in an epoch
-            "fingerprint": datasets.fingerprint(survey.photos),
-            "prior": prior.tolist(),
-        },
-        "code": {"commit": commit(), "torch": str(torch.__version__)},
-    }
-    schedule = recipe.schedule(arguments.save_every, arguments.workers)
-    try:
-        trainer.train(method, optimizer, batches, schedule, run, facts, device)
-    except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from the last checkpoint in {run}")
-        return 130
-    print(f"{recipe.steps} steps done; `python -m model weights export {run} …` makes weights of them")
+    config = _extended(run, arguments) if arguments.extend else _config(arguments)
+    with distributed.joined(arguments.device) as device:
+        begun = time.monotonic()
+        sources, held, left_out = photographs(config, arguments)
+        speaks = distributed.place()[0] == 0
+        if speaks:
+            print(
+                f"{sum(map(len, sources))} photographs to learn from, {sum(map(len, held))} held out; "
+                f"left out: {data.counted(left_out)}"
+            )
+            data.write_names(left_out, run)
+        try:
+            if arguments.seconds:
+                config = _fitting(config, sources, run, device, arguments.seconds - (time.monotonic() - begun))
+            method = learn(config, sources, run, device, held, arguments.save_every)
+        except KeyboardInterrupt:
+            print(f"stopped; the same command goes on from the last checkpoint in {run}")
+            return 130
+        if speaks:
+            _conclude(method, config, held, run, device)
     return 0
 
 
-def _hash(start: str) -> str:
-    """What a run was begun from: a name or a path would mean something else another day."""
-    return checkpoint.read_card(checkpoint.locate(start)).sha256 if start else ""
+def learn(
+    config: Config,
+    sources: Sequence[Cache],
+    run: Path,
+    device: torch.device,
+    held: Sequence[Cache] = (),
+    save_every_s: float = 180,
+) -> Method:
+    """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
+    rank, world = distributed.place()
+    batches = cache.Batches(
+        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device
+    )
+    prior = _prior(config, batches) if config.method in ("colorize", "regress") else torch.ones(bins.COUNT)
+    classes = sorted({path.parent.name for source in sources for path in source.photos})
+    method, optimizer = building.build(config, len(classes), prior)
+    photos = [path for source in sources for path in source.photos]
+    facts = {
+        "method": config.method,
+        "config": asdict(config) | {"start": building.identity(config.start)},
+        "data": {
+            "photos": len(photos),
+            "drawn": batches.drawn(),
+            "fingerprint": data.fingerprint(photos),
+            "classes": classes if config.method == "supervised" else [],
+            "prior": [float(f"{p:.6g}") for p in prior.tolist()],
+        },
+        "code": {"commit": commit(), "torch": str(torch.__version__)},
+    }
+    validate = None
+    if any(map(len, held)):
+        side = config.crops.last if config.crops else config.shape.side
+        validate = validation.of_method(method, held, config.validated, side, device)
+    schedule = building.schedule(config, save_every_s)
+    trainer.train(method, optimizer, batches, schedule, run, facts, device, validate)
+    return method
+
+
+def photographs(config: Config, arguments: argparse.Namespace) -> tuple[list[Cache], list[Cache], data.LeftOut]:
+    """Of each source what is learned from and what is held out, from the cache; and what is left out, by why.
+
+    For nets that color these are color photographs, each once, and none that looks like one that is held out.
+    """
+    whole = [
+        cache.build(data.find([source], arguments.exclude), config.shape, arguments.cache, arguments.workers)
+        for source in arguments.photos
+    ]
+    parts = [cache.held_out(source, arguments.hold_out) for source in whole]
+    sources, held = [kept for kept, _ in parts], [out for _, out in parts]
+    left_out: dict[str, list[Path]] = {}
+    for source in whole:
+        for reason, paths in source.left_out.items():
+            left_out.setdefault(reason, []).extend(paths)
+    if config.method in ("colorize", "regress"):
+        apart = [
+            cache.build(data.find([source]), config.shape, arguments.cache, arguments.workers)
+            for source in arguments.apart_from
+        ]
+        held, _ = cache.colorful(held)
+        sources, more = cache.colorful(sources, [*held, *apart])
+        for reason, paths in more.items():
+            left_out.setdefault(reason, []).extend(paths)
+    return sources, held, {reason: tuple(paths) for reason, paths in left_out.items()}
+
+
+def _prior(config: Config, batches: cache.Batches) -> Tensor:
+    """Of these photographs, blended with that of the start where the configuration says so and the start knows its own."""
+    own = batches.prior()
+    before = building.prior_of(config.start) if config.prior_share < 1 else None
+    if before is None:
+        return own
+    return config.prior_share * own + (1 - config.prior_share) * before / before.sum()
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    net = arguments.net or ("lite" if arguments.method == "colorize" else "lite-l2" if arguments.method == "regress" else "alexnet")
+    name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
+    if name not in configs.CONFIGS:
+        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
+    config = configs.CONFIGS[name](arguments.method, net).changed(arguments.set)
+    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
+    return replace(config, **chosen)
+
+
+def _extended(run: Path, arguments: argparse.Namespace) -> Config:
+    """The run's own configuration with a further stage, up to `--steps`."""
+    before = configs.read(runs.facts(run)["config"])
+    if arguments.steps is None:
+        raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
+    if arguments.set or arguments.recipe or arguments.net:
+        raise ValueError("a run is extended as it was begun: --extend takes --steps alone")
+    if before.steps == arguments.steps:  # extended already, and stopped on its way
+        return before
+    return replace(before, steps=arguments.steps, earlier=before.ends)
+
+
+def _fitting(config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float) -> Config:
+    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number."""
+    if (run / runs.CHECKPOINT).exists():
+        return replace(config, steps=configs.read(runs.facts(run)["config"]).steps)
+    method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
+    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    batches = cache.Batches(sources, config.batch, config.steps, config.seed, config.crops, device=device)
+    begun = time.monotonic()
+    for step in range(2 * _TIMED):
+        if step == _TIMED:
+            timed = time.monotonic()
+        method.loss(batches[step], torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    now = time.monotonic()
+    steps = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
+    print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
+    return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
+
+
+def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, device: torch.device) -> None:
+    """Say what came of it, and how the weights are best decoded."""
+    trained = building.load(run)
+    if config.keep_best and trained.best_step == 0:
+        print(f"no step did better than the start on the {sum(map(len, held))} held-out photographs: the start is kept")
+    elif config.keep_best and trained.best_step > 0:
+        print(f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept")
+    if isinstance(method, Colorize) and any(map(len, held)) and config.crops:
+        net = trained.net.to(device)
+        decoding, gains = validation.choose_decoding(
+            net, method.weights, held, config.validated, config.crops.last, device
+        )
+        facts: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
+        (run / EXPORT).write_text(json.dumps(facts, indent=1) + "\n")
+        print(
+            f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
+            f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"
+        )
+    print(f"{trained.step} steps done in {run}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import views
-from model.nets.trunk import Trunk, normalized
+from model.nets.trunk import Trunk, autocast, normalized
 
 
 class Classify:
@@ -26,7 +26,7 @@ class Classify:
         seen = normalized(
             views.view(rgb_N3HW, ("crop and flip",), self.strengths, generator), self.net.trunk.channels
         )
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        with autocast(seen.device):
             logits_NC: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
         return F.cross_entropy(logits_NC.float(), labels_N)
 

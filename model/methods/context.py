@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.nets.trunk import Trunk, normalized
+from model.nets.trunk import Trunk, autocast, normalized
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 """Label k: by how many rows down and columns to the right the second patch of a pair lies of the first."""
@@ -130,7 +130,7 @@ class Context:
         patches_P3HW, rows = cut(rgb_N3HW, self.options, generator)
         seen = prepared(patches_P3HW, self.options, generator, self.net.trunk.channels)
         first, second, labels = (index.to(seen.device) for index in pairs(rows, len(patches_P3HW) // rows**2))
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        with autocast(seen.device):
             logits: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last), first, second)
         return logits.float(), labels
 

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import ranks, views
-from model.nets.trunk import Trunk, normalized
+from model import views
+from model.nets.trunk import Trunk, autocast, normalized
+from model.training import distributed
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Contrast:
     def projections(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """(2N, out) float32: of the first views of N photos, then of the second."""
         seen = normalized(self.views(rgb_N3HW, generator), self.net.trunk.channels)
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        with autocast(seen.device):
             z: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
         return z.float()
 
@@ -130,12 +131,12 @@ def nt_xent(z_VD: Tensor, temperature: float) -> Tensor:
     """Mean over views of −ln(e^(s/τ) of the other view of its photo / Σ e^(s/τ) of all other views), s the cosine (equation 1).
 
     V = 2N: rows n and N + n are of one photo. The views of this rank are asked about those of all ranks, and the loss is this rank's mean;
-    see `ranks.gathered` for its gradient. The largest tensor is (V, V · ranks).
+    see `distributed.gathered` for its gradient. The largest tensor is (V, V · ranks).
     """
     count = len(z_VD)
     z = F.normalize(z_VD, dim=1)
-    candidates = ranks.gathered(z)
-    itself = torch.arange(count, device=z.device) + ranks.place()[0] * count
+    candidates = distributed.gathered(z)
+    itself = torch.arange(count, device=z.device) + distributed.place()[0] * count
     similarities = (z / temperature) @ candidates.T
     similarities = similarities.scatter(1, itself[:, None], -torch.inf)
     return F.cross_entropy(similarities, itself.roll(count // 2))

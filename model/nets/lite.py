@@ -1,17 +1,23 @@
 """Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 trunk and a U-shaped decoder to a quarter of the side.
 
 The trunk is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_trunk`). On a CPU the trunk stays in float32 under autocast too, as depthwise convolutions are slower in
-bfloat16 there; the decoder, and on a GPU all of the net, runs in whatever autocast says.
+starts from ImageNet weights (`load_trunk`). Under autocast all of it runs in bfloat16; only the gradients of depthwise convolutions are
+worked out in float32 on a CPU, where they take several times as long in bfloat16.
+
+A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
+https://arxiv.org/abs/1705.02999): the trunk need not run again when they change, and without hints the net is the same as if it had no
+such path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from model import bins
@@ -27,6 +33,8 @@ _STAGES = (
     (3, 1, 6, 320, 1),
 )
 _SKIPS = {2: 24, 4: 40, 10: 112}  # block whose output the decoder takes at strides 4, 8, 16: its channels
+HINTS = 3  # channels of a hint map: a* and b* over 110, and where there is one
+_HINTED = ((32, 64), (64, 128), (128, 192), (192, 256))  # at strides 4, 8, 16, 32: a hint's features, and the decoder's that they join
 STRIDE = 32  # both sides of the input must be multiples of it
 AB_UNIT = 15.0  # about the root mean square of a* and b* in photographs (15.6 over 200)
 
@@ -41,7 +49,7 @@ class Block(nn.Module):
         if expansion > 1:
             layers += [nn.Conv2d(channels_in, wide, 1, bias=False), _norm(wide), nn.ReLU6(inplace=True)]
         layers += [
-            nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide, bias=False),
+            _Depthwise(wide, wide, kernel, stride, kernel // 2, groups=wide, bias=False),
             _norm(wide),
             nn.ReLU6(inplace=True),
             nn.Conv2d(wide, channels_out, 1, bias=False),
@@ -53,6 +61,38 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = cast(Tensor, self.layers(x))
         return x + out if self.adds else out
+
+
+class _Depthwise(nn.Conv2d):
+    """Each channel filtered for itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
+            x = x.to(torch.get_autocast_dtype("cpu"))
+            if torch.is_grad_enabled() and self.weight.requires_grad:
+                apply = _DepthwiseFunction.apply
+                return cast(Tensor, apply(x, self.weight, self.stride, self.padding, self.groups))  # type: ignore[no-untyped-call]
+        return super().forward(x)
+
+
+class _DepthwiseFunction(torch.autograd.Function):
+    """Forward in x's precision, backward in float32: oneDNN's depthwise gradients take four times as long in bfloat16 (LOG.md, 2026-11-29)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Any, padding: Any, groups: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = (stride, padding, (1, 1), False, (0, 0), groups)
+        return torch.ops.aten.convolution(x, weight.to(x.dtype), None, *ctx.geometry)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        x, weight = ctx.saved_tensors
+        wanted = (ctx.needs_input_grad[0], True, False)
+        to_x, to_weight, _ = torch.ops.aten.convolution_backward(
+            upstream[0].float(), x.float(), weight, None, *ctx.geometry, wanted
+        )
+        return to_x.to(x.dtype) if wanted[0] else None, to_weight, None, None, None
 
 
 class Trunk(nn.Module):
@@ -105,11 +145,39 @@ class Merge(nn.Module):
         return cast(Tensor, self.mix(torch.cat([raised, fine.to(raised.dtype)], 1)))
 
 
+class Hints(nn.Module):
+    """Hint maps to what the decoder adds at strides 4, 8, 16 and 32: zeros before training, and wherever there is no hint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (HINTS, *(features for features, _ in _HINTED))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2 if place else 1, padding=1, bias=False)
+            for place, (before, after) in enumerate(pairwise(widths))
+        )
+        self.projections = nn.ModuleList(
+            nn.Conv2d(features, joined, 1, bias=False) for features, joined in _HINTED
+        )
+        for projection in self.projections:
+            nn.init.zeros_(cast(nn.Conv2d, projection).weight)
+
+    def forward(self, hints_N3hw: Tensor) -> list[Tensor]:
+        x, added = hints_N3hw, []
+        for conv, projection in zip(self.convs, self.projections, strict=True):
+            x = F.relu(conv(x))
+            added.append(projection(x))
+        return added
+
+
 class Lite(nn.Module):
     """(N, 1, H, W) lightness in 0…100, sides multiples of 32 → (N, 313, H/4, W/4) logits over the ab bins.
 
-    5.3 million parameters, 2.9 GFLOP at 256×256 (two a multiplication). Other sides raise ValueError.
+    5.7 million parameters, of which 0.4 are the hints'; 2.9 GFLOP at 256×256 (two a multiplication), 3.2 with hints. Other sides raise
+    ValueError. `forward` is `encode`, which does not know hints, and `decode`.
     """
+
+    optional = ("hints.",)
+    """Parameters that a file of older weights may lack: as they begin, they change nothing."""
 
     def __init__(self, outputs: int = bins.COUNT) -> None:
         super().__init__()
@@ -119,18 +187,30 @@ class Lite(nn.Module):
         self.merge8 = Merge(192, _SKIPS[4], 128)
         self.merge4 = Merge(128, _SKIPS[2], 64)
         self.head = nn.Conv2d(64, outputs, 1)
+        self.hints = Hints()
 
-    def forward(self, lightness_N1HW: Tensor) -> Tensor:
+    def forward(self, lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(lightness_N1HW), hints_N3hw)
+
+    def encode(self, lightness_N1HW: Tensor) -> list[Tensor]:
+        """Features at strides 4, 8, 16 and 32."""
         height, width = lightness_N1HW.shape[-2:]
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
-        device = lightness_N1HW.device.type
-        with torch.autocast(device, enabled=device != "cpu" and torch.is_autocast_enabled(device)):
-            at4, at8, at16, at32 = self.trunk(lightness_N1HW)
+        return cast(list[Tensor], self.trunk(lightness_N1HW))
+
+    def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
+        """Features → logits. `hints_N3hw`: (N, 3, H/4, W/4) a*/110, b*/110 and 1 where a hint says the color; zeros elsewhere."""
+        at4, at8, at16, at32 = features
+        added = None if hints_N3hw is None else self.hints(hints_N3hw)
         x = self.context(at32)
+        x = x if added is None else x + added[3]
         x = self.merge16(x, at16)
+        x = x if added is None else x + added[2]
         x = self.merge8(x, at8)
+        x = x if added is None else x + added[1]
         x = self.merge4(x, at4)
+        x = x if added is None else x + added[0]
         return cast(Tensor, self.head(x))
 
 
@@ -145,8 +225,8 @@ class LiteL2(Lite):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.head.bias))
 
-    def forward(self, lightness_N1HW: Tensor) -> Tensor:
-        return super().forward(lightness_N1HW).float() * AB_UNIT
+    def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
+        return super().decode(features, hints_N3hw).float() * AB_UNIT
 
 
 def load_trunk(net: Lite, imagenet: Mapping[str, Tensor]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,18 @@ class Trunk(nn.Module):
         for name in self.layers:
             x_NCHW = self.get_submodule(name)(x_NCHW)
         return x_NCHW.mean((2, 3))
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Around a net in training: bfloat16 where the device is made for it, float32 elsewhere. Float64 stays what it is."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_has_bf16(device.type))
+
+
+@cache
+def _has_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def initialize(net: nn.Module) -> None:

@@ -1,10 +1,11 @@
-"""What a person sees of a training run: a progress bar, `log.csv` and TensorBoard, each with loss, rate and photos a second."""
+"""What a person sees of a training run: a progress bar, `log.csv`, `validation.csv` and TensorBoard."""
 
 from __future__ import annotations
 
 import csv
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,19 +17,6 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long, and what the loop does beside stepping."""
-
-    steps: int
-    warmup: int
-    ema: float  # decay of the averaged weights, which are those to use
-    seed: int
-    save_every_s: float
-    workers: int = 1  # processes that make batches
-    log_every: int = 20
-
-
 @dataclass
 class Progressed:
     """How far a run is: what a checkpoint holds, the tensors apart."""
@@ -36,20 +24,23 @@ class Progressed:
     step: int = 0
     photos: int = 0
     elapsed_s: float = 0.0
-    cpu_s: float = 0.0  # of the loop's own process, all its threads; what makes batches is not in it
+    cpu_s: float = 0.0  # of the loop's own process, all its threads
+    best_step: int = -1  # of the averaged weights that did best on the validation photographs; -1: none yet
+    best_score: float = -math.inf
+    since_best: int = 0  # validations since then
 
 
 class DivergedError(ArithmeticError):
     """The loss is no number any more. The run's checkpoint is from before; a lower rate may get past this step."""
 
 
-class Journal:
-    """What a person sees of a run: a progress bar, `log.csv` and TensorBoard, each with loss, rate and photos a second."""
+class Log:
+    """Rows and curves of a run's loss, learning rate, photos a second and validation."""
 
-    _FIELDS = ("step", "photos", "elapsed_s", "loss", "rate_factor", "photos_per_s")
+    _FIELDS = ("step", "photos", "elapsed_s", "loss", "lr_factor", "photos_per_s")
 
-    def __init__(self, run: Path, schedule: Schedule, progressed: Progressed) -> None:
-        self.schedule, self.run, self.start = schedule, run, progressed.step
+    def __init__(self, run: Path, steps: int, every: int, progressed: Progressed) -> None:
+        self.run, self.steps, self.every, self.start = run, steps, every, progressed.step
         self.losses: list[Tensor] = []
         self.since, self.photos = time.monotonic(), progressed.photos
         console = Console()
@@ -57,11 +48,11 @@ class Journal:
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.plain = None if console.is_terminal else console
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Log:
         self.writer = SummaryWriter(str(self.run), purge_step=self.start + 1)
         self.csv: TextIO = _reopen(self.run / "log.csv", self._FIELDS, self.start)
         self.bar.start()
-        self.task = self.bar.add_task("training", total=self.schedule.steps, completed=self.start)
+        self.task = self.bar.add_task("training", total=self.steps, completed=self.start)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,10 +60,11 @@ class Journal:
         self.csv.close()
         self.writer.close()
 
-    def step(self, progressed: Progressed, loss: Tensor, factor: float) -> None:
+    def step(self, progressed: Progressed, loss: Tensor, factor: float, lr: float) -> None:
+        """Once a step; a row is written every `every` steps, with the mean loss since the last one. DivergedError where it is no number."""
         self.losses.append(loss.detach())
         self.bar.advance(self.task)
-        if progressed.step % self.schedule.log_every and progressed.step != self.schedule.steps:
+        if progressed.step % self.every and progressed.step != self.steps:
             return
         now = time.monotonic()
         mean = float(torch.stack(self.losses).mean())
@@ -88,21 +80,33 @@ class Journal:
         )
         csv.writer(self.csv).writerow(row)
         self.csv.flush()
-        self.writer.add_scalar("loss", mean, progressed.step)
-        self.writer.add_scalar("photos_per_s", speed, progressed.step)
+        for name, value in (("loss", mean), ("lr", lr), ("photos_per_s", speed)):
+            self.writer.add_scalar(name, value, progressed.step)
         words = f"loss {mean:.3f} · {speed:.0f} photos/s"
         self.bar.update(self.task, description=words)
         if self.plain:
-            self.plain.print(f"step {progressed.step}/{self.schedule.steps} · {words}")
+            self.plain.print(f"step {progressed.step}/{self.steps} · {words}")
         self.losses.clear()
         self.since, self.photos = now, progressed.photos
 
+    def validation(self, progressed: Progressed, metrics: Mapping[str, float]) -> None:
+        """What the averaged weights reach on the validation photographs."""
+        for name, value in metrics.items():
+            self.writer.add_scalar(f"validation/{name}", value, progressed.step)
+        file = self.run / "validation.csv"
+        with _reopen(file, ("step", *metrics), progressed.step - 1) as rows:
+            csv.writer(rows).writerow((progressed.step, *(round(value, 4) for value in metrics.values())))
+        words = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        (self.plain or self.bar.console).print(f"step {progressed.step}/{self.steps} · validation: {words}")
+
+    def say(self, words: str) -> None:
+        (self.plain or self.bar.console).print(words)
+
 
 def check_finite(loss: float, step: int) -> None:
+    """Raises DivergedError."""
     if not math.isfinite(loss):
-        raise DivergedError(
-            f"the loss is {loss} at step {step}: try a lower rate; the last checkpoint is kept"
-        )
+        raise DivergedError(f"the loss is {loss} at step {step}: try a lower lr; the last checkpoint is kept")
 
 
 def _reopen(path: Path, fields: tuple[str, ...], step: int) -> TextIO:

@@ -1,0 +1,73 @@
+"""Adapt a net's batch norms to gray photographs, and show what that changes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model import checkpoint
+from model.colorizer import Colorizer
+from model.commands.commit import commit
+from model.evaluate import color, sheets
+from model.photo import Photo
+from model.training import data
+from model.training.adapt import adapt as adapted
+
+_SHOWN = 24
+
+
+def adapt(arguments: argparse.Namespace) -> int:
+    """Write adapted weights with a card, and a sheet of the photographs in gray, before and after."""
+    run = arguments.run_folder or Path("runs") / "adapt"
+    photos = data.find(arguments.photos, arguments.exclude)
+    name = arguments.net or "lite"
+    net, card = checkpoint.load(checkpoint.locate(name), taken_back=0)
+    colorizer = Colorizer(net, card, arguments.device)
+    unreadable: list[Path] = []
+
+    def lightness() -> Iterator[Tensor]:
+        for path in photos:
+            pixels = data.read_or_fault(path, at_least=4 * card.size)
+            if isinstance(pixels, str):
+                unreadable.append(path)
+            else:
+                yield colorizer.prepare(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
+
+    after, count = adapted(colorizer.net, lightness())
+    data.write_names({"unreadable": unreadable}, run)
+    note = f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in arguments.photos)}."
+    card = replace(
+        card,
+        name=run.name,
+        notes=f"{card.notes} {note}".strip(),
+        recipe=dict(card.recipe) | {"adapted_from": card.sha256, "adapted_to": count},
+        commit=commit(),
+        numbers={},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sha256="",
+    )
+    out = run / f"{run.name}.safetensors"
+    checkpoint.save(after.cpu(), card, out, torch.float16)
+    _sheet([Colorizer.load(name, arguments.device), Colorizer.load(str(out), arguments.device)], photos, run)
+    print(f"{count} photographs, {len(unreadable)} unreadable; {out}, and before and after in {run / 'adapted.jpg'}")
+    return 0
+
+
+def _sheet(colorizers: list[Colorizer], photos: list[Path], run: Path) -> None:
+    shown = [photos[index * len(photos) // min(_SHOWN, len(photos))] for index in range(min(_SHOWN, len(photos)))]
+    strips = []
+    for path in shown:
+        pixels = data.read_or_fault(path, at_least=512)
+        if isinstance(pixels, str):
+            continue
+        pixels = color.central(pixels)
+        photo = Photo(pixels, None, "PNG")
+        pictures = [color.gray(pixels), *(colorizer.colorize([photo])[0].pixels for colorizer in colorizers)]
+        strips.append(sheets.Strip(path.name, pictures))
+    sheets.save(sheets.sheet(["gray", "before", "after"], strips), run / "adapted.jpg")

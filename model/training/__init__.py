@@ -1,0 +1,1 @@
+"""Training: one configuration, one data path and one loop, for any method and any net."""

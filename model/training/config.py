@@ -1,0 +1,321 @@
+"""What decides a training run, its photographs apart: one typed configuration, and named ones as functions that return it.
+
+`lite` is how the shipped weights are trained, `finetune` goes on from them with few photographs; `small` trains a backbone in minutes;
+`doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as its paper does is listed in its
+method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the weights to use are averaged
+over the last steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from model import views
+from model.methods import colorize, context, contrast
+from model.training import optim
+from model.training.cache import Crops, Shape
+
+Method = Literal["colorize", "regress", "context", "contrast", "supervised"]
+METHODS: tuple[str, ...] = get_args(Method)
+Options = colorize.Options | context.Options | contrast.Options | views.Strengths
+
+_OPTIONS: dict[str, type[Any]] = {
+    "colorize": colorize.Options,
+    "regress": colorize.Options,
+    "context": context.Options,
+    "contrast": contrast.Options,
+    "supervised": views.Strengths,
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides a training run, its photographs apart. Shares are 0…1."""
+
+    method: str
+    net: str
+    steps: int
+    batch: int  # photographs a step, over all processes
+    lr: float
+    options: Options  # of the method; supervised: the crops that it is shown
+    shape: Shape = Shape(160)  # of photographs in the cache
+    crops: Crops | None = None  # None: the method is given whole squares, and cuts them itself
+    start: str = ""  # a net's name, a weights file or a run's folder to go on from; else ImageNet's backbone for lite, or nothing
+    earlier: tuple[int, ...] = ()  # steps at which earlier stages of an extended run ended
+    optimizer: optim.Name = "adamw"
+    backbone_lr: float | None = None  # None: lr
+    warmup: int = 50  # steps
+    momentum: float = 0.9  # Adam's first beta
+    weight_decay: float = 0.01
+    clip: float = 0.0  # the largest norm of all gradients together; 0: any
+    accumulate: int = 1  # parts of a batch whose gradients are added up before a step; each part has its own batch norm
+    frozen_blocks: int = 0  # first blocks of lite's backbone that are left as they are: 60% more photos a second at 3
+    ema: float = 0.999  # of the averaged weights, which are those to use
+    prior_share: float = 1.0  # of these photographs in the prior; the rest is the start's
+    validate_every: int = 0  # steps; 0: only at the end
+    validated: int = 256  # photographs, at most
+    patience: int = 0  # validations without a better one before the run ends early; 0: it never does
+    keep_best: bool = False  # the averaged weights of the best validation are those to use, the start's among them
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"{self.method!r} is none of the methods: {', '.join(METHODS)}")
+        if not isinstance(self.options, _OPTIONS[self.method]):
+            raise ValueError(f"{type(self.options).__name__} are not the options of {self.method}")
+        for name in ("steps", "batch", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, and must be 1 or more")
+        for name in ("lr", "backbone_lr"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < 100:
+                raise ValueError(f"{name} is {getattr(self, name)}, and must be above 0")
+        for name in ("warmup", "weight_decay", "clip", "frozen_blocks", "validate_every", "validated", "patience"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, and must not be negative")
+        for name in ("momentum", "ema", "prior_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
+        if self.earlier and self.earlier[-1] >= self.steps:
+            raise ValueError(f"the run has {self.earlier[-1]} steps already: it can only be extended to more")
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The step at which each stage ends, the last one's being `steps`."""
+        return (*self.earlier, self.steps)
+
+    def changed(self, assignments: Sequence[str]) -> Config:
+        """With fields set as in ["lr=5e-4", "sides=128,160", "age=0.25"], of the configuration, its crops, shape or options.
+
+        Raises ValueError for a field that there is not, or a value that does not fit.
+        """
+        config = self
+        for assignment in assignments:
+            name, _, text = assignment.partition("=")
+            config = config._set(name, text)
+        return config
+
+    def _set(self, name: str, text: str) -> Config:
+        if name in _settable(self):
+            return replace(self, **{name: _value(self, name, text)})
+        for part in ("crops", "shape", "options"):
+            inner = getattr(self, part)
+            if inner is not None and name in _settable(inner):
+                return replace(self, **{part: replace(inner, **{name: _value(inner, name, text)})})
+        names = [n for of in (self, self.crops, self.shape, self.options) if of is not None for n in _settable(of)]
+        raise ValueError(f"there is no {name!r} to set: {', '.join(names)}")
+
+
+def read(values: dict[str, Any]) -> Config:
+    """A configuration from what `dataclasses.asdict` made of it, JSON's lists for its tuples."""
+    options = dict(values["options"])
+    for name in ("strengths", "crops"):
+        if options.get(name):
+            options[name] = _made(views.Strengths, options[name])
+    made: dict[str, Any] = values | {
+        "options": _made(_OPTIONS[values["method"]], options),
+        "shape": _made(Shape, values["shape"]),
+        "crops": _made(Crops, values["crops"]) if values["crops"] else None,
+    }
+    return _made(Config, made)
+
+
+# The product's net
+
+
+def lite(method: str, net: str) -> Config:
+    """The shipped weights: crops of the sizes that the net is used at, old prints among them, hints for a part of them.
+
+    Begins from ImageNet's backbone, or with `--set start=lite` from the shipped weights.
+    """
+    _only(method, "colorize", "lite")
+    return Config(
+        method,
+        net,
+        steps=62_500,
+        batch=32,
+        lr=8e-4,
+        options=colorize.Options(lam=0.7, age=0.25, page=0.05, hinted=0.25),
+        shape=Shape(160, aspect=1.6, enlarge=False),
+        crops=Crops(sides=(128, 128, 160, 192), last=224, balance=0.5),
+        backbone_lr=3e-4,
+        warmup=300,
+        frozen_blocks=3,
+        ema=0.9995,
+        validate_every=2000,
+    )
+
+
+def from_imagenet(method: str, net: str) -> Config:
+    """192,000 crops from ImageNet's backbone: for comparing what a net is trained for, and on."""
+    return replace(
+        lite("colorize", net),
+        method=method,
+        steps=6000,
+        lr=1e-3,
+        backbone_lr=5e-4,
+        warmup=200,
+        ema=0.999,
+        options=colorize.Options(lam=0.7),
+        crops=Crops(),
+    )
+
+
+def finetune(method: str, net: str) -> Config:
+    """A few hundred photographs of one's own: low rates, the shipped prior blended with theirs, and never worse than the start.
+
+    Every 25 steps the averaged weights are measured on the photographs that are held out; the best are kept, the start's among them, and
+    eight measurements without a better one end the run.
+    """
+    _only(method, "colorize", "finetune")
+    return replace(
+        lite(method, net),
+        start="lite",
+        steps=600,
+        batch=16,
+        lr=1e-4,
+        backbone_lr=3e-5,
+        warmup=30,
+        ema=0.98,
+        prior_share=0.2,
+        options=colorize.Options(lam=0.7, age=0.1),
+        crops=Crops(sides=(160, 192), last=224, last_share=0.2),
+        shape=Shape(256, aspect=1.6, enlarge=False),
+        validate_every=25,
+        patience=8,
+        keep_best=True,
+    )
+
+
+# Backbones
+
+
+def small(method: str, net: str) -> Config:
+    """For photos of 160 pixels, some thousands of them, and minutes on a processor."""
+    crops = views.Strengths(side=96, area=(0.25, 1.0))
+    # Of little time SimCLR makes more with many small views than with few large ones.
+    views_of_two = replace(contrast.small(), strengths=views.Strengths(side=64, area=(0.15, 1.0), color=0.5))
+    options: dict[str, tuple[Options, int]] = {
+        "context": (replace(context.small(), hidden=512), 64),
+        "colorize": (colorize.Options(lam=0.5, crops=crops), 64),
+        "contrast": (views_of_two, 192),
+        "supervised": (crops, 64),
+    }
+    if method not in options:
+        raise ValueError(f"small is a configuration for {', '.join(options)}, not for {method}")
+    chosen, batch = options[method]
+    return Config(method, net, 1000, batch, 1e-3, chosen, warmup=50, weight_decay=0.05, ema=0.99)
+
+
+def doersch2015(method: str, net: str) -> Config:
+    """ImageNet, 1.7 million steps of 512 patches. The code's rate is 1e-5 for a sum over about 1,400 pairs, and its momentum 0."""
+    _only(method, "context", "doersch2015")
+    return Config(
+        method,
+        net,
+        steps=1_700_000,
+        batch=16,
+        lr=1.4e-2,
+        options=context.doersch2015(),
+        shape=Shape(448),
+        warmup=1,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        ema=0.9999,
+    )
+
+
+def zhang2016(method: str, net: str) -> Config:
+    """ImageNet at 256, crops of 176, 450,000 steps of 40; the paper's own eccv16, or a backbone.
+
+    As the released solver has it: Adam with L2, of 1e-3 on a loss that is summed over the 44×44 positions of a photo, which is 5e-7 on
+    its mean. lr falls by a cosine, where the solver has steps.
+    """
+    _only(method, "colorize", "zhang2016")
+    # As good as never smaller: the paper crops without resizing.
+    crops = views.Strengths(side=176, area=(0.47, 0.48), ratio=(0.999, 1.001))
+    return Config(
+        method,
+        net,
+        steps=450_000,
+        batch=40,
+        lr=3.16e-5,
+        options=colorize.zhang2016(crops),
+        shape=Shape(256),
+        warmup=1,
+        optimizer="adam",
+        weight_decay=5e-7,
+        ema=0.9999,
+    )
+
+
+def chen2020(method: str, net: str) -> Config:
+    """ImageNet, batch 4096 over all processes, 100 epochs, of which 10 warm up; lr is .3 · batch / 256."""
+    _only(method, "contrast", "chen2020")
+    return Config(
+        method,
+        net,
+        steps=31_250,
+        batch=4096,
+        lr=4.8,
+        options=contrast.chen2020(),
+        shape=Shape(256),
+        warmup=3125,
+        optimizer="lars",
+        weight_decay=1e-6,
+        ema=0.999,
+    )
+
+
+def tiny(method: str, net: str) -> Config:
+    """Seconds long: for tests, and to see that a machine is set up."""
+    if net.startswith("lite"):
+        begun = from_imagenet(method, net)
+        return replace(begun, steps=8, batch=4, warmup=2, crops=Crops(sides=(64,), last=64), validated=8)
+    return replace(small(method, net), shape=Shape(128), steps=4, batch=8, warmup=1, validated=8)
+
+
+CONFIGS: dict[str, Callable[[str, str], Config]] = {
+    "lite": lite,
+    "from-imagenet": from_imagenet,
+    "finetune": finetune,
+    "small": small,
+    "doersch2015": doersch2015,
+    "zhang2016": zhang2016,
+    "chen2020": chen2020,
+    "tiny": tiny,
+}
+
+
+def _only(method: str, wanted: str, name: str) -> None:
+    if method != wanted:
+        raise ValueError(f"{name} is a configuration for {wanted}, not for {method}")
+
+
+def _settable(of: Any) -> list[str]:
+    """Fields of plain values."""
+    fixed = {"method", "net", "earlier", "crops", "shape", "options"}
+    return [f.name for f in dataclasses.fields(of) if not dataclasses.is_dataclass(getattr(of, f.name)) and f.name not in fixed]
+
+
+def _value(of: Any, name: str, text: str) -> Any:
+    """The text as a value like the one that is there, or like its annotation where that is None."""
+    now = getattr(of, name)
+    try:
+        if isinstance(now, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(now, tuple):
+            kind = float if not now or isinstance(now[0], float) else type(now[0])
+            return tuple(kind(part) for part in text.split(",") if part)
+        if now is None:
+            return float(text)
+        return type(now)(text)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{name}={text}: {error}") from error
+
+
+def _made(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

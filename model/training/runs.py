@@ -1,0 +1,181 @@
+"""A training run's folder: its checkpoint, its best weights, its lock.
+
+`checkpoint.pt` is replaced whole, every few minutes and at the end; `best.pt` holds the averaged weights that did best on the validation
+photographs. Both are read without running any code of theirs, whoever made them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from model.training.logging import Progressed, check_finite
+
+CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+_FREE = {"code"}  # facts that may differ where a run is continued: what made it
+
+
+class BusyError(ValueError):
+    """Another process trains in this run folder."""
+
+
+class RunError(ValueError):
+    """A run whose checkpoint cannot be used.
+
+    `code` is stable: run_damaged, run_mismatch (of another configuration or data) or weights_mismatch (of another net than is to have
+    them). `detail` says what is wrong and what to do.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a run's folder says of its averaged weights."""
+
+    state: dict[str, Tensor]
+    progressed: Progressed
+    facts: dict[str, Any]
+
+
+def averaged(run: Path) -> Saved:
+    """The averaged weights to use: the best ones where the run keeps them, else those of its newest checkpoint.
+
+    Raises FileNotFoundError where there is no run, RunError for one that cannot be used.
+    """
+    if not (run / CHECKPOINT).exists():
+        raise FileNotFoundError(f"{run} holds no training run")
+    saved = _read(run / CHECKPOINT, {"averaged", "progressed", "facts"})
+    progressed, facts = Progressed(**saved["progressed"]), saved["facts"]
+    if facts.get("config", {}).get("keep_best") and (run / BEST).exists():
+        return Saved(_read(run / BEST, {"averaged"})["averaged"], progressed, facts)
+    prefix = "module."
+    state = {k.removeprefix(prefix): value for k, value in saved["averaged"].items() if k.startswith(prefix)}
+    return Saved(state, progressed, facts)
+
+
+def facts(run: Path) -> dict[str, Any]:
+    """What a run knows of itself. Raises as `averaged` does."""
+    if not (run / CHECKPOINT).exists():
+        raise FileNotFoundError(f"{run} holds no training run")
+    known: dict[str, Any] = _read(run / CHECKPOINT, {"facts"})["facts"]
+    return known
+
+
+def save(run: Path, parts: dict[str, Any], progressed: Progressed, known: dict[str, Any], loss: Tensor) -> None:
+    """Replace the checkpoint. DivergedError, and nothing is written, for a loss that is no number."""
+    check_finite(float(loss), progressed.step)
+    states = {name: part.state_dict() for name, part in parts.items()}
+    _write(run / CHECKPOINT, states | {"progressed": asdict(progressed), "facts": known})
+
+
+def save_best(run: Path, net: nn.Module, step: int, score: float) -> None:
+    """Replace the best weights."""
+    _write(run / BEST, {"averaged": net.state_dict(), "step": step, "score": score})
+
+
+def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progressed:
+    """Fill the parts from the run's checkpoint, where there is one; how far it is.
+
+    RunError (run_mismatch) where the run was begun with other facts; but a finished run may go on to more steps, as a further stage.
+    """
+    if not (run / CHECKPOINT).exists():
+        return Progressed()
+    saved = _read(run / CHECKPOINT, {*parts, "progressed", "facts"})
+    differing = sorted(
+        key for key in (known | saved["facts"]).keys() - _FREE if known.get(key) != saved["facts"].get(key)
+    )
+    if differing == ["config"] and _extends(known["config"], saved["facts"]["config"]):
+        differing = []
+    if differing:
+        raise RunError(
+            "run_mismatch",
+            f"{run} was begun with another {' and '.join(differing)}; continue it as it was, or name a new folder",
+        )
+    for name, part in parts.items():
+        fill(part, saved[name], run)
+    progressed = Progressed(**saved["progressed"])
+    return replace(progressed, since_best=0) if len(known.get("config", {}).get("earlier", ())) else progressed
+
+
+def _extends(config: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether a configuration is the one before with a stage more."""
+    return config == before | {"steps": config["steps"], "earlier": (*before["earlier"], before["steps"])}
+
+
+def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:
+    """Give a net, or an optimizer, what a run's checkpoint holds of it. Raises RunError (weights_mismatch) for another's."""
+    try:
+        part.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise RunError(
+            "weights_mismatch",
+            f"{run} holds another {type(part).__name__} than this code makes of its configuration; "
+            "go back to the code that its facts name, or train anew in another folder",
+        ) from error
+
+
+def trainer_of(run: Path) -> int | None:
+    """The process that trains in this folder now, running or paused, or None."""
+    try:
+        with (run / "trainer").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int((run / "trainer").read_text())
+    return None
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the folder's lock, which goes with the process however it ends; the file says which process that is. Raises BusyError."""
+    with (run / "trainer").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"another process trains in {run} already; let it, or name another folder") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _read(path: Path, parts: set[str]) -> dict[str, Any]:
+    """The file with these parts, and maybe more. No code of it is run, whoever made it."""
+    with path.open("rb") as file:
+        try:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises nearly anything on bytes that it did not write
+            raise _damaged(path) from error
+    if not isinstance(saved, dict) or not parts <= saved.keys():
+        raise _damaged(path)
+    return saved
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(
+        "run_damaged",
+        f"{path} is cut off, or no checkpoint of a run; put back a copy of it, or delete it, and the run begins anew",
+    )
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    half_written = path.with_name(f"{path.name}.new")
+    torch.save(values, half_written)
+    half_written.replace(path)

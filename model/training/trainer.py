@@ -1,0 +1,240 @@
+"""The one training loop. It knows no method: it asks for a batch by its step number, for the method's loss, and steps the optimizer.
+
+A run is a folder (model/training/runs.py). Nothing random is carried from step to step: batches and augmentations are drawn from
+(seed, step), so that a run that was killed and continued ends in the same weights, bit for bit on a CPU, as one that was not. (On a GPU,
+cuDNN's backward kernels do not round the same way twice.)
+
+Under torchrun, one process a device: each takes its share of every batch, batch norm sees the whole of it, the gradients are averaged while
+the backward pass still runs, and the first process alone writes. A run is continued with as many processes as it was begun with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from model.training import distributed, optim, runs
+from model.training.logging import Log, Progressed
+
+_AHEAD = 2  # batches made while the loop works
+
+
+class Method(Protocol):
+    """What the loop asks of a way of learning."""
+
+    @property
+    def net(self) -> nn.Module:
+        """What is trained, averaged and saved."""
+
+    def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
+        """A mean over the batch, so that averages over processes are averages over photos."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and what the loop does beside stepping."""
+
+    ends: tuple[int, ...]  # the step at which each stage ends
+    warmup: int = 0
+    ema: float = 0.999  # decay of the averaged weights, which are those to use
+    seed: int = 0
+    clip: float = 0.0
+    accumulate: int = 1
+    save_every_s: float = 180
+    validate_every: int = 0
+    patience: int = 0
+    keep_best: bool = False
+    log_every: int = 20
+
+    @property
+    def steps(self) -> int:
+        return self.ends[-1]
+
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+"""Of the averaged net, in eval mode: measures by name, among them "score", of which more is better."""
+
+
+def train(
+    method: Method,
+    optimizer: Optimizer,
+    batches: Dataset[Any],
+    schedule: Schedule,
+    run: Path,
+    facts: dict[str, Any],
+    device: torch.device,
+    validate: Validate | None = None,
+) -> nn.Module:
+    """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
+
+    `facts` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (see `runs.resume`);
+    DivergedError if the loss is not finite. The optimizer's groups keep the rates they came with, times the cosine. BusyError if another
+    process trains in this folder.
+
+    With `keep_best` the weights that did best on the validation photographs are kept beside the checkpoint, those of the start among
+    them; after `patience` validations without a better one the run ends.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    rank, world = distributed.place()
+    facts = facts | ({"processes": world} if world > 1 else {})
+    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if world > 1:
+        distributed.share_batch_norm(method.net)
+    averaged = _averaged(method.net, schedule.ema)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
+    learner = _Learner(method)
+    loss_of = DistributedDataParallel(learner, [device] if device.type == "cuda" else None) if world > 1 else learner
+    with ExitStack() as held:
+        if rank == 0:
+            held.enter_context(runs.locked(run))
+        progressed = runs.resume(run, parts, facts)
+        start = progressed.step
+        log = None
+        if rank == 0:
+            log = held.enter_context(Log(run, schedule.steps, schedule.log_every, progressed))
+            if schedule.keep_best and validate and start == 0:
+                _validate(validate, averaged, run, progressed, schedule, log)
+        clock = _Clock()
+        stop = False
+        for batch in _ahead(batches, range(start, schedule.steps)):
+            factor = optim.lr_factor(progressed.step, schedule.ends, schedule.warmup)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            draws = (schedule.seed * 1_000_003 + progressed.step) * world + rank
+            loss = _backward(loss_of, batch, torch.Generator().manual_seed(draws), schedule.accumulate)
+            if schedule.clip:
+                nn.utils.clip_grad_norm_(method.net.parameters(), schedule.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            averaged.update_parameters(method.net)
+            progressed.step += 1
+            progressed.photos += len(batch) * world
+            clock.tick(progressed)
+            if log:
+                log.step(progressed, loss, factor, optimizer.param_groups[-1]["lr"])
+            last = progressed.step == schedule.steps
+            if validate and (last or schedule.validate_every and progressed.step % schedule.validate_every == 0):
+                if log:
+                    _validate(validate, averaged, run, progressed, schedule, log)
+                stop = _anywhere(bool(schedule.patience) and progressed.since_best >= schedule.patience, device)
+            if log and (last or stop or clock.since_saved() > schedule.save_every_s):
+                runs.save(run, parts, progressed, facts, loss.detach())
+                clock.saved()
+            if stop:
+                if log:
+                    log.say(f"no better weights in {schedule.patience} validations: the run ends at step {progressed.step}")
+                break
+    return averaged.module.eval()
+
+
+class _Learner(nn.Module):
+    """A method as a module that answers with its loss: what DistributedDataParallel can watch, whatever the method does inside."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.net = method.net
+        self.loss = method.loss
+
+    def forward(self, batch: Any, generator: torch.Generator) -> Tensor:
+        return self.loss(batch, generator)
+
+
+class _Clock:
+    """How long a run has worked, and how long ago it was saved."""
+
+    def __init__(self) -> None:
+        self.saved_at = self.stepped_at = time.monotonic()
+        self.worked = time.process_time()
+
+    def tick(self, progressed: Progressed) -> None:
+        now, worked = time.monotonic(), time.process_time()
+        progressed.elapsed_s += now - self.stepped_at
+        progressed.cpu_s += worked - self.worked
+        self.stepped_at, self.worked = now, worked
+
+    def since_saved(self) -> float:
+        return time.monotonic() - self.saved_at
+
+    def saved(self) -> None:
+        self.saved_at = time.monotonic()
+
+
+def _backward(loss_of: nn.Module, batch: Any, generator: torch.Generator, parts: int) -> Tensor:
+    """The loss of a batch, and its gradients: all at once, or part by part for less memory."""
+    if parts == 1:
+        loss: Tensor = loss_of(batch, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    total = torch.zeros(())
+    for part in batch.parts(parts):
+        share = len(part) / len(batch)
+        loss = loss_of(part, generator) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        total = total + loss.detach().cpu()
+    return total
+
+
+def _validate(
+    validate: Validate,
+    averaged: torch.optim.swa_utils.AveragedModel,
+    run: Path,
+    progressed: Progressed,
+    schedule: Schedule,
+    log: Log,
+) -> None:
+    net = averaged.module.eval()
+    with torch.no_grad():
+        measures = validate(net)
+    net.train()
+    log.validation(progressed, measures)
+    score = measures["score"]
+    if score > progressed.best_score:
+        progressed.best_step, progressed.best_score, progressed.since_best = progressed.step, score, 0
+        if schedule.keep_best:
+            runs.save_best(run, net, progressed.step, score)
+    else:
+        progressed.since_best += 1
+
+
+def _anywhere(mine: bool, device: torch.device) -> bool:
+    """Whether the first process says so: it alone validates."""
+    if distributed.place()[1] == 1:
+        return mine
+    said = distributed.summed(torch.tensor(float(mine), device=device))
+    return bool(said > 0)
+
+
+def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
+    def average(mean: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
+        """Of one device and type at a time. Counters are copied; early on, a long memory would remember the start."""
+        if mean[0].is_floating_point():
+            steps = float(count)
+            torch._foreach_lerp_(list(mean), list(new), 1 - min(decay, (1 + steps) / (10 + steps)))
+        else:
+            torch._foreach_copy_(list(mean), list(new))
+
+    return torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=average, use_buffers=True)
+
+
+def _ahead(batches: Dataset[Any], steps: Sequence[int]) -> Iterator[Any]:
+    """The batches of these steps, in order, each made by a thread while the loop works on those before."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: list[Future[Any]] = []
+        for step in steps:
+            waiting.append(thread.submit(batches.__getitem__, step))
+            if len(waiting) > _AHEAD:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
