@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=float,
         metavar="SHARE",
-        help="shares of the rebalancing (default: 0 0.2 0.3 0.4 0.5 of a --run; a --net has its own folded in)",
+        help="shares of the rebalancing (default: 0 0.2 0.3 0.4 0.5; only its own where a net's card has no prior)",
     )
     one.add_argument(
         "--strips", type=int, default=6, metavar="N", help="so many photos in the figure of strips"
@@ -251,19 +251,16 @@ def _parser() -> argparse.ArgumentParser:
     one = weights.add_parser("export", help="the averaged weights of a training run, with a card")
     one.add_argument("run_folder", type=Path, metavar="RUN")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="…/name.safetensors")
-    one.add_argument("--temperature", type=float, default=0.38, help="of the annealed mean (default: 0.38)")
+    chosen = "(default: what the run's validation chose; if it chose nothing, as the shipped weights)"
+    one.add_argument("--temperature", type=float, help=f"of the annealed mean {chosen}")
     one.add_argument(
-        "--size",
-        type=int,
-        default=192,
-        help="the shorter side that the net sees, a multiple of 32 (default: 192)",
+        "--size", type=int, help=f"the shorter side that the net sees, a multiple of 32 {chosen}"
     )
     one.add_argument(
         "--take-back",
         type=float,
-        default=0.0,
         metavar="SHARE",
-        help="share of the rebalancing to take back: 0, as it was trained, to 1, as calm as the photographs",
+        help=f"share of the rebalancing to take back: 0, as it was trained, to 1, as calm as the photographs {chosen}",
     )
     one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
     one.add_argument("--data", required=True, help="what they were trained on")

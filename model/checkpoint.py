@@ -2,6 +2,9 @@
 
 Loading is strict: the hash is the card's, every tensor has its place, every place its tensor, all are finite.
 Otherwise `CheckpointError`, for a net that is loaded wrongly colors badly instead of failing.
+
+A file holds the weights as they were trained. The share of the class rebalancing that is taken back when the net colors is a number in
+the card, and `load` adds it to the bias of the last layer (`bins.taken_back`). In the first `lite` file it is in the bias already.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import pydantic
 import safetensors
@@ -75,9 +78,51 @@ class Card:
     created: str  # ISO 8601
     notes: str = ""
     sha256: str = ""  # of the safetensors file; `save` fills it in
+    prior: tuple[
+        float, ...
+    ] = ()  # (313,) color distribution of the training photographs; empty where it is not known
+    lam: Annotated[float, pydantic.Field(ge=0, le=1)] = 1.0  # of the class weights: see `bins.class_weights`
+    taken_back: Annotated[float, pydantic.Field(ge=0, le=1)] = (
+        0.0  # share of the rebalancing that `load` takes back
+    )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a prior that is no distribution over the bins, and for a share without a prior."""
+        if self.prior and not (
+            len(self.prior) == bins.COUNT
+            and all(math.isfinite(value) and value >= 0 for value in self.prior)
+            and sum(self.prior) > 0
+        ):
+            raise ValueError(
+                f"the prior must be {bins.COUNT} finite numbers of at least 0 with a positive sum"
+            )
+        if self.prior and not self.lam and not min(self.prior):
+            raise ValueError("with lam 0, a color that the prior does not have would weigh infinitely much")
+        if self.taken_back and not self.prior:
+            raise ValueError(
+                "a share is to be taken back of a rebalancing whose prior the card does not hold"
+            )
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """(313,) float32: those that the net was trained with; None for a card without a prior."""
+        return bins.class_weights(torch.tensor(self.prior), self.lam) if self.prior else None
+
+    @property
+    def share(self) -> float:
+        """The share of the rebalancing that is taken back in the net as `load` gives it, 0…1.
+
+        Cards without a prior are of files that have it in their bias; their recipe says how much.
+        """
+        return self.taken_back if self.prior else float(self.recipe.get("taken_back", 0.0))
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        values = dataclasses.asdict(self)
+        prior = json.dumps(values.pop("prior"))
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        return (
+            text.removesuffix("\n}") + f',\n  "prior": {prior}\n}}\n'
+        )  # in one line, as the rest is to be read
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -85,7 +130,7 @@ class Card:
         try:
             card = pydantic.TypeAdapter(cls).validate_json(text)
         except pydantic.ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors())
+            wrong = "; ".join(_said(fault) for fault in error.errors())
             raise CheckpointError(
                 "card_invalid", f"The card of the weights is not valid: {wrong}."
             ) from error
@@ -112,16 +157,63 @@ def save(net: nn.Module, card: Card, path: Path, dtype: torch.dtype = torch.floa
     return card
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Card]:
-    """The network in `path` (.safetensors), float32, ready to infer; and its card. Or `CheckpointError`."""
+def load(
+    path: Path, device: torch.device | str = "cpu", taken_back: float | None = None
+) -> tuple[nn.Module, Card]:
+    """The network in `path` (.safetensors), float32, ready to infer; and its card.
+
+    `taken_back` is the share of the class rebalancing to take back, 0…1: None is the card's, 0 leaves the weights as they were trained,
+    which is what fine-tuning starts from (what an older file has in its bias stays). The card given back says the share that was applied.
+    Raises `CheckpointError`, for a share of a card without a prior too (card_invalid), and ValueError for a share outside of 0…1.
+    """
     card, data = _read(path)
+    if taken_back is not None:
+        card = _with_share(card, taken_back, path)
     try:
         tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
         raise CheckpointError("weights_damaged", f"{path} is no safetensors file: {error}.") from error
     net = NETS[card.net]()
     _fill(net, tensors, path)
+    take_back(net, card)
     return net.to(device).eval(), card
+
+
+def take_back(net: nn.Module, card: Card) -> None:
+    """Add to the last layer's bias, in place, what takes the card's share of the class rebalancing back. For weights as trained.
+
+    Raises `CheckpointError` (card_invalid) for a net that answers ab itself, which has no rebalancing.
+    """
+    weights = card.class_weights
+    if weights is None or not card.taken_back:
+        return
+    bias = cast(Tensor, cast(nn.Conv2d, net.head).bias)
+    if len(bias) != bins.COUNT:
+        raise CheckpointError(
+            "card_invalid",
+            f"The card of {card.name} takes a share of the rebalancing back, but a {card.net} answers ab itself and has none.",
+        )
+    with torch.no_grad():
+        bias.add_(bins.taken_back(weights, card.taken_back).to(bias.device))
+
+
+def _with_share(card: Card, share: float, path: Path) -> Card:
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share taken back is {share}, and must lie in 0…1")
+    if share and not card.prior:
+        raise CheckpointError(
+            "card_invalid",
+            f"The card of {path} holds no prior of the training colors, so its share taken back is fixed at {card.share:g}: "
+            "leave it as it is, or export the weights anew from their training run.",
+        )
+    return dataclasses.replace(card, taken_back=share)
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    """What pydantic found: the field's name and what is wrong with it."""
+    if fault["type"] == "value_error":  # of `Card.__post_init__`, which names the field itself
+        return str(fault["ctx"]["error"])
+    return f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}"
 
 
 def read_card(path: Path) -> Card:
@@ -217,7 +309,7 @@ def _release_card(sha256: str) -> Card:
     return Card(
         name="eccv16",
         net="eccv16",
-        temperature=math.log(10) / 6,
+        temperature=1.0,
         size=256,
         terms="BSD-2-Clause, https://github.com/richzhang/colorization; trained on ImageNet",
         data="ImageNet (ILSVRC 2012), 1.3 million photographs",
@@ -229,8 +321,8 @@ def _release_card(sha256: str) -> Card:
         commit="",
         numbers={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes="The temperature is that of the Caffe release, and unverified for this one, which may carry it "
-        "in its last layer. If colors come out blotchy and too strong, use 1.",
+        notes="Temperature 1 is what the release's own forward does: it takes the mean of the softmax as it stands. The Caffe "
+        "deployment divides its logits by ln(10)/6 = 0.3838 before. If colors come out too dull, try that.",
     )
 
 

@@ -56,9 +56,9 @@ class Colorizer:
         self.net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, net: str = "lite", device: str = "auto") -> Colorizer:
-        """A net by its name, or a weights file by its path. Raises `checkpoint.CheckpointError`."""
-        loaded, card = checkpoint.load(checkpoint.locate(net))
+    def load(cls, net: str = "lite", device: str = "auto", taken_back: float | None = None) -> Colorizer:
+        """A net by its name, or a weights file by its path. `taken_back`: see `checkpoint.load`. Raises `checkpoint.CheckpointError`."""
+        loaded, card = checkpoint.load(checkpoint.locate(net), taken_back=taken_back)
         fold(loaded)
         colorizer = cls(loaded, card, device)
         if colorizer.device.type == "cpu":  # a GPU works through what Python has lined up for it

@@ -12,7 +12,7 @@ from model.evaluate.stimuli import stimuli
 
 def cues(arguments: argparse.Namespace) -> int:
     """Print the findings of `evaluate.cues`; write them and JSON, and a figure of all stimuli and answers."""
-    colorizer, _ = selection.subject(arguments)
+    colorizer = selection.subject(arguments)
     shown = stimuli()
     answers = measure.ask(colorizer, shown)
     findings = measure.find(answers)

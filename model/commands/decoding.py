@@ -18,13 +18,13 @@ _SHARES = (0.0, 0.2, 0.3, 0.4, 0.5)
 def decoding(arguments: argparse.Namespace) -> int:
     """Print the tables of `evaluate.decoding`; write them and JSON, and the figures."""
     photos = selection.selected(arguments)
-    colorizer, weights = selection.subject(arguments)
+    colorizer = selection.subject(arguments)
     own = measure.own(colorizer)
-    shares = arguments.take_back or (_SHARES if weights is not None else [own.taken_back])
+    shares = arguments.take_back or (_SHARES if colorizer.card.prior else [own.taken_back])
     axes = measure.Axes(arguments.sizes, arguments.temperatures, shares)
     console = Console(stderr=True)
     seen = track(photos, "decoding", console=console, disable=not console.is_terminal)
-    swept = measure.sweep(colorizer, seen, axes, weights)
+    swept = measure.sweep(colorizer, seen, axes)
     text = (
         f"{colorizer.name}, {len(photos)} photographs; where nothing else is said, size {own.size}, temperature {own.temperature:g}, "
         f"{own.taken_back:g} taken back\n\n{measure.table(swept)}\n"
@@ -43,7 +43,7 @@ def decoding(arguments: argparse.Namespace) -> int:
     shown = min(arguments.strips, len(photos))
     if shown:
         chosen = [photos[index * len(photos) // shown] for index in range(shown)]
-        strips = measure.strips(colorizer, chosen, arguments.temperatures, weights)
+        strips = measure.strips(colorizer, chosen, arguments.temperatures)
         strips.save(arguments.out / "strips.jpg", quality=88)
     print(
         f"the figures: {arguments.out / 'curves.png'}"

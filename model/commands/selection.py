@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from torch import Tensor
-
 from model import checkpoint, datasets
+from model.checkpoint import Card
 from model.colorizer import Colorizer
 from model.commands import run
 
@@ -28,23 +27,41 @@ def selected(arguments: argparse.Namespace) -> list[Path]:
     return photos
 
 
-def subject(arguments: argparse.Namespace) -> tuple[Colorizer, Tensor | None]:
-    """The net that `--net` or `--run` asks for; of a run also its (313,) class weights, where it has any.
+def subject(arguments: argparse.Namespace) -> Colorizer:
+    """The net that `--net` or `--run` asks for.
 
-    A run has no card: it is decoded as the shipped weights are, their share of the rebalancing taken back. Raises
-    `checkpoint.CheckpointError`, or FileNotFoundError for a folder without a run.
+    A run has no card: one is made that says what its export would. Raises `checkpoint.CheckpointError`, FileNotFoundError for a folder
+    without a run, and ValueError for a run of another kind.
     """
     if arguments.run_folder is None:
-        return Colorizer.load(arguments.net, arguments.device), None
+        return Colorizer.load(arguments.net, arguments.device)
     found = run.read(arguments.run_folder)
+    card = card_of(found, arguments.run_folder.resolve().name)
+    checkpoint.take_back(found.net, card)
+    return Colorizer(found.net, card, arguments.device)
+
+
+def card_of(found: run.Run, name: str) -> Card:
+    """The card of a run's averaged weights, with size, temperature and share as its validation chose them (`export` of its facts).
+
+    A run that chose nothing is decoded as the shipped weights are. Terms, data and numbers are for `weights export` to fill in.
+    """
     shipped = checkpoint.read_card(checkpoint.locate("lite"))
-    share = 0.0 if found.weights is None else shipped.recipe["taken_back"]
-    found.take_back(share)
-    card = replace(
-        shipped,
-        name=arguments.run_folder.resolve().name,
+    own = {"size": shipped.size, "temperature": shipped.temperature, "taken_back": shipped.share}
+    chosen = own | found.facts.get("export", {})
+    rebalanced = found.weights is not None  # not a net that answers ab itself
+    return Card(
+        name=name,
         net=found.recipe["net"],
-        recipe=found.recipe | {"trained": found.trained, "taken_back": share},
-        sha256="",
+        temperature=float(chosen["temperature"]),
+        size=int(chosen["size"]),
+        terms="",
+        data="",
+        recipe=found.recipe | {"photos": found.facts["data"]["photos"], "trained": found.trained},
+        commit=found.facts["code"]["commit"],
+        numbers={},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        prior=tuple(float(f"{share:.6g}") for share in found.facts["data"]["prior"]) if rebalanced else (),
+        lam=float(found.recipe["lam"]) if rebalanced else 1.0,
+        taken_back=float(chosen["taken_back"]) if rebalanced else 0.0,
     )
-    return Colorizer(found.net, card, arguments.device), found.weights

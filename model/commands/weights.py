@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model import checkpoint
-from model.commands import run
+from model.commands import run, selection
 from model.evaluate.report import for_card
 
 
@@ -35,32 +35,32 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """The averaged weights of a training run, as safetensors with a card."""
+    """The averaged weights of a training run as they were trained, as safetensors; and a card that says how to decode them.
+
+    What is not given of size, temperature and share taken back is what the run's validation chose (`selection.card_of`).
+    """
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"{arguments.out} must end in .safetensors")
     trained = run.read(arguments.run_folder)
-    trained.take_back(arguments.take_back)
+    if arguments.take_back and trained.weights is None:
+        raise ValueError("this net answers ab itself: there is no rebalancing to take back")
     numbers = {
         name: for_card(json.loads(Path(path).read_text()))
         for name, _, path in (pair.partition("=") for pair in arguments.numbers)
     }
-    card = checkpoint.Card(
-        name=arguments.out.stem,
-        net=trained.recipe["net"],
-        temperature=arguments.temperature,
-        size=arguments.size,
+    asked = {
+        "size": arguments.size,
+        "temperature": arguments.temperature,
+        "taken_back": arguments.take_back,
+    }
+    card = replace(
+        selection.card_of(trained, arguments.out.stem),
         terms=arguments.terms,
         data=arguments.data,
-        recipe=trained.recipe
-        | {
-            "photos": trained.facts["data"]["photos"],
-            "trained": trained.trained,
-            "taken_back": arguments.take_back,
-        },
-        commit=trained.facts["code"]["commit"],
         numbers=numbers,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **{key: value for key, value in asked.items() if value is not None},
     )
+    checkpoint.Card.from_json(card.to_json())  # before a file is there that `load` would refuse
     card = checkpoint.save(trained.net, card, arguments.out, torch.float16)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}")
     return 0

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from model import bins, datasets
 from model.colorizer import Colorizer, ColorOptions
@@ -80,21 +79,20 @@ class Sweep:
 def own(colorizer: Colorizer) -> Decoding:
     """How a card says that its net is to be decoded."""
     card = colorizer.card
-    return Decoding(card.size, card.temperature, float(card.recipe.get("taken_back", 0.0)))
+    return Decoding(card.size, card.temperature, card.share)
 
 
 class Decoder:
     """One net, decoded in many ways."""
 
-    def __init__(self, colorizer: Colorizer, decodings: Sequence[Decoding], weights: Tensor | None) -> None:
-        """`weights`: the (313,) class weights that the net learnt with, of which the card's share is taken back already.
-
-        None where these are not known: shares other than the card's then raise ValueError.
-        """
+    def __init__(self, colorizer: Colorizer, decodings: Sequence[Decoding]) -> None:
+        """Raises ValueError for a share other than the card's where the card has no prior."""
+        weights = colorizer.card.class_weights
         card_share = own(colorizer).taken_back
         if weights is None and {d.taken_back for d in decodings} != {card_share}:
             raise ValueError(
-                f"the share taken back is fixed at {card_share:g}: only a run that learnt with class weights, named by --run, can vary it"
+                f"the share taken back is fixed at {card_share:g}: it can vary for a net whose card has the prior of its training colors, "
+                "or for a training run that was rebalanced, named by --run"
             )
         self.decodings = decodings
         self._sized = {
@@ -120,12 +118,12 @@ class Decoder:
         return done
 
 
-def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes, weights: Tensor | None = None) -> Sweep:
-    """Measure the axes' decodings over these photos. See `Decoder` for `weights`.
+def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes) -> Sweep:
+    """Measure the axes' decodings over these photos.
 
-    Raises OSError for a photo that cannot be read, ValueError where there is none or a value lies outside its range.
+    Raises OSError for a photo that cannot be read, ValueError where there is none, a value lies outside its range, or as `Decoder` does.
     """
-    decoder = Decoder(colorizer, axes.decodings(own(colorizer)), weights)
+    decoder = Decoder(colorizer, axes.decodings(own(colorizer)))
     tallies = {d: color.Tally() for d in decoder.decodings}
     gray, perfect = color.Tally(), color.Tally()
     for path in photos:
@@ -189,15 +187,13 @@ def _row(name: str, score: color.Score) -> str:
     return f"| {name} | {' | '.join(f'{getattr(score, measure):.2f}' for measure in MEASURES)} |"
 
 
-def strips(
-    colorizer: Colorizer, photos: Sequence[Path], temperatures: Sequence[float], weights: Tensor | None = None
-) -> Image.Image:
+def strips(colorizer: Colorizer, photos: Sequence[Path], temperatures: Sequence[float]) -> Image.Image:
     """A row a photo: gray, its colors from the highest temperature to the lowest, the truth. Size and share are the card's."""
     decodings = [
         replace(own(colorizer), temperature=temperature)
         for temperature in sorted({*temperatures}, reverse=True)
     ]
-    decoder = Decoder(colorizer, decodings, weights)
+    decoder = Decoder(colorizer, decodings)
     rows = []
     for path in photos:
         truth = color.central(datasets.read(path))

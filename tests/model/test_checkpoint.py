@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint
 from model.checkpoint import Card, CheckpointError
-from model.nets.eccv16 import Eccv16
-from model.nets.lite import Lite
+from model.nets.eccv16 import AB_SCALE, Eccv16
+from model.nets.lite import Lite, LiteL2
 
 CARD = Card(
     name="lite",
@@ -187,6 +187,81 @@ def test_a_card_that_lacks_a_field_or_is_no_json_is_refused() -> None:
         Card.from_json(json.dumps(json.loads(CARD.to_json()) | {"net": "resnet"}))
 
 
+# The rebalancing taken back is a number in the card.
+
+PRIOR = tuple(float(f"{p:.6g}") for p in torch.exp(-bins.centers().norm(dim=1) / 15).tolist())
+SHARED = dataclasses.replace(CARD, prior=PRIOR, lam=0.7, taken_back=0.4)
+
+
+def test_the_cards_share_is_taken_back_when_the_weights_are_loaded_and_another_one_on_request(
+    net: Lite, tmp_path: Path
+) -> None:
+    path = tmp_path / "lite.safetensors"
+    checkpoint.save(net, SHARED, path, torch.float32)
+    assert torch.equal(safetensors.torch.load_file(path)["head.bias"], net.state_dict()["head.bias"])
+    weights = bins.class_weights(torch.tensor(PRIOR), 0.7)
+    for asked, share in ((None, 0.4), (0.0, 0.0), (1.0, 1.0)):
+        loaded, card = checkpoint.load(path, taken_back=asked)
+        assert (card.taken_back, card.share, card.prior) == (share, share, PRIOR)
+        expected = logits(net) - (share * weights.log())[:, None, None]
+        torch.testing.assert_close(logits(loaded), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"1\.5"):
+        checkpoint.load(path, taken_back=1.5)
+
+
+def test_the_class_weights_of_a_card_are_those_of_its_prior() -> None:
+    assert CARD.class_weights is None
+    weights = SHARED.class_weights
+    assert weights is not None
+    assert weights.min() > 0
+    assert float((weights * torch.tensor(PRIOR)).sum() / sum(PRIOR)) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_file_without_a_prior_is_as_it_is_and_no_share_can_be_asked_of_it(net: Lite, saved: Path) -> None:
+    loaded, card = checkpoint.load(saved, taken_back=0)
+    assert card.share == 0
+    torch.testing.assert_close(logits(loaded), logits(net), atol=0.02, rtol=0.02)
+    with pytest.raises(CheckpointError, match=r"card_invalid.*no prior"):
+        checkpoint.load(saved, taken_back=0.5)
+
+
+def test_the_share_of_an_older_file_is_what_its_recipe_says() -> None:
+    old = dataclasses.replace(CARD, recipe={"taken_back": 0.3})
+    assert old.share == 0.3
+    assert dataclasses.replace(SHARED, recipe={"taken_back": 0.3}).share == 0.4
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"prior": [1.0] * 312}, "313"),
+        ({"prior": [0.0] * 313}, "313"),
+        ({"prior": [-1.0] + [1.0] * 312}, "313"),
+        ({"prior": [float("nan")] + [1.0] * 312}, "313"),
+        ({"prior": [float("inf")] + [1.0] * 312}, "313"),
+        ({"prior": [0.0] + [1.0] * 312, "lam": 0}, "infinitely"),
+        ({"prior": []}, "prior"),
+        ({"taken_back": 1.5}, "taken_back"),
+        ({"lam": -0.5}, "lam"),
+    ],
+)
+def test_a_card_whose_share_cannot_be_worked_out_is_refused(change: dict[str, object], wanted: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"card_invalid.*{wanted}"):
+        Card.from_json(json.dumps(json.loads(SHARED.to_json()) | change))
+
+
+def test_a_card_survives_json_with_its_prior_in_one_line() -> None:
+    assert Card.from_json(SHARED.to_json()) == SHARED
+    assert len(SHARED.to_json().splitlines()) < 40
+
+
+def test_a_net_that_answers_ab_itself_has_nothing_to_take_back(tmp_path: Path) -> None:
+    path = tmp_path / "l2.safetensors"
+    checkpoint.save(LiteL2(), dataclasses.replace(SHARED, net="lite-l2"), path)
+    with pytest.raises(CheckpointError, match=r"card_invalid.*answers ab itself"):
+        checkpoint.load(path)
+
+
 def test_a_name_that_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOCHROME_CACHE_DIR", str(tmp_path))
     assert checkpoint.known() == ("lite", "eccv16")
@@ -323,8 +398,9 @@ def test_fetched_weights_are_found_loaded_and_not_fetched_again(
     assert torch.equal(logits(loaded), logits(paper))
     release = hashlib.sha256((tmp_path / "release.pth").read_bytes()).hexdigest()
     assert card.recipe["release_sha256"] == release
-    assert card.temperature == pytest.approx(0.38376, abs=1e-5)
-    assert "unverified" in card.notes
+    answer = loaded(LIGHTNESS)
+    forward = torch.nn.functional.conv2d(answer.softmax(1), loaded.model_out.weight) * AB_SCALE
+    torch.testing.assert_close(bins.annealed_mean(answer, card.temperature), forward, atol=1e-3, rtol=1e-3)
 
     checkpoint.fetch_known("eccv16", mirror.urls("/good"))
     assert mirror.asked == ["/gone", "/good"]

@@ -100,11 +100,11 @@ def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
 ) -> None:
     """The run's net is the shipped one as it is, so that the shipped card's answer is what share 0 must give."""
     words = argparse.Namespace(run_folder=run, device="cpu")
-    colorizer, weights = selection.subject(words)
+    colorizer = selection.subject(words)
     own = decoding.own(colorizer)
     shares = [replace(own, taken_back=share) for share in (0.0, own.taken_back, 1.0)]
     truth = data.chelsea()
-    answers = Decoder(colorizer, shares, weights).answers(truth)
+    answers = Decoder(colorizer, shares).answers(truth)
     [plain] = lite.colorize([Photo(truth, None, "PNG")])
     assert np.abs(answers[shares[0]].astype(int) - plain.pixels).max() <= 1
     for share in shares[1:]:
@@ -160,7 +160,7 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
     [
         (["--sizes", "200"], "multiples of 32, not 200"),
         (["--temperatures", "-1"], "must lie in 0…1"),
-        (["--take-back", "0.5"], "named by --run"),
+        (["--take-back", "0.5"], "whose card has the prior"),
         (["--only", "*.tiff"], "no photograph"),
     ],
 )
@@ -170,6 +170,24 @@ def test_what_cannot_be_tried_is_said(
     command = ["evaluate", "decoding", "--photos", "scikit-image", "--device", "cpu", "-o", str(tmp_path)]
     assert main([*command, *words]) == 1
     assert reason in capsys.readouterr().err
+
+
+def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "mine.safetensors"
+    words = ["weights", "export", str(run), "-o", str(exported), "--terms", "t", "--data", "d"]
+    assert main(words) == 0
+    ours, theirs = (
+        Colorizer.load(str(exported), "cpu"),
+        selection.subject(argparse.Namespace(run_folder=run, device="cpu")),
+    )
+    own = decoding.own(ours)
+    assert own == decoding.own(theirs) == Decoding(224, 0.5, 0.3)
+    shares = [replace(own, taken_back=share) for share in (0.0, 0.3, 1.0)]
+    truth = data.chelsea()
+    of_file, of_run = (Decoder(each, shares).answers(truth) for each in (ours, theirs))
+    for share in shares:
+        assert np.abs(of_file[share].astype(int) - of_run[share]).max() <= 2
+    assert np.abs(of_file[shares[0]].astype(int) - of_file[shares[2]]).max() > 5
 
 
 def test_a_decoding_is_what_the_card_says(lite: Colorizer) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -13,7 +14,7 @@ import torch
 
 from model import bins, checkpoint, recipes, trainer
 from model.__main__ import main
-from model.nets.lite import Lite
+from model.nets.lite import Lite, LiteL2
 
 SHIPPED = Path(checkpoint.__file__).parent / "weights" / "lite.safetensors"
 
@@ -42,21 +43,27 @@ def test_the_card_says_what_a_user_must_know() -> None:
     assert card.numbers
 
 
+def trained(net: Lite, folder: Path, **more: object) -> dict[str, Any]:
+    """A checkpoint as the trainer writes it, without the hour of training; its facts."""
+    recipe = replace(recipes.tiny(), net="lite-l2" if isinstance(net, LiteL2) else "lite")
+    facts = {
+        "recipe": asdict(recipe),
+        "data": {"photos": 4, "fingerprint": "f", "prior": [1 + (q == 7) for q in range(313)]},
+        "code": {"commit": "abc1234", "torch": "2"},
+    } | more
+    saved = {
+        "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
+        "progressed": asdict(trainer.Progressed(8, 32, 1.5)),
+        "facts": facts,
+    }
+    torch.save(saved, folder / "checkpoint.pt")
+    return facts
+
+
 def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
-    """From a checkpoint as the trainer writes it, without the hour of training."""
     recipe = recipes.tiny()
     net = Lite()
-    averaged = torch.optim.swa_utils.AveragedModel(net)
-    saved = {
-        "averaged": averaged.state_dict(),
-        "progressed": asdict(trainer.Progressed(8, 32, 1.5)),
-        "facts": {
-            "recipe": asdict(recipe),
-            "data": {"photos": 4, "fingerprint": "f", "prior": [1 + (q == 7) for q in range(313)]},
-            "code": {"commit": "abc1234", "torch": "2"},
-        },
-    }
-    torch.save(saved, tmp_path / "checkpoint.pt")
+    facts = trained(net, tmp_path)
     numbers = tmp_path / "numbers.json"
     numbers.write_text(json.dumps({"photos": 4}))
     target = tmp_path / "mine.safetensors"
@@ -87,15 +94,65 @@ def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
         )
         == 0
     )
+    as_trained, _ = checkpoint.load(target, taken_back=0)
+    torch.testing.assert_close(as_trained.state_dict()["head.bias"], net.head.bias.detach())
     exported, card = checkpoint.load(checkpoint.locate(str(target)))
     assert (card.name, card.net, card.size, card.temperature) == ("mine", "lite", 160, 0.5)
     assert (card.commit, card.terms, card.numbers) == ("abc1234", "mine", {"four": {"photos": 4}})
-    weights = bins.class_weights(torch.tensor(saved["facts"]["data"]["prior"]), recipe.lam)
+    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe.lam)
     with torch.no_grad():
         net.head.bias -= weights.log()
-    assert card.recipe["taken_back"] == 1
+    assert (card.taken_back, card.lam) == (1, recipe.lam)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(exported.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+
+
+SHORT = ["--terms", "mine", "--data", "four photos"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "expected"),
+    [
+        ({}, [], (224, 0.5, 0.3)),
+        ({"export": {"size": 256, "temperature": 0.4, "taken_back": 0.2}}, [], (256, 0.4, 0.2)),
+        (
+            {"export": {"size": 256, "temperature": 0.4, "taken_back": 0.2}},
+            ["--size", "192", "--take-back", "0"],
+            (192, 0.4, 0),
+        ),
+    ],
+)
+def test_what_is_not_asked_for_is_as_the_runs_validation_chose_or_as_shipped(
+    more: dict[str, object], words: list[str], expected: tuple[float, ...], tmp_path: Path
+) -> None:
+    trained(Lite(), tmp_path, **more)
+    target = tmp_path / "mine.safetensors"
+    assert main(["weights", "export", str(tmp_path), "-o", str(target), *SHORT, *words]) == 0
+    card = checkpoint.read_card(target)
+    assert (card.size, card.temperature, card.taken_back) == expected
+    assert len(card.prior) == 313
+
+
+def test_a_regression_has_no_rebalancing_to_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(LiteL2(), tmp_path)
+    target = tmp_path / "l2.safetensors"
+    words = ["weights", "export", str(tmp_path), "-o", str(target), *SHORT]
+    assert main([*words, "--take-back", "0.5"]) == 1
+    assert "answers ab itself" in capsys.readouterr().err
+    assert not target.exists()
+    assert main(words) == 0
+    card = checkpoint.load(target)[1]
+    assert (card.prior, card.taken_back) == ((), 0)
+
+
+@pytest.mark.parametrize("words", [["--size", "200"], ["--take-back", "1.5"], ["--temperature", "0"]])
+def test_a_card_that_could_not_be_loaded_is_not_exported(words: list[str], tmp_path: Path) -> None:
+    trained(Lite(), tmp_path)
+    target = tmp_path / "mine.safetensors"
+    assert main(["weights", "export", str(tmp_path), "-o", str(target), *SHORT, *words]) == 1
+    assert not target.exists()
 
 
 def test_a_size_that_the_net_cannot_take_is_refused_with_the_card(tmp_path: Path) -> None:
