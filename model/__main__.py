@@ -66,20 +66,20 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command="colorize")
 
     one = commands.add_parser("train", help="learn from folders of color photographs")
-    one.add_argument("method", choices=["colorize", "context", "contrast", "supervised"])
+    one.add_argument("method", choices=["colorize", "regress", "context", "contrast", "supervised", "adapt"])
     _add_photos(one)
     one.add_argument(
         "--net",
         metavar="NAME",
-        help="the trunk to teach: alexnet, resnet18, resnet50, or alexnet-small and resnet18-small, which see small "
-        "photos finer (default: alexnet; for colorize, without this, the net that the product uses)",
+        help="lite, the product's, or eccv16, the paper's; or a backbone: alexnet, resnet18, resnet50, or alexnet-small and "
+        "resnet18-small, which see small photos finer (default: lite to colorize, else alexnet)",
     )
     one.add_argument(
         "--hold-out",
         type=int,
-        default=0,
+        default=1,
         metavar="N",
-        help="leave out N tenths of all, by a hash of the name",
+        help="hold out N tenths of all, by a hash of the name, for validation (default: 1)",
     )
     one.add_argument(
         "--apart-from",
@@ -99,20 +99,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--recipe",
         metavar="NAME",
-        help="for a trunk small, the default, or its paper's: doersch2015, zhang2016, chen2020; for the product's net "
-        "first-weights, the default, or lite; tiny for either, to see that it runs",
+        help="for the product's net lite, the default, from-imagenet or finetune, for few photographs of your own; for a backbone small, "
+        "the default; a paper's: doersch2015, zhang2016, chen2020; tiny, to see that it runs",
     )
     one.add_argument(
         "--set",
         nargs="*",
         default=[],
         metavar="NAME=VALUE",
-        help="other values than the recipe's, for a trial",
+        help="other values than the recipe's, such as lr=5e-4 sides=128,160 start=runs/first",
     )
     one.add_argument("--steps", type=int, help="other than the recipe's")
+    one.add_argument("--seconds", type=float, help="as many steps as fit into this time on this machine")
+    one.add_argument("--extend", action="store_true", help="go on with a finished run, up to --steps")
     one.add_argument("--seed", type=int, help="other than the recipe's")
     one.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that make batches (default: 1)"
+        "--workers", type=int, metavar="N", help="processes that decode photos into the cache (default: one a core)"
     )
     one.add_argument(
         "--save-every",
@@ -126,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("runs/cache"),
         metavar="DIR",
-        help="for the photos as squares, from which trunks learn (default: runs/cache)",
+        help="for the photos, decoded once (default: runs/cache)",
     )
     one.add_argument("--device", default="auto")
     one.set_defaults(command="train")

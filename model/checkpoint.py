@@ -368,6 +368,8 @@ def _bytes(path: Path) -> bytes:
 
 def _fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     wanted = net.state_dict()
+    begun = {name: value for name, value in wanted.items() if name.startswith(getattr(net, "optional", ()))}
+    tensors = begun | dict(tensors)
     wrong = [f"{name} is missing" for name in wanted if name not in tensors]
     wrong += [f"{name} is not of this network" for name in tensors if name not in wanted]
     wrong += [

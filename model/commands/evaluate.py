@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 
-from model.augment import AGES
+from model.training.augment import AGES
 from model.colorizer import Colorizer, ColorOptions, choose_device
 from model.commands import selection
 from model.evaluate import cases, report, sheets

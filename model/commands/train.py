@@ -17,13 +17,12 @@ from model import bins
 from model.commands.adapt import adapt
 from model.commands.commit import commit
 from model.methods.colorize import Colorize
-from model.training import building, cache, config as configs, data, distributed, runs, trainer, validation
+from model.training import building, cache, data, distributed, runs, trainer, validation
+from model.training import config as configs
 from model.training.cache import Cache
 from model.training.config import Config
 from model.training.trainer import Method
 
-EXPORT = "export.json"
-"""Of a run's folder: how its weights are best decoded, by its validation photographs."""
 _TIMED = 20  # steps
 
 
@@ -186,7 +185,7 @@ def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, 
             net, method.weights, held, config.validated, config.crops.last, device
         )
         facts: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
-        (run / EXPORT).write_text(json.dumps(facts, indent=1) + "\n")
+        (run / building.EXPORT).write_text(json.dumps(facts, indent=1) + "\n")
         print(
             f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
             f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"

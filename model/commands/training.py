@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from model import trainer
+from model.training import runs
 
 
 def pause(arguments: argparse.Namespace) -> int:
@@ -25,7 +25,7 @@ def resume(arguments: argparse.Namespace) -> int:
 
 
 def _process(run: Path) -> int:
-    process = trainer.trainer_of(run)
+    process = runs.trainer_of(run)
     if process is None:
         raise ValueError(f"nothing trains in {run} now; the command that began a run continues it")
     return process

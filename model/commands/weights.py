@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model import checkpoint
-from model.commands import run, selection
+from model.commands import selection
 from model.evaluate.report import for_card
+from model.training import building
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -41,7 +42,7 @@ def export(arguments: argparse.Namespace) -> int:
     """
     if arguments.out.suffix != ".safetensors":
         raise ValueError(f"{arguments.out} must end in .safetensors")
-    trained = run.read(arguments.run_folder)
+    trained = building.load(arguments.run_folder)
     if arguments.take_back and trained.weights is None:
         raise ValueError("this net answers ab itself: there is no rebalancing to take back")
     numbers = {

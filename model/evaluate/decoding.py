@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import bins, datasets
+from model import bins
+from model.training import data
 from model.colorizer import Colorizer, ColorOptions
 from model.evaluate import color, sheets
 from model.photo import Photo
@@ -127,7 +128,7 @@ def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes) -> Sweep:
     tallies = {d: color.Tally() for d in decoder.decodings}
     gray, perfect = color.Tally(), color.Tally()
     for path in photos:
-        truth = color.Picture(color.central(datasets.read(path)))
+        truth = color.Picture(color.central(data.read(path)))
         gray.add(truth, color.Picture(color.gray(truth.pixels)))
         perfect.add(truth, truth)
         for d, answer in decoder.answers(truth.pixels).items():
@@ -196,7 +197,7 @@ def strips(colorizer: Colorizer, photos: Sequence[Path], temperatures: Sequence[
     decoder = Decoder(colorizer, decodings)
     rows = []
     for path in photos:
-        truth = color.central(datasets.read(path))
+        truth = color.central(data.read(path))
         answers = [color.gray(truth), *decoder.answers(truth).values(), truth]
         rows.append(sheets.Strip(path.name, answers))
     return sheets.sheet(["gray", *(f"T = {d.temperature:g}" for d in decodings), "truth"], rows)

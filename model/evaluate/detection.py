@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model import datasets
+from model.training import data
 from model.evaluate.boxes import Detection, Object, detection_precision
 from model.evaluate.tuning import Lesson, copied, teach
 from model.evaluate.voc import CLASSES
@@ -48,7 +48,7 @@ class Pictured:
 def pictured(split: Path) -> list[Pictured]:
     """Of the photos that a list such as voc2007/ImageSets/Main/test.txt names. FileNotFoundError where one has no annotation."""
     annotations = split.parents[2] / "Annotations"
-    return [Pictured(photo, _objects(annotations / f"{photo.stem}.xml")) for photo in datasets.find([split])]
+    return [Pictured(photo, _objects(annotations / f"{photo.stem}.xml")) for photo in data.find([split])]
 
 
 def detect(
@@ -137,7 +137,7 @@ def _shown(one: Pictured, generator: torch.Generator) -> tuple[Tensor, dict[str,
 
 
 def _read(photo: Path) -> Tensor:
-    return torch.from_numpy(np.array(datasets.read(photo))).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(data.read(photo))).permute(2, 0, 1).float() / 255
 
 
 def _objects(path: Path) -> tuple[tuple[str, Object], ...]:

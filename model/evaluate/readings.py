@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.cache import Cache
+from model.training.cache import Cache
 from model.evaluate import neighbors, probes, transfer, utility
 from model.evaluate.features import Labeled, pooled
 from model.evaluate.probes import Protocol

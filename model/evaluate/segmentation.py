@@ -31,7 +31,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import datasets
+from model.training import data
 from model.evaluate.features import batches
 from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.evaluate.precision import VOID, confusion, mean_iu
@@ -209,7 +209,7 @@ def _enlarged(scores_NCHW: Tensor, like_NCHW: Tensor) -> Tensor:
 def _pair(frame: Path, annotation: Path, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
     """(3, H, W) and (H, W)."""
     try:
-        picture = Image.fromarray(datasets.read(frame))
+        picture = Image.fromarray(data.read(frame))
         with Image.open(annotation) as image:
             mask = image.convert("P") if image.mode not in ("L", "P") else image.copy()
     except OSError:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import chroma, datasets, lab
+from model import chroma, lab
+from model.training import data
 from model.evaluate import color
 
 SIDE = color.SIDE
@@ -48,7 +49,7 @@ class Stimulus:
 def stimuli(seed: int = 0) -> list[Stimulus]:
     """All of them, in the order of a report."""
     colored = {
-        path.stem: color.central(datasets.read(path)) for path in datasets.find([Path("scikit-image")])
+        path.stem: color.central(data.read(path)) for path in data.find([Path("scikit-image")])
     }
     photographs = {name: _lightness(rgb) for name, rgb in colored.items()}
     made = [*_plain(), *_gradients(), *_textures(np.random.default_rng(seed))]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.nets.trunk import Trunk
-from model.optim import cosine
+from model.training.optim import cosine
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from model.training.cache import Batch
 from model.training.config import Config
 from model.training.trainer import Method, Schedule
 
+EXPORT = "export.json"
+"""Of a run's folder: how its weights are best decoded, by its validation photographs."""
 TRUNKS: dict[str, Callable[[int], Trunk]] = {
     "alexnet": lambda channels: AlexNet(channels),
     "alexnet-small": lambda channels: AlexNet(channels, stride=2),
@@ -190,6 +193,9 @@ class Trained:
     best_step: int
     """Of the weights, where the run keeps those that did best on its validation photographs; 0 is the start, -1 none."""
 
+    decoding: dict[str, float] | None
+    """Size, temperature and share taken back that its validation photographs chose; None where it had none."""
+
     @property
     def weights(self) -> Tensor | None:
         """(313,) the class weights that the net learned with; None for one that answers ab itself, or nothing of the kind."""
@@ -235,4 +241,5 @@ def load(folder: Path) -> Trained:
         progressed.elapsed_s,
         progressed.cpu_s,
         progressed.best_step,
+        json.loads((folder / EXPORT).read_text()) if (folder / EXPORT).exists() else None,
     )

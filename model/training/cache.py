@@ -121,7 +121,7 @@ def build(
     sizes = found["sizes"]
     lengths = 3 * sizes.prod(1)
     looks = tuple(map(data.Look, found["chroma"].tolist(), found["stray"].tolist(), found["hashes"].tolist()))
-    pixels = np.memmap(file, np.uint8, "r")
+    pixels = np.memmap(file, np.uint8, "c")  # as PyTorch wants what it reads to be writable; the file stays as it is
     return Cache(pixels, np.cumsum(lengths) - lengths, sizes, used, looks, left_out)
 
 

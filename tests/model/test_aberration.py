@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import aberration, datasets
+from model import aberration
+from model.training import data
 from model.methods import context
 
 HALF = (96 - 1) / 2
@@ -71,8 +72,8 @@ def photographs() -> Tensor:
     """
     chance = np.random.default_rng(0)
     sources = []
-    for path in datasets.find([Path("scikit-image")]):
-        whole = Image.fromarray(datasets.read(path))
+    for path in data.find([Path("scikit-image")]):
+        whole = Image.fromarray(data.read(path))
         ratio = 256 / min(whole.size)
         sources.append(np.asarray(whole.resize([round(length * ratio) for length in whole.size])))
     parts = []

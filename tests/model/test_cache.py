@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model import cache, datasets
+from model.training import cache, data
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def photos(tmp_path: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = chance.integers(0, 256, (40 + number, 48, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    return datasets.find([tmp_path / "photos"])
+    return data.find([tmp_path / "photos"])
 
 
 def test_a_square_is_the_middle_of_its_photo(photos: list[Path], tmp_path: Path) -> None:
     made = cache.build(photos, 40, tmp_path / "cache", workers=1)
     assert made.squares.shape == (7, 3, 40, 40)
     number = made.photos.index(next(path for path in photos if path.name == "0.png"))
-    middle = datasets.read(made.photos[number])[:, 4:44]  # 40 × 48: nothing is resized
+    middle = data.read(made.photos[number])[:, 4:44]  # 40 × 48: nothing is resized
     assert np.array_equal(made.squares[number].transpose(1, 2, 0), middle)
     labels, names = made.labels()
     assert names == ("cat", "dog")

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import augment, bins
+from model import bins
+from model.training import augment
 from model.methods.colorize import Colorize, soft_cross_entropy
 from model.methods.view import view
 

@@ -278,7 +278,7 @@ def test_a_patch_may_be_left_with_a_hundred_pixels() -> None:
     diagonals = torch.eye(48).expand(3000, 1, 48, 48)
     seen = context.pixelate(diagonals, 1.0, small().fewest, seeded(1))
     ranks = torch.linalg.matrix_rank(seen[:, 0], rtol=1e-5)
-    assert (int(ranks.min()), int(ranks.max())) == (10, 46)
+    assert (int(distributed.min()), int(distributed.max())) == (10, 46)
 
 
 def test_the_papers_recipe_resizes_photos_between_its_bounds() -> None:

@@ -11,7 +11,8 @@ from skimage import color as skcolor
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
-from model import bins, datasets
+from model import bins
+from model.training import data
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.evaluate import color
@@ -118,7 +119,7 @@ def test_ssim_is_one_for_the_same_and_falls_with_noise(pair: tuple[np.ndarray, n
 
 def test_an_aged_photo_is_answered_on_its_own_lightness_and_always_alike() -> None:
     lite = Colorizer.load("lite", "cpu")
-    photos = datasets.find([Path("scikit-image")])[:2]
+    photos = data.find([Path("scikit-image")])[:2]
     [(_, first), (_, second)] = color.answered([lite], photos, ages=["fading", "halftone"])
     assert list(first) == ["gray", "lite", "lite · fading", "lite · halftone", "truth"]
     lightness = {name: skcolor.rgb2lab(answer)[..., 0] for name, answer in first.items()}

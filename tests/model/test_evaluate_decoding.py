@@ -14,7 +14,8 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
-from model import bins, checkpoint, datasets, recipes, trainer
+from model import bins, checkpoint
+from model.training import data, building, config as configs, trainer
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.commands import selection
@@ -23,7 +24,7 @@ from model.evaluate.decoding import Axes, Decoder, Decoding
 from model.nets.lite import Lite
 from model.photo import Photo
 
-PHOTOS = datasets.find([Path("scikit-image")])
+PHOTOS = data.find([Path("scikit-image")])
 
 
 @pytest.fixture(scope="module")

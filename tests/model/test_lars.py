@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.lars import LARS
+from model.training.optim import LARS
 
 
 def net() -> nn.Sequential:

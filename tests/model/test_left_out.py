@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import cache, datasets
+from model.training import cache, data
 
 REASONS = {
     "cut off.jpg": "unreadable",
@@ -63,7 +63,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def listed(box: Path) -> list[Path]:
     """Listed while all but one was there."""
-    found = [*datasets.find([box]), box / "listed only.jpg"]
+    found = [*data.find([box]), box / "listed only.jpg"]
     (box / "deleted.jpg").unlink()
     assert {path.name for path in found} == REASONS.keys() | {"astronaut.jpg", "cmyk.jpg", "coffee.png"}
     return found
@@ -76,13 +76,13 @@ def warned(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
 
 
 def test_a_survey_names_each_under_its_reason(listed: list[Path], tmp_path: Path) -> None:
-    survey = datasets.survey(listed, workers=1)
+    survey = data.survey(listed, workers=1)
     assert [path.name for path in survey.photos] == ["astronaut.jpg", "cmyk.jpg", "coffee.png"]
     left_out = survey.left_out()
     assert {path.name: reason for reason, paths in left_out.items() for path in paths} == REASONS
     assert survey.tiny == left_out["tiny"]
-    assert datasets.counted(left_out) == "2 gray, 1 toned, 1 copies, 5 unreadable, 2 tiny, 2 missing"
-    lines = datasets.write_names(left_out, tmp_path / "run").read_text().splitlines()
+    assert data.counted(left_out) == "2 gray, 1 toned, 1 copies, 5 unreadable, 2 tiny, 2 missing"
+    lines = data.write_names(left_out, tmp_path / "run").read_text().splitlines()
     assert (tmp_path / "run" / "left_out.txt").exists()
     written = [line.split("\t") for line in lines]
     assert {Path(path).name: reason for reason, path in written} == REASONS
@@ -96,13 +96,13 @@ def test_a_cache_names_what_has_no_square_and_keeps_the_gray(listed: list[Path],
     }
     assert {path.name: reason for reason, paths in made.left_out().items() for path in paths} == without
     assert len(made.photos) + len(without) == len(listed)
-    assert datasets.counted(made.left_out()) == "5 unreadable, 2 tiny, 2 missing"
+    assert data.counted(made.left_out()) == "5 unreadable, 2 tiny, 2 missing"
     again = cache.build(listed, 48, tmp_path, workers=1)
     assert again.left_out() == made.left_out(), "as it was when they were decoded"
 
 
 def test_where_nothing_is_left_out_that_is_said(box: Path) -> None:
-    assert datasets.counted(datasets.survey([box / "astronaut.jpg"], workers=1).left_out()) == "none"
+    assert data.counted(data.survey([box / "astronaut.jpg"], workers=1).left_out()) == "none"
 
 
 def test_of_two_who_want_the_same_cache_one_makes_it(
@@ -135,10 +135,10 @@ def test_for_a_photo_that_vanishes_in_training_the_next_is_seen_and_it_is_named_
     for number in range(5):
         photos.append(tmp_path / f"{number}.png")
         Image.new("RGB", (40, 40), (number * 50, 0, 0)).save(photos[-1])
-    crops, untouched = (datasets.Crops([photos], 5, [16] * 4, seed=0, run=tmp_path) for _ in range(2))
+    crops, untouched = (data.Crops([photos], 5, [16] * 4, seed=0, run=tmp_path) for _ in range(2))
     before = untouched[0]
     gone, damaged = crops.photo(1), crops.photo(3)
-    datasets.write_names({"tiny": [Path("/elsewhere/tiny.jpg")]}, tmp_path)
+    data.write_names({"tiny": [Path("/elsewhere/tiny.jpg")]}, tmp_path)
     gone.unlink()
     damaged.write_bytes(b"")
     after = crops[0]
@@ -147,7 +147,7 @@ def test_for_a_photo_that_vanishes_in_training_the_next_is_seen_and_it_is_named_
         assert (after[place] == before[place + 1][:, :1, :1]).all(), "the next in order"
     for step in range(1, 4):
         assert crops[step].shape == (5, 3, 16, 16)
-    another = datasets.Crops(
+    another = data.Crops(
         [photos], 5, [16] * 4, seed=0, run=tmp_path
     )  # as another of the loader's processes
     another[2]
@@ -157,7 +157,7 @@ def test_for_a_photo_that_vanishes_in_training_the_next_is_seen_and_it_is_named_
     assert "missing" in warned.messages[0]
     assert "3 left out so far" in warned.messages[1]
     assert len(warned.messages) == 2
-    assert datasets.prior(photos).sum() == pytest.approx(1), "what is there counts"
+    assert data.prior(photos).sum() == pytest.approx(1), "what is there counts"
 
 
 def test_where_the_disk_is_gone_training_ends_with_a_sentence(
@@ -165,7 +165,7 @@ def test_where_the_disk_is_gone_training_ends_with_a_sentence(
 ) -> None:
     photos = [tmp_path / "a.png", tmp_path / "b.png"]
     with pytest.raises(OSError, match=r"is their disk there\?"):
-        datasets.Crops([photos], 2, [16], seed=0)[0]
+        data.Crops([photos], 2, [16], seed=0)[0]
     assert len(warned.messages) == 2, "each is named once"
     with pytest.raises(OSError, match="none of 2 photographs"):
-        datasets.prior(photos)
+        data.prior(photos)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import cache, datasets, synthetic
+from model import synthetic
+from model.training import cache, data
 from model.__main__ import main
 from model.evaluate import segmentation
 from model.synthetic import Switches
@@ -41,7 +42,7 @@ def test_each_class_and_each_pose_is_as_frequent_as_any_other(folder: Path) -> N
 
 
 def test_the_evaluations_read_them(folder: Path, tmp_path: Path) -> None:
-    photos = cache.build(datasets.find([folder / "class" / "val"]), 32, tmp_path)
+    photos = cache.build(data.find([folder / "class" / "val"]), 32, tmp_path)
     assert photos.labels()[1] == tuple(sorted(synthetic.CLASSES))
     masked = segmentation.camvid(folder / "mask" / "test", folder / "mask" / "testannot", 32)
     assert (len(masked.pictures), masked.classes, masked.unusable) == (50, 11, ())

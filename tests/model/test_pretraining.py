@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import bins, pretraining, synthetic, views
+from model import bins, synthetic, views
+from model.training import building, config as configs
 from model.__main__ import main
 from model.commands.pretrain import learned
 from model.commands.trunks import untaught

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-from model import ranks, trainer
-from model.journal import Schedule
+from model.training import distributed, trainer
+from model.training.logging import Schedule
 from model.methods.contrast import nt_xent
 
 WORLD, PHOTOS = 2, 6  # photos of all ranks
@@ -66,10 +66,10 @@ def rank_main(rank: int, folder: str) -> None:
     loss = nt_xent(learner(mine), TEMPERATURE)
     loss.backward()
     rows = torch.full((2, 3), rank + 1.0, requires_grad=True)
-    everyone = ranks.gathered(rows)
+    everyone = distributed.gathered(rows)
     (everyone * (torch.arange(12.0).view(4, 3) + 100 * rank)).sum().backward()
     found = {
-        "place": ranks.place(),
+        "place": distributed.place(),
         "loss": loss.detach(),
         "gradients": [p.grad for p in learner.parameters()],
         "gathered": everyone.detach(),
@@ -96,8 +96,8 @@ def found(folder: Path) -> list[dict[str, object]]:
 
 def test_alone() -> None:
     rows = torch.randn(3, 2)
-    assert ranks.place() == (0, 1)
-    assert ranks.gathered(rows) is rows
+    assert distributed.place() == (0, 1)
+    assert distributed.gathered(rows) is rows
 
 
 def test_each_rank_holds_what_all_hold(found) -> None:

@@ -13,7 +13,8 @@ from skimage import color as skcolor
 from skimage import data
 from torch import Tensor, nn
 
-from model import bins, checkpoint, recipes, trainer
+from model import bins, checkpoint
+from model.training import building, config as configs, trainer
 from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
 from model.methods.colorize import Colorize

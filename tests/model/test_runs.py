@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from model import bins, cache, pretraining, trainer
+from model import bins
+from model.training import cache, building, config as configs, trainer
 from model.__main__ import main
 from model.commands.pretrain import teach
-from model.journal import Schedule
+from model.training.logging import Schedule
 from model.nets.trunk import Trunk
 
 STEPS = 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import cache, datasets, shards
+from model.training import cache, data
 
 
 @pytest.fixture
@@ -32,44 +32,44 @@ def tar(folder: Path) -> Path:
 
 
 def test_a_tar_holds_the_photos_that_its_folder_holds(folder: Path, tar: Path) -> None:
-    inside, outside = datasets.find([tar]), datasets.find([folder])
+    inside, outside = data.find([tar]), data.find([folder])
     assert [path.relative_to(tar) for path in inside] == [path.relative_to(folder) for path in outside]
     assert len(inside) == 6
     for one, other in zip(inside, outside, strict=True):
-        assert np.array_equal(datasets.read(one), datasets.read(other))
+        assert np.array_equal(data.read(one), data.read(other))
     assert {path.parent.name for path in inside} == {"cat", "dog"}, "labels are folders there, too"
 
 
 def test_a_folder_of_tars_is_a_source(tar: Path) -> None:
     (shelf := tar.parent / "shelf").mkdir()
     tar.rename(shelf / "a.tar")
-    assert len(datasets.find([shelf])) == 6
+    assert len(data.find([shelf])) == 6
 
 
 def test_a_run_draws_the_same_crops_from_a_tar(folder: Path, tar: Path) -> None:
     ours, theirs = (
-        datasets.Crops([datasets.find([source])], 4, [16] * 3, seed=1) for source in (tar, folder)
+        data.Crops([data.find([source])], 4, [16] * 3, seed=1) for source in (tar, folder)
     )
     assert all(bool((ours[step] == theirs[step]).all()) for step in range(3))
 
 
 def test_what_is_cut_off_or_no_tar_is_named(tar: Path) -> None:
-    whole = datasets.find([tar])
-    last = max(whole, key=lambda path: tar.read_bytes().find(shards.read(path)))
+    whole = data.find([tar])
+    last = max(whole, key=lambda path: tar.read_bytes().find(data.read(path)))
     with tar.open("r+b") as file:
-        file.truncate(tar.read_bytes().find(shards.read(last)) + 10)
+        file.truncate(tar.read_bytes().find(data.read(last)) + 10)
     with pytest.raises(OSError, match="cut off"):
-        shards.read(last)
+        data.read(last)
     (junk := tar.parent / "junk.tar").write_bytes(b"Dear sir" * 1000)
     with pytest.raises(OSError, match=r"junk\.tar"):
-        datasets.find([junk])
+        data.find([junk])
     with pytest.raises(FileNotFoundError, match="cow"):
-        shards.read(tar / "cow.png")
+        data.read(tar / "cow.png")
 
 
 def test_a_run_without_labels_sees_the_same_squares_from_tars(folder: Path, tar: Path) -> None:
     ours, theirs = (
-        cache.build(datasets.find([source]), 24, folder.parent / f"cache of {source.name}", workers=1)
+        cache.build(data.find([source]), 24, folder.parent / f"cache of {source.name}", workers=1)
         for source in (tar, folder)
     )
     assert ours.labels()[0].tolist() == theirs.labels()[0].tolist() == [0, 0, 0, 1, 1, 1]

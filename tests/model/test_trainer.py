@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from model import optim, trainer
+from model.training import optim, trainer
 
 STEPS = 24
 

@@ -12,7 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from model import bins, checkpoint, recipes, trainer
+from model import bins, checkpoint
+from model.training import building, config as configs, trainer
 from model.__main__ import main
 from model.nets.lite import Lite, LiteL2
 
