@@ -25,6 +25,12 @@ def linear_from_srgb(rgb: Tensor) -> Tensor:
     return torch.where(rgb > 0.04045, ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
 
 
+def linear_from_bytes(rgb: Tensor) -> Tensor:
+    """The same for uint8 sRGB of any shape → float32, 0…1: equal to `linear_from_srgb(rgb / 255)`, from a table of its 256 values."""
+    table = linear_from_srgb(torch.arange(256, device=rgb.device) / 255)
+    return table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+
+
 def srgb_from_linear(linear: Tensor) -> Tensor:
     """Apply the sRGB transfer curve; out-of-gamut values pass through it unclipped, negative ones on its straight part."""
     return torch.where(
@@ -34,20 +40,29 @@ def srgb_from_linear(linear: Tensor) -> Tensor:
 
 def lab_from_rgb(rgb_N3HW: Tensor) -> Tensor:
     """(N, 3, H, W) sRGB in 0…1 → (N, 3, H, W) L*, a*, b*, float32."""
-    linear = linear_from_srgb(rgb_N3HW.float())
+    return lab_from_linear(linear_from_srgb(rgb_N3HW.float()))
+
+
+def lab_from_linear(linear_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) linear-light RGB in 0…1 → (N, 3, H, W) L*, a*, b*, float32."""
     matrix = (
-        torch.tensor(_XYZ_FROM_RGB, device=linear.device)
-        / torch.tensor(_WHITE, device=linear.device)[:, None]
+        torch.tensor(_XYZ_FROM_RGB, device=linear_N3HW.device)
+        / torch.tensor(_WHITE, device=linear_N3HW.device)[:, None]
     )
-    xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
+    xyz = torch.einsum("ij,njhw->nihw", matrix, linear_N3HW)
     x, y, z = _curve(xyz).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 def lightness_from_rgb(rgb_N3HW: Tensor) -> Tensor:
     """(N, 3, H, W) sRGB in 0…1 → (N, H, W) L*, 0…100: the first channel of `lab_from_rgb` for a third of the work."""
-    weights = torch.tensor(_XYZ_FROM_RGB[1], device=rgb_N3HW.device)
-    return _lightness(torch.einsum("j,njhw->nhw", weights, linear_from_srgb(rgb_N3HW.float())))
+    return lightness_from_linear(linear_from_srgb(rgb_N3HW.float()))
+
+
+def lightness_from_linear(linear_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) linear-light RGB in 0…1 → (N, H, W) L*, 0…100."""
+    weights = torch.tensor(_XYZ_FROM_RGB[1], device=linear_N3HW.device)
+    return _lightness(torch.einsum("j,njhw->nhw", weights, linear_N3HW))
 
 
 def lightness_from_gray(gray: Tensor) -> Tensor:

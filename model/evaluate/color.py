@@ -29,9 +29,10 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from model import augment, bins, chroma, datasets, lab
+from model import bins, chroma, datasets, lab
 from model.colorizer import Colorizer, ColorOptions
 from model.photo import Photo
+from model.training import augment
 
 SIDE = 256
 THRESHOLDS = 150
@@ -210,12 +211,9 @@ def answered(
 
 
 def _older(lightness: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
-    """(1, h, w) lightness each, aged."""
-    seeds = [zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths]
-    return [
-        augment.AGES[kind](single[None], torch.Generator().manual_seed(seed))[0]
-        for single, seed in zip(lightness, seeds, strict=True)
-    ]
+    """(1, h, w) lightness each, all of one size, aged."""
+    seeds = torch.tensor([zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths])
+    return list(augment.AGES[kind](torch.stack([*lightness]), seeds))
 
 
 def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from model import bins, views
 from model.methods.view import view
 from model.nets.trunk import Trunk
+from model.training.augment import Print
 
 _STRIDE = 8  # of a trunk's answers, in pixels
 
@@ -46,7 +47,8 @@ class Colorize:
         """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for a net that knows nothing."""
         if self.crops:
             rgb_N3HW = views.view(rgb_N3HW, ("crop and flip",), self.crops, generator).clamp_(0, 1)
-        lightness, ab = view(rgb_N3HW, generator, self.age)
+        seeds_N = torch.randint(2**62, (len(rgb_N3HW),), generator=generator)
+        lightness, ab = view(rgb_N3HW, seeds_N, Print(self.age))
         # The net alone: Lab and the loss want float32.
         with torch.autocast(lightness.device.type, torch.bfloat16):
             logits = self.net(lightness.contiguous(memory_format=torch.channels_last))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from model.methods.view import view
 from model.nets.lite import AB_UNIT
+from model.training.augment import Print
 
 
 class Regress:
@@ -25,7 +26,8 @@ class Regress:
 
         In ab units it would be 200 times as much; AdamW does not mind, but the log and the thresholds of its reader would.
         """
-        lightness, ab = view(rgb_N3HW, generator, self.age)
+        seeds_N = torch.randint(2**62, (len(rgb_N3HW),), generator=generator)
+        lightness, ab = view(rgb_N3HW, seeds_N, Print(self.age))
         with torch.autocast(lightness.device.type, torch.bfloat16):
             answer: Tensor = self.net(lightness.contiguous(memory_format=torch.channels_last))
         return ((answer.float() - ab) / AB_UNIT).square().sum(1).mean() / 2

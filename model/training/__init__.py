@@ -1,0 +1,1 @@
+"""Training a net: what is done to photos, batch by batch."""
