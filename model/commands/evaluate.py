@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 
-from model.training.augment import AGES
 from model.colorizer import Colorizer, ColorOptions, choose_device
 from model.commands import selection
 from model.evaluate import cases, report, sheets
 from model.evaluate import color as measure
 from model.evaluate.cases import Case
 from model.evaluate.judge import Judge, labels
+from model.training.augment import AGES
 
 _EXTREMES = 12
 _FAILURES = 3  # of each kind

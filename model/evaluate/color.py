@@ -29,10 +29,10 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from model import bins, chroma, lab
-from model.training import augment, data
+from model import bins, chroma, datasets, lab
 from model.colorizer import Colorizer, ColorOptions
 from model.photo import Photo
+from model.training import augment
 
 SIDE = 256
 THRESHOLDS = 150
@@ -197,7 +197,7 @@ def answered(
     names = rows(colorizers, ages)
     for start in range(0, len(photos), _BATCH):
         paths = photos[start : start + _BATCH]
-        truths = [central(data.read(path)) for path in paths]
+        truths = [central(datasets.read(path)) for path in paths]
         served = [Photo(truth, None, "PNG") for truth in truths]
         columns = [[gray(truth) for truth in truths]]
         for colorizer in colorizers:
@@ -211,12 +211,9 @@ def answered(
 
 
 def _older(lightness: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
-    """(1, h, w) lightness each, aged."""
-    seeds = [zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths]
-    return [
-        augment.AGES[kind](single[None], torch.Generator().manual_seed(seed))[0]
-        for single, seed in zip(lightness, seeds, strict=True)
-    ]
+    """(1, h, w) lightness each, all of one size, aged."""
+    seeds = torch.tensor([zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths])
+    return list(augment.AGES[kind](torch.stack([*lightness]), seeds))
 
 
 def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

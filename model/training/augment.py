@@ -32,18 +32,14 @@ _MOST_KINDS = 3  # on one photo
 _MOST_SCRATCHES = 6
 _TONES = 4096  # of a toning's table
 
-# Luminance is green for the most part: what a toning does to lightness follows from its green above all.
+# Of each toning: red, green and blue of its blacks and of its paper, 8-bit sRGB, and the densities of the tones between, as shares of the
+# silver's. Luminance is green for the most part, so that what happens to lightness follows from the green above all.
 _TONINGS = {
-    # name: (red, green, blue) of the blacks and of the paper, 8-bit sRGB, and the densities of the tones between, as shares of the silver's
-    "sepia": ((48, 36, 26), (243, 228, 198), (0.72, 1.0, 1.3)),  # silver sulfide
-    "selenium": ((22, 16, 20), (246, 242, 234), (0.9, 1.1, 0.98)),  # silver selenide: purple, deep blacks
-    "cyanotype": ((16, 34, 84), (232, 240, 243), (1.5, 0.95, 0.6)),  # iron blue
-    "faded brown": ((76, 58, 46), (232, 214, 178), (0.7, 0.9, 1.1)),  # albumen prints, yellowed
-    "faded orange": (
-        (92, 58, 38),
-        (240, 205, 150),
-        (0.55, 0.85, 1.2),
-    ),  # chromogenic prints whose cyan went first
+    "sepia, silver sulfide": ((48, 36, 26), (243, 228, 198), (0.72, 1.0, 1.3)),
+    "selenium, purple and deep": ((22, 16, 20), (246, 242, 234), (0.9, 1.1, 0.98)),
+    "cyanotype, iron blue": ((16, 34, 84), (232, 240, 243), (1.5, 0.95, 0.6)),
+    "faded to brown, as albumen prints": ((76, 58, 46), (232, 214, 178), (0.7, 0.9, 1.1)),
+    "faded to orange, as color prints": ((92, 58, 38), (240, 205, 150), (0.55, 0.85, 1.2)),
 }
 
 _PAGES = ((93, 99), (84, 93), (40, 75), (6, 25))  # lightness of white, cream, gray and black paper
@@ -184,10 +180,10 @@ def fading(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
     (kind,) = _draw(seeds_N, "uneven", (0, 1))
     black, white = _draw(seeds_N, "fading", (5, 40), (70, 98), device=device)
     faded = (lightness_N1HW * ((white - black) / 100)).add_(black)
-    even = (kind >= 0.5).float().to(device)
+    even = kind >= 0.5
     if not even.all():
         places = (1.6 * _field(lightness_N1HW, seeds_N, "fading places") - 0.1).clamp_(0, 1)
-        faded = torch.lerp(lightness_N1HW, faded, torch.maximum(places, even))
+        faded = torch.lerp(lightness_N1HW, faded, torch.maximum(places, even.float().to(device)))
     return faded.clamp_(0, 100)
 
 
@@ -228,7 +224,7 @@ def _scratched(lightness: Tensor, seeds: Tensor) -> Tensor:
     (count, height, width), device = (len(lightness), *lightness.shape[-2:]), lightness.device
     side, longest = min(height, width), max(height, width)
     (scratches,) = _draw(seeds, "scratches", (1, 1 + _MOST_SCRATCHES), device=device)
-    seeds_NS = _hashed(seeds[:, None] + torch.arange(_MOST_SCRATCHES))
+    seeds_NS = _hashed(_hashed(seeds)[:, None] + torch.arange(_MOST_SCRATCHES) * _GOLDEN)
     wild, any_tilt, tilt, right, low, thin, length, bright, white, black, strength = (
         drawn.view(count, _MOST_SCRATCHES, 1, 1)
         for drawn in _draw(
@@ -284,9 +280,8 @@ def _folded(lightness: Tensor, seeds: Tensor) -> Tensor:
     x, y = _places(lightness)
     thick = (side * thick).clamp_min(1)
     creased = tilt.cos() / thick * (x - right) + tilt.sin() / thick * (y - low)
-    creased.clamp_(
-        -6, 9
-    )  # beyond, the exponentials are next to nothing, and numbers that small take a CPU long
+    # Beyond, the exponentials are next to nothing, and numbers that small take a CPU long.
+    creased.clamp_(-6, 9)
     ridge = creased.square().neg_().exp_() - (creased - 2).square_().mul_(-0.5).exp_().mul_(0.6)
     return ridge.mul_(strength).add_(lightness)
 
@@ -329,10 +324,11 @@ def print_on_page(lab_N3HW: Tensor, seeds_N: Tensor, share: float) -> Tensor:
 
     The page is white, cream, gray or black paper with a little texture. Half of the prints have a light border of their own; corners are
     square, rounded or, of a border, deckled; some have a thin line about the picture. Everything but the picture has an a* and b* of
-    exactly 0.
+    exactly 0. The photos that came in are left alone, and are the answer where none is mounted.
     """
-    (mounted,) = _draw(seeds_N, "page", (0, 1))
-    return _change(lab_N3HW.clone(), seeds_N, mounted.flatten() < share, _mounted)
+    (chance,) = _draw(seeds_N, "page", (0, 1))
+    mounted_N = chance.flatten() < share
+    return _change(lab_N3HW.clone(), seeds_N, mounted_N, _mounted) if mounted_N.any() else lab_N3HW
 
 
 def _mounted(photo_N3HW: Tensor, seeds: Tensor) -> Tensor:
@@ -459,11 +455,24 @@ def _taps(sigma_N111: Tensor, largest: float) -> Tensor:
 
 def _softened(photos_N1HW: Tensor, taps_NT: Tensor) -> Tensor:
     """Each photo blurred by its own taps, in two passes; the edge's pixels go on beyond it."""
-    count, reach = len(photos_N1HW), taps_NT.shape[1] // 2
-    # Photos as the channels of one convolution in groups: on a CPU a quarter of the time that matrices or single photos take.
-    padded = F.pad(photos_N1HW.transpose(0, 1), (reach,) * 4, mode="replicate")
-    across = F.conv2d(padded, taps_NT[:, None, None], groups=count)
-    return F.conv2d(across, taps_NT[:, None, :, None], groups=count).transpose(0, 1)
+    # A CPU takes a few photos at a time, that they stay in its cache.
+    each = 4 if photos_N1HW.device.type == "cpu" else len(photos_N1HW)
+    parts = zip(torch.split(photos_N1HW, each), torch.split(taps_NT, each), strict=True)
+    return torch.cat([_summed(_summed(photos, taps, 3), taps, 2) for photos, taps in parts])
+
+
+def _summed(photos: Tensor, taps_NT: Tensor, axis: int) -> Tensor:
+    """A pass along an axis, 2 or 3: shifted copies, weighed by symmetric taps and added up."""
+    # A convolution in groups takes as long for ten photos, but how it rounds depends on how many there are.
+    taps, reach, length = taps_NT.T[..., None, None, None], taps_NT.shape[1] // 2, photos.shape[axis]
+    padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
+    padded = F.pad(photos, padding, mode="replicate")
+    summed = padded.narrow(axis, reach, length) * taps[reach]
+    pair = torch.empty_like(summed)
+    for step in range(1, reach + 1):
+        before, after = (padded.narrow(axis, start, length) for start in (reach - step, reach + step))
+        summed.addcmul_(torch.add(before, after, out=pair), taps[reach + step])
+    return summed
 
 
 def _draw(

@@ -8,11 +8,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from model import bins
-from model.training import augment
 from model.methods.colorize import Colorize, soft_cross_entropy
 from model.methods.view import view
+from model.training import augment
+from model.training.augment import Print
 
 N, Q, H, W, K = 2, 313, 3, 4, 5
+
+
+def seeds(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(2**62, (count,), generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -73,24 +78,53 @@ def test_extreme_logits_give_a_finite_loss(batch: tuple[torch.Tensor, ...]) -> N
 def test_the_view_parts_a_photo_into_its_lightness_and_its_colors() -> None:
     red = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
     red[:, 0] = 255
-    lightness, ab = view(red, torch.Generator().manual_seed(0))
+    lightness, ab = view(red, seeds(4))
     assert lightness.shape == (4, 1, 16, 16)
     assert ab.shape == (4, 2, 4, 4)
     assert ab[:, 0].mean().item() == pytest.approx(80.1, abs=0.1)
     assert ab[:, 1].mean().item() == pytest.approx(67.2, abs=0.1)
 
 
+def test_bytes_and_floats_are_seen_alike() -> None:
+    """All 256 values of a byte, in each channel, as the table and the transfer curve decode them."""
+    photos = torch.stack([torch.arange(256).roll(turn).view(16, 16) for turn in (0, 85, 170)])[None].byte()
+    both = (view(photos, seeds(1), Print(page=1)), view(photos.float() / 255, seeds(1), Print(page=1)))
+    for of_bytes, of_floats in zip(*both, strict=True):
+        torch.testing.assert_close(of_bytes, of_floats, atol=1e-6, rtol=0)
+
+
 def test_photos_are_seen_aged_and_answered_clean() -> None:
     torch.manual_seed(0)
     photos = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
-    fresh, aged = (view(photos, torch.Generator().manual_seed(0), age) for age in (0.0, 1.0))
+    fresh, aged = (view(photos, seeds(8), Print(age)) for age in (0.0, 1.0))
     assert (fresh[0] - aged[0]).abs().flatten(1).amax(1).min() > 1, "each is seen aged"
     assert torch.equal(fresh[1], aged[1])
 
 
-def test_tone_changes_some_photos_within_range_and_is_drawn_from_the_generator() -> None:
+def test_a_photo_on_a_page_is_answered_gray_about_its_colors() -> None:
+    red = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
+    red[:, 0] = 255
+    _, ab = view(red, seeds(8), Print(page=1))
+    gray = (ab == 0).all(1).flatten(1).float().mean(1)
+    assert gray.min() > 0.05
+    assert gray.max() < 0.75
+    torch.testing.assert_close(ab[:, :, 8, 8].mean(0), torch.tensor([80.1, 67.2]), atol=0.1, rtol=0)
+
+
+def test_a_photo_is_seen_alike_however_its_batch_is_shared() -> None:
+    photos = torch.randint(
+        0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    options = Print(age=0.6, page=0.5)
+    whole = view(photos, seeds(8), options)
+    halves = [view(photos[half], seeds(8)[half], options) for half in (slice(0, 4), slice(4, 8))]
+    for seen, parts in zip(whole, zip(*halves, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(parts), seen, atol=1e-4, rtol=0)
+
+
+def test_exposure_changes_some_photos_within_range_and_follows_from_their_seeds() -> None:
     lightness = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 100
-    once, again, other = (augment.tone(lightness, torch.Generator().manual_seed(seed)) for seed in (2, 2, 3))
+    once, again, other = (augment.exposure(lightness, seeds(64, seed)) for seed in (2, 2, 3))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert once.min() >= 0
@@ -123,7 +157,7 @@ def test_a_net_learns_that_light_is_blue_and_dark_is_red() -> None:
         optimizer.zero_grad()
         method.loss(photos, torch.Generator().manual_seed(0)).backward()
         optimizer.step()
-    lightness, truth = view(photos, torch.Generator().manual_seed(0))
+    lightness, truth = view(photos, seeds(2))
     with torch.no_grad():
         answer = bins.annealed_mean(net(lightness), 0.38)
     assert (answer - truth).norm(dim=1).max() < 8

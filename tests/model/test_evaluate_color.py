@@ -135,7 +135,7 @@ def test_an_aged_photo_is_answered_on_its_own_lightness_and_always_alike() -> No
     [
         (["--net", "lite", "lite"], "a name of its own"),
         (["--only", "*.tiff"], "no photograph"),
-        (["--aged", "moths"], "blur, contrast, grain, fading, halftone, scratches, or all"),
+        (["--aged", "moths"], "blur, contrast, grain, toning, fading, halftone, scratches, or all"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

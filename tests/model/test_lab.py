@@ -57,3 +57,10 @@ def test_gradients_are_finite_where_the_curves_have_their_corners() -> None:
     lab.lab_from_rgb(rgb).sum().backward()
     assert rgb.grad is not None
     assert torch.isfinite(rgb.grad).all()
+
+
+def test_bytes_are_decoded_as_floats_are() -> None:
+    values = torch.arange(256, dtype=torch.uint8).view(16, 16)
+    torch.testing.assert_close(
+        lab.linear_from_bytes(values), lab.linear_from_srgb(values / 255), atol=1e-6, rtol=0
+    )

@@ -46,7 +46,7 @@ def test_loss_and_gradient_are_half_the_squared_distance() -> None:
     loss = Regress(net).loss(photos, torch.Generator().manual_seed(1))
     loss.backward()
 
-    _, truth = view(photos, torch.Generator().manual_seed(1))
+    _, truth = view(photos, torch.arange(2))
     plain = answer.clone().requires_grad_()
     total = torch.zeros(())
     for n in range(2):
