@@ -114,7 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--extend", action="store_true", help="go on with a finished run, up to --steps")
     one.add_argument("--seed", type=int, help="other than the recipe's")
     one.add_argument(
-        "--workers", type=int, metavar="N", help="processes that decode photos into the cache (default: one a core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that decode photos into the cache (default: one a core)",
     )
     one.add_argument(
         "--save-every",

@@ -114,7 +114,7 @@ def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:
             _check_header(image, limits)
             _check_sums(image, data)
             if at_least and image.format in ("JPEG", "MPO"):
-                image.draft(None, (at_least, at_least))  # type: ignore[arg-type]
+                image.draft(None, (at_least, at_least))
             return _decode(image)
     except PhotoError:
         raise

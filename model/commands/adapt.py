@@ -41,7 +41,9 @@ def adapt(arguments: argparse.Namespace) -> int:
 
     after, count = adapted(colorizer.net, lightness())
     data.write_names({"unreadable": unreadable}, run)
-    note = f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in arguments.photos)}."
+    note = (
+        f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in arguments.photos)}."
+    )
     card = replace(
         card,
         name=run.name,
@@ -55,12 +57,16 @@ def adapt(arguments: argparse.Namespace) -> int:
     out = run / f"{run.name}.safetensors"
     checkpoint.save(after.cpu(), card, out, torch.float16)
     _sheet([Colorizer.load(name, arguments.device), Colorizer.load(str(out), arguments.device)], photos, run)
-    print(f"{count} photographs, {len(unreadable)} unreadable; {out}, and before and after in {run / 'adapted.jpg'}")
+    print(
+        f"{count} photographs, {len(unreadable)} unreadable; {out}, and before and after in {run / 'adapted.jpg'}"
+    )
     return 0
 
 
 def _sheet(colorizers: list[Colorizer], photos: list[Path], run: Path) -> None:
-    shown = [photos[index * len(photos) // min(_SHOWN, len(photos))] for index in range(min(_SHOWN, len(photos)))]
+    shown = [
+        photos[index * len(photos) // min(_SHOWN, len(photos))] for index in range(min(_SHOWN, len(photos)))
+    ]
     strips = []
     for path in shown:
         pixels = data.read_or_fault(path, at_least=512)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from model.training import data
 from model.colorizer import Colorizer
 from model.evaluate import sheets
+from model.training import data
 
 
 def gallery(arguments: argparse.Namespace) -> int:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model import checkpoint
-from model.methods import colorize
-from model.training import building, data
 from model.checkpoint import Card
 from model.colorizer import Colorizer
+from model.methods import colorize
+from model.training import building, data
 
 
 def selected(arguments: argparse.Namespace) -> list[Path]:
@@ -68,6 +68,8 @@ def card_of(found: building.Trained, name: str) -> Card:
         numbers={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         prior=tuple(float(f"{share:.6g}") for share in found.facts["data"]["prior"]) if rebalanced else (),
-        lam=found.config.options.lam if rebalanced and isinstance(found.config.options, colorize.Options) else 1.0,
+        lam=found.config.options.lam
+        if rebalanced and isinstance(found.config.options, colorize.Options)
+        else 1.0,
         taken_back=float(chosen["taken_back"]) if rebalanced else 0.0,
     )

@@ -44,7 +44,9 @@ def train(arguments: argparse.Namespace) -> int:
             data.write_names(left_out, run)
         try:
             if arguments.seconds:
-                config = _fitting(config, sources, run, device, arguments.seconds - (time.monotonic() - begun))
+                config = _fitting(
+                    config, sources, run, device, arguments.seconds - (time.monotonic() - begun)
+                )
             method = learn(config, sources, run, device, held, arguments.save_every)
         except KeyboardInterrupt:
             print(f"stopped; the same command goes on from the last checkpoint in {run}")
@@ -92,7 +94,9 @@ def learn(
     return method
 
 
-def photographs(config: Config, arguments: argparse.Namespace) -> tuple[list[Cache], list[Cache], data.LeftOut]:
+def photographs(
+    config: Config, arguments: argparse.Namespace
+) -> tuple[list[Cache], list[Cache], data.LeftOut]:
     """Of each source what is learned from and what is held out, from the cache; and what is left out, by why.
 
     For nets that color these are color photographs, each once, and none that looks like one that is held out.
@@ -129,7 +133,13 @@ def _prior(config: Config, batches: cache.Batches) -> Tensor:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    net = arguments.net or ("lite" if arguments.method == "colorize" else "lite-l2" if arguments.method == "regress" else "alexnet")
+    net = arguments.net or (
+        "lite"
+        if arguments.method == "colorize"
+        else "lite-l2"
+        if arguments.method == "regress"
+        else "alexnet"
+    )
     name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
     if name not in configs.CONFIGS:
         raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
@@ -150,7 +160,9 @@ def _extended(run: Path, arguments: argparse.Namespace) -> Config:
     return replace(before, steps=arguments.steps, earlier=before.ends)
 
 
-def _fitting(config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float) -> Config:
+def _fitting(
+    config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float
+) -> Config:
     """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number."""
     if (run / runs.CHECKPOINT).exists():
         return replace(config, steps=configs.read(runs.facts(run)["config"]).steps)
@@ -176,7 +188,9 @@ def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, 
     """Say what came of it, and how the weights are best decoded."""
     trained = building.load(run)
     if config.keep_best and trained.best_step == 0:
-        print(f"no step did better than the start on the {sum(map(len, held))} held-out photographs: the start is kept")
+        print(
+            f"no step did better than the start on the {sum(map(len, held))} held-out photographs: the start is kept"
+        )
     elif config.keep_best and trained.best_step > 0:
         print(f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept")
     if isinstance(method, Colorize) and any(map(len, held)) and config.crops:

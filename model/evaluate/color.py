@@ -29,10 +29,10 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from model import bins, chroma, datasets, lab
+from model import bins, chroma, lab
 from model.colorizer import Colorizer, ColorOptions
 from model.photo import Photo
-from model.training import augment
+from model.training import augment, data
 
 SIDE = 256
 THRESHOLDS = 150
@@ -197,7 +197,7 @@ def answered(
     names = rows(colorizers, ages)
     for start in range(0, len(photos), _BATCH):
         paths = photos[start : start + _BATCH]
-        truths = [central(datasets.read(path)) for path in paths]
+        truths = [central(data.read(path)) for path in paths]
         served = [Photo(truth, None, "PNG") for truth in truths]
         columns = [[gray(truth) for truth in truths]]
         for colorizer in colorizers:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model import bins
-from model.training import data
 from model.colorizer import Colorizer, ColorOptions
 from model.evaluate import color, sheets
 from model.photo import Photo
+from model.training import data
 
 STRIDE = 32  # sizes are multiples of it, as a card's are
 MEASURES: Mapping[str, str] = {

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.training import data
 from model.evaluate.boxes import Detection, Object, detection_precision
 from model.evaluate.tuning import Lesson, copied, teach
 from model.evaluate.voc import CLASSES
 from model.nets.trunk import DEVIATION, MEAN, Trunk, normalized
+from model.training import data
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from model.training.cache import Cache
 from model.evaluate import neighbors, probes, transfer, utility
 from model.evaluate.features import Labeled, pooled
 from model.evaluate.probes import Protocol
 from model.evaluate.utility import Curve
 from model.nets.trunk import Trunk
+from model.training.cache import Cache
 
 Values = dict[str, Any]
 

@@ -31,12 +31,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.training import data
 from model.evaluate.features import batches
 from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.evaluate.precision import VOID, confusion, mean_iu
 from model.evaluate.tuning import Lesson, copied, teach
 from model.nets.trunk import Trunk, normalized
+from model.training import data
 
 CAMVID = (
     "sky",

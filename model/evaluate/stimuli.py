@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from model import chroma, lab
-from model.training import data
 from model.evaluate import color
+from model.training import data
 
 SIDE = color.SIDE
 MIDDLE, SPREAD = 50.0, 15.0  # L* of the made textures: mean and standard deviation
@@ -48,9 +48,7 @@ class Stimulus:
 
 def stimuli(seed: int = 0) -> list[Stimulus]:
     """All of them, in the order of a report."""
-    colored = {
-        path.stem: color.central(data.read(path)) for path in data.find([Path("scikit-image")])
-    }
+    colored = {path.stem: color.central(data.read(path)) for path in data.find([Path("scikit-image")])}
     photographs = {name: _lightness(rgb) for name, rgb in colored.items()}
     made = [*_plain(), *_gradients(), *_textures(np.random.default_rng(seed))]
     for number, (name, lightness) in enumerate(photographs.items()):

@@ -83,7 +83,8 @@ class Colorize:
     def loss_of(self, logits_NQhw: Tensor, ab_N2HW: Tensor) -> Tensor:
         """Of answers, for colors at their resolution or finer."""
         if logits_NQhw.shape[2:] != ab_N2HW.shape[2:]:
-            ab_N2HW = F.adaptive_avg_pool2d(ab_N2HW, logits_NQhw.shape[2:])
+            height, width = logits_NQhw.shape[2:]
+            ab_N2HW = F.adaptive_avg_pool2d(ab_N2HW, (height, width))
         target, share = bins.encode(ab_N2HW, self.options.neighbors)
         weights = self.weights.to(logits_NQhw.device)[target[:, 0]]
         return soft_cross_entropy(logits_NQhw, target, share, weights)
@@ -213,7 +214,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
             piece = slice(begin, begin + size)
             wide = rows[piece].to(torch.promote_types(rows.dtype, torch.float32))
             log_p = torch.log_softmax(wide, 1)
-            losses.append(-(log_p.gather(1, chosen[piece]) * shares[piece]).sum(1).dot(weights[piece].to(wide.dtype)))
+            losses.append(
+                -(log_p.gather(1, chosen[piece]) * shares[piece]).sum(1).dot(weights[piece].to(wide.dtype))
+            )
             if gradient is not None:
                 each = log_p.exp_().scatter_add_(1, chosen[piece], -shares[piece].to(wide.dtype))
                 gradient[piece] = each.mul_(weights[piece, None] / len(rows))

@@ -34,7 +34,12 @@ _STAGES = (
 )
 _SKIPS = {2: 24, 4: 40, 10: 112}  # block whose output the decoder takes at strides 4, 8, 16: its channels
 HINTS = 3  # channels of a hint map: a* and b* over 110, and where there is one
-_HINTED = ((32, 64), (64, 128), (128, 192), (192, 256))  # at strides 4, 8, 16, 32: a hint's features, and the decoder's that they join
+_HINTED = (
+    (32, 64),
+    (64, 128),
+    (128, 192),
+    (192, 256),
+)  # at strides 4, 8, 16, 32: a hint's features, and the decoder's that they join
 STRIDE = 32  # both sides of the input must be multiples of it
 AB_UNIT = 15.0  # about the root mean square of a* and b* in photographs (15.6 over 200)
 
@@ -76,13 +81,14 @@ class _Depthwise(nn.Conv2d):
 
 
 class _DepthwiseFunction(torch.autograd.Function):
-    """Forward in x's precision, backward in float32: oneDNN's depthwise gradients take four times as long in bfloat16 (LOG.md, 2026-11-29)."""
+    """Forward in x's precision, backward in float32: depthwise gradients take four times as long in bfloat16 (LOG.md, 2026-11-29)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Any, padding: Any, groups: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = (stride, padding, (1, 1), False, (0, 0), groups)
-        return torch.ops.aten.convolution(x, weight.to(x.dtype), None, *ctx.geometry)
+        filtered: Tensor = torch.ops.aten.convolution(x, weight.to(x.dtype), None, *ctx.geometry)
+        return filtered
 
     @staticmethod
     @once_differentiable

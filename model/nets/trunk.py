@@ -51,8 +51,10 @@ def autocast(device: torch.device) -> torch.autocast:
 @cache
 def _has_bf16(device: str) -> bool:
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and any(
+        torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16")
+    )
 
 
 def initialize(net: nn.Module) -> None:

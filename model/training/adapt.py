@@ -20,7 +20,9 @@ PRIOR_PHOTOS = 64
 
 
 @torch.no_grad()
-def adapt(net: nn.Module, lightness: Iterable[Tensor], prior_photos: float = PRIOR_PHOTOS) -> tuple[nn.Module, int]:
+def adapt(
+    net: nn.Module, lightness: Iterable[Tensor], prior_photos: float = PRIOR_PHOTOS
+) -> tuple[nn.Module, int]:
     """A copy of a net, in eval mode, whose norms go by what these photos show them too; and how many photos there were.
 
     `lightness`: batches, (n, 1, H, W) in 0…100, of any sizes. Raises ValueError where there is no photo, or the net has no batch norm.
@@ -52,7 +54,8 @@ def adapt(net: nn.Module, lightness: Iterable[Tensor], prior_photos: float = PRI
     for norm, (mean_sum, square_sum) in sums.items():
         mean = mean_sum / photos
         variance = square_sum / photos - mean.square()
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.running_mean.lerp_(mean.float(), share)
         norm.running_var.lerp_(variance.float(), share)
     return copy, photos

@@ -75,7 +75,9 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
         net = _start(config)
         return _colorizing(config, net, prior)
     if config.start:
-        raise ValueError(f"start= is for nets that color ({', '.join(checkpoint.NETS)}), not for the backbone {config.net}")
+        raise ValueError(
+            f"start= is for nets that color ({', '.join(checkpoint.NETS)}), not for the backbone {config.net}"
+        )
     options = config.options
     trunk = trunk_of(config.net, 1 if config.method in ("colorize", "regress") else 3)
     if isinstance(options, context.Options):
@@ -103,7 +105,9 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
             raise ValueError(f"regress trains lite-l2, which answers colors, not {config.net}")
         return Regress(net, config.options)
     if config.net == "lite-l2" or config.method != "colorize":
-        raise ValueError(f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}")
+        raise ValueError(
+            f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
+        )
     return Colorize(net, bins.class_weights(prior, config.options.lam), config.options)
 
 
@@ -132,10 +136,8 @@ def prior_of(start: str) -> Tensor | None:
     """(313,) the distribution of colors that a start was trained on, where it is known."""
     if not start:
         return None
-    if Path(start).is_dir():
-        known = runs.facts(Path(start))["data"].get("prior")
-    else:
-        known = checkpoint.read_card(checkpoint.locate(start)).prior
+    folder = Path(start)
+    known = runs.facts(folder)["data"].get("prior") if folder.is_dir() else _card(start).prior
     return torch.tensor(known, dtype=torch.float64) if known else None
 
 
@@ -145,7 +147,11 @@ def identity(start: str) -> str:
         return ""
     if Path(start).is_dir():
         return f"{Path(start).resolve().name} at step {runs.averaged(Path(start)).progressed.step}"
-    return checkpoint.read_card(checkpoint.locate(start)).sha256
+    return _card(start).sha256
+
+
+def _card(start: str) -> checkpoint.Card:
+    return checkpoint.read_card(checkpoint.locate(start))
 
 
 def _imagenet_trunk() -> dict[str, Tensor]:
@@ -217,19 +223,31 @@ class Trained:
     @property
     def trained(self) -> dict[str, Any]:
         """How far: for a card."""
-        return {"step": self.step, "photos": self.photos, "elapsed_s": round(self.elapsed_s), "cpu_s": round(self.cpu_s)}
+        return {
+            "step": self.step,
+            "photos": self.photos,
+            "elapsed_s": round(self.elapsed_s),
+            "cpu_s": round(self.cpu_s),
+        }
 
 
 def load(folder: Path) -> Trained:
     """FileNotFoundError where there is no run, RunError for one that is damaged or of another code."""
     saved = runs.averaged(folder)
     if "config" not in saved.facts:
-        raise runs.RunError("run_mismatch", f"{folder} was made by an older version of this code; go back to it, or train anew")
+        raise runs.RunError(
+            "run_mismatch",
+            f"{folder} was made by an older version of this code; go back to it, or train anew",
+        )
     config = configs.read(saved.facts["config"])
     classes = len(saved.facts["data"].get("classes", ())) or 1
     torch.manual_seed(0)
     bare = replace(config, start="")
-    net = checkpoint.NETS[config.net]() if config.net in checkpoint.NETS else begin(bare, classes, torch.ones(bins.COUNT)).net
+    net = (
+        checkpoint.NETS[config.net]()
+        if config.net in checkpoint.NETS
+        else begin(bare, classes, torch.ones(bins.COUNT)).net
+    )
     runs.fill(net, saved.state, folder)
     progressed = saved.progressed
     return Trained(

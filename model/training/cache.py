@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -87,15 +86,19 @@ class Cache:
     def only(self, numbers: Sequence[int]) -> Cache:
         """Of these photos alone; what was left out is not said again."""
         chosen = np.asarray(numbers, np.int64)
-        photos, looks = (tuple(values[number] for number in numbers) for values in (self.photos, self.looks))
+        photos = tuple(self.photos[number] for number in numbers)
+        looks = tuple(self.looks[number] for number in numbers)
         return replace(
-            self, starts=self.starts[chosen], sizes=self.sizes[chosen], photos=photos, looks=looks, left_out={}
+            self,
+            starts=self.starts[chosen],
+            sizes=self.sizes[chosen],
+            photos=photos,
+            looks=looks,
+            left_out={},
         )
 
 
-def build(
-    photos: Sequence[Path], side: int | Shape, folder: Path, workers: int | None = None
-) -> Cache:
+def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int | None = None) -> Cache:
     """The cache of these photographs as they are now: the file in `folder`, written if it is not there.
 
     `side`: a `Shape`, or the side of squares. `workers` decode; by default as many as there are cores. Raises ValueError if no photograph
@@ -121,7 +124,9 @@ def build(
     sizes = found["sizes"]
     lengths = 3 * sizes.prod(1)
     looks = tuple(map(data.Look, found["chroma"].tolist(), found["stray"].tolist(), found["hashes"].tolist()))
-    pixels = np.memmap(file, np.uint8, "c")  # as PyTorch wants what it reads to be writable; the file stays as it is
+    pixels = np.memmap(
+        file, np.uint8, "c"
+    )  # as PyTorch wants what it reads to be writable; the file stays as it is
     return Cache(pixels, np.cumsum(lengths) - lengths, sizes, used, looks, left_out)
 
 
@@ -143,17 +148,19 @@ def _write(photos: Sequence[Path], shape: Shape, file: Path, workers: int) -> No
     sizes: list[tuple[int, int]] = []
     looks: list[data.Look] = []
     # One thread a process: at operations as small as a photo's, threads only wait for one another.
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        with half_written.open("wb") as pixels:
-            for made in pool.map(_decoded, photos, repeat(shape), chunksize=32):
-                if isinstance(made, str):
-                    kinds.append(made)
-                    continue
-                picture, seen = made
-                pixels.write(picture.tobytes())
-                kinds.append("used")
-                sizes.append(picture.shape[1:])
-                looks.append(seen)
+    with (
+        ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        half_written.open("wb") as pixels,
+    ):
+        for made in pool.map(_decoded, photos, repeat(shape), chunksize=32):
+            if isinstance(made, str):
+                kinds.append(made)
+                continue
+            picture, seen = made
+            pixels.write(picture.tobytes())
+            kinds.append("used")
+            sizes.append(picture.shape[1:])
+            looks.append(seen)
     half_written.replace(file)
     with half_written.open("wb") as index:
         np.savez(
@@ -196,7 +203,9 @@ def colorful(caches: Sequence[Cache], apart_from: Sequence[Cache] = ()) -> tuple
     ahead = len(seen)
     repeats = data.copies(seen + [look.hash for cache in caches for look in cache.looks])[ahead:]
     kept: list[Cache] = []
-    for cache, repeated in zip(caches, np.split(repeats, np.cumsum([len(cache) for cache in caches])[:-1]), strict=True):
+    for cache, repeated in zip(
+        caches, np.split(repeats, np.cumsum([len(cache) for cache in caches])[:-1]), strict=True
+    ):
         for reason, paths in cache.left_out.items():
             out[reason] += paths
         numbers = []
@@ -274,7 +283,9 @@ class Crops:
 
     def __post_init__(self) -> None:
         if not self.sides or min(*self.sides, self.last, self.small) < 32:
-            raise ValueError(f"crops must have 32 pixels or more, not {self.sides}, {self.last}, {self.small}")
+            raise ValueError(
+                f"crops must have 32 pixels or more, not {self.sides}, {self.last}, {self.small}"
+            )
         if not 0 < self.area <= 1 or not 0 <= self.last_share <= 1 or not 0 <= self.balance <= 1:
             raise ValueError("area, last_share and balance are shares: 0…1")
         if any(weight < 0 for weight in self.weights) or (self.weights and not any(self.weights)):
@@ -374,7 +385,11 @@ class Batches(Dataset[Batch]):
             return self.groups[1], small_before, self.crops.small
         large_before = step - small_before
         sides = self.crops.sides
-        return self.groups[0], large_before, sides[large_before % len(sides)] if step < turn else self.crops.last
+        return (
+            self.groups[0],
+            large_before,
+            sides[large_before % len(sides)] if step < turn else self.crops.last,
+        )
 
     def _gather(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> Tensor:
         """(n, 3, H, W) uint8 on the device: the pixels in each photo's box, in the top left corner."""
@@ -410,7 +425,10 @@ def boxes_of(
     length = short * np.sqrt(share)
     w = np.minimum(widths, np.maximum(16, np.rint(length * stretch))).astype(np.int64)
     h = np.minimum(heights, np.maximum(16, np.rint(length / stretch))).astype(np.int64)
-    top, left = ((draws_N5[:, 2 + axis] * (of - box + 1)).astype(np.int64) for axis, (of, box) in enumerate(((heights, h), (widths, w))))
+    top, left = (
+        (draws_N5[:, 2 + axis] * (of - box + 1)).astype(np.int64)
+        for axis, (of, box) in enumerate(((heights, h), (widths, w)))
+    )
     return np.stack([top, left, h, w], 1)
 
 
@@ -430,8 +448,12 @@ def middles(photos: Sequence[NDArray[np.uint8]], side: int, device: torch.device
     short = sizes.min(1)
     corners = (sizes - short[:, None]) // 2
     pixels = torch.zeros(len(photos), 3, int(short.max()), int(short.max()), dtype=torch.uint8)
-    for place, photo, length, (top, left) in zip(pixels, photos, short.tolist(), corners.tolist(), strict=True):
-        place[:, :length, :length] = torch.from_numpy(photo[:, top : top + length, left : left + length].copy())
+    for place, photo, length, (top, left) in zip(
+        pixels, photos, short.tolist(), corners.tolist(), strict=True
+    ):
+        place[:, :length, :length] = torch.from_numpy(
+            photo[:, top : top + length, left : left + length].copy()
+        )
     boxes = torch.from_numpy(np.stack([0 * short, 0 * short, short, short], 1))
     zeros = torch.zeros(len(photos), dtype=torch.int64)
     return Batch(pixels.to(device), zeros, zeros, boxes, zeros.bool(), side)
@@ -451,7 +473,11 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
     if crops.weights and len(crops.weights) != len(sources):
         raise ValueError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
     counts = np.array([len(source) for source in sources], float)
-    weights = np.array(crops.weights) if crops.weights else np.where(counts > 0, np.maximum(counts, 1) ** (1 - crops.balance), 0)
+    weights = (
+        np.array(crops.weights)
+        if crops.weights
+        else np.where(counts > 0, np.maximum(counts, 1) ** (1 - crops.balance), 0)
+    )
     weights = np.where(counts > 0, weights, 0)
     short = [source.sizes.min(1) for source in sources]
     parts = [
@@ -479,7 +505,9 @@ def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> 
 @lru_cache(maxsize=4)
 def _order(drawn: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
     """(Σ drawn, 2): which source is next in this epoch, and for the how-manieth time."""
-    turns = np.concatenate([np.stack([np.full(n, source), np.arange(n)], 1) for source, n in enumerate(drawn)])
+    turns = np.concatenate(
+        [np.stack([np.full(n, source), np.arange(n)], 1) for source, n in enumerate(drawn)]
+    )
     return np.random.default_rng((seed, epoch, len(turns))).permutation(turns)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_args
 
 from model import views
 from model.methods import colorize, context, contrast
@@ -21,6 +21,8 @@ from model.training.cache import Crops, Shape
 Method = Literal["colorize", "regress", "context", "contrast", "supervised"]
 METHODS: tuple[str, ...] = get_args(Method)
 Options = colorize.Options | context.Options | contrast.Options | views.Strengths
+
+T = TypeVar("T")
 
 _OPTIONS: dict[str, type[Any]] = {
     "colorize": colorize.Options,
@@ -41,7 +43,7 @@ class Config:
     batch: int  # photographs a step, over all processes
     lr: float
     options: Options  # of the method; supervised: the crops that it is shown
-    shape: Shape = Shape(160)  # of photographs in the cache
+    shape: Shape = field(default_factory=lambda: Shape(160))  # of photographs in the cache
     crops: Crops | None = None  # None: the method is given whole squares, and cuts them itself
     start: str = ""  # a net's name, a weights file or a run's folder to go on from; else ImageNet's backbone for lite, or nothing
     earlier: tuple[int, ...] = ()  # steps at which earlier stages of an extended run ended
@@ -51,14 +53,20 @@ class Config:
     momentum: float = 0.9  # Adam's first beta
     weight_decay: float = 0.01
     clip: float = 0.0  # the largest norm of all gradients together; 0: any
-    accumulate: int = 1  # parts of a batch whose gradients are added up before a step; each part has its own batch norm
-    frozen_blocks: int = 0  # first blocks of lite's backbone that are left as they are: 60% more photos a second at 3
+    accumulate: int = (
+        1  # parts of a batch whose gradients are added up before a step; each part has its own batch norm
+    )
+    frozen_blocks: int = (
+        0  # first blocks of lite's backbone that are left as they are: 60% more photos a second at 3
+    )
     ema: float = 0.999  # of the averaged weights, which are those to use
     prior_share: float = 1.0  # of these photographs in the prior; the rest is the start's
     validate_every: int = 0  # steps; 0: only at the end
     validated: int = 256  # photographs, at most
     patience: int = 0  # validations without a better one before the run ends early; 0: it never does
-    keep_best: bool = False  # the averaged weights of the best validation are those to use, the start's among them
+    keep_best: bool = (
+        False  # the averaged weights of the best validation are those to use, the start's among them
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,7 +80,15 @@ class Config:
         for name in ("lr", "backbone_lr"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < 100:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must be above 0")
-        for name in ("warmup", "weight_decay", "clip", "frozen_blocks", "validate_every", "validated", "patience"):
+        for name in (
+            "warmup",
+            "weight_decay",
+            "clip",
+            "frozen_blocks",
+            "validate_every",
+            "validated",
+            "patience",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must not be negative")
         for name in ("momentum", "ema", "prior_share"):
@@ -104,7 +120,9 @@ class Config:
             inner = getattr(self, part)
             if inner is not None and name in _settable(inner):
                 return replace(self, **{part: replace(inner, **{name: _value(inner, name, text)})})
-        names = [n for of in (self, self.crops, self.shape, self.options) if of is not None for n in _settable(of)]
+        names = [
+            n for of in (self, self.crops, self.shape, self.options) if of is not None for n in _settable(of)
+        ]
         raise ValueError(f"there is no {name!r} to set: {', '.join(names)}")
 
 
@@ -298,7 +316,11 @@ def _only(method: str, wanted: str, name: str) -> None:
 def _settable(of: Any) -> list[str]:
     """Fields of plain values."""
     fixed = {"method", "net", "earlier", "crops", "shape", "options"}
-    return [f.name for f in dataclasses.fields(of) if not dataclasses.is_dataclass(getattr(of, f.name)) and f.name not in fixed]
+    return [
+        f.name
+        for f in dataclasses.fields(of)
+        if not dataclasses.is_dataclass(getattr(of, f.name)) and f.name not in fixed
+    ]
 
 
 def _value(of: Any, name: str, text: str) -> Any:
@@ -317,5 +339,5 @@ def _value(of: Any, name: str, text: str) -> Any:
         raise ValueError(f"{name}={text}: {error}") from error
 
 
-def _made(kind: type[Any], values: dict[str, Any]) -> Any:
+def _made(kind: type[T], values: dict[str, Any]) -> T:
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -52,7 +52,7 @@ def barrier() -> None:
 
 
 def share_batch_norm(net: nn.Module) -> None:
-    """Let batch norm see the whole batch, over all processes, in place: by PyTorch's own on GPUs, by plain sums on CPUs, where it has none."""
+    """Let batch norm see the whole batch, over all processes, in place: on CPUs by plain sums, as PyTorch has none."""
     if next(net.parameters()).device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         return

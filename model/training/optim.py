@@ -59,7 +59,10 @@ def build(
         for decayed in (True, False):
             parameters = [p for p in named if (p.ndim > 1) == decayed]
             if parameters:
-                groups.append({"params": parameters, "lr": rate} | ({} if decayed or name == "adam" else {"weight_decay": 0.0}))
+                groups.append(
+                    {"params": parameters, "lr": rate}
+                    | ({} if decayed or name == "adam" else {"weight_decay": 0.0})
+                )
     match name:
         case "adamw":
             return AdamW(groups, betas=(momentum, 0.99), weight_decay=weight_decay, fused=True)
@@ -75,13 +78,20 @@ class LARS(Optimizer):
     The rate lies inside the momentum, so that a falling rate does not take back what v gathered. Vectors, which is what biases and norms
     have, are neither decayed nor trusted: g is their gradient and trust · ‖w‖/‖g‖ is 1, as it is for a layer where either is zero.
 
-    Other than in You et al. (algorithm 1) and as in SimCLR, the ratio's denominator is ‖∇ + weight_decay · w‖, not ‖∇‖ + weight_decay · ‖w‖.
+    Other than in You et al. (algorithm 1) and as in SimCLR, the ratio's denominator is ‖g‖, not ‖∇‖ + weight_decay · ‖w‖.
     """
 
     def __init__(
-        self, params: ParamsT, lr: float, momentum: float = 0.9, weight_decay: float = 1e-6, trust: float = 0.001
+        self,
+        params: ParamsT,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        trust: float = 0.001,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -77,7 +77,9 @@ def facts(run: Path) -> dict[str, Any]:
     return known
 
 
-def save(run: Path, parts: dict[str, Any], progressed: Progressed, known: dict[str, Any], loss: Tensor) -> None:
+def save(
+    run: Path, parts: dict[str, Any], progressed: Progressed, known: dict[str, Any], loss: Tensor
+) -> None:
     """Replace the checkpoint. DivergedError, and nothing is written, for a loss that is no number."""
     check_finite(float(loss), progressed.step)
     states = {name: part.state_dict() for name, part in parts.items()}
@@ -110,7 +112,9 @@ def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progresse
     for name, part in parts.items():
         fill(part, saved[name], run)
     progressed = Progressed(**saved["progressed"])
-    return replace(progressed, since_best=0) if len(known.get("config", {}).get("earlier", ())) else progressed
+    return (
+        replace(progressed, since_best=0) if len(known.get("config", {}).get("earlier", ())) else progressed
+    )
 
 
 def _extends(config: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -149,7 +153,9 @@ def locked(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BusyError(f"another process trains in {run} already; let it, or name another folder") from error
+            raise BusyError(
+                f"another process trains in {run} already; let it, or name another folder"
+            ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

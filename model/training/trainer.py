@@ -33,9 +33,8 @@ _AHEAD = 2  # batches made while the loop works
 class Method(Protocol):
     """What the loop asks of a way of learning."""
 
-    @property
-    def net(self) -> nn.Module:
-        """What is trained, averaged and saved."""
+    net: nn.Module
+    """What is trained, averaged and saved."""
 
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
         """A mean over the batch, so that averages over processes are averages over photos."""
@@ -95,7 +94,11 @@ def train(
     rates = [group["lr"] for group in optimizer.param_groups]
     parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
     learner = _Learner(method)
-    loss_of = DistributedDataParallel(learner, [device] if device.type == "cuda" else None) if world > 1 else learner
+    loss_of = (
+        DistributedDataParallel(learner, [device] if device.type == "cuda" else None)
+        if world > 1
+        else learner
+    )
     with ExitStack() as held:
         if rank == 0:
             held.enter_context(runs.locked(run))
@@ -125,16 +128,22 @@ def train(
             if log:
                 log.step(progressed, loss, factor, optimizer.param_groups[-1]["lr"])
             last = progressed.step == schedule.steps
-            if validate and (last or schedule.validate_every and progressed.step % schedule.validate_every == 0):
+            if validate and (
+                last or (schedule.validate_every and progressed.step % schedule.validate_every == 0)
+            ):
                 if log:
                     _validate(validate, averaged, run, progressed, schedule, log)
-                stop = _anywhere(bool(schedule.patience) and progressed.since_best >= schedule.patience, device)
+                stop = _anywhere(
+                    bool(schedule.patience) and progressed.since_best >= schedule.patience, device
+                )
             if log and (last or stop or clock.since_saved() > schedule.save_every_s):
                 runs.save(run, parts, progressed, facts, loss.detach())
                 clock.saved()
             if stop:
                 if log:
-                    log.say(f"no better weights in {schedule.patience} validations: the run ends at step {progressed.step}")
+                    log.say(
+                        f"no better weights in {schedule.patience} validations: the run ends at step {progressed.step}"
+                    )
                 break
     return averaged.module.eval()
 

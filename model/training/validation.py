@@ -7,6 +7,7 @@ AuC (section 3 of Zhang 2016) is the share of pixels whose ab is within t of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ class Gains:
 
 
 def area(error: Tensor) -> Tensor:
-    """What a pixel with this error, in ab units, adds to the area under the curve: by trapezoids, as it rises at the next whole threshold."""
+    """What a pixel with this error, in ab units, adds to the area under the curve: by trapezoids, rising at the next whole threshold."""
     rise = error.ceil()
     return torch.where(rise == 0, THRESHOLDS, THRESHOLDS + 0.5 - rise) * (rise <= THRESHOLDS)
 
@@ -75,7 +76,9 @@ def of_method(
     if isinstance(method, Colorize | Regress) and method.options.crops is None:
         batches = _middles(photos, count, side, device)
         return lambda net: _coloring(method, net, batches)
-    chosen = [part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)]
+    chosen = [
+        part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)
+    ]
     together = sum(map(len, chosen))
     whole = cache.Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device)
     squares = [whole[step] for step in range(len(whole))]
@@ -84,27 +87,27 @@ def of_method(
 
 def _middles(photos: Sequence[Cache], count: int, side: int, device: torch.device) -> list[Batch]:
     chosen = cache.evenly(photos, count)
-    return [cache.middles(chosen[begin : begin + _BATCH], side, device) for begin in range(0, len(chosen), _BATCH)]
+    return [
+        cache.middles(chosen[begin : begin + _BATCH], side, device) for begin in range(0, len(chosen), _BATCH)
+    ]
 
 
 def _loss(method: Method, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
-    with _instead(method, net):
+    with _asking(method, net):
         losses = [float(method.loss(batch, torch.Generator().manual_seed(_SEED))) for batch in batches]
     mean = float(np.mean(losses))
     return {"loss": mean, "score": -mean}
 
 
-class _instead:
+@contextmanager
+def _asking(method: Method, net: nn.Module) -> Iterator[None]:
     """Let a method ask another net for a while."""
-
-    def __init__(self, method: Method, net: nn.Module) -> None:
-        self.holder, self.net = getattr(method, "method", method), net
-
-    def __enter__(self) -> None:
-        self.own, self.holder.net = self.holder.net, self.net
-
-    def __exit__(self, *_: object) -> None:
-        self.holder.net = self.own
+    holder = getattr(method, "method", method)
+    own, holder.net = holder.net, net
+    try:
+        yield
+    finally:
+        holder.net = own
 
 
 def _coloring(method: Colorize | Regress, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
@@ -112,7 +115,9 @@ def _coloring(method: Colorize | Regress, net: nn.Module, batches: Sequence[Batc
     weights = method.weights if isinstance(method, Colorize) else None
     for answer, ab in _answers(net, batches, method.options):
         losses.append(float(method.loss_of(answer, ab)))
-        tally.add(ab, answer.float() if weights is None else _decoded(answer, weights, TAKEN_BACK, TEMPERATURE))
+        tally.add(
+            ab, answer.float() if weights is None else _decoded(answer, weights, TAKEN_BACK, TEMPERATURE)
+        )
         gray.add(ab, torch.zeros_like(ab))
     gains = tally.above(gray)
     return {
@@ -141,11 +146,19 @@ def choose_decoding(
                 tally.add(ab, _decoded(answer, weights, share, TEMPERATURE))
         gains = {share: tally.above(gray) for share, tally in shares.items()}
         calm = [share for share, gain in gains.items() if gain.raw >= 0]
-        best = max(calm, key=lambda share: gains[share].rebalanced) if calm else max(gains, key=lambda share: gains[share].raw)
+        best = (
+            max(calm, key=lambda share: gains[share].rebalanced)
+            if calm
+            else max(gains, key=lambda share: gains[share].raw)
+        )
         for answer, ab in _answers(net, batches, Options()):
             for temperature, tally in temperatures.items():
                 tally.add(ab, _decoded(answer, weights, best, temperature))
-    sums = {value: (gain.raw + gain.rebalanced, gain) for value, tally in temperatures.items() for gain in [tally.above(gray)]}
+    sums = {
+        value: (gain.raw + gain.rebalanced, gain)
+        for value, tally in temperatures.items()
+        for gain in [tally.above(gray)]
+    }
     temperature = max(sums, key=lambda value: sums[value][0])
     return Decoding(size, temperature, best), sums[temperature][1]
 

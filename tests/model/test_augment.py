@@ -16,7 +16,8 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional as F
 
-from model import datasets, lab
+from model import lab
+from model.training import data
 from model.training import augment
 
 SIDE = 128
@@ -38,7 +39,7 @@ def flat(lightness: float, side: int = SIDE) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def portrait() -> torch.Tensor:
     """(MANY, 1, SIDE, SIDE) lightness of one photo, so many times."""
-    rgb = datasets.read(datasets.find([Path("scikit-image")])[0])
+    rgb = data.read(data.find([Path("scikit-image")])[0])
     small = np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BOX)).copy()
     lightness = lab.lightness_from_rgb(torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255)
     return lightness[None].repeat(MANY, 1, 1, 1)
