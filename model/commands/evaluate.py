@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model.augment import AGES
-from model.colorizer import Colorizer, ColorOptions, choose_device
+from model.colorizer import ColorOptions, choose_device
 from model.commands import selection
-from model.evaluate import cases, report, sheets
+from model.evaluate import cases, report, sheets, sources
 from model.evaluate import color as measure
 from model.evaluate.cases import Case
 from model.evaluate.judge import Judge, labels
@@ -23,8 +23,10 @@ _FAILURES = 3  # of each kind
 
 def color(arguments: argparse.Namespace) -> int:
     """Write color.json, color.md and the sheets color.jpg, best.jpg, worst.jpg and failures.jpg; print the tables."""
+    if arguments.by_source:
+        return _by_source(arguments)
     photos = selection.selected(arguments)
-    colorizers = [Colorizer.load(net, arguments.device) for net in arguments.net]
+    colorizers = selection.nets(arguments.net, arguments.device)
     options = ColorOptions(arguments.temperature)
     ages = list(AGES) if "all" in arguments.aged else arguments.aged
     headings = measure.rows(colorizers, ages)
@@ -59,4 +61,35 @@ def color(arguments: argparse.Namespace) -> int:
     draw(worst, "worst.jpg")
     draw(cases.failed(kept[nets[0]], _FAILURES), "failures.jpg")
     print(f"the contact sheet: {arguments.out / 'color.jpg'}; beside it best.jpg, worst.jpg and failures.jpg")
+    return 0
+
+
+def _by_source(arguments: argparse.Namespace) -> int:
+    """Write by_source.json and by_source.md; print the latter."""
+    if arguments.aged:
+        raise ValueError("--by-source measures photographs as they are: leave out --aged")
+    wanted = selection.sources(arguments)
+    colorizers = selection.nets(arguments.net, arguments.device)
+    measure.rows(colorizers)  # refuses nets of one name before the work
+    options = ColorOptions(arguments.temperature)
+    judge = None if arguments.no_judge else Judge.load(choose_device(arguments.device))
+
+    console = Console(stderr=True)
+    looked = []
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        for source in wanted:
+            known = labels(source.photos) if judge else None
+            answered = measure.answered(colorizers, source.photos, options)
+            seen = bar.track(answered, len(source.photos), description=source.label)
+            kept = report.look(seen, judge, known)
+            held_against = (report.IMAGENET if known else report.OWN_ANSWER) if judge else None
+            looked.append(sources.Looked(source, kept, held_against))
+    found = sources.by_source(looked, [colorizer.name for colorizer in colorizers])
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    text = sources.as_markdown(found)
+    (arguments.out / "by_source.md").write_text(text)
+    facts = {"nets": {c.name: c.sha256 for c in colorizers}, "temperature": arguments.temperature}
+    (arguments.out / "by_source.json").write_text(json.dumps(facts | sources.as_json(found), indent=2) + "\n")
+    print(text)
     return 0
