@@ -11,7 +11,7 @@ Add = Callable[..., ArgumentParser]
 
 
 def add_colors(add: Add) -> None:
-    """`evaluate color`, `decoding` and `cues`."""
+    """`evaluate color`, `decoding`, `cues` and `skin`."""
     one = add("color", help="how good the colors are, beside gray and the truth")
     _add_selection(one)
     one.add_argument(
@@ -82,6 +82,33 @@ def add_colors(add: Add) -> None:
     _add_net(one)
     _add_out(one, "cues", "cues.json, cues.md and the figure cues.jpg")
     one.set_defaults(command="cues")
+
+    one = add("skin", help="how near the colors of faces are, by group of people")
+    add_photos(one)
+    groups = one.add_mutually_exclusive_group(required=True)
+    groups.add_argument(
+        "--groups", choices=["utkface"], help="groups by the file names, as in UTKFace: age_gender_race_date"
+    )
+    groups.add_argument(
+        "--labels",
+        type=Path,
+        metavar="TSV",
+        help="groups by lines of a file name, or folder/name, a tab and a group",
+    )
+    one.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="at most so many of each group, evenly chosen"
+    )
+    one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
+    one.add_argument(
+        "--sheet",
+        type=int,
+        default=4,
+        metavar="N",
+        help="photos of each group on the contact sheet (default: 4)",
+    )
+    one.add_argument("--device", default="auto")
+    _add_out(one, "skin", "skin.json, skin.md and the sheet skin.jpg")
+    one.set_defaults(command="evaluate.skin")
 
 
 def add_photos(parser: argparse.ArgumentParser) -> None:

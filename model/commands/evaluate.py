@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 
+from model import datasets
 from model.augment import AGES
 from model.colorizer import ColorOptions, choose_device
 from model.commands import selection
 from model.evaluate import cases, report, sheets, sources
 from model.evaluate import color as measure
+from model.evaluate import skin as faces
 from model.evaluate.cases import Case
 from model.evaluate.judge import Judge, labels
 
@@ -92,4 +94,40 @@ def _by_source(arguments: argparse.Namespace) -> int:
     facts = {"nets": {c.name: c.sha256 for c in colorizers}, "temperature": arguments.temperature}
     (arguments.out / "by_source.json").write_text(json.dumps(facts | sources.as_json(found), indent=2) + "\n")
     print(text)
+    return 0
+
+
+def skin(arguments: argparse.Namespace) -> int:
+    """Write skin.json, skin.md and the sheet skin.jpg; print the table."""
+    group_of = faces.utkface if arguments.labels is None else faces.labeled(arguments.labels)
+    photos = datasets.find(arguments.photos, arguments.exclude)
+    groups = faces.grouped(photos, group_of)
+    left_out = len(photos) - sum(map(len, groups.values()))
+    groups = {name: selection.evenly(members, arguments.limit) for name, members in groups.items()}
+    colorizers = selection.nets(arguments.net, arguments.device)
+    headings = measure.rows(colorizers)
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        looked = {
+            name: faces.look(bar.track(measure.answered(colorizers, members), len(members), description=name))
+            for name, members in groups.items()
+        }
+    found = faces.report(looked)
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    text = faces.as_markdown(found)
+    (arguments.out / "skin.md").write_text(text)
+    facts = {"nets": {c.name: c.sha256 for c in colorizers}, "without_a_group": left_out}
+    (arguments.out / "skin.json").write_text(json.dumps(facts | faces.as_json(found), indent=2) + "\n")
+    print(text)
+    if left_out:
+        print(f"{left_out} of {len(photos)} photographs have no group, and were left out")
+    strips = [
+        sheets.Strip(name, list(answers.values()))
+        for name, members in groups.items()
+        for _, answers in measure.answered(colorizers, selection.evenly(members, arguments.sheet))
+    ]
+    sheets.save(sheets.sheet(headings, strips), arguments.out / "skin.jpg")
+    print(f"the contact sheet: {arguments.out / 'skin.jpg'}")
     return 0
