@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", help="measure a net on photographs it has not seen"
     ).add_subparsers(
         required=True,
-        metavar="color | decoding | cues | skin, of what colors; probes | knn | retrieval | units | "
+        metavar="color | decoding | cues | skin | blind | blind-count, of what colors; probes | knn | retrieval | units | "
         "efficiency | transfer | detection | forgotten, of trunks",
     )
 

@@ -11,7 +11,7 @@ Add = Callable[..., ArgumentParser]
 
 
 def add_colors(add: Add) -> None:
-    """`evaluate color`, `decoding`, `cues` and `skin`."""
+    """`evaluate color`, `decoding`, `cues`, `skin`, `blind` and `blind-count`."""
     one = add("color", help="how good the colors are, beside gray and the truth")
     _add_selection(one)
     one.add_argument(
@@ -109,6 +109,29 @@ def add_colors(add: Add) -> None:
     one.add_argument("--device", default="auto")
     _add_out(one, "skin", "skin.json, skin.md and the sheet skin.jpg")
     one.set_defaults(command="evaluate.skin")
+
+    one = add("blind", help="old photographs by two nets side by side, without saying which is which")
+    add_photos(one)
+    one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
+    one.add_argument("--net", nargs=2, required=True, metavar=("OLD", "NEW"))
+    one.add_argument("--seed", type=int, default=0, help="of the order of A and B (default: 0)")
+    one.add_argument(
+        "--height", type=int, default=360, metavar="PIXELS", help="of the pictures (default: 360)"
+    )
+    one.add_argument("--device", default="auto")
+    _add_out(one, "blind", "a strip gray, A, B of each photo, answers.csv to fill in, and key.json")
+    one.set_defaults(command="evaluate.blind")
+
+    one = add("blind-count", help="what was answered to `evaluate blind`, by net")
+    one.add_argument("folder", type=Path, metavar="DIR", help="of `evaluate blind`")
+    one.add_argument(
+        "answers",
+        type=Path,
+        nargs="?",
+        metavar="CSV",
+        help="lines of a photo's number and a, b, both or neither: which you would keep (default: answers.csv in DIR)",
+    )
+    one.set_defaults(command="evaluate.blind_count")
 
 
 def add_photos(parser: argparse.ArgumentParser) -> None:

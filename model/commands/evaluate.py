@@ -13,6 +13,7 @@ from model import datasets
 from model.augment import AGES
 from model.colorizer import ColorOptions, choose_device
 from model.commands import selection
+from model.evaluate import blind as comparison
 from model.evaluate import cases, report, sheets, sources
 from model.evaluate import color as measure
 from model.evaluate import skin as faces
@@ -130,4 +131,38 @@ def skin(arguments: argparse.Namespace) -> int:
     ]
     sheets.save(sheets.sheet(headings, strips), arguments.out / "skin.jpg")
     print(f"the contact sheet: {arguments.out / 'skin.jpg'}")
+    return 0
+
+
+def blind(arguments: argparse.Namespace) -> int:
+    """Write a strip of each photo by number, answers.csv to fill in, and key.json."""
+    if (arguments.out / comparison.KEY).exists():
+        raise ValueError(
+            f"{arguments.out} holds a comparison already: choose another folder, or delete that one"
+        )
+    photos = selection.evenly(datasets.find(arguments.photos, arguments.exclude), arguments.limit)
+    colorizers = selection.nets(arguments.net, arguments.device)
+    measure.rows(colorizers)  # refuses nets of one name
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    key = comparison.drawn(photos, [colorizer.name for colorizer in colorizers], arguments.seed)
+    by_name = {colorizer.name: colorizer for colorizer in colorizers}
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        for path, entry in zip(bar.track(photos, description="coloring"), key, strict=True):
+            strip = comparison.strip(path, [by_name[name] for name in entry.order], entry, arguments.height)
+            # at full chroma resolution, as how well colors keep to edges is to be judged
+            strip.save(arguments.out / f"{entry.photo:03}.jpg", quality=92, subsampling=0)
+    comparison.write(key, {c.name: c.sha256 for c in colorizers}, arguments.seed, arguments.out)
+    print(
+        f"{len(photos)} strips in {arguments.out}: write a, b, both or neither, which you would keep, into "
+        f"{arguments.out / comparison.ANSWERS}; then `python -m model evaluate blind-count {arguments.out}`"
+    )
+    return 0
+
+
+def blind_count(arguments: argparse.Namespace) -> int:
+    """Print what was answered, by net."""
+    nets, key = comparison.read_key(arguments.folder / comparison.KEY)
+    answers = comparison.read_answers(arguments.answers or arguments.folder / comparison.ANSWERS, key)
+    print(comparison.said(comparison.count(nets, key, answers), len(key)))
     return 0
