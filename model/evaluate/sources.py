@@ -201,11 +201,11 @@ def as_json(found: BySource) -> dict[str, object]:
 
 def as_markdown(found: BySource) -> str:
     """One table, rows by source; and below it the gap, where there is one."""
-    tables = {**found.tables, "mean over sources": found.mean, "pooled": found.pooled}
+    tables = [*found.tables.items(), ("mean over sources", found.mean), ("pooled", found.pooled)]
     shown = [key for key in COLUMNS if key in found.mean.scores["truth"] or key in _first(found.mean.gains)]
     lines = [
         [label, f"{table.photos:,}", row, *_cells(numbers, shown, signed)]
-        for label, table in tables.items()
+        for label, table in tables
         for row, numbers, signed in _rows(table)
     ]
     text = (

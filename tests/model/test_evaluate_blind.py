@@ -96,7 +96,8 @@ def test_the_commands_hide_the_order_and_unblind_it(
 ) -> None:
     (tmp_path / "photos").mkdir()
     grays = [
-        np.asarray(Image.fromarray(getattr(data, name)()).convert("L")) for name in ("chelsea", "coffee")
+        np.asarray(Image.fromarray(getattr(data, name)()).convert("L").resize((300, 200)))
+        for name in ("chelsea", "coffee")
     ]
     for number, gray in enumerate(grays):
         Image.fromarray(gray).save(tmp_path / "photos" / f"{number}.png")
@@ -111,9 +112,8 @@ def test_the_commands_hide_the_order_and_unblind_it(
     said = capsys.readouterr().out
     assert vivid not in said
 
-    colorizers = dict(
-        zip((vivid, muted), (Colorizer.load(net, "cpu") for net in ("lite", str(calm))), strict=True)
-    )
+    loaded = (checkpoint.load(path) for path in (checkpoint.locate("lite"), calm))
+    colorizers = dict(zip((vivid, muted), (Colorizer(*each, "cpu") for each in loaded), strict=True))
     for number, gray in enumerate(grays, 1):
         entry = key["photos"][str(number)]
         assert entry["file"] == f"photos/{number - 1}.png"
