@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 
-from model import datasets
-from model.augment import AGES
 from model.colorizer import ColorOptions, choose_device
 from model.commands import selection
 from model.evaluate import blind as comparison
@@ -19,6 +17,7 @@ from model.evaluate import color as measure
 from model.evaluate import skin as faces
 from model.evaluate.cases import Case
 from model.evaluate.judge import Judge, labels
+from model.training import data
 from model.training.augment import AGES
 
 _EXTREMES = 12
@@ -102,7 +101,7 @@ def _by_source(arguments: argparse.Namespace) -> int:
 def skin(arguments: argparse.Namespace) -> int:
     """Write skin.json, skin.md and the sheet skin.jpg; print the table."""
     group_of = faces.utkface if arguments.labels is None else faces.labeled(arguments.labels)
-    photos = datasets.find(arguments.photos, arguments.exclude)
+    photos = data.find(arguments.photos, arguments.exclude)
     groups = faces.grouped(photos, group_of)
     left_out = len(photos) - sum(map(len, groups.values()))
     groups = {name: selection.evenly(members, arguments.limit) for name, members in groups.items()}
@@ -141,7 +140,7 @@ def blind(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"{arguments.out} holds a comparison already: choose another folder, or delete that one"
         )
-    photos = selection.evenly(datasets.find(arguments.photos, arguments.exclude), arguments.limit)
+    photos = selection.evenly(data.find(arguments.photos, arguments.exclude), arguments.limit)
     colorizers = selection.nets(arguments.net, arguments.device)
     measure.rows(colorizers)  # refuses nets of one name
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from model import checkpoint
 from model.checkpoint import Card
 from model.colorizer import Colorizer
+from model.evaluate.sources import HELD, TRAIN, Source
 from model.methods import colorize
 from model.training import building, data
-from model.evaluate.sources import HELD, TRAIN, Source
 
 
 def selected(arguments: argparse.Namespace) -> list[Path]:

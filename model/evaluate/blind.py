@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image
 from scipy.stats import binomtest
 
-from model import datasets
 from model.colorizer import Colorizer
 from model.evaluate import sheets
 from model.evaluate.color import gray
 from model.photo import Photo
+from model.training import data
 
 KEY = "key.json"
 ANSWERS = "answers.csv"
@@ -50,7 +50,7 @@ def drawn(photos: Sequence[Path], nets: Sequence[str], seed: int) -> list[Entry]
 
 def strip(path: Path, colorizers: Sequence[Colorizer], entry: Entry, height: int) -> Image.Image:
     """Gray, A, B in the photo's own shape, under its number. Raises OSError for a photo that cannot be read."""
-    pixels = datasets.read(path)
+    pixels = data.read(path)
     answers = [colorizer.colorize([Photo(pixels, None, "PNG")])[0].pixels for colorizer in colorizers]
     return sheets.row([f"{entry.photo}  gray", "A", "B"], [gray(pixels), *answers], height)
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import checkpoint, datasets
+from model import checkpoint
+from model.training import data
 from model.__main__ import main
 from model.commands import selection
 from model.evaluate import color, report, sources
@@ -153,8 +154,8 @@ def test_sources_are_named_joined_and_limited_one_by_one(folder: Path) -> None:
 
 
 def test_held_out_tenths_are_parted_as_in_training(folder: Path) -> None:
-    photos = datasets.find([folder / "many"])
-    kept, out = datasets.split(photos, 3)
+    photos = data.find([folder / "many"])
+    kept, out = data.split(photos, 3)
     train, held = selection.sources(asked(f"m:train={folder}/many", f"m:held={folder}/many", held_out=3))
     assert (train.photos, held.photos) == (kept, out)
     assert kept
