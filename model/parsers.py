@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 Add = Callable[..., ArgumentParser]
+PROTOCOLS = ("small", "zhang2016", "goyal2019")
+"""Of `model.evaluate.probes`, which imports torch."""
 
 
 def add_questions(add: Add) -> None:
@@ -16,7 +18,9 @@ def add_questions(add: Add) -> None:
         add, "probes", "trunks.probes", "what each layer knows: linear probes, all layers in one pass"
     )
     _judged(one)
-    one.add_argument("--epochs", type=int, default=28, metavar="N", help="of the probes (default: 28)")
+    _protocol(one)
+    one.add_argument("--epochs", type=int, metavar="N", help="of the probes (default: the protocol's, 28)")
+    one.set_defaults(side=None)
     _seeds(one)
 
     one = _asks(add, "knn", "trunks.knn", "classes by the 20 nearest photos")
@@ -158,7 +162,11 @@ def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) 
         )
     one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
     one.add_argument(
-        "--side", type=int, default=128, metavar="PIXELS", help="of the photos' squares (default: 128)"
+        "--side",
+        type=int,
+        default=128,
+        metavar="PIXELS",
+        help="of the photos' squares (default: 128; of probes the protocol's)",
     )
     _cache(one)
     one.add_argument("--device", default="auto")
@@ -175,6 +183,16 @@ def _judged(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="photos to judge by, with the same folders",
+    )
+
+
+def _protocol(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="of the probes: zhang2016 and goyal2019 are the papers', with crops of 227 and 224 out of photos of 256 pixels, "
+        "for which the net runs anew in each epoch; small is for photos of 128, shown whole (default: small)",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from model import cache, datasets, pretraining
 from model.colorizer import choose_device
 from model.commands.pretrain import Learned, learned
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
+from model.evaluate import probes as measured
 from model.evaluate.features import pooled
 from model.evaluate.grid import grid
 from model.evaluate.markdown import table
-from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material, Values
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
@@ -26,8 +27,14 @@ from model.nets.trunk import Trunk
 
 def probes(arguments: argparse.Namespace) -> int:
     """Linear probes on every layer."""
+    protocol = measured.protocol(arguments.protocol)
+    protocol = replace(protocol, epochs=arguments.epochs or protocol.epochs)
+    arguments.side = arguments.side or protocol.photo
+    if (protocol.crop or 0) > arguments.side:
+        raise ValueError(
+            f"{arguments.protocol} crops {protocol.crop} pixels: --side {protocol.photo}, or none"
+        )
     subjects, seen = _subjects(arguments), _material(arguments)
-    protocol = Protocol(epochs=arguments.epochs)
     found = {
         name: readings.of_layers(trunk, seen, range(arguments.seeds), protocol)
         for name, trunk in subjects.items()

@@ -48,11 +48,11 @@ def material(taught: Cache, judged: Cache) -> Material:
 
 
 def of_layers(trunk: Trunk, seen: Material, seeds: Sequence[int], protocol: Protocol) -> Values:
-    """Linear probes: of each layer the accuracy of each seed's."""
-    found: dict[str, list[float]] = {layer: [] for layer in trunk.layers}
+    """Linear probes, from bottom to top: of each layer, and pool if the protocol has them, the accuracy of each seed's."""
+    found: dict[str, list[float]] = {}
     for seed in seeds:
         for layer, probe in probes.probe(trunk, seen.taught, seen.judged, protocol, seed).items():
-            found[layer].append(float(probe.right.mean()))
+            found.setdefault(layer, []).append(float(probe.right.mean()))
     return found
 
 
