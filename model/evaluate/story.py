@@ -45,10 +45,11 @@ scope=col>conv4</th>
 </tbody></table></div>"""
 
 OUTCOMES = """<p>U(n) = n̂/n − 1: a net that was fine-tuned on n labels is as good as one from scratch on n̂. 1 means that
-half of the labels were spared, 0 that nothing was; ≥ that scratch never got there with as many labels as there were. In brackets
+half of the labels were spared, 0 that nothing was; ≥ that scratch never got there with as many labels as there were;
+<em>saturated</em> that both nets are level, and alike, from there on: no n̂ can be read, and there is no utility. In brackets
 95% intervals over seeds: of three they are too narrow. The outcomes are those of the paper: (a) better at every count, the end
-included; (b) better with few labels, the same plateau; (c) the gain is gone before the plateau; open: the counts end before that
-can be said.</p>"""
+included; (b) better with few labels, the same plateau; (c) the gain is gone before the plateau; saturated: both are level from the
+first count on; open: the counts end before that can be said.</p>"""
 
 TEXT = {
     "head": """<h1>Learning without labels</h1>
