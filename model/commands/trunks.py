@@ -21,6 +21,7 @@ from model.evaluate.features import pooled
 from model.evaluate.grid import grid
 from model.evaluate.markdown import table
 from model.evaluate.readings import Material, Values
+from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
 
@@ -127,13 +128,23 @@ def detection(arguments: argparse.Namespace) -> int:
 
 def forgets(arguments: argparse.Namespace) -> int:
     """What h knows and g(h) forgot, of runs of `contrast`."""
-    runs, seen = {run.name: learned(run) for run in arguments.runs}, _material(arguments)
+    runs = {run.name: learned(run) for run in arguments.runs}
+    for name, run in runs.items():
+        if missing := [question for question, seen in views_of(run).items() if not seen]:
+            print(
+                f"{name} was not taught by views that differ in {', '.join(missing)}: these its loss did not order it to forget. "
+                "A run of `contrast.projection_probe`, such as the lecture's, has all four"
+            )
+    seen = _material(arguments)
     found = {name: remembered(run, seen) for name, run in runs.items()}
     rows = {
         f"{run}, {of}": {question: f"{values[of]:.1%}" for question, values in asked.items()}
         for run, asked in found.items()
         for of in ("h", "g", "chance")
     }
+    for run, asked in found.items():
+        among = {question: "yes" if values["in_views"] else "no" for question, values in asked.items()}
+        rows[f"{run}, among its views"] = among
     return _tell(arguments.out, "forgotten", rows, found)
 
 
@@ -183,13 +194,26 @@ def carried_over(
     return found
 
 
-def remembered(run: Learned, seen: Material) -> dict[str, dict[str, float]]:
-    """By question, how often it is answered rightly from h and from g. ValueError for a run of another method."""
-    if not isinstance(run.net, ContrastNet):
+def views_of(run: Learned) -> dict[str, bool]:
+    """By question, whether what is asked for was among the views of a run. ValueError for a run of another method."""
+    options = pretraining.read(run.facts["recipe"]).options
+    if not isinstance(options, contrast.Options):
         raise ValueError(f"only contrast has a projection that forgets; this run is of {run.facts['method']}")
+    return forgotten.in_views(options)
+
+
+def remembered(run: Learned, seen: Material) -> dict[str, dict[str, Any]]:
+    """By question, how often it is answered rightly from h and from g, and `views_of`. ValueError for a run of another method."""
+    among = views_of(run)
+    assert isinstance(run.net, ContrastNet)
     found = forgotten.forgotten(run.net, seen.taught.squares, seen.judged.squares, forgotten.Options())
     return {
-        question: {"h": of.h.accuracy.value, "g": of.g.accuracy.value, "chance": of.chance}
+        question: {
+            "h": of.h.accuracy.value,
+            "g": of.g.accuracy.value,
+            "chance": of.chance,
+            "in_views": among[question],
+        }
         for question, of in found.items()
     }
 

@@ -107,8 +107,12 @@ href="https://docs.lightly.ai/self-supervised-learning/getting_started/benchmark
 hundredth, and less, of the photos seen.</p>""",
     "forgotten": """<p>SimCLR throws its last layers, the projection g, away, and keeps h beneath. Why? The loss wants g(h) to
 be the same for all views, so it forgets whatever views change. A small net is asked which change was made to a view (table 3 of the
-paper), once from h, once from g(h). Turns, noise and edges were not among these views: that is, what is asked for is what the loss
-did not order to forget.</p>""",
+paper), once from h, once from g(h).</p>""",
+    "forgotten_seen": """<p>As in the paper, turns, noise and edges were among the views: SimCLR was trained once more, for this table
+alone, by crop and color and these three, each drawn for itself. It is another run than the one in all other tables, and a short
+one.</p>""",
+    "forgotten_unseen": """<p>What was not among the views is what the loss did not order to forget; the paper's pretraining had turns,
+noise and edges among them.</p>""",
     "pairwise": """<p>Figure 5 of the paper: one view is a crop and no more, the other is changed by one augmentation (the
 diagonal) or by two. How much does a net learn from each pair? In percent of photos whose class most of their 20 nearest have.</p>""",
     "fringes": """<p>Lenses part colors, more so at the edges of a photo. Who sees the fringes of a patch knows where in the
