@@ -97,6 +97,15 @@ def add_lecture(add: Add) -> None:
     one.add_argument(
         "--nets", nargs="*", default=[], metavar="NET", help="only these, of alexnet and resnet18"
     )
+    _protocol(one)
+    one.add_argument(
+        "--labels",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="for fine-tuning, in place of the plan's 20 90 300 900 3000, where there are fewer photos than the most",
+    )
     _plan(one, "hours", "minutes")
     _cache(one)
     _out(one, "lecture")

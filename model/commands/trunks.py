@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from model.evaluate.features import pooled
 from model.evaluate.grid import grid
 from model.evaluate.markdown import table
 from model.evaluate.readings import Material, Values
+from model.evaluate.segmentation import Masked
+from model.evaluate.transfer import Tagged
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
@@ -97,11 +100,9 @@ def efficiency(arguments: argparse.Namespace) -> int:
 
 def transfers(arguments: argparse.Namespace) -> int:
     """Fine-tuned to VOC2007's classes, to any folders of classes, and to CamVid's masks: whichever are named."""
+    given = others(arguments.cache, arguments.voc, arguments.photos, arguments.camvid)
     found = {
-        name: carried_over(
-            trunk, arguments.cache, arguments.voc, arguments.photos, arguments.camvid, arguments.steps
-        )
-        for name, trunk in _subjects(arguments).items()
+        name: carried_over(trunk, given, arguments.steps) for name, trunk in _subjects(arguments).items()
     }
     rows = {name: {task: f"{value:.1%}" for task, value in of.items()} for name, of in found.items()}
     return _tell(arguments.out, "transfer", rows, found)
@@ -166,32 +167,69 @@ def picture_of_units(trunk: Trunk, photos: cache.Cache, path: Path) -> None:
     grid(activations.rows(trunk, photos.squares, units, 8), 56).save(path, quality=75)
 
 
-def carried_over(
-    trunk: Trunk, folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None, steps: int
-) -> dict[str, float]:
-    """11-point mAP on VOC2007's test, accuracy on a third of the classes' photos by hash, mean IU on CamVid's test: of those given."""
+@dataclass(frozen=True, eq=False)
+class Others:
+    """Other photographs that a trunk is fine-tuned to, those to learn from and those to be judged by; None where none were named."""
+
+    tagged: tuple[Tagged, Tagged] | None  # VOC2007's
+    classes: tuple[str, Material] | None  # the first folder's name, by which the result is called
+    masked: tuple[Masked, Masked] | None  # CamVid's
+
+
+def others(folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None) -> Others:
+    """VOC2007's trainval and test, classes in folders of which a third is judged by hash, CamVid's train and test.
+
+    FileNotFoundError or ValueError, with the name of what was asked for, where a part of its layout is missing or makes no sense.
+    """
+    side = transfer.Options().side
+    with _of("VOC2007", voc2007):
+        tagged = (_tagged(voc2007, "trainval", folder), _tagged(voc2007, "test", folder)) if voc2007 else None
+    with _of("classes in folders", classes[0] if classes else None):
+        named = None
+        if classes:
+            parts = (
+                cache.build(photos, side, folder) for photos in datasets.split(datasets.find(classes), 3)
+            )
+            named = classes[0].name, readings.material(*parts)
+    with _of("CamVid", camvid):
+        masked = (_masked(camvid, "train"), _masked(camvid, "test")) if camvid else None
+    return Others(tagged, named, masked)
+
+
+def carried_over(trunk: Trunk, given: Others, steps: int) -> dict[str, float]:
+    """11-point mAP on VOC2007, accuracy on the classes, mean IU on CamVid: of those given."""
     found: dict[str, float] = {}
     options = transfer.Options(steps=steps)
-    if voc2007:
-        tagged = []
-        for split in ("trainval", "test"):
-            listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
-            photos = cache.build(datasets.find([listed]), options.side, folder)
-            tagged.append(transfer.Tagged(photos.squares, voc.truth(listed, photos.photos)))
-        if precision := transfer.tag(trunk, tagged[0], tagged[1], options).precision:
-            found["voc2007"] = precision.value
-    if classes:
-        taught, judged = datasets.split(datasets.find(classes), 3)
-        seen = readings.material(*(cache.build(photos, options.side, folder) for photos in (taught, judged)))
-        found[classes[0].name] = transfer.classify(trunk, seen.taught, seen.judged, options).accuracy.value
-    if camvid:
-        taught_masks, judged_masks = (
-            segmentation.camvid(camvid / split, camvid / f"{split}annot") for split in ("train", "test")
-        )
-        segmented = segmentation.segment(trunk, taught_masks, judged_masks, segmentation.Options(steps=steps))
+    if given.tagged and (precision := transfer.tag(trunk, *given.tagged, options).precision):
+        found["voc2007"] = precision.value
+    if given.classes:
+        name, seen = given.classes
+        found[name] = transfer.classify(trunk, seen.taught, seen.judged, options).accuracy.value
+    if given.masked:
+        segmented = segmentation.segment(trunk, *given.masked, segmentation.Options(steps=steps))
         if iu := segmented.mean_iu:
             found["camvid"] = iu.value
     return found
+
+
+@contextmanager
+def _of(what: str, source: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{what}, {source}: {error}") from error
+
+
+def _tagged(voc2007: Path, split: str, folder: Path) -> Tagged:
+    listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
+    if not listed.exists():
+        raise FileNotFoundError(f"{listed} is missing, the list of the photographs of this half")
+    photos = cache.build(datasets.find([listed]), transfer.Options().side, folder)
+    return Tagged(photos.squares, voc.truth(listed, photos.photos))
+
+
+def _masked(camvid: Path, split: str) -> Masked:
+    return segmentation.camvid(camvid / split, camvid / f"{split}annot")
 
 
 def views_of(run: Learned) -> dict[str, bool]:

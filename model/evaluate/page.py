@@ -20,6 +20,7 @@ from model.evaluate.story import (
     NETS,
     OUTCOMES,
     PAPERS,
+    PROTOCOLS,
     STYLE,
     TEXT,
 )
@@ -59,7 +60,8 @@ def write(found: Found, folder: Path) -> Path:
         drawn = [draw([one for one in subjects if one["net"] == net], net) for net in nets]
         if any(drawn):
             parts.append(
-                f"<h2>{heading}</h2>{TEXT[text]}{OUTCOMES if text == 'efficiency' else ''}{''.join(drawn)}"
+                f"<h2>{heading}</h2>{TEXT[text]}{_protocol(found) if text == 'probes' else ''}"
+                f"{OUTCOMES if text == 'efficiency' else ''}{''.join(drawn)}"
             )
     parts.append(_lightly(subjects))
     parts.append(_forgotten(found.get("forgotten", {}), found.get("forgotten_runs", {})))
@@ -142,6 +144,12 @@ def _budgets(subjects: Sequence[Found]) -> str:
     heads = ["net", "method", "steps × batch", "photos seen", "of one core", "last loss, nats", "seed"]
     total = sum(one["cpu_s"] for one in taught) / 3600
     return f"<h2>The budget</h2>{TEXT['budget']}{_table(heads, rows)}<p>{total:.1f} hours of one core in all, for the teaching.</p>"
+
+
+def _protocol(found: Found) -> str:
+    """Of the probes, where the page's facts name it."""
+    name = found.get("plan", {}).get("protocol")
+    return f"<p>Probed by the protocol {escape(name)}: {PROTOCOLS[name]}.</p>" if name in PROTOCOLS else ""
 
 
 def _probes(subjects: Sequence[Found], net: str) -> str:

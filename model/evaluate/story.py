@@ -33,6 +33,12 @@ LIGHTLY = (
 )
 """https://docs.lightly.ai/self-supervised-learning/getting_started/benchmarks.html. Epochs times photos of the set."""
 
+PROTOCOLS = {
+    "small": "photos shown whole and mirrored, layers resized bilinearly",
+    "zhang2016": "random crops of 227 of photos of 256 pixels, layers and pools resized bilinearly, batches of 64",
+    "goyal2019": "random crops of 224 of photos of 256 pixels, layers averaged over overlapping windows, batches of 256",
+}
+
 PAPERS = """<p>What linear probes on ImageNet said in the papers, AlexNet, after weeks on GPUs (Zhang, Isola &amp; Efros 2017,
 <a href="https://arxiv.org/abs/1611.09842">Split-Brain Autoencoders</a>, table 2):</p>
 <div class=wide><table><thead><tr><th></th><th scope=col>conv1</th><th scope=col>conv2</th><th scope=col>conv3</th><th
