@@ -63,12 +63,19 @@ def add_questions(add: Add) -> None:
         add,
         "detection",
         "trunks.detection",
-        "taught to find VOC2007's things; wants torchvision",
+        "taught to find VOC2007's things; needs torchvision, VOC2007, and minutes for each run: `make detection`",
         photos=False,
     )
     one.add_argument("--voc", type=Path, required=True, metavar="DIR", help="VOC2007 in its layout")
     one.add_argument("--steps", type=int, default=200, metavar="N", help="of 4 photos (default: 200)")
     one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many photos to judge by")
+    one.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these of VOC's, and the photos that have them: a smaller question, not VOC's mAP",
+    )
 
     one = _asks(
         add, "forgotten", "trunks.forgets", "what a run of contrast knows before and after its projection"
