@@ -44,10 +44,8 @@ class Plan:
     side: int = 96  # of the photos that trunks are asked about, in pixels
     known: int = 4000  # photos that probes are taught by, at most
     judged: int = 1500  # and judged by
-    protocol: str = (
-        "small"  # of probes, of `probes.PROTOCOLS`; the papers' have photos and epochs of their own
-    )
-    epochs: int = 12  # of small's
+    protocol: str = "small"  # of `probes.PROTOCOLS`; the papers' have photos and epochs of their own
+    epochs: int = 12  # of small's probes
     probe_seeds: int = 3
     labels: tuple[int, ...] = (20, 90, 300, 900, 3000)  # 90 and 900 are 1% and 10% of Imagenette
     seeds: int = 3
@@ -57,9 +55,7 @@ class Plan:
     paired: int = 2000  # photos of the augmentations' matrix
     fringed: int = 600  # photos
     pairs: pairwise.Options = field(default_factory=pairwise.Options)
-    projected: Mapping[str, int] = field(
-        default_factory=dict
-    )  # steps of the run that the projection's table asks, by net
+    projected: Mapping[str, int] = field(default_factory=dict)  # steps, by net, for the projection's table
     batch: int | None = None  # photos of a training step, at most
     each: int = 20  # photos of each class to learn from, at least: as many as vote in kNN
 
@@ -80,9 +76,9 @@ class Plan:
     def probing(self) -> Protocol:
         """The protocol of probes; small's is for the plan's photos."""
         protocol = probes.protocol(self.protocol)
-        return (
-            replace(protocol, photo=self.side, epochs=self.epochs) if self.protocol == "small" else protocol
-        )
+        if self.protocol != "small":
+            return protocol
+        return replace(protocol, photo=self.side, epochs=self.epochs)
 
 
 def hours() -> Plan:
@@ -144,7 +140,7 @@ def lecture(arguments: argparse.Namespace) -> int:
     gallery = squares(datasets.find(classes), plan.side) if classes else None
     sets = {name: getattr(arguments, name) for name in ("photos", "gallery", "voc", "camvid")}
     desk.begin({"plan": asdict(plan)} | {name: path.name if path else None for name, path in sets.items()})
-    subjects = Subjects(seen, probed.some(plan.known, plan.judged), given, gallery)
+    subjects = Subjects(seen, probed, given, gallery)
 
     def train(recipe: Recipe, run: Path) -> None:
         if not _finished(run, recipe.steps):
@@ -206,8 +202,7 @@ def _ask(desk: Desk, plan: Plan, net: str, method: str, of: Subjects) -> None:
 
     fewer = of.seen.some(len(of.seen.taught.labels), plan.tuned)
     desk.once(f"{name}-knn", lambda: readings.of_neighbors(trunk, of.seen))
-    seeds, protocol = range(plan.probe_seeds), plan.probing()
-    desk.once(f"{name}-probes", lambda: readings.of_layers(trunk, of.probed, seeds, protocol))
+    desk.once(f"{name}-probes", lambda: _probes(trunk, plan, of.probed))
     part = f"{name}-efficiency"
     desk.once(
         part,
@@ -225,6 +220,12 @@ def _ask(desk: Desk, plan: Plan, net: str, method: str, of: Subjects) -> None:
     if gallery := of.gallery:
         pictures = desk.folder / "pictures"
         desk.once(f"{name}-pictures", lambda: _pictures(trunk, gallery, pictures, name))
+
+
+def _probes(trunk: Trunk, plan: Plan, probed: Material) -> dict[str, Any]:
+    # Of a paper's protocol they are a gigabyte: in memory only for as long as they are looked at.
+    few = probed.some(plan.known, plan.judged)
+    return readings.of_layers(trunk, few, range(plan.probe_seeds), plan.probing())
 
 
 def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str, str]:
