@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 Add = Callable[..., ArgumentParser]
+PROTOCOLS = ("small", "zhang2016", "goyal2019")
+"""Of `model.evaluate.probes`, which imports torch."""
 
 
 def add_colors(add: Add) -> None:
@@ -153,7 +155,9 @@ def add_questions(add: Add) -> None:
         add, "probes", "trunks.probes", "what each layer knows: linear probes, all layers in one pass"
     )
     _judged(one)
-    one.add_argument("--epochs", type=int, default=28, metavar="N", help="of the probes (default: 28)")
+    _protocol(one)
+    one.add_argument("--epochs", type=int, metavar="N", help="of the probes (default: the protocol's, 28)")
+    one.set_defaults(side=None)
     _seeds(one)
 
     one = _asks(add, "knn", "trunks.knn", "classes by the 20 nearest photos")
@@ -196,12 +200,19 @@ def add_questions(add: Add) -> None:
         add,
         "detection",
         "trunks.detection",
-        "taught to find VOC2007's things; wants torchvision",
+        "taught to find VOC2007's things; needs torchvision, VOC2007, and minutes for each run: `make detection`",
         photos=False,
     )
     one.add_argument("--voc", type=Path, required=True, metavar="DIR", help="VOC2007 in its layout")
     one.add_argument("--steps", type=int, default=200, metavar="N", help="of 4 photos (default: 200)")
     one.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many photos to judge by")
+    one.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these of VOC's, and the photos that have them: a smaller question, not VOC's mAP",
+    )
 
     one = _asks(
         add, "forgotten", "trunks.forgets", "what a run of contrast knows before and after its projection"
@@ -229,6 +240,15 @@ def add_lecture(add: Add) -> None:
     one.add_argument("--camvid", type=Path, metavar="DIR", help="CamVid, for transfer")
     one.add_argument(
         "--nets", nargs="*", default=[], metavar="NET", help="only these, of alexnet and resnet18"
+    )
+    _protocol(one)
+    one.add_argument(
+        "--labels",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="for fine-tuning, in place of the plan's 20 90 300 900 3000, where there are fewer photos than the most",
     )
     _plan(one, "hours", "minutes")
     _cache(one)
@@ -329,7 +349,11 @@ def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) 
         )
     one.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
     one.add_argument(
-        "--side", type=int, default=128, metavar="PIXELS", help="of the photos' squares (default: 128)"
+        "--side",
+        type=int,
+        default=128,
+        metavar="PIXELS",
+        help="of the photos' squares (default: 128; of probes the protocol's)",
     )
     _cache(one)
     one.add_argument("--device", default="auto")
@@ -346,6 +370,16 @@ def _judged(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="photos to judge by, with the same folders",
+    )
+
+
+def _protocol(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="of the probes: zhang2016 and goyal2019 are the papers', with crops of 227 and 224 out of photos of 256 pixels, "
+        "for which the net runs anew in each epoch; small is for photos of 128, shown whole (default: small)",
     )
 
 

@@ -1,5 +1,8 @@
 """The lecture: every method on every net, taught from the same photos in like time, and asked the same questions; one page of it.
 
+What the photos are too few for, or what is missing, is said before the first net is trained (commands/needs.py). What the projection
+forgets is asked of a SimCLR run of its own, whose views have what the table asks about.
+
 All that is worked out goes into a file of its own, runs into folders of their own: whatever stops the command, the same command goes on
 there. Two of them, for different nets, may go on beside each other.
 """
@@ -15,19 +18,21 @@ from typing import Any
 
 import torch
 
-from model import aberration, cache, datasets, pretraining
+from model import aberration, datasets, pretraining
 from model.cache import Cache
-from model.commands import trunks
+from model.commands import needs, trunks
 from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.pretrain import Learned, learned, teach
-from model.evaluate import fringes, page, pairwise, panel, readings, transfer
+from model.evaluate import fringes, page, pairwise, panel, probes, readings, transfer
 from model.evaluate.overview import overview
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material
-from model.methods import context
+from model.methods import context, contrast
 from model.nets.trunk import Trunk
+from model.pretraining import Recipe
 
+PROJECTION = "projection"  # the run that the projection's table asks
 CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that no classifier was taught by: not ours either
 
 
@@ -39,7 +44,8 @@ class Plan:
     side: int = 96  # of the photos that trunks are asked about, in pixels
     known: int = 4000  # photos that probes are taught by, at most
     judged: int = 1500  # and judged by
-    epochs: int = 12  # of probes
+    protocol: str = "small"  # of `probes.PROTOCOLS`; the papers' have photos and epochs of their own
+    epochs: int = 12  # of small's probes
     probe_seeds: int = 3
     labels: tuple[int, ...] = (20, 90, 300, 900, 3000)  # 90 and 900 are 1% and 10% of Imagenette
     seeds: int = 3
@@ -49,6 +55,30 @@ class Plan:
     paired: int = 2000  # photos of the augmentations' matrix
     fringed: int = 600  # photos
     pairs: pairwise.Options = field(default_factory=pairwise.Options)
+    projected: Mapping[str, int] = field(default_factory=dict)  # steps, by net, for the projection's table
+    batch: int | None = None  # photos of a training step, at most
+    each: int = 20  # photos of each class to learn from, at least: as many as vote in kNN
+
+    def recipe(self, method: str, net: str) -> Recipe:
+        """What a method is trained by."""
+        small = pretraining.small(method, net)
+        return replace(
+            small, steps=self.steps[net][method], batch=min(small.batch, self.batch or small.batch)
+        )
+
+    def projection(self, net: str) -> Recipe:
+        """What SimCLR is trained by for the projection's table."""
+        recipe = self.recipe("contrast", net)
+        assert isinstance(recipe.options, contrast.Options)
+        options = contrast.projection_probe(recipe.options)
+        return replace(recipe, options=options, steps=self.projected[net])
+
+    def probing(self) -> Protocol:
+        """The protocol of probes; small's is for the plan's photos."""
+        protocol = probes.protocol(self.protocol)
+        if self.protocol != "small":
+            return protocol
+        return replace(protocol, photo=self.side, epochs=self.epochs)
 
 
 def hours() -> Plan:
@@ -57,7 +87,8 @@ def hours() -> Plan:
         {
             "alexnet": {"contrast": 580, "context": 600, "colorize": 1600, "supervised": 2100},
             "resnet18": {"contrast": 310, "context": 260, "colorize": 900, "supervised": 1000},
-        }
+        },
+        projected={"alexnet": 290, "resnet18": 155},
     )
 
 
@@ -80,6 +111,9 @@ def minutes() -> Plan:
         paired=24,
         fringed=32,
         pairs=pairwise.Options(steps=2, batch=4, side=32),
+        projected={"alexnet": 2},
+        batch=8,
+        each=1,
     )
 
 
@@ -87,31 +121,44 @@ PLANS = {"hours": hours, "minutes": minutes}
 
 
 def lecture(arguments: argparse.Namespace) -> int:
-    """Teach, ask, and write the page; go on where it was stopped."""
+    """Teach, ask, and write the page; go on where it was stopped. ValueError for photos that are too few, before any net is trained."""
     torch.set_num_threads(arguments.threads)
-    plan, desk = PLANS[arguments.plan](), Desk(arguments.out)
-    sets = {name: getattr(arguments, name) for name in ("photos", "gallery", "voc", "camvid")}
-    desk.begin({"plan": asdict(plan)} | {name: path.name if path else None for name, path in sets.items()})
+    plan, desk = _plan(arguments), Desk(arguments.out)
+    needs.refuse(needs.folders(arguments.photos, arguments.nets, plan.steps))
+    wanted = [net for net in plan.steps if net in arguments.nets] if arguments.nets else list(plan.steps)
     photos = datasets.find([arguments.photos / "train"], [CLEAN])
     judged = datasets.find([arguments.photos / "val"], [CLEAN])
-    squares = partial(cache.build, folder=arguments.cache, workers=2)
+    squares = partial(needs.squares, folder=arguments.cache)
     seen = readings.material(squares(photos, plan.side), squares(judged, plan.side))
-    gallery = squares(datasets.find([arguments.gallery]), plan.side) if arguments.gallery else None
-    wanted = [net for net in plan.steps if net in arguments.nets] if arguments.nets else list(plan.steps)
+    protocol = plan.probing()
+    probed = readings.material(squares(photos, protocol.photo), squares(judged, protocol.photo))
+    recipes = [plan.recipe(method, net) for net in wanted for method in plan.steps[net]]
+    shown = min(len(squares(photos, side).photos) for side in {recipe.side for recipe in recipes})
+    needs.refuse(needs.sizes(seen, plan.labels, shown, max(recipe.batch for recipe in recipes), plan.each))
+    classes = list(filter(None, [arguments.gallery]))
+    given = trunks.others(arguments.cache, arguments.voc, classes, arguments.camvid)
+    gallery = squares(datasets.find(classes), plan.side) if classes else None
+    sets = {name: getattr(arguments, name) for name in ("photos", "gallery", "voc", "camvid")}
+    desk.begin({"plan": asdict(plan)} | {name: path.name if path else None for name, path in sets.items()})
+    subjects = Subjects(seen, probed, given, gallery)
+
+    def train(recipe: Recipe, run: Path) -> None:
+        if not _finished(run, recipe.steps):
+            teach(recipe, squares(photos, recipe.side), run, torch.device("cpu"))
+
     for net in wanted:
-        for method, steps in plan.steps[net].items():
-            recipe = replace(pretraining.small(method, net), steps=steps)
-            run = _run(desk, net, method)
-            if not _finished(run, steps):
-                teach(recipe, squares(photos, recipe.side), run, torch.device("cpu"))
+        for method in plan.steps[net]:
+            train(plan.recipe(method, net), _run(desk, net, method))
         for method in ("random", *plan.steps[net]):
-            _ask(desk, plan, net, method, seen, gallery, arguments)
-        if "contrast" in plan.steps[net]:
+            _ask(desk, plan, net, method, subjects)
+        if net in plan.projected:
+            train(plan.projection(net), _run(desk, net, PROJECTION))
             few = seen.some(plan.known // 2, plan.judged // 2)
             desk.once(f"{net}-forgotten", partial(_forgotten, desk, net, few))
     desk.once("panel", partial(_panel, desk))
     desk.once("fringes", partial(_fringes, desk, plan, squares(photos, 160)))
     desk.once("pairwise", partial(_pairwise, desk, plan, seen))
+    desk.once("pairwise-untrained", partial(_unpaired, plan, seen))
     data = {
         "name": arguments.photos.name.capitalize(),
         "photos": len(seen.taught.labels),
@@ -126,15 +173,26 @@ def lecture(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(
-    desk: Desk,
-    plan: Plan,
-    net: str,
-    method: str,
-    seen: Material,
-    gallery: Cache | None,
-    arguments: argparse.Namespace,
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The photos that trunks are asked about."""
+
+    seen: Material
+    probed: Material  # those of the probes, as large as their protocol has them
+    others: trunks.Others
+    gallery: Cache | None
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    plan = replace(PLANS[arguments.plan](), protocol=arguments.protocol)
+    if not arguments.labels:
+        return plan
+    if min(arguments.labels) < 1:
+        raise ValueError(f"--labels are counts from 1 on, not {min(arguments.labels)}")
+    return replace(plan, labels=tuple(sorted(set(arguments.labels))))
+
+
+def _ask(desk: Desk, plan: Plan, net: str, method: str, of: Subjects) -> None:
     """All questions to one trunk."""
     name = f"{net}-{method}"
     trunk = trunks.untaught(net) if method == "random" else learned(_run(desk, net, method)).trunk
@@ -142,10 +200,9 @@ def _ask(
     def maker(seed: int) -> Trunk:
         return trunks.untaught(net, seed) if method == "random" else trunk
 
-    few, fewer = seen.some(plan.known, plan.judged), seen.some(len(seen.taught.labels), plan.tuned)
-    desk.once(f"{name}-knn", lambda: readings.of_neighbors(trunk, seen))
-    protocol = Protocol(epochs=plan.epochs)
-    desk.once(f"{name}-probes", lambda: readings.of_layers(trunk, few, range(plan.probe_seeds), protocol))
+    fewer = of.seen.some(len(of.seen.taught.labels), plan.tuned)
+    desk.once(f"{name}-knn", lambda: readings.of_neighbors(trunk, of.seen))
+    desk.once(f"{name}-probes", lambda: _probes(trunk, plan, of.probed))
     part = f"{name}-efficiency"
     desk.once(
         part,
@@ -159,20 +216,16 @@ def _ask(
             partial(desk.keep, part),
         ),
     )
-    desk.once(
-        f"{name}-transfer",
-        lambda: trunks.carried_over(
-            trunk,
-            arguments.cache,
-            arguments.voc,
-            list(filter(None, [arguments.gallery])),
-            arguments.camvid,
-            plan.transferred,
-        ),
-    )
-    if gallery:
+    desk.once(f"{name}-transfer", lambda: trunks.carried_over(trunk, of.others, plan.transferred))
+    if gallery := of.gallery:
         pictures = desk.folder / "pictures"
         desk.once(f"{name}-pictures", lambda: _pictures(trunk, gallery, pictures, name))
+
+
+def _probes(trunk: Trunk, plan: Plan, probed: Material) -> dict[str, Any]:
+    # Of a paper's protocol they are a gigabyte: in memory only for as long as they are looked at.
+    few = probed.some(plan.known, plan.judged)
+    return readings.of_layers(trunk, few, range(plan.probe_seeds), plan.probing())
 
 
 def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str, str]:
@@ -184,8 +237,8 @@ def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str
     }
 
 
-def _forgotten(desk: Desk, net: str, seen: Material) -> dict[str, dict[str, float]]:
-    return trunks.remembered(learned(_run(desk, net, "contrast")), seen)
+def _forgotten(desk: Desk, net: str, seen: Material) -> dict[str, dict[str, Any]]:
+    return trunks.remembered(learned(_run(desk, net, PROJECTION)), seen)
 
 
 def _panel(desk: Desk) -> str:
@@ -232,6 +285,11 @@ def _pairwise(desk: Desk, plan: Plan, seen: Material) -> dict[str, Any]:
     return {"steps": list(pairwise.STEPS), "accuracy": accuracy, "caption": caption}
 
 
+def _unpaired(plan: Plan, seen: Material) -> float:
+    few = seen.some(plan.paired, plan.paired // 2)
+    return pairwise.untrained(lambda: trunks.untaught("alexnet"), few.taught, few.judged)
+
+
 def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
     """Of all that lies on the desk, also what another command beside this one has worked out."""
     subjects: list[dict[str, Any]] = []
@@ -263,8 +321,16 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
                 }
             )
     forgotten = {net: found for net in plan.steps if (found := desk.result(f"{net}-forgotten"))}
+    runs = {
+        net: _training(learned(run), run)
+        for net in forgotten
+        if (run := _run(desk, net, PROJECTION)).exists()
+    }
     whole = {name: found for name in ("panel", "fringes", "pairwise") if (found := desk.result(name))}
-    return {"plan": asdict(plan), "subjects": subjects, "forgotten": forgotten} | whole
+    if "pairwise" in whole:
+        whole["pairwise"] |= {"untrained": desk.result("pairwise-untrained")}
+    facts = {"plan": asdict(plan), "subjects": subjects, "forgotten": forgotten, "forgotten_runs": runs}
+    return facts | whole
 
 
 def _training(run: Learned, folder: Path) -> dict[str, Any]:
