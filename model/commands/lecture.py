@@ -18,19 +18,21 @@ from typing import Any
 
 import torch
 
-from model import aberration, datasets, pretraining
-from model.cache import Cache
+from model import aberration
 from model.commands import needs, trunks
 from model.commands.commit import origin
 from model.commands.desk import Desk
-from model.commands.pretrain import Learned, learned, teach
+from model.commands.train import learn
 from model.evaluate import fringes, page, pairwise, panel, probes, readings, transfer
 from model.evaluate.overview import overview
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material
 from model.methods import context, contrast
 from model.nets.trunk import Trunk
-from model.pretraining import Recipe
+from model.training import building, data
+from model.training import config as configs
+from model.training.cache import Cache
+from model.training.config import Config
 
 PROJECTION = "projection"  # the run that the projection's table asks
 CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that no classifier was taught by: not ours either
@@ -59,14 +61,14 @@ class Plan:
     batch: int | None = None  # photos of a training step, at most
     each: int = 20  # photos of each class to learn from, at least: as many as vote in kNN
 
-    def recipe(self, method: str, net: str) -> Recipe:
+    def recipe(self, method: str, net: str) -> Config:
         """What a method is trained by."""
-        small = pretraining.small(method, net)
+        small = configs.small(method, net)
         return replace(
             small, steps=self.steps[net][method], batch=min(small.batch, self.batch or small.batch)
         )
 
-    def projection(self, net: str) -> Recipe:
+    def projection(self, net: str) -> Config:
         """What SimCLR is trained by for the projection's table."""
         recipe = self.recipe("contrast", net)
         assert isinstance(recipe.options, contrast.Options)
@@ -94,7 +96,7 @@ def hours() -> Plan:
 
 def minutes() -> Plan:
     """To see that it runs: says nothing about anything."""
-    steps = dict.fromkeys(pretraining.METHODS, 2)
+    steps = dict.fromkeys(("context", "colorize", "contrast", "supervised"), 2)
     tuning = transfer.Options(steps=2, batch=4, side=64)
     return Plan(
         {"alexnet": steps},
@@ -126,25 +128,25 @@ def lecture(arguments: argparse.Namespace) -> int:
     plan, desk = _plan(arguments), Desk(arguments.out)
     needs.refuse(needs.folders(arguments.photos, arguments.nets, plan.steps))
     wanted = [net for net in plan.steps if net in arguments.nets] if arguments.nets else list(plan.steps)
-    photos = datasets.find([arguments.photos / "train"], [CLEAN])
-    judged = datasets.find([arguments.photos / "val"], [CLEAN])
+    photos = data.find([arguments.photos / "train"], [CLEAN])
+    judged = data.find([arguments.photos / "val"], [CLEAN])
     squares = partial(needs.squares, folder=arguments.cache)
     seen = readings.material(squares(photos, plan.side), squares(judged, plan.side))
     protocol = plan.probing()
     probed = readings.material(squares(photos, protocol.photo), squares(judged, protocol.photo))
     recipes = [plan.recipe(method, net) for net in wanted for method in plan.steps[net]]
-    shown = min(len(squares(photos, side).photos) for side in {recipe.side for recipe in recipes})
+    shown = min(len(squares(photos, side).photos) for side in {recipe.shape.side for recipe in recipes})
     needs.refuse(needs.sizes(seen, plan.labels, shown, max(recipe.batch for recipe in recipes), plan.each))
     classes = list(filter(None, [arguments.gallery]))
     given = trunks.others(arguments.cache, arguments.voc, classes, arguments.camvid)
-    gallery = squares(datasets.find(classes), plan.side) if classes else None
+    gallery = squares(data.find(classes), plan.side) if classes else None
     sets = {name: getattr(arguments, name) for name in ("photos", "gallery", "voc", "camvid")}
     desk.begin({"plan": asdict(plan)} | {name: path.name if path else None for name, path in sets.items()})
     subjects = Subjects(seen, probed, given, gallery)
 
-    def train(recipe: Recipe, run: Path) -> None:
+    def train(recipe: Config, run: Path) -> None:
         if not _finished(run, recipe.steps):
-            teach(recipe, squares(photos, recipe.side), run, torch.device("cpu"))
+            learn(recipe, [squares(photos, recipe.shape.side)], run, torch.device("cpu"))
 
     for net in wanted:
         for method in plan.steps[net]:
@@ -159,14 +161,14 @@ def lecture(arguments: argparse.Namespace) -> int:
     desk.once("fringes", partial(_fringes, desk, plan, squares(photos, 160)))
     desk.once("pairwise", partial(_pairwise, desk, plan, seen))
     desk.once("pairwise-untrained", partial(_unpaired, plan, seen))
-    data = {
+    described = {
         "name": arguments.photos.name.capitalize(),
         "photos": len(seen.taught.labels),
         "judged": len(seen.judged.labels),
         "classes": list(seen.names),
         "side": plan.side,
     }
-    facts = {"made": origin("make lecture"), "data": data} | _gathered(desk, plan)
+    facts = {"made": origin("make lecture"), "data": described} | _gathered(desk, plan)
     desk.write(desk.folder / "lecture.json", facts)
     (desk.folder / "overview.md").write_text(overview(facts["subjects"]))
     print(f"the page: {page.write(facts, desk.folder)}")
@@ -195,7 +197,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def _ask(desk: Desk, plan: Plan, net: str, method: str, of: Subjects) -> None:
     """All questions to one trunk."""
     name = f"{net}-{method}"
-    trunk = trunks.untaught(net) if method == "random" else learned(_run(desk, net, method)).trunk
+    trunk = trunks.untaught(net) if method == "random" else building.load(_run(desk, net, method)).trunk
 
     def maker(seed: int) -> Trunk:
         return trunks.untaught(net, seed) if method == "random" else trunk
@@ -238,20 +240,20 @@ def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str
 
 
 def _forgotten(desk: Desk, net: str, seen: Material) -> dict[str, dict[str, Any]]:
-    return trunks.remembered(learned(_run(desk, net, PROJECTION)), seen)
+    return trunks.remembered(building.load(_run(desk, net, PROJECTION)), seen)
 
 
 def _panel(desk: Desk) -> str:
     picture = desk.folder / "pictures" / "panel.jpg"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    panel.panel(datasets.read(_cat())).save(picture, quality=80)
+    panel.panel(data.read(_cat())).save(picture, quality=80)
     return "pictures/panel.jpg"
 
 
 def _fringes(desk: Desk, plan: Plan, squares: Cache) -> dict[str, Any]:
     picture = desk.folder / "pictures" / "fringes.jpg"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    fringes.figure(datasets.read(_cat())).save(picture, quality=85)
+    fringes.figure(data.read(_cat())).save(picture, quality=85)
     few = torch.from_numpy(squares.squares[: plan.fringed].copy())
     told = aberration.shortcut(few, context.small())
     rows = [
@@ -263,7 +265,7 @@ def _fringes(desk: Desk, plan: Plan, squares: Cache) -> dict[str, Any]:
 
 def _cat() -> Path:
     """Chelsea, of scikit-image: S. van der Walt, CC0."""
-    return next(path for path in datasets.find([Path("scikit-image")]) if path.stem == "chelsea")
+    return next(path for path in data.find([Path("scikit-image")]) if path.stem == "chelsea")
 
 
 def _pairwise(desk: Desk, plan: Plan, seen: Material) -> dict[str, Any]:
@@ -312,7 +314,7 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
             if method != "random" and subject["efficiency"] and scratch:
                 subject["utility"], subject["verdict"] = readings.worth(subject["efficiency"], scratch)
             if method != "random" and (_run(desk, net, method) / "checkpoint.pt").exists():
-                subject |= _training(learned(_run(desk, net, method)), _run(desk, net, method))
+                subject |= _training(building.load(_run(desk, net, method)), _run(desk, net, method))
             subjects.append(
                 {
                     key: value
@@ -322,7 +324,7 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
             )
     forgotten = {net: found for net in plan.steps if (found := desk.result(f"{net}-forgotten"))}
     runs = {
-        net: _training(learned(run), run)
+        net: _training(building.load(run), run)
         for net in forgotten
         if (run := _run(desk, net, PROJECTION)).exists()
     }
@@ -333,14 +335,14 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
     return facts | whole
 
 
-def _training(run: Learned, folder: Path) -> dict[str, Any]:
+def _training(run: building.Trained, folder: Path) -> dict[str, Any]:
     rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()[1:]]
     return {
         "steps": run.step,
-        "batch": run.facts["recipe"]["batch"],
+        "batch": run.config.batch,
         "photos": run.photos,
         "cpu_s": round(run.cpu_s),
-        "seed": run.facts["recipe"]["seed"],
+        "seed": run.config.seed,
         "commit": run.facts["code"]["commit"],
         "loss": [[int(row[1]), float(row[3])] for row in rows],
     }
@@ -351,4 +353,4 @@ def _run(desk: Desk, net: str, method: str) -> Path:
 
 
 def _finished(run: Path, steps: int) -> bool:
-    return (run / "checkpoint.pt").exists() and learned(run).step == steps
+    return (run / "checkpoint.pt").exists() and building.load(run).step == steps

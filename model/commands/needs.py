@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from model import cache
-from model.cache import Cache
 from model.evaluate import neighbors
 from model.evaluate.readings import Material
+from model.training import cache
+from model.training.cache import Cache
 
 
 def folders(photos: Path, nets: Collection[str], known: Collection[str]) -> list[str]:

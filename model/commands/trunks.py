@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model import cache, datasets, pretraining
 from model.colorizer import choose_device
-from model.commands.pretrain import Learned, learned
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
 from model.evaluate import probes as measured
 from model.evaluate.features import pooled
@@ -28,6 +26,8 @@ from model.evaluate.transfer import Tagged
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
+from model.training import building, cache, data
+from model.training.building import Trained
 
 _STEP_S, _PHOTO_S = 0.65, 0.055  # of detection, measured
 
@@ -63,7 +63,7 @@ def knn(arguments: argparse.Namespace) -> int:
 
 def retrieval(arguments: argparse.Namespace) -> int:
     """A picture a trunk: photos, and the nearest others, no copies."""
-    photos = cache.build(datasets.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
+    photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
     for name, trunk in _subjects(arguments).items():
         picture_of_neighbors(trunk, photos, arguments.out / f"{_file(name)}.jpg")
     print(f"the pictures: {arguments.out}")
@@ -72,7 +72,7 @@ def retrieval(arguments: argparse.Namespace) -> int:
 
 def units(arguments: argparse.Namespace) -> int:
     """A picture a trunk: the photos and patches that excite hidden units most."""
-    photos = cache.build(datasets.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
+    photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
     for name, trunk in _subjects(arguments).items():
         picture_of_units(trunk, photos, arguments.out / f"{_file(name)}.jpg")
     print(f"the pictures: {arguments.out}")
@@ -162,7 +162,7 @@ def _without_nan(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str
 
 def forgets(arguments: argparse.Namespace) -> int:
     """What h knows and g(h) forgot, of runs of `contrast`."""
-    runs = {run.name: learned(run) for run in arguments.runs}
+    runs = {run.name: building.load(run) for run in arguments.runs}
     for name, run in runs.items():
         if missing := [question for question, seen in views_of(run).items() if not seen]:
             print(
@@ -220,9 +220,7 @@ def others(folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path
     with _of("classes in folders", classes[0] if classes else None):
         named = None
         if classes:
-            parts = (
-                cache.build(photos, side, folder) for photos in datasets.split(datasets.find(classes), 3)
-            )
+            parts = (cache.build(photos, side, folder) for photos in data.split(data.find(classes), 3))
             named = classes[0].name, readings.material(*parts)
     with _of("CamVid", camvid):
         masked = (_masked(camvid, "train"), _masked(camvid, "test")) if camvid else None
@@ -257,7 +255,7 @@ def _tagged(voc2007: Path, split: str, folder: Path) -> Tagged:
     listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
     if not listed.exists():
         raise FileNotFoundError(f"{listed} is missing, the list of the photographs of this half")
-    photos = cache.build(datasets.find([listed]), transfer.Options().side, folder)
+    photos = cache.build(data.find([listed]), transfer.Options().side, folder)
     return Tagged(photos.squares, voc.truth(listed, photos.photos))
 
 
@@ -265,15 +263,15 @@ def _masked(camvid: Path, split: str) -> Masked:
     return segmentation.camvid(camvid / split, camvid / f"{split}annot")
 
 
-def views_of(run: Learned) -> dict[str, bool]:
+def views_of(run: Trained) -> dict[str, bool]:
     """By question, whether what is asked for was among the views of a run. ValueError for a run of another method."""
-    options = pretraining.read(run.facts["recipe"]).options
+    options = run.config.options
     if not isinstance(options, contrast.Options):
-        raise ValueError(f"only contrast has a projection that forgets; this run is of {run.facts['method']}")
+        raise ValueError(f"only contrast has a projection that forgets; this run is of {run.config.method}")
     return forgotten.in_views(options)
 
 
-def remembered(run: Learned, seen: Material) -> dict[str, dict[str, Any]]:
+def remembered(run: Trained, seen: Material) -> dict[str, dict[str, Any]]:
     """By question, how often it is answered rightly from h and from g, and `views_of`. ValueError for a run of another method."""
     among = views_of(run)
     assert isinstance(run.net, ContrastNet)
@@ -293,16 +291,14 @@ def untaught(net: str, seed: int = 0) -> Trunk:
     """A trunk that knows nothing, drawn by seed."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        return pretraining.trunk_of(net).eval()
+        return building.trunk_of(net).eval()
 
 
 def _subjects(arguments: argparse.Namespace) -> dict[str, Trunk]:
     """By name: the runs' trunks, and of each kind one that knows nothing."""
-    runs = {run.name: learned(run) for run in arguments.runs}
-    found = {
-        f"random {net}": untaught(net) for net in sorted({of.facts["recipe"]["net"] for of in runs.values()})
-    }
-    found |= {f"{name} ({of.facts['recipe']['net']})": of.trunk for name, of in runs.items()}
+    runs = {run.name: building.load(run) for run in arguments.runs}
+    found = {f"random {net}": untaught(net) for net in sorted({of.config.net for of in runs.values()})}
+    found |= {f"{name} ({of.config.net})": of.trunk for name, of in runs.items()}
     device = choose_device(arguments.device)
     return {name: trunk.to(device) for name, trunk in found.items()}
 
@@ -318,10 +314,10 @@ def _maker(name: str, trunk: Trunk) -> Callable[[int], Trunk]:
 
 
 def _material(arguments: argparse.Namespace) -> Material:
-    photos = (datasets.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
+    photos = (data.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
     taught, judged = (cache.build(each, arguments.side, arguments.cache) for each in photos)
     for what, of in (("learn from", taught), ("judge by", judged)):
-        print(f"{len(of.photos)} photographs to {what}; left out: {datasets.counted(of.left_out())}")
+        print(f"{len(of.photos)} photographs to {what}; left out: {data.counted(of.left_out)}")
     return readings.material(taught, judged)
 
 

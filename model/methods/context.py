@@ -193,7 +193,7 @@ def cut(rgb_N3HW: Tensor, options: Options, generator: torch.Generator) -> tuple
         least, most = options.pixels
         draw = torch.rand(1, generator=generator).to(rgb_N3HW.device)
         # Of several processes the first one's draw: with grids of several sizes they could not share one cap.
-        side = round((least + (most - least) * float(ranks.gathered(draw)[0])) ** 0.5)
+        side = round((least + (most - least) * float(distributed.gathered(draw)[0])) ** 0.5)
         photos = F.interpolate(_unit(photos), (side, side), mode="bilinear", antialias=True)
     rows = options.rows(side)
     grids = _own_grids(count, rows, options)
@@ -219,7 +219,7 @@ def _own_grids(count: int, rows: int, options: Options) -> int:
 
 def _weight(pairs: int, like: Tensor) -> Tensor:
     """This process's pairs over the mean of all processes'."""
-    counts = ranks.gathered(torch.tensor([float(pairs)], device=like.device))
+    counts = distributed.gathered(torch.tensor([float(pairs)], device=like.device))
     return pairs / counts.mean()
 
 

@@ -17,7 +17,7 @@ import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import ranks
+from model.training import distributed
 from model.methods import context
 from model.methods.context import Context, doersch2015, small
 from model.nets.trunk import DEVIATION, Trunk

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model import pretraining, views
+from model import views
+from model.training import building, config as configs
 from model.__main__ import main
 from model.commands import trunks
 from model.commands.pretrain import Learned
