@@ -6,21 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 from skimage import color as skcolor
-from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from model import bins
-from model.training import data
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.evaluate import color
+from model.training import data
 
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    truth = data.astronaut()[::8, ::8]
+    truth = skimage.data.astronaut()[::8, ::8]
     noise = np.random.default_rng(0).integers(-40, 40, truth.shape)
     return truth, np.clip(truth.astype(int) + noise, 0, 255).astype(np.uint8)
 
@@ -93,7 +93,7 @@ def test_the_truth_is_perfect_and_gray_has_no_color(pair: tuple[np.ndarray, np.n
 
 
 def test_gray_keeps_the_truths_lightness() -> None:
-    truth = data.coffee()
+    truth = skimage.data.coffee()
     before, after = (skcolor.rgb2lab(rgb)[..., 0] for rgb in (truth, color.gray(truth)))
     assert np.abs(before - after).mean() < 0.15
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_is_refused(
 def test_the_gallery_shows_gray_colored_and_true_side_by_side(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    cat = Image.fromarray(data.chelsea())
+    cat = Image.fromarray(skimage.data.chelsea())
     cat.save(photos / "cat.png")
     cat.convert("L").save(photos / "old cat.png")
     assert main(["gallery", "--photos", str(photos), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 0

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
-from skimage import data
 from torch import nn
 
 from model import bins, checkpoint
-from model.training import data, building, config as configs, trainer
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.commands import selection
@@ -23,6 +22,9 @@ from model.evaluate import color, decoding
 from model.evaluate.decoding import Axes, Decoder, Decoding
 from model.nets.lite import Lite
 from model.photo import Photo
+from model.training import building, data
+from model.training import config as configs
+from model.training.logging import Progressed
 
 PHOTOS = data.find([Path("scikit-image")])
 
@@ -74,7 +76,7 @@ def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run's folder, as the trainer leaves it: of the shipped net, and a prior in which gray is common."""
     folder = tmp_path_factory.mktemp("run")
     facts = {
-        "recipe": asdict(recipes.Recipe()),
+        "config": asdict(configs.lite("colorize", "lite")),
         "data": {
             "photos": 4,
             "fingerprint": "f",
@@ -84,7 +86,7 @@ def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     saved = {
         "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
-        "progressed": asdict(trainer.Progressed(8, 32, 1.5)),
+        "progressed": asdict(Progressed(8, 32, 1.5)),
         "facts": facts,
     }
     torch.save(saved, folder / "checkpoint.pt")
@@ -92,8 +94,9 @@ def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights_of(run: Path) -> torch.Tensor:
-    facts = trainer.averaged_weights(run)[2]
-    return bins.class_weights(torch.tensor(facts["data"]["prior"]), facts["recipe"]["lam"])
+    weights = building.load(run).weights
+    assert weights is not None
+    return weights
 
 
 def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
@@ -104,7 +107,7 @@ def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
     colorizer = selection.subject(words)
     own = decoding.own(colorizer)
     shares = [replace(own, taken_back=share) for share in (0.0, own.taken_back, 1.0)]
-    truth = data.chelsea()
+    truth = skimage.data.chelsea()
     answers = Decoder(colorizer, shares).answers(truth)
     [plain] = lite.colorize([Photo(truth, None, "PNG")])
     assert np.abs(answers[shares[0]].astype(int) - plain.pixels).max() <= 1
@@ -123,7 +126,7 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cat = tmp_path / "cat.png"
-    Image.fromarray(data.chelsea()).save(cat)
+    Image.fromarray(skimage.data.chelsea()).save(cat)
     words = ["evaluate", "decoding", "--photos", str(cat), "--run", str(run), "--device", "cpu"]
     words += [
         "--sizes",
@@ -184,7 +187,7 @@ def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path
     own = decoding.own(ours)
     assert own == decoding.own(theirs) == Decoding(224, 0.5, 0.3)
     shares = [replace(own, taken_back=share) for share in (0.0, 0.3, 1.0)]
-    truth = data.chelsea()
+    truth = skimage.data.chelsea()
     of_file, of_run = (Decoder(each, shares).answers(truth) for each in (ours, theirs))
     for share in shares:
         assert np.abs(of_file[share].astype(int) - of_run[share]).max() <= 2

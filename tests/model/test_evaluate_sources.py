@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
-from skimage import data
 
 from model import checkpoint
-from model.training import data
 from model.__main__ import main
 from model.commands import selection
 from model.evaluate import color, report, sources
 from model.evaluate.intervals import interval
 from model.evaluate.sources import HELD, TRAIN, Looked, Source
+from model.training import data
 
 ROWS = ("gray", "a", "b", "dull", "truth")
 
@@ -135,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, count in (("many", 24), ("few", 2)):
         (place / name).mkdir()
         for number in range(count):
-            piece = data.astronaut()[number * 16 : number * 16 + 64, 100:180]
+            piece = skimage.data.astronaut()[number * 16 : number * 16 + 64, 100:180]
             Image.fromarray(piece).save(place / name / f"{number}.png")
     return place
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from model import views
-from model.training import building, config as configs
 from model.__main__ import main
 from model.commands import trunks
-from model.commands.pretrain import Learned
 from model.evaluate import forgotten as forgotten_module
 from model.evaluate.features import Labeled
 from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten, in_views
@@ -23,6 +21,8 @@ from model.evaluate.readings import Material
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
+from model.training import building
+from model.training import config as configs
 
 SIDE = 16
 VIEWS = views.Strengths(side=SIDE, color=0.5)
@@ -203,13 +203,13 @@ def test_the_probes_views_are_asked_of_every_view_that_is_chosen() -> None:
 def test_the_command_says_what_was_not_among_a_runs_views(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = pretraining.tiny("contrast", "alexnet")
+    small = configs.tiny("contrast", "alexnet")
     assert isinstance(small.options, contrast.Options)
     runs = {"plain": small, "probing": replace(small, options=contrast.projection_probe(small.options))}
     monkeypatch.setattr(
-        trunks,
-        "learned",
-        lambda folder: Learned(Colors(), colorblind(), {"recipe": asdict(runs[folder.name])}, 4, 32, 0),
+        building,
+        "load",
+        lambda folder: building.Trained(colorblind(), runs[folder.name], {}, 4, 32, 0, 0, -1, None),
     )
     some = Labeled(photos(40).numpy(), torch.arange(40) % 2)
     monkeypatch.setattr(trunks, "_material", lambda arguments: Material(some, some, ("a", "b")))

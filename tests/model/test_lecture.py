@@ -18,8 +18,8 @@ from model.commands.lecture import PLANS
 from model.evaluate.forgotten import in_views
 from model.evaluate.probes import goyal2019, zhang2016
 from model.methods import contrast
-from model.pretraining import METHODS, Recipe
 from model.synthetic import Switches
+from model.training.config import Config
 
 
 def test_what_was_worked_out_is_not_worked_out_again(tmp_path: Path) -> None:
@@ -54,7 +54,9 @@ def test_a_folder_holds_results_of_one_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_plan_has_every_method_on_every_net(plan: str) -> None:
     made = PLANS[plan]()
-    assert {net: set(steps) for net, steps in made.steps.items()} == {net: set(METHODS) for net in made.steps}
+    assert {net: set(steps) for net, steps in made.steps.items()} == {
+        net: {"context", "colorize", "contrast", "supervised"} for net in made.steps
+    }
 
 
 # What it needs
@@ -108,10 +110,10 @@ def test_500_photographs_are_enough_for_fewer_labels(
     class BegunError(Exception):
         pass
 
-    def begun(recipe: Recipe, *_: Any) -> None:
+    def begun(recipe: Config, *_: Any) -> None:
         raise BegunError(recipe.method)
 
-    monkeypatch.setattr(lecture, "teach", begun)
+    monkeypatch.setattr(lecture, "learn", begun)
     photos = photographs(tmp_path / "few", {"cat": 480, "dog": 20}, {"cat": 3, "dog": 3})
     with pytest.raises(BegunError, match="contrast"):
         main(words(photos, tmp_path, "--labels", "300", "20", "90", "--nets", "alexnet"))

@@ -52,8 +52,8 @@ def test_what_cannot_be_studied_is_refused_in_words(
 @pytest.mark.parametrize("method", ["contrast", "colorize", "supervised"])
 def test_a_method_is_taught_from_small_pictures(method: str) -> None:
     small = recipe(PLANS["hour"], method, "alexnet")
-    assert (small.side, small.steps, small.batch) == (64, 150, 192)
-    strengths = getattr(small.options, "strengths", small.options)
+    assert (small.shape.side, small.steps, small.batch) == (64, 150, 192)
+    strengths = getattr(small.options, "strengths", None) or getattr(small.options, "crops", small.options)
     assert strengths.side <= 64
 
 
