@@ -29,7 +29,10 @@ from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
 
-_STEP_S, _PHOTO_S = 0.9, 0.1  # of detection, of one core: 0.65 and 0.055 in a short timing, more in a long run
+_STEP_S, _PHOTO_S = (
+    0.9,
+    0.1,
+)  # of detection, of one core: 0.65 and 0.055 in a short timing, more in a long run
 
 
 def probes(arguments: argparse.Namespace) -> int:
