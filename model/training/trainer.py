@@ -104,11 +104,13 @@ def train(
             held.enter_context(runs.locked(run))
         progressed = runs.resume(run, parts, facts)
         start = progressed.step
-        log = None
-        if rank == 0:
-            log = held.enter_context(Log(run, schedule.steps, schedule.log_every, progressed))
-            if schedule.keep_best and validate and start == 0:
-                _validate(validate, averaged, run, progressed, schedule, log)
+        log = (
+            held.enter_context(Log(run, schedule.steps, schedule.log_every, progressed))
+            if rank == 0
+            else None
+        )
+        if schedule.keep_best and validate and start == 0:
+            _validate(validate, averaged, run, progressed, schedule, log)
         clock = _Clock()
         stop = False
         for batch in _ahead(batches, range(start, schedule.steps)):
@@ -131,8 +133,7 @@ def train(
             if validate and (
                 last or (schedule.validate_every and progressed.step % schedule.validate_every == 0)
             ):
-                if log:
-                    _validate(validate, averaged, run, progressed, schedule, log)
+                _validate(validate, averaged, run, progressed, schedule, log)
                 stop = _anywhere(
                     bool(schedule.patience) and progressed.since_best >= schedule.patience, device
                 )
@@ -201,24 +202,26 @@ def _validate(
     run: Path,
     progressed: Progressed,
     schedule: Schedule,
-    log: Log,
+    log: Log | None,
 ) -> None:
+    """On every process, as methods gather what they compare; the first one writes."""
     net = averaged.module.eval()
     with torch.no_grad():
         measures = validate(net)
     net.train()
-    log.validation(progressed, measures)
+    if log:
+        log.validation(progressed, measures)
     score = measures["score"]
     if score > progressed.best_score:
         progressed.best_step, progressed.best_score, progressed.since_best = progressed.step, score, 0
-        if schedule.keep_best:
+        if schedule.keep_best and log:
             runs.save_best(run, net, progressed.step, score)
     else:
         progressed.since_best += 1
 
 
 def _anywhere(mine: bool, device: torch.device) -> bool:
-    """Whether the first process says so: it alone validates."""
+    """Whether any process says so: rounding may let their scores differ."""
     if distributed.place()[1] == 1:
         return mine
     said = distributed.summed(torch.tensor(float(mine), device=device))

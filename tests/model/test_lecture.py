@@ -81,7 +81,7 @@ def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise AssertionError("a net was trained")
 
-    monkeypatch.setattr(lecture, "teach", refused)
+    monkeypatch.setattr(lecture, "learn", refused)
     monkeypatch.setattr(lecture, "_ask", refused)
 
 
