@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow bench-serving bench-lightly detection overload chaos many-jobs pause-training resume-training lecture check format lock clean
+.PHONY: help setup run test test-slow bench-serving bench-lightly bench-training detection overload chaos many-jobs train-gpu pause-training resume-training lecture check format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -49,6 +49,11 @@ out/lightly/ready:
 	out/lightly/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 lightly==1.6.0 numpy pillow
 	@touch $@
 
+# BASE is a commit from before what is to be measured, PHOTOS a folder of some hundred color photographs.
+bench-training: setup  ## crops a second of training beside those of the commit BASE, on PHOTOS
+	@test -n "$(BASE)" -a -n "$(PHOTOS)" || { echo "make bench-training BASE=a-commit PHOTOS=a-folder"; exit 1; }
+	$(BIN)/python -m proofs training --base $(BASE) --photos $(PHOTOS) $(TRAINING)
+
 detection:  ## teach the trunks of RUNS to find the things of VOC, with torchvision's Faster R-CNN
 	@test -n "$(RUNS)" -a -n "$(VOC)" || { echo "make detection RUNS=… VOC=…: folders of trained runs, and VOC2007 in its layout"; exit 1; }
 	@$(MAKE) --no-print-directory out/detection/ready
@@ -67,6 +72,16 @@ chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
 
 many-jobs: setup  ## 10,000 small jobs while workers come and go
 	$(BIN)/python -m proofs many-jobs
+
+# On a machine with a GPU: cache, training, validation and weights within SECONDS; a second time it goes on where it was stopped. START is
+# what to begin from, a net's name, weights or a run's folder; empty, ImageNet's backbone.
+SECONDS ?= 480
+START ?= lite
+train-gpu: setup  ## train the product's net on PHOTOS on a GPU, for SECONDS in all, and export runs/gpu/gpu.safetensors
+	@test -n "$(PHOTOS)" || { echo "make train-gpu PHOTOS='DIR…': folders of color photographs"; exit 1; }
+	$(BIN)/python -m model train colorize --recipe lite --device cuda --seconds $(SECONDS) --save-every 60 --photos $(PHOTOS) \
+		--run runs/gpu --set batch=256 lr=2e-3 backbone_lr=8e-4 frozen_blocks=0 start=$(START)
+	$(BIN)/python -m model weights export runs/gpu -o runs/gpu/gpu.safetensors --terms "those of the photographs" --data "$(PHOTOS)"
 
 RUN ?= runs/colorize
 pause-training: setup  ## stop the training in RUN where it stands, for a clean timing

@@ -5,6 +5,7 @@
     python -m proofs chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m proofs many-jobs    10,000 small jobs while workers come and go
     python -m proofs contrast     SimCLR's views, steps and loss beside lightly's
+    python -m proofs training     crops a second of training, beside those of another commit
 
 Each writes its figures as JSON and Markdown, and ends with status 1 where what must hold did not.
 """
@@ -34,6 +35,8 @@ def main() -> int:
             return _chaos(arguments, out)
         case "contrast":
             return _contrast(arguments, out)
+        case "training":
+            return _training(arguments, out)
         case _:
             return _many_jobs(arguments, out)
 
@@ -70,7 +73,13 @@ def _parse() -> argparse.Namespace:
     contrast.add_argument(
         "--quick", action="store_true", help="see whether it works; the numbers mean nothing"
     )
-    for each in (serving, overload, chaos, many, contrast):
+    training = proofs.add_parser("training", help="crops a second, beside those of another commit")
+    training.add_argument("--base", required=True, help="the other commit")
+    training.add_argument("--photos", type=Path, required=True, help="a folder of color photographs")
+    training.add_argument("--rounds", type=int, default=3)
+    training.add_argument("--steps", type=int, default=100)
+    training.add_argument("--threads", type=int, default=2)
+    for each in (serving, overload, chaos, many, contrast, training):
         each.add_argument("--out", type=Path, default=Path("out/proofs"), help="default: out/proofs")
     return parser.parse_args()
 
@@ -125,6 +134,16 @@ def _contrast(arguments: argparse.Namespace, out: Path) -> int:
     found = contrast.run(extent, arguments.lightly, _say)
     figures.write(out, "contrast", found, contrast_text.text(found))
     print(contrast_text.text(found))
+    return 0  # a target that is missed is a finding, not a fault
+
+
+def _training(arguments: argparse.Namespace, out: Path) -> int:
+    from proofs import training
+
+    extent = training.Extent(arguments.rounds, arguments.steps, arguments.threads)
+    found = training.run(extent, arguments.base, arguments.photos, out / "training", _say)
+    figures.write(out, "training", found, training.text(found))
+    print(training.text(found))
     return 0  # a target that is missed is a finding, not a fault
 
 
