@@ -195,22 +195,20 @@ def _decoded(path: Path, shape: Shape) -> tuple[NDArray[np.uint8], data.Look] | 
 def colorful(caches: Sequence[Cache], apart_from: Sequence[Cache] = ()) -> tuple[list[Cache], data.LeftOut]:
     """The color photographs of each cache, each photograph once; and all that is left out of them, by why.
 
-    Gray and toned photos teach nothing about color. A copy of an earlier photo, of these or of `apart_from`, is left out: copies of
+    Gray and toned photos teach nothing about color. A copy of an earlier color photo, or of any of `apart_from`, is left out: copies of
     held-out photographs would make an evaluation lie.
     """
     out: dict[str, list[Path]] = {reason: [] for reason in _REASONS}
     seen = [look.hash for cache in apart_from for look in cache.looks]
-    ahead = len(seen)
-    repeats = data.copies(seen + [look.hash for cache in caches for look in cache.looks])[ahead:]
+    colors = [look.hash for cache in caches for look in cache.looks if not look.fault]
+    repeats = iter(data.copies(seen + colors)[len(seen) :])  # one for each photo that has colors
     kept: list[Cache] = []
-    for cache, repeated in zip(
-        caches, np.split(repeats, np.cumsum([len(cache) for cache in caches])[:-1]), strict=True
-    ):
+    for cache in caches:
         for reason, paths in cache.left_out.items():
             out[reason] += paths
         numbers = []
         for number, (path, look) in enumerate(zip(cache.photos, cache.looks, strict=True)):
-            reason = look.fault or ("copies" if repeated[number] else "")
+            reason = look.fault or ("copies" if next(repeats) else "")
             if reason:
                 out[reason].append(path)
             else:
