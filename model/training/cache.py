@@ -504,10 +504,12 @@ def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> 
 @lru_cache(maxsize=4)
 def _order(drawn: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
     """(Σ drawn, 2): which source is next in this epoch, and for the how-manieth time."""
-    turns = np.concatenate(
-        [np.stack([np.full(n, source), np.arange(n)], 1) for source, n in enumerate(drawn)]
-    )
-    return np.random.default_rng((seed, epoch, len(turns))).permutation(turns)
+    sources = np.repeat(np.arange(len(drawn)), drawn)
+    sources = np.random.default_rng((seed, epoch, len(sources))).permutation(sources)
+    turns = np.empty_like(sources)
+    for source, n in enumerate(drawn):
+        turns[sources == source] = np.arange(n)
+    return np.stack([sources, turns], 1)
 
 
 @lru_cache(maxsize=128)
