@@ -418,12 +418,16 @@ def boxes_of(
     """(N, 4) (top, left, height, width): of each photo a part of `crops.area`…1 of its largest square, a little off square, somewhere."""
     heights, widths = sizes_N2.T
     short = sizes_N2.min(1)
-    least = np.clip((side / (crops.enlarged * short)) ** 2, crops.area, 1)
-    share = least + (1 - least) * draws_N5[:, 0]
+    shortest = np.minimum(short, np.maximum(16, side / crops.enlarged))
+    least = np.clip((shortest / short) ** 2, crops.area, 1)
+    length = short * np.sqrt(least + (1 - least) * draws_N5[:, 0])
     stretch = np.exp(crops.stretch * (2 * draws_N5[:, 1] - 1))
-    length = short * np.sqrt(share)
-    w = np.minimum(widths, np.maximum(16, np.rint(length * stretch))).astype(np.int64)
-    h = np.minimum(heights, np.maximum(16, np.rint(length / stretch))).astype(np.int64)
+    # Neither a side below the shortest nor one that the photo's border would cut off.
+    low = np.maximum(shortest / length, length / heights)
+    high = np.minimum(length / shortest, widths / length)
+    stretch = np.clip(stretch, low, high)
+    w = np.minimum(widths, np.ceil(length * stretch)).astype(np.int64)
+    h = np.minimum(heights, np.ceil(length / stretch)).astype(np.int64)
     top, left = (
         (draws_N5[:, 2 + axis] * (of - box + 1)).astype(np.int64)
         for axis, (of, box) in enumerate(((heights, h), (widths, w)))
