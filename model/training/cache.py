@@ -44,6 +44,13 @@ class Shape:
     aspect: float = 1.0
     enlarge: bool = True
 
+    def __post_init__(self) -> None:
+        if self.side < 1 or not self.aspect >= 1:
+            raise ValueError(
+                f"photos are cached with a shorter side of 1 pixel or more and an aspect of 1 or more, "
+                f"not {self.side} and {self.aspect}"
+            )
+
 
 @dataclass(frozen=True)
 class Cache:
