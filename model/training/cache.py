@@ -44,6 +44,13 @@ class Shape:
     aspect: float = 1.0
     enlarge: bool = True
 
+    def __post_init__(self) -> None:
+        if self.side < 1 or not self.aspect >= 1:
+            raise ValueError(
+                f"photos are cached with a shorter side of 1 pixel or more and an aspect of 1 or more, "
+                f"not {self.side} and {self.aspect}"
+            )
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -73,7 +80,8 @@ class Cache:
         side = int(self.sizes[0, 0])
         if (self.sizes != side).any():
             raise ValueError("these photos have several shapes: cache them as squares")
-        if len(self) * 3 * side**2 == len(self.pixels):
+        in_order = np.arange(len(self)) * 3 * side**2
+        if 3 * side**2 * len(self) == len(self.pixels) and np.array_equal(self.starts, in_order):
             return self.pixels.reshape(len(self), 3, side, side)
         return np.stack([self.photo(number) for number in range(len(self))])
 
@@ -195,22 +203,20 @@ def _decoded(path: Path, shape: Shape) -> tuple[NDArray[np.uint8], data.Look] | 
 def colorful(caches: Sequence[Cache], apart_from: Sequence[Cache] = ()) -> tuple[list[Cache], data.LeftOut]:
     """The color photographs of each cache, each photograph once; and all that is left out of them, by why.
 
-    Gray and toned photos teach nothing about color. A copy of an earlier photo, of these or of `apart_from`, is left out: copies of
+    Gray and toned photos teach nothing about color. A copy of an earlier color photo, or of any of `apart_from`, is left out: copies of
     held-out photographs would make an evaluation lie.
     """
     out: dict[str, list[Path]] = {reason: [] for reason in _REASONS}
     seen = [look.hash for cache in apart_from for look in cache.looks]
-    ahead = len(seen)
-    repeats = data.copies(seen + [look.hash for cache in caches for look in cache.looks])[ahead:]
+    colors = [look.hash for cache in caches for look in cache.looks if not look.fault]
+    repeats = iter(data.copies(seen + colors)[len(seen) :])  # one for each photo that has colors
     kept: list[Cache] = []
-    for cache, repeated in zip(
-        caches, np.split(repeats, np.cumsum([len(cache) for cache in caches])[:-1]), strict=True
-    ):
+    for cache in caches:
         for reason, paths in cache.left_out.items():
             out[reason] += paths
         numbers = []
         for number, (path, look) in enumerate(zip(cache.photos, cache.looks, strict=True)):
-            reason = look.fault or ("copies" if repeated[number] else "")
+            reason = look.fault or ("copies" if next(repeats) else "")
             if reason:
                 out[reason].append(path)
             else:
@@ -254,8 +260,8 @@ class Batch:
         return len(self.labels)
 
     def parts(self, count: int) -> Iterator[Batch]:
-        """The batch in so many parts, for the accumulation of gradients."""
-        for rows in np.array_split(np.arange(len(self)), count):
+        """The batch in so many parts, or as many as it has photos, for the accumulation of gradients."""
+        for rows in np.array_split(np.arange(len(self)), min(count, len(self))):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             boxes = None if self.boxes is None else self.boxes[part]
             mirrored = None if self.mirrored is None else self.mirrored[part]
@@ -419,12 +425,16 @@ def boxes_of(
     """(N, 4) (top, left, height, width): of each photo a part of `crops.area`…1 of its largest square, a little off square, somewhere."""
     heights, widths = sizes_N2.T
     short = sizes_N2.min(1)
-    least = np.clip((side / (crops.enlarged * short)) ** 2, crops.area, 1)
-    share = least + (1 - least) * draws_N5[:, 0]
+    shortest = np.minimum(short, np.maximum(16, side / crops.enlarged))
+    least = np.clip((shortest / short) ** 2, crops.area, 1)
+    length = short * np.sqrt(least + (1 - least) * draws_N5[:, 0])
     stretch = np.exp(crops.stretch * (2 * draws_N5[:, 1] - 1))
-    length = short * np.sqrt(share)
-    w = np.minimum(widths, np.maximum(16, np.rint(length * stretch))).astype(np.int64)
-    h = np.minimum(heights, np.maximum(16, np.rint(length / stretch))).astype(np.int64)
+    # Neither a side below the shortest nor one that the photo's border would cut off.
+    low = np.maximum(shortest / length, length / heights)
+    high = np.minimum(length / shortest, widths / length)
+    stretch = np.clip(stretch, low, high)
+    w = np.minimum(widths, np.ceil(length * stretch)).astype(np.int64)
+    h = np.minimum(heights, np.ceil(length / stretch)).astype(np.int64)
     top, left = (
         (draws_N5[:, 2 + axis] * (of - box + 1)).astype(np.int64)
         for axis, (of, box) in enumerate(((heights, h), (widths, w)))
@@ -505,10 +515,12 @@ def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> 
 @lru_cache(maxsize=4)
 def _order(drawn: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
     """(Σ drawn, 2): which source is next in this epoch, and for the how-manieth time."""
-    turns = np.concatenate(
-        [np.stack([np.full(n, source), np.arange(n)], 1) for source, n in enumerate(drawn)]
-    )
-    return np.random.default_rng((seed, epoch, len(turns))).permutation(turns)
+    sources = np.repeat(np.arange(len(drawn)), drawn)
+    sources = np.random.default_rng((seed, epoch, len(sources))).permutation(sources)
+    turns = np.empty_like(sources)
+    for source, n in enumerate(drawn):
+        turns[sources == source] = np.arange(n)
+    return np.stack([sources, turns], 1)
 
 
 @lru_cache(maxsize=128)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from skimage import data
+from skimage import data as pictures
 
 from model.training import cache, data
+from model.training.cache import Batches, Cache, Shape
 
 REASONS = {
     "cut off.jpg": "unreadable",
@@ -37,7 +37,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("box") / "JPEGImages"
     folder.mkdir()
     astronaut, cat, coffee = (
-        Image.fromarray(getattr(data, name)()).resize((90, 60)) for name in ("astronaut", "chelsea", "coffee")
+        Image.fromarray(getattr(pictures, name)()).resize((90, 60))
+        for name in ("astronaut", "chelsea", "coffee")
     )
     astronaut.save(folder / "astronaut.jpg")
     astronaut.resize((60, 40)).save(folder / "smaller astronaut.jpg")
@@ -69,24 +70,19 @@ def listed(box: Path) -> list[Path]:
     return found
 
 
-@pytest.fixture
-def warned(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    with caplog.at_level(logging.WARNING):
-        yield caplog
-
-
-def test_a_survey_names_each_under_its_reason(listed: list[Path], tmp_path: Path) -> None:
-    survey = data.survey(listed, workers=1)
-    assert [path.name for path in survey.photos] == ["astronaut.jpg", "cmyk.jpg", "coffee.png"]
-    left_out = survey.left_out()
+def test_each_is_named_under_its_reason(listed: list[Path], tmp_path: Path) -> None:
+    made = cache.build(listed, Shape(48, 1.6, enlarge=False), tmp_path, workers=1)
+    (kept,), left_out = cache.colorful([made])
+    assert [path.name for path in kept.photos] == ["astronaut.jpg", "cmyk.jpg", "coffee.png"]
     assert {path.name: reason for reason, paths in left_out.items() for path in paths} == REASONS
-    assert survey.tiny == left_out["tiny"]
-    assert data.counted(left_out) == "2 gray, 1 toned, 1 copies, 5 unreadable, 2 tiny, 2 missing"
+    assert data.counted(left_out) == "5 unreadable, 2 tiny, 2 missing, 2 gray, 1 toned, 1 copies"
     lines = data.write_names(left_out, tmp_path / "run").read_text().splitlines()
     assert (tmp_path / "run" / "left_out.txt").exists()
     written = [line.split("\t") for line in lines]
     assert {Path(path).name: reason for reason, path in written} == REASONS
     assert {path for _, path in written} < {str(path) for path in listed}
+    data.write_names({"tiny": [Path("/elsewhere/tiny.jpg")]}, tmp_path / "run")
+    assert (tmp_path / "run" / "left_out.txt").read_text() == "tiny\t/elsewhere/tiny.jpg\n", "it is replaced"
 
 
 def test_a_cache_names_what_has_no_square_and_keeps_the_gray(listed: list[Path], tmp_path: Path) -> None:
@@ -94,78 +90,66 @@ def test_a_cache_names_what_has_no_square_and_keeps_the_gray(listed: list[Path],
     without = {
         name: reason for name, reason in REASONS.items() if reason in ("unreadable", "tiny", "missing")
     }
-    assert {path.name: reason for reason, paths in made.left_out().items() for path in paths} == without
+    assert {path.name: reason for reason, paths in made.left_out.items() for path in paths} == without
     assert len(made.photos) + len(without) == len(listed)
-    assert data.counted(made.left_out()) == "5 unreadable, 2 tiny, 2 missing"
+    assert data.counted(made.left_out) == "5 unreadable, 2 tiny, 2 missing"
     again = cache.build(listed, 48, tmp_path, workers=1)
-    assert again.left_out() == made.left_out(), "as it was when they were decoded"
+    assert again.left_out == made.left_out, "as it was when they were decoded"
 
 
-def test_where_nothing_is_left_out_that_is_said(box: Path) -> None:
-    assert data.counted(data.survey([box / "astronaut.jpg"], workers=1).left_out()) == "none"
+def test_where_nothing_is_left_out_that_is_said(box: Path, tmp_path: Path) -> None:
+    made = cache.build([box / "astronaut.jpg"], 48, tmp_path, workers=1)
+    assert data.counted(cache.colorful([made])[1]) == "none"
 
 
 def test_of_two_who_want_the_same_cache_one_makes_it(
     box: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both writing into one file at once, as the processes of torchrun would, would spoil it."""
-    made = []
+    decoded = []
+    really_write = cache._write
 
-    def write(photos: list[Path], side: int, file: Path, workers: int) -> None:
-        made.append(file)
+    def write(photos: list[Path], shape: Shape, file: Path, workers: int) -> None:
+        decoded.append(file)
         threading.Event().wait(0.2)
-        file.write_bytes(bytes(3 * side * side))
-        file.with_suffix(".json").write_text('["used"]')
+        really_write(photos, shape, file, workers)
 
     monkeypatch.setattr(cache, "_write", write)
+    made: list[Cache] = []
     both = [
-        threading.Thread(target=cache.build, args=([box / "astronaut.jpg"], 8, tmp_path)) for _ in range(2)
+        threading.Thread(target=lambda: made.append(cache.build([box / "astronaut.jpg"], 40, tmp_path, 1)))
+        for _ in range(2)
     ]
     for one in both:
         one.start()
     for one in both:
         one.join(30)
-    assert len(made) == 1
+    assert len(decoded) == 1
+    assert len(made) == 2
+    assert np.array_equal(made[0].squares, made[1].squares)
 
 
-def test_for_a_photo_that_vanishes_in_training_the_next_is_seen_and_it_is_named_once(
-    tmp_path: Path, warned: pytest.LogCaptureFixture
-) -> None:
+def test_a_photo_that_vanishes_in_training_is_still_seen(tmp_path: Path) -> None:
+    """As its pixels are in the cache; when it is next wanted from the disk it is named."""
     photos = []
     for number in range(5):
         photos.append(tmp_path / f"{number}.png")
         Image.new("RGB", (40, 40), (number * 50, 0, 0)).save(photos[-1])
-    crops, untouched = (data.Crops([photos], 5, [16] * 4, seed=0, run=tmp_path) for _ in range(2))
-    before = untouched[0]
-    gone, damaged = crops.photo(1), crops.photo(3)
-    data.write_names({"tiny": [Path("/elsewhere/tiny.jpg")]}, tmp_path)
-    gone.unlink()
-    damaged.write_bytes(b"")
-    after = crops[0]
-    assert (after[[0, 2, 4]] == before[[0, 2, 4]]).all()
-    for place in (1, 3):
-        assert (after[place] == before[place + 1][:, :1, :1]).all(), "the next in order"
-    for step in range(1, 4):
-        assert crops[step].shape == (5, 3, 16, 16)
-    another = data.Crops(
-        [photos], 5, [16] * 4, seed=0, run=tmp_path
-    )  # as another of the loader's processes
-    another[2]
-    lines = (tmp_path / "left_out.txt").read_text().splitlines()
-    assert lines == ["tiny\t/elsewhere/tiny.jpg", f"missing\t{gone}", f"unreadable\t{damaged}"]
-    assert [str(gone) in warned.messages[0], str(damaged) in warned.messages[1]] == [True, True]
-    assert "missing" in warned.messages[0]
-    assert "3 left out so far" in warned.messages[1]
-    assert len(warned.messages) == 2
-    assert data.prior(photos).sum() == pytest.approx(1), "what is there counts"
+    made = cache.build(photos, 32, tmp_path / "cache", workers=1)
+    batches, untouched = (Batches([made], 5, 4, seed=0) for _ in range(2))
+    before = [untouched[step] for step in range(4)]
+    photos[1].unlink()
+    photos[3].write_bytes(b"")
+    for step in range(4):
+        assert torch.equal(batches[step].pixels, before[step].pixels)
+        assert sorted(batches[step].pixels[:, 0, 0, 0].tolist()) == [0, 50, 100, 150, 200]
+    assert Batches([made], 5, 4, seed=0).prior().sum().item() == pytest.approx(1)
+    after = cache.build(photos, 32, tmp_path / "cache", workers=1)
+    assert data.counted(after.left_out) == "1 unreadable, 1 missing"
+    assert after.squares[:, 0, 0, 0].tolist() == [0, 100, 200]
 
 
-def test_where_the_disk_is_gone_training_ends_with_a_sentence(
-    tmp_path: Path, warned: pytest.LogCaptureFixture
-) -> None:
+def test_where_the_disk_is_gone_training_does_not_begin(tmp_path: Path) -> None:
     photos = [tmp_path / "a.png", tmp_path / "b.png"]
-    with pytest.raises(OSError, match=r"is their disk there\?"):
-        data.Crops([photos], 2, [16], seed=0)[0]
-    assert len(warned.messages) == 2, "each is named once"
-    with pytest.raises(OSError, match="none of 2 photographs"):
-        data.prior(photos)
+    with pytest.raises(ValueError, match="none of 2 photographs can be used: 2 missing"):
+        cache.build(photos, 32, tmp_path, workers=1)

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from model import synthetic
-from model.training import cache, data
 from model.__main__ import main
 from model.evaluate import segmentation
 from model.synthetic import Switches
+from model.training import cache, data
 
 
 @pytest.fixture(scope="module")
