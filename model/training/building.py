@@ -47,6 +47,8 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     net = method.net
     if isinstance(net, Lite):
         net.trunk.freeze(config.frozen_blocks)
+        # What no loss asks for must not seem to learn: DistributedDataParallel would wait for its gradients.
+        net.hints.requires_grad_(isinstance(config.options, Options) and config.options.hinted > 0)
     optimizer = optim.build(
         net, config.optimizer, config.lr, config.backbone_lr, config.momentum, config.weight_decay
     )
@@ -103,6 +105,8 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
     if config.method == "regress":
         if config.net != "lite-l2":
             raise ValueError(f"regress trains lite-l2, which answers colors, not {config.net}")
+        if config.options.hinted:
+            raise ValueError("regress shows no hints: --set hinted=0")
         return Regress(net, config.options)
     if config.net == "lite-l2" or config.method != "colorize":
         raise ValueError(
