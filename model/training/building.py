@@ -235,15 +235,20 @@ class Trained:
         }
 
 
-def load(folder: Path) -> Trained:
-    """FileNotFoundError where there is no run, RunError for one that is damaged or of another code."""
-    saved = runs.averaged(folder)
-    if "config" not in saved.facts:
+def config_of(facts: dict[str, Any], folder: Path) -> Config:
+    """The configuration among a run's facts. RunError for a run of an older code, which kept something else."""
+    if "config" not in facts:
         raise runs.RunError(
             "run_mismatch",
             f"{folder} was made by an older version of this code; go back to it, or train anew",
         )
-    config = configs.read(saved.facts["config"])
+    return configs.read(facts["config"])
+
+
+def load(folder: Path) -> Trained:
+    """FileNotFoundError where there is no run, RunError for one that is damaged or of another code."""
+    saved = runs.averaged(folder)
+    config = config_of(saved.facts, folder)
     classes = len(saved.facts["data"].get("classes", ())) or 1
     torch.manual_seed(0)
     bare = replace(config, start="")
