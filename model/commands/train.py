@@ -174,12 +174,19 @@ def _extended(run: Path, arguments: argparse.Namespace) -> Config:
 def _fitting(
     config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float
 ) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number."""
+    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number.
+
+    Of several processes each times its own share of the batches, and the first one's number is everyone's.
+    """
     if (run / runs.CHECKPOINT).exists():
-        return replace(config, steps=configs.read(runs.facts(run)["config"]).steps)
+        begun_with = building.config_of(runs.facts(run), run)
+        return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
+    rank, world = distributed.place()
     method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = cache.Batches(sources, config.batch, config.steps, config.seed, config.crops, device=device)
+    batches = cache.Batches(
+        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device
+    )
     begun = time.monotonic()
     for step in range(2 * _TIMED):
         if step == _TIMED:
@@ -190,8 +197,10 @@ def _fitting(
         if device.type == "cuda":
             torch.cuda.synchronize()
     now = time.monotonic()
-    steps = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
-    print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
+    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
+    steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
+    if rank == 0:
+        print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
     return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
 
 
