@@ -49,7 +49,9 @@ out/lightly/ready:
 	out/lightly/bin/pip install --quiet torch==2.14.1 torchvision==0.29.1 lightly==1.6.0 numpy pillow
 	@touch $@
 
-detection: out/detection/ready  ## teach the trunks of RUNS to find the things of VOC, with torchvision's Faster R-CNN
+detection:  ## teach the trunks of RUNS to find the things of VOC, with torchvision's Faster R-CNN
+	@test -n "$(RUNS)" -a -n "$(VOC)" || { echo "make detection RUNS=… VOC=…: folders of trained runs, and VOC2007 in its layout"; exit 1; }
+	@$(MAKE) --no-print-directory out/detection/ready
 	out/detection/bin/python -m model evaluate detection --runs $(RUNS) --voc $(VOC) $(DETECTION)
 
 out/detection/ready: requirements-detection.txt

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.parsers import add_lecture, add_questions, add_study, add_synthetic
+from model.parsers import add_colors, add_lecture, add_photos, add_questions, add_study, add_synthetic
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("train", help="learn from folders of color photographs")
     one.add_argument("method", choices=["colorize", "regress", "context", "contrast", "supervised", "adapt"])
-    _add_photos(one)
+    add_photos(one)
     one.add_argument(
         "--net",
         metavar="NAME",
@@ -140,73 +140,11 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate", help="measure a net on photographs it has not seen"
     ).add_subparsers(
         required=True,
-        metavar="color | decoding | cues, of what colors; probes | knn | retrieval | units | efficiency | transfer | "
-        "detection | forgotten, of trunks",
+        metavar="color | decoding | cues | skin | blind | blind-count, of what colors; probes | knn | retrieval | units | "
+        "efficiency | transfer | detection | forgotten, of trunks",
     )
 
-    one = evaluate.add_parser("color", help="how good the colors are, beside gray and the truth")
-    _add_selection(one)
-    one.add_argument("--net", nargs="+", default=["lite"], help="names or .safetensors files")
-    one.add_argument("--temperature", type=float, help="other than the net's own")
-    one.add_argument(
-        "--aged",
-        nargs="+",
-        default=[],
-        metavar="KIND",
-        help="photos as age leaves them, too: blur, contrast, grain, fading, halftone, scratches, or all",
-    )
-    one.add_argument("--no-judge", action="store_true", help="leave out the classifier's top-1")
-    one.add_argument(
-        "--sheet", type=int, default=24, metavar="N", help="photos on the contact sheet (default: 24)"
-    )
-    one.add_argument("--device", default="auto")
-    one.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        default=Path("out/color"),
-        metavar="DIR",
-        help="for color.json, color.md, and the sheets color, best, worst and failures.jpg (default: out/color)",
-    )
-    one.set_defaults(command="evaluate.color")
-
-    one = evaluate.add_parser("decoding", help="what size, temperature and share taken back do to the colors")
-    _add_selection(one)
-    _add_net(one)
-    one.add_argument(
-        "--sizes",
-        nargs="+",
-        type=int,
-        default=[160, 192, 224, 256],
-        metavar="PIXELS",
-        help="shorter sides for the net, multiples of 32 (default: 160 192 224 256)",
-    )
-    one.add_argument(
-        "--temperatures",
-        nargs="+",
-        type=float,
-        default=[1, 0.8, 0.65, 0.5, 0.38, 0.25, 0.1, 0],
-        metavar="T",
-        help="of the annealed mean (default: 1 0.8 0.65 0.5 0.38 0.25 0.1 0)",
-    )
-    one.add_argument(
-        "--take-back",
-        nargs="+",
-        type=float,
-        metavar="SHARE",
-        help="shares of the rebalancing (default: 0 0.2 0.3 0.4 0.5; only its own where a net's card has no prior)",
-    )
-    one.add_argument(
-        "--strips", type=int, default=6, metavar="N", help="so many photos in the figure of strips"
-    )
-    _add_out(one, "decoding", "decoding.json, decoding.md, and the figures curves.png and strips.jpg")
-    one.set_defaults(command="decoding")
-
-    one = evaluate.add_parser("cues", help="whether a net goes by brightness and texture, or by objects")
-    _add_net(one)
-    _add_out(one, "cues", "cues.json, cues.md and the figure cues.jpg")
-    one.set_defaults(command="cues")
-
+    add_colors(evaluate.add_parser)
     add_questions(evaluate.add_parser)
     add_lecture(commands.add_parser)
     add_synthetic(commands.add_parser)
@@ -278,52 +216,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(command="weights.export")
     return parser
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    _add_photos(parser)
-    parser.add_argument("--only", metavar="GLOB", help="file names to keep")
-    parser.add_argument(
-        "--held-out", type=int, default=0, metavar="N", help="only what `train --hold-out N` leaves out"
-    )
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many, evenly chosen")
-
-
-def _add_net(parser: argparse.ArgumentParser) -> None:
-    """One net: of a weights file, or of a training run, which is not exported yet."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--net", default="lite", help="a net's name, or a .safetensors file (default: lite)")
-    which.add_argument(
-        "--run",
-        dest="run_folder",
-        type=Path,
-        metavar="RUN",
-        help="a training run's folder: its averaged weights, decoded as the shipped ones are",
-    )
-    parser.add_argument("--device", default="auto")
-
-
-def _add_out(parser: argparse.ArgumentParser, name: str, written: str) -> None:
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        default=Path("out") / name,
-        metavar="DIR",
-        help=f"for {written} (default: out/{name})",
-    )
-
-
-def _add_photos(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--photos",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folders, VOC lists of photos, or scikit-image: the photographs of that package",
-    )
-    parser.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,9 @@ class Strengths:
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels
     cutout: float = 0.5  # of the side
     noise: tuple[float, float] = (0.02, 0.2)  # its deviation
+    rotated: float = 1.0  # figure 4 and 5 do these to all photos
+    noised: float = 1.0
+    sobeled: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.area[0] <= self.area[1] <= 1:
@@ -137,11 +140,12 @@ def blur(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> 
 
 
 def rotate(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
-    """Each photo turned by 90, 180 or 270 degrees. Raises ValueError where photos are not square."""
+    """Photos, all or a share, turned by 90, 180 or 270 degrees. Raises ValueError where photos are not square."""
     height, width = rgb_N3HW.shape[2:]
     if height != width:
         raise ValueError(f"photos are {width}×{height} pixels, and must be square to be rotated")
     quarters_N = torch.randint(1, 4, (len(rgb_N3HW),), generator=generator)
+    quarters_N[_others(strengths.rotated, rgb_N3HW, generator)] = 0
     for quarters in (1, 2, 3):
         where = (quarters_N == quarters).nonzero()[:, 0]
         _change(rgb_N3HW, where, partial(torch.rot90, k=quarters, dims=(2, 3)))
@@ -157,15 +161,18 @@ def cutout(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -
 
 
 def noise(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
-    """Gaussian noise in each photo, drawn where the photos are."""
+    """Gaussian noise in photos, all or a share, drawn where the photos are."""
     deviation_N = _between(strengths.noise, torch.rand(len(rgb_N3HW), generator=generator))
     seeds_N = torch.randint(2**62, (len(rgb_N3HW),), generator=generator)
+    deviation_N[_others(strengths.noised, rgb_N3HW, generator)] = 0
     return distortions.noisy(rgb_N3HW, deviation_N.to(rgb_N3HW.device), seeds_N)
 
 
 def sobel(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
-    """Each photo's edges: nothing is drawn."""
-    return _change(rgb_N3HW, _all(rgb_N3HW), distortions.edges)
+    """The edges of photos, all or a share."""
+    chosen = torch.ones(len(rgb_N3HW), dtype=torch.bool)
+    chosen[_others(strengths.sobeled, rgb_N3HW, generator)] = False
+    return _change(rgb_N3HW, chosen.nonzero()[:, 0], distortions.edges)
 
 
 def color(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
@@ -207,6 +214,13 @@ def _change(rgb_N3HW: Tensor, where: Tensor, change: Callable[..., Tensor], *amo
 
 def _some(share: float, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
     return (torch.rand(len(rgb_N3HW), generator=generator) < share).nonzero()[:, 0]
+
+
+def _others(share: float, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+    """The places, on the CPU, of photos that are left as they are. Where all change nothing is drawn."""
+    if share >= 1:
+        return torch.empty(0, dtype=torch.long)
+    return (torch.rand(len(rgb_N3HW), generator=generator) >= share).nonzero()[:, 0]
 
 
 def _all(rgb_N3HW: Tensor) -> Tensor:

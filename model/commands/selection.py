@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from model import checkpoint
 from model.checkpoint import Card
 from model.colorizer import Colorizer
+from model.evaluate.sources import HELD, TRAIN, Source
 from model.methods import colorize
 from model.training import building, data
 
@@ -18,14 +22,75 @@ def selected(arguments: argparse.Namespace) -> list[Path]:
 
     Raises FileNotFoundError for a source that holds none.
     """
-    photos = data.find(arguments.photos, arguments.exclude)
+    return _narrowed(data.find(arguments.photos, arguments.exclude), arguments)
+
+
+def sources(arguments: argparse.Namespace) -> list[Source]:
+    """The same, by source: `--photos` are NAME=PATH, NAME:train=PATH, NAME:held=PATH, or a path that is called by its last part.
+
+    Several paths of one name and split are one source. With `--held-out N`, a source of the split "train" has what training kept. Raises
+    FileNotFoundError for a source that holds no photo, ValueError for one of which nothing is left, for another split, and for photos
+    that are in both splits of a name.
+    """
+    paths: dict[tuple[str, str], list[Path]] = {}
+    for word in arguments.photos:
+        name, split, path = _parted(word)
+        paths.setdefault((name, split), []).append(path)
+    found: dict[tuple[str, str], Source] = {}
+    for (name, split), places in paths.items():
+        photos = _narrowed(data.find(places, arguments.exclude), arguments, kept=split == TRAIN)
+        source = found[name, split] = Source(name, photos, split)
+        if not photos:
+            raise ValueError(f"nothing of the source {source.label} is left to evaluate on")
+    for name, _ in paths:
+        both = [found[key].photos for key in ((name, TRAIN), (name, HELD)) if key in found]
+        if len(both) == 2 and (shared := {*both[0]} & {*both[1]}):
+            raise ValueError(
+                f"{len(shared)} photographs of {name} are in both splits: name other folders, or part them by --held-out N"
+            )
+    return [*found.values()]
+
+
+def _parted(word: Path) -> tuple[str, str, Path]:
+    """(name, split, path)"""
+    head, equals, path = str(word).partition("=")
+    if not equals or word.exists():
+        return word.stem, "", word
+    name, colon, split = head.partition(":")
+    if not name or (colon and split not in (TRAIN, HELD)):
+        raise ValueError(f"{word} is no source: NAME=PATH, NAME:{TRAIN}=PATH or NAME:{HELD}=PATH")
+    return name, split, Path(path).expanduser()
+
+
+def _narrowed(photos: list[Path], arguments: argparse.Namespace, kept: bool = False) -> list[Path]:
+    """By `--only`, `--held-out` (of which `kept` are the rest) and `--limit`."""
     if arguments.only:
         photos = [path for path in photos if path.match(arguments.only)]
     if arguments.held_out:
-        photos = data.split(photos, arguments.held_out)[1]
-    if 0 < arguments.limit < len(photos):
-        photos = [photos[index * len(photos) // arguments.limit] for index in range(arguments.limit)]
-    return photos
+        photos = data.split(photos, arguments.held_out)[0 if kept else 1]
+    return evenly(photos, arguments.limit)
+
+
+def evenly(photos: list[Path], limit: int) -> list[Path]:
+    """At most `limit` of them, evenly chosen; all for 0."""
+    if not 0 < limit < len(photos):
+        return photos
+    return [photos[index * len(photos) // limit] for index in range(limit)]
+
+
+def nets(names: Sequence[str], device: str) -> list[Colorizer]:
+    """The nets of these names or files.
+
+    Where cards share a name, each is called by its hash too; of one file's weights under several cards, by the share taken back.
+    """
+    colorizers = [Colorizer.load(name, device) for name in names]
+    for tell_apart in (lambda card: card.sha256[:8], lambda card: f"{card.share:g} taken back"):
+        times = Counter(colorizer.name for colorizer in colorizers)
+        for colorizer in colorizers:
+            if times[colorizer.name] > 1:
+                card = colorizer.card
+                colorizer.card = replace(card, name=f"{card.name} {tell_apart(card)}")
+    return colorizers
 
 
 def subject(arguments: argparse.Namespace) -> Colorizer:

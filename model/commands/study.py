@@ -15,19 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from model import cache, datasets, pretraining, views
+from model import views
 from model.commands import trunks
 from model.commands.commit import origin
 from model.commands.desk import Desk
-from model.commands.pretrain import learned, teach
 from model.commands.synthetic import draw
+from model.commands.train import learn
 from model.evaluate import readings, transfer
 from model.evaluate.markdown import table
 from model.evaluate.readings import Values
-from model.methods import contrast
+from model.methods import colorize, contrast
 from model.nets.trunk import Trunk
-from model.pretraining import Recipe
 from model.synthetic import STUDIED, Options, Switches
+from model.training import building, cache, data
+from model.training import config as configs
+from model.training.cache import Shape
+from model.training.config import Config
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,14 @@ def study(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def recipe(plan: Plan, method: str, net: str) -> Recipe:
+def recipe(plan: Plan, method: str, net: str) -> Config:
     """The small one, for smaller pictures."""
-    small = pretraining.small(method, net)
+    small = configs.small(method, net)
     if isinstance(small.options, views.Strengths):
         options: Any = replace(small.options, side=plan.side)
+    elif isinstance(small.options, colorize.Options):
+        assert small.options.crops is not None
+        options = replace(small.options, crops=replace(small.options.crops, side=plan.side))
     elif isinstance(small.options, contrast.Options):
         strengths = replace(small.options.strengths, side=plan.side * 3 // 4)
         options = replace(small.options, strengths=strengths)
@@ -82,7 +88,12 @@ def recipe(plan: Plan, method: str, net: str) -> Recipe:
         raise ValueError("patches do not fit into pictures so small: contrast, colorize or supervised")
     warmup = min(small.warmup, plan.steps // 5)
     return replace(
-        small, options=options, side=plan.side, steps=plan.steps, batch=plan.batch, warmup=max(1, warmup)
+        small,
+        options=options,
+        shape=Shape(plan.side),
+        steps=plan.steps,
+        batch=plan.batch,
+        warmup=max(1, warmup),
     )
 
 
@@ -91,14 +102,14 @@ def _ask(desk: Desk, plan: Plan, bits: str, method: str, net: str) -> None:
     options = Options(Switches.of(bits), plan.side)
     desk.once(f"{bits}-drawn", lambda: draw(pictures, options, plan.pictures))
     taught, judged = (
-        cache.build(datasets.find([pictures / "class" / split]), plan.side, desk.folder / "cache", workers=1)
+        cache.build(data.find([pictures / "class" / split]), plan.side, desk.folder / "cache", workers=1)
         for split in ("train", "val")
     )
     seen = readings.material(taught, judged)
     wanted = recipe(plan, method, net)
-    if not (run / "checkpoint.pt").exists() or learned(run).step < wanted.steps:
-        teach(wanted, taught, run, torch.device("cpu"))
-    trunk = learned(run).trunk
+    if not (run / "checkpoint.pt").exists() or building.load(run).step < wanted.steps:
+        learn(wanted, [taught], run, torch.device("cpu"))
+    trunk = building.load(run).trunk
     lesson = transfer.Options(steps=plan.lesson, side=plan.side)
 
     def ask(name: str, maker: Any) -> None:

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from model import cache, datasets, pretraining
 from model.colorizer import choose_device
-from model.commands.pretrain import Learned, learned
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
+from model.evaluate import probes as measured
 from model.evaluate.features import pooled
 from model.evaluate.grid import grid
 from model.evaluate.markdown import table
-from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material, Values
+from model.evaluate.segmentation import Masked
+from model.evaluate.transfer import Tagged
+from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
+from model.training import building, cache, data
+from model.training.building import Trained
+
+_STEP_S, _PHOTO_S = 0.65, 0.055  # of detection, measured
 
 
 def probes(arguments: argparse.Namespace) -> int:
     """Linear probes on every layer."""
+    protocol = measured.protocol(arguments.protocol)
+    protocol = replace(protocol, epochs=arguments.epochs or protocol.epochs)
+    arguments.side = arguments.side or protocol.photo
+    if (protocol.crop or 0) > arguments.side:
+        raise ValueError(
+            f"{arguments.protocol} crops {protocol.crop} pixels: --side {protocol.photo}, or none"
+        )
     subjects, seen = _subjects(arguments), _material(arguments)
-    protocol = Protocol(epochs=arguments.epochs)
     found = {
         name: readings.of_layers(trunk, seen, range(arguments.seeds), protocol)
         for name, trunk in subjects.items()
@@ -49,7 +63,7 @@ def knn(arguments: argparse.Namespace) -> int:
 
 def retrieval(arguments: argparse.Namespace) -> int:
     """A picture a trunk: photos, and the nearest others, no copies."""
-    photos = cache.build(datasets.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
+    photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
     for name, trunk in _subjects(arguments).items():
         picture_of_neighbors(trunk, photos, arguments.out / f"{_file(name)}.jpg")
     print(f"the pictures: {arguments.out}")
@@ -58,7 +72,7 @@ def retrieval(arguments: argparse.Namespace) -> int:
 
 def units(arguments: argparse.Namespace) -> int:
     """A picture a trunk: the photos and patches that excite hidden units most."""
-    photos = cache.build(datasets.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
+    photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
     for name, trunk in _subjects(arguments).items():
         picture_of_units(trunk, photos, arguments.out / f"{_file(name)}.jpg")
     print(f"the pictures: {arguments.out}")
@@ -89,44 +103,82 @@ def efficiency(arguments: argparse.Namespace) -> int:
 
 def transfers(arguments: argparse.Namespace) -> int:
     """Fine-tuned to VOC2007's classes, to any folders of classes, and to CamVid's masks: whichever are named."""
+    given = others(arguments.cache, arguments.voc, arguments.photos, arguments.camvid)
     found = {
-        name: carried_over(
-            trunk, arguments.cache, arguments.voc, arguments.photos, arguments.camvid, arguments.steps
-        )
-        for name, trunk in _subjects(arguments).items()
+        name: carried_over(trunk, given, arguments.steps) for name, trunk in _subjects(arguments).items()
     }
     rows = {name: {task: f"{value:.1%}" for task, value in of.items()} for name, of in found.items()}
     return _tell(arguments.out, "transfer", rows, found)
 
 
 def detection(arguments: argparse.Namespace) -> int:
-    """Taught to find VOC2007's things by Faster R-CNN. Wants torchvision: `make detection`."""
+    """Taught to find VOC2007's things by Faster R-CNN. Needs torchvision: `make detection`. What is missing is said first."""
     from model.evaluate import detection as measure
 
+    measure.wanted()
     options = measure.Options(steps=arguments.steps)
     main = arguments.voc / "ImageSets" / "Main"
     taught, judged = (measure.pictured(main / f"{split}.txt") for split in ("trainval", "test"))
+    if arguments.classes:
+        taught, judged = (measure.only(each, arguments.classes) for each in (taught, judged))
+    taught, judged = measure.useful(taught), judged[: arguments.limit or None]
+    if not taught or not judged:
+        raise ValueError(
+            f"{arguments.voc} has {len(taught)} photographs to learn from and {len(judged)} to be judged by, with a box that counts: "
+            "both need one"
+        )
+    subjects = _subjects(arguments)
+    print(
+        f"{len(taught)} photographs to learn from, {len(judged)} to be judged by; {options.steps} steps of {options.batch} for each of "
+        f"{len(subjects)} backbones. On one core without a GPU AlexNet takes some {_STEP_S} s a step and {_PHOTO_S} s a judged photo: "
+        f"about {(options.steps * _STEP_S + len(judged) * _PHOTO_S) / 60:.0f} minutes each",
+        flush=True,
+    )
     found = {}
-    for name, trunk in _subjects(arguments).items():
-        found[name] = measure.detect(trunk, taught, judged[: arguments.limit or None], options)
-        print(f"{name}: {np.nanmean(list(found[name].values())):.1%}")
+    for name, trunk in subjects.items():
+        started = time.monotonic()
+        found[name] = measure.detect(trunk, taught, judged, options)
+        print(f"{name}: {_mean_ap(found[name]):.1%}, {time.monotonic() - started:.0f} s", flush=True)
     rows = {
-        name: {"mean AP": f"{np.nanmean(list(of.values())):.1%}"}
-        | {kind: f"{value:.1%}" for kind, value in of.items()}
+        name: {"mean AP": f"{_mean_ap(of):.1%}"}
+        | {kind: f"{value:.1%}" for kind, value in of.items() if not np.isnan(value)}
         for name, of in found.items()
     }
-    return _tell(arguments.out, "detection", rows, found)
+    return _tell(arguments.out, "detection", rows, _without_nan(found))
+
+
+def _mean_ap(of: Mapping[str, float]) -> float:
+    """Over the classes that are there."""
+    return float(np.nanmean(list(of.values())))
+
+
+def _without_nan(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """JSON has no NaN: a class that is not among the judged is null."""
+    return {
+        name: {kind: None if np.isnan(value) else value for kind, value in of.items()}
+        for name, of in found.items()
+    }
 
 
 def forgets(arguments: argparse.Namespace) -> int:
     """What h knows and g(h) forgot, of runs of `contrast`."""
-    runs, seen = {run.name: learned(run) for run in arguments.runs}, _material(arguments)
+    runs = {run.name: building.load(run) for run in arguments.runs}
+    for name, run in runs.items():
+        if missing := [question for question, seen in views_of(run).items() if not seen]:
+            print(
+                f"{name} was not taught by views that differ in {', '.join(missing)}: these its loss did not order it to forget. "
+                "A run of `contrast.projection_probe`, such as the lecture's, has all four"
+            )
+    seen = _material(arguments)
     found = {name: remembered(run, seen) for name, run in runs.items()}
     rows = {
         f"{run}, {of}": {question: f"{values[of]:.1%}" for question, values in asked.items()}
         for run, asked in found.items()
         for of in ("h", "g", "chance")
     }
+    for run, asked in found.items():
+        among = {question: "yes" if values["in_views"] else "no" for question, values in asked.items()}
+        rows[f"{run}, among its views"] = among
     return _tell(arguments.out, "forgotten", rows, found)
 
 
@@ -148,41 +200,89 @@ def picture_of_units(trunk: Trunk, photos: cache.Cache, path: Path) -> None:
     grid(activations.rows(trunk, photos.squares, units, 8), 56).save(path, quality=75)
 
 
-def carried_over(
-    trunk: Trunk, folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None, steps: int
-) -> dict[str, float]:
-    """11-point mAP on VOC2007's test, accuracy on a third of the classes' photos by hash, mean IU on CamVid's test: of those given."""
+@dataclass(frozen=True, eq=False)
+class Others:
+    """Other photographs that a trunk is fine-tuned to, those to learn from and those to be judged by; None where none were named."""
+
+    tagged: tuple[Tagged, Tagged] | None  # VOC2007's
+    classes: tuple[str, Material] | None  # the first folder's name, by which the result is called
+    masked: tuple[Masked, Masked] | None  # CamVid's
+
+
+def others(folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None) -> Others:
+    """VOC2007's trainval and test, classes in folders of which a third is judged by hash, CamVid's train and test.
+
+    FileNotFoundError or ValueError, with the name of what was asked for, where a part of its layout is missing or makes no sense.
+    """
+    side = transfer.Options().side
+    with _of("VOC2007", voc2007):
+        tagged = (_tagged(voc2007, "trainval", folder), _tagged(voc2007, "test", folder)) if voc2007 else None
+    with _of("classes in folders", classes[0] if classes else None):
+        named = None
+        if classes:
+            parts = (cache.build(photos, side, folder) for photos in data.split(data.find(classes), 3))
+            named = classes[0].name, readings.material(*parts)
+    with _of("CamVid", camvid):
+        masked = (_masked(camvid, "train"), _masked(camvid, "test")) if camvid else None
+    return Others(tagged, named, masked)
+
+
+def carried_over(trunk: Trunk, given: Others, steps: int) -> dict[str, float]:
+    """11-point mAP on VOC2007, accuracy on the classes, mean IU on CamVid: of those given."""
     found: dict[str, float] = {}
     options = transfer.Options(steps=steps)
-    if voc2007:
-        tagged = []
-        for split in ("trainval", "test"):
-            listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
-            photos = cache.build(datasets.find([listed]), options.side, folder)
-            tagged.append(transfer.Tagged(photos.squares, voc.truth(listed, photos.photos)))
-        if precision := transfer.tag(trunk, tagged[0], tagged[1], options).precision:
-            found["voc2007"] = precision.value
-    if classes:
-        taught, judged = datasets.split(datasets.find(classes), 3)
-        seen = readings.material(*(cache.build(photos, options.side, folder) for photos in (taught, judged)))
-        found[classes[0].name] = transfer.classify(trunk, seen.taught, seen.judged, options).accuracy.value
-    if camvid:
-        taught_masks, judged_masks = (
-            segmentation.camvid(camvid / split, camvid / f"{split}annot") for split in ("train", "test")
-        )
-        segmented = segmentation.segment(trunk, taught_masks, judged_masks, segmentation.Options(steps=steps))
+    if given.tagged and (precision := transfer.tag(trunk, *given.tagged, options).precision):
+        found["voc2007"] = precision.value
+    if given.classes:
+        name, seen = given.classes
+        found[name] = transfer.classify(trunk, seen.taught, seen.judged, options).accuracy.value
+    if given.masked:
+        segmented = segmentation.segment(trunk, *given.masked, segmentation.Options(steps=steps))
         if iu := segmented.mean_iu:
             found["camvid"] = iu.value
     return found
 
 
-def remembered(run: Learned, seen: Material) -> dict[str, dict[str, float]]:
-    """By question, how often it is answered rightly from h and from g. ValueError for a run of another method."""
-    if not isinstance(run.net, ContrastNet):
-        raise ValueError(f"only contrast has a projection that forgets; this run is of {run.facts['method']}")
+@contextmanager
+def _of(what: str, source: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{what}, {source}: {error}") from error
+
+
+def _tagged(voc2007: Path, split: str, folder: Path) -> Tagged:
+    listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
+    if not listed.exists():
+        raise FileNotFoundError(f"{listed} is missing, the list of the photographs of this half")
+    photos = cache.build(data.find([listed]), transfer.Options().side, folder)
+    return Tagged(photos.squares, voc.truth(listed, photos.photos))
+
+
+def _masked(camvid: Path, split: str) -> Masked:
+    return segmentation.camvid(camvid / split, camvid / f"{split}annot")
+
+
+def views_of(run: Trained) -> dict[str, bool]:
+    """By question, whether what is asked for was among the views of a run. ValueError for a run of another method."""
+    options = run.config.options
+    if not isinstance(options, contrast.Options):
+        raise ValueError(f"only contrast has a projection that forgets; this run is of {run.config.method}")
+    return forgotten.in_views(options)
+
+
+def remembered(run: Trained, seen: Material) -> dict[str, dict[str, Any]]:
+    """By question, how often it is answered rightly from h and from g, and `views_of`. ValueError for a run of another method."""
+    among = views_of(run)
+    assert isinstance(run.net, ContrastNet)
     found = forgotten.forgotten(run.net, seen.taught.squares, seen.judged.squares, forgotten.Options())
     return {
-        question: {"h": of.h.accuracy.value, "g": of.g.accuracy.value, "chance": of.chance}
+        question: {
+            "h": of.h.accuracy.value,
+            "g": of.g.accuracy.value,
+            "chance": of.chance,
+            "in_views": among[question],
+        }
         for question, of in found.items()
     }
 
@@ -191,16 +291,14 @@ def untaught(net: str, seed: int = 0) -> Trunk:
     """A trunk that knows nothing, drawn by seed."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        return pretraining.trunk_of(net).eval()
+        return building.trunk_of(net).eval()
 
 
 def _subjects(arguments: argparse.Namespace) -> dict[str, Trunk]:
     """By name: the runs' trunks, and of each kind one that knows nothing."""
-    runs = {run.name: learned(run) for run in arguments.runs}
-    found = {
-        f"random {net}": untaught(net) for net in sorted({of.facts["recipe"]["net"] for of in runs.values()})
-    }
-    found |= {f"{name} ({of.facts['recipe']['net']})": of.trunk for name, of in runs.items()}
+    runs = {run.name: building.load(run) for run in arguments.runs}
+    found = {f"random {net}": untaught(net) for net in sorted({of.config.net for of in runs.values()})}
+    found |= {f"{name} ({of.config.net})": of.trunk for name, of in runs.items()}
     device = choose_device(arguments.device)
     return {name: trunk.to(device) for name, trunk in found.items()}
 
@@ -216,10 +314,10 @@ def _maker(name: str, trunk: Trunk) -> Callable[[int], Trunk]:
 
 
 def _material(arguments: argparse.Namespace) -> Material:
-    photos = (datasets.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
+    photos = (data.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
     taught, judged = (cache.build(each, arguments.side, arguments.cache) for each in photos)
     for what, of in (("learn from", taught), ("judge by", judged)):
-        print(f"{len(of.photos)} photographs to {what}; left out: {datasets.counted(of.left_out())}")
+        print(f"{len(of.photos)} photographs to {what}; left out: {data.counted(of.left_out)}")
     return readings.material(taught, judged)
 
 

@@ -3,11 +3,13 @@ precision.
 
 Ren, He, Girshick & Sun, "Faster R-CNN", NeurIPS 2015 (https://arxiv.org/abs/1506.01497). An optional extra: torchvision comes with a
 torch of its own, so it lives in an environment of its own (requirements-detection.txt, `make detection`). Other than there: features are
-the trunk's last layer alone; the head is torchvision's; AdamW for a fixed number of steps, mirrored photos.
+the trunk's last layer alone; the head is torchvision's; AdamW for a fixed number of steps, mirrored photos. `only` asks for some classes,
+of photos that have them: a smaller question than VOC's, and its mean is over these classes alone.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ class Options(Lesson):
     rate: float = 3e-4
     side: int = 224  # the shorter, in pixels, as the net sees a photo
     frozen: int = 0  # layers, from the bottom, that stay as they are
+    regions: int = 64  # of a photo, that the head learns from in a step: Fast R-CNN's 128 of two photos; torchvision has 512
+    proposals: int = 300  # of a photo, that the head judges: the paper's; torchvision has 1000
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,52 @@ class Pictured:
     objects: tuple[tuple[str, Object], ...]
 
 
+def wanted() -> None:
+    """ValueError, with what to do, where torchvision is not there or does not go with this torch."""
+    try:
+        importlib.import_module("torchvision.models.detection")
+    except (ImportError, RuntimeError) as error:  # RuntimeError: of another torch
+        raise ValueError(
+            f"detection needs torchvision, and a torch that it goes with ({error}): `make detection RUNS=… VOC=…` sets up an "
+            "environment with both, out/detection, of some 5 GB"
+        ) from error
+
+
 def pictured(split: Path) -> list[Pictured]:
-    """Of the photos that a list such as voc2007/ImageSets/Main/test.txt names. FileNotFoundError where one has no annotation."""
-    annotations = split.parents[2] / "Annotations"
-    return [Pictured(photo, _objects(annotations / f"{photo.stem}.xml")) for photo in data.find([split])]
+    """Of the photos that a list such as voc2007/ImageSets/Main/test.txt names.
+
+    FileNotFoundError where the list, a photo or its annotation is missing; ValueError where an annotation makes no sense.
+    """
+    folder = split.parents[2]
+    if not split.exists():
+        raise FileNotFoundError(
+            f"{split} is missing: {folder} needs VOC2007's layout, ImageSets/Main/trainval.txt and test.txt, JPEGImages and Annotations"
+        )
+    found = []
+    for photo in data.find([split]):
+        annotation = folder / "Annotations" / f"{photo.stem}.xml"
+        for file in (photo, annotation):
+            if not file.exists():
+                raise FileNotFoundError(f"{split.name} names {photo.stem}, and {file} is missing")
+        found.append(Pictured(photo, _objects(annotation)))
+    return found
+
+
+def only(pictures: Sequence[Pictured], classes: Sequence[str]) -> list[Pictured]:
+    """Those that hold one of these classes, and of what they hold these alone. ValueError for a class that VOC has not."""
+    for name in classes:
+        if name not in CLASSES:
+            raise ValueError(f"VOC2007 has no class {name!r}: {', '.join(CLASSES)}")
+    kept = [
+        Pictured(one.photo, tuple((kind, of) for kind, of in one.objects if kind in classes))
+        for one in pictures
+    ]
+    return [one for one in kept if one.objects]
+
+
+def useful(pictures: Sequence[Pictured]) -> list[Pictured]:
+    """Those that teach something: what is difficult to see is not taught."""
+    return [one for one in pictures if any(not of.difficult for _, of in one.objects)]
 
 
 def detect(
@@ -57,16 +103,15 @@ def detect(
     """11-point average precision by class; NaN for a class that is not among the judged. The trunk given stays as it is."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    # What is difficult is not taught; who has nothing else teaches nothing.
-    useful = [one for one in taught if any(not of.difficult for _, of in one.objects)]
+    taught = useful(taught)
     net = _net(copied(trunk, options.frozen), options)
 
     def loss(numbers: Tensor) -> Tensor:
-        photos, targets = zip(*(_shown(useful[int(number)], generator) for number in numbers), strict=True)
+        photos, targets = zip(*(_shown(taught[int(number)], generator) for number in numbers), strict=True)
         return cast(Tensor, sum(net(list(photos), list(targets)).values()))
 
     net.train()
-    teach(net, len(useful), loss, options, generator)
+    teach(net, len(taught), loss, options, generator)
     net.eval()
     found: dict[str, list[Detection]] = defaultdict(list)
     with torch.no_grad():
@@ -120,6 +165,8 @@ def _net(trunk: Trunk, options: Options) -> Any:
         image_std=list(DEVIATION),
         rpn_anchor_generator=AnchorGenerator((sizes,), ((0.5, 1.0, 2.0),)),
         box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
+        box_batch_size_per_image=options.regions,
+        rpn_post_nms_top_n_test=options.proposals,
     )
     return net.to(next(trunk.parameters()).device)
 
@@ -142,11 +189,19 @@ def _read(photo: Path) -> Tensor:
 
 def _objects(path: Path) -> tuple[tuple[str, Object], ...]:
     found = []
-    for thing in ElementTree.parse(path).getroot().findall("object"):
+    try:
+        things = ElementTree.parse(path).getroot().findall("object")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is no annotation: {error}") from error
+    for thing in things:
         sides = [
             float(thing.findtext(f"bndbox/{side}", "nan")) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
         ]
         left, top, right, bottom = sides
-        difficult = thing.findtext("difficult", "0") == "1"
-        found.append((thing.findtext("name", ""), Object((left, top, right, bottom), difficult)))
+        name, difficult = thing.findtext("name", ""), thing.findtext("difficult", "0") == "1"
+        if name not in CLASSES:
+            raise ValueError(f"{path} holds a {name!r}, which is none of VOC's classes")
+        if not (left <= right and top <= bottom):  # nor if one of them is missing, NaN
+            raise ValueError(f"{path} has a {name} without a box of xmin, ymin, xmax and ymax")
+        found.append((name, Object((left, top, right, bottom), difficult)))
     return tuple(found)

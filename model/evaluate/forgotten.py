@@ -6,8 +6,9 @@ was the color dropped (99.3, 97.4); by which quarter turn (67.6, 25.6); is there
 Chance is the share of the most frequent answer: 80, 25, 50 and 50.
 
 Other than there, or where the paper is silent:
-- Turns, noise and edges were among the views in the paper's pretraining; here a net is asked whatever its views were. A change that it
-  never saw is one that it was not taught to forget: say so beside the numbers.
+- Turns, noise and edges were among the views in the paper's pretraining, as they are in `contrast.projection_probe`, by which the
+  lecture trains a run for this table alone. A net is asked whatever its views were, but a change that it never saw is one that it was
+  not taught to forget: `in_views` says which were, and both go beside the numbers.
 - In the paper both have 2048 numbers, of our heads' 128 the projection has fewer than the trunk.
 - The net that answers has one hidden layer of 256 units, over numbers brought to mean 0 and deviation 1; 300 steps of 256 views, Adam.
   Each photo gives two views to learn from and one to be judged by; features of each are worked out once. Chance is that of the judged.
@@ -29,6 +30,7 @@ from torch.nn import functional as F
 from model import views
 from model.evaluate.features import Judged, batches
 from model.evaluate.tuning import Lesson, teach
+from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import normalized
 
@@ -84,6 +86,18 @@ def forgotten(
     return found
 
 
+def in_views(options: contrast.Options) -> dict[str, bool]:
+    """By question: did this change make one of a photo's two views differ from the other, in the run that had these options?"""
+    drawn = set(options.first + options.second)
+    strengths = options.strengths
+    return {
+        "gray": ("color" in drawn or "gray" in drawn) and strengths.grayed > 0,
+        "rotate": "rotate" in drawn and strengths.rotated > 0,
+        "noise": "noise" in drawn and strengths.noised > 0,
+        "sobel": "sobel" in drawn and strengths.sobeled > 0,
+    }
+
+
 def changed(
     rgb_N3HW: Tensor, question: str, strengths: views.Strengths, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -98,8 +112,13 @@ def changed(
     yes = torch.rand(len(seen), generator=generator) < QUESTIONS[question]
     where = yes.nonzero()[:, 0].to(seen.device)
     if len(where):
-        seen[where] = views.view(seen[where], (question,), replace(strengths, grayed=1.0), generator)
+        seen[where] = views.view(seen[where], (question,), _certain(strengths), generator)
     return seen, yes.long()
+
+
+def _certain(strengths: views.Strengths) -> views.Strengths:
+    """What is asked for is done to all that are chosen for it."""
+    return replace(strengths, grayed=1.0, noised=1.0, sobeled=1.0)
 
 
 def answers(known_MD: Tensor, labels_M: Tensor, asked_ND: Tensor, options: Options, seed: int) -> Tensor:

@@ -33,8 +33,9 @@ class Interval:
 class Bootstrap:
     """The draws, for so many photos."""
 
-    def __init__(self, photos: int) -> None:
-        drawn = np.random.default_rng(SEED).multinomial(photos, [1 / photos] * photos, RESAMPLES)
+    def __init__(self, photos: int, seed: int = SEED) -> None:
+        """Another seed for each set of photos that is drawn for itself."""
+        drawn = np.random.default_rng(seed).multinomial(photos, [1 / photos] * photos, RESAMPLES)
         # (1 + RESAMPLES, photos): how often each photo was drawn
         self.times = np.vstack([np.ones(photos), drawn])
 

@@ -79,6 +79,8 @@ def labels(photos: Sequence[Path]) -> list[int] | None:
 
 def _class_indices(folder: Path) -> Mapping[str, int]:
     """Class by name of the folders within `folder`."""
+    if not folder.is_dir():  # a tar, or a folder in one
+        return _IMAGENETTE
     classes = sorted(path.name for path in folder.iterdir() if _WNID.fullmatch(path.name))
     if len(classes) == _CLASSES:
         return {name: index for index, name in enumerate(classes)}

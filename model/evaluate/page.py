@@ -20,6 +20,7 @@ from model.evaluate.story import (
     NETS,
     OUTCOMES,
     PAPERS,
+    PROTOCOLS,
     STYLE,
     TEXT,
 )
@@ -59,10 +60,11 @@ def write(found: Found, folder: Path) -> Path:
         drawn = [draw([one for one in subjects if one["net"] == net], net) for net in nets]
         if any(drawn):
             parts.append(
-                f"<h2>{heading}</h2>{TEXT[text]}{OUTCOMES if text == 'efficiency' else ''}{''.join(drawn)}"
+                f"<h2>{heading}</h2>{TEXT[text]}{_protocol(found) if text == 'probes' else ''}"
+                f"{OUTCOMES if text == 'efficiency' else ''}{''.join(drawn)}"
             )
     parts.append(_lightly(subjects))
-    parts.append(_forgotten(found.get("forgotten", {})))
+    parts.append(_forgotten(found.get("forgotten", {}), found.get("forgotten_runs", {})))
     if "pairwise" in found:
         parts.append(
             f"<h2>Which augmentations belong together?</h2>{TEXT['pairwise']}{_pairwise(found['pairwise'])}"
@@ -144,11 +146,17 @@ def _budgets(subjects: Sequence[Found]) -> str:
     return f"<h2>The budget</h2>{TEXT['budget']}{_table(heads, rows)}<p>{total:.1f} hours of one core in all, for the teaching.</p>"
 
 
+def _protocol(found: Found) -> str:
+    """Of the probes, where the page's facts name it."""
+    name = found.get("plan", {}).get("protocol")
+    return f"<p>Probed by the protocol {escape(name)}: {PROTOCOLS[name]}.</p>" if name in PROTOCOLS else ""
+
+
 def _probes(subjects: Sequence[Found], net: str) -> str:
     asked = [one for one in subjects if one.get("probes")]
     if not asked:
         return ""
-    layers = asked[0]["layers"]
+    layers = list(asked[0]["probes"])
 
     def draw(axes: Axes) -> None:
         for one in asked:
@@ -236,23 +244,42 @@ def _lightly(subjects: Sequence[Found]) -> str:
     )
 
 
-def _forgotten(found: Mapping[str, Found]) -> str:
+def _forgotten(found: Mapping[str, Found], runs: Mapping[str, Found]) -> str:
     if not found:
         return ""
+    # Results of before runs said so are of views without turns, noise and edges.
     rows = [
-        [NETS[net], _QUESTIONS.get(question, question), *(f"{of[key]:.1%}" for key in ("h", "g", "chance"))]
+        [
+            NETS[net],
+            _QUESTIONS.get(question, question),
+            "yes" if of.get("in_views", question == "gray") else "no",
+            *(f"{of[key]:.1%}" for key in ("h", "g", "chance")),
+        ]
         for net, questions in found.items()
         for question, of in questions.items()
     ]
-    return f"<h2>What the projection forgets</h2>{TEXT['forgotten']}{_table(['net', 'question', 'from h', 'from g(h)', 'chance'], rows)}"
+    text = TEXT["forgotten"]
+    text += TEXT["forgotten_seen"] if all(row[2] == "yes" for row in rows) else TEXT["forgotten_unseen"]
+    budgets = "; ".join(
+        f"{NETS[net]}, {of['steps']:,} steps of {of['batch']} photos, {of['photos']:,} photos seen"
+        for net, of in runs.items()
+    )
+    text += f"<p>These runs: {budgets}.</p>" if budgets else ""
+    heads = ["net", "question", "among its views", "from h", "from g(h)", "chance"]
+    return f"<h2>What the projection forgets</h2>{text}{_table(heads, rows)}"
 
 
 def _pairwise(found: Found) -> str:
-    steps, values = found["steps"], np.array(found["accuracy"], float) * 100
+    steps, values = [*found["steps"]], np.array(found["accuracy"], float) * 100
+    columns = [*steps, "mean"][: values.shape[1]]
+    untrained = found.get("untrained")
+    if untrained is not None:
+        # The same net for every pair: a row of one number, on the scale of the others.
+        steps, values = [*steps, "untrained"], np.vstack([values, np.full(len(columns), untrained * 100)])
 
     def draw(axes: Axes) -> None:
         axes.imshow(values, cmap="viridis")
-        axes.set_xticks(range(values.shape[1]), [*steps, "mean"][: values.shape[1]], rotation=45, ha="right")
+        axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
         axes.set_yticks(range(len(steps)), steps)
         middle = float(np.nanmean(values))
         for row, line in enumerate(values):
@@ -269,7 +296,18 @@ def _pairwise(found: Found) -> str:
         axes.set_xlabel("second")
         axes.set_ylabel("first")
 
-    return f"{_chart(draw, 'accuracy by pair of augmentations', 5.0)}<p>{escape(found['caption'])}</p>"
+    said = f"{escape(found['caption'])}{_beside(found)}"
+    return f"{_chart(draw, 'accuracy by pair of augmentations', 5.0)}<p>{said}</p>"
+
+
+def _beside(found: Found) -> str:
+    """How many pairs are better than nothing."""
+    untrained = found.get("untrained")
+    if untrained is None:
+        return ""
+    pairs = [row[place:] for place, row in enumerate(np.array(found["accuracy"])[:, : len(found["steps"])])]
+    cells = np.concatenate(pairs)
+    return f" The same net untrained: {untrained:.1%}, the last row; {int((cells > untrained).sum())} of {len(cells)} pairs are above it."
 
 
 def _fringes(found: Found) -> str:

@@ -3,7 +3,8 @@ learnt.
 
 https://arxiv.org/abs/2002.05709. One view is a random crop and no more; the other is that crop changed by one augmentation, on the
 diagonal, or by two, one after the other. Other than there: a lesson of a few steps; the classes of the 20 nearest photos, not a linear
-layer; and a pair is taught in one order, so that the matrix is symmetric by construction.
+layer; and a pair is taught in one order, so that the matrix is symmetric by construction. `untrained` is the baseline that the figure
+lacks: what the same neighbors tell of a net that learned nothing.
 """
 
 from __future__ import annotations
@@ -73,6 +74,15 @@ def cell(trunk: Trunk, first: str, second: str, taught: Labeled, judged: Labeled
         return method.loss(torch.from_numpy(taught.squares[numbers.numpy()]), generator)
 
     teach(method.net, len(taught.labels), loss, options, generator)
+    return _accuracy(trunk, taught, judged)
+
+
+def untrained(make_trunk: Callable[[], Trunk], taught: Labeled, judged: Labeled) -> float:
+    """The same accuracy, 0…1, of the net that every cell starts from."""
+    return _accuracy(make_trunk(), taught, judged)
+
+
+def _accuracy(trunk: Trunk, taught: Labeled, judged: Labeled) -> float:
     asked, known = pooled(trunk, judged.squares), pooled(trunk, taught.squares)
     found = neighbors.judge(asked, judged.labels, known, taught.labels, neighbors.plain())
     return float(found.right.mean())

@@ -4,15 +4,21 @@ The protocol of Zhang, Isola & Efros 2016 (figure 4 of Colorful Image Colorizati
 feature_learning_tests/linear/train_val.prototxt): each layer's map is resized to as many positions as make about 9,600 numbers of it
 (10×10 of AlexNet's 96 channels, 6×6 of 256, 5×5 of 384), each channel is brought to mean 0 and deviation 1 by a batch norm without affine,
 and a linear layer tells the classes apart; biases learn twice as fast and do not decay. All probes see the same batches, side by side, in
-one pass over the photos; none knows of the others. Goyal et al. 2019 (Scaling and Benchmarking Self-Supervised Visual Representation
-Learning, appendix; facebookresearch/fair_self_supervision_benchmark) average-pool instead, and probe ResNets too.
+one pass over the photos; none knows of the others. AlexNet's three pools have probes of their own. Goyal et al. 2019 (Scaling and
+Benchmarking Self-Supervised Visual Representation Learning, appendix; facebookresearch/fair_self_supervision_benchmark) average over
+overlapping windows instead, do without probes on pools, and probe ResNets too.
+
+`small`, `zhang2016` and `goyal2019` are in `PROTOCOLS`, by which commands choose.
 
 Other than there:
 - As many positions as give 9,600 numbers *at most*, for any net: of ResNets' 64 channels 12×12, 128 8×8, 512 4×4, 1024 3×3, 2048 2×2. And
   never more than the layer has: what small photos leave of a map is not blown up.
 - "bilinear" samples between the four nearest positions, corners not aligned; which way Zhang's Caffe layer has it is not written down.
-  "adaptive" averages nearly equal cells, where Goyal's fixed windows overlap.
-- No probe on pools. Weights begin at zero: the loss is convex, and a run is the same each time.
+- "windows" are Goyal's for AlexNet, by one rule that gives all five of them on maps of 55, 27 and 13 positions (see `window`); ours, of
+  56, 28 and 14, are larger by a position or two. Those of its ResNets follow the same rule here. "adaptive" averages nearly equal cells
+  that hardly overlap.
+- Our pool5 is rounded up, 7×7 of 224 pixels, and resized to the paper's 6×6. `small` has no probe on pools.
+- Weights begin at zero: the loss is convex, and a run is the same each time.
 - Zhang's rate and length are not in that file. `zhang2016` has Goyal's: 0.01, a tenth after each 2/7 of 28 epochs, momentum 0.9 (Nesterov),
   decay 5e-4.
 
@@ -25,6 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -41,8 +48,10 @@ from model.nets.trunk import Trunk
 class Protocol:
     """How probes are made and taught."""
 
+    photo: int = 128  # pixels: the side of the photos' squares that it is made for
     numbers: int = 9600  # of a layer, at most
-    resize: Literal["bilinear", "adaptive"] = "bilinear"
+    resize: Literal["bilinear", "adaptive", "windows"] = "bilinear"
+    pools: bool = False  # of AlexNet probe pool1, pool2 and pool5 too
     crop: int | None = (
         None  # pixels: from anywhere, each time elsewhere; the middle when judged; None the whole photo
     )
@@ -59,14 +68,33 @@ class Protocol:
         return self.rate * 0.1 ** sum(epoch >= round(drop * self.epochs) for drop in self.drops)
 
 
+def small() -> Protocol:
+    """For photos of 128 pixels, shown whole: each layer's numbers are worked out once."""
+    return Protocol()
+
+
 def zhang2016() -> Protocol:
     """For photos of 256 pixels. See the head of this file."""
-    return Protocol(crop=227, batch=64)
+    return Protocol(photo=256, crop=227, batch=64, pools=True)
 
 
 def goyal2019() -> Protocol:
-    """For photos of 256 pixels."""
-    return Protocol(resize="adaptive", crop=224)
+    """For photos of 256 pixels: 140,000 iterations of 256 over ImageNet are 28 epochs."""
+    return Protocol(photo=256, resize="windows", crop=224)
+
+
+PROTOCOLS: Mapping[str, Callable[[], Protocol]] = MappingProxyType(
+    {"small": small, "zhang2016": zhang2016, "goyal2019": goyal2019}
+)
+_POOLS = {"conv1": "pool1", "conv2": "pool2", "conv5": "pool5"}
+"""AlexNet's: each a maximum over 3×3 positions in steps of 2, rounded up, as in model/nets/alexnet.py."""
+
+
+def protocol(name: str) -> Protocol:
+    """By its name in `PROTOCOLS`. ValueError for a name that does not exist."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"no protocol is called {name!r}: choose one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +134,16 @@ def positions(channels: int, height: int, width: int, numbers: int = 9600) -> tu
     """Of a layer, (rows, columns) to which it is resized."""
     side = max(isqrt(numbers // channels), 1)
     return min(side, height), min(side, width)
+
+
+def window(size: int, count: int) -> tuple[int, int]:
+    """(width, step) of `count` windows that cover `size` positions: as wide as three steps at least, where there is room.
+
+    On AlexNet's maps (55 positions to 10, 27 to 6, 13 to 5 and to 6) these are the windows of Goyal et al.: 19 in steps of 4, 12 of 3,
+    9 of 1 and 8 of 1.
+    """
+    step = max(1, size // (count + 2))
+    return size - step * (count - 1), step
 
 
 def teach(trunk: Trunk, taught: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
@@ -159,14 +197,32 @@ def judge(trunk: Trunk, heads: Mapping[str, Head], judged: Labeled, protocol: Pr
 def _seen(trunk: Trunk, protocol: Protocol, rgb_N3HW: Tensor) -> dict[str, Tensor]:
     """Each layer's (n, C_l, h_l, w_l) numbers, float32, on the trunk's device."""
     found = taps(trunk, rgb_N3HW)
+    if protocol.pools and _POOLS.keys() <= found.keys():
+        found = _with_pools(found)
+    return {layer: _resized(x_NCHW, protocol) for layer, x_NCHW in found.items()}
+
+
+def _with_pools(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each pool after the layer that it reduces."""
+    both: dict[str, Tensor] = {}
     for layer, x_NCHW in found.items():
-        _, channels, height, width = x_NCHW.shape
-        size = positions(channels, height, width, protocol.numbers)
-        if protocol.resize == "adaptive":
-            found[layer] = F.adaptive_avg_pool2d(x_NCHW, size)
-        else:
-            found[layer] = F.interpolate(x_NCHW, size, mode="bilinear", align_corners=False)
-    return found
+        both[layer] = x_NCHW
+        if layer in _POOLS:
+            both[_POOLS[layer]] = F.max_pool2d(x_NCHW, 3, 2, ceil_mode=True)
+    return both
+
+
+def _resized(x_NCHW: Tensor, protocol: Protocol) -> Tensor:
+    _, channels, height, width = x_NCHW.shape
+    size = positions(channels, height, width, protocol.numbers)
+    match protocol.resize:
+        case "adaptive":
+            return F.adaptive_avg_pool2d(x_NCHW, size)
+        case "windows":
+            (tall, down), (wide, across) = window(height, size[0]), window(width, size[1])
+            return F.avg_pool2d(x_NCHW, (tall, wide), (down, across))
+        case "bilinear":
+            return F.interpolate(x_NCHW, size, mode="bilinear", align_corners=False)
 
 
 def _features(

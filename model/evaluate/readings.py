@@ -48,11 +48,11 @@ def material(taught: Cache, judged: Cache) -> Material:
 
 
 def of_layers(trunk: Trunk, seen: Material, seeds: Sequence[int], protocol: Protocol) -> Values:
-    """Linear probes: of each layer the accuracy of each seed's."""
-    found: dict[str, list[float]] = {layer: [] for layer in trunk.layers}
+    """Linear probes, from bottom to top: of each layer, and pool if the protocol has them, the accuracy of each seed's."""
+    found: dict[str, list[float]] = {}
     for seed in seeds:
         for layer, probe in probes.probe(trunk, seen.taught, seen.judged, protocol, seed).items():
-            found[layer].append(float(probe.right.mean()))
+            found.setdefault(layer, []).append(float(probe.right.mean()))
     return found
 
 
@@ -94,13 +94,17 @@ def of_labels(
 
 
 def worth(pretrained: Values, scratch: Values) -> tuple[list[Values], Values]:
-    """Newell & Deng's utility at each count, and the verdict, of two results of `of_labels`."""
+    """Newell & Deng's utility at each count, and the verdict, of two results of `of_labels`.
+
+    Where both curves are saturated a utility is "saturated", and its numbers are None.
+    """
     taught, untaught = (Curve(tuple(of["labels"]), np.array(of["accuracy"])) for of in (pretrained, scratch))
     found = [
         {
             "labels": one.labels,
             "text": str(one),
-            "at_least": one.at_least,
+            "saturated": one.saturated,
+            "at_least": _finite(one.at_least),
             "at_most": _finite(one.at_most),
             "low": one.low,
             "high": None if one.high is None else _finite(one.high),
@@ -112,5 +116,5 @@ def worth(pretrained: Values, scratch: Values) -> tuple[list[Values], Values]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
+    """JSON has neither infinity nor NaN."""
     return value if math.isfinite(value) else None

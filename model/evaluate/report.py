@@ -105,7 +105,9 @@ def report(
         name: dict(zip(biases.COLUMNS, draws.means(row.biases).T, strict=True)) for name, row in kept.items()
     }
     scores, failed, preferred = (_with_means(table, nets, ages) for table in (scores, failed, preferred))
-    gains = {name: _gains(row, scores) for name, row in scores.items() if name not in ("gray", "truth")}
+    gains = {
+        name: gains_over_gray(row, scores) for name, row in scores.items() if name not in ("gray", "truth")
+    }
     judged = (IMAGENET if labels else OWN_ANSWER) if kept["truth"].hits else None
     return Report(draws.times.shape[1], judged, scores, gains, failed, preferred)
 
@@ -142,7 +144,8 @@ def _with_means(table: Mapping[str, Numbers], nets: Sequence[str], ages: Sequenc
     return rows
 
 
-def _gains(row: Numbers, scores: Mapping[str, Numbers]) -> Numbers:
+def gains_over_gray(row: Numbers, scores: Mapping[str, Numbers]) -> Numbers:
+    """A row's differences to gray, and the share of what gray loses in top-1 that is won back; `scores` has the rows gray and truth."""
     gray, truth = scores["gray"], scores["truth"]
     gains = {key: samples - gray[key] for key, samples in row.items()}
     if "top1" in row:
@@ -158,14 +161,16 @@ def as_json(report: Report) -> dict[str, object]:
         "photos": report.photos,
         "labels": report.labels,
         "interval": "95%, percentile bootstrap over photos, 1,000 draws; gains over gray are paired",
-        "scores": _plain(report.scores),
-        "gains_over_gray": _plain(report.gains),
-        "failures_percent": _plain(report.failures),
-        "biases": _plain(report.biases),
+        "scores": plain(report.scores),
+        "gains_over_gray": plain(report.gains),
+        "failures_percent": plain(report.failures),
+        "biases": plain(report.biases),
     }
 
 
-def _plain(table: Mapping[str, Numbers]) -> dict[str, dict[str, dict[str, float] | None]]:
+def plain(table: Mapping[str, Numbers]) -> dict[str, dict[str, dict[str, float] | None]]:
+    """Numbers as JSON has them: {"value", "low", "high"} each, or None where the photos say nothing."""
+
     def rounded(samples: Samples) -> dict[str, float] | None:
         found = interval(samples)
         return {key: round(value, 4) for key, value in asdict(found).items()} if found else None
@@ -216,15 +221,17 @@ def _table(table: Mapping[str, Numbers], columns: Mapping[str, tuple[str, int]])
         "|---" * (len(shown) + 1) + "|",
     ]
     for name, row in table.items():
-        cells = [_cell(key, interval(row[key]), decimals) for key, (_, decimals) in shown.items()]
+        cells = [cell(key, interval(row[key]), decimals) for key, (_, decimals) in shown.items()]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
 
 
-def _cell(key: str, number: Interval | None, decimals: int) -> str:
+def cell(key: str, number: Interval | None, decimals: int, signed: bool = False) -> str:
+    """`value (low…high)`, or what stands for it; `key` is the measure's."""
     if number is None:
         return "–"
     if key == "psnr" and number.value > _EXACT:
         return "exact"
-    value, low, high = (f"{part:z.{decimals}f}" for part in (number.value, number.low, number.high))
+    sign = "+" if signed else ""
+    value, low, high = (f"{part:{sign}z.{decimals}f}" for part in (number.value, number.low, number.high))
     return value if low == value == high else f"{value} ({low}…{high})"

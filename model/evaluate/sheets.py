@@ -49,6 +49,18 @@ def sheet(headings: Sequence[str], strips: Sequence[Strip]) -> Image.Image:
     return picture
 
 
+def row(headings: Sequence[str], pictures: Sequence[NDArray[np.uint8]], height: int) -> Image.Image:
+    """Pictures of one size, (H, W, 3) each, side by side at this height, each under its heading."""
+    width = max(1, round(pictures[0].shape[1] * height / pictures[0].shape[0]))
+    found = Image.new("RGB", (len(pictures) * width, _LINE + height), "white")
+    draw = ImageDraw.Draw(found)
+    for place, (heading, picture) in enumerate(zip(headings, pictures, strict=True)):
+        _write(draw, heading, place * width, 0, width)
+        sized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+        found.paste(sized, (place * width, _LINE))
+    return found
+
+
 def _write(draw: ImageDraw.ImageDraw, text: str, left: int, top: int, width: int) -> None:
     """One line, cut to the width."""
     font = ImageFont.load_default(11)

@@ -33,6 +33,12 @@ LIGHTLY = (
 )
 """https://docs.lightly.ai/self-supervised-learning/getting_started/benchmarks.html. Epochs times photos of the set."""
 
+PROTOCOLS = {
+    "small": "photos shown whole and mirrored, layers resized bilinearly",
+    "zhang2016": "random crops of 227 of photos of 256 pixels, layers and pools resized bilinearly, batches of 64",
+    "goyal2019": "random crops of 224 of photos of 256 pixels, layers averaged over overlapping windows, batches of 256",
+}
+
 PAPERS = """<p>What linear probes on ImageNet said in the papers, AlexNet, after weeks on GPUs (Zhang, Isola &amp; Efros 2017,
 <a href="https://arxiv.org/abs/1611.09842">Split-Brain Autoencoders</a>, table 2):</p>
 <div class=wide><table><thead><tr><th></th><th scope=col>conv1</th><th scope=col>conv2</th><th scope=col>conv3</th><th
@@ -45,10 +51,11 @@ scope=col>conv4</th>
 </tbody></table></div>"""
 
 OUTCOMES = """<p>U(n) = n̂/n − 1: a net that was fine-tuned on n labels is as good as one from scratch on n̂. 1 means that
-half of the labels were spared, 0 that nothing was; ≥ that scratch never got there with as many labels as there were. In brackets
+half of the labels were spared, 0 that nothing was; ≥ that scratch never got there with as many labels as there were;
+<em>saturated</em> that both nets are level, and alike, from there on: no n̂ can be read, and there is no utility. In brackets
 95% intervals over seeds: of three they are too narrow. The outcomes are those of the paper: (a) better at every count, the end
-included; (b) better with few labels, the same plateau; (c) the gain is gone before the plateau; open: the counts end before that
-can be said.</p>"""
+included; (b) better with few labels, the same plateau; (c) the gain is gone before the plateau; saturated: both are level from the
+first count on; open: the counts end before that can be said.</p>"""
 
 TEXT = {
     "head": """<h1>Learning without labels</h1>
@@ -106,8 +113,12 @@ href="https://docs.lightly.ai/self-supervised-learning/getting_started/benchmark
 hundredth, and less, of the photos seen.</p>""",
     "forgotten": """<p>SimCLR throws its last layers, the projection g, away, and keeps h beneath. Why? The loss wants g(h) to
 be the same for all views, so it forgets whatever views change. A small net is asked which change was made to a view (table 3 of the
-paper), once from h, once from g(h). Turns, noise and edges were not among these views: that is, what is asked for is what the loss
-did not order to forget.</p>""",
+paper), once from h, once from g(h).</p>""",
+    "forgotten_seen": """<p>As in the paper, turns, noise and edges were among the views: SimCLR was trained once more, for this table
+alone, by crop and color and these three, each drawn for itself. It is another run than the one in all other tables, and a short
+one.</p>""",
+    "forgotten_unseen": """<p>What was not among the views is what the loss did not order to forget; the paper's pretraining had turns,
+noise and edges among them.</p>""",
     "pairwise": """<p>Figure 5 of the paper: one view is a crop and no more, the other is changed by one augmentation (the
 diagonal) or by two. How much does a net learn from each pair? In percent of photos whose class most of their 20 nearest have.</p>""",
     "fringes": """<p>Lenses part colors, more so at the edges of a photo. Who sees the fringes of a patch knows where in the

@@ -9,6 +9,8 @@ Other than that code, which on its valid range is matched:
 - Better than scratch ever gets: of n̂ only is known that it is not less than the largest count, so U ≥ largest/n − 1; the code says −1 − 1/n
   of one such seed, and where the mean is such cuts the curve and forgets the − 1. As good as scratch at its best: n̂ is where that was.
 - Worse than scratch at its smallest count: −1 ≤ U ≤ smallest/n − 1; the code says −1.
+- Where both curves are on one plateau, n̂ is any count on it: a point up or down makes it the first or the last, or infinite. There the
+  code reads a number off noise, about plateau/n − 1; here U is *saturated*, and no number.
 - A scratch curve that goes down and up can be made monotone first (isotonic regression).
 - Intervals: the seeds of both curves are drawn anew, each for itself, and U worked out again. Of three seeds there are ten draws: such an
   interval is too narrow, and of one there is none.
@@ -18,9 +20,11 @@ Which of the paper's three outcomes is it? (`verdict`.) All of the rule:
   where there is one, lies above 0.
 - Scratch's *plateau* begins at the first count from which on all its means lie within the margin of its last, if the counts double at
   least once from there: a last step alone is no plateau.
+- A count is *saturated* from which on both curves are on a plateau, pretrained's by the same rule, if these are of one height, the means
+  at the last counts within the margin. A net that is level above scratch is not: (a) is such a one. No net is above at a saturated count.
 - (a) above at every count that both have, the last of them on the plateau; (b) above up to the plateau, at the end no more; (c) no more
-  above at a count before the plateau, nor at any later one, also if the counts end before a plateau comes; "none" never above; "open" the
-  rest: above at the end without a plateau, or with gaps before.
+  above at a count before the plateau, nor at any later one, also if the counts end before a plateau comes; "saturated" where every count
+  that both have is; "none" else never above; "open" the rest: above at the end without a plateau, or with gaps before.
 """
 
 from __future__ import annotations
@@ -74,19 +78,25 @@ class Reading:
 
 @dataclass(frozen=True)
 class Utility:
-    """U(n): a number where both bounds are one; else what is known of it. `low` and `high`, of 95%, are None for a lone seed."""
+    """U(n): a number where both bounds are one; else what is known of it. `low` and `high`, of 95%, are None for a lone seed.
+
+    Where both curves are saturated it is not defined: bounds are NaN, `low` and `high` None.
+    """
 
     labels: int
     at_least: float  # −1 at the lowest
     at_most: float  # infinite where scratch never catches up with some seed
     low: float | None
     high: float | None
+    saturated: bool = False
 
     @property
     def measured(self) -> bool:
         return self.at_least == self.at_most
 
     def __str__(self) -> str:
+        if self.saturated:
+            return "saturated"
         bound = f"≥ {self.at_least:.2f}" if np.isinf(self.at_most) else f"≤ {self.at_most:.2f}"
         said = f"{self.at_least:.2f}" if self.measured else bound
         if self.low is None or self.high is None:
@@ -98,14 +108,17 @@ class Utility:
 class Verdict:
     """Which of the three outcomes, by the rule at the head of this file; and why."""
 
-    outcome: Literal["a", "b", "c", "none", "open"]
+    outcome: Literal["a", "b", "c", "saturated", "none", "open"]
     gain_until: int | None  # the last count at which the net is above
     plateau_from: int | None  # scratch's
+    saturated_from: int | None  # the first count, of those that both have, at which both are on one plateau
     why: str
 
 
-def utility(pretrained: Curve, scratch: Curve, reading: Reading = Reading()) -> list[Utility]:
-    """U at each of the pretrained curve's counts."""
+def utility(
+    pretrained: Curve, scratch: Curve, reading: Reading = Reading(), margin: float = 0.01
+) -> list[Utility]:
+    """U at each of the pretrained curve's counts. `margin`, in accuracy, is a plateau's."""
     of_pretrained, of_scratch = _draws(pretrained, scratch)
     means_BK = of_scratch @ scratch.accuracy
     if reading.isotonic:
@@ -114,8 +127,12 @@ def utility(pretrained: Curve, scratch: Curve, reading: Reading = Reading()) -> 
     counts_N = np.array(pretrained.labels, np.float64)
     at_least_BN = _means(of_pretrained, fewest_BSN / counts_N - 1)
     at_most_BN = _means(of_pretrained, most_BSN / counts_N - 1)
+    saturated = _saturated_from(pretrained, scratch, margin)
     found = []
     for place, count in enumerate(pretrained.labels):
+        if saturated is not None and count >= saturated:
+            found.append(Utility(count, np.nan, np.nan, None, None, saturated=True))
+            continue
         least, most = at_least_BN[:, place], at_most_BN[:, place]
         low, high = _ends(pretrained, scratch, least, most)
         found.append(Utility(count, float(least[0]), float(most[0]), low, high))
@@ -129,26 +146,36 @@ def verdict(pretrained: Curve, scratch: Curve, margin: float = 0.01) -> Verdict:
         raise ValueError(f"the curves share no label count: {pretrained.labels} and {scratch.labels}")
     of_pretrained, of_scratch = _draws(pretrained, scratch)
     means_BN, scratch_BK = of_pretrained @ pretrained.accuracy, of_scratch @ scratch.accuracy
+    level_from = _saturated_from(pretrained, scratch, margin)
+    saturated = [count for count in shared if level_from is not None and count >= level_from]
     above = []
-    for count in shared:
+    for count in shared[: len(shared) - len(saturated)]:
         gain = means_BN[:, pretrained.labels.index(count)] - scratch_BK[:, scratch.labels.index(count)]
         low, _ = _ends(pretrained, scratch, gain, gain)
         if gain[0] > margin + _SAME and (low is None or low > 0):
             above.append(count)
     plateau = _plateau(scratch.labels, scratch_BK[0], margin)
+    since = saturated[0] if saturated else None
+    said = f"; both are saturated from {since} labels on, where a utility is not defined" if saturated else ""
+    if saturated == shared:
+        return Verdict(
+            "saturated", None, plateau, since, f"both are level, and alike, from {since} labels on"
+        )
     if not above:
-        return Verdict("none", None, plateau, f"nowhere more than {margin:.1%} above scratch")
+        return Verdict("none", None, plateau, since, f"nowhere more than {margin:.1%} above scratch{said}")
     until, end = above[-1], shared[-1]
     level = "scratch has not leveled off" if plateau is None else f"scratch is level from {plateau} labels on"
     if until == end:
         if plateau is None or plateau > end:
-            return Verdict("open", until, plateau, f"above scratch at {end} labels, where {level}")
+            why = f"above scratch at {end} labels, where {level}"
+            return Verdict("open", until, plateau, since, why)
         if above != shared:
-            return Verdict("open", until, plateau, f"above scratch at {end} labels, but not at all fewer")
-        return Verdict("a", until, plateau, f"above scratch at every count, and {level}")
+            why = f"above scratch at {end} labels, but not at all fewer"
+            return Verdict("open", until, plateau, since, why)
+        return Verdict("a", until, plateau, since, f"above scratch at every count, and {level}")
     gone = shared[shared.index(until) + 1]
-    why = f"above scratch up to {until} labels, at {gone} no more; {level}"
-    return Verdict("b" if plateau is not None and plateau <= gone else "c", until, plateau, why)
+    why = f"above scratch up to {until} labels, at {gone} no more; {level}{said}"
+    return Verdict("b" if plateau is not None and plateau <= gone else "c", until, plateau, since, why)
 
 
 def _draws(*curves: Curve) -> list[Floats]:
@@ -196,6 +223,16 @@ def _ends(first: Curve, second: Curve, least_B: Floats, most_B: Floats) -> tuple
     # Outward to the next draw: no straight line leads from a number to infinity.
     high = np.percentile(most_B[1:], 97.5, method="higher")
     return float(np.percentile(least_B[1:], 2.5)), float(high)
+
+
+def _saturated_from(pretrained: Curve, scratch: Curve, margin: float) -> int | None:
+    """The count from which on both curves' means are on one plateau; None where they come to none, or to two."""
+    means = [curve.accuracy.mean(0) for curve in (pretrained, scratch)]
+    if abs(means[0][-1] - means[1][-1]) > margin + _SAME:
+        return None
+    first = _plateau(pretrained.labels, means[0], margin)
+    second = _plateau(scratch.labels, means[1], margin)
+    return None if first is None or second is None else max(first, second)
 
 
 def _plateau(labels: Sequence[int], means_K: Floats, margin: float) -> int | None:

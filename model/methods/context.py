@@ -9,6 +9,8 @@ chromatic aberration, which tells a patch's place in the photo, two of three col
 to gray; and some patches are pixelated, as sharpness tells too.
 
 Other than in the paper or the code:
+- Under several processes all cut grids of one size, the first one's draw, and `most_patches` is of all their photos together: each
+  process cuts the grids of its own photos that one process would have cut of them. Its loss counts by its pairs.
 - Grids have as many rows as columns, and as many as fit; in the code they begin anywhere in a pitch, and some have a row less.
 - All photos of a batch are square and of one size, drawn anew each time where the recipe draws it; in the code each has its own.
 - Dropped channels become Gaussian noise, of 1/100 of the kept one's deviation, as in the paper; the code's is uniform, a gray level wide.
@@ -31,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.nets.trunk import Trunk, autocast, normalized
+from model.training import distributed
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 """Label k: by how many rows down and columns to the right the second patch of a pair lies of the first."""
@@ -48,9 +51,7 @@ class Options:
     gap: int
     jitter: int  # at most this much, either way, on each axis
     grids: int  # of each photo
-    most_patches: (
-        int  # in a batch: grids beyond are not cut; each photo gets its first before any gets its second
-    )
+    most_patches: int  # in a batch, over all processes: grids beyond are not cut; each photo gets its first before any gets its second
     pixels: (
         tuple[int, int] | None
     )  # photos are resized to so many, drawn between these; None: they are taken as they are
@@ -121,9 +122,13 @@ class Context:
         self.options = options
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean cross-entropy over pairs, in nats: ln 8 = 2.08 for a net that guesses, 2.02 if it knows a 2×2 grid's directions apart."""
+        """Mean cross-entropy over pairs, in nats: ln 8 = 2.08 for a net that guesses, 2.02 if it knows a 2×2 grid's directions apart.
+
+        Of several processes the mean of their losses is the mean over all pairs, as DistributedDataParallel has it of their gradients.
+        """
         logits_K8, labels_K = self.answers(rgb_N3HW, generator)
-        return F.cross_entropy(logits_K8, labels_K)
+        loss = F.cross_entropy(logits_K8, labels_K)
+        return loss * _weight(len(labels_K), loss) if distributed.place()[1] > 1 else loss
 
     def answers(self, rgb_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Float32 logits (K, 8) and int64 labels (K) of the pairs cut out of photos: uint8, or float 0…1, all square and of one size."""
@@ -176,7 +181,9 @@ class Head(nn.Module):
 def cut(rgb_N3HW: Tensor, options: Options, generator: torch.Generator) -> tuple[Tensor, int]:
     """(P, 3, patch, patch) float32 patches in 0…1, grid after grid, row after row; and how many rows, and columns, a grid has.
 
-    Grid g is of photo g mod N. Raises ValueError for photos that are not square, or too small for a pair.
+    Grid g is of photo g mod N. Photos are this process's, every `world`-th of the batch's, as `cache.Batches` deals them, and as many as
+    any other's; all processes must call it. Raises ValueError for photos that are not square, or too small for a pair, and for more
+    processes than grids.
     """
     count, _, side, width = rgb_N3HW.shape
     if side != width:
@@ -184,16 +191,36 @@ def cut(rgb_N3HW: Tensor, options: Options, generator: torch.Generator) -> tuple
     photos = rgb_N3HW
     if options.pixels:
         least, most = options.pixels
-        side = round((least + (most - least) * float(torch.rand((), generator=generator))) ** 0.5)
+        draw = torch.rand(1, generator=generator).to(rgb_N3HW.device)
+        # Of several processes the first one's draw: with grids of several sizes they could not share one cap.
+        side = round((least + (most - least) * float(distributed.gathered(draw)[0])) ** 0.5)
         photos = F.interpolate(_unit(photos), (side, side), mode="bilinear", antialias=True)
     rows = options.rows(side)
-    grids = min(count * options.grids, options.most_patches // rows**2)
+    grids = _own_grids(count, rows, options)
     corners = corners_of(grids, side, options, generator).flatten(0, 1).to(photos.device)
     photo = (torch.arange(grids, device=photos.device) % count).repeat_interleave(rows**2)
     within = torch.arange(options.patch, device=photos.device)
     y, x = (corners[:, None] + within[:, None]).unbind(-1)
     patches_PHW3 = photos[photo[:, None, None], :, y[:, :, None], x[:, None, :]]
     return _unit(patches_PHW3.permute(0, 3, 1, 2)), rows
+
+
+def _own_grids(count: int, rows: int, options: Options) -> int:
+    """How many grids this process cuts of its `count` photos, so that all processes together cut no more than the cap."""
+    rank, world = distributed.place()
+    grids = min(world * count * options.grids, options.most_patches // rows**2)
+    if grids < world:
+        raise ValueError(
+            f"{options.most_patches} patches are {grids} grids of {rows}×{rows}, for {world} processes"
+        )
+    # Those of grids 0, 1, 2… whose photo, g modulo the batch, this process has: every world-th.
+    return len(range(rank, grids, world))
+
+
+def _weight(pairs: int, like: Tensor) -> Tensor:
+    """This process's pairs over the mean of all processes'."""
+    counts = distributed.gathered(torch.tensor([float(pairs)], device=like.device))
+    return pairs / counts.mean()
 
 
 def corners_of(grids: int, side: int, options: Options, generator: torch.Generator) -> Tensor:

@@ -75,6 +75,19 @@ def asymmetric(options: Options, *steps: str) -> Options:
     return replace(options, strengths=strengths, shared=("crop",), first=steps, second=())
 
 
+def projection_probe(options: Options | None = None) -> Options:
+    """Table 3's, for what the projection forgets: crop and color, and rotation, noise and Sobel's edges, each drawn for itself.
+
+    Shares are those in which `evaluate.forgotten` asks for each: rotated three quarters of the views, so that all four ways are as
+    frequent, noised and reduced to edges half of them. The paper adds the three "independently", which may mean three runs; this is one
+    in which each view has any of them. Everything else is as in `options`, by default `small()`.
+    """
+    options = options or small()
+    strengths = replace(options.strengths, rotated=0.75, noised=0.5, sobeled=0.5)
+    steps = ("crop and flip", "color", "rotate", "noise", "sobel")
+    return replace(options, strengths=strengths, first=steps, second=steps, shared=())
+
+
 class Contrast:
     """A trunk that is taught by which views are of one photo."""
 

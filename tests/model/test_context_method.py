@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.training import distributed
 from model.methods import context
 from model.methods.context import Context, doersch2015, small
 from model.nets.trunk import DEVIATION, Trunk
@@ -277,8 +282,8 @@ def test_a_third_of_the_patches_are_pixelated_as_by_two_resizes() -> None:
 def test_a_patch_may_be_left_with_a_hundred_pixels() -> None:
     diagonals = torch.eye(48).expand(3000, 1, 48, 48)
     seen = context.pixelate(diagonals, 1.0, small().fewest, seeded(1))
-    ranks = torch.linalg.matrix_rank(seen[:, 0], rtol=1e-5)
-    assert (int(distributed.min()), int(distributed.max())) == (10, 46)
+    found = torch.linalg.matrix_rank(seen[:, 0], rtol=1e-5)
+    assert (int(found.min()), int(found.max())) == (10, 46)
 
 
 def test_the_papers_recipe_resizes_photos_between_its_bounds() -> None:
@@ -290,6 +295,78 @@ def test_the_papers_recipe_resizes_photos_between_its_bounds() -> None:
         assert len(patches) <= 32
         rows.add(found)
     assert rows == {3, 4}
+
+
+# Several processes
+
+
+def dealt(photos: Tensor, rank: int, world: int) -> Tensor:
+    """A rank's part of a batch, as `cache.Batches` deals it."""
+    return photos[rank::world]
+
+
+@pytest.mark.parametrize(("world", "most_patches"), [(2, 31), (2, 24), (3, 512), (3, 16)])
+def test_processes_together_cut_the_grids_that_one_would(
+    world: int, most_patches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, photos = replace(small(), grids=3, most_patches=most_patches), coordinates(6, 160)
+    patches, rows = context.cut(photos, options, seeded())
+    alone = sorted(photo for photo, *_ in where(patches, 160))
+    together = []
+    for rank in range(world):
+        monkeypatch.setattr(ranks, "place", lambda rank=rank: (rank, world))
+        patches, rows = context.cut(dealt(photos, rank, world), options, seeded(rank))
+        own = [photo for photo, *_ in where(patches, 160)]
+        assert own[:: rows**2][: 6 // world] == list(range(rank, 6, world))[: len(own) // rows**2]
+        together += own
+    assert sorted(together) == alone
+    assert len(together) <= most_patches
+
+
+def test_losses_of_processes_average_to_the_mean_over_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven grids for two: one has four, the other three."""
+    options, photos = replace(small(), grids=2, most_patches=31, hidden=16), random_photos(4, 160)
+    torch.manual_seed(0)
+    method = Context(Tiny(), options)
+    method.net.eval()
+    counts = torch.tensor([4 * 12.0, 3 * 12.0])
+    losses, summed = [], 0.0
+    for rank in range(2):
+        monkeypatch.setattr(ranks, "place", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(ranks, "gathered", lambda rows: counts)
+        part = dealt(photos, rank, 2)
+        losses.append(float(method.loss(part, seeded(rank)).detach()))
+        logits, labels = method.answers(part, seeded(rank))
+        assert len(labels) == counts[rank]
+        summed += float(F.cross_entropy(logits, labels, reduction="sum").detach())
+    assert np.mean(losses) == pytest.approx(summed / float(counts.sum()), rel=1e-5)
+    assert losses[0] > losses[1], "it has more pairs"
+
+
+def test_more_processes_than_grids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "place", lambda: (0, 8))
+    with pytest.raises(ValueError, match="31 patches are 7 grids of 2×2, for 8 processes"):
+        context.cut(random_photos(2, 160), replace(small(), most_patches=31), seeded())
+
+
+def cut_by_one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = dist.FileStore(f"{folder}/store", 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    options = replace(doersch2015(), most_patches=40)
+    found = [context.cut(random_photos(2, 200), options, seeded(2 * step + rank)) for step in range(12)]
+    torch.save([(rows, len(patches)) for patches, rows in found], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_cut_grids_of_one_size(tmp_path: Path) -> None:
+    """Each draws from a generator of its own, as the trainer gives it; photos are resized to one draw."""
+    torch.multiprocessing.spawn(cut_by_one_of_two, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert [rows for rows, _ in first] == [rows for rows, _ in second]
+    assert {rows for rows, _ in first} == {3, 4}
+    for (_, patches), (_, others) in zip(first, second, strict=True):
+        assert patches + others <= 40
 
 
 def test_refusals_say_why() -> None:

@@ -82,6 +82,13 @@ def test_one_unknown_folder_means_that_labels_are_not_known(tmp_path: Path, fold
     assert labels(touch(tmp_path / "n01440764" / "a.jpg", tmp_path / folder / "b.jpg")) is None
 
 
+def test_photos_in_a_tar_are_judged_too(tmp_path: Path) -> None:
+    (tmp_path / "shard.tar").write_bytes(b"")
+    shard = tmp_path / "shard.tar"
+    assert labels([shard / "n01440764" / "a.jpg"]) == [0]
+    assert labels([shard / "cats" / "a.jpg"]) is None
+
+
 def test_a_judge_that_is_not_installed_is_said_with_the_way_around(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from model import views
-from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten
+from model.training import building, config as configs
+from model.__main__ import main
+from model.commands import trunks
+from model.commands.pretrain import Learned
+from model.evaluate import forgotten as forgotten_module
+from model.evaluate.features import Labeled
+from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten, in_views
+from model.evaluate.readings import Material
+from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.trunk import Trunk
 
@@ -129,6 +141,88 @@ def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
     judged = [z for z in seen if z.shape[1] == 2]
     assert len(judged) == 4  # of each question the judged, six at once
     assert all(float(z.mean(0).abs().max()) > 0.05 for z in judged)
+
+
+# What the run's views were
+
+
+def test_which_changes_were_among_a_runs_views() -> None:
+    plain, probing = contrast.small(), contrast.projection_probe()
+    assert in_views(plain) == {"gray": True, "rotate": False, "noise": False, "sobel": False}
+    assert in_views(probing) == dict.fromkeys(QUESTIONS, True)
+    assert in_views(contrast.asymmetric(plain, "noise")) == {
+        "gray": False,
+        "rotate": False,
+        "noise": True,
+        "sobel": False,
+    }
+    never = replace(probing, strengths=replace(probing.strengths, grayed=0.0, sobeled=0.0))
+    assert in_views(never) == {"gray": False, "rotate": True, "noise": True, "sobel": False}
+
+
+def test_views_for_the_projections_table_have_each_change_as_often_as_it_is_asked_for() -> None:
+    """On flat gray, noise and turns of a gradient show alone; edges of what is flat are black."""
+    options = contrast.projection_probe()
+    assert options.first == options.second == ("crop and flip", "color", "rotate", "noise", "sobel")
+    strengths = options.strengths
+    assert (strengths.rotated, strengths.noised, strengths.sobeled) == tuple(
+        QUESTIONS[kind] for kind in ("rotate", "noise", "sobel")
+    )
+    for kind in ("rotate", "noise", "sobel"):
+        rgb = photos(600)
+        small = replace(strengths, side=8)
+        before = views.view(rgb, ("whole",), small, torch.Generator().manual_seed(0))
+        after = views.view(before, (kind,), small, torch.Generator().manual_seed(1))
+        changed_N = (after - before.clamp(0, 1)).abs().flatten(1).amax(1) > 1e-5
+        assert float(changed_N.float().mean()) == pytest.approx(QUESTIONS[kind], abs=0.06), kind
+
+
+def test_shares_leave_others_as_they_are_and_draw_nothing_where_all_change() -> None:
+    rgb = photos(40).float() / 255
+    for kind, share in (("rotate", "rotated"), ("noise", "noised"), ("sobel", "sobeled")):
+        never = replace(VIEWS, **{share: 0.0})  # type: ignore[arg-type]
+        assert torch.equal(views.view(rgb, (kind,), never, torch.Generator().manual_seed(2)), rgb)
+    chance = torch.Generator().manual_seed(3)
+    state = chance.get_state()
+    views.view(rgb, ("sobel",), VIEWS, chance)
+    assert torch.equal(chance.get_state(), state), "older runs draw what they drew"
+
+
+def test_the_probes_views_are_asked_of_every_view_that_is_chosen() -> None:
+    """Whatever shares the given strengths have: half of the changed would not be, and their answers wrong."""
+    shares = replace(VIEWS, grayed=0.1, noised=0.1, sobeled=0.1)
+    for question in ("gray", "noise", "sobel"):
+        seen, said = changed(photos(64), question, shares, torch.Generator().manual_seed(1))
+        steps = ("crop and flip", "jitter" if question == "gray" else "color")
+        plain = views.view(photos(64), steps, shares, torch.Generator().manual_seed(1))
+        # A view that was gray already, and asked for gray, is the same.
+        same = torch.tensor([torch.equal(a, b) for a, b in zip(seen, plain, strict=True)])
+        assert torch.equal(same, said == 0)
+
+
+def test_the_command_says_what_was_not_among_a_runs_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = pretraining.tiny("contrast", "alexnet")
+    assert isinstance(small.options, contrast.Options)
+    runs = {"plain": small, "probing": replace(small, options=contrast.projection_probe(small.options))}
+    monkeypatch.setattr(
+        trunks,
+        "learned",
+        lambda folder: Learned(Colors(), colorblind(), {"recipe": asdict(runs[folder.name])}, 4, 32, 0),
+    )
+    some = Labeled(photos(40).numpy(), torch.arange(40) % 2)
+    monkeypatch.setattr(trunks, "_material", lambda arguments: Material(some, some, ("a", "b")))
+    monkeypatch.setattr(forgotten_module, "Options", lambda: SHORT)
+    command = ["evaluate", "forgotten", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
+    assert main([*command, "--runs", "plain", "probing"]) == 0
+    out = capsys.readouterr().out
+    assert "plain was not taught by views that differ in rotate, noise, sobel" in out
+    assert "probing was not" not in out
+    found = json.loads((tmp_path / "forgotten.json").read_text())
+    assert {kind: of["in_views"] for kind, of in found["plain"].items()} == in_views(small.options)
+    assert all(of["in_views"] for of in found["probing"].values())
+    assert "| plain, among its views | yes | no | no | no |" in (tmp_path / "forgotten.md").read_text()
 
 
 def test_views_are_wanted() -> None:

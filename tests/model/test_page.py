@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from model.evaluate import page
+from model import parsers
+from model.evaluate import page, story
 
 VOID = {"meta", "img", "br"}
 
@@ -133,6 +134,67 @@ def test_every_picture_has_words_and_strange_names_do_no_harm(written: str) -> N
 def test_the_page_asks_nothing_of_the_world(written: str) -> None:
     assert "<script" not in written
     assert 'src="http' not in written
+
+
+def test_the_pairs_stand_beside_the_untrained_net(tmp_path: Path) -> None:
+    # A symmetric matrix and its rows' means: three pairs, of which one is above the untrained net.
+    pairs = {
+        "steps": ["crop", "blur"],
+        "accuracy": [[0.331, 0.26, 0.3], [0.26, 0.026, 0.1]],
+        "caption": "tiny",
+    }
+    text = page.write({"pairwise": pairs | {"untrained": 0.2684}}, tmp_path).read_text()
+    assert "The same net untrained: 26.8%, the last row; 1 of 3 pairs are above it." in " ".join(
+        Checked(text).said
+    )
+    assert text.count("<!-- untrained -->") == 1, "a row of the figure"
+    assert text.count("<!-- 27 -->") == 3, "under every column"
+    without = page.write({"pairwise": pairs}, tmp_path).read_text()
+    assert "untrained" not in without
+
+
+def test_the_page_says_which_run_the_projections_table_asked(tmp_path: Path) -> None:
+    kinds = ("gray", "rotate", "noise", "sobel")
+    seen = {kind: {"h": 0.9, "g": 0.5, "chance": 0.5, "in_views": True} for kind in kinds}
+    facts = {
+        "forgotten": {"alexnet": seen},
+        "forgotten_runs": {"alexnet": {"steps": 290, "batch": 192, "photos": 55_680}},
+    }
+    said = " ".join(" ".join(Checked(page.write(facts, tmp_path).read_text()).said).split())
+    assert (
+        "turns, noise and edges were among the views: SimCLR was trained once more, for this table alone"
+        in said
+    )
+    assert "AlexNet, 290 steps of 192 photos, 55,680 photos seen" in said
+    seen["noise"]["in_views"] = False
+    said = " ".join(" ".join(Checked(page.write(facts, tmp_path).read_text()).said).split())
+    assert "trained once more" not in said
+    assert "What was not among the views is what the loss did not order to forget" in said
+
+
+def test_a_results_page_of_before_does_not_claim_views_that_its_run_had_not(tmp_path: Path) -> None:
+    old = {kind: {"h": 0.9, "g": 0.5, "chance": 0.5} for kind in ("gray", "rotate")}
+    said = " ".join(Checked(page.write({"forgotten": {"alexnet": old}}, tmp_path).read_text()).said)
+    assert "did not order to forget" in said
+    assert "trained once more" not in said
+
+
+def test_the_probes_protocol_and_its_pools_are_on_the_page(tmp_path: Path) -> None:
+    one = subject("random", probes={"conv1": [0.5], "pool1": [0.4], "conv2": [0.3]})
+    plan = {"protocol": "zhang2016", "tuning": {"steps": 1, "batch": 1}, "transferred": 1}
+    said = " ".join(Checked(page.write({"subjects": [one], "plan": plan}, tmp_path).read_text()).said)
+    assert "Probed by the protocol zhang2016: random crops of 227" in said
+    assert "pool1" in said
+    assert tuple(story.PROTOCOLS) == parsers.PROTOCOLS
+
+
+def test_a_saturated_utility_is_said(tmp_path: Path) -> None:
+    utility = [{"labels": 20, "text": "0.10"}, {"labels": 90, "text": "saturated"}]
+    verdict = {"outcome": "saturated", "why": "both are level, and alike, from 20 labels on"}
+    subjects = [subject("random"), subject("contrast", utility=utility, verdict=verdict)]
+    said = " ".join(Checked(page.write({"subjects": subjects}, tmp_path).read_text()).said)
+    assert "(saturated) both are level" in said
+    assert "both nets are level" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("part", ["made", "subjects", "forgotten", "pairwise"])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.evaluate import pairwise
-from model.evaluate.features import Labeled
+from model.evaluate import neighbors, pairwise
+from model.evaluate.features import Labeled, pooled
 from model.nets.trunk import Trunk
 
 
@@ -48,3 +48,13 @@ def test_a_cell_teaches_the_net_that_it_is_given_by_its_own_pair():
     start = Tiny().get_parameter("only.0.weight")
     weights = [start, *taught.values()]
     assert not any(torch.equal(a, b) for place, a in enumerate(weights) for b in weights[place + 1 :])
+
+
+def test_the_untrained_net_is_judged_as_the_cells_are_and_learns_nothing():
+    trunk = Tiny()
+    before = trunk.get_parameter("only.0.weight").detach().clone()
+    found = pairwise.untrained(lambda: trunk, SEEN, SEEN)
+    assert torch.equal(trunk.get_parameter("only.0.weight"), before)
+    features = pooled(trunk, SEEN.squares)
+    by_hand = neighbors.judge(features, SEEN.labels, features, SEEN.labels, neighbors.plain()).right.mean()
+    assert found == by_hand

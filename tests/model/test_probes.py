@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model import parsers
+from model.__main__ import main
+from model.commands import trunks
+from model.evaluate import readings
 from model.evaluate.features import Labeled
-from model.evaluate.probes import Protocol, goyal2019, judge, positions, probe, teach, zhang2016
+from model.evaluate.probes import (
+    PROTOCOLS,
+    Protocol,
+    _with_pools,
+    goyal2019,
+    judge,
+    positions,
+    probe,
+    small,
+    teach,
+    window,
+    zhang2016,
+)
+from model.evaluate.probes import protocol as named
 from model.nets.alexnet import AlexNet
 from model.nets.resnet import ResNet
 from model.nets.trunk import DEVIATION, MEAN, Trunk, normalized
@@ -316,4 +334,90 @@ def test_no_photos_or_not_as_many_labels_are_refused() -> None:
 
 def test_the_papers_protocols() -> None:
     assert (zhang2016().crop, zhang2016().batch, zhang2016().resize) == (227, 64, "bilinear")
-    assert (goyal2019().crop, goyal2019().batch, goyal2019().resize) == (224, 256, "adaptive")
+    assert (goyal2019().crop, goyal2019().batch, goyal2019().resize) == (224, 256, "windows")
+    assert zhang2016().photo == goyal2019().photo == 256
+
+
+def test_goyals_windows_are_the_published_ones() -> None:
+    """AvgPool of 19/4, 12/3, 9/1 and 8/1 over AlexNet's maps of 55, 27, 13 and 13 positions."""
+    found = [window(size, count) for size, count in ((55, 10), (27, 6), (13, 5), (13, 6))]
+    assert found == [(19, 4), (12, 3), (9, 1), (8, 1)]
+    for size in range(1, 60):
+        for count in range(1, size + 1):
+            width, step = window(size, count)
+            assert width >= step >= 1
+            assert width + step * (count - 1) == size, "they cover all positions, and no more"
+
+
+def test_windows_are_averages_of_what_lies_in_them() -> None:
+    trunk, taught = Bare(), photos(4)
+    protocol = Protocol(numbers=3 * 5 * 5, resize="windows", mirror=False, epochs=1, batch=4)
+    trunk.shown.clear()
+    heads = teach(trunk, taught, protocol)
+    kept: list[Tensor] = []
+    heads["input"].register_forward_hook(lambda _, seen, __: kept.append(seen[0]))
+    judge(trunk, heads, taught, protocol)
+    width, step = window(SIDE, 5)
+    shown = trunk.shown[-1]
+    by_hand = shown[:, :, step : step + width, 2 * step : 2 * step + width].mean((2, 3))
+    torch.testing.assert_close(kept[0][:, :, 1, 2], by_hand)
+
+
+def test_zhangs_protocol_probes_alexnets_pools_too() -> None:
+    some = Labeled(
+        np.random.default_rng(0).integers(0, 256, (4, 3, 96, 96)).astype(np.uint8),
+        torch.tensor([0, 1, 2, 0]),
+    )
+    protocol = replace(zhang2016(), crop=None, epochs=1, batch=4)
+    found = probe(AlexNet(stride=2), some, some, protocol)
+    assert list(found) == ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5"]
+    numbers = [layer.numbers for layer in found.values()]
+    assert numbers == [9600, 9600, 9216, 9216, 9600, 9600, 9216, 9216]
+    assert list(probe(Tiny(), some, some, protocol)) == ["low", "high"], "which has no such pools"
+
+
+def test_a_pools_numbers_are_the_ones_that_the_next_layer_sees() -> None:
+    net = AlexNet(stride=2).eval()
+    found = _with_pools(net.taps(torch.randn(1, 3, 64, 64)))
+    assert torch.equal(found["pool1"], net.get_submodule("conv2.pool")(found["conv1"]))
+    assert torch.equal(found["pool2"], net.get_submodule("conv3.pool")(found["conv2"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted", "side"),
+    [
+        ([], replace(small(), epochs=28), 128),
+        (["--protocol", "zhang2016"], zhang2016(), 256),
+        (["--protocol", "goyal2019", "--epochs", "2", "--side", "300"], replace(goyal2019(), epochs=2), 300),
+    ],
+)
+def test_the_command_measures_by_the_protocol_asked_for(
+    words: list[str], wanted: Protocol, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Protocol, int]] = []
+    sides: list[int] = []
+    monkeypatch.setattr(trunks, "_subjects", lambda arguments: {"random tiny": Tiny()})
+    monkeypatch.setattr(trunks, "_material", lambda arguments: sides.append(arguments.side))
+    monkeypatch.setattr(
+        readings,
+        "of_layers",
+        lambda trunk, seen, seeds, protocol: asked.append((protocol, len(seeds))) or {"low": [0.5]},
+    )
+    command = ["evaluate", "probes", "--runs", "r", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
+    assert main([*command, *words]) == 0
+    assert asked == [(wanted, 3)]
+    assert sides == [side]
+
+
+def test_photos_smaller_than_the_protocols_crops_are_refused_before_any_is_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["evaluate", "probes", "--runs", "none", "--photos", "none", "--judged", "none"]
+    assert main([*command, "--protocol", "zhang2016", "--side", "128"]) == 1
+    assert "zhang2016 crops 227 pixels: --side 256" in capsys.readouterr().err
+
+
+def test_the_command_line_offers_every_protocol_that_there_is() -> None:
+    assert tuple(PROTOCOLS) == parsers.PROTOCOLS
+    with pytest.raises(ValueError, match="no protocol is called 'zhang'"):
+        named("zhang")

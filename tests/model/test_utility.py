@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
+from model.evaluate import readings
 from model.evaluate.utility import Curve, Reading, Utility, utility, verdict
 
 LINEAR, LOG = Reading(), Reading("log")
@@ -272,7 +274,69 @@ def test_a_margin_is_the_margin() -> None:
     found = [
         verdict(curve(labels, (0.5 + gain,) * 2), scratch, 0.02).outcome for gain in (0.019, 0.02, 0.021)
     ]
-    assert found == ["none", "none", "a"]
+    assert found == ["saturated", "saturated", "a"], "level from the first count on: alike, or not"
+
+
+def test_where_both_curves_are_on_one_plateau_utility_is_saturated_and_no_number() -> None:
+    """The study's toys of one color: all right from 250 labels on, where U used to be read as 0, −0.75 and −0.94."""
+    labels = (50, 250, 1000, 4000)
+    scratch = curve(labels, (0.986, 1.0, 1.0, 1.0), (0.986, 0.999, 1.0, 1.0))
+    pretrained = curve(labels, (0.99, 1.0, 0.999, 0.999), (0.99, 1.0, 1.0, 0.998))
+    found = utility(pretrained, scratch)
+    assert [one.saturated for one in found] == [False, True, True, True]
+    assert [str(one) for one in found][1:] == ["saturated"] * 3
+    assert found[0].measured
+    for one in found[1:]:
+        assert not one.measured
+        assert math.isnan(one.at_least)
+        assert math.isnan(one.at_most)
+        assert one.low is one.high is None
+    said = verdict(pretrained, scratch)
+    assert (said.outcome, said.saturated_from) == ("none", 250)
+    assert said.why.endswith("both are saturated from 250 labels on, where a utility is not defined")
+
+
+def test_a_plateau_of_one_curve_alone_saturates_nothing() -> None:
+    labels = (50, 100, 200, 400, 800)
+    rising, early, late = (0.3, 0.5, 0.7, 0.8, 0.9), (0.6, 0.9, 0.9, 0.9, 0.9), (0.3, 0.5, 0.9, 0.9, 0.9)
+    for pretrained, scratch, since in (
+        (early, rising, None),  # scratch still learns
+        (rising, late, None),  # pretrained does
+        (early, late, 200),  # both are level from the later of the two on
+        (late, early, 200),
+    ):
+        found = utility(curve(labels, pretrained), curve(labels, scratch))
+        assert [one.saturated for one in found] == [since is not None and n >= since for n in labels]
+        assert verdict(curve(labels, pretrained), curve(labels, scratch)).saturated_from == since
+    assert verdict(curve(labels, early), curve(labels, late)).outcome == "b"
+    assert "saturated from 200 labels on" in verdict(curve(labels, early), curve(labels, late)).why
+
+
+def test_plateaus_of_two_heights_are_an_outcome_and_not_saturated() -> None:
+    labels = (50, 100, 200, 400, 800)
+    scratch = curve(labels, (0.3, 0.5, 0.8, 0.8, 0.8))
+    better = curve(labels, (0.6, 0.9, 0.9, 0.9, 0.9))
+    assert not any(one.saturated for one in utility(better, scratch))
+    assert str(utility(better, scratch)[-2]) == "≥ 1.00"
+    assert verdict(better, scratch).outcome == "a"
+
+
+def test_curves_that_are_level_and_alike_from_the_first_count_on_are_saturated() -> None:
+    labels = (100, 200, 400)
+    scratch = curve(labels, (0.9, 0.901, 0.9))
+    said = verdict(curve(labels, (0.905, 0.9, 0.905)), scratch)
+    assert (said.outcome, said.saturated_from, said.gain_until) == ("saturated", 100, None)
+    assert said.why == "both are level, and alike, from 100 labels on"
+
+
+def test_a_saturated_utility_goes_into_json_without_numbers() -> None:
+    of = {"labels": [100, 200, 400], "accuracy": [[0.5, 0.9, 0.9], [0.5, 0.9, 0.9]]}
+    found, said = readings.worth(of, of)
+    assert [one["text"] for one in found] == ["0.00 (0.00…0.00)", "saturated", "saturated"]
+    assert [one["saturated"] for one in found] == [False, True, True]
+    assert [one["at_least"] for one in found] == [0, None, None]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert "saturated from 200 labels on" in said["why"]
 
 
 def test_the_verdict_is_about_counts_that_both_have() -> None:
