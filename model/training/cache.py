@@ -254,8 +254,8 @@ class Batch:
         return len(self.labels)
 
     def parts(self, count: int) -> Iterator[Batch]:
-        """The batch in so many parts, for the accumulation of gradients."""
-        for rows in np.array_split(np.arange(len(self)), count):
+        """The batch in so many parts, or as many as it has photographs, for the accumulation of gradients."""
+        for rows in np.array_split(np.arange(len(self)), min(count, len(self))):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             boxes = None if self.boxes is None else self.boxes[part]
             mirrored = None if self.mirrored is None else self.mirrored[part]
