@@ -267,6 +267,6 @@ def load(folder: Path) -> Trained:
         progressed.photos,
         progressed.elapsed_s,
         progressed.cpu_s,
-        progressed.best_step,
+        progressed.best_step if config.keep_best else -1,
         json.loads((folder / EXPORT).read_text()) if (folder / EXPORT).exists() else None,
     )
