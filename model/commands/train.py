@@ -69,19 +69,32 @@ def learn(
     batches = cache.Batches(
         sources, config.batch, config.steps, config.seed, config.crops, rank, world, device
     )
-    prior = _prior(config, batches) if config.method in ("colorize", "regress") else torch.ones(bins.COUNT)
+    before = runs.facts(run) if (run / runs.CHECKPOINT).exists() else None
+    # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
+    extended = (
+        before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
+    )
+    start = config.start if extended else building.identity(config.start)
+    if extended and before is not None:
+        config = replace(config, start="")
+        prior = torch.tensor(before["data"]["prior"], dtype=torch.float64)
+    elif config.method in ("colorize", "regress"):
+        prior = _prior(config, batches)
+    else:
+        prior = torch.ones(bins.COUNT)
+    prior = torch.tensor([float(f"{p:.6g}") for p in prior.tolist()], dtype=prior.dtype)  # as it is kept
     classes = sorted({path.parent.name for source in sources for path in source.photos})
     method, optimizer = building.build(config, len(classes), prior)
     photos = [path for source in sources for path in source.photos]
     facts = {
         "method": config.method,
-        "config": asdict(config) | {"start": building.identity(config.start)},
+        "config": asdict(config) | {"start": start},
         "data": {
             "photos": len(photos),
             "drawn": batches.drawn(),
             "fingerprint": data.fingerprint(photos),
             "classes": classes if config.method == "supervised" else [],
-            "prior": [float(f"{p:.6g}") for p in prior.tolist()],
+            "prior": prior.tolist(),
         },
         "code": {"commit": commit(), "torch": str(torch.__version__)},
     }
@@ -150,10 +163,10 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 def _extended(run: Path, arguments: argparse.Namespace) -> Config:
     """The run's own configuration with a further stage, up to `--steps`."""
-    before = configs.read(runs.facts(run)["config"])
+    before = building.config_of(runs.facts(run), run)
     if arguments.steps is None:
         raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
-    if arguments.set or arguments.recipe or arguments.net:
+    if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
         raise ValueError("a run is extended as it was begun: --extend takes --steps alone")
     if before.steps == arguments.steps:  # extended already, and stopped on its way
         return before
@@ -163,12 +176,19 @@ def _extended(run: Path, arguments: argparse.Namespace) -> Config:
 def _fitting(
     config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float
 ) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number."""
+    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number.
+
+    Of several processes each times its own share of the batches, and the first one's number is everyone's.
+    """
     if (run / runs.CHECKPOINT).exists():
-        return replace(config, steps=configs.read(runs.facts(run)["config"]).steps)
+        begun_with = building.config_of(runs.facts(run), run)
+        return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
+    rank, world = distributed.place()
     method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = cache.Batches(sources, config.batch, config.steps, config.seed, config.crops, device=device)
+    batches = cache.Batches(
+        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device
+    )
     begun = time.monotonic()
     for step in range(2 * _TIMED):
         if step == _TIMED:
@@ -179,8 +199,10 @@ def _fitting(
         if device.type == "cuda":
             torch.cuda.synchronize()
     now = time.monotonic()
-    steps = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
-    print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
+    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
+    steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
+    if rank == 0:
+        print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
     return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
 
 

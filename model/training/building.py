@@ -47,6 +47,8 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     net = method.net
     if isinstance(net, Lite):
         net.trunk.freeze(config.frozen_blocks)
+        # What no loss asks for must not seem to learn: DistributedDataParallel would wait for its gradients.
+        net.hints.requires_grad_(isinstance(config.options, Options) and config.options.hinted > 0)
     optimizer = optim.build(
         net, config.optimizer, config.lr, config.backbone_lr, config.momentum, config.weight_decay
     )
@@ -103,6 +105,8 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
     if config.method == "regress":
         if config.net != "lite-l2":
             raise ValueError(f"regress trains lite-l2, which answers colors, not {config.net}")
+        if config.options.hinted:
+            raise ValueError("regress shows no hints: --set hinted=0")
         return Regress(net, config.options)
     if config.net == "lite-l2" or config.method != "colorize":
         raise ValueError(
@@ -231,15 +235,20 @@ class Trained:
         }
 
 
-def load(folder: Path) -> Trained:
-    """FileNotFoundError where there is no run, RunError for one that is damaged or of another code."""
-    saved = runs.averaged(folder)
-    if "config" not in saved.facts:
+def config_of(facts: dict[str, Any], folder: Path) -> Config:
+    """The configuration among a run's facts. RunError for a run of an older code, which kept something else."""
+    if "config" not in facts:
         raise runs.RunError(
             "run_mismatch",
             f"{folder} was made by an older version of this code; go back to it, or train anew",
         )
-    config = configs.read(saved.facts["config"])
+    return configs.read(facts["config"])
+
+
+def load(folder: Path) -> Trained:
+    """FileNotFoundError where there is no run, RunError for one that is damaged or of another code."""
+    saved = runs.averaged(folder)
+    config = config_of(saved.facts, folder)
     classes = len(saved.facts["data"].get("classes", ())) or 1
     torch.manual_seed(0)
     bare = replace(config, start="")
@@ -258,6 +267,6 @@ def load(folder: Path) -> Trained:
         progressed.photos,
         progressed.elapsed_s,
         progressed.cpu_s,
-        progressed.best_step,
+        progressed.best_step if config.keep_best else -1,
         json.loads((folder / EXPORT).read_text()) if (folder / EXPORT).exists() else None,
     )

@@ -94,6 +94,16 @@ class Config:
         for name in ("momentum", "ema", "prior_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
+        if self.momentum == 1:
+            raise ValueError("momentum is 1, and must be below 1: nothing would ever be forgotten")
+        if self.optimizer not in get_args(optim.Name):
+            raise ValueError(
+                f"no optimizer is called {self.optimizer!r}: choose one of {', '.join(get_args(optim.Name))}"
+            )
+        if self.accumulate > self.batch:
+            raise ValueError(
+                f"a batch of {self.batch} has no {self.accumulate} parts to accumulate: lower accumulate"
+            )
         if self.earlier and self.earlier[-1] >= self.steps:
             raise ValueError(f"the run has {self.earlier[-1]} steps already: it can only be extended to more")
 

@@ -102,7 +102,8 @@ def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progresse
     differing = sorted(
         key for key in (known | saved["facts"]).keys() - _FREE if known.get(key) != saved["facts"].get(key)
     )
-    if differing == ["config"] and _extends(known["config"], saved["facts"]["config"]):
+    extended = differing == ["config"] and _extends(known["config"], saved["facts"]["config"])
+    if extended:
         differing = []
     if differing:
         raise RunError(
@@ -112,9 +113,7 @@ def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progresse
     for name, part in parts.items():
         fill(part, saved[name], run)
     progressed = Progressed(**saved["progressed"])
-    return (
-        replace(progressed, since_best=0) if len(known.get("config", {}).get("earlier", ())) else progressed
-    )
+    return replace(progressed, since_best=0) if extended else progressed
 
 
 def _extends(config: dict[str, Any], before: dict[str, Any]) -> bool:

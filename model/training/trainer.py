@@ -112,8 +112,8 @@ def train(
         if schedule.keep_best and validate and start == 0:
             _validate(validate, averaged, run, progressed, schedule, log)
         clock = _Clock()
-        stop = False
-        for batch in _ahead(batches, range(start, schedule.steps)):
+        stop = _spent(progressed, schedule)
+        for batch in _ahead(batches, range(start, start if stop else schedule.steps)):
             factor = optim.lr_factor(progressed.step, schedule.ends, schedule.warmup)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -134,9 +134,7 @@ def train(
                 last or (schedule.validate_every and progressed.step % schedule.validate_every == 0)
             ):
                 _validate(validate, averaged, run, progressed, schedule, log)
-                stop = _anywhere(
-                    bool(schedule.patience) and progressed.since_best >= schedule.patience, device
-                )
+                stop = _anywhere(_spent(progressed, schedule), device)
             if log and (last or stop or clock.since_saved() > schedule.save_every_s):
                 runs.save(run, parts, progressed, facts, loss.detach())
                 clock.saved()
@@ -218,6 +216,11 @@ def _validate(
             runs.save_best(run, net, progressed.step, score)
     else:
         progressed.since_best += 1
+
+
+def _spent(progressed: Progressed, schedule: Schedule) -> bool:
+    """Whether the run has waited long enough for better weights."""
+    return bool(schedule.patience) and progressed.since_best >= schedule.patience
 
 
 def _anywhere(mine: bool, device: torch.device) -> bool:

@@ -1,11 +1,46 @@
-"""Settings of the tests of model/: one thread for torch, as other tests run beside, and idle threads that spin would starve them."""
+"""Settings of the tests of model/: one thread for torch, as other tests run beside, and idle threads that spin would starve them.
+
+And photographs in a cache without files: blocks of color, of several shapes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+
+from model.training import data
+from model.training.cache import Cache
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cached() -> Callable[..., Cache]:
+    """Random color photographs of these (height, width), in two folders by turns."""
+
+    def make(sizes: Sequence[tuple[int, int]], seed: int = 0, folder: str = "/photos") -> Cache:
+        chance = np.random.default_rng(seed)
+        photos = [
+            chance.integers(0, 256, (3, -(-height // 8), -(-width // 8)), np.uint8)
+            .repeat(8, 1)
+            .repeat(8, 2)[:, :height, :width]
+            for height, width in sizes
+        ]
+        lengths = np.array([photo.size for photo in photos])
+        return Cache(
+            np.concatenate([photo.flatten() for photo in photos]),
+            np.cumsum(lengths) - lengths,
+            np.array(sizes),
+            tuple(Path(f"{folder}/{'ab'[n % 2]}/{seed}-{n}.png") for n in range(len(sizes))),
+            tuple(data.Look(50.0, 20.0, int(chance.integers(2**62))) for _ in sizes),
+            {},
+        )
+
+    return make

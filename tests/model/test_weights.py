@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import safetensors.torch
 import torch
 
 from model import bins, checkpoint
-from model.training import building, config as configs, trainer
 from model.__main__ import main
 from model.nets.lite import Lite, LiteL2
+from model.training import building, runs
+from model.training import config as configs
+from model.training.logging import Progressed
 
 SHIPPED = Path(checkpoint.__file__).parent / "weights" / "lite.safetensors"
 
@@ -44,25 +46,26 @@ def test_the_card_says_what_a_user_must_know() -> None:
     assert card.numbers
 
 
-def trained(net: Lite, folder: Path, **more: object) -> dict[str, Any]:
+def trained(net: Lite, folder: Path) -> dict[str, Any]:
     """A checkpoint as the trainer writes it, without the hour of training; its facts."""
-    recipe = replace(recipes.tiny(), net="lite-l2" if isinstance(net, LiteL2) else "lite")
+    kind = ("regress", "lite-l2") if isinstance(net, LiteL2) else ("colorize", "lite")
     facts = {
-        "recipe": asdict(recipe),
+        "method": kind[0],
+        "config": asdict(configs.tiny(*kind)),
         "data": {"photos": 4, "fingerprint": "f", "prior": [1 + (q == 7) for q in range(313)]},
         "code": {"commit": "abc1234", "torch": "2"},
-    } | more
+    }
     saved = {
         "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
-        "progressed": asdict(trainer.Progressed(8, 32, 1.5)),
+        "progressed": asdict(Progressed(8, 32, 1.5)),
         "facts": facts,
     }
-    torch.save(saved, folder / "checkpoint.pt")
+    torch.save(saved, folder / runs.CHECKPOINT)
     return facts
 
 
 def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
-    recipe = recipes.tiny()
+    options = configs.tiny("colorize", "lite").options
     net = Lite()
     facts = trained(net, tmp_path)
     numbers = tmp_path / "numbers.json"
@@ -100,10 +103,10 @@ def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
     exported, card = checkpoint.load(checkpoint.locate(str(target)))
     assert (card.name, card.net, card.size, card.temperature) == ("mine", "lite", 160, 0.5)
     assert (card.commit, card.terms, card.numbers) == ("abc1234", "mine", {"four": {"photos": 4}})
-    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), recipe.lam)
+    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), options.lam)
     with torch.no_grad():
         net.head.bias -= weights.log()
-    assert (card.taken_back, card.lam) == (1, recipe.lam)
+    assert (card.taken_back, card.lam) == (1, options.lam)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(exported.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
@@ -112,21 +115,23 @@ SHORT = ["--terms", "mine", "--data", "four photos"]
 
 
 @pytest.mark.parametrize(
-    ("more", "words", "expected"),
+    ("chosen", "words", "expected"),
     [
         ({}, [], (224, 0.5, 0.3)),
-        ({"export": {"size": 256, "temperature": 0.4, "taken_back": 0.2}}, [], (256, 0.4, 0.2)),
+        ({"size": 256, "temperature": 0.4, "taken_back": 0.2}, [], (256, 0.4, 0.2)),
         (
-            {"export": {"size": 256, "temperature": 0.4, "taken_back": 0.2}},
+            {"size": 256, "temperature": 0.4, "taken_back": 0.2},
             ["--size", "192", "--take-back", "0"],
             (192, 0.4, 0),
         ),
     ],
 )
 def test_what_is_not_asked_for_is_as_the_runs_validation_chose_or_as_shipped(
-    more: dict[str, object], words: list[str], expected: tuple[float, ...], tmp_path: Path
+    chosen: dict[str, object], words: list[str], expected: tuple[float, ...], tmp_path: Path
 ) -> None:
-    trained(Lite(), tmp_path, **more)
+    trained(Lite(), tmp_path)
+    if chosen:
+        (tmp_path / building.EXPORT).write_text(json.dumps(chosen))
     target = tmp_path / "mine.safetensors"
     assert main(["weights", "export", str(tmp_path), "-o", str(target), *SHORT, *words]) == 0
     card = checkpoint.read_card(target)

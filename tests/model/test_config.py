@@ -1,4 +1,4 @@
-"""Trunks taught from the command line: any method on any net, the control with labels, and what a run says afterwards."""
+"""Configurations and what is built of them: any method on any backbone, the papers' constants, fields set in words."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from model import bins, synthetic, views
-from model.training import building, config as configs
 from model.__main__ import main
-from model.commands.pretrain import learned
 from model.commands.trunks import untaught
 from model.evaluate import readings, transfer
+from model.methods import colorize
 from model.synthetic import Switches
+from model.training import building
+from model.training import config as configs
+from model.training.cache import Batch
 
 TOYS = synthetic.Options(Switches(viewpoint=True, lighting=True), side=64, samples=1)
 
@@ -52,40 +54,39 @@ def train(method: str, folder: Path, run: Path) -> list[str]:
     return [*words, "--net", "alexnet", "--cache", str(run.parent / "cache")]
 
 
-def batch(method: str, toys: synthetic.Pictures, count: int) -> Tensor | tuple[Tensor, Tensor]:
-    rgb = toys.rgb[:count]
-    return (rgb, toys.classes[:count, 0]) if method == "supervised" else rgb
+def batch(toys: synthetic.Pictures, numbers: Tensor) -> Batch:
+    return Batch(toys.rgb[numbers], toys.classes[numbers, 0], numbers)
 
 
 @pytest.mark.parametrize("net", ["alexnet", "resnet18"])
-@pytest.mark.parametrize("method", pretraining.METHODS)
+@pytest.mark.parametrize("method", [method for method in configs.METHODS if method != "regress"])
 def test_any_method_teaches_all_of_any_net(method: str, net: str, toys: synthetic.Pictures) -> None:
-    recipe = pretraining.tiny(method, net)
+    config = configs.tiny(method, net)
     if method == "context":
-        recipe = replace(recipe, options=replace(recipe.options, patch=24, gap=8, jitter=2, hidden=32))
-    elif isinstance(recipe.options, views.Strengths):
-        recipe = replace(recipe, options=views.Strengths(side=64))
-    taught, optimizer = pretraining.build(recipe, 10, torch.ones(bins.COUNT))
-    before = {name: value.clone() for name, value in taught.net.named_parameters()}
+        config = replace(config, options=replace(config.options, patch=24, gap=8, jitter=2, hidden=32))
+    elif isinstance(config.options, views.Strengths):
+        config = replace(config, options=views.Strengths(side=64))
+    learner, optimizer = building.build(config, 10, torch.ones(bins.COUNT))
+    before = {name: value.clone() for name, value in learner.net.named_parameters()}
     for step in range(
         2
     ):  # the last norms of residual blocks begin at zero, and hide what is beneath for a step
-        taught.loss(batch(method, toys, 4), torch.Generator().manual_seed(step)).backward()
+        learner.loss(batch(toys, torch.arange(4)), torch.Generator().manual_seed(step)).backward()
         optimizer.step()
         optimizer.zero_grad()
-    trained = {name for name, value in taught.net.named_parameters() if value.requires_grad}
-    assert {name for name in trained if torch.equal(before[name], taught.net.get_parameter(name))} == set()
+    trained = {name for name, value in learner.net.named_parameters() if value.requires_grad}
+    assert {name for name in trained if torch.equal(before[name], learner.net.get_parameter(name))} == set()
     assert any(name.startswith("trunk.") for name in trained)
 
 
 def test_labels_teach_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
-    recipe = replace(
-        pretraining.small("supervised", "alexnet"), options=views.Strengths(side=64, area=(0.5, 1.0))
+    config = replace(
+        configs.small("supervised", "alexnet"), options=views.Strengths(side=64, area=(0.5, 1.0))
     )
-    taught, optimizer = pretraining.build(recipe, 10, torch.ones(bins.COUNT))
+    learner, optimizer = building.build(config, 10, torch.ones(bins.COUNT))
     for step in range(30):
         numbers = torch.randperm(100, generator=torch.Generator().manual_seed(step))[:25]
-        loss = taught.loss((toys.rgb[numbers], toys.classes[numbers, 0]), torch.Generator().manual_seed(step))
+        loss = learner.loss(batch(toys, numbers), torch.Generator().manual_seed(step))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -97,22 +98,26 @@ def test_labels_teach_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
     [
         ("doersch2015", "context", {"patch": 96, "gap": 48, "jitter": 7, "pixelated": 0.33}),
         ("chen2020", "contrast", {"temperature": 0.1, "out": 128}),
-        ("zhang2016", "colorize", {"side": 176}),
+        ("zhang2016", "colorize", {"lam": 0.5, "neighbors": 10, "exposure": False, "average": False}),
     ],
 )
 def test_the_papers_recipes_have_their_constants_and_survive_being_written_down(
     name: str, method: str, constants: dict[str, float]
 ) -> None:
-    recipe = pretraining.RECIPES[name](method, "resnet50")
-    assert {key: getattr(recipe.options, key) for key in constants} == constants
-    assert pretraining.read(asdict(recipe)) == recipe
-    with pytest.raises(ValueError, match=f"{name} is a recipe for {method}"):
-        pretraining.RECIPES[name]("supervised", "alexnet")
+    config = configs.CONFIGS[name](method, "resnet50")
+    assert {key: getattr(config.options, key) for key in constants} == constants
+    assert configs.read(asdict(config)) == config
+    if method == "colorize":
+        assert isinstance(config.options, colorize.Options)
+        assert config.options.crops is not None
+        assert config.options.crops.side == 176
+    with pytest.raises(ValueError, match=f"{name} is a configuration for {method}"):
+        configs.CONFIGS[name]("supervised", "alexnet")
 
 
 def test_chen2020_has_the_papers_optimizer() -> None:
-    recipe = pretraining.chen2020("contrast", "resnet50")
-    assert (recipe.batch, recipe.rate, recipe.decay, recipe.optimizer) == (
+    config = configs.chen2020("contrast", "resnet50")
+    assert (config.batch, config.lr, config.weight_decay, config.optimizer) == (
         4096,
         0.3 * 4096 / 256,
         1e-6,
@@ -121,9 +126,10 @@ def test_chen2020_has_the_papers_optimizer() -> None:
 
 
 def test_a_run_says_what_taught_its_trunk(run: Path) -> None:
-    found = learned(run)
-    assert (found.facts["method"], found.facts["recipe"]["net"], found.step) == ("contrast", "alexnet", 4)
-    assert found.facts["data"]["classes"] == sorted(synthetic.CLASSES[:4])
+    found = building.load(run)
+    assert (found.facts["method"], found.config.net, found.step) == ("contrast", "alexnet", 4)
+    assert found.facts["data"]["photos"] == 29  # and 3 held out
+    assert (found.weights, found.decoding, found.best_step) == (None, None, -1)
     assert not torch.equal(
         found.trunk.get_parameter("conv1.conv.weight"), untaught("alexnet").get_parameter("conv1.conv.weight")
     )
@@ -167,7 +173,11 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
     judged = ["--photos", str(folder / "train"), "--judged", str(folder / "val" / synthetic.CLASSES[0])]
     refused = {
         "no recipe is called": [*train("context", folder, tmp_path), "--recipe", "chen2021"],
-        "chen2020 is a recipe for contrast": [*train("context", folder, tmp_path), "--recipe", "chen2020"],
+        "chen2020 is a configuration for contrast": [
+            *train("context", folder, tmp_path),
+            "--recipe",
+            "chen2020",
+        ],
         "no trunk is called": [*train("context", folder, tmp_path), "--net", "vgg"],
         "was begun with another": [*train("context", folder, run), "--recipe", "tiny"],
         "what is asked for is a run that trained": [
@@ -210,3 +220,82 @@ def test_a_curve_that_was_stopped_goes_on_where_it_was(toys: synthetic.Pictures)
     assert curve["accuracy"][0] == [0.5, 0.75]
     assert curve["accuracy"][1][0] == 0.25
     assert len(kept) == 1, "one point was missing"
+
+
+# Fields, set in words
+
+
+def test_fields_of_the_configuration_its_crops_shape_and_options_are_set_by_name() -> None:
+    words = ["lr=5e-4", "sides=64,96", "weights=1,0.5", "age=0.5", "aspect=2", "keep_best=true", "start=lite"]
+    config = configs.lite("colorize", "lite").changed([*words, "backbone_lr=1e-5", "optimizer=sgd"])
+    assert config.crops is not None
+    assert isinstance(config.options, colorize.Options)
+    assert (config.lr, config.backbone_lr, config.optimizer) == (5e-4, 1e-5, "sgd")
+    assert (config.crops.sides, config.crops.weights) == ((64, 96), (1.0, 0.5))
+    assert (config.options.age, config.shape.aspect) == (0.5, 2.0)
+    assert (config.keep_best, config.start) == (True, "lite")
+    untouched = configs.lite("colorize", "lite")
+    assert config.steps == untouched.steps
+    assert config.options.page == untouched.options.page  # type: ignore[union-attr]
+
+
+def test_a_field_that_is_none_by_default_takes_a_number() -> None:
+    assert configs.tiny("context", "alexnet").backbone_lr is None
+    assert configs.tiny("context", "alexnet").changed(["backbone_lr=0.5"]).backbone_lr == 0.5
+
+
+@pytest.mark.parametrize("name", configs.CONFIGS)
+def test_every_configuration_survives_being_written_down_as_json(name: str) -> None:
+    methods = {"doersch2015": "context", "chen2020": "contrast"}
+    backbones = {"small", "doersch2015", "zhang2016", "chen2020"}
+    config = configs.CONFIGS[name](methods.get(name, "colorize"), "resnet18" if name in backbones else "lite")
+    config = replace(config, earlier=(1, 2), steps=max(config.steps, 3))
+    assert configs.read(asdict(config)) == config
+    assert configs.read(json.loads(json.dumps(asdict(config)))) == config
+    assert config.ends == (1, 2, config.steps)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("lr=-1", "lr is -1.0, and must be above 0"),
+        ("lr=nan", "lr is nan"),
+        ("backbone_lr=0", "backbone_lr is 0.0"),
+        ("age=2", "age is 2.0, and must lie in 0…1"),
+        ("prior_share=2", "prior_share is 2.0"),
+        ("batch=0", "batch is 0, and must be 1 or more"),
+        ("clip=-1", "clip is -1.0, and must not be negative"),
+        ("batch=many", "batch=many"),
+        ("keep_best=perhaps", "keep_best=perhaps"),
+        ("sides=16", "crops must have 32 pixels or more"),
+        ("balance=1.5", "balance are shares"),
+        ("weights=0,0", "weights say how often each source is seen"),
+        ("speed=9", "there is no 'speed' to set: steps, "),
+        ("earlier=3", "there is no 'earlier' to set"),
+        ("optimizer=lion", "no optimizer is called 'lion'"),
+        ("momentum=1", "momentum is 1"),
+        ("accumulate=5", "a batch of 4 has no 5 parts"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_words_before_a_run_is_begun(
+    setting: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    asked = [
+        "train",
+        "colorize",
+        "--photos",
+        "scikit-image",
+        "--run",
+        str(run),
+        "--recipe",
+        "tiny",
+        "--device",
+        "cpu",
+    ]
+    assert main([*asked, "--cache", str(tmp_path / "cache"), "--set", setting]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("python -m model: ")
+    assert words in said
+    assert said.count("\n") == 1
+    assert not run.exists()
