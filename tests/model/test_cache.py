@@ -134,8 +134,8 @@ def shaped(shape: Shape, folder: Path, *sizes: tuple[int, int]) -> Cache:
 
 def test_photos_keep_their_shape_up_to_an_aspect_and_are_never_enlarged(tmp_path: Path) -> None:
     sizes = ((128, 128), (128, 160), (300, 64), (64, 33), (50, 60), (32, 32), (31, 90))
-    made = shaped(Shape(64, aspect=1.5, enlarge=False), tmp_path, *sizes)
-    assert made.sizes.tolist() == [[64, 64], [64, 80], [96, 64], [50, 33], [50, 60], [32, 32]]
+    made = shaped(Shape(80, aspect=1.5, enlarge=False), tmp_path, *sizes)
+    assert made.sizes.tolist() == [[80, 80], [80, 100], [96, 64], [50, 33], [50, 60], [32, 32]]
     assert [path.name for path in made.left_out["tiny"]] == ["06.png"]
     assert made.starts.tolist() == [0, *np.cumsum(3 * made.sizes.prod(1))[:-1]]
     assert made.photo(4).transpose(1, 2, 0).tolist() == picture(50, 60).tolist(), "neither cut nor resized"
