@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,26 +115,22 @@ def photographs(
 
     For nets that color these are color photographs, each once, and none that looks like one that is held out.
     """
-    whole = [
-        cache.build(data.find([source], arguments.exclude), config.shape, arguments.cache, arguments.workers)
-        for source in arguments.photos
-    ]
+    build = partial(cache.build, side=config.shape, folder=arguments.cache, workers=arguments.workers)
+    coloring = config.method in ("colorize", "regress")
+    # What does not color weighs no source against another: all are one, and a photo that is in two is seen once.
+    sources = [[source] for source in arguments.photos] if coloring else [arguments.photos]
+    whole = [build(data.find(source, arguments.exclude)) for source in sources]
     parts = [cache.held_out(source, arguments.hold_out) for source in whole]
-    sources, held = [kept for kept, _ in parts], [out for _, out in parts]
-    left_out: dict[str, list[Path]] = {}
-    for source in whole:
-        for reason, paths in source.left_out.items():
-            left_out.setdefault(reason, []).extend(paths)
-    if config.method in ("colorize", "regress"):
-        apart = [
-            cache.build(data.find([source]), config.shape, arguments.cache, arguments.workers)
-            for source in arguments.apart_from
-        ]
-        held, _ = cache.colorful(held)
-        sources, more = cache.colorful(sources, [*held, *apart])
-        for reason, paths in more.items():
-            left_out.setdefault(reason, []).extend(paths)
-    return sources, held, {reason: tuple(paths) for reason, paths in left_out.items()}
+    kept, held = [inside for inside, _ in parts], [outside for _, outside in parts]
+    left_out = [source.left_out for source in whole]
+    if coloring:
+        apart = [build(data.find([source])) for source in arguments.apart_from]
+        held, of_held = cache.colorful(held)
+        kept, of_kept = cache.colorful(kept, [*held, *apart])
+        left_out += [of_held, of_kept]
+    reasons = dict.fromkeys(reason for each in left_out for reason in each)
+    named = {reason: tuple(path for each in left_out for path in each.get(reason, ())) for reason in reasons}
+    return kept, held, named
 
 
 def _prior(config: Config, batches: cache.Batches) -> Tensor:
