@@ -27,7 +27,9 @@ def adapt(arguments: argparse.Namespace) -> int:
     run = arguments.run_folder or Path("runs") / "adapt"
     photos = data.find(arguments.photos, arguments.exclude)
     name = arguments.net or "lite"
-    net, card = checkpoint.load(checkpoint.locate(name), taken_back=0)
+    file = checkpoint.locate(name)
+    net, _ = checkpoint.load(file, taken_back=0)
+    card = checkpoint.read_card(file)  # as it is: what was taken back of the rebalancing is to be taken back again
     colorizer = Colorizer(net, card, arguments.device)
     unreadable: list[Path] = []
 

@@ -1,32 +1,41 @@
-"""A run that ends in the middle goes on as if it had not, whatever the method; what is no run, or another's, is refused in words."""
+"""A run that was killed goes on as if it had not been, and a finished one to more steps; what cannot be is refused in words."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
 
-from model import bins
-from model.training import cache, building, config as configs, trainer
+from model import bins, checkpoint
 from model.__main__ import main
-from model.commands.pretrain import teach
-from model.training.logging import Schedule
+from model.commands import train
+from model.commands.train import learn
 from model.nets.trunk import Trunk
+from model.training import building, cache, runs
+from model.training import config as configs
+from model.training.cache import Batch, Cache
+from model.training.config import Config
 
 STEPS = 3
+CPU = torch.device("cpu")
 
 
-def recipe(method: str, steps: int = STEPS, seed: int = 0) -> pretraining.Recipe:
-    options = pretraining.tiny(method, "narrow")
-    return options.changed([f"steps={steps}", f"seed={seed}", "batch=4", "side=120"])
+def tiny(method: str, steps: int = STEPS, seed: int = 0) -> Config:
+    return configs.tiny(method, "narrow").changed([f"steps={steps}", f"seed={seed}", "batch=4"])
+
+
+def lite(*settings: str) -> Config:
+    """With all that a photo can be shown by, and validation."""
+    config = configs.tiny("colorize", "lite")
+    shown = ["age=0.5", "page=0.5", "hinted=0.7", "lr=1e-3", "ema=0.5", "validate_every=1", "keep_best=true"]
+    return config.changed([f"steps={STEPS}", "batch=4", "warmup=1", "small=64", *shown, *settings])
 
 
 class Narrow(Trunk):
@@ -42,9 +51,9 @@ class Narrow(Trunk):
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
-    pretraining.TRUNKS["narrow"] = Narrow
+    building.TRUNKS["narrow"] = Narrow
     yield
-    del pretraining.TRUNKS["narrow"]
+    del building.TRUNKS["narrow"]
 
 
 class KilledError(Exception):
@@ -52,58 +61,255 @@ class KilledError(Exception):
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> cache.Cache:
-    chance = np.random.default_rng(0)
-    squares = chance.integers(0, 256, (8, 3, 15, 15), np.uint8).repeat(8, 2).repeat(8, 3)
-    return cache.Cache(squares, tuple(Path(f"/{'ab'[n % 2]}/{n}.png") for n in range(8)), (), ())
+def squares(cached: Callable[..., Cache]) -> Cache:
+    return cached([(120, 120)] * 8)
 
 
-def run(
-    method: str, photos: cache.Cache, folder: Path, killed_at: int = -1, chance: int = 0
-) -> dict[str, Any]:
-    """The checkpoint of a run that was killed at its third step, or of a whole one."""
-    options = recipe(method)
-    learner, optimizer = pretraining.build(options, 2, torch.full((bins.COUNT,), 1 / bins.COUNT))
-    torch.manual_seed(chance)  # where a run goes on, the process's own chance is another
-
-    class Shown(torch.utils.data.Dataset[torch.Tensor]):
-        def __getitem__(self, step: int) -> torch.Tensor:
-            if step == killed_at:
-                raise KilledError
-            return cache.Batches(photos, options.batch, STEPS, options.seed)[step][0]
-
-    facts = {"method": method, "recipe": asdict(options)}
-    schedule = Schedule(STEPS, 1, 0.9, 0, save_every_s=-1, workers=0)
-    try:
-        trainer.train(learner, optimizer, Shown(), schedule, folder, facts, torch.device("cpu"))
-    except KilledError:
-        assert trainer.averaged_weights(folder)[1].step == killed_at
-    saved: dict[str, Any] = torch.load(folder / "checkpoint.pt", weights_only=True)
-    return saved
+@pytest.fixture(scope="module")
+def photos(cached: Callable[..., Cache]) -> Cache:
+    """Large ones, and small ones that come in steps of their own."""
+    return cached([(112, 144), (144, 112), (120, 120), (72, 96), (64, 64)])
 
 
-@pytest.mark.parametrize("method", ["context", "contrast", "colorize"])
+@pytest.fixture(scope="module")
+def held(cached: Callable[..., Cache]) -> Cache:
+    return cached([(96, 128), (80, 80)], seed=1)
+
+
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the power fail where this step's batch is asked for; -1: never more."""
+    whole, at = cache.Batches.__getitem__, [-1]
+
+    def batch(batches: cache.Batches, step: int) -> Batch:
+        if step == at[0]:
+            raise KilledError
+        return whole(batches, step)
+
+    monkeypatch.setattr(cache.Batches, "__getitem__", batch)
+    return lambda step: at.__setitem__(0, step)
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(folder / runs.CHECKPOINT, weights_only=True)
+    return loaded
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(
+        torch.equal(value, other[part][name])
+        for part in ("net", "averaged")
+        for name, value in one[part].items()
+    )
+
+
+@pytest.mark.parametrize("method", ["context", "contrast", "colorize", "supervised", "lite"])
 def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
-    method: str, photos: cache.Cache, tmp_path: Path
+    method: str, squares: Cache, photos: Cache, held: Cache, tmp_path: Path, kill_at: Callable[[int], None]
 ) -> None:
-    whole = run(method, photos, tmp_path / "whole")
-    killed = run(method, photos, tmp_path / "killed", killed_at=2)
-    resumed = run(method, photos, tmp_path / "killed", chance=9)
-    assert [of["progressed"]["step"] for of in (whole, killed, resumed)] == [3, 2, 3]
-    for part in ("net", "averaged"):
-        assert all(torch.equal(value, resumed[part][name]) for name, value in whole[part].items()), part
-    assert not all(torch.equal(value, whole["net"][name]) for name, value in killed["net"].items())
+    """Lite's photos are cropped, aged, laid on pages and hinted, and validated beside."""
+    config = lite() if method == "lite" else tiny(method)
+    sources, beside = ([photos], [held]) if method == "lite" else ([squares], [])
+
+    def run(name: str) -> dict[str, Any]:
+        learn(config, sources, tmp_path / name, CPU, beside, save_every_s=-1)
+        return saved(tmp_path / name)
+
+    whole = run("whole")
+    kill_at(2)
+    with pytest.raises(KilledError):
+        run("killed")
+    killed = saved(tmp_path / "killed")
+    kill_at(-1)
+    torch.manual_seed(9)  # where a run goes on, the process's own chance is another
+    resumed = run("killed")
+    assert [of["progressed"]["step"] for of in (whole, resumed)] == [STEPS, STEPS]
+    assert killed["progressed"]["step"] < STEPS
+    assert same(whole, resumed)
+    assert not same(whole, killed)
     momenta = (of["optimizer"]["state"][0]["exp_avg"] for of in (whole, resumed))
     assert torch.equal(*momenta)
+    used = [runs.averaged(tmp_path / name) for name in ("whole", "killed")]
+    assert all(torch.equal(value, used[1].state[name]) for name, value in used[0].state.items())
+    if method == "lite":
+        logs = [(tmp_path / name / "validation.csv").read_text() for name in ("whole", "killed")]
+        assert logs[0] == logs[1]
+        assert logs[0].count("\n") == 2 + STEPS, "a head, the start and each step"
+
+
+def test_a_run_knows_its_classes_and_its_prior(squares: Cache, tmp_path: Path) -> None:
+    learn(tiny("supervised", 1), [squares], tmp_path / "supervised", CPU)
+    found = building.load(tmp_path / "supervised")
+    assert found.facts["data"]["classes"] == ["a", "b"]
+    assert found.facts["data"]["photos"] == 8
+    learn(tiny("colorize", 1), [squares], tmp_path / "colorize", CPU)
+    found = building.load(tmp_path / "colorize")
+    assert sum(found.facts["data"]["prior"]) == pytest.approx(1, abs=1e-4)
+    assert found.weights is not None
+    assert found.weights.shape == (bins.COUNT,)
+
+
+# Starts
+
+
+@pytest.fixture(scope="module")
+def colored(photos: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of Lite."""
+    run = tmp_path_factory.mktemp("colored") / "first"
+    learn(lite("steps=1", "keep_best=false", "validate_every=0"), [photos], run, CPU)
+    return run
+
+
+def test_a_run_begins_from_another_runs_averaged_weights(
+    colored: Path, photos: Cache, tmp_path: Path
+) -> None:
+    config = lite("steps=1", f"start={colored}", "lr=1e-9")
+    method, _ = building.build(config, 1, torch.ones(bins.COUNT))
+    before = runs.averaged(colored).state
+    assert all(torch.equal(value, before[name]) for name, value in method.net.state_dict().items())
+    learn(config, [photos], tmp_path, CPU)
+    assert runs.facts(tmp_path)["config"]["start"] == "first at step 1"
+    after = runs.averaged(tmp_path).state
+    torch.testing.assert_close(after["head.weight"], before["head.weight"], rtol=0, atol=1e-6)
+
+
+def test_a_start_is_remembered_by_its_hash_and_lends_its_prior(
+    colored: Path, photos: Cache, tmp_path: Path
+) -> None:
+    start, shipped = tmp_path / "start.safetensors", torch.arange(1.0, bins.COUNT + 1).double()
+    card = replace(
+        checkpoint.read_card(checkpoint.locate("lite")), prior=tuple(shipped.tolist()), taken_back=0.0
+    )
+    card = checkpoint.save(building.load(colored).net, card, start)
+    for share in (0.25, 1.0):
+        learn(lite("steps=1", f"start={start}", f"prior_share={share}"), [photos], tmp_path / str(share), CPU)
+    found = [runs.facts(tmp_path / str(share)) for share in (0.25, 1.0)]
+    assert found[0]["config"]["start"] == card.sha256
+    blended, own = (torch.tensor(facts["data"]["prior"], dtype=torch.float64) for facts in found)
+    torch.testing.assert_close(blended, 0.25 * own + 0.75 * shipped / shipped.sum(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("method", "net", "words"),
+    [
+        ("regress", "lite-l2", "is a lite, and the configuration trains a lite-l2"),
+        ("context", "narrow", "start= is for"),
+    ],
+)
+def test_a_start_of_another_net_is_refused(method: str, net: str, words: str, colored: Path) -> None:
+    config = configs.tiny(method, net).changed([f"start={colored}"])
+    with pytest.raises(ValueError, match=words):
+        building.build(config, 1, torch.ones(bins.COUNT))
+
+
+# More steps
+
+
+def words_of(run: Path, *more: str) -> list[str]:
+    words = [
+        "train",
+        "colorize",
+        "--photos",
+        "scikit-image",
+        "--hold-out",
+        "0",
+        "--run",
+        str(run),
+        "--device",
+        "cpu",
+    ]
+    return [*words, "--cache", str(run.parent / "cache"), "--workers", "1", "--save-every", "-1", *more]
+
+
+BEGUN = ["--recipe", "tiny", "--steps", "2", "--set", "prior_share=0.5", "warmup=1", "ema=0.5"]
+
+
+def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
+    tmp_path: Path, kill_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = checkpoint.locate("lite")
+    (tmp_path / "start.safetensors").write_bytes(start.read_bytes())
+    (tmp_path / "start.json").write_bytes(start.with_suffix(".json").read_bytes())
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for run in folders:
+        assert main(words_of(run, *BEGUN, "start=start.safetensors")) == 0
+    (tmp_path / "start.safetensors").unlink()  # it is not needed any more
+    extend = ["--extend", "--steps", "5"]
+    assert main(words_of(folders[0], *extend)) == 0
+    kill_at(4)
+    with pytest.raises(KilledError):
+        main(words_of(folders[1], *extend))
+    kill_at(-1)
+    assert 2 <= runs.averaged(folders[1]).progressed.step < 5
+    assert main(words_of(folders[1], *extend)) == 0
+    whole, resumed = map(saved, folders)
+    assert same(whole, resumed)
+    assert whole["progressed"]["step"] == 5
+    assert (whole["facts"]["config"]["earlier"], whole["facts"]["config"]["steps"]) == ((2,), 5)
+    assert whole["facts"]["config"]["start"] == checkpoint.read_card(start).sha256
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "say to how many it is to be extended, --steps N"),
+        (["--steps", "5", "--set", "lr=1"], "--extend takes --steps alone"),
+        (["--steps", "5", "--recipe", "tiny"], "--extend takes --steps alone"),
+        (["--steps", "5", "--net", "lite"], "--extend takes --steps alone"),
+        (["--steps", "5", "--seed", "3"], "--extend takes --steps alone"),
+        (["--steps", "1"], "has 2 steps already"),
+    ],
+)
+def test_an_extension_says_how_long_and_nothing_else(
+    more: Sequence[str], words: str, photos: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    facts = {"config": asdict(lite("steps=2"))}
+    torch.save({"facts": facts}, run / runs.CHECKPOINT)
+    before = (run / runs.CHECKPOINT).read_bytes()
+    assert main(words_of(run, "--extend", *more)) == 1
+    assert words in capsys.readouterr().err
+    assert (run / runs.CHECKPOINT).read_bytes() == before
+
+
+def test_what_is_no_run_is_not_extended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words_of(tmp_path / "none", "--extend", "--steps", "5")) == 1
+    assert "holds no training run" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_of_an_older_code_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = {"averaged": {}, "progressed": {}, "facts": {"recipe": {"steps": 2}}}
+    torch.save(saved, tmp_path / runs.CHECKPOINT)
+    assert main(words_of(tmp_path, "--extend", "--steps", "5")) == 1
+    assert "older version of this code" in capsys.readouterr().err
+    with pytest.raises(runs.RunError, match="older version of this code"):
+        building.load(tmp_path)
+
+
+def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "_TIMED", 1)
+    command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "1", "--set", "warmup=40")
+    assert main(command) == 0
+    steps = runs.averaged(tmp_path / "run").progressed.step
+    assert f"{steps} steps of 4 photographs fit into 1 seconds" in capsys.readouterr().out
+    assert main(command) == 0
+    assert runs.averaged(tmp_path / "run").progressed.step == steps
 
 
 # What is refused
 
 
 @pytest.fixture(scope="module")
-def context(photos: cache.Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def context(squares: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder."""
-    teach(recipe("context", 1), photos, folder := tmp_path_factory.mktemp("context"), torch.device("cpu"))
+    learn(tiny("context", 1), [squares], folder := tmp_path_factory.mktemp("context"), CPU)
     return folder
 
 
@@ -132,50 +338,48 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_checkpoint_that_is_none_is_refused_and_not_run(
-    damage: str, context: Path, photos: cache.Cache, tmp_path: Path
+    damage: str, context: Path, squares: Cache, tmp_path: Path
 ) -> None:
-    checkpoint = tmp_path / "checkpoint.pt"
-    checkpoint.write_bytes((context / "checkpoint.pt").read_bytes())
+    checkpoint = tmp_path / runs.CHECKPOINT
+    checkpoint.write_bytes((context / runs.CHECKPOINT).read_bytes())
     DAMAGES[damage](checkpoint)
     before = checkpoint.read_bytes()
     for use in (
-        lambda: trainer.averaged_weights(tmp_path),
-        lambda: teach(recipe("context", 1), photos, tmp_path, torch.device("cpu")),
+        lambda: runs.averaged(tmp_path),
+        lambda: learn(tiny("context", 1), [squares], tmp_path, CPU),
     ):
-        with pytest.raises(
-            trainer.RunError, match=r"checkpoint\.pt is cut off, or no .* delete it"
-        ) as refused:
+        with pytest.raises(runs.RunError, match=r"checkpoint\.pt is cut off, or no .* delete it") as refused:
             use()
         assert refused.value.code == "run_damaged"
     assert checkpoint.read_bytes() == before, "whatever it is, it is somebody's"
 
 
-def test_a_run_is_not_continued_by_another_method_net_or_seed(context: Path, photos: cache.Cache) -> None:
-    for other in (recipe("contrast", 1), recipe("context", 1, seed=1), recipe("context", 2)):
+def test_a_run_is_not_continued_by_another_method_net_or_seed(context: Path, squares: Cache) -> None:
+    for other in (tiny("contrast", 1), tiny("context", 1, seed=1), tiny("context", 2)):
         with pytest.raises(
-            trainer.RunError, match=r"was begun with another .*; continue it as it was"
+            runs.RunError, match=r"was begun with another .*; continue it as it was"
         ) as refused:
-            teach(other, photos, context, torch.device("cpu"))
+            learn(other, [squares], context, CPU)
         assert refused.value.code == "run_mismatch"
 
 
 def test_weights_of_another_net_are_refused(context: Path) -> None:
-    state = trainer.averaged_weights(context)[0]
+    state = runs.averaged(context).state
     wide, narrow = nn.Linear(3, 2), nn.Linear(3, 1)
     for net, its in ((wide, state), (wide, narrow.state_dict())):
-        with pytest.raises(trainer.RunError, match="holds another Linear than this code makes") as refused:
-            trainer.fill(net, its, context)
+        with pytest.raises(runs.RunError, match="holds another Linear than this code makes") as refused:
+            runs.fill(net, its, context)
         assert refused.value.code == "weights_mismatch"
     momenta = SGD(wide.parameters(), 1).state_dict()
-    trainer.fill(SGD(wide.parameters(), 2), momenta, context)
-    with pytest.raises(trainer.RunError, match="another SGD"):
-        trainer.fill(SGD([*wide.parameters()][:1], 1), momenta, context)
+    runs.fill(SGD(wide.parameters(), 2), momenta, context)
+    with pytest.raises(runs.RunError, match="another SGD"):
+        runs.fill(SGD([*wide.parameters()][:1], 1), momenta, context)
 
 
 def test_the_command_line_says_it_in_a_line(
     context: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "checkpoint.pt").write_bytes((context / "checkpoint.pt").read_bytes()[:5000])
+    (tmp_path / runs.CHECKPOINT).write_bytes((context / runs.CHECKPOINT).read_bytes()[:5000])
     words = [
         "weights",
         "export",

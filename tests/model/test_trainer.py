@@ -1,21 +1,287 @@
-"""The training loop: what a run leaves behind, and that kill -9 costs it nothing but time."""
+"""The training loop: stepping, validation and stages of toy nets; and runs of the command line, which kill -9 costs nothing but time."""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from model.training import optim, trainer
+from model.__main__ import main
+from model.training import optim, runs, trainer
+from model.training.logging import DivergedError
+from model.training.trainer import Schedule
+
+CPU = torch.device("cpu")
+
+
+# Toys
+
+
+@dataclass
+class Rows:
+    x: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def parts(self, count: int) -> Iterator[Rows]:
+        for part in self.x.tensor_split(count):
+            yield Rows(part)
+
+
+class KilledError(Exception):
+    """As when the power fails: nothing is saved on the way out."""
+
+
+@dataclass
+class Shown(Dataset[Rows]):
+    """Batches of five rows, until the power fails."""
+
+    killed_at: int = -1
+    asked: list[int] = field(default_factory=list)
+
+    def __getitem__(self, step: int) -> Rows:
+        if step == self.killed_at:
+            raise KilledError
+        self.asked.append(step)
+        return Rows(torch.randn(5, 3, generator=torch.Generator().manual_seed(step), dtype=torch.float64))
+
+
+class Toy:
+    """Without batch norm."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+        self.scale = scale
+        self.rates: list[float] = []
+
+    def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        target = batch.x.sum(1, keepdim=True).sin()
+        return self.scale * (self.net(batch.x) - target).square().mean()
+
+    def trained(
+        self,
+        run: Path,
+        schedule: Schedule,
+        shown: Shown | None = None,
+        validate: trainer.Validate | None = None,
+        facts: dict[str, Any] | None = None,
+        lr: float = 0.5,
+    ) -> dict[str, Any]:
+        """The run's checkpoint."""
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr, momentum=0.9)
+        trainer.train(self, self.optimizer, shown or Shown(), schedule, run, facts or {}, CPU, validate)
+        saved: dict[str, Any] = torch.load(run / runs.CHECKPOINT, weights_only=True)
+        return saved
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(
+        torch.equal(value, other[part][name])
+        for part in ("net", "averaged")
+        for name, value in one[part].items()
+    )
+
+
+def scored(*scores: float) -> trainer.Validate:
+    """What measures these scores, one after the other."""
+    coming = iter(scores)
+    return lambda net: {"loss": 1.0, "score": next(coming)}
+
+
+def begun() -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in Toy().net.state_dict().items()}
+
+
+def test_two_parts_of_a_batch_are_one_batch_to_a_net_without_batch_norm(tmp_path: Path) -> None:
+    """Of five rows one part has three and the other two."""
+    whole, parts = (
+        Toy().trained(tmp_path / str(count), Schedule((6,), accumulate=count, save_every_s=1000))
+        for count in (1, 2)
+    )
+    for name, value in whole["net"].items():
+        torch.testing.assert_close(parts["net"][name], value, rtol=1e-12, atol=1e-14)
+    assert parts["progressed"]["photos"] == 30
+    assert (whole["net"]["0.weight"] - begun()["0.weight"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("clip", "length"), [(0.1, 0.05), (1e9, None)])
+def test_clipping_bounds_the_gradient_and_so_the_step(
+    clip: float, length: float | None, tmp_path: Path
+) -> None:
+    saved = Toy(scale=1000).trained(tmp_path, Schedule((1,), clip=clip))
+    moved = torch.cat([(saved["net"][name] - value).flatten() for name, value in begun().items()])
+    if length is None:
+        assert float(moved.norm()) > 1
+    else:
+        assert float(moved.norm()) == pytest.approx(length, rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_path: Path) -> None:
+    Toy().trained(tmp_path, Schedule((2,)))
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    facts = {"config": {"steps": 4, "earlier": (2,)}}
+    runs_before = {"config": {"steps": 2, "earlier": ()}}
+    saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True) | {"facts": runs_before}
+    torch.save(saved, tmp_path / runs.CHECKPOINT)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    with pytest.raises(DivergedError, match="lower lr"):
+        Toy(scale=math.inf).trained(tmp_path, Schedule((2, 4), save_every_s=-1), facts=facts)
+    assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+
+
+# Validation
+
+
+def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path) -> None:
+    facts = {"config": {"keep_best": True}}
+    schedule = Schedule((8,), ema=0.5, validate_every=2, keep_best=True, save_every_s=1000)
+    seen: list[dict[str, Tensor]] = []
+    scores = scored(1, 3, 5, 2, 4)
+
+    def validate(net: nn.Module) -> Any:
+        assert not net.training
+        seen.append({name: value.clone() for name, value in net.state_dict().items()})
+        return scores(net)
+
+    last = Toy().trained(tmp_path, schedule, validate=validate, facts=facts)
+    best = torch.load(tmp_path / runs.BEST, weights_only=True)
+    assert (best["step"], best["score"]) == (4, 5)
+    used = runs.averaged(tmp_path)
+    assert used.progressed.best_step == 4
+    assert all(torch.equal(value, seen[2][name]) for name, value in used.state.items())
+    assert not torch.equal(used.state["0.weight"], last["averaged"]["module.0.weight"])
+    with (tmp_path / "validation.csv").open() as rows:
+        found = [(int(row["step"]), float(row["score"])) for row in csv.DictReader(rows)]
+    assert found == [(0, 1), (2, 3), (4, 5), (6, 2), (8, 4)]
+
+
+def test_without_keep_best_the_last_average_is_what_is_used(tmp_path: Path) -> None:
+    schedule = Schedule((4,), ema=0.5, validate_every=2)
+    last = Toy().trained(tmp_path, schedule, validate=scored(5, 1), facts={"config": {"keep_best": False}})
+    assert not (tmp_path / runs.BEST).exists()
+    assert torch.equal(runs.averaged(tmp_path).state["0.weight"], last["averaged"]["module.0.weight"])
+    assert (tmp_path / "validation.csv").read_text().count("\n") == 3, "not before the first step"
+
+
+def test_a_start_that_nothing_betters_is_kept(tmp_path: Path) -> None:
+    schedule = Schedule((4,), ema=0.5, validate_every=2, keep_best=True)
+    Toy().trained(tmp_path, schedule, validate=scored(5, 1, 4.9), facts={"config": {"keep_best": True}})
+    used = runs.averaged(tmp_path)
+    assert used.progressed.best_step == 0
+    assert all(torch.equal(used.state[name], value) for name, value in begun().items())
+
+
+def test_patience_ends_a_run_which_then_trains_no_further_but_can_be_extended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stages(*ends: int) -> tuple[Schedule, dict[str, Any]]:
+        config = {"keep_best": True, "steps": ends[-1], "earlier": ends[:-1]}
+        return Schedule(ends, validate_every=1, patience=3, keep_best=True, save_every_s=1000), {
+            "config": config
+        }
+
+    schedule, facts = stages(20)
+    ended = Toy().trained(tmp_path, schedule, validate=scored(1, 2, 3, 1, 3, 2), facts=facts)
+    assert (ended["progressed"]["step"], ended["progressed"]["best_step"]) == (5, 2)
+    assert "no better weights in 3 validations: the run ends at step 5" in capsys.readouterr().out
+    shown = Shown()
+    again = Toy().trained(tmp_path, schedule, shown, validate=scored(), facts=facts)
+    assert shown.asked == []
+    assert same(ended, again)
+    schedule, facts = stages(20, 30)
+    extended = Toy().trained(tmp_path, schedule, validate=scored(2, 2, 2), facts=facts)
+    assert extended["progressed"]["step"] == 8, "it waits anew"
+    shown = Shown()
+    Toy().trained(tmp_path, schedule, shown, validate=scored(), facts=facts)
+    assert shown.asked == [], "and not anew each time"
+
+
+# Stages
+
+
+def staged(*ends: int) -> tuple[Schedule, dict[str, Any]]:
+    schedule = Schedule(ends, warmup=2, ema=0.9, save_every_s=-1)
+    return schedule, {"config": {"steps": ends[-1], "earlier": ends[:-1], "seed": 0}}
+
+
+def test_an_extended_run_warms_up_again_and_a_kill_in_its_second_stage_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for run in folders:
+        Toy().trained(run, *[staged(6)[0]], facts=staged(6)[1])
+    schedule, facts = staged(6, 14)
+    toy = Toy()
+    whole = toy.trained(folders[0], schedule, facts=facts)
+    factors = [rate / 0.5 for rate in toy.rates]
+    assert factors == pytest.approx([optim.lr_factor(step, (6, 14), 2) for step in range(6, 14)])
+    assert factors[0] == pytest.approx(0.5)
+    assert factors[1] == pytest.approx(1)
+    with pytest.raises(KilledError):
+        Toy().trained(folders[1], schedule, Shown(killed_at=10), facts=facts)
+    assert runs.averaged(folders[1]).progressed.step in range(7, 11)
+    resumed = Toy().trained(folders[1], schedule, facts=facts)
+    assert same(whole, resumed)
+    assert whole["progressed"]["step"] == 14
+    assert whole["facts"]["config"] == {"steps": 14, "earlier": (6,), "seed": 0}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"steps": 14, "earlier": (5,), "seed": 0},
+        {"steps": 14, "earlier": (), "seed": 0},
+        {"steps": 14, "earlier": (6,), "seed": 1},
+    ],
+    ids=["of another length", "in one stage", "with another seed"],
+)
+def test_only_the_run_itself_is_extended(other: dict[str, Any], tmp_path: Path) -> None:
+    schedule, facts = staged(6)
+    Toy().trained(tmp_path, schedule, facts=facts)
+    with pytest.raises(runs.RunError, match="begun with another config"):
+        Toy().trained(tmp_path, staged(6, 14)[0], facts={"config": other})
+
+
+def test_a_killed_run_with_validation_keeps_the_best_as_if_it_had_not_been(tmp_path: Path) -> None:
+    schedule = Schedule((8,), ema=0.5, validate_every=1, keep_best=True, save_every_s=-1)
+    facts = {"config": {"keep_best": True}}
+
+    def validate(net: nn.Module) -> dict[str, float]:
+        weight = net.get_parameter("0.weight")
+        return {"score": float(torch.sin(1e3 * weight.sum()))}
+
+    whole = Toy().trained(tmp_path / "whole", schedule, validate=validate, facts=facts)
+    with pytest.raises(KilledError):
+        Toy().trained(tmp_path / "killed", schedule, Shown(killed_at=5), validate, facts)
+    resumed = Toy().trained(tmp_path / "killed", schedule, validate=validate, facts=facts)
+    assert same(whole, resumed)
+    kept = [runs.averaged(tmp_path / name) for name in ("whole", "killed")]
+    assert all(torch.equal(value, kept[1].state[name]) for name, value in kept[0].state.items())
+    for key in ("best_step", "best_score", "since_best"):
+        assert getattr(kept[0].progressed, key) == getattr(kept[1].progressed, key)
+    logs = [(tmp_path / name / "validation.csv").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
+
+
+# Runs of the command line
 
 STEPS = 24
 
@@ -28,9 +294,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(
-    photos: Path, run: Path, save_every: float, seed: int = 0, steps: int = STEPS
-) -> subprocess.Popen[str]:
+def command(photos: Path, run: Path, save_every: float, seed: int = 0, steps: int = STEPS) -> list[str]:
     words = [
         "train",
         "colorize",
@@ -43,11 +307,14 @@ def start(
         "--device",
         "cpu",
     ]
-    words += ["--steps", str(steps), "--seed", str(seed), "--save-every", str(save_every)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words += ["--steps", str(steps), "--seed", str(seed), "--save-every", str(save_every), "--hold-out", "0"]
+    return [*words, "--cache", str(photos.parent / "cache"), "--workers", "1"]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "model", *words],
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -63,15 +330,16 @@ def finish(process: subprocess.Popen[str]) -> str:
 @pytest.fixture(scope="module")
 def unbroken(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("unbroken")
-    finish(start(photos, run, save_every=1000))
+    assert main(command(photos, run, save_every=1000)) == 0
     return run
 
 
 def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> None:
-    state, progressed, facts = trainer.averaged_weights(unbroken)
+    saved = runs.averaged(unbroken)
+    state, progressed, facts = saved.state, saved.progressed, saved.facts
     assert (progressed.step, progressed.photos) == (STEPS, STEPS * 4)
     assert progressed.elapsed_s > 0
-    assert facts["recipe"]["steps"] == STEPS
+    assert facts["config"]["steps"] == STEPS
     assert all(torch.isfinite(value).all() for value in state.values())
     last = torch.load(unbroken / "checkpoint.pt", weights_only=True)["net"]
     assert not torch.equal(state["head.weight"], last["head.weight"]), "what is used is the average"
@@ -85,10 +353,10 @@ def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> No
 def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
     photos: Path, unbroken: Path, tmp_path: Path
 ) -> None:
-    killed = start(photos, tmp_path, save_every=0)
+    killed = start(*command(photos, tmp_path, save_every=0))
     checkpoint = tmp_path / "checkpoint.pt"
     deadline = time.monotonic() + 90
-    while not (checkpoint.exists() and trainer.averaged_weights(tmp_path)[1].step >= 1):
+    while not checkpoint.exists():
         assert time.monotonic() < deadline, "no checkpoint came"
         assert killed.poll() is None, killed.communicate()[0]
         time.sleep(0.05)
@@ -98,8 +366,8 @@ def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
     assert 1 <= saved["progressed"]["step"] < STEPS, "it was killed on the way"
     saved["progressed"]["elapsed_s"] += 10_000
     torch.save(saved, checkpoint)
-    finish(start(photos, tmp_path, save_every=1000))
-    assert trainer.averaged_weights(tmp_path)[1].elapsed_s > 10_000, "it went on, and did not begin anew"
+    assert main(command(photos, tmp_path, save_every=1000)) == 0
+    assert runs.averaged(tmp_path).progressed.elapsed_s > 10_000, "it went on, and did not begin anew"
     whole, resumed = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (unbroken, tmp_path))
     for part in ("net", "averaged"):
         for name, value in whole[part].items():
@@ -110,53 +378,41 @@ def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
 
 def test_another_seed_ends_in_other_weights(photos: Path, unbroken: Path, tmp_path: Path) -> None:
     """The bit-for-bit test above would be empty if training changed nothing."""
-    finish(start(photos, tmp_path, save_every=1000, seed=1))
-    ours, theirs = (trainer.averaged_weights(run)[0] for run in (unbroken, tmp_path))
+    assert main(command(photos, tmp_path, save_every=1000, seed=1)) == 0
+    ours, theirs = (runs.averaged(run).state for run in (unbroken, tmp_path))
     assert not torch.equal(ours["head.weight"], theirs["head.weight"])
 
 
-def test_a_run_is_not_continued_with_another_recipe(photos: Path, unbroken: Path) -> None:
-    process = start(photos, unbroken, save_every=1000, seed=7)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "begun with another recipe" in output
-
-
-def test_the_rate_rises_then_falls_along_a_cosine() -> None:
-    rates = [optim.cosine(step, 100, 10) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9] == rates[10] == pytest.approx(1)
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
+def test_a_run_is_not_continued_with_another_configuration(
+    photos: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(photos, unbroken, save_every=1000, seed=7)) == 1
+    assert "begun with another config" in capsys.readouterr().err
 
 
 def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(
-    photos: Path, tmp_path: Path
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    until: Callable[[Callable[[], Any], float, str], Any],
 ) -> None:
     run = tmp_path / "run"
-    process = start(photos, run, 1000, steps=60)
+    process = start(*command(photos, run, 1000, steps=50))
     try:
         steps = wait_for_steps(run, 20)
-        assert model("training", "pause", str(run)).returncode == 0
-        assert state_of(process.pid) == "T"
+        assert main(["training", "pause", str(run)]) == 0
+        until(lambda: state_of(process.pid) == "T", 10, "it is stopped")
         time.sleep(1)
         assert steps_logged(run) - steps <= 20  # at most what was under way
-        other = start(photos, run, 1000, steps=60)
-        assert "another process trains" in other.communicate(timeout=100)[0]
-        assert other.returncode == 1
-        assert model("training", "resume", str(run)).returncode == 0
+        assert main(command(photos, run, 1000, steps=50)) == 1
+        assert "another process trains" in capsys.readouterr().err
+        assert main(["training", "resume", str(run)]) == 0
         finish(process)
     finally:
         process.kill()
-    assert steps_logged(run) == 60
-    ended = model("training", "pause", str(run))
-    assert ended.returncode == 1
-    assert "nothing trains" in ended.stderr
-
-
-def model(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "model", *words], capture_output=True, text=True, timeout=60)
+    assert steps_logged(run) == 50
+    assert main(["training", "pause", str(run)]) == 1
+    assert "nothing trains" in capsys.readouterr().err
 
 
 def state_of(process: int) -> str:

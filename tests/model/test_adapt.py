@@ -1,0 +1,173 @@
+"""Batch norms adapted to gray photographs: by how much, of which photos, and what the command leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from model import checkpoint
+from model.__main__ import main
+from model.training.adapt import adapt
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)
+    )
+    net(torch.rand(8, 1, 16, 16) * 100)
+    return net.eval()
+
+
+def photos(count: int = 6) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(1, 1, 12, 12, generator=generator) * 40 for _ in range(count)]
+
+
+def buffers(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.named_buffers()}
+
+
+@torch.no_grad()
+def measured(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Mean and variance before each norm, behind norms as they were."""
+    x = torch.cat(photos())
+    first = net[0](x)  # type: ignore[index]
+    second = net[3](net[2](net[1](first)))  # type: ignore[index]
+    return [(of.mean((0, 2, 3)), of.var((0, 2, 3), correction=0)) for of in (first, second)]
+
+
+@pytest.mark.parametrize("prior_photos", [6, 0, 18])
+def test_statistics_move_towards_the_photographs_by_their_share(prior_photos: int, net: nn.Module) -> None:
+    before = buffers(net)
+    adapted, count = adapt(net, photos(), prior_photos)
+    assert count == 6
+    share = 6 / (6 + prior_photos)
+    after = buffers(adapted)
+    for place, (mean, variance) in zip((1, 4), measured(net), strict=True):
+        for name, new in ((f"{place}.running_mean", mean), (f"{place}.running_var", variance)):
+            torch.testing.assert_close(after[name], before[name].lerp(new, share), rtol=1e-4, atol=1e-5)
+
+
+def test_no_weight_is_learned_and_the_net_itself_stays(net: nn.Module) -> None:
+    before, weights = buffers(net), {name: value.clone() for name, value in net.named_parameters()}
+    adapted, _ = adapt(net, photos())
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
+    assert all(torch.equal(value, weights[name]) for name, value in adapted.named_parameters())
+    assert not adapted.training
+    assert not any(module._forward_pre_hooks for module in adapted.modules())
+
+
+def test_batches_of_photos_of_one_size_count_as_photos_alone(net: nn.Module) -> None:
+    alone, _ = adapt(net, photos())
+    together, count = adapt(net, [torch.cat(photos()[:4]), torch.cat(photos()[4:])])
+    assert count == 6
+    for name, value in alone.named_buffers():
+        torch.testing.assert_close(together.get_buffer(name), value)
+
+
+def test_what_cannot_be_adapted_is_refused(net: nn.Module) -> None:
+    with pytest.raises(ValueError, match="no photograph"):
+        adapt(net, [])
+    with pytest.raises(ValueError, match="no batch norms"):
+        adapt(nn.Conv2d(1, 1, 1), photos())
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three dark gray photographs, and one that is none."""
+    folder = tmp_path_factory.mktemp("album")
+    chance = np.random.default_rng(0)
+    for n in range(3):
+        Image.fromarray(chance.integers(0, 120, (10, 12), np.uint8)).resize((120, 96)).save(
+            folder / f"{n}.png"
+        )
+    (folder / "broken.jpg").write_text("no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped net for photos of 64 pixels, whose rebalancing is taken back."""
+    net, card = checkpoint.load(checkpoint.locate("lite"), taken_back=0)
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    prior = tuple(float(n) for n in range(1, 314))
+    checkpoint.save(net, replace(card, name="small", size=64, prior=prior, lam=0.7, taken_back=0.4), path)
+    return path
+
+
+def hashes(*files: Path) -> Iterator[str]:
+    return (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+
+
+def test_adapted_weights_color_photographs_and_the_originals_stay(
+    folder: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    originals = [small, small.with_suffix(".json"), *folder.iterdir()]
+    before = [*hashes(*originals)]
+    run = tmp_path / "album"
+    words = [
+        "train",
+        "adapt",
+        "--photos",
+        str(folder),
+        "--net",
+        str(small),
+        "--run",
+        str(run),
+        "--device",
+        "cpu",
+    ]
+    assert main(words) == 0
+    assert "3 photographs, 1 unreadable" in capsys.readouterr().out
+    assert [*hashes(*originals)] == before
+    out = run / "album.safetensors"
+    card, old = checkpoint.read_card(out), checkpoint.read_card(small)
+    assert card.name == "album"
+    assert (card.recipe["adapted_from"], card.recipe["adapted_to"]) == (old.sha256, 3)
+    assert (card.prior, card.lam, card.taken_back) == (old.prior, old.lam, old.taken_back), (
+        "decoded as before"
+    )
+    assert "Batch norms adapted to 3 photographs of album" in card.notes.replace(folder.name, "album")
+    new_net, old_net = (checkpoint.load(path, taken_back=0)[0] for path in (out, small))
+    for name, value in old_net.named_parameters():
+        assert torch.equal(new_net.get_parameter(name), value), name
+    moved = {
+        name: float((new_net.get_buffer(name) - value).abs().max())
+        for name, value in old_net.named_buffers()
+        if name.endswith(("mean", "var"))
+    }
+    assert min(moved.values()) > 0
+    assert (run / "adapted.jpg").exists()
+    assert (run / "left_out.txt").read_text() == f"unreadable\t{folder / 'broken.jpg'}\n"
+    colored = tmp_path / "colored"
+    assert (
+        main(["colorize", str(folder / "0.png"), "-o", str(colored), "--net", str(out), "--device", "cpu"])
+        == 0
+    )
+    assert len([*colored.iterdir()]) == 1
+
+
+def test_photographs_that_there_are_not_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "adapt", "--run", str(tmp_path / "run"), "--device", "cpu", "--photos"]
+    (tmp_path / "empty").mkdir()
+    assert main([*words, str(tmp_path / "empty")]) == 1
+    assert "holds no photographs" in capsys.readouterr().err
+    (tmp_path / "broken.jpg").write_text("no photo")
+    assert main([*words, str(tmp_path / "broken.jpg")]) == 1
+    assert "no photograph to adapt to" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

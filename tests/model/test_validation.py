@@ -1,0 +1,242 @@
+"""What a net reaches on held-out photographs: its measures, how it is best decoded, and runs that go by them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model import bins, checkpoint
+from model.__main__ import main
+from model.evaluate import color
+from model.methods.colorize import Colorize, Options, Regress, view
+from model.training import building, cache, runs, validation
+from model.training import config as configs
+from model.training.cache import Cache
+from model.training.validation import Decoding
+
+CPU = torch.device("cpu")
+SIDE = 64
+
+
+class Fixed(nn.Module):
+    """Answers what it holds, whatever it sees."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(answer)
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        assert lightness.shape[2:] == (SIDE, SIDE)
+        return self.answer
+
+
+@pytest.fixture(scope="module")
+def held(cached: Callable[..., Cache]) -> Cache:
+    return cached([(96, 128), (128, 96), (80, 80), (64, 100)])
+
+
+@pytest.fixture(scope="module")
+def truth(held: Cache) -> Tensor:
+    """(4, 2, 16, 16) the colors that a net is to answer."""
+    middles = cache.middles(cache.evenly([held], 16), SIDE, CPU)
+    return view(middles, Options(exposure=False), torch.Generator())[1]
+
+
+# Measures
+
+
+def by_hand(truth_ab: Tensor, answer_ab: Tensor, rebalanced: bool) -> float:
+    """The area under the curve of the share of pixels within t, in percent."""
+    flat = [ab.movedim(1, -1).reshape(-1, 2).double().numpy() for ab in (truth_ab, answer_ab)]
+    error = np.hypot(*(flat[0] - flat[1]).T)
+    nearest = bins.nearest(truth_ab).flatten().numpy()
+    share = np.bincount(nearest, minlength=bins.COUNT) / len(nearest)
+    weight = 1 / np.maximum(share, 1e-6)[nearest] if rebalanced else np.ones(len(nearest))
+    curve = [(weight * (error <= t)).sum() / weight.sum() for t in range(151)]
+    return 100 * float(np.trapezoid(curve)) / 150
+
+
+def test_the_area_is_that_under_the_curve(truth: Tensor) -> None:
+    answer = truth + torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)) * 30
+    tally, gray = validation._Tally(), validation._Tally()
+    tally.add(truth, answer)
+    gray.add(truth, torch.zeros_like(truth))
+    gains = tally.above(gray)
+    zeros = torch.zeros_like(truth)
+    for gain, rebalanced in ((gains.raw, False), (gains.rebalanced, True)):
+        expected = by_hand(truth, answer, rebalanced) - by_hand(truth, zeros, rebalanced)
+        assert gain == pytest.approx(expected, abs=1e-3)
+
+
+def test_training_and_evaluation_measure_alike() -> None:
+    chance = np.random.default_rng(0)
+    pixels = chance.integers(0, 50, (5, bins.COUNT)).astype(np.float64)
+    areas = pixels * chance.uniform(0, 150, (5, bins.COUNT))
+    both: list[tuple[Callable[..., NDArray[np.float64]], Callable[..., NDArray[np.float64]]]]
+    both = [(validation.auc, color.auc), (validation.rebalanced_auc, color.rebalanced_auc)]
+    for ours, theirs in both:
+        np.testing.assert_allclose(ours(pixels, areas), theirs(pixels, areas), rtol=1e-12)
+    errors = torch.cat([torch.rand(1000) * 200, torch.tensor([0.0, 1.0, 150.0, 150.1, 1e-6])])
+    assert torch.equal(validation.area(errors), color._area(errors))
+
+
+def test_of_regression_a_perfect_answer_gains_what_gray_lacks_and_gray_gains_nothing(
+    held: Cache, truth: Tensor
+) -> None:
+    method = Regress(Fixed(torch.zeros_like(truth)))
+    own = method.net
+    validate = validation.of_method(method, [held], 16, SIDE, CPU)
+    with torch.no_grad():
+        gray, perfect = validate(own), validate(Fixed(truth))
+    assert (gray["raw_gain"], gray["rebalanced_gain"], gray["score"]) == (0, 0, 0)
+    assert perfect["loss"] == 0
+    lacking = [100 - by_hand(truth, torch.zeros_like(truth), rebalanced) for rebalanced in (False, True)]
+    assert [perfect["raw_gain"], perfect["rebalanced_gain"]] == pytest.approx(lacking, abs=1e-3)
+    assert perfect["score"] == pytest.approx(sum(lacking), abs=1e-3)
+    assert method.net is own
+
+
+def test_of_classification_the_rebalanced_answer_is_decoded(held: Cache, truth: Tensor) -> None:
+    target, share = bins.encode(truth, 5)
+    sure = torch.full((len(truth), bins.COUNT, 16, 16), -20.0).scatter(1, target, share.clamp_min(1e-6).log())
+    method = Colorize(Fixed(torch.zeros_like(sure)), torch.ones(bins.COUNT))
+    validate = validation.of_method(method, [held], 16, SIDE, CPU)
+    with torch.no_grad():
+        nothing, right = validate(method.net), validate(Fixed(sure))
+    assert nothing["loss"] == pytest.approx(np.log(bins.COUNT), abs=1e-4)
+    assert right["loss"] < 2
+    assert right["score"] > nothing["score"] + 20
+
+
+@pytest.mark.parametrize("method", ["context", "supervised"])
+def test_of_other_methods_the_loss_is_measured_on_the_net_that_is_asked_about(
+    method: str, cached: Callable[..., Cache]
+) -> None:
+    config = configs.tiny(method, "alexnet-small")
+    learner, _ = building.build(config, 2, torch.ones(bins.COUNT))
+    other, _ = building.build(config.changed(["seed=1"]), 2, torch.ones(bins.COUNT))
+    validate = validation.of_method(learner, [cached([(120, 120)] * 6)], 4, 120, CPU)
+    with torch.no_grad():
+        own, again, others = validate(learner.net), validate(learner.net), validate(other.net)
+    assert own == again
+    assert own["score"] == -own["loss"]
+    assert own["loss"] != others["loss"]
+
+
+# Decoding
+
+
+def by_the_rule(logits: Tensor, weights: Tensor, truth: Tensor) -> tuple[float, float, dict[float, float]]:
+    """Share and temperature by plain loops, and each share's raw gain."""
+
+    def gains(share: float, temperature: float) -> tuple[float, float]:
+        shift = bins.taken_back(weights, share)[:, None, None]
+        answer = bins.annealed_mean(logits + shift, temperature)
+        zeros = torch.zeros_like(truth)
+        raw, rebalanced = (by_hand(truth, answer, r) - by_hand(truth, zeros, r) for r in (False, True))
+        return raw, rebalanced
+
+    of_shares = {n / 10: gains(n / 10, 0.5) for n in range(11)}
+    calm = [share for share, (raw, _) in of_shares.items() if raw >= 0]
+    among, of = (calm, 1) if calm else ([*of_shares], 0)
+    share = max(among, key=lambda share: of_shares[share][of])
+    temperature = max((0.38, 0.5, 0.65, 0.8, 1.0), key=lambda of: sum(gains(share, of)))
+    return share, temperature, {share: raw for share, (raw, _) in of_shares.items()}
+
+
+@pytest.mark.parametrize("noise", [0.4, 5.0], ids=["some shares better gray", "none betters gray"])
+def test_the_decoding_is_chosen_by_its_rule(noise: float, held: Cache, truth: Tensor) -> None:
+    generator = torch.Generator().manual_seed(1)
+    distance = torch.cdist(truth.movedim(1, -1).flatten(0, 2), bins.centers().float())
+    near = -(distance / 40).square().view(len(truth), 16, 16, bins.COUNT).movedim(-1, 1)
+    chroma = bins.centers().float().norm(dim=1)
+    weights = (chroma / 30).exp()
+    logits = (
+        near * (noise < 1)
+        + torch.randn(near.shape, generator=generator) * noise
+        + weights.log()[:, None, None]
+    )
+    share, temperature, raw = by_the_rule(logits, weights, truth)
+    calm = [of for of in raw.values() if of >= 0]
+    assert bool(calm) == (noise < 1), raw
+    decoding, gains = validation.choose_decoding(Fixed(logits), weights, [held], 16, SIDE, CPU)
+    assert decoding == Decoding(SIDE, temperature, share)
+    shift = bins.taken_back(weights, share)[:, None, None]
+    answer = bins.annealed_mean(logits + shift, temperature)
+    expected = by_hand(truth, answer, False) - by_hand(truth, torch.zeros_like(truth), False)
+    assert gains.raw == pytest.approx(expected, abs=1e-2)
+
+
+# Runs
+
+
+def finetuned(run: Path, *settings: str) -> list[str]:
+    words = [
+        "train",
+        "colorize",
+        "--photos",
+        "scikit-image",
+        "--hold-out",
+        "5",
+        "--run",
+        str(run),
+        "--device",
+        "cpu",
+    ]
+    words += [
+        "--cache",
+        str(run.parent / "cache"),
+        "--workers",
+        "1",
+        "--recipe",
+        "finetune",
+        "--set",
+        "batch=2",
+    ]
+    return [*words, "sides=64", "last=64", "small=64", *settings]
+
+
+def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    settings = [
+        "lr=0.3",
+        "backbone_lr=0.3",
+        "ema=0.1",
+        "warmup=0",
+        "validate_every=1",
+        "patience=2",
+        "steps=30",
+    ]
+    assert main(finetuned(run, *settings)) == 0
+    said = capsys.readouterr().out
+    assert "no step did better than the start on the" in said
+    assert "held-out photographs: the start is kept" in said
+    assert "the run ends at step 2" in said
+    begun, _ = checkpoint.load(checkpoint.locate("lite"), taken_back=0)
+    used = runs.averaged(run).state
+    started = {name: value for name, value in begun.state_dict().items() if not name.startswith("hints.")}
+    assert all(torch.equal(value, used[name]) for name, value in started.items())
+    trained = torch.load(run / runs.CHECKPOINT, weights_only=True)["averaged"]
+    assert not torch.equal(trained["module.head.weight"], used["head.weight"])
+    with (run / "validation.csv").open() as rows:
+        found = list(csv.DictReader(rows))
+    assert [row["step"] for row in found] == ["0", "1", "2"]
+    assert all(float(row["score"]) < float(found[0]["score"]) for row in found[1:])
+    chosen = json.loads((run / building.EXPORT).read_text())
+    assert chosen["size"] == 64
+    assert building.load(run).decoding == chosen
+    before = (run / "log.csv").read_text()
+    assert main(finetuned(run, *settings)) == 0
+    assert "the start is kept" in capsys.readouterr().out
+    assert runs.averaged(run).progressed.step == 2
+    assert (run / "log.csv").read_text() == before
