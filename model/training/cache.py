@@ -399,17 +399,24 @@ class Batches(Dataset[Batch]):
 
     def _gather(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> Tensor:
         """(n, 3, H, W) uint8 on the device: the pixels in each photo's box, in the top left corner."""
-        height, width = boxes[:, 2:].max(0)
-        shape = (len(photos), 3, int(height), int(width))
-        gathered = torch.zeros(shape, dtype=torch.uint8, device=self.device)
-        for place, (source, number), (top, left, h, w) in zip(gathered, photos, boxes.tolist(), strict=True):
-            place[:, :h, :w] = self._photo(source, number)[:, top : top + h, left : left + w]
-        return gathered
+        height, width = map(int, boxes[:, 2:].max(0))
+        if self.device.type == "cpu":
+            # By NumPy: a thread that makes batches would otherwise begin OpenMP threads of its own, and with more of them than there are
+            # cores the net's, too, sleep instead of spinning: it takes twice as long (LOG.md, 2026-11-29).
+            gathered = np.zeros((len(photos), 3, height, width), np.uint8)
+            for place, (source, number), (top, left, h, w) in zip(
+                gathered, photos, boxes.tolist(), strict=True
+            ):
+                place[:, :h, :w] = self.sources[source].photo(number)[:, top : top + h, left : left + w]
+            return torch.from_numpy(gathered)
+        pixels = torch.zeros((len(photos), 3, height, width), dtype=torch.uint8, device=self.device)
+        for corner, (source, number), (top, left, h, w) in zip(pixels, photos, boxes.tolist(), strict=True):
+            corner[:, :h, :w] = self._photo(source, number)[:, top : top + h, left : left + w]
+        return pixels
 
     def _photo(self, source: int, number: int) -> Tensor:
+        """(3, H, W) uint8 on a GPU."""
         cache = self.sources[source]
-        if self.device.type == "cpu":
-            return torch.from_numpy(cache.photo(number))
         if source not in self._resident and _fits(cache, self.device):
             self._resident[source] = torch.from_numpy(np.asarray(cache.pixels)).to(self.device)
         if source not in self._resident:
