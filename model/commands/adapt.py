@@ -29,7 +29,9 @@ def adapt(arguments: argparse.Namespace) -> int:
     name = arguments.net or "lite"
     file = checkpoint.locate(name)
     net, _ = checkpoint.load(file, taken_back=0)
-    card = checkpoint.read_card(file)  # as it is: what was taken back of the rebalancing is to be taken back again
+    card = checkpoint.read_card(
+        file
+    )  # as it is: what was taken back of the rebalancing is to be taken back again
     colorizer = Colorizer(net, card, arguments.device)
     unreadable: list[Path] = []
 

@@ -71,7 +71,9 @@ def learn(
     )
     before = runs.facts(run) if (run / runs.CHECKPOINT).exists() else None
     # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
-    extended = before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
+    extended = (
+        before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
+    )
     start = config.start if extended else building.identity(config.start)
     if extended and before is not None:
         config = replace(config, start="")
