@@ -397,20 +397,20 @@ def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(
     until: Callable[[Callable[[], Any], float, str], Any],
 ) -> None:
     run = tmp_path / "run"
-    process = start(*command(photos, run, 1000, steps=50))
+    process = start(*command(photos, run, 1000, steps=40))
     try:
         steps = wait_for_steps(run, 20)
         assert main(["training", "pause", str(run)]) == 0
         until(lambda: state_of(process.pid) == "T", 10, "it is stopped")
         time.sleep(1)
         assert steps_logged(run) - steps <= 20  # at most what was under way
-        assert main(command(photos, run, 1000, steps=50)) == 1
+        assert main(command(photos, run, 1000, steps=40)) == 1
         assert "another process trains" in capsys.readouterr().err
         assert main(["training", "resume", str(run)]) == 0
         finish(process)
     finally:
         process.kill()
-    assert steps_logged(run) == 50
+    assert steps_logged(run) == 40
     assert main(["training", "pause", str(run)]) == 1
     assert "nothing trains" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,45 +135,60 @@ def test_of_other_methods_the_loss_is_measured_on_the_net_that_is_asked_about(
 # Decoding
 
 
-def by_the_rule(logits: Tensor, weights: Tensor, truth: Tensor) -> tuple[float, float, dict[float, float]]:
-    """Share and temperature by plain loops, and each share's raw gain."""
-
-    def gains(share: float, temperature: float) -> tuple[float, float]:
-        shift = bins.taken_back(weights, share)[:, None, None]
-        answer = bins.annealed_mean(logits + shift, temperature)
-        zeros = torch.zeros_like(truth)
-        raw, rebalanced = (by_hand(truth, answer, r) - by_hand(truth, zeros, r) for r in (False, True))
-        return raw, rebalanced
-
-    of_shares = {n / 10: gains(n / 10, 0.5) for n in range(11)}
-    calm = [share for share, (raw, _) in of_shares.items() if raw >= 0]
-    among, of = (calm, 1) if calm else ([*of_shares], 0)
-    share = max(among, key=lambda share: of_shares[share][of])
-    temperature = max((0.38, 0.5, 0.65, 0.8, 1.0), key=lambda of: sum(gains(share, of)))
-    return share, temperature, {share: raw for share, (raw, _) in of_shares.items()}
+@pytest.fixture(scope="module")
+def muted(held: Cache) -> Cache:
+    """Photos that are half gray: colors everywhere lose what they gain in rare bins."""
+    half_gray = replace(held, pixels=held.pixels.copy())
+    for number in range(len(half_gray)):
+        photo = half_gray.photo(number)
+        right = photo[:, :, photo.shape[2] // 2 :]
+        right[:] = right.mean(0, keepdims=True)
+    return half_gray
 
 
-@pytest.mark.parametrize("noise", [0.4, 5.0], ids=["some shares better gray", "none betters gray"])
-def test_the_decoding_is_chosen_by_its_rule(noise: float, held: Cache, truth: Tensor) -> None:
-    generator = torch.Generator().manual_seed(1)
-    distance = torch.cdist(truth.movedim(1, -1).flatten(0, 2), bins.centers().float())
-    near = -(distance / 40).square().view(len(truth), 16, 16, bins.COUNT).movedim(-1, 1)
-    chroma = bins.centers().float().norm(dim=1)
-    weights = (chroma / 30).exp()
-    logits = (
-        near * (noise < 1)
-        + torch.randn(near.shape, generator=generator) * noise
-        + weights.log()[:, None, None]
-    )
-    share, temperature, raw = by_the_rule(logits, weights, truth)
-    calm = [of for of in raw.values() if of >= 0]
-    assert bool(calm) == (noise < 1), raw
-    decoding, gains = validation.choose_decoding(Fixed(logits), weights, [held], 16, SIDE, CPU)
-    assert decoding == Decoding(SIDE, temperature, share)
+def of_middles(photos: Cache) -> Tensor:
+    middles = cache.middles(cache.evenly([photos], 16), SIDE, CPU)
+    return view(middles, Options(exposure=False), torch.Generator())[1]
+
+
+def gains(
+    logits: Tensor, weights: Tensor, truth: Tensor, share: float, temperature: float
+) -> tuple[float, float]:
+    """Raw and rebalanced AuC above gray's."""
     shift = bins.taken_back(weights, share)[:, None, None]
     answer = bins.annealed_mean(logits + shift, temperature)
-    expected = by_hand(truth, answer, False) - by_hand(truth, torch.zeros_like(truth), False)
-    assert gains.raw == pytest.approx(expected, abs=1e-2)
+    zeros = torch.zeros_like(truth)
+    raw, rebalanced = (by_hand(truth, answer, r) - by_hand(truth, zeros, r) for r in (False, True))
+    return raw, rebalanced
+
+
+@pytest.mark.parametrize(
+    ("width", "noise", "strength", "any_calm"),
+    [(100, 1.3, 60, True), (200, 0.3, 30, False)],
+    ids=["some shares better gray", "none betters gray"],
+)
+def test_the_decoding_is_chosen_by_its_rule(
+    width: float, noise: float, strength: float, any_calm: bool, muted: Cache
+) -> None:
+    """By plain loops; where the share with the best rebalanced AuC is worse than gray, it is not taken."""
+    truth, centers = of_middles(muted), bins.centers().float()
+    distance = torch.cdist(truth.movedim(1, -1).flatten(0, 2), centers)
+    near = -(distance / width).square().view(len(truth), 16, 16, bins.COUNT).movedim(-1, 1)
+    weights = (centers.norm(dim=1) / strength).exp()
+    chance = torch.randn(near.shape, generator=torch.Generator().manual_seed(1))
+    logits = near + noise * chance + weights.log()[:, None, None]
+
+    of_shares = {n / 10: gains(logits, weights, truth, n / 10, 0.5) for n in range(11)}
+    calm = {share: rebalanced for share, (raw, rebalanced) in of_shares.items() if raw >= 0}
+    assert bool(calm) == any_calm
+    share = max(calm or of_shares, key=lambda share: calm.get(share, of_shares[share][0]))
+    assert share != max(of_shares, key=lambda share: of_shares[share][1])
+    of_temperatures = {of: gains(logits, weights, truth, share, of) for of in (0.38, 0.5, 0.65, 0.8, 1.0)}
+    temperature = max(of_temperatures, key=lambda of: sum(of_temperatures[of]))
+
+    decoding, found = validation.choose_decoding(Fixed(logits), weights, [muted], 16, SIDE, CPU)
+    assert decoding == Decoding(SIDE, temperature, share)
+    assert (found.raw, found.rebalanced) == pytest.approx(of_temperatures[temperature], abs=1e-2)
 
 
 # Runs
