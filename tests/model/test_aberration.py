@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from model import aberration
-from model.training import data
 from model.methods import context
+from model.training import data
 
 HALF = (96 - 1) / 2
 

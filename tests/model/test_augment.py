@@ -17,8 +17,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from model import lab
-from model.training import data
-from model.training import augment
+from model.training import augment, data
 
 SIDE = 128
 MANY = 24

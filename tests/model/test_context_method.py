@@ -17,10 +17,10 @@ import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.training import distributed
 from model.methods import context
 from model.methods.context import Context, doersch2015, small
 from model.nets.trunk import DEVIATION, Trunk
+from model.training import distributed
 
 LABELS = {"↖": 0, "↑": 1, "↗": 2, "←": 3, "→": 4, "↙": 5, "↓": 6, "↘": 7}  # the paper's figure 2, from 0
 TINY = replace(small(), patch=16, gap=8, jitter=2, grids=1, pixelated=0.0, hidden=64)
@@ -314,7 +314,7 @@ def test_processes_together_cut_the_grids_that_one_would(
     alone = sorted(photo for photo, *_ in where(patches, 160))
     together = []
     for rank in range(world):
-        monkeypatch.setattr(ranks, "place", lambda rank=rank: (rank, world))
+        monkeypatch.setattr(distributed, "place", lambda rank=rank: (rank, world))
         patches, rows = context.cut(dealt(photos, rank, world), options, seeded(rank))
         own = [photo for photo, *_ in where(patches, 160)]
         assert own[:: rows**2][: 6 // world] == list(range(rank, 6, world))[: len(own) // rows**2]
@@ -332,8 +332,8 @@ def test_losses_of_processes_average_to_the_mean_over_all_pairs(monkeypatch: pyt
     counts = torch.tensor([4 * 12.0, 3 * 12.0])
     losses, summed = [], 0.0
     for rank in range(2):
-        monkeypatch.setattr(ranks, "place", lambda rank=rank: (rank, 2))
-        monkeypatch.setattr(ranks, "gathered", lambda rows: counts)
+        monkeypatch.setattr(distributed, "place", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(distributed, "gathered", lambda rows: counts)
         part = dealt(photos, rank, 2)
         losses.append(float(method.loss(part, seeded(rank)).detach()))
         logits, labels = method.answers(part, seeded(rank))
@@ -344,7 +344,7 @@ def test_losses_of_processes_average_to_the_mean_over_all_pairs(monkeypatch: pyt
 
 
 def test_more_processes_than_grids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "place", lambda: (0, 8))
+    monkeypatch.setattr(distributed, "place", lambda: (0, 8))
     with pytest.raises(ValueError, match="31 patches are 7 grids of 2×2, for 8 processes"):
         context.cut(random_photos(2, 160), replace(small(), most_patches=31), seeded())
 
