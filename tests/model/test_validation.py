@@ -256,3 +256,16 @@ def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_sta
     assert "the start is kept" in capsys.readouterr().out
     assert runs.averaged(run).progressed.step == 2
     assert (run / "log.csv").read_text() == before
+
+
+def test_finetuning_leaves_what_norms_go_by_as_the_start_has_it(tmp_path: Path) -> None:
+    """Few photographs alike would pull running statistics to themselves, and the others' colors with them."""
+    run = tmp_path / "run"
+    assert main(finetuned(run, "steps=2", "warmup=0", "validate_every=0")) == 0
+    begun, _ = checkpoint.load(checkpoint.locate("lite"), taken_back=0)
+    trained = torch.load(run / runs.CHECKPOINT, weights_only=True)["net"]
+    statistics = [name for name in begun.state_dict() if "running_" in name]
+    assert len(statistics) > 80
+    assert all(torch.equal(begun.state_dict()[name], trained[name]) for name in statistics)
+    moved = [name for name, value in begun.named_parameters() if not torch.equal(value, trained[name])]
+    assert {"context.0.1.weight", "merge4.mix.0.weight", "head.bias"} <= {*moved}, "scales and shifts learn"
