@@ -402,7 +402,7 @@ class Batches(Dataset[Batch]):
         height, width = map(int, boxes[:, 2:].max(0))
         if self.device.type == "cpu":
             # By NumPy: a thread that makes batches would otherwise begin OpenMP threads of its own, and with more of them than there are
-            # cores the net's, too, sleep instead of spinning: it takes twice as long (LOG.md, 2026-11-29).
+            # cores the net's, too, sleep instead of spinning (LOG.md, 2026-11-23).
             gathered = np.zeros((len(photos), 3, height, width), np.uint8)
             for place, (source, number), (top, left, h, w) in zip(
                 gathered, photos, boxes.tolist(), strict=True
