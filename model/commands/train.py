@@ -25,6 +25,7 @@ from model.training.config import Config
 from model.training.trainer import Method
 
 _TIMED = 20  # steps
+_ENOUGH = 100  # held-out photographs, to choose by them how weights are decoded; with fewer they are decoded as the start's
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -212,7 +213,7 @@ def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, 
         )
     elif config.keep_best and trained.best_step > 0:
         print(f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept")
-    if isinstance(method, Colorize) and any(map(len, held)) and config.crops:
+    if isinstance(method, Colorize) and sum(map(len, held)) >= _ENOUGH and config.crops:
         net = trained.net.to(device)
         decoding, gains = validation.choose_decoding(
             net, method.weights, held, config.validated, config.crops.last, device

@@ -71,6 +71,7 @@ def schedule(config: Config, save_every_s: float) -> Schedule:
         config.validate_every,
         config.patience,
         config.keep_best,
+        config.blend,
     )
 
 

@@ -67,9 +67,10 @@ class Config:
     validate_every: int = 0  # steps; 0: only at the end
     validated: int = 256  # photographs, at most
     patience: int = 0  # validations without a better one before the run ends early; 0: it never does
-    keep_best: bool = (
-        False  # the averaged weights of the best validation are those to use, the start's among them
-    )
+    # Weights to use lie this far on the way from the start's to the averaged ones; less than 1 wants keep_best.
+    blend: float = 1.0
+    # The weights of the best validation are those to use, the start's among them.
+    keep_best: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ class Config:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must not be negative")
-        for name in ("momentum", "ema", "prior_share"):
+        for name in ("momentum", "ema", "prior_share", "blend"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
         if self.momentum == 1:
@@ -106,6 +107,10 @@ class Config:
         if self.accumulate > self.batch:
             raise ValueError(
                 f"a batch of {self.batch} has no {self.accumulate} parts to accumulate: lower accumulate"
+            )
+        if self.blend < 1 and not self.keep_best:
+            raise ValueError(
+                "weights between the start's and the trained ones are kept beside the checkpoint: keep_best=true"
             )
         if self.earlier and self.earlier[-1] >= self.steps:
             raise ValueError(f"the run has {self.earlier[-1]} steps already: it can only be extended to more")
@@ -197,8 +202,10 @@ def from_imagenet(method: str, net: str) -> Config:
 def finetune(method: str, net: str) -> Config:
     """A few hundred photographs of one's own: low rates, the shipped prior blended with theirs, and never worse than the start.
 
-    Every 25 steps the averaged weights are measured on the photographs that are held out; the best are kept, the start's among them, and
-    eight measurements without a better one end the run.
+    What is measured and kept lies halfway between the start's weights and the averaged ones (Wortsman et al., "Robust fine-tuning of
+    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others lose nothing. Every 25
+    steps these are measured on the photographs that are held out; the best are kept, the start's among them, and eight measurements
+    without a better one end the run.
     """
     _only(method, "colorize", "finetune")
     return replace(
@@ -211,6 +218,7 @@ def finetune(method: str, net: str) -> Config:
         warmup=30,
         ema=0.98,
         fixed_norms=True,
+        blend=0.5,
         prior_share=0.2,
         options=colorize.Options(lam=0.7, age=0.1),
         crops=Crops(sides=(160, 192), last=224, last_share=0.2),

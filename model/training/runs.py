@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from model.training.logging import Progressed, check_finite
 
-CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+CHECKPOINT, BEST, START = "checkpoint.pt", "best.pt", "start.pt"
 _FREE = {"code"}  # facts that may differ where a run is continued: what made it
 
 
@@ -89,6 +89,14 @@ def save(
 def save_best(run: Path, net: nn.Module, step: int, score: float) -> None:
     """Replace the best weights."""
     _write(run / BEST, {"averaged": net.state_dict(), "step": step, "score": score})
+
+
+def start(run: Path, net: nn.Module) -> dict[str, Tensor]:
+    """The weights that a run began with: those of this net, kept beside the checkpoint when it is asked first."""
+    if not (run / START).exists() and not (run / CHECKPOINT).exists():
+        _write(run / START, {"start": net.state_dict()})
+    begun: dict[str, Tensor] = _read(run / START, {"start"})["start"]
+    return begun
 
 
 def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progressed:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +55,9 @@ class Schedule:
     validate_every: int = 0
     patience: int = 0
     keep_best: bool = False
+    blend: float = (
+        1.0  # of the way from the start's weights to the averaged ones lie those that are measured and kept
+    )
     log_every: int = 20
 
     @property
@@ -109,8 +113,9 @@ def train(
             if rank == 0
             else None
         )
+        begun = runs.start(run, averaged.module) if schedule.blend < 1 else None
         if schedule.keep_best and validate and start == 0:
-            _validate(validate, averaged, run, progressed, schedule, log)
+            _validate(validate, _between(begun, averaged, schedule.blend), run, progressed, schedule, log)
         clock = _Clock()
         stop = _spent(progressed, schedule)
         for batch in _ahead(batches, range(start, start if stop else schedule.steps)):
@@ -133,7 +138,7 @@ def train(
             if validate and (
                 last or (schedule.validate_every and progressed.step % schedule.validate_every == 0)
             ):
-                _validate(validate, averaged, run, progressed, schedule, log)
+                _validate(validate, _between(begun, averaged, schedule.blend), run, progressed, schedule, log)
                 stop = _anywhere(_spent(progressed, schedule), device)
             if log and (last or stop or clock.since_saved() > schedule.save_every_s):
                 runs.save(run, parts, progressed, facts, loss.detach())
@@ -196,14 +201,14 @@ def _backward(loss_of: nn.Module, batch: Any, generator: torch.Generator, parts:
 
 def _validate(
     validate: Validate,
-    averaged: torch.optim.swa_utils.AveragedModel,
+    net: nn.Module,
     run: Path,
     progressed: Progressed,
     schedule: Schedule,
     log: Log | None,
 ) -> None:
     """On every process, as methods gather what they compare; the first one writes."""
-    net = averaged.module.eval()
+    net.eval()
     with torch.no_grad():
         measures = validate(net)
     net.train()
@@ -216,6 +221,20 @@ def _validate(
             runs.save_best(run, net, progressed.step, score)
     else:
         progressed.since_best += 1
+
+
+def _between(
+    begun: Mapping[str, Tensor] | None, averaged: torch.optim.swa_utils.AveragedModel, share: float
+) -> nn.Module:
+    """The averaged net; or a copy of it whose weights lie a share of the way from those that it began with."""
+    if begun is None:
+        return averaged.module
+    between = deepcopy(averaged.module)
+    state = between.state_dict()
+    for name, value in state.items():
+        if value.is_floating_point():
+            value.copy_(torch.lerp(begun[name].to(value.device), value, share))
+    return between
 
 
 def _spent(progressed: Progressed, schedule: Schedule) -> bool:

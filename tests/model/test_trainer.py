@@ -189,6 +189,26 @@ def test_a_start_that_nothing_betters_is_kept(tmp_path: Path) -> None:
     assert all(torch.equal(used.state[name], value) for name, value in begun().items())
 
 
+def test_blended_weights_lie_between_the_start_and_the_averaged_ones_in_a_killed_run_too(
+    tmp_path: Path,
+) -> None:
+    schedule = Schedule((4,), ema=0.5, validate_every=2, keep_best=True, blend=0.25, save_every_s=-1)
+    facts = {"config": {"keep_best": True}}
+    with pytest.raises(KilledError):
+        Toy().trained(tmp_path, schedule, Shown(killed_at=3), scored(1, 2), facts)
+    elsewhere = Toy()
+    nn.init.zeros_(
+        elsewhere.net.get_parameter("0.weight")
+    )  # where it goes on, the net is not what it was at the start
+    last = elsewhere.trained(tmp_path, schedule, validate=scored(3), facts=facts)
+    used = runs.averaged(tmp_path)
+    assert used.progressed.best_step == 4
+    for name, value in used.state.items():
+        averaged = last["averaged"][f"module.{name}"]
+        assert not torch.equal(averaged, begun()[name])
+        torch.testing.assert_close(value, 0.75 * begun()[name] + 0.25 * averaged, rtol=1e-12, atol=0)
+
+
 def test_patience_ends_a_run_which_then_trains_no_further_but_can_be_extended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

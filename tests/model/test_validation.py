@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint
 from model.__main__ import main
+from model.commands import train
 from model.evaluate import color
 from model.methods.colorize import Colorize, Options, Regress, view
 from model.training import building, cache, runs, validation
@@ -221,8 +222,9 @@ def finetuned(run: Path, *settings: str) -> list[str]:
 
 
 def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_start(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "_ENOUGH", 1)
     run = tmp_path / "run"
     settings = [
         "lr=0.3",
@@ -269,3 +271,11 @@ def test_finetuning_leaves_what_norms_go_by_as_the_start_has_it(tmp_path: Path) 
     assert all(torch.equal(begun.state_dict()[name], trained[name]) for name in statistics)
     moved = [name for name, value in begun.named_parameters() if not torch.equal(value, trained[name])]
     assert {"context.0.1.weight", "merge4.mix.0.weight", "head.bias"} <= {*moved}, "scales and shifts learn"
+    assert not (run / building.EXPORT).exists(), "by two photographs no decoding is chosen: the start's is kept"
+
+
+def test_weights_between_are_kept_only_beside_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(finetuned(tmp_path / "run", "keep_best=false")) == 1
+    assert "keep_best=true" in capsys.readouterr().err
