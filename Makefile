@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow bench-serving bench-lightly bench-training detection overload chaos many-jobs train-gpu pause-training resume-training lecture check format lock clean
+.PHONY: help setup run test test-slow bench-serving bench-lightly bench-training detection overload chaos many-jobs train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -101,6 +101,9 @@ check: setup  ## lint, format, types, and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## the documentation as a site, in out/site
+	$(BIN)/mkdocs build --strict --clean
 
 format: setup  ## let ruff lay out the code
 	$(BIN)/ruff check --fix

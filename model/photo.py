@@ -102,7 +102,7 @@ class Photo:
         return self.width, self.height
 
 
-def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:
+def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  # noqa: A001  (photo.open, as Image.open)
     """Decode a file's bytes. Raises `PhotoError`, whatever the bytes are.
 
     `at_least`: for who needs a small picture of a large JPEG: both sides need not have more pixels than that, which is decoded in a

@@ -89,8 +89,8 @@ def _seen(world: World, count: int, width: int) -> tuple[Tensor, Tensor, Tensor]
     left, top = ((edge * width).floor().clamp(0, width).long() for edge in (left, top))
     right, bottom = ((edge * width).ceil().clamp(0, width).long() for edge in (right, bottom))
     rays, parts, depths = [], [], []
-    for round in (True, False):
-        chosen = (world.rounds == round).nonzero()[:, 0]
+    for is_round in (True, False):
+        chosen = (world.rounds == is_round).nonzero()[:, 0]
         wide, high = (right - left)[chosen], (bottom - top)[chosen]
         which, place = _each(wide * high)
         part = chosen[which]
@@ -100,7 +100,7 @@ def _seen(world: World, count: int, width: int) -> tuple[Tensor, Tensor, Tensor]
         table = world.inverses.index_select(1, part)
         start = [table[3], table[7], table[11]]
         toward = [table[i] * x + table[i + 1] * y - table[i + 2] for i in (0, 4, 8)]
-        near, far = _span(start, toward, world.forms.index_select(1, part), round)
+        near, far = _span(start, toward, world.forms.index_select(1, part), is_round)
         met = ((near < far) & (near > 0)).nonzero()[:, 0]
         rays.append(world.scenes[part[met]] * width * width + place[met])
         parts.append(part[met])
@@ -115,14 +115,14 @@ def _each(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _span(
-    start: Sequence[Tensor], toward: Sequence[Tensor], form_3R: Tensor, round: bool
+    start: Sequence[Tensor], toward: Sequence[Tensor], form_3R: Tensor, is_round: bool
 ) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave their parts, as multiples of `toward`, both in the parts' own spaces; in vain if near ≥ far."""
     (ox, oy, oz), (dx, dy, dz) = start, toward
     low, high = (-1 - oy) / dy, (1 - oy) / dy
     near, far = torch.minimum(low, high), torch.maximum(low, high)
     a, b, c = form_3R
-    if not round:
+    if not is_round:
         for o, d, taper in ((ox, dx, a / 2), (oz, dz, b / 2)):
             for sign in (1, -1):
                 under, rise = 1 - taper * (1 + oy) - sign * o, sign * d + taper * dy + 0.0
@@ -189,9 +189,9 @@ def _in_shadow(world: World, points_3R: Tensor, axes_9R: Tensor, scene_R: Tensor
     asked = asked_R.nonzero()[:, 0]
     scene, points, axes = scene_R[asked], points_3R.index_select(1, asked), axes_9R.index_select(1, asked)
     u, v, w = (_dot(axes[i : i + 3], points) for i in (0, 3, 6))
-    for round in (False, True):
-        ray, number = _each(world.parts[int(round)][scene])
-        part = world.first[int(round)][scene][ray] + number
+    for is_round in (False, True):
+        ray, number = _each(world.parts[int(is_round)][scene])
+        part = world.first[int(is_round)][scene][ray] + number
         hull = world.hulls.index_select(1, part)
         across, along = u[ray], v[ray]
         in_the_way = (across > hull[0]) & (across < hull[1]) & (along > hull[2]) & (along < hull[3])
@@ -201,7 +201,7 @@ def _in_shadow(world: World, points_3R: Tensor, axes_9R: Tensor, scene_R: Tensor
         start = _apply(table, points.index_select(1, ray))
         x, y, z = axes[6:].index_select(1, ray)
         toward = [table[i] * x + table[i + 1] * y + table[i + 2] * z for i in (0, 4, 8)]
-        near, far = _span(start, toward, world.forms.index_select(1, part), round)
+        near, far = _span(start, toward, world.forms.index_select(1, part), is_round)
         shadow[asked[ray[(near < far) & (near > 0)]]] = True
     return shadow
 
@@ -211,17 +211,17 @@ def _normals(world: World, points_3R: Tensor, part_R: Tensor) -> Tensor:
     table = world.inverses.index_select(1, part_R)
     x, y, z = _apply(table, points_3R)
     a, b, c = world.forms.index_select(1, part_R)
-    round = world.rounds[part_R]
+    round_R = world.rounds[part_R]
     zero = torch.zeros_like(x)
     end = y.abs() - 1
     curve = (x * x + z * z - a - b * y - c * y * y) / 2
     side, front = x.abs() + a / 2 * (1 + y) - 1, z.abs() + b / 2 * (1 + y) - 1
-    on_end = end > torch.where(round, curve, torch.maximum(side, front))
-    on_side = ~round & (side > front)
+    on_end = end > torch.where(round_R, curve, torch.maximum(side, front))
+    on_side = ~round_R & (side > front)
     slope = [
-        torch.where(round, x, torch.where(on_side, _sign(x), zero)),
-        torch.where(round, -(b / 2 + c * y), torch.where(on_side, a, b) / 2),
-        torch.where(round, z, torch.where(on_side, zero, _sign(z))),
+        torch.where(round_R, x, torch.where(on_side, _sign(x), zero)),
+        torch.where(round_R, -(b / 2 + c * y), torch.where(on_side, a, b) / 2),
+        torch.where(round_R, z, torch.where(on_side, zero, _sign(z))),
     ]
     slope = [torch.where(on_end, cap, s) for cap, s in zip((zero, _sign(y), zero), slope, strict=True)]
     normal = torch.stack(

@@ -57,49 +57,47 @@ class Comparison:
         for side in self._extent.sides:
             with tempfile.TemporaryDirectory(prefix="autochrome-bench-") as folder:
                 paths = photos.write(Path(folder) / "photos", side)
-                for round in range(self._extent.rounds):
-                    order = NAMES if round % 2 == 0 else NAMES[::-1]
+                for turn in range(self._extent.rounds):
+                    order = NAMES if turn % 2 == 0 else NAMES[::-1]
                     for name in order:
-                        self._closed(name, paths, side, round, Path(folder))
-                    capacity = min(self._best(name, side, round) for name in self._servers)
+                        self._closed(name, paths, side, turn, Path(folder))
+                    capacity = min(self._best(name, side, turn) for name in self._servers)
                     for name in order:
-                        self._open(name, paths, side, round, Path(folder), capacity)
+                        self._open(name, paths, side, turn, Path(folder), capacity)
 
-    def _closed(self, name: str, paths: Sequence[Path], side: int, round: int, folder: Path) -> None:
+    def _closed(self, name: str, paths: Sequence[Path], side: int, turn: int, folder: Path) -> None:
         extent = self._extent
         if name == "pipeline":
-            self._say(f"{side} px, round {round + 1}: {name}")
-            self.phases.append(subjects.pipeline(paths, side, extent.lone, round))
+            self._say(f"{side} px, round {turn + 1}: {name}")
+            self.phases.append(subjects.pipeline(paths, side, extent.lone, turn))
             return
         plans = [Plan(requests=extent.lone)]
         plans += [Plan(clients=clients, seconds=extent.seconds) for clients in extent.clients]
-        self._serve(name, plans, paths, side, round, folder)
+        self._serve(name, plans, paths, side, turn, folder)
 
     def _open(
-        self, name: str, paths: Sequence[Path], side: int, round: int, folder: Path, capacity: float
+        self, name: str, paths: Sequence[Path], side: int, turn: int, folder: Path, capacity: float
     ) -> None:
         if name in self._servers:
-            plans = [
-                Plan(rate=share * capacity, seconds=self._extent.seconds, seed=round) for share in SHARES
-            ]
-            self._serve(name, plans, paths, side, round, folder)
+            plans = [Plan(rate=share * capacity, seconds=self._extent.seconds, seed=turn) for share in SHARES]
+            self._serve(name, plans, paths, side, turn, folder)
 
     def _serve(
-        self, name: str, plans: Sequence[Plan], paths: Sequence[Path], side: int, round: int, folder: Path
+        self, name: str, plans: Sequence[Plan], paths: Sequence[Path], side: int, turn: int, folder: Path
     ) -> None:
         own = Path(tempfile.mkdtemp(prefix="s", dir=folder))
         names = [str(path) for path in paths]
         with self._servers[name](own) as subject:
-            subjects.measure(subject, Plan(photos=names, clients=2, requests=WARM_UP), side, round)
+            subjects.measure(subject, Plan(photos=names, clients=2, requests=WARM_UP), side, turn)
             for plan in plans:
-                self._say(f"{side} px, round {round + 1}: {name}, {plan.what}")
-                self.phases.append(subjects.measure(subject, replace(plan, photos=names), side, round))
+                self._say(f"{side} px, round {turn + 1}: {name}, {plan.what}")
+                self.phases.append(subjects.measure(subject, replace(plan, photos=names), side, turn))
 
-    def _best(self, name: str, side: int, round: int) -> float:
+    def _best(self, name: str, side: int, turn: int) -> float:
         return max(
             phase.throughput
             for phase in self.phases
-            if (phase.subject, phase.side, phase.round, phase.kind) == (name, side, round, "closed")
+            if (phase.subject, phase.side, phase.round, phase.kind) == (name, side, turn, "closed")
         )
 
 

@@ -73,7 +73,7 @@ def litserve(folder: Path, python: Path) -> Iterator[Subject]:
         yield Subject("litserve", server, calls)
 
 
-def pipeline(photos: Sequence[Path], side: int, requests: int, round: int) -> Phase:
+def pipeline(photos: Sequence[Path], side: int, requests: int, turn: int) -> Phase:
     """In a process of its own, as the others are."""
     done = subprocess.run(
         [sys.executable, "-m", "proofs.pipeline", str(requests), *map(str, photos)],
@@ -84,10 +84,10 @@ def pipeline(photos: Sequence[Path], side: int, requests: int, round: int) -> Ph
     found = json.loads(done.stdout)
     seconds = found["seconds"]
     cpu = {"pipeline": found["cpu_seconds"] / requests}
-    return Phase("pipeline", side, "lone", 1, 0, round, seconds, requests / sum(seconds), 0, cpu, 0.0, 1.0)
+    return Phase("pipeline", side, "lone", 1, 0, turn, seconds, requests / sum(seconds), 0, cpu, 0.0, 1.0)
 
 
-def measure(subject: Subject, plan: Plan, side: int, round: int) -> Phase:
+def measure(subject: Subject, plan: Plan, side: int, turn: int) -> Phase:
     """Carry out a plan against a server that is up and warm."""
     plan = replace(plan, url=subject.server.url, target=subject.name)
     calls, photos = subject.batches()
@@ -104,7 +104,7 @@ def measure(subject: Subject, plan: Plan, side: int, round: int) -> Phase:
         kind=plan.kind,
         clients=plan.clients,
         rate=plan.rate,
-        round=round,
+        round=turn,
         latencies=[sample.latency for sample in good],
         throughput=throughput(good, plan),
         failures=len(outcome.samples) - len(good),

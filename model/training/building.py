@@ -179,7 +179,7 @@ def _fix_norms(net: nn.Module) -> None:
 
 
 class _FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    def _check_input_dim(self, input: Tensor) -> None:
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
         pass
 
     def forward(self, x: Tensor) -> Tensor:

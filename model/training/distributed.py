@@ -64,7 +64,7 @@ def share_batch_norm(net: nn.Module) -> None:
 class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the rows of all processes."""
 
-    def _check_input_dim(self, input: Tensor) -> None:
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
         pass
 
     def forward(self, x: Tensor) -> Tensor:
