@@ -30,7 +30,6 @@ from bot.ledger import Ledger
 from bot.limits import Limits
 from bot.loop import Loop
 from bot.pace import Pace
-from bot.profile import Profile
 from bot.reddit import Reddit, user_agent
 from bot.settings import Settings
 from bot.sweep import Sweep
@@ -115,9 +114,8 @@ def build(
     reddit = Reddit(settings, pace, dry_run)
     limits = Limits(settings, ledger, reddit, clock)
     judge = Judge(settings.reddit_username, ledger, limits, settings.image_hosts, settings.bot_over_18)
-    profile = Profile(ledger, reddit, service, clock, settings.reddit_url)
-    answering = Answering(settings, ledger, reddit, service, web, judge, profile, clock)
-    sweep = Sweep(settings, ledger, reddit, Eraser(ledger, reddit, service, profile), clock)
+    answering = Answering(settings, ledger, reddit, service, web, judge, clock)
+    sweep = Sweep(settings, ledger, reddit, Eraser(ledger, reddit, service), clock)
     return Loop(settings, ledger, reddit, judge, limits, answering, sweep, health, pace, clock, wait)
 
 

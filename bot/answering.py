@@ -25,9 +25,8 @@ from bot.download import (
 from bot.erasing import Eraser
 from bot.errors import Forbidden, RedditError, SignedOut, Throttled
 from bot.errors import Unavailable as RedditUnavailable
-from bot.ledger import Errand, Ledger, State, Summons
+from bot.ledger import Ledger, State, Summons
 from bot.pictures import Picture
-from bot.profile import Profile, is_posted
 from bot.reddit import Reddit
 from bot.settings import Settings
 from bot.speaking import Speaker
@@ -38,8 +37,6 @@ TRIES = 8
 """Failures of one summons that nobody knows the reason of, until it is given up."""
 LOOK_AGAIN = 1.0
 """Seconds."""
-LOOK_AT_PROFILE = 5.0
-"""Seconds; it is a request to Reddit each time."""
 _FORBIDDEN = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
 log = logging.getLogger("autochrome.bot")
 
@@ -55,7 +52,6 @@ class Answering:
         service: Client,
         web: httpx.Client,
         judge: Judge,
-        profile: Profile,
         clock: Callable[[], float],
     ) -> None:
         """`web`: for pictures."""
@@ -67,8 +63,7 @@ class Answering:
         self._judge = judge
         self._clock = clock
         self._speaker = Speaker(ledger, reddit, clock, settings.bot_backoff)
-        self._profile = profile
-        self._eraser = Eraser(ledger, reddit, service, profile)
+        self._eraser = Eraser(ledger, reddit, service)
         self._coloring = Coloring(settings, ledger, service, web)
 
     def advance(self, due: Sequence[Summons], heard: dict[str, Comment | Message]) -> None:
@@ -254,14 +249,10 @@ class Answering:
             again = self._clock() + LOOK_AGAIN
             self._ledger.move(case.summons.fullname, State.QUEUED, self._clock(), next_at=again)
             return
-        errands = self._on_profile([errand for errand, _ in done], case.post)
-        if errands is None:
-            again = self._clock() + LOOK_AT_PROFILE
-            self._ledger.move(case.summons.fullname, State.QUEUED, self._clock(), next_at=again)
-            return
         summons = replace(case.summons, state=State.COLORED)
         self._ledger.move(summons.fullname, State.COLORED, self._clock())
-        shown = [Colored(self._link(it), it.picture, it.position, is_posted(it)) for it in errands]
+        pages = f"{self._settings.link_url}/photos"
+        shown = [Colored(f"{pages}/{it.job}", it.picture, it.position) for it, _ in done]
         errand, job = done[0]
         text = wording.answer(
             shown,
@@ -271,16 +262,6 @@ class Answering:
             vividness=errand.vividness,
         )
         self._say(replace(case, summons=summons), text, "colored", State.REPLIED)
-
-    def _on_profile(self, errands: list[Errand], post: Post) -> list[Errand] | None:
-        """Where they are wanted there, all with their posts; None where one is not seen yet."""
-        if not self._settings.bot_post_to_profile:
-            return errands
-        posted = [self._profile.post(errand, post) for errand in errands]
-        return None if None in posted else [errand for errand in posted if errand]
-
-    def _link(self, errand: Errand) -> str:
-        return self._profile.link(errand) or f"{self._settings.link_url}/photos/{errand.job}"
 
     # Ends.
 

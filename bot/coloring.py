@@ -94,9 +94,7 @@ class Coloring:
         """The id of a job, which a repetition makes no second time."""
         vividness = wanted.order.vividness
         id = job_id(self._ledger.secret, summons.fullname, picture.url, {"vividness": vividness})
-        before = (old.link for old in self._ledger.errands(summons.fullname) if old.job == id)
-        link = next(before, "")  # a post outlives what the service forgets
-        errand = Errand(id, summons.fullname, picture.index, wanted.of, picture.url, vividness, link=link)
+        errand = Errand(id, summons.fullname, picture.index, wanted.of, picture.url, vividness)
         self._ledger.put_errand(errand)
         if self._longest is None:
             self._longest = self._service.longest_keep_for()

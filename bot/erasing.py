@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 
 from bot.client import Client, ClientError
-from bot.errors import RedditError
 from bot.ledger import Errand, Ledger, Summons
-from bot.profile import Profile
 from bot.reddit import Reddit
 
 log = logging.getLogger("autochrome.bot")
@@ -16,11 +14,10 @@ log = logging.getLogger("autochrome.bot")
 class Eraser:
     """Erases. What it could not finish, it can be told again."""
 
-    def __init__(self, ledger: Ledger, reddit: Reddit, service: Client, profile: Profile) -> None:
+    def __init__(self, ledger: Ledger, reddit: Reddit, service: Client) -> None:
         self._ledger = ledger
         self._reddit = reddit
         self._service = service
-        self._profile = profile
 
     def erase(self, summons: Summons) -> None:
         """The answer to a summons, and those that only led to it. Raises RedditError and ClientError."""
@@ -35,16 +32,15 @@ class Eraser:
         """The same where it must not stop anything; what is left the sweep finds."""
         try:
             self.drop_pictures(fullname)
-        except (ClientError, RedditError) as error:
+        except ClientError as error:
             log.warning("not dropped summons=%s because=%s", fullname, type(error).__name__)
 
     def drop_pictures(self, fullname: str) -> None:
-        """What the service and the bot's profile have of it."""
+        """What the service has of it."""
         for errand in self._ledger.errands(fullname):
             self.drop(errand)
 
     def drop(self, errand: Errand) -> None:
         """The same of one picture."""
-        self._profile.take_back(errand)
         self._service.delete(errand.job, errand.secret)
         self._ledger.drop_errand(errand.job)

@@ -35,7 +35,7 @@ CREATE INDEX summons_subreddit ON summons (subreddit, seen_at) WHERE subreddit !
 CREATE INDEX summons_post ON summons (post) WHERE post != '';
 CREATE TABLE jobs (
     job TEXT PRIMARY KEY, summons TEXT NOT NULL, position INTEGER NOT NULL, pictures INTEGER NOT NULL,
-    picture TEXT NOT NULL, vividness REAL NOT NULL, secret TEXT NOT NULL DEFAULT '', link TEXT NOT NULL DEFAULT ''
+    picture TEXT NOT NULL, vividness REAL NOT NULL, secret TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX jobs_summons ON jobs (summons);
 CREATE TABLE answers (
@@ -111,8 +111,6 @@ class Errand:
     """Its address."""
     vividness: float
     secret: str = ""
-    link: str = ""
-    """The post on the bot's profile, where one is made: see `bot.profile`."""
 
 
 class Ledger:
@@ -315,9 +313,8 @@ class Ledger:
     def put_errand(self, errand: Errand) -> None:
         """Before the service is asked, and again when it has told the secret."""
         e = errand
-        values = (e.job, e.summons, e.position, e.pictures, e.picture, e.vividness, e.secret, e.link)
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if e.link else 'NORMAL'}")  # as in `move`
-        self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        values = (e.job, e.summons, e.position, e.pictures, e.picture, e.vividness, e.secret)
+        self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def drop_errand(self, job: str) -> None:
         self._db.execute("DELETE FROM jobs WHERE job = ?", (job,))
@@ -325,14 +322,10 @@ class Ledger:
     def errands(self, summons: str) -> list[Errand]:
         """Its pictures in order."""
         sql = (
-            "SELECT job, summons, position, pictures, picture, vividness, secret, link FROM jobs"
+            "SELECT job, summons, position, pictures, picture, vividness, secret FROM jobs"
             " WHERE summons = ? ORDER BY position"
         )
         return [Errand(*row) for row in self._db.execute(sql, (summons,))]
-
-    def links(self, pattern: str) -> list[str]:
-        """What the ledger has of posts on the profile, where it is like that, as in a shell."""
-        return [row[0] for row in self._db.execute("SELECT link FROM jobs WHERE link GLOB ?", (pattern,))]
 
     def left_behind(self) -> list[str]:
         """Summonses that ended without an answer and still have jobs."""

@@ -11,7 +11,7 @@ import praw
 from praw.exceptions import ClientException, PRAWException, RedditAPIException
 from praw.models import Comment as PrawComment
 from praw.models import Message as PrawMessage
-from praw.models import PostMedia, Submission
+from praw.models import Submission
 from prawcore import Requestor
 from prawcore.exceptions import (
     BadJSON,
@@ -157,11 +157,6 @@ class Reddit:
     def _is_mine(self, it: Any) -> bool:
         return _author(it).lower() == self.name.lower()
 
-    def posts_of_mine(self) -> list[Post]:
-        """Those of the bot's own profile, the newest hundred."""
-        with _translated():
-            return [_post(it) for it in self._praw.redditor(self.name).submissions.new(limit=AT_ONCE)]
-
     def is_banned_from(self, subreddit: str) -> bool:
         """Whether the subreddit has banned this account, or lets nobody in who is no member."""
         try:
@@ -207,15 +202,6 @@ class Reddit:
             return
         with _translated(writes=True):
             self._praw.post("api/read_message/", data={"id": ",".join(fullnames)})
-
-    def post_picture(self, title: str, data: bytes, over_18: bool) -> None:
-        """A JPEG on the bot's own profile; `posts_of_mine` shows it then. Raises Forbidden in a dry run."""
-        if self._dry_run:
-            raise Forbidden("DRY_RUN")
-        with _translated(writes=True):
-            picture = PostMedia(data, name="photograph.jpg")
-            profile = self._praw.subreddit(f"u_{self.name}")
-            profile.submit(title, image=picture, without_websockets=True, send_replies=False, nsfw=over_18)
 
 
 @contextmanager
@@ -345,5 +331,4 @@ def _post(it: Any) -> Post:
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
         preview=preview(data),
         domain=data.get("domain", ""),
-        created=it.created_utc,
     )

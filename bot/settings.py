@@ -84,8 +84,6 @@ class Settings(BaseSettings):
     """How long a colored picture is kept; less where the service allows less."""
     bot_over_18: bool = False
     """Whether pictures that are marked as NSFW are colored."""
-    bot_post_to_profile: bool = False
-    """Whether pictures are posted on the bot's profile, where they stay, instead of linking to the service."""
     bot_ignore_bottiquette: bool = False
     """Whether the list of subreddits in r/Bottiquette's wiki that want no bots is passed over."""
     bot_deny: Names = ("SuicideWatch", "depression", "selfharm", "rapecounseling")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from bot.client import ClientError
 from bot.erasing import Eraser
 from bot.ledger import Ledger, Summons
-from bot.profile import is_posted
 from bot.reddit import Reddit
 from bot.settings import Settings
 from bot.things import Comment, Post
@@ -54,9 +53,7 @@ class Sweep:
             log.warning("not swept answers=%d because=Reddit shows nothing of them", len(answered))
             return
         for summons in answered:
-            errands = self._ledger.errands(summons.fullname)
-            is_old = self._clock() > summons.seen_at + self._settings.bot_keep_for
-            if is_old and not any(is_posted(errand) for errand in errands):
+            if self._clock() > summons.seen_at + self._settings.bot_keep_for:
                 self._ledger.expire(summons.fullname)
             reason = self._why_erase(summons, things)
             if reason is None:

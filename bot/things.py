@@ -28,8 +28,6 @@ class Post:
     crosspost_of: Post | None
     preview: str | None
     domain: str
-    created: float = 0.0
-    """Seconds of the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

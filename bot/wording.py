@@ -9,8 +9,6 @@ from enum import StrEnum
 
 LONGEST_TITLE = 90
 """Characters of a title that is repeated."""
-LONGEST_POST_TITLE = 300
-"""Characters that Reddit takes in a post's title."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~^&@-])")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _MENTION = re.compile(r"\b([ur])/(?=\w)", re.IGNORECASE)
@@ -71,8 +69,6 @@ class Colored:
     """The address that it was taken from."""
     index: int = 1
     """Which of several."""
-    stays: bool = False
-    """Whether it is on the bot's profile, and not only where it expires."""
 
 
 IN_PRIVATE = frozenset(
@@ -142,9 +138,7 @@ def reason_of(code: str) -> Reason:
 def answer(
     pictures: Sequence[Colored], *, title: str, keep_for: float, of: int = 1, vividness: float = 1.0
 ) -> str:
-    """The comment under a summons. `title`: the post's; `keep_for`: seconds, of what does not stay; `of`: pictures that
-    there are.
-    """
+    """The comment under a summons. `title`: the post's; `keep_for`: seconds; `of`: pictures that there are."""
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
     if len(pictures) == 1:
         head = f"**[Here it is in color]({_target(pictures[0].link)})**, beside the gray one.{how}"
@@ -160,7 +154,7 @@ def answer(
         head,
         "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
         "photograph’s own.",
-        f"Alt text: {alt(title)}  \nTaken from: {sources}. {_kept(pictures, keep_for)}",
+        f"Alt text: {alt(title)}  \nTaken from: {sources}. My copy is erased after {duration(keep_for)}.",
         closing="Answer `vivid` or `muted` for other colors, `delete` if you called me or it is yours, `opt out` and I "
         "never answer you again.",
     )
@@ -221,12 +215,6 @@ def message_subject() -> str:
     return "About the photograph that you wanted in color"
 
 
-def profile_title(title: str) -> str:
-    """Of a post with the picture on the bot's own profile; no Markdown there."""
-    ending = " (colors guessed by a neural network)"
-    return _cut(_tidied(title), LONGEST_POST_TITLE - len(ending)) + ending
-
-
 def alt(title: str) -> str:
     """What the comparison shows, for who cannot see it."""
     named = f"“{plain(title)}”, " if title.strip() else ""
@@ -261,21 +249,6 @@ def _cut(text: str, longest: int) -> str:
         return text
     words = text[: longest - 1]
     return (words.rpartition(" ")[0] or words).rstrip(" ,.;:-") + "…"
-
-
-def _kept(pictures: Sequence[Colored], keep_for: float) -> str:
-    """How long one can see them."""
-    staying, until = sum(shown.stays for shown in pictures), "until somebody who may asks me to delete"
-    if not staying:
-        return f"My copy is erased after {duration(keep_for)}."
-    if staying == len(pictures):
-        return (
-            f"It stays on my profile {until} it."
-            if staying == 1
-            else f"They stay on my profile {until} them."
-        )
-    left = "copy is" if len(pictures) - staying == 1 else "copies are"
-    return f"What is on my profile stays there {until} it; my other {left} erased after {duration(keep_for)}."
 
 
 def _source_name(shown: Colored, pictures: Sequence[Colored]) -> str:

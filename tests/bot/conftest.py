@@ -174,13 +174,11 @@ class QuickService:
         """Whether the bot's key is no good."""
         self.url = ""
         self.expired: set[str] = set()
-        self.has_comparisons = True
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
-                Route("/v1/colorizations/{id}/artifacts/comparison", self.comparison),
                 Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
                 Route("/openapi.json", lambda request: JSONResponse({})),
@@ -200,10 +198,6 @@ class QuickService:
             self.lost -= 1
             return Response(status_code=502)
         return JSONResponse(self.jobs[id])
-
-    async def comparison(self, request: Request) -> Response:
-        """A "JPEG" that tells whose it is."""
-        return Response(request.path_params["id"], 200 if self.has_comparisons else 404)
 
     async def get(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["id"])
@@ -235,5 +229,4 @@ def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.jobs.clear()
     _quick_service.sent.clear()
     _quick_service.expired.clear()
-    _quick_service.has_comparisons = True
     return _quick_service

@@ -184,13 +184,6 @@ def test_long_titles_are_cut_between_words() -> None:
     cut = wording.plain("grandmother " * 40)
     assert cut.endswith("grandmother…")
     assert len(cut) <= wording.LONGEST_TITLE
-    title = wording.profile_title("x" * 400)
-    assert title.endswith("… (colors guessed by a neural network)")
-    assert len(title) == wording.LONGEST_POST_TITLE
-    assert (
-        wording.profile_title("Ann & u/bob *1931*")
-        == "Ann & u/bob *1931* (colors guessed by a neural network)"
-    )
 
 
 @pytest.mark.parametrize(
