@@ -64,7 +64,7 @@ class Answering:
         self._clock = clock
         self._speaker = Speaker(ledger, reddit, clock, settings.bot_backoff)
         self._eraser = Eraser(ledger, reddit, service)
-        self._coloring = Coloring(settings, ledger, service, web)
+        self._coloring = Coloring(settings, ledger, service, web, clock)
 
     def advance(self, due: Sequence[Summons], heard: dict[str, Comment | Message]) -> None:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.

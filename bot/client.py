@@ -251,7 +251,7 @@ class Client:
         except (Gone, NotFound):
             return
 
-    def longest_keep_for(self) -> float:
+    def max_keep_for(self) -> float:
         """Seconds for which this service keeps a job at most, as its OpenAPI document says; infinite if it does not."""
         document = _json(self._send("GET", "/openapi.json"))
         try:

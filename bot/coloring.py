@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import httpx
 
 from bot import wording
 from bot.client import (
-    Busy,
     Client,
     Conflict,
     Gone,
@@ -17,8 +16,8 @@ from bot.client import (
     NotAllowed,
     NotFound,
     Options,
+    PhotoRefused,
     Refused,
-    Unavailable,
     job_id,
 )
 from bot.deciding import NOTHING, Color
@@ -33,6 +32,8 @@ COLORING = 3.0
 """Seconds that a round waits for one picture; the next round looks again."""
 LOOK = 0.25
 """Seconds between two looks."""
+MAX_KEEP_FOR_TTL = 600.0
+"""Seconds after which the service is asked anew for how long it keeps a picture."""
 
 
 class RefusedError(Exception):
@@ -47,13 +48,22 @@ class RefusedError(Exception):
 class Coloring:
     """Has pictures colored."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, service: Client, web: httpx.Client) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        service: Client,
+        web: httpx.Client,
+        clock: Callable[[], float],
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._service = service
         self._web = web
-        self._longest: float | None = None
-        """How long the service keeps a job at most, once it is known."""
+        self._clock = clock
+        self._max_keep_for = float("inf")
+        """Seconds for which the service keeps a job at most, as it said at `_max_keep_for_read_at`."""
+        self._max_keep_for_read_at = float("-inf")
 
     def send(self, summons: Summons, wanted: Color, free: Sequence[Picture]) -> set[str]:
         """Those that are gray, or wanted whatever they are. Of several, what is no good is passed over.
@@ -96,21 +106,40 @@ class Coloring:
         id = job_id(self._ledger.secret, summons.fullname, picture.url, {"vividness": vividness})
         errand = Errand(id, summons.fullname, picture.index, wanted.of, picture.url, vividness)
         self._ledger.put_errand(errand)
-        if self._longest is None:
-            self._longest = self._service.longest_keep_for()
-        keep_for = min(self._settings.bot_keep_for, self._longest)
-        options: Options = {"artifacts": "comparison", "keep_for": f"{keep_for:g}", "vividness": vividness}
         try:
-            job = self._service.create(data, id, options)
+            job = self._create(data, id, vividness)
         except Conflict:  # made before the service's settings changed
             job = self._service.get(id)
-        except (Busy, Unavailable, NotFound, NotAllowed):
+        except (NotFound, NotAllowed):
             raise
         except Refused as error:
             self._ledger.drop_errand(id)
             raise RefusedError(wording.reason_of(error.code)) from error
         self._ledger.put_errand(replace(errand, secret=job.secret))
         return id
+
+    def _create(self, data: bytes, id: str, vividness: float) -> Job:
+        """Have it colored. An option that is refused may be one that was allowed when the service was last asked."""
+        if self._clock() >= self._max_keep_for_read_at + MAX_KEEP_FOR_TTL:
+            self._read_max_keep_for()
+        try:
+            return self._service.create(data, id, self._options(vividness))
+        except (PhotoRefused, NotAllowed, NotFound, Gone, Conflict):
+            raise
+        except Refused:
+            before = self._max_keep_for
+            self._read_max_keep_for()
+            if self._max_keep_for == before:
+                raise
+        return self._service.create(data, id, self._options(vividness))
+
+    def _read_max_keep_for(self) -> None:
+        self._max_keep_for = self._service.max_keep_for()
+        self._max_keep_for_read_at = self._clock()
+
+    def _options(self, vividness: float) -> Options:
+        keep_for = min(self._settings.bot_keep_for, self._max_keep_for)
+        return {"artifacts": "comparison", "keep_for": f"{keep_for:g}", "vividness": vividness}
 
     def done(self, summons: str) -> list[tuple[Errand, Job]] | None:
         """Its colored pictures; None where one is still worked on. Raises RefusedError where all failed."""

@@ -174,6 +174,8 @@ class QuickService:
         """Whether the bot's key is no good."""
         self.url = ""
         self.expired: set[str] = set()
+        self.max_keep_for = 7 * 86400.0
+        """Seconds; more is refused, as the OpenAPI document says."""
 
     def app(self) -> Starlette:
         return Starlette(
@@ -181,13 +183,19 @@ class QuickService:
                 Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
                 Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
-                Route("/openapi.json", lambda request: JSONResponse({})),
+                Route("/openapi.json", self.openapi),
             ]
         )
+
+    async def openapi(self, request: Request) -> Response:
+        keep_for = {"name": "keep_for", "schema": {"type": "number", "maximum": self.max_keep_for}}
+        return JSONResponse({"paths": {"/v1/colorizations/{id}": {"put": {"parameters": [keep_for]}}}})
 
     async def put(self, request: Request) -> Response:
         if self.refuses:
             return JSONResponse({"code": "not_allowed", "detail": "This key may not color."}, 403)
+        if float(request.query_params["keep_for"]) > self.max_keep_for:
+            return JSONResponse({"code": "option_invalid", "detail": "keep_for is too long."}, 422)
         id = request.path_params["id"]
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
@@ -229,4 +237,5 @@ def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.jobs.clear()
     _quick_service.sent.clear()
     _quick_service.expired.clear()
+    _quick_service.max_keep_for = 7 * 86400.0
     return _quick_service

@@ -136,6 +136,25 @@ def test_where_no_comment_may_be_left_it_is_said_in_a_message(server, shown, bot
     assert sentence in ben.unread()[0].thing.text
 
 
+def test_a_change_of_the_longest_time_for_which_the_service_keeps_a_picture_is_noticed(
+    shown, ask, bot, quick_service
+):
+    def kept_for() -> list[float]:
+        return sorted(float(job["asked"]["keep_for"]) for job in quick_service.jobs.values())
+
+    day = 86400.0
+    quick_service.max_keep_for = 7 * day
+    ask("ben", shown("a.jpg"))
+    assert kept_for() == [7 * day]
+    quick_service.max_keep_for = 1 * day
+    assert "Here it is in color" in ask("ben", shown("b.jpg")).text
+    assert kept_for() == [1 * day, 7 * day], "less holds at once"
+    quick_service.max_keep_for = 60 * day
+    bot.ahead += 3600
+    ask("ben", shown("c.jpg"))
+    assert kept_for() == [1 * day, 7 * day, bot.settings.bot_keep_for], "more holds within the hour"
+
+
 def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, ask, bot, quick_service):
     post = shown()
     answer = ask("ben", post)
