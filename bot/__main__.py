@@ -21,15 +21,15 @@ from contextlib import ExitStack
 from bot import settings as configuration
 from bot.answering import Answering
 from bot.client import Client
-from bot.deciding import Judge
+from bot.database import Database
 from bot.download import open_client
 from bot.erasing import Eraser
-from bot.errors import EX_CONFIG, LedgerError, RedditError, SettingsError, SignedOut
+from bot.errors import EX_CONFIG, DatabaseError, RedditError, SettingsError, SignedOut
 from bot.health import Health
-from bot.ledger import Ledger
 from bot.limits import Limits
 from bot.loop import Loop
 from bot.pace import Pace
+from bot.policy import Policy
 from bot.reddit import Reddit, user_agent
 from bot.settings import Settings
 from bot.sweep import Sweep
@@ -54,7 +54,7 @@ def main() -> int:
             )
         with ExitStack() as open_things:
             return _run(settings, arguments.once, arguments.dry_run, open_things)
-    except (SettingsError, LedgerError) as error:
+    except (SettingsError, DatabaseError) as error:
         sys.stderr.write(f"error: {error}\n")
         return EX_CONFIG
 
@@ -94,8 +94,8 @@ def build(
     state = None if dry_run else settings.bot_state_dir
     if dry_run:  # its pictures are only for who tries the bot
         settings = settings.model_copy(update={"bot_keep_for": min(settings.bot_keep_for, DRY_KEEP_FOR)})
-    ledger = Ledger(state / "bot.sqlite" if state else None)
-    open_things.callback(ledger.close)
+    database = Database(state / "bot.sqlite" if state else None)
+    open_things.callback(database.close)
     try:
         health = Health(state / "health" if state else None, settings.bot_metrics_port)
     except OSError as error:
@@ -112,11 +112,11 @@ def build(
     )
     pace = pace or Pace(settings.bot_requests_per_minute, wait)
     reddit = Reddit(settings, pace, dry_run)
-    limits = Limits(settings, ledger, reddit, clock)
-    judge = Judge(settings.reddit_username, ledger, limits, settings.image_hosts, settings.bot_over_18)
-    answering = Answering(settings, ledger, reddit, service, web, judge, clock)
-    sweep = Sweep(settings, ledger, reddit, Eraser(ledger, reddit, service), clock)
-    return Loop(settings, ledger, reddit, judge, limits, answering, sweep, health, pace, clock, wait)
+    limits = Limits(settings, database, reddit, clock)
+    policy = Policy(settings.reddit_username, database, limits, settings.image_hosts, settings.bot_over_18)
+    answering = Answering(settings, database, reddit, service, web, policy, clock)
+    sweep = Sweep(settings, database, reddit, Eraser(database, reddit, service), clock)
+    return Loop(settings, database, reddit, policy, limits, answering, sweep, health, pace, clock, wait)
 
 
 def _sign_in(reddit: Reddit, settings: Settings) -> None:

@@ -269,7 +269,7 @@ class Client:
             return False
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """An answer that is no error, after as many tries as there is patience for."""
+        """An answer that is no error, after as many attempts as there is patience for."""
         give_up = self._clock() + self._patience
         pause = FIRST_PAUSE
         while True:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import httpx
 
-from bot import wording
+from bot import replies
 from bot.client import (
     Client,
     Conflict,
@@ -20,13 +20,13 @@ from bot.client import (
     Refused,
     job_id,
 )
-from bot.deciding import NOTHING, Color
+from bot.database import Database, Mention, Task
 from bot.download import DownloadError, HostRefused, Missing, NoPicture, TooLarge, Unreachable, download
 from bot.grayness import NotReadable, TooManyPixels, look
-from bot.ledger import Errand, Ledger, Summons
-from bot.pictures import Picture
+from bot.images import Picture
+from bot.policy import NOTHING, Color
+from bot.replies import Facts, Reason
 from bot.settings import Settings
-from bot.wording import Facts, Reason
 
 COLORING = 3.0
 """Seconds that a round waits for one picture; the next round looks again."""
@@ -51,13 +51,13 @@ class Coloring:
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
+        database: Database,
         service: Client,
         web: httpx.Client,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
+        self._database = database
         self._service = service
         self._web = web
         self._clock = clock
@@ -65,7 +65,7 @@ class Coloring:
         """Seconds for which the service keeps a job at most, as it said at `_max_keep_for_read_at`."""
         self._max_keep_for_read_at = float("-inf")
 
-    def send(self, summons: Summons, wanted: Color, free: Sequence[Picture]) -> set[str]:
+    def send(self, mention: Mention, wanted: Color, free: Sequence[Picture]) -> set[str]:
         """Those that are gray, or wanted whatever they are. Of several, what is no good is passed over.
 
         Jobs that were made. Raises RefusedError where none could be made for a reason.
@@ -74,9 +74,9 @@ class Coloring:
         refused: RefusedError | None = None
         for picture in free:
             try:
-                data = self._fetch(picture, wanted.order.kind == "recolor")
+                data = self._fetch(picture, wanted.command.kind == "recolor")
                 if data is not None:
-                    sent.add(self._put(summons, wanted, picture, data))
+                    sent.add(self._put(mention, wanted, picture, data))
             except RefusedError as error:
                 refused = refused or error
         if refused and not sent:
@@ -100,12 +100,12 @@ class Coloring:
             raise RefusedError(Reason.MOVING)
         return None if looks.in_color and not whatever else data
 
-    def _put(self, summons: Summons, wanted: Color, picture: Picture, data: bytes) -> str:
+    def _put(self, mention: Mention, wanted: Color, picture: Picture, data: bytes) -> str:
         """The id of a job, which a repetition makes no second time."""
-        vividness = wanted.order.vividness
-        id = job_id(self._ledger.secret, summons.fullname, picture.url, {"vividness": vividness})
-        errand = Errand(id, summons.fullname, picture.index, wanted.of, picture.url, vividness)
-        self._ledger.put_errand(errand)
+        vividness = wanted.command.vividness
+        id = job_id(self._database.secret, mention.fullname, picture.url, {"vividness": vividness})
+        task = Task(id, mention.fullname, picture.index, wanted.of, picture.url, vividness)
+        self._database.save_task(task)
         try:
             job = self._create(data, id, vividness)
         except Conflict:  # made before the service's settings changed
@@ -113,9 +113,9 @@ class Coloring:
         except (NotFound, NotAllowed):
             raise
         except Refused as error:
-            self._ledger.drop_errand(id)
-            raise RefusedError(wording.reason_of(error.code)) from error
-        self._ledger.put_errand(replace(errand, secret=job.secret))
+            self._database.delete_task(id)
+            raise RefusedError(replies.reason_of(error.code)) from error
+        self._database.save_task(replace(task, secret=job.secret))
         return id
 
     def _create(self, data: bytes, id: str, vividness: float) -> Job:
@@ -141,23 +141,23 @@ class Coloring:
         keep_for = min(self._settings.bot_keep_for, self._max_keep_for)
         return {"artifacts": "comparison", "keep_for": f"{keep_for:g}", "vividness": vividness}
 
-    def done(self, summons: str) -> list[tuple[Errand, Job]] | None:
+    def done(self, mention: str) -> list[tuple[Task, Job]] | None:
         """Its colored pictures; None where one is still worked on. Raises RefusedError where all failed."""
-        done: list[tuple[Errand, Job]] = []
+        done: list[tuple[Task, Job]] = []
         failed = Reason.FAILED
-        for errand in self._ledger.errands(summons):
+        for task in self._database.tasks(mention):
             try:
-                job = self._service.wait_for(errand.job, COLORING, LOOK)
+                job = self._service.wait_for(task.job, COLORING, LOOK)
             except Gone:
                 raise RefusedError(Reason.BUSY) from None
             if not job.is_over:
                 return None
             if job.status == "succeeded":
-                done.append((errand, job))
+                done.append((task, job))
                 continue
-            failed = wording.reason_of(job.error)
-            self._service.delete(errand.job, errand.secret)
-            self._ledger.drop_errand(errand.job)
+            failed = replies.reason_of(job.error)
+            self._service.delete(task.job, task.secret)
+            self._database.delete_task(task.job)
         if not done:
             raise RefusedError(failed)
         return done

@@ -2,7 +2,7 @@
 
 BotError
 ├── SettingsError    a setting cannot be used
-├── LedgerError      the ledger cannot be used
+├── DatabaseError      the database cannot be used
 └── RedditError
     ├── Throttled    not now: again after `seconds`
     │   └── Stopped      not in this process: it is to end
@@ -27,7 +27,7 @@ class SettingsError(BotError):
     """A setting is missing or cannot be used."""
 
 
-class LedgerError(BotError):
+class DatabaseError(BotError):
     """The file cannot be opened, or another bot has it."""
 
 

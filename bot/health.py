@@ -14,8 +14,8 @@ class Health:
         """`path`: of the file; None: there is none. `port`: on 127.0.0.1; 0: no metrics are served."""
         self._path = path
         self._registry = CollectorRegistry()
-        self._summonses = Gauge(
-            "colorizebot_summonses", "Summonses by state", ["state"], registry=self._registry
+        self._mentions = Gauge(
+            "colorizebot_mentions", "Mentions by state", ["state"], registry=self._registry
         )
         self._rounds = Counter("colorizebot_rounds", "Whole rounds", registry=self._registry)
         self._failures = Counter(
@@ -39,7 +39,7 @@ class Health:
         self._rounds.inc()
         self._counts = dict.fromkeys(self._counts, 0) | counts  # a state that all have left, too, is told
         for state, count in self._counts.items():
-            self._summonses.labels(state).set(count)
+            self._mentions.labels(state).set(count)
         self._requests.set(requests)
         if self._path is not None:
             self._path.touch()

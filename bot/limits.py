@@ -6,11 +6,11 @@ import json
 import logging
 from collections.abc import Callable
 
+from bot.database import Database, Mention
 from bot.errors import RedditError
-from bot.ledger import Ledger, Summons
 from bot.reddit import Reddit
+from bot.replies import Facts, Reason
 from bot.settings import Settings
-from bot.wording import Facts, Reason
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 READ_AGAIN = 600.0
@@ -21,75 +21,75 @@ log = logging.getLogger("autochrome.bot")
 
 
 class Limits:
-    """What the settings, the ledger and r/Bottiquette say."""
+    """What the settings, the database and r/Bottiquette say."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, reddit: Reddit, clock: Callable[[], float]
+        self, settings: Settings, database: Database, reddit: Reddit, clock: Callable[[], float]
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
+        self._database = database
         self._reddit = reddit
         self._clock = clock
         self._denied = {name.lower() for name in settings.bot_deny}
 
     def refresh(self) -> None:
         """Read r/Bottiquette's page again, once a day. Where it cannot be read, the last one holds."""
-        due = float(self._ledger.note("bottiquette_due_at") or 0)
+        due = float(self._database.note("bottiquette_due_at") or 0)
         if self._settings.bot_ignore_bottiquette or self._clock() < due:
             return
         again = DAY
         try:
             names = listed(self._reddit.wiki("Bottiquette", "robots_txt_json"))
-            self._ledger.take_note("bottiquette", json.dumps(sorted(names)))
+            self._database.save_note("bottiquette", json.dumps(sorted(names)))
         except (RedditError, ValueError) as error:
             again = READ_AGAIN
             log.warning("r/Bottiquette's list cannot be read, the last one holds: %s", error)
-        self._ledger.take_note("bottiquette_due_at", str(self._clock() + again))
+        self._database.save_note("bottiquette_due_at", str(self._clock() + again))
 
     def is_denied(self, subreddit: str) -> bool:
         """Whether bots, or this one, are to stay out."""
         name = subreddit.lower()
-        if name in self._denied or self._ledger.is_away("subreddit", name):
+        if name in self._denied or self._database.has_opted_out("subreddit", name):
             return True
         return not self._settings.bot_ignore_bottiquette and name in json.loads(
-            self._ledger.note("bottiquette") or "[]"
+            self._database.note("bottiquette") or "[]"
         )
 
-    def reached(self, summons: Summons) -> tuple[Reason, Facts] | None:
-        """The limit that this summons would go beyond, if any."""
+    def reached(self, mention: Mention) -> tuple[Reason, Facts] | None:
+        """The limit that this mention would go beyond, if any."""
         settings, now = self._settings, self._clock()
-        count = self._ledger.count
+        count = self._database.count
         limits = (
-            (settings.bot_user_limit, "who", summons.who, now - HOUR, Reason.LIMIT_USER),
+            (settings.bot_user_limit, "who", mention.who, now - HOUR, Reason.LIMIT_USER),
             (
                 settings.bot_subreddit_limit,
                 "subreddit",
-                summons.subreddit,
+                mention.subreddit,
                 now - HOUR,
                 Reason.LIMIT_SUBREDDIT,
             ),
-            (settings.bot_thread_limit, "post", summons.post, 0.0, Reason.LIMIT_THREAD),
+            (settings.bot_thread_limit, "post", mention.post, 0.0, Reason.LIMIT_THREAD),
         )
         for most, column, value, since, reason in limits:
             if most and value and count(column, value, since) >= most:
                 return reason, Facts(wait=HOUR if since else 0)
         return None
 
-    def is_enough(self, summons: Summons, outcome: str) -> bool:
+    def is_enough(self, mention: Mention, outcome: str) -> bool:
         """Whether this person has heard the same in this thread today, or has had as many words this hour as anybody gets."""
         now, most = self._clock(), self._settings.bot_user_limit
-        who, post = summons.who, summons.post
+        who, post = mention.who, mention.post
         if not who:
             return False
-        if post and self._ledger.count_said(who, now - DAY, outcome=outcome, post=post):
+        if post and self._database.count_said(who, now - DAY, outcome=outcome, post=post):
             return True
-        return bool(most) and self._ledger.count_said(who, now - HOUR) >= most
+        return bool(most) and self._database.count_said(who, now - HOUR) >= most
 
-    def was_told(self, summons: Summons, reason: Reason) -> bool:
+    def was_told(self, mention: Mention, reason: Reason) -> bool:
         """Whether the same was said already, to this person or in this thread: once is enough."""
         since = self._clock() - HOUR
-        column, value = ("post", summons.post) if reason == Reason.LIMIT_THREAD else ("who", summons.who)
-        return self._ledger.count(column, value, 0.0 if column == "post" else since, reason) > 0
+        column, value = ("post", mention.post) if reason == Reason.LIMIT_THREAD else ("who", mention.who)
+        return self._database.count(column, value, 0.0 if column == "post" else since, reason) > 0
 
 
 def listed(page: str) -> set[str]:

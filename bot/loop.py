@@ -1,4 +1,4 @@
-"""Rounds: listen, take the next step of each summons, keep the manners; until it is told to stop."""
+"""Rounds: listen, take the next step of each mention, keep the manners; until it is told to stop."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import logging
 from collections.abc import Callable
 
 from bot.answering import Answering, place
-from bot.deciding import Judge
+from bot.database import Database, Mention, State
 from bot.errors import Forbidden, Gone, RedditError, Stopped, Throttled
 from bot.health import Health
-from bot.ledger import Ledger, State, Summons
 from bot.limits import Limits
+from bot.models import Comment, Message
 from bot.pace import Pace
+from bot.policy import Policy
 from bot.reddit import MARKED_AT_ONCE, Reddit
 from bot.settings import Settings
 from bot.sweep import Sweep
-from bot.things import Comment, Message
 
 AT_ONCE = 25
-"""Summonses of a round: their photographs are at the service together."""
+"""Mentions of a round: their photographs are at the service together."""
 LONGEST_BACKOFF = 600.0
 STREAM_OVERLAP = 120.0
 """Seconds that are read once more, as comments do not show up in order."""
@@ -31,9 +31,9 @@ class Loop:
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
+        database: Database,
         reddit: Reddit,
-        judge: Judge,
+        policy: Policy,
         limits: Limits,
         answering: Answering,
         sweep: Sweep,
@@ -44,9 +44,9 @@ class Loop:
     ) -> None:
         """`wait`: sleep so many seconds; whether the bot is to stop."""
         self._settings = settings
-        self.ledger = ledger
+        self.database = database
         self.reddit = reddit
-        self.judge = judge
+        self.policy = policy
         self._limits = limits
         self._answering = answering
         self._sweep = sweep
@@ -60,10 +60,10 @@ class Loop:
         self._started_at = self._first_start()
 
     def _first_start(self) -> float:
-        """When this ledger was begun; a whole second, as Reddit dates comments so."""
-        if not self.ledger.note("started_at"):
-            self.ledger.take_note("started_at", str(int(self._clock())))
-        return float(self.ledger.note("started_at"))
+        """When this database was begun; a whole second, as Reddit dates comments so."""
+        if not self.database.note("started_at"):
+            self.database.save_note("started_at", str(int(self._clock())))
+        return float(self.database.note("started_at"))
 
     def run(self) -> None:
         """Until `wait` says that it is enough."""
@@ -74,7 +74,7 @@ class Loop:
         """Listen once, and work until nothing is due or soon will be."""
         wait = self.round()
         self._listen_at = float("inf")
-        while self._is_soon(self.ledger.next_due()) and not self._wait(wait):
+        while self._is_soon(self.database.next_due()) and not self._wait(wait):
             wait = self.round()
 
     def _is_soon(self, due: float | None) -> bool:
@@ -97,8 +97,8 @@ class Loop:
             log.error("round failed fault=%s at=%s", type(error).__name__, place(error))
             return self._after_failure(error)
         self._failures = 0
-        self._health.round_done(self.ledger.counts(), self._pace.requests)
-        due = self.ledger.next_due()
+        self._health.round_done(self.database.counts(), self._pace.requests)
+        due = self.database.next_due()
         next_at = self._listen_at if due is None else min(due, self._listen_at)
         return min(max(next_at - self._clock(), 0.0), self._settings.bot_pause)
 
@@ -113,7 +113,7 @@ class Loop:
             self._limits.refresh()
             self._listen()
             self._listen_at = self._clock() + self._settings.bot_pause
-        if due := self.ledger.due(self._clock(), AT_ONCE):
+        if due := self.database.due(self._clock(), AT_ONCE):
             self._answering.advance(due, self._heard)
         self._mark_read()
         if self._sweep.is_due():
@@ -131,7 +131,7 @@ class Loop:
             self._listen_to_streams()
 
     def _listen_to_streams(self) -> None:
-        known = float(self.ledger.note("streamed_until") or self._clock())
+        known = float(self.database.note("streamed_until") or self._clock())
         try:
             comments = self.reddit.comments(self._settings.bot_subreddits, known - STREAM_OVERLAP)
         except (Forbidden, Gone) as error:
@@ -140,7 +140,7 @@ class Loop:
         for comment in comments:
             self._take_in(comment, "stream")
         newest = max((comment.created for comment in comments), default=known)
-        self.ledger.take_note("streamed_until", str(max(newest, known)))
+        self.database.save_note("streamed_until", str(max(newest, known)))
 
     def _recall(self) -> None:
         """Mentions that somebody has read on the bot's account before the bot did; since the last time this was looked for."""
@@ -148,31 +148,31 @@ class Loop:
             self._take_in(comment, "stream", late=self._settings.bot_sweep)
 
     def _take_in(self, said: Comment | Message, door: str, late: float = 0.0) -> bool:
-        """Write a summons down; whether it is known, then. `late`: seconds that it may have lain about unseen."""
-        known = self.ledger.summons(said.fullname)
+        """Write a mention down; whether it is known, then. `late`: seconds that it may have lain about unseen."""
+        known = self.database.mention(said.fullname)
         if known is not None:
             if door == "inbox":  # it came by the stream first, or was not marked after all
-                self.ledger.unmark(said.fullname)
+                self.database.unmark(said.fullname)
             return True
         now = self._clock()
         oldest = now - self._settings.bot_patience - late
-        if door == "stream":  # where nothing tells what a bot before this ledger has answered
+        if door == "stream":  # where nothing tells what a bot before this database has answered
             oldest = max(oldest, self._started_at)
-        if said.created < oldest or not self.judge.hears(said):
+        if said.created < oldest or not self.policy.hears(said):
             return False
         is_comment = isinstance(said, Comment)
-        who, post = self.ledger.hash(said.author), said.post if isinstance(said, Comment) else ""
+        who, post = self.database.hash(said.author), said.post if isinstance(said, Comment) else ""
         door = door if is_comment else "message"
-        self.ledger.add(
-            Summons(said.fullname, State.SEEN, door, who, said.subreddit, post, seen_at=now, next_at=now)
+        self.database.add(
+            Mention(said.fullname, State.SEEN, door, who, said.subreddit, post, seen_at=now, next_at=now)
         )
-        log.info("heard summons=%s door=%s", said.fullname, door)
+        log.info("heard mention=%s door=%s", said.fullname, door)
         return True
 
     def _mark_read(self) -> None:
         """What is done and written down."""
-        done = self.ledger.unmarked()
+        done = self.database.unread_and_done()
         for start in range(0, len(done), MARKED_AT_ONCE):
             some = done[start : start + MARKED_AT_ONCE]
             self.reddit.mark_read(some)
-            self.ledger.mark(some)
+            self.database.mark(some)

@@ -36,8 +36,8 @@ from requests.exceptions import RequestException as ConnectionFailure
 from bot import __version__
 from bot.documents import LONG_PAUSE, gallery, patience, preview
 from bot.errors import Forbidden, Gone, RedditError, SignedOut, Throttled, Unavailable, Uncertain
+from bot.models import Comment, Message, Post
 from bot.settings import Settings
-from bot.things import Comment, Message, Post
 
 log = logging.getLogger("autochrome.bot")
 AT_ONCE = 100

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     bot_state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(
         default_factory=default_state_dir
     )
-    """For the ledger `bot.sqlite` and the file `health`, whose time is that of the last whole round."""
+    """For the database `bot.sqlite` and the file `health`, whose time is that of the last whole round."""
     bot_keep_for: Annotated[float, Field(ge=60)] = 30 * 24 * 3600.0
     """How long a colored picture is kept; less where the service allows less."""
     bot_over_18: bool = False
@@ -90,11 +90,11 @@ class Settings(BaseSettings):
     """Subreddits that the bot stays out of, by default those where people seek help: no place for any bot."""
 
     bot_user_limit: Annotated[int, Field(ge=0)] = 10
-    """Summonses of one person in an hour; 0: no limit."""
+    """Mentions of one person in an hour; 0: no limit."""
     bot_subreddit_limit: Annotated[int, Field(ge=0)] = 60
-    """Summonses in one subreddit in an hour; 0: no limit."""
+    """Mentions in one subreddit in an hour; 0: no limit."""
     bot_thread_limit: Annotated[int, Field(ge=0)] = 10
-    """Summonses in one thread ever; 0: no limit."""
+    """Mentions in one thread ever; 0: no limit."""
     bot_score_floor: int = -3
     """A comment of the bot's with this score or less is removed."""
     bot_requests_per_minute: Annotated[int, Field(ge=1, le=100)] = 90
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     bot_sweep: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """Between two looks at what was answered: what is deleted on Reddit is erased here."""
     bot_patience: Annotated[float, Field(gt=0)] = 24 * 3600.0
-    """How long a summons is tried before it is given up."""
+    """How long a mention is tried before it is given up."""
     bot_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Prometheus metrics on 127.0.0.1; 0: none."""
 

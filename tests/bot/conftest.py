@@ -53,7 +53,7 @@ def reddit(server: Server) -> praw.Reddit:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """prawcore tries again at once, instead of within 2 s."""
+    """prawcore retries at once, instead of within 2 s."""
     monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
 
 
@@ -128,8 +128,8 @@ class Here:
         pytest.fail(f"not after {rounds} rounds")
 
     def states(self) -> dict[str, int]:
-        """How many summonses are in each state."""
-        return self.loop.ledger.counts()
+        """How many mentions are in each state."""
+        return self.loop.database.counts()
 
     def close(self) -> None:
         self._open.close()

@@ -9,7 +9,7 @@ import re
 import pytest
 from PIL import Image
 
-from bot.ledger import State
+from bot.database import State
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def ask(server, bot):
             server.person(name).distinguish(comment)
 
         def is_over() -> bool:
-            known = at.loop.ledger.summons(comment.fullname)
+            known = at.loop.database.mention(comment.fullname)
             return known is not None and known.state not in ("seen", "queued", "colored", "replying")
 
         at.work(is_over)
@@ -46,7 +46,7 @@ def in_color() -> bytes:
     return file.getvalue()
 
 
-def test_a_later_summons_in_the_thread_gets_the_link_and_another_thread_an_answer_of_its_own(
+def test_a_later_mention_in_the_thread_gets_the_link_and_another_thread_an_answer_of_its_own(
     shown, ask, quick_service
 ):
     post = shown()
@@ -163,7 +163,7 @@ def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, 
     ask("ann", answer, "delete")
     assert quick_service.jobs == {}
     assert answer.deleted
-    assert bot.states()["erased"] == 2, "the answer's summons and the order to delete it"
+    assert bot.states()["erased"] == 2, "the answer's mention and the command to delete it"
     assert "Here it is in color" in ask("cleo", post).text, "it may be asked for again"
 
 
@@ -289,12 +289,12 @@ def test_after_its_time_its_pictures_are_forgotten_and_it_can_still_be_taken_bac
     later = bot.settings.bot_keep_for + 25 * 3600
     bot.ahead += later
     server.clock.advance(later)
-    bot.work(lambda: bot.loop.ledger.errands(answer.parent.fullname) == [])
+    bot.work(lambda: bot.loop.database.tasks(answer.parent.fullname) == [])
     assert not answer.deleted
     assert ask("mallory", answer, "delete") is not None
     ask("ben", answer, "delete")
     assert answer.deleted
-    known = bot.loop.ledger.summons(answer.parent.fullname)
+    known = bot.loop.database.mention(answer.parent.fullname)
     assert (known.state, known.who, known.post, known.link) == (State.ERASED, "", "", "")
 
 

@@ -30,7 +30,7 @@ def metrics(port):
     return read
 
 
-def test_it_counts_summonses_rounds_failures_and_requests(
+def test_it_counts_mentions_rounds_failures_and_requests(
     server, shown, here, quick_service, port, metrics, unused_url
 ):
     bot = here(service_url=unused_url, bot_metrics_port=port)
@@ -38,8 +38,8 @@ def test_it_counts_summonses_rounds_failures_and_requests(
     server.person("cleo").comment(shown(url="https://example.com/a.jpg"), "u/colorizebot")
     bot.loop.round()
     counted = metrics()
-    assert counted["colorizebot_summonses", "seen"] == 1, "it waits for the service"
-    assert counted["colorizebot_summonses", "refused"] == 1
+    assert counted["colorizebot_mentions", "seen"] == 1, "it waits for the service"
+    assert counted["colorizebot_mentions", "refused"] == 1
     assert counted["colorizebot_rounds_total", ""] == 1
 
     for kind, times in ((503, 2), (429, 1), ("truncated", 1)):
@@ -56,8 +56,8 @@ def test_it_counts_summonses_rounds_failures_and_requests(
     bot.ahead += 60
     bot.loop.round()
     counted = metrics()
-    assert counted["colorizebot_summonses", "seen"] == 0
-    assert counted["colorizebot_summonses", "given_up"] == 1
+    assert counted["colorizebot_mentions", "seen"] == 0
+    assert counted["colorizebot_mentions", "given_up"] == 1
     assert counted["colorizebot_rounds_total", ""] == 2
     asked = [call for call in server.calls if not call.path.startswith("/i/")]
     assert counted["colorizebot_requests", ""] == len(asked) > 8

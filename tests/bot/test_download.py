@@ -178,7 +178,7 @@ def test_who_drips_is_cut_off(shop: Shop) -> None:
     assert time.monotonic() - begun < 3
 
 
-def test_a_host_that_is_not_there_may_come_back() -> None:
+def test_a_host_that_is_not_there_may_opt_in() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Shelf) as server:
         port = server.server_port
     origin = f"http://127.0.0.1:{port}"

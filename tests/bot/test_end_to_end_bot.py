@@ -27,19 +27,19 @@ def bot(launch, service, words):
     return bot
 
 
-def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
+def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     server, shown, service, bot, words, until
 ):
     lines_before = len(service.lines)
     post = shown(author="Ann_Who_Posted")
     began = time.monotonic()
-    summons = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
+    mention = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
     [reply] = until(server.bot.comments, 10, "an answer")
     link = re.search(r"\*\*\[Here it is in color\]\((\S+)\)\*\*", reply.text)[1]
     page = httpx.get(link)
     took = time.monotonic() - began
     assert took < 10
-    assert reply.parent is summons
+    assert reply.parent is mention
     for words_of_manners in ("a guess of a neural network", "Grandma in 1931", "opt out", "I am a bot"):
         assert words_of_manners in reply.text
 
@@ -49,21 +49,21 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     colored = httpx.get(pictures.join("result"))
     assert chroma(colored.content).mean() > 1, "it is in color"
     assert Image.open(io.BytesIO(httpx.get(pictures.join("artifacts/comparison")).content)).size == (640, 240)
-    until(lambda: not server.bot.unread(), 5, "the summons is marked as read")
+    until(lambda: not server.bot.unread(), 5, "the mention is marked as read")
     assert server.unknown == []
 
     server.person("Ann_Who_Posted").comment(reply, "delete")
     until(lambda: not server.bot.comments(), 10, "the comment is taken back")
-    until(lambda: not server.bot.unread(), 5, "the order is marked as read")
+    until(lambda: not server.bot.unread(), 5, "the command is marked as read")
     assert httpx.get(link).status_code == 410
     assert httpx.get(pictures.join("result")).status_code == 410
     told = (post.url, post.title, "grandma", "Ben_Who_Calls", "Ann_Who_Posted")
     kept = (*told, job, post.fullname, reply.fullname)
-    assert traces(kept, files(words["bot_state_dir"])) == [], "nor does the log beside the ledger's file"
+    assert traces(kept, files(words["bot_state_dir"])) == [], "nor does the log beside the database's file"
     assert bot.stop() == 0
     remembered = files(words["bot_state_dir"])
     assert traces(kept, remembered) == []
-    assert any(summons.fullname.encode() in data for data in remembered.values()), "it is not answered again"
+    assert any(mention.fullname.encode() in data for data in remembered.values()), "it is not answered again"
 
     assert not [path for path in (service.state_dir / "store").rglob("*") if job in str(path)]
     assert traces(told, files(service.state_dir)) == [], "nor what Valkey wrote down"

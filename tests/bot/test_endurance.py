@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from bot.database import State
 from bot.errors import Stopped
-from bot.ledger import State
 from bot.pace import Pace
 
 
@@ -35,9 +35,9 @@ def test_a_thread_that_always_fails_holds_up_no_other(server, shown, bot):
 
 def test_an_answer_that_a_long_thread_does_not_show_is_found_all_the_same(server, shown, bot):
     server.world.most_replies = 2
-    summons = server.person("ben").comment(shown(), "u/colorizebot")
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
     for _ in range(2):
-        server.person("cleo").comment(summons, "Oh yes, please!")
+        server.person("cleo").comment(mention, "Oh yes, please!")
     fault = server.fail("/api/comment", 502, when="after")
     bot.work(lambda: bot.states() == {"replied": 1})
     assert fault.hits == 1
@@ -91,9 +91,9 @@ def test_who_opted_out_may_still_take_back_what_is_theirs_and_gets_no_word(serve
     assert len(server.bot.comments()) == 2, "what is not theirs stays, and is not spoken about"
 
 
-def test_mentions_from_before_its_ledger_are_left_alone(server, reddit, shown, here, quick_service):
-    summons = server.person("ben").comment(shown(), "u/colorizebot")
-    summons.created = time.time() - 3600
+def test_mentions_from_before_its_database_are_left_alone(server, reddit, shown, here, quick_service):
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
+    mention.created = time.time() - 3600
     for mention in reddit.inbox.unread():
         mention.mark_read()
     bot = here(service_url=quick_service.url)
@@ -127,14 +127,14 @@ def test_told_to_stop_it_does_not_wait_for_its_next_request_to_be_allowed():
     assert pace.requests == 1
 
 
-def test_stopped_before_it_could_say_it_a_summons_is_answered_by_the_next_process(
+def test_stopped_before_it_could_say_it_a_mention_is_answered_by_the_next_process(
     server, shown, here, quick_service
 ):
-    summons = server.person("ben").comment(shown(), "u/colorizebot")
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(service_url=quick_service.url)
 
     def stop() -> None:
-        known = bot.loop.ledger.summons(summons.fullname)
+        known = bot.loop.database.mention(mention.fullname)
         if known is not None and known.state == State.REPLYING:
             raise Stopped
 
@@ -157,7 +157,7 @@ def test_who_opts_out_meanwhile_is_not_answered_any_more(server, shown, bot, qui
     assert quick_service.jobs == {}
 
 
-def test_an_order_to_delete_takes_back_what_is_only_begun(server, shown, bot, quick_service):
+def test_a_command_to_delete_takes_back_what_is_only_begun(server, shown, bot, quick_service):
     ben, post = server.person("ben"), shown()
     ben.comment(post, "u/colorizebot")
     fault = server.fail("/api/comment", 429, seconds=30)
@@ -246,8 +246,8 @@ def test_a_stream_in_a_subreddit_that_wants_no_bots_is_passed_by(server, shown, 
     assert (server.bot.comments(), ben.unread()) == ([], [])
 
 
-def test_its_ledger_is_for_nobody_else(words, bot):
-    assert bot.loop.ledger.note("started_at")
+def test_its_database_is_for_nobody_else(words, bot):
+    assert bot.loop.database.note("started_at")
     assert (words["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
 
 

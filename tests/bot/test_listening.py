@@ -1,4 +1,4 @@
-"""Through which doors a summons is heard, and how the bot signs in to hear it."""
+"""Through which doors a mention is heard, and how the bot signs in to hear it."""
 
 from __future__ import annotations
 

@@ -17,39 +17,39 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from bot.errors import LedgerError
+from bot.errors import DatabaseError
 
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE summons (
+CREATE TABLE mention (
     fullname TEXT PRIMARY KEY, state TEXT NOT NULL, door TEXT NOT NULL, who TEXT NOT NULL, subreddit TEXT NOT NULL,
-    post TEXT NOT NULL, seen_at REAL NOT NULL, next_at REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
+    post TEXT NOT NULL, seen_at REAL NOT NULL, next_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
     outcome TEXT NOT NULL DEFAULT '', reply TEXT NOT NULL DEFAULT '', link TEXT NOT NULL DEFAULT '',
-    source TEXT NOT NULL DEFAULT '', same_as TEXT NOT NULL DEFAULT '', marked INTEGER NOT NULL DEFAULT 0
+    source TEXT NOT NULL DEFAULT '', duplicate_of TEXT NOT NULL DEFAULT '', marked INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX summons_due ON summons (next_at) WHERE state IN ('seen', 'queued', 'colored', 'replying');
-CREATE INDEX summons_unmarked ON summons (fullname) WHERE marked = 0;
-CREATE INDEX summons_reply ON summons (reply) WHERE reply != '';
-CREATE INDEX summons_who ON summons (who, seen_at) WHERE who != '';
-CREATE INDEX summons_subreddit ON summons (subreddit, seen_at) WHERE subreddit != '';
-CREATE INDEX summons_post ON summons (post) WHERE post != '';
+CREATE INDEX mention_due ON mention (next_at) WHERE state IN ('seen', 'queued', 'colored', 'replying');
+CREATE INDEX mention_unmarked ON mention (fullname) WHERE marked = 0;
+CREATE INDEX mention_reply ON mention (reply) WHERE reply != '';
+CREATE INDEX mention_who ON mention (who, seen_at) WHERE who != '';
+CREATE INDEX mention_subreddit ON mention (subreddit, seen_at) WHERE subreddit != '';
+CREATE INDEX mention_post ON mention (post) WHERE post != '';
 CREATE TABLE jobs (
-    job TEXT PRIMARY KEY, summons TEXT NOT NULL, position INTEGER NOT NULL, pictures INTEGER NOT NULL,
+    job TEXT PRIMARY KEY, mention TEXT NOT NULL, position INTEGER NOT NULL, pictures INTEGER NOT NULL,
     picture TEXT NOT NULL, vividness REAL NOT NULL, secret TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE INDEX jobs_summons ON jobs (summons);
+CREATE INDEX jobs_mention ON jobs (mention);
 CREATE TABLE answers (
-    post TEXT NOT NULL, picture TEXT NOT NULL, vividness REAL NOT NULL, summons TEXT NOT NULL,
+    post TEXT NOT NULL, picture TEXT NOT NULL, vividness REAL NOT NULL, mention TEXT NOT NULL,
     PRIMARY KEY (post, picture, vividness)
 ) WITHOUT ROWID;
-CREATE INDEX answers_summons ON answers (summons);
-CREATE TABLE stays_away (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE INDEX answers_mention ON answers (mention);
+CREATE TABLE opt_outs (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
 class State(StrEnum):
-    """Where a summons stands."""
+    """Where a mention stands."""
 
     SEEN = "seen"
     QUEUED = "queued"
@@ -69,7 +69,7 @@ _GIVEN = "(state IN ('queued', 'colored', 'replying') OR outcome IN ('colored', 
 
 
 @dataclass(frozen=True, slots=True)
-class Summons:
+class Mention:
     """One comment or message that asked for something."""
 
     fullname: str
@@ -84,7 +84,7 @@ class Summons:
     seen_at: float
     next_at: float
     """When its next step is due; seconds of the epoch, as all times here."""
-    tries: int = 0
+    attempts: int = 0
     outcome: str = ""
     """What was said, or was about to be."""
     reply: str = ""
@@ -93,16 +93,16 @@ class Summons:
     """Permalink of that comment."""
     source: str = ""
     """Fullname of the post or comment that showed the picture."""
-    same_as: str = ""
-    """The summons whose answer this one was sent to."""
+    duplicate_of: str = ""
+    """The mention whose answer this one was sent to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One picture of a summons, as the service colors it."""
+class Task:
+    """One picture of a mention, as the service colors it."""
 
     job: str
-    summons: str
+    mention: str
     position: int
     """Which of the pictures that there are, from 1."""
     pictures: int
@@ -113,11 +113,11 @@ class Errand:
     secret: str = ""
 
 
-class Ledger:
+class Database:
     """Open until it is closed; every method is one transaction."""
 
     def __init__(self, path: Path | None) -> None:
-        """`path`: the file, made where it is not; None: in memory. Raises LedgerError."""
+        """`path`: the file, made where it is not; None: in memory. Raises DatabaseError."""
         try:
             if path is not None:  # it holds secrets of jobs: for nobody else
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,15 +133,15 @@ class Ledger:
             self._open()
         except (sqlite3.Error, OSError) as error:
             why = "another bot has it" if "locked" in str(error) else str(error)
-            raise LedgerError(f"The ledger {path} cannot be used: {why}.") from error
+            raise DatabaseError(f"The database {path} cannot be used: {why}.") from error
         self._key = bytes.fromhex(self.note("secret"))
 
     def _open(self) -> None:
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, VERSION):
-                raise LedgerError(
-                    f"The ledger is of version {found}; this bot reads {VERSION}. Update the bot."
+                raise DatabaseError(
+                    f"The database is of version {found}; this bot reads {VERSION}. Update the bot."
                 )
             if found == 0:
                 for statement in _SCHEMA.split(";"):
@@ -171,48 +171,48 @@ class Ledger:
         """A person's name as it is kept; "" for nobody."""
         return hmac.new(self._key, name.lower().encode(), hashlib.sha256).hexdigest()[:32] if name else ""
 
-    def add(self, summons: Summons) -> bool:
+    def add(self, mention: Mention) -> bool:
         """Take it in, unless it is known. Whether it was new."""
-        s = summons
+        s = mention
         marked = s.door == "stream"
         place = (s.who, s.subreddit.lower(), s.post)
         values = (s.fullname, s.state, s.door, *place, s.seen_at, s.next_at, marked)
         sql = (
-            "INSERT INTO summons (fullname, state, door, who, subreddit, post, seen_at, next_at, marked)"
+            "INSERT INTO mention (fullname, state, door, who, subreddit, post, seen_at, next_at, marked)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         )
         return self._db.execute(sql, values).rowcount == 1
 
-    def summons(self, fullname: str) -> Summons | None:
-        return next(iter(self._summons("fullname = ?", fullname)), None)
+    def mention(self, fullname: str) -> Mention | None:
+        return next(iter(self._select("fullname = ?", fullname)), None)
 
-    def answered_by(self, reply: str) -> Summons | None:
-        """The summons that this comment of the bot's answers."""
-        return next(iter(self._summons("reply = ? AND reply != ''", reply)), None)
+    def answered_by(self, reply: str) -> Mention | None:
+        """The mention that this comment of the bot's answers."""
+        return next(iter(self._select("reply = ? AND reply != ''", reply)), None)
 
-    def due(self, now: float, most: int) -> list[Summons]:
+    def due(self, now: float, most: int) -> list[Mention]:
         """Those whose next step may be taken, the oldest first."""
-        return self._summons(f"{_OPEN} AND next_at <= ? ORDER BY seen_at, fullname LIMIT ?", now, most)
+        return self._select(f"{_OPEN} AND next_at <= ? ORDER BY seen_at, fullname LIMIT ?", now, most)
 
     def next_due(self) -> float | None:
         """When the next step is due; None where nothing is open."""
         found: tuple[float | None] = self._db.execute(
-            f"SELECT min(next_at) FROM summons WHERE {_OPEN}"
+            f"SELECT min(next_at) FROM mention WHERE {_OPEN}"
         ).fetchone()
         return found[0]
 
-    def replied(self) -> list[Summons]:
+    def replied(self) -> list[Mention]:
         """All that have a comment of the bot's."""
-        return self._summons("reply != '' AND state IN ('replied', 'refused') ORDER BY fullname")
+        return self._select("reply != '' AND state IN ('replied', 'refused') ORDER BY fullname")
 
-    def followers(self, fullname: str) -> list[Summons]:
+    def duplicates_of(self, fullname: str) -> list[Mention]:
         """Those that were sent to the answer of this one."""
-        return self._summons("same_as = ?", fullname)
+        return self._select("duplicate_of = ?", fullname)
 
-    def of_person(self, who: str, post: str) -> list[Summons]:
+    def of_person(self, who: str, post: str) -> list[Mention]:
         """What a person called for below a post, answered or begun; the newest last."""
         states = "state IN ('replied', 'seen', 'queued', 'colored') AND who != ''"
-        return self._summons(f"who = ? AND post = ? AND {states} ORDER BY seen_at, fullname", who, post)
+        return self._select(f"who = ? AND post = ? AND {states} ORDER BY seen_at, fullname", who, post)
 
     def move(self, fullname: str, state: State, now: float, **changed: Any) -> None:
         """Its new state, due at once unless `next_at` says otherwise, and other columns that change with it.
@@ -226,20 +226,20 @@ class Ledger:
         self._db.execute(f"PRAGMA synchronous = {level}")
         with self._transaction():
             self._db.execute(
-                f"UPDATE summons SET {assigned} WHERE fullname = ?", (*columns.values(), fullname)
+                f"UPDATE mention SET {assigned} WHERE fullname = ?", (*columns.values(), fullname)
             )
             if state in (State.REFUSED, State.GIVEN_UP):
-                self._db.execute("DELETE FROM answers WHERE summons = ?", (fullname,))
+                self._db.execute("DELETE FROM answers WHERE mention = ?", (fullname,))
 
     def erase(self, fullnames: Iterable[str]) -> None:
         """Leave of them nothing but that they were."""
         with self._transaction():
             for fullname in fullnames:
-                self._db.execute("DELETE FROM answers WHERE summons = ?", (fullname,))
-                self._db.execute("DELETE FROM jobs WHERE summons = ?", (fullname,))
+                self._db.execute("DELETE FROM answers WHERE mention = ?", (fullname,))
+                self._db.execute("DELETE FROM jobs WHERE mention = ?", (fullname,))
                 self._db.execute(
-                    "UPDATE summons SET state = 'erased', who = '', subreddit = '', post = '', reply = '', link = '',"
-                    " source = '', same_as = '', outcome = '', tries = 0, next_at = 0 WHERE fullname = ?",
+                    "UPDATE mention SET state = 'erased', who = '', subreddit = '', post = '', reply = '', link = '',"
+                    " source = '', duplicate_of = '', outcome = '', attempts = 0, next_at = 0 WHERE fullname = ?",
                     (fullname,),
                 )
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log, too, forgets
@@ -247,34 +247,34 @@ class Ledger:
     def expire(self, fullname: str) -> None:
         """Forget its pictures; the answer stays, and so does who may have it taken back."""
         with self._transaction():
-            self._db.execute("DELETE FROM answers WHERE summons = ?", (fullname,))
-            self._db.execute("DELETE FROM jobs WHERE summons = ?", (fullname,))
+            self._db.execute("DELETE FROM answers WHERE mention = ?", (fullname,))
+            self._db.execute("DELETE FROM jobs WHERE mention = ?", (fullname,))
 
-    def unmarked(self) -> list[str]:
+    def unread_and_done(self) -> list[str]:
         """Those that are done and still unread on Reddit."""
-        sql = f"SELECT fullname FROM summons WHERE marked = 0 AND NOT {_OPEN}"
+        sql = f"SELECT fullname FROM mention WHERE marked = 0 AND NOT {_OPEN}"
         return [row[0] for row in self._db.execute(sql)]
 
     def mark(self, fullnames: Sequence[str]) -> None:
         """They were marked as read."""
         self._db.executemany(
-            "UPDATE summons SET marked = 1 WHERE fullname = ?", [(name,) for name in fullnames]
+            "UPDATE mention SET marked = 1 WHERE fullname = ?", [(name,) for name in fullnames]
         )
 
     def unmark(self, fullname: str) -> None:
         """It is unread on Reddit: when it is done, it is to be marked."""
-        self._db.execute("UPDATE summons SET marked = 0 WHERE fullname = ?", (fullname,))
+        self._db.execute("UPDATE mention SET marked = 0 WHERE fullname = ?", (fullname,))
 
     def counts(self) -> dict[str, int]:
         """How many are in each state."""
-        return dict(self._db.execute("SELECT state, count(*) FROM summons GROUP BY state"))
+        return dict(self._db.execute("SELECT state, count(*) FROM mention GROUP BY state"))
 
     def count(self, column: str, value: str, since: float, outcome: str = "") -> int:
-        """Summonses since then that count against a limit. `column`: who, subreddit or post. With `outcome`:
+        """Mentions since then that count against a limit. `column`: who, subreddit or post. With `outcome`:
         those that were refused for that reason.
         """
         which = "outcome = ?" if outcome else f"{_COUNTED if column != 'post' else _GIVEN} AND '' = ?"
-        sql = f"SELECT count(*) FROM summons WHERE {column} = ? AND seen_at > ? AND {which}"
+        sql = f"SELECT count(*) FROM mention WHERE {column} = ? AND seen_at > ? AND {which}"
         found: int = self._db.execute(sql, (value, since, outcome)).fetchone()[0]
         return found
 
@@ -282,70 +282,70 @@ class Ledger:
         """Answers and refusals that a person has had since then, pictures apart; only those with these columns."""
         columns = "".join(f" AND {name} = ?" for name in which)
         said = "state IN ('replied', 'refused') AND outcome NOT IN ('colored', 'again')"
-        sql = f"SELECT count(*) FROM summons WHERE who = ? AND seen_at > ? AND {said}{columns}"
+        sql = f"SELECT count(*) FROM mention WHERE who = ? AND seen_at > ? AND {said}{columns}"
         found: int = self._db.execute(sql, (who, since, *which.values())).fetchone()[0]
         return found
 
-    def _summons(self, where: str, *values: object) -> list[Summons]:
+    def _select(self, where: str, *values: object) -> list[Mention]:
         sql = (
-            "SELECT fullname, state, door, who, subreddit, post, seen_at, next_at, tries, outcome, reply, link, source,"
-            f" same_as FROM summons WHERE {where}"
+            "SELECT fullname, state, door, who, subreddit, post, seen_at, next_at, attempts, outcome, reply, link, source,"
+            f" duplicate_of FROM mention WHERE {where}"
         )
-        return [Summons(row[0], State(row[1]), *row[2:]) for row in self._db.execute(sql, values)]
+        return [Mention(row[0], State(row[1]), *row[2:]) for row in self._db.execute(sql, values)]
 
     # Pictures.
 
-    def claim(self, post: str, picture: str, vividness: float, summons: str) -> str:
-        """Whose picture it is in this thread: this summons', or the earlier one's that has it."""
+    def claim(self, post: str, picture: str, vividness: float, mention: str) -> str:
+        """Whose picture it is in this thread: this mention', or the earlier one's that has it."""
         with self._transaction():
             values = (post, picture, vividness)
             self._db.execute(
-                "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (*values, summons)
+                "INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (*values, mention)
             )
-            sql = "SELECT summons FROM answers WHERE post = ? AND picture = ? AND vividness = ?"
+            sql = "SELECT mention FROM answers WHERE post = ? AND picture = ? AND vividness = ?"
             found: str = self._db.execute(sql, values).fetchone()[0]
             return found
 
-    def release(self, summons: str) -> None:
+    def release(self, mention: str) -> None:
         """Leave its pictures to others."""
-        self._db.execute("DELETE FROM answers WHERE summons = ?", (summons,))
+        self._db.execute("DELETE FROM answers WHERE mention = ?", (mention,))
 
-    def put_errand(self, errand: Errand) -> None:
+    def save_task(self, task: Task) -> None:
         """Before the service is asked, and again when it has told the secret."""
-        e = errand
-        values = (e.job, e.summons, e.position, e.pictures, e.picture, e.vividness, e.secret)
+        e = task
+        values = (e.job, e.mention, e.position, e.pictures, e.picture, e.vividness, e.secret)
         self._db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    def drop_errand(self, job: str) -> None:
+    def delete_task(self, job: str) -> None:
         self._db.execute("DELETE FROM jobs WHERE job = ?", (job,))
 
-    def errands(self, summons: str) -> list[Errand]:
+    def tasks(self, mention: str) -> list[Task]:
         """Its pictures in order."""
         sql = (
-            "SELECT job, summons, position, pictures, picture, vividness, secret FROM jobs"
-            " WHERE summons = ? ORDER BY position"
+            "SELECT job, mention, position, pictures, picture, vividness, secret FROM jobs"
+            " WHERE mention = ? ORDER BY position"
         )
-        return [Errand(*row) for row in self._db.execute(sql, (summons,))]
+        return [Task(*row) for row in self._db.execute(sql, (mention,))]
 
-    def left_behind(self) -> list[str]:
-        """Summonses that ended without an answer and still have jobs."""
+    def with_leftover_tasks(self) -> list[str]:
+        """Mentions that ended without an answer and still have jobs."""
         sql = (
-            "SELECT DISTINCT summons FROM jobs JOIN summons ON fullname = summons"
+            "SELECT DISTINCT mention FROM jobs JOIN mention ON fullname = mention"
             " WHERE state IN ('refused', 'given_up', 'erased')"
         )
         return [row[0] for row in self._db.execute(sql)]
 
     # Who wants none of it.
 
-    def stay_away(self, kind: str, name: str) -> None:
+    def opt_out(self, kind: str, name: str) -> None:
         """`kind`: user (a hash), subreddit (asked for it) or banned (a subreddit that forbids)."""
-        self._db.execute("INSERT OR IGNORE INTO stays_away VALUES (?, ?)", (kind, name.lower()))
+        self._db.execute("INSERT OR IGNORE INTO opt_outs VALUES (?, ?)", (kind, name.lower()))
 
-    def come_back(self, kind: str, name: str) -> None:
-        self._db.execute("DELETE FROM stays_away WHERE kind = ? AND name = ?", (kind, name.lower()))
+    def opt_in(self, kind: str, name: str) -> None:
+        self._db.execute("DELETE FROM opt_outs WHERE kind = ? AND name = ?", (kind, name.lower()))
 
-    def is_away(self, kind: str, name: str) -> bool:
-        sql = "SELECT 1 FROM stays_away WHERE kind = ? AND name = ?"
+    def has_opted_out(self, kind: str, name: str) -> bool:
+        sql = "SELECT 1 FROM opt_outs WHERE kind = ? AND name = ?"
         return self._db.execute(sql, (kind, name.lower())).fetchone() is not None
 
     def note(self, name: str) -> str:
@@ -353,5 +353,5 @@ class Ledger:
         row = self._db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
-    def take_note(self, name: str, value: str) -> None:
+    def save_note(self, name: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))

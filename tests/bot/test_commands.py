@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bot.orders import MUTED, VIVID, Order, parse
+from bot.commands import MUTED, VIVID, Command, parse
 
-PLAIN = Order("color")
+PLAIN = Command("color")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ PLAIN = Order("color")
         "colorizebot can you do this",
     ],
 )
-def test_the_name_as_a_word_of_its_own_is_a_summons(body: str) -> None:
+def test_the_name_as_a_word_of_its_own_is_a_select(body: str) -> None:
     assert parse(body, "auto_chrome_bot") == PLAIN
 
 
@@ -75,60 +75,60 @@ def test_else_nothing_is_asked(body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "order"),
+    ("body", "command"),
     [
-        ("colorizebot vivid", Order("color", VIVID)),
-        ("colorizebot, muted please", Order("color", MUTED)),
-        ("vivid colors please, colorizebot", Order("color", VIVID)),
-        ("colorizebot 2", Order("color", which=(2,))),
-        ("colorizebot #3", Order("color", which=(3,))),
-        ("colorizebot the second one", Order("color", which=(2,))),
-        ("colorizebot 2nd picture", Order("color", which=(2,))),
-        ("colorizebot the last one", Order("color", which=(-1,))),
-        ("colorizebot 1,3 and 4", Order("color", which=(1, 3, 4))),
-        ("colorizebot 2-4", Order("color", which=(2, 3, 4))),
-        ("colorizebot 2 2 2", Order("color", which=(2,))),
-        ("colorizebot all of them, vivid", Order("color", VIVID, "all")),
-        ("colorizebot both", Order("color", which="all")),
-        ("colorizebot vivid, my father would have loved it", Order("color", VIVID)),
+        ("colorizebot vivid", Command("color", VIVID)),
+        ("colorizebot, muted please", Command("color", MUTED)),
+        ("vivid colors please, colorizebot", Command("color", VIVID)),
+        ("colorizebot 2", Command("color", which=(2,))),
+        ("colorizebot #3", Command("color", which=(3,))),
+        ("colorizebot the second one", Command("color", which=(2,))),
+        ("colorizebot 2nd picture", Command("color", which=(2,))),
+        ("colorizebot the last one", Command("color", which=(-1,))),
+        ("colorizebot 1,3 and 4", Command("color", which=(1, 3, 4))),
+        ("colorizebot 2-4", Command("color", which=(2, 3, 4))),
+        ("colorizebot 2 2 2", Command("color", which=(2,))),
+        ("colorizebot all of them, vivid", Command("color", VIVID, "all")),
+        ("colorizebot both", Command("color", which="all")),
+        ("colorizebot vivid, my father would have loved it", Command("color", VIVID)),
         ("colorizebot 2 people are in it", PLAIN),
         ("colorizebot 1944 was the year", PLAIN),
         ("colorizebot 0", PLAIN),
         ("colorizebot 9-2", PLAIN),
-        ("colorizebot recolor", Order("recolor")),
-        ("colorizebot anyway", Order("recolor")),
-        ("colorizebot recolour muted", Order("recolor", MUTED)),
-        ("colorizebot delete", Order("delete")),
-        ("please delete this, colorizebot", Order("delete")),
-        ("colorizebot opt out", Order("opt_out")),
-        ("u/colorizebot !optout", Order("opt_out")),
-        ("colorizebot opt-out please", Order("opt_out")),
-        ("colorizebot opt in", Order("opt_in")),
+        ("colorizebot recolor", Command("recolor")),
+        ("colorizebot anyway", Command("recolor")),
+        ("colorizebot recolour muted", Command("recolor", MUTED)),
+        ("colorizebot delete", Command("delete")),
+        ("please delete this, colorizebot", Command("delete")),
+        ("colorizebot opt out", Command("opt_out")),
+        ("u/colorizebot !optout", Command("opt_out")),
+        ("colorizebot opt-out please", Command("opt_out")),
+        ("colorizebot opt in", Command("opt_in")),
         ("colorizebot delete the scratches in the sky", PLAIN),
         ("did they delete the old one? colorizebot", PLAIN),
         ("all of us want to see this, colorizebot", PLAIN),
     ],
 )
-def test_options_and_orders_stand_beside_the_name(body: str, order: Order) -> None:
-    assert parse(body, "auto_chrome_bot") == order
+def test_options_and_commands_stand_beside_the_name(body: str, command: Command) -> None:
+    assert parse(body, "auto_chrome_bot") == command
 
 
 @pytest.mark.parametrize(
-    ("body", "order"),
+    ("body", "command"),
     [
-        ("delete", Order("delete")),
-        ("Delete, please.", Order("delete")),
-        ("remove this comment", Order("delete")),
-        ("!optout", Order("opt_out")),
-        ("opt out", Order("opt_out")),
-        ("optin", Order("opt_in")),
-        ("vivid", Order("recolor", VIVID)),
-        ("muted please", Order("recolor", MUTED)),
-        ("2", Order("color", which=(2,))),
-        ("all", Order("color", which="all")),
-        ("recolor", Order("recolor")),
-        ("Nice!\n\nrecolor it, vivid", Order("recolor", VIVID)),
-        ("colorizebot 2", Order("color", which=(2,))),
+        ("delete", Command("delete")),
+        ("Delete, please.", Command("delete")),
+        ("remove this comment", Command("delete")),
+        ("!optout", Command("opt_out")),
+        ("opt out", Command("opt_out")),
+        ("optin", Command("opt_in")),
+        ("vivid", Command("recolor", VIVID)),
+        ("muted please", Command("recolor", MUTED)),
+        ("2", Command("color", which=(2,))),
+        ("all", Command("color", which="all")),
+        ("recolor", Command("recolor")),
+        ("Nice!\n\nrecolor it, vivid", Command("recolor", VIVID)),
+        ("colorizebot 2", Command("color", which=(2,))),
         ("good bot", None),
         ("thank you!", None),
         ("good color", None),
@@ -140,5 +140,5 @@ def test_options_and_orders_stand_beside_the_name(body: str, order: Order) -> No
         ("10/10", None),
     ],
 )
-def test_what_answers_the_bot_needs_no_name(body: str, order: Order | None) -> None:
-    assert parse(body, "auto_chrome_bot", to_bot=True) == order
+def test_what_answers_the_bot_needs_no_name(body: str, command: Command | None) -> None:
+    assert parse(body, "auto_chrome_bot", to_bot=True) == command

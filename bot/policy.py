@@ -1,19 +1,19 @@
-"""What to do about a summons: rules upon plain values, in the order in which they count."""
+"""What to do about a mention: rules upon plain values, in the order in which they count."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bot import orders, pictures, wording
+from bot import commands, images, replies
+from bot.commands import Command
+from bot.database import Database, Mention
 from bot.hosts import Hosts, host_of
-from bot.ledger import Ledger, Summons
+from bot.images import Picture
 from bot.limits import Limits
 from bot.markdown import read
-from bot.orders import Order
-from bot.pictures import Picture
-from bot.things import Comment, Message, Post
-from bot.wording import Facts, Reason
+from bot.models import Comment, Message, Post
+from bot.replies import Facts, Reason
 
 BOTS = {"automoderator", "sneakpeekbot", "reddit"}
 """Accounts that are no persons and must not be answered."""
@@ -23,16 +23,16 @@ _ALBUMS = ("imgur.com/a/", "imgur.com/gallery/")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A summons and what lies around it, as Reddit shows it now."""
+    """A mention and what lies around it, as Reddit shows it now."""
 
-    summons: Summons
+    mention: Mention
     asked: Comment | Message | None
     parent: Comment | None
     post: Post | None
-    mine: Summons | None = None
-    """The summons whose answer this one answers."""
+    mine: Mention | None = None
+    """The mention whose answer this one answers."""
     original: Comment | None = None
-    """The comment of that earlier summons."""
+    """The comment of that earlier mention."""
     original_parent: Comment | None = None
 
 
@@ -59,7 +59,7 @@ class Say:
 class Erase:
     """Take back this answer."""
 
-    target: Summons
+    target: Mention
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Color:
 
     chosen: tuple[Picture, ...]
     of: int
-    order: Order
+    command: Command
     source: str
     """Fullname of what shows them."""
 
@@ -76,12 +76,12 @@ class Color:
 Decision: TypeAlias = Drop | Refuse | Say | Erase | Color
 
 
-class Judge:
+class Policy:
     """Knows the rules."""
 
-    def __init__(self, name: str, ledger: Ledger, limits: Limits, hosts: Hosts, over_18: bool) -> None:
+    def __init__(self, name: str, database: Database, limits: Limits, hosts: Hosts, over_18: bool) -> None:
         self._name = name
-        self._ledger = ledger
+        self._database = database
         self._limits = limits
         self._hosts = hosts
         self._over_18 = over_18
@@ -92,34 +92,34 @@ class Judge:
             return False
         if (said.author or "").lower() in {self._name.lower(), *BOTS}:
             return False
-        return self._order(said) is not None
+        return self._command(said) is not None
 
     def decide(self, case: Case) -> Decision:
         """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
         decision = self._decided(case)
         if isinstance(decision, Refuse):
-            outcome, is_private = str(decision.reason), decision.reason in wording.IN_PRIVATE
+            outcome, is_private = str(decision.reason), decision.reason in replies.IN_PRIVATE
         elif isinstance(decision, Say):
             outcome, is_private = decision.outcome, isinstance(case.asked, Message)
         else:
             return decision
-        summons = case.summons
+        mention = case.mention
         if _is_moderators(case.asked):
             return decision
-        if self._is_unwelcome(summons.subreddit) and (not is_private or summons.door == "stream"):
+        if self._is_unwelcome(mention.subreddit) and (not is_private or mention.door == "stream"):
             return Drop(outcome)
-        return Drop(outcome) if self._limits.is_enough(summons, outcome) else decision
+        return Drop(outcome) if self._limits.is_enough(mention, outcome) else decision
 
     def withdrawn(self, case: Case) -> str:
         """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where it may."""
-        people = {case.summons.who, self._ledger.hash(case.post.author if case.post else None)}
-        if any(self._ledger.is_away("user", who) for who in people if who):
+        people = {case.mention.who, self._database.hash(case.post.author if case.post else None)}
+        if any(self._database.has_opted_out("user", who) for who in people if who):
             return "opted_out"
-        return "denied" if self._is_unwelcome(case.summons.subreddit) else ""
+        return "denied" if self._is_unwelcome(case.mention.subreddit) else ""
 
     def _is_unwelcome(self, subreddit: str) -> bool:
         return bool(subreddit) and (
-            self._limits.is_denied(subreddit) or self._ledger.is_away("banned", subreddit)
+            self._limits.is_denied(subreddit) or self._database.has_opted_out("banned", subreddit)
         )
 
     def _decided(self, case: Case) -> Decision:
@@ -128,62 +128,62 @@ class Judge:
             return Refuse(Reason.PRIVATE)
         if asked is None or (isinstance(asked, Comment) and (asked.removed or asked.author is None)):
             return Drop("gone")
-        order = self._order(asked)
-        if order is None:
+        command = self._command(asked)
+        if command is None:
             return Drop("nothing_asked")
-        is_away = self._ledger.is_away("user", case.summons.who or "?")
-        match order.kind:
+        has_opted_out = self._database.has_opted_out("user", case.mention.who or "?")
+        match command.kind:
             case "opt_in":
-                return self._change(asked, case.summons.who, out=False)
+                return self._change(asked, case.mention.who, out=False)
             case "delete":
                 decision = self._erase(case)
-                return decision if isinstance(decision, Erase) or not is_away else Drop("opted_out")
-        if is_away:
+                return decision if isinstance(decision, Erase) or not has_opted_out else Drop("opted_out")
+        if has_opted_out:
             return Drop("opted_out")
-        if order.kind == "opt_out":
-            return self._change(asked, case.summons.who, out=True)
+        if command.kind == "opt_out":
+            return self._change(asked, case.mention.who, out=True)
         if isinstance(asked, Message) or post is None:
             return Drop("nothing_asked") if isinstance(asked, Message) else Refuse(Reason.PRIVATE)
-        return self._keeps_out(case, post) or self._choose(case, asked, post, order)
+        return self._keeps_out(case, post) or self._choose(case, asked, post, command)
 
-    def _order(self, said: Comment | Message) -> Order | None:
+    def _command(self, said: Comment | Message) -> Command | None:
         if isinstance(said, Message):
-            return orders.parse(said.body, self._name, to_bot=True)
-        to_bot = self._ledger.answered_by(said.parent) is not None
-        return orders.parse(said.body, self._name, to_bot=to_bot)
+            return commands.parse(said.body, self._name, to_bot=True)
+        to_bot = self._database.answered_by(said.parent) is not None
+        return commands.parse(said.body, self._name, to_bot=to_bot)
 
     def _change(self, asked: Comment | Message, who: str, out: bool) -> Decision:
         """Somebody wants none of it any more, or wants it again; a moderator for the whole subreddit."""
         if _is_moderators(asked):
             if out:
-                self._ledger.stay_away("subreddit", asked.subreddit)
-                return Say(wording.subreddit_opted_out(asked.subreddit), "opted_out")
+                self._database.opt_out("subreddit", asked.subreddit)
+                return Say(replies.subreddit_opted_out(asked.subreddit), "opted_out")
             for kind in ("subreddit", "banned"):
-                self._ledger.come_back(kind, asked.subreddit)
-            return Say(wording.subreddit_opted_in(asked.subreddit), "opted_in")
+                self._database.opt_in(kind, asked.subreddit)
+            return Say(replies.subreddit_opted_in(asked.subreddit), "opted_in")
         if out:
-            self._ledger.stay_away("user", who)
-            return Say(wording.opted_out(), "opted_out")
-        self._ledger.come_back("user", who)
-        return Say(wording.opted_in(), "opted_in")
+            self._database.opt_out("user", who)
+            return Say(replies.opted_out(), "opted_out")
+        self._database.opt_in("user", who)
+        return Say(replies.opted_in(), "opted_in")
 
     def _erase(self, case: Case) -> Decision:
-        who = case.summons.who
+        who = case.mention.who
         target = case.mine
         if target is None:
-            called = self._ledger.of_person(who, case.summons.post)
-            earlier = [it for it in called if it.fullname != case.summons.fullname]
+            called = self._database.of_person(who, case.mention.post)
+            earlier = [it for it in called if it.fullname != case.mention.fullname]
             return Erase(earlier[-1]) if earlier else Drop("nothing_to_erase")
-        owners = {target.who, self._ledger.hash(case.post.author if case.post else None)}
+        owners = {target.who, self._database.hash(case.post.author if case.post else None)}
         if case.original_parent is not None and case.original_parent.fullname == target.source:
-            owners.add(self._ledger.hash(case.original_parent.author))
+            owners.add(self._database.hash(case.original_parent.author))
         return Erase(target) if who and who in owners else Refuse(Reason.NOT_YOURS)
 
     def _keeps_out(self, case: Case, post: Post) -> Decision | None:
         """Why nothing is answered here, whatever is asked."""
         if self._limits.is_denied(post.subreddit):
             return Refuse(Reason.DENIED)
-        if self._ledger.is_away("banned", post.subreddit):
+        if self._database.has_opted_out("banned", post.subreddit):
             return Refuse(Reason.BANNED)
         states = (
             (post.quarantined, Reason.QUARANTINED),
@@ -191,43 +191,45 @@ class Judge:
             (post.archived, Reason.ARCHIVED),
             (post.locked, Reason.LOCKED),
             (post.over_18 and not self._over_18, Reason.OVER_18),
-            (self._ledger.is_away("user", self._ledger.hash(post.author) or "?"), Reason.OPTED_OUT),
+            (self._database.has_opted_out("user", self._database.hash(post.author) or "?"), Reason.OPTED_OUT),
         )
         if found := next((reason for holds, reason in states if holds), None):
             return Refuse(found)
-        if limit := self._limits.reached(case.summons):
+        if limit := self._limits.reached(case.mention):
             reason, facts = limit
-            return Drop(reason) if self._limits.was_told(case.summons, reason) else Refuse(reason, facts)
+            return Drop(reason) if self._limits.was_told(case.mention, reason) else Refuse(reason, facts)
         return None
 
-    def _choose(self, case: Case, asked: Comment, post: Post, order: Order) -> Decision:
+    def _choose(self, case: Case, asked: Comment, post: Post, command: Command) -> Decision:
         """Which of the pictures."""
         body, parent = asked.body, case.parent
-        if case.mine is not None:  # it goes on about the pictures of the first summons
+        if case.mine is not None:  # it goes on about the pictures of the first mention
             body = f"{body}\n\n{case.original.body}" if case.original else body
             parent = case.original_parent
-        found = pictures.find(body, parent, post, self._hosts.allows)
+        found = images.find(body, parent, post, self._hosts.allows)
         if not found:
             return self._why_none(body, parent, post)
-        wanted = range(1, len(found) + 1) if order.which == "all" else order.which
+        wanted = range(1, len(found) + 1) if command.which == "all" else command.which
         numbers = [len(found) if number == -1 else number for number in wanted]
         if any(number > len(found) for number in numbers):
             return Refuse(Reason.NO_SUCH_NUMBER, Facts(count=len(found)))
         owners = {"parent": parent, "crosspost": post.crosspost_of}
         owner = owners.get(found[0].why)
-        if owner is not None and self._ledger.is_away("user", self._ledger.hash(owner.author) or "?"):
+        if owner is not None and self._database.has_opted_out(
+            "user", self._database.hash(owner.author) or "?"
+        ):
             return Refuse(Reason.OPTED_OUT)
         chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
         places = {"comment": asked.fullname, "parent": parent.fullname if parent else post.fullname}
-        return Color(chosen, len(found), order, places.get(found[0].why, post.fullname))
+        return Color(chosen, len(found), command, places.get(found[0].why, post.fullname))
 
     def _why_none(self, body: str, parent: Comment | None, post: Post) -> Refuse:
-        if pictures.is_moving(post):
+        if images.is_moving(post):
             return Refuse(Reason.MOVING)
         links = [*read(body).links, *(read(parent.body).links if parent else ()), post.url]
         if any(album in link for link in links for album in _ALBUMS):
             return Refuse(Reason.ALBUM)
-        if elsewhere := pictures.find(body, parent, post):
+        if elsewhere := images.find(body, parent, post):
             return Refuse(Reason.HOST, Facts(host=host_of(elsewhere[0].url)))
         return Refuse(Reason.NO_PICTURE)
 

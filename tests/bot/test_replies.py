@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from bot import wording
+from bot import replies
 from bot.markdown import read
-from bot.wording import Colored, Facts, Reason, refusal
+from bot.replies import Colored, Facts, Reason, refusal
 
 PAGE = "https://colors.example/photos/" + "ab" * 16
 SOURCE = "https://i.redd.it/abc123.jpg"
@@ -78,11 +78,11 @@ def test_no_refusal_is_without_words() -> None:
     ],
 )
 def test_what_the_service_refuses_is_said_in_the_same_words(code: str, reason: Reason) -> None:
-    assert wording.reason_of(code) is reason
+    assert replies.reason_of(code) is reason
 
 
 def test_an_answer_says_what_was_guessed_whence_for_how_long_and_how_to_be_rid_of_it() -> None:
-    text = wording.answer(ONE, title="My grandmother in 1931", keep_for=MONTH)
+    text = replies.answer(ONE, title="My grandmother in 1931", keep_for=MONTH)
     for words in (
         f"[Here it is in color]({PAGE})",
         "Every color is a guess of a neural network, a likely one and not the truth",
@@ -101,39 +101,39 @@ def test_an_answer_says_what_was_guessed_whence_for_how_long_and_how_to_be_rid_o
 
 
 def test_one_of_several_says_so() -> None:
-    text = wording.answer([Colored(PAGE, SOURCE, 2)], title="", keep_for=MONTH, of=4)
+    text = replies.answer([Colored(PAGE, SOURCE, 2)], title="", keep_for=MONTH, of=4)
     assert "It is number 2 of 4: answer with another number or `all` for more." in text
     assert "Alt text: the photograph twice" in text
 
 
 def test_several_have_a_link_each() -> None:
     many = [Colored(f"{PAGE}{n}", f"{SOURCE}?{n}", n) for n in (1, 3)]
-    text = wording.answer(many, title="", keep_for=MONTH, of=3, vividness=1.4)
+    text = replies.answer(many, title="", keep_for=MONTH, of=3, vividness=1.4)
     assert f"[1]({PAGE}1), [3]({PAGE}3)" in text
     assert f"[original 1]({SOURCE}?1), [original 3]({SOURCE}?3)" in text
     assert "More vivid than I would." in text
-    assert "Calmer" in wording.answer(many, title="", keep_for=MONTH, vividness=0.7)
+    assert "Calmer" in replies.answer(many, title="", keep_for=MONTH, vividness=0.7)
 
 
 def test_a_link_ends_where_it_should() -> None:
-    text = wording.answer([Colored(PAGE, "https://i.redd.it/a(1).jpg")], title="", keep_for=MONTH)
+    text = replies.answer([Colored(PAGE, "https://i.redd.it/a(1).jpg")], title="", keep_for=MONTH)
     assert "https://i.redd.it/a%281%29.jpg" in read(text).links
 
 
-def test_a_later_summons_gets_the_link_and_color_is_seen() -> None:
-    assert "I have colored this one already, [here in this thread](/r/x/1)." in wording.again("/r/x/1")
-    assert "This picture seems to be in color already." in wording.in_color()
-    assert "Picture 2 of 3 seems to be in color already." in wording.in_color(2, 3)
-    assert "`recolor`" in wording.in_color()
+def test_a_later_mention_gets_the_link_and_color_is_seen() -> None:
+    assert "I have colored this one already, [here in this thread](/r/x/1)." in replies.again("/r/x/1")
+    assert "This picture seems to be in color already." in replies.in_color()
+    assert "Picture 2 of 3 seems to be in color already." in replies.in_color(2, 3)
+    assert "`recolor`" in replies.in_color()
 
 
-def test_orders_are_answered() -> None:
-    assert "I will neither answer you nor color what you post." in wording.opted_out()
-    assert "`opt in` brings me back" in wording.opted_out()
-    assert "Welcome back" in wording.opted_in()
-    assert "I will not answer in OldPhotos any more." in wording.subreddit_opted_out("OldPhotos")
-    assert "I will answer in OldPhotos again" in wording.subreddit_opted_in("OldPhotos")
-    assert wording.message_subject() == "About the photograph that you wanted in color"
+def test_commands_are_answered() -> None:
+    assert "I will neither answer you nor color what you post." in replies.opted_out()
+    assert "`opt in` brings me back" in replies.opted_out()
+    assert "Welcome back" in replies.opted_in()
+    assert "I will not answer in OldPhotos any more." in replies.subreddit_opted_out("OldPhotos")
+    assert "I will answer in OldPhotos again" in replies.subreddit_opted_in("OldPhotos")
+    assert replies.message_subject() == "About the photograph that you wanted in color"
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_orders_are_answered() -> None:
     ],
 )
 def test_nobodys_title_is_markdown_or_a_link(title: str) -> None:
-    text = wording.answer(ONE, title=title, keep_for=MONTH)
+    text = replies.answer(ONE, title=title, keep_for=MONTH)
     said = read(text)
     assert said.links == (PAGE, SOURCE)
-    assert len(said.lines) == len(read(wording.answer(ONE, title="plain", keep_for=MONTH)).lines)
+    assert len(said.lines) == len(read(replies.answer(ONE, title="plain", keep_for=MONTH)).lines)
     assert "\u202e" not in text
     assert not re.search(r"https?://evil|www\.", text)
 
@@ -172,18 +172,18 @@ def test_nobodys_title_is_markdown_or_a_link(title: str) -> None:
     ],
 )
 def test_a_title_is_read_as_it_was_written(title: str) -> None:
-    said = read(wording.answer(ONE, title=title, keep_for=MONTH))
+    said = read(replies.answer(ONE, title=title, keep_for=MONTH))
     assert any(line.startswith(f"Alt text: “{title}”, the photograph twice") for line in said.lines)
 
 
 def test_nobody_is_called_by_a_title() -> None:
-    assert not re.search(r"\b[ur]/\w", wording.plain("by u/victim in r/pics and /u/other"))
+    assert not re.search(r"\b[ur]/\w", replies.plain("by u/victim in r/pics and /u/other"))
 
 
 def test_long_titles_are_cut_between_words() -> None:
-    cut = wording.plain("grandmother " * 40)
+    cut = replies.plain("grandmother " * 40)
     assert cut.endswith("grandmother…")
-    assert len(cut) <= wording.LONGEST_TITLE
+    assert len(cut) <= replies.LONGEST_TITLE
 
 
 @pytest.mark.parametrize(
@@ -191,4 +191,4 @@ def test_long_titles_are_cut_between_words() -> None:
     [(0, "1 second"), (60, "1 minute"), (61, "2 minutes"), (3600, "1 hour"), (86400 * 30, "30 days")],
 )
 def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert wording.duration(seconds) == words
+    assert replies.duration(seconds) == words

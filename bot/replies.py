@@ -16,7 +16,7 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 class Reason(StrEnum):
-    """Why a summons is not answered with a picture."""
+    """Why a mention is not answered with a picture."""
 
     ALBUM = "album"
     ARCHIVED = "archived"
@@ -138,7 +138,7 @@ def reason_of(code: str) -> Reason:
 def answer(
     pictures: Sequence[Colored], *, title: str, keep_for: float, of: int = 1, vividness: float = 1.0
 ) -> str:
-    """The comment under a summons. `title`: the post's; `keep_for`: seconds; `of`: pictures that there are."""
+    """The comment under a mention. `title`: the post's; `keep_for`: seconds; `of`: pictures that there are."""
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
     if len(pictures) == 1:
         head = f"**[Here it is in color]({_target(pictures[0].link)})**, beside the gray one.{how}"
@@ -161,7 +161,7 @@ def answer(
 
 
 def again(permalink: str) -> str:
-    """To a later summons for the same picture in the same thread."""
+    """To a later mention for the same picture in the same thread."""
     return _signed(f"I have colored this one already, [here in this thread]({_target(permalink)}).")
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a summons is about: what its comment links to, else its parent, else what the post shows."""
+"""Which pictures a mention is about: what its comment links to, else its parent, else what the post shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from bot.markdown import read
-from bot.things import Comment, Post
+from bot.models import Comment, Post
 
 Why: TypeAlias = Literal["comment", "parent", "gallery", "link", "text", "crosspost", "preview"]
 

@@ -1,4 +1,4 @@
-"""The words of a comment → what is asked of the bot."""
+"""The words of a comment → the command to the bot in them."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _FILLERS = """
 _POLITE = frozenset(_FILLERS.split())
 _PRAISE = {"good", "thank", "thanks", "thx"}
 _ALONE = {"delete", "opt_out", "opt_in"}
-"""Orders that are obeyed only where nothing else is said: they take something away, or change who is served."""
+"""Commands that are obeyed only where nothing else is said: they take something away, or change who is served."""
 _NUMBER = re.compile(r"#?(\d{1,3})(?:st|nd|rd|th)?")
 _RANGE = re.compile(r"#?(\d{1,3})[-–](\d{1,3})")
 _TWO_WORDS = re.compile(r"\bopt[\s-]+(out|in)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Command:
     """What is asked for."""
 
     kind: Kind
@@ -59,14 +59,14 @@ class Order:
     """Which pictures, counted from 1 in the order shown; -1 is the last."""
 
 
-def parse(body: str, bot_name: str, *, to_bot: bool = False) -> Order | None:
-    """The order in a comment, or None where nothing is asked of the bot.
+def parse(body: str, bot_name: str, *, to_bot: bool = False) -> Command | None:
+    """The command in a comment, or None where nothing is asked of the bot.
 
     `bot_name`: its account, without u/. `to_bot`: the comment answers one of the bot's own, so that a line of
-    nothing but orders needs no name. Quotes and code do not count.
+    nothing but commands needs no name. Quotes and code do not count.
     """
     name = _name(bot_name)
-    asked: Order | None = None
+    asked: Command | None = None
     for line in read(body).lines:
         folded = _TWO_WORDS.sub(r"opt\1", line.casefold())
         called = name.split(folded, maxsplit=1)
@@ -90,7 +90,7 @@ def _words(text: str) -> list[str]:
     ]
 
 
-def _called(before: list[str], after: list[str]) -> Order | None:
+def _called(before: list[str], after: list[str]) -> Command | None:
     """The bot was called by name: a picture is wanted, unless something else is clearly said."""
     known = _known(before + after)
     if known is not None:
@@ -101,27 +101,27 @@ def _called(before: list[str], after: list[str]) -> Order | None:
         if _known([word]) is None:
             break
         leading.append(word)
-    order = _known([word for word in leading if word not in _KINDS or _KINDS[word] not in _ALONE])
-    if order is None or (len(leading) < len(after) and order.which != "all"):
-        return Order("color", order.vividness if order else 1.0)  # "2 people" is no picture's number
-    return order
+    command = _known([word for word in leading if word not in _KINDS or _KINDS[word] not in _ALONE])
+    if command is None or (len(leading) < len(after) and command.which != "all"):
+        return Command("color", command.vividness if command else 1.0)  # "2 people" is no picture's number
+    return command
 
 
-def _answered(words: list[str]) -> Order | None:
-    """The order of a line that does not name the bot but answers it; None: it is talk."""
+def _answered(words: list[str]) -> Command | None:
+    """The command of a line that does not name the bot but answers it; None: it is talk."""
     meant = any(
         word in _KINDS or word in _VIVIDNESS or word in _ALL or _numbers(word) is not None for word in words
     )
-    order = _known(words) if meant else None
-    if order is None or order.kind != "color":
-        return order
-    if order.vividness != 1.0:
-        return Order("recolor", order.vividness, order.which)
-    return None if order == Order("color") else order
+    command = _known(words) if meant else None
+    if command is None or command.kind != "color":
+        return command
+    if command.vividness != 1.0:
+        return Command("recolor", command.vividness, command.which)
+    return None if command == Command("color") else command
 
 
-def _known(words: list[str]) -> Order | None:
-    """The order in these words; None where one of them is neither an order nor a polite filler."""
+def _known(words: list[str]) -> Command | None:
+    """The command in these words; None where one of them is neither a command nor a polite filler."""
     kind: Kind | None = None
     vividness = 1.0
     numbers: list[int] = []
@@ -138,7 +138,7 @@ def _known(words: list[str]) -> Order | None:
         elif word not in _POLITE:
             return None
     which: Which = "all" if every else tuple(dict.fromkeys(numbers)) or (1,)
-    return Order(kind or "color", vividness, which)
+    return Command(kind or "color", vividness, which)
 
 
 def _numbers(word: str) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Each kind of picture that a summons can be about is found, and nothing else."""
+"""Each kind of picture that a mention can be about is found, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bot.hosts import Hosts
-from bot.pictures import Picture, direct, find, is_moving
-from bot.things import Comment, Post
+from bot.images import Picture, direct, find, is_moving
+from bot.models import Comment, Post
 
 TEXT = Post(
     id="p1",

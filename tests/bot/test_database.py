@@ -1,0 +1,130 @@
+"""The bot's memory: what is known once is known for good, and what is erased is nowhere."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot.database import Database, Mention, State, Task
+from bot.errors import DatabaseError
+
+NOW = 1_700_000_000.0
+
+
+def mention(name: str = "t1_a", who: str = "ben's hash", **changed: object) -> Mention:
+    values = {"subreddit": "OldPhotos", "post": "t3_p", "seen_at": NOW, "next_at": NOW, **changed}
+    return Mention(name, State.SEEN, "inbox", who, **values)
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    database = Database(tmp_path / "state" / "bot.sqlite")
+    yield database
+    database.close()
+
+
+def test_a_mention_is_taken_in_once_also_by_the_next_process(database, tmp_path):
+    assert database.add(mention())
+    assert not database.add(mention())
+    secret, hashed = database.secret, database.hash("Ben")
+    database.close()
+    again = Database(tmp_path / "state" / "bot.sqlite")
+    assert not again.add(mention())
+    assert (again.secret, again.hash("ben")) == (secret, hashed)
+    again.close()
+
+
+def test_what_is_due_comes_oldest_first_and_in_time(database):
+    database.add(mention("t1_b", seen_at=NOW + 1))
+    database.add(mention("t1_a"))
+    database.add(mention("t1_c", next_at=NOW + 60))
+    assert [each.fullname for each in database.due(NOW, 10)] == ["t1_a", "t1_b"]
+    assert [each.fullname for each in database.due(NOW, 1)] == ["t1_a"]
+    for name, state in [("t1_a", State.REPLIED), ("t1_b", State.REFUSED)]:
+        database.move(name, state, NOW)
+    assert database.next_due() == NOW + 60
+    assert [each.fullname for each in database.due(NOW + 60, 10)] == ["t1_c"]
+
+
+def test_what_is_done_is_marked_as_read_once(database):
+    database.add(mention())
+    assert database.unread_and_done() == []
+    database.move("t1_a", State.REPLIED, NOW, reply="t1_mine")
+    assert database.unread_and_done() == ["t1_a"]
+    database.mark(["t1_a"])
+    assert database.unread_and_done() == []
+
+
+def test_a_picture_of_a_thread_belongs_to_who_came_first_until_that_fails(database):
+    for name in ("t1_a", "t1_b"):
+        database.add(mention(name))
+    assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.0, "t1_a") == "t1_a"
+    assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.0, "t1_b") == "t1_a"
+    assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.4, "t1_b") == "t1_b"
+    assert database.claim("t3_q", "https://i.redd.it/a.jpg", 1.0, "t1_b") == "t1_b"
+    database.move("t1_a", State.GIVEN_UP, NOW)
+    assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.0, "t1_b") == "t1_b"
+
+
+def test_what_is_erased_is_not_in_the_files_any_more_and_still_known(database, tmp_path):
+    who = database.hash("Ben")
+    database.add(mention("t1_a", who))
+    database.claim("t3_p", "https://i.redd.it/grandma.jpg", 1.0, "t1_a")
+    database.save_task(Task("ab" * 16, "t1_a", 1, 1, "https://i.redd.it/grandma.jpg", 1.0, "a-secret"))
+    database.move("t1_a", State.REPLIED, NOW, reply="t1_mine", link="/r/OldPhotos/p/mine")
+    assert any(b"grandma" in file.read_bytes() for file in (tmp_path / "state").iterdir())
+    database.erase(["t1_a"])
+    left = b"".join(file.read_bytes() for file in (tmp_path / "state").iterdir())
+    for word in ("grandma", "a-secret", "ab" * 16, who, "t1_mine", "t3_p", "oldphotos"):
+        assert word.encode() not in left, word
+    assert not database.add(mention("t1_a"))
+    assert database.counts() == {"erased": 1}
+
+
+def test_limits_count_what_was_served_and_not_what_was_refused_for_them(database):
+    for number in range(4):
+        database.add(mention(f"t1_{number}", seen_at=NOW + number))
+    assert database.count("who", "ben's hash", NOW - 1) == 0, (
+        "the one that is asked for does not count itself"
+    )
+    database.move("t1_0", State.REPLIED, NOW)
+    database.move("t1_1", State.QUEUED, NOW)
+    database.move("t1_2", State.REFUSED, NOW, outcome="limit_user")
+    database.move("t1_3", State.GIVEN_UP, NOW)
+    assert database.count("who", "ben's hash", NOW - 1) == 2
+    assert database.count("who", "ben's hash", NOW) == 1
+    assert database.count("subreddit", "oldphotos", NOW - 1) == 2
+    assert database.count("who", "ben's hash", NOW - 1, "limit_user") == 1
+
+
+def test_who_opt_outs_may_opt_in(database):
+    database.opt_out("subreddit", "OldPhotos")
+    assert database.has_opted_out("subreddit", "oldphotos")
+    assert not database.has_opted_out("user", "oldphotos")
+    database.opt_in("subreddit", "oldPhotos")
+    assert not database.has_opted_out("subreddit", "oldphotos")
+
+
+def test_a_second_bot_on_the_same_database_is_refused(database, tmp_path):
+    database.save_note("a", "b")
+    code = "import sys, pathlib; from bot.database import Database; Database(pathlib.Path(sys.argv[1]))"
+    path = tmp_path / "state" / "bot.sqlite"
+    other = subprocess.run(
+        [sys.executable, "-c", code, path], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert "cannot be used: another bot has it" in other.stderr
+
+
+def test_a_database_of_a_later_bot_and_a_file_that_is_none_are_refused_with_advice(tmp_path):
+    newer = sqlite3.connect(tmp_path / "newer")
+    newer.execute("PRAGMA user_version = 9")
+    newer.close()
+    with pytest.raises(DatabaseError, match="version 9; this bot reads 1"):
+        Database(tmp_path / "newer")
+    (tmp_path / "none").write_bytes(b"Dear diary, " * 100)
+    with pytest.raises(DatabaseError, match="not a database"):
+        Database(tmp_path / "none")
