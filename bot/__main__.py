@@ -21,10 +21,10 @@ from contextlib import ExitStack
 from bot import settings as configuration
 from bot.answering import Answering
 from bot.client import Client
-from bot.database import Database
+from bot.database import Database, DatabaseError
 from bot.download import open_client
 from bot.erasing import Eraser
-from bot.errors import EX_CONFIG, DatabaseError, RedditError, SettingsError, SignedOut
+from bot.errors import EX_CONFIG, RedditError, SettingsError, SignedOut
 from bot.health import Health
 from bot.limits import Limits
 from bot.loop import Loop

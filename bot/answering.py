@@ -18,7 +18,7 @@ from bot.client import (
     Unavailable,
 )
 from bot.coloring import Coloring, RefusedError
-from bot.database import Database, Mention, State
+from bot.database import Database
 from bot.download import (
     Unreachable,
 )
@@ -26,7 +26,7 @@ from bot.erasing import Eraser
 from bot.errors import Forbidden, RedditError, SignedOut, Throttled
 from bot.errors import Unavailable as RedditUnavailable
 from bot.images import Picture
-from bot.models import Comment, Message, Post
+from bot.models import Comment, Mention, Message, Post, State
 from bot.outbox import Outbox
 from bot.policy import Case, Color, Drop, Erase, Policy, Refuse, Say
 from bot.reddit import Reddit
@@ -79,19 +79,19 @@ class Answering:
                 self._guarded(case, self._begin)
         for case in cases:
             now = self._database.mention(case.mention.fullname)
-            if now and now.state in (State.QUEUED, State.COLORED) and now.next_at <= self._clock():
+            if now and now.state in (State.QUEUED, State.COLORED) and now.due_at <= self._clock():
                 self._guarded(replace(case, mention=now), self._finish)
 
     def _has_moved(self, mention: Mention) -> bool:
         """Whether there is something to do about it; a look at the service is cheaper than one at Reddit."""
         try:
             tasks = self._database.tasks(mention.fullname)
-            if all(self._service.get(task.job).is_over for task in tasks):
+            if all(self._service.get(task.job_id).is_over for task in tasks):
                 return True
         except ClientError:
             return True
         again = self._clock() + LOOK_AGAIN
-        self._database.move(mention.fullname, State.QUEUED, self._clock(), next_at=again)
+        self._database.update(mention.fullname, State.QUEUED, self._clock(), due_at=again)
         return False
 
     # What lies around.
@@ -114,7 +114,7 @@ class Answering:
         know(name for s in due for name in (s.fullname, s.post))
         parents = {s.fullname: c.parent for s in due if (c := comment(s.fullname))}
         mine = {
-            name: found for name, parent in parents.items() if (found := self._database.answered_by(parent))
+            name: found for name, parent in parents.items() if (found := self._database.replied_with(parent))
         }
         know([*parents.values(), *(earlier.fullname for earlier in mine.values())])
         originals = {name: comment(earlier.fullname) for name, earlier in mine.items()}
@@ -171,10 +171,10 @@ class Answering:
         is_old = self._clock() > mention.seen_at + self._settings.bot_patience
         if not is_old and (attempts is None or mention.attempts < attempts):
             self._outbox.postpone(mention, mention.state)
-        elif mention.outcome == f"giving_up:{reason}":  # not even that could be said
+        elif mention.giving_up == reason:  # not even that could be said
             self._give_up(mention, reason)
         else:
-            self._database.move(mention.fullname, mention.state, self._clock(), outcome=f"giving_up:{reason}")
+            self._database.update(mention.fullname, mention.state, self._clock(), giving_up=reason)
             self._guarded(replace(case, mention=mention), lambda it: self._refuse(it, reason, Facts()))
 
     # From seen to queued.
@@ -182,7 +182,7 @@ class Answering:
     def _begin(self, case: Case) -> None:
         mention = case.mention
         if mention.state == State.REPLYING:
-            self._outbox.look(mention)
+            self._outbox.resume(mention)
             return
         decision = self._policy.decide(case)
         match decision:
@@ -194,7 +194,7 @@ class Answering:
                 self._say(case, text, outcome, State.REPLIED)
             case Erase(target):
                 self._eraser.erase(target)
-                self._database.erase([mention.fullname])
+                self._database.erase(mention.fullname)
             case Color():
                 self._color(case, decision)
 
@@ -213,20 +213,20 @@ class Answering:
             if earlier is None or earlier.state != State.REPLIED:
                 self._database.release(mention.fullname)
                 again = self._clock() + LOOK_AGAIN
-                self._database.move(mention.fullname, State.SEEN, self._clock(), next_at=again)
+                self._database.update(mention.fullname, State.SEEN, self._clock(), due_at=again)
                 return
             if len(wanted.chosen) == 1 or (not free and picture is wanted.chosen[-1]):
-                self._database.move(
+                self._database.update(
                     mention.fullname, State.SEEN, self._clock(), duplicate_of=earlier.fullname
                 )
-                self._say(case, replies.again(earlier.link), "again", State.REPLIED)
+                self._say(case, replies.again(earlier.reply_link), "again", State.REPLIED)
                 return
         sent = self._coloring.send(mention, wanted, free)
         for old in self._database.tasks(mention.fullname):  # of a try whose picture has changed since
-            if old.job not in sent:
+            if old.job_id not in sent:
                 self._eraser.drop(old)
         if sent:
-            self._database.move(mention.fullname, State.QUEUED, self._clock(), source=wanted.source)
+            self._database.update(mention.fullname, State.QUEUED, self._clock(), shown_in=wanted.shown_in)
             log.info("queued mention=%s pictures=%d", mention.fullname, len(sent))
             return
         self._database.release(mention.fullname)
@@ -251,18 +251,18 @@ class Answering:
             return
         if done is None:
             again = self._clock() + LOOK_AGAIN
-            self._database.move(case.mention.fullname, State.QUEUED, self._clock(), next_at=again)
+            self._database.update(case.mention.fullname, State.QUEUED, self._clock(), due_at=again)
             return
         mention = replace(case.mention, state=State.COLORED)
-        self._database.move(mention.fullname, State.COLORED, self._clock())
+        self._database.update(mention.fullname, State.COLORED, self._clock())
         pages = f"{self._settings.link_url}/photos"
-        shown = [Colored(f"{pages}/{it.job}", it.picture, it.position) for it, _ in done]
+        shown = [Colored(f"{pages}/{it.job_id}", it.image_url, it.position) for it, _ in done]
         task, job = done[0]
         text = replies.answer(
             shown,
             title=case.post.title,
             keep_for=job.expires_at.timestamp() - self._clock(),
-            of=task.pictures,
+            of=task.total,
             vividness=task.vividness,
         )
         self._say(replace(case, mention=mention), text, "colored", State.REPLIED)
@@ -273,7 +273,7 @@ class Answering:
         """Below the mention; where that is forbidden, it ends in another way."""
         mention = case.mention
         try:
-            self._outbox.answer(mention, text, outcome, end)
+            self._outbox.reply(mention, text, outcome, end)
         except Forbidden as error:
             if error.code in _FORBIDDEN:
                 self._refuse(case, _FORBIDDEN[error.code], Facts())
@@ -295,14 +295,14 @@ class Answering:
         if reason not in IN_PRIVATE:
             self._say(case, text, reason, State.REFUSED)
         elif case.asked is not None and case.asked.author:
-            self._outbox.tell(mention, case.asked.author, text, reason)
+            self._outbox.message(mention, case.asked.author, text, reason)
         else:
             self._give_up(mention, reason)
 
     def _give_up(self, mention: Mention, outcome: str) -> None:
         """Without a word."""
         self._eraser.try_to_drop_pictures(mention.fullname)
-        self._database.move(mention.fullname, State.GIVEN_UP, self._clock(), outcome=outcome)
+        self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome=outcome)
         log.info("given up mention=%s because=%s", mention.fullname, outcome)
 
 

@@ -20,10 +20,11 @@ from bot.client import (
     Refused,
     job_id,
 )
-from bot.database import Database, Mention, Task
+from bot.database import Database
 from bot.download import DownloadError, HostRefused, Missing, NoPicture, TooLarge, Unreachable, download
 from bot.grayness import NotReadable, TooManyPixels, look
 from bot.images import Picture
+from bot.models import Mention, Task
 from bot.policy import NOTHING, Color
 from bot.replies import Facts, Reason
 from bot.settings import Settings
@@ -147,7 +148,7 @@ class Coloring:
         failed = Reason.FAILED
         for task in self._database.tasks(mention):
             try:
-                job = self._service.wait_for(task.job, COLORING, LOOK)
+                job = self._service.wait_for(task.job_id, COLORING, LOOK)
             except Gone:
                 raise RefusedError(Reason.BUSY) from None
             if not job.is_over:
@@ -156,8 +157,8 @@ class Coloring:
                 done.append((task, job))
                 continue
             failed = replies.reason_of(job.error)
-            self._service.delete(task.job, task.secret)
-            self._database.delete_task(task.job)
+            self._service.delete(task.job_id, task.secret)
+            self._database.delete_task(task.job_id)
         if not done:
             raise RefusedError(failed)
         return done

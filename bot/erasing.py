@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from bot.client import Client, ClientError
-from bot.database import Database, Mention, Task
+from bot.database import Database
+from bot.models import Mention, Task
 from bot.reddit import Reddit
 
 log = logging.getLogger("autochrome.bot")
@@ -25,7 +26,7 @@ class Eraser:
             if each.reply:
                 self._reddit.delete(each.reply)
             self.drop_pictures(each.fullname)
-            self._database.erase([each.fullname])
+            self._database.erase(each.fullname)
             log.info("erased mention=%s", each.fullname)
 
     def try_to_drop_pictures(self, fullname: str) -> None:
@@ -42,5 +43,5 @@ class Eraser:
 
     def drop(self, task: Task) -> None:
         """The same of one picture."""
-        self._service.delete(task.job, task.secret)
-        self._database.delete_task(task.job)
+        self._service.delete(task.job_id, task.secret)
+        self._database.delete_task(task.job_id)

@@ -2,7 +2,6 @@
 
 BotError
 ├── SettingsError    a setting cannot be used
-├── DatabaseError      the database cannot be used
 └── RedditError
     ├── Throttled    not now: again after `seconds`
     │   └── Stopped      not in this process: it is to end
@@ -25,10 +24,6 @@ class BotError(Exception):
 
 class SettingsError(BotError):
     """A setting is missing or cannot be used."""
-
-
-class DatabaseError(BotError):
-    """The file cannot be opened, or another bot has it."""
 
 
 class RedditError(BotError):

@@ -6,8 +6,9 @@ import json
 import logging
 from collections.abc import Callable
 
-from bot.database import Database, Mention
+from bot.database import CountedBy, Database
 from bot.errors import RedditError
+from bot.models import Mention
 from bot.reddit import Reddit
 from bot.replies import Facts, Reason
 from bot.settings import Settings
@@ -34,33 +35,30 @@ class Limits:
 
     def refresh(self) -> None:
         """Read r/Bottiquette's page again, once a day. Where it cannot be read, the last one holds."""
-        due = float(self._database.note("bottiquette_due_at") or 0)
+        due = self._database.progress().bottiquette_due_at or 0.0
         if self._settings.bot_ignore_bottiquette or self._clock() < due:
             return
         again = DAY
         try:
-            names = listed(self._reddit.wiki("Bottiquette", "robots_txt_json"))
-            self._database.save_note("bottiquette", json.dumps(sorted(names)))
+            self._database.save_bottiquette(listed(self._reddit.wiki("Bottiquette", "robots_txt_json")))
         except (RedditError, ValueError) as error:
             again = READ_AGAIN
             log.warning("r/Bottiquette's list cannot be read, the last one holds: %s", error)
-        self._database.save_note("bottiquette_due_at", str(self._clock() + again))
+        self._database.save_progress(bottiquette_due_at=self._clock() + again)
 
     def is_denied(self, subreddit: str) -> bool:
         """Whether bots, or this one, are to stay out."""
         name = subreddit.lower()
         if name in self._denied or self._database.has_opted_out("subreddit", name):
             return True
-        return not self._settings.bot_ignore_bottiquette and name in json.loads(
-            self._database.note("bottiquette") or "[]"
-        )
+        return not self._settings.bot_ignore_bottiquette and self._database.is_in_bottiquette(name)
 
     def reached(self, mention: Mention) -> tuple[Reason, Facts] | None:
         """The limit that this mention would go beyond, if any."""
         settings, now = self._settings, self._clock()
         count = self._database.count
-        limits = (
-            (settings.bot_user_limit, "who", mention.who, now - HOUR, Reason.LIMIT_USER),
+        limits: tuple[tuple[int, CountedBy, str, float, Reason], ...] = (
+            (settings.bot_user_limit, "author_hash", mention.author_hash, now - HOUR, Reason.LIMIT_USER),
             (
                 settings.bot_subreddit_limit,
                 "subreddit",
@@ -78,7 +76,7 @@ class Limits:
     def is_enough(self, mention: Mention, outcome: str) -> bool:
         """Whether this person has heard the same in this thread today, or has had as many words this hour as anybody gets."""
         now, most = self._clock(), self._settings.bot_user_limit
-        who, post = mention.who, mention.post
+        who, post = mention.author_hash, mention.post
         if not who:
             return False
         if post and self._database.count_said(who, now - DAY, outcome=outcome, post=post):
@@ -87,9 +85,9 @@ class Limits:
 
     def was_told(self, mention: Mention, reason: Reason) -> bool:
         """Whether the same was said already, to this person or in this thread: once is enough."""
-        since = self._clock() - HOUR
-        column, value = ("post", mention.post) if reason == Reason.LIMIT_THREAD else ("who", mention.who)
-        return self._database.count(column, value, 0.0 if column == "post" else since, reason) > 0
+        if reason == Reason.LIMIT_THREAD:
+            return self._database.count("post", mention.post, 0.0, reason) > 0
+        return self._database.count("author_hash", mention.author_hash, self._clock() - HOUR, reason) > 0
 
 
 def listed(page: str) -> set[str]:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 
 from bot.answering import Answering, place
-from bot.database import Database, Mention, State
+from bot.database import Database
 from bot.errors import Forbidden, Gone, RedditError, Stopped, Throttled
 from bot.health import Health
 from bot.limits import Limits
-from bot.models import Comment, Message
+from bot.models import Channel, Comment, Mention, Message, State
 from bot.pace import Pace
 from bot.policy import Policy
 from bot.reddit import MARKED_AT_ONCE, Reddit
@@ -61,9 +61,11 @@ class Loop:
 
     def _first_start(self) -> float:
         """When this database was begun; a whole second, as Reddit dates comments so."""
-        if not self.database.note("started_at"):
-            self.database.save_note("started_at", str(int(self._clock())))
-        return float(self.database.note("started_at"))
+        started_at = self.database.progress().started_at
+        if started_at is None:
+            started_at = float(int(self._clock()))
+            self.database.save_progress(started_at=started_at)
+        return started_at
 
     def run(self) -> None:
         """Until `wait` says that it is enough."""
@@ -99,8 +101,8 @@ class Loop:
         self._failures = 0
         self._health.round_done(self.database.counts(), self._pace.requests)
         due = self.database.next_due()
-        next_at = self._listen_at if due is None else min(due, self._listen_at)
-        return min(max(next_at - self._clock(), 0.0), self._settings.bot_pause)
+        due_at = self._listen_at if due is None else min(due, self._listen_at)
+        return min(max(due_at - self._clock(), 0.0), self._settings.bot_pause)
 
     def _after_failure(self, error: Exception) -> float:
         self._health.round_failed(type(error).__name__.lower())
@@ -131,7 +133,7 @@ class Loop:
             self._listen_to_streams()
 
     def _listen_to_streams(self) -> None:
-        known = float(self.database.note("streamed_until") or self._clock())
+        known = self.database.progress().stream_read_until or self._clock()
         try:
             comments = self.reddit.comments(self._settings.bot_subreddits, known - STREAM_OVERLAP)
         except (Forbidden, Gone) as error:
@@ -140,39 +142,38 @@ class Loop:
         for comment in comments:
             self._take_in(comment, "stream")
         newest = max((comment.created for comment in comments), default=known)
-        self.database.save_note("streamed_until", str(max(newest, known)))
+        self.database.save_progress(stream_read_until=max(newest, known))
 
     def _recall(self) -> None:
         """Mentions that somebody has read on the bot's account before the bot did; since the last time this was looked for."""
         for comment in self.reddit.mentions():
             self._take_in(comment, "stream", late=self._settings.bot_sweep)
 
-    def _take_in(self, said: Comment | Message, door: str, late: float = 0.0) -> bool:
+    def _take_in(self, said: Comment | Message, channel: Channel, late: float = 0.0) -> bool:
         """Write a mention down; whether it is known, then. `late`: seconds that it may have lain about unseen."""
         known = self.database.mention(said.fullname)
         if known is not None:
-            if door == "inbox":  # it came by the stream first, or was not marked after all
-                self.database.unmark(said.fullname)
+            if channel == "inbox":  # it came by the stream first, or was not marked after all
+                self.database.mark_read([said.fullname], is_read=False)
             return True
         now = self._clock()
         oldest = now - self._settings.bot_patience - late
-        if door == "stream":  # where nothing tells what a bot before this database has answered
+        if channel == "stream":  # where nothing tells what a bot before this database has answered
             oldest = max(oldest, self._started_at)
         if said.created < oldest or not self.policy.hears(said):
             return False
-        is_comment = isinstance(said, Comment)
         who, post = self.database.hash(said.author), said.post if isinstance(said, Comment) else ""
-        door = door if is_comment else "message"
+        channel = channel if isinstance(said, Comment) else "message"
         self.database.add(
-            Mention(said.fullname, State.SEEN, door, who, said.subreddit, post, seen_at=now, next_at=now)
+            Mention(said.fullname, State.SEEN, channel, who, said.subreddit, post, seen_at=now, due_at=now)
         )
-        log.info("heard mention=%s door=%s", said.fullname, door)
+        log.info("heard mention=%s channel=%s", said.fullname, channel)
         return True
 
     def _mark_read(self) -> None:
         """What is done and written down."""
-        done = self.database.unread_and_done()
+        done = self.database.to_mark_read()
         for start in range(0, len(done), MARKED_AT_ONCE):
             some = done[start : start + MARKED_AT_ONCE]
             self.reddit.mark_read(some)
-            self.database.mark(some)
+            self.database.mark_read(some)

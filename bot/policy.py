@@ -7,12 +7,12 @@ from typing import TypeAlias
 
 from bot import commands, images, replies
 from bot.commands import Command
-from bot.database import Database, Mention
+from bot.database import Database
 from bot.hosts import Hosts, host_of
 from bot.images import Picture
 from bot.limits import Limits
 from bot.markdown import read
-from bot.models import Comment, Message, Post
+from bot.models import Comment, Mention, Message, Post
 from bot.replies import Facts, Reason
 
 BOTS = {"automoderator", "sneakpeekbot", "reddit"}
@@ -69,7 +69,7 @@ class Color:
     chosen: tuple[Picture, ...]
     of: int
     command: Command
-    source: str
+    shown_in: str
     """Fullname of what shows them."""
 
 
@@ -106,13 +106,13 @@ class Policy:
         mention = case.mention
         if _is_moderators(case.asked):
             return decision
-        if self._is_unwelcome(mention.subreddit) and (not is_private or mention.door == "stream"):
+        if self._is_unwelcome(mention.subreddit) and (not is_private or mention.channel == "stream"):
             return Drop(outcome)
         return Drop(outcome) if self._limits.is_enough(mention, outcome) else decision
 
     def withdrawn(self, case: Case) -> str:
         """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where it may."""
-        people = {case.mention.who, self._database.hash(case.post.author if case.post else None)}
+        people = {case.mention.author_hash, self._database.hash(case.post.author if case.post else None)}
         if any(self._database.has_opted_out("user", who) for who in people if who):
             return "opted_out"
         return "denied" if self._is_unwelcome(case.mention.subreddit) else ""
@@ -131,17 +131,17 @@ class Policy:
         command = self._command(asked)
         if command is None:
             return Drop("nothing_asked")
-        has_opted_out = self._database.has_opted_out("user", case.mention.who or "?")
+        has_opted_out = self._database.has_opted_out("user", case.mention.author_hash or "?")
         match command.kind:
             case "opt_in":
-                return self._change(asked, case.mention.who, out=False)
+                return self._change(asked, case.mention.author_hash, out=False)
             case "delete":
                 decision = self._erase(case)
                 return decision if isinstance(decision, Erase) or not has_opted_out else Drop("opted_out")
         if has_opted_out:
             return Drop("opted_out")
         if command.kind == "opt_out":
-            return self._change(asked, case.mention.who, out=True)
+            return self._change(asked, case.mention.author_hash, out=True)
         if isinstance(asked, Message) or post is None:
             return Drop("nothing_asked") if isinstance(asked, Message) else Refuse(Reason.PRIVATE)
         return self._keeps_out(case, post) or self._choose(case, asked, post, command)
@@ -149,7 +149,7 @@ class Policy:
     def _command(self, said: Comment | Message) -> Command | None:
         if isinstance(said, Message):
             return commands.parse(said.body, self._name, to_bot=True)
-        to_bot = self._database.answered_by(said.parent) is not None
+        to_bot = self._database.replied_with(said.parent) is not None
         return commands.parse(said.body, self._name, to_bot=to_bot)
 
     def _change(self, asked: Comment | Message, who: str, out: bool) -> Decision:
@@ -168,14 +168,14 @@ class Policy:
         return Say(replies.opted_in(), "opted_in")
 
     def _erase(self, case: Case) -> Decision:
-        who = case.mention.who
+        who = case.mention.author_hash
         target = case.mine
         if target is None:
-            called = self._database.of_person(who, case.mention.post)
+            called = self._database.of_author(who, case.mention.post)
             earlier = [it for it in called if it.fullname != case.mention.fullname]
             return Erase(earlier[-1]) if earlier else Drop("nothing_to_erase")
-        owners = {target.who, self._database.hash(case.post.author if case.post else None)}
-        if case.original_parent is not None and case.original_parent.fullname == target.source:
+        owners = {target.author_hash, self._database.hash(case.post.author if case.post else None)}
+        if case.original_parent is not None and case.original_parent.fullname == target.shown_in:
             owners.add(self._database.hash(case.original_parent.author))
         return Erase(target) if who and who in owners else Refuse(Reason.NOT_YOURS)
 

@@ -293,7 +293,6 @@ def _comment(it: Any) -> Comment:
     data = vars(it)
     body = str(data["body"])
     return Comment(
-        id=it.id,
         fullname=it.fullname,
         subreddit=str(it.subreddit),
         author=_author(it) or None,
@@ -313,13 +312,11 @@ def _post(it: Any) -> Post:
     parents = data.get("crosspost_parent_list") or ()
     removed = data.get("removed_by_category") is not None or not _author(it)
     return Post(
-        id=it.id,
         fullname=it.fullname,
         subreddit=str(it.subreddit),
         author=_author(it) or None,
         title=it.title,
         url=it.url,
-        permalink=it.permalink,
         over_18=it.over_18,
         quarantined=data.get("quarantine", False),
         removed=removed,
@@ -330,5 +327,4 @@ def _post(it: Any) -> Post:
         gallery=gallery(data),
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
         preview=preview(data),
-        domain=data.get("domain", ""),
     )

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 
 from bot.client import ClientError
-from bot.database import Database, Mention
+from bot.database import Database
 from bot.erasing import Eraser
-from bot.models import Comment, Post
+from bot.models import Comment, Mention, Post
 from bot.reddit import Reddit
 from bot.settings import Settings
 
@@ -37,7 +37,7 @@ class Sweep:
         self._clock = clock
 
     def is_due(self) -> bool:
-        return self._clock() >= float(self._database.note("swept_at") or 0) + self._settings.bot_sweep
+        return self._clock() >= (self._database.progress().swept_at or 0.0) + self._settings.bot_sweep
 
     def run(self) -> None:
         """All of it. Raises RedditError where Reddit does not answer: then it is due again."""
@@ -46,10 +46,10 @@ class Sweep:
         answered = self._database.replied()
         for start in range(0, len(answered), AT_ONCE):
             self._look_at(answered[start : start + AT_ONCE])
-        self._database.save_note("swept_at", str(self._clock()))
+        self._database.save_progress(swept_at=self._clock())
 
     def _look_at(self, answered: list[Mention]) -> None:
-        names = {name for it in answered for name in (it.reply, it.source, it.post) if name}
+        names = {name for it in answered for name in (it.reply, it.shown_in, it.post) if name}
         things = self._reddit.info(names)
         if missing := [name for name in names if name not in things]:
             # What Reddit leaves out counts as gone, and one answer that holds nothing would erase all: it is asked twice.
@@ -59,7 +59,7 @@ class Sweep:
             return
         for mention in answered:
             if self._clock() > mention.seen_at + self._settings.bot_keep_for:
-                self._database.expire(mention.fullname)
+                self._database.forget_pictures(mention.fullname)
             reason = self._why_erase(mention, things)
             if reason is None:
                 continue
@@ -71,7 +71,7 @@ class Sweep:
 
     def _why_erase(self, mention: Mention, things: dict[str, Post | Comment]) -> str | None:
         """Why this answer has to go; None where it may stay."""
-        for name in (mention.post, mention.source):
+        for name in (mention.post, mention.shown_in):
             thing = things.get(name)
             if name and (thing is None or thing.removed or thing.author is None):
                 return "its original is gone"

@@ -9,7 +9,7 @@ import re
 import pytest
 from PIL import Image
 
-from bot.database import State
+from bot.models import State
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_after_its_time_its_pictures_are_forgotten_and_it_can_still_be_taken_bac
     ask("ben", answer, "delete")
     assert answer.deleted
     known = bot.loop.database.mention(answer.parent.fullname)
-    assert (known.state, known.who, known.post, known.link) == (State.ERASED, "", "", "")
+    assert (known.state, known.author_hash, known.post, known.reply_link) == (State.ERASED, "", "", "")
 
 
 def test_every_answer_names_how_to_get_rid_of_the_bot(shown, ask):

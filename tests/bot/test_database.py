@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.database import Database, Mention, State, Task
-from bot.errors import DatabaseError
+from bot.database import Database, DatabaseError
+from bot.models import Mention, Progress, State, Task
 
 NOW = 1_700_000_000.0
 
 
 def mention(name: str = "t1_a", who: str = "ben's hash", **changed: object) -> Mention:
-    values = {"subreddit": "OldPhotos", "post": "t3_p", "seen_at": NOW, "next_at": NOW, **changed}
+    values = {"subreddit": "OldPhotos", "post": "t3_p", "seen_at": NOW, "due_at": NOW, **changed}
     return Mention(name, State.SEEN, "inbox", who, **values)
 
 
@@ -41,22 +41,49 @@ def test_a_mention_is_taken_in_once_also_by_the_next_process(database, tmp_path)
 def test_what_is_due_comes_oldest_first_and_in_time(database):
     database.add(mention("t1_b", seen_at=NOW + 1))
     database.add(mention("t1_a"))
-    database.add(mention("t1_c", next_at=NOW + 60))
+    database.add(mention("t1_c", due_at=NOW + 60))
     assert [each.fullname for each in database.due(NOW, 10)] == ["t1_a", "t1_b"]
     assert [each.fullname for each in database.due(NOW, 1)] == ["t1_a"]
     for name, state in [("t1_a", State.REPLIED), ("t1_b", State.REFUSED)]:
-        database.move(name, state, NOW)
+        database.update(name, state, NOW)
     assert database.next_due() == NOW + 60
     assert [each.fullname for each in database.due(NOW + 60, 10)] == ["t1_c"]
 
 
+def test_what_is_being_said_and_how_is_known_until_it_is_said(database):
+    database.add(mention())
+    sending = {"outcome": "over_18", "final_state": State.REFUSED, "is_private": True}
+    database.update("t1_a", State.REPLYING, NOW, **sending)
+    found = database.mention("t1_a")
+    assert (found.state, found.outcome) == (State.REPLYING, "over_18")
+    assert (found.final_state, found.is_private) == (State.REFUSED, True)
+    database.update("t1_a", State.REFUSED, NOW)
+    found = database.mention("t1_a")
+    assert (found.outcome, found.final_state, found.is_private) == ("over_18", None, False)
+
+
+def test_what_is_done_from_time_to_time_is_known_to_the_next_process(database, tmp_path):
+    assert database.progress() == Progress(None, None, None, None)
+    database.save_progress(started_at=NOW, swept_at=NOW + 1)
+    database.save_bottiquette(["oldphotos", "pics"])
+    database.save_bottiquette(["oldphotos", "oldphotos"])
+    database.close()
+    again = Database(tmp_path / "state" / "bot.sqlite")
+    assert again.progress() == Progress(NOW, None, None, NOW + 1)
+    assert again.is_in_bottiquette("OldPhotos")
+    assert not again.is_in_bottiquette("pics"), "a list takes the place of the last one"
+    again.close()
+
+
 def test_what_is_done_is_marked_as_read_once(database):
     database.add(mention())
-    assert database.unread_and_done() == []
-    database.move("t1_a", State.REPLIED, NOW, reply="t1_mine")
-    assert database.unread_and_done() == ["t1_a"]
-    database.mark(["t1_a"])
-    assert database.unread_and_done() == []
+    assert database.to_mark_read() == []
+    database.update("t1_a", State.REPLIED, NOW, reply="t1_mine")
+    assert database.to_mark_read() == ["t1_a"]
+    database.mark_read(["t1_a"])
+    assert database.to_mark_read() == []
+    database.mark_read(["t1_a"], is_read=False)
+    assert database.to_mark_read() == ["t1_a"]
 
 
 def test_a_picture_of_a_thread_belongs_to_who_came_first_until_that_fails(database):
@@ -66,7 +93,7 @@ def test_a_picture_of_a_thread_belongs_to_who_came_first_until_that_fails(databa
     assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.0, "t1_b") == "t1_a"
     assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.4, "t1_b") == "t1_b"
     assert database.claim("t3_q", "https://i.redd.it/a.jpg", 1.0, "t1_b") == "t1_b"
-    database.move("t1_a", State.GIVEN_UP, NOW)
+    database.update("t1_a", State.GIVEN_UP, NOW)
     assert database.claim("t3_p", "https://i.redd.it/a.jpg", 1.0, "t1_b") == "t1_b"
 
 
@@ -75,9 +102,9 @@ def test_what_is_erased_is_not_in_the_files_any_more_and_still_known(database, t
     database.add(mention("t1_a", who))
     database.claim("t3_p", "https://i.redd.it/grandma.jpg", 1.0, "t1_a")
     database.save_task(Task("ab" * 16, "t1_a", 1, 1, "https://i.redd.it/grandma.jpg", 1.0, "a-secret"))
-    database.move("t1_a", State.REPLIED, NOW, reply="t1_mine", link="/r/OldPhotos/p/mine")
+    database.update("t1_a", State.REPLIED, NOW, reply="t1_mine", reply_link="/r/OldPhotos/p/mine")
     assert any(b"grandma" in file.read_bytes() for file in (tmp_path / "state").iterdir())
-    database.erase(["t1_a"])
+    database.erase("t1_a")
     left = b"".join(file.read_bytes() for file in (tmp_path / "state").iterdir())
     for word in ("grandma", "a-secret", "ab" * 16, who, "t1_mine", "t3_p", "oldphotos"):
         assert word.encode() not in left, word
@@ -88,20 +115,18 @@ def test_what_is_erased_is_not_in_the_files_any_more_and_still_known(database, t
 def test_limits_count_what_was_served_and_not_what_was_refused_for_them(database):
     for number in range(4):
         database.add(mention(f"t1_{number}", seen_at=NOW + number))
-    assert database.count("who", "ben's hash", NOW - 1) == 0, (
-        "the one that is asked for does not count itself"
-    )
-    database.move("t1_0", State.REPLIED, NOW)
-    database.move("t1_1", State.QUEUED, NOW)
-    database.move("t1_2", State.REFUSED, NOW, outcome="limit_user")
-    database.move("t1_3", State.GIVEN_UP, NOW)
-    assert database.count("who", "ben's hash", NOW - 1) == 2
-    assert database.count("who", "ben's hash", NOW) == 1
+    assert database.count("author_hash", "ben's hash", NOW - 1) == 0, "the one at hand does not count itself"
+    database.update("t1_0", State.REPLIED, NOW)
+    database.update("t1_1", State.QUEUED, NOW)
+    database.update("t1_2", State.REFUSED, NOW, outcome="limit_user")
+    database.update("t1_3", State.GIVEN_UP, NOW)
+    assert database.count("author_hash", "ben's hash", NOW - 1) == 2
+    assert database.count("author_hash", "ben's hash", NOW) == 1
     assert database.count("subreddit", "oldphotos", NOW - 1) == 2
-    assert database.count("who", "ben's hash", NOW - 1, "limit_user") == 1
+    assert database.count("author_hash", "ben's hash", NOW - 1, "limit_user") == 1
 
 
-def test_who_opt_outs_may_opt_in(database):
+def test_who_opts_out_may_opt_in_again(database):
     database.opt_out("subreddit", "OldPhotos")
     assert database.has_opted_out("subreddit", "oldphotos")
     assert not database.has_opted_out("user", "oldphotos")
@@ -110,7 +135,6 @@ def test_who_opt_outs_may_opt_in(database):
 
 
 def test_a_second_bot_on_the_same_database_is_refused(database, tmp_path):
-    database.save_note("a", "b")
     code = "import sys, pathlib; from bot.database import Database; Database(pathlib.Path(sys.argv[1]))"
     path = tmp_path / "state" / "bot.sqlite"
     other = subprocess.run(

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from bot.database import State
 from bot.errors import Stopped
+from bot.models import State
 from bot.pace import Pace
 
 
@@ -247,7 +247,7 @@ def test_a_stream_in_a_subreddit_that_wants_no_bots_is_passed_by(server, shown, 
 
 
 def test_its_database_is_for_nobody_else(words, bot):
-    assert bot.loop.database.note("started_at")
+    assert bot.loop.database.progress().started_at
     assert (words["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
 
 

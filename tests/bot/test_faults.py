@@ -198,7 +198,7 @@ def test_killed_in_any_state_it_answers_once_all_the_same(
     until(lambda: fault.hits, 10, state)
     kill(bot)
     with closing(sqlite3.connect(words["bot_state_dir"] / "bot.sqlite")) as database:
-        assert database.execute("SELECT state FROM mention").fetchall() == [(state.partition(",")[0],)]
+        assert database.execute("SELECT state FROM mentions").fetchall() == [(state.partition(",")[0],)]
     looked = len(server.calls_to("/message/unread"))
     start()
     until(lambda: len(server.calls_to("/message/unread")) > looked + 1, 15, "a whole round of the next one")

@@ -11,13 +11,11 @@ from bot.images import Picture, direct, find, is_moving
 from bot.models import Comment, Post
 
 TEXT = Post(
-    id="p1",
     fullname="t3_p1",
     subreddit="OldPhotos",
     author="ann",
     title="My grandmother in 1931",
     url="https://www.reddit.com/r/OldPhotos/comments/p1/my_grandmother_in_1931/",
-    permalink="/r/OldPhotos/comments/p1/my_grandmother_in_1931/",
     over_18=False,
     quarantined=False,
     removed=False,
@@ -28,24 +26,20 @@ TEXT = Post(
     gallery=(),
     crosspost_of=None,
     preview=None,
-    domain="self.OldPhotos",
 )
-LINK = replace(TEXT, is_self=False, url="https://i.redd.it/abc123.jpg", domain="i.redd.it")
+LINK = replace(TEXT, is_self=False, url="https://i.redd.it/abc123.jpg")
 GALLERY = replace(
     LINK,
     url="https://www.reddit.com/gallery/p1",
-    domain="reddit.com",
     gallery=("https://preview.redd.it/b.jpg?width=1&s=2", "https://preview.redd.it/a.png?width=1&s=2"),
 )
 ARTICLE = replace(
     LINK,
     url="https://example.org/an-article",
-    domain="example.org",
     preview="https://external-preview.redd.it/x.jpg?auto=webp&s=1",
 )
-VIDEO = replace(LINK, url="https://v.redd.it/abc", domain="v.redd.it", preview=ARTICLE.preview)
+VIDEO = replace(LINK, url="https://v.redd.it/abc", preview=ARTICLE.preview)
 PARENT = Comment(
-    id="c1",
     fullname="t1_c1",
     subreddit="OldPhotos",
     author="bob",
