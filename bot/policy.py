@@ -1,43 +1,50 @@
-"""What to do about a mention: rules upon plain values, in the order in which they count."""
+"""What to do about a mention: who may ask for what, and where and how often the bot answers."""
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bot import commands, images, replies
-from bot.commands import Command
-from bot.database import Database
-from bot.hosts import Hosts, host_of
-from bot.images import Picture
-from bot.limits import Limits
-from bot.markdown import read
+from bot import replies
+from bot.commands import Command, parse_command, read_markdown
+from bot.database import CountedBy, Database
+from bot.images import ImageLink, find_images, host_of, is_video
 from bot.models import Comment, Mention, Message, Post
-from bot.replies import Facts, Reason
+from bot.reddit import Reddit, RedditError
+from bot.replies import NO_DETAILS, Details, Reason
+from bot.settings import Settings
 
+HOUR, DAY = 3600.0, 24 * 3600.0
 BOTS = {"automoderator", "sneakpeekbot", "reddit"}
 """Accounts that are no persons and must not be answered."""
-NOTHING = Facts()
+BOTTIQUETTE_RETRY = 600.0
+"""Seconds after which r/Bottiquette's page is asked for again when it could not be read."""
+BOTTIQUETTE_LISTS = ("disallowed", "permission", "posts-only")
+"""Lists of that page under which a bot that comments may not come uninvited."""
 _ALBUMS = ("imgur.com/a/", "imgur.com/gallery/")
+log = logging.getLogger("autochrome.bot")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Context:
     """A mention and what lies around it, as Reddit shows it now."""
 
     mention: Mention
-    asked: Comment | Message | None
+    request: Comment | Message | None
+    """What was written."""
     parent: Comment | None
     post: Post | None
-    mine: Mention | None = None
-    """The mention whose answer this one answers."""
-    original: Comment | None = None
-    """The comment of that earlier mention."""
-    original_parent: Comment | None = None
+    earlier: Mention | None = None
+    """The mention whose reply this one answers."""
+    earlier_comment: Comment | None = None
+    earlier_parent: Comment | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class Ignore:
     """Nothing is to be said."""
 
     outcome: str
@@ -46,7 +53,7 @@ class Drop:
 @dataclass(frozen=True, slots=True)
 class Refuse:
     reason: Reason
-    facts: Facts = NOTHING
+    details: Details = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """Take back this answer."""
+    """Take back the reply to this mention."""
 
     target: Mention
 
@@ -66,174 +73,245 @@ class Erase:
 class Color:
     """Color these of the pictures that there are."""
 
-    chosen: tuple[Picture, ...]
-    of: int
+    images: tuple[ImageLink, ...]
+    total: int
     command: Command
     shown_in: str
     """Fullname of what shows them."""
 
 
-Decision: TypeAlias = Drop | Refuse | Say | Erase | Color
+Decision: TypeAlias = Ignore | Refuse | Say | Erase | Color
 
 
 class Policy:
-    """Knows the rules."""
+    """The rules, in the order in which they count."""
 
-    def __init__(self, name: str, database: Database, limits: Limits, hosts: Hosts, over_18: bool) -> None:
-        self._name = name
+    def __init__(
+        self, settings: Settings, database: Database, reddit: Reddit, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
         self._database = database
-        self._limits = limits
-        self._hosts = hosts
-        self._over_18 = over_18
+        self._reddit = reddit
+        self._clock = clock
+        self._denied = {name.lower() for name in settings.bot_deny}
 
-    def hears(self, said: Comment | Message) -> bool:
+    def is_request(self, written: Comment | Message) -> bool:
         """Whether it asks for something, as far as it can be told without looking around."""
-        if said.author is None and not (isinstance(said, Message) and said.subreddit):
+        if written.author is None and not (isinstance(written, Message) and written.subreddit):
             return False
-        if (said.author or "").lower() in {self._name.lower(), *BOTS}:
+        if (written.author or "").lower() in {self._settings.reddit_username.lower(), *BOTS}:
             return False
-        return self._command(said) is not None
+        return self._command(written) is not None
 
-    def decide(self, case: Case) -> Decision:
+    def decide(self, context: Context) -> Decision:
         """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
-        decision = self._decided(case)
+        decision = self._decide(context)
         if isinstance(decision, Refuse):
             outcome, is_private = str(decision.reason), decision.reason in replies.IN_PRIVATE
         elif isinstance(decision, Say):
-            outcome, is_private = decision.outcome, isinstance(case.asked, Message)
+            outcome, is_private = decision.outcome, isinstance(context.request, Message)
         else:
             return decision
-        mention = case.mention
-        if _is_moderators(case.asked):
+        mention = context.mention
+        if _is_from_moderators(context.request):
             return decision
         if self._is_unwelcome(mention.subreddit) and (not is_private or mention.channel == "stream"):
-            return Drop(outcome)
-        return Drop(outcome) if self._limits.is_enough(mention, outcome) else decision
+            return Ignore(outcome)
+        return Ignore(outcome) if self._has_said_enough(mention, outcome) else decision
 
-    def withdrawn(self, case: Case) -> str:
-        """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where it may."""
-        people = {case.mention.author_hash, self._database.hash(case.post.author if case.post else None)}
-        if any(self._database.has_opted_out("user", who) for who in people if who):
+    def withdrawn(self, context: Context) -> str:
+        """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where
+        it may.
+        """
+        owner = self._database.hash(context.post.author if context.post else None)
+        if any(self._has_opted_out(person) for person in (context.mention.author_hash, owner)):
             return "opted_out"
-        return "denied" if self._is_unwelcome(case.mention.subreddit) else ""
+        return "denied" if self._is_unwelcome(context.mention.subreddit) else ""
 
-    def _is_unwelcome(self, subreddit: str) -> bool:
-        return bool(subreddit) and (
-            self._limits.is_denied(subreddit) or self._database.has_opted_out("banned", subreddit)
-        )
-
-    def _decided(self, case: Case) -> Decision:
-        asked, post = case.asked, case.post
-        if asked is None and post is None:
+    def _decide(self, context: Context) -> Decision:
+        request, post = context.request, context.post
+        if request is None and post is None:
             return Refuse(Reason.PRIVATE)
-        if asked is None or (isinstance(asked, Comment) and (asked.removed or asked.author is None)):
-            return Drop("gone")
-        command = self._command(asked)
+        if request is None or (isinstance(request, Comment) and (request.removed or request.author is None)):
+            return Ignore("gone")
+        command = self._command(request)
         if command is None:
-            return Drop("nothing_asked")
-        has_opted_out = self._database.has_opted_out("user", case.mention.author_hash or "?")
-        match command.kind:
-            case "opt_in":
-                return self._change(asked, case.mention.author_hash, out=False)
-            case "delete":
-                decision = self._erase(case)
-                return decision if isinstance(decision, Erase) or not has_opted_out else Drop("opted_out")
+            return Ignore("nothing_asked")
+        author = context.mention.author_hash
+        if command.kind == "opt_in":
+            return self._opt_in(request, author)
+        has_opted_out = self._has_opted_out(author)
+        if command.kind == "delete":
+            decision = self._delete(context)
+            return decision if isinstance(decision, Erase) or not has_opted_out else Ignore("opted_out")
         if has_opted_out:
-            return Drop("opted_out")
+            return Ignore("opted_out")
         if command.kind == "opt_out":
-            return self._change(asked, case.mention.author_hash, out=True)
-        if isinstance(asked, Message) or post is None:
-            return Drop("nothing_asked") if isinstance(asked, Message) else Refuse(Reason.PRIVATE)
-        return self._keeps_out(case, post) or self._choose(case, asked, post, command)
+            return self._opt_out(request, author)
+        if isinstance(request, Message):
+            return Ignore("nothing_asked")
+        if post is None:
+            return Refuse(Reason.PRIVATE)
+        return self._why_not_here(context, post) or self._choose_images(context, request, post, command)
 
-    def _command(self, said: Comment | Message) -> Command | None:
-        if isinstance(said, Message):
-            return commands.parse(said.body, self._name, to_bot=True)
-        to_bot = self._database.replied_with(said.parent) is not None
-        return commands.parse(said.body, self._name, to_bot=to_bot)
+    def _command(self, written: Comment | Message) -> Command | None:
+        in_reply = isinstance(written, Message) or self._database.replied_with(written.parent) is not None
+        return parse_command(written.body, self._settings.reddit_username, in_reply=in_reply)
 
-    def _change(self, asked: Comment | Message, who: str, out: bool) -> Decision:
-        """Somebody wants none of it any more, or wants it again; a moderator for the whole subreddit."""
-        if _is_moderators(asked):
-            if out:
-                self._database.opt_out("subreddit", asked.subreddit)
-                return Say(replies.subreddit_opted_out(asked.subreddit), "opted_out")
-            for kind in ("subreddit", "banned"):
-                self._database.opt_in(kind, asked.subreddit)
-            return Say(replies.subreddit_opted_in(asked.subreddit), "opted_in")
-        if out:
-            self._database.opt_out("user", who)
-            return Say(replies.opted_out(), "opted_out")
-        self._database.opt_in("user", who)
+    # What takes something away, or changes who is served.
+
+    def _opt_out(self, request: Comment | Message, author: str) -> Decision:
+        """Of a person; from a moderator, of the whole subreddit."""
+        if _is_from_moderators(request):
+            self._database.opt_out("subreddit", request.subreddit)
+            return Say(replies.subreddit_opted_out(request.subreddit), "opted_out")
+        self._database.opt_out("user", author)
+        return Say(replies.opted_out(), "opted_out")
+
+    def _opt_in(self, request: Comment | Message, author: str) -> Decision:
+        if _is_from_moderators(request):
+            self._database.opt_in("subreddit", request.subreddit)
+            self._database.opt_in("banned", request.subreddit)
+            return Say(replies.subreddit_opted_in(request.subreddit), "opted_in")
+        self._database.opt_in("user", author)
         return Say(replies.opted_in(), "opted_in")
 
-    def _erase(self, case: Case) -> Decision:
-        who = case.mention.author_hash
-        target = case.mine
+    def _delete(self, context: Context) -> Decision:
+        """Whoever called the bot may have its reply deleted, and whoever the picture is of."""
+        author = context.mention.author_hash
+        target = context.earlier
         if target is None:
-            called = self._database.of_author(who, case.mention.post)
-            earlier = [it for it in called if it.fullname != case.mention.fullname]
-            return Erase(earlier[-1]) if earlier else Drop("nothing_to_erase")
-        owners = {target.author_hash, self._database.hash(case.post.author if case.post else None)}
-        if case.original_parent is not None and case.original_parent.fullname == target.shown_in:
-            owners.add(self._database.hash(case.original_parent.author))
-        return Erase(target) if who and who in owners else Refuse(Reason.NOT_YOURS)
+            mentions = self._database.of_author(author, context.mention.post)
+            others = [it for it in mentions if it.fullname != context.mention.fullname]
+            return Erase(others[-1]) if others else Ignore("nothing_to_erase")
+        owners = {target.author_hash, self._database.hash(context.post.author if context.post else None)}
+        if context.earlier_parent is not None and context.earlier_parent.fullname == target.shown_in:
+            owners.add(self._database.hash(context.earlier_parent.author))
+        return Erase(target) if author and author in owners else Refuse(Reason.NOT_YOURS)
 
-    def _keeps_out(self, case: Case, post: Post) -> Decision | None:
-        """Why nothing is answered here, whatever is asked."""
-        if self._limits.is_denied(post.subreddit):
-            return Refuse(Reason.DENIED)
-        if self._database.has_opted_out("banned", post.subreddit):
-            return Refuse(Reason.BANNED)
-        states = (
+    # Which pictures.
+
+    def _choose_images(self, context: Context, request: Comment, post: Post, command: Command) -> Decision:
+        body, parent = request.body, context.parent
+        if context.earlier is not None:  # it goes on about the pictures of the first mention
+            body = f"{body}\n\n{context.earlier_comment.body}" if context.earlier_comment else body
+            parent = context.earlier_parent
+        found = find_images(body, parent, post, self._settings.image_hosts.allows)
+        if not found:
+            return _why_no_image(body, parent, post)
+        wanted = range(1, len(found) + 1) if command.which == "all" else command.which
+        numbers = [len(found) if number == -1 else number for number in wanted]
+        if any(number > len(found) for number in numbers):
+            return Refuse(Reason.NO_SUCH_NUMBER, Details(count=len(found)))
+        owners = {"parent": parent, "crosspost": post.crosspost_of}
+        owner = owners.get(found[0].found_in)
+        if owner is not None and self._has_opted_out(self._database.hash(owner.author)):
+            return Refuse(Reason.OPTED_OUT)
+        chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
+        places = {"comment": request.fullname, "parent": parent.fullname if parent else post.fullname}
+        return Color(chosen, len(found), command, places.get(found[0].found_in, post.fullname))
+
+    # Where, for whom and how often.
+
+    def refresh(self) -> None:
+        """Read r/Bottiquette's page again, once a day. Where it cannot be read, the last one holds."""
+        due = self._database.progress().bottiquette_due_at or 0.0
+        if self._settings.bot_ignore_bottiquette or self._clock() < due:
+            return
+        again = DAY
+        try:
+            page = self._reddit.wiki("Bottiquette", "robots_txt_json")
+            self._database.save_bottiquette(_subreddits_on(page))
+        except (RedditError, ValueError) as error:
+            again = BOTTIQUETTE_RETRY
+            log.warning("bottiquette_failed error=%s detail=%r", type(error).__name__, str(error))
+        self._database.save_progress(bottiquette_due_at=self._clock() + again)
+
+    def _why_not_here(self, context: Context, post: Post) -> Decision | None:
+        """Why nothing is answered, whatever is asked."""
+        rules = (
+            (self._is_denied(post.subreddit), Reason.DENIED),
+            (self._database.has_opted_out("banned", post.subreddit), Reason.BANNED),
             (post.quarantined, Reason.QUARANTINED),
             (post.removed, Reason.REMOVED),
             (post.archived, Reason.ARCHIVED),
             (post.locked, Reason.LOCKED),
-            (post.over_18 and not self._over_18, Reason.OVER_18),
-            (self._database.has_opted_out("user", self._database.hash(post.author) or "?"), Reason.OPTED_OUT),
+            (post.over_18 and not self._settings.bot_over_18, Reason.OVER_18),
+            (self._has_opted_out(self._database.hash(post.author)), Reason.OPTED_OUT),
         )
-        if found := next((reason for holds, reason in states if holds), None):
+        if found := next((reason for holds, reason in rules if holds), None):
             return Refuse(found)
-        if limit := self._limits.reached(case.mention):
-            reason, facts = limit
-            return Drop(reason) if self._limits.was_told(case.mention, reason) else Refuse(reason, facts)
+        return self._over_limit(context.mention)
+
+    def _is_denied(self, subreddit: str) -> bool:
+        """Whether bots, or this one, are to stay out."""
+        if subreddit.lower() in self._denied or self._database.has_opted_out("subreddit", subreddit):
+            return True
+        return not self._settings.bot_ignore_bottiquette and self._database.is_in_bottiquette(subreddit)
+
+    def _is_unwelcome(self, subreddit: str) -> bool:
+        return bool(subreddit) and (
+            self._is_denied(subreddit) or self._database.has_opted_out("banned", subreddit)
+        )
+
+    def _has_opted_out(self, person: str) -> bool:
+        """`person`: a hash; "" is nobody."""
+        return bool(person) and self._database.has_opted_out("user", person)
+
+    def _over_limit(self, mention: Mention) -> Decision | None:
+        """That this mention would go beyond a limit is said once, to this person or in this thread."""
+        settings, count = self._settings, self._database.count
+        last_hour = self._clock() - HOUR
+        limits: tuple[tuple[int, CountedBy, str, float, Reason], ...] = (
+            (settings.bot_user_limit, "author_hash", mention.author_hash, last_hour, Reason.LIMIT_USER),
+            (
+                settings.bot_subreddit_limit,
+                "subreddit",
+                mention.subreddit,
+                last_hour,
+                Reason.LIMIT_SUBREDDIT,
+            ),
+            (settings.bot_thread_limit, "post", mention.post, 0.0, Reason.LIMIT_THREAD),
+        )
+        for limit, column, value, since, reason in limits:
+            if limit and value and count(column, value, since) >= limit:
+                if reason == Reason.LIMIT_THREAD:
+                    was_told = count("post", mention.post, 0.0, reason) > 0
+                else:
+                    was_told = count("author_hash", mention.author_hash, last_hour, reason) > 0
+                return Ignore(reason) if was_told else Refuse(reason, Details(wait=HOUR if since else 0))
         return None
 
-    def _choose(self, case: Case, asked: Comment, post: Post, command: Command) -> Decision:
-        """Which of the pictures."""
-        body, parent = asked.body, case.parent
-        if case.mine is not None:  # it goes on about the pictures of the first mention
-            body = f"{body}\n\n{case.original.body}" if case.original else body
-            parent = case.original_parent
-        found = images.find(body, parent, post, self._hosts.allows)
-        if not found:
-            return self._why_none(body, parent, post)
-        wanted = range(1, len(found) + 1) if command.which == "all" else command.which
-        numbers = [len(found) if number == -1 else number for number in wanted]
-        if any(number > len(found) for number in numbers):
-            return Refuse(Reason.NO_SUCH_NUMBER, Facts(count=len(found)))
-        owners = {"parent": parent, "crosspost": post.crosspost_of}
-        owner = owners.get(found[0].why)
-        if owner is not None and self._database.has_opted_out(
-            "user", self._database.hash(owner.author) or "?"
-        ):
-            return Refuse(Reason.OPTED_OUT)
-        chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
-        places = {"comment": asked.fullname, "parent": parent.fullname if parent else post.fullname}
-        return Color(chosen, len(found), command, places.get(found[0].why, post.fullname))
-
-    def _why_none(self, body: str, parent: Comment | None, post: Post) -> Refuse:
-        if images.is_moving(post):
-            return Refuse(Reason.MOVING)
-        links = [*read(body).links, *(read(parent.body).links if parent else ()), post.url]
-        if any(album in link for link in links for album in _ALBUMS):
-            return Refuse(Reason.ALBUM)
-        if elsewhere := images.find(body, parent, post):
-            return Refuse(Reason.HOST, Facts(host=host_of(elsewhere[0].url)))
-        return Refuse(Reason.NO_PICTURE)
+    def _has_said_enough(self, mention: Mention, outcome: str) -> bool:
+        """Whether this person was told the same in this thread today, or has had as many words this hour as anybody gets."""
+        now, limit, author = self._clock(), self._settings.bot_user_limit, mention.author_hash
+        if not author:
+            return False
+        if mention.post and self._database.count_said(author, now - DAY, outcome=outcome, post=mention.post):
+            return True
+        return bool(limit) and self._database.count_said(author, now - HOUR) >= limit
 
 
-def _is_moderators(said: Comment | Message | None) -> bool:
+def _why_no_image(body: str, parent: Comment | None, post: Post) -> Refuse:
+    if is_video(post):
+        return Refuse(Reason.VIDEO)
+    links = [*read_markdown(body).links, *(read_markdown(parent.body).links if parent else ()), post.url]
+    if any(album in link for link in links for album in _ALBUMS):
+        return Refuse(Reason.ALBUM)
+    if elsewhere := find_images(body, parent, post):
+        return Refuse(Reason.HOST, Details(host=host_of(elsewhere[0].url)))
+    return Refuse(Reason.NO_IMAGE)
+
+
+def _is_from_moderators(written: Comment | Message | None) -> bool:
     """Whether it speaks for those who keep a subreddit."""
-    return said.moderator if isinstance(said, Comment) else bool(said and said.subreddit)
+    return written.moderator if isinstance(written, Comment) else bool(written and written.subreddit)
+
+
+def _subreddits_on(page: str) -> set[str]:
+    """Names in small letters. Raises ValueError where the page is none of that kind."""
+    document = json.loads(page)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    lists = [document.get(name) or [] for name in BOTTIQUETTE_LISTS]
+    return {str(name).lower().removeprefix("r/") for names in lists for name in names}

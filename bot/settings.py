@@ -11,13 +11,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from bot.errors import SettingsError
-from bot.hosts import DEFAULT, Hosts
+from bot.images import AllowedHosts
 
 PREFIX = "AUTOCHROME_"
 OURS = ("AUTOCHROME_BOT_", "AUTOCHROME_REDDIT_")
 """What begins so is for the bot alone, so that a word that is none of its settings is a mistake."""
 NO_SECRET = SecretStr("")
+
+
+class SettingsError(Exception):
+    """A setting is missing or cannot be used. The message is one or two whole sentences."""
 
 
 def default_state_dir() -> Path:
@@ -34,7 +37,7 @@ def _names(value: object) -> object:
 
 
 def _hosts(value: object) -> object:
-    return Hosts.of(value.replace(",", " ").split()) if isinstance(value, str) else value
+    return AllowedHosts.parse(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 def _trimmed(value: str) -> str:
@@ -69,7 +72,7 @@ class Settings(BaseSettings):
     reddit_url: Address = "https://www.reddit.com"
     reddit_oauth_url: Address = "https://oauth.reddit.com"
 
-    image_hosts: Annotated[Hosts, NoDecode, BeforeValidator(_hosts)] = Hosts(frozenset(DEFAULT))
+    image_hosts: Annotated[AllowedHosts, NoDecode, BeforeValidator(_hosts)] = AllowedHosts()
     """Hosts that pictures are taken from: names, `*.name`, or trusted origins such as http://127.0.0.1:8099."""
 
     bot_operator: str = ""

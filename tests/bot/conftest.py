@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.__main__ import build
-from bot.pace import Pace
+from bot.reddit import RateLimiter
 from bot.settings import Settings
 
 read_certificates = functools.cache(ssl.create_default_context)
@@ -87,7 +87,7 @@ def shown(server: Server, gray_photo: Callable[..., bytes]) -> Callable[..., Any
     return post
 
 
-class NotedPace(Pace):
+class NotedRateLimiter(RateLimiter):
     """Tells when each request was let through."""
 
     on_request: Callable[[], object] = staticmethod(lambda: None)
@@ -104,8 +104,8 @@ class Here:
         self.settings = Settings(**values)
         self.ahead = 0.0
         self._open = ExitStack()
-        self.pace = NotedPace(self.settings.bot_requests_per_minute, self._wait, self.now)
-        options: dict[str, Any] = {"clock": self.now, "pace": self.pace, "wait": self._wait}
+        self.rate_limit = NotedRateLimiter(self.settings.bot_requests_per_minute, self._wait, self.now)
+        options: dict[str, Any] = {"clock": self.now, "rate_limit": self.rate_limit, "wait": self._wait}
         self.loop = build(self.settings, self._open, dry_run=dry_run, **options)
 
     def now(self) -> float:
@@ -138,7 +138,7 @@ class Here:
 @pytest.fixture
 def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
     """Start the bot in this process; the one before it is ended."""
-    monkeypatch.setattr("bot.__main__.PATIENCE", 0)  # the true clock is not to be waited for
+    monkeypatch.setattr("bot.__main__.RETRY_REQUEST_FOR", 0)  # the true clock is not to be waited for
     monkeypatch.setattr("ssl.create_default_context", read_certificates)
     started: list[Here] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.commands import MUTED, VIVID, Command, parse
+from bot.commands import MUTED, VIVID, Command, parse_command
 
 PLAIN = Command("color")
 
@@ -35,7 +35,7 @@ PLAIN = Command("color")
     ],
 )
 def test_the_name_as_a_word_of_its_own_is_a_select(body: str) -> None:
-    assert parse(body, "auto_chrome_bot") == PLAIN
+    assert parse_command(body, "auto_chrome_bot") == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_name_as_a_word_of_its_own_is_a_select(body: str) -> None:
     ],
 )
 def test_else_nothing_is_asked(body: str) -> None:
-    assert parse(body, "auto_chrome_bot") is None
+    assert parse_command(body, "auto_chrome_bot") is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_else_nothing_is_asked(body: str) -> None:
     ],
 )
 def test_options_and_commands_stand_beside_the_name(body: str, command: Command) -> None:
-    assert parse(body, "auto_chrome_bot") == command
+    assert parse_command(body, "auto_chrome_bot") == command
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_options_and_commands_stand_beside_the_name(body: str, command: Command)
     ],
 )
 def test_what_answers_the_bot_needs_no_name(body: str, command: Command | None) -> None:
-    assert parse(body, "auto_chrome_bot", to_bot=True) == command
+    assert parse_command(body, "auto_chrome_bot", in_reply=True) == command

@@ -23,7 +23,7 @@ def bot(launch, service, words):
     """`python -m bot`, signed in and listening."""
     settings = {**words, "service_url": service.url, "public_url": service.url}
     bot = launch("-m", "bot", **settings)
-    bot.line("ready as=u/colorizebot")
+    bot.line("bot_ready account=u/colorizebot")
     return bot
 
 
@@ -86,7 +86,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
 def test_a_dry_run_says_what_it_would_say_and_writes_nothing(server, shown, service, launch, words):
     server.person("ben").comment(shown(), "u/colorizebot")
     bot = launch("-m", "bot", "--dry-run", "--once", **{**words, "service_url": service.url})
-    bot.line("would reply to=t1_c1")
+    bot.line("reply_dry_run to=t1_c1")
     assert bot.process.wait(20) == 0
     assert any("Here it is in color" in line for line in bot.lines)
     assert server.bot.comments() == []

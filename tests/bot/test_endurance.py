@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from bot.errors import Stopped
 from bot.models import State
-from bot.pace import Pace
+from bot.reddit import RateLimiter, StoppedError
 
 
 @pytest.fixture
@@ -117,14 +116,14 @@ def test_a_dry_run_says_nothing_there_and_leaves_its_pictures_for_an_hour_only(
 
 def test_told_to_stop_it_does_not_wait_for_its_next_request_to_be_allowed():
     stop = threading.Event()
-    pace = Pace(1, stop.wait)
-    pace()
+    rate_limit = RateLimiter(1, stop.wait)
+    rate_limit()
     threading.Timer(0.05, stop.set).start()
     began = time.monotonic()
-    with pytest.raises(Stopped):
-        pace()
+    with pytest.raises(StoppedError):
+        rate_limit()
     assert time.monotonic() - began < 10
-    assert pace.requests == 1
+    assert rate_limit.requests == 1
 
 
 def test_stopped_before_it_could_say_it_a_mention_is_answered_by_the_next_process(
@@ -136,9 +135,9 @@ def test_stopped_before_it_could_say_it_a_mention_is_answered_by_the_next_proces
     def stop() -> None:
         known = bot.loop.database.mention(mention.fullname)
         if known is not None and known.state == State.REPLYING:
-            raise Stopped
+            raise StoppedError
 
-    bot.pace.on_request = stop
+    bot.rate_limit.on_request = stop
     assert bot.loop.round() == 0
     assert bot.states() == {"colored": 1}
     bot = here(service_url=quick_service.url)
@@ -231,7 +230,7 @@ def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
     for _ in range(5):
         bot.ahead += bot.loop.round()
     assert server.bot.comments() == []
-    assert "see AUTOCHROME_SERVICE_KEY" in caplog.text
+    assert "service_refused setting=AUTOCHROME_SERVICE_KEY" in caplog.text
     quick_service.refuses = False
     bot.ahead += 3600
     bot.work(server.bot.comments)

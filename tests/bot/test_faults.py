@@ -143,10 +143,10 @@ def test_one_that_breaks_the_bot_stops_no_other(server, shown, bot, monkeypatch)
     good = server.person("cleo").comment(shown("other.jpg"), "u/colorizebot")
     decide = bot.loop.policy.decide
 
-    def break_upon(case):
-        if case.mention.fullname == bad.fullname:
+    def break_upon(context):
+        if context.mention.fullname == bad.fullname:
             raise ZeroDivisionError("Grandma in 1931")
-        return decide(case)
+        return decide(context)
 
     monkeypatch.setattr(bot.loop.policy, "decide", break_upon)
     bot.work(lambda: any(comment.parent is good for comment in server.bot.comments()))
@@ -213,10 +213,10 @@ def test_killed_while_it_is_queued_it_is_colored_once(server, shown, start, unti
         worker.suspend()
     try:
         bot = start()
-        bot.line("queued mention=t1_c1")
+        bot.line("mention_queued mention=t1_c1")
         kill(bot)
         again = start()
-        again.line("ready")
+        again.line("bot_ready")
     finally:
         for worker in workers:
             worker.resume()
@@ -234,7 +234,7 @@ def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until
     kill(bot)
     link = reply.text.partition("](")[2].partition(")")[0]
     bot = start()
-    bot.line("erased mention=t1_c1", 15)
+    bot.line("mention_erased mention=t1_c1", 15)
     until(lambda: not server.bot.unread(), 5, "the command is marked as read")
     job = link.rpartition("/")[2]
     assert httpx.get(f"{service.url}/v1/colorizations/{job}/result").status_code == 410

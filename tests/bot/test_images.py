@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.hosts import Hosts
-from bot.images import Picture, direct, find, is_moving
+from bot.images import AllowedHosts, ImageLink, find_images, image_url, is_video
 from bot.models import Comment, Post
 
 TEXT = Post(
@@ -54,7 +53,7 @@ PARENT = Comment(
 
 
 @pytest.mark.parametrize(
-    ("body", "parent", "post", "why", "urls"),
+    ("body", "parent", "post", "found_in", "urls"),
     [
         ("colorizebot", None, LINK, "link", ["https://i.redd.it/abc123.jpg"]),
         ("colorizebot", None, GALLERY, "gallery", list(GALLERY.gallery)),
@@ -114,11 +113,13 @@ PARENT = Comment(
     ],
 )
 def test_the_first_place_that_shows_any_is_what_is_meant(
-    body: str, parent: Comment | None, post: Post, why: str, urls: list[str]
+    body: str, parent: Comment | None, post: Post, found_in: str, urls: list[str]
 ) -> None:
-    found = find(body, parent, post)
+    found = find_images(body, parent, post)
     assert [picture.url for picture in found] == urls
-    assert [(picture.why, picture.index) for picture in found] == [(why, n + 1) for n in range(len(urls))]
+    assert [(picture.found_in, picture.index) for picture in found] == [
+        (found_in, n + 1) for n in range(len(urls))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,24 +135,24 @@ def test_the_first_place_that_shows_any_is_what_is_meant(
     ids=["text", "video", "youtube", "gifv", "album", "article without preview"],
 )
 def test_where_there_is_none_none_is_found(post: Post) -> None:
-    assert find("colorizebot", None, post) == ()
+    assert find_images("colorizebot", None, post) == ()
 
 
 def test_videos_are_told_from_pictures() -> None:
-    assert is_moving(VIDEO)
-    assert is_moving(replace(VIDEO, url="https://m.youtube.com/watch?v=1"))
-    assert is_moving(replace(VIDEO, url="https://i.imgur.com/aBcDe12.GIFV"))
-    assert not is_moving(LINK)
+    assert is_video(VIDEO)
+    assert is_video(replace(VIDEO, url="https://m.youtube.com/watch?v=1"))
+    assert is_video(replace(VIDEO, url="https://i.imgur.com/aBcDe12.GIFV"))
+    assert not is_video(LINK)
 
 
 def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
-    hosts = Hosts()
+    hosts = AllowedHosts()
     flickr = replace(ARTICLE, url="https://live.staticflickr.com/1/2_b.jpg")
-    assert find("colorizebot", None, flickr)[0].why == "link"
-    assert find("colorizebot", None, flickr, hosts.allows) == (
-        Picture("https://external-preview.redd.it/x.jpg?auto=webp&s=1", "preview", 1),
+    assert find_images("colorizebot", None, flickr)[0].found_in == "link"
+    assert find_images("colorizebot", None, flickr, hosts.allows) == (
+        ImageLink("https://external-preview.redd.it/x.jpg?auto=webp&s=1", "preview", 1),
     )
-    assert find("https://evil.example/a.jpg", None, replace(flickr, preview=None), hosts.allows) == ()
+    assert find_images("https://evil.example/a.jpg", None, replace(flickr, preview=None), hosts.allows) == ()
 
 
 @pytest.mark.parametrize(
@@ -185,12 +186,12 @@ def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
     ],
 )
 def test_a_link_leads_to_its_picture(link: str, picture: str | None) -> None:
-    assert direct(link) == picture
+    assert image_url(link) == picture
 
 
 def test_the_same_picture_twice_is_one() -> None:
     body = "https://i.redd.it/a.jpg [again](https://i.redd.it/a.jpg), (https://i.redd.it/b.jpg)."
-    assert [picture.url for picture in find(body, None, TEXT)] == [
+    assert [picture.url for picture in find_images(body, None, TEXT)] == [
         "https://i.redd.it/a.jpg",
         "https://i.redd.it/b.jpg",
     ]

@@ -18,7 +18,7 @@ def test_five_hundred_mentions_are_answered_within_the_requests_that_reddit_allo
     mentions = [one.comment(post, "u/colorizebot please") for one, post in zip(people, posts, strict=True)]
     bot = here(service_url=quick_service.url, bot_subreddit_limit=0, bot_ignore_bottiquette=False)
     times: list[float] = []
-    bot.pace.on_request = lambda: times.append(bot.now())
+    bot.rate_limit.on_request = lambda: times.append(bot.now())
     began = bot.now()
     bot.work(lambda: not server.bot.unread(), rounds=500)
     took = bot.now() - began

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bot import settings as configuration
-from bot.errors import SettingsError
-from bot.hosts import Hosts
+from bot.images import AllowedHosts
+from bot.settings import SettingsError
 from service.settings import ELSEWHERE
 
 NEEDED = {"REDDIT_CLIENT_ID": "an-app", "REDDIT_USERNAME": "colorizebot", "REDDIT_PASSWORD": "hunter2"}
@@ -29,7 +29,7 @@ def test_words_are_read_as_people_write_them(read):
         IMAGE_HOSTS="i.redd.it, http://127.0.0.1:8099",
     )
     assert settings.bot_subreddits == ("OldPhotos", "TheWayWeWere", "ColorizedHistory")
-    assert settings.image_hosts == Hosts.of(["i.redd.it", "http://127.0.0.1:8099"])
+    assert settings.image_hosts == AllowedHosts.parse(["i.redd.it", "http://127.0.0.1:8099"])
     assert settings.link_url == "https://colors.example"
     assert read(IMAGE_HOSTS="").image_hosts.allows("https://i.redd.it/a.jpg")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_reddit.server import REFRESH_TOKEN
 
-from bot.errors import SignedOut
+from bot.reddit import SignInError
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 CLOSED = [{"private": True}, {"banned": True}, {"quarantined": True}]
@@ -75,7 +75,7 @@ def test_when_none_can_be_read_mentions_are_answered_and_the_operator_hears_why(
     server.person("cleo").comment(shown(), "u/colorizebot")
     bot.work(server.bot.comments)
     assert bot.states() == {"replied": 1}
-    assert "AUTOCHROME_BOT_SUBREDDITS names one that cannot be read" in caplog.text
+    assert "stream_failed setting=AUTOCHROME_BOT_SUBREDDITS" in caplog.text
 
 
 def test_a_stream_that_opens_again_is_heard_again(server, shown, start):
@@ -91,5 +91,5 @@ def test_a_stream_that_opens_again_is_heard_again(server, shown, start):
 def test_a_token_that_reddit_refuses_is_a_wrong_setting_whatever_the_status(server, start, status):
     bot = start()
     server.fail("/api/v1/access_token", status)
-    with pytest.raises(SignedOut):
+    with pytest.raises(SignInError):
         bot.loop.reddit.me()
