@@ -4,7 +4,7 @@
     python -m bot --once       answer what there is, and end
     python -m bot --dry-run    say here what it would say there: nothing is written on Reddit or remembered
 
-Every setting is an environment variable that begins with AUTOCHROME_; docs/bot.md lists them.
+Every setting is an environment variable that begins with BOT_ or REDDIT_; docs/bot.md lists them.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def main() -> int:
     log.setLevel(logging.INFO)
     try:
         settings = configuration.read()
-        if settings.public_url is None and not arguments.dry_run:
+        if settings.bot_public_url is None and not arguments.dry_run:
             raise SettingsError(
-                "AUTOCHROME_PUBLIC_URL is not set: the links in answers begin with it, as people reach the service."
+                "BOT_PUBLIC_URL is not set: the links in answers begin with it, as people reach the service."
             )
         with ExitStack() as resources:
             return _run(settings, arguments.once, arguments.dry_run, resources)
@@ -102,14 +102,12 @@ def _sign_in(reddit: Reddit, settings: Settings) -> None:
     try:
         name = reddit.me()
     except SignInError as error:
-        raise SettingsError(f"{error} Check AUTOCHROME_REDDIT_CLIENT_ID and what follows it.") from error
+        raise SettingsError(f"{error} Check REDDIT_CLIENT_ID and what follows it.") from error
     except RedditError as error:
         log.warning("sign_in_failed error=%s detail=%r", type(error).__name__, str(error))
         return
     if name.lower() != settings.reddit_username.lower():
-        raise SettingsError(
-            f"AUTOCHROME_REDDIT_USERNAME={settings.reddit_username!r}, but the account is {name}."
-        )
+        raise SettingsError(f"REDDIT_USERNAME={settings.reddit_username!r}, but the account is {name}.")
     log.info("bot_ready account=u/%s", name)
 
 
@@ -132,13 +130,13 @@ def build(
     try:
         health = Health(state / "health" if state else None, settings.bot_metrics_port)
     except OSError as error:
-        raise SettingsError(f"AUTOCHROME_BOT_METRICS_PORT={settings.bot_metrics_port}: {error}.") from error
+        raise SettingsError(f"BOT_METRICS_PORT={settings.bot_metrics_port}: {error}.") from error
     resources.callback(health.close)
     web = resources.enter_context(open_client(user_agent(settings)))
     service = resources.enter_context(
         Client(
-            settings.service_url,
-            settings.service_key.get_secret_value() or None,
+            settings.bot_service_url,
+            settings.bot_service_key.get_secret_value() or None,
             retry_for=RETRY_REQUEST_FOR,
             user_agent=user_agent(settings),
         )
@@ -205,7 +203,7 @@ class Loop:
             delay = self.round()
 
     def _is_soon(self, due: float | None) -> bool:
-        return due is not None and due <= self._clock() + self._settings.bot_pause
+        return due is not None and due <= self._clock() + self._settings.bot_poll_interval
 
     def round(self) -> float:
         """One round, which nothing stops; seconds until the next."""
@@ -227,11 +225,11 @@ class Loop:
         self._health.round_done(self.database.counts(), self._rate_limit.requests)
         due = self.database.next_due()
         next_at = self._poll_at if due is None else min(due, self._poll_at)
-        return min(max(next_at - self._clock(), 0.0), self._settings.bot_pause)
+        return min(max(next_at - self._clock(), 0.0), self._settings.bot_poll_interval)
 
     def _delay_after(self, error: Exception) -> float:
         self._health.round_failed(error)
-        delay: float = min(self._settings.bot_backoff * 2.0 ** min(self._failures, 16), MAX_RETRY_DELAY)
+        delay: float = min(self._settings.bot_retry_delay * 2.0 ** min(self._failures, 16), MAX_RETRY_DELAY)
         self._failures += 1
         return delay
 
@@ -239,7 +237,7 @@ class Loop:
         if self._clock() >= self._poll_at:
             self.policy.refresh()
             self._poll()
-            self._poll_at = self._clock() + self._settings.bot_pause
+            self._poll_at = self._clock() + self._settings.bot_poll_interval
         if due := self.database.due(self._clock(), MENTIONS_AT_ONCE):
             self._handler.advance(due, self._inbox)
         self._mark_read()
@@ -262,7 +260,7 @@ class Loop:
         try:
             comments = self.reddit.comments(self._settings.bot_subreddits, read_until - STREAM_OVERLAP)
         except (ForbiddenError, DeletedError) as error:
-            log.warning("stream_failed setting=AUTOCHROME_BOT_SUBREDDITS detail=%r", str(error))
+            log.warning("stream_failed setting=BOT_SUBREDDITS detail=%r", str(error))
             return
         for comment in comments:
             self._take_in(comment, "stream")
@@ -272,7 +270,7 @@ class Loop:
     def _read_old_mentions(self) -> None:
         """Mentions that somebody has read on the bot's account before the bot did, since the last sweep."""
         for comment in self.reddit.mentions():
-            self._take_in(comment, "stream", late=self._settings.bot_sweep)
+            self._take_in(comment, "stream", late=self._settings.bot_sweep_interval)
 
     def _take_in(self, written: Comment | Message, channel: Channel, late: float = 0.0) -> bool:
         """Write a mention down; whether it is known, then. `late`: seconds that it may have lain about unseen."""
@@ -281,7 +279,7 @@ class Loop:
                 self.database.mark_read([written.fullname], is_read=False)
             return True
         now = self._clock()
-        oldest = now - self._settings.bot_patience - late
+        oldest = now - self._settings.bot_retry_for - late
         if channel == "stream":  # where nothing tells what a bot before this database has answered
             oldest = max(oldest, self._started_at)
         if written.created < oldest or not self.policy.is_request(written):

@@ -88,7 +88,7 @@ class MentionHandler:
         self._policy = policy
         self._eraser = eraser
         self._clock = clock
-        self._outbox = Outbox(database, reddit, clock, settings.bot_backoff)
+        self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
         self._tasks = Tasks(settings, database, service, web, clock)
 
     def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
@@ -178,7 +178,7 @@ class MentionHandler:
         except NotColoredError as error:
             self._refuse(context, error.reason, error.details)
         except NotAllowedError as error:  # that is ours to set right, and nothing for people to read
-            log.error("service_refused setting=AUTOCHROME_SERVICE_KEY detail=%r", error.detail)
+            log.error("service_refused setting=BOT_SERVICE_KEY detail=%r", error.detail)
             self._put_off(context, Reason.BUSY, max_attempts=None)
         except (BusyError, UnavailableError, UnreachableError) as error:
             log.warning("mention_postponed mention=%s error=%s", name, type(error).__name__)
@@ -193,7 +193,7 @@ class MentionHandler:
     def _put_off(self, context: Context, reason: Reason, max_attempts: int | None) -> None:
         """Again later, or never: after so many attempts, and when it is too old."""
         mention = self._database.mention(context.mention.fullname) or context.mention
-        is_old = self._clock() > mention.seen_at + self._settings.bot_patience
+        is_old = self._clock() > mention.seen_at + self._settings.bot_retry_for
         if not is_old and (max_attempts is None or mention.attempts < max_attempts):
             self._outbox.postpone(mention, mention.state)
         elif mention.giving_up == reason:  # not even that could be said
@@ -394,7 +394,7 @@ class Tasks:
     def _fetch(self, image: ImageLink, even_in_color: bool) -> bytes | None:
         """Its file; None where it is in color."""
         try:
-            data = download(self._web, image.url, self._settings.image_hosts)
+            data = download(self._web, image.url, self._settings.bot_image_hosts)
             info = inspect(data)
         except UnreachableError:
             raise

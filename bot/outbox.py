@@ -178,7 +178,9 @@ class Sweeper:
         self._clock = clock
 
     def is_due(self) -> bool:
-        return self._clock() >= (self._database.progress().swept_at or 0.0) + self._settings.bot_sweep
+        return (
+            self._clock() >= (self._database.progress().swept_at or 0.0) + self._settings.bot_sweep_interval
+        )
 
     def run(self) -> None:
         """All replies. Raises RedditError where Reddit does not answer: then it is due again."""

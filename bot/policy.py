@@ -196,7 +196,7 @@ class Policy:
         if context.earlier is not None:  # it goes on about the pictures of the first mention
             body = f"{body}\n\n{context.earlier_comment.body}" if context.earlier_comment else body
             parent = context.earlier_parent
-        found = find_images(body, parent, post, self._settings.image_hosts.allows)
+        found = find_images(body, parent, post, self._settings.bot_image_hosts.allows)
         if not found:
             return _why_no_image(body, parent, post)
         wanted = range(1, len(found) + 1) if command.which == "all" else command.which

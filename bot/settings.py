@@ -1,4 +1,4 @@
-"""Settings of the bot, read from the environment with the prefix AUTOCHROME_. Times are seconds."""
+"""Settings of the bot, read from environment variables that begin with BOT_ or REDDIT_. Times are seconds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.images import AllowedHosts
 
-PREFIX = "AUTOCHROME_"
-OURS = ("AUTOCHROME_BOT_", "AUTOCHROME_REDDIT_")
+PREFIXES = ("BOT_", "REDDIT_")
 """What begins so is for the bot alone, so that a word that is none of its settings is a mistake."""
 NO_SECRET = SecretStr("")
 
@@ -53,13 +52,13 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 class Settings(BaseSettings):
     """One value for each thing that an operator may want to change."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
-    service_url: Address = "http://127.0.0.1:8000"
+    bot_service_url: Address = "http://127.0.0.1:8000"
     """Where the bot reaches the service that colors."""
-    public_url: Address | None = None
+    bot_public_url: Address | None = None
     """Where people reach it: links in answers begin so. Needed, unless it is a dry run."""
-    service_key: SecretStr = NO_SECRET
+    bot_service_key: SecretStr = NO_SECRET
     """An API key of the service's, where it wants one."""
 
     reddit_client_id: str
@@ -72,7 +71,7 @@ class Settings(BaseSettings):
     reddit_url: Address = "https://www.reddit.com"
     reddit_oauth_url: Address = "https://oauth.reddit.com"
 
-    image_hosts: Annotated[AllowedHosts, NoDecode, BeforeValidator(_hosts)] = AllowedHosts()
+    bot_image_hosts: Annotated[AllowedHosts, NoDecode, BeforeValidator(_hosts)] = AllowedHosts()
     """Hosts that pictures are taken from: names, `*.name`, or trusted origins such as http://127.0.0.1:8099."""
 
     bot_operator: str = ""
@@ -102,16 +101,16 @@ class Settings(BaseSettings):
     """A comment of the bot's with this score or less is removed."""
     bot_requests_per_minute: Annotated[int, Field(ge=1, le=100)] = 90
     """Requests to Reddit in any minute; Reddit allows 100."""
-    bot_pause: Annotated[float, Field(gt=0)] = 5.0
+    bot_poll_interval: Annotated[float, Field(gt=0)] = 5.0
     """Between two looks at the inbox."""
     bot_timeout: Annotated[float, Field(gt=0)] = 16.0
     """For one answer of Reddit's."""
-    bot_backoff: Annotated[float, Field(gt=0)] = 5.0
-    """Before the first repetition of what failed; each further one waits twice as long, an hour at most."""
-    bot_sweep: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    bot_retry_delay: Annotated[float, Field(gt=0)] = 5.0
+    """Before the first retry of what failed; each further one waits twice as long, an hour at most."""
+    bot_sweep_interval: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """Between two looks at what was answered: what is deleted on Reddit is erased here."""
-    bot_patience: Annotated[float, Field(gt=0)] = 24 * 3600.0
-    """How long a mention is tried before it is given up."""
+    bot_retry_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    """For how long a mention is retried before it is given up."""
     bot_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Prometheus metrics on 127.0.0.1; 0: none."""
 
@@ -120,23 +119,23 @@ class Settings(BaseSettings):
         if bool(self.reddit_password.get_secret_value()) == bool(
             self.reddit_refresh_token.get_secret_value()
         ):
-            raise ValueError("Set one of AUTOCHROME_REDDIT_PASSWORD and AUTOCHROME_REDDIT_REFRESH_TOKEN")
+            raise ValueError("Set one of REDDIT_PASSWORD and REDDIT_REFRESH_TOKEN")
         return self
 
     @property
     def link_url(self) -> str:
         """With what links in answers begin."""
-        return self.public_url or self.service_url
+        return self.bot_public_url or self.bot_service_url
 
 
 def known() -> list[str]:
     """Every variable that is read."""
-    return [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    return [name.upper() for name in Settings.model_fields]
 
 
 def read() -> Settings:
     """Settings from the environment. Raises SettingsError that names each variable that cannot be used."""
-    unknown = sorted(name for name in os.environ if name.startswith(OURS) and name not in known())
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in known())
     if unknown:
         raise SettingsError(" ".join(_unknown(name) for name in unknown))
     try:
@@ -160,7 +159,7 @@ def _fault(fault: ErrorDetails) -> str:
     what = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:  # it lies between several
         return f"{what}."
-    name = f"{PREFIX}{str(fault['loc'][0]).upper()}"
+    name = str(fault["loc"][0]).upper()
     if fault["type"] == "missing":
         return f"{name} is not set: see docs/bot.md."
     secret = isinstance(Settings.model_fields[str(fault["loc"][0])].default, SecretStr)

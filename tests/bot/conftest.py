@@ -58,21 +58,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def words(server: Server, tmp_path: Path) -> dict[str, Any]:
-    """The bot's settings, by their names without AUTOCHROME_ and in small letters."""
+def bot_settings(server: Server, tmp_path: Path) -> dict[str, Any]:
+    """By their names in small letters."""
     known = server.settings()
     return {
-        "public_url": "https://colors.example",
+        "bot_public_url": "https://colors.example",
         "reddit_client_id": known["client_id"],
         "reddit_client_secret": known["client_secret"],
         "reddit_username": known["username"],
         "reddit_password": known["password"],
         "reddit_url": server.url,
         "reddit_oauth_url": server.url,
-        "image_hosts": server.url,
+        "bot_image_hosts": server.url,
         "bot_state_dir": tmp_path / "bot",
-        "bot_pause": 0.5,
-        "bot_backoff": 0.2,
+        "bot_poll_interval": 0.5,
+        "bot_retry_delay": 0.2,
     }
 
 
@@ -136,7 +136,7 @@ class Here:
 
 
 @pytest.fixture
-def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
+def here(bot_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
     """Start the bot in this process; the one before it is ended."""
     monkeypatch.setattr("bot.__main__.RETRY_REQUEST_FOR", 0)  # the true clock is not to be waited for
     monkeypatch.setattr("ssl.create_default_context", read_certificates)
@@ -145,7 +145,7 @@ def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     def start(dry_run: bool = False, **changed: Any) -> Here:
         for one in started:
             one.close()
-        values = {**words, "bot_pause": 1.0, "bot_ignore_bottiquette": True, **changed}
+        values = {**bot_settings, "bot_poll_interval": 1.0, "bot_ignore_bottiquette": True, **changed}
         started.append(Here(values, dry_run))
         return started[-1]
 

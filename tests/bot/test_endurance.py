@@ -14,7 +14,7 @@ from bot.reddit import RateLimiter, StoppedError
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(service_url=quick_service.url)
+    return here(bot_service_url=quick_service.url)
 
 
 def test_a_thread_that_always_fails_holds_up_no_other(server, shown, bot):
@@ -57,7 +57,7 @@ def test_a_list_of_denials_that_cannot_be_read_is_asked_for_again_soon(server, s
     page = json.dumps({"disallowed": ["oldphotos"]})
     server.subreddit("Bottiquette", wiki={"robots_txt_json": page})
     server.fail("/r/Bottiquette/wiki/*", 503)
-    bot = here(service_url=quick_service.url, bot_ignore_bottiquette=False)
+    bot = here(bot_service_url=quick_service.url, bot_ignore_bottiquette=False)
     bot.loop.round()
     bot.ahead += 700
     server.person("ben").comment(shown(), "u/colorizebot")
@@ -95,23 +95,23 @@ def test_mentions_from_before_its_database_are_left_alone(server, reddit, shown,
     mention.created = time.time() - 3600
     for mention in reddit.inbox.unread():
         mention.mark_read()
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
     for _ in range(3):
         bot.ahead += bot.loop.round()
     assert bot.states() == {}
 
 
 def test_a_dry_run_says_nothing_there_and_leaves_its_pictures_for_an_hour_only(
-    server, shown, here, quick_service, words
+    server, shown, here, quick_service, bot_settings
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(dry_run=True, service_url=quick_service.url)
+    bot = here(dry_run=True, bot_service_url=quick_service.url)
     bot.work(lambda: bot.states() == {"replied": 1})
     assert server.bot.comments() == []
     assert len(server.bot.unread()) == 1
     [job] = quick_service.jobs.values()
     assert float(job["asked"]["keep_for"]) == 3600
-    assert not words["bot_state_dir"].exists()
+    assert not bot_settings["bot_state_dir"].exists()
 
 
 def test_told_to_stop_it_does_not_wait_for_its_next_request_to_be_allowed():
@@ -130,7 +130,7 @@ def test_stopped_before_it_could_say_it_a_mention_is_answered_by_the_next_proces
     server, shown, here, quick_service
 ):
     mention = server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
 
     def stop() -> None:
         known = bot.loop.database.mention(mention.fullname)
@@ -140,7 +140,7 @@ def test_stopped_before_it_could_say_it_a_mention_is_answered_by_the_next_proces
     bot.rate_limit.on_request = stop
     assert bot.loop.round() == 0
     assert bot.states() == {"colored": 1}
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
     bot.work(lambda: bot.states() == {"replied": 1})
     assert len(server.bot.comments()) == 1
 
@@ -188,7 +188,7 @@ def test_words_have_a_limit_too(server, shown, bot):
 
 
 def test_what_strangers_say_does_not_fill_a_thread(server, shown, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_thread_limit=2)
+    bot = here(bot_service_url=quick_service.url, bot_thread_limit=2)
     post = shown()
     server.person("ben").comment(post, "u/colorizebot")
     bot.work(server.bot.comments)
@@ -230,7 +230,7 @@ def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
     for _ in range(5):
         bot.ahead += bot.loop.round()
     assert server.bot.comments() == []
-    assert "service_refused setting=AUTOCHROME_SERVICE_KEY" in caplog.text
+    assert "service_refused setting=BOT_SERVICE_KEY" in caplog.text
     quick_service.refuses = False
     bot.ahead += 3600
     bot.work(server.bot.comments)
@@ -238,16 +238,16 @@ def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
 
 
 def test_a_stream_in_a_subreddit_that_wants_no_bots_is_passed_by(server, shown, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_subreddits="OldPhotos", bot_deny="OldPhotos")
+    bot = here(bot_service_url=quick_service.url, bot_subreddits="OldPhotos", bot_deny="OldPhotos")
     ben = server.person("ben")
     ben.comment(shown(), "colorizebot please")
     bot.work(lambda: bot.states() == {"given_up": 1})
     assert (server.bot.comments(), ben.unread()) == ([], [])
 
 
-def test_its_database_is_for_nobody_else(words, bot):
+def test_its_database_is_for_nobody_else(bot_settings, bot):
     assert bot.loop.database.progress().started_at
-    assert (words["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
+    assert (bot_settings["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_reddit_that_shows_nothing_for_once_erases_nothing(server, shown, bot, quick_service, monkeypatch):

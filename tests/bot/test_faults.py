@@ -23,7 +23,7 @@ FAULTS = [
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(service_url=quick_service.url, bot_timeout=0.25, bot_pause=5)
+    return here(bot_service_url=quick_service.url, bot_timeout=0.25, bot_poll_interval=5)
 
 
 @pytest.mark.parametrize(("path", "when", "kind"), FAULTS)
@@ -98,12 +98,12 @@ def test_a_post_that_is_deleted_meanwhile_is_not_shown_again(server, shown, bot)
 
 def test_while_the_service_is_down_mentions_wait(server, shown, here, quick_service, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(service_url=unused_url)
+    bot = here(bot_service_url=unused_url)
     for _ in range(3):
         bot.ahead += bot.loop.round()
     assert bot.states() == {"seen": 1}
     assert server.bot.comments() == []
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
     bot.ahead += 3600
     bot.work(server.bot.comments)
 
@@ -119,7 +119,7 @@ def test_a_photo_whose_arrival_the_service_could_not_confirm_is_not_colored_twic
 
 def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(service_url=unused_url, bot_patience=30, bot_pause=5)
+    bot = here(bot_service_url=unused_url, bot_retry_for=30, bot_poll_interval=5)
     bot.work(server.bot.comments)
     assert "the service behind me is not well today" in server.bot.comments()[0].text
     assert bot.states() == {"refused": 1}
@@ -159,12 +159,19 @@ def test_one_that_breaks_the_bot_stops_no_other(server, shown, bot, monkeypatch)
 
 
 @pytest.fixture
-def start(launch, words, service):
+def start(launch, bot_settings, service):
     """`python -m bot`; with other settings, if told."""
     return lambda **changed: launch(
         "-m",
         "bot",
-        **{**words, "service_url": service.url, "bot_ignore_bottiquette": True, "bot_pause": 0.1, **changed},
+        prefix="",
+        **{
+            **bot_settings,
+            "bot_service_url": service.url,
+            "bot_ignore_bottiquette": True,
+            "bot_poll_interval": 0.1,
+            **changed,
+        },
     )
 
 
@@ -190,14 +197,14 @@ def answered_once(server, until) -> None:
     ],
 )
 def test_killed_in_any_state_it_answers_once_all_the_same(
-    server, shown, start, until, words, state, path, when, kind
+    server, shown, start, until, bot_settings, state, path, when, kind
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
     fault = server.fail(path, kind, when=when, seconds=2)
     bot = start()
     until(lambda: fault.hits, 10, state)
     kill(bot)
-    with closing(sqlite3.connect(words["bot_state_dir"] / "bot.sqlite")) as database:
+    with closing(sqlite3.connect(bot_settings["bot_state_dir"] / "bot.sqlite")) as database:
         assert database.execute("SELECT state FROM mentions").fetchall() == [(state.partition(",")[0],)]
     looked = len(server.calls_to("/message/unread"))
     start()

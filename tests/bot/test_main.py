@@ -13,7 +13,7 @@ CLOSED = [{"private": True}, {"banned": True}, {"quarantined": True}]
 
 @pytest.fixture
 def start(here, quick_service):
-    return lambda **changed: here(service_url=quick_service.url, **changed)
+    return lambda **changed: here(bot_service_url=quick_service.url, **changed)
 
 
 def rounds(bot, count=3) -> None:
@@ -23,7 +23,7 @@ def rounds(bot, count=3) -> None:
 
 
 def test_a_mention_that_somebody_read_before_the_bot_is_answered_at_the_next_sweep(server, shown, start):
-    bot = start(bot_sweep=HOUR, bot_patience=HOUR)
+    bot = start(bot_sweep_interval=HOUR, bot_retry_for=HOUR)
     rounds(bot)
     server.person("ben").comment(shown(), "u/colorizebot")
     [notice] = server.bot.unread()
@@ -75,7 +75,7 @@ def test_when_none_can_be_read_mentions_are_answered_and_the_operator_hears_why(
     server.person("cleo").comment(shown(), "u/colorizebot")
     bot.work(server.bot.comments)
     assert bot.states() == {"replied": 1}
-    assert "stream_failed setting=AUTOCHROME_BOT_SUBREDDITS" in caplog.text
+    assert "stream_failed setting=BOT_SUBREDDITS" in caplog.text
 
 
 def test_a_stream_that_opens_again_is_heard_again(server, shown, start):

@@ -33,7 +33,7 @@ def metrics(port):
 def test_it_counts_mentions_rounds_failures_and_requests(
     server, shown, here, quick_service, port, metrics, unused_url
 ):
-    bot = here(service_url=unused_url, bot_metrics_port=port)
+    bot = here(bot_service_url=unused_url, bot_metrics_port=port)
     server.person("ben").comment(shown(), "u/colorizebot")
     server.person("cleo").comment(shown(url="https://example.com/a.jpg"), "u/colorizebot")
     bot.loop.round()
@@ -64,7 +64,7 @@ def test_it_counts_mentions_rounds_failures_and_requests(
 
 
 def test_they_are_served_on_this_machine_alone_and_end_with_the_bot(here, quick_service, port, metrics):
-    bot = here(service_url=quick_service.url, bot_metrics_port=port)
+    bot = here(bot_service_url=quick_service.url, bot_metrics_port=port)
     metrics()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.2:{port}/metrics")
@@ -78,4 +78,4 @@ def test_without_a_port_nothing_is_served(here, quick_service, monkeypatch):
         raise AssertionError(where)
 
     monkeypatch.setattr("bot.__main__.start_http_server", refuse)
-    here(service_url=quick_service.url).loop.round()
+    here(bot_service_url=quick_service.url).loop.round()

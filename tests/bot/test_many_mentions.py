@@ -16,7 +16,7 @@ def test_five_hundred_mentions_are_answered_within_the_requests_that_reddit_allo
     people = [server.person(f"person{number}") for number in range(MANY)]
     posts = [server.person("ann").post("OldPhotos", f"Photo {number}", url=url) for number in range(MANY)]
     mentions = [one.comment(post, "u/colorizebot please") for one, post in zip(people, posts, strict=True)]
-    bot = here(service_url=quick_service.url, bot_subreddit_limit=0, bot_ignore_bottiquette=False)
+    bot = here(bot_service_url=quick_service.url, bot_subreddit_limit=0, bot_ignore_bottiquette=False)
     times: list[float] = []
     bot.rate_limit.on_request = lambda: times.append(bot.now())
     began = bot.now()

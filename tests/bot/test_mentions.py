@@ -14,7 +14,7 @@ from bot.models import State
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(service_url=quick_service.url)
+    return here(bot_service_url=quick_service.url)
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_nobody_else_sends_it_out_of_a_subreddit(server, shown, ask, bot):
 def test_communities_that_want_no_bots_are_left_in_peace(server, shown, here, quick_service):
     page = json.dumps({"disallowed": ["oldphotos"], "permission": [], "posts-only": [], "comments-only": []})
     server.subreddit("Bottiquette", wiki={"robots_txt_json": page})
-    bot = here(service_url=quick_service.url, bot_ignore_bottiquette=False)
+    bot = here(bot_service_url=quick_service.url, bot_ignore_bottiquette=False)
     ben = server.person("ben")
     ben.comment(shown(), "u/colorizebot")
     bot.work(lambda: bot.states() == {"refused": 1})
@@ -238,7 +238,7 @@ def test_communities_that_want_no_bots_are_left_in_peace(server, shown, here, qu
 
 
 def test_enough_is_enough_and_said_once(server, shown, ask, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_user_limit=2)
+    bot = here(bot_service_url=quick_service.url, bot_user_limit=2)
     said = [ask("ben", shown(f"{number}.jpg"), at=bot) for number in range(4)]
     assert ["Here it is in color" in it.text for it in said[:2]] == [True, True]
     assert "others must have their turn first. Try again in 1 hour." in said[2].text
@@ -248,7 +248,7 @@ def test_enough_is_enough_and_said_once(server, shown, ask, here, quick_service)
 
 
 def test_the_bare_word_calls_where_the_bot_listens_and_nowhere_else(server, shown, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_subreddits="OldPhotos")
+    bot = here(bot_service_url=quick_service.url, bot_subreddits="OldPhotos")
     server.person("ben").comment(shown(), "colorizebot")
     elsewhere = server.person("ann").post("pics", "Another", url=server.picture("x.jpg", b""))
     server.person("ben").comment(elsewhere, "colorizebot")

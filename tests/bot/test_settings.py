@@ -7,7 +7,6 @@ import pytest
 from bot import settings as configuration
 from bot.images import AllowedHosts
 from bot.settings import SettingsError
-from service.settings import ELSEWHERE
 
 NEEDED = {"REDDIT_CLIENT_ID": "an-app", "REDDIT_USERNAME": "colorizebot", "REDDIT_PASSWORD": "hunter2"}
 
@@ -16,7 +15,7 @@ NEEDED = {"REDDIT_CLIENT_ID": "an-app", "REDDIT_USERNAME": "colorizebot", "REDDI
 def read(monkeypatch):
     def with_environment(**values: str) -> configuration.Settings:
         for name, value in {**NEEDED, **values}.items():
-            monkeypatch.setenv(f"AUTOCHROME_{name}", value)
+            monkeypatch.setenv(name, value)
         return configuration.read()
 
     return with_environment
@@ -24,14 +23,14 @@ def read(monkeypatch):
 
 def test_words_are_read_as_people_write_them(read):
     settings = read(
-        PUBLIC_URL="https://colors.example/",
+        BOT_PUBLIC_URL="https://colors.example/",
         BOT_SUBREDDITS="r/OldPhotos+TheWayWeWere, ColorizedHistory",
-        IMAGE_HOSTS="i.redd.it, http://127.0.0.1:8099",
+        BOT_IMAGE_HOSTS="i.redd.it, http://127.0.0.1:8099",
     )
     assert settings.bot_subreddits == ("OldPhotos", "TheWayWeWere", "ColorizedHistory")
-    assert settings.image_hosts == AllowedHosts.parse(["i.redd.it", "http://127.0.0.1:8099"])
+    assert settings.bot_image_hosts == AllowedHosts.parse(["i.redd.it", "http://127.0.0.1:8099"])
     assert settings.link_url == "https://colors.example"
-    assert read(IMAGE_HOSTS="").image_hosts.allows("https://i.redd.it/a.jpg")
+    assert read(BOT_IMAGE_HOSTS="").bot_image_hosts.allows("https://i.redd.it/a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -39,21 +38,21 @@ def test_words_are_read_as_people_write_them(read):
     [
         (
             {"REDDIT_PASSWORD": ""},
-            "Set one of AUTOCHROME_REDDIT_PASSWORD and AUTOCHROME_REDDIT_REFRESH_TOKEN.",
+            "Set one of REDDIT_PASSWORD and REDDIT_REFRESH_TOKEN.",
         ),
-        ({"REDDIT_CLIENT_ID": ""}, "AUTOCHROME_REDDIT_CLIENT_ID is not set: see docs/bot.md."),
-        ({"BOT_PAUSE": "soon"}, "AUTOCHROME_BOT_PAUSE='soon': Input should be a valid number"),
-        ({"IMAGE_HOSTS": "ftp://x"}, "AUTOCHROME_IMAGE_HOSTS='ftp://x': 'ftp://x' is no origin"),
+        ({"REDDIT_CLIENT_ID": ""}, "REDDIT_CLIENT_ID is not set: see docs/bot.md."),
+        ({"BOT_POLL_INTERVAL": "soon"}, "BOT_POLL_INTERVAL='soon': Input should be a valid number"),
+        ({"BOT_IMAGE_HOSTS": "ftp://x"}, "BOT_IMAGE_HOSTS='ftp://x': 'ftp://x' is no origin"),
         (
-            {"SERVICE_URL": "localhost:8000"},
-            "AUTOCHROME_SERVICE_URL='localhost:8000': it must begin with http",
+            {"BOT_SERVICE_URL": "localhost:8000"},
+            "BOT_SERVICE_URL='localhost:8000': it must begin with http",
         ),
         ({"BOT_REQUESTS_PER_MINUTE": "600"}, "less than or equal to 100"),
         (
             {"BOT_SUBREDDIT": "OldPhotos"},
-            "AUTOCHROME_BOT_SUBREDDIT is no setting. Did you mean AUTOCHROME_BOT_SUBREDDITS?",
+            "BOT_SUBREDDIT is no setting. Did you mean BOT_SUBREDDITS?",
         ),
-        ({"REDDIT_PASWORD": "x"}, "AUTOCHROME_REDDIT_PASWORD is no setting."),
+        ({"REDDIT_PASWORD": "x"}, "REDDIT_PASWORD is no setting."),
     ],
 )
 def test_a_wrong_setting_is_named_in_a_sentence(read, values, words):
@@ -63,5 +62,11 @@ def test_a_wrong_setting_is_named_in_a_sentence(read, values, words):
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_service_does_not_warn_of_the_bots_settings():
-    assert set(configuration.known()) - {"AUTOCHROME_PUBLIC_URL"} <= set(ELSEWHERE)
+def test_settings_of_the_service_are_none_of_the_bots(read, monkeypatch):
+    for name in ("SERVICE_URL", "PUBLIC_URL", "BOT_PUBLIC_URL", "REDDIT_URL"):
+        monkeypatch.setenv(f"AUTOCHROME_{name}", "https://other.example")
+    settings = read()
+    assert settings.bot_service_url == "http://127.0.0.1:8000"
+    assert settings.bot_public_url is None
+    assert settings.reddit_url == "https://www.reddit.com"
+    assert not [name for name in configuration.known() if name.startswith("AUTOCHROME_")]
