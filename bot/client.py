@@ -147,12 +147,12 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def job_id(secret: bytes, thing: str, picture: str, options: Options) -> str:
+def job_id(secret: bytes, used_for: str, picture: str, options: Options) -> str:
     """The id that always comes out for the same picture, place and options; to others it is random.
 
-    `thing`: what the picture is colored for, such as a comment's name. `secret`: 16 random bytes or more.
+    `used_for`: what the picture is colored for, such as a comment's name. `secret`: 16 random bytes or more.
     """
-    words = [thing, picture, *(f"{name}={value}" for name, value in sorted(options.items()))]
+    words = [used_for, picture, *(f"{name}={value}" for name, value in sorted(options.items()))]
     said = b"".join(len(word).to_bytes(4, "big") + word for word in (word.encode() for word in words))
     return hmac.new(secret, said, hashlib.sha256).hexdigest()[:32]
 

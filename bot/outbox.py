@@ -127,7 +127,7 @@ class Outbox:
 
 
 class Eraser:
-    """Takes replies back: on Reddit, at the service, in the database. What it could not finish, it can be told again."""
+    """Takes replies back: on Reddit, at the service, in the database. What it could not finish can be repeated."""
 
     def __init__(self, database: Database, reddit: Reddit, service: Client) -> None:
         self._database = database

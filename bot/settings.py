@@ -50,7 +50,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class Settings(BaseSettings):
-    """One value for each thing that an operator may want to change."""
+    """What an operator may want to change."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 

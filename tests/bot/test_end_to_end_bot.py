@@ -1,4 +1,4 @@
-"""One life through all doors: Reddit (the fake one), the bot's process, the service, its Valkey, the page; and its end."""
+"""One mention through all processes: Reddit (the fake one), the bot's process, the service, its Valkey, the page; and its end."""
 
 from __future__ import annotations
 

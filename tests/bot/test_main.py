@@ -1,4 +1,4 @@
-"""Through which doors a mention is heard, and how the bot signs in to hear it."""
+"""Where the bot reads mentions, and how it signs in to read them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_subreddit_that_cannot_be_read_stops_neither_the_others_nor_the_inbox(
 
 
 @pytest.mark.parametrize("closed", [*CLOSED, None], ids=["private", "banned", "quarantined", "never"])
-def test_when_none_can_be_read_mentions_are_answered_and_the_operator_hears_why(
+def test_when_none_can_be_read_mentions_are_answered_and_the_log_says_why(
     server, shown, start, caplog, closed
 ):
     if closed:
@@ -78,7 +78,7 @@ def test_when_none_can_be_read_mentions_are_answered_and_the_operator_hears_why(
     assert "stream_failed setting=BOT_SUBREDDITS" in caplog.text
 
 
-def test_a_stream_that_opens_again_is_heard_again(server, shown, start):
+def test_a_stream_that_opens_again_is_read_again(server, shown, start):
     secret = server.subreddit("OldPhotos", private=True)
     bot = start(bot_subreddits="OldPhotos")
     rounds(bot)

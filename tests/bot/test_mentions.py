@@ -177,7 +177,7 @@ def test_who_opts_out_is_left_alone_until_they_opt_in(server, shown, ask):
     assert "Here it is in color" in ask("ben", shown("c.jpg")).text
 
 
-def test_an_opt_out_by_message_is_heard_too(server, shown, ask, bot):
+def test_an_opt_out_by_message_counts_too(server, shown, ask, bot):
     server.person("ann").message("colorizebot", "bots", "opt out")
     bot.work(lambda: bot.states() == {"refused": 1})
     assert "I will neither answer you" in server.person("ann").unread()[0].thing.text
