@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from bot.models import Mention, Progress, State, Task
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE mentions (
     fullname TEXT PRIMARY KEY,
@@ -123,8 +123,11 @@ class Database:
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, VERSION):
+                advice = (
+                    "Update the bot" if found > VERSION else "Move the file away: the bot begins a new one"
+                )
                 raise DatabaseError(
-                    f"The database is of version {found}; this bot reads {VERSION}. Update the bot."
+                    f"The database is of version {found}; this bot reads {VERSION}. {advice}."
                 )
             if found == 0:
                 for statement in _SCHEMA.split(";"):

@@ -143,12 +143,16 @@ def test_a_second_bot_on_the_same_database_is_refused(database, tmp_path):
     assert "cannot be used: another bot has it" in other.stderr
 
 
-def test_a_database_of_a_later_bot_and_a_file_that_is_none_are_refused_with_advice(tmp_path):
-    newer = sqlite3.connect(tmp_path / "newer")
-    newer.execute("PRAGMA user_version = 9")
-    newer.close()
-    with pytest.raises(DatabaseError, match="version 9; this bot reads 1"):
-        Database(tmp_path / "newer")
+@pytest.mark.parametrize(("version", "advice"), [(1, "Move the file away"), (9, "Update the bot")])
+def test_a_database_of_another_version_is_refused_with_advice(tmp_path, version, advice):
+    other = sqlite3.connect(tmp_path / "other")
+    other.execute(f"PRAGMA user_version = {version}")
+    other.close()
+    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 2. {advice}"):
+        Database(tmp_path / "other")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "none").write_bytes(b"Dear diary, " * 100)
     with pytest.raises(DatabaseError, match="not a database"):
         Database(tmp_path / "none")
