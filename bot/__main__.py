@@ -4,7 +4,7 @@
     python -m bot --once       answer what there is, and end
     python -m bot --dry-run    say here what it would say there: nothing is written on Reddit or remembered
 
-Every setting is an environment variable that begins with AUTOCHROME_; docs/bot.md lists them.
+Every setting is an environment variable that begins with BOT_ or REDDIT_; docs/bot.md lists them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,42 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from bot import settings as configuration
-from bot.answering import Answering
 from bot.client import Client
-from bot.deciding import Judge
-from bot.download import open_client
-from bot.erasing import Eraser
-from bot.errors import EX_CONFIG, LedgerError, RedditError, SettingsError, SignedOut
-from bot.health import Health
-from bot.ledger import Ledger
-from bot.limits import Limits
-from bot.loop import Loop
-from bot.pace import Pace
-from bot.profile import Profile
-from bot.reddit import Reddit, user_agent
-from bot.settings import Settings
-from bot.sweep import Sweep
+from bot.database import Database, DatabaseError
+from bot.images import open_client
+from bot.mentions import MentionHandler, place_of
+from bot.models import Channel, Comment, Mention, Message, State
+from bot.outbox import Eraser, Sweeper
+from bot.policy import Policy
+from bot.reddit import (
+    MARK_READ_SIZE,
+    DeletedError,
+    ForbiddenError,
+    RateLimiter,
+    Reddit,
+    RedditError,
+    SignInError,
+    StoppedError,
+    ThrottledError,
+    user_agent,
+)
+from bot.settings import Settings, SettingsError
 
-DRY_KEEP_FOR = 3600.0
-PATIENCE = 2.0
-"""Seconds for which a failed request to the service is repeated at once; the loop has its own patience."""
+EX_CONFIG = 78
+"""Exit status of a wrong setting (sysexits.h)."""
+DRY_RUN_KEEP_FOR = 3600.0
+RETRY_REQUEST_FOR = 2.0
+"""Seconds for which a failed request to the service is retried at once; a mention is retried for longer."""
+MENTIONS_AT_ONCE = 25
+"""Mentions of a round: their photographs are at the service together."""
+MAX_RETRY_DELAY = 600.0
+STREAM_OVERLAP = 120.0
+"""Seconds that are read once more, as comments do not show up in order."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -49,13 +64,13 @@ def main() -> int:
     log.setLevel(logging.INFO)
     try:
         settings = configuration.read()
-        if settings.public_url is None and not arguments.dry_run:
+        if settings.bot_public_url is None and not arguments.dry_run:
             raise SettingsError(
-                "AUTOCHROME_PUBLIC_URL is not set: the links in answers begin with it, as people reach the service."
+                "BOT_PUBLIC_URL is not set: the links in answers begin with it, as people reach the service."
             )
-        with ExitStack() as open_things:
-            return _run(settings, arguments.once, arguments.dry_run, open_things)
-    except (SettingsError, LedgerError) as error:
+        with ExitStack() as resources:
+            return _run(settings, arguments.once, arguments.dry_run, resources)
+    except (SettingsError, DatabaseError) as error:
         sys.stderr.write(f"error: {error}\n")
         return EX_CONFIG
 
@@ -69,11 +84,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(settings: Settings, once: bool, dry_run: bool, open_things: ExitStack) -> int:
+def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    loop = build(settings, open_things, dry_run=dry_run, wait=stop.wait)
+    loop = build(settings, resources, dry_run=dry_run, wait=stop.wait)
     _sign_in(loop.reddit, settings)
     if once:
         loop.run_once()
@@ -82,59 +97,258 @@ def _run(settings: Settings, once: bool, dry_run: bool, open_things: ExitStack) 
     return 0
 
 
-def build(
-    settings: Settings,
-    open_things: ExitStack,
-    *,
-    dry_run: bool = False,
-    clock: Callable[[], float] = time.time,
-    pace: Pace | None = None,
-    wait: Callable[[float], bool],
-) -> Loop:
-    """The bot of some settings; what it opens is closed with `open_things`."""
-    state = None if dry_run else settings.bot_state_dir
-    if dry_run:  # its pictures are only for who tries the bot
-        settings = settings.model_copy(update={"bot_keep_for": min(settings.bot_keep_for, DRY_KEEP_FOR)})
-    ledger = Ledger(state / "bot.sqlite" if state else None)
-    open_things.callback(ledger.close)
-    try:
-        health = Health(state / "health" if state else None, settings.bot_metrics_port)
-    except OSError as error:
-        raise SettingsError(f"AUTOCHROME_BOT_METRICS_PORT={settings.bot_metrics_port}: {error}.") from error
-    open_things.callback(health.close)
-    web = open_things.enter_context(open_client(user_agent(settings)))
-    service = open_things.enter_context(
-        Client(
-            settings.service_url,
-            settings.service_key.get_secret_value() or None,
-            patience=PATIENCE,
-            user_agent=user_agent(settings),
-        )
-    )
-    pace = pace or Pace(settings.bot_requests_per_minute, wait)
-    reddit = Reddit(settings, pace, dry_run)
-    limits = Limits(settings, ledger, reddit, clock)
-    judge = Judge(settings.reddit_username, ledger, limits, settings.image_hosts, settings.bot_over_18)
-    profile = Profile(ledger, reddit, service, clock, settings.reddit_url)
-    answering = Answering(settings, ledger, reddit, service, web, judge, profile, clock)
-    sweep = Sweep(settings, ledger, reddit, Eraser(ledger, reddit, service, profile), clock)
-    return Loop(settings, ledger, reddit, judge, limits, answering, sweep, health, pace, clock, wait)
-
-
 def _sign_in(reddit: Reddit, settings: Settings) -> None:
     """Raises SettingsError where Reddit does not know us. Where it does not answer, the loop goes on asking."""
     try:
         name = reddit.me()
-    except SignedOut as error:
-        raise SettingsError(f"{error} Check AUTOCHROME_REDDIT_CLIENT_ID and what follows it.") from error
+    except SignInError as error:
+        raise SettingsError(f"{error} Check REDDIT_CLIENT_ID and what follows it.") from error
     except RedditError as error:
-        log.warning("%s", error)
+        log.warning("sign_in_failed error=%s detail=%r", type(error).__name__, str(error))
         return
     if name.lower() != settings.reddit_username.lower():
-        raise SettingsError(
-            f"AUTOCHROME_REDDIT_USERNAME={settings.reddit_username!r}, but the account is {name}."
+        raise SettingsError(f"REDDIT_USERNAME={settings.reddit_username!r}, but the account is {name}.")
+    log.info("bot_ready account=u/%s", name)
+
+
+def build(
+    settings: Settings,
+    resources: ExitStack,
+    *,
+    dry_run: bool = False,
+    clock: Callable[[], float] = time.time,
+    rate_limit: RateLimiter | None = None,
+    wait: Callable[[float], bool],
+) -> Loop:
+    """The bot of some settings; what it opens is closed with `resources`."""
+    state = None if dry_run else settings.bot_state_dir
+    if dry_run:  # its pictures are only for who tries the bot
+        keep_for = min(settings.bot_keep_for, DRY_RUN_KEEP_FOR)
+        settings = settings.model_copy(update={"bot_keep_for": keep_for})
+    database = Database(state / "bot.sqlite" if state else None)
+    resources.callback(database.close)
+    try:
+        health = Health(state / "health" if state else None, settings.bot_metrics_port)
+    except OSError as error:
+        raise SettingsError(f"BOT_METRICS_PORT={settings.bot_metrics_port}: {error}.") from error
+    resources.callback(health.close)
+    web = resources.enter_context(open_client(user_agent(settings)))
+    service = resources.enter_context(
+        Client(
+            settings.bot_service_url,
+            settings.bot_service_key.get_secret_value() or None,
+            retry_for=RETRY_REQUEST_FOR,
+            user_agent=user_agent(settings),
         )
-    log.info("ready as=u/%s", name)
+    )
+    rate_limit = rate_limit or RateLimiter(settings.bot_requests_per_minute, wait)
+    reddit = Reddit(settings, rate_limit, dry_run)
+    policy = Policy(settings, database, reddit, clock)
+    eraser = Eraser(database, reddit, service)
+    handler = MentionHandler(settings, database, reddit, service, web, policy, eraser, clock)
+    sweeper = Sweeper(settings, database, reddit, eraser, clock)
+    return Loop(settings, database, reddit, policy, handler, sweeper, health, rate_limit, clock, wait)
+
+
+class Loop:
+    """Rounds: read what is new, take the next step of each mention, sweep; until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        reddit: Reddit,
+        policy: Policy,
+        handler: MentionHandler,
+        sweeper: Sweeper,
+        health: Health,
+        rate_limit: RateLimiter,
+        clock: Callable[[], float],
+        wait: Callable[[float], bool],
+    ) -> None:
+        """`wait`: sleep so many seconds; whether the bot is to stop."""
+        self._settings = settings
+        self.database = database
+        self.reddit = reddit
+        self.policy = policy
+        self._handler = handler
+        self._sweeper = sweeper
+        self._health = health
+        self._rate_limit = rate_limit
+        self._clock = clock
+        self._wait = wait
+        self._inbox: dict[str, Comment | Message] = {}
+        self._poll_at = 0.0
+        self._failures = 0
+        self._started_at = self._first_start()
+
+    def _first_start(self) -> float:
+        """When this database was begun; a whole second, as Reddit dates comments so."""
+        started_at = self.database.progress().started_at
+        if started_at is None:
+            started_at = float(int(self._clock()))
+            self.database.save_progress(started_at=started_at)
+        return started_at
+
+    def run(self) -> None:
+        """Until `wait` says that it is enough."""
+        while not self._wait(self.round()):
+            pass
+
+    def run_once(self) -> None:
+        """Read once what is new, and work until nothing is due or soon will be."""
+        delay = self.round()
+        self._poll_at = float("inf")
+        while self._is_soon(self.database.next_due()) and not self._wait(delay):
+            delay = self.round()
+
+    def _is_soon(self, due: float | None) -> bool:
+        return due is not None and due <= self._clock() + self._settings.bot_poll_interval
+
+    def round(self) -> float:
+        """One round, which nothing stops; seconds until the next."""
+        try:
+            self._one_round()
+        except StoppedError:
+            return 0.0
+        except ThrottledError as error:
+            self._health.round_failed(error)
+            log.warning("reddit_throttled seconds=%.0f", error.seconds)
+            return max(error.seconds, 1.0)
+        except RedditError as error:
+            log.warning("round_failed error=%s detail=%r", type(error).__name__, str(error))
+            return self._delay_after(error)
+        except Exception as error:  # a fault of ours, or of the disk; its words may name people
+            log.error("round_failed error=%s at=%s", type(error).__name__, place_of(error))
+            return self._delay_after(error)
+        self._failures = 0
+        self._health.round_done(self.database.counts(), self._rate_limit.requests)
+        due = self.database.next_due()
+        next_at = self._poll_at if due is None else min(due, self._poll_at)
+        return min(max(next_at - self._clock(), 0.0), self._settings.bot_poll_interval)
+
+    def _delay_after(self, error: Exception) -> float:
+        self._health.round_failed(error)
+        delay: float = min(self._settings.bot_retry_delay * 2.0 ** min(self._failures, 16), MAX_RETRY_DELAY)
+        self._failures += 1
+        return delay
+
+    def _one_round(self) -> None:
+        if self._clock() >= self._poll_at:
+            self.policy.refresh()
+            self._poll()
+            self._poll_at = self._clock() + self._settings.bot_poll_interval
+        if due := self.database.due(self._clock(), MENTIONS_AT_ONCE):
+            self._handler.advance(due, self._inbox)
+        self._mark_read()
+        if self._sweeper.is_due():
+            self._read_old_mentions()
+            self._sweeper.run()
+
+    def _poll(self) -> None:
+        """Take in what is new. What asks for nothing is marked as read."""
+        entries = self.reddit.unread()
+        self._inbox = {entry.fullname: entry for entry in entries}
+        ignored = [entry.fullname for entry in entries if not self._take_in(entry, "inbox")]
+        for start in range(0, len(ignored), MARK_READ_SIZE):
+            self.reddit.mark_read(ignored[start : start + MARK_READ_SIZE])
+        if self._settings.bot_subreddits:
+            self._read_streams()
+
+    def _read_streams(self) -> None:
+        read_until = self.database.progress().stream_read_until or self._clock()
+        try:
+            comments = self.reddit.comments(self._settings.bot_subreddits, read_until - STREAM_OVERLAP)
+        except (ForbiddenError, DeletedError) as error:
+            log.warning("stream_failed setting=BOT_SUBREDDITS detail=%r", str(error))
+            return
+        for comment in comments:
+            self._take_in(comment, "stream")
+        newest = max((comment.created for comment in comments), default=read_until)
+        self.database.save_progress(stream_read_until=max(newest, read_until))
+
+    def _read_old_mentions(self) -> None:
+        """Mentions that somebody has read on the bot's account before the bot did, since the last sweep."""
+        for comment in self.reddit.mentions():
+            self._take_in(comment, "stream", late=self._settings.bot_sweep_interval)
+
+    def _take_in(self, written: Comment | Message, channel: Channel, late: float = 0.0) -> bool:
+        """Write a mention down; whether it is known, then. `late`: seconds that it may have lain about unseen."""
+        if self.database.mention(written.fullname) is not None:
+            if channel == "inbox":  # it came by the stream first, or was not marked after all
+                self.database.mark_read([written.fullname], is_read=False)
+            return True
+        now = self._clock()
+        oldest = now - self._settings.bot_retry_for - late
+        if channel == "stream":  # where nothing tells what a bot before this database has answered
+            oldest = max(oldest, self._started_at)
+        if written.created < oldest or not self.policy.is_request(written):
+            return False
+        post = written.post if isinstance(written, Comment) else ""
+        channel = channel if isinstance(written, Comment) else "message"
+        author = self.database.hash(written.author)
+        self.database.add(
+            Mention(
+                written.fullname,
+                State.SEEN,
+                channel,
+                author,
+                written.subreddit,
+                post,
+                seen_at=now,
+                due_at=now,
+            )
+        )
+        log.info("mention_seen mention=%s channel=%s", written.fullname, channel)
+        return True
+
+    def _mark_read(self) -> None:
+        """What is done and written down."""
+        done = self.database.to_mark_read()
+        for start in range(0, len(done), MARK_READ_SIZE):
+            some = done[start : start + MARK_READ_SIZE]
+            self.reddit.mark_read(some)
+            self.database.mark_read(some)
+
+
+class Health:
+    """What others may look at: a file that every whole round touches, and metrics for Prometheus."""
+
+    def __init__(self, path: Path | None, port: int) -> None:
+        """`path`: of the file; None: there is none. `port`: on 127.0.0.1; 0: no metrics are served."""
+        self._path = path
+        registry = CollectorRegistry()
+        prefix = "autochrome_bot"
+        self._mentions = Gauge(f"{prefix}_mentions", "Mentions by state", ["state"], registry=registry)
+        self._rounds = Counter(f"{prefix}_rounds", "Whole rounds", registry=registry)
+        self._failures = Counter(
+            f"{prefix}_failed_rounds", "Rounds that failed, by error", ["error"], registry=registry
+        )
+        self._requests = Counter(f"{prefix}_reddit_requests", "Requests to Reddit", registry=registry)
+        self._counted_requests = 0
+        self._counts: dict[str, int] = {}
+        self._server = start_http_server(port, "127.0.0.1", registry) if port else None
+
+    def close(self) -> None:
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def round_done(self, counts: dict[str, int], requests: int) -> None:
+        """A whole round went well. `requests`: since the start."""
+        self._rounds.inc()
+        self._counts = dict.fromkeys(self._counts, 0) | counts  # a state that all have left, too, is shown
+        for state, count in self._counts.items():
+            self._mentions.labels(state).set(count)
+        self._requests.inc(requests - self._counted_requests)
+        self._counted_requests = requests
+        if self._path is not None:
+            self._path.touch()
+
+    def round_failed(self, error: Exception) -> None:
+        self._failures.labels(type(error).__name__).inc()
 
 
 if __name__ == "__main__":

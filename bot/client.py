@@ -10,15 +10,15 @@ Everything that it sends may be repeated: a photo goes by PUT under an id of the
 often it is sent, it is colored once. It repeats by itself what failed on the way.
 
 ClientError
-├── Refused            the answer is no, and would be again
-│   ├── PhotoRefused   this photo cannot be colored
-│   ├── NotAllowed     the key or the secret does not open this
-│   ├── NotFound       there is no such job
-│   ├── Gone           it was erased, or has expired
-│   └── Conflict       the id stands for another photo
-├── Failed             the service broke over this photo
-├── Busy               the queue or a quota is full: again after `retry_after` seconds
-└── Unavailable        no answer, or none that makes sense: again later
+├── RefusedError            the answer is no, and would be again
+│   ├── PhotoRefusedError   this photo cannot be colored
+│   ├── NotAllowedError     the key or the secret does not open this
+│   ├── NotFoundError       there is no such job
+│   ├── GoneError           it was erased, or has expired
+│   └── ConflictError       the id stands for another photo
+├── FailedError             the service broke over this photo
+├── BusyError               the queue or a quota is full: again after `retry_after` seconds
+└── UnavailableError        no answer, or none that makes sense: again later
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ import httpx
 
 Options: TypeAlias = Mapping[str, str | int | float]
 
-LONGEST_WAIT = 25.0
+MAX_WAIT = 25.0
 """Seconds for which one request is kept waiting; proxies cut off longer ones."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+MIN_DELAY, MAX_DELAY = 0.5, 15.0
 _ID = re.compile(r"[0-9a-f]{32}")
-_AGAIN = {408, 425, 500, 502, 503, 504}
+_TRANSIENT = {408, 425, 500, 502, 503, 504}
 """Statuses that pass."""
 
 
@@ -58,61 +58,61 @@ class ClientError(Exception):
         self.retry_after = retry_after
 
 
-class Refused(ClientError):  # noqa: N818  (a turn of events)
+class RefusedError(ClientError):
     """The answer is no, and would be again."""
 
 
-class PhotoRefused(Refused):
+class PhotoRefusedError(RefusedError):
     """This photo cannot be colored."""
 
 
-class NotAllowed(Refused):
+class NotAllowedError(RefusedError):
     """The key or the secret is missing, wrong, or not made for this."""
 
 
-class NotFound(Refused):
+class NotFoundError(RefusedError):
     """There is no such job, or no such file of it."""
 
 
-class Gone(Refused):
+class GoneError(RefusedError):
     """It was erased or has expired. Its id cannot be used again."""
 
 
-class Conflict(Refused):
+class ConflictError(RefusedError):
     """The id stands for another photo or other options, or the job is not done."""
 
 
-class Failed(ClientError):  # noqa: N818  (a turn of events)
+class FailedError(ClientError):
     """The service broke over this photo, more than once."""
 
 
-class Busy(ClientError):  # noqa: N818  (a turn of events)
+class BusyError(ClientError):
     """There is no room, now or for this client; `retry_after` says when there may be."""
 
 
-class Unavailable(ClientError):  # noqa: N818  (a turn of events)
+class UnavailableError(ClientError):
     """The service does not answer, or says that it cannot work."""
 
 
 _OF_CODES: dict[str, type[ClientError]] = {
-    "body_too_large": PhotoRefused,
-    "expired": Gone,
-    "canceled": Gone,
-    "rate_limited": Busy,
-    "queue_full": Busy,
-    "in_flight": Busy,
-    "worker_died": Failed,
-    "out_of_memory": Failed,
-    "photo_lost": Failed,
+    "body_too_large": PhotoRefusedError,
+    "expired": GoneError,
+    "canceled": GoneError,
+    "rate_limited": BusyError,
+    "queue_full": BusyError,
+    "in_flight": BusyError,
+    "worker_died": FailedError,
+    "out_of_memory": FailedError,
+    "photo_lost": FailedError,
 }
 _OF_STATUSES: dict[int, type[ClientError]] = {
-    401: NotAllowed,
-    403: NotAllowed,
-    404: NotFound,
-    409: Conflict,
-    410: Gone,
-    413: PhotoRefused,
-    429: Busy,
+    401: NotAllowedError,
+    403: NotAllowedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    413: PhotoRefusedError,
+    429: BusyError,
 }
 
 
@@ -147,12 +147,12 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def job_id(secret: bytes, thing: str, picture: str, options: Options) -> str:
+def job_id(secret: bytes, used_for: str, picture: str, options: Options) -> str:
     """The id that always comes out for the same picture, place and options; to others it is random.
 
-    `thing`: what the picture is colored for, such as a comment's name. `secret`: 16 random bytes or more.
+    `used_for`: what the picture is colored for, such as a comment's name. `secret`: 16 random bytes or more.
     """
-    words = [thing, picture, *(f"{name}={value}" for name, value in sorted(options.items()))]
+    words = [used_for, picture, *(f"{name}={value}" for name, value in sorted(options.items()))]
     said = b"".join(len(word).to_bytes(4, "big") + word for word in (word.encode() for word in words))
     return hmac.new(secret, said, hashlib.sha256).hexdigest()[:32]
 
@@ -165,14 +165,14 @@ class Client:
         url: str,
         key: str | None = None,
         *,
-        patience: float = 30.0,
+        retry_for: float = 30.0,
         timeout: float = 30.0,
         user_agent: str = "autochrome-client",
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`url`: without /v1. `key`: an API key. `patience`: seconds for which failures are tried again;
+        """`url`: without /v1. `key`: an API key. `retry_for`: seconds for which failures are retried;
         0: never. `timeout`: seconds without a byte, beyond what a request asks the service to wait.
         """
         headers = {"User-Agent": user_agent, "Accept": "application/json"}
@@ -182,7 +182,7 @@ class Client:
             base_url=url.rstrip("/"), headers=headers, timeout=timeout, transport=transport
         )
         self._timeout = timeout
-        self._patience = patience
+        self._retry_for = retry_for
         self._sleep = sleep
         self._clock = clock
 
@@ -201,7 +201,7 @@ class Client:
         """Have a photo colored under this id; once, however often this is called. `wait`: for its end, seconds."""
         if not _ID.fullmatch(id):
             raise ValueError(f"{id!r} is no id: 32 lowercase hexadecimal digits")
-        held = min(max(wait, 0.0), LONGEST_WAIT)
+        held = min(max(wait, 0.0), MAX_WAIT)
         response = self._send(
             "PUT",
             f"/v1/colorizations/{id}",
@@ -216,7 +216,7 @@ class Client:
         """The job as it stands."""
         return _job(self._send("GET", f"/v1/colorizations/{id}"))
 
-    def wait_for(self, id: str, seconds: float, pause: float = LONGEST_PAUSE) -> Job:
+    def wait_for(self, id: str, seconds: float, pause: float = MAX_DELAY) -> Job:
         """The job when it has ended, or as it stands after so many seconds. `pause`: between two looks, at most."""
         give_up = self._clock() + seconds
         while True:
@@ -248,10 +248,10 @@ class Client:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         try:
             self._send("DELETE", f"/v1/colorizations/{id}", headers=headers)
-        except (Gone, NotFound):
+        except (GoneError, NotFoundError):
             return
 
-    def longest_keep_for(self) -> float:
+    def max_keep_for(self) -> float:
         """Seconds for which this service keeps a job at most, as its OpenAPI document says; infinite if it does not."""
         document = _json(self._send("GET", "/openapi.json"))
         try:
@@ -269,24 +269,26 @@ class Client:
             return False
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """An answer that is no error, after as many tries as there is patience for."""
-        give_up = self._clock() + self._patience
-        pause = FIRST_PAUSE
+        """An answer that is no error; retried for as long as `retry_for` says."""
+        give_up = self._clock() + self._retry_for
+        pause = MIN_DELAY
         while True:
             try:
                 return self._once(method, path, request)
-            except (Busy, Unavailable) as error:
+            except (BusyError, UnavailableError) as error:
                 wanted = max(pause * random.uniform(0.5, 1.5), error.retry_after)
                 if self._clock() + wanted > give_up:
                     raise
             self._sleep(wanted)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_DELAY)
 
     def _once(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
         try:
             response = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise Unavailable(f"The service does not answer: {str(error) or type(error).__name__}") from error
+            raise UnavailableError(
+                f"The service does not answer: {str(error) or type(error).__name__}"
+            ) from error
         if not response.is_success:
             raise _error(response)
         return response
@@ -299,10 +301,10 @@ def _error(response: httpx.Response) -> ClientError:
     detail = str(document.get("detail") or f"The service answered {response.status_code}.")
     kind = _OF_CODES.get(code)
     if kind is None and code.startswith("photo_"):
-        kind = PhotoRefused
-    if kind is None and response.status_code in _AGAIN:
-        kind = Unavailable
-    kind = kind or _OF_STATUSES.get(response.status_code, Refused)
+        kind = PhotoRefusedError
+    if kind is None and response.status_code in _TRANSIENT:
+        kind = UnavailableError
+    kind = kind or _OF_STATUSES.get(response.status_code, RefusedError)
     return kind(detail, code, response.status_code, _retry_after(response))
 
 
@@ -322,7 +324,7 @@ def _retry_after(response: httpx.Response) -> float:
 
 
 def _job(response: httpx.Response) -> Job:
-    """The job in an answer. Raises Unavailable where there is none, as when a proxy speaks."""
+    """The job in an answer. Raises UnavailableError where there is none, as when a proxy speaks."""
     document = _json(response)
     try:
         result = document["result"] or {}
@@ -340,4 +342,4 @@ def _job(response: httpx.Response) -> Job:
             detail=error.get("detail", ""),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as wrong:
-        raise Unavailable("The answer is no job: is this the service's address?") from wrong
+        raise UnavailableError("The answer is no job: is this the service's address?") from wrong

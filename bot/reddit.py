@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import praw
 from praw.exceptions import ClientException, PRAWException, RedditAPIException
 from praw.models import Comment as PrawComment
 from praw.models import Message as PrawMessage
-from praw.models import PostMedia, Submission
+from praw.models import Submission
 from prawcore import Requestor
 from prawcore.exceptions import (
     BadJSON,
@@ -27,51 +30,125 @@ from prawcore.exceptions import (
     TooManyRequests,
     UnavailableForLegalReasons,
 )
-from prawcore.exceptions import (
-    Forbidden as ForbiddenAnswer,
-)
+from prawcore.exceptions import Forbidden as ForbiddenAnswer
 from requests import Response
 from requests.exceptions import RequestException as ConnectionFailure
 
 from bot import __version__
-from bot.documents import LONG_PAUSE, gallery, patience, preview
-from bot.errors import Forbidden, Gone, RedditError, SignedOut, Throttled, Unavailable, Uncertain
+from bot.models import Comment, Message, Post
 from bot.settings import Settings
-from bot.things import Comment, Message, Post
 
-log = logging.getLogger("autochrome.bot")
-AT_ONCE = 100
-"""Entries of a list, and names in one question for things."""
-MARKED_AT_ONCE = 25
-MOST_PAGES = 10
+PAGE_SIZE = 100
+"""Entries of a list, and names in one request for posts and comments."""
+MAX_PAGES = 10
 """Of a list: Reddit shows a thousand entries."""
-_SIGNED_OUT = "Reddit does not accept the app or its account."
-_GONE = {"DELETED_COMMENT", "DELETED_LINK", "NO_THING_ID", "THREAD_DELETED"}
-_ODD = (PRAWException, PrawcoreException, LookupError, AttributeError, SyntaxError, TypeError, ValueError)
+MARK_READ_SIZE = 25
+DEFAULT_DELAY = 60.0
+"""Seconds, where Reddit says that it is asked too often and not when to come again."""
+_NOT_SIGNED_IN = "Reddit does not accept the app or its account."
+_DELETED = {"DELETED_COMMENT", "DELETED_LINK", "NO_THING_ID", "THREAD_DELETED"}
+_MALFORMED = (
+    PRAWException,
+    PrawcoreException,
+    LookupError,
+    AttributeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 """Half a document, in JSON or XML, or one of another shape than PRAW and we expect."""
-_LOST = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+_NO_ANSWER = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+log = logging.getLogger("autochrome.bot")
 
 
-class _Lost(Exception):  # noqa: N818  (a turn of events)
+class RedditError(Exception):
+    """Reddit did not do what it was asked for; the message is a whole sentence."""
+
+
+class ThrottledError(RedditError):
+    """Nothing was done. `seconds`: when to ask again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Reddit asks to wait {seconds:.0f} s.")
+        self.seconds = seconds
+
+
+class StoppedError(ThrottledError):
+    """Reddit was not asked, as the bot is to end."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+class ForbiddenError(RedditError):
+    """Nothing was done. `code`: Reddit's own, such as THREAD_LOCKED, or ""."""
+
+    def __init__(self, code: str = "") -> None:
+        super().__init__(f"Reddit forbids it ({code})." if code else "Reddit forbids it.")
+        self.code = code
+
+
+class DeletedError(RedditError):
+    """What was asked for or answered was deleted, or never was."""
+
+
+class SignInError(RedditError):
+    """Reddit refuses the app's or the account's credentials."""
+
+
+class NoAnswerError(RedditError):
+    """Reddit does not answer, or not as it should; it may later."""
+
+
+class UncertainError(NoAnswerError):
+    """The answer to a call that writes was lost: it is unknown whether it was done."""
+
+
+class RateLimiter:
+    """Called before each request, and waits so that no minute has too many."""
+
+    WINDOW = 60.0
+
+    def __init__(
+        self, per_minute: int, wait: Callable[[float], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`wait`: sleep so many seconds; whether the bot is to stop."""
+        self.requests = 0
+        """So many were let through."""
+        self._wait = wait
+        self._clock = clock
+        self._times: deque[float] = deque(maxlen=per_minute)
+
+    def __call__(self) -> None:
+        """Wait for a turn. Raises StoppedError where the bot is to end."""
+        is_full = len(self._times) == self._times.maxlen
+        delay = self._times[0] + self.WINDOW - self._clock() if is_full else 0.0
+        if self._wait(max(delay, 0.0)):
+            raise StoppedError
+        self._times.append(self._clock())
+        self.requests += 1
+
+
+class _LostError(Exception):
     """No answer. It is none of prawcore's exceptions, as those would make it ask again, also where it writes."""
 
 
-class _Door(Requestor):
+class _RateLimitedRequestor(Requestor):
     """Lets each request wait for its turn."""
 
-    def __init__(self, *, pace: Callable[[], None], **options: Any) -> None:
+    def __init__(self, *, rate_limit: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
-        self._pace = pace
+        self._rate_limit = rate_limit
 
     def request(self, method: str, url: str, timeout: float | None = None, **options: Any) -> Response:  # type: ignore[override]
-        self._pace()
+        self._rate_limit()
         try:
             # prawcore gives each request its own 16 s, whatever it was told.
             response = self._http.request(method, url, timeout=self.timeout, **options)
         except ConnectionFailure as error:
-            raise _Lost(type(error).__name__) from error
-        if response.status_code in _LOST:
-            raise _Lost(str(response.status_code))
+            raise _LostError(type(error).__name__) from error
+        if response.status_code in _NO_ANSWER:
+            raise _LostError(str(response.status_code))
         return response
 
 
@@ -84,8 +161,8 @@ def user_agent(settings: Settings) -> str:
 class Reddit:
     """One account's Reddit. With `dry_run` nothing is written there."""
 
-    def __init__(self, settings: Settings, pace: Callable[[], None], dry_run: bool = False) -> None:
-        """`pace`: called before each request. Nothing is asked yet."""
+    def __init__(self, settings: Settings, rate_limit: Callable[[], None], dry_run: bool = False) -> None:
+        """`rate_limit`: called before each request. Nothing is asked yet."""
         self.name = settings.reddit_username
         self._dry_run = dry_run
         options: dict[str, Any] = {
@@ -96,8 +173,8 @@ class Reddit:
             "oauth_url": settings.reddit_oauth_url,
             "ratelimit_seconds": 0,  # the loop has other things to do meanwhile
             "check_for_updates": False,
-            "requestor_class": _Door,
-            "requestor_kwargs": {"pace": pace, "timeout": settings.bot_timeout},
+            "requestor_class": _RateLimitedRequestor,
+            "requestor_kwargs": {"rate_limit": rate_limit, "timeout": settings.bot_timeout},
         }
         if token := settings.reddit_refresh_token.get_secret_value():
             options["refresh_token"] = token
@@ -106,32 +183,32 @@ class Reddit:
             options["password"] = settings.reddit_password.get_secret_value()
         self._praw = praw.Reddit(**options)
 
-    # What is there.
+    # Reading.
 
     def me(self) -> str:
-        """The account's name. Raises SignedOut where Reddit does not know it."""
+        """The account's name. Raises SignInError where Reddit does not know it."""
         with _translated():
             user = self._praw.user.me(use_cache=False)
             if user is None:
-                raise SignedOut("Reddit does not say who we are.")
+                raise SignInError("Reddit does not say who we are.")
             return str(user.name)
 
     def unread(self) -> list[Comment | Message]:
         """Unread entries of the inbox, the newest hundred."""
         with _translated():
-            return [_entry(it) for it in self._praw.inbox.unread(limit=AT_ONCE)]
+            return [_entry(it) for it in self._praw.inbox.unread(limit=PAGE_SIZE)]
 
     def mentions(self) -> list[Comment]:
         """Comments that name the bot, read or not, the newest hundred."""
         with _translated():
-            return [_comment(it) for it in self._praw.inbox.mentions(limit=AT_ONCE)]
+            return [_comment(it) for it in self._praw.inbox.mentions(limit=PAGE_SIZE)]
 
     def comments(self, subreddits: Sequence[str], since: float) -> list[Comment]:
         """Comments there that are newer than a time, the newest thousand at most."""
         found: list[Comment] = []
         # Not asked for by `before`: that stays empty for good when that comment is deleted.
         with _translated():
-            listing = self._praw.subreddit("+".join(subreddits)).comments(limit=AT_ONCE * MOST_PAGES)
+            listing = self._praw.subreddit("+".join(subreddits)).comments(limit=PAGE_SIZE * MAX_PAGES)
             for it in listing:
                 if it.created_utc < since:
                     break
@@ -147,27 +224,22 @@ class Reddit:
     def replies_of_mine(self, fullname: str) -> list[Comment]:
         """The bot's own answers to a comment: in the thread, and where that is long, or gone, among its newest comments."""
         mine: list[Any] = []
-        with suppress(Gone, Forbidden), _translated():
+        with suppress(DeletedError, ForbiddenError), _translated():
             comment = self._praw.comment(_id(fullname)).refresh()
             mine = [it for it in comment.replies.list() if isinstance(it, PrawComment) and self._is_mine(it)]
         with _translated():
-            mine = mine or list(self._praw.redditor(self.name).comments.new(limit=AT_ONCE))
+            mine = mine or list(self._praw.redditor(self.name).comments.new(limit=PAGE_SIZE))
             return [_comment(it) for it in mine if it.parent_id == fullname]
 
     def _is_mine(self, it: Any) -> bool:
         return _author(it).lower() == self.name.lower()
-
-    def posts_of_mine(self) -> list[Post]:
-        """Those of the bot's own profile, the newest hundred."""
-        with _translated():
-            return [_post(it) for it in self._praw.redditor(self.name).submissions.new(limit=AT_ONCE)]
 
     def is_banned_from(self, subreddit: str) -> bool:
         """Whether the subreddit has banned this account, or lets nobody in who is no member."""
         try:
             with _translated():
                 return bool(self._praw.subreddit(subreddit).user_is_banned)
-        except (Forbidden, Gone):
+        except (ForbiddenError, DeletedError):
             return True
 
     def wiki(self, subreddit: str, page: str) -> str:
@@ -175,12 +247,12 @@ class Reddit:
         with _translated():
             return str(self._praw.subreddit(subreddit).wiki[page].content_md)
 
-    # What is done.
+    # Writing.
 
     def reply(self, fullname: str, text: str) -> Comment | None:
-        """Answer a comment, or a message: then there is no comment. Raises Uncertain where the answer is lost."""
+        """Answer a comment, or a message: then there is no comment. Raises UncertainError where the answer is lost."""
         if self._dry_run:
-            log.info("would reply to=%s\n%s", fullname, text)
+            log.info("reply_dry_run to=%s\n%s", fullname, text)
             return None
         with _translated(writes=True):
             form = {"api_type": "json", "text": text, "thing_id": fullname}
@@ -189,7 +261,7 @@ class Reddit:
 
     def message(self, to: str, subject: str, text: str) -> None:
         if self._dry_run:
-            log.info("would tell to=%s\n%s", to, text)
+            log.info("message_dry_run to=%s\n%s", to, text)
             return
         with _translated(writes=True):
             self._praw.redditor(to).message(subject=subject, message=text)
@@ -208,15 +280,6 @@ class Reddit:
         with _translated(writes=True):
             self._praw.post("api/read_message/", data={"id": ",".join(fullnames)})
 
-    def post_picture(self, title: str, data: bytes, over_18: bool) -> None:
-        """A JPEG on the bot's own profile; `posts_of_mine` shows it then. Raises Forbidden in a dry run."""
-        if self._dry_run:
-            raise Forbidden("DRY_RUN")
-        with _translated(writes=True):
-            picture = PostMedia(data, name="photograph.jpg")
-            profile = self._praw.subreddit(f"u_{self.name}")
-            profile.submit(title, image=picture, without_websockets=True, send_replies=False, nsfw=over_18)
-
 
 @contextmanager
 def _translated(writes: bool = False) -> Iterator[None]:
@@ -228,44 +291,46 @@ def _translated(writes: bool = False) -> Iterator[None]:
     except RedditAPIException as error:
         raise _refusal(error) from error
     except TooManyRequests as error:
-        raise Throttled(_seconds(error.response)) from error
+        raise ThrottledError(_seconds(error.response)) from error
     except (OAuthException, InvalidToken, InsufficientScope) as error:
-        raise SignedOut(_SIGNED_OUT) from error
+        raise SignInError(_NOT_SIGNED_IN) from error
     except ForbiddenAnswer as error:
-        raise Forbidden(_reason(error.response)) from error
+        raise ForbiddenError(_reason(error.response)) from error
     except (NotFound, Redirect, UnavailableForLegalReasons) as error:
-        raise Gone("Reddit has no such thing.") from error
-    except (_Lost, RequestException, ServerError, BadJSON) as error:
-        raise _unavailable(f"Reddit does not answer: {error}.", writes) from error
+        raise DeletedError("Reddit has no such thing.") from error
+    except (_LostError, RequestException, ServerError, BadJSON) as error:
+        raise _no_answer(f"Reddit does not answer: {error}.", writes) from error
     except ResponseException as error:
         status = error.response.status_code
         if status == 401 or (status == 400 and error.response.url.endswith("/access_token")):
-            raise SignedOut(_SIGNED_OUT) from error
+            raise SignInError(_NOT_SIGNED_IN) from error
         if status == 429:
-            raise Throttled(_seconds(error.response)) from error
-        raise _unavailable(f"Reddit answers {status}.", writes) from error
+            raise ThrottledError(_seconds(error.response)) from error
+        raise _no_answer(f"Reddit answers {status}.", writes) from error
     except ClientException as error:
-        raise Gone("Reddit does not show it.") from error  # PRAW's word for a comment that left its thread
-    except _ODD as error:
-        raise _unavailable(f"Reddit's answer makes no sense: {type(error).__name__}.", writes) from error
+        raise DeletedError(
+            "Reddit does not show it."
+        ) from error  # PRAW's word for a comment that left its thread
+    except _MALFORMED as error:
+        raise _no_answer(f"Reddit's answer makes no sense: {type(error).__name__}.", writes) from error
 
 
-def _unavailable(message: str, writes: bool) -> Unavailable:
-    return Uncertain(message) if writes else Unavailable(message)
+def _no_answer(message: str, writes: bool) -> NoAnswerError:
+    return UncertainError(message) if writes else NoAnswerError(message)
 
 
 def _refusal(error: RedditAPIException) -> RedditError:
     """What an error in a form's JSON means."""
     for item in error.items:
         if item.error_type == "RATELIMIT":
-            return Throttled(patience(item.message or ""))
+            return ThrottledError(_delay_in(item.message or ""))
     code = error.items[0].error_type
-    return Gone("It was deleted.") if code in _GONE else Forbidden(code)
+    return DeletedError("It was deleted.") if code in _DELETED else ForbiddenError(code)
 
 
 def _seconds(response: Response) -> float:
     said = response.headers.get("retry-after") or response.headers.get("x-ratelimit-reset") or ""
-    return float(said) if said.isascii() and said.isdecimal() else LONG_PAUSE
+    return float(said) if said.isascii() and said.isdecimal() else DEFAULT_DELAY
 
 
 def _reason(response: Response) -> str:
@@ -307,7 +372,6 @@ def _comment(it: Any) -> Comment:
     data = vars(it)
     body = str(data["body"])
     return Comment(
-        id=it.id,
         fullname=it.fullname,
         subreddit=str(it.subreddit),
         author=_author(it) or None,
@@ -327,13 +391,11 @@ def _post(it: Any) -> Post:
     parents = data.get("crosspost_parent_list") or ()
     removed = data.get("removed_by_category") is not None or not _author(it)
     return Post(
-        id=it.id,
         fullname=it.fullname,
         subreddit=str(it.subreddit),
         author=_author(it) or None,
         title=it.title,
         url=it.url,
-        permalink=it.permalink,
         over_18=it.over_18,
         quarantined=data.get("quarantine", False),
         removed=removed,
@@ -341,9 +403,31 @@ def _post(it: Any) -> Post:
         archived=data.get("archived", False),
         is_self=it.is_self,
         body=data.get("selftext", ""),
-        gallery=gallery(data),
+        gallery=_gallery(data),
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
-        preview=preview(data),
-        domain=data.get("domain", ""),
-        created=it.created_utc,
+        preview=_preview(data),
     )
+
+
+def _delay_in(message: str) -> float:
+    """Seconds in “try again in 7 minutes”."""
+    units = {"hour": 3600.0, "minute": 60.0, "millisecond": 0.001, "second": 1.0}
+    words = message.lower().split()
+    for number, unit in pairwise(words):
+        size = next((size for name, size in units.items() if unit.startswith(name)), None)
+        if size is not None and number.isdecimal():
+            return int(number) * size + 1
+    return DEFAULT_DELAY
+
+
+def _gallery(data: dict[str, Any]) -> tuple[str, ...]:
+    """In the order of `gallery_data`; `media_metadata` has none."""
+    shown = data.get("media_metadata") or {}
+    items = (data.get("gallery_data") or {}).get("items") or ()
+    largest = (shown.get(item["media_id"], {}).get("s", {}) for item in items)
+    return tuple(picture["u"].replace("&amp;", "&") for picture in largest if "u" in picture)
+
+
+def _preview(data: dict[str, Any]) -> str | None:
+    images = (data.get("preview") or {}).get("images") or ()
+    return images[0]["source"]["url"].replace("&amp;", "&") if images else None

@@ -1,4 +1,4 @@
-"""Settings of the bot, read from the environment with the prefix AUTOCHROME_. Times are seconds."""
+"""Settings of the bot, read from environment variables that begin with BOT_ or REDDIT_. Times are seconds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from bot.errors import SettingsError
-from bot.hosts import DEFAULT, Hosts
+from bot.images import AllowedHosts
 
-PREFIX = "AUTOCHROME_"
-OURS = ("AUTOCHROME_BOT_", "AUTOCHROME_REDDIT_")
+PREFIXES = ("BOT_", "REDDIT_")
 """What begins so is for the bot alone, so that a word that is none of its settings is a mistake."""
 NO_SECRET = SecretStr("")
+
+
+class SettingsError(Exception):
+    """A setting is missing or cannot be used. The message is one or two whole sentences."""
 
 
 def default_state_dir() -> Path:
@@ -34,7 +36,7 @@ def _names(value: object) -> object:
 
 
 def _hosts(value: object) -> object:
-    return Hosts.of(value.replace(",", " ").split()) if isinstance(value, str) else value
+    return AllowedHosts.parse(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 def _trimmed(value: str) -> str:
@@ -48,15 +50,15 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class Settings(BaseSettings):
-    """One value for each thing that an operator may want to change."""
+    """What an operator may want to change."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
-    service_url: Address = "http://127.0.0.1:8000"
+    bot_service_url: Address = "http://127.0.0.1:8000"
     """Where the bot reaches the service that colors."""
-    public_url: Address | None = None
+    bot_public_url: Address | None = None
     """Where people reach it: links in answers begin so. Needed, unless it is a dry run."""
-    service_key: SecretStr = NO_SECRET
+    bot_service_key: SecretStr = NO_SECRET
     """An API key of the service's, where it wants one."""
 
     reddit_client_id: str
@@ -69,7 +71,7 @@ class Settings(BaseSettings):
     reddit_url: Address = "https://www.reddit.com"
     reddit_oauth_url: Address = "https://oauth.reddit.com"
 
-    image_hosts: Annotated[Hosts, NoDecode, BeforeValidator(_hosts)] = Hosts(frozenset(DEFAULT))
+    bot_image_hosts: Annotated[AllowedHosts, NoDecode, BeforeValidator(_hosts)] = AllowedHosts()
     """Hosts that pictures are taken from: names, `*.name`, or trusted origins such as http://127.0.0.1:8099."""
 
     bot_operator: str = ""
@@ -79,38 +81,36 @@ class Settings(BaseSettings):
     bot_state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(
         default_factory=default_state_dir
     )
-    """For the ledger `bot.sqlite` and the file `health`, whose time is that of the last whole round."""
+    """For the database `bot.sqlite` and the file `health`, whose time is that of the last whole round."""
     bot_keep_for: Annotated[float, Field(ge=60)] = 30 * 24 * 3600.0
     """How long a colored picture is kept; less where the service allows less."""
     bot_over_18: bool = False
     """Whether pictures that are marked as NSFW are colored."""
-    bot_post_to_profile: bool = False
-    """Whether pictures are posted on the bot's profile, where they stay, instead of linking to the service."""
     bot_ignore_bottiquette: bool = False
     """Whether the list of subreddits in r/Bottiquette's wiki that want no bots is passed over."""
     bot_deny: Names = ("SuicideWatch", "depression", "selfharm", "rapecounseling")
     """Subreddits that the bot stays out of, by default those where people seek help: no place for any bot."""
 
     bot_user_limit: Annotated[int, Field(ge=0)] = 10
-    """Summonses of one person in an hour; 0: no limit."""
+    """Mentions of one person in an hour; 0: no limit."""
     bot_subreddit_limit: Annotated[int, Field(ge=0)] = 60
-    """Summonses in one subreddit in an hour; 0: no limit."""
+    """Mentions in one subreddit in an hour; 0: no limit."""
     bot_thread_limit: Annotated[int, Field(ge=0)] = 10
-    """Summonses in one thread ever; 0: no limit."""
+    """Mentions in one thread ever; 0: no limit."""
     bot_score_floor: int = -3
     """A comment of the bot's with this score or less is removed."""
     bot_requests_per_minute: Annotated[int, Field(ge=1, le=100)] = 90
     """Requests to Reddit in any minute; Reddit allows 100."""
-    bot_pause: Annotated[float, Field(gt=0)] = 5.0
+    bot_poll_interval: Annotated[float, Field(gt=0)] = 5.0
     """Between two looks at the inbox."""
     bot_timeout: Annotated[float, Field(gt=0)] = 16.0
     """For one answer of Reddit's."""
-    bot_backoff: Annotated[float, Field(gt=0)] = 5.0
-    """Before the first repetition of what failed; each further one waits twice as long, an hour at most."""
-    bot_sweep: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    bot_retry_delay: Annotated[float, Field(gt=0)] = 5.0
+    """Before the first retry of what failed; each further one waits twice as long, an hour at most."""
+    bot_sweep_interval: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """Between two looks at what was answered: what is deleted on Reddit is erased here."""
-    bot_patience: Annotated[float, Field(gt=0)] = 24 * 3600.0
-    """How long a summons is tried before it is given up."""
+    bot_retry_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
+    """For how long a mention is retried before it is given up."""
     bot_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Prometheus metrics on 127.0.0.1; 0: none."""
 
@@ -119,23 +119,23 @@ class Settings(BaseSettings):
         if bool(self.reddit_password.get_secret_value()) == bool(
             self.reddit_refresh_token.get_secret_value()
         ):
-            raise ValueError("Set one of AUTOCHROME_REDDIT_PASSWORD and AUTOCHROME_REDDIT_REFRESH_TOKEN")
+            raise ValueError("Set one of REDDIT_PASSWORD and REDDIT_REFRESH_TOKEN")
         return self
 
     @property
     def link_url(self) -> str:
         """With what links in answers begin."""
-        return self.public_url or self.service_url
+        return self.bot_public_url or self.bot_service_url
 
 
 def known() -> list[str]:
     """Every variable that is read."""
-    return [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    return [name.upper() for name in Settings.model_fields]
 
 
 def read() -> Settings:
     """Settings from the environment. Raises SettingsError that names each variable that cannot be used."""
-    unknown = sorted(name for name in os.environ if name.startswith(OURS) and name not in known())
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in known())
     if unknown:
         raise SettingsError(" ".join(_unknown(name) for name in unknown))
     try:
@@ -159,7 +159,7 @@ def _fault(fault: ErrorDetails) -> str:
     what = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:  # it lies between several
         return f"{what}."
-    name = f"{PREFIX}{str(fault['loc'][0]).upper()}"
+    name = str(fault["loc"][0]).upper()
     if fault["type"] == "missing":
         return f"{name} is not set: see docs/bot.md."
     secret = isinstance(Settings.model_fields[str(fault["loc"][0])].default, SecretStr)

@@ -24,7 +24,7 @@ COPY bot/ bot/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    AUTOCHROME_BOT_STATE_DIR=/data
+    BOT_STATE_DIR=/data
 USER 10001:10001
 # A round that Reddit holds up for ten minutes is no illness.
 HEALTHCHECK --interval=60s --timeout=5s --start-period=60s --retries=3 \

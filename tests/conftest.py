@@ -20,13 +20,15 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+OURS = ("AUTOCHROME_", "BOT_", "REDDIT_")
+"""So begin the settings of the service and of the bot."""
 
 
 class Launched:
     """A program, its lines so far, and how to end it."""
 
     def __init__(self, program: list[str], environment: Mapping[str, str]) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AUTOCHROME_")}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         self.process = subprocess.Popen(
             program,
             cwd=ROOT,
@@ -98,11 +100,11 @@ def until() -> Callable[[Callable[[], Any], float, str], Any]:
 
 @pytest.fixture
 def launch() -> Iterator[Callable[..., Launched]]:
-    """Start `python …` with AUTOCHROME_ settings of its own; it is ended with the test."""
+    """Start `python …` with settings of its own, AUTOCHROME_ or with another prefix; it is ended with the test."""
     launched: list[Launched] = []
 
-    def start(*arguments: str, **settings: object) -> Launched:
-        environment = {f"AUTOCHROME_{name.upper()}": str(value) for name, value in settings.items()}
+    def start(*arguments: str, prefix: str = "AUTOCHROME_", **settings: object) -> Launched:
+        environment = {f"{prefix}{name.upper()}": str(value) for name, value in settings.items()}
         launched.append(Launched([sys.executable, *arguments], environment))
         return launched[-1]
 

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.__main__ import build
-from bot.pace import Pace
+from bot.reddit import RateLimiter
 from bot.settings import Settings
 
 read_certificates = functools.cache(ssl.create_default_context)
@@ -53,26 +53,26 @@ def reddit(server: Server) -> praw.Reddit:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """prawcore tries again at once, instead of within 2 s."""
+    """prawcore retries at once, instead of within 2 s."""
     monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
 
 
 @pytest.fixture
-def words(server: Server, tmp_path: Path) -> dict[str, Any]:
-    """The bot's settings, by their names without AUTOCHROME_ and in small letters."""
+def bot_settings(server: Server, tmp_path: Path) -> dict[str, Any]:
+    """By their names in small letters."""
     known = server.settings()
     return {
-        "public_url": "https://colors.example",
+        "bot_public_url": "https://colors.example",
         "reddit_client_id": known["client_id"],
         "reddit_client_secret": known["client_secret"],
         "reddit_username": known["username"],
         "reddit_password": known["password"],
         "reddit_url": server.url,
         "reddit_oauth_url": server.url,
-        "image_hosts": server.url,
+        "bot_image_hosts": server.url,
         "bot_state_dir": tmp_path / "bot",
-        "bot_pause": 0.5,
-        "bot_backoff": 0.2,
+        "bot_poll_interval": 0.5,
+        "bot_retry_delay": 0.2,
     }
 
 
@@ -87,7 +87,7 @@ def shown(server: Server, gray_photo: Callable[..., bytes]) -> Callable[..., Any
     return post
 
 
-class NotedPace(Pace):
+class NotedRateLimiter(RateLimiter):
     """Tells when each request was let through."""
 
     on_request: Callable[[], object] = staticmethod(lambda: None)
@@ -104,8 +104,8 @@ class Here:
         self.settings = Settings(**values)
         self.ahead = 0.0
         self._open = ExitStack()
-        self.pace = NotedPace(self.settings.bot_requests_per_minute, self._wait, self.now)
-        options: dict[str, Any] = {"clock": self.now, "pace": self.pace, "wait": self._wait}
+        self.rate_limit = NotedRateLimiter(self.settings.bot_requests_per_minute, self._wait, self.now)
+        options: dict[str, Any] = {"clock": self.now, "rate_limit": self.rate_limit, "wait": self._wait}
         self.loop = build(self.settings, self._open, dry_run=dry_run, **options)
 
     def now(self) -> float:
@@ -128,24 +128,24 @@ class Here:
         pytest.fail(f"not after {rounds} rounds")
 
     def states(self) -> dict[str, int]:
-        """How many summonses are in each state."""
-        return self.loop.ledger.counts()
+        """How many mentions are in each state."""
+        return self.loop.database.counts()
 
     def close(self) -> None:
         self._open.close()
 
 
 @pytest.fixture
-def here(words: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
+def here(bot_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
     """Start the bot in this process; the one before it is ended."""
-    monkeypatch.setattr("bot.__main__.PATIENCE", 0)  # the true clock is not to be waited for
+    monkeypatch.setattr("bot.__main__.RETRY_REQUEST_FOR", 0)  # the true clock is not to be waited for
     monkeypatch.setattr("ssl.create_default_context", read_certificates)
     started: list[Here] = []
 
     def start(dry_run: bool = False, **changed: Any) -> Here:
         for one in started:
             one.close()
-        values = {**words, "bot_pause": 1.0, "bot_ignore_bottiquette": True, **changed}
+        values = {**bot_settings, "bot_poll_interval": 1.0, "bot_ignore_bottiquette": True, **changed}
         started.append(Here(values, dry_run))
         return started[-1]
 
@@ -174,22 +174,28 @@ class QuickService:
         """Whether the bot's key is no good."""
         self.url = ""
         self.expired: set[str] = set()
-        self.has_comparisons = True
+        self.max_keep_for = 7 * 86400.0
+        """Seconds; more is refused, as the OpenAPI document says."""
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
-                Route("/v1/colorizations/{id}/artifacts/comparison", self.comparison),
                 Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
-                Route("/openapi.json", lambda request: JSONResponse({})),
+                Route("/openapi.json", self.openapi),
             ]
         )
+
+    async def openapi(self, request: Request) -> Response:
+        keep_for = {"name": "keep_for", "schema": {"type": "number", "maximum": self.max_keep_for}}
+        return JSONResponse({"paths": {"/v1/colorizations/{id}": {"put": {"parameters": [keep_for]}}}})
 
     async def put(self, request: Request) -> Response:
         if self.refuses:
             return JSONResponse({"code": "not_allowed", "detail": "This key may not color."}, 403)
+        if float(request.query_params["keep_for"]) > self.max_keep_for:
+            return JSONResponse({"code": "option_invalid", "detail": "keep_for is too long."}, 422)
         id = request.path_params["id"]
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
@@ -200,10 +206,6 @@ class QuickService:
             self.lost -= 1
             return Response(status_code=502)
         return JSONResponse(self.jobs[id])
-
-    async def comparison(self, request: Request) -> Response:
-        """A "JPEG" that tells whose it is."""
-        return Response(request.path_params["id"], 200 if self.has_comparisons else 404)
 
     async def get(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["id"])
@@ -235,5 +237,5 @@ def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.jobs.clear()
     _quick_service.sent.clear()
     _quick_service.expired.clear()
-    _quick_service.has_comparisons = True
+    _quick_service.max_keep_for = 7 * 86400.0
     return _quick_service

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from bot.client import (
-    Busy,
+    BusyError,
     Client,
     ClientError,
-    Conflict,
-    Failed,
-    Gone,
-    NotAllowed,
-    NotFound,
-    PhotoRefused,
-    Refused,
-    Unavailable,
+    ConflictError,
+    FailedError,
+    GoneError,
+    NotAllowedError,
+    NotFoundError,
+    PhotoRefusedError,
+    RefusedError,
+    UnavailableError,
     job_id,
     new_id,
 )
@@ -99,15 +99,15 @@ def test_one_life_on_the_real_service(real: Client, gray_photo: Callable[..., by
     assert Image.open(io.BytesIO(real.result(id))).size == (320, 240)
     assert Image.open(io.BytesIO(real.artifact(id, "comparison"))).size == (640, 240)
     assert httpx.get(real.result_url(id)).content == real.result(id)
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         real.create(gray_photo(size=(64, 64)), id, options)
-    with pytest.raises(NotAllowed):
+    with pytest.raises(NotAllowedError):
         real.delete(id, "x" * 43)
     real.delete(id, done.secret)
     real.delete(id, done.secret)
-    with pytest.raises(Gone):
+    with pytest.raises(GoneError):
         real.result(id)
-    with pytest.raises(Gone):
+    with pytest.raises(GoneError):
         real.create(gray_photo(), id, options)
 
 
@@ -118,14 +118,14 @@ def test_what_the_real_service_refuses_has_its_kind(real: Client, gray_photo: Ca
         (gray_photo(size=(4, 4)), "photo_too_small"),
         (b"x" * (26 * 2**20), "body_too_large"),
     ):
-        with pytest.raises(PhotoRefused) as refused:
+        with pytest.raises(PhotoRefusedError) as refused:
             real.create(photo, new_id())
         assert refused.value.code == code
         assert refused.value.detail.endswith(".")
     for id in (new_id(), "none"):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFoundError):
             real.get(id)
-    with pytest.raises(Refused) as invalid:
+    with pytest.raises(RefusedError) as invalid:
         real.create(gray_photo(), new_id(), {"vividness": 7})
     assert invalid.value.code == "option_invalid"
     real.delete(new_id())
@@ -134,7 +134,7 @@ def test_what_the_real_service_refuses_has_its_kind(real: Client, gray_photo: Ca
 
 
 def test_a_key_is_sent_and_a_wrong_one_is_refused(service: Any, gray_photo: Callable[..., bytes]) -> None:
-    with Client(service.url, key="ac_" + "x" * 44) as client, pytest.raises(NotAllowed) as refused:
+    with Client(service.url, key="ac_" + "x" * 44) as client, pytest.raises(NotAllowedError) as refused:
         client.create(gray_photo(), new_id())
     assert refused.value.code == "key_invalid"
     script = Script([job()])
@@ -189,35 +189,35 @@ def test_it_waits_for_as_long_as_it_is_told() -> None:
 
 def test_patience_ends() -> None:
     script = Script([httpx.ConnectError("refused") for _ in range(100)])
-    with pytest.raises(Unavailable, match="refused"):
-        script.client(patience=20).get("ab" * 16)
+    with pytest.raises(UnavailableError, match="refused"):
+        script.client(retry_for=20).get("ab" * 16)
     assert 5 <= sum(script.slept) <= 20
     assert len(script.asked) < 12
     script = Script([problem(429, "rate_limited", **{"Retry-After": "60"})])
-    with pytest.raises(Busy) as busy:
-        script.client(patience=20).get("ab" * 16)
+    with pytest.raises(BusyError) as busy:
+        script.client(retry_for=20).get("ab" * 16)
     assert (busy.value.retry_after, script.slept) == (60, [])
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (problem(422, "photo_damaged"), PhotoRefused),
-        (problem(422, "photo_invented_next_year"), PhotoRefused),
-        (problem(413, "body_too_large"), PhotoRefused),
-        (httpx.Response(413, text="<html>nginx"), PhotoRefused),
-        (problem(401, "key_missing"), NotAllowed),
-        (problem(403, "scope_missing"), NotAllowed),
-        (problem(404, "not_found"), NotFound),
-        (problem(409, "id_conflict"), Conflict),
-        (problem(410, "expired"), Gone),
-        (problem(410, "canceled"), Gone),
-        (problem(500, "worker_died"), Failed),
-        (problem(500, "out_of_memory"), Failed),
-        (problem(500, "photo_lost"), Failed),
-        (problem(422, "option_unknown"), Refused),
-        (httpx.Response(418, json=["no", "object"]), Refused),
-        (httpx.Response(302, headers={"location": "/login"}), Refused),
+        (problem(422, "photo_damaged"), PhotoRefusedError),
+        (problem(422, "photo_invented_next_year"), PhotoRefusedError),
+        (problem(413, "body_too_large"), PhotoRefusedError),
+        (httpx.Response(413, text="<html>nginx"), PhotoRefusedError),
+        (problem(401, "key_missing"), NotAllowedError),
+        (problem(403, "scope_missing"), NotAllowedError),
+        (problem(404, "not_found"), NotFoundError),
+        (problem(409, "id_conflict"), ConflictError),
+        (problem(410, "expired"), GoneError),
+        (problem(410, "canceled"), GoneError),
+        (problem(500, "worker_died"), FailedError),
+        (problem(500, "out_of_memory"), FailedError),
+        (problem(500, "photo_lost"), FailedError),
+        (problem(422, "option_unknown"), RefusedError),
+        (httpx.Response(418, json=["no", "object"]), RefusedError),
+        (httpx.Response(302, headers={"location": "/login"}), RefusedError),
     ],
 )
 def test_what_will_not_pass_is_said_at_once(answer: httpx.Response, kind: type[ClientError]) -> None:
@@ -241,7 +241,7 @@ def test_what_will_not_pass_is_said_at_once(answer: httpx.Response, kind: type[C
     ],
 )
 def test_what_is_no_job_is_not_taken_for_one(answer: httpx.Response) -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(UnavailableError):
         Script([answer]).client().get("ab" * 16)
 
 

@@ -1,4 +1,4 @@
-"""One life through all doors: Reddit (the fake one), the bot's process, the service, its Valkey, the page; and its end."""
+"""One mention through all processes: Reddit (the fake one), the bot's process, the service, its Valkey, the page; and its end."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from service import valkey
 
 
 @pytest.fixture
-def bot(launch, service, words):
+def bot(launch, service, bot_settings):
     """`python -m bot`, signed in and listening."""
-    settings = {**words, "service_url": service.url, "public_url": service.url}
-    bot = launch("-m", "bot", **settings)
-    bot.line("ready as=u/colorizebot")
+    settings = {**bot_settings, "bot_service_url": service.url, "bot_public_url": service.url}
+    bot = launch("-m", "bot", prefix="", **settings)
+    bot.line("bot_ready account=u/colorizebot")
     return bot
 
 
-def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
-    server, shown, service, bot, words, until
+def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
+    server, shown, service, bot, bot_settings, until
 ):
     lines_before = len(service.lines)
     post = shown(author="Ann_Who_Posted")
     began = time.monotonic()
-    summons = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
+    mention = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
     [reply] = until(server.bot.comments, 10, "an answer")
     link = re.search(r"\*\*\[Here it is in color\]\((\S+)\)\*\*", reply.text)[1]
     page = httpx.get(link)
     took = time.monotonic() - began
     assert took < 10
-    assert reply.parent is summons
+    assert reply.parent is mention
     for words_of_manners in ("a guess of a neural network", "Grandma in 1931", "opt out", "I am a bot"):
         assert words_of_manners in reply.text
 
@@ -49,21 +49,23 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     colored = httpx.get(pictures.join("result"))
     assert chroma(colored.content).mean() > 1, "it is in color"
     assert Image.open(io.BytesIO(httpx.get(pictures.join("artifacts/comparison")).content)).size == (640, 240)
-    until(lambda: not server.bot.unread(), 5, "the summons is marked as read")
+    until(lambda: not server.bot.unread(), 5, "the mention is marked as read")
     assert server.unknown == []
 
     server.person("Ann_Who_Posted").comment(reply, "delete")
     until(lambda: not server.bot.comments(), 10, "the comment is taken back")
-    until(lambda: not server.bot.unread(), 5, "the order is marked as read")
+    until(lambda: not server.bot.unread(), 5, "the command is marked as read")
     assert httpx.get(link).status_code == 410
     assert httpx.get(pictures.join("result")).status_code == 410
     told = (post.url, post.title, "grandma", "Ben_Who_Calls", "Ann_Who_Posted")
     kept = (*told, job, post.fullname, reply.fullname)
-    assert traces(kept, files(words["bot_state_dir"])) == [], "nor does the log beside the ledger's file"
+    assert traces(kept, files(bot_settings["bot_state_dir"])) == [], (
+        "nor does the log beside the database's file"
+    )
     assert bot.stop() == 0
-    remembered = files(words["bot_state_dir"])
+    remembered = files(bot_settings["bot_state_dir"])
     assert traces(kept, remembered) == []
-    assert any(summons.fullname.encode() in data for data in remembered.values()), "it is not answered again"
+    assert any(mention.fullname.encode() in data for data in remembered.values()), "it is not answered again"
 
     assert not [path for path in (service.state_dir / "store").rglob("*") if job in str(path)]
     assert traces(told, files(service.state_dir)) == [], "nor what Valkey wrote down"
@@ -83,20 +85,22 @@ def test_a_summons_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     assert b"Traceback" not in logs["service"]
 
 
-def test_a_dry_run_says_what_it_would_say_and_writes_nothing(server, shown, service, launch, words):
+def test_a_dry_run_says_what_it_would_say_and_writes_nothing(server, shown, service, launch, bot_settings):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = launch("-m", "bot", "--dry-run", "--once", **{**words, "service_url": service.url})
-    bot.line("would reply to=t1_c1")
+    bot = launch(
+        "-m", "bot", "--dry-run", "--once", prefix="", **{**bot_settings, "bot_service_url": service.url}
+    )
+    bot.line("reply_dry_run to=t1_c1")
     assert bot.process.wait(20) == 0
     assert any("Here it is in color" in line for line in bot.lines)
     assert server.bot.comments() == []
     assert len(server.bot.unread()) == 1
-    assert not words["bot_state_dir"].exists()
+    assert not bot_settings["bot_state_dir"].exists()
 
 
-def test_once_answers_what_there_is_and_ends(server, shown, service, launch, words):
+def test_once_answers_what_there_is_and_ends(server, shown, service, launch, bot_settings):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = launch("-m", "bot", "--once", **{**words, "service_url": service.url})
+    bot = launch("-m", "bot", "--once", prefix="", **{**bot_settings, "bot_service_url": service.url})
     assert bot.process.wait(20) == 0
     assert [comment.text[:28] for comment in server.bot.comments()] == ["**[Here it is in color](http"]
 
@@ -106,14 +110,14 @@ def test_once_answers_what_there_is_and_ends(server, shown, service, launch, wor
     [
         (
             {"reddit_password": "wrong"},
-            "Reddit does not accept the app or its account. Check AUTOCHROME_REDDIT_",
+            "Reddit does not accept the app or its account. Check REDDIT_",
         ),
-        ({"public_url": ""}, "AUTOCHROME_PUBLIC_URL is not set"),
-        ({"bot_pauze": "1"}, "AUTOCHROME_BOT_PAUZE is no setting. Did you mean AUTOCHROME_BOT_PAUSE?"),
+        ({"bot_public_url": ""}, "BOT_PUBLIC_URL is not set"),
+        ({"bot_pol_interval": "1"}, "BOT_POL_INTERVAL is no setting. Did you mean BOT_POLL_INTERVAL?"),
     ],
 )
-def test_what_is_set_wrong_ends_it_with_a_sentence(words, launch, changed, sentence):
-    bot = launch("-m", "bot", **{**words, **changed})
+def test_what_is_set_wrong_ends_it_with_a_sentence(bot_settings, launch, changed, sentence):
+    bot = launch("-m", "bot", prefix="", **{**bot_settings, **changed})
     bot.line(re.escape(sentence))
     assert bot.process.wait(10) == 78
     assert "hunter2" not in "".join(bot.lines)

@@ -8,14 +8,13 @@ import time
 
 import pytest
 
-from bot.errors import Stopped
-from bot.ledger import State
-from bot.pace import Pace
+from bot.models import State
+from bot.reddit import RateLimiter, StoppedError
 
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(service_url=quick_service.url)
+    return here(bot_service_url=quick_service.url)
 
 
 def test_a_thread_that_always_fails_holds_up_no_other(server, shown, bot):
@@ -35,9 +34,9 @@ def test_a_thread_that_always_fails_holds_up_no_other(server, shown, bot):
 
 def test_an_answer_that_a_long_thread_does_not_show_is_found_all_the_same(server, shown, bot):
     server.world.most_replies = 2
-    summons = server.person("ben").comment(shown(), "u/colorizebot")
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
     for _ in range(2):
-        server.person("cleo").comment(summons, "Oh yes, please!")
+        server.person("cleo").comment(mention, "Oh yes, please!")
     fault = server.fail("/api/comment", 502, when="after")
     bot.work(lambda: bot.states() == {"replied": 1})
     assert fault.hits == 1
@@ -58,7 +57,7 @@ def test_a_list_of_denials_that_cannot_be_read_is_asked_for_again_soon(server, s
     page = json.dumps({"disallowed": ["oldphotos"]})
     server.subreddit("Bottiquette", wiki={"robots_txt_json": page})
     server.fail("/r/Bottiquette/wiki/*", 503)
-    bot = here(service_url=quick_service.url, bot_ignore_bottiquette=False)
+    bot = here(bot_service_url=quick_service.url, bot_ignore_bottiquette=False)
     bot.loop.round()
     bot.ahead += 700
     server.person("ben").comment(shown(), "u/colorizebot")
@@ -91,57 +90,57 @@ def test_who_opted_out_may_still_take_back_what_is_theirs_and_gets_no_word(serve
     assert len(server.bot.comments()) == 2, "what is not theirs stays, and is not spoken about"
 
 
-def test_mentions_from_before_its_ledger_are_left_alone(server, reddit, shown, here, quick_service):
-    summons = server.person("ben").comment(shown(), "u/colorizebot")
-    summons.created = time.time() - 3600
+def test_mentions_from_before_its_database_are_left_alone(server, reddit, shown, here, quick_service):
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
+    mention.created = time.time() - 3600
     for mention in reddit.inbox.unread():
         mention.mark_read()
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
     for _ in range(3):
         bot.ahead += bot.loop.round()
     assert bot.states() == {}
 
 
 def test_a_dry_run_says_nothing_there_and_leaves_its_pictures_for_an_hour_only(
-    server, shown, here, quick_service, words
+    server, shown, here, quick_service, bot_settings
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(dry_run=True, service_url=quick_service.url)
+    bot = here(dry_run=True, bot_service_url=quick_service.url)
     bot.work(lambda: bot.states() == {"replied": 1})
     assert server.bot.comments() == []
     assert len(server.bot.unread()) == 1
     [job] = quick_service.jobs.values()
     assert float(job["asked"]["keep_for"]) == 3600
-    assert not words["bot_state_dir"].exists()
+    assert not bot_settings["bot_state_dir"].exists()
 
 
 def test_told_to_stop_it_does_not_wait_for_its_next_request_to_be_allowed():
     stop = threading.Event()
-    pace = Pace(1, stop.wait)
-    pace()
+    rate_limit = RateLimiter(1, stop.wait)
+    rate_limit()
     threading.Timer(0.05, stop.set).start()
     began = time.monotonic()
-    with pytest.raises(Stopped):
-        pace()
+    with pytest.raises(StoppedError):
+        rate_limit()
     assert time.monotonic() - began < 10
-    assert pace.requests == 1
+    assert rate_limit.requests == 1
 
 
-def test_stopped_before_it_could_say_it_a_summons_is_answered_by_the_next_process(
+def test_stopped_before_it_could_say_it_a_mention_is_answered_by_the_next_process(
     server, shown, here, quick_service
 ):
-    summons = server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(service_url=quick_service.url)
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
+    bot = here(bot_service_url=quick_service.url)
 
     def stop() -> None:
-        known = bot.loop.ledger.summons(summons.fullname)
+        known = bot.loop.database.mention(mention.fullname)
         if known is not None and known.state == State.REPLYING:
-            raise Stopped
+            raise StoppedError
 
-    bot.pace.on_request = stop
+    bot.rate_limit.on_request = stop
     assert bot.loop.round() == 0
     assert bot.states() == {"colored": 1}
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
     bot.work(lambda: bot.states() == {"replied": 1})
     assert len(server.bot.comments()) == 1
 
@@ -157,7 +156,7 @@ def test_who_opts_out_meanwhile_is_not_answered_any_more(server, shown, bot, qui
     assert quick_service.jobs == {}
 
 
-def test_an_order_to_delete_takes_back_what_is_only_begun(server, shown, bot, quick_service):
+def test_a_command_to_delete_takes_back_what_is_only_begun(server, shown, bot, quick_service):
     ben, post = server.person("ben"), shown()
     ben.comment(post, "u/colorizebot")
     fault = server.fail("/api/comment", 429, seconds=30)
@@ -189,7 +188,7 @@ def test_words_have_a_limit_too(server, shown, bot):
 
 
 def test_what_strangers_say_does_not_fill_a_thread(server, shown, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_thread_limit=2)
+    bot = here(bot_service_url=quick_service.url, bot_thread_limit=2)
     post = shown()
     server.person("ben").comment(post, "u/colorizebot")
     bot.work(server.bot.comments)
@@ -231,7 +230,7 @@ def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
     for _ in range(5):
         bot.ahead += bot.loop.round()
     assert server.bot.comments() == []
-    assert "see AUTOCHROME_SERVICE_KEY" in caplog.text
+    assert "service_refused setting=BOT_SERVICE_KEY" in caplog.text
     quick_service.refuses = False
     bot.ahead += 3600
     bot.work(server.bot.comments)
@@ -239,16 +238,16 @@ def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
 
 
 def test_a_stream_in_a_subreddit_that_wants_no_bots_is_passed_by(server, shown, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_subreddits="OldPhotos", bot_deny="OldPhotos")
+    bot = here(bot_service_url=quick_service.url, bot_subreddits="OldPhotos", bot_deny="OldPhotos")
     ben = server.person("ben")
     ben.comment(shown(), "colorizebot please")
     bot.work(lambda: bot.states() == {"given_up": 1})
     assert (server.bot.comments(), ben.unread()) == ([], [])
 
 
-def test_its_ledger_is_for_nobody_else(words, bot):
-    assert bot.loop.ledger.note("started_at")
-    assert (words["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
+def test_its_database_is_for_nobody_else(bot_settings, bot):
+    assert bot.loop.database.progress().started_at
+    assert (bot_settings["bot_state_dir"] / "bot.sqlite").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_reddit_that_shows_nothing_for_once_erases_nothing(server, shown, bot, quick_service, monkeypatch):

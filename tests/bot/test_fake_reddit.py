@@ -17,11 +17,11 @@ from fake_reddit import Server
 
 def test_a_mention_is_read_answered_and_marked(server: Server, reddit: praw.Reddit) -> None:
     post = server.person("ann").post("OldPhotos", "Grandma, 1932", url="https://i.redd.it/a.jpg")
-    summons = server.person("ben").comment(post, "u/colorizebot please")
+    written = server.person("ben").comment(post, "u/colorizebot please")
 
     (mention,) = reddit.inbox.mentions(limit=100)
     assert (mention.fullname, mention.author, mention.body) == (
-        summons.fullname,
+        written.fullname,
         "ben",
         "u/colorizebot please",
     )
@@ -31,7 +31,7 @@ def test_a_mention_is_read_answered_and_marked(server: Server, reddit: praw.Redd
     mention.mark_read()
 
     assert not list(reddit.inbox.unread())
-    assert [comment.text for comment in server.world.replies(summons)] == ["There you are."]
+    assert [comment.text for comment in server.world.replies(written)] == ["There you are."]
     assert [notice.kind for notice in server.person("ben").unread()] == ["comment_reply"]
     (call,) = server.calls_to("/api/comment", "POST")
     assert (call.form["thing_id"], call.form["text"], call.user) == ("t1_c1", "There you are.", "colorizebot")

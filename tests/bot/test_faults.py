@@ -1,4 +1,4 @@
-"""Whatever goes wrong, and wherever: each summons is answered, and none twice."""
+"""Whatever goes wrong, and wherever: each mention is answered, and none twice."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FAULTS = [
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(service_url=quick_service.url, bot_timeout=0.25, bot_pause=5)
+    return here(bot_service_url=quick_service.url, bot_timeout=0.25, bot_poll_interval=5)
 
 
 @pytest.mark.parametrize(("path", "when", "kind"), FAULTS)
-def test_a_summons_is_answered_once_whatever_goes_wrong_on_reddit(
+def test_a_mention_is_answered_once_whatever_goes_wrong_on_reddit(
     server, shown, bot, quick_service, path, when, kind
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
@@ -68,16 +68,16 @@ def test_a_thousand_failures_later_it_is_still_answered(server, shown, bot):
     assert outage.hits == 20
 
 
-def test_a_summons_that_is_deleted_meanwhile_gets_no_answer_and_its_job_is_erased(
+def test_a_mention_that_is_deleted_meanwhile_gets_no_answer_and_its_job_is_erased(
     server, shown, quick_service, bot
 ):
     ben = server.person("ben")
-    summons = ben.comment(shown(), "u/colorizebot")
+    mention = ben.comment(shown(), "u/colorizebot")
     fault = server.fail("/api/comment", 429, seconds=5)
     bot.work(lambda: fault.hits)
     assert bot.states() == {"colored": 1}
     assert len(quick_service.jobs) == 1
-    ben.delete(summons)
+    ben.delete(mention)
     bot.work(lambda: bot.states() == {"given_up": 1})
     assert server.bot.comments() == []
     assert quick_service.jobs == {}
@@ -96,14 +96,14 @@ def test_a_post_that_is_deleted_meanwhile_is_not_shown_again(server, shown, bot)
     assert "That post has been removed" in note.thing.text
 
 
-def test_while_the_service_is_down_summonses_wait(server, shown, here, quick_service, unused_url):
+def test_while_the_service_is_down_mentions_wait(server, shown, here, quick_service, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(service_url=unused_url)
+    bot = here(bot_service_url=unused_url)
     for _ in range(3):
         bot.ahead += bot.loop.round()
     assert bot.states() == {"seen": 1}
     assert server.bot.comments() == []
-    bot = here(service_url=quick_service.url)
+    bot = here(bot_service_url=quick_service.url)
     bot.ahead += 3600
     bot.work(server.bot.comments)
 
@@ -119,7 +119,7 @@ def test_a_photo_whose_arrival_the_service_could_not_confirm_is_not_colored_twic
 
 def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
-    bot = here(service_url=unused_url, bot_patience=30, bot_pause=5)
+    bot = here(bot_service_url=unused_url, bot_retry_for=30, bot_poll_interval=5)
     bot.work(server.bot.comments)
     assert "the service behind me is not well today" in server.bot.comments()[0].text
     assert bot.states() == {"refused": 1}
@@ -141,30 +141,37 @@ def test_a_subreddit_that_bans_the_bot_is_not_asked_again(server, shown, bot):
 def test_one_that_breaks_the_bot_stops_no_other(server, shown, bot, monkeypatch):
     bad = server.person("ben").comment(shown(), "u/colorizebot")
     good = server.person("cleo").comment(shown("other.jpg"), "u/colorizebot")
-    decide = bot.loop.judge.decide
+    decide = bot.loop.policy.decide
 
-    def break_upon(case):
-        if case.summons.fullname == bad.fullname:
+    def break_upon(context):
+        if context.mention.fullname == bad.fullname:
             raise ZeroDivisionError("Grandma in 1931")
-        return decide(case)
+        return decide(context)
 
-    monkeypatch.setattr(bot.loop.judge, "decide", break_upon)
+    monkeypatch.setattr(bot.loop.policy, "decide", break_upon)
     bot.work(lambda: any(comment.parent is good for comment in server.bot.comments()))
     bot.work(lambda: bot.states() == {"replied": 1, "refused": 1})
     [said] = [comment.text for comment in server.bot.comments() if comment.parent is bad]
     assert "I tried to color this one and failed" in said
 
 
-# Killed: the ledger's file and the inbox are all that the next process has.
+# Killed: the database's file and the inbox are all that the next process has.
 
 
 @pytest.fixture
-def start(launch, words, service):
+def start(launch, bot_settings, service):
     """`python -m bot`; with other settings, if told."""
     return lambda **changed: launch(
         "-m",
         "bot",
-        **{**words, "service_url": service.url, "bot_ignore_bottiquette": True, "bot_pause": 0.1, **changed},
+        prefix="",
+        **{
+            **bot_settings,
+            "bot_service_url": service.url,
+            "bot_ignore_bottiquette": True,
+            "bot_poll_interval": 0.1,
+            **changed,
+        },
     )
 
 
@@ -190,15 +197,17 @@ def answered_once(server, until) -> None:
     ],
 )
 def test_killed_in_any_state_it_answers_once_all_the_same(
-    server, shown, start, until, words, state, path, when, kind
+    server, shown, start, until, bot_settings, state, path, when, kind
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
     fault = server.fail(path, kind, when=when, seconds=2)
     bot = start()
     until(lambda: fault.hits, 10, state)
+    if kind == 429:  # it has written down by then that nothing was said
+        bot.line("reddit_throttled")
     kill(bot)
-    with closing(sqlite3.connect(words["bot_state_dir"] / "bot.sqlite")) as ledger:
-        assert ledger.execute("SELECT state FROM summons").fetchall() == [(state.partition(",")[0],)]
+    with closing(sqlite3.connect(bot_settings["bot_state_dir"] / "bot.sqlite")) as database:
+        assert database.execute("SELECT state FROM mentions").fetchall() == [(state.partition(",")[0],)]
     looked = len(server.calls_to("/message/unread"))
     start()
     until(lambda: len(server.calls_to("/message/unread")) > looked + 1, 15, "a whole round of the next one")
@@ -213,10 +222,10 @@ def test_killed_while_it_is_queued_it_is_colored_once(server, shown, start, unti
         worker.suspend()
     try:
         bot = start()
-        bot.line("queued summons=t1_c1")
+        bot.line("mention_queued mention=t1_c1")
         kill(bot)
         again = start()
-        again.line("ready")
+        again.line("bot_ready")
     finally:
         for worker in workers:
             worker.resume()
@@ -234,8 +243,8 @@ def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until
     kill(bot)
     link = reply.text.partition("](")[2].partition(")")[0]
     bot = start()
-    bot.line("erased summons=t1_c1", 15)
-    until(lambda: not server.bot.unread(), 5, "the order is marked as read")
+    bot.line("mention_erased mention=t1_c1", 15)
+    until(lambda: not server.bot.unread(), 5, "the command is marked as read")
     job = link.rpartition("/")[2]
     assert httpx.get(f"{service.url}/v1/colorizations/{job}/result").status_code == 410
     assert server.bot.comments() == []

@@ -26,7 +26,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bot.settings import known
+from bot import settings as bot_settings
 from service import valkey
 from service.jobs import Jobs, Lease, Net, connect
 from service.settings import Settings
@@ -213,12 +213,12 @@ def test_the_lock_leaves_the_kind_of_torch_open() -> None:
 
 
 def test_each_variable_that_is_set_is_a_setting(compose: dict[str, Any]) -> None:
-    settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields} | set(known())
+    settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields} | set(bot_settings.known())
     named = {
         name
         for path in DOCKERFILES
         for name in Dockerfile.read(path).variables
-        if name.startswith("AUTOCHROME_")
+        if name.startswith(("AUTOCHROME_", *bot_settings.PREFIXES))
     }
     for name in OURS:
         environment = compose["services"][name]["environment"]
@@ -226,6 +226,38 @@ def test_each_variable_that_is_set_is_a_setting(compose: dict[str, Any]) -> None
         named |= {variable for variable in environment if variable.startswith("AUTOCHROME_")}
     named |= set(compose["services"]["bot"]["environment"])
     assert named <= settings
+
+
+def test_the_bot_is_given_its_own_settings_alone(compose: dict[str, Any]) -> None:
+    bot = compose["services"]["bot"]
+    assert [file["path"] for file in bot["env_file"]] == ["docker/bot.env"]
+    assert set(bot["environment"]) <= set(bot_settings.known())
+    assert "docker/bot.env" in (ROOT / ".gitignore").read_text(), "it holds a password"
+    for name in OURS:
+        assert "env_file" not in compose["services"][name], "nor does the service read the bot's"
+
+
+def bot_example(uncomment: bool) -> dict[str, str]:
+    """Variable → value in docker/bot.env.example. `uncomment`: those that stand at their default, too."""
+    lines = (ROOT / "docker/bot.env.example").read_text().splitlines()
+    if uncomment:
+        lines = [re.sub(r"^#(?=[A-Z])", "", line) for line in lines]
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_the_bots_example_names_each_of_its_settings_with_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert set(bot_example(uncomment=True)) == set(bot_settings.known())
+    needed = {"REDDIT_CLIENT_ID": "an-app", "REDDIT_USERNAME": "colorizebot", "REDDIT_PASSWORD": "hunter2"}
+    for name, value in (bot_example(uncomment=False) | needed).items():
+        monkeypatch.setenv(name, value)
+    filled_in = bot_settings.read().model_dump()
+    by_docker = {"BOT_SERVICE_URL", "BOT_STATE_DIR"}
+    for name, value in bot_example(uncomment=True).items():
+        if name not in needed.keys() | by_docker:
+            monkeypatch.setenv(name, value)
+    assert bot_settings.read().model_dump() == filled_in
 
 
 def test_the_port_is_the_same_wherever_it_is_said(compose: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Each kind of picture that a summons can be about is found, and nothing else."""
+"""Each kind of picture that a mention can be about is found, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from bot.hosts import Hosts
-from bot.pictures import Picture, direct, find, is_moving
-from bot.things import Comment, Post
+from bot.images import AllowedHosts, ImageLink, find_images, image_url, is_video
+from bot.models import Comment, Post
 
 TEXT = Post(
-    id="p1",
     fullname="t3_p1",
     subreddit="OldPhotos",
     author="ann",
     title="My grandmother in 1931",
     url="https://www.reddit.com/r/OldPhotos/comments/p1/my_grandmother_in_1931/",
-    permalink="/r/OldPhotos/comments/p1/my_grandmother_in_1931/",
     over_18=False,
     quarantined=False,
     removed=False,
@@ -28,24 +25,20 @@ TEXT = Post(
     gallery=(),
     crosspost_of=None,
     preview=None,
-    domain="self.OldPhotos",
 )
-LINK = replace(TEXT, is_self=False, url="https://i.redd.it/abc123.jpg", domain="i.redd.it")
+LINK = replace(TEXT, is_self=False, url="https://i.redd.it/abc123.jpg")
 GALLERY = replace(
     LINK,
     url="https://www.reddit.com/gallery/p1",
-    domain="reddit.com",
     gallery=("https://preview.redd.it/b.jpg?width=1&s=2", "https://preview.redd.it/a.png?width=1&s=2"),
 )
 ARTICLE = replace(
     LINK,
     url="https://example.org/an-article",
-    domain="example.org",
     preview="https://external-preview.redd.it/x.jpg?auto=webp&s=1",
 )
-VIDEO = replace(LINK, url="https://v.redd.it/abc", domain="v.redd.it", preview=ARTICLE.preview)
+VIDEO = replace(LINK, url="https://v.redd.it/abc", preview=ARTICLE.preview)
 PARENT = Comment(
-    id="c1",
     fullname="t1_c1",
     subreddit="OldPhotos",
     author="bob",
@@ -60,7 +53,7 @@ PARENT = Comment(
 
 
 @pytest.mark.parametrize(
-    ("body", "parent", "post", "why", "urls"),
+    ("body", "parent", "post", "found_in", "urls"),
     [
         ("colorizebot", None, LINK, "link", ["https://i.redd.it/abc123.jpg"]),
         ("colorizebot", None, GALLERY, "gallery", list(GALLERY.gallery)),
@@ -120,11 +113,13 @@ PARENT = Comment(
     ],
 )
 def test_the_first_place_that_shows_any_is_what_is_meant(
-    body: str, parent: Comment | None, post: Post, why: str, urls: list[str]
+    body: str, parent: Comment | None, post: Post, found_in: str, urls: list[str]
 ) -> None:
-    found = find(body, parent, post)
+    found = find_images(body, parent, post)
     assert [picture.url for picture in found] == urls
-    assert [(picture.why, picture.index) for picture in found] == [(why, n + 1) for n in range(len(urls))]
+    assert [(picture.found_in, picture.index) for picture in found] == [
+        (found_in, n + 1) for n in range(len(urls))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -140,24 +135,24 @@ def test_the_first_place_that_shows_any_is_what_is_meant(
     ids=["text", "video", "youtube", "gifv", "album", "article without preview"],
 )
 def test_where_there_is_none_none_is_found(post: Post) -> None:
-    assert find("colorizebot", None, post) == ()
+    assert find_images("colorizebot", None, post) == ()
 
 
 def test_videos_are_told_from_pictures() -> None:
-    assert is_moving(VIDEO)
-    assert is_moving(replace(VIDEO, url="https://m.youtube.com/watch?v=1"))
-    assert is_moving(replace(VIDEO, url="https://i.imgur.com/aBcDe12.GIFV"))
-    assert not is_moving(LINK)
+    assert is_video(VIDEO)
+    assert is_video(replace(VIDEO, url="https://m.youtube.com/watch?v=1"))
+    assert is_video(replace(VIDEO, url="https://i.imgur.com/aBcDe12.GIFV"))
+    assert not is_video(LINK)
 
 
 def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
-    hosts = Hosts()
+    hosts = AllowedHosts()
     flickr = replace(ARTICLE, url="https://live.staticflickr.com/1/2_b.jpg")
-    assert find("colorizebot", None, flickr)[0].why == "link"
-    assert find("colorizebot", None, flickr, hosts.allows) == (
-        Picture("https://external-preview.redd.it/x.jpg?auto=webp&s=1", "preview", 1),
+    assert find_images("colorizebot", None, flickr)[0].found_in == "link"
+    assert find_images("colorizebot", None, flickr, hosts.allows) == (
+        ImageLink("https://external-preview.redd.it/x.jpg?auto=webp&s=1", "preview", 1),
     )
-    assert find("https://evil.example/a.jpg", None, replace(flickr, preview=None), hosts.allows) == ()
+    assert find_images("https://evil.example/a.jpg", None, replace(flickr, preview=None), hosts.allows) == ()
 
 
 @pytest.mark.parametrize(
@@ -191,12 +186,12 @@ def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
     ],
 )
 def test_a_link_leads_to_its_picture(link: str, picture: str | None) -> None:
-    assert direct(link) == picture
+    assert image_url(link) == picture
 
 
 def test_the_same_picture_twice_is_one() -> None:
     body = "https://i.redd.it/a.jpg [again](https://i.redd.it/a.jpg), (https://i.redd.it/b.jpg)."
-    assert [picture.url for picture in find(body, None, TEXT)] == [
+    assert [picture.url for picture in find_images(body, None, TEXT)] == [
         "https://i.redd.it/a.jpg",
         "https://i.redd.it/b.jpg",
     ]

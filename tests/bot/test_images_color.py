@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from skimage import data
 
-from bot import grayness
-from bot.grayness import NotReadable, TooManyPixels, look
+from bot import images
+from bot.images import NotAnImageError, TooLargeError, inspect
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -53,13 +53,13 @@ GRAY: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_photograph_in_color_is_called_so(name: str) -> None:
-    assert look(file(photo(name), quality=70)).in_color
+    assert inspect(file(photo(name), quality=70)).in_color
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("tint", GRAY)
 def test_a_gray_one_is_not_whatever_its_tint(name: str, tint: str) -> None:
-    assert not look(file(GRAY[tint](photo(name)), quality=70)).in_color
+    assert not inspect(file(GRAY[tint](photo(name)), quality=70)).in_color
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,13 @@ def test_a_gray_one_is_not_whatever_its_tint(name: str, tint: str) -> None:
     ids=["one color", "black", "noise", "16 bits", "transparent", "palette"],
 )
 def test_what_has_one_hue_or_none_is_gray(image: Image.Image) -> None:
-    assert not look(file(image, "PNG")).in_color
+    assert not inspect(file(image, "PNG")).in_color
 
 
-def test_size_and_frames_are_seen() -> None:
+def test_several_frames_are_seen() -> None:
     frames = [photo("coffee").convert("L"), photo("coffee").convert("L").filter(ImageFilter.BLUR)]
-    seen = look(file(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    assert (seen.width, seen.height, seen.moving) == (600, 400, True)
-    assert not look(file(frames[0], "PNG")).moving
+    assert inspect(file(frames[0], "GIF", save_all=True, append_images=frames[1:])).animated
+    assert not inspect(file(frames[0], "PNG")).animated
 
 
 @pytest.mark.parametrize(
@@ -97,16 +96,16 @@ def test_size_and_frames_are_seen() -> None:
     ids=["empty", "page", "pdf", "cut off", "broken"],
 )
 def test_what_cannot_be_opened_is_said_to_be_no_picture(broken: bytes) -> None:
-    with pytest.raises(NotReadable):
-        look(broken)
+    with pytest.raises(NotAnImageError):
+        inspect(broken)
 
 
 def test_a_picture_that_would_fill_memory_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     small = photo("coffee").size
-    monkeypatch.setattr(grayness, "MOST_PIXELS", small[0] * small[1])
-    assert look(file(photo("coffee"))).width == small[0]
-    with pytest.raises(TooManyPixels):
-        look(file(photo("coffee").resize((small[0] + 1, small[1]))))
+    monkeypatch.setattr(images, "MAX_PIXELS", small[0] * small[1])
+    assert inspect(file(photo("coffee"))).in_color
+    with pytest.raises(TooLargeError):
+        inspect(file(photo("coffee").resize((small[0] + 1, small[1]))))
     header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5B", 13, b"IHDR", 40_000, 40_000, 8, 2, 0, 0, 0)
-    with pytest.raises(TooManyPixels):
-        look(header + struct.pack(">I", zlib.crc32(header[12:])) + struct.pack(">I4s", 0, b"IDAT"))
+    with pytest.raises(TooLargeError):
+        inspect(header + struct.pack(">I", zlib.crc32(header[12:])) + struct.pack(">I4s", 0, b"IDAT"))

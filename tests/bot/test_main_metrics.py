@@ -30,17 +30,17 @@ def metrics(port):
     return read
 
 
-def test_it_counts_summonses_rounds_failures_and_requests(
+def test_it_counts_mentions_rounds_failures_and_requests(
     server, shown, here, quick_service, port, metrics, unused_url
 ):
-    bot = here(service_url=unused_url, bot_metrics_port=port)
+    bot = here(bot_service_url=unused_url, bot_metrics_port=port)
     server.person("ben").comment(shown(), "u/colorizebot")
     server.person("cleo").comment(shown(url="https://example.com/a.jpg"), "u/colorizebot")
     bot.loop.round()
     counted = metrics()
-    assert counted["colorizebot_summonses", "seen"] == 1, "it waits for the service"
-    assert counted["colorizebot_summonses", "refused"] == 1
-    assert counted["colorizebot_rounds_total", ""] == 1
+    assert counted["autochrome_bot_mentions", "seen"] == 1, "it waits for the service"
+    assert counted["autochrome_bot_mentions", "refused"] == 1
+    assert counted["autochrome_bot_rounds_total", ""] == 1
 
     for kind, times in ((503, 2), (429, 1), ("truncated", 1)):
         server.fail("/message/unread", kind, times=times)
@@ -48,23 +48,23 @@ def test_it_counts_summonses_rounds_failures_and_requests(
         bot.ahead += 60
         bot.loop.round()
     counted = metrics()
-    assert counted["colorizebot_failed_rounds_total", "unavailable"] == 3
-    assert counted["colorizebot_failed_rounds_total", "throttled"] == 1
-    assert counted["colorizebot_rounds_total", ""] == 1, "whole ones alone"
+    assert counted["autochrome_bot_failed_rounds_total", "NoAnswerError"] == 3
+    assert counted["autochrome_bot_failed_rounds_total", "ThrottledError"] == 1
+    assert counted["autochrome_bot_rounds_total", ""] == 1, "whole ones alone"
 
     server.person("ben").delete(server.world.comments["c1"])
     bot.ahead += 60
     bot.loop.round()
     counted = metrics()
-    assert counted["colorizebot_summonses", "seen"] == 0
-    assert counted["colorizebot_summonses", "given_up"] == 1
-    assert counted["colorizebot_rounds_total", ""] == 2
+    assert counted["autochrome_bot_mentions", "seen"] == 0
+    assert counted["autochrome_bot_mentions", "given_up"] == 1
+    assert counted["autochrome_bot_rounds_total", ""] == 2
     asked = [call for call in server.calls if not call.path.startswith("/i/")]
-    assert counted["colorizebot_requests", ""] == len(asked) > 8
+    assert counted["autochrome_bot_reddit_requests_total", ""] == len(asked) > 8
 
 
 def test_they_are_served_on_this_machine_alone_and_end_with_the_bot(here, quick_service, port, metrics):
-    bot = here(service_url=quick_service.url, bot_metrics_port=port)
+    bot = here(bot_service_url=quick_service.url, bot_metrics_port=port)
     metrics()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.2:{port}/metrics")
@@ -77,5 +77,5 @@ def test_without_a_port_nothing_is_served(here, quick_service, monkeypatch):
     def refuse(*where, **how):
         raise AssertionError(where)
 
-    monkeypatch.setattr("bot.health.start_http_server", refuse)
-    here(service_url=quick_service.url).loop.round()
+    monkeypatch.setattr("bot.__main__.start_http_server", refuse)
+    here(bot_service_url=quick_service.url).loop.round()

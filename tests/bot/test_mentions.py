@@ -9,12 +9,12 @@ import re
 import pytest
 from PIL import Image
 
-from bot.ledger import State
+from bot.models import State
 
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(service_url=quick_service.url)
+    return here(bot_service_url=quick_service.url)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def ask(server, bot):
             server.person(name).distinguish(comment)
 
         def is_over() -> bool:
-            known = at.loop.ledger.summons(comment.fullname)
+            known = at.loop.database.mention(comment.fullname)
             return known is not None and known.state not in ("seen", "queued", "colored", "replying")
 
         at.work(is_over)
@@ -46,7 +46,7 @@ def in_color() -> bytes:
     return file.getvalue()
 
 
-def test_a_later_summons_in_the_thread_gets_the_link_and_another_thread_an_answer_of_its_own(
+def test_a_later_mention_in_the_thread_gets_the_link_and_another_thread_an_answer_of_its_own(
     shown, ask, quick_service
 ):
     post = shown()
@@ -136,6 +136,25 @@ def test_where_no_comment_may_be_left_it_is_said_in_a_message(server, shown, bot
     assert sentence in ben.unread()[0].thing.text
 
 
+def test_a_change_of_the_longest_time_for_which_the_service_keeps_a_picture_is_noticed(
+    shown, ask, bot, quick_service
+):
+    def kept_for() -> list[float]:
+        return sorted(float(job["asked"]["keep_for"]) for job in quick_service.jobs.values())
+
+    day = 86400.0
+    quick_service.max_keep_for = 7 * day
+    ask("ben", shown("a.jpg"))
+    assert kept_for() == [7 * day]
+    quick_service.max_keep_for = 1 * day
+    assert "Here it is in color" in ask("ben", shown("b.jpg")).text
+    assert kept_for() == [1 * day, 7 * day], "less holds at once"
+    quick_service.max_keep_for = 60 * day
+    bot.ahead += 3600
+    ask("ben", shown("c.jpg"))
+    assert kept_for() == [1 * day, 7 * day, bot.settings.bot_keep_for], "more holds within the hour"
+
+
 def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, ask, bot, quick_service):
     post = shown()
     answer = ask("ben", post)
@@ -144,7 +163,7 @@ def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, 
     ask("ann", answer, "delete")
     assert quick_service.jobs == {}
     assert answer.deleted
-    assert bot.states()["erased"] == 2, "the answer's summons and the order to delete it"
+    assert bot.states()["erased"] == 2, "the answer's mention and the command to delete it"
     assert "Here it is in color" in ask("cleo", post).text, "it may be asked for again"
 
 
@@ -158,7 +177,7 @@ def test_who_opts_out_is_left_alone_until_they_opt_in(server, shown, ask):
     assert "Here it is in color" in ask("ben", shown("c.jpg")).text
 
 
-def test_an_opt_out_by_message_is_heard_too(server, shown, ask, bot):
+def test_an_opt_out_by_message_counts_too(server, shown, ask, bot):
     server.person("ann").message("colorizebot", "bots", "opt out")
     bot.work(lambda: bot.states() == {"refused": 1})
     assert "I will neither answer you" in server.person("ann").unread()[0].thing.text
@@ -210,7 +229,7 @@ def test_nobody_else_sends_it_out_of_a_subreddit(server, shown, ask, bot):
 def test_communities_that_want_no_bots_are_left_in_peace(server, shown, here, quick_service):
     page = json.dumps({"disallowed": ["oldphotos"], "permission": [], "posts-only": [], "comments-only": []})
     server.subreddit("Bottiquette", wiki={"robots_txt_json": page})
-    bot = here(service_url=quick_service.url, bot_ignore_bottiquette=False)
+    bot = here(bot_service_url=quick_service.url, bot_ignore_bottiquette=False)
     ben = server.person("ben")
     ben.comment(shown(), "u/colorizebot")
     bot.work(lambda: bot.states() == {"refused": 1})
@@ -219,7 +238,7 @@ def test_communities_that_want_no_bots_are_left_in_peace(server, shown, here, qu
 
 
 def test_enough_is_enough_and_said_once(server, shown, ask, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_user_limit=2)
+    bot = here(bot_service_url=quick_service.url, bot_user_limit=2)
     said = [ask("ben", shown(f"{number}.jpg"), at=bot) for number in range(4)]
     assert ["Here it is in color" in it.text for it in said[:2]] == [True, True]
     assert "others must have their turn first. Try again in 1 hour." in said[2].text
@@ -229,7 +248,7 @@ def test_enough_is_enough_and_said_once(server, shown, ask, here, quick_service)
 
 
 def test_the_bare_word_calls_where_the_bot_listens_and_nowhere_else(server, shown, here, quick_service):
-    bot = here(service_url=quick_service.url, bot_subreddits="OldPhotos")
+    bot = here(bot_service_url=quick_service.url, bot_subreddits="OldPhotos")
     server.person("ben").comment(shown(), "colorizebot")
     elsewhere = server.person("ann").post("pics", "Another", url=server.picture("x.jpg", b""))
     server.person("ben").comment(elsewhere, "colorizebot")
@@ -270,13 +289,13 @@ def test_after_its_time_its_pictures_are_forgotten_and_it_can_still_be_taken_bac
     later = bot.settings.bot_keep_for + 25 * 3600
     bot.ahead += later
     server.clock.advance(later)
-    bot.work(lambda: bot.loop.ledger.errands(answer.parent.fullname) == [])
+    bot.work(lambda: bot.loop.database.tasks(answer.parent.fullname) == [])
     assert not answer.deleted
     assert ask("mallory", answer, "delete") is not None
     ask("ben", answer, "delete")
     assert answer.deleted
-    known = bot.loop.ledger.summons(answer.parent.fullname)
-    assert (known.state, known.who, known.post, known.link) == (State.ERASED, "", "", "")
+    known = bot.loop.database.mention(answer.parent.fullname)
+    assert (known.state, known.author_hash, known.post, known.reply_link) == (State.ERASED, "", "", "")
 
 
 def test_every_answer_names_how_to_get_rid_of_the_bot(shown, ask):

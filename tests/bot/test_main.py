@@ -1,11 +1,11 @@
-"""Through which doors a summons is heard, and how the bot signs in to hear it."""
+"""Where the bot reads mentions, and how it signs in to read them."""
 
 from __future__ import annotations
 
 import pytest
 from fake_reddit.server import REFRESH_TOKEN
 
-from bot.errors import SignedOut
+from bot.reddit import SignInError
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 CLOSED = [{"private": True}, {"banned": True}, {"quarantined": True}]
@@ -13,7 +13,7 @@ CLOSED = [{"private": True}, {"banned": True}, {"quarantined": True}]
 
 @pytest.fixture
 def start(here, quick_service):
-    return lambda **changed: here(service_url=quick_service.url, **changed)
+    return lambda **changed: here(bot_service_url=quick_service.url, **changed)
 
 
 def rounds(bot, count=3) -> None:
@@ -23,7 +23,7 @@ def rounds(bot, count=3) -> None:
 
 
 def test_a_mention_that_somebody_read_before_the_bot_is_answered_at_the_next_sweep(server, shown, start):
-    bot = start(bot_sweep=HOUR, bot_patience=HOUR)
+    bot = start(bot_sweep_interval=HOUR, bot_retry_for=HOUR)
     rounds(bot)
     server.person("ben").comment(shown(), "u/colorizebot")
     [notice] = server.bot.unread()
@@ -66,7 +66,7 @@ def test_a_subreddit_that_cannot_be_read_stops_neither_the_others_nor_the_inbox(
 
 
 @pytest.mark.parametrize("closed", [*CLOSED, None], ids=["private", "banned", "quarantined", "never"])
-def test_when_none_can_be_read_mentions_are_answered_and_the_operator_hears_why(
+def test_when_none_can_be_read_mentions_are_answered_and_the_log_says_why(
     server, shown, start, caplog, closed
 ):
     if closed:
@@ -75,10 +75,10 @@ def test_when_none_can_be_read_mentions_are_answered_and_the_operator_hears_why(
     server.person("cleo").comment(shown(), "u/colorizebot")
     bot.work(server.bot.comments)
     assert bot.states() == {"replied": 1}
-    assert "AUTOCHROME_BOT_SUBREDDITS names one that cannot be read" in caplog.text
+    assert "stream_failed setting=BOT_SUBREDDITS" in caplog.text
 
 
-def test_a_stream_that_opens_again_is_heard_again(server, shown, start):
+def test_a_stream_that_opens_again_is_read_again(server, shown, start):
     secret = server.subreddit("OldPhotos", private=True)
     bot = start(bot_subreddits="OldPhotos")
     rounds(bot)
@@ -91,5 +91,5 @@ def test_a_stream_that_opens_again_is_heard_again(server, shown, start):
 def test_a_token_that_reddit_refuses_is_a_wrong_setting_whatever_the_status(server, start, status):
     bot = start()
     server.fail("/api/v1/access_token", status)
-    with pytest.raises(SignedOut):
+    with pytest.raises(SignInError):
         bot.loop.reddit.me()

@@ -10,17 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from bot.download import (
-    DownloadError,
-    HostRefused,
-    Missing,
-    NoPicture,
-    TooLarge,
-    Unreachable,
+from bot.images import (
+    AllowedHosts,
+    HostRefusedError,
+    ImageError,
+    MissingError,
+    NotAnImageError,
+    TooLargeError,
+    UnreachableError,
     download,
     open_client,
 )
-from bot.hosts import Hosts
 
 PICTURE = bytes(range(256)) * 40
 MOST = 20_000
@@ -121,7 +121,7 @@ def other_shop() -> Iterator[Shop]:
 
 def get(shop: Shop, path: str, deadline: float = 10) -> bytes:
     with open_client("a test/1") as client:
-        return download(client, shop.origin + path, Hosts.of([shop.origin]), MOST, deadline)
+        return download(client, shop.origin + path, AllowedHosts.parse([shop.origin]), MOST, deadline)
 
 
 def test_a_picture_comes_whole_and_the_host_hears_who_asks(shop: Shop) -> None:
@@ -133,7 +133,7 @@ def test_a_picture_comes_whole_and_the_host_hears_who_asks(shop: Shop) -> None:
 def test_redirects_are_followed_as_far_as_the_list_goes(shop: Shop, other_shop: Shop) -> None:
     assert get(shop, "/to?/picture") == PICTURE
     assert get(shop, f"/to?/to?{shop.origin}/picture") == PICTURE
-    with pytest.raises(HostRefused) as refused:
+    with pytest.raises(HostRefusedError) as refused:
         get(shop, f"/to?{other_shop.origin}/picture")
     assert refused.value.host == "127.0.0.1"
     assert other_shop.asked == []
@@ -142,48 +142,48 @@ def test_redirects_are_followed_as_far_as_the_list_goes(shop: Shop, other_shop: 
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("/404", Missing),
-        ("/410", Missing),
-        ("/403", Missing),
-        ("/to?/removed.png", Missing),
-        ("/page", NoPicture),
-        ("/empty", NoPicture),
-        ("/too-large", TooLarge),
-        ("/endless", TooLarge),
-        ("/500", Unreachable),
-        ("/429", Unreachable),
-        ("/packed", Unreachable),
-        ("/cut-off", Unreachable),
-        ("/to?http://[::1", Unreachable),
-        ("/to?file:///etc/passwd", HostRefused),
-        ("/to?/to?/to?/to?/to?/to?/picture", Unreachable),
+        ("/404", MissingError),
+        ("/410", MissingError),
+        ("/403", MissingError),
+        ("/to?/removed.png", MissingError),
+        ("/page", NotAnImageError),
+        ("/empty", NotAnImageError),
+        ("/too-large", TooLargeError),
+        ("/endless", TooLargeError),
+        ("/500", UnreachableError),
+        ("/429", UnreachableError),
+        ("/packed", UnreachableError),
+        ("/cut-off", UnreachableError),
+        ("/to?http://[::1", UnreachableError),
+        ("/to?file:///etc/passwd", HostRefusedError),
+        ("/to?/to?/to?/to?/to?/to?/picture", UnreachableError),
     ],
 )
-def test_each_failure_has_its_kind(shop: Shop, path: str, error: type[DownloadError]) -> None:
-    with pytest.raises(DownloadError) as raised:
+def test_each_failure_has_its_kind(shop: Shop, path: str, error: type[ImageError]) -> None:
+    with pytest.raises(ImageError) as raised:
         get(shop, path)
     assert type(raised.value) is error
 
 
 def test_a_host_says_when_to_come_again(shop: Shop) -> None:
-    with pytest.raises(Unreachable) as raised:
+    with pytest.raises(UnreachableError) as raised:
         get(shop, "/busy")
     assert raised.value.retry_after == 7
 
 
 def test_who_drips_is_cut_off(shop: Shop) -> None:
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match="too slowly"):
+    with pytest.raises(UnreachableError, match="too slowly"):
         get(shop, "/dripping", deadline=0.3)
     assert time.monotonic() - begun < 3
 
 
-def test_a_host_that_is_not_there_may_come_back() -> None:
+def test_a_host_that_is_not_there_may_opt_in() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Shelf) as server:
         port = server.server_port
     origin = f"http://127.0.0.1:{port}"
-    with open_client("a test/1") as client, pytest.raises(Unreachable):
-        download(client, f"{origin}/picture", Hosts.of([origin]))
+    with open_client("a test/1") as client, pytest.raises(UnreachableError):
+        download(client, f"{origin}/picture", AllowedHosts.parse([origin]))
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_host_that_is_not_there_may_come_back() -> None:
     ],
 )
 def test_the_list_means_what_it_says(url: str, allowed: bool) -> None:
-    hosts = Hosts.of(["i.redd.it", "*.below.example", "http://127.0.0.1:8099"])
+    hosts = AllowedHosts.parse(["i.redd.it", "*.below.example", "http://127.0.0.1:8099"])
     assert hosts.allows(url) is allowed
-    assert not Hosts.of([]).allows(url)
+    assert not AllowedHosts.parse([]).allows(url)
 
 
 @pytest.mark.parametrize(
@@ -237,13 +237,16 @@ def test_the_list_means_what_it_says(url: str, allowed: bool) -> None:
 )
 def test_an_entry_that_says_nothing_clear_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=entry.replace("*", r"\*").replace(".", r"\.")):
-        Hosts.of([entry])
+        AllowedHosts.parse([entry])
 
 
 def test_the_network_is_called_upon_for_nothing_that_is_refused() -> None:
     def never(request: httpx.Request) -> httpx.Response:
         pytest.fail(f"{request.url} was called upon")
 
-    with httpx.Client(transport=httpx.MockTransport(never)) as client, pytest.raises(HostRefused) as refused:
-        download(client, "https://evil.example/a.jpg", Hosts())
+    with (
+        httpx.Client(transport=httpx.MockTransport(never)) as client,
+        pytest.raises(HostRefusedError) as refused,
+    ):
+        download(client, "https://evil.example/a.jpg", AllowedHosts())
     assert refused.value.host == "evil.example"

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-LONGEST_TITLE = 90
+MAX_TITLE = 90
 """Characters of a title that is repeated."""
-LONGEST_POST_TITLE = 300
-"""Characters that Reddit takes in a post's title."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~^&@-])")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _MENTION = re.compile(r"\b([ur])/(?=\w)", re.IGNORECASE)
@@ -18,7 +16,7 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 class Reason(StrEnum):
-    """Why a summons is not answered with a picture."""
+    """Why a mention is not answered with a picture."""
 
     ALBUM = "album"
     ARCHIVED = "archived"
@@ -33,10 +31,10 @@ class Reason(StrEnum):
     LIMIT_THREAD = "limit_thread"
     LIMIT_USER = "limit_user"
     LOCKED = "locked"
-    MOVING = "moving"
-    NO_PICTURE = "no_picture"
+    VIDEO = "video"
+    NO_IMAGE = "no_image"
     NO_SUCH_NUMBER = "no_such_number"
-    NOT_A_PICTURE = "not_a_picture"
+    NOT_AN_IMAGE = "not_an_image"
     NOT_YOURS = "not_yours"
     OPTED_OUT = "opted_out"
     OVER_18 = "over_18"
@@ -48,7 +46,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Details:
     """What some refusals name."""
 
     host: str = ""
@@ -61,8 +59,11 @@ class Facts:
     """Seconds until it may be asked again; 0: not said."""
 
 
+NO_DETAILS = Details()
+
+
 @dataclass(frozen=True, slots=True)
-class Colored:
+class ColoredImage:
     """One picture that was colored."""
 
     link: str
@@ -71,8 +72,6 @@ class Colored:
     """The address that it was taken from."""
     index: int = 1
     """Which of several."""
-    stays: bool = False
-    """Whether it is on the bot's profile, and not only where it expires."""
 
 
 IN_PRIVATE = frozenset(
@@ -106,13 +105,13 @@ _REFUSALS = {
     Reason.LIMIT_THREAD: "I have answered often enough in this thread and leave it to people now.",
     Reason.LIMIT_USER: "You have called me so often that others must have their turn first.{wait}",
     Reason.LOCKED: "That thread is locked, so I cannot answer there.",
-    Reason.MOVING: "That is a video or an animation, and I only know how to color still pictures. Post one frame of it "
+    Reason.VIDEO: "That is a video or an animation, and I only know how to color still pictures. Post one frame of it "
     "and call me again.",
-    Reason.NO_PICTURE: "I see no picture here: not in your comment, not in the one above it, not in the post. Link to "
+    Reason.NO_IMAGE: "I see no picture here: not in your comment, not in the one above it, not in the post. Link to "
     "one, or call me below one.",
     Reason.NO_SUCH_NUMBER: "I see {count} here, and not the one that you ask for. Call me with a number that there is, "
     "or with `all`.",
-    Reason.NOT_A_PICTURE: "What I found there is not a picture that I can read. A JPEG, PNG or WebP will do.",
+    Reason.NOT_AN_IMAGE: "What I found there is not a picture that I can read. A JPEG, PNG or WebP will do.",
     Reason.NOT_YOURS: "Only who called me, or who posted the photograph, can ask for that.",
     Reason.OPTED_OUT: "Whoever posted this asked me to leave their pictures alone, and so I do.",
     Reason.OVER_18: "I do not color what is marked as NSFW.",
@@ -125,12 +124,12 @@ _REFUSALS = {
 
 _OF_CODES = {
     "body_too_large": Reason.TOO_LARGE,
-    "photo_animated": Reason.MOVING,
+    "photo_animated": Reason.VIDEO,
     "photo_damaged": Reason.DAMAGED,
     "photo_empty": Reason.DAMAGED,
     "photo_too_large": Reason.TOO_LARGE,
     "photo_too_small": Reason.TOO_SMALL,
-    "photo_unsupported": Reason.NOT_A_PICTURE,
+    "photo_unsupported": Reason.NOT_AN_IMAGE,
 }
 
 
@@ -139,18 +138,16 @@ def reason_of(code: str) -> Reason:
     return _OF_CODES.get(code, Reason.FAILED)
 
 
-def answer(
-    pictures: Sequence[Colored], *, title: str, keep_for: float, of: int = 1, vividness: float = 1.0
+def colored(
+    pictures: Sequence[ColoredImage], *, title: str, keep_for: float, total: int = 1, vividness: float = 1.0
 ) -> str:
-    """The comment under a summons. `title`: the post's; `keep_for`: seconds, of what does not stay; `of`: pictures that
-    there are.
-    """
+    """The comment under a mention. `title`: the post's; `keep_for`: seconds; `total`: pictures that there are."""
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
     if len(pictures) == 1:
         head = f"**[Here it is in color]({_target(pictures[0].link)})**, beside the gray one.{how}"
-        if of > 1:
+        if total > 1:
             head += (
-                f" It is number {pictures[0].index} of {of}: answer with another number or `all` for more."
+                f" It is number {pictures[0].index} of {total}: answer with another number or `all` for more."
             )
     else:
         links = (f"[{shown.index}]({_target(shown.link)})" for shown in pictures)
@@ -160,33 +157,33 @@ def answer(
         head,
         "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
         "photograph’s own.",
-        f"Alt text: {alt(title)}  \nTaken from: {sources}. {_kept(pictures, keep_for)}",
+        f"Alt text: {alt_text(title)}  \nTaken from: {sources}. My copy is erased after {duration(keep_for)}.",
         closing="Answer `vivid` or `muted` for other colors, `delete` if you called me or it is yours, `opt out` and I "
         "never answer you again.",
     )
 
 
-def again(permalink: str) -> str:
-    """To a later summons for the same picture in the same thread."""
+def already_colored(permalink: str) -> str:
+    """To a later mention for the same picture in the same thread."""
     return _signed(f"I have colored this one already, [here in this thread]({_target(permalink)}).")
 
 
-def in_color(index: int = 1, of: int = 1) -> str:
+def already_in_color(index: int = 1, total: int = 1) -> str:
     """The picture is in color."""
-    which = f"Picture {index} of {of}" if of > 1 else "This picture"
+    which = f"Picture {index} of {total}" if total > 1 else "This picture"
     return _signed(
         f"{which} seems to be in color already. If I am wrong, or you want to see how I would have guessed, answer "
         "`recolor`."
     )
 
 
-def refusal(reason: Reason, facts: Facts = Facts()) -> str:
+def refusal(reason: Reason, details: Details = NO_DETAILS) -> str:
     """Why there is no picture, and what would help."""
     sentence = _REFUSALS[reason].format(
-        host=plain(facts.host) if facts.host else "there",
-        count="only one picture" if facts.count == 1 else f"{facts.count} pictures",
-        megabytes=f" ({facts.megabytes} MB is the most)" if facts.megabytes else "",
-        wait=f" Try again in {duration(facts.wait)}." if facts.wait else "",
+        host=escape(details.host) if details.host else "there",
+        count="only one picture" if details.count == 1 else f"{details.count} pictures",
+        megabytes=f" ({details.megabytes} MB is the most)" if details.megabytes else "",
+        wait=f" Try again in {duration(details.wait)}." if details.wait else "",
     )
     return _signed(sentence)
 
@@ -206,14 +203,14 @@ def opted_in() -> str:
 def subreddit_opted_out(subreddit: str) -> str:
     """To a moderator who sent the bot away. `subreddit`: without r/."""
     return _signed(
-        f"Understood: I will not answer in {plain(subreddit)} any more. `opt in` from a moderator brings me back.",
+        f"Understood: I will not answer in {escape(subreddit)} any more. `opt in` from a moderator brings me back.",
         closing="",
     )
 
 
 def subreddit_opted_in(subreddit: str) -> str:
     """To a moderator who called the bot back. `subreddit`: without r/."""
-    return _signed(f"Thank you! I will answer in {plain(subreddit)} again when I am called.")
+    return _signed(f"Thank you! I will answer in {escape(subreddit)} again when I am called.")
 
 
 def message_subject() -> str:
@@ -221,15 +218,9 @@ def message_subject() -> str:
     return "About the photograph that you wanted in color"
 
 
-def profile_title(title: str) -> str:
-    """Of a post with the picture on the bot's own profile; no Markdown there."""
-    ending = " (colors guessed by a neural network)"
-    return _cut(_tidied(title), LONGEST_POST_TITLE - len(ending)) + ending
-
-
-def alt(title: str) -> str:
+def alt_text(title: str) -> str:
     """What the comparison shows, for who cannot see it."""
-    named = f"“{plain(title)}”, " if title.strip() else ""
+    named = f"“{escape(title)}”, " if title.strip() else ""
     return f"{named}the photograph twice, in gray on the left and in guessed colors on the right."
 
 
@@ -241,9 +232,9 @@ def duration(seconds: float) -> str:
     return f"{count} {name}{'s' if count != 1 else ''}"
 
 
-def plain(text: str) -> str:
+def escape(text: str) -> str:
     """Somebody's words on one line, shortened, that cannot be Markdown, a link, or a call of somebody."""
-    cut = _cut(_tidied(_ADDRESS.sub("…", text)), LONGEST_TITLE)
+    cut = _cut(_printable(_ADDRESS.sub("…", text)), MAX_TITLE)
     return _MENTION.sub("\\1/\N{WORD JOINER}", _SPECIAL.sub(r"\\\1", cut))
 
 
@@ -252,7 +243,7 @@ def _target(url: str) -> str:
     return url.replace("(", "%28").replace(")", "%29").replace(" ", "%20")
 
 
-def _tidied(text: str) -> str:
+def _printable(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
@@ -263,22 +254,7 @@ def _cut(text: str, longest: int) -> str:
     return (words.rpartition(" ")[0] or words).rstrip(" ,.;:-") + "…"
 
 
-def _kept(pictures: Sequence[Colored], keep_for: float) -> str:
-    """How long one can see them."""
-    staying, until = sum(shown.stays for shown in pictures), "until somebody who may asks me to delete"
-    if not staying:
-        return f"My copy is erased after {duration(keep_for)}."
-    if staying == len(pictures):
-        return (
-            f"It stays on my profile {until} it."
-            if staying == 1
-            else f"They stay on my profile {until} them."
-        )
-    left = "copy is" if len(pictures) - staying == 1 else "copies are"
-    return f"What is on my profile stays there {until} it; my other {left} erased after {duration(keep_for)}."
-
-
-def _source_name(shown: Colored, pictures: Sequence[Colored]) -> str:
+def _source_name(shown: ColoredImage, pictures: Sequence[ColoredImage]) -> str:
     return "the original" if len(pictures) == 1 else f"original {shown.index}"
 
 

@@ -9,22 +9,22 @@ MANY = 500
 ALLOWED = 100
 
 
-def test_five_hundred_summonses_are_answered_within_the_requests_that_reddit_allows(
+def test_five_hundred_mentions_are_answered_within_the_requests_that_reddit_allows(
     server, gray_photo, quick_service, here, record_property
 ):
     url = server.picture("a.jpg", gray_photo(size=(24, 18)))
     people = [server.person(f"person{number}") for number in range(MANY)]
     posts = [server.person("ann").post("OldPhotos", f"Photo {number}", url=url) for number in range(MANY)]
-    summonses = [one.comment(post, "u/colorizebot please") for one, post in zip(people, posts, strict=True)]
-    bot = here(service_url=quick_service.url, bot_subreddit_limit=0, bot_ignore_bottiquette=False)
+    mentions = [one.comment(post, "u/colorizebot please") for one, post in zip(people, posts, strict=True)]
+    bot = here(bot_service_url=quick_service.url, bot_subreddit_limit=0, bot_ignore_bottiquette=False)
     times: list[float] = []
-    bot.pace.on_request = lambda: times.append(bot.now())
+    bot.rate_limit.on_request = lambda: times.append(bot.now())
     began = bot.now()
     bot.work(lambda: not server.bot.unread(), rounds=500)
     took = bot.now() - began
 
     answered = Counter(comment.parent.fullname for comment in server.bot.comments())
-    assert answered == Counter(summons.fullname for summons in summonses), "each once, none forgotten"
+    assert answered == Counter(mention.fullname for mention in mentions), "each once, none forgotten"
     assert bot.states() == {"replied": MANY}
     assert Counter(quick_service.sent).most_common(1)[0][1] == 1, "nothing is colored twice"
     in_a_minute = max(sum(start <= at < start + 60 for at in times) for start in times)

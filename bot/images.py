@@ -1,0 +1,404 @@
+"""Which picture is meant, and the picture itself: found in a comment or post, downloaded from allowed hosts alone, looked at.
+
+ImageError
+├── HostRefusedError   the address, or where it leads on to, is not on the list
+├── MissingError       there is nothing, or a stand-in for what was removed
+├── NotAnImageError    what is there is no picture that can be read
+├── TooLargeError      it has more bytes or pixels than it may
+└── UnreachableError   it may work later
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal, TypeAlias
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import httpx
+from PIL import Image, ImageOps
+
+from bot.commands import read_markdown
+from bot.models import Comment, Post
+
+DEFAULT_HOSTS = ("i.redd.it", "preview.redd.it", "external-preview.redd.it", "i.imgur.com", "imgur.com")
+"""Reddit's and Imgur's; the last only redirects to i.imgur.com."""
+MAX_URL_LENGTH = 2048
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 50_000_000
+MAX_REDIRECTS = 5
+TIMEOUT = 10.0
+"""Seconds without a byte."""
+DEADLINE = 30.0
+"""Seconds for one picture in all."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+FoundIn: TypeAlias = Literal["comment", "parent", "gallery", "link", "text", "crosspost", "preview"]
+
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PORTS = {"http": 80, "https": 443}
+_ENDINGS = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+_IMAGE_HOSTS = ("i.redd.it", "preview.redd.it", "external-preview.redd.it", "i.imgur.com")
+"""Where every address is a picture, whatever its ending."""
+_IMGUR = ("imgur.com", "www.imgur.com", "m.imgur.com", "i.imgur.com")
+_IMGUR_ID = re.compile(r"/(?!gallery|about|rules)(?:[a-zA-Z0-9]{5}|[a-zA-Z0-9]{7})")
+_REDDIT = re.compile(r"(?:[a-z]+\.)?reddit\.com")
+_VIDEO_HOSTS = (
+    "v.redd.it",
+    "youtube.com",
+    "youtu.be",
+    "vimeo.com",
+    "streamable.com",
+    "gfycat.com",
+    "redgifs.com",
+)
+_VIDEO_ENDINGS = (".gifv", ".mp4", ".webm", ".mov")
+_STAND_INS = ("/removed.png",)
+"""To where Imgur sends whoever asks for what it has removed."""
+_UNTYPED = ("", "application/octet-stream", "binary/octet-stream")
+
+
+class ImageError(Exception):
+    """The message says what happened, without the address."""
+
+
+class HostRefusedError(ImageError):
+    """The address is not called upon. `host`: whose it is, "" where it cannot be read."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host or 'that address'} is not on the list of hosts")
+        self.host = host
+
+
+class MissingError(ImageError):
+    """There is no picture any more."""
+
+
+class NotAnImageError(ImageError):
+    """Something else is there, or a broken picture."""
+
+
+class TooLargeError(ImageError):
+    """It has more bytes or pixels than it may. `megabytes`: the most; 0: it is not the bytes."""
+
+    def __init__(self, message: str, megabytes: int = 0) -> None:
+        super().__init__(message)
+        self.megabytes = megabytes
+
+
+class UnreachableError(ImageError):
+    """The host does not answer as it should; it may later. `retry_after`: seconds, 0 where not said."""
+
+    def __init__(self, message: str, retry_after: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+# Which addresses may be called upon.
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedHosts:
+    """Hosts that pictures are downloaded from; an empty list allows nothing."""
+
+    names: frozenset[str] = frozenset(DEFAULT_HOSTS)
+    """`i.redd.it`, or `*.redd.it` for what lies below it: reached by https on its usual port alone."""
+    origins: frozenset[tuple[str, str, int]] = frozenset()
+    """Scheme, host and port, trusted as they stand."""
+
+    @classmethod
+    def parse(cls, entries: Iterable[str]) -> AllowedHosts:
+        """From a setting's words. Raises ValueError that names the word that cannot be used."""
+        names: set[str] = set()
+        origins: set[tuple[str, str, int]] = set()
+        for entry in (word.strip().lower().rstrip("/") for word in entries):
+            if "://" in entry:
+                origin = _origin(entry)
+                if origin is None or httpx.URL(entry).raw_path != b"/":
+                    raise ValueError(f"{entry!r} is no origin such as http://127.0.0.1:8099")
+                origins.add(origin)
+            elif _HOST.fullmatch(entry) and not _NUMBER.fullmatch(entry.rpartition(".")[2]):
+                names.add(entry)
+            elif entry:
+                raise ValueError(f"{entry!r} is neither a host's name nor an origin with scheme and port")
+        return cls(frozenset(names), frozenset(origins))
+
+    def allows(self, url: str) -> bool:
+        """Whether this very address may be called upon."""
+        origin = _origin(url)
+        if origin is None:
+            return False
+        scheme, host, port = origin
+        if origin in self.origins:
+            return True
+        return (scheme, port) == ("https", 443) and any(
+            host.endswith(name[1:]) if name.startswith("*.") else host == name for name in self.names
+        )
+
+
+def host_of(url: str) -> str:
+    """Its host, for a sentence; "" where it has none."""
+    origin = _origin(url)
+    return origin[1] if origin else ""
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Read by httpx, which also connects: no other reader may see another host in it."""
+    if len(url) > MAX_URL_LENGTH:
+        return None
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    host = parts.raw_host.decode("ascii").lower().removesuffix(".")
+    if parts.scheme not in _PORTS or not host or parts.userinfo:
+        return None
+    return parts.scheme, host, parts.port or _PORTS[parts.scheme]
+
+
+# Which picture is meant.
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLink:
+    """The address of one picture."""
+
+    url: str
+    found_in: FoundIn
+    index: int
+    """From 1, among those found in the same place."""
+
+
+def find_images(
+    comment_body: str,
+    parent: Comment | None,
+    post: Post,
+    allowed: Callable[[str], bool] = lambda url: True,
+) -> tuple[ImageLink, ...]:
+    """The pictures of the first place that shows any: comment, parent, post.
+
+    `allowed`: which addresses may be called upon; others are as if they were not there.
+    """
+    places: list[tuple[FoundIn, Iterable[str]]] = [("comment", _linked(comment_body))]
+    if parent is not None and not parent.removed:
+        places.append(("parent", _linked(parent.body)))
+    places += _in_post(post)
+    for found_in, urls in places:
+        if shown := [url for url in dict.fromkeys(urls) if allowed(url)]:
+            return tuple(ImageLink(url, found_in, index) for index, url in enumerate(shown, 1))
+    return ()
+
+
+def is_video(post: Post) -> bool:
+    """Whether it shows a film, whose preview is nobody's photograph."""
+    parts = urlsplit(post.url)
+    host = (parts.hostname or "").removeprefix("www.").removeprefix("m.")
+    return host in _VIDEO_HOSTS or parts.path.lower().endswith(_VIDEO_ENDINGS)
+
+
+def image_url(link: str) -> str | None:
+    """The address of the picture itself that a link shows; None where it shows none.
+
+    Known: files by their ending, Reddit's and Imgur's hosts, pages of Imgur with one picture, and Reddit's
+    page around a picture. Albums of Imgur cannot be read without its API.
+    """
+    try:
+        parts = urlsplit(link.strip())
+        host = (parts.hostname or "").removesuffix(".")
+    except ValueError:
+        return None
+    if parts.scheme.lower() not in ("http", "https") or not host:
+        return None
+    if _REDDIT.fullmatch(host) and parts.path == "/media":
+        inner = image_url(parse_qs(parts.query).get("url", [""])[0])
+        return inner if inner and urlsplit(inner).hostname in _IMAGE_HOSTS else None
+    path = parts.path.lower()
+    if path.endswith(_VIDEO_ENDINGS):
+        return None
+    if host in _IMGUR and _IMGUR_ID.fullmatch(parts.path.rstrip("/")):
+        return f"https://i.imgur.com{parts.path.rstrip('/')}.jpg"  # whatever ending it has there
+    if host in _IMGUR and path.endswith(_ENDINGS):
+        return f"https://i.imgur.com{parts.path}"
+    if host in _IMAGE_HOSTS:
+        return urlunsplit(("https", host, parts.path, parts.query, "")) if path.strip("/") else None
+    return urlunsplit(parts._replace(fragment="")) if path.endswith(_ENDINGS) else None
+
+
+def _linked(body: str) -> list[str]:
+    """Pictures that a text links to, in order."""
+    return [url for link in read_markdown(body).links if (url := image_url(link))]
+
+
+def _in_post(post: Post) -> list[tuple[FoundIn, Iterable[str]]]:
+    places: list[tuple[FoundIn, Iterable[str]]] = [
+        ("gallery", post.gallery),
+        ("link", [] if post.is_self else [url for url in [image_url(post.url)] if url]),
+        ("text", _linked(post.body)),
+    ]
+    if post.crosspost_of is not None:
+        # Of the post that it was taken from, a preview is worth less than a picture.
+        places += [("crosspost", urls) for _, urls in _in_post(post.crosspost_of)]
+    if post.preview and not is_video(post):
+        places.append(("preview", [post.preview]))
+    return places
+
+
+# Its file.
+
+
+def open_client(user_agent: str) -> httpx.Client:
+    """A client for `download`: to be closed by who opens it."""
+    # HTML is what Reddit's hosts give to who seems to be a browser; packed answers could not be counted.
+    headers = {"User-Agent": user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
+    return httpx.Client(headers=headers, timeout=TIMEOUT, follow_redirects=False)
+
+
+def download(
+    client: httpx.Client,
+    url: str,
+    hosts: AllowedHosts,
+    max_bytes: int = MAX_BYTES,
+    deadline: float = DEADLINE,
+    clock: Callable[[], float] = time.monotonic,
+) -> bytes:
+    """The picture's file. Raises ImageError; nothing but the list's hosts is ever called upon."""
+    give_up = clock() + deadline
+    try:
+        for _ in range(MAX_REDIRECTS + 1):
+            if not hosts.allows(url):
+                raise HostRefusedError(host_of(url))
+            if httpx.URL(url).path in _STAND_INS:
+                raise MissingError("the host says that the picture was removed")
+            with client.stream("GET", url) as answer:
+                if not answer.has_redirect_location:
+                    _refuse_unless_image(answer)
+                    return _read(answer, max_bytes, lambda: clock() > give_up)
+                url = str(answer.url.join(answer.headers["location"]))
+    except httpx.InvalidURL as error:
+        raise HostRefusedError("") from error
+    except httpx.HTTPError as error:
+        raise UnreachableError(f"the host does not answer: {type(error).__name__}") from error
+    raise UnreachableError("the host redirects on and on")
+
+
+def _refuse_unless_image(answer: httpx.Response) -> None:
+    status = answer.status_code
+    if status in (401, 403, 404, 410, 451):
+        raise MissingError(f"the host answers {status}")
+    if status != 200:
+        raise UnreachableError(f"the host answers {status}", _retry_after(answer))
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind.startswith("image/") and kind not in _UNTYPED:
+        raise NotAnImageError(f"it is said to be {kind[:60]}")
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnreachableError("the host packs what it was asked to send as it is")
+
+
+def _read(answer: httpx.Response, max_bytes: int, is_late: Callable[[], bool]) -> bytes:
+    megabytes = max(1, max_bytes // 2**20)
+    too_large = TooLargeError(f"the picture has more than {megabytes} MB", megabytes)
+    said = answer.headers.get("content-length", "")
+    if said.isascii() and said.isdecimal() and int(said) > max_bytes:
+        raise too_large
+    data = bytearray()
+    for piece in answer.iter_raw():
+        data += piece
+        if len(data) > max_bytes:
+            raise too_large
+        if is_late():
+            raise UnreachableError("the host sends too slowly")
+    if not data:
+        raise NotAnImageError("it is empty")
+    return bytes(data)
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    said = answer.headers.get("retry-after", "")
+    return float(said) if said.isascii() and said.isdecimal() else 0.0
+
+
+# Whether it is in color already. Sepia and other tints are gray: one hue for each lightness.
+#
+# A picture in color has different hues where it is equally light. So the picture's points are sorted by lightness,
+# and what counts is how far the hues of each lightness lie apart, not how far they lie from gray.
+#
+# When in doubt it is gray: a photograph of nearly one hue is then colored although nobody needed it, where the other
+# mistake would send away somebody whose print has turned brown in places.
+
+THUMBNAIL = 64
+"""Side of what is looked at, in pixels: it averages away grain and the blocks of JPEG."""
+LEVELS = 16
+"""Of lightness."""
+FAR = 12.0
+"""Steps of 255 in Cb or Cr between a point and the usual hue of its lightness, from where on one sees it."""
+FAR_SHARE = 0.05
+"""Of points that are far: more of them, and the picture is in color. A stamp or a thumb tack is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What is seen of a picture."""
+
+    in_color: bool
+    animated: bool
+    """Whether it has several frames."""
+
+
+def inspect(data: bytes) -> ImageInfo:
+    """Open a picture and look at it. Raises NotAnImageError or TooLargeError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata; size is checked below
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise TooLargeError(f"{width} × {height} pixels")
+                animated = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
+                image.draft("RGB", (4 * THUMBNAIL, 4 * THUMBNAIL))
+                small = _thumbnail(image)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise TooLargeError(str(error)) from error
+    except Exception as error:  # Pillow's decoders raise whatever they like at what is broken
+        raise NotAnImageError(type(error).__name__) from error
+    return ImageInfo(_is_in_color(small), animated)
+
+
+def _is_in_color(image: Image.Image) -> bool:
+    """Whether more than one hue is seen at the same lightness. The image: RGB, a few thousand pixels."""
+    by_level: dict[int, list[tuple[int, int]]] = {}
+    for light, blue, red in _points(image):
+        by_level.setdefault(light * LEVELS // 256, []).append((blue, red))
+    far = sum(_far_from_usual(hues) for hues in by_level.values())
+    return far > FAR_SHARE * image.width * image.height
+
+
+def _far_from_usual(hues: Sequence[tuple[int, int]]) -> int:
+    """How many lie far from the median hue."""
+    blue = median(pair[0] for pair in hues)
+    red = median(pair[1] for pair in hues)
+    return sum((pair[0] - blue) ** 2 + (pair[1] - red) ** 2 > FAR**2 for pair in hues)
+
+
+def _points(image: Image.Image) -> list[tuple[int, int, int]]:
+    """Y, Cb and Cr of each pixel, 0 to 255 (JFIF 1.02)."""
+    data = image.convert("YCbCr").tobytes()
+    return list(zip(data[0::3], data[1::3], data[2::3], strict=True))
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    """(THUMBNAIL, THUMBNAIL) at most, RGB, what is transparent on gray."""
+    small = ImageOps.exif_transpose(image)
+    if small.mode in ("I", "I;16", "F"):
+        return Image.new("RGB", (1, 1))  # these modes hold no color
+    small = small.convert("RGBA")
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    ground = Image.new("RGBA", small.size, (128, 128, 128, 255))
+    return Image.alpha_composite(ground, small).convert("RGB")

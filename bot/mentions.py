@@ -1,0 +1,465 @@
+"""The steps of a mention: seen → queued → colored → replied; or refused, given up, erased."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import httpx
+
+from bot import replies
+from bot.client import (
+    BusyError,
+    Client,
+    ClientError,
+    ConflictError,
+    GoneError,
+    Job,
+    NotAllowedError,
+    NotFoundError,
+    Options,
+    PhotoRefusedError,
+    RefusedError,
+    UnavailableError,
+    job_id,
+)
+from bot.database import Database
+from bot.images import (
+    HostRefusedError,
+    ImageError,
+    ImageLink,
+    MissingError,
+    TooLargeError,
+    UnreachableError,
+    download,
+    inspect,
+)
+from bot.models import Comment, Mention, Message, Post, State, Task
+from bot.outbox import Eraser, Outbox
+from bot.policy import Color, Context, Erase, Ignore, Policy, Refuse, Say
+from bot.reddit import ForbiddenError, NoAnswerError, Reddit, RedditError, SignInError, ThrottledError
+from bot.replies import IN_PRIVATE, NO_DETAILS, ColoredImage, Details, Reason
+from bot.settings import Settings
+
+MAX_ATTEMPTS = 8
+"""Failures of one mention that nobody knows the reason of, until it is given up."""
+LOOK_AGAIN = 1.0
+"""Seconds until a job that is not done is looked at again, or a picture that another mention has."""
+WAIT_FOR_JOB = 3.0
+"""Seconds that a round waits for one picture; the next round looks again."""
+POLL_JOB = 0.25
+"""Seconds between two looks at a job."""
+MAX_KEEP_FOR_TTL = 600.0
+"""Seconds after which the service is asked anew for how long it keeps a picture."""
+_REASONS = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
+"""Of Reddit's codes."""
+log = logging.getLogger("autochrome.bot")
+
+
+class NotColoredError(Exception):
+    """There will be no picture, for this reason."""
+
+    def __init__(self, reason: Reason, details: Details = NO_DETAILS) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.details = details
+
+
+class MentionHandler:
+    """Takes the next step of each mention that is due."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        reddit: Reddit,
+        service: Client,
+        web: httpx.Client,
+        policy: Policy,
+        eraser: Eraser,
+        clock: Callable[[], float],
+    ) -> None:
+        """`web`: for pictures."""
+        self._settings = settings
+        self._database = database
+        self._reddit = reddit
+        self._service = service
+        self._policy = policy
+        self._eraser = eraser
+        self._clock = clock
+        self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
+        self._tasks = Tasks(settings, database, service, web, clock)
+
+    def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
+        """All of them: first each is begun, so that the service has many at once; then each is brought to its end.
+
+        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError, SignInError
+        and NoAnswerError, the last with the mention put off that met it, as it may be that thread alone; whatever else
+        goes wrong with one is noted with it.
+        """
+        contexts = self._contexts([it for it in due if it.state != State.QUEUED or self._is_over(it)], inbox)
+        for context in contexts:
+            if context.mention.state in (State.SEEN, State.REPLYING):
+                self._guarded(context, self._begin)
+        for context in contexts:
+            now = self._database.mention(context.mention.fullname)
+            if now and now.state in (State.QUEUED, State.COLORED) and now.due_at <= self._clock():
+                self._guarded(replace(context, mention=now), self._finish)
+
+    def _is_over(self, mention: Mention) -> bool:
+        """Whether its jobs are; a look at the service is cheaper than one at Reddit."""
+        try:
+            tasks = self._database.tasks(mention.fullname)
+            if all(self._service.get(task.job_id).is_over for task in tasks):
+                return True
+        except ClientError:
+            return True
+        self._look_again(mention, State.QUEUED)
+        return False
+
+    def _contexts(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> list[Context]:
+        """Asked for a hundred at once: the comments, then what they belong to, then what those answered."""
+        found: dict[str, Post | Comment | None] = {}
+
+        def fetch(names: Iterable[str]) -> None:
+            wanted = [
+                name for name in dict.fromkeys(names) if name[:3] in ("t1_", "t3_") and name not in found
+            ]
+            if wanted:
+                found.update(dict.fromkeys(wanted) | self._reddit.info(wanted))
+
+        def comment(name: str) -> Comment | None:
+            thing = found.get(name)
+            return thing if isinstance(thing, Comment) else None
+
+        fetch(name for mention in due for name in (mention.fullname, mention.post))
+        parents = {it.fullname: written.parent for it in due if (written := comment(it.fullname))}
+        earlier = {
+            name: before
+            for name, parent in parents.items()
+            if (before := self._database.replied_with(parent))
+        }
+        fetch([*parents.values(), *(before.fullname for before in earlier.values())])
+        earlier_comments = {name: comment(before.fullname) for name, before in earlier.items()}
+        fetch(it.parent for it in earlier_comments.values() if it)
+        contexts = []
+        for mention in due:
+            name = mention.fullname
+            post = found.get(mention.post)
+            earlier_comment = earlier_comments.get(name)
+            request: Comment | Message | None = comment(name)
+            if request is None and not isinstance(post, Post):
+                request = inbox.get(name)
+            contexts.append(
+                Context(
+                    mention,
+                    request,
+                    comment(parents.get(name, "")),
+                    post if isinstance(post, Post) else None,
+                    earlier.get(name),
+                    earlier_comment,
+                    comment(earlier_comment.parent) if earlier_comment else None,
+                )
+            )
+        return contexts
+
+    def _guarded(self, context: Context, step: Callable[[Context], None]) -> None:
+        """A step of which no failure stops the others, but such as they all would meet."""
+        name = context.mention.fullname
+        try:
+            step(context)
+        except (ThrottledError, SignInError):
+            raise
+        except NoAnswerError:
+            mention = self._database.mention(name) or context.mention
+            self._outbox.postpone(mention, mention.state)
+            raise
+        except NotColoredError as error:
+            self._refuse(context, error.reason, error.details)
+        except NotAllowedError as error:  # that is ours to set right, and nothing for people to read
+            log.error("service_refused setting=BOT_SERVICE_KEY detail=%r", error.detail)
+            self._put_off(context, Reason.BUSY, max_attempts=None)
+        except (BusyError, UnavailableError, UnreachableError) as error:
+            log.warning("mention_postponed mention=%s error=%s", name, type(error).__name__)
+            self._put_off(context, Reason.BUSY, max_attempts=None)
+        except (ClientError, RedditError) as error:
+            log.warning("mention_failed mention=%s error=%s", name, type(error).__name__)
+            self._put_off(context, Reason.FAILED, max_attempts=MAX_ATTEMPTS)
+        except Exception as error:  # a fault of ours: its words may hold what nobody may read in a log
+            log.error("mention_failed mention=%s error=%s at=%s", name, type(error).__name__, place_of(error))
+            self._put_off(context, Reason.FAILED, max_attempts=MAX_ATTEMPTS)
+
+    def _put_off(self, context: Context, reason: Reason, max_attempts: int | None) -> None:
+        """Again later, or never: after so many attempts, and when it is too old."""
+        mention = self._database.mention(context.mention.fullname) or context.mention
+        is_old = self._clock() > mention.seen_at + self._settings.bot_retry_for
+        if not is_old and (max_attempts is None or mention.attempts < max_attempts):
+            self._outbox.postpone(mention, mention.state)
+        elif mention.giving_up == reason:  # not even that could be said
+            self._give_up(mention, reason)
+        else:
+            self._database.update(mention.fullname, mention.state, self._clock(), giving_up=reason)
+            context = replace(context, mention=mention)
+            self._guarded(context, lambda it: self._refuse(it, reason))
+
+    def _look_again(self, mention: Mention, state: State) -> None:
+        now = self._clock()
+        self._database.update(mention.fullname, state, now, due_at=now + LOOK_AGAIN)
+
+    # From seen to queued.
+
+    def _begin(self, context: Context) -> None:
+        mention = context.mention
+        if mention.state == State.REPLYING:
+            self._outbox.resume(mention)
+            return
+        decision = self._policy.decide(context)
+        match decision:
+            case Ignore(outcome):
+                self._give_up(mention, outcome)
+            case Refuse(reason, details):
+                self._refuse(context, reason, details)
+            case Say(text, outcome):
+                self._reply(context, text, outcome, State.REPLIED)
+            case Erase(target):
+                self._eraser.erase(target)
+                self._database.erase(mention.fullname)
+            case Color():
+                self._color(context, decision)
+
+    def _color(self, context: Context, wanted: Color) -> None:
+        """Send the pictures to the service, unless somebody was faster in this thread."""
+        mention = context.mention
+        free: list[ImageLink] = []
+        for image in wanted.images:
+            owner = self._database.claim(mention.post, image.url, wanted.command.vividness, mention.fullname)
+            if owner == mention.fullname:
+                free.append(image)
+                continue
+            earlier = self._database.mention(owner)
+            if earlier is None or earlier.state != State.REPLIED:
+                self._database.release(mention.fullname)
+                self._look_again(mention, State.SEEN)
+                return
+            if len(wanted.images) == 1 or (not free and image is wanted.images[-1]):
+                duplicate = {"duplicate_of": earlier.fullname}
+                self._database.update(mention.fullname, State.SEEN, self._clock(), **duplicate)
+                self._reply(context, replies.already_colored(earlier.reply_link), "again", State.REPLIED)
+                return
+        started = self._tasks.start(mention, wanted, free)
+        for task in self._database.tasks(mention.fullname):  # of a try whose picture has changed since
+            if task.job_id not in started:
+                self._eraser.delete_task(task)
+        if started:
+            self._database.update(mention.fullname, State.QUEUED, self._clock(), shown_in=wanted.shown_in)
+            log.info("mention_queued mention=%s images=%d", mention.fullname, len(started))
+            return
+        self._database.release(mention.fullname)
+        text = replies.already_in_color(free[0].index, wanted.total)
+        self._reply(context, text, "in_color", State.REPLIED)
+
+    # From queued to replied.
+
+    def _finish(self, context: Context) -> None:
+        """When all its pictures are colored, say so."""
+        mention = context.mention
+        if context.request is None or (isinstance(context.request, Comment) and context.request.removed):
+            self._give_up(mention, "gone")
+            return
+        if reason := self._policy.withdrawn(context):
+            self._give_up(mention, reason)
+            return
+        if context.post is None or context.post.removed:
+            raise NotColoredError(Reason.REMOVED if context.post else Reason.PRIVATE)
+        try:
+            done = self._tasks.done(mention.fullname)
+        except NotFoundError:  # the service has lost its memory: once more from the beginning
+            self._outbox.postpone(mention, State.SEEN)
+            return
+        if done is None:
+            self._look_again(mention, State.QUEUED)
+            return
+        mention = replace(mention, state=State.COLORED)
+        self._database.update(mention.fullname, State.COLORED, self._clock())
+        task, job = done[0]
+        pages = f"{self._settings.link_url}/photos"
+        text = replies.colored(
+            [ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position) for it, _ in done],
+            title=context.post.title,
+            keep_for=job.expires_at.timestamp() - self._clock(),
+            total=task.total,
+            vividness=task.vividness,
+        )
+        self._reply(replace(context, mention=mention), text, "colored", State.REPLIED)
+
+    # Ends.
+
+    def _reply(self, context: Context, text: str, outcome: str, final_state: State) -> None:
+        """Below the mention; where that is forbidden, it ends in another way."""
+        mention = context.mention
+        try:
+            self._outbox.reply(mention, text, outcome, final_state)
+        except ForbiddenError as error:
+            if error.code in _REASONS:
+                self._refuse(context, _REASONS[error.code])
+            elif error.code.startswith("USER"):
+                self._give_up(mention, error.code.lower())
+            elif mention.attempts < 2:  # one refusal may be a mishap
+                self._outbox.postpone(mention, mention.state)
+            elif self._reddit.is_banned_from(mention.subreddit):
+                self._database.opt_out("banned", mention.subreddit)
+                self._refuse(context, Reason.BANNED)
+            else:  # nor anywhere else, perhaps: that is no reason to avoid this subreddit for good
+                self._give_up(mention, "forbidden")
+
+    def _refuse(self, context: Context, reason: Reason, details: Details = NO_DETAILS) -> None:
+        """Say why not: in the thread, or in a message where the thread is no place for it."""
+        mention, request = context.mention, context.request
+        self._eraser.try_to_delete_tasks(mention.fullname)
+        text = replies.refusal(reason, details)
+        if reason not in IN_PRIVATE:
+            self._reply(context, text, reason, State.REFUSED)
+        elif request is not None and request.author:
+            self._outbox.message(mention, request.author, text, reason)
+        else:
+            self._give_up(mention, reason)
+
+    def _give_up(self, mention: Mention, outcome: str) -> None:
+        """Without a word."""
+        self._eraser.try_to_delete_tasks(mention.fullname)
+        self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome=outcome)
+        log.info("mention_dropped mention=%s reason=%s", mention.fullname, outcome)
+
+
+class Tasks:
+    """The pictures of mentions, as jobs of the service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        service: Client,
+        web: httpx.Client,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._service = service
+        self._web = web
+        self._clock = clock
+        self._max_keep_for = float("inf")
+        """Seconds for which the service keeps a job at most, as it said at `_max_keep_for_read_at`."""
+        self._max_keep_for_read_at = float("-inf")
+
+    def start(self, mention: Mention, wanted: Color, images: Sequence[ImageLink]) -> set[str]:
+        """Those that are gray, or wanted whatever they are. Of several, what is no good is passed over.
+
+        Ids of the jobs that were made. Raises NotColoredError where none could be made for a reason.
+        """
+        started: set[str] = set()
+        first_error: NotColoredError | None = None
+        for image in images:
+            try:
+                data = self._fetch(image, wanted.command.kind == "recolor")
+                if data is not None:
+                    started.add(self._start(mention, wanted, image, data))
+            except NotColoredError as error:
+                first_error = first_error or error
+        if first_error and not started:
+            raise first_error
+        return started
+
+    def done(self, mention: str) -> list[tuple[Task, Job]] | None:
+        """Its colored pictures; None where one is still worked on. Raises NotColoredError where all failed."""
+        done: list[tuple[Task, Job]] = []
+        failed = Reason.FAILED
+        for task in self._database.tasks(mention):
+            try:
+                job = self._service.wait_for(task.job_id, WAIT_FOR_JOB, POLL_JOB)
+            except GoneError:
+                raise NotColoredError(Reason.BUSY) from None
+            if not job.is_over:
+                return None
+            if job.status == "succeeded":
+                done.append((task, job))
+                continue
+            failed = replies.reason_of(job.error)
+            self._service.delete(task.job_id, task.secret)
+            self._database.delete_task(task.job_id)
+        if not done:
+            raise NotColoredError(failed)
+        return done
+
+    def _fetch(self, image: ImageLink, even_in_color: bool) -> bytes | None:
+        """Its file; None where it is in color."""
+        try:
+            data = download(self._web, image.url, self._settings.bot_image_hosts)
+            info = inspect(data)
+        except UnreachableError:
+            raise
+        except ImageError as error:
+            raise _not_colored(error) from error
+        if info.animated:
+            raise NotColoredError(Reason.VIDEO)
+        return None if info.in_color and not even_in_color else data
+
+    def _start(self, mention: Mention, wanted: Color, image: ImageLink, data: bytes) -> str:
+        """The id of a job, which a repetition makes no second time."""
+        vividness = wanted.command.vividness
+        id = job_id(self._database.secret, mention.fullname, image.url, {"vividness": vividness})
+        task = Task(id, mention.fullname, image.index, wanted.total, image.url, vividness)
+        self._database.save_task(task)
+        try:
+            job = self._create(data, id, vividness)
+        except ConflictError:  # made before the service's settings changed
+            job = self._service.get(id)
+        except (NotFoundError, NotAllowedError):
+            raise
+        except RefusedError as error:
+            self._database.delete_task(id)
+            raise NotColoredError(replies.reason_of(error.code)) from error
+        self._database.save_task(replace(task, secret=job.secret))
+        return id
+
+    def _create(self, data: bytes, id: str, vividness: float) -> Job:
+        """Have it colored. An option that is refused may be one that was allowed when the service was last asked."""
+        if self._clock() >= self._max_keep_for_read_at + MAX_KEEP_FOR_TTL:
+            self._read_max_keep_for()
+        try:
+            return self._service.create(data, id, self._options(vividness))
+        except (PhotoRefusedError, NotAllowedError, NotFoundError, GoneError, ConflictError):
+            raise
+        except RefusedError:
+            before = self._max_keep_for
+            self._read_max_keep_for()
+            if self._max_keep_for == before:
+                raise
+        return self._service.create(data, id, self._options(vividness))
+
+    def _read_max_keep_for(self) -> None:
+        self._max_keep_for = self._service.max_keep_for()
+        self._max_keep_for_read_at = self._clock()
+
+    def _options(self, vividness: float) -> Options:
+        keep_for = min(self._settings.bot_keep_for, self._max_keep_for)
+        return {"artifacts": "comparison", "keep_for": f"{keep_for:g}", "vividness": vividness}
+
+
+def _not_colored(error: ImageError) -> NotColoredError:
+    match error:
+        case HostRefusedError():
+            return NotColoredError(Reason.HOST, Details(host=error.host))
+        case MissingError():
+            return NotColoredError(Reason.GONE)
+        case TooLargeError():
+            return NotColoredError(Reason.TOO_LARGE, Details(megabytes=error.megabytes))
+    return NotColoredError(Reason.NOT_AN_IMAGE)
+
+
+def place_of(error: BaseException) -> str:
+    """File and line where a fault was."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else "?"

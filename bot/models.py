@@ -1,0 +1,141 @@
+"""What the bot works with, as plain values: what Reddit shows, and what the database keeps of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Channel: TypeAlias = Literal["inbox", "message", "stream"]
+"""How a mention came: as a comment or a message in the inbox, or in the comments of a subreddit. Only what is in the
+inbox is marked as read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A submission."""
+
+    fullname: str
+    subreddit: str
+    author: str | None
+    title: str
+    url: str
+    over_18: bool
+    quarantined: bool
+    removed: bool
+    locked: bool
+    archived: bool
+    is_self: bool
+    body: str
+    gallery: tuple[str, ...]
+    """Addresses of its pictures in order, HTML-unescaped; () where it is none."""
+    crosspost_of: Post | None
+    preview: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    fullname: str
+    subreddit: str
+    author: str | None
+    body: str
+    permalink: str
+    parent: str
+    """Fullname, t1_ or t3_."""
+    post: str
+    """Fullname of its submission."""
+    score: int
+    created: float
+    """Seconds of the epoch, as all times here."""
+    removed: bool
+    moderator: bool = False
+    """Whether it speaks for the moderators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A private message to the bot."""
+
+    fullname: str
+    author: str | None
+    subreddit: str
+    """Whose moderators wrote it; "" where a person did."""
+    body: str
+    created: float
+
+
+class State(StrEnum):
+    """Where a mention stands."""
+
+    SEEN = "seen"
+    QUEUED = "queued"
+    COLORED = "colored"
+    REPLYING = "replying"
+    """Written before Reddit is asked to post: found so later, it is uncertain whether it did."""
+    REPLIED = "replied"
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
+    ERASED = "erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One comment or message that asked the bot for something."""
+
+    fullname: str
+    state: State
+    channel: Channel
+    author_hash: str
+    subreddit: str
+    post: str
+    """Fullname of its submission."""
+    seen_at: float
+    due_at: float
+    """When its next step is due."""
+    attempts: int = 0
+    """Steps that failed."""
+    outcome: str = ""
+    """What was said; in the state `replying`, what is being said."""
+    final_state: State | None = None
+    """In the state `replying`: the state that it has when Reddit has taken the reply."""
+    is_private: bool = False
+    """In the state `replying`: whether it is said in a message, which cannot be looked for afterwards."""
+    giving_up: str = ""
+    """For which reason it was given up, if only that is still to be said."""
+    reply: str = ""
+    """Fullname of the bot's comment."""
+    reply_link: str = ""
+    """Permalink of that comment."""
+    shown_in: str = ""
+    """Fullname of the post or comment that showed the picture."""
+    duplicate_of: str = ""
+    """The mention whose reply this one was sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One picture of a mention, as a job of the service."""
+
+    job_id: str
+    mention: str
+    position: int
+    """Which of the pictures that there are, from 1."""
+    total: int
+    """How many there are."""
+    image_url: str
+    vividness: float
+    secret: str = ""
+    """Lets its holder erase the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the bot has come with what it does from time to time; None: it has not begun."""
+
+    started_at: float | None
+    """When this database was begun."""
+    stream_read_until: float | None
+    bottiquette_due_at: float | None
+    """When r/Bottiquette's page is to be read again."""
+    swept_at: float | None

@@ -1,0 +1,224 @@
+"""What the bot says on Reddit: at most once, so that it is known afterwards; and how it is taken back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from bot import replies
+from bot.client import Client, ClientError
+from bot.database import Database
+from bot.models import Comment, Mention, Post, State, Task
+from bot.reddit import (
+    DeletedError,
+    ForbiddenError,
+    Reddit,
+    RedditError,
+    ThrottledError,
+    UncertainError,
+)
+from bot.settings import Settings
+
+MAX_RETRY_DELAY = 3600.0
+MAX_LOOKS = 8
+"""For a reply, where neither the thread nor the account's comments can be seen."""
+SWEEP_SIZE = 33
+"""Replies that are asked about at once: three names each, and Reddit takes a hundred."""
+MANY = 3
+"""Replies of which Reddit shows nothing at all: that is more likely its fault than that all are gone."""
+log = logging.getLogger("autochrome.bot")
+
+
+class Outbox:
+    """Writes into the database what is about to be said, says it, and writes what came of it."""
+
+    def __init__(
+        self, database: Database, reddit: Reddit, clock: Callable[[], float], retry_delay: float
+    ) -> None:
+        """`retry_delay`: seconds before the first retry."""
+        self._database = database
+        self._reddit = reddit
+        self._clock = clock
+        self._retry_delay = retry_delay
+
+    def reply(self, mention: Mention, text: str, outcome: str, final_state: State) -> None:
+        """Below the mention. Raises ThrottledError and ForbiddenError, when nothing was said; the mention is then as it was."""
+        if mention.fullname.startswith("t4_"):
+            self._send_private(mention, outcome, lambda: self._reddit.reply(mention.fullname, text))
+            return
+        # Who finds it so after a kill is to look later, as Reddit shows a new comment late.
+        now = self._clock()
+        due_at = now + self._retry_delay
+        sending = {"outcome": outcome, "final_state": final_state, "due_at": due_at}
+        self._database.update(mention.fullname, State.REPLYING, now, **sending)
+        try:
+            comment = self._reddit.reply(mention.fullname, text)
+        except UncertainError:
+            self.postpone(mention, State.REPLYING)
+            return
+        except (ThrottledError, ForbiddenError):
+            self._put_back(mention)
+            raise
+        except DeletedError:  # the next step sees whether the mention is
+            self._put_back(mention)
+            self.postpone(mention, mention.state)
+            return
+        self._confirm(mention, outcome, final_state, comment)
+        age = self._clock() - mention.seen_at
+        log.info("reply_sent mention=%s outcome=%s after_s=%.1f", mention.fullname, outcome, age)
+
+    def message(self, mention: Mention, to: str, text: str, outcome: str) -> None:
+        """To a person. Raises ThrottledError, when nothing was said."""
+        subject = replies.message_subject()
+        self._send_private(mention, outcome, lambda: self._reddit.message(to, subject, text))
+
+    def _send_private(self, mention: Mention, outcome: str, send: Callable[[], object]) -> None:
+        """Messages cannot be looked for: whether or not one arrived, it is not sent again."""
+        sending = {"outcome": outcome, "final_state": State.REFUSED, "is_private": True}
+        self._database.update(mention.fullname, State.REPLYING, self._clock(), **sending)
+        try:
+            send()
+        except ThrottledError:
+            self._put_back(mention)
+            raise
+        except RedditError as error:
+            log.info("message_failed mention=%s error=%s", mention.fullname, type(error).__name__)
+        self._database.update(mention.fullname, State.REFUSED, self._clock(), outcome=outcome)
+
+    def resume(self, mention: Mention) -> None:
+        """After a loss: whether it was said. If not, the mention goes back to where it can be said anew."""
+        if mention.is_private or mention.final_state is None:
+            self._database.update(mention.fullname, State.REFUSED, self._clock())
+            return
+        try:
+            mine = self._reddit.replies_of_mine(mention.fullname)
+        except (
+            DeletedError,
+            ForbiddenError,
+        ):  # nobody can tell; to say it again would be worse than not to say it
+            if mention.attempts < MAX_LOOKS:
+                self.postpone(mention, State.REPLYING)
+            else:
+                self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome="uncertain")
+            return
+        if not mine:
+            state = State.COLORED if self._database.tasks(mention.fullname) else State.SEEN
+            self._database.update(mention.fullname, state, self._clock(), outcome="", giving_up="")
+            return
+        self._confirm(mention, mention.outcome, mention.final_state, mine[0])
+        log.info("reply_found mention=%s outcome=%s", mention.fullname, mention.outcome)
+
+    def postpone(self, mention: Mention, state: State) -> None:
+        """Again later, each time twice as late."""
+        delay = min(self._retry_delay * 2 ** min(mention.attempts, 16), MAX_RETRY_DELAY)
+        now = self._clock()
+        attempts = mention.attempts + 1
+        self._database.update(mention.fullname, state, now, due_at=now + delay, attempts=attempts)
+
+    def _confirm(self, mention: Mention, outcome: str, state: State, comment: Comment | None) -> None:
+        """It was said; None: without a comment, as in a dry run."""
+        reply, link = (comment.fullname, comment.permalink) if comment else ("", "")
+        said = {"outcome": outcome, "reply": reply, "reply_link": link}
+        self._database.update(mention.fullname, state, self._clock(), **said)
+
+    def _put_back(self, mention: Mention) -> None:
+        before = {"outcome": mention.outcome, "giving_up": mention.giving_up}
+        self._database.update(mention.fullname, mention.state, self._clock(), **before)
+
+
+class Eraser:
+    """Takes replies back: on Reddit, at the service, in the database. What it could not finish can be repeated."""
+
+    def __init__(self, database: Database, reddit: Reddit, service: Client) -> None:
+        self._database = database
+        self._reddit = reddit
+        self._service = service
+
+    def erase(self, mention: Mention) -> None:
+        """The reply to a mention, and those that only led to it. Raises RedditError and ClientError."""
+        for each in (*self._database.duplicates_of(mention.fullname), mention):
+            if each.reply:
+                self._reddit.delete(each.reply)
+            self._delete_tasks(each.fullname)
+            self._database.erase(each.fullname)
+            log.info("mention_erased mention=%s", each.fullname)
+
+    def try_to_delete_tasks(self, fullname: str) -> None:
+        """Of a mention that is answered without them. This must not stop anything; what is left the sweep finds."""
+        try:
+            self._delete_tasks(fullname)
+        except ClientError as error:
+            log.warning("delete_failed mention=%s error=%s", fullname, type(error).__name__)
+
+    def _delete_tasks(self, fullname: str) -> None:
+        for task in self._database.tasks(fullname):
+            self.delete_task(task)
+
+    def delete_task(self, task: Task) -> None:
+        """At the service, too. Raises ClientError."""
+        self._service.delete(task.job_id, task.secret)
+        self._database.delete_task(task.job_id)
+
+
+class Sweeper:
+    """Once a day: what was deleted on Reddit is erased, and what people did not like is taken back."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        reddit: Reddit,
+        eraser: Eraser,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._reddit = reddit
+        self._eraser = eraser
+        self._clock = clock
+
+    def is_due(self) -> bool:
+        return (
+            self._clock() >= (self._database.progress().swept_at or 0.0) + self._settings.bot_sweep_interval
+        )
+
+    def run(self) -> None:
+        """All replies. Raises RedditError where Reddit does not answer: then it is due again."""
+        for fullname in self._database.with_leftover_tasks():
+            self._eraser.try_to_delete_tasks(fullname)
+        replied = self._database.replied()
+        for start in range(0, len(replied), SWEEP_SIZE):
+            self._sweep(replied[start : start + SWEEP_SIZE])
+        self._database.save_progress(swept_at=self._clock())
+
+    def _sweep(self, replied: list[Mention]) -> None:
+        names = {name for it in replied for name in (it.reply, it.shown_in, it.post) if name}
+        found = self._reddit.info(names)
+        if missing := [name for name in names if name not in found]:
+            # What Reddit leaves out counts as gone, and one answer that holds nothing would erase all: it is asked twice.
+            found |= self._reddit.info(missing)
+        if not found and len(replied) >= MANY:
+            log.warning("sweep_failed replies=%d detail='Reddit shows nothing of them'", len(replied))
+            return
+        for mention in replied:
+            if self._clock() > mention.seen_at + self._settings.bot_keep_for:
+                self._database.forget_pictures(mention.fullname)
+            reason = self._why_erase(mention, found)
+            if reason is None:
+                continue
+            try:
+                self._eraser.erase(mention)
+                log.info("reply_swept mention=%s reason=%s", mention.fullname, reason)
+            except ClientError as error:
+                log.warning("sweep_failed mention=%s error=%s", mention.fullname, type(error).__name__)
+
+    def _why_erase(self, mention: Mention, found: dict[str, Post | Comment]) -> str | None:
+        """Why this reply has to go; None where it may stay."""
+        for name in (mention.post, mention.shown_in):
+            original = found.get(name)
+            if name and (original is None or original.removed or original.author is None):
+                return "original_deleted"
+        reply = found.get(mention.reply)
+        if not isinstance(reply, Comment) or reply.removed or reply.author is None:
+            return "reply_removed"
+        return "low_score" if reply.score <= self._settings.bot_score_floor else None

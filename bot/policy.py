@@ -1,0 +1,317 @@
+"""What to do about a mention: who may ask for what, and where and how often the bot answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bot import replies
+from bot.commands import Command, parse_command, read_markdown
+from bot.database import CountedBy, Database
+from bot.images import ImageLink, find_images, host_of, is_video
+from bot.models import Comment, Mention, Message, Post
+from bot.reddit import Reddit, RedditError
+from bot.replies import NO_DETAILS, Details, Reason
+from bot.settings import Settings
+
+HOUR, DAY = 3600.0, 24 * 3600.0
+BOTS = {"automoderator", "sneakpeekbot", "reddit"}
+"""Accounts that are no persons and must not be answered."""
+BOTTIQUETTE_RETRY = 600.0
+"""Seconds after which r/Bottiquette's page is asked for again when it could not be read."""
+BOTTIQUETTE_LISTS = ("disallowed", "permission", "posts-only")
+"""Lists of that page under which a bot that comments may not come uninvited."""
+_ALBUMS = ("imgur.com/a/", "imgur.com/gallery/")
+log = logging.getLogger("autochrome.bot")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A mention and what lies around it, as Reddit shows it now."""
+
+    mention: Mention
+    request: Comment | Message | None
+    """What was written."""
+    parent: Comment | None
+    post: Post | None
+    earlier: Mention | None = None
+    """The mention whose reply this one answers."""
+    earlier_comment: Comment | None = None
+    earlier_parent: Comment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Nothing is to be said."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    reason: Reason
+    details: Details = NO_DETAILS
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Take back the reply to this mention."""
+
+    target: Mention
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """Color these of the pictures that there are."""
+
+    images: tuple[ImageLink, ...]
+    total: int
+    command: Command
+    shown_in: str
+    """Fullname of what shows them."""
+
+
+Decision: TypeAlias = Ignore | Refuse | Say | Erase | Color
+
+
+class Policy:
+    """The rules, in the order in which they count."""
+
+    def __init__(
+        self, settings: Settings, database: Database, reddit: Reddit, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._reddit = reddit
+        self._clock = clock
+        self._denied = {name.lower() for name in settings.bot_deny}
+
+    def is_request(self, written: Comment | Message) -> bool:
+        """Whether it asks for something, as far as it can be told without looking around."""
+        if written.author is None and not (isinstance(written, Message) and written.subreddit):
+            return False
+        if (written.author or "").lower() in {self._settings.reddit_username.lower(), *BOTS}:
+            return False
+        return self._command(written) is not None
+
+    def decide(self, context: Context) -> Decision:
+        """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
+        decision = self._decide(context)
+        if isinstance(decision, Refuse):
+            outcome, is_private = str(decision.reason), decision.reason in replies.IN_PRIVATE
+        elif isinstance(decision, Say):
+            outcome, is_private = decision.outcome, isinstance(context.request, Message)
+        else:
+            return decision
+        mention = context.mention
+        if _is_from_moderators(context.request):
+            return decision
+        if self._is_unwelcome(mention.subreddit) and (not is_private or mention.channel == "stream"):
+            return Ignore(outcome)
+        return Ignore(outcome) if self._has_said_enough(mention, outcome) else decision
+
+    def withdrawn(self, context: Context) -> str:
+        """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where
+        it may.
+        """
+        owner = self._database.hash(context.post.author if context.post else None)
+        if any(self._has_opted_out(person) for person in (context.mention.author_hash, owner)):
+            return "opted_out"
+        return "denied" if self._is_unwelcome(context.mention.subreddit) else ""
+
+    def _decide(self, context: Context) -> Decision:
+        request, post = context.request, context.post
+        if request is None and post is None:
+            return Refuse(Reason.PRIVATE)
+        if request is None or (isinstance(request, Comment) and (request.removed or request.author is None)):
+            return Ignore("gone")
+        command = self._command(request)
+        if command is None:
+            return Ignore("nothing_asked")
+        author = context.mention.author_hash
+        if command.kind == "opt_in":
+            return self._opt_in(request, author)
+        has_opted_out = self._has_opted_out(author)
+        if command.kind == "delete":
+            decision = self._delete(context)
+            return decision if isinstance(decision, Erase) or not has_opted_out else Ignore("opted_out")
+        if has_opted_out:
+            return Ignore("opted_out")
+        if command.kind == "opt_out":
+            return self._opt_out(request, author)
+        if isinstance(request, Message):
+            return Ignore("nothing_asked")
+        if post is None:
+            return Refuse(Reason.PRIVATE)
+        return self._why_not_here(context, post) or self._choose_images(context, request, post, command)
+
+    def _command(self, written: Comment | Message) -> Command | None:
+        in_reply = isinstance(written, Message) or self._database.replied_with(written.parent) is not None
+        return parse_command(written.body, self._settings.reddit_username, in_reply=in_reply)
+
+    # What takes something away, or changes who is served.
+
+    def _opt_out(self, request: Comment | Message, author: str) -> Decision:
+        """Of a person; from a moderator, of the whole subreddit."""
+        if _is_from_moderators(request):
+            self._database.opt_out("subreddit", request.subreddit)
+            return Say(replies.subreddit_opted_out(request.subreddit), "opted_out")
+        self._database.opt_out("user", author)
+        return Say(replies.opted_out(), "opted_out")
+
+    def _opt_in(self, request: Comment | Message, author: str) -> Decision:
+        if _is_from_moderators(request):
+            self._database.opt_in("subreddit", request.subreddit)
+            self._database.opt_in("banned", request.subreddit)
+            return Say(replies.subreddit_opted_in(request.subreddit), "opted_in")
+        self._database.opt_in("user", author)
+        return Say(replies.opted_in(), "opted_in")
+
+    def _delete(self, context: Context) -> Decision:
+        """Whoever called the bot may have its reply deleted, and whoever the picture is of."""
+        author = context.mention.author_hash
+        target = context.earlier
+        if target is None:
+            mentions = self._database.of_author(author, context.mention.post)
+            others = [it for it in mentions if it.fullname != context.mention.fullname]
+            return Erase(others[-1]) if others else Ignore("nothing_to_erase")
+        owners = {target.author_hash, self._database.hash(context.post.author if context.post else None)}
+        if context.earlier_parent is not None and context.earlier_parent.fullname == target.shown_in:
+            owners.add(self._database.hash(context.earlier_parent.author))
+        return Erase(target) if author and author in owners else Refuse(Reason.NOT_YOURS)
+
+    # Which pictures.
+
+    def _choose_images(self, context: Context, request: Comment, post: Post, command: Command) -> Decision:
+        body, parent = request.body, context.parent
+        if context.earlier is not None:  # it goes on about the pictures of the first mention
+            body = f"{body}\n\n{context.earlier_comment.body}" if context.earlier_comment else body
+            parent = context.earlier_parent
+        found = find_images(body, parent, post, self._settings.bot_image_hosts.allows)
+        if not found:
+            return _why_no_image(body, parent, post)
+        wanted = range(1, len(found) + 1) if command.which == "all" else command.which
+        numbers = [len(found) if number == -1 else number for number in wanted]
+        if any(number > len(found) for number in numbers):
+            return Refuse(Reason.NO_SUCH_NUMBER, Details(count=len(found)))
+        owners = {"parent": parent, "crosspost": post.crosspost_of}
+        owner = owners.get(found[0].found_in)
+        if owner is not None and self._has_opted_out(self._database.hash(owner.author)):
+            return Refuse(Reason.OPTED_OUT)
+        chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
+        places = {"comment": request.fullname, "parent": parent.fullname if parent else post.fullname}
+        return Color(chosen, len(found), command, places.get(found[0].found_in, post.fullname))
+
+    # Where, for whom and how often.
+
+    def refresh(self) -> None:
+        """Read r/Bottiquette's page again, once a day. Where it cannot be read, the last one holds."""
+        due = self._database.progress().bottiquette_due_at or 0.0
+        if self._settings.bot_ignore_bottiquette or self._clock() < due:
+            return
+        again = DAY
+        try:
+            page = self._reddit.wiki("Bottiquette", "robots_txt_json")
+            self._database.save_bottiquette(_subreddits_on(page))
+        except (RedditError, ValueError) as error:
+            again = BOTTIQUETTE_RETRY
+            log.warning("bottiquette_failed error=%s detail=%r", type(error).__name__, str(error))
+        self._database.save_progress(bottiquette_due_at=self._clock() + again)
+
+    def _why_not_here(self, context: Context, post: Post) -> Decision | None:
+        """Why nothing is answered, whatever is asked."""
+        rules = (
+            (self._is_denied(post.subreddit), Reason.DENIED),
+            (self._database.has_opted_out("banned", post.subreddit), Reason.BANNED),
+            (post.quarantined, Reason.QUARANTINED),
+            (post.removed, Reason.REMOVED),
+            (post.archived, Reason.ARCHIVED),
+            (post.locked, Reason.LOCKED),
+            (post.over_18 and not self._settings.bot_over_18, Reason.OVER_18),
+            (self._has_opted_out(self._database.hash(post.author)), Reason.OPTED_OUT),
+        )
+        if found := next((reason for holds, reason in rules if holds), None):
+            return Refuse(found)
+        return self._over_limit(context.mention)
+
+    def _is_denied(self, subreddit: str) -> bool:
+        """Whether bots, or this one, are to stay out."""
+        if subreddit.lower() in self._denied or self._database.has_opted_out("subreddit", subreddit):
+            return True
+        return not self._settings.bot_ignore_bottiquette and self._database.is_in_bottiquette(subreddit)
+
+    def _is_unwelcome(self, subreddit: str) -> bool:
+        return bool(subreddit) and (
+            self._is_denied(subreddit) or self._database.has_opted_out("banned", subreddit)
+        )
+
+    def _has_opted_out(self, person: str) -> bool:
+        """`person`: a hash; "" is nobody."""
+        return bool(person) and self._database.has_opted_out("user", person)
+
+    def _over_limit(self, mention: Mention) -> Decision | None:
+        """That this mention would go beyond a limit is said once, to this person or in this thread."""
+        settings, count = self._settings, self._database.count
+        last_hour = self._clock() - HOUR
+        limits: tuple[tuple[int, CountedBy, str, float, Reason], ...] = (
+            (settings.bot_user_limit, "author_hash", mention.author_hash, last_hour, Reason.LIMIT_USER),
+            (
+                settings.bot_subreddit_limit,
+                "subreddit",
+                mention.subreddit,
+                last_hour,
+                Reason.LIMIT_SUBREDDIT,
+            ),
+            (settings.bot_thread_limit, "post", mention.post, 0.0, Reason.LIMIT_THREAD),
+        )
+        for limit, column, value, since, reason in limits:
+            if limit and value and count(column, value, since) >= limit:
+                if reason == Reason.LIMIT_THREAD:
+                    was_told = count("post", mention.post, 0.0, reason) > 0
+                else:
+                    was_told = count("author_hash", mention.author_hash, last_hour, reason) > 0
+                return Ignore(reason) if was_told else Refuse(reason, Details(wait=HOUR if since else 0))
+        return None
+
+    def _has_said_enough(self, mention: Mention, outcome: str) -> bool:
+        """Whether this person was told the same in this thread today, or has had as many words this hour as anybody gets."""
+        now, limit, author = self._clock(), self._settings.bot_user_limit, mention.author_hash
+        if not author:
+            return False
+        if mention.post and self._database.count_said(author, now - DAY, outcome=outcome, post=mention.post):
+            return True
+        return bool(limit) and self._database.count_said(author, now - HOUR) >= limit
+
+
+def _why_no_image(body: str, parent: Comment | None, post: Post) -> Refuse:
+    if is_video(post):
+        return Refuse(Reason.VIDEO)
+    links = [*read_markdown(body).links, *(read_markdown(parent.body).links if parent else ()), post.url]
+    if any(album in link for link in links for album in _ALBUMS):
+        return Refuse(Reason.ALBUM)
+    if elsewhere := find_images(body, parent, post):
+        return Refuse(Reason.HOST, Details(host=host_of(elsewhere[0].url)))
+    return Refuse(Reason.NO_IMAGE)
+
+
+def _is_from_moderators(written: Comment | Message | None) -> bool:
+    """Whether it speaks for those who keep a subreddit."""
+    return written.moderator if isinstance(written, Comment) else bool(written and written.subreddit)
+
+
+def _subreddits_on(page: str) -> set[str]:
+    """Names in small letters. Raises ValueError where the page is none of that kind."""
+    document = json.loads(page)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    lists = [document.get(name) or [] for name in BOTTIQUETTE_LISTS]
+    return {str(name).lower().removeprefix("r/") for names in lists for name in names}
