@@ -271,7 +271,9 @@ def test_finetuning_leaves_what_norms_go_by_as_the_start_has_it(tmp_path: Path) 
     assert all(torch.equal(begun.state_dict()[name], trained[name]) for name in statistics)
     moved = [name for name, value in begun.named_parameters() if not torch.equal(value, trained[name])]
     assert {"context.0.1.weight", "merge4.mix.0.weight", "head.bias"} <= {*moved}, "scales and shifts learn"
-    assert not (run / building.EXPORT).exists(), "by two photographs no decoding is chosen: the start's is kept"
+    assert not (run / building.EXPORT).exists(), (
+        "by two photographs no decoding is chosen: the start's is kept"
+    )
 
 
 def test_weights_between_are_kept_only_beside_a_checkpoint(
