@@ -128,12 +128,13 @@ class Jobs:
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
         """Enter a job as queued, unless the id is taken. Raises QueueFull.
 
-        A queue that is empty has room for any photo.
+        Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
+        empty has room for any photo.
         """
         state, *full = self._run(
             *("CREATE", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
-            *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels),
+            *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
         )
         if state == -1:
             jobs, pixels, speed = full
@@ -199,9 +200,10 @@ class Jobs:
             return None
         if len(taken) == 2:
             return NoRoom(int(taken[0]), taken[1] != "")
-        id, attempt, options, pixels, request_id, suspect = taken
+        id, attempt, options, pixels, request_id, upload, suspect = taken
         return Claim(
-            *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, suspect != ""),
+            *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, upload),
+            suspect=suspect != "",
         )
 
     def is_held(self, claim: Claim) -> bool:

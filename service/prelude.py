@@ -29,8 +29,8 @@ is to be refused; all else is built upon `ALWAYS`, whose first write deletes not
 
 from __future__ import annotations
 
-VERSION = 2
-"""Of the record. Version 1 had no `v`, no sums and no events."""
+VERSION = 3
+"""Of the record. Version 1 had no `v`, no sums and no events; before version 3 every photo lay at `{id}/photo`."""
 PREFIX = "{autochrome}:"
 TOMBSTONE_MS = 7 * 24 * 3600 * 1000
 """How long an id still answers `410` after its job expired."""
