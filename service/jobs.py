@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from service import metrics, reaper_scripts, scripts
@@ -90,6 +90,22 @@ def connect(url: str) -> redis.Redis:
         )
     except ValueError as error:
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
+
+
+def refuse_cluster(url: str) -> None:
+    """Raises SettingsError where the server is a node of a Redis Cluster. One that does not answer now is let pass."""
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), retries=0)
+        ) as client:
+            is_cluster = cast(dict[str, Any], client.info("cluster")).get("cluster_enabled") == 1
+    except (redis.RedisError, ValueError):  # or it may not say; a URL that is wrong is said by `connect`
+        return
+    if is_cluster:
+        raise SettingsError(
+            "AUTOCHROME_REDIS_URL names a node of a Redis Cluster, which cannot serve: each script here works on many "
+            "keys at once. Name a single Redis or Valkey; it may have replicas."
+        )
 
 
 class Jobs:

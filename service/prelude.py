@@ -1,6 +1,7 @@
 """The job record's keys in Redis, and the Lua that its scripts share.
 
-Every key has the prefix `{autochrome}:`, whose braces keep all of them in one slot of a Redis Cluster.
+Every key has the prefix `{autochrome}:`. One server has all of them: the scripts make names of keys from what they
+read and declare none, and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 
     job:ID            hash: the record
     job:ID:events     stream: what happened to it, the last 64
