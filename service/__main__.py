@@ -90,8 +90,10 @@ def _everything(settings: Settings) -> int:
 
 def _api(settings: Settings, descriptor: int | None) -> int:
     from service.api.app import create_app, serve
+    from service.jobs import refuse_cluster
     from service.supervisor import address, listen
 
+    refuse_cluster(settings.required_redis_url)
     set_up_logging(settings.log_format)
     app = create_app(settings)
     if descriptor is not None:
@@ -104,6 +106,9 @@ def _api(settings: Settings, descriptor: int | None) -> int:
 
 
 def _worker(settings: Settings) -> int:
+    from service.jobs import refuse_cluster
+
+    refuse_cluster(settings.required_redis_url)
     from service import worker
 
     set_up_logging(settings.log_format)

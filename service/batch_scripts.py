@@ -5,6 +5,7 @@ batch:ID:order    hash: what is asked for; gone when the batch expires, as all b
 batch:ID:files    list: each file as JSON, in the order in which they came
 batch:ID:known    set: what files are known by, that none is taken in twice
 batch:ID:waiting  zset: places in the list of those that wait to be queued
+batch:ID:charged  set: places of those that wait and have been taken off their sender's quota
 batches           zset: id by the time when one of its files may be queued (ms)
 batches:erasing   zset: id by the time since when its files are to be erased (ms)
 """
@@ -124,12 +125,35 @@ end
 """
 )
 
+CHARGE = (
+    ALWAYS
+    + _BATCH
+    + """
+-- id, place -> 1: the file is to be charged now, or 0 where it has been, or does not wait any more
+if not redis.call('ZSCORE', batch(ARGV[1]) .. ':waiting', ARGV[2]) or not lives(ARGV[1]) then return 0 end
+local added = redis.call('SADD', batch(ARGV[1]) .. ':charged', ARGV[2])
+redis.call('PEXPIREAT', batch(ARGV[1]) .. ':charged', redis.call('HGET', batch(ARGV[1]), 'expires'))
+return added
+"""
+)
+
+UNCHARGE = (
+    ALWAYS
+    + _BATCH
+    + """
+-- id, place -> 1. The file is to be charged when its turn comes again.
+redis.call('SREM', batch(ARGV[1]) .. ':charged', ARGV[2])
+return 1
+"""
+)
+
 QUEUED = (
     ALWAYS
     + _BATCH
     + """
 -- id, place -> 1, or 0 where the batch is gone. The file has a job; the other batches have their turn.
 redis.call('ZREM', batch(ARGV[1]) .. ':waiting', ARGV[2])
+redis.call('SREM', batch(ARGV[1]) .. ':charged', ARGV[2])
 redis.call('ZADD', key('batches'), 'XX', stamp(now), ARGV[1])
 return lives(ARGV[1]) and 1 or 0
 """
@@ -152,7 +176,7 @@ CANCEL = (
 local id = ARGV[1]
 if not lives(id) then return 0 end
 redis.call('HSET', batch(id), 'status', 'canceled')
-redis.call('DEL', batch(id) .. ':waiting', batch(id) .. ':order', batch(id) .. ':known')
+for _, part in ipairs({':waiting', ':order', ':known', ':charged'}) do redis.call('DEL', batch(id) .. part) end
 redis.call('ZREM', key('batches'), id)
 redis.call('ZADD', key('batches:erasing'), stamp(now), id)
 return 1

@@ -106,7 +106,7 @@ class Batches:
         self._script = {
             name: client.register_script(getattr(scripts, name))
             for name in (
-                *("OPEN", "ADD", "CLOSE", "SHOW", "NEXT", "QUEUED", "POSTPONE"),
+                *("OPEN", "ADD", "CLOSE", "SHOW", "NEXT", "CHARGE", "UNCHARGE", "QUEUED", "POSTPONE"),
                 *("CANCEL", "ERASED", "ERASING"),
             )
         }
@@ -258,6 +258,14 @@ class Batches:
             request_id=request_id,
             options=Options.model_validate_json(options),
         )
+
+    def charge(self, turn: Turn) -> bool:
+        """Note that the file is being charged: True once, to whoever is to do it. Who dies in between charges nothing."""
+        return bool(self._run("CHARGE", turn.batch, turn.place))
+
+    def uncharge(self, turn: Turn) -> None:
+        """Note that the charge was refused, or given back."""
+        self._run("UNCHARGE", turn.batch, turn.place)
 
     def queued(self, turn: Turn) -> bool:
         """Say that the file has its job. False where the batch is gone, and the job is to be erased."""

@@ -107,15 +107,20 @@ class Feeder:
             group=turn.batch,
         )
         charge = (turn.owner, turn.address, turn.file.pixels)
-        try:
-            self._quota.charge(*charge)
-        except RateLimited as limited:
-            self._batches.postpone(turn.batch, float(limited.headers.get("Retry-After", EVERY)))
-            return True
+        charges = self._batches.charge(turn)
+        if charges:
+            try:
+                self._quota.charge(*charge)
+            except RateLimited as limited:
+                self._batches.uncharge(turn)
+                self._batches.postpone(turn.batch, float(limited.headers.get("Retry-After", EVERY)))
+                return True
         try:
             self._jobs.create(job, self._jobs.secret_for(job), order, self._bounds)
         except QueueFull:
-            self._quota.give_back(*charge)
+            if charges:  # what was charged before stays so: the next turn takes nothing off the quota
+                self._quota.give_back(*charge)
+                self._batches.uncharge(turn)
             return False
         if self._batches.queued(turn):
             self._ring(job)

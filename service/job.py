@@ -54,6 +54,8 @@ class Order:
     """SHA-256 of photo and options as hexadecimal digits: is it the same request again, or another one?"""
     group: str = ""
     """Id of the batch that it belongs to."""
+    upload: str = ""
+    """Name of the upload that brought the photo, as `store.photo_key` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class Claim:
     options: Options
     pixels: int
     request_id: str
+    upload: str
+    """Name of the upload that brought the photo, as `store.photo_key` takes it."""
     suspect: bool
     """It was in a process that died with several jobs. It is alone in its worker, until it has ended."""
 

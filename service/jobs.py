@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from service import metrics, reaper_scripts, scripts
@@ -92,6 +92,22 @@ def connect(url: str) -> redis.Redis:
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
 
 
+def refuse_cluster(url: str) -> None:
+    """Raises SettingsError where the server is a node of a Redis Cluster. One that does not answer now is let pass."""
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), retries=0)
+        ) as client:
+            is_cluster = cast(dict[str, Any], client.info("cluster")).get("cluster_enabled") == 1
+    except (redis.RedisError, ValueError):  # or it may not say; a URL that is wrong is said by `connect`
+        return
+    if is_cluster:
+        raise SettingsError(
+            "AUTOCHROME_REDIS_URL names a node of a Redis Cluster, which cannot serve: each script here works on many "
+            "keys at once. Name a single Redis or Valkey; it may have replicas."
+        )
+
+
 class Jobs:
     """Verbs on the record, each one atomic script.
 
@@ -128,12 +144,13 @@ class Jobs:
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
         """Enter a job as queued, unless the id is taken. Raises QueueFull.
 
-        A queue that is empty has room for any photo.
+        Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
+        empty has room for any photo.
         """
         state, *full = self._run(
             *("CREATE", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
-            *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels),
+            *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
         )
         if state == -1:
             jobs, pixels, speed = full
@@ -199,9 +216,10 @@ class Jobs:
             return None
         if len(taken) == 2:
             return NoRoom(int(taken[0]), taken[1] != "")
-        id, attempt, options, pixels, request_id, suspect = taken
+        id, attempt, options, pixels, request_id, upload, suspect = taken
         return Claim(
-            *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, suspect != ""),
+            *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, upload),
+            suspect=suspect != "",
         )
 
     def is_held(self, claim: Claim) -> bool:

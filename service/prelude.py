@@ -1,6 +1,7 @@
 """The job record's keys in Redis, and the Lua that its scripts share.
 
-Every key has the prefix `{autochrome}:`, whose braces keep all of them in one slot of a Redis Cluster.
+Every key has the prefix `{autochrome}:`. One server has all of them: the scripts make names of keys from what they
+read and declare none, and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 
     job:ID            hash: the record
     job:ID:events     stream: what happened to it, the last 64
@@ -29,8 +30,8 @@ is to be refused; all else is built upon `ALWAYS`, whose first write deletes not
 
 from __future__ import annotations
 
-VERSION = 2
-"""Of the record. Version 1 had no `v`, no sums and no events."""
+VERSION = 3
+"""Of the record. Version 1 had no `v`, no sums and no events; before version 3 every photo lay at `{id}/photo`."""
 PREFIX = "{autochrome}:"
 TOMBSTONE_MS = 7 * 24 * 3600 * 1000
 """How long an id still answers `410` after its job expired."""

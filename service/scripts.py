@@ -19,7 +19,7 @@ CREATE = (
     PRELUDE
     + """
 -- id, secret hash, options, pixels, milliseconds to keep, 1 for a batch, owner, request id, fingerprint, group,
--- mark of this very call, most jobs, most pixels
+-- mark of this very call, most jobs, most pixels, upload
 -- -> {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room
 local id = ARGV[1]
 local pixels, most_jobs, most_pixels = tonumber(ARGV[4]), tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -35,7 +35,8 @@ end
 local expires = stamp(now + ARGV[5])
 redis.call('HSET', job(id), 'v', VERSION, 'created', stamp(now), 'expires', expires, 'secret', ARGV[2],
   'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7], 'request_id', ARGV[8],
-  'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'attempt', 0, 'strikes', 0)
+  'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14],
+  'attempt', 0, 'strikes', 0)
 redis.call('ZADD', key('due'), expires, id)
 line_up(id)
 return {1}
@@ -72,10 +73,10 @@ CLAIM = (
     ALWAYS
     + """
 -- worker, lease, lease per megapixel, net, hash of its weights, room in pixels, 1 where the worker is empty,
--- mark of this very call -> {id, attempt, options, pixels, request id, suspect};
+-- mark of this very call -> {id, attempt, options, pixels, request id, upload, suspect};
 -- {pixels, suspect} where the next one has no room there; or nil where none waits
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
-local wanted = {'attempt', 'options', 'pixels', 'request_id', 'suspect'}
+local wanted = {'attempt', 'options', 'pixels', 'request_id', 'upload', 'suspect'}
 
 local function claimed(id)
   local found = {id}

@@ -17,45 +17,8 @@ from service.allow import Allow
 from service.errors import SettingsError
 
 PREFIX = "AUTOCHROME_"
-BOT = [
-    "SERVICE_URL",
-    "SERVICE_KEY",
-    "REDDIT_CLIENT_ID",
-    "REDDIT_CLIENT_SECRET",
-    "REDDIT_USERNAME",
-    "REDDIT_PASSWORD",
-    "REDDIT_REFRESH_TOKEN",
-    "REDDIT_URL",
-    "REDDIT_OAUTH_URL",
-    "IMAGE_HOSTS",
-    "BOT_OPERATOR",
-    "BOT_SUBREDDITS",
-    "BOT_STATE_DIR",
-    "BOT_KEEP_FOR",
-    "BOT_OVER_18",
-    "BOT_POST_TO_PROFILE",
-    "BOT_IGNORE_BOTTIQUETTE",
-    "BOT_DENY",
-    "BOT_USER_LIMIT",
-    "BOT_SUBREDDIT_LIMIT",
-    "BOT_THREAD_LIMIT",
-    "BOT_SCORE_FLOOR",
-    "BOT_REQUESTS_PER_MINUTE",
-    "BOT_PAUSE",
-    "BOT_TIMEOUT",
-    "BOT_BACKOFF",
-    "BOT_SWEEP",
-    "BOT_PATIENCE",
-    "BOT_METRICS_PORT",
-]
-"""Settings of the bot, in bot/settings.py."""
-ELSEWHERE = [
-    "AUTOCHROME_CACHE_DIR",
-    "AUTOCHROME_BIND",
-    "AUTOCHROME_ISOLATED",
-    *(PREFIX + name for name in BOT),
-]
-"""Read by others: the first by the model, the next two by docker-compose.yml, the rest by the bot."""
+ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
+"""Read by others: the first by the model, the others by docker-compose.yml."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 LogFormat = Literal["text", "json"]

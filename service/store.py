@@ -1,7 +1,8 @@
 """Photos and results by key: a folder, or S3. Writes are atomic: a key holds the whole file or nothing.
 
-Keys: `{id}/photo` as it came in, `{id}/{attempt}/result.{extension}` as each attempt wrote it, and beside that
-what was asked for besides.
+Keys: `{id}/upload-{upload}/photo` as it came in, `{id}/{attempt}/result.{extension}` as each attempt wrote it, and
+beside that what was asked for besides. Uploads that race for one id have a key each; the record says which of them is
+the job's. A photo of a batch, whose id follows from its bytes, lies at `{id}/photo`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ _OF_CLIENT = (
 )
 
 
-def photo_key(id: str) -> str:
-    return f"{id}/photo"
+def photo_key(id: str, upload: str = "") -> str:
+    """`upload`: the name of the upload that brought it; empty where the id stands for these very bytes."""
+    return f"{upload_prefix(id, upload)}/photo" if upload else f"{id}/photo"
+
+
+def upload_prefix(id: str, upload: str) -> str:
+    return f"{id}/upload-{upload}"
 
 
 def result_key(id: str, attempt: int, extension: str) -> str:

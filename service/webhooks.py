@@ -4,7 +4,7 @@ The scripts that end a job write its delivery in the same step, so none is lost 
 job erases what has not been delivered. Format and signature are those of Standard Webhooks 1.0.0.
 
     webhooks     zset: job id by the time of the next try (ms)
-    webhook:ID   hash: url, event, ended (ms), tries
+    webhook:ID   hash: url, event, ended (ms), tries; failure: the last error of ours
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 import redis
 
 from service.allow import Allow
-from service.errors import UrlFailed, UrlNotAllowed, WebhookDisabled
+from service.errors import InternalError, UrlFailed, UrlNotAllowed, WebhookDisabled
 from service.fetch import SYSTEM, Network, Timeouts, post
 from service.jobs import Jobs
 from service.prelude import ALWAYS, PREFIX
@@ -32,7 +32,9 @@ from service.views import job_view
 EVERY = 1.0
 """Seconds between two looks for what is due."""
 PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0)
-"""Seconds before each further try; after the last of these tries it is given up."""
+"""Seconds before each further try; after the last of these tries it is given up, whatever the tries ended with."""
+LONGEST = 24 * 3600.0
+"""Seconds after the end of a job from which on nothing is tried any more, should there have been no worker to try."""
 AT_ONCE = 8
 """Deliveries that one worker makes at a time: receivers that hang must not hold up all others."""
 LEASE = 60.0
@@ -47,11 +49,17 @@ log = logging.getLogger("autochrome.webhooks")
 _TAKE = (
     ALWAYS
     + """
--- most, milliseconds of lease -> {id, url, event, ended, try} of each that is due
-local taken = {}
+-- most, milliseconds of lease, most tries, milliseconds after the end -> {id, url, event, ended, try} of each that is
+-- due; and {id, event, tries} of each that had all its tries, or its time, and is given up
+local taken, given_up = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])) do
-  local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended')
-  if seen[1] then
+  local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended', 'tries')
+  if seen[1] and (tonumber(seen[4]) >= tonumber(ARGV[3]) or now - seen[3] > tonumber(ARGV[4])) then
+    redis.call('DEL', key('webhook:' .. id))
+    redis.call('ZREM', key('webhooks'), id)
+    tally('webhooks:given_up')
+    given_up[#given_up + 1] = {id, seen[2], seen[4]}
+  elseif seen[1] then
     redis.call('ZADD', key('webhooks'), stamp(now + ARGV[2]), id)
     local try = redis.call('HINCRBY', key('webhook:' .. id), 'tries', 1)
     taken[#taken + 1] = {id, seen[1], seen[2], seen[3], try}
@@ -59,7 +67,17 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(n
     redis.call('ZREM', key('webhooks'), id)
   end
 end
-return taken
+return {taken, given_up}
+"""
+)
+_FAILED = (
+    ALWAYS
+    + """
+-- id, try, failure -> 1, or 0 where the try before failed in the same way, another has taken it over, or it was erased
+local seen = redis.call('HMGET', key('webhook:' .. ARGV[1]), 'tries', 'failure')
+if seen[1] ~= ARGV[2] or seen[2] == ARGV[3] then return 0 end
+redis.call('HSET', key('webhook:' .. ARGV[1]), 'failure', ARGV[3])
+return 1
 """
 )
 _END = (
@@ -124,6 +142,7 @@ class Webhooks:
         self._take = client.register_script(_TAKE)
         self._end = client.register_script(_END)
         self._again = client.register_script(_AGAIN)
+        self._failed = client.register_script(_FAILED)
         self._jobs = jobs
         self._hosts = hosts
         self._secrets = secrets
@@ -147,8 +166,12 @@ class Webhooks:
         self._under_way = {future for future in self._under_way if not future.done()}
         free = AT_ONCE - len(self._under_way)
         if free:
-            for taken in self._take(args=(free, int(LEASE * 1000))):
-                id, url, event, ended, tries = taken
+            taken, given_up = self._take(
+                args=(free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000))
+            )
+            for id, event, tries in given_up:
+                log.warning("webhook given up job=%s event=%s try=%s answer=none", id, event, tries)
+            for id, url, event, ended, tries in taken:
                 delivery = Delivery(id, url, event, int(ended), int(tries))
                 self._under_way.add(self._threads.submit(self._deliver, delivery))
 
@@ -166,15 +189,28 @@ class Webhooks:
 
     def _deliver(self, delivery: Delivery) -> None:
         try:
-            body = self._body(delivery)
-            if body is None:
+            answer = self._answer(delivery)
+            if answer is None:
                 self._end(args=(delivery.id, delivery.tries, "erased"))
             else:
-                self._note(delivery, self._post(delivery, body))
-        except redis.RedisError as error:  # its lease brings it back
+                self._note(delivery, answer)
+        except redis.RedisError as error:  # its lease brings it back, as often as there are tries
             log.warning("webhook lost sight of job=%s error=%s", delivery.id, error)
-        except Exception:
-            log.exception("webhook failed job=%s", delivery.id)
+
+    def _answer(self, delivery: Delivery) -> int | str | None:
+        """The status of the answer, or why there is none; None where there is nothing left to tell.
+
+        An error of ours is a failed try like any other. May raise redis.RedisError.
+        """
+        try:
+            body = self._body(delivery)
+            return None if body is None else self._post(delivery, body)
+        except redis.RedisError:
+            raise
+        except Exception as error:
+            if self._failed(args=(delivery.id, delivery.tries, type(error).__name__)):
+                log.exception("webhook failed job=%s event=%s", delivery.id, delivery.event)
+            return InternalError.code
 
     def _body(self, delivery: Delivery) -> bytes | None:
         """The job as GET shows it now; None where it has been erased since it ended."""

@@ -194,7 +194,7 @@ class Worker:
         """The photo. A store that is slow, but gives, keeps the lease. Raises PhotoLost, and LeaseLost where erased."""
         data, renewed = bytearray(), time.monotonic()
         try:
-            for piece in self._store.stream(photo_key(claim.id)):
+            for piece in self._store.stream(photo_key(claim.id, claim.upload)):
                 data += piece
                 if time.monotonic() - renewed > self._settings.lease / 4:
                     insist(partial(self._jobs.renew, claim))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
-from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, cast
+from typing import Annotated, cast
 
 from anyio import CancelScope
 from anyio.to_thread import run_sync
@@ -20,7 +19,7 @@ from service.api.intake import Batching, Intake
 from service.api.limits import PHOTO_POLICY, is_head
 from service.api.parts import Part, parts
 from service.api.problems import documented
-from service.api.uploads import media_type
+from service.api.uploads import IN_MEMORY, media_type, spool, write_body
 from service.archives import pack
 from service.batches import Batch, Standing
 from service.errors import Problem
@@ -205,10 +204,9 @@ async def _receive(request: Request, batching: Batching, id: str, by: Caller) ->
         await _receive_form(request, batching, id, by)
     elif kind in ZIP_TYPES:
         intake = await run_sync(Intake, batching, id, parse(request.query_params.multi_items()), by)
-        with SpooledTemporaryFile(max_size=2**20) as spooled:
-            async for chunk in request.stream():
-                spooled.write(chunk)
-            await run_sync(intake.archive, cast(IO[bytes], spooled))
+        async with spool(IN_MEMORY) as file:
+            await write_body(request, file.write)
+            await run_sync(intake.archive, file)
         await _end(intake)
     elif kind == "":
         raise errors.PhotoMissing

@@ -14,7 +14,7 @@ from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 from fastapi import Request
 
-from service.api.uploads import Upload, digest
+from service.api.uploads import Upload, closing, digest
 from service.errors import (
     FetchesBusy,
     JsonInvalid,
@@ -68,7 +68,7 @@ async def receive(request: Request, settings: Settings) -> AsyncIterator[Upload]
         raise FetchesBusy
     get = partial(fetch, url, allow=settings.url_hosts, max_bytes=settings.max_bytes)
     fetched = await run_sync(get, limiter=limiter)
-    with fetched.file as file:
+    async with closing(fetched.file) as file:
         try:
             yield Upload(file, await run_sync(digest, file), options)
         except (PhotoUnsupported, PhotoEmpty) as error:

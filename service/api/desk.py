@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,13 +43,14 @@ from service.prelude import PREFIX
 from service.quota import Quota
 from service.settings import Settings
 from service.sniff import sniff
-from service.store import Store, photo_key
+from service.store import Store, photo_key, upload_prefix
 from service.webhooks import refuse_unless_allowed
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
 ENTERING = 60.0
-"""Seconds for which an id of a client's choosing is kept for one request, should that one die on the way."""
+"""Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
+only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
 _ID = re.compile(r"[0-9a-f]{32}")
 log = logging.getLogger("autochrome.api")
@@ -129,10 +131,11 @@ class Desk:
             request_id=by.request_id,
             fingerprint=_fingerprint(sha256 or digest(file), options, by),
             group=group,
+            upload=secrets.token_hex(8),
         )
         if id is None:
             return self._enter(new_id(), file, order, by)
-        with self._alone_with(id):
+        with self._unless_in_flight(id):
             known = self.jobs.get(id)
             return self._again(known, order) if known else self._enter(id, file, order, by)
 
@@ -167,25 +170,33 @@ class Desk:
         self.jobs.erased(job.id)
 
     def _enter(self, id: str, file: IO[bytes], order: Order, by: Caller) -> Admitted:
+        """Store the photo under a name of this upload's own, then enter the job, unless another upload did so first."""
         charged = self.quota.charge(by.owner, by.address, order.pixels)
         secret = self.jobs.secret_for(id)
         try:
             self.jobs.reserve(id, RESERVED)
             file.seek(0)
-            self.store.put(photo_key(id), file)
-            self.jobs.create(id, secret, order, self.bounds)
+            self.store.put(photo_key(id, order.upload), file)
+            entered = self.jobs.create(id, secret, order, self.bounds)
         except (QueueFull, StoreUnavailable, redis.RedisError) as error:
             with suppress(redis.RedisError):
                 self.quota.give_back(by.owner, by.address, order.pixels)
             if isinstance(error, QueueFull):
-                with suppress(StoreUnavailable):  # then the reaper does it
-                    self.store.erase(id)
-                    self.jobs.erased(id)
+                self._erase_upload(id, order)
             raise
+        if not entered.new:
+            self._erase_upload(id, order)
+            self.quota.give_back(by.owner, by.address, order.pixels)
+            return self._again(self.look(id), order)
         by.headers.update(charged)
         tasks.ring(self.celery, id)
         log.info("queued job=%s megapixels=%.2f", id, order.pixels / 1e6)
         return Admitted(id, secret, new=True)
+
+    def _erase_upload(self, id: str, order: Order) -> None:
+        """Erase the photo of an upload that became no job, and of no other."""
+        with suppress(StoreUnavailable):  # then the eraser does it, when the id's time is up
+            self.store.erase(upload_prefix(id, order.upload))
 
     def _again(self, job: Job, order: Order) -> Admitted:
         """An id that is not new: it must stand for the same."""
@@ -197,8 +208,8 @@ class Desk:
         return Admitted(job.id, self.jobs.secret_for(job.id), new=False)
 
     @contextmanager
-    def _alone_with(self, id: str) -> Iterator[None]:
-        """One request at a time has an id: two with different photos must not write over each other."""
+    def _unless_in_flight(self, id: str) -> Iterator[None]:
+        """Raises InFlight while another request with this id is stored, for ENTERING seconds at most."""
         lock = self.redis.lock(f"{PREFIX}entering:{id}", timeout=ENTERING, blocking=False)
         if not lock.acquire():
             raise InFlight

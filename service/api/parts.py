@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
+from anyio import CancelScope
+from anyio.to_thread import run_sync
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.api.uploads import closing
 from service.errors import FormInvalid
 
 IN_MEMORY = 2**20
@@ -53,17 +56,18 @@ async def parts(request: Request, most: Callable[[Part], int]) -> AsyncGenerator
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         async for chunk in request.stream():
-            parser.write(chunk)
+            await run_sync(parser.write, chunk)  # which writes files: the event loop must not wait for a disk
             while reader.whole:
                 part = reader.whole.popleft()
-                with part.file:
+                async with closing(part.file):
                     yield part
         if not reader.has_ended:
             raise FormInvalid(f"The form ends before its last line. {FormInvalid.advice}")
     except FormParserError as error:
         raise FormInvalid from error
     finally:
-        reader.close()
+        with CancelScope(shield=True):
+            await run_sync(reader.close)
 
 
 class _Reader:

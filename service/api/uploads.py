@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
+from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
@@ -19,6 +20,8 @@ from service.errors import BodyTooLarge, FormInvalid, PhotoMissing, UnsupportedM
 from service.options import Options, parse
 
 IN_MEMORY = 2**20
+PIECE = 2**18
+"""Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
 MOST_FIELDS = 16
 
 
@@ -52,17 +55,49 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
             yield Upload(file, await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         options = parse(query)  # before the body: what is wrong with them is said at once
-        with SpooledTemporaryFile(max_size=IN_MEMORY) as spooled:
+        async with spool(IN_MEMORY) as file:
             seen = hashlib.sha256()
-            async for chunk in request.stream():
-                seen.update(chunk)
-                spooled.write(chunk)
-            _check_length(spooled.tell(), max_bytes)
-            yield Upload(cast(IO[bytes], spooled), seen.hexdigest(), options)
+
+            def write(piece: bytes) -> None:
+                seen.update(piece)
+                file.write(piece)
+
+            await write_body(request, write)
+            _check_length(file.tell(), max_bytes)
+            yield Upload(file, seen.hexdigest(), options)
     elif kind == "":
         raise PhotoMissing
     else:
         raise UnsupportedMedia(f"A body of type {kind[:60]!r} is not understood. {UnsupportedMedia.advice}")
+
+
+async def write_body(request: Request, write: Callable[[bytes], object]) -> None:
+    """Hand a body on, in order, to what is called in a thread: in pieces of PIECE bytes or little more."""
+    piece = bytearray()
+    async for chunk in request.stream():
+        piece += chunk
+        if len(piece) >= PIECE:
+            await run_sync(write, bytes(piece))
+            piece.clear()
+    if piece:
+        await run_sync(write, bytes(piece))
+
+
+@asynccontextmanager
+async def spool(in_memory: int) -> AsyncIterator[IO[bytes]]:
+    """A file for one upload, on disk where it has more than so many bytes."""
+    async with closing(cast(IO[bytes], SpooledTemporaryFile(max_size=in_memory))) as file:
+        yield file
+
+
+@asynccontextmanager
+async def closing(file: IO[bytes]) -> AsyncIterator[IO[bytes]]:
+    """Close a file in a thread: for a large one, a disk takes its time."""
+    try:
+        yield file
+    finally:
+        with CancelScope(shield=True):
+            await run_sync(file.close)
 
 
 def digest(file: IO[bytes]) -> str:

@@ -20,7 +20,7 @@ from service.errors import Problem
 from service.job import Artifact, Claim, Lease, Net, Result
 from service.jobs import Jobs, connect
 from service.settings import Settings
-from service.store import Store, attempt_prefix, result_key
+from service.store import Store, attempt_prefix, photo_key, result_key
 from service.supervisor import listen
 
 
@@ -52,6 +52,18 @@ def jobs(client: redis.Redis) -> Jobs:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store((tmp_path / "a store").as_uri())
+
+
+@pytest.fixture
+def photo_of(client: redis.Redis, store: Store) -> Callable[[str], bytes]:
+    """The photo that a job would be made from."""
+
+    def read(id: str) -> bytes:
+        upload = client.hget(f"{{autochrome}}:job:{id}", "upload")
+        assert isinstance(upload, str)
+        return store.get(photo_key(id, upload))
+
+    return read
 
 
 @pytest.fixture

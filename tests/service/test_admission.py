@@ -24,7 +24,7 @@ class Queue:
         self.heard: list[tuple[int, bool]] = []
 
     def put(self, name: str, pixels: int, suspect: bool = False) -> None:
-        self.waiting.append(Claim(name, 1, Options(), pixels, "", suspect))
+        self.waiting.append(Claim(name, 1, Options(), pixels, "", "", suspect))
 
     def claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
         self.heard.append((room, alone))

@@ -13,7 +13,6 @@ import pytest
 from service import errors
 from service.job import Net
 from service.options import Options
-from service.store import photo_key
 
 NET = Net("lite", "ab" * 32)
 
@@ -24,7 +23,7 @@ def send(api, photo: bytes, **options: str) -> dict:
     return answer.json()
 
 
-def test_a_form_with_a_photo_becomes_a_job(api, gray_photo, store):
+def test_a_form_with_a_photo_becomes_a_job(api, gray_photo, photo_of):
     photo = gray_photo()
     answer = api.post(
         "/v1/colorizations",
@@ -39,20 +38,20 @@ def test_a_form_with_a_photo_becomes_a_job(api, gray_photo, store):
     assert (job["status"], job["queue_position"], job["result"], job["error"]) == ("queued", 1, None, None)
     wished = {"vividness": 1.25, "format": "png", "artifacts": ["comparison", "sidecar"], "keep_for": 60.0}
     assert job["options"] == Options().model_dump(mode="json") | wished
-    assert store.get(photo_key(job["id"])) == photo
+    assert photo_of(job["id"]) == photo
     assert len(job["secret"]) >= 32
     seen = api.get(answer.headers["location"]).json()
     assert seen == {name: value for name, value in job.items() if name != "secret"}
 
 
-def test_a_raw_body_becomes_a_job_with_options_from_the_query(api, gray_photo, store):
+def test_a_raw_body_becomes_a_job_with_options_from_the_query(api, gray_photo, photo_of):
     photo = gray_photo("PNG", (1200, 1100))
     answer = api.post(
         "/v1/colorizations?temperature=0.2", content=photo, headers={"Content-Type": "image/png"}
     )
     assert answer.status_code == 202
     assert answer.json()["options"]["temperature"] == 0.2
-    assert store.get(photo_key(answer.json()["id"])) == photo
+    assert photo_of(answer.json()["id"]) == photo
 
 
 def test_a_job_is_kept_as_long_as_was_asked_for_and_no_longer(
@@ -179,7 +178,7 @@ def test_only_the_holder_of_the_secret_erases(api, gray_photo, work, check_probl
 
     holder = {"Authorization": f"Bearer {job['secret']}"}
     assert api.delete(url, headers=holder).status_code == 204
-    assert [path.parent.name for path in tmp_path.rglob("photo")] == [other["id"]]
+    assert [path.parent.parent.name for path in tmp_path.rglob("photo")] == [other["id"]]
     assert list(tmp_path.rglob("result*")) == []
     assert api.get(url).json()["status"] == "canceled"
     check_problem(api.get(f"{url}/result"), errors.Canceled)

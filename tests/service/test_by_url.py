@@ -14,7 +14,6 @@ import pytest
 from service import errors
 from service.allow import Allow
 from service.keys import Keys, Scope
-from service.store import photo_key
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -82,7 +81,7 @@ def check_problem(answer, kind: type[errors.Problem], words: str = "") -> None:
     assert words in answer.json()["detail"]
 
 
-def test_a_photo_is_fetched_and_becomes_a_job_like_any_other(api, web, store):
+def test_a_photo_is_fetched_and_becomes_a_job_like_any_other(api, web, photo_of):
     answer = ask(api, {"url": f"{web.origin}/photo", "vividness": 1.25, "artifacts": ["sidecar"]})
     assert answer.status_code == 202, answer.text
     job = answer.json()
@@ -91,7 +90,7 @@ def test_a_photo_is_fetched_and_becomes_a_job_like_any_other(api, web, store):
         1.25,
         ["sidecar"],
     )
-    assert store.get(photo_key(job["id"])) == web.pages["/photo"][2]
+    assert photo_of(job["id"]) == web.pages["/photo"][2]
     assert api.get(answer.headers["location"]).json()["id"] == job["id"]
 
 

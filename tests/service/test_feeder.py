@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from service import errors
+from service.batches import Batches
 from service.jobs import Jobs
 from service.keys import Keys, Scope
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for the end of a process: nobody catches it on the way."""
 
 
 def form(photos: Iterable[tuple[str, bytes]]) -> list[tuple[str, tuple[str, bytes]]]:
@@ -123,6 +130,28 @@ def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_p
     done |= {work().id, work().id}
     assert len(done) == 4
     assert httpx.get(path).json()["status"] == "ended"
+
+
+@pytest.mark.parametrize("at", [(Jobs, "create"), (Batches, "queued")], ids=["before", "after"])
+def test_a_photo_of_a_batch_is_charged_once_though_whoever_queues_it_dies(
+    tight, photos, client, monkeypatch, until, at
+):
+    """Before its job is made, or after, and before that is written down."""
+    api = tight(quota_megapixels_per_minute=3)  # each counts as one
+    deaths: list[int] = []
+
+    def die(*_: object) -> None:
+        deaths.append(1)
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(*at, die)
+        with suppress(httpx.HTTPError):
+            api.put(f"/v1/batches/{ID}", files=form([("a.jpg", photos[0])]))
+        until(lambda: len(deaths) >= 3, 10, "it died again and again")
+    until(lambda: api.get(f"/v1/batches/{ID}").json()["counts"] == {"queued": 1}, 10, "somebody lived on")
+    for status in (202, 202, 429):
+        assert api.post("/v1/colorizations", files={"photo": photos[1]}).status_code == status
 
 
 def test_a_photo_of_a_batch_that_found_no_room_after_all_costs_nothing(

@@ -6,13 +6,15 @@ import hashlib
 import socket
 import threading
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
 
 from service import errors
+from service.api import desk
 from service.keys import Keys, Scope
-from service.store import photo_key
+from service.store import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 URL = f"/v1/colorizations/{ID}"
@@ -24,7 +26,7 @@ def post(api, photo: bytes, key: str | None, **more) -> httpx.Response:
 
 
 def photos(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.rglob("photo"))
+    return sorted(path.parent.parent.name for path in folder.rglob("photo"))
 
 
 def test_a_put_makes_one_job_however_often_it_comes(api, gray_photo, store, jobs, work, tmp_path):
@@ -46,7 +48,7 @@ def test_a_put_makes_one_job_however_often_it_comes(api, gray_photo, store, jobs
 
 
 def test_an_id_stands_for_one_photo_with_its_options_by_one_sender(
-    api, gray_photo, store, client, check_problem
+    api, gray_photo, photo_of, client, check_problem
 ):
     photo = gray_photo()
     api.put(URL, files={"photo": photo})
@@ -55,7 +57,7 @@ def test_an_id_stands_for_one_photo_with_its_options_by_one_sender(
     other = {"Authorization": f"Bearer {Keys(client).create('other', [Scope.COLORIZE])}"}
     answer = api.put(URL, files={"photo": photo}, headers=other)
     assert "secret" not in check_problem(answer, errors.IdConflict)
-    assert store.get(photo_key(ID)) == photo, "the first is not written over"
+    assert photo_of(ID) == photo, "the first is not written over"
     made = post(api, photo, None).json()["id"]
     check_problem(api.put(f"/v1/colorizations/{made}", files={"photo": gray_photo("PNG")}), errors.IdConflict)
 
@@ -96,6 +98,45 @@ def test_the_same_sent_at_the_same_time_is_one_job(api, gray_photo, jobs, tmp_pa
     assert {a.json()["code"] for n, a in answers.items() if n != winner} <= {"id_conflict", "in_flight"}
     assert next(tmp_path.rglob("photo")).read_bytes() == sent[winner]
     assert jobs.depth().jobs == 1
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["another photo", "the same photo"])
+def test_of_two_uploads_that_take_long_one_makes_the_job_and_its_photo_stays(
+    tight, gray_photo, jobs, client, monkeypatch, check_problem, photo_of, until, tmp_path, same
+):
+    """The first is still being stored when nobody remembers any more that it came first."""
+    api = tight(quota_megapixels_per_minute=3)  # each counts as one
+    monkeypatch.setattr(desk, "ENTERING", 0.05)
+    slow, quick = gray_photo(), gray_photo() if same else gray_photo(size=(64, 64))
+    go_on, kept = threading.Event(), Store.put
+
+    def put(store: Store, key: str, data: IO[bytes]) -> None:
+        begun.append(key)
+        assert len(begun) > 1 or go_on.wait(30)
+        kept(store, key, data)
+
+    begun: list[str] = []
+    monkeypatch.setattr(Store, "put", put)
+    answers: dict[str, httpx.Response] = {}
+    first = threading.Thread(target=lambda: answers.update(slow=api.put(URL, files={"photo": slow})))
+    first.start()
+    until(lambda: begun, 10, "the first is being stored")
+    until(lambda: not client.exists(f"{{autochrome}}:entering:{ID}"), 10, "it is forgotten")
+    answers["quick"] = api.put(URL, files={"photo": quick})
+    go_on.set()
+    first.join()
+    assert answers["quick"].status_code == 202
+    if same:
+        assert answers["slow"].status_code == 202
+        assert answers["slow"].json() == answers["quick"].json()
+    else:
+        assert "secret" not in check_problem(answers["slow"], errors.IdConflict)
+    assert len(begun) == 2, "both were stored"
+    assert photo_of(ID) == quick
+    assert photos(tmp_path) == [ID], "nothing is left of the other"
+    assert jobs.depth().jobs == 1
+    for status in (202, 202, 429):
+        assert api.post("/v1/colorizations", files={"photo": slow}).status_code == status, "one was charged"
 
 
 def test_while_one_is_received_the_other_is_asked_to_wait(api, gray_photo, client, check_problem):

@@ -60,13 +60,15 @@ def test_a_new_job_waits_and_tells_its_place(jobs):
 
 def test_an_id_is_taken_only_once(jobs):
     id = new_id()
-    order = Order(Options(vividness=1.5), 1, 60, fingerprint="ab" * 32)
+    order = Order(Options(vividness=1.5), 1, 60, fingerprint="ab" * 32, upload="a1")
     assert jobs.create(id, "secret", order, ROOMY).new
     assert not jobs.create(id, "secret", order, ROOMY).new
-    assert not jobs.create(id, "another", Order(Options(), 1, 60, fingerprint="cd" * 32), ROOMY).new
+    other = Order(Options(), 1, 60, fingerprint="cd" * 32, upload="b2")
+    assert not jobs.create(id, "another", other, ROOMY).new
     assert jobs.get(id).options.vividness == 1.5
     assert jobs.get(id).is_opened_by("secret")
     assert jobs.depth().jobs == 1
+    assert take(jobs, "w1").upload == "a1"
 
 
 def test_a_job_remembers_whose_it_is(jobs):
@@ -75,7 +77,7 @@ def test_a_job_remembers_whose_it_is(jobs):
     jobs.create(id, "secret", Order(Options(), 1, 60, batch=True, **words), ROOMY)
     job, claim = jobs.get(id), take(jobs, "w1")
     assert (job.owner, job.request_id, job.group) == ("key7", "r-1", "g9")
-    assert (job.fingerprint, job.batch, job.v) == ("ab" * 32, True, 2)
+    assert (job.fingerprint, job.batch, job.v) == ("ab" * 32, True, 3)
     assert (claim.id, claim.request_id, claim.suspect) == (id, "r-1", False)
 
 

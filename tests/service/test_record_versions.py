@@ -76,6 +76,7 @@ def test_a_job_of_version_1_is_shown_claimed_and_completed(jobs, client):
     assert not jobs.create(id, "other", Order(Options(), 1, 60, fingerprint="ab" * 32), ROOMY).new
     claim = take(jobs)
     assert (claim.id, claim.pixels, claim.options.vividness, claim.request_id) == (id, 500, 1.5, "")
+    assert claim.upload == "", "its photo has no name of its own"
     assert sums(jobs) == (0, 500)
     jobs.advance(claim, "open", 0.1, "prepare")
     jobs.complete(claim, 0.1, RESULT)

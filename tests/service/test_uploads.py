@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
+from types import SimpleNamespace
 
 import pytest
 
@@ -223,7 +226,7 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
         def write(self, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("service.api.uploads", "service.api.parts", "service.api.batches", "starlette.formparsers"):
+    for place in ("service.api.uploads", "service.api.parts", "starlette.formparsers"):
         monkeypatch.setattr(f"{place}.SpooledTemporaryFile", Full)
     photo = gray_photo()
     if way == "body":
@@ -237,6 +240,65 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
     check_problem(answer, errors.StoreUnavailable)
     assert int(answer.headers["retry-after"]) >= 1
     assert list(tmp_path.rglob("photo")) == []
+
+
+@pytest.mark.parametrize("way", ["body", "its hash", "form", "ZIP", "closing"])
+def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
+    api, gray_photo, monkeypatch, until, way
+):
+    go_on, reached = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reached.set()
+        assert go_on.wait(60)
+
+    class Slow(SpooledTemporaryFile):
+        def write(self, data: bytes) -> int:
+            if way in ("body", "form", "ZIP"):
+                wait()
+            return super().write(data)
+
+        def close(self) -> None:
+            if way == "closing":
+                wait()
+            super().close()
+
+        def __exit__(self, *_: object) -> None:
+            self.close()
+
+    class Hash:
+        def __init__(self) -> None:
+            self.hexdigest = lambda: "ab" * 32
+
+        def update(self, data: bytes) -> None:
+            wait()
+
+    for place in ("service.api.uploads", "service.api.parts"):
+        monkeypatch.setattr(f"{place}.SpooledTemporaryFile", Slow)
+    if way == "its hash":
+        monkeypatch.setattr("service.api.uploads.hashlib", SimpleNamespace(sha256=Hash))
+    photo = gray_photo()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a.jpg", photo)
+    request = {
+        "form": {"url": "/v1/batches", "files": {"photo": photo}},
+        "ZIP": {
+            "url": "/v1/batches",
+            "content": archive.getvalue(),
+            "headers": {"Content-Type": "application/zip"},
+        },
+    }.get(way, {"url": "/v1/colorizations", "content": photo, "headers": {"Content-Type": "image/jpeg"}})
+    answers: list[int] = []
+    sender = threading.Thread(target=lambda: answers.append(api.post(**request).status_code))
+    sender.start()
+    try:
+        until(reached.is_set, 20, "the disk is at it")
+        assert api.get("/livez", timeout=20).status_code == 200
+    finally:
+        go_on.set()
+        sender.join()
+    assert answers == [202]
 
 
 def _trickle(line: socket.socket, seconds: float) -> None:

@@ -6,11 +6,17 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import redis
 
 from service import valkey
+from service.__main__ import main
+from service.errors import EX_CONFIG
+from service.jobs import refuse_cluster
+from service.supervisor import listen
 
 
 def start(state_dir: Path) -> subprocess.Popen[bytes]:
@@ -55,6 +61,48 @@ def test_a_kill_9_under_a_busy_disk_loses_nothing_that_was_answered(tmp_path: Pa
 def test_a_flush_before_there_is_a_file_does_nothing(tmp_path: Path) -> None:
     valkey.flush(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """A node of a cluster, on ports of its own."""
+    with listen("127.0.0.1", 0) as one, listen("127.0.0.1", 0) as other:
+        port, bus = (str(line.getsockname()[1]) for line in (one, other))
+    socket = valkey.socket_path(tmp_path)
+    enabled = ("--cluster-enabled", "yes", "--bind", "127.0.0.1", "--port", port, "--cluster-port", bus)
+    command = [*valkey.command(tmp_path, socket), *enabled]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        assert valkey.wait_until_ready(socket, 30)
+        yield f"redis://127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("part", "runs"), [("api", "service.api.app.serve"), ("worker", "service.worker.main")]
+)
+def test_a_cluster_is_refused_at_start_with_the_reason(
+    cluster: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    runs: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["service", part])
+    monkeypatch.setenv("AUTOCHROME_REDIS_URL", cluster)
+    monkeypatch.setenv("AUTOCHROME_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("AUTOCHROME_PORT", "0")
+    monkeypatch.setattr(runs, lambda *_: 0)
+    monkeypatch.setattr("service.__main__.set_up_logging", lambda _: None)
+    assert main() == EX_CONFIG
+    assert "names a node of a Redis Cluster" in capsys.readouterr().err
+
+
+def test_a_server_that_is_alone_is_not_refused_nor_is_one_that_does_not_answer(
+    redis_url: str, tmp_path: Path
+) -> None:
+    refuse_cluster(redis_url)
+    refuse_cluster(f"unix://{tmp_path}/nobody.sock")
 
 
 def keep_the_disk_busy(path: Path, stop: threading.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 import time
@@ -271,6 +272,63 @@ def test_after_the_last_try_it_is_given_up_and_counted(
     assert len(receiver.heard) == 3
     assert (counted(client, "delivered"), counted(client, "given_up")) == (0, 1)
     assert 'autochrome_webhooks_total{outcome="given_up"} 1.0' in serve(settings).get("/metrics").text
+
+
+def said(caplog, words: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if words in record.message]
+
+
+@pytest.mark.parametrize("fault", ["the post", "the record"])
+def test_an_error_of_ours_is_tried_as_often_as_any_and_logged_once(
+    client, slow_jobs, receiver, deliver, until, monkeypatch, caplog, fault
+):
+    def break_down(*_: object, **__: object) -> int:
+        raise ValueError("nobody thought of this")
+
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    if fault == "the post":
+        monkeypatch.setattr("service.webhooks.post", break_down)
+    else:
+        client.hset(f"{{autochrome}}:job:{ID}", "options", "no JSON")
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "given up")
+    assert counted(client, "given_up") == 1
+    (failure,) = said(caplog, "webhook failed")
+    assert failure.exc_info, "with its traceback"
+    (last,) = said(caplog, "webhook given up")
+    assert last.message.endswith("try=3 answer=internal_error")
+    assert not receiver.heard
+
+
+def test_a_delivery_whose_tries_never_end_is_given_up(
+    client, slow_jobs, receiver, deliver, until, monkeypatch, caplog
+):
+    """As one would that ends each worker's process."""
+    begun: list[int] = []
+    monkeypatch.setattr("service.webhooks.LEASE", 0.05)
+    monkeypatch.setattr(Webhooks, "_deliver", lambda _, delivery: begun.append(delivery.tries))
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "given up")
+    assert begun == [1, 2, 3]
+    assert counted(client, "given_up") == 1
+    until(lambda: len(said(caplog, "webhook given up")) == 1, 5, "it is said")
+
+
+def test_a_delivery_that_waited_for_a_worker_for_a_day_is_given_up(
+    client, slow_jobs, receiver, deliver, until, caplog
+):
+    order(slow_jobs, receiver.origin)
+    succeed(slow_jobs)
+    ended = int(client.hget("{autochrome}:webhook:" + ID, "ended"))
+    client.hset("{autochrome}:webhook:" + ID, "ended", ended - 24 * 3600 * 1000)
+    deliver(receiver.origin)
+    until(lambda: is_over(client), 5, "given up")
+    assert not receiver.heard
+    assert counted(client, "given_up") == 1
+    until(lambda: len(said(caplog, "webhook given up")) == 1, 5, "it is said")
 
 
 def test_the_pauses_are_those_that_are_documented():

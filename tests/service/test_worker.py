@@ -44,8 +44,8 @@ def jobs(client) -> Jobs:
 def enter(jobs, store, gray_photo) -> Callable[..., str]:
     def enter(photo: bytes | None = None, **options: object) -> str:
         id = new_id()
-        store.put(photo_key(id), photo if photo is not None else gray_photo(size=SIZE))
-        order = Order(Options(**options), SIZE[0] * SIZE[1], 60)
+        store.put(photo_key(id, "a1"), photo if photo is not None else gray_photo(size=SIZE))
+        order = Order(Options(**options), SIZE[0] * SIZE[1], 60, upload="a1")
         assert jobs.create(id, "secret", order, Bounds(1000, 10**9)).new
         return id
 
