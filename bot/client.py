@@ -2,7 +2,7 @@
 
     with Client("http://127.0.0.1:8000") as client:
         job = client.create(photo, new_id(), {"artifacts": "comparison"}, wait=30)
-        job = client.wait_for(job.id, 60)
+        client.wait_for(job.id, 60)
         picture = client.result(job.id)
         client.delete(job.id, job.secret)
 

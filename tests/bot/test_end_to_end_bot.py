@@ -43,7 +43,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     for words_of_manners in ("a guess of a neural network", "Grandma in 1931", "opt out", "I am a bot"):
         assert words_of_manners in reply.text
 
-    assert (page.status_code, "These colours are a guess" in page.text) == (200, True)
+    assert (page.status_code, "These colors are a guess" in page.text) == (200, True)
     job = link.rpartition("/")[2]
     pictures = httpx.URL(service.url).join(f"/v1/colorizations/{job}/")
     colored = httpx.get(pictures.join("result"))

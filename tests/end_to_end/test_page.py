@@ -28,7 +28,7 @@ TAKE = """
 """
 
 
-def grey(width: int = 480, height: int = 320) -> Image.Image:
+def gray(width: int = 480, height: int = 320) -> Image.Image:
     """A black-and-white photograph of a cup of coffee."""
     coffee = data.coffee()  # type: ignore[no-untyped-call]
     return Image.fromarray(coffee).convert("L").resize((width, height))
@@ -68,11 +68,11 @@ def posted_with(page: Page, photo: dict[str, str | bytes] | Path) -> list[str]:
 
 
 def wait_for_result(page: Page) -> None:
-    expect(page.get_by_role("heading", name="These colours are a guess")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
 
 
 def chroma(pixels: NDArray[np.uint8]) -> float:
-    """How far from grey, in 8-bit steps: the mean over pixels of the largest less the smallest channel."""
+    """How far from gray, in 8-bit steps: the mean over pixels of the largest less the smallest channel."""
     channels = pixels[..., :3].astype(int)
     return float((channels.max(-1) - channels.min(-1)).mean())
 
@@ -103,19 +103,19 @@ def status(address: str) -> int:
 
 
 def test_a_chosen_photo_comes_back_in_color_beside_the_grey_one(page: Page) -> None:
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     assert natural_size(page, "before") == natural_size(page, "after") == [480, 320]
     picture = seen(page)
     middle = picture.shape[1] // 2
     assert chroma(picture[:, : middle - 40]) < 1
     assert chroma(picture[:, middle + 40 :]) > 4
-    assert "480 × 320 pixels, JPEG, coloured in" in page.inner_text("#facts")
+    assert "480 × 320 pixels, JPEG, colored in" in page.inner_text("#facts")
     expect(page.get_by_role("status")).to_have_text("Done. Move the slider to compare before and after.")
 
 
 def test_each_stage_is_told_with_the_time_it_took(page: Page) -> None:
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     told = page.locator("#stages li").evaluate_all(
         "items => items.map((item) => [item.dataset.stage, item.dataset.is, item.querySelector('output').value])"
@@ -126,14 +126,14 @@ def test_each_stage_is_told_with_the_time_it_took(page: Page) -> None:
 
 
 def test_the_slider_moves_by_keyboard(page: Page) -> None:
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     slider = page.get_by_role("slider", name="Compare before and after")
     slider.focus()
     page.keyboard.press("Home")
     assert chroma(seen(page)[:, 60:]) > 4, "at the left end all is colored"
     page.keyboard.press("End")
-    assert chroma(seen(page)[:, :-60]) < 1, "at the right end all is grey"
+    assert chroma(seen(page)[:, :-60]) < 1, "at the right end all is gray"
     page.keyboard.press("PageDown")
     page.keyboard.press("ArrowLeft")
     expect(slider).to_have_value("89")
@@ -141,7 +141,7 @@ def test_the_slider_moves_by_keyboard(page: Page) -> None:
 
 
 def test_the_slider_follows_the_pointer_anywhere_on_the_picture(page: Page) -> None:
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     box = page.locator("#compare").bounding_box()
     assert box is not None
@@ -156,7 +156,7 @@ def test_the_slider_follows_the_pointer_anywhere_on_the_picture(page: Page) -> N
 
 
 def test_the_download_is_the_colored_picture(page: Page, tmp_path: Path) -> None:
-    choose(page, file(grey(), name="Grandma at sea.jpg"))
+    choose(page, file(gray(), name="Grandma at sea.jpg"))
     wait_for_result(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
@@ -169,7 +169,7 @@ def test_the_download_is_the_colored_picture(page: Page, tmp_path: Path) -> None
 
 def test_a_photo_taken_upright_stands_upright_in_both_pictures(page: Page) -> None:
     turned = 6  # Exif 2.32, 4.6.4: the 0th row is the visual right side
-    choose(page, file(grey(), orientation=turned))
+    choose(page, file(gray(), orientation=turned))
     wait_for_result(page)
     assert natural_size(page, "before") == natural_size(page, "after") == [320, 480]
     page.get_by_role("slider", name="Compare before and after").focus()
@@ -182,12 +182,12 @@ def test_a_photo_taken_upright_stands_upright_in_both_pictures(page: Page) -> No
 
 
 def test_a_photo_may_be_dropped_or_pasted(page: Page) -> None:
-    carrier = carry(page, file(grey(200, 160)))
+    carrier = carry(page, file(gray(200, 160)))
     page.dispatch_event("body", "dragenter", {"dataTransfer": carrier})
     expect(page.locator("#plate")).to_have_class("plate over")
     page.dispatch_event("body", "drop", {"dataTransfer": carrier})
     wait_for_result(page)
-    page.get_by_role("button", name="Colour another").click()
+    page.get_by_role("button", name="Color another").click()
     expect(page.get_by_text("Drop a photograph here")).to_be_visible()
     page.evaluate(
         "carrier => document.body.dispatchEvent("
@@ -199,12 +199,12 @@ def test_a_photo_may_be_dropped_or_pasted(page: Page) -> None:
 
 
 def test_of_several_photos_one_is_taken_and_it_is_said_which(page: Page) -> None:
-    several = carry(page, file(grey(200, 160), "first.jpg"), file(grey(160, 200), "second.jpg"))
+    several = carry(page, file(gray(200, 160), "first.jpg"), file(gray(160, 200), "second.jpg"))
     page.dispatch_event("body", "drop", {"dataTransfer": several})
     wait_for_result(page)
     assert natural_size(page, "after") == [200, 160]
     expect(page.get_by_text("One at a time: first.jpg was taken.")).to_be_visible()
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     expect(page.get_by_text("One at a time")).to_be_hidden()
 
@@ -220,7 +220,7 @@ def test_a_finger_is_asked_to_choose_and_a_mouse_may_drop(browser: Browser, page
 
 
 def test_what_the_browser_cannot_show_comes_back_as_a_picture_that_it_can(page: Page) -> None:
-    choose(page, file(grey(), name="scan.tif", format="TIFF"))
+    choose(page, file(gray(), name="scan.tif", format="TIFF"))
     wait_for_result(page)
     assert natural_size(page, "after") == [480, 320]
     assert chroma(seen(page)) > 4, "the whole frame is the result"
@@ -241,7 +241,7 @@ def test_a_text_that_calls_itself_a_photo_is_refused_in_plain_words(
     assert "415" in complaint, "the browser notes the refusal itself"
     complaints.clear()
 
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
 
 
@@ -271,7 +271,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_sent(page: Page, tmp_path
 
 def test_a_lost_connection_is_told_and_mended_by_trying_again(page: Page, complaints: list[str]) -> None:
     page.context.set_offline(True)
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     expect(page.get_by_role("heading", name="The connection to the server was lost")).to_be_visible()
     page.context.set_offline(False)
     assert all("ERR_INTERNET_DISCONNECTED" in complaint for complaint in complaints)
@@ -291,7 +291,7 @@ def test_a_connection_lost_while_waiting_is_waited_out(page: Page, complaints: l
             route.continue_()
 
     page.route("**/v1/colorizations/*/events", cut)
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     assert left[0] < 0
     assert complaints
@@ -305,7 +305,7 @@ def test_erased_from_the_server_means_erased(page: Page, service: str) -> None:
         "response",
         lambda answer: jobs.append(answer.json()["id"]) if answer.request.method == "POST" else None,
     )
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     (job,) = jobs
     assert status(f"{service}/v1/colorizations/{job}/result") == 200
@@ -316,7 +316,7 @@ def test_erased_from_the_server_means_erased(page: Page, service: str) -> None:
 
 
 def test_options_are_sent_once_they_are_touched(page: Page) -> None:
-    choose(page, file(grey()))
+    choose(page, file(gray()))
     wait_for_result(page)
     page.get_by_text("Options", exact=True).click()
     vividness = page.get_by_label("Vividness")
@@ -325,7 +325,7 @@ def test_options_are_sent_once_they_are_touched(page: Page) -> None:
     page.keyboard.press("Home")
     expect(page.locator("output[for=vividness]")).to_have_text("0.00")
     with page.expect_response(lambda answer: answer.request.method == "POST") as sent:
-        page.get_by_role("button", name="Colour this photograph again").click()
+        page.get_by_role("button", name="Color this photograph again").click()
     assert sent.value.json()["options"]["vividness"] == 0
     assert sent.value.json()["options"]["temperature"] is None
     wait_for_result(page)
@@ -336,7 +336,7 @@ def test_the_page_fits_a_narrow_screen_in_every_state(page: Page, complaints: li
     page.set_viewport_size({"width": 320, "height": 640})
     page.get_by_text("Options", exact=True).click()
     assert fits(page)
-    choose(page, file(grey(640, 200), name="a-name-without-any-place-to-break-" * 4 + ".jpg"))
+    choose(page, file(gray(640, 200), name="a-name-without-any-place-to-break-" * 4 + ".jpg"))
     wait_for_result(page)
     assert fits(page)
     choose(page, {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"text"})

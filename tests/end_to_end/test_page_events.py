@@ -18,7 +18,7 @@ def choose_a_photo(page: Page) -> None:
 
 
 def wait_for_result(page: Page) -> None:
-    expect(page.get_by_role("heading", name="These colours are a guess")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
 
 
 def asked(page: Page) -> list[str]:
@@ -84,7 +84,7 @@ def test_a_page_that_is_loaded_anew_goes_on_with_its_job(page: Page) -> None:
     wait_for_result(page)
     assert page.get_attribute("#download", "download") == "street-color.jpg"
     expect(page.get_by_role("slider", name="Compare before and after")).to_be_hidden()
-    expect(page.get_by_role("button", name="Colour this photograph again")).to_be_hidden()
+    expect(page.get_by_role("button", name="Color this photograph again")).to_be_hidden()
 
     page.reload()
     wait_for_result(page)

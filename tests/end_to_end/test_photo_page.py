@@ -56,7 +56,7 @@ def opened(page: Page, service: str, job: dict[str, str]) -> Page:
 def test_gray_and_color_lie_over_one_another(page: Page, service: str, job: dict[str, str]) -> None:
     opened(page, service, job)
     expect(page.locator("#both")).to_be_hidden()
-    expect(page.get_by_role("heading", name="These colours are a guess")).to_be_visible()
+    expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible()
     picture = seen(page, "#compare")
     height, width = picture.shape[:2]
     assert width / height == pytest.approx(480 / 320, rel=0.01)
@@ -112,7 +112,7 @@ def test_its_links_lead_to_the_picture_and_to_the_page_that_colors(
     link = page.get_by_role("link", name="The picture alone").evaluate("link => link.href")
     with urllib.request.urlopen(link, timeout=10) as answer:
         assert Image.open(answer).size == (480, 320)
-    page.get_by_role("link", name="Colour a photograph of your own").click()
+    page.get_by_role("link", name="Color a photograph of your own").click()
     expect(page.get_by_text("Drop a photograph here")).to_be_visible()
 
 

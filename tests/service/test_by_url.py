@@ -157,7 +157,7 @@ def test_json_that_cannot_be_meant_is_refused(api):
         (b'{"url": null}', errors.JsonInvalid),
         (b"[" * 60_000, errors.JsonInvalid),
         (b'{"url": "http://localhost/", "x": "' + b"y" * 70_000 + b'"}', errors.JsonInvalid),
-        (b'{"url": "http://localhost/", "colour": 1}', errors.OptionUnknown),
+        (b'{"url": "http://localhost/", "color": 1}', errors.OptionUnknown),
         (b'{"url": "http://localhost/", "\\ud800": 1}', errors.OptionUnknown),
         (b'{"url": "http://localhost/", "vividness": 9}', errors.OptionInvalid),
         (b'{"url": "http://localhost/", "vividness": NaN}', errors.OptionInvalid),

@@ -45,7 +45,7 @@ def looks_again(html: str) -> bool:
 
 def test_a_colored_photo_is_shown_beside_the_gray_one(api, job, work):
     work(artifacts={"comparison": b"gray | color"})
-    html = page(api, job["id"], 200, "These colours are a guess")
+    html = page(api, job["id"], 200, "These colors are a guess")
     files = f"../v1/colorizations/{job['id']}"
     assert f'<img id="both" class="both" src="{files}/artifacts/comparison" width="640" height="240"' in html
     assert f'href="{files}/result"' in html
@@ -58,7 +58,7 @@ def test_a_colored_photo_is_shown_beside_the_gray_one(api, job, work):
     assert about["og:image"] == f"{here}/v1/colorizations/{job['id']}/artifacts/comparison"
     assert about["og:url"] == f"{here}/photos/{job['id']}"
     assert "not the true ones" in about["og:description"]
-    assert about["og:image:alt"] == "Left the photograph in grey, right in guessed colours"
+    assert about["og:image:alt"] == "Left the photograph in gray, right in guessed colors"
 
 
 def test_links_for_others_begin_where_the_service_is_seen_from_outside(
@@ -74,7 +74,7 @@ def test_links_for_others_begin_where_the_service_is_seen_from_outside(
 
 def test_without_a_comparison_the_picture_alone_is_shown(api, job, work):
     work()
-    html = page(api, job["id"], 200, "These colours are a guess")
+    html = page(api, job["id"], 200, "These colors are a guess")
     assert f'src="../v1/colorizations/{job["id"]}/result" width="320" height="240"' in html
     assert "<script" not in html
 
@@ -84,14 +84,14 @@ def test_a_photo_that_waits_or_is_worked_on_says_so_and_looks_again(api, job, jo
     assert "It is number 1 in the line." in html
     assert looks_again(html)
     claim(jobs)
-    html = page(api, job["id"], 200, "Being coloured")
+    html = page(api, job["id"], 200, "Being colored")
     assert looks_again(html)
     assert "og:image" not in html
 
 
 def test_a_failed_one_says_why(api, job, jobs):
     jobs.fail(claim(jobs), "photo_damaged", "It ends <i>early</i>.")
-    html = page(api, job["id"], 200, "This photograph could not be coloured")
+    html = page(api, job["id"], 200, "This photograph could not be colored")
     assert "The photo is damaged. It ends &lt;i&gt;early&lt;/i&gt;." in html
     assert not looks_again(html)
 
@@ -100,7 +100,7 @@ def test_an_erased_one_says_so_and_shows_nothing(api, job, work):
     work(artifacts={"comparison": b"gray | color"})
     api.delete(f"/v1/colorizations/{job['id']}", headers={"Authorization": f"Bearer {job['secret']}"})
     html = page(api, job["id"], 410, "This photograph was erased")
-    assert "Whoever had it coloured wished so" in html
+    assert "Whoever had it colored wished so" in html
     assert job["id"] not in html
 
 

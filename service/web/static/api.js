@@ -191,7 +191,7 @@ function endedAs(job) {
   return new Problem({
     code: job.status,
     title: "The photograph is no longer on the server",
-    detail: "It was erased before it was coloured. Send it again.",
+    detail: "It was erased before it was colored. Send it again.",
     retry: true,
   });
 }

@@ -109,7 +109,7 @@ async function present(finished, picture, signal) {
   const seconds = Object.values(timings).reduce((sum, one) => sum + one, 0);
   const kind = result.media_type.replace("image/", "").toUpperCase();
   element("facts").textContent =
-    `${result.width} × ${result.height} pixels, ${kind}, coloured in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
+    `${result.width} × ${result.height} pixels, ${kind}, colored in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
   element("kept").textContent = `The server keeps both pictures until ${localTime(expires)}, then erases them.`;
   element("download").href = resultUrl;
   element("download").download = coloredName(photo.name, result.media_type);

@@ -30,7 +30,7 @@ export class Compare {
     this.#split(100);
   }
 
-  /** The colours come in from the right, once the frame is on the page. */
+  /** The colors come in from the right, once the frame is on the page. */
   reveal() {
     this.frame.classList.add("settling");
     this.frame.getBoundingClientRect();

@@ -84,7 +84,7 @@ export function checkPixels(picture, maxMegapixels) {
     title: "This photograph has too many pixels",
     detail:
       `It is ${picture.naturalWidth} × ${picture.naturalHeight}, ${Math.round(megapixels)} megapixels; ` +
-      `up to ${maxMegapixels} can be coloured. Make it smaller and send that.`,
+      `up to ${maxMegapixels} can be colored. Make it smaller and send that.`,
   });
 }
 

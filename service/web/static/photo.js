@@ -1,4 +1,4 @@
-// A photo's own page: the comparison, gray beside colour in one picture, becomes one with a slider.
+// A photo's own page: the comparison, gray beside color in one picture, becomes one with a slider.
 
 import { Compare, loads, shape } from "./compare.js";
 

@@ -8,8 +8,8 @@ const SENTENCES = {
   send: "Sending the photograph",
   open: "Opening the photograph",
   prepare: "Preparing the photograph",
-  infer: "Guessing the colours",
-  finish: "Putting colour and light together",
+  infer: "Guessing the colors",
+  finish: "Putting color and light together",
   save: "Saving the picture",
 };
 
