@@ -144,12 +144,14 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
     said = capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "decoding.json").read_text())
     tried = {(d["size"], d["temperature"], d["taken_back"]) for d in written["decodings"]}
-    assert tried == {(128, 0.5, 0.3), *((224, t, share) for t in (1, 0.5, 0) for share in (0, 0.3, 1))}
+    card = checkpoint.read_card(checkpoint.locate("lite"))
+    size, own, share = card.size, card.temperature, card.taken_back
+    assert tried == {(128, own, share), *((size, t, each) for t in (1, own, 0) for each in (0, share, 1))}
     for heading in (
         "| size |",
         "| temperature | raw",
         "| share taken back |",
-        "| **0.5** |",
+        f"| **{own:g}** |",
         "1 taken back |",
     ):
         assert heading in said
@@ -164,7 +166,6 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
     [
         (["--sizes", "200"], "multiples of 32, not 200"),
         (["--temperatures", "-1"], "must lie in 0…1"),
-        (["--take-back", "0.5"], "whose card has the prior"),
         (["--only", "*.tiff"], "no photograph"),
     ],
 )
@@ -176,6 +177,17 @@ def test_what_cannot_be_tried_is_said(
     assert reason in capsys.readouterr().err
 
 
+def test_a_net_whose_card_has_no_prior_has_one_share(
+    net: nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = checkpoint.read_card(checkpoint.locate("lite"))
+    old = tmp_path / "old.safetensors"
+    checkpoint.save(net, replace(card, prior=(), taken_back=0.0, sha256=""), old)
+    words = ["evaluate", "decoding", "--photos", "scikit-image", "--net", str(old), "-o", str(tmp_path)]
+    assert main([*words, "--device", "cpu", "--take-back", "0.5"]) == 1
+    assert "whose card has the prior" in capsys.readouterr().err
+
+
 def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path, tmp_path: Path) -> None:
     exported = tmp_path / "mine.safetensors"
     words = ["weights", "export", str(run), "-o", str(exported), "--terms", "t", "--data", "d"]
@@ -185,8 +197,9 @@ def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path
         selection.subject(argparse.Namespace(run_folder=run, device="cpu")),
     )
     own = decoding.own(ours)
-    assert own == decoding.own(theirs) == Decoding(224, 0.5, 0.3)
-    shares = [replace(own, taken_back=share) for share in (0.0, 0.3, 1.0)]
+    card = checkpoint.read_card(checkpoint.locate("lite"))
+    assert own == decoding.own(theirs) == Decoding(card.size, card.temperature, card.taken_back)
+    shares = [replace(own, taken_back=share) for share in (0.0, own.taken_back, 1.0)]
     truth = skimage.data.chelsea()
     of_file, of_run = (Decoder(each, shares).answers(truth) for each in (ours, theirs))
     for share in shares:
@@ -195,6 +208,4 @@ def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path
 
 
 def test_a_decoding_is_what_the_card_says(lite: Colorizer) -> None:
-    assert decoding.own(lite) == Decoding(
-        lite.card.size, lite.card.temperature, lite.card.recipe["taken_back"]
-    )
+    assert decoding.own(lite) == Decoding(lite.card.size, lite.card.temperature, lite.card.share)
