@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -85,16 +86,27 @@ def _parse() -> argparse.Namespace:
 
 
 def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) -> int:
-    stop = threading.Event()
+    # Not an Event: to set one from a handler while the main thread is about to wait for it would wait for ever.
+    told: queue.SimpleQueue[None] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    loop = build(settings, resources, dry_run=dry_run, wait=stop.wait)
+        signal.signal(number, lambda *_: told.put(None))
+    loop = build(settings, resources, dry_run=dry_run, wait=partial(_told, told))
     _sign_in(loop.reddit, settings)
     if once:
         loop.run_once()
     else:
         loop.run()
     return 0
+
+
+def _told(told: queue.SimpleQueue[None], seconds: float) -> bool:
+    """Wait for so many seconds, or until a signal says to stop; whether one did, then or before."""
+    try:
+        told.get(timeout=seconds)
+    except queue.Empty:
+        return False
+    told.put(None)  # whoever waits next is told too
+    return True
 
 
 def _sign_in(reddit: Reddit, settings: Settings) -> None:
