@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
 
 @dataclass
@@ -49,6 +48,9 @@ class Log:
         self.plain = None if console.is_terminal else console
 
     def __enter__(self) -> Log:
+        # Only here: whoever reads a run, exports it or colors needs no TensorBoard, which comes with the extra `train`.
+        from torch.utils.tensorboard.writer import SummaryWriter
+
         self.writer = SummaryWriter(str(self.run), purge_step=self.start + 1)
         self.csv: TextIO = _reopen(self.run / "log.csv", self._FIELDS, self.start)
         self.bar.start()

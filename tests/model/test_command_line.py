@@ -185,6 +185,7 @@ def test_a_folder_of_gray_photos_has_nothing_to_teach(
 ) -> None:
     (box / "fake.jpg").unlink()
     words = ["train", "colorize", "--photos", str(box), "--run", str(tmp_path / "run"), "--recipe", "tiny"]
+    words += ["--cache", str(tmp_path / "cache")]
     assert main(words) == 1
     assert "color photographs are needed" in capsys.readouterr().err
 
@@ -197,3 +198,15 @@ def test_weights_are_exported_as_safetensors_or_not_at_all(
     assert "must end in .safetensors" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "mine.safetensors")]) == 1
     assert "holds no training run" in capsys.readouterr().err
+
+
+def test_weights_are_shown_and_exported_without_what_only_training_needs(tmp_path: Path) -> None:
+    """A worker's image has no TensorBoard."""
+    code = (
+        "import sys; sys.modules['tensorboard'] = None; from model.__main__ import main; "
+        f"sys.exit(main(['weights', 'show', 'lite']) or 1 - main(['weights', 'export', {str(tmp_path)!r}, "
+        "'--terms', 't', '--data', 'd', '-o', 'a.safetensors']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "holds no training run" in done.stderr
