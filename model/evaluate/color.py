@@ -33,9 +33,9 @@ from model import bins, chroma, lab
 from model.colorizer import Colorizer, ColorOptions
 from model.photo import Photo
 from model.training import augment, data
+from model.training.validation import area, auc, rebalanced_auc
 
 SIDE = 256
-THRESHOLDS = 150
 _BATCH = 16
 _ROUNDING = 1 / 12  # mean squared error of rounding to whole numbers
 
@@ -90,7 +90,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.pixels: list[NDArray[np.float32]] = []  # (313,) each: the truth's pixels by bin
-        self.areas: list[NDArray[np.float32]] = []  # (313,) each: their areas, 0…THRESHOLDS a pixel, added up
+        self.areas: list[NDArray[np.float32]] = []  # (313,) each: their areas, 0…150 a pixel, added up
         self.psnr: list[float] = []
         self.ssim: list[float] = []
         self.colorfulness: list[float] = []
@@ -99,9 +99,9 @@ class Tally:
     def add(self, truth: Picture, answer: Picture) -> None:
         """One photo more."""
         error, place = answer.error(truth), truth.bins.flatten()
-        area = _area(error).flatten().double()
+        covered = area(error).flatten().double()
         self.pixels.append(torch.bincount(place, minlength=bins.COUNT).float().numpy())
-        self.areas.append(torch.bincount(place, area, minlength=bins.COUNT).float().numpy())
+        self.areas.append(torch.bincount(place, covered, minlength=bins.COUNT).float().numpy())
         self.error.append(float(error.mean()))
         mean_square = float(np.mean((truth.pixels.astype(np.float32) - answer.pixels) ** 2))
         self.psnr.append(10 * math.log10(255**2 / max(mean_square, _ROUNDING)))
@@ -117,24 +117,6 @@ class Tally:
             float(np.mean(self.ssim)),
             float(np.mean(self.colorfulness)),
         )
-
-
-def _area(error: Tensor) -> Tensor:
-    """What a pixel with this error adds to the area under the curve: by trapezoids, as the curve rises at the next whole threshold."""
-    rise = error.ceil()
-    return torch.where(rise == 0, THRESHOLDS, THRESHOLDS + 0.5 - rise) * (rise <= THRESHOLDS)
-
-
-def auc(pixels: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(…, 313) pixels by the truth's bin, and their areas → (…) AuC in percent."""
-    percent: NDArray[np.float64] = 100 * areas.sum(-1) / (THRESHOLDS * pixels.sum(-1))
-    return percent
-
-
-def rebalanced_auc(pixels: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same with each bin's pixels weighed by its rarity among these."""
-    rarity = 1 / np.maximum(pixels / pixels.sum(-1, keepdims=True), 1e-6)
-    return auc(pixels * rarity, areas * rarity)
 
 
 def ssim(truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> float:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluate import biases, failures
-from model.evaluate.color import Answers, Picture, Tally, aged, auc, rebalanced_auc
+from model.evaluate.color import Answers, Picture, Tally, aged
 from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
 from model.evaluate.judge import Judge
+from model.training.validation import auc, rebalanced_auc
 
 IMAGENET = "imagenet"
 OWN_ANSWER = "truth's own answer"

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model.evaluate import failures
-from model.evaluate.color import auc, rebalanced_auc
 from model.evaluate.intervals import SEED, Bootstrap, interval
 from model.evaluate.markdown import table as markdown
 from model.evaluate.report import Kept, Numbers, cell, gains_over_gray, plain
+from model.training.validation import auc, rebalanced_auc
 
 TRAIN, HELD = "train", "held"
 
