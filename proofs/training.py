@@ -36,7 +36,7 @@ class Extent:
 def run(extent: Extent, base: str, photos: Path, scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """All of it, as JSON has it. `base` is the other commit; `scratch` is a folder for its checkout and for the runs."""
     place = figures.place()
-    other = _checkout(base, scratch / "base")
+    other = _checkout(base, scratch / f"code-{base}")
     speeds: dict[str, list[float]] = {"here": [], "base": []}
     for turn in range(extent.rounds):
         for name in ("here", "base") if turn % 2 == 0 else ("base", "here"):
