@@ -132,7 +132,7 @@ def card_of(found: building.Trained, name: str) -> Card:
         commit=found.facts["code"]["commit"],
         numbers={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        prior=tuple(float(f"{share:.6g}") for share in found.facts["data"]["prior"]) if rebalanced else (),
+        prior=tuple(found.facts["data"]["prior"]) if rebalanced else (),
         lam=found.config.options.lam
         if rebalanced and isinstance(found.config.options, colorize.Options)
         else 1.0,

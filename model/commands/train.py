@@ -24,6 +24,7 @@ from model.training.cache import Cache
 from model.training.config import Config
 from model.training.trainer import Method
 
+_NETS = {"colorize": "lite", "regress": "lite-l2"}  # where none is named; else a backbone
 _TIMED = 20  # steps
 _ENOUGH = 100  # held-out photographs, to choose by them how weights are decoded; with fewer they are decoded as the start's
 
@@ -144,13 +145,7 @@ def _prior(config: Config, batches: cache.Batches) -> Tensor:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
-    net = arguments.net or (
-        "lite"
-        if arguments.method == "colorize"
-        else "lite-l2"
-        if arguments.method == "regress"
-        else "alexnet"
-    )
+    net = arguments.net or _NETS.get(arguments.method, "alexnet")
     name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
     if name not in configs.CONFIGS:
         raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")

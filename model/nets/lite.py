@@ -178,7 +178,7 @@ class Hints(nn.Module):
 class Lite(nn.Module):
     """(N, 1, H, W) lightness in 0…100, sides multiples of 32 → (N, 313, H/4, W/4) logits over the ab bins.
 
-    5.7 million parameters, of which 0.4 are the hints'; 2.9 GFLOP at 256×256 (two a multiplication), 3.2 with hints. Other sides raise
+    5.7 million parameters, of which 0.4 are the hints'; 2.9 GFLOP at 256×256 (two a multiplication), 3.0 with hints. Other sides raise
     ValueError. `forward` is `encode`, which does not know hints, and `decode`.
     """
 

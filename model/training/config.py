@@ -53,15 +53,12 @@ class Config:
     momentum: float = 0.9  # Adam's first beta
     weight_decay: float = 0.01
     clip: float = 0.0  # the largest norm of all gradients together; 0: any
-    accumulate: int = (
-        1  # parts of a batch whose gradients are added up before a step; each part has its own batch norm
-    )
-    frozen_blocks: int = (
-        0  # first blocks of lite's backbone that are left as they are: 60% more photos a second at 3
-    )
-    fixed_norms: bool = (
-        False  # batch norm goes by what the start has seen: few photographs alike would pull it to themselves
-    )
+    # Parts of a batch whose gradients are added up before a step; each part has its own batch norm.
+    accumulate: int = 1
+    # First blocks of lite's backbone that are left as they are: 60% more photos a second at 3.
+    frozen_blocks: int = 0
+    # Batch norm goes by what the start has seen: few photographs alike would pull it to themselves.
+    fixed_norms: bool = False
     ema: float = 0.999  # of the averaged weights, which are those to use
     prior_share: float = 1.0  # of these photographs in the prior; the rest is the start's
     validate_every: int = 0  # steps; 0: only at the end
@@ -203,7 +200,8 @@ def finetune(method: str, net: str) -> Config:
     """A few hundred photographs of one's own: low rates, the shipped prior blended with theirs, and never worse than the start.
 
     What is measured and kept lies halfway between the start's weights and the averaged ones (Wortsman et al., "Robust fine-tuning of
-    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others lose nothing. Every 25
+    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others
+    lose some color but hardly any AuC (LOG.md, 2026-11-29). Every 25
     steps these are measured on the photographs that are held out; the best are kept, the start's among them, and eight measurements
     without a better one end the run.
     """
