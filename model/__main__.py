@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     ).add_subparsers(
         required=True,
         metavar="color | decoding | cues | skin | blind | blind-count, of what colors; probes | knn | retrieval | units | "
-        "efficiency | transfer | detection | forgotten, of trunks",
+        "efficiency | transfer | detection | forgotten, of backbones",
     )
 
     add_colors(evaluate.add_parser)

@@ -1,4 +1,4 @@
-"""The words of the commands that evaluate, and of those about trunks. No torch: --help does not wait for it."""
+"""The words of the commands that evaluate, and of those about backbones. No torch: --help does not wait for it."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
 def add_questions(add: Add) -> None:
     """`evaluate probes`, `knn`, `retrieval`, `units`, `efficiency`, `transfer`, `detection` and `forgotten`."""
     one = _asks(
-        add, "probes", "trunks.probes", "what each layer knows: linear probes, all layers in one pass"
+        add, "probes", "backbones.probes", "what each layer knows: linear probes, all layers in one pass"
     )
     _judged(one)
     _protocol(one)
@@ -160,13 +160,17 @@ def add_questions(add: Add) -> None:
     one.set_defaults(side=None)
     _seeds(one)
 
-    one = _asks(add, "knn", "trunks.knn", "classes by the 20 nearest photos")
+    one = _asks(add, "knn", "backbones.knn", "classes by the 20 nearest photos")
     _judged(one)
 
-    _asks(add, "retrieval", "trunks.retrieval", "pictures of photos and the nearest others, copies left out")
-    _asks(add, "units", "trunks.units", "pictures of what excites hidden units most")
+    _asks(
+        add, "retrieval", "backbones.retrieval", "pictures of photos and the nearest others, copies left out"
+    )
+    _asks(add, "units", "backbones.units", "pictures of what excites hidden units most")
 
-    one = _asks(add, "efficiency", "trunks.efficiency", "accuracy by the number of labels, and their utility")
+    one = _asks(
+        add, "efficiency", "backbones.efficiency", "accuracy by the number of labels, and their utility"
+    )
     _judged(one)
     one.add_argument(
         "--labels",
@@ -180,7 +184,11 @@ def add_questions(add: Add) -> None:
     _seeds(one)
 
     one = _asks(
-        add, "transfer", "trunks.transfers", "fine-tuned to VOC2007, classes in folders, CamVid", photos=False
+        add,
+        "transfer",
+        "backbones.transfers",
+        "fine-tuned to VOC2007, classes in folders, CamVid",
+        photos=False,
     )
     one.add_argument(
         "--photos",
@@ -199,7 +207,7 @@ def add_questions(add: Add) -> None:
     one = _asks(
         add,
         "detection",
-        "trunks.detection",
+        "backbones.detection",
         "taught to find VOC2007's things; needs torchvision, VOC2007, and minutes for each run: `make detection`",
         photos=False,
     )
@@ -215,7 +223,7 @@ def add_questions(add: Add) -> None:
     )
 
     one = _asks(
-        add, "forgotten", "trunks.forgets", "what a run of contrast knows before and after its projection"
+        add, "forgotten", "backbones.forgets", "what a run of contrast knows before and after its projection"
     )
     _judged(one)
 

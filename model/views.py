@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from model import distortions
-from model.nets.trunk import MEAN
+from model.nets.backbone import MEAN
 
 _ATTEMPTS = 10  # at a box that lies in the photo
 _ORDERS = tuple(itertools.permutations(distortions.JITTERS))

@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from model import views
 from model.methods import contrast
+from model.nets.backbone import normalized
 from model.nets.resnet import ResNet
-from model.nets.trunk import normalized
 
 
 @dataclass(frozen=True, slots=True)

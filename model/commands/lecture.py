@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from model import aberration
-from model.commands import needs, trunks
+from model.commands import backbones, needs
 from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.train import learn
@@ -28,7 +28,7 @@ from model.evaluate.overview import overview
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material
 from model.methods import context, contrast
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.training import building, data
 from model.training import config as configs
 from model.training.cache import Cache
@@ -43,7 +43,7 @@ class Plan:
     """How much of everything. Steps are such that on one core each method of a net takes about as long as the others."""
 
     steps: Mapping[str, Mapping[str, int]]
-    side: int = 96  # of the photos that trunks are asked about, in pixels
+    side: int = 96  # of the photos that backbones are asked about, in pixels
     known: int = 4000  # photos that probes are taught by, at most
     judged: int = 1500  # and judged by
     protocol: str = "small"  # of `probes.PROTOCOLS`; the papers' have photos and epochs of their own
@@ -138,7 +138,7 @@ def lecture(arguments: argparse.Namespace) -> int:
     shown = min(len(squares(photos, side).photos) for side in {recipe.shape.side for recipe in recipes})
     needs.refuse(needs.sizes(seen, plan.labels, shown, max(recipe.batch for recipe in recipes), plan.each))
     classes = list(filter(None, [arguments.gallery]))
-    given = trunks.others(arguments.cache, arguments.voc, classes, arguments.camvid)
+    given = backbones.others(arguments.cache, arguments.voc, classes, arguments.camvid)
     gallery = squares(data.find(classes), plan.side) if classes else None
     sets = {name: getattr(arguments, name) for name in ("photos", "gallery", "voc", "camvid")}
     desk.begin({"plan": asdict(plan)} | {name: path.name if path else None for name, path in sets.items()})
@@ -177,11 +177,11 @@ def lecture(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Subjects:
-    """The photos that trunks are asked about."""
+    """The photos that backbones are asked about."""
 
     seen: Material
     probed: Material  # those of the probes, as large as their protocol has them
-    others: trunks.Others
+    others: backbones.Others
     gallery: Cache | None
 
 
@@ -195,16 +195,18 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _ask(desk: Desk, plan: Plan, net: str, method: str, of: Subjects) -> None:
-    """All questions to one trunk."""
+    """All questions to one backbone."""
     name = f"{net}-{method}"
-    trunk = trunks.untaught(net) if method == "random" else building.load(_run(desk, net, method)).trunk
+    backbone = (
+        backbones.untaught(net) if method == "random" else building.load(_run(desk, net, method)).backbone
+    )
 
-    def maker(seed: int) -> Trunk:
-        return trunks.untaught(net, seed) if method == "random" else trunk
+    def maker(seed: int) -> Backbone:
+        return backbones.untaught(net, seed) if method == "random" else backbone
 
     fewer = of.seen.some(len(of.seen.taught.labels), plan.tuned)
-    desk.once(f"{name}-knn", lambda: readings.of_neighbors(trunk, of.seen))
-    desk.once(f"{name}-probes", lambda: _probes(trunk, plan, of.probed))
+    desk.once(f"{name}-knn", lambda: readings.of_neighbors(backbone, of.seen))
+    desk.once(f"{name}-probes", lambda: _probes(backbone, plan, of.probed))
     part = f"{name}-efficiency"
     desk.once(
         part,
@@ -218,21 +220,21 @@ def _ask(desk: Desk, plan: Plan, net: str, method: str, of: Subjects) -> None:
             partial(desk.keep, part),
         ),
     )
-    desk.once(f"{name}-transfer", lambda: trunks.carried_over(trunk, of.others, plan.transferred))
+    desk.once(f"{name}-transfer", lambda: backbones.carried_over(backbone, of.others, plan.transferred))
     if gallery := of.gallery:
         pictures = desk.folder / "pictures"
-        desk.once(f"{name}-pictures", lambda: _pictures(trunk, gallery, pictures, name))
+        desk.once(f"{name}-pictures", lambda: _pictures(backbone, gallery, pictures, name))
 
 
-def _probes(trunk: Trunk, plan: Plan, probed: Material) -> dict[str, Any]:
+def _probes(backbone: Backbone, plan: Plan, probed: Material) -> dict[str, Any]:
     # Of a paper's protocol they are a gigabyte: in memory only for as long as they are looked at.
     few = probed.some(plan.known, plan.judged)
-    return readings.of_layers(trunk, few, range(plan.probe_seeds), plan.probing())
+    return readings.of_layers(backbone, few, range(plan.probe_seeds), plan.probing())
 
 
-def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str, str]:
-    trunks.picture_of_neighbors(trunk, gallery, folder / f"{name}-neighbors.jpg")
-    trunks.picture_of_units(trunk, gallery, folder / f"{name}-units.jpg")
+def _pictures(backbone: Backbone, gallery: Cache, folder: Path, name: str) -> dict[str, str]:
+    backbones.picture_of_neighbors(backbone, gallery, folder / f"{name}-neighbors.jpg")
+    backbones.picture_of_units(backbone, gallery, folder / f"{name}-units.jpg")
     return {
         "neighbors": f"pictures/{name}-neighbors.jpg",
         "activations": f"pictures/{name}-units.jpg",
@@ -240,7 +242,7 @@ def _pictures(trunk: Trunk, gallery: Cache, folder: Path, name: str) -> dict[str
 
 
 def _forgotten(desk: Desk, net: str, seen: Material) -> dict[str, dict[str, Any]]:
-    return trunks.remembered(building.load(_run(desk, net, PROJECTION)), seen)
+    return backbones.remembered(building.load(_run(desk, net, PROJECTION)), seen)
 
 
 def _panel(desk: Desk) -> str:
@@ -273,7 +275,7 @@ def _pairwise(desk: Desk, plan: Plan, seen: Material) -> dict[str, Any]:
     options = plan.pairs
     known = desk.some("pairwise")
     accuracy = pairwise.matrix(
-        lambda: trunks.untaught("alexnet"),
+        lambda: backbones.untaught("alexnet"),
         few.taught,
         few.judged,
         options,
@@ -289,7 +291,7 @@ def _pairwise(desk: Desk, plan: Plan, seen: Material) -> dict[str, Any]:
 
 def _unpaired(plan: Plan, seen: Material) -> float:
     few = seen.some(plan.paired, plan.paired // 2)
-    return pairwise.untrained(lambda: trunks.untaught("alexnet"), few.taught, few.judged)
+    return pairwise.untrained(lambda: backbones.untaught("alexnet"), few.taught, few.judged)
 
 
 def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
@@ -302,7 +304,7 @@ def _gathered(desk: Desk, plan: Plan) -> dict[str, Any]:
             subject: dict[str, Any] = {
                 "net": net,
                 "method": method,
-                "layers": list(trunks.untaught(net).layers),
+                "layers": list(backbones.untaught(net).layers),
                 "probes": desk.result(f"{name}-probes"),
                 "neighbors": desk.result(f"{name}-knn"),
                 "efficiency": desk.result(f"{name}-efficiency"),

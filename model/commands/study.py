@@ -1,6 +1,6 @@
 """Newell & Deng's study in small: what is a start without labels worth, in labels, as made pictures become harder in one way or another?
 
-https://arxiv.org/abs/2003.14323, sections 4 and 5. For each combination of the four switches a trunk is taught by one method from
+https://arxiv.org/abs/2003.14323, sections 4 and 5. For each combination of the four switches a backbone is taught by one method from
 pictures of it, then fine-tuned to their classes by few labels and many, beside one from scratch. Other than there: lessons of minutes on
 a core instead of hours on GPUs, one training a combination, and up to 4,000 labels, not 100,000.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from model import views
-from model.commands import trunks
+from model.commands import backbones
 from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.synthetic import draw
@@ -25,7 +25,7 @@ from model.evaluate import readings, transfer
 from model.evaluate.markdown import table
 from model.evaluate.readings import Values
 from model.methods import colorize, contrast
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.synthetic import STUDIED, Options, Switches
 from model.training import building, cache, data
 from model.training import config as configs
@@ -109,18 +109,18 @@ def _ask(desk: Desk, plan: Plan, bits: str, method: str, net: str) -> None:
     wanted = recipe(plan, method, net)
     if not (run / "checkpoint.pt").exists() or building.load(run).step < wanted.steps:
         learn(wanted, [taught], run, torch.device("cpu"))
-    trunk = building.load(run).trunk
+    backbone = building.load(run).backbone
     lesson = transfer.Options(steps=plan.lesson, side=plan.side)
 
     def ask(name: str, maker: Any) -> None:
         curve = partial(readings.of_labels, maker, seen, plan.labels, range(plan.seeds), lesson)
         desk.once(name, lambda: curve(desk.some(name), partial(desk.keep, name)))
 
-    def scratch(seed: int) -> Trunk:
-        return trunks.untaught(net, seed)
+    def scratch(seed: int) -> Backbone:
+        return backbones.untaught(net, seed)
 
     ask(f"{bits}-scratch", scratch)
-    ask(f"{bits}-{method}", lambda seed: trunk)
+    ask(f"{bits}-{method}", lambda seed: backbone)
 
 
 def _row(desk: Desk, bits: str, method: str) -> Values:

@@ -4,7 +4,7 @@ As in Doersch, Gupta & Efros 2015 and Zhang, Isola & Efros 2016, after Zhou et a
 each photo the position where the unit's answer is highest, of all photos the highest of these.
 
 What a position sees, its receptive field, is not worked out from strides but tried: gradients lead from it back to every pixel that it
-depends on. The weights of the trial are random, since a trained net may have zeros in between; shape, pools and borders are the trunk's.
+depends on. The weights of the trial are random, since a trained net may have zeros in between; shape, pools and borders are the backbone's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.evaluate.features import BATCH, batches, frozen, taps
 from model.evaluate.grid import Cell
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 
 # Pictures, and pixels across, so that each way through a pool is some channel's highest somewhere
 _TRIED, _BREADTH = 2, 64
@@ -42,20 +42,20 @@ class Excitation:
 
 
 def strongest(
-    trunk: Trunk, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
+    backbone: Backbone, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
 ) -> dict[str, list[list[Excitation]]]:
     """Of each layer's units, in order: its `count` strongest, falling, each of another photo; in one pass over the photos.
 
-    Only answers above 0 excite. ValueError for layers and units that the trunk has not.
+    Only answers above 0 excite. ValueError for layers and units that the backbone has not.
     """
-    if unknown := units.keys() - set(trunk.layers):
+    if unknown := units.keys() - set(backbone.layers):
         raise ValueError(
-            f"no layer is called {', '.join(sorted(unknown))}; there are {', '.join(trunk.layers)}"
+            f"no layer is called {', '.join(sorted(unknown))}; there are {', '.join(backbone.layers)}"
         )
     best: dict[str, list[list[Excitation]]] = {layer: [[] for _ in wanted] for layer, wanted in units.items()}
-    with frozen(trunk):
+    with frozen(backbone):
         for number, rgb in enumerate(batches(squares)):
-            found = taps(trunk, rgb)
+            found = taps(backbone, rgb)
             for layer, wanted in units.items():
                 here = _highest(found[layer], layer, wanted, number * BATCH, count)
                 for place, more in enumerate(here):
@@ -64,10 +64,10 @@ def strongest(
     return best
 
 
-def fields(trunk: Trunk, layer: str, side: int) -> tuple[list[Span], list[Span]]:
+def fields(backbone: Backbone, layer: str, side: int) -> tuple[list[Span], list[Span]]:
     """For photos of this side: which of their rows each row of the layer's map sees, and which of their columns each column."""
     # Double precision: in single, libraries work in tiles, and what is not seen has a gradient of rounding, not of 0.
-    trial = deepcopy(trunk).cpu().double().eval().requires_grad_(False)
+    trial = deepcopy(backbone).cpu().double().eval().requires_grad_(False)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         for module in trial.modules():
@@ -77,13 +77,13 @@ def fields(trunk: Trunk, layer: str, side: int) -> tuple[list[Span], list[Span]]
 
 
 def rows(
-    trunk: Trunk, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
+    backbone: Backbone, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
 ) -> list[list[Cell]]:
     """For `grid`: for each unit a row of photos, what it sees framed, and a row of what it sees. Units that nothing excites have none."""
     side = squares.shape[2]
     made: list[list[Cell]] = []
-    for layer, of_units in strongest(trunk, squares, units, count).items():
-        down, across = fields(trunk, layer, side)
+    for layer, of_units in strongest(backbone, squares, units, count).items():
+        down, across = fields(backbone, layer, side)
         for unit, excitations in zip(units[layer], of_units, strict=True):
             if not excitations:
                 continue
@@ -118,7 +118,7 @@ def _highest(
     ]
 
 
-def _seen(trial: Trunk, layer: str, side: int, down: bool) -> list[Span]:
+def _seen(trial: Backbone, layer: str, side: int, down: bool) -> list[Span]:
     x = torch.randn(
         _TRIED, trial.channels, side, min(side, _BREADTH), dtype=torch.float64, requires_grad=True
     )

@@ -1,10 +1,10 @@
-"""Can a trunk find things? torchvision's Faster R-CNN over a copy of it is taught from VOC2007's boxes, and judged by mean average
+"""Can a backbone find things? torchvision's Faster R-CNN over a copy of it is taught from VOC2007's boxes, and judged by mean average
 precision.
 
 Ren, He, Girshick & Sun, "Faster R-CNN", NeurIPS 2015 (https://arxiv.org/abs/1506.01497). An optional extra: torchvision comes with a
 torch of its own, so it lives in an environment of its own (requirements-detection.txt, `make detection`). Other than there: features are
-the trunk's last layer alone; the head is torchvision's; AdamW for a fixed number of steps, mirrored photos. `only` asks for some classes,
-of photos that have them: a smaller question than VOC's, and its mean is over these classes alone.
+the backbone's last layer alone; the head is torchvision's; AdamW for a fixed number of steps, mirrored photos. `only` asks for some
+classes, of photos that have them: a smaller question than VOC's, and its mean is over these classes alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from model.evaluate.boxes import Detection, Object, detection_precision
 from model.evaluate.tuning import Lesson, copied, teach
 from model.evaluate.voc import CLASSES
-from model.nets.trunk import DEVIATION, MEAN, Trunk, normalized
+from model.nets.backbone import DEVIATION, MEAN, Backbone, normalized
 from model.training import data
 
 
 @dataclass(frozen=True)
 class Options(Lesson):
-    """How a trunk is taught to find things."""
+    """How a backbone is taught to find things."""
 
     steps: int = 200
     batch: int = 4
@@ -98,13 +98,17 @@ def useful(pictures: Sequence[Pictured]) -> list[Pictured]:
 
 
 def detect(
-    trunk: Trunk, taught: Sequence[Pictured], judged: Sequence[Pictured], options: Options, seed: int = 0
+    backbone: Backbone,
+    taught: Sequence[Pictured],
+    judged: Sequence[Pictured],
+    options: Options,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """11-point average precision by class; NaN for a class that is not among the judged. The trunk given stays as it is."""
+    """11-point average precision by class; NaN for a class that is not among the judged. The backbone given stays as it is."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     taught = useful(taught)
-    net = _net(copied(trunk, options.frozen), options)
+    net = _net(copied(backbone, options.frozen), options)
 
     def loss(numbers: Tensor) -> Tensor:
         photos, targets = zip(*(_shown(taught[int(number)], generator) for number in numbers), strict=True)
@@ -135,29 +139,29 @@ def _truth(judged: Sequence[Pictured], name: str) -> dict[int, list[Object]]:
 
 
 class _Backbone(nn.Module):
-    """The trunk's last layer, of photos that torchvision has brought to its mean and deviation already."""
+    """The backbone's last layer, of photos that torchvision has brought to its mean and deviation already."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.trunk, self.out_channels = trunk, trunk.width
+        self.backbone, self.out_channels = backbone, backbone.width
 
     def forward(self, x_N3HW: Tensor) -> Tensor:
-        if self.trunk.channels == 1:
+        if self.backbone.channels == 1:
             mean, deviation = (x_N3HW.new_tensor(of)[:, None, None] for of in (MEAN, DEVIATION))
             x_N3HW = normalized((x_N3HW * deviation + mean).clamp(0, 1), 1)
         with torch.autocast(x_N3HW.device.type, torch.bfloat16):
-            found = self.trunk.taps(x_N3HW)[self.trunk.layers[-1]]
+            found = self.backbone.taps(x_N3HW)[self.backbone.layers[-1]]
         return found.float()
 
 
-def _net(trunk: Trunk, options: Options) -> Any:
+def _net(backbone: Backbone, options: Options) -> Any:
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.rpn import AnchorGenerator
     from torchvision.ops import MultiScaleRoIAlign
 
     sizes = tuple(round(options.side * share) for share in (0.1, 0.2, 0.4, 0.8))
     net = FasterRCNN(
-        _Backbone(trunk),
+        _Backbone(backbone),
         num_classes=len(CLASSES) + 1,
         min_size=options.side,
         max_size=2 * options.side,
@@ -168,7 +172,7 @@ def _net(trunk: Trunk, options: Options) -> Any:
         box_batch_size_per_image=options.regions,
         rpn_post_nms_top_n_test=options.proposals,
     )
-    return net.to(next(trunk.parameters()).device)
+    return net.to(next(backbone.parameters()).device)
 
 
 def _shown(one: Pictured, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

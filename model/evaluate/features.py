@@ -1,4 +1,4 @@
-"""What a trunk that learns no more answers to photos, and how often what is read from it is right."""
+"""What a backbone that learns no more answers to photos, and how often what is read from it is right."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.evaluate.intervals import Bootstrap, Interval, interval
-from model.nets.trunk import Trunk, normalized
+from model.nets.backbone import Backbone, normalized
 
 BATCH = 64
-BF16 = True  # as trunks learn; what is read off is float32 again
+BF16 = True  # as backbones learn; what is read off is float32 again
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +44,10 @@ class Judged:
 
 
 @contextmanager
-def frozen(trunk: Trunk) -> Iterator[None]:
+def frozen(backbone: Backbone) -> Iterator[None]:
     """Norms go by what they have seen so far, and nothing is recorded for gradients; afterwards all is as it was."""
-    learning = {module: module.training for module in trunk.modules()}
-    trunk.eval()
+    learning = {module: module.training for module in backbone.modules()}
+    backbone.eval()
     try:
         with torch.no_grad():
             yield
@@ -56,22 +56,22 @@ def frozen(trunk: Trunk) -> Iterator[None]:
             module.training = was
 
 
-def taps(trunk: Trunk, rgb_N3HW: Tensor) -> dict[str, Tensor]:
-    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the trunk's device, computed as `BF16` says."""
-    x, precision = _shown(trunk, rgb_N3HW)
+def taps(backbone: Backbone, rgb_N3HW: Tensor) -> dict[str, Tensor]:
+    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the backbone's device, computed as `BF16` says."""
+    x, precision = _shown(backbone, rgb_N3HW)
     with precision:
-        found = trunk.taps(x)
+        found = backbone.taps(x)
     return {layer: x_NCHW.float() for layer, x_NCHW in found.items()}
 
 
-def pooled(trunk: Trunk, squares: NDArray[np.uint8]) -> Tensor:
+def pooled(backbone: Backbone, squares: NDArray[np.uint8]) -> Tensor:
     """(N, width) float32 on the CPU, of all photos in order: the last layer averaged over positions."""
     found = []
-    with frozen(trunk):
+    with frozen(backbone):
         for rgb in batches(squares):
-            x, precision = _shown(trunk, rgb)
+            x, precision = _shown(backbone, rgb)
             with precision:
-                found.append(trunk(x).float().cpu())
+                found.append(backbone(x).float().cpu())
     return torch.cat(found)
 
 
@@ -81,7 +81,7 @@ def batches(squares: NDArray[np.uint8], size: int = BATCH) -> Iterator[Tensor]:
         yield torch.from_numpy(np.array(squares[start : start + size]))
 
 
-def _shown(trunk: Trunk, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
-    device = next(trunk.parameters()).device
-    x = normalized(rgb_N3HW.to(device), trunk.channels).contiguous(memory_format=torch.channels_last)
+def _shown(backbone: Backbone, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
+    device = next(backbone.parameters()).device
+    x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
     return x, torch.autocast(device.type, torch.bfloat16, enabled=BF16)

@@ -1,5 +1,5 @@
 """What does h know that g(h) forgot? Chen et al. 2020 (SimCLR), section 4.2 and table 3: which change was made to a view, as a small net
-can tell from the trunk's pooled features, h, and from their projection, g(h), which the loss saw.
+can tell from the backbone's pooled features, h, and from their projection, g(h), which the loss saw.
 
 https://arxiv.org/abs/2002.05709. The questions, over views by crop and color, and their paper's answers from h and from g(h) in percent:
 was the color dropped (99.3, 97.4); by which quarter turn (67.6, 25.6); is there noise (99.5, 59.6); are these Sobel's edges (96.6, 56.3).
@@ -9,7 +9,7 @@ Other than there, or where the paper is silent:
 - Turns, noise and edges were among the views in the paper's pretraining, as they are in `contrast.projection_probe`, by which the
   lecture trains a run for this table alone. A net is asked whatever its views were, but a change that it never saw is one that it was
   not taught to forget: `in_views` says which were, and both go beside the numbers.
-- In the paper both have 2048 numbers, of our heads' 128 the projection has fewer than the trunk.
+- In the paper both have 2048 numbers, of our heads' 128 the projection has fewer than the backbone.
 - The net that answers has one hidden layer of 256 units, over numbers brought to mean 0 and deviation 1; 300 steps of 256 views, Adam.
   Each photo gives two views to learn from and one to be judged by; features of each are worked out once. Chance is that of the judged.
 """
@@ -32,7 +32,7 @@ from model.evaluate.features import Judged, batches
 from model.evaluate.tuning import Lesson, teach
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
-from model.nets.trunk import normalized
+from model.nets.backbone import normalized
 
 QUESTIONS: Mapping[str, float] = MappingProxyType({"gray": 0.2, "rotate": 0.75, "noise": 0.5, "sobel": 0.5})
 """To what share of views each is done; "rotate" leaves a quarter upright."""
@@ -159,9 +159,9 @@ def _looked(
     for _ in range(looks):
         for rgb in batches(squares):
             seen, labels = changed(rgb.to(device), question, options.strengths, generator)
-            x = normalized(seen, net.trunk.channels).contiguous(memory_format=torch.channels_last)
+            x = normalized(seen, net.backbone.channels).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16):
-                h = net.trunk(x)
+                h = net.backbone(x)
                 g = net.head(h)
             found.append((h.float().cpu(), g.float().cpu(), labels))
     h, g, labels = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -2,7 +2,7 @@
 
 Voting: `plain` gives each of the 20 nearest a vote; `wu2018` weighs each of 200 by exp(cosine / 0.07), as Wu, Xiong, Yu & Lin do
 (Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, section 3.4). They have features of 128 numbers that
-the loss saw; ours are the trunk's last layer, averaged over positions. What is tied goes to the class of the smaller number. Which of
+the loss saw; ours are the backbone's last layer, averaged over positions. What is tied goes to the class of the smaller number. Which of
 several equally near photos come in last is left open.
 """
 

@@ -21,7 +21,7 @@ from model.evaluate.features import Labeled, pooled
 from model.evaluate.tuning import Lesson, teach
 from model.methods import contrast
 from model.methods.contrast import Contrast
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 
 STEPS = ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate")
 """Of `views.STEPS`, in the figure's order."""
@@ -42,7 +42,7 @@ class Options(Lesson):
 
 
 def matrix(
-    make_trunk: Callable[[], Trunk],
+    make_backbone: Callable[[], Backbone],
     taught: Labeled,
     judged: Labeled,
     options: Options,
@@ -57,16 +57,18 @@ def matrix(
     for place, first in enumerate(STEPS):
         for second in STEPS[place:]:
             if f"{first} {second}" not in known:
-                known[f"{first} {second}"] = cell(make_trunk(), first, second, taught, judged, options)
+                known[f"{first} {second}"] = cell(make_backbone(), first, second, taught, judged, options)
                 keep(known)
     rows = [[known[f"{a} {b}" if f"{a} {b}" in known else f"{b} {a}"] for b in STEPS] for a in STEPS]
     return [[*row, float(np.mean(row))] for row in rows]
 
 
-def cell(trunk: Trunk, first: str, second: str, taught: Labeled, judged: Labeled, options: Options) -> float:
-    """How often the nearest photos' class is the true one, 0…1, once the trunk was taught by this pair. The trunk given learns."""
+def cell(
+    backbone: Backbone, first: str, second: str, taught: Labeled, judged: Labeled, options: Options
+) -> float:
+    """How often the nearest photos' class is the true one, 0…1, once the backbone was taught by this pair. The backbone given learns."""
     steps = (first,) if first == second else (first, second)
-    method = Contrast(trunk, contrast.asymmetric(options.pairs, *steps))
+    method = Contrast(backbone, contrast.asymmetric(options.pairs, *steps))
     method.net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(0)
 
@@ -74,15 +76,15 @@ def cell(trunk: Trunk, first: str, second: str, taught: Labeled, judged: Labeled
         return method.loss(torch.from_numpy(taught.squares[numbers.numpy()]), generator)
 
     teach(method.net, len(taught.labels), loss, options, generator)
-    return _accuracy(trunk, taught, judged)
+    return _accuracy(backbone, taught, judged)
 
 
-def untrained(make_trunk: Callable[[], Trunk], taught: Labeled, judged: Labeled) -> float:
+def untrained(make_backbone: Callable[[], Backbone], taught: Labeled, judged: Labeled) -> float:
     """The same accuracy, 0…1, of the net that every cell starts from."""
-    return _accuracy(make_trunk(), taught, judged)
+    return _accuracy(make_backbone(), taught, judged)
 
 
-def _accuracy(trunk: Trunk, taught: Labeled, judged: Labeled) -> float:
-    asked, known = pooled(trunk, judged.squares), pooled(trunk, taught.squares)
+def _accuracy(backbone: Backbone, taught: Labeled, judged: Labeled) -> float:
+    asked, known = pooled(backbone, judged.squares), pooled(backbone, taught.squares)
     found = neighbors.judge(asked, judged.labels, known, taught.labels, neighbors.plain())
     return float(found.right.mean())

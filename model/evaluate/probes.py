@@ -1,4 +1,4 @@
-"""What does each layer know? Linear probes: one linear layer on each tap of a trunk that learns no more.
+"""What does each layer know? Linear probes: one linear layer on each tap of a backbone that learns no more.
 
 The protocol of Zhang, Isola & Efros 2016 (figure 4 of Colorful Image Colorization; richzhang/colorization, caffe branch,
 feature_learning_tests/linear/train_val.prototxt): each layer's map is resized to as many positions as make about 9,600 numbers of it
@@ -22,7 +22,7 @@ Other than there:
 - Zhang's rate and length are not in that file. `zhang2016` has Goyal's: 0.01, a tenth after each 2/7 of 28 epochs, momentum 0.9 (Nesterov),
   decay 5e-4.
 
-Where photos are shown whole, each layer's numbers are worked out once and kept in 16 bits, if `memory` has room: then the trunk rests.
+Where photos are shown whole, each layer's numbers are worked out once and kept in 16 bits, if `memory` has room: then the backbone rests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.evaluate.features import BATCH, Judged, Labeled, batches, frozen, taps
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ class Head(nn.Module):
 
 
 def probe(
-    trunk: Trunk, taught: Labeled, judged: Labeled, protocol: Protocol, seed: int = 0
+    backbone: Backbone, taught: Labeled, judged: Labeled, protocol: Protocol, seed: int = 0
 ) -> dict[str, Probe]:
     """A probe a layer, from bottom to top, taught and judged."""
-    return judge(trunk, teach(trunk, taught, protocol, seed), judged, protocol)
+    return judge(backbone, teach(backbone, taught, protocol, seed), judged, protocol)
 
 
 def positions(channels: int, height: int, width: int, numbers: int = 9600) -> tuple[int, int]:
@@ -146,11 +146,11 @@ def window(size: int, count: int) -> tuple[int, int]:
     return size - step * (count - 1), step
 
 
-def teach(trunk: Trunk, taught: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
+def teach(backbone: Backbone, taught: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
     """A head a layer, for the classes from 0 to the highest label. ValueError for crops larger than photos."""
     generator = torch.Generator().manual_seed(seed)
-    view = partial(_seen, trunk, protocol)
-    with frozen(trunk):
+    view = partial(_seen, backbone, protocol)
+    with frozen(backbone):
         example = view(_middle(next(batches(taught.squares, 1)), protocol.crop))
         device = next(iter(example.values())).device
         labels = taught.labels.to(device)
@@ -180,11 +180,13 @@ def teach(trunk: Trunk, taught: Labeled, protocol: Protocol, seed: int = 0) -> d
     return heads
 
 
-def judge(trunk: Trunk, heads: Mapping[str, Head], judged: Labeled, protocol: Protocol) -> dict[str, Probe]:
+def judge(
+    backbone: Backbone, heads: Mapping[str, Head], judged: Labeled, protocol: Protocol
+) -> dict[str, Probe]:
     """What each head gets right."""
-    view = partial(_seen, trunk, protocol)
+    view = partial(_seen, backbone, protocol)
     right: dict[str, list[Tensor]] = {layer: [] for layer in heads}
-    with frozen(trunk):
+    with frozen(backbone):
         for rgb, labels in zip(batches(judged.squares), torch.split(judged.labels.cpu(), BATCH), strict=True):
             for layer, x in view(_middle(rgb, protocol.crop)).items():
                 right[layer].append(heads[layer].eval()(x).argmax(1).cpu() == labels)
@@ -194,9 +196,9 @@ def judge(trunk: Trunk, heads: Mapping[str, Head], judged: Labeled, protocol: Pr
     }
 
 
-def _seen(trunk: Trunk, protocol: Protocol, rgb_N3HW: Tensor) -> dict[str, Tensor]:
-    """Each layer's (n, C_l, h_l, w_l) numbers, float32, on the trunk's device."""
-    found = taps(trunk, rgb_N3HW)
+def _seen(backbone: Backbone, protocol: Protocol, rgb_N3HW: Tensor) -> dict[str, Tensor]:
+    """Each layer's (n, C_l, h_l, w_l) numbers, float32, on the backbone's device."""
+    found = taps(backbone, rgb_N3HW)
     if protocol.pools and _POOLS.keys() <= found.keys():
         found = _with_pools(found)
     return {layer: _resized(x_NCHW, protocol) for layer, x_NCHW in found.items()}

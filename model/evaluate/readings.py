@@ -1,4 +1,4 @@
-"""What the evaluations read from a trunk, as plain values that go into JSON and tables: of one trunk, and of several side by side."""
+"""What the evaluations read from a backbone, as plain values that go into JSON and tables: of one backbone, and of several side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.evaluate import neighbors, probes, transfer, utility
 from model.evaluate.features import Labeled, pooled
 from model.evaluate.probes import Protocol
 from model.evaluate.utility import Curve
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.training.cache import Cache
 
 Values = dict[str, Any]
@@ -47,19 +47,19 @@ def material(taught: Cache, judged: Cache) -> Material:
     return Material(Labeled(taught.squares, labels), Labeled(judged.squares, truth), names)
 
 
-def of_layers(trunk: Trunk, seen: Material, seeds: Sequence[int], protocol: Protocol) -> Values:
+def of_layers(backbone: Backbone, seen: Material, seeds: Sequence[int], protocol: Protocol) -> Values:
     """Linear probes, from bottom to top: of each layer, and pool if the protocol has them, the accuracy of each seed's."""
     found: dict[str, list[float]] = {}
     for seed in seeds:
-        for layer, probe in probes.probe(trunk, seen.taught, seen.judged, protocol, seed).items():
+        for layer, probe in probes.probe(backbone, seen.taught, seen.judged, protocol, seed).items():
             found.setdefault(layer, []).append(float(probe.right.mean()))
     return found
 
 
-def of_neighbors(trunk: Trunk, seen: Material) -> Values:
+def of_neighbors(backbone: Backbone, seen: Material) -> Values:
     """kNN of 20 on the last layer's mean, with its 95% interval over photos."""
     voting = neighbors.plain()
-    known, asked = pooled(trunk, seen.taught.squares), pooled(trunk, seen.judged.squares)
+    known, asked = pooled(backbone, seen.taught.squares), pooled(backbone, seen.judged.squares)
     accuracy = neighbors.judge(asked, seen.judged.labels, known, seen.taught.labels, voting).accuracy
     return {
         "accuracy": accuracy.value,
@@ -70,7 +70,7 @@ def of_neighbors(trunk: Trunk, seen: Material) -> Values:
 
 
 def of_labels(
-    make_trunk: Callable[[int], Trunk],
+    make_backbone: Callable[[int], Backbone],
     seen: Material,
     counts: Sequence[int],
     seeds: Sequence[int],
@@ -89,7 +89,7 @@ def of_labels(
         (int(count), int(seed)): value
         for (count, seed), value in ((key.split(), value) for key, value in known.items())
     }
-    curve = transfer.efficiency(make_trunk, seen.taught, seen.judged, counts, seeds, options, points, add)
+    curve = transfer.efficiency(make_backbone, seen.taught, seen.judged, counts, seeds, options, points, add)
     return {"labels": list(curve.labels), "accuracy": curve.accuracy.tolist()}
 
 

@@ -1,4 +1,4 @@
-"""Can a trunk say what each pixel is? A copy of it with the head of a fully convolutional net is taught from masks, and judged by mean IU.
+"""Can a backbone say what each pixel is? A copy of it with the head of a fully convolutional net learns from masks, judged by mean IU.
 
 Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038, section 4):
 a 1×1 convolution scores the last layer, another each finer layer below; coarse scores are enlarged, added to finer ones, and those enlarged
@@ -8,7 +8,7 @@ FCN-32s: of AlexNet conv5, conv2 and conv1, of a ResNet its last three stages.
 Other than there:
 - Enlarged bilinearly, which is where their upsampling begins; here it learns nothing. All levels are taught at once, as in their later
   version (PAMI 2016), and all scores begin at 0.
-- No convolutionalized fully connected layers: our trunks have none. Nothing is cropped off, as layers are padded evenly.
+- No convolutionalized fully connected layers: our backbones have none. Nothing is cropped off, as layers are padded evenly.
 - Adam, not momentum; the loss is the mean over pixels that count, theirs the sum. Half of the pictures are mirrored, which they
   saw no gain in.
 
@@ -35,7 +35,7 @@ from model.evaluate.features import batches
 from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.evaluate.precision import VOID, confusion, mean_iu
 from model.evaluate.tuning import Lesson, copied, teach
-from model.nets.trunk import Trunk, normalized
+from model.nets.backbone import Backbone, normalized
 from model.training import data
 
 CAMVID = (
@@ -56,7 +56,7 @@ _CAMVID_VOID = len(CAMVID)
 
 @dataclass(frozen=True)
 class Options(Lesson):
-    """How a trunk is taught to segment."""
+    """How a backbone is taught to segment."""
 
     steps: int = 100
     batch: int = 8
@@ -131,32 +131,34 @@ def camvid(frames: Path, annotations: Path, height: int = 120) -> Masked:
 
 
 class FCN(nn.Module):
-    """A trunk, and a score for each class at each pixel."""
+    """A backbone, and a score for each class at each pixel."""
 
-    def __init__(self, trunk: Trunk, classes: int, layers: tuple[str, ...], widths: tuple[int, ...]) -> None:
+    def __init__(
+        self, backbone: Backbone, classes: int, layers: tuple[str, ...], widths: tuple[int, ...]
+    ) -> None:
         """Scores these layers, from the coarsest to the finest, which have so many channels."""
         super().__init__()
-        self.trunk, self.layers = trunk, layers
+        self.backbone, self.layers = backbone, layers
         self.scores = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in widths)
         for score in self.scores.parameters():
             nn.init.zeros_(score)
 
     @classmethod
-    def over(cls, trunk: Trunk, classes: int, levels: int, height: int, width: int) -> FCN:
-        """For pictures of this size. ValueError where the trunk has fewer levels."""
-        learning, device = trunk.training, next(trunk.parameters()).device
+    def over(cls, backbone: Backbone, classes: int, levels: int, height: int, width: int) -> FCN:
+        """For pictures of this size. ValueError where the backbone has fewer levels."""
+        learning, device = backbone.training, next(backbone.parameters()).device
         with torch.no_grad():
-            found = trunk.eval().taps(torch.zeros(1, trunk.channels, height, width, device=device))
-        trunk.train(learning)
+            found = backbone.eval().taps(torch.zeros(1, backbone.channels, height, width, device=device))
+        backbone.train(learning)
         last = {x.shape[2:]: layer for layer, x in found.items()}  # of each size
         if not 0 < levels <= len(last):
             raise ValueError(f"a net with layers of {len(last)} sizes has no {levels} levels")
         layers = tuple(reversed(last.values()))[:levels]
-        return cls(trunk, classes, layers, tuple(found[layer].shape[1] for layer in layers)).to(device)
+        return cls(backbone, classes, layers, tuple(found[layer].shape[1] for layer in layers)).to(device)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, classes, H, W) logits, float32."""
-        taps = self.trunk.taps(x_NCHW)
+        taps = self.backbone.taps(x_NCHW)
         coarse: Tensor | None = None
         for layer, score in zip(self.layers, self.scores, strict=True):
             fine = score(taps[layer]).float()
@@ -165,16 +167,16 @@ class FCN(nn.Module):
         return _enlarged(coarse, x_NCHW)
 
 
-def segment(trunk: Trunk, taught: Masked, judged: Masked, options: Options, seed: int = 0) -> Segmented:
-    """What a copy of the trunk, taught, makes of the judged. The trunk given stays as it is."""
+def segment(backbone: Backbone, taught: Masked, judged: Masked, options: Options, seed: int = 0) -> Segmented:
+    """What a copy of the backbone, taught, makes of the judged. The backbone given stays as it is."""
     generator = torch.Generator().manual_seed(seed)
-    device = next(trunk.parameters()).device
-    copy = copied(trunk, options.frozen)
+    device = next(backbone.parameters()).device
+    copy = copied(backbone, options.frozen)
     net = FCN.over(copy, taught.classes, options.levels, *taught.masks.shape[1:])
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def said(rgb_N3HW: Tensor) -> Tensor:
-        x = normalized(rgb_N3HW.to(device), trunk.channels).contiguous(memory_format=torch.channels_last)
+        x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             return cast(Tensor, net(x))
 

@@ -1,4 +1,4 @@
-"""What is a trunk worth as a start? A copy of it with a linear head is taught from labels, all of it or its upper layers, and judged.
+"""What is a backbone worth as a start? A copy of it with a linear head is taught from labels, all of it or its upper layers, and judged.
 
 Fine-tuning as in Chen et al. 2020 (SimCLR, appendix B.5 and B.8): a linear layer over the mean of the last layer, random crops, mirrored
 half of the time; photos are judged whole. Of photos that hold several things, VOC2007's, each class is asked for apart, and 11-point
@@ -33,12 +33,12 @@ from model.evaluate.intervals import Interval, interval
 from model.evaluate.precision import DIFFICULT, PRESENT, average_precision, mean_average_precision
 from model.evaluate.tuning import Lesson, copied, teach
 from model.evaluate.utility import Curve
-from model.nets.trunk import Trunk, normalized
+from model.nets.backbone import Backbone, normalized
 
 
 @dataclass(frozen=True)
 class Options(Lesson):
-    """How a trunk goes on learning. `steps` are the same for any number of labels."""
+    """How a backbone goes on learning. `steps` are the same for any number of labels."""
 
     rate: float = 3e-4
     side: int = 96  # of what the net sees, in pixels
@@ -81,27 +81,27 @@ class Ranked:
         return [float(average_precision(scores, truth)[0]) for scores, truth in pairs]
 
 
-def classify(trunk: Trunk, taught: Labeled, judged: Labeled, options: Options, seed: int = 0) -> Judged:
-    """One class a photo, by cross-entropy. The trunk given stays as it is."""
-    labels = taught.labels.to(_device(trunk))
+def classify(backbone: Backbone, taught: Labeled, judged: Labeled, options: Options, seed: int = 0) -> Judged:
+    """One class a photo, by cross-entropy. The backbone given stays as it is."""
+    labels = taught.labels.to(_device(backbone))
     classes = int(max(taught.labels.max(), judged.labels.max())) + 1
 
     def loss(logits_NC: Tensor, numbers: Tensor) -> Tensor:
         return F.cross_entropy(logits_NC, labels[numbers])
 
-    logits_NC = _tuned(trunk, taught.squares, judged.squares, classes, loss, options, seed)
+    logits_NC = _tuned(backbone, taught.squares, judged.squares, classes, loss, options, seed)
     return Judged((logits_NC.argmax(1) == judged.labels.cpu()).numpy())
 
 
-def tag(trunk: Trunk, taught: Tagged, judged: Tagged, options: Options, seed: int = 0) -> Ranked:
-    """Any number of classes a photo, by binary cross-entropy; what is difficult to see is not taught. The trunk given stays as it is."""
-    truth_NC = torch.from_numpy(taught.truth).to(_device(trunk))
+def tag(backbone: Backbone, taught: Tagged, judged: Tagged, options: Options, seed: int = 0) -> Ranked:
+    """Any number of classes a photo, by binary cross-entropy; what is difficult to see is not taught. The backbone given stays as it is."""
+    truth_NC = torch.from_numpy(taught.truth).to(_device(backbone))
 
     def loss(logits_NC: Tensor, numbers: Tensor) -> Tensor:
         return tagging_loss(logits_NC, truth_NC[numbers])
 
     classes = taught.truth.shape[1]
-    logits_NC = _tuned(trunk, taught.squares, judged.squares, classes, loss, options, seed)
+    logits_NC = _tuned(backbone, taught.squares, judged.squares, classes, loss, options, seed)
     return Ranked(logits_NC.numpy(), judged.truth)
 
 
@@ -139,7 +139,7 @@ def subset(labeled: Labeled, count: int, seed: int) -> Labeled:
 
 
 def efficiency(
-    make_trunk: Callable[[int], Trunk],
+    make_backbone: Callable[[int], Backbone],
     taught: Labeled,
     judged: Labeled,
     counts: Sequence[int],
@@ -148,7 +148,7 @@ def efficiency(
     done: dict[tuple[int, int], float] | None = None,
     keep: Callable[[int, int, float], None] = lambda count, seed, accuracy: None,
 ) -> Curve:
-    """Accuracy by how many labels are given, a row each seed: it draws the labels, and orders them, and goes to `make_trunk`, which of a
+    """Accuracy by how many labels are given, a row each seed: it draws the labels, and orders them, and goes to `make_backbone`, which of a
     pretrained net gives always the same.
 
     What `done` has by (count, seed) is not worked out again; what is worked out goes into it, and to `keep`, at once. Seed by seed, so that
@@ -158,7 +158,7 @@ def efficiency(
     if max(counts) > len(taught.labels):
         raise ValueError(f"{max(counts)} labels of {len(taught.labels)} photos")
     for count, seed in _missing(counts, seeds, done):
-        right = classify(make_trunk(seed), subset(taught, count, seed), judged, options, seed).right
+        right = classify(make_backbone(seed), subset(taught, count, seed), judged, options, seed).right
         done[count, seed] = float(right.mean())
         keep(count, seed, done[count, seed])
     return Curve.of({count: [done[count, seed] for seed in seeds] for count in counts})
@@ -170,11 +170,11 @@ def _missing(
     return ((count, seed) for seed in seeds for count in sorted(counts) if (count, seed) not in done)
 
 
-# A trunk and its head
+# A backbone and its head
 
 
 def _tuned(
-    trunk: Trunk,
+    backbone: Backbone,
     taught: NDArray[np.uint8],
     judged: NDArray[np.uint8],
     classes: int,
@@ -182,19 +182,19 @@ def _tuned(
     options: Options,
     seed: int,
 ) -> Tensor:
-    """(N, classes) float32 on the CPU: what a copy of the trunk, taught, says of the judged."""
+    """(N, classes) float32 on the CPU: what a copy of the backbone, taught, says of the judged."""
     generator = torch.Generator().manual_seed(seed)
-    device = _device(trunk)
-    head = nn.Linear(trunk.width, classes)
+    device = _device(backbone)
+    head = nn.Linear(backbone.width, classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    norm = nn.BatchNorm1d(trunk.width, affine=False)
-    net = nn.Sequential(copied(trunk, options.frozen), norm.to(device), head.to(device))
+    norm = nn.BatchNorm1d(backbone.width, affine=False)
+    net = nn.Sequential(copied(backbone, options.frozen), norm.to(device), head.to(device))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def said(rgb_N3SS: Tensor, step: str) -> Tensor:
         seen = views.view(rgb_N3SS.to(device), (step,), options.strengths, generator)
-        x = normalized(seen, trunk.channels).contiguous(memory_format=torch.channels_last)
+        x = normalized(seen, backbone.channels).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             return cast(Tensor, net(x)).float()
 
@@ -207,5 +207,5 @@ def _tuned(
         return torch.cat([said(rgb, "whole").cpu() for rgb in batches(judged)])
 
 
-def _device(trunk: Trunk) -> torch.device:
-    return next(trunk.parameters()).device
+def _device(backbone: Backbone) -> torch.device:
+    return next(backbone.parameters()).device

@@ -1,4 +1,4 @@
-"""A lesson of a fixed number of steps, for whatever an evaluation has to teach: a copy of a trunk with a head, or a head alone.
+"""A lesson of a fixed number of steps, for whatever an evaluation has to teach: a copy of a backbone with a head, or a head alone.
 
 Adam with decoupled decay (Loshchilov & Hutter 2019), which norms and biases are spared; the rate rises over the first steps and falls by
 half a cosine to 0. A lesson is as long for ten photos as for ten thousand: few are seen again and again, each as often as any other.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.training.optim import cosine
 
 
@@ -32,12 +32,12 @@ class Lesson:
             raise ValueError(f"{self.steps} steps of {self.batch} photos are no lesson: norms want 2")
 
 
-def copied(trunk: Trunk, frozen: int = 0) -> Trunk:
+def copied(backbone: Backbone, frozen: int = 0) -> Backbone:
     """A copy that learns, but for this many layers from the bottom, norms included. ValueError for more layers than there are."""
-    if not 0 <= frozen <= len(trunk.layers):
-        raise ValueError(f"a trunk of {len(trunk.layers)} layers cannot keep {frozen} as they are")
-    copy = deepcopy(trunk).train().requires_grad_(True)
-    for layer in trunk.layers[:frozen]:
+    if not 0 <= frozen <= len(backbone.layers):
+        raise ValueError(f"a backbone of {len(backbone.layers)} layers cannot keep {frozen} as they are")
+    copy = deepcopy(backbone).train().requires_grad_(True)
+    for layer in backbone.layers[:frozen]:
         copy.get_submodule(layer).eval().requires_grad_(False)
     return copy
 

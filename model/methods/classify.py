@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import views
-from model.nets.trunk import Trunk, autocast, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 
 
 class Classify:
-    """A trunk that is taught by what people said is in a photo."""
+    """A backbone that is taught by what people said is in a photo."""
 
-    def __init__(self, trunk: Trunk, classes: int, strengths: views.Strengths) -> None:
-        self.net = ClassifyNet(trunk, classes)
+    def __init__(self, backbone: Backbone, classes: int, strengths: views.Strengths) -> None:
+        self.net = ClassifyNet(backbone, classes)
         self.strengths = strengths
 
     def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
         """Mean cross-entropy, in nats, of photos, uint8 or float 0…1, (N, 3, S, S), and labels (N,). ln(classes) for a net that guesses."""
         rgb_N3HW, labels_N = batch
         seen = normalized(
-            views.view(rgb_N3HW, ("crop and flip",), self.strengths, generator), self.net.trunk.channels
+            views.view(rgb_N3HW, ("crop and flip",), self.strengths, generator), self.net.backbone.channels
         )
         with autocast(seen.device):
             logits_NC: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
@@ -32,13 +32,13 @@ class Classify:
 
 
 class ClassifyNet(nn.Module):
-    """A trunk, and a linear layer over its last layer's mean."""
+    """A backbone, and a linear layer over its last layer's mean."""
 
-    def __init__(self, trunk: Trunk, classes: int) -> None:
+    def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
-        self.trunk, self.head = trunk, nn.Linear(trunk.width, classes)
+        self.backbone, self.head = backbone, nn.Linear(backbone.width, classes)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, classes) logits."""
-        logits_NC: Tensor = self.head(self.trunk(x_NCHW))
+        logits_NC: Tensor = self.head(self.backbone(x_NCHW))
         return logits_NC

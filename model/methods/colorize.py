@@ -4,7 +4,7 @@ https://arxiv.org/abs/1603.08511. The view takes a photo's lightness for input a
 cross-entropy against soft-encoded bins, each position weighted by how rare its color is (equations 2–4). `Regress` is what the paper
 compares classification with (equation 1).
 
-The net is the product's, with its decoder; or `TrunkColorizer`, to train a backbone: the paper's feature learning (section 3.2).
+The net is the product's, with its decoder; or `BackboneColorizer`, to train a backbone: the paper's feature learning (section 3.2).
 
 Other than in the paper or the released code (https://github.com/richzhang/colorization), and off in `zhang2016`:
 - `exposure`: photos are developed a little differently each time, which the net sees and is not to answer.
@@ -29,13 +29,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from model import bins, distortions, lab, views
+from model.nets.backbone import Backbone, autocast
 from model.nets.lite import AB_UNIT
-from model.nets.trunk import Trunk, autocast
 from model.training import augment
 from model.training.cache import Batch
 
 STRIDE = 4  # a net's answer has a quarter of the photo's side
-_TRUNK_STRIDE = 8  # of a backbone's answers, in pixels
+_BACKBONE_STRIDE = 8  # of a backbone's answers, in pixels
 _PIECE = 512  # positions of the loss that a CPU's cache holds
 
 
@@ -164,17 +164,17 @@ def hints(ab_N2hw: Tensor, seeds_N: Tensor, share: float) -> Tensor:
     return maps
 
 
-class TrunkColorizer(nn.Module):
+class BackboneColorizer(nn.Module):
     """A backbone of one channel, and what answers by its last layer."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         """ValueError for a backbone that sees colors."""
-        if trunk.channels != 1:
-            raise ValueError("a trunk that sees colors learns nothing by naming them: channels must be 1")
+        if backbone.channels != 1:
+            raise ValueError("a backbone that sees colors learns nothing by naming them: channels must be 1")
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         self.head = nn.Sequential(
-            nn.Conv2d(trunk.width, 256, 3, padding=1, bias=False),
+            nn.Conv2d(backbone.width, 256, 3, padding=1, bias=False),
             nn.BatchNorm2d(256),
             nn.ReLU(inplace=True),
             nn.Conv2d(256, bins.COUNT, 1),
@@ -183,8 +183,8 @@ class TrunkColorizer(nn.Module):
     def forward(self, lightness_N1HW: Tensor) -> Tensor:
         """L* in 0…100, sides multiples of 8 → (N, 313, H/8, W/8) logits."""
         height, width = lightness_N1HW.shape[2:]
-        top = self.trunk.taps(lightness_N1HW / 50 - 1)[self.trunk.layers[-1]]
-        raised = F.interpolate(top, (height // _TRUNK_STRIDE, width // _TRUNK_STRIDE), mode="bilinear")
+        top = self.backbone.taps(lightness_N1HW / 50 - 1)[self.backbone.layers[-1]]
+        raised = F.interpolate(top, (height // _BACKBONE_STRIDE, width // _BACKBONE_STRIDE), mode="bilinear")
         logits: Tensor = self.head(raised)
         return logits
 

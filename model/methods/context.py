@@ -18,7 +18,7 @@ Other than in the paper or the code:
 - Means and the RMS are taken of each patch, as in the code; its unit is 1, that of `normalized`, and not 50.
 - The loss is a mean over pairs; the code's is a sum, at a rate of 1e-5. The optimizer is the recipe's that trains: the paper says momentum
   .999, the code's template 0.
-- The trunk is the caller's, with its own norms; its last layer is pooled to 3×3 cells, which is what pool5 has in the code.
+- The backbone is the caller's, with its own norms; its last layer is pooled to 3×3 cells, which is what pool5 has in the code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.nets.trunk import Trunk, autocast, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import distributed
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -40,7 +40,7 @@ DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 
 
 Colors = Literal["keep", "drop", "project"]
 _NOISE = 0.01  # of the kept channel's deviation
-_CELLS = 3  # rows and columns of the trunk's last layer that fc6 sees
+_CELLS = 3  # rows and columns of the backbone's last layer that fc6 sees
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def small() -> Options:
 
 
 class Context:
-    """A trunk that is taught by where its patches came from."""
+    """A backbone that is taught by where its patches came from."""
 
-    def __init__(self, trunk: Trunk, options: Options) -> None:
-        self.net = ContextNet(trunk, options.hidden)
+    def __init__(self, backbone: Backbone, options: Options) -> None:
+        self.net = ContextNet(backbone, options.hidden)
         self.options = options
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
@@ -133,7 +133,7 @@ class Context:
     def answers(self, rgb_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Float32 logits (K, 8) and int64 labels (K) of the pairs cut out of photos: uint8, or float 0…1, all square and of one size."""
         patches_P3HW, rows = cut(rgb_N3HW, self.options, generator)
-        seen = prepared(patches_P3HW, self.options, generator, self.net.trunk.channels)
+        seen = prepared(patches_P3HW, self.options, generator, self.net.backbone.channels)
         first, second, labels = (index.to(seen.device) for index in pairs(rows, len(patches_P3HW) // rows**2))
         with autocast(seen.device):
             logits: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last), first, second)
@@ -141,15 +141,17 @@ class Context:
 
 
 class ContextNet(nn.Module):
-    """A trunk and the head over its last layer."""
+    """A backbone and the head over its last layer."""
 
-    def __init__(self, trunk: Trunk, hidden: int) -> None:
+    def __init__(self, backbone: Backbone, hidden: int) -> None:
         super().__init__()
-        self.trunk, self.head = trunk, Head(trunk.width, hidden)
+        self.backbone, self.head = backbone, Head(backbone.width, hidden)
 
     def forward(self, patches_PCHW: Tensor, first_K: Tensor, second_K: Tensor) -> Tensor:
         """(K, 8) logits: patch number first_K[k] and its neighbor, number second_K[k]."""
-        logits: Tensor = self.head(self.trunk.taps(patches_PCHW)[self.trunk.layers[-1]], first_K, second_K)
+        logits: Tensor = self.head(
+            self.backbone.taps(patches_PCHW)[self.backbone.layers[-1]], first_K, second_K
+        )
         return logits
 
 

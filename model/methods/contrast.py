@@ -1,12 +1,12 @@
 """Learning from which views are of one photo: Chen, Kornblith, Norouzi & Hinton, "A Simple Framework for Contrastive Learning of Visual
 Representations" (SimCLR), ICML 2020.
 
-https://arxiv.org/abs/2002.05709. Two views are made of each photo (model/views.py); a head projects what the trunk knows of each; and the
-loss, NT-Xent, asks of each view which of all other views in the batch, on all ranks, is of the same photo. The trunk is what is kept: what
-it knows and the head forgets is section 4.2.
+https://arxiv.org/abs/2002.05709. Two views are made of each photo (views.py); a head projects the backbone's features of each; and
+the loss, NT-Xent, asks of each view which of all other views in the batch, on all ranks, is of the same photo. The backbone is kept: what it
+holds and the head drops is section 4.2.
 
 Other than in the paper or the authors' code (https://github.com/google-research/simclr):
-- Photos are normalized by their mean and deviation, as for every trunk here; the code shows them as 0…1.
+- Photos are normalized by their mean and deviation, as for every backbone here; the code shows them as 0…1.
 - The head has the paper's two layers; the code's default is three since the second version. As in the code, both have batch norms, the
   last one without a shift.
 - The loss is the paper's mean over all views; the code adds up the means over first and over second views, twice as much.
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import views
-from model.nets.trunk import Trunk, autocast, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import distributed
 
 
@@ -36,7 +36,7 @@ class Options:
     second: tuple[str, ...]  # and for the other
     shared: tuple[str, ...] = ()  # done once, before these: both views are of its result
     temperature: float = 0.1
-    hidden: int | None = None  # units of the head's first layer; None: as many as the trunk has channels
+    hidden: int | None = None  # units of the head's first layer; None: as many as the backbone has channels
     out: int = 128
 
     def __post_init__(self) -> None:
@@ -89,10 +89,10 @@ def projection_probe(options: Options | None = None) -> Options:
 
 
 class Contrast:
-    """A trunk that is taught by which views are of one photo."""
+    """A backbone that is taught by which views are of one photo."""
 
-    def __init__(self, trunk: Trunk, options: Options) -> None:
-        self.net = ContrastNet(trunk, options.hidden or trunk.width, options.out)
+    def __init__(self, backbone: Backbone, options: Options) -> None:
+        self.net = ContrastNet(backbone, options.hidden or backbone.width, options.out)
         self.options = options
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
@@ -101,7 +101,7 @@ class Contrast:
 
     def projections(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """(2N, out) float32: of the first views of N photos, then of the second."""
-        seen = normalized(self.views(rgb_N3HW, generator), self.net.trunk.channels)
+        seen = normalized(self.views(rgb_N3HW, generator), self.net.backbone.channels)
         with autocast(seen.device):
             z: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
         return z.float()
@@ -118,16 +118,16 @@ class Contrast:
 
 
 class ContrastNet(nn.Module):
-    """A trunk and the head that projects what it knows: h and g(h) in the paper."""
+    """A backbone and the head that projects what it knows: h and g(h) in the paper."""
 
-    def __init__(self, trunk: Trunk, hidden: int, out: int) -> None:
+    def __init__(self, backbone: Backbone, hidden: int, out: int) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         last = nn.BatchNorm1d(out)
         # PyTorch's norm has scale and shift or neither; the code's has the scale, which weighs one dimension against another.
         last.bias.requires_grad_(False)
         self.head = nn.Sequential(
-            nn.Linear(trunk.width, hidden, bias=False),
+            nn.Linear(backbone.width, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
             nn.Linear(hidden, out, bias=False),
@@ -136,7 +136,7 @@ class ContrastNet(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, out) projections, of any length."""
-        z: Tensor = self.head(self.trunk(x_NCHW))
+        z: Tensor = self.head(self.backbone(x_NCHW))
         return z
 
 

@@ -18,10 +18,10 @@ from typing import Literal
 
 from torch import nn
 
-from model.nets.trunk import Trunk, initialize
+from model.nets.backbone import Backbone, initialize
 
 
-class AlexNet(Trunk):
+class AlexNet(Backbone):
     """(N, channels, H, W) → conv1…conv5, of 96, 256, 384, 384 and 256 channels. 3,748,576 parameters with three channels.
 
     With stride 4, conv5 has a position for every 16 pixels of a side: 14×14 of 224, 6×6 of 96. For small photos, and patches of 48 pixels,

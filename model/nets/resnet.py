@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from model.nets.trunk import Trunk, initialize
+from model.nets.backbone import Backbone, initialize
 
 # Blocks of each stage; and of a block each convolution's kernel, channels over those of the stage, and whether it takes the stride
 _DEPTHS = {
@@ -44,7 +44,7 @@ class Block(nn.Module):
         return cast(Tensor, self.layers(x) + self.shortcut(x)).relu_()
 
 
-class ResNet(Trunk):
+class ResNet(Backbone):
     """(N, channels, H, W) → conv1, stage1…stage4.
 
     |    | parameters | stage1…stage4 | multiplications at 224 |

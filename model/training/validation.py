@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model import bins
 from model.methods.colorize import Colorize, Options, Regress, view
-from model.nets.trunk import autocast
+from model.nets.backbone import autocast
 from model.training import cache
 from model.training.cache import Batch, Cache
 from model.training.trainer import Method, Validate

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from model.evaluate.activations import Excitation, fields, rows, strongest
-from model.nets.trunk import Trunk, normalized
+from model.nets.backbone import Backbone, normalized
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("low", "high")
     width = 5
     channels = 3
@@ -34,10 +34,10 @@ UNITS = {"low": [3, 0], "high": [1, 4, 2]}
 
 
 def test_the_strongest_are_those_of_sorting_all_answers() -> None:
-    trunk = Tiny().eval()
-    found = strongest(trunk, SQUARES, UNITS, 5)
+    backbone = Tiny().eval()
+    found = strongest(backbone, SQUARES, UNITS, 5)
     with torch.no_grad():
-        answers = trunk.taps(normalized(torch.from_numpy(SQUARES), 3))
+        answers = backbone.taps(normalized(torch.from_numpy(SQUARES), 3))
     for layer, units in UNITS.items():
         for unit, ours in zip(units, found[layer], strict=True):
             every = [
@@ -56,18 +56,18 @@ def test_the_strongest_are_those_of_sorting_all_answers() -> None:
 
 
 def test_a_position_sees_the_pixels_that_change_it() -> None:
-    trunk = Tiny().double().eval()
-    for parameter in trunk.parameters():
+    backbone = Tiny().double().eval()
+    for parameter in backbone.parameters():
         nn.init.uniform_(parameter, 0.1, 1)  # all ways through are open
     side = 13
-    for layer in trunk.layers:
-        down, across = fields(trunk, layer, side)
-        calm = trunk.taps(torch.ones(1, 3, side, side, dtype=torch.float64))[layer]
+    for layer in backbone.layers:
+        down, across = fields(backbone, layer, side)
+        calm = backbone.taps(torch.ones(1, 3, side, side, dtype=torch.float64))[layer]
         seen: dict[int, set[int]] = {row: set() for row in range(calm.shape[2])}
         for y in range(side):
             x = torch.ones(1, 3, side, side, dtype=torch.float64)
             x[:, :, y] = 9
-            changed = (trunk.taps(x)[layer] != calm).any(3).any(1)[0]
+            changed = (backbone.taps(x)[layer] != calm).any(3).any(1)[0]
             for row in changed.nonzero().flatten().tolist():
                 seen[row].add(y)
         assert down == across == [(min(lines), max(lines) + 1) for lines in seen.values()]

@@ -90,10 +90,10 @@ def test_half_precision_halves_the_file_and_full_precision_is_exact(
 def test_norms_survive_half_precision_beyond_its_range(tmp_path: Path) -> None:
     net = Lite()
     with torch.no_grad():
-        net.trunk.stem[1].running_var.fill_(1e6)
+        net.backbone.stem[1].running_var.fill_(1e6)
     checkpoint.save(net, CARD, tmp_path / "lite.safetensors")
     loaded, _ = checkpoint.load(tmp_path / "lite.safetensors")
-    assert loaded.state_dict()["trunk.stem.1.running_var"].tolist() == [1e6] * 32
+    assert loaded.state_dict()["backbone.stem.1.running_var"].tolist() == [1e6] * 32
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])

@@ -19,10 +19,10 @@ from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
 from model.methods import colorize
 from model.methods.colorize import (
+    BackboneColorizer,
     Colorize,
     Options,
     Regress,
-    TrunkColorizer,
     hints,
     soft_cross_entropy,
     view,
@@ -382,7 +382,7 @@ def test_a_net_learns_that_light_is_blue_and_dark_is_red() -> None:
 
 def test_a_backbone_answers_at_an_eighth_by_the_mean_colors_there() -> None:
     torch.manual_seed(0)
-    net = TrunkColorizer(AlexNet(1))
+    net = BackboneColorizer(AlexNet(1))
     photos = photos_of(random_photos(2, 96))
     lightness, ab = view(photos, Options(exposure=False), torch.Generator())
     logits = net(lightness)
@@ -390,7 +390,7 @@ def test_a_backbone_answers_at_an_eighth_by_the_mean_colors_there() -> None:
     method = Colorize(net, torch.ones(Q), Options(exposure=False))
     torch.testing.assert_close(method.loss_of(logits, ab), method.loss_of(logits, F.avg_pool2d(ab, 2)))
     with pytest.raises(ValueError, match="channels must be 1"):
-        TrunkColorizer(AlexNet(3))
+        BackboneColorizer(AlexNet(3))
 
 
 # Regression

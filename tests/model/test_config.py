@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model import bins, synthetic, views
 from model.__main__ import main
-from model.commands.trunks import untaught
+from model.commands.backbones import untaught
 from model.evaluate import readings, transfer
 from model.methods import colorize
 from model.synthetic import Switches
@@ -76,7 +76,7 @@ def test_any_method_teaches_all_of_any_net(method: str, net: str, toys: syntheti
         optimizer.zero_grad()
     trained = {name for name, value in learner.net.named_parameters() if value.requires_grad}
     assert {name for name in trained if torch.equal(before[name], learner.net.get_parameter(name))} == set()
-    assert any(name.startswith("trunk.") for name in trained)
+    assert any(name.startswith("backbone.") for name in trained)
 
 
 def test_labels_teach_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
@@ -125,13 +125,14 @@ def test_chen2020_has_the_papers_optimizer() -> None:
     )
 
 
-def test_a_run_says_what_taught_its_trunk(run: Path) -> None:
+def test_a_run_says_what_taught_its_backbone(run: Path) -> None:
     found = building.load(run)
     assert (found.facts["method"], found.config.net, found.step) == ("contrast", "alexnet", 4)
     assert found.facts["data"]["photos"] == 29  # and 3 held out
     assert (found.weights, found.decoding, found.best_step) == (None, None, -1)
     assert not torch.equal(
-        found.trunk.get_parameter("conv1.conv.weight"), untaught("alexnet").get_parameter("conv1.conv.weight")
+        found.backbone.get_parameter("conv1.conv.weight"),
+        untaught("alexnet").get_parameter("conv1.conv.weight"),
     )
 
 
@@ -178,7 +179,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
             "--recipe",
             "chen2020",
         ],
-        "no trunk is called": [*train("context", folder, tmp_path), "--net", "vgg"],
+        "no backbone is called": [*train("context", folder, tmp_path), "--net", "vgg"],
         "was begun with another": [*train("context", folder, run), "--recipe", "tiny"],
         "what is asked for is a run that trained": [
             "evaluate",

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 
 from model.methods import context
 from model.methods.context import Context, doersch2015, small
-from model.nets.trunk import DEVIATION, Trunk
+from model.nets.backbone import DEVIATION, Backbone
 from model.training import distributed
 
 LABELS = {"↖": 0, "↑": 1, "↗": 2, "←": 3, "→": 4, "↙": 5, "↓": 6, "↘": 7}  # the paper's figure 2, from 0
 TINY = replace(small(), patch=16, gap=8, jitter=2, grids=1, pixelated=0.0, hidden=64)
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     """Two layers; remembers how many pictures it was shown."""
 
     layers = ("conv1", "conv2")
@@ -150,9 +150,9 @@ def test_each_photo_gets_a_grid_before_any_gets_its_second_and_no_more_patches_t
 
 def test_each_patch_is_encoded_once() -> None:
     torch.manual_seed(0)
-    trunk = Tiny()
-    logits, labels = Context(trunk, replace(TINY, grids=2)).answers(random_photos(3, 64), seeded())
-    assert trunk.shown == [(3 * 2 * 9, 3, 16, 16)]
+    backbone = Tiny()
+    logits, labels = Context(backbone, replace(TINY, grids=2)).answers(random_photos(3, 64), seeded())
+    assert backbone.shown == [(3 * 2 * 9, 3, 16, 16)]
     assert logits.shape == (3 * 2 * 40, 8)
     assert torch.equal(labels, context.pairs(3, 6)[2])
     assert logits.dtype == torch.float32
@@ -228,9 +228,9 @@ def test_there_is_nothing_to_see_in_a_flat_patch() -> None:
 
 
 def test_a_net_of_one_channel_is_shown_lightness() -> None:
-    trunk = Tiny(channels=1)
-    assert torch.isfinite(Context(trunk, TINY).loss(random_photos(2, 64), seeded()))
-    assert trunk.shown == [(18, 1, 16, 16)]
+    backbone = Tiny(channels=1)
+    assert torch.isfinite(Context(backbone, TINY).loss(random_photos(2, 64), seeded()))
+    assert backbone.shown == [(18, 1, 16, 16)]
 
 
 def test_projection_takes_green_against_magenta_away_and_nothing_else() -> None:

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import views
 from model.methods.contrast import Contrast, asymmetric, chen2020, nt_xent, small
-from model.nets.trunk import Trunk, normalized
+from model.nets.backbone import Backbone, normalized
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("conv1", "conv2", "conv3")
 
     def __init__(self, channels: int = 3) -> None:
@@ -115,11 +115,11 @@ def test_nothing_larger_than_all_pairs_is_made() -> None:
 
 def test_both_views_go_through_the_net_at_once_and_are_asked_about_each_other() -> None:
     torch.manual_seed(0)
-    trunk = Tiny()
-    method = Contrast(trunk, TINY)
+    backbone = Tiny()
+    method = Contrast(backbone, TINY)
     photos = random_photos(6)
     z = method.projections(photos, seeded(3))
-    assert trunk.shown == [(12, 3, 24, 24)]
+    assert backbone.shown == [(12, 3, 24, 24)]
     assert z.shape == (12, 16)
     assert z.dtype == torch.float32
     expected = slow_nt_xent(z.detach().double().numpy(), 0.2)
@@ -147,9 +147,9 @@ def test_a_generator_says_it_all() -> None:
 
 
 def test_a_net_of_one_channel_is_shown_lightness() -> None:
-    trunk = Tiny(channels=1)
-    assert torch.isfinite(Contrast(trunk, TINY).loss(random_photos(4), seeded()))
-    assert trunk.shown == [(8, 1, 24, 24)]
+    backbone = Tiny(channels=1)
+    assert torch.isfinite(Contrast(backbone, TINY).loss(random_photos(4), seeded()))
+    assert backbone.shown == [(8, 1, 24, 24)]
 
 
 def test_the_head_is_the_papers() -> None:
@@ -158,7 +158,7 @@ def test_the_head_is_the_papers() -> None:
     assert (first.in_features, first.out_features, second.out_features) == (64, 64, 16)
     last.weight.data.uniform_(0.5, 2)
     x = torch.randn(10, 3, 24, 24)
-    h = net.trunk(x)
+    h = net.backbone(x)
     hidden = F.relu(F.batch_norm(h @ first.weight.T, None, None, norm.weight, norm.bias, training=True))
     projected = F.batch_norm(hidden @ second.weight.T, None, None, last.weight, training=True)
     torch.testing.assert_close(net(x), projected, atol=1e-5, rtol=1e-4)
@@ -224,14 +224,14 @@ def made_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return pictures.clamp(0, 1), kinds
 
 
-def neighbors_right(trunk: Trunk) -> float:
+def neighbors_right(backbone: Backbone) -> float:
     """How often most of a picture's 5 nearest neighbors, by cosine among others, are of its kind."""
     known, kinds = made_pictures(200, 10_000)
     asked, truth = made_pictures(200, 20_000)
-    trunk.eval()
+    backbone.eval()
     with torch.no_grad():
-        known, asked = (F.normalize(trunk(normalized(pictures)), dim=1) for pictures in (known, asked))
-    trunk.train()
+        known, asked = (F.normalize(backbone(normalized(pictures)), dim=1) for pictures in (known, asked))
+    backbone.train()
     nearest = kinds[(asked @ known.T).topk(5).indices]
     return float((nearest.mode(1).values == truth).double().mean())
 
@@ -239,7 +239,7 @@ def neighbors_right(trunk: Trunk) -> float:
 def test_a_net_learns_to_tell_kinds_of_pictures_apart() -> None:
     torch.manual_seed(0)
     method = Contrast(Tiny(), TINY)
-    start = neighbors_right(method.net.trunk)
+    start = neighbors_right(method.net.backbone)
     optimizer = torch.optim.AdamW(method.net.parameters(), 6e-3)
     for step in range(100):
         loss = method.loss(made_pictures(64, step)[0], seeded(step))
@@ -247,4 +247,4 @@ def test_a_net_learns_to_tell_kinds_of_pictures_apart() -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert start < 0.5
-    assert neighbors_right(method.net.trunk) > 0.65
+    assert neighbors_right(method.net.backbone) > 0.65

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from model.__main__ import main
-from model.commands import trunks
+from model.commands import backbones
 from model.evaluate import detection
 from model.evaluate.detection import Options, only, pictured, useful
 from model.evaluate.voc import CLASSES
@@ -55,7 +55,9 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
 def there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if torchvision were installed; no run is read."""
     monkeypatch.setattr(detection, "wanted", lambda: None)
-    monkeypatch.setattr(trunks, "_subjects", lambda arguments: {"random alexnet": trunks.untaught("alexnet")})
+    monkeypatch.setattr(
+        backbones, "_subjects", lambda arguments: {"random alexnet": backbones.untaught("alexnet")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_what_is_missing_of_the_layout_is_said_before_a_run_is_read(
     def read(_: Any) -> None:
         raise AssertionError("a run was read")
 
-    monkeypatch.setattr(trunks, "_subjects", read)
+    monkeypatch.setattr(backbones, "_subjects", read)
     folder = voc(tmp_path / "voc", [("car", 0), ("dog", 0)], [("car", 0)])
     spoiled = {
         "names test0, and": lambda: (folder / "Annotations" / "test0.xml").unlink(),
@@ -132,7 +134,7 @@ def test_the_command_says_what_it_takes_and_writes_json_that_all_can_read(
 ) -> None:
     asked: list[tuple[int, int, int]] = []
 
-    def detect(trunk: Any, taught: Any, judged: Any, options: Options) -> dict[str, float]:
+    def detect(backbone: Any, taught: Any, judged: Any, options: Options) -> dict[str, float]:
         asked.append((len(taught), len(judged), options.steps))
         return {name: {"car": 0.5, "dog": 0.25}.get(name, float("nan")) for name in CLASSES}
 
@@ -156,5 +158,5 @@ def test_faster_rcnn_learns_where_a_square_is(tmp_path: Path) -> None:
         pictured(folder / "ImageSets" / "Main" / f"{split}.txt") for split in ("trainval", "test")
     )
     options = Options(steps=60, side=96, rate=1e-3, regions=16)
-    found = detection.detect(trunks.untaught("alexnet"), taught, judged, options)
+    found = detection.detect(backbones.untaught("alexnet"), taught, judged, options)
     assert found["car"] == 1

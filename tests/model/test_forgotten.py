@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from model import views
 from model.__main__ import main
-from model.commands import trunks
+from model.commands import backbones
 from model.evaluate import forgotten as forgotten_module
 from model.evaluate.features import Labeled
 from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten, in_views
 from model.evaluate.readings import Material
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.training import building
 from model.training import config as configs
 
@@ -29,7 +29,7 @@ VIEWS = views.Strengths(side=SIDE, color=0.5)
 SHORT = Options(steps=80, batch=64, rate=5e-3, hidden=32, strengths=VIEWS)
 
 
-class Colors(Trunk):
+class Colors(Backbone):
     """Brightness, and the colors' distances, of both signs: all that it knows."""
 
     layers = ("only",)
@@ -105,7 +105,7 @@ def test_a_question_that_no_line_parts_is_answered() -> None:
     assert float(right.float().mean()) > 0.9
 
 
-# Trunk and projection
+# Backbone and projection
 
 
 def test_what_the_projection_drops_is_told_by_h_alone() -> None:
@@ -212,7 +212,7 @@ def test_the_command_says_what_was_not_among_a_runs_views(
         lambda folder: building.Trained(colorblind(), runs[folder.name], {}, 4, 32, 0, 0, -1, None),
     )
     some = Labeled(photos(40).numpy(), torch.arange(40) % 2)
-    monkeypatch.setattr(trunks, "_material", lambda arguments: Material(some, some, ("a", "b")))
+    monkeypatch.setattr(backbones, "_material", lambda arguments: Material(some, some, ("a", "b")))
     monkeypatch.setattr(forgotten_module, "Options", lambda: SHORT)
     command = ["evaluate", "forgotten", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
     assert main([*command, "--runs", "plain", "probing"]) == 0

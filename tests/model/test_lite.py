@@ -1,4 +1,4 @@
-"""The default network: its size, its cost, its trunk; its precision in training; and the path of color hints."""
+"""The default network: its size, its cost, its backbone; its precision in training; and the path of color hints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import checkpoint, lab
 from model.nets.freezing import fold, freeze
-from model.nets.lite import Lite, LiteL2, _Depthwise, load_trunk
+from model.nets.lite import Lite, LiteL2, _Depthwise, load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -45,35 +45,35 @@ def test_sides_that_are_no_multiple_of_32_are_refused() -> None:
         Lite()(torch.zeros(1, 1, 64, 72))
 
 
-def test_the_loaded_trunk_still_knows_a_cat(imagenet: dict[str, Tensor]) -> None:
-    """The package's own classifier on top of our trunk, over a gray photo: scikit-image's cat is a cat (ImageNet 281…287)."""
+def test_the_loaded_backbone_still_knows_a_cat(imagenet: dict[str, Tensor]) -> None:
+    """The package's own classifier on top of our backbone, over a gray photo: scikit-image's cat is a cat (ImageNet 281…287)."""
     net = Lite().eval()
-    load_trunk(net, imagenet)
+    load_backbone(net, imagenet)
     cat = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float() / 255
     lightness = lab.lightness_from_rgb(F.interpolate(cat, (224, 224), mode="area"))[:, None]
     with torch.no_grad():
-        features = F.conv2d(net.trunk(lightness)[-1], imagenet["_conv_head.weight"])
+        features = F.conv2d(net.backbone(lightness)[-1], imagenet["_conv_head.weight"])
         statistics = [imagenet[f"_bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
         features = F.relu6(F.batch_norm(features, *statistics, eps=1e-3)).mean((2, 3))
         likeliest = (features @ imagenet["_fc.weight"].T + imagenet["_fc.bias"]).topk(3).indices[0].tolist()
     assert set(likeliest) <= set(range(281, 288)), likeliest
 
 
-def test_a_missing_trunk_parameter_is_named(imagenet: dict[str, Tensor]) -> None:
+def test_a_missing_backbone_parameter_is_named(imagenet: dict[str, Tensor]) -> None:
     without = {key: value for key, value in imagenet.items() if key != "_blocks.7._bn1.weight"}
     with pytest.raises(KeyError, match=r"_blocks\.7\._bn1\.weight"):
-        load_trunk(Lite(), without)
+        load_backbone(Lite(), without)
 
 
 def test_frozen_blocks_stay_as_they_are_in_training(imagenet: dict[str, Tensor]) -> None:
     net = Lite()
-    load_trunk(net, imagenet)
-    net.trunk.freeze(3)
+    load_backbone(net, imagenet)
+    net.backbone.freeze(3)
     net.train()
-    before = {key: value.clone() for key, value in net.trunk.state_dict().items()}
+    before = {key: value.clone() for key, value in net.backbone.state_dict().items()}
     net(torch.rand(2, 1, 64, 64) * 100).sum().backward()
     torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.01).step()
-    changed = {key for key, value in net.trunk.state_dict().items() if not torch.equal(value, before[key])}
+    changed = {key for key, value in net.backbone.state_dict().items() if not torch.equal(value, before[key])}
     assert not any(key.startswith(("stem.", "blocks.0.", "blocks.1.", "blocks.2.")) for key in changed)
     assert any(key.startswith("blocks.3.") for key in changed)
 
@@ -209,7 +209,7 @@ def test_after_a_step_hints_change_colors_and_none_are_the_same_as_an_empty_map(
     assert (hinted - without).abs().max() > 1e-4
 
 
-def test_hints_that_change_do_not_ask_the_trunk_again(seen: tuple[Tensor, Tensor]) -> None:
+def test_hints_that_change_do_not_ask_the_backbone_again(seen: tuple[Tensor, Tensor]) -> None:
     net = trained_with_hints(seen)
     with torch.no_grad():
         features = net.encode(seen[0])

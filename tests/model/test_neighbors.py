@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from model.evaluate.features import pooled
 from model.evaluate.grid import grid
 from model.evaluate.neighbors import Voting, classes, judge, nearest, plain, rows, strangers, wu2018
-from model.nets.trunk import Trunk, normalized
+from model.nets.backbone import Backbone, normalized
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def precise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.evaluate.features.BF16", False)
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("low", "high")
     width = 6
     channels = 1
@@ -150,15 +150,15 @@ def test_more_than_there_are_is_refused() -> None:
         nearest(known[:5], known, 3, alone=True)
 
 
-def test_features_are_the_trunks_in_its_quiet_state() -> None:
+def test_features_are_the_backbones_in_its_quiet_state() -> None:
     squares = np.random.default_rng(0).integers(0, 256, (130, 3, 12, 12)).astype(np.uint8)
-    trunk = Tiny().train()
-    found = pooled(trunk, squares)
-    assert trunk.training
-    trunk.eval()
+    backbone = Tiny().train()
+    found = pooled(backbone, squares)
+    assert backbone.training
+    backbone.eval()
     with torch.no_grad():
         last = [
-            trunk.taps(normalized(torch.from_numpy(square[None]), 1))["high"].mean((2, 3))
+            backbone.taps(normalized(torch.from_numpy(square[None]), 1))["high"].mean((2, 3))
             for square in squares
         ]
     assert torch.allclose(found, torch.cat(last), atol=1e-5)

@@ -131,7 +131,7 @@ def test_a_stage_of_few_steps_warms_up_for_half_of_them() -> None:
 class Colors(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.backbone = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
         self.head = nn.Linear(4, 2)
         self.fixed = nn.Linear(2, 2).requires_grad_(False)
 
@@ -151,10 +151,10 @@ def test_the_backbone_learns_at_its_own_rate_and_norms_and_biases_are_not_decaye
     named = {key: found.pop(id(p)) for key, p in net.named_parameters() if p.requires_grad}
     assert not found, "what is fixed does not learn"
     assert named == {
-        "trunk.0.weight": (0.2, 0.1),
-        "trunk.0.bias": (0.2, decayed),
-        "trunk.1.weight": (0.2, decayed),
-        "trunk.1.bias": (0.2, decayed),
+        "backbone.0.weight": (0.2, 0.1),
+        "backbone.0.bias": (0.2, decayed),
+        "backbone.1.weight": (0.2, decayed),
+        "backbone.1.bias": (0.2, decayed),
         "head.weight": (0.4, 0.1),
         "head.bias": (0.4, decayed),
     }

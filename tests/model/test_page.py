@@ -203,7 +203,7 @@ def test_what_was_not_run_is_left_out(part: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["probes", "neighbors", "efficiency", "transfer", "pictures"])
-def test_a_trunk_that_was_not_asked_all_is_shown_with_the_rest(part: str, tmp_path: Path) -> None:
+def test_a_backbone_that_was_not_asked_all_is_shown_with_the_rest(part: str, tmp_path: Path) -> None:
     subjects = [
         FOUND["subjects"][0],
         {key: value for key, value in FOUND["subjects"][1].items() if key != part},

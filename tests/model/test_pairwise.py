@@ -6,10 +6,10 @@ from torch import nn
 
 from model.evaluate import neighbors, pairwise
 from model.evaluate.features import Labeled, pooled
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("only",)
     width = 8
     channels = 3
@@ -42,19 +42,19 @@ def test_each_pair_is_taught_once_and_a_stopped_matrix_goes_on():
 def test_a_cell_teaches_the_net_that_it_is_given_by_its_own_pair():
     taught = {}
     for pair in (("crop", "crop"), ("crop", "color"), ("noise", "noise")):
-        trunk = Tiny()
-        pairwise.cell(trunk, *pair, SEEN, SEEN, OPTIONS)
-        taught[pair] = trunk.get_parameter("only.0.weight").detach()
+        backbone = Tiny()
+        pairwise.cell(backbone, *pair, SEEN, SEEN, OPTIONS)
+        taught[pair] = backbone.get_parameter("only.0.weight").detach()
     start = Tiny().get_parameter("only.0.weight")
     weights = [start, *taught.values()]
     assert not any(torch.equal(a, b) for place, a in enumerate(weights) for b in weights[place + 1 :])
 
 
 def test_the_untrained_net_is_judged_as_the_cells_are_and_learns_nothing():
-    trunk = Tiny()
-    before = trunk.get_parameter("only.0.weight").detach().clone()
-    found = pairwise.untrained(lambda: trunk, SEEN, SEEN)
-    assert torch.equal(trunk.get_parameter("only.0.weight"), before)
-    features = pooled(trunk, SEEN.squares)
+    backbone = Tiny()
+    before = backbone.get_parameter("only.0.weight").detach().clone()
+    found = pairwise.untrained(lambda: backbone, SEEN, SEEN)
+    assert torch.equal(backbone.get_parameter("only.0.weight"), before)
+    features = pooled(backbone, SEEN.squares)
     by_hand = neighbors.judge(features, SEEN.labels, features, SEEN.labels, neighbors.plain()).right.mean()
     assert found == by_hand

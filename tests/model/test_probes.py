@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from model import parsers
 from model.__main__ import main
-from model.commands import trunks
+from model.commands import backbones
 from model.evaluate import readings
 from model.evaluate.features import Labeled
 from model.evaluate.probes import (
@@ -32,8 +32,8 @@ from model.evaluate.probes import (
 )
 from model.evaluate.probes import protocol as named
 from model.nets.alexnet import AlexNet
+from model.nets.backbone import DEVIATION, MEAN, Backbone, normalized
 from model.nets.resnet import ResNet
-from model.nets.trunk import DEVIATION, MEAN, Trunk, normalized
 
 SIDE = 16
 WHOLE = Protocol(numbers=72, mirror=False, epochs=4, batch=20, rate=0.05)
@@ -45,7 +45,7 @@ def precise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.evaluate.features.BF16", False)
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("low", "high")
     width = 12
     channels = 3
@@ -57,7 +57,7 @@ class Tiny(Trunk):
         self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU())
 
 
-class Bare(Trunk):
+class Bare(Backbone):
     """Shows what it is shown."""
 
     layers = ("input",)
@@ -122,12 +122,12 @@ def slow(features: NDArray[np.float64], labels: NDArray[np.int64], protocol: Pro
 
 @pytest.mark.parametrize("resize", ["bilinear", "adaptive"])
 def test_each_probe_is_the_one_that_would_have_learned_alone_in_numpy(resize: str) -> None:
-    taught, trunk = photos(70), Tiny().eval()
+    taught, backbone = photos(70), Tiny().eval()
     protocol = replace(WHOLE, resize=resize, weight_decay=0.02)
-    heads = teach(trunk, taught, protocol, seed=3)
+    heads = teach(backbone, taught, protocol, seed=3)
     assert list(heads) == ["low", "high"]
     with torch.no_grad():
-        found = trunk.taps(normalized(torch.from_numpy(taught.squares)))
+        found = backbone.taps(normalized(torch.from_numpy(taught.squares)))
     for layer, side in (("low", 3), ("high", 2)):
         x = found[layer]
         sized = (
@@ -162,7 +162,7 @@ def test_the_papers_positions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trunk", "side", "found"),
+    ("backbone", "side", "found"),
     [
         (AlexNet(), 227, [10, 6, 5, 5, 6]),
         (AlexNet(stride=2), 96, [10, 6, 5, 5, 6]),
@@ -170,13 +170,13 @@ def test_the_papers_positions() -> None:
         (ResNet(18, channels=1, stem="small"), 32, [12, 12, 8, 6, 4]),
     ],
 )
-def test_the_nets_layers(trunk: Trunk, side: int, found: list[int]) -> None:
+def test_the_nets_layers(backbone: Backbone, side: int, found: list[int]) -> None:
     some = Labeled(
         np.random.default_rng(0).integers(0, 256, (4, 3, side, side)).astype(np.uint8),
         torch.tensor([0, 1, 2, 0]),
     )
-    probes = probe(trunk, some, some, Protocol(epochs=1, batch=4, mirror=False))
-    assert list(probes) == list(trunk.layers)
+    probes = probe(backbone, some, some, Protocol(epochs=1, batch=4, mirror=False))
+    assert list(probes) == list(backbone.layers)
     assert [layer.positions for layer in probes.values()] == [rows**2 for rows in found]
     assert all(layer.numbers <= 9600 for layer in probes.values())
 
@@ -193,17 +193,17 @@ def placed(count: int, side: int) -> Labeled:
     return Labeled(squares, torch.arange(count) % 2)
 
 
-def seen(trunk: Bare) -> NDArray[np.int64]:
-    """(views, 3, H, W): all that the trunk has been shown, in pixels again."""
-    shown = torch.cat(trunk.shown)
+def seen(backbone: Bare) -> NDArray[np.int64]:
+    """(views, 3, H, W): all that the backbone has been shown, in pixels again."""
+    shown = torch.cat(backbone.shown)
     mean, deviation = (torch.tensor(of)[:, None, None] for of in (MEAN, DEVIATION))
     return ((shown * deviation + mean) * 255).round().long().numpy()
 
 
 def test_crops_are_drawn_anew_for_each_photo_each_time_and_half_of_them_mirrored() -> None:
-    trunk = Bare()
-    teach(trunk, placed(50, 20), Protocol(crop=12, batch=10, epochs=4))
-    views = seen(trunk)[1:]  # after the example
+    backbone = Bare()
+    teach(backbone, placed(50, 20), Protocol(crop=12, batch=10, epochs=4))
+    views = seen(backbone)[1:]  # after the example
     assert views.shape == (200, 3, 12, 12)
     assert np.bincount(views[:, 0, 0, 0]).tolist() == [4] * 50
     corners, mirrored = set(), 0
@@ -223,11 +223,11 @@ def test_crops_are_drawn_anew_for_each_photo_each_time_and_half_of_them_mirrored
 
 
 def test_the_judged_are_shown_their_middle_and_never_mirrored() -> None:
-    trunk, protocol = Bare(), Protocol(crop=12, batch=10, epochs=1)
-    heads = teach(trunk, placed(20, 20), protocol)
-    trunk.shown.clear()
-    judge(trunk, heads, placed(70, 20), protocol)
-    views = seen(trunk)
+    backbone, protocol = Bare(), Protocol(crop=12, batch=10, epochs=1)
+    heads = teach(backbone, placed(20, 20), protocol)
+    backbone.shown.clear()
+    judge(backbone, heads, placed(70, 20), protocol)
+    views = seen(backbone)
     assert views[:, 0, 0, 0].tolist() == list(range(70))
     assert (views[:, 1] == np.arange(4, 16)[:, None]).all()
     assert (views[:, 2] == np.arange(4, 16)).all()
@@ -242,10 +242,10 @@ def test_a_crop_must_fit() -> None:
 
 
 def test_numbers_from_memory_teach_what_another_look_teaches() -> None:
-    taught, trunk = photos(90), Tiny()
+    taught, backbone = photos(90), Tiny()
     protocol = replace(WHOLE, mirror=True)
-    remembered, looked = (teach(trunk, taught, replace(protocol, memory=memory)) for memory in (4e9, 0))
-    other = teach(trunk, taught, replace(protocol, mirror=False))
+    remembered, looked = (teach(backbone, taught, replace(protocol, memory=memory)) for memory in (4e9, 0))
+    other = teach(backbone, taught, replace(protocol, mirror=False))
     for layer, head in remembered.items():
         assert torch.allclose(head.linear.weight, looked[layer].linear.weight, atol=2e-4)
         assert not torch.allclose(head.linear.weight, other[layer].linear.weight, atol=2e-3)
@@ -254,14 +254,14 @@ def test_numbers_from_memory_teach_what_another_look_teaches() -> None:
 def test_what_fits_is_looked_at_once() -> None:
     taught = photos(90)
     for memory, views in ((4e9, 1 + 2 * 90), (0, 1 + 4 * 80)):
-        trunk = Bare()
-        teach(trunk, taught, replace(WHOLE, mirror=True, memory=memory))
-        assert len(seen(trunk)) == views
+        backbone = Bare()
+        teach(backbone, taught, replace(WHOLE, mirror=True, memory=memory))
+        assert len(seen(backbone)) == views
     wanted = 2 * 2 * 90 * 3 * 4**2  # bytes, sides, photos, channels, positions
     for memory, views in ((wanted, 181), (wanted - 1, 321)):
-        trunk = Bare()
-        teach(trunk, taught, replace(WHOLE, mirror=True, memory=memory))
-        assert len(seen(trunk)) == views
+        backbone = Bare()
+        teach(backbone, taught, replace(WHOLE, mirror=True, memory=memory))
+        assert len(seen(backbone)) == views
 
 
 def test_numbers_too_large_for_16_bits_are_told() -> None:
@@ -287,31 +287,31 @@ def test_probes_tell_classes_apart_that_their_layers_see() -> None:
 
 def test_right_is_by_photo_in_order() -> None:
     protocol = replace(WHOLE, epochs=10)
-    trunk, judged = Tiny(), photos(100, seed=1)
-    heads = teach(trunk, photos(200), protocol)
-    right = judge(trunk, heads, judged, protocol)["high"].right
+    backbone, judged = Tiny(), photos(100, seed=1)
+    heads = teach(backbone, photos(200), protocol)
+    right = judge(backbone, heads, judged, protocol)["high"].right
     assert 10 < right.sum() < 100
     # Whoever else is judged with it
     for number in range(99, -1, -3):
         alone = Labeled(judged.squares[[number]], judged.labels[[number]])
-        assert judge(trunk, heads, alone, protocol)["high"].right.tolist() == [right[number]]
+        assert judge(backbone, heads, alone, protocol)["high"].right.tolist() == [right[number]]
 
 
-def test_the_trunk_is_left_as_it_was() -> None:
-    trunk = Tiny().train()
-    trunk.high.eval()
-    before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    probe(trunk, photos(60), photos(20), WHOLE)
-    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
-    assert trunk.training
-    assert trunk.low[1].training
-    assert not trunk.high.training
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in trunk.parameters())
+def test_the_backbone_is_left_as_it_was() -> None:
+    backbone = Tiny().train()
+    backbone.high.eval()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    probe(backbone, photos(60), photos(20), WHOLE)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert backbone.training
+    assert backbone.low[1].training
+    assert not backbone.high.training
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in backbone.parameters())
 
 
 def test_norms_go_by_all_that_was_taught_however_short_the_lesson() -> None:
-    trunk, taught = Bare(), photos(20)
-    norm = teach(trunk, taught, replace(WHOLE, epochs=1, numbers=10**6))["input"].norm
+    backbone, taught = Bare(), photos(20)
+    norm = teach(backbone, taught, replace(WHOLE, epochs=1, numbers=10**6))["input"].norm
     x = normalized(torch.from_numpy(taught.squares))
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -320,8 +320,8 @@ def test_norms_go_by_all_that_was_taught_however_short_the_lesson() -> None:
 
 
 def test_the_same_seed_is_the_same_probe() -> None:
-    trunk, taught = Tiny(), photos(60)
-    first, again, other = (teach(trunk, taught, WHOLE, seed)["high"].linear.weight for seed in (0, 0, 1))
+    backbone, taught = Tiny(), photos(60)
+    first, again, other = (teach(backbone, taught, WHOLE, seed)["high"].linear.weight for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -350,15 +350,15 @@ def test_goyals_windows_are_the_published_ones() -> None:
 
 
 def test_windows_are_averages_of_what_lies_in_them() -> None:
-    trunk, taught = Bare(), photos(4)
+    backbone, taught = Bare(), photos(4)
     protocol = Protocol(numbers=3 * 5 * 5, resize="windows", mirror=False, epochs=1, batch=4)
-    trunk.shown.clear()
-    heads = teach(trunk, taught, protocol)
+    backbone.shown.clear()
+    heads = teach(backbone, taught, protocol)
     kept: list[Tensor] = []
     heads["input"].register_forward_hook(lambda _, seen, __: kept.append(seen[0]))
-    judge(trunk, heads, taught, protocol)
+    judge(backbone, heads, taught, protocol)
     width, step = window(SIDE, 5)
-    shown = trunk.shown[-1]
+    shown = backbone.shown[-1]
     by_hand = shown[:, :, step : step + width, 2 * step : 2 * step + width].mean((2, 3))
     torch.testing.assert_close(kept[0][:, :, 1, 2], by_hand)
 
@@ -396,12 +396,12 @@ def test_the_command_measures_by_the_protocol_asked_for(
 ) -> None:
     asked: list[tuple[Protocol, int]] = []
     sides: list[int] = []
-    monkeypatch.setattr(trunks, "_subjects", lambda arguments: {"random tiny": Tiny()})
-    monkeypatch.setattr(trunks, "_material", lambda arguments: sides.append(arguments.side))
+    monkeypatch.setattr(backbones, "_subjects", lambda arguments: {"random tiny": Tiny()})
+    monkeypatch.setattr(backbones, "_material", lambda arguments: sides.append(arguments.side))
     monkeypatch.setattr(
         readings,
         "of_layers",
-        lambda trunk, seen, seeds, protocol: asked.append((protocol, len(seeds))) or {"low": [0.5]},
+        lambda backbone, seen, seeds, protocol: asked.append((protocol, len(seeds))) or {"low": [0.5]},
     )
     command = ["evaluate", "probes", "--runs", "r", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
     assert main([*command, *words]) == 0

@@ -17,7 +17,7 @@ from model import bins, checkpoint
 from model.__main__ import main
 from model.commands import train
 from model.commands.train import learn
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.training import building, cache, runs
 from model.training import config as configs
 from model.training.cache import Batch, Cache
@@ -38,7 +38,7 @@ def lite(*settings: str) -> Config:
     return config.changed([f"steps={STEPS}", "batch=4", "warmup=1", "small=64", *shown, *settings])
 
 
-class Narrow(Trunk):
+class Narrow(Backbone):
     layers = ("low", "high")
     width = 8
 
@@ -51,9 +51,9 @@ class Narrow(Trunk):
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
-    building.TRUNKS["narrow"] = Narrow
+    building.BACKBONES["narrow"] = Narrow
     yield
-    del building.TRUNKS["narrow"]
+    del building.BACKBONES["narrow"]
 
 
 class KilledError(Exception):

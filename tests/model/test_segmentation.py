@@ -22,11 +22,11 @@ from model.evaluate.segmentation import (
     segment,
 )
 from model.nets.alexnet import AlexNet
+from model.nets.backbone import Backbone
 from model.nets.resnet import ResNet
-from model.nets.trunk import Trunk
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("low", "mid", "high")
     width = 16
     channels = 3
@@ -78,7 +78,7 @@ def test_scores_are_enlarged_and_added_from_coarse_to_fine() -> None:
     assert not net(x).any()
     for weights in net.scores.parameters():
         nn.init.normal_(weights)
-    taps = {layer: tap[0].detach().double().numpy() for layer, tap in net.trunk.taps(x).items()}
+    taps = {layer: tap[0].detach().double().numpy() for layer, tap in net.backbone.taps(x).items()}
     scored = []
     for layer, score in zip(net.layers, net.scores, strict=True):
         weights, bias = (of.detach().double().numpy() for of in score.parameters())
@@ -89,21 +89,23 @@ def test_scores_are_enlarged_and_added_from_coarse_to_fine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trunk", "levels", "layers"),
+    ("backbone", "levels", "layers"),
     [
         (AlexNet(), 3, ("conv5", "conv2", "conv1")),
         (ResNet(18), 3, ("stage4", "stage3", "stage2")),
         (ResNet(18, channels=1, stem="small"), 1, ("stage4",)),
     ],
 )
-def test_levels_are_the_last_layers_of_each_size(trunk: Trunk, levels: int, layers: tuple[str, ...]) -> None:
-    net = FCN.over(trunk, 5, levels, 64, 48)
+def test_levels_are_the_last_layers_of_each_size(
+    backbone: Backbone, levels: int, layers: tuple[str, ...]
+) -> None:
+    net = FCN.over(backbone, 5, levels, 64, 48)
     assert net.layers == layers
-    assert trunk.training
-    assert net(torch.zeros(2, trunk.channels, 64, 48)).shape == (2, 5, 64, 48)
+    assert backbone.training
+    assert net(torch.zeros(2, backbone.channels, 64, 48)).shape == (2, 5, 64, 48)
 
 
-def test_no_more_levels_than_the_trunk_has() -> None:
+def test_no_more_levels_than_the_backbone_has() -> None:
     with pytest.raises(ValueError, match="layers of 2 sizes has no 3 levels"):
         FCN.over(Tiny(), 2, 3, 32, 32)
 
@@ -124,18 +126,18 @@ def test_the_loss_against_loops_and_without_void() -> None:
 # What is learned
 
 
-def test_made_squares_are_learned_in_fixed_steps_and_the_trunk_given_stays() -> None:
-    trunk = Tiny().eval()
-    before = [value.clone() for value in trunk.state_dict().values()]
+def test_made_squares_are_learned_in_fixed_steps_and_the_backbone_given_stays() -> None:
+    backbone = Tiny().eval()
+    before = [value.clone() for value in backbone.state_dict().values()]
     options = Options(steps=80, batch=6, rate=1e-2, levels=2)
-    found = segment(trunk, squares(30), squares(12, 1), options)
+    found = segment(backbone, squares(30), squares(12, 1), options)
     assert found.mean_iu is not None
     assert found.mean_iu.value > 0.8
-    assert all(map(torch.equal, before, trunk.state_dict().values()))
+    assert all(map(torch.equal, before, backbone.state_dict().values()))
     judged = squares(12, 1)
     counted = [np.bincount(mask[mask != 7], minlength=3) for mask in judged.masks]
     np.testing.assert_array_equal(found.confusions.sum(2), counted)
-    again = segment(trunk, squares(30), squares(12, 1), options)
+    again = segment(backbone, squares(30), squares(12, 1), options)
     np.testing.assert_array_equal(found.confusions, again.confusions)
 
 
@@ -157,12 +159,12 @@ class Seen(Tiny):
 def test_half_of_the_taught_are_mirrored_and_none_of_the_judged_of_whom_norms_learn_nothing() -> None:
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8) * 15, (10, 3, 16, 16))
     some = Masked(ramp, np.zeros((10, 16, 16), np.uint8), 2)
-    trunk = Seen()
-    segment(trunk, some, some, Options(steps=10, batch=10, levels=1))
-    falls = [x[:, 0, 0, 0] > x[:, 0, 0, -1] for x in trunk.seen[1:]]  # after the example
+    backbone = Seen()
+    segment(backbone, some, some, Options(steps=10, batch=10, levels=1))
+    falls = [x[:, 0, 0, 0] > x[:, 0, 0, -1] for x in backbone.seen[1:]]  # after the example
     assert 35 < int(torch.cat(falls[:10]).sum()) < 65
     assert not torch.cat(falls[10:]).any()
-    assert trunk.learned == [False, *[True] * 10, False]
+    assert backbone.learned == [False, *[True] * 10, False]
 
 
 def test_masks_are_mirrored_with_their_pictures() -> None:

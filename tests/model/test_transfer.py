@@ -23,13 +23,13 @@ from model.evaluate.transfer import (
     tagging_loss,
 )
 from model.evaluate.tuning import Lesson, copied, order, teach
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 
 SIDE = 16
 SHORT = Options(steps=25, batch=12, rate=1e-2, side=SIDE)
 
 
-class Tiny(Trunk):
+class Tiny(Backbone):
     layers = ("low", "high")
     width = 12
     channels = 3
@@ -129,8 +129,8 @@ def test_no_lesson() -> None:
 
 @pytest.mark.parametrize("frozen", [0, 1, 2])
 def test_the_lower_layers_stay_as_they_are_norms_included(frozen: int) -> None:
-    trunk = Tiny().eval().requires_grad_(False)  # as an averaged copy comes out of a run
-    copy = copied(trunk, frozen)
+    backbone = Tiny().eval().requires_grad_(False)  # as an averaged copy comes out of a run
+    copy = copied(backbone, frozen)
     before = {layer: weights(copy.get_submodule(layer)) for layer in copy.layers}
     net = nn.Sequential(copy, nn.Linear(12, 3))
     shown = torch.rand(9, 3, SIDE, SIDE)
@@ -150,13 +150,13 @@ def test_layers_that_are_not_there_cannot_stay() -> None:
         copied(Tiny(), 3)
 
 
-def test_the_trunk_given_stays_as_it_is_and_a_seed_says_all() -> None:
-    trunk = Tiny().eval()
-    before, learns = weights(trunk), [weight.requires_grad for weight in trunk.parameters()]
-    one, again, other = (tag(trunk, things(30), things(9, 1), SHORT, seed) for seed in (5, 5, 6))
-    assert same(weights(trunk), before)
-    assert [weight.requires_grad for weight in trunk.parameters()] == learns
-    assert not any(module.training for module in trunk.modules())
+def test_the_backbone_given_stays_as_it_is_and_a_seed_says_all() -> None:
+    backbone = Tiny().eval()
+    before, learns = weights(backbone), [weight.requires_grad for weight in backbone.parameters()]
+    one, again, other = (tag(backbone, things(30), things(9, 1), SHORT, seed) for seed in (5, 5, 6))
+    assert same(weights(backbone), before)
+    assert [weight.requires_grad for weight in backbone.parameters()] == learns
+    assert not any(module.training for module in backbone.modules())
     np.testing.assert_array_equal(one.scores, again.scores)
     assert not np.array_equal(one.scores, other.scores)
 
@@ -176,7 +176,7 @@ def test_what_is_said_of_a_photo_does_not_hang_on_those_beside_it() -> None:
     assert np.ptp(all_of_them) > 0.5
 
 
-def test_the_head_alone_learns_less_than_the_trunk_with_it() -> None:
+def test_the_head_alone_learns_less_than_the_backbone_with_it() -> None:
     taught, judged = things(80), things(80, 1)
     whole, head = (
         tag(Tiny(), taught, judged, replace(SHORT, steps=40, frozen=frozen)).precision for frozen in (0, 2)
@@ -187,7 +187,7 @@ def test_the_head_alone_learns_less_than_the_trunk_with_it() -> None:
     assert head.value < whole.value - 0.03
 
 
-class Shown(Trunk):
+class Shown(Backbone):
     """Keeps what it is shown."""
 
     layers = ("input",)
@@ -213,10 +213,10 @@ class Shown(Trunk):
 def test_crops_are_taught_and_the_whole_is_judged() -> None:
     ramp = np.broadcast_to(np.arange(24, dtype=np.uint8) * 10, (6, 3, 24, 24))
     some = Labeled(ramp, torch.arange(6) % 2)
-    trunk = Shown()
-    classify(trunk, some, some, replace(SHORT, steps=8, area=(0.3, 0.6)))
-    *taught, judged = trunk.seen
-    assert {x.shape[2:] for x in trunk.seen} == {(SIDE, SIDE)}
+    backbone = Shown()
+    classify(backbone, some, some, replace(SHORT, steps=8, area=(0.3, 0.6)))
+    *taught, judged = backbone.seen
+    assert {x.shape[2:] for x in backbone.seen} == {(SIDE, SIDE)}
     taught_N = torch.cat(taught)
     rise = taught_N[:, :, :, -1] - taught_N[:, :, :, 0]
     mirrored = (rise[:, 0, 0] < 0).float().mean()
@@ -319,7 +319,7 @@ def test_a_curve_that_was_interrupted_goes_on_and_ends_as_it_would_have() -> Non
     short = replace(SHORT, steps=4)
     made: list[int] = []
 
-    def make(seed: int) -> Trunk:
+    def make(seed: int) -> Backbone:
         made.append(seed)
         return Tiny(seed)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model import distortions, views
-from model.nets.trunk import MEAN
+from model.nets.backbone import MEAN
 
 PLAIN = views.Strengths(side=32)
 

@@ -14,7 +14,7 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """Layers on top of one another, from a picture to features.
 
     A net is a subclass that sets the three values below, and each layer as a module under its name: the pool beneath it, if any, included.
@@ -65,7 +65,7 @@ def initialize(net: nn.Module) -> None:
 
 
 def normalized(rgb_N3HW: Tensor, channels: int = 3) -> Tensor:
-    """sRGB photos, uint8 or float in 0…1, → (N, channels, H, W) float32 of about mean 0, deviation 1: the input of every trunk.
+    """sRGB photos, uint8 or float in 0…1, → (N, channels, H, W) float32 of about mean 0, deviation 1: the input of every backbone.
 
     Three channels are RGB, each less its mean and over its deviation; one is lightness as L*/50 − 1, from −1 to 1. Other counts raise
     ValueError.
@@ -74,7 +74,7 @@ def normalized(rgb_N3HW: Tensor, channels: int = 3) -> Tensor:
     if channels == 1:
         return lab.lightness_from_rgb(rgb)[:, None] / 50 - 1
     if channels != 3:
-        raise ValueError(f"a trunk sees 3 channels (RGB) or 1 (lightness), not {channels}")
+        raise ValueError(f"a backbone sees 3 channels (RGB) or 1 (lightness), not {channels}")
     mean, deviation = (torch.tensor(of, device=rgb.device)[:, None, None] for of in (MEAN, DEVIATION))
     # In place: for a batch, to be given memory takes as long as the arithmetic.
     return (rgb - mean).div_(deviation)

@@ -1,4 +1,4 @@
-"""Ask trunks what they know: those that runs have taught, and beside them one of each kind that knows nothing."""
+"""Ask backbones what they know: those that runs have taught, and beside them one of each kind that knows nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from model.evaluate.segmentation import Masked
 from model.evaluate.transfer import Tagged
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
-from model.nets.trunk import Trunk
+from model.nets.backbone import Backbone
 from model.training import building, cache, data
 from model.training.building import Trained
 
@@ -46,8 +46,8 @@ def probes(arguments: argparse.Namespace) -> int:
         )
     subjects, seen = _subjects(arguments), _material(arguments)
     found = {
-        name: readings.of_layers(trunk, seen, range(arguments.seeds), protocol)
-        for name, trunk in subjects.items()
+        name: readings.of_layers(backbone, seen, range(arguments.seeds), protocol)
+        for name, backbone in subjects.items()
     }
     rows = {name: {layer: _percent(of) for layer, of in values.items()} for name, values in found.items()}
     return _tell(arguments.out, "probes", rows, found)
@@ -56,7 +56,7 @@ def probes(arguments: argparse.Namespace) -> int:
 def knn(arguments: argparse.Namespace) -> int:
     """Classes by the 20 nearest photos, at the run's last step."""
     subjects, seen = _subjects(arguments), _material(arguments)
-    found = {name: readings.of_neighbors(trunk, seen) for name, trunk in subjects.items()}
+    found = {name: readings.of_neighbors(backbone, seen) for name, backbone in subjects.items()}
     rows = {
         name: {"kNN of 20": f"{of['accuracy']:.1%} ({of['low']:.1%}…{of['high']:.1%})"}
         for name, of in found.items()
@@ -65,19 +65,19 @@ def knn(arguments: argparse.Namespace) -> int:
 
 
 def retrieval(arguments: argparse.Namespace) -> int:
-    """A picture a trunk: photos, and the nearest others, no copies."""
+    """A picture a backbone: photos, and the nearest others, no copies."""
     photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
-    for name, trunk in _subjects(arguments).items():
-        picture_of_neighbors(trunk, photos, arguments.out / f"{_file(name)}.jpg")
+    for name, backbone in _subjects(arguments).items():
+        picture_of_neighbors(backbone, photos, arguments.out / f"{_file(name)}.jpg")
     print(f"the pictures: {arguments.out}")
     return 0
 
 
 def units(arguments: argparse.Namespace) -> int:
-    """A picture a trunk: the photos and patches that excite hidden units most."""
+    """A picture a backbone: the photos and patches that excite hidden units most."""
     photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
-    for name, trunk in _subjects(arguments).items():
-        picture_of_units(trunk, photos, arguments.out / f"{_file(name)}.jpg")
+    for name, backbone in _subjects(arguments).items():
+        picture_of_units(backbone, photos, arguments.out / f"{_file(name)}.jpg")
     print(f"the pictures: {arguments.out}")
     return 0
 
@@ -87,9 +87,9 @@ def efficiency(arguments: argparse.Namespace) -> int:
     subjects, seen = _subjects(arguments), _material(arguments)
     options = transfer.Options(steps=arguments.steps, side=arguments.side)
     found: dict[str, Values] = {}
-    for name, trunk in subjects.items():
+    for name, backbone in subjects.items():
         found[name] = readings.of_labels(
-            _maker(name, trunk), seen, arguments.labels, range(arguments.seeds), options
+            _maker(name, backbone), seen, arguments.labels, range(arguments.seeds), options
         )
     rows = {}
     for name, values in found.items():
@@ -108,7 +108,8 @@ def transfers(arguments: argparse.Namespace) -> int:
     """Fine-tuned to VOC2007's classes, to any folders of classes, and to CamVid's masks: whichever are named."""
     given = others(arguments.cache, arguments.voc, arguments.photos, arguments.camvid)
     found = {
-        name: carried_over(trunk, given, arguments.steps) for name, trunk in _subjects(arguments).items()
+        name: carried_over(backbone, given, arguments.steps)
+        for name, backbone in _subjects(arguments).items()
     }
     rows = {name: {task: f"{value:.1%}" for task, value in of.items()} for name, of in found.items()}
     return _tell(arguments.out, "transfer", rows, found)
@@ -138,9 +139,9 @@ def detection(arguments: argparse.Namespace) -> int:
         flush=True,
     )
     found = {}
-    for name, trunk in subjects.items():
+    for name, backbone in subjects.items():
         started = time.monotonic()
-        found[name] = measure.detect(trunk, taught, judged, options)
+        found[name] = measure.detect(backbone, taught, judged, options)
         print(f"{name}: {_mean_ap(found[name]):.1%}, {time.monotonic() - started:.0f} s", flush=True)
     rows = {
         name: {"mean AP": f"{_mean_ap(of):.1%}"}
@@ -185,27 +186,27 @@ def forgets(arguments: argparse.Namespace) -> int:
     return _tell(arguments.out, "forgotten", rows, found)
 
 
-# Readings that want files beside a trunk; the lecture uses them, too.
+# Readings that want files beside a backbone; the lecture uses them, too.
 
 
-def picture_of_neighbors(trunk: Trunk, photos: cache.Cache, path: Path, asked: int = 6) -> None:
+def picture_of_neighbors(backbone: Backbone, photos: cache.Cache, path: Path, asked: int = 6) -> None:
     labels, names = photos.labels()
     chosen = transfer.chosen(labels, min(asked, len(labels)), seed=3).tolist()
-    found = neighbors.strangers(pooled(trunk, photos.squares), photos.squares, chosen, 6)
+    found = neighbors.strangers(pooled(backbone, photos.squares), photos.squares, chosen, 6)
     rows = neighbors.rows(photos.squares, chosen, found, [names[label] for label in labels.tolist()])
     path.parent.mkdir(parents=True, exist_ok=True)
     grid(rows, 80).save(path, quality=75)
 
 
-def picture_of_units(trunk: Trunk, photos: cache.Cache, path: Path) -> None:
-    units = dict.fromkeys((trunk.layers[1], trunk.layers[2], trunk.layers[-1]), (0, 1))
+def picture_of_units(backbone: Backbone, photos: cache.Cache, path: Path) -> None:
+    units = dict.fromkeys((backbone.layers[1], backbone.layers[2], backbone.layers[-1]), (0, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    grid(activations.rows(trunk, photos.squares, units, 8), 56).save(path, quality=75)
+    grid(activations.rows(backbone, photos.squares, units, 8), 56).save(path, quality=75)
 
 
 @dataclass(frozen=True, eq=False)
 class Others:
-    """Other photographs that a trunk is fine-tuned to, those to learn from and those to be judged by; None where none were named."""
+    """Other photographs that a backbone is fine-tuned to, those to learn from and those to be judged by; None where none were named."""
 
     tagged: tuple[Tagged, Tagged] | None  # VOC2007's
     classes: tuple[str, Material] | None  # the first folder's name, by which the result is called
@@ -230,17 +231,17 @@ def others(folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path
     return Others(tagged, named, masked)
 
 
-def carried_over(trunk: Trunk, given: Others, steps: int) -> dict[str, float]:
+def carried_over(backbone: Backbone, given: Others, steps: int) -> dict[str, float]:
     """11-point mAP on VOC2007, accuracy on the classes, mean IU on CamVid: of those given."""
     found: dict[str, float] = {}
     options = transfer.Options(steps=steps)
-    if given.tagged and (precision := transfer.tag(trunk, *given.tagged, options).precision):
+    if given.tagged and (precision := transfer.tag(backbone, *given.tagged, options).precision):
         found["voc2007"] = precision.value
     if given.classes:
         name, seen = given.classes
-        found[name] = transfer.classify(trunk, seen.taught, seen.judged, options).accuracy.value
+        found[name] = transfer.classify(backbone, seen.taught, seen.judged, options).accuracy.value
     if given.masked:
-        segmented = segmentation.segment(trunk, *given.masked, segmentation.Options(steps=steps))
+        segmented = segmentation.segment(backbone, *given.masked, segmentation.Options(steps=steps))
         if iu := segmented.mean_iu:
             found["camvid"] = iu.value
     return found
@@ -290,30 +291,30 @@ def remembered(run: Trained, seen: Material) -> dict[str, dict[str, Any]]:
     }
 
 
-def untaught(net: str, seed: int = 0) -> Trunk:
-    """A trunk that knows nothing, drawn by seed."""
+def untaught(net: str, seed: int = 0) -> Backbone:
+    """A backbone that knows nothing, drawn by seed."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        return building.trunk_of(net).eval()
+        return building.backbone_of(net).eval()
 
 
-def _subjects(arguments: argparse.Namespace) -> dict[str, Trunk]:
-    """By name: the runs' trunks, and of each kind one that knows nothing."""
+def _subjects(arguments: argparse.Namespace) -> dict[str, Backbone]:
+    """By name: the runs' backbones, and of each kind one that knows nothing."""
     runs = {run.name: building.load(run) for run in arguments.runs}
     found = {f"random {net}": untaught(net) for net in sorted({of.config.net for of in runs.values()})}
-    found |= {f"{name} ({of.config.net})": of.trunk for name, of in runs.items()}
+    found |= {f"{name} ({of.config.net})": of.backbone for name, of in runs.items()}
     device = choose_device(arguments.device)
-    return {name: trunk.to(device) for name, trunk in found.items()}
+    return {name: backbone.to(device) for name, backbone in found.items()}
 
 
 def _control(name: str) -> str:
     return name if name.startswith("random ") else f"random {name.rpartition('(')[2].rstrip(')')}"
 
 
-def _maker(name: str, trunk: Trunk) -> Callable[[int], Trunk]:
+def _maker(name: str, backbone: Backbone) -> Callable[[int], Backbone]:
     kind, _, net = name.partition(" ")
-    device = next(trunk.parameters()).device
-    return (lambda seed: untaught(net, seed).to(device)) if kind == "random" else (lambda _: trunk)
+    device = next(backbone.parameters()).device
+    return (lambda seed: untaught(net, seed).to(device)) if kind == "random" else (lambda _: backbone)
 
 
 def _material(arguments: argparse.Namespace) -> Material:

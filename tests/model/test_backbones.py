@@ -13,23 +13,23 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.nets.alexnet import AlexNet
+from model.nets.backbone import Backbone, normalized
 from model.nets.resnet import Block, ResNet
-from model.nets.trunk import Trunk, normalized
 
-TRUNKS: dict[str, Callable[[], Trunk]] = {
+BACKBONES: dict[str, Callable[[], Backbone]] = {
     "AlexNet": AlexNet,
     "AlexNet, lightness, stride 2": lambda: AlexNet(channels=1, stride=2),
     "ResNet-18": lambda: ResNet(18),
     "ResNet-18, lightness, small": lambda: ResNet(18, channels=1, stem="small"),
     "ResNet-50": lambda: ResNet(50),
 }
-every_trunk = pytest.mark.parametrize("name", TRUNKS)
+every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
-def grown(name: str) -> Trunk:
-    """A trunk whose norms are no more what they began as."""
+def grown(name: str) -> Backbone:
+    """A backbone whose norms are no more what they began as."""
     torch.manual_seed(0)
-    net = TRUNKS[name]()
+    net = BACKBONES[name]()
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -41,7 +41,7 @@ def grown(name: str) -> Trunk:
     return net
 
 
-def pictures(net: Trunk, side: int, count: int = 2) -> Tensor:
+def pictures(net: Backbone, side: int, count: int = 2) -> Tensor:
     return torch.randn(count, net.channels, side, side, generator=torch.Generator().manual_seed(1))
 
 
@@ -121,11 +121,11 @@ SIDES = {
 SIDES["ResNet-18"] = SIDES["ResNet-50"]
 
 
-@every_trunk
+@every_backbone
 @pytest.mark.parametrize("side", [224, 160, 96, 48])
 def test_each_layer_has_the_shape_that_the_paper_or_arithmetic_says(name: str, side: int) -> None:
     with torch.device("meta"):
-        net = TRUNKS[name]()
+        net = BACKBONES[name]()
         x = torch.empty(2, net.channels, side, side)
     taps = net.eval().taps(x)
     channels = CHANNELS[name.split(",")[0]]
@@ -143,7 +143,7 @@ def test_a_picture_need_not_be_square() -> None:
 # What they compute
 
 
-@every_trunk
+@every_backbone
 def test_every_layer_does_what_plain_functions_of_its_weights_do(name: str) -> None:
     net = grown(name).eval()
     x = pictures(net, 49)
@@ -224,10 +224,10 @@ def test_a_block_begins_as_its_shortcut() -> None:
             assert torch.equal(block(x), F.relu(block.shortcut(x)))
 
 
-@every_trunk
+@every_backbone
 def test_weights_begin_as_he_et_al_draw_them(name: str) -> None:
     torch.manual_seed(0)
-    convs = [module for module in TRUNKS[name]().modules() if isinstance(module, nn.Conv2d)]
+    convs = [module for module in BACKBONES[name]().modules() if isinstance(module, nn.Conv2d)]
     assert len(convs) >= 5
     for conv in convs:
         fan_out = conv.out_channels * conv.kernel_size[0] ** 2
@@ -238,7 +238,7 @@ def test_weights_begin_as_he_et_al_draw_them(name: str) -> None:
 # In training
 
 
-@every_trunk
+@every_backbone
 def test_gradients_reach_every_parameter(name: str) -> None:
     net = grown(name).train()
     features = net(pictures(net, 48))
@@ -251,7 +251,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     assert without == []
 
 
-@every_trunk
+@every_backbone
 def test_bfloat16_and_channels_last_come_through_every_layer_and_change_little(name: str) -> None:
     net = grown(name).eval()
     x = pictures(net, 48)
@@ -277,7 +277,7 @@ def test_bfloat16_and_channels_last_come_through_every_layer_and_change_little(n
 
 def test_layers_above_leave_those_below_as_they_were() -> None:
     """ReLUs work in place: on their own layer's numbers alone."""
-    for name in TRUNKS:
+    for name in BACKBONES:
         net = grown(name).eval()
         x = pictures(net, 48, count=1)
         taps = net.taps(x)
@@ -314,7 +314,7 @@ def test_bytes_and_numbers_in_0_to_1_are_the_same_photo(channels: int) -> None:
 # What is refused
 
 
-def test_what_no_trunk_is_made_for_is_refused_with_a_sentence() -> None:
+def test_what_no_backbone_is_made_for_is_refused_with_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"3 channels \(RGB\) or 1 \(lightness\), not 2"):
         normalized(torch.zeros(1, 3, 4, 4), channels=2)
     with pytest.raises(ValueError, match="stride of 4, or 2 for small pictures, not 1"):
