@@ -26,10 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from model import views
 from model.methods import contrast
 from model.nets.backbone import normalized
 from model.nets.resnet import ResNet
+from model.training import augment
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def options(task: Task) -> contrast.Options:
     """The paper's strengths, which are lightly's defaults."""
     small = contrast.small()
-    return replace(small, strengths=views.Strengths(side=task.side))
+    return replace(small, strengths=augment.Strengths(side=task.side))
 
 
 def photos(task: Task) -> Tensor:

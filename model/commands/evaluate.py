@@ -18,7 +18,7 @@ from model.evaluate import skin as faces
 from model.evaluate.cases import Case
 from model.evaluate.judge import Judge, labels
 from model.training import data
-from model.training.augment import AGES
+from model.training.aging import AGES
 
 _EXTREMES = 12
 _FAILURES = 3  # of each kind

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from model import views
 from model.commands import backbones
 from model.commands.commit import origin
 from model.commands.desk import Desk
@@ -27,7 +26,7 @@ from model.evaluate.readings import Values
 from model.methods import colorize, contrast
 from model.nets.backbone import Backbone
 from model.synthetic import STUDIED, Options, Switches
-from model.training import building, cache, data
+from model.training import augment, building, cache, data
 from model.training import config as configs
 from model.training.cache import Shape
 from model.training.config import Config
@@ -76,7 +75,7 @@ def study(arguments: argparse.Namespace) -> int:
 def recipe(plan: Plan, method: str, net: str) -> Config:
     """The small one, for smaller pictures."""
     small = configs.small(method, net)
-    if isinstance(small.options, views.Strengths):
+    if isinstance(small.options, augment.Strengths):
         options: Any = replace(small.options, side=plan.side)
     elif isinstance(small.options, colorize.Options):
         assert small.options.crops is not None

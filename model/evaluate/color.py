@@ -32,7 +32,7 @@ from torch import Tensor
 from model import bins, chroma, lab
 from model.colorizer import Colorizer, ColorOptions
 from model.photo import Photo
-from model.training import augment, data
+from model.training import aging, data
 from model.training.validation import area, auc, rebalanced_auc
 
 SIDE = 256
@@ -149,8 +149,8 @@ def rows(colorizers: Sequence[Colorizer], ages: Sequence[str] = ()) -> list[str]
     Raises ValueError where two would have one name, or there is no such kind of age.
     """
     for kind in ages:
-        if kind not in augment.AGES:
-            raise ValueError(f"photos do not age by {kind!r}: choose of {', '.join(augment.AGES)}, or all")
+        if kind not in aging.AGES:
+            raise ValueError(f"photos do not age by {kind!r}: choose of {', '.join(aging.AGES)}, or all")
     names = ["gray"]
     for colorizer in colorizers:
         names += [colorizer.name, *(aged(colorizer.name, kind) for kind in ages)]
@@ -195,7 +195,7 @@ def answered(
 def _older(lightness: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
     """(1, h, w) lightness each, all of one size, aged."""
     seeds = torch.tensor([zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths])
-    return list(augment.AGES[kind](torch.stack([*lightness]), seeds))
+    return list(aging.AGES[kind](torch.stack([*lightness]), seeds))
 
 
 def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

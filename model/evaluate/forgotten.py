@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import views
 from model.evaluate.features import Judged, batches
 from model.evaluate.tuning import Lesson, teach
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.backbone import normalized
+from model.training import augment
 
 QUESTIONS: Mapping[str, float] = MappingProxyType({"gray": 0.2, "rotate": 0.75, "noise": 0.5, "sobel": 0.5})
 """To what share of views each is done; "rotate" leaves a quarter upright."""
@@ -47,7 +47,7 @@ class Options(Lesson):
     batch: int = 256
     hidden: int = 256
     looks: int = 2  # views of each photo to learn from
-    strengths: views.Strengths = field(default_factory=lambda: views.Strengths(side=96, color=0.5))
+    strengths: augment.Strengths = field(default_factory=lambda: augment.Strengths(side=96, color=0.5))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,12 +99,12 @@ def in_views(options: contrast.Options) -> dict[str, bool]:
 
 
 def changed(
-    rgb_N3HW: Tensor, question: str, strengths: views.Strengths, generator: torch.Generator
+    rgb_N3HW: Tensor, question: str, strengths: augment.Strengths, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(N, 3, side, side) float32 views, some of them changed, and (N,) the answers: 0 for no, 1 for yes, or the quarter turns."""
     # Who is asked for dropped color sees none dropped else.
     color = "jitter" if question == "gray" else "color"
-    seen = views.view(rgb_N3HW, ("crop and flip", color), strengths, generator)
+    seen = augment.augmented(rgb_N3HW, ("crop and flip", color), strengths, generator)
     if question == "rotate":
         answers_N = torch.randint(_TURNS, (len(seen),), generator=generator)
         turned = [rgb.rot90(turns, (1, 2)) for rgb, turns in zip(seen, answers_N.tolist(), strict=True)]
@@ -112,11 +112,11 @@ def changed(
     yes = torch.rand(len(seen), generator=generator) < QUESTIONS[question]
     where = yes.nonzero()[:, 0].to(seen.device)
     if len(where):
-        seen[where] = views.view(seen[where], (question,), _certain(strengths), generator)
+        seen[where] = augment.augmented(seen[where], (question,), _certain(strengths), generator)
     return seen, yes.long()
 
 
-def _certain(strengths: views.Strengths) -> views.Strengths:
+def _certain(strengths: augment.Strengths) -> augment.Strengths:
     """What is asked for is done to all that are chosen for it."""
     return replace(strengths, grayed=1.0, noised=1.0, sobeled=1.0)
 

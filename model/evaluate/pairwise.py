@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from model import views
 from model.evaluate import neighbors
 from model.evaluate.features import Labeled, pooled
 from model.evaluate.tuning import Lesson, teach
 from model.methods import contrast
 from model.methods.contrast import Contrast
 from model.nets.backbone import Backbone
+from model.training import augment
 
 STEPS = ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate")
-"""Of `views.STEPS`, in the figure's order."""
+"""Of `augment.AUGMENTATIONS`, in the figure's order."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Options(Lesson):
 
     @property
     def pairs(self) -> contrast.Options:
-        strengths = views.Strengths(self.side, area=(0.15, 1.0), color=0.5)
+        strengths = augment.Strengths(self.side, area=(0.15, 1.0), color=0.5)
         return replace(contrast.small(), strengths=strengths)
 
 

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import views
 from model.evaluate.grid import Cell, grid
+from model.training import augment
 
 PANEL = ("whole", "crop", "crop and flip", "gray", "jitter", "rotate", "cutout", "noise", "blur", "sobel")
-"""The paper's, the photo as it is first; of `views.STEPS`."""
+"""The paper's, the photo as it is first; of `augment.AUGMENTATIONS`."""
 _CAPTIONS = {"whole": "original", "gray": "color drop", "jitter": "color jitter"}
 _ACROSS = 5
 
@@ -26,17 +26,17 @@ def cells(rgb_HW3: NDArray[np.uint8], side: int = 160, seed: int = 2) -> list[Ce
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     square = np.ascontiguousarray(rgb_HW3[top : top + short, left : left + short].transpose(2, 0, 1))
-    strengths = views.Strengths(side, area=(0.1, 0.4), jittered=1, grayed=1, blurred=1)
+    strengths = augment.Strengths(side, area=(0.1, 0.4), jittered=1, grayed=1, blurred=1)
     strengths = replace(strengths, sigma=(strengths.sigma[1],) * 2, noise=(strengths.noise[1],) * 2)
     made: list[Cell] = []
     for step in PANEL:
         chance = torch.Generator().manual_seed(seed)
         rgb = torch.from_numpy(square)[None]
         if step == "crop and flip":
-            rgb = views.crop(rgb, strengths, chance, mirrored=1.0)
+            rgb = augment.crop(rgb, strengths, chance, mirrored=1.0)
         else:
-            steps = (step,) if step in views.RESAMPLING else ("whole", step)
-            rgb = views.view(rgb, steps, strengths, chance)
+            steps = (step,) if step in augment.RESAMPLING else ("whole", step)
+            rgb = augment.augmented(rgb, steps, strengths, chance)
         pixels = (rgb[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         made.append((_CAPTIONS.get(step, step), pixels.contiguous().numpy()))
     return made

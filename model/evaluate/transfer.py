@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import views
 from model.evaluate.features import Judged, Labeled, batches
 from model.evaluate.intervals import Interval, interval
 from model.evaluate.precision import DIFFICULT, PRESENT, average_precision, mean_average_precision
 from model.evaluate.tuning import Lesson, copied, teach
 from model.evaluate.utility import Curve
 from model.nets.backbone import Backbone, normalized
+from model.training import augment
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Options(Lesson):
     frozen: int = 0  # layers, from the bottom, that stay as they are
 
     @property
-    def strengths(self) -> views.Strengths:
-        return views.Strengths(self.side, area=self.area)
+    def strengths(self) -> augment.Strengths:
+        return augment.Strengths(self.side, area=self.area)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +193,7 @@ def _tuned(
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def said(rgb_N3SS: Tensor, step: str) -> Tensor:
-        seen = views.view(rgb_N3SS.to(device), (step,), options.strengths, generator)
+        seen = augment.augmented(rgb_N3SS.to(device), (step,), options.strengths, generator)
         x = normalized(seen, backbone.channels).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             return cast(Tensor, net(x)).float()

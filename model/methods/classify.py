@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import views
 from model.nets.backbone import Backbone, autocast, normalized
+from model.training import augment
 
 
 class Classify:
     """A backbone that is taught by what people said is in a photo."""
 
-    def __init__(self, backbone: Backbone, classes: int, strengths: views.Strengths) -> None:
+    def __init__(self, backbone: Backbone, classes: int, strengths: augment.Strengths) -> None:
         self.net = ClassifyNet(backbone, classes)
         self.strengths = strengths
 
@@ -24,7 +24,8 @@ class Classify:
         """Mean cross-entropy, in nats, of photos, uint8 or float 0…1, (N, 3, S, S), and labels (N,). ln(classes) for a net that guesses."""
         rgb_N3HW, labels_N = batch
         seen = normalized(
-            views.view(rgb_N3HW, ("crop and flip",), self.strengths, generator), self.net.backbone.channels
+            augment.augmented(rgb_N3HW, ("crop and flip",), self.strengths, generator),
+            self.net.backbone.channels,
         )
         with autocast(seen.device):
             logits_NC: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))

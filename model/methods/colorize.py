@@ -9,7 +9,7 @@ The net is the product's, with its decoder; or `BackboneColorizer`, to train a b
 Other than in the paper or the released code (https://github.com/richzhang/colorization), and off in `zhang2016`:
 - `exposure`: photos are developed a little differently each time, which the net sees and is not to answer.
 - `average`: the color of a position is the mean over the 4×4 pixels below it; the code picks one of them.
-- `age` and `page`: old prints (model/training/augment.py). `hinted`: color hints (Zhang et al. 2017).
+- `age` and `page`: old prints (model/training/aging.py). `hinted`: color hints (Zhang et al. 2017).
 Always other than there:
 - Gray photos are left out beforehand; the code gives the positions of photos without color no weight.
 - A backbone is of any kind, where the paper's is AlexNet up to fc7, made convolutional and dilated: one convolution of 256 channels over
@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from model import bins, distortions, lab, views
+from model import bins, lab
 from model.nets.backbone import Backbone, autocast
 from model.nets.lite import AB_UNIT
-from model.training import augment
+from model.training import aging, augment
 from model.training.cache import Batch
 
 STRIDE = 4  # a net's answer has a quarter of the photo's side
@@ -50,7 +50,7 @@ class Options:
     exposure: bool = True
     average: bool = True
     hinted: float = 0.0  # the share that comes with some of its colors
-    crops: views.Strengths | None = None  # for whole squares: what to cut out of them; half are mirrored
+    crops: augment.Strengths | None = None  # for whole squares: what to cut out of them; half are mirrored
 
     def __post_init__(self) -> None:
         for name in ("lam", "age", "page", "hinted"):
@@ -60,7 +60,7 @@ class Options:
             raise ValueError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
 
 
-def zhang2016(crops: views.Strengths) -> Options:
+def zhang2016(crops: augment.Strengths) -> Options:
     """The released code's constants: 10 neighbors, where the paper says 5."""
     return Options(lam=0.5, neighbors=10, exposure=False, average=False, crops=crops)
 
@@ -118,18 +118,18 @@ class Regress:
 def view(batch: Batch, options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(N, 1, H, W) lightness, 0…100, as the net is to see it, and (N, 2, H/4, W/4) colors that it is to answer with."""
     if batch.boxes is not None and batch.mirrored is not None:
-        rgb = distortions.resampled(batch.pixels, batch.boxes, batch.mirrored, batch.side, as_bytes=True)
+        rgb = augment.resampled(batch.pixels, batch.boxes, batch.mirrored, batch.side, as_bytes=True)
     elif options.crops:
-        rgb = views.view(batch.pixels, ("crop and flip",), options.crops, generator).clamp_(0, 1)
+        rgb = augment.augmented(batch.pixels, ("crop and flip",), options.crops, generator).clamp_(0, 1)
     else:
         rgb = batch.pixels
     linear = lab.linear_from_bytes(rgb) if rgb.dtype == torch.uint8 else lab.linear_from_srgb(rgb.float())
-    photo = augment.print_on_page(lab.lab_from_linear(linear), batch.seeds, options.page)
+    photo = aging.print_on_page(lab.lab_from_linear(linear), batch.seeds, options.page)
     seen = photo[:, :1]
     if options.exposure:
-        seen = augment.exposure(seen, batch.seeds)
+        seen = aging.exposure(seen, batch.seeds)
     ab = F.avg_pool2d(photo[:, 1:], STRIDE) if options.average else photo[:, 1:, ::STRIDE, ::STRIDE]
-    return augment.age(seen, batch.seeds, options.age), ab
+    return aging.age(seen, batch.seeds, options.age), ab
 
 
 def _seen(lightness: Tensor, ab: Tensor, seeds: Tensor, hinted: float) -> tuple[Tensor, ...]:

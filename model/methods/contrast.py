@@ -1,9 +1,9 @@
 """Learning from which views are of one photo: Chen, Kornblith, Norouzi & Hinton, "A Simple Framework for Contrastive Learning of Visual
 Representations" (SimCLR), ICML 2020.
 
-https://arxiv.org/abs/2002.05709. Two views are made of each photo (views.py); a head projects the backbone's features of each; and
-the loss, NT-Xent, asks of each view which of all other views in the batch, on all ranks, is of the same photo. The backbone is kept: what it
-holds and the head drops is section 4.2.
+https://arxiv.org/abs/2002.05709. Two views are made of each photo (model/training/augment.py); a head projects the backbone's features of
+each; and the loss, NT-Xent, compares each view with all other views in the batch, of all processes: which is of the same photo? The
+backbone is kept; what it holds and the head drops is section 4.2.
 
 Other than in the paper or the authors' code (https://github.com/google-research/simclr):
 - Photos are normalized by their mean and deviation, as for every backbone here; the code shows them as 0…1.
@@ -11,7 +11,7 @@ Other than in the paper or the authors' code (https://github.com/google-research
   last one without a shift.
 - The loss is the paper's mean over all views; the code adds up the means over first and over second views, twice as much.
 - The optimizer (model/lars.py in the paper, with batches of 4096) and batch norm over all ranks are the recipe's and the trainer's.
-- What the augmentations do differently: the head of model/views.py.
+- What the augmentations do differently: the head of model/training/augment.py.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import views
 from model.nets.backbone import Backbone, autocast, normalized
-from model.training import distributed
+from model.training import augment, distributed
 
 
 @dataclass(frozen=True)
 class Options:
     """All that decides what the net is shown and asked."""
 
-    strengths: views.Strengths
-    first: tuple[str, ...]  # steps of views.STEPS, for one view of each photo
+    strengths: augment.Strengths
+    first: tuple[str, ...]  # steps of augment.AUGMENTATIONS, for one view of each photo
     second: tuple[str, ...]  # and for the other
     shared: tuple[str, ...] = ()  # done once, before these: both views are of its result
     temperature: float = 0.1
@@ -42,12 +41,12 @@ class Options:
     def __post_init__(self) -> None:
         for branch in (self.first, self.second):
             steps = self.shared + branch
-            unknown = [step for step in steps if step not in views.STEPS]
+            unknown = [step for step in steps if step not in augment.AUGMENTATIONS]
             if unknown:
-                raise ValueError(f"there is no view {unknown[0]!r}: {', '.join(views.STEPS)}")
-            if not set(steps) & set(views.RESAMPLING):
+                raise ValueError(f"there is no view {unknown[0]!r}: {', '.join(augment.AUGMENTATIONS)}")
+            if not set(steps) & set(augment.RESAMPLING):
                 raise ValueError(
-                    f"a view needs its size from one of {', '.join(views.RESAMPLING)}: {', '.join(steps)} has none"
+                    f"a view needs its size from one of {', '.join(augment.RESAMPLING)}: {', '.join(steps)} has none"
                 )
         if self.temperature <= 0:
             raise ValueError(f"a temperature of {self.temperature} is not above 0")
@@ -56,14 +55,14 @@ class Options:
 def chen2020() -> Options:
     """The paper's constants for ImageNet (section 2.1, appendix A, B.1)."""
     steps = ("crop and flip", "color", "blur")
-    return Options(views.Strengths(side=224), first=steps, second=steps)
+    return Options(augment.Strengths(side=224), first=steps, second=steps)
 
 
 def small() -> Options:
     """For photos of 160 pixels and batches of hundreds: half the jitter, as the paper has it for CIFAR-10 (B.9), and, as its authors
     advise for small batches (issue 166 of their code), a temperature of 0.2."""
     steps = ("crop and flip", "color", "blur")
-    return Options(views.Strengths(side=128, color=0.5), first=steps, second=steps, temperature=0.2)
+    return Options(augment.Strengths(side=128, color=0.5), first=steps, second=steps, temperature=0.2)
 
 
 def asymmetric(options: Options, *steps: str) -> Options:
@@ -110,11 +109,11 @@ class Contrast:
         """(2N, 3, side, side) float32 in 0…1: the first views of N photos, then the second."""
         options, strengths = self.options, self.options.strengths
         if options.shared:
-            rgb_N3HW = views.view(rgb_N3HW, options.shared, strengths, generator)
+            rgb_N3HW = augment.augmented(rgb_N3HW, options.shared, strengths, generator)
         if options.first == options.second:
-            return views.view(torch.cat([rgb_N3HW, rgb_N3HW]), options.first, strengths, generator)
+            return augment.augmented(torch.cat([rgb_N3HW, rgb_N3HW]), options.first, strengths, generator)
         branches = (options.first, options.second)
-        return torch.cat([views.view(rgb_N3HW, steps, strengths, generator) for steps in branches])
+        return torch.cat([augment.augmented(rgb_N3HW, steps, strengths, generator) for steps in branches])
 
 
 class ContrastNet(nn.Module):

@@ -1,506 +1,429 @@
-"""Augmentations of photographs as old prints show them: exposure, what age does to a print, and the page it is mounted on.
+"""SimCLR's augmentations by name, and the random crops of all methods: Chen et al. 2020, figures 4 and 5 and appendix A.
 
-Batched, on the device the photos live on. Everything random about a photo follows from that photo's seed (int64, on the CPU), by a
-counter-based hash and generators of its own: processes that share a batch do to each photo what one process with all of it would do.
+https://arxiv.org/abs/2002.05709. Each photo of a batch gets amounts of its own, drawn for it alone from the generator that is given, on
+the CPU, so that a run that is continued draws what it would have drawn; pixels stay on the device they are on. The first part draws the
+amounts; the second changes pixels by them, and draws nothing.
 
-`exposure` and `AGES` change lightness alone, the net's input, never the colors that it should answer with. The kinds of age follow an old
-picture from camera to drawer: the lens, the emulsion and its chemistry, the printing press, damage. They are those that the restoration
-of old photographs is trained on (Wan et al., "Bringing Old Photos Back to Life", CVPR 2020: blur, noise, scratches), with fading,
-contrast, toning and print added. Sizes are shares of a photo's shorter side, as crops come in several sizes.
-
-`print_on_page` shrinks a photo onto a page whose colors are exactly neutral, so that a net learns to leave mounts and borders gray.
+Where the paper, the authors' code (https://github.com/google-research/simclr, data_util.py) and its PyTorch listing differ, or are silent:
+- Crops are bicubic, as in the code, but smoothed where they reduce, as in torchvision; the code's leave aliases. Boxes are those of
+  torchvision (ratios log-uniform, ten attempts); where none fits, the whole photo, as in the code.
+- Brightness is multiplied, as in the code's "simclrv2" and in torchvision, or with `adds_brightness` added to, as in the paper's listing
+  and the code's "simclrv1". Contrast and saturation are the PyTorch listing's: TensorFlow has each channel's mean for the one, and the
+  largest channel for the other.
+- Blur mirrors the photo at its edges; the code has black beyond them. The kernel is a tenth of the side, as there.
+- Cutout's size and noise's deviation are ours: the paper names none. Cutout is DeVries & Taylor's (2017): half the side, anywhere the
+  center lies in the photo, filled with the mean color. Sobel's filter is applied to each channel.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional as F
 
-from model import lab
+from model.nets.backbone import MEAN
 
-Age = Callable[[Tensor, Tensor], Tensor]
-"""(N, 1, H, W) lightness in 0…100, with sides of 32 and more, and (N) seeds → new lightness of the same kind."""
-
-_MOST_KINDS = 3  # on one photo
-_MOST_SCRATCHES = 6
-_TONES = 4096  # of a toning's table
-
-# Of each toning: red, green and blue of its blacks and of its paper, 8-bit sRGB, and the densities of the tones between, as shares of the
-# silver's. Luminance is green for the most part, so that what happens to lightness follows from the green above all.
-_TONINGS = {
-    "sepia, silver sulfide": ((48, 36, 26), (243, 228, 198), (0.72, 1.0, 1.3)),
-    "selenium, purple and deep": ((22, 16, 20), (246, 242, 234), (0.9, 1.1, 0.98)),
-    "cyanotype, iron blue": ((16, 34, 84), (232, 240, 243), (1.5, 0.95, 0.6)),
-    "faded to brown, as albumen prints": ((76, 58, 46), (232, 214, 178), (0.7, 0.9, 1.1)),
-    "faded to orange, as color prints": ((92, 58, 38), (240, 205, 150), (0.55, 0.85, 1.2)),
-}
-
-_PAGES = ((93, 99), (84, 93), (40, 75), (6, 25))  # lightness of white, cream, gray and black paper
+_ATTEMPTS = 10  # at a box that lies in the photo
+JITTERS = ("brightness", "contrast", "saturation", "hue")
+"""The columns of `jittered`'s amounts."""
+_ORDERS = tuple(itertools.permutations(JITTERS))
 
 
 @dataclass(frozen=True)
-class Print:
-    """What share of the photos, 0…1, is seen aged by one to three of `AGES`, and what share on a page of an album."""
+class Strengths:
+    """How much may happen to a photo, and to what share of photos. The defaults are the paper's for ImageNet."""
 
-    age: float = 0.0
-    page: float = 0.0
+    side: int  # of a view, in pixels
+    area: tuple[float, float] = (0.08, 1.0)  # of a crop, as a share of the photo
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # of a crop's width to its height
+    color: float = 1.0  # s: hue by up to 0.2 s of the circle, the three others by up to 0.8 s
+    adds_brightness: bool = False
+    jittered: float = 0.8
+    grayed: float = 0.2
+    blurred: float = 0.5
+    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels
+    cutout: float = 0.5  # of the side
+    noise: tuple[float, float] = (0.02, 0.2)  # its deviation
+    rotated: float = 1.0  # figure 4 and 5 do these to all photos
+    noised: float = 1.0
+    sobeled: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ValueError(f"a crop's share of a photo is {self.area}, and must lie in 0…1")
+        if not 0 <= self.color <= 2.5:
+            raise ValueError(
+                f"a color strength of {self.color} is not in 0…2.5, where the hue has gone around"
+            )
 
 
-def exposure(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """Develop every other photo a little differently: its lightness (0…100) through a random gamma, contrast and brightness.
-
-    Exposure and paper should not decide a color.
-    """
-    (developing,) = _draw(seeds_N, "developed", (0, 1))
-    return _change(lightness_N1HW.clone(), seeds_N, developing.flatten() < 0.5, _developed)
+Augmentation = Callable[[Tensor, Strengths, torch.Generator], Tensor]
 
 
-def _developed(lightness: Tensor, seeds: Tensor) -> Tensor:
-    gamma, contrast, brightness = _draw(
-        seeds, "exposure", (-0.3, 0.3), (0.76, 1.16), (-6, 6), device=lightness.device
+def augmented(
+    rgb_N3HW: Tensor, names: Sequence[str], strengths: Strengths, generator: torch.Generator
+) -> Tensor:
+    """Photos, uint8 or float in 0…1, after these of `AUGMENTATIONS`: float32 in 0…1 but for rounding. The photos given stay as they are."""
+    if not (names and names[0] in RESAMPLING):
+        rgb_N3HW = rgb_N3HW.to(torch.float32, copy=True).div_(1 if rgb_N3HW.is_floating_point() else 255)
+    for name in names:
+        rgb_N3HW = AUGMENTATIONS[name](rgb_N3HW, strengths, generator)
+    return rgb_N3HW
+
+
+def whole(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """All of the photo, resized to the view's side: nothing is drawn."""
+    box = torch.tensor([0, 0, *rgb_N3HW.shape[2:]]).expand(len(rgb_N3HW), 4)
+    return resampled(rgb_N3HW, box, torch.zeros(len(box), dtype=torch.bool), strengths.side)
+
+
+def crop(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator, mirrored: float = 0.0) -> Tensor:
+    """A random box of the photo, resized to the view's side."""
+    height, width = rgb_N3HW.shape[2:]
+    boxes_N4 = boxes(len(rgb_N3HW), height, width, strengths, generator)
+    mirrored_N = torch.rand(len(rgb_N3HW), generator=generator) < mirrored
+    return resampled(rgb_N3HW, boxes_N4, mirrored_N, strengths.side)
+
+
+def boxes(count: int, height: int, width: int, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """(count, 4) int64 (top, left, height, width) of random boxes in photos of this size."""
+    area, ratio = torch.rand(2, count, _ATTEMPTS, generator=generator)
+    down, across = torch.rand(2, count, generator=generator)
+    area = height * width * _between(strengths.area, area)
+    ratio = _between((math.log(strengths.ratio[0]), math.log(strengths.ratio[1])), ratio).exp()
+    heights, widths = (area / ratio).sqrt().round().long(), (area * ratio).sqrt().round().long()
+    fits = (heights >= 1) & (widths >= 1) & (heights <= height) & (widths <= width)
+    first = fits.byte().argmax(1, keepdim=True)
+    h, w = (
+        torch.where(fits.any(1), sizes.gather(1, first)[:, 0], longest)
+        for sizes, longest in ((heights, height), (widths, width))
     )
-    developed = (lightness / 100).clamp_(0, 1).pow_(gamma.exp()).mul_(100 * contrast)
-    return developed.add_(50 - 50 * contrast + brightness).clamp_(0, 100)
+    return torch.stack([(down * (height - h + 1)).long(), (across * (width - w + 1)).long(), h, w], 1)
 
 
-def age(lightness_N1HW: Tensor, seeds_N: Tensor, share: float) -> Tensor:
-    """Let each photo (lightness 0…100) age with a chance of `share`, by one to three of `AGES`; the others stay exactly as they are."""
-    draws_NK = _uniforms(seeds_N, "age", 2 + len(AGES))
-    aging, kinds, ranks = draws_NK[:, 0] < share, 1 + draws_NK[:, 1] * _MOST_KINDS, draws_NK[:, 2:].argsort(1)
-    chosen_NK = aging[:, None] & (ranks < kinds[:, None].floor())
-    aged = lightness_N1HW.clone()
-    for chosen_N, kind in zip(chosen_NK.unbind(1), AGES.values(), strict=True):
-        _change(aged, seeds_N, chosen_N, kind)
-    return aged
+def jitter(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast, saturation and hue of most photos changed, in an order drawn for each photo."""
+    count = len(rgb_N3HW)
+    chosen = torch.rand(count, generator=generator) < strengths.jittered
+    spread = 0.8 * strengths.color
+    low, high = max(0.0, 1 - spread), 1 + spread
+    brightness = (-spread, spread) if strengths.adds_brightness else (low, high)
+    hue = 0.2 * strengths.color
+    bounds = (brightness, (low, high), (low, high), (-hue, hue))
+    draws = torch.rand(4, count, generator=generator)
+    amounts_N4 = torch.stack([_between(*each) for each in zip(bounds, draws, strict=True)], 1)
+    orders_N = torch.randint(len(_ORDERS), (count,), generator=generator)
+    # Those of one order together, and one trip to the device for all.
+    where = chosen.nonzero()[:, 0]
+    where = where[orders_N[where].argsort()]
+    groups = torch.bincount(orders_N[where], minlength=len(_ORDERS)).tolist()
+    amounts_N4 = amounts_N4.to(rgb_N3HW.device)
+    for order, group in zip(_ORDERS, torch.split(where.to(rgb_N3HW.device), groups), strict=True):
+        change = partial(jittered, order=order, adds=strengths.adds_brightness)
+        _change(rgb_N3HW, group, change, amounts_N4)
+    return rgb_N3HW
 
 
-def blur(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """A soft lens or a missed focus, as a Gaussian; of one photo in four, a camera or a sitter that moved, along a line."""
-    (kind,) = _draw(seeds_N, "blur", (0, 1))
-    moved = kind.flatten() >= 0.75
-    return _change(_change(lightness_N1HW.clone(), seeds_N, ~moved, _soft), seeds_N, moved, _moved)
+def gray(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """Some photos' colors dropped."""
+    return _change(rgb_N3HW, _some(strengths.grayed, rgb_N3HW, generator), grayed)
 
 
-def _soft(lightness: Tensor, seeds: Tensor) -> Tensor:
-    side = min(lightness.shape[-2:])
-    (sigma,) = _draw(seeds, "soft", (0.003, 0.012), device=lightness.device)
-    return _softened(lightness, _taps(side * sigma, 0.012 * side)).clamp_(0, 100)
+def blur(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """Some photos blurred, by a Gaussian that reaches over a twentieth of the side."""
+    where = _some(strengths.blurred, rgb_N3HW, generator)
+    sigma_N = _between(strengths.sigma, torch.rand(len(rgb_N3HW), generator=generator))
+    change = partial(blurred, reach=max(1, rgb_N3HW.shape[2] // 10 // 2))
+    return _change(rgb_N3HW, where, change, sigma_N)
 
 
-def _moved(lightness: Tensor, seeds: Tensor) -> Tensor:
-    height, width = lightness.shape[-2:]
-    longest = max(2.0, min(height, width) * 0.035)
-    share, angle = (drawn.flatten() for drawn in _draw(seeds, "moved", (0.012, 0.035), (0, math.pi)))
-    length = (min(height, width) * share).clamp_min(2)
-    steps, most = length.ceil() + 1, math.ceil(longest) + 1
-    reach = math.ceil(longest / 2)
-    step_S = torch.arange(most)
-    along_SN = (step_S[:, None] / (steps - 1) - 0.5) * length
-    weights_SN = (step_S[:, None] < steps) / steps
-    down_SN, across_SN = (
-        (reach + (along_SN * part).round().long()).clamp(0, 2 * reach).to(lightness.device)
-        for part in (angle.sin(), angle.cos())
-    )
-    # Every shift of every photo, as views of one padded copy.
-    padded = F.pad(lightness, (reach,) * 4, mode="replicate")
-    shifted = padded[:, 0].unfold(1, height, 1).unfold(2, width, 1)
-    each = torch.arange(len(lightness), device=lightness.device)
-    moved = torch.zeros_like(lightness)
-    for down, across, weight in zip(down_SN, across_SN, weights_SN.to(lightness.device), strict=True):
-        moved.addcmul_(shifted[each, down, across][:, None], weight[:, None, None, None])
-    return moved.clamp_(0, 100)
+def rotate(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """Photos, all or a share, turned by 90, 180 or 270 degrees. Raises ValueError where photos are not square."""
+    height, width = rgb_N3HW.shape[2:]
+    if height != width:
+        raise ValueError(f"photos are {width}×{height} pixels, and must be square to be rotated")
+    quarters_N = torch.randint(1, 4, (len(rgb_N3HW),), generator=generator)
+    quarters_N[_others(strengths.rotated, rgb_N3HW, generator)] = 0
+    for quarters in (1, 2, 3):
+        where = (quarters_N == quarters).nonzero()[:, 0]
+        _change(rgb_N3HW, where, partial(torch.rot90, k=quarters, dims=(2, 3)))
+    return rgb_N3HW
 
 
-def contrast(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """A paper too hard, or too flat: the S-shaped characteristic curve of an emulsion (Hurter and Driffield, 1890), or a stretch of it."""
-    (kind,) = _draw(seeds_N, "contrast", (0, 1))
-    hard = kind.flatten() < 0.5
-    return _change(_change(lightness_N1HW.clone(), seeds_N, hard, _hard), seeds_N, ~hard, _flat)
+def cutout(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """A square of each photo covered."""
+    size = torch.tensor(rgb_N3HW.shape[2:])
+    centers_N2 = (torch.rand(len(rgb_N3HW), 2, generator=generator) * size).long()
+    side = round(strengths.cutout * min(rgb_N3HW.shape[2:]))
+    return _change(rgb_N3HW, _all(rgb_N3HW), partial(covered, side=side, color=MEAN), centers_N2)
 
 
-def _hard(lightness: Tensor, seeds: Tensor) -> Tensor:
-    pivot, slope = _draw(seeds, "hard", (0.35, 0.65), (3.5, 8), device=lightness.device)
-    low, high = torch.sigmoid(-slope * pivot), torch.sigmoid(slope * (1 - pivot))
-    curve = (lightness * (slope / 100)).sub_(pivot * slope).sigmoid_()
-    return curve.sub_(low).mul_(100 / (high - low)).clamp_(0, 100)
+def noise(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """Gaussian noise in photos, all or a share, drawn where the photos are."""
+    deviation_N = _between(strengths.noise, torch.rand(len(rgb_N3HW), generator=generator))
+    seeds_N = torch.randint(2**62, (len(rgb_N3HW),), generator=generator)
+    deviation_N[_others(strengths.noised, rgb_N3HW, generator)] = 0
+    return noisy(rgb_N3HW, deviation_N.to(rgb_N3HW.device), seeds_N)
 
 
-def _flat(lightness: Tensor, seeds: Tensor) -> Tensor:
-    pivot, slope = _draw(seeds, "flat", (35, 65), (0.45, 0.85), device=lightness.device)
-    return (lightness * slope).add_(pivot * (1 - slope)).clamp_(0, 100)
+def sobel(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """The edges of photos, all or a share."""
+    chosen = torch.ones(len(rgb_N3HW), dtype=torch.bool)
+    chosen[_others(strengths.sobeled, rgb_N3HW, generator)] = False
+    return _change(rgb_N3HW, chosen.nonzero()[:, 0], edges)
 
 
-def grain(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """The clumps of silver that a picture is made of: blurred noise, strongest in the middle tones, where clumps and gaps are as many."""
-    side = min(lightness_N1HW.shape[-2:])
-    sigma, strength = _draw(seeds_N, "grain", (0.002, 0.006), (1.5, 7), device=lightness_N1HW.device)
-    taps_NT = _taps(side * sigma, 0.006 * side)
-    noise = _softened(_noise(lightness_N1HW, seeds_N, "grain noise"), taps_NT)
-    # What blurring leaves of the deviation of independent pixels: Σ taps² in two passes, the root of it in each.
-    strength = strength / taps_NT.square().sum(1)[:, None, None, None]
-    midtones = (lightness_N1HW * (1 - lightness_N1HW / 100)).mul_(0.028).add_(0.3)
-    return noise.mul_(midtones).mul_(strength).add_(lightness_N1HW).clamp_(0, 100)
+def color(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
+    """The paper's color distortion: jitter, then gray (appendix A)."""
+    return gray(jitter(rgb_N3HW, strengths, generator), strengths, generator)
 
 
-def toning(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """A print toned sepia, blue or purple, or faded to brown or orange, as a gray scan of it shows it: the lightness of its colors.
-
-    Each channel of linear light is black + (paper − black) · Y^density for a luminance Y of the neutral print: a toner replaces silver by
-    another pigment, whose density is to the silver's as a constant (Beer and Lambert), on a stained paper, over blacks that have a color.
-    With a strength between 0.4 and 1 all three are drawn from neutral to the toning. The order of tones stays.
-    """
-    kind, strength = _draw(seeds_N, "toning", (0, len(_TONINGS)), (0.4, 1))
-    tonings_K33 = torch.tensor([*_TONINGS.values()])
-    ends_K23 = lab.linear_from_srgb(tonings_K33[:, :2] / 255)
-    chosen = kind.flatten().long()
-    black, paper = (ends_K23[chosen, end][..., None, None] * strength for end in (0, 1))
-    paper = paper + (1 - strength)
-    density = 1 + strength * (tonings_K33[chosen, 2][..., None, None] - 1)
-    # Of a table: the powers and roots for each pixel would take ten times as long. Its steps are a tenth of those of 8 bits.
-    luminance = lab.cubed((torch.linspace(0, 100, _TONES) + 16) / 116).clamp(0, 1)
-    toned_N3T = black + (paper - black) * luminance**density
-    table_NT = lab.lightness_from_linear(toned_N3T)[:, 0].clamp(0, 100).to(lightness_N1HW.device)
-    places = (lightness_N1HW * ((_TONES - 1) / 100)).round_().clamp_(0, _TONES - 1).int()
-    places.add_(
-        torch.arange(len(seeds_N), device=places.device, dtype=torch.int32)[:, None, None, None] * _TONES
-    )
-    return table_NT.flatten().index_select(0, places.flatten()).view(lightness_N1HW.shape)
-
-
-def fading(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """Silver that oxidized and paper that stained: blacks lifted, whites dulled; of every other photo, here more than there."""
-    device = lightness_N1HW.device
-    (kind,) = _draw(seeds_N, "uneven", (0, 1))
-    black, white = _draw(seeds_N, "fading", (5, 40), (70, 98), device=device)
-    faded = (lightness_N1HW * ((white - black) / 100)).add_(black)
-    even = kind >= 0.5
-    if not even.all():
-        places = (1.6 * _field(lightness_N1HW, seeds_N, "fading places") - 0.1).clamp_(0, 1)
-        faded = torch.lerp(lightness_N1HW, faded, torch.maximum(places, even.float().to(device)))
-    return faded.clamp_(0, 100)
-
-
-def halftone(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """Printed dots: lightness against a rotated screen of round dots, as sharp as their pitch allows, over the picture it came from."""
-    device, side = lightness_N1HW.device, min(lightness_N1HW.shape[-2:])
-    pitch, angle, right, low, strength = _draw(
-        seeds_N,
-        "halftone",
-        (2.5, max(4, side / 40)),
-        (0, math.pi / 2),
-        (0, 6.3),
-        (0, 6.3),
-        (0.1, 0.5),
-        device=device,
-    )
-    x, y = _places(lightness_N1HW)
-    turn = 2 * math.pi / pitch
-    cosine, sine = turn * angle.cos(), turn * angle.sin()
-    # cos(a + b) = cos a · cos b − sin a · sin b: both waves of the screen as one product of what is of a row and what is of a column.
-    rows = torch.cat(
-        [part for wave in (sine * y + right, cosine * y + low) for part in (wave.cos(), wave.sin())], 3
-    )
-    columns = torch.cat([part for wave in (cosine * x, -sine * x) for part in (wave.cos(), -wave.sin())], 2)
-    dots = (rows @ columns).mul_(0.5).add_(lightness_N1HW / 50 - 1).mul_(pitch * 0.8).sigmoid_().mul_(100)
-    return torch.lerp(lightness_N1HW, dots, strength).clamp_(0, 100)
-
-
-def scratches(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
-    """Damage: scratches, bright or dark, most of them near the vertical, as film runs; dust; on one photo in four, a fold."""
-    (fold,) = _draw(seeds_N, "damage", (0, 1))
-    damaged = _scratched(_dusty(lightness_N1HW, seeds_N), seeds_N)
-    return _change(damaged, seeds_N, fold.flatten() < 0.25, _folded).clamp_(0, 100)
-
-
-def _scratched(lightness: Tensor, seeds: Tensor) -> Tensor:
-    """One to six scratches, drawn along their lines: a few pixels to either side in each row, or in each column of a flat one."""
-    (count, height, width), device = (len(lightness), *lightness.shape[-2:]), lightness.device
-    side, longest = min(height, width), max(height, width)
-    (scratches,) = _draw(seeds, "scratches", (1, 1 + _MOST_SCRATCHES), device=device)
-    seeds_NS = _hashed(_hashed(seeds)[:, None] + torch.arange(_MOST_SCRATCHES) * _GOLDEN)
-    wild, any_tilt, tilt, right, low, thin, length, bright, white, black, strength = (
-        drawn.view(count, _MOST_SCRATCHES, 1, 1)
-        for drawn in _draw(
-            seeds_NS.flatten(),
-            "scratch",
-            (0, 1),
-            (0, math.pi),
-            (-0.1, 0.1),
-            (0, width),
-            (0, height),
-            (0.001, 0.004),
-            (0.1, 0.9),
-            (0, 1),
-            (75, 100),
-            (0, 20),
-            (0.3, 0.95),
-            device=device,
-        )
-    )
-    tilt = torch.where(wild < 0.2, any_tilt, tilt)
-    cosine, sine = tilt.cos(), tilt.sin()
-    steep = cosine.abs() >= sine.abs()
-    mainly, slope = torch.maximum(cosine.abs(), sine.abs()), torch.where(steep, sine / cosine, cosine / sine)
-    along = torch.arange(longest, device=device)[:, None] - torch.where(steep, low, right)
-    middle = torch.where(steep, right, low) - slope * along
-    reach = math.ceil((max(0.35, side * 0.004) + 0.5) * math.sqrt(2))
-    across = middle.floor() + torch.arange(-reach, reach + 2, device=device)
-    ink = (middle - across).mul_(mainly).abs_().neg_().add_((side * thin).clamp_min(0.35) + 0.5).clamp_(0, 1)
-    ink.mul_((along.abs() < side * length * mainly) * strength)
-
-    # What is not in the photo is written behind its last pixel.
-    place = torch.arange(longest, device=device)[:, None].expand_as(across)
-    x, y = torch.where(steep, across, place).long(), torch.where(steep, place, across).long()
-    shown = torch.arange(_MOST_SCRATCHES, device=device)[:, None, None] < scratches.floor()
-    shown = shown & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    pixels_NSP = torch.where(shown, y * width + x, height * width).flatten(2)
-    color = torch.where(bright < 0.7, white, black).flatten(2)
-    drawn = F.pad(lightness.flatten(1), (0, 1))
-    for pixels, shade, opacity in zip(
-        pixels_NSP.unbind(1), color.unbind(1), ink.flatten(2).unbind(1), strict=True
-    ):
-        drawn.scatter_(1, pixels, torch.lerp(drawn.gather(1, pixels), shade, opacity))
-    return drawn[:, :-1].reshape(lightness.shape)
-
-
-def _folded(lightness: Tensor, seeds: Tensor) -> Tensor:
-    """A bright ridge along a line through a random point, and its shadow beside it."""
-    (height, width), device = lightness.shape[-2:], lightness.device
-    side = min(height, width)
-    tilt, right, low, thick, strength = _draw(
-        seeds, "fold", (0, math.pi), (0, width), (0, height), (0.003, 0.007), (10, 45), device=device
-    )
-    x, y = _places(lightness)
-    thick = (side * thick).clamp_min(1)
-    creased = tilt.cos() / thick * (x - right) + tilt.sin() / thick * (y - low)
-    # Beyond, the exponentials are next to nothing, and numbers that small take a CPU long.
-    creased.clamp_(-6, 9)
-    ridge = creased.square().neg_().exp_() - (creased - 2).square_().mul_(-0.5).exp_().mul_(0.6)
-    return ridge.mul_(strength).add_(lightness)
-
-
-def _dusty(lightness: Tensor, seeds: Tensor) -> Tensor:
-    """Specks, three in four bright: what lay on a negative kept light from the paper."""
-    height, width = lightness.shape[-2:]
-    side, device = min(height, width), lightness.device
-    cell, density, strength = _draw(seeds, "dust", (0.006, 0.012), (0.0005, 0.004), (40, 100), device=device)
-    cell = (side * cell).clamp_min(1)
-    # A speck is a tent, two cells wide: a row's part times a column's, so that all of a photo's are one product of matrices.
-    most = math.ceil(0.004 * height * width / max(1.0, side * 0.006) ** 2)
-    there, sign, value, x, y = _uniforms(seeds, "specks", 5 * most).view(-1, 5, 1, most).to(device).unbind(1)
-    chance = density * (height * width / most) / cell.square()
-    value = value * (there[:, None] < chance)[:, 0] * torch.where(sign < 0.75, 1.0, -1.0) * strength[:, 0]
-    columns, rows = torch.arange(width, device=device), torch.arange(height, device=device)
-    across, down = (
-        (1 - (place + 0.5 - length * start.mT).abs_().div_(cell[:, 0])).clamp_(min=0)
-        for place, length, start in ((columns, width, x), (rows, height, y))
-    )
-    return torch.baddbmm(lightness[:, 0], down.mT * value, across)[:, None]
-
-
-AGES: Mapping[str, Age] = MappingProxyType(
+AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
     {
+        "whole": whole,
+        "crop": crop,
+        "crop and flip": partial(crop, mirrored=0.5),
+        "gray": gray,
+        "jitter": jitter,
+        "color": color,
+        "rotate": rotate,
+        "cutout": cutout,
+        "noise": noise,
         "blur": blur,
-        "contrast": contrast,
-        "grain": grain,
-        "toning": toning,
-        "fading": fading,
-        "halftone": halftone,
-        "scratches": scratches,
+        "sobel": sobel,
     }
 )
-"""Each kind of age by its name, in the order in which they befall a picture; each draws each photo's strength apart, from its seed."""
+"""Figure 4's panel, in its order, and "color", of which figure 5 makes one. Those of `RESAMPLING` take uint8 or float and give new photos;
+the others change the float32 photos that they are given, and give these."""
+RESAMPLING = ("whole", "crop", "crop and flip")
 
 
-def print_on_page(lab_N3HW: Tensor, seeds_N: Tensor, share: float) -> Tensor:
-    """Mount each photo (L*, a*, b*) on a page with a chance of `share`, shrunken to 60…92% of its sides; the others stay as they are.
+def _change(rgb_N3HW: Tensor, where: Tensor, change: Callable[..., Tensor], *amounts_N: Tensor) -> Tensor:
+    """Change the photos at these places, each by its own amounts."""
+    device = rgb_N3HW.device
+    amounts_N = tuple(amounts.to(device) for amounts in amounts_N)
+    # On a CPU a few at a time: what is worked on stays in its cache, and no memory is allocated anew, which takes as long as the work.
+    each = 4 if device.type == "cpu" else len(where)
+    for part in torch.split(where.to(device), each) if len(where) else ():
+        changed = change(rgb_N3HW.index_select(0, part), *(amounts[part] for amounts in amounts_N))
+        rgb_N3HW.index_copy_(0, part, changed)
+    return rgb_N3HW
 
-    The page is white, cream, gray or black paper with a little texture. Half of the prints have a light border of their own; corners are
-    square, rounded or, of a border, deckled; some have a thin line about the picture. Everything but the picture has an a* and b* of
-    exactly 0. The photos that came in are left alone, and are the answer where none is mounted.
+
+def _some(share: float, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+    return (torch.rand(len(rgb_N3HW), generator=generator) < share).nonzero()[:, 0]
+
+
+def _others(share: float, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+    """The places, on the CPU, of photos that are left as they are. Where all change nothing is drawn."""
+    if share >= 1:
+        return torch.empty(0, dtype=torch.long)
+    return (torch.rand(len(rgb_N3HW), generator=generator) >= share).nonzero()[:, 0]
+
+
+def _all(rgb_N3HW: Tensor) -> Tensor:
+    return torch.arange(len(rgb_N3HW), device=rgb_N3HW.device)
+
+
+def _between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * draw
+
+
+# What the amounts do to pixels: a whole batch at once, each photo by its own amount. Photos are sRGB, (N, 3, H, W) float in 0…1, and so are
+# answers, but for rounding; these are new tensors. Amounts are (N), on the photos' device unless said otherwise.
+
+
+def resampled(
+    rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int, as_bytes: bool = False
+) -> Tensor:
+    """(N, 3, side, side): a box of each photo, uint8 or float, resized, some of them mirrored left to right.
+
+    Floats in 0…1, or with `as_bytes` uint8.
+
+    Bicubic (Keys, a = −1/2), smoothed where it reduces: Pillow's BICUBIC, PyTorch's with antialias, of the box cut out. Boxes are int64
+    (top, left, height, width) in pixels; they and `mirrored_N` lie on the CPU, wherever the photos do. Bytes on a CPU stay bytes until
+    they are resized, rounded as Pillow rounds them.
     """
-    (chance,) = _draw(seeds_N, "page", (0, 1))
-    mounted_N = chance.flatten() < share
-    return _change(lab_N3HW.clone(), seeds_N, mounted_N, _mounted) if mounted_N.any() else lab_N3HW
-
-
-def _mounted(photo_N3HW: Tensor, seeds: Tensor) -> Tensor:
-    device, (height, width) = photo_N3HW.device, photo_N3HW.shape[-2:]
-    side = min(height, width)
-    scale, right, low = _draw(seeds, "placed", (0.6, 0.92), (0.2, 0.8), (0.2, 0.8))
-    (top, tall), (left, wide) = (
-        (((length - (length * scale).round()) * place).round(), (length * scale).round())
-        for length, place in ((height, low), (width, right))
+    if rgb_N3HW.dtype == torch.uint8 and rgb_N3HW.device.type == "cpu":
+        views = _resampled_bytes(rgb_N3HW, boxes_N4, mirrored_N, side)
+        return views if as_bytes else views.float().div_(255)
+    down, rows = _resize(boxes_N4[:, 0], boxes_N4[:, 2], side)
+    across, columns = _resize(boxes_N4[:, 1], boxes_N4[:, 3], side)
+    across, columns = (
+        torch.where(mirrored_N[:, None, None], part.flip(1), part) for part in (across, columns)
     )
-    mounted = torch.zeros_like(photo_N3HW)
-    boxes_N4 = torch.cat([top, left, tall, wide], 1).flatten(1).int().tolist()
-    for page, photo, (y, x, rows, columns) in zip(mounted, photo_N3HW, boxes_N4, strict=True):
-        small = F.interpolate(photo[None], (rows, columns), mode="bilinear", antialias=True)
-        page[:, y : y + rows, x : x + columns] = small[0]
-
-    bordered, border, paper, corner, radius, lined, thin, line, cast = _draw(
-        seeds,
-        "mount",
-        (0, 1),
-        (0.015, 0.05),
-        (84, 98),
-        (0, 1),
-        (0.01, 0.05),
-        (0, 1),
-        (0.003, 0.006),
-        (5, 45),
-        (0, 1),
-        device=device,
-    )
-    border = torch.where(bordered < 0.5, side * border, 0.0).round()
-    radius = torch.where(corner < 0.3, side * radius, 0.0)
-    column, row = _places(photo_N3HW)
-    from_left, from_top = (
-        (place + 0.5 - start - span / 2).abs() - span / 2
-        for place, start, span in (
-            (column, left.to(device), wide.to(device)),
-            (row, top.to(device), tall.to(device)),
+    if not rgb_N3HW.is_floating_point():
+        down = down / 255
+    device = rgb_N3HW.device
+    views = torch.empty(len(rgb_N3HW), 3, side, side, device=device)
+    # A CPU takes photo by photo: all of one stays in its cache, and what lies outside the box need not be multiplied.
+    each = 1 if device.type == "cpu" else len(rgb_N3HW)
+    tops, lefts, heights, widths = boxes_N4.T.tolist()
+    bottoms, rights = (list(map(sum, zip(*span, strict=True))) for span in ((tops, heights), (lefts, widths)))
+    for start in range(0, len(rgb_N3HW), each):
+        part = slice(start, start + each)
+        top, left, bottom, right = min(tops[part]), min(lefts[part]), max(bottoms[part]), max(rights[part])
+        vertical = _matrix(down[part].to(device), rows[part].to(device) - top, bottom - top)
+        horizontal = _matrix(across[part].to(device), columns[part].to(device) - left, right - left)
+        pixels = rgb_N3HW[part, :, top:bottom, left:right].to(
+            torch.float32, memory_format=torch.contiguous_format
         )
+        wide = pixels.reshape(len(pixels), -1, right - left) @ horizontal.mT
+        torch.matmul(vertical[:, None], wide.view(len(pixels), 3, bottom - top, side), out=views[part])
+        views[part].clamp_(0, 1)
+    return views.mul_(255).round_().byte() if as_bytes else views
+
+
+def _resampled_bytes(rgb_N3HW: Tensor, boxes_N4: Tensor, mirrored_N: Tensor, side: int) -> Tensor:
+    """By PyTorch's own resizing, which on a CPU takes half as long for bytes as matrices take for floats."""
+    views = torch.empty(len(rgb_N3HW), 3, side, side, dtype=torch.uint8)
+    for view, photo, box, mirrored in zip(
+        views, rgb_N3HW, boxes_N4.tolist(), mirrored_N.tolist(), strict=True
+    ):
+        top, left, height, width = box
+        cut = photo[None, :, top : top + height, left : left + width]
+        resized = F.interpolate(cut, (side, side), mode="bicubic", antialias=True)
+        view.copy_((resized.flip(3) if mirrored else resized)[0])
+    return views
+
+
+def _resize(start_N: Tensor, length_N: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """(N, side, taps) weights, and the pixels that they are for, of resizing each photo's span of a line of pixels to `side`."""
+    scale = (length_N / side)[:, None]
+    spread = scale.clamp_min(1)[..., None]
+    middle = start_N[:, None] + (torch.arange(side) + 0.5) * scale
+    reach = math.ceil(2 * float(spread.max()))
+    places = middle[..., None].floor().long() + torch.arange(-reach, reach + 1)
+    distance = ((places + 0.5 - middle[..., None]) / spread).abs()
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    first, last = start_N[:, None, None], (start_N + length_N - 1)[:, None, None]
+    weights = weights * ((places >= first) & (places <= last))
+    return weights / weights.sum(2, keepdim=True), torch.minimum(torch.maximum(places, first), last)
+
+
+def _matrix(weights_NST: Tensor, places_NST: Tensor, length: int) -> Tensor:
+    count, side, _ = weights_NST.shape
+    return weights_NST.new_zeros(count, side, length).scatter_add_(2, places_NST, weights_NST)
+
+
+def jittered(rgb_N3HW: Tensor, amounts_N4: Tensor, order: Sequence[str], adds: bool = False) -> Tensor:
+    """Brightness, contrast, saturation and hue changed by the columns of `amounts_N4`, one after the other in this order.
+
+    Brightness is multiplied by the factor, or with `adds` the amount is added to it. Contrast draws pixels to the photo's mean gray,
+    saturation to their own gray, or away: 0 leaves only the gray, 1 all as it is. Hue is turned in the HSV cone, by −1/2…1/2 of the
+    circle, each pixel's largest and smallest channel staying as large. After each, what is over 1 or under 0 is cut off.
+    """
+    for kind in order:
+        amount = amounts_N4[:, JITTERS.index(kind), None, None, None]
+        if kind == "hue":
+            rgb_N3HW = _turned(rgb_N3HW, amount)
+        elif kind == "brightness":
+            rgb_N3HW = (rgb_N3HW + amount if adds else rgb_N3HW * amount).clamp_(0, 1)
+        elif kind == "contrast":
+            mean = _gray(rgb_N3HW.mean((2, 3), keepdim=True))
+            rgb_N3HW = (rgb_N3HW * amount).add_(mean * (1 - amount)).clamp_(0, 1)
+        else:
+            gray = _gray(rgb_N3HW).mul_(1 - amount)
+            rgb_N3HW = (rgb_N3HW * amount).add_(gray).clamp_(0, 1)
+    return rgb_N3HW
+
+
+def _turned(rgb_N3HW: Tensor, turn_N111: Tensor) -> Tensor:
+    """The hue turned, without the HSV cone's six cases, which take most of the time of a view if each pixel's is looked up.
+
+    With channels stretched to reach from 0 to 1, and u = green − blue, the distance of the hue from red, in sixths of the circle, is
+    3 (1 − red) + |u| (2 red − 1): wherever red is neither 0 nor 1, |u| is 1. The sign of u says on which side. And back: a channel is
+    1 as far as a sixth from its own hue, and 0 from two sixths on.
+    """
+    red, green, blue = (rgb_N3HW[:, channel, None] for channel in range(3))
+    most, least = (
+        torch.maximum(torch.maximum(red, green), blue),
+        torch.minimum(torch.minimum(red, green), blue),
     )
-    outside = torch.maximum(from_left, from_top)
-    from_sheet = _from_rounded(from_left - border, from_top - border, radius)
-    deckled = (corner > 0.7) & (border > 0)
-    from_sheet = from_sheet + torch.where(deckled, _deckle(from_left, from_top, seeds, side), 0.0)
-    sheet = (0.5 - from_sheet).clamp_(0, 1)
-    inside = (0.5 - outside).clamp_(0, 1) * sheet
-
-    shadow = torch.exp(-from_sheet.clamp_min(0) / (0.008 * side)) * (cast * 0.35)
-    lightness = torch.lerp(_page(photo_N3HW[:, :1], seeds).mul_(1 - shadow), paper, sheet)
-    on_line = ((thin * side).clamp_min(1) + 0.5 - outside).clamp_(0, 1).mul_(sheet).mul_(lined < 0.35)
-    lightness = torch.lerp(lightness, line, on_line)
-    mounted[:, 1:] *= inside
-    mounted[:, :1] = torch.lerp(lightness, mounted[:, :1], inside).clamp_(0, 100)
-    return mounted
+    chroma = most - least
+    stretch = chroma.clamp_min(1e-12).reciprocal_()
+    red, u = (red - least).mul_(stretch), (green - blue).mul_(stretch)
+    hue = torch.copysign((1 - red).mul_(0.5), u).addcmul_(u, red.sub_(0.5), value=1 / 3).add_(turn_N111 + 2)
+    from_red = torch.tensor([0, 2 / 3, 1 / 3], device=hue.device)[:, None, None]
+    stretched = (hue + from_red).frac_().sub_(0.5).abs_().mul_(6).sub_(1).clamp_(0, 1)
+    return stretched.mul_(chroma).add_(least)
 
 
-def _page(like: Tensor, seeds: Tensor) -> Tensor:
-    """Paper alone: its lightness, a little lighter here than there, and its fibers."""
-    kind, place, slope, rough = _draw(seeds, "paper", (0, len(_PAGES)), (0, 1), (0, 8), (0.3, 1.5))
-    low, high = torch.tensor(_PAGES).float()[kind.flatten().long()].T[..., None, None, None]
-    paper, slope, rough = torch.stack([torch.lerp(low, high, place), slope, rough]).to(like.device).unbind()
-    shade = _field(like, seeds, "page shade").sub_(0.5).mul_(slope)
-    return shade.add_(_noise(like, seeds, "page fibers").mul_(rough)).add_(paper).clamp_(0, 100)
+def grayed(rgb_N3HW: Tensor) -> Tensor:
+    """Three equal channels: 0.299 R + 0.587 G + 0.114 B."""
+    return _gray(rgb_N3HW).expand(-1, 3, -1, -1)
 
 
-def _from_rounded(from_left: Tensor, from_top: Tensor, radius: Tensor) -> Tensor:
-    """The signed distance of pixels from a rounded rectangle, from those from its sides, in pixels: below 0 inside."""
-    across, down = from_left + radius, from_top + radius
-    corner = torch.hypot(across.clamp_min(0), down.clamp_min(0))
-    return corner + torch.maximum(across, down).clamp_max(0) - radius
+def _gray(rgb_N3HW: Tensor) -> Tensor:
+    red, green, blue = (rgb_N3HW[:, channel, None] for channel in range(3))
+    return (red * 0.299).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
 
-def _deckle(from_left: Tensor, from_top: Tensor, seeds: Tensor, side: int) -> Tensor:
-    """How far the cut of a deckled edge lies inside or outside a straight one, in pixels, at the place along the nearest edge."""
-    period, phase, depth = _draw(
-        seeds, "deckle", (0.02, 0.05), (0, 6.3), (0.003, 0.007), device=from_left.device
-    )
-    turn = 2 * math.pi / (period * side)
-    along_x, along_y = (
-        (turn * place + phase + torch.sin(turn * place / 2.7)).sin() for place in (from_left, from_top)
-    )
-    return torch.where(from_left > from_top, along_y, along_x) * (depth * side)
+def blurred(rgb_N3HW: Tensor, sigma_N: Tensor, reach: int) -> Tensor:
+    """A Gaussian of each photo's sigma, in pixels, cut off beyond `reach` pixels; photos go on as their mirror image at the edges.
 
-
-def _change(photos: Tensor, seeds_N: Tensor, chosen_N: Tensor, kind: Age) -> Tensor:
-    """Change the chosen photos (N, bool, on the CPU) in place, each as its seed says; the photos, for a next change."""
-    if not chosen_N.any():
-        return photos
-    where = chosen_N.nonzero()[:, 0]
-    there = where.to(photos.device)
-    return photos.index_copy_(0, there, kind(photos.index_select(0, there), seeds_N[where]))
-
-
-def _places(photos: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixel coordinates: x as (W), y as (H, 1)."""
-    height, width = photos.shape[-2:]
-    return torch.arange(width, device=photos.device), torch.arange(height, device=photos.device)[:, None]
-
-
-def _field(like: Tensor, seeds: Tensor, stream: str) -> Tensor:
-    """(N, 1, H, W): 4 by 4 draws from 0…1, with bicubic interpolation between them, which passes those limits a little."""
-    coarse_N144 = _uniforms(seeds, stream, 16).view(-1, 1, 4, 4).to(like.device)
-    identity = torch.eye(4, device=like.device)[None, None]
+    ValueError for a reach that is no smaller than the photos: their mirror image ends there."""
+    count, _, height, width = rgb_N3HW.shape
+    if reach >= min(height, width):
+        raise ValueError(f"a blur cannot reach {reach} pixels where photos are {width}×{height}")
+    offsets = torch.arange(-reach, reach + 1, device=rgb_N3HW.device)
+    taps_NT = torch.softmax(-offsets.square() / (2 * sigma_N[:, None] ** 2), 1)
+    # The tail of a small sigma ends in numbers so small that a CPU takes three times as long over all of it.
+    taps_NT = F.threshold(taps_NT, 1e-12, 0.0)
+    # As matrices, most of them zeros: a convolution for each photo and channel, which does a tenth of the work, takes nearly twice as long.
     down, across = (
-        F.interpolate(identity, (length, 4), mode="bicubic", align_corners=True) for length in like.shape[-2:]
+        _matrix(
+            taps_NT[:, None].expand(-1, length, -1), _mirrored(length, offsets).expand(count, -1, -1), length
+        )
+        for length in (height, width)
     )
-    return down @ (coarse_N144 @ across.mT)
+    wide = (rgb_N3HW.reshape(count, 3 * height, width) @ across.mT).view(count, 3, height, width)
+    return down[:, None] @ wide
 
 
-def _noise(like: Tensor, seeds: Tensor, stream: str) -> Tensor:
-    """Gaussian noise of mean 0 and deviation 1, independent from pixel to pixel; each photo's follows from its seed."""
-    noise = torch.empty_like(like)
-    for photo, seed in zip(noise, _hashed(seeds ^ _key(stream)).tolist(), strict=True):
+def _mirrored(length: int, offsets_T: Tensor) -> Tensor:
+    """(length, T): each place of a line and its neighbors; those beyond an end, which is not repeated, as far within it."""
+    last = length - 1
+    places = torch.arange(length, device=offsets_T.device)[:, None] + offsets_T
+    return last - (last - places.abs()).abs()
+
+
+def covered(rgb_N3HW: Tensor, centers_N2: Tensor, side: int, color: Sequence[float]) -> Tensor:
+    """A square of this side, about each photo's center (y, x), int64, in one color; as much of it as lies in the photo."""
+    height, width = rgb_N3HW.shape[2:]
+    first = (centers_N2 - side // 2)[:, :, None]
+    down, across = (
+        torch.arange(length, device=rgb_N3HW.device) - first[:, axis]
+        for axis, length in ((0, height), (1, width))
+    )
+    inside = ((down >= 0) & (down < side))[:, None, :, None] & ((across >= 0) & (across < side))[
+        :, None, None
+    ]
+    return torch.where(inside, torch.tensor(color, device=rgb_N3HW.device)[:, None, None], rgb_N3HW)
+
+
+def noisy(rgb_N3HW: Tensor, deviation_N: Tensor, seeds_N: Tensor) -> Tensor:
+    """Gaussian noise of each photo's deviation added to every value; each photo's own follows from its seed, int64 on the CPU."""
+    noise = torch.empty(rgb_N3HW.shape, device=rgb_N3HW.device)
+    for photo, seed in zip(noise, seeds_N.tolist(), strict=True):
         photo.normal_(generator=torch.Generator(noise.device).manual_seed(seed))
-    return noise
+    return noise.mul_(deviation_N[:, None, None, None]).add_(rgb_N3HW).clamp_(0, 1)
 
 
-def _taps(sigma_N111: Tensor, largest: float) -> Tensor:
-    """(N, T) weights of a Gaussian; T follows from the largest sigma there may be, not from this batch's."""
-    reach = max(1, math.ceil(2.5 * largest))
-    places = torch.arange(-reach, reach + 1, device=sigma_N111.device)
-    return torch.softmax(-places.square() / (2 * sigma_N111.view(-1, 1).square()), 1)
-
-
-def _softened(photos_N1HW: Tensor, taps_NT: Tensor) -> Tensor:
-    """Each photo blurred by its own taps, in two passes; the edge's pixels go on beyond it."""
-    # A CPU takes a few photos at a time, that they stay in its cache.
-    each = 4 if photos_N1HW.device.type == "cpu" else len(photos_N1HW)
-    parts = zip(torch.split(photos_N1HW, each), torch.split(taps_NT, each), strict=True)
-    return torch.cat([_summed(_summed(photos, taps, 3), taps, 2) for photos, taps in parts])
-
-
-def _summed(photos: Tensor, taps_NT: Tensor, axis: int) -> Tensor:
-    """A pass along an axis, 2 or 3: shifted copies, weighed by symmetric taps and added up."""
-    # A convolution in groups takes as long for ten photos, but how it rounds depends on how many there are.
-    taps, reach, length = taps_NT.T[..., None, None, None], taps_NT.shape[1] // 2, photos.shape[axis]
-    padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
-    padded = F.pad(photos, padding, mode="replicate")
-    summed = padded.narrow(axis, reach, length) * taps[reach]
-    pair = torch.empty_like(summed)
-    for step in range(1, reach + 1):
-        before, after = (padded.narrow(axis, start, length) for start in (reach - step, reach + step))
-        summed.addcmul_(torch.add(before, after, out=pair), taps[reach + step])
-    return summed
-
-
-def _draw(
-    seeds_N: Tensor, stream: str, *spans: tuple[float, float], device: torch.device | str = "cpu"
-) -> tuple[Tensor, ...]:
-    """(N, 1, 1, 1) for each span (low, high): uniform in it, each photo's from its seed."""
-    low, high = torch.tensor(spans, dtype=torch.float32).T
-    drawn_NK = torch.lerp(low, high, _uniforms(seeds_N, stream, len(spans)))
-    return drawn_NK.T[..., None, None, None].to(device).unbind()
-
-
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
-
-
-def _uniforms(seeds_N: Tensor, stream: str, count: int) -> Tensor:
-    """(N, count) draws from 0 up to 1, on the CPU, of a stream by its name: counters hashed, so that no draw waits for another."""
-    start_N1 = _hashed(_hashed(seeds_N) ^ _key(stream))[:, None]
-    bits = _hashed(start_N1 + torch.arange(1, count + 1) * _GOLDEN) >> 40 & 0xFFFFFF
-    return bits.float() / 2**24
-
-
-def _hashed(x: Tensor) -> Tensor:
-    """SplitMix64's finalizer (Steele, Lea & Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), on int64."""
-    x = (x ^ (x >> 30 & 2**34 - 1)) * _FIRST
-    x = (x ^ (x >> 27 & 2**37 - 1)) * _SECOND
-    return x ^ (x >> 31 & 2**33 - 1)
-
-
-def _key(stream: str) -> int:
-    return zlib.crc32(stream.encode())
+def edges(rgb_N3HW: Tensor) -> Tensor:
+    """How steep each channel is, by Sobel's filter: 1 is a step from 0 to 1, straight up or across. Edge pixels go on outward."""
+    padded = F.pad(rgb_N3HW, (1,) * 4, mode="replicate")
+    across, down = padded[..., 2:] - padded[..., :-2], padded[..., 2:, :] - padded[..., :-2, :]
+    across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
+    return torch.hypot(across, down).div_(4).clamp_(0, 1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from model import bins, checkpoint, views
+from model import bins, checkpoint
 from model.methods import context, contrast
 from model.methods.classify import Classify
 from model.methods.colorize import BackboneColorizer, Colorize, Options, Regress
@@ -23,8 +23,8 @@ from model.nets.alexnet import AlexNet
 from model.nets.backbone import Backbone
 from model.nets.lite import Lite, load_backbone
 from model.nets.resnet import ResNet
+from model.training import augment, optim, runs
 from model.training import config as configs
-from model.training import optim, runs
 from model.training.cache import Batch
 from model.training.config import Config
 from model.training.trainer import Method, Schedule
@@ -90,7 +90,7 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
         return _Unlabeled(Context(backbone, options))
     if isinstance(options, contrast.Options):
         return _Unlabeled(Contrast(backbone, options))
-    if isinstance(options, views.Strengths):
+    if isinstance(options, augment.Strengths):
         return _Labeled(Classify(backbone, classes, options))
     return _colorizing(config, BackboneColorizer(backbone), prior)
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
-from model import views
 from model.methods import colorize, context, contrast
-from model.training import optim
+from model.training import augment, optim
 from model.training.cache import Crops, Shape
 
 Method = Literal["colorize", "regress", "context", "contrast", "supervised"]
 METHODS: tuple[str, ...] = get_args(Method)
-Options = colorize.Options | context.Options | contrast.Options | views.Strengths
+Options = colorize.Options | context.Options | contrast.Options | augment.Strengths
 
 T = TypeVar("T")
 
@@ -29,7 +28,7 @@ _OPTIONS: dict[str, type[Any]] = {
     "regress": colorize.Options,
     "context": context.Options,
     "contrast": contrast.Options,
-    "supervised": views.Strengths,
+    "supervised": augment.Strengths,
 }
 
 
@@ -146,7 +145,7 @@ def read(values: dict[str, Any]) -> Config:
     options = dict(values["options"])
     for name in ("strengths", "crops"):
         if options.get(name):
-            options[name] = _made(views.Strengths, options[name])
+            options[name] = _made(augment.Strengths, options[name])
     made: dict[str, Any] = values | {
         "options": _made(_OPTIONS[values["method"]], options),
         "shape": _made(Shape, values["shape"]),
@@ -232,9 +231,11 @@ def finetune(method: str, net: str) -> Config:
 
 def small(method: str, net: str) -> Config:
     """For photos of 160 pixels, some thousands of them, and minutes on a processor."""
-    crops = views.Strengths(side=96, area=(0.25, 1.0))
+    crops = augment.Strengths(side=96, area=(0.25, 1.0))
     # Of little time SimCLR makes more with many small views than with few large ones.
-    views_of_two = replace(contrast.small(), strengths=views.Strengths(side=64, area=(0.15, 1.0), color=0.5))
+    views_of_two = replace(
+        contrast.small(), strengths=augment.Strengths(side=64, area=(0.15, 1.0), color=0.5)
+    )
     options: dict[str, tuple[Options, int]] = {
         "context": (replace(context.small(), hidden=512), 64),
         "colorize": (colorize.Options(lam=0.5, crops=crops), 64),
@@ -274,7 +275,7 @@ def zhang2016(method: str, net: str) -> Config:
     """
     _only(method, "colorize", "zhang2016")
     # As good as never smaller: the paper crops without resizing.
-    crops = views.Strengths(side=176, area=(0.47, 0.48), ratio=(0.999, 1.001))
+    crops = augment.Strengths(side=176, area=(0.47, 0.48), ratio=(0.999, 1.001))
     return Config(
         method,
         net,

@@ -1,355 +1,243 @@
-"""Each kind of age does to a photo what its name says, measured, and so does a page; each photo by its own seed, and nothing else."""
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
-from torch.nn import functional as F
+from torch import Tensor
 
-from model import lab
-from model.training import augment, data
+from model.nets.backbone import MEAN
+from model.training import augment
 
-SIDE = 128
-MANY = 24
+PLAIN = augment.Strengths(side=32)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def seeds(count: int = MANY, seed: int = 0) -> torch.Tensor:
-    return torch.randint(2**62, (count,), generator=seeded(seed))
+def photos(count: int, side: int = 48) -> Tensor:
+    """Smooth color fields, uint8, each its own."""
+    coarse = torch.rand(count, 3, 5, 5, generator=seeded(99))
+    fine = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+    return (fine * 255).round().byte()
 
 
-def flat(lightness: float, side: int = SIDE) -> torch.Tensor:
-    return torch.full((MANY, 1, side, side), lightness, dtype=torch.float32)
+def shown(step: str, count: int = 200, strengths: augment.Strengths = PLAIN) -> tuple[Tensor, Tensor]:
+    """Float photos of the views' side before, and after."""
+    before = photos(count, strengths.side).float() / 255
+    return before, augment.augmented(before, (step,), strengths, seeded(1))
 
 
-@pytest.fixture(scope="module")
-def portrait() -> torch.Tensor:
-    """(MANY, 1, SIDE, SIDE) lightness of one photo, so many times."""
-    rgb = data.read(data.find([Path("scikit-image")])[0])
-    small = np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BOX)).copy()
-    lightness = lab.lightness_from_rgb(torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255)
-    return lightness[None].repeat(MANY, 1, 1, 1)
+def changed(before: Tensor, after: Tensor) -> Tensor:
+    return (before != after).flatten(1).any(1)
 
 
-def detail(lightness: torch.Tensor) -> torch.Tensor:
-    """Mean square step from pixel to pixel, of each photo."""
-    return lightness.diff(dim=-1).square().mean((1, 2, 3)) + lightness.diff(dim=-2).square().mean((1, 2, 3))
-
-
-def everything() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
-    ages = {"exposure": augment.exposure, "age": lambda photos, seeds: augment.age(photos, seeds, 0.7)}
-    pages = {"page": lambda photos, seeds: augment.print_on_page(photos.repeat(1, 3, 1, 1), seeds, 0.6)}
-    return {**augment.AGES, **ages, **pages}
-
-
-@pytest.mark.parametrize("name", everything())
-def test_the_same_seeds_age_alike_whatever_else_is_drawn(name: str, portrait: torch.Tensor) -> None:
-    change = everything()[name]
-    torch.manual_seed(1)
-    once = change(portrait, seeds(seed=2))
-    torch.manual_seed(5)
+@pytest.mark.parametrize("step", augment.AUGMENTATIONS)
+def test_each_step_by_name(step: str) -> None:
+    given = photos(12)
+    kept = given.clone()
+    torch.manual_seed(0)
     state = torch.get_rng_state()
-    assert torch.equal(change(portrait, seeds(seed=2)), once)
-    assert torch.equal(torch.get_rng_state(), state), "nothing global is drawn from"
-    assert not torch.equal(change(portrait, seeds(seed=3)), once)
-
-
-@pytest.mark.parametrize("name", everything())
-@pytest.mark.parametrize("parts", [(12, 12), (1, 23), (7, 9, 8), (1,) * MANY], ids=str)
-def test_a_photo_ages_alike_however_its_batch_is_shared(
-    name: str, parts: tuple[int, ...], portrait: torch.Tensor
-) -> None:
-    """As do processes that each take a share of a batch.
-
-    To the last bit here; where rows are no multiples of a CPU's vectors, its exponentials round their ends differently, by 1e-5 at most.
-    """
-    change = everything()[name]
-    whole = change(portrait, seeds())
-    shares = zip(portrait.split(parts), seeds().split(parts), strict=True)
-    together = torch.cat([change(photos, own) for photos, own in shares])
-    torch.testing.assert_close(together, whole, atol=1e-5, rtol=0)
-
-
-def test_seeds_next_to_each_other_draw_as_if_they_had_nothing_to_do_with_each_other() -> None:
-    """As dataset indices are. Of a photo's contrast: too hard or too flat."""
-    developed = augment.contrast(
-        torch.tensor([30.0, 60.0]).view(1, 1, 1, 2).repeat(4000, 1, 1, 1), torch.arange(4000)
+    seen = augment.augmented(given, (step,), PLAIN, seeded(3))
+    assert torch.equal(seen, augment.augmented(given, (step,), PLAIN, seeded(3))), "the generator says it all"
+    assert torch.equal(state, torch.get_rng_state()), "and nothing else is drawn from"
+    assert torch.equal(given, kept), "photos stay as they are"
+    rounded = 4 / 255 if step in augment.RESAMPLING else 2e-6
+    torch.testing.assert_close(
+        seen, augment.augmented(given.float() / 255, (step,), PLAIN, seeded(3)), atol=rounded, rtol=0
     )
-    hard = ((developed[..., 1] - developed[..., 0]).flatten() > 30).float()
-    assert hard.mean() == pytest.approx(0.5, abs=0.03)
-    assert torch.corrcoef(torch.stack([hard[1:], hard[:-1]]))[0, 1].abs() < 0.05
+    assert seen.dtype == torch.float32
+    assert seen.shape == (12, 3, *((32, 32) if step in augment.RESAMPLING else (48, 48)))
+    assert seen.min() >= 0
+    assert seen.max() <= 1 + 1e-6
+    drawn = not torch.equal(seen, augment.augmented(given, (step,), PLAIN, seeded(4)))
+    assert drawn == (step not in ("whole", "sobel"))
 
 
-def test_share_0_ages_no_photo_and_share_1_each(portrait: torch.Tensor) -> None:
-    before = portrait.clone()
-    assert torch.equal(augment.age(portrait, seeds(), 0), before)
-    changed = (augment.age(portrait, seeds(), 1) != before).flatten(1).any(1)
-    assert changed.all()
-    assert torch.equal(portrait, before), "the batch that came in is left alone"
+@pytest.mark.parametrize("step", augment.AUGMENTATIONS)
+def test_what_happens_to_a_photo_depends_on_no_other(step: str) -> None:
+    given = photos(30)
+    others = given.flip(0)
+    others[7] = given[7]
+    first, second = (augment.augmented(rgb, (step,), PLAIN, seeded(3)) for rgb in (given, others))
+    torch.testing.assert_close(first[7], second[7], atol=2e-6, rtol=0)
 
 
-def test_a_share_of_the_photos_ages_and_the_others_stay_exactly_as_they_were() -> None:
-    photos = torch.rand(400, 1, 32, 32, generator=seeded(1)) * 100
-    changed = (augment.age(photos, seeds(400), 0.3) != photos).flatten(1).any(1)
-    assert 0.23 < changed.float().mean() < 0.37
+def test_equal_photos_are_changed_apart() -> None:
+    given = photos(1).expand(20, -1, -1, -1)
+    for step in set(augment.AUGMENTATIONS) - {"whole", "sobel", "gray", "rotate"}:
+        strengths = replace(PLAIN, jittered=1.0, blurred=1.0)
+        assert len(augment.augmented(given, (step,), strengths, seeded()).flatten(1).unique(dim=0)) == 20, (
+            step
+        )
+    assert len(augment.augmented(given, ("rotate",), PLAIN, seeded()).flatten(1).unique(dim=0)) == 3
+    assert len(augment.augmented(given, ("gray",), PLAIN, seeded()).flatten(1).unique(dim=0)) == 2
 
 
-def test_an_aged_photo_shows_one_kind_of_age_or_two_or_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    marks = {name: 2.0**place for place, name in enumerate(augment.AGES)}
-    kinds = {name: lambda photos, _, mark=mark: photos + mark for name, mark in marks.items()}
-    monkeypatch.setattr(augment, "AGES", kinds)
-    marked = augment.age(torch.zeros(600, 1, 1, 1), seeds(600), 1).flatten().int().tolist()
-    assert {mark.bit_count() for mark in marked} == {1, 2, 3}
-    for bit in range(len(kinds)):
-        share = sum(mark >> bit & 1 for mark in marked) / len(marked)
-        assert share == pytest.approx(2 / len(kinds), abs=0.08), "each kind as often as the others"
+def test_boxes_have_areas_and_ratios_evenly_drawn_and_lie_in_the_photo() -> None:
+    drawn = augment.boxes(20_000, 160, 160, augment.Strengths(side=128, area=(0.1, 0.5)), seeded())
+    top, left, height, width = drawn.double().unbind(1)
+    assert drawn.min() >= 0
+    assert (top + height).max() == 160
+    assert (left + width).max() == 160
+    area, ratio = height * width / 160**2, (width / height).log() / np.log(4 / 3)
+    for values, low, high in ((area, 0.1, 0.5), (ratio, -1, 1)):
+        deciles = values.quantile(torch.linspace(0.1, 0.9, 9, dtype=torch.float64))
+        expected = low + (high - low) * torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+        torch.testing.assert_close(deciles, expected, atol=0.02 * (high - low), rtol=0)
+    corners = torch.stack([top / (160 - height), left / (160 - width)])
+    torch.testing.assert_close(corners.mean(1), torch.full((2,), 0.5, dtype=torch.float64), atol=0.01, rtol=0)
+    assert corners.corrcoef()[0, 1].abs() < 0.03
 
 
-@pytest.mark.parametrize("name", augment.AGES)
-def test_no_two_photos_of_a_batch_age_alike(name: str, portrait: torch.Tensor) -> None:
-    aged = augment.AGES[name](portrait[:6], seeds(6))
-    assert not any(torch.equal(one, other) for one, other in combinations(aged, 2))
+def test_where_no_box_fits_the_whole_photo_is_taken() -> None:
+    wide = augment.Strengths(side=8, area=(1.0, 1.0))
+    assert augment.boxes(5, 20, 100, wide, seeded()).tolist() == [[0, 0, 20, 100]] * 5
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    name=st.sampled_from([*augment.AGES]),
-    height=st.integers(32, 160),
-    width=st.integers(32, 160),
-    span=st.sampled_from([(0.0, 100.0), (0.0, 0.0), (100.0, 100.0), (40.0, 60.0)]),
-    seed=st.integers(0, 2**32),
-)
-def test_photos_of_any_size_stay_lightness(
-    name: str, height: int, width: int, span: tuple[float, float], seed: int
+def test_half_of_the_crops_are_mirrored() -> None:
+    ramp = torch.linspace(0, 1, 48).expand(1000, 3, 48, 48)
+    for step, low, high in (("crop", 0.0, 0.0), ("crop and flip", 0.45, 0.55), ("whole", 0.0, 0.0)):
+        seen = augment.augmented(ramp, (step,), PLAIN, seeded())
+        falling = seen[:, 0, 0, 0] > seen[:, 0, 0, -1]
+        assert low <= falling.double().mean() <= high, step
+
+
+def test_a_fifth_turn_gray_half_are_blurred_and_four_of_five_jittered() -> None:
+    for step, low, high in (("gray", 0.15, 0.25), ("blur", 0.43, 0.57), ("jitter", 0.74, 0.86)):
+        before, after = shown(step, 400, replace(PLAIN, sigma=(0.5, 2.0)))
+        assert low < changed(before, after).double().mean() < high, step
+    for step, share in (("gray", "grayed"), ("blur", "blurred"), ("jitter", "jittered")):
+        assert not changed(*shown(step, strengths=replace(PLAIN, **{share: 0.0}))).any()
+        assert changed(*shown(step, strengths=replace(PLAIN, sigma=(0.5, 2.0), **{share: 1.0}))).all()
+
+
+def test_jitter_is_one_of_the_24_orders_with_amounts_of_the_papers_ranges(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    photos = torch.empty(2, 1, height, width).uniform_(*span, generator=seeded(seed))
-    aged = augment.AGES[name](photos, seeds(2, seed))
-    assert aged.shape == photos.shape
-    assert aged.dtype == torch.float32
-    assert aged.isfinite().all()
-    assert aged.min() >= 0
-    assert aged.max() <= 100
+    seen: list[tuple[tuple[str, ...], list[float]]] = []
+
+    def spy(rgb: Tensor, amounts: Tensor, order: tuple[str, ...], adds: bool) -> Tensor:
+        seen.extend((order, amount) for amount in amounts.tolist())
+        return rgb
+
+    monkeypatch.setattr(augment, "jittered", spy)
+    for color, adds, expected in (
+        (1.0, False, [(0.2, 1.8)] * 3 + [(-0.2, 0.2)]),
+        (0.5, False, [(0.6, 1.4)] * 3 + [(-0.1, 0.1)]),
+        (1.0, True, [(-0.8, 0.8)] + [(0.2, 1.8)] * 2 + [(-0.2, 0.2)]),
+    ):
+        seen.clear()
+        augment.augmented(
+            photos(4800, 2),
+            ("jitter",),
+            replace(PLAIN, color=color, adds_brightness=adds, jittered=1.0),
+            seeded(),
+        )
+        amounts = np.array([amount for _, amount in seen])
+        for column, (low, high) in zip(amounts.T, expected, strict=True):
+            np.testing.assert_allclose([column.min(), column.max()], [low, high], atol=0.01 * (high - low))
+            assert column.min() >= low - 1e-6
+            assert column.max() <= high + 1e-6
+        orders = [order for order, _ in seen]
+        assert len(set(orders)) == 24
+        assert max(map(orders.count, set(orders))) < 1.4 * 200
 
 
-def test_blur_takes_detail_and_leaves_brightness(portrait: torch.Tensor) -> None:
-    blurred = augment.blur(portrait, seeds())
-    left = detail(blurred) / detail(portrait)
-    assert left.max() < 0.97
-    assert left.min() < 0.4, "some are as soft as a box camera's"
-    assert (blurred.mean((1, 2, 3)) - portrait.mean((1, 2, 3))).abs().max() < 0.5
+def test_jittered_photos_are_those_that_the_distortion_gives_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[Tensor, Tensor]] = []
+    plain = augment.jittered
+
+    def spy(rgb: Tensor, amounts: Tensor, order: tuple[str, ...], adds: bool) -> Tensor:
+        answers = [plain(rgb[n : n + 1], amounts[n : n + 1], order, adds) for n in range(len(rgb))]
+        drawn.extend((photo, answer[0]) for photo, answer in zip(rgb, answers, strict=True))
+        return plain(rgb, amounts, order, adds)
+
+    monkeypatch.setattr(augment, "jittered", spy)
+    before, after = shown("jitter", 60)
+    assert len(drawn) == int(changed(before, after).sum())
+    for photo, answer in drawn:
+        n = int((before == photo).flatten(1).all(1).nonzero())
+        torch.testing.assert_close(after[n], answer, atol=1e-6, rtol=0)
 
 
-def test_a_photo_twice_as_large_is_blurred_twice_as_wide() -> None:
-    patches = F.interpolate(
-        torch.rand(MANY, 1, 16, 16, generator=seeded(3)) * 100, (SIDE, SIDE), mode="bicubic"
+def test_rotations_are_by_quarters() -> None:
+    before, after = shown("rotate")
+    quarters = [
+        [k for k in range(4) if torch.equal(torch.rot90(photo, k, (1, 2)), seen)]
+        for photo, seen in zip(before, after, strict=True)
+    ]
+    counts = [quarters.count([k]) for k in range(4)]
+    assert counts[0] == 0
+    assert sum(counts) == 200
+    assert min(counts[1:]) > 45
+
+
+def test_cutout_covers_half_the_side_wherever_its_center_lies() -> None:
+    before, after = shown("cutout")
+    covered = (before != after).any(1)
+    sizes = torch.stack([covered.any(2).sum(1), covered.any(1).sum(1)])
+    assert sizes.max() == 16
+    assert sizes.min() < 11, "part of it may lie outside"
+    assert torch.equal(covered, covered.any(2)[:, :, None] & covered.any(1)[:, None])
+    seen = after.permute(0, 2, 3, 1)[covered]
+    torch.testing.assert_close(seen, torch.tensor(MEAN).expand_as(seen))
+
+
+def test_blur_and_noise_come_in_all_strengths() -> None:
+    before, after = shown("blur", strengths=replace(PLAIN, blurred=1.0))
+    fits = []
+    for photo, seen in zip(before[:40], after, strict=False):
+        sigmas = torch.linspace(0.1, 2, 96)
+        candidates = augment.blurred(photo.expand(96, -1, -1, -1), sigmas, 1)
+        fits.append(float(sigmas[(candidates - seen).abs().flatten(1).amax(1).argmin()]))
+    assert min(fits) < 0.4
+    assert max(fits) > 1.2
+    before, after = shown("noise", strengths=replace(PLAIN, noise=(0.01, 0.1)))
+    middle = before.clamp(0.35, 0.65) == before
+    deviations = [
+        float((seen - photo)[inside].std()) for photo, seen, inside in zip(before, after, middle, strict=True)
+    ]
+    assert min(deviations) < 0.02
+    assert 0.09 < max(deviations) < 0.11
+
+
+def test_blur_reaches_over_a_twentieth_of_the_side() -> None:
+    for side, width in ((128, 13), (224, 23), (32, 3)):
+        dot = torch.zeros(1, 3, side, side)
+        dot[..., side // 2, side // 2] = 1
+        strengths = replace(PLAIN, blurred=1.0, sigma=(9.0, 9.0))
+        seen = augment.augmented(dot, ("blur",), strengths, seeded())[0, 0] > 0
+        assert seen.any(0).sum() == seen.any(1).sum() == width
+
+
+def test_color_is_jitter_and_then_gray() -> None:
+    _, seen = shown("color", strengths=replace(PLAIN, jittered=1.0))
+    grayed = (seen.amax(1) == seen.amin(1)).flatten(1).all(1)
+    assert 0.1 < grayed.double().mean() < 0.3
+    before, seen = shown("color", strengths=replace(PLAIN, grayed=0.0))
+    assert changed(before, seen).double().mean() > 0.7
+
+
+def test_steps_follow_one_another() -> None:
+    given = photos(20)
+    generator = seeded(5)
+    expected = augment.augmented(given, ("crop",), PLAIN, generator)
+    for step in ("color", "sobel"):
+        expected = augment.augmented(expected, (step,), PLAIN, generator)
+    torch.testing.assert_close(
+        augment.augmented(given, ("crop", "color", "sobel"), PLAIN, seeded(5)), expected
     )
-    twice = F.interpolate(patches, scale_factor=2, mode="bilinear")
-    small, large = augment.blur(patches, seeds()), F.avg_pool2d(augment.blur(twice, seeds()), 2)
-    difference, effect = ((small - other).abs().mean((1, 2, 3)) for other in (large, patches))
-    assert (difference / effect).median() < 0.35
 
 
-def test_some_photos_are_blurred_along_a_line_most_all_around() -> None:
-    noise = torch.rand(1, 1, SIDE, SIDE, generator=seeded(9)).expand(MANY, 1, SIDE, SIDE) * 100
-    steps = torch.stack(torch.gradient(augment.blur(noise, seeds()), dim=(2, 3)), -1).flatten(1, -2)
-    weakest, strongest = torch.linalg.eigvalsh(steps.mT @ steps).unbind(1)
-    ratio = strongest / weakest
-    assert 0.05 < (ratio > 1.4).float().mean() < 0.5
-    assert ratio.median() < 1.2
-
-
-def test_contrast_is_too_hard_or_too_flat_and_keeps_the_order_of_tones(portrait: torch.Tensor) -> None:
-    developed = augment.contrast(portrait, seeds())
-    ratio = developed.std((1, 2, 3)) / portrait.std((1, 2, 3))
-    assert 0.25 < (ratio < 0.9).float().mean() < 0.75
-    assert 0.25 < (ratio > 1.05).float().mean() < 0.75
-    darker_first = portrait[0].flatten().argsort()
-    assert developed.flatten(1)[:, darker_first].diff(dim=1).min() > -1e-3
-
-
-def test_grain_is_rough_in_middle_tones_fine_in_white_and_keeps_the_mean() -> None:
-    grainy, white = augment.grain(flat(50), seeds()), augment.grain(flat(100), seeds())
-    rough = grainy.std((1, 2, 3))
-    assert 1 < rough.min() < 3
-    assert 5 < rough.max() < 10
-    assert (grainy.mean((1, 2, 3)) - 50).abs().max() < 0.8
-    assert (white.std((1, 2, 3)) < rough / 3).all()
-
-
-def test_grain_comes_in_clumps_of_several_sizes() -> None:
-    """Noise that is drawn pixel by pixel would have a step of √2 deviations, twice over: 4 as `detail` counts it."""
-    grainy = augment.grain(flat(50, 224), seeds())
-    steps = detail(grainy) / grainy.var((1, 2, 3))
-    assert steps.max() < 3.9
-    assert steps.min() < 1
-
-
-def test_toning_keeps_the_order_of_tones_and_changes_their_lightness() -> None:
-    ramp = torch.linspace(0, 100, SIDE * SIDE).view(1, 1, SIDE, SIDE).repeat(60, 1, 1, 1)
-    toned = augment.toning(ramp, seeds(60))
-    assert toned.min() >= 0
-    assert toned.max() <= 100
-    assert toned.flatten(1).diff(dim=1).min() >= 0
-    assert (toned.flatten(1)[:, -1] - toned.flatten(1)[:, 0]).min() > 40, "a picture is left"
-    change = (toned - ramp).abs().flatten(1)
-    assert change.mean(1).min() > 0.3
-    assert change.mean(1).max() > 8, "some are faded"
-    assert change.max() < 40
-
-
-def test_toned_prints_have_a_stained_paper_and_colored_blacks() -> None:
-    black, white = (augment.toning(flat(tone), seeds()).amax((1, 2, 3)) for tone in (0.0, 100.0))
-    assert (black > 1).all()
-    assert (black < 35).all()
-    assert (white < 99.5).all()
-    assert (white > 80).all()
-
-
-def test_fading_lifts_blacks_dulls_whites_and_is_uneven_on_some_photos() -> None:
-    black, white = augment.fading(flat(0), seeds()), augment.fading(flat(100), seeds())
-    assert (black.amax((1, 2, 3)) > 3).all()
-    assert (white.amin((1, 2, 3)) < 99).all()
-    assert (white - black).min() > 25, "no photo is lost"
-    uneven = black.std((1, 2, 3)) > 0.5
-    assert 0.25 < uneven.float().mean() < 0.75
-    assert detail(black).max() < 1, "from place to place it changes slowly"
-
-
-def test_halftone_prints_a_regular_screen_whose_pitch_pixels_can_carry() -> None:
-    printed = augment.halftone(flat(50), seeds())
-    assert (printed.mean((1, 2, 3)) - 50).abs().max() < 1
-    window = torch.hann_window(SIDE, periodic=False)
-    spectrum = torch.fft.fft2((printed - 50) * window * window[:, None]).abs().square().flatten(1)
-    strongest = spectrum.topk(36).values.sum(1) / spectrum.sum(1)
-    assert strongest.min() > 0.7, "four waves, nine bins each, of 16,384"
-    frequency = torch.hypot(torch.fft.fftfreq(SIDE), torch.fft.fftfreq(SIDE)[:, None]).flatten()
-    pitch = 1 / frequency[spectrum.argmax(1)]
-    assert pitch.min() > 2.4
-    assert pitch.max() < 4.3
-    assert pitch.max() - pitch.min() > 0.5
-
-
-def test_halftone_leaves_a_white_page_and_a_black_one_nearly_so() -> None:
-    assert augment.halftone(flat(100), seeds()).mean() > 90
-    assert augment.halftone(flat(0), seeds()).mean() < 10
-
-
-def test_scratches_change_few_pixels_and_those_much(portrait: torch.Tensor) -> None:
-    change = (augment.scratches(portrait, seeds()) - portrait).abs().flatten(1)
-    much = (change > 10).float().mean(1)
-    assert much.max() < 0.15
-    assert 0.003 < much.median() < 0.08
-    assert change.amax(1).median() > 40
-    assert (change < 0.5).float().mean(1).median() > 0.85
-
-
-def test_scratches_run_mostly_down_the_picture_as_film_does() -> None:
-    change = (augment.scratches(flat(50), seeds()) - 50).abs()[:, 0]
-    columns, rows = change.mean(1).std(1), change.mean(2).std(1)
-    assert (columns > rows).float().mean() > 0.7
-
-
-def test_dust_leaves_specks_bright_and_dark() -> None:
-    change = (augment.scratches(flat(50), seeds()) - 50)[:, 0].numpy()
-    bright, dark = ([specks(sign * photo > 8) for photo in change] for sign in (1, -1))
-    assert np.median(bright) > 5
-    assert np.median(dark) > 1
-    assert max(bright) < 100
-
-
-def specks(marked: NDArray[np.bool_]) -> int:
-    """How many patches of at most 5 by 5 pixels there are."""
-    patches = ndimage.find_objects(ndimage.label(marked, structure=np.ones((3, 3)))[0])
-    return sum(max(rows.stop - rows.start, columns.stop - columns.start) <= 5 for rows, columns in patches)
-
-
-def test_some_photos_were_folded_a_bright_ridge_with_its_shadow_beside() -> None:
-    change = augment.scratches(flat(50), seeds()) - 50
-    beside_shadow = F.max_pool2d(-change, 7, 1, 3) > 3
-    ridge = ((change > 5) & beside_shadow).float().sum((1, 2, 3))
-    assert 0.05 < (ridge > SIDE).float().mean() < 0.5
-
-
-@pytest.fixture
-def orange() -> torch.Tensor:
-    """(MANY, 3, SIDE, SIDE) L*, a*, b*: orange all over, in two lightnesses, so that the picture is known by its color."""
-    photos = torch.tensor([60.0, 40.0, 50.0]).view(1, 3, 1, 1).repeat(MANY, 1, SIDE, SIDE)
-    photos[:, 0, : SIDE // 2] = 40
-    return photos
-
-
-def test_a_share_of_the_photos_lies_on_pages_and_the_others_stay_exactly_as_they_were(
-    orange: torch.Tensor,
-) -> None:
-    before, many = orange.clone(), orange[:1, :, :48, :48].expand(400, -1, -1, -1)
-    assert torch.equal(augment.print_on_page(orange, seeds(), 0), before)
-    assert (augment.print_on_page(orange, seeds(), 1) != before).flatten(1).any(1).all()
-    assert torch.equal(orange, before), "the batch that came in is left alone"
-    mounted = (augment.print_on_page(many, seeds(400), 0.3) != many).flatten(1).any(1)
-    assert 0.23 < mounted.float().mean() < 0.37
-
-
-def test_a_page_is_exactly_neutral_and_the_pictures_colors_survive_on_it(orange: torch.Tensor) -> None:
-    mounted = augment.print_on_page(orange, seeds(), 1)
-    page, picture = (mounted[:, 1:] == 0).all(1), (mounted[:, 1:] - orange[:, 1:]).abs().amax(1) < 0.01
-    for photo, on_page, inside in zip(mounted, page, picture, strict=True):
-        rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
-        box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
-        assert 0.55 < height / SIDE < 0.95
-        assert (height - width).abs() <= 2, "its shape stays"
-        assert inside[box].float().mean() > 0.97, "all of it but rounded corners"
-        around = torch.ones_like(on_page)
-        around[box] = False
-        assert on_page[around].all(), "neutral beyond it, to the last bit"
-        middle = photo[0, box[0], columns.float().mean().int()]
-        assert middle[height // 4] == pytest.approx(40, abs=0.1)
-        assert middle[3 * height // 4] == pytest.approx(60, abs=0.1), "the right way up"
-
-
-def test_some_prints_have_round_corners_beyond_which_the_page_is_neutral(orange: torch.Tensor) -> None:
-    mounted = augment.print_on_page(orange, seeds(), 1)
-    colored = mounted[:, 1:].abs().amax(1) > 0
-    round_corners = 0
-    for inside in colored:
-        rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
-        corners = inside[rows[[0, 0, -1, -1]], columns[[0, -1, 0, -1]]]
-        assert corners.all() or not corners.any(), "all four alike"
-        round_corners += int(not corners.any())
-    assert 0.05 < round_corners / MANY < 0.5
-
-
-def test_pages_are_white_to_black_and_hold_a_little_texture(orange: torch.Tensor) -> None:
-    mounted = augment.print_on_page(orange, seeds(), 1)
-    assert mounted[:, 0].min() >= 0
-    assert mounted[:, 0].max() <= 100
-    corner = mounted[:, 0, :4, :4].flatten(1)
-    assert corner.mean(1).min() < 30
-    assert corner.mean(1).max() > 90
-    assert corner.std(1).median() > 0.1
-    assert corner.std(1).median() < 3
-
-
-@settings(deadline=None, max_examples=30)
-@given(height=st.integers(32, 160), width=st.integers(32, 160), seed=st.integers(0, 2**32))
-def test_photos_of_any_size_are_put_on_pages(height: int, width: int, seed: int) -> None:
-    photos = torch.empty(2, 3, height, width).uniform_(0, 100, generator=seeded(seed))
-    mounted = augment.print_on_page(photos, seeds(2, seed), 1)
-    assert mounted.shape == photos.shape
-    assert mounted.isfinite().all()
-    assert mounted[:, 0].min() >= 0
-    assert mounted[:, 0].max() <= 100
-    assert (mounted[:, 1:] == 0).all(1).flatten(1).any(1).all()
+def test_refusals_say_why() -> None:
+    with pytest.raises(ValueError, match="share of a photo"):
+        augment.Strengths(side=32, area=(0.0, 1.0))
+    with pytest.raises(ValueError, match="color strength"):
+        augment.Strengths(side=32, color=-1.0)
+    with pytest.raises(ValueError, match="48×40 pixels, and must be square"):
+        augment.augmented(photos(2)[:, :, :40], ("rotate",), PLAIN, seeded())

@@ -14,7 +14,7 @@ from skimage import data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import bins, checkpoint, views
+from model import bins, checkpoint
 from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
 from model.methods import colorize
@@ -30,7 +30,7 @@ from model.methods.colorize import (
 from model.nets.alexnet import AlexNet
 from model.nets.lite import AB_UNIT, LiteL2
 from model.photo import Photo
-from model.training import augment, building, runs, trainer
+from model.training import aging, augment, building, runs, trainer
 from model.training import config as configs
 from model.training.cache import Batch
 from model.training.logging import Progressed
@@ -243,7 +243,7 @@ def test_boxes_are_cut_out_resized_and_mirrored() -> None:
 
 
 def test_whole_squares_are_cropped_by_the_method() -> None:
-    strengths = views.Strengths(side=32, area=(0.2, 0.5))
+    strengths = augment.Strengths(side=32, area=(0.2, 0.5))
     one, other = (
         view(photos_of(random_photos(2, 64)), Options(crops=strengths), torch.Generator().manual_seed(seed))
         for seed in (0, 1)
@@ -341,7 +341,7 @@ def test_a_net_gets_hints_only_where_the_options_say_so() -> None:
 
 def test_exposure_changes_some_photos_within_range_and_follows_from_their_seeds() -> None:
     lightness = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 100
-    once, again, other = (augment.exposure(lightness, seeds(64, seed)) for seed in (2, 2, 3))
+    once, again, other = (aging.exposure(lightness, seeds(64, seed)) for seed in (2, 2, 3))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert once.min() >= 0

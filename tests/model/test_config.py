@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import bins, synthetic, views
+from model import bins, synthetic
 from model.__main__ import main
 from model.commands.backbones import untaught
 from model.evaluate import readings, transfer
 from model.methods import colorize
 from model.synthetic import Switches
-from model.training import building
+from model.training import augment, building
 from model.training import config as configs
 from model.training.cache import Batch
 
@@ -64,8 +64,8 @@ def test_any_method_teaches_all_of_any_net(method: str, net: str, toys: syntheti
     config = configs.tiny(method, net)
     if method == "context":
         config = replace(config, options=replace(config.options, patch=24, gap=8, jitter=2, hidden=32))
-    elif isinstance(config.options, views.Strengths):
-        config = replace(config, options=views.Strengths(side=64))
+    elif isinstance(config.options, augment.Strengths):
+        config = replace(config, options=augment.Strengths(side=64))
     learner, optimizer = building.build(config, 10, torch.ones(bins.COUNT))
     before = {name: value.clone() for name, value in learner.net.named_parameters()}
     for step in range(
@@ -81,7 +81,7 @@ def test_any_method_teaches_all_of_any_net(method: str, net: str, toys: syntheti
 
 def test_labels_teach_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
     config = replace(
-        configs.small("supervised", "alexnet"), options=views.Strengths(side=64, area=(0.5, 1.0))
+        configs.small("supervised", "alexnet"), options=augment.Strengths(side=64, area=(0.5, 1.0))
     )
     learner, optimizer = building.build(config, 10, torch.ones(bins.COUNT))
     for step in range(30):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model import views
 from model.methods.contrast import Contrast, asymmetric, chen2020, nt_xent, small
 from model.nets.backbone import Backbone, normalized
+from model.training import augment
 
 
 class Tiny(Backbone):
@@ -36,7 +36,7 @@ class Tiny(Backbone):
         return super().forward(x_NCHW)
 
 
-TINY = replace(small(), strengths=views.Strengths(side=24, area=(0.3, 1.0), color=0.5), hidden=32, out=16)
+TINY = replace(small(), strengths=augment.Strengths(side=24, area=(0.3, 1.0), color=0.5), hidden=32, out=16)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -171,7 +171,7 @@ def test_figure_5_shows_one_crop_plain_and_changed() -> None:
     plain = Contrast(Tiny(), options).views(random_photos(5), seeded())[5:]
     seen = Contrast(Tiny(), options).views(random_photos(5), seeded())[:5]
     assert plain.shape == (5, 3, 24, 24)
-    edges = views.view(plain, ("sobel",), TINY.strengths, seeded())
+    edges = augment.augmented(plain, ("sobel",), TINY.strengths, seeded())
     for crop, view in zip(edges, seen, strict=True):
         assert sum(torch.equal(torch.rot90(crop, k, (1, 2)), view) for k in (1, 2, 3)) == 1
 

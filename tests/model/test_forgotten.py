@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model import views
 from model.__main__ import main
 from model.commands import backbones
 from model.evaluate import forgotten as forgotten_module
@@ -21,11 +20,11 @@ from model.evaluate.readings import Material
 from model.methods import contrast
 from model.methods.contrast import ContrastNet
 from model.nets.backbone import Backbone
-from model.training import building
+from model.training import augment, building
 from model.training import config as configs
 
 SIDE = 16
-VIEWS = views.Strengths(side=SIDE, color=0.5)
+VIEWS = augment.Strengths(side=SIDE, color=0.5)
 SHORT = Options(steps=80, batch=64, rate=5e-3, hidden=32, strengths=VIEWS)
 
 
@@ -71,7 +70,7 @@ def test_the_changed_are_those_that_the_answers_say_and_no_others(question: str)
     rgb = photos(64)
     seen, said = changed(rgb, question, VIEWS, torch.Generator().manual_seed(1))
     steps = ("crop and flip", "jitter" if question == "gray" else "color")
-    plain = views.view(rgb, steps, VIEWS, torch.Generator().manual_seed(1))
+    plain = augment.augmented(rgb, steps, VIEWS, torch.Generator().manual_seed(1))
     assert len(seen) == len(said) == 64
     for view, before, answer in zip(seen, plain, said.tolist(), strict=True):
         if question == "rotate":
@@ -86,7 +85,7 @@ def test_the_changed_are_those_that_the_answers_say_and_no_others(question: str)
     ("question", "chance"), [("gray", 0.8), ("rotate", 0.25), ("noise", 0.5), ("sobel", 0.5)]
 )
 def test_answers_come_as_often_as_in_the_paper(question: str, chance: float) -> None:
-    _, said = changed(photos(600), question, views.Strengths(side=4), torch.Generator().manual_seed(0))
+    _, said = changed(photos(600), question, augment.Strengths(side=4), torch.Generator().manual_seed(0))
     assert float(said.bincount().max()) / 600 == pytest.approx(chance, abs=0.05)
 
 
@@ -171,8 +170,8 @@ def test_views_for_the_projections_table_have_each_change_as_often_as_it_is_aske
     for kind in ("rotate", "noise", "sobel"):
         rgb = photos(600)
         small = replace(strengths, side=8)
-        before = views.view(rgb, ("whole",), small, torch.Generator().manual_seed(0))
-        after = views.view(before, (kind,), small, torch.Generator().manual_seed(1))
+        before = augment.augmented(rgb, ("whole",), small, torch.Generator().manual_seed(0))
+        after = augment.augmented(before, (kind,), small, torch.Generator().manual_seed(1))
         changed_N = (after - before.clamp(0, 1)).abs().flatten(1).amax(1) > 1e-5
         assert float(changed_N.float().mean()) == pytest.approx(QUESTIONS[kind], abs=0.06), kind
 
@@ -181,10 +180,10 @@ def test_shares_leave_others_as_they_are_and_draw_nothing_where_all_change() -> 
     rgb = photos(40).float() / 255
     for kind, share in (("rotate", "rotated"), ("noise", "noised"), ("sobel", "sobeled")):
         never = replace(VIEWS, **{share: 0.0})  # type: ignore[arg-type]
-        assert torch.equal(views.view(rgb, (kind,), never, torch.Generator().manual_seed(2)), rgb)
+        assert torch.equal(augment.augmented(rgb, (kind,), never, torch.Generator().manual_seed(2)), rgb)
     chance = torch.Generator().manual_seed(3)
     state = chance.get_state()
-    views.view(rgb, ("sobel",), VIEWS, chance)
+    augment.augmented(rgb, ("sobel",), VIEWS, chance)
     assert torch.equal(chance.get_state(), state), "older runs draw what they drew"
 
 
@@ -194,7 +193,7 @@ def test_the_probes_views_are_asked_of_every_view_that_is_chosen() -> None:
     for question in ("gray", "noise", "sobel"):
         seen, said = changed(photos(64), question, shares, torch.Generator().manual_seed(1))
         steps = ("crop and flip", "jitter" if question == "gray" else "color")
-        plain = views.view(photos(64), steps, shares, torch.Generator().manual_seed(1))
+        plain = augment.augmented(photos(64), steps, shares, torch.Generator().manual_seed(1))
         # A view that was gray already, and asked for gray, is the same.
         same = torch.tensor([torch.equal(a, b) for a, b in zip(seen, plain, strict=True)])
         assert torch.equal(same, said == 0)

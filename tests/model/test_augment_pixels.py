@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from model import distortions
+from model.training import augment
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -42,7 +42,7 @@ UNMIRRORED = torch.zeros(4, dtype=torch.bool)
 @pytest.mark.parametrize("side", [24, 48, 80])
 def test_a_crop_is_the_box_cut_out_and_resized(side: int) -> None:
     mirrored = torch.tensor([False, True, False, True])
-    views = distortions.resampled(unit(photos()), BOXES, mirrored, side)
+    views = augment.resampled(unit(photos()), BOXES, mirrored, side)
     for photo, (top, left, height, width), mirror, seen in zip(
         unit(photos()), BOXES.tolist(), mirrored, views, strict=True
     ):
@@ -53,7 +53,7 @@ def test_a_crop_is_the_box_cut_out_and_resized(side: int) -> None:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_crop_of_bytes_is_pillows(mirrored: bool) -> None:
-    views = distortions.resampled(photos(), BOXES, torch.tensor([mirrored] * 4), 40)
+    views = augment.resampled(photos(), BOXES, torch.tensor([mirrored] * 4), 40)
     for photo, (top, left, height, width), seen in zip(photos(), BOXES.tolist(), views, strict=True):
         box = Image.fromarray(photo.permute(1, 2, 0).numpy()).crop((left, top, left + width, top + height))
         theirs = np.asarray(box.resize((40, 40), Image.Resampling.BICUBIC)).astype(int)
@@ -63,16 +63,16 @@ def test_a_crop_of_bytes_is_pillows(mirrored: bool) -> None:
 
 
 def test_a_crop_is_the_same_of_bytes_of_floats_and_of_a_photo_alone() -> None:
-    views = distortions.resampled(photos(), BOXES, UNMIRRORED, 32)
-    floats = distortions.resampled(unit(photos()), BOXES, UNMIRRORED, 32)
+    views = augment.resampled(photos(), BOXES, UNMIRRORED, 32)
+    floats = augment.resampled(unit(photos()), BOXES, UNMIRRORED, 32)
     levels = (views - floats).abs() * 255  # rounded across and down
     assert levels.max() < 4
     assert levels.mean() < 0.5
     for n in range(4):
         one, of = slice(n, n + 1), (BOXES[n : n + 1], UNMIRRORED[:1], 32)
-        assert torch.equal(distortions.resampled(photos()[one], *of)[0], views[n])
+        assert torch.equal(augment.resampled(photos()[one], *of)[0], views[n])
         torch.testing.assert_close(
-            distortions.resampled(unit(photos())[one], *of)[0], floats[n], atol=1e-6, rtol=0
+            augment.resampled(unit(photos())[one], *of)[0], floats[n], atol=1e-6, rtol=0
         )
 
 
@@ -85,7 +85,7 @@ def slow_jitter(
     photo: NDArray[np.float64], amounts: Tensor, order: tuple[str, ...], adds: bool
 ) -> NDArray[np.float64]:
     """(H, W, 3), one kind after the other as its definition says."""
-    amount = dict(zip(distortions.JITTERS, amounts.double().tolist(), strict=True))
+    amount = dict(zip(augment.JITTERS, amounts.double().tolist(), strict=True))
     for kind in order:
         gray = photo @ [0.299, 0.587, 0.114]
         if kind == "brightness":
@@ -106,8 +106,8 @@ def slow_jitter(
 def test_jitter_in_every_order(adds: bool) -> None:
     rgb = unit(photos(12))
     amounts = AMOUNTS - torch.tensor([1.0, 0, 0, 0]) * adds
-    for order in itertools.permutations(distortions.JITTERS):
-        seen = distortions.jittered(rgb, amounts, order, adds)
+    for order in itertools.permutations(augment.JITTERS):
+        seen = augment.jittered(rgb, amounts, order, adds)
         for photo, amount, ours in zip(rgb, amounts, seen, strict=True):
             slow = slow_jitter(photo.permute(1, 2, 0).double().numpy(), amount, order, adds)
             np.testing.assert_allclose(ours.permute(1, 2, 0).numpy(), slow, atol=1e-4)
@@ -120,7 +120,7 @@ def test_the_hue_of_every_kind_of_color_is_turned_as_colorsys_turns_it() -> None
     )  # all orders of channels, ties, grays, black and white
     for turn in (-0.5, -0.2, 0.0, 1 / 6, 0.31, 0.5):
         amounts = torch.tensor([[1.0, 1.0, 1.0, turn]])
-        ours = distortions.jittered(colors.T[None, :, None], amounts, ["hue"])[0, :, 0].T
+        ours = augment.jittered(colors.T[None, :, None], amounts, ["hue"])[0, :, 0].T
         for color, seen in zip(colors.double().tolist(), ours, strict=True):
             hue, saturation, value = colorsys.rgb_to_hsv(*color)
             slow = colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)
@@ -128,7 +128,7 @@ def test_the_hue_of_every_kind_of_color_is_turned_as_colorsys_turns_it() -> None
 
 
 def test_gray_is_pillows() -> None:
-    seen = distortions.gray(unit(photos()))
+    seen = augment.grayed(unit(photos()))
     for photo, ours in zip(photos(), seen, strict=True):
         theirs = np.asarray(Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L"))
         assert np.abs(ours.numpy() * 255 - theirs).max() < 1
@@ -138,7 +138,7 @@ def test_gray_is_pillows() -> None:
 def test_each_photo_is_blurred_by_its_own_sigma() -> None:
     rgb, sigmas = unit(photos()), torch.tensor([0.1, 0.55, 1.2, 2.0])
     for photo, sigma, ours in zip(
-        rgb.double().numpy(), sigmas.tolist(), distortions.blurred(rgb, sigmas, 6), strict=True
+        rgb.double().numpy(), sigmas.tolist(), augment.blurred(rgb, sigmas, 6), strict=True
     ):
         slow = scipy.ndimage.gaussian_filter(photo, sigma, mode="mirror", radius=6, axes=(1, 2))
         np.testing.assert_allclose(ours.numpy(), slow, atol=2e-6)
@@ -147,7 +147,7 @@ def test_each_photo_is_blurred_by_its_own_sigma() -> None:
 def test_what_is_covered_is_a_square_and_nothing_else() -> None:
     rgb, centers = unit(photos()), torch.tensor([[32, 32], [0, 5], [63, 60], [20, 40]])
     color = (0.1, 0.2, 0.3)
-    covered = distortions.covered(rgb, centers, 21, color)
+    covered = augment.covered(rgb, centers, 21, color)
     for photo, (y, x), ours in zip(rgb, centers.tolist(), covered, strict=True):
         slow = photo.clone()
         slow[:, max(0, y - 10) : y + 11, max(0, x - 10) : x + 11] = torch.tensor(color)[:, None, None]
@@ -156,36 +156,36 @@ def test_what_is_covered_is_a_square_and_nothing_else() -> None:
 
 def test_noise_has_its_deviation_and_is_each_photos_own() -> None:
     flat, deviations = torch.full((3, 3, 64, 64), 0.5), torch.tensor([0.01, 0.05, 0.1])
-    noisy = distortions.noisy(flat, deviations, torch.tensor([5, 6, 5]))
+    noisy = augment.noisy(flat, deviations, torch.tensor([5, 6, 5]))
     torch.testing.assert_close((noisy - 0.5).std((1, 2, 3)), deviations, rtol=0.03, atol=0)
     assert (noisy - 0.5).mean((1, 2, 3)).abs().max() < 0.003
     torch.testing.assert_close((noisy[0] - 0.5) * 10, noisy[2] - 0.5, atol=1e-5, rtol=0)
     other = ((noisy[0] - 0.5) * (noisy[1] - 0.5)).mean() / (deviations[0] * deviations[1])
     assert other.abs() < 0.05
-    assert distortions.noisy(flat, torch.full((3,), 2.0), torch.arange(3)).max() == 1
+    assert augment.noisy(flat, torch.full((3,), 2.0), torch.arange(3)).max() == 1
 
 
 def test_edges_are_skimages() -> None:
     rgb = unit(photos())
-    for photo, ours in zip(rgb.double().numpy(), distortions.edges(rgb), strict=True):
+    for photo, ours in zip(rgb.double().numpy(), augment.edges(rgb), strict=True):
         slow = [skimage.filters.sobel(channel) * 2**0.5 for channel in photo]
         np.testing.assert_allclose(ours.numpy(), np.clip(slow, 0, 1), atol=1e-6)
     step = torch.zeros(1, 3, 8, 8)
     step[..., 4:] = 1
-    assert distortions.edges(step)[0, 0].amax(0).tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+    assert augment.edges(step)[0, 0].amax(0).tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize("change", ["jittered", "gray", "blurred", "covered", "noisy", "edges"])
+@pytest.mark.parametrize("change", ["jittered", "grayed", "blurred", "covered", "noisy", "edges"])
 def test_a_photo_does_not_know_the_others_and_the_given_ones_stay(change: str) -> None:
     amounts = {
         "jittered": (AMOUNTS, ("hue", "contrast", "brightness", "saturation")),
-        "gray": (),
+        "grayed": (),
         "blurred": (torch.tensor([0.1, 0.55, 1.2, 2.0]), 6),
         "covered": (torch.tensor([[32, 32], [0, 5], [63, 60], [20, 40]]), 21, (0.1, 0.2, 0.3)),
         "noisy": (torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([5, 6, 7, 8])),
         "edges": (),
     }[change]
-    rgb, function = unit(photos()), getattr(distortions, change)
+    rgb, function = unit(photos()), getattr(augment, change)
     together = function(rgb, *amounts)
     assert torch.equal(rgb, unit(photos()))
     for n in range(4):
