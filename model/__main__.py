@@ -3,7 +3,7 @@
 python -m model colorize PHOTO_OR_DIR... -o OUT
 python -m model train colorize --photos DIR... --run runs/first
 python -m model evaluate color --photos DIR... -o out/evaluation
-python -m model train contrast --net resnet18 --photos DIR... --run runs/contrast
+python -m model train simclr --net resnet18 --photos DIR... --run runs/simclr
 python -m model evaluate probes --runs RUN... --photos DIR --judged DIR
 python -m model lecture --photos DIR
 python -m model weights show lite
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command="colorize")
 
     one = commands.add_parser("train", help="learn from folders of color photographs")
-    one.add_argument("method", choices=["colorize", "regress", "context", "contrast", "supervised", "adapt"])
+    one.add_argument("method", choices=["colorize", "regress", "context", "simclr", "supervised", "adapt"])
     add_photos(one)
     one.add_argument(
         "--net",

@@ -74,7 +74,7 @@ def _scaling(side: int, factors_N: Tensor) -> Tensor:
 
 
 def shortcut(
-    rgb_N3HW: Tensor, options: context.Options, seed: int = 0
+    rgb_N3HW: Tensor, options: context.ContextOptions, seed: int = 0
 ) -> dict[tuple[str, context.Colors, Question], Told]:
     """By lens, by treatment of colors, by question: what `told` finds in photos of 3 and more, all square and of one size."""
     found: dict[tuple[str, context.Colors, Question], Told] = {}
@@ -86,7 +86,9 @@ def shortcut(
     return found
 
 
-def told(rgb_N3HW: Tensor, options: context.Options, generator: torch.Generator) -> dict[Question, Told]:
+def told(
+    rgb_N3HW: Tensor, options: context.ContextOptions, generator: torch.Generator
+) -> dict[Question, Told]:
     """How well a linear probe, taught by the first half of the photos, answers about the patches of the second, as `prepared` shows them.
 
     "place": which cell of its grid a patch is in; "direction": the method's own question about two neighbors. None are pixelated.

@@ -223,7 +223,7 @@ def add_questions(add: Add) -> None:
     )
 
     one = _asks(
-        add, "forgotten", "backbones.forgets", "what a run of contrast knows before and after its projection"
+        add, "forgotten", "backbones.forgets", "what a run of simclr knows before and after its projection"
     )
     _judged(one)
 
@@ -298,9 +298,7 @@ def add_study(add: Add) -> None:
         metavar="BITS",
         help="texture, color, viewpoint and lighting: 1 where it is random (default: the paper's twelve)",
     )
-    one.add_argument(
-        "--method", default="contrast", help="contrast, colorize or supervised (default: contrast)"
-    )
+    one.add_argument("--method", default="simclr", help="simclr, colorize or supervised (default: simclr)")
     one.add_argument("--net", default="alexnet", help="(default: alexnet)")
     _plan(one, "hour", "seconds")
     _out(one, "study")

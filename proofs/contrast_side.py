@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from model.methods import contrast
+from model.methods import simclr
 from model.nets.backbone import normalized
 from model.nets.resnet import ResNet
 from model.training import augment
@@ -49,9 +49,9 @@ Views = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def options(task: Task) -> contrast.Options:
+def options(task: Task) -> simclr.SimCLROptions:
     """The paper's strengths, which are lightly's defaults."""
-    small = contrast.small()
+    small = simclr.small()
     return replace(small, strengths=augment.Strengths(side=task.side))
 
 
@@ -67,7 +67,7 @@ def photos(task: Task) -> Tensor:
 def ours(task: Task) -> Views:
     """From a batch of squares, as the trainer's cache gives them."""
     squares = photos(task)
-    method = contrast.Contrast(ResNet(18), options(task))
+    method = simclr.SimCLR(ResNet(18), options(task))
     generator = torch.Generator().manual_seed(1)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -105,7 +105,7 @@ def theirs(task: Task) -> Views:
 
 
 def our_loss(first: Tensor, second: Tensor) -> Tensor:
-    return contrast.nt_xent(torch.cat([first, second]), options(Task()).temperature)
+    return simclr.nt_xent(torch.cat([first, second]), options(Task()).temperature)
 
 
 def their_loss() -> Loss:
@@ -118,7 +118,7 @@ def their_loss() -> Loss:
 def trained(task: Task, loss: Loss) -> Callable[[Tensor, Tensor], None]:
     """One step with two batches of views, as all steps are: the same for both sides but for the loss."""
     torch.manual_seed(0)
-    net = contrast.ContrastNet(ResNet(18), hidden=512, out=128)
+    net = simclr.SimCLRNet(ResNet(18), hidden=512, out=128)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
 
@@ -194,7 +194,7 @@ def apart() -> dict[str, Any]:
             z = torch.randn(2 * count, 128, generator=generator)
             z[count:] = 0.5 * z[:count] + z[count:]
             mine, other = (z.clone().requires_grad_() for _ in range(2))
-            our = contrast.nt_xent(mine, temperature)
+            our = simclr.nt_xent(mine, temperature)
             their = NTXentLoss(temperature=temperature)(*other.chunk(2))
             our.backward()  # type: ignore[no-untyped-call]
             their.backward()

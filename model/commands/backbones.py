@@ -23,8 +23,8 @@ from model.evaluate.markdown import table
 from model.evaluate.readings import Material, Values
 from model.evaluate.segmentation import Masked
 from model.evaluate.transfer import Tagged
-from model.methods import contrast
-from model.methods.contrast import ContrastNet
+from model.methods import simclr
+from model.methods.simclr import SimCLRNet
 from model.nets.backbone import Backbone
 from model.training import building, cache, data
 from model.training.building import Trained
@@ -165,13 +165,13 @@ def _without_nan(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str
 
 
 def forgets(arguments: argparse.Namespace) -> int:
-    """What h knows and g(h) forgot, of runs of `contrast`."""
+    """What h knows and g(h) forgot, of runs of `simclr`."""
     runs = {run.name: building.load(run) for run in arguments.runs}
     for name, run in runs.items():
         if missing := [question for question, seen in views_of(run).items() if not seen]:
             print(
                 f"{name} was not taught by views that differ in {', '.join(missing)}: these its loss did not order it to forget. "
-                "A run of `contrast.projection_probe`, such as the lecture's, has all four"
+                "A run of `simclr.projection_probe`, such as the lecture's, has all four"
             )
     seen = _material(arguments)
     found = {name: remembered(run, seen) for name, run in runs.items()}
@@ -270,15 +270,15 @@ def _masked(camvid: Path, split: str) -> Masked:
 def views_of(run: Trained) -> dict[str, bool]:
     """By question, whether what is asked for was among the views of a run. ValueError for a run of another method."""
     options = run.config.options
-    if not isinstance(options, contrast.Options):
-        raise ValueError(f"only contrast has a projection that forgets; this run is of {run.config.method}")
+    if not isinstance(options, simclr.SimCLROptions):
+        raise ValueError(f"only simclr has a projection that forgets; this run is of {run.config.method}")
     return forgotten.in_views(options)
 
 
 def remembered(run: Trained, seen: Material) -> dict[str, dict[str, Any]]:
     """By question, how often it is answered rightly from h and from g, and `views_of`. ValueError for a run of another method."""
     among = views_of(run)
-    assert isinstance(run.net, ContrastNet)
+    assert isinstance(run.net, SimCLRNet)
     found = forgotten.forgotten(run.net, seen.taught.squares, seen.judged.squares, forgotten.Options())
     return {
         question: {

@@ -27,7 +27,7 @@ from model.evaluate import fringes, page, pairwise, panel, probes, readings, tra
 from model.evaluate.overview import overview
 from model.evaluate.probes import Protocol
 from model.evaluate.readings import Material
-from model.methods import context, contrast
+from model.methods import context, simclr
 from model.nets.backbone import Backbone
 from model.training import building, data
 from model.training import config as configs
@@ -70,9 +70,9 @@ class Plan:
 
     def projection(self, net: str) -> Config:
         """What SimCLR is trained by for the projection's table."""
-        recipe = self.recipe("contrast", net)
-        assert isinstance(recipe.options, contrast.Options)
-        options = contrast.projection_probe(recipe.options)
+        recipe = self.recipe("simclr", net)
+        assert isinstance(recipe.options, simclr.SimCLROptions)
+        options = simclr.projection_probe(recipe.options)
         return replace(recipe, options=options, steps=self.projected[net])
 
     def probing(self) -> Protocol:
@@ -87,8 +87,8 @@ def hours() -> Plan:
     """Some five hours of one core in all."""
     return Plan(
         {
-            "alexnet": {"contrast": 580, "context": 600, "colorize": 1600, "supervised": 2100},
-            "resnet18": {"contrast": 310, "context": 260, "colorize": 900, "supervised": 1000},
+            "alexnet": {"simclr": 580, "context": 600, "colorize": 1600, "supervised": 2100},
+            "resnet18": {"simclr": 310, "context": 260, "colorize": 900, "supervised": 1000},
         },
         projected={"alexnet": 290, "resnet18": 155},
     )
@@ -96,7 +96,7 @@ def hours() -> Plan:
 
 def minutes() -> Plan:
     """To see that it runs: says nothing about anything."""
-    steps = dict.fromkeys(("context", "colorize", "contrast", "supervised"), 2)
+    steps = dict.fromkeys(("context", "colorize", "simclr", "supervised"), 2)
     tuning = transfer.Options(steps=2, batch=4, side=64)
     return Plan(
         {"alexnet": steps},

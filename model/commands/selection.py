@@ -134,7 +134,7 @@ def card_of(found: building.Trained, name: str) -> Card:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         prior=tuple(found.facts["data"]["prior"]) if rebalanced else (),
         lam=found.config.options.lam
-        if rebalanced and isinstance(found.config.options, colorize.Options)
+        if rebalanced and isinstance(found.config.options, colorize.ColorizeOptions)
         else 1.0,
         taken_back=float(chosen["taken_back"]) if rebalanced else 0.0,
     )

@@ -23,7 +23,7 @@ from model.commands.train import learn
 from model.evaluate import readings, transfer
 from model.evaluate.markdown import table
 from model.evaluate.readings import Values
-from model.methods import colorize, contrast
+from model.methods import colorize, simclr
 from model.nets.backbone import Backbone
 from model.synthetic import STUDIED, Options, Switches
 from model.training import augment, building, cache, data
@@ -77,14 +77,14 @@ def recipe(plan: Plan, method: str, net: str) -> Config:
     small = configs.small(method, net)
     if isinstance(small.options, augment.Strengths):
         options: Any = replace(small.options, side=plan.side)
-    elif isinstance(small.options, colorize.Options):
+    elif isinstance(small.options, colorize.ColorizeOptions):
         assert small.options.crops is not None
         options = replace(small.options, crops=replace(small.options.crops, side=plan.side))
-    elif isinstance(small.options, contrast.Options):
+    elif isinstance(small.options, simclr.SimCLROptions):
         strengths = replace(small.options.strengths, side=plan.side * 3 // 4)
         options = replace(small.options, strengths=strengths)
     else:
-        raise ValueError("patches do not fit into pictures so small: contrast, colorize or supervised")
+        raise ValueError("patches do not fit into pictures so small: simclr, colorize or supervised")
     warmup = min(small.warmup, plan.steps // 5)
     return replace(
         small,

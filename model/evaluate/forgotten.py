@@ -6,7 +6,7 @@ was the color dropped (99.3, 97.4); by which quarter turn (67.6, 25.6); is there
 Chance is the share of the most frequent answer: 80, 25, 50 and 50.
 
 Other than there, or where the paper is silent:
-- Turns, noise and edges were among the views in the paper's pretraining, as they are in `contrast.projection_probe`, by which the
+- Turns, noise and edges were among the views in the paper's pretraining, as they are in `simclr.projection_probe`, by which the
   lecture trains a run for this table alone. A net is asked whatever its views were, but a change that it never saw is one that it was
   not taught to forget: `in_views` says which were, and both go beside the numbers.
 - In the paper both have 2048 numbers, of our heads' 128 the projection has fewer than the backbone.
@@ -29,8 +29,8 @@ from torch.nn import functional as F
 
 from model.evaluate.features import Judged, batches
 from model.evaluate.tuning import Lesson, teach
-from model.methods import contrast
-from model.methods.contrast import ContrastNet
+from model.methods import simclr
+from model.methods.simclr import SimCLRNet
 from model.nets.backbone import normalized
 from model.training import augment
 
@@ -65,7 +65,7 @@ class Remembered:
 
 
 def forgotten(
-    net: ContrastNet,
+    net: SimCLRNet,
     taught: NDArray[np.uint8],
     judged: NDArray[np.uint8],
     options: Options,
@@ -86,7 +86,7 @@ def forgotten(
     return found
 
 
-def in_views(options: contrast.Options) -> dict[str, bool]:
+def in_views(options: simclr.SimCLROptions) -> dict[str, bool]:
     """By question: did this change make one of a photo's two views differ from the other, in the run that had these options?"""
     drawn = set(options.first + options.second)
     strengths = options.strengths
@@ -146,7 +146,7 @@ def answers(known_MD: Tensor, labels_M: Tensor, asked_ND: Tensor, options: Optio
 
 @torch.no_grad()
 def _looked(
-    net: ContrastNet,
+    net: SimCLRNet,
     squares: NDArray[np.uint8],
     question: str,
     looks: int,

@@ -235,7 +235,7 @@ def _lightly(subjects: Sequence[Found]) -> str:
             f"{one['neighbors']['accuracy']:.1%}",
         ]
         for one in subjects
-        if one["method"] == "contrast" and one.get("neighbors") and "photos" in one
+        if one["method"] == "simclr" and one.get("neighbors") and "photos" in one
     ]
     return (
         f"<h2>Beside what others published</h2>{TEXT['lightly']}{_table(['', 'kNN'], [*ours, *LIGHTLY])}{PAPERS}"

@@ -18,8 +18,8 @@ import torch
 from model.evaluate import neighbors
 from model.evaluate.features import Labeled, pooled
 from model.evaluate.tuning import Lesson, teach
-from model.methods import contrast
-from model.methods.contrast import Contrast
+from model.methods import simclr
+from model.methods.simclr import SimCLR
 from model.nets.backbone import Backbone
 from model.training import augment
 
@@ -36,9 +36,9 @@ class Options(Lesson):
     side: int = 48  # of views, in pixels
 
     @property
-    def pairs(self) -> contrast.Options:
+    def pairs(self) -> simclr.SimCLROptions:
         strengths = augment.Strengths(self.side, area=(0.15, 1.0), color=0.5)
-        return replace(contrast.small(), strengths=strengths)
+        return replace(simclr.small(), strengths=strengths)
 
 
 def matrix(
@@ -68,7 +68,7 @@ def cell(
 ) -> float:
     """How often the nearest photos' class is the true one, 0…1, once the backbone was taught by this pair. The backbone given learns."""
     steps = (first,) if first == second else (first, second)
-    method = Contrast(backbone, contrast.asymmetric(options.pairs, *steps))
+    method = SimCLR(backbone, simclr.asymmetric(options.pairs, *steps))
     method.net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(0)
 

@@ -19,7 +19,7 @@ METHODS = {
     "random": Method("random", "#777777", "x", ":"),
     "context": Method("context prediction", "#D55E00", "s", "-"),
     "colorize": Method("colorization", "#CC79A7", "^", "-"),
-    "contrast": Method("SimCLR", "#0072B2", "o", "-"),
+    "simclr": Method("SimCLR", "#0072B2", "o", "-"),
     "supervised": Method("labels", "#222222", "D", "--"),
 }
 NETS = {"alexnet": "AlexNet", "resnet18": "ResNet-18"}

@@ -40,7 +40,7 @@ _PIECE = 512  # positions of the loss that a CPU's cache holds
 
 
 @dataclass(frozen=True)
-class Options:
+class ColorizeOptions:
     """What the net is shown, and how its answers are weighed. Shares are of photos, 0…1."""
 
     lam: float = 0.7  # how evenly colors are weighed: 1 alike, 0 by their full rarity; the paper takes .5
@@ -60,15 +60,15 @@ class Options:
             raise ValueError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
 
 
-def zhang2016(crops: augment.Strengths) -> Options:
+def zhang2016(crops: augment.Strengths) -> ColorizeOptions:
     """The released code's constants: 10 neighbors, where the paper says 5."""
-    return Options(lam=0.5, neighbors=10, exposure=False, average=False, crops=crops)
+    return ColorizeOptions(lam=0.5, neighbors=10, exposure=False, average=False, crops=crops)
 
 
 class Colorize:
     """A net that gives (N, 313, H/4, W/4) logits, or fewer, for (N, 1, H, W) lightness, and what it learns by."""
 
-    def __init__(self, net: nn.Module, weights: Tensor, options: Options = Options()) -> None:
+    def __init__(self, net: nn.Module, weights: Tensor, options: ColorizeOptions = ColorizeOptions()) -> None:
         """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification."""
         self.net, self.weights, self.options = net, weights, options
 
@@ -97,7 +97,7 @@ class Regress:
     (section 2.2).
     """
 
-    def __init__(self, net: nn.Module, options: Options = Options()) -> None:
+    def __init__(self, net: nn.Module, options: ColorizeOptions = ColorizeOptions()) -> None:
         self.net, self.options = net, options
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -115,7 +115,7 @@ class Regress:
         return ((answer_N2hw.float() - ab_N2HW) / AB_UNIT).square().sum(1).mean() / 2
 
 
-def view(batch: Batch, options: Options, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def view(batch: Batch, options: ColorizeOptions, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(N, 1, H, W) lightness, 0…100, as the net is to see it, and (N, 2, H/4, W/4) colors that it is to answer with."""
     if batch.boxes is not None and batch.mirrored is not None:
         rgb = augment.resampled(batch.pixels, batch.boxes, batch.mirrored, batch.side, as_bytes=True)

@@ -44,8 +44,8 @@ _CELLS = 3  # rows and columns of the backbone's last layer that fc6 sees
 
 
 @dataclass(frozen=True)
-class Options:
-    """All that decides what the net is shown and asked; lengths in pixels."""
+class ContextOptions:
+    """All that decides what the net is shown and what it is to answer; lengths in pixels."""
 
     patch: int
     gap: int
@@ -82,9 +82,9 @@ class Options:
         return rows
 
 
-def doersch2015() -> Options:
+def doersch2015() -> ContextOptions:
     """The paper's constants, where it gives them, and else those of the code. For photos of 400 pixels and more."""
-    return Options(
+    return ContextOptions(
         patch=96,
         gap=48,
         jitter=7,
@@ -98,9 +98,9 @@ def doersch2015() -> Options:
     )
 
 
-def small() -> Options:
+def small() -> ContextOptions:
     """For photos of 160 pixels: grids of 2×2, in which the four straight directions are twice as frequent as the oblique ones."""
-    return Options(
+    return ContextOptions(
         patch=48,
         gap=24,
         jitter=4,
@@ -115,9 +115,9 @@ def small() -> Options:
 
 
 class Context:
-    """A backbone that is taught by where its patches came from."""
+    """A backbone that learns where patches lie relative to each other."""
 
-    def __init__(self, backbone: Backbone, options: Options) -> None:
+    def __init__(self, backbone: Backbone, options: ContextOptions) -> None:
         self.net = ContextNet(backbone, options.hidden)
         self.options = options
 
@@ -180,7 +180,7 @@ class Head(nn.Module):
         return logits
 
 
-def cut(rgb_N3HW: Tensor, options: Options, generator: torch.Generator) -> tuple[Tensor, int]:
+def cut(rgb_N3HW: Tensor, options: ContextOptions, generator: torch.Generator) -> tuple[Tensor, int]:
     """(P, 3, patch, patch) float32 patches in 0…1, grid after grid, row after row; and how many rows, and columns, a grid has.
 
     Grid g is of photo g mod N. Photos are this process's, every `world`-th of the batch's, as `cache.Batches` deals them, and as many as
@@ -207,7 +207,7 @@ def cut(rgb_N3HW: Tensor, options: Options, generator: torch.Generator) -> tuple
     return _unit(patches_PHW3.permute(0, 3, 1, 2)), rows
 
 
-def _own_grids(count: int, rows: int, options: Options) -> int:
+def _own_grids(count: int, rows: int, options: ContextOptions) -> int:
     """How many grids this process cuts of its `count` photos, so that all processes together cut no more than the cap."""
     rank, world = distributed.place()
     grids = min(world * count * options.grids, options.most_patches // rows**2)
@@ -225,7 +225,7 @@ def _weight(pairs: int, like: Tensor) -> Tensor:
     return pairs / counts.mean()
 
 
-def corners_of(grids: int, side: int, options: Options, generator: torch.Generator) -> Tensor:
+def corners_of(grids: int, side: int, options: ContextOptions, generator: torch.Generator) -> Tensor:
     """(grids, rows², 2): where patches begin, as (y, x) in a photo of this side: a grid anywhere in it, each patch jittered, within it."""
     pitch, rows = options.patch + options.gap, options.rows(side)
     slack = side + options.gap - rows * pitch
@@ -252,7 +252,9 @@ def pairs(rows: int, grids: int) -> tuple[Tensor, Tensor, Tensor]:
     return (offset + first).flatten(), (offset + second).flatten(), labels.repeat(grids)
 
 
-def prepared(patches_P3HW: Tensor, options: Options, generator: torch.Generator, channels: int = 3) -> Tensor:
+def prepared(
+    patches_P3HW: Tensor, options: ContextOptions, generator: torch.Generator, channels: int = 3
+) -> Tensor:
     """What the net sees of patches in 0…1: (P, channels, H, W) of mean 0 in each channel and RMS 1 in each patch.
 
     A net of one channel sees lightness, which has no colors to drop.

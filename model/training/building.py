@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from model import bins, checkpoint
-from model.methods import context, contrast
-from model.methods.classify import Classify
-from model.methods.colorize import BackboneColorizer, Colorize, Options, Regress
+from model.methods import context, simclr
+from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
-from model.methods.contrast import Contrast
+from model.methods.simclr import SimCLR
+from model.methods.supervised import Supervised
 from model.nets.alexnet import AlexNet
 from model.nets.backbone import Backbone
 from model.nets.lite import Lite, load_backbone
@@ -49,7 +49,7 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     if isinstance(net, Lite):
         net.backbone.freeze(config.frozen_blocks)
         # What no loss asks for must not seem to learn: DistributedDataParallel would wait for its gradients.
-        net.hints.requires_grad_(isinstance(config.options, Options) and config.options.hinted > 0)
+        net.hints.requires_grad_(isinstance(config.options, ColorizeOptions) and config.options.hinted > 0)
     if config.fixed_norms:
         _fix_norms(net)
     optimizer = optim.build(
@@ -86,12 +86,12 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
         )
     options = config.options
     backbone = backbone_of(config.net, 1 if config.method in ("colorize", "regress") else 3)
-    if isinstance(options, context.Options):
+    if isinstance(options, context.ContextOptions):
         return _Unlabeled(Context(backbone, options))
-    if isinstance(options, contrast.Options):
-        return _Unlabeled(Contrast(backbone, options))
+    if isinstance(options, simclr.SimCLROptions):
+        return _Unlabeled(SimCLR(backbone, options))
     if isinstance(options, augment.Strengths):
-        return _Labeled(Classify(backbone, classes, options))
+        return _Labeled(Supervised(backbone, classes, options))
     return _colorizing(config, BackboneColorizer(backbone), prior)
 
 
@@ -103,7 +103,7 @@ def backbone_of(net: str, channels: int = 3) -> Backbone:
 
 
 def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
-    assert isinstance(config.options, Options)
+    assert isinstance(config.options, ColorizeOptions)
     if config.options.hinted and not isinstance(net, Lite):
         raise ValueError(f"{config.net} takes no hints: --set hinted=0")
     if config.method == "regress":
@@ -230,7 +230,7 @@ class Trained:
         """(313,) the class weights that the net learned with; None for one that answers ab itself, or nothing of the kind."""
         if self.config.method != "colorize":
             return None
-        assert isinstance(self.config.options, Options)
+        assert isinstance(self.config.options, ColorizeOptions)
         return bins.class_weights(torch.tensor(self.facts["data"]["prior"]), self.config.options.lam)
 
     @property

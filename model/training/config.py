@@ -13,21 +13,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
-from model.methods import colorize, context, contrast
+from model.methods import colorize, context, simclr
 from model.training import augment, optim
 from model.training.cache import Crops, Shape
 
-Method = Literal["colorize", "regress", "context", "contrast", "supervised"]
+Method = Literal["colorize", "regress", "context", "simclr", "supervised"]
 METHODS: tuple[str, ...] = get_args(Method)
-Options = colorize.Options | context.Options | contrast.Options | augment.Strengths
+MethodOptions = colorize.ColorizeOptions | context.ContextOptions | simclr.SimCLROptions | augment.Strengths
 
 T = TypeVar("T")
 
 _OPTIONS: dict[str, type[Any]] = {
-    "colorize": colorize.Options,
-    "regress": colorize.Options,
-    "context": context.Options,
-    "contrast": contrast.Options,
+    "colorize": colorize.ColorizeOptions,
+    "regress": colorize.ColorizeOptions,
+    "context": context.ContextOptions,
+    "simclr": simclr.SimCLROptions,
     "supervised": augment.Strengths,
 }
 
@@ -41,7 +41,7 @@ class Config:
     steps: int
     batch: int  # photographs a step, over all processes
     lr: float
-    options: Options  # of the method; supervised: the crops that it is shown
+    options: MethodOptions  # of the method; supervised: the crops that it is shown
     shape: Shape = field(default_factory=lambda: Shape(160))  # of photographs in the cache
     crops: Crops | None = None  # None: the method is given whole squares, and cuts them itself
     start: str = ""  # a net's name, a weights file or a run's folder to go on from; else ImageNet's backbone for lite, or nothing
@@ -169,7 +169,7 @@ def lite(method: str, net: str) -> Config:
         steps=62_500,
         batch=32,
         lr=8e-4,
-        options=colorize.Options(lam=0.7, age=0.25, page=0.05, hinted=0.25),
+        options=colorize.ColorizeOptions(lam=0.7, age=0.25, page=0.05, hinted=0.25),
         shape=Shape(160, aspect=1.6, enlarge=False),
         crops=Crops(sides=(128, 128, 160, 192), last=224, balance=0.5),
         backbone_lr=3e-4,
@@ -190,7 +190,7 @@ def from_imagenet(method: str, net: str) -> Config:
         backbone_lr=5e-4,
         warmup=200,
         ema=0.999,
-        options=colorize.Options(lam=0.7),
+        options=colorize.ColorizeOptions(lam=0.7),
         crops=Crops(),
     )
 
@@ -217,7 +217,7 @@ def finetune(method: str, net: str) -> Config:
         fixed_norms=True,
         blend=0.5,
         prior_share=0.2,
-        options=colorize.Options(lam=0.7, age=0.1),
+        options=colorize.ColorizeOptions(lam=0.7, age=0.1),
         crops=Crops(sides=(160, 192), last=224, last_share=0.2),
         shape=Shape(256, aspect=1.6, enlarge=False),
         validate_every=25,
@@ -233,13 +233,11 @@ def small(method: str, net: str) -> Config:
     """For photos of 160 pixels, some thousands of them, and minutes on a processor."""
     crops = augment.Strengths(side=96, area=(0.25, 1.0))
     # Of little time SimCLR makes more with many small views than with few large ones.
-    views_of_two = replace(
-        contrast.small(), strengths=augment.Strengths(side=64, area=(0.15, 1.0), color=0.5)
-    )
-    options: dict[str, tuple[Options, int]] = {
+    views_of_two = replace(simclr.small(), strengths=augment.Strengths(side=64, area=(0.15, 1.0), color=0.5))
+    options: dict[str, tuple[MethodOptions, int]] = {
         "context": (replace(context.small(), hidden=512), 64),
-        "colorize": (colorize.Options(lam=0.5, crops=crops), 64),
-        "contrast": (views_of_two, 192),
+        "colorize": (colorize.ColorizeOptions(lam=0.5, crops=crops), 64),
+        "simclr": (views_of_two, 192),
         "supervised": (crops, 64),
     }
     if method not in options:
@@ -293,14 +291,14 @@ def zhang2016(method: str, net: str) -> Config:
 
 def chen2020(method: str, net: str) -> Config:
     """ImageNet, batch 4096 over all processes, 100 epochs, of which 10 warm up; lr is .3 · batch / 256."""
-    _only(method, "contrast", "chen2020")
+    _only(method, "simclr", "chen2020")
     return Config(
         method,
         net,
         steps=31_250,
         batch=4096,
         lr=4.8,
-        options=contrast.chen2020(),
+        options=simclr.chen2020(),
         shape=Shape(256),
         warmup=3125,
         optimizer="lars",

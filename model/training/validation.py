@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model import bins
-from model.methods.colorize import Colorize, Options, Regress, view
+from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.nets.backbone import autocast
 from model.training import cache
 from model.training.cache import Batch, Cache
@@ -140,7 +140,7 @@ def choose_decoding(
     shares, temperatures = ({value: _Tally() for value in values} for values in (_SHARES, _TEMPERATURES))
     gray = _Tally()
     with torch.no_grad():
-        for answer, ab in _answers(net, batches, Options()):
+        for answer, ab in _answers(net, batches, ColorizeOptions()):
             gray.add(ab, torch.zeros_like(ab))
             for share, tally in shares.items():
                 tally.add(ab, _decoded(answer, weights, share, TEMPERATURE))
@@ -151,7 +151,7 @@ def choose_decoding(
             if calm
             else max(gains, key=lambda share: gains[share].raw)
         )
-        for answer, ab in _answers(net, batches, Options()):
+        for answer, ab in _answers(net, batches, ColorizeOptions()):
             for temperature, tally in temperatures.items():
                 tally.add(ab, _decoded(answer, weights, best, temperature))
     sums = {
@@ -163,9 +163,11 @@ def choose_decoding(
     return Decoding(size, temperature, best), sums[temperature][1]
 
 
-def _answers(net: nn.Module, batches: Sequence[Batch], options: Options) -> Iterator[tuple[Tensor, Tensor]]:
+def _answers(
+    net: nn.Module, batches: Sequence[Batch], options: ColorizeOptions
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Of each batch the net's answer, and the truth: photos as they are."""
-    plain = Options(options.lam, options.neighbors, exposure=False)
+    plain = ColorizeOptions(options.lam, options.neighbors, exposure=False)
     for batch in batches:
         lightness, ab = view(batch, plain, torch.Generator())
         with autocast(lightness.device):

@@ -21,7 +21,7 @@ from model.methods import colorize
 from model.methods.colorize import (
     BackboneColorizer,
     Colorize,
-    Options,
+    ColorizeOptions,
     Regress,
     hints,
     soft_cross_entropy,
@@ -36,7 +36,7 @@ from model.training.cache import Batch
 from model.training.logging import Progressed
 
 N, Q, H, W, K = 2, 313, 3, 4, 5
-PLAIN = Options()
+PLAIN = ColorizeOptions()
 
 
 def seeds(count: int, seed: int = 0) -> Tensor:
@@ -48,7 +48,7 @@ def photos_of(pixels: Tensor, seed: int = 0) -> Batch:
     return Batch(pixels, torch.zeros(len(pixels), dtype=torch.int64), seeds(len(pixels), seed))
 
 
-def seen(pixels: Tensor, options: Options = PLAIN) -> tuple[Tensor, Tensor]:
+def seen(pixels: Tensor, options: ColorizeOptions = PLAIN) -> tuple[Tensor, Tensor]:
     return view(photos_of(pixels), options, torch.Generator())
 
 
@@ -174,7 +174,7 @@ def test_the_view_parts_a_photo_into_its_lightness_and_its_colors() -> None:
 def test_bytes_and_floats_are_seen_alike() -> None:
     """All 256 values of a byte, in each channel, as the table and the transfer curve decode them."""
     photos = torch.stack([torch.arange(256).roll(turn).view(16, 16) for turn in (0, 85, 170)])[None].byte()
-    both = (seen(photos, Options(page=1)), seen(photos.float() / 255, Options(page=1)))
+    both = (seen(photos, ColorizeOptions(page=1)), seen(photos.float() / 255, ColorizeOptions(page=1)))
     for of_bytes, of_floats in zip(*both, strict=True):
         torch.testing.assert_close(of_bytes, of_floats, atol=1e-6, rtol=0)
 
@@ -182,7 +182,7 @@ def test_bytes_and_floats_are_seen_alike() -> None:
 def test_photos_are_seen_aged_and_answered_clean() -> None:
     torch.manual_seed(0)
     photos = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
-    fresh, aged = (seen(photos, Options(age=age)) for age in (0.0, 1.0))
+    fresh, aged = (seen(photos, ColorizeOptions(age=age)) for age in (0.0, 1.0))
     assert (fresh[0] - aged[0]).abs().flatten(1).amax(1).min() > 1, "each is seen aged"
     assert torch.equal(fresh[1], aged[1])
 
@@ -190,7 +190,7 @@ def test_photos_are_seen_aged_and_answered_clean() -> None:
 def test_a_photo_on_a_page_is_answered_gray_about_its_colors() -> None:
     red = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
     red[:, 0] = 255
-    _, ab = seen(red, Options(page=1))
+    _, ab = seen(red, ColorizeOptions(page=1))
     gray = (ab == 0).all(1).flatten(1).float().mean(1)
     assert gray.min() > 0.05
     assert gray.max() < 0.75
@@ -201,7 +201,7 @@ def test_a_photo_is_seen_alike_however_its_batch_is_shared() -> None:
     photos = torch.randint(
         0, 256, (8, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    options = Options(age=0.6, page=0.5)
+    options = ColorizeOptions(age=0.6, page=0.5)
     whole = seen(photos, options)
     halves = [view(part, options, torch.Generator()) for part in photos_of(photos).parts(2)]
     for all_of_it, parts in zip(whole, zip(*halves, strict=True), strict=True):
@@ -210,7 +210,7 @@ def test_a_photo_is_seen_alike_however_its_batch_is_shared() -> None:
 
 def test_without_exposure_photos_are_seen_as_they_are() -> None:
     photos = random_photos(16, 32)
-    plain, developed = (seen(photos, Options(exposure=exposure)) for exposure in (False, True))
+    plain, developed = (seen(photos, ColorizeOptions(exposure=exposure)) for exposure in (False, True))
     expected = skcolor.rgb2lab(photos.permute(0, 2, 3, 1).numpy())
     np.testing.assert_allclose(plain[0][:, 0], expected[..., 0], atol=0.01)
     assert not torch.equal(plain[0], developed[0])
@@ -224,8 +224,8 @@ def test_colors_are_means_of_sixteen_pixels_or_as_in_the_released_code_one_of_th
         .permute(2, 0, 1)
         .float()
     )
-    _, means = seen(photos, Options(exposure=False))
-    _, picked = seen(photos, Options(exposure=False, average=False))
+    _, means = seen(photos, ColorizeOptions(exposure=False))
+    _, picked = seen(photos, ColorizeOptions(exposure=False, average=False))
     torch.testing.assert_close(means[0], F.avg_pool2d(ab, 4), atol=0.02, rtol=0)
     torch.testing.assert_close(picked[0], ab[:, ::4, ::4], atol=0.02, rtol=0)
 
@@ -235,7 +235,7 @@ def test_boxes_are_cut_out_resized_and_mirrored() -> None:
     photos[:, 0, :, 24:] = 255  # red on the right
     boxes = torch.tensor([[0, 0, 48, 48], [8, 0, 40, 48]])
     batch = replace(photos_of(photos), boxes=boxes, mirrored=torch.tensor([False, True]), side=32)
-    lightness, ab = view(batch, Options(), torch.Generator())
+    lightness, ab = view(batch, ColorizeOptions(), torch.Generator())
     assert (lightness.shape, ab.shape) == ((2, 1, 32, 32), (2, 2, 8, 8))
     left, right = ab[:, 0, :, :4].mean((1, 2)), ab[:, 0, :, 4:].mean((1, 2))
     assert right[0] > left[0] + 20
@@ -245,7 +245,11 @@ def test_boxes_are_cut_out_resized_and_mirrored() -> None:
 def test_whole_squares_are_cropped_by_the_method() -> None:
     strengths = augment.Strengths(side=32, area=(0.2, 0.5))
     one, other = (
-        view(photos_of(random_photos(2, 64)), Options(crops=strengths), torch.Generator().manual_seed(seed))
+        view(
+            photos_of(random_photos(2, 64)),
+            ColorizeOptions(crops=strengths),
+            torch.Generator().manual_seed(seed),
+        )
         for seed in (0, 1)
     )
     assert one[0].shape == (2, 1, 32, 32)
@@ -264,7 +268,7 @@ def test_whole_squares_are_cropped_by_the_method() -> None:
 )
 def test_shares_that_are_none_are_refused(values: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Options(**values)  # type: ignore[arg-type]
+        ColorizeOptions(**values)  # type: ignore[arg-type]
 
 
 # Hints
@@ -330,8 +334,8 @@ def test_a_net_gets_hints_only_where_the_options_say_so() -> None:
     net, photos = Asked(), photos_of(random_photos(40, 32))
     Colorize(net, torch.ones(Q)).loss(photos, torch.Generator())
     assert len(net.inputs) == 1
-    Colorize(net, torch.ones(Q), Options(hinted=0.5)).loss(photos, torch.Generator())
-    _, ab = view(photos, Options(), torch.Generator())
+    Colorize(net, torch.ones(Q), ColorizeOptions(hinted=0.5)).loss(photos, torch.Generator())
+    _, ab = view(photos, ColorizeOptions(), torch.Generator())
     assert torch.equal(net.inputs[1], hints(ab, photos.seeds, 0.5))
     assert net.inputs[1].any()
 
@@ -384,10 +388,10 @@ def test_a_backbone_answers_at_an_eighth_by_the_mean_colors_there() -> None:
     torch.manual_seed(0)
     net = BackboneColorizer(AlexNet(1))
     photos = photos_of(random_photos(2, 96))
-    lightness, ab = view(photos, Options(exposure=False), torch.Generator())
+    lightness, ab = view(photos, ColorizeOptions(exposure=False), torch.Generator())
     logits = net(lightness)
     assert logits.shape == (2, Q, 12, 12)
-    method = Colorize(net, torch.ones(Q), Options(exposure=False))
+    method = Colorize(net, torch.ones(Q), ColorizeOptions(exposure=False))
     torch.testing.assert_close(method.loss_of(logits, ab), method.loss_of(logits, F.avg_pool2d(ab, 2)))
     with pytest.raises(ValueError, match="channels must be 1"):
         BackboneColorizer(AlexNet(3))

@@ -44,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, toys: synthetic.Pictures) -
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "contrast"
-    assert main([*train("contrast", folder, run), "--recipe", "tiny"]) == 0
+    run = tmp_path_factory.mktemp("runs") / "simclr"
+    assert main([*train("simclr", folder, run), "--recipe", "tiny"]) == 0
     return run
 
 
@@ -97,7 +97,7 @@ def test_labels_teach_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
     ("name", "method", "constants"),
     [
         ("doersch2015", "context", {"patch": 96, "gap": 48, "jitter": 7, "pixelated": 0.33}),
-        ("chen2020", "contrast", {"temperature": 0.1, "out": 128}),
+        ("chen2020", "simclr", {"temperature": 0.1, "out": 128}),
         ("zhang2016", "colorize", {"lam": 0.5, "neighbors": 10, "exposure": False, "average": False}),
     ],
 )
@@ -108,7 +108,7 @@ def test_the_papers_recipes_have_their_constants_and_survive_being_written_down(
     assert {key: getattr(config.options, key) for key in constants} == constants
     assert configs.read(asdict(config)) == config
     if method == "colorize":
-        assert isinstance(config.options, colorize.Options)
+        assert isinstance(config.options, colorize.ColorizeOptions)
         assert config.options.crops is not None
         assert config.options.crops.side == 176
     with pytest.raises(ValueError, match=f"{name} is a configuration for {method}"):
@@ -116,7 +116,7 @@ def test_the_papers_recipes_have_their_constants_and_survive_being_written_down(
 
 
 def test_chen2020_has_the_papers_optimizer() -> None:
-    config = configs.chen2020("contrast", "resnet50")
+    config = configs.chen2020("simclr", "resnet50")
     assert (config.batch, config.lr, config.weight_decay, config.optimizer) == (
         4096,
         0.3 * 4096 / 256,
@@ -127,7 +127,7 @@ def test_chen2020_has_the_papers_optimizer() -> None:
 
 def test_a_run_says_what_taught_its_backbone(run: Path) -> None:
     found = building.load(run)
-    assert (found.facts["method"], found.config.net, found.step) == ("contrast", "alexnet", 4)
+    assert (found.facts["method"], found.config.net, found.step) == ("simclr", "alexnet", 4)
     assert found.facts["data"]["photos"] == 29  # and 3 held out
     assert (found.weights, found.decoding, found.best_step) == (None, None, -1)
     assert not torch.equal(
@@ -161,8 +161,8 @@ def test_probes_have_the_untaught_net_beside_them(run: Path, folder: Path, tmp_p
     ]
     assert main([*words, "--device", "cpu"]) == 0
     found = json.loads((tmp_path / "probes.json").read_text())
-    assert list(found) == ["random alexnet", "contrast (alexnet)"]
-    assert {layer: len(seeds) for layer, seeds in found["contrast (alexnet)"].items()} == {
+    assert list(found) == ["random alexnet", "simclr (alexnet)"]
+    assert {layer: len(seeds) for layer, seeds in found["simclr (alexnet)"].items()} == {
         f"conv{n}": 2 for n in range(1, 6)
     }
     assert (tmp_path / "probes.md").read_text().count("\n") == 4
@@ -174,7 +174,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
     judged = ["--photos", str(folder / "train"), "--judged", str(folder / "val" / synthetic.CLASSES[0])]
     refused = {
         "no recipe is called": [*train("context", folder, tmp_path), "--recipe", "chen2021"],
-        "chen2020 is a configuration for contrast": [
+        "chen2020 is a configuration for simclr": [
             *train("context", folder, tmp_path),
             "--recipe",
             "chen2020",
@@ -230,7 +230,7 @@ def test_fields_of_the_configuration_its_crops_shape_and_options_are_set_by_name
     words = ["lr=5e-4", "sides=64,96", "weights=1,0.5", "age=0.5", "aspect=2", "keep_best=true", "start=lite"]
     config = configs.lite("colorize", "lite").changed([*words, "backbone_lr=1e-5", "optimizer=sgd"])
     assert config.crops is not None
-    assert isinstance(config.options, colorize.Options)
+    assert isinstance(config.options, colorize.ColorizeOptions)
     assert (config.lr, config.backbone_lr, config.optimizer) == (5e-4, 1e-5, "sgd")
     assert (config.crops.sides, config.crops.weights) == ((64, 96), (1.0, 0.5))
     assert (config.options.age, config.shape.aspect) == (0.5, 2.0)
@@ -247,7 +247,7 @@ def test_a_field_that_is_none_by_default_takes_a_number() -> None:
 
 @pytest.mark.parametrize("name", configs.CONFIGS)
 def test_every_configuration_survives_being_written_down_as_json(name: str) -> None:
-    methods = {"doersch2015": "context", "chen2020": "contrast"}
+    methods = {"doersch2015": "context", "chen2020": "simclr"}
     backbones = {"small", "doersch2015", "zhang2016", "chen2020"}
     config = configs.CONFIGS[name](methods.get(name, "colorize"), "resnet18" if name in backbones else "lite")
     config = replace(config, earlier=(1, 2), steps=max(config.steps, 3))

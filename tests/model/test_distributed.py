@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from model import bins
-from model.methods.colorize import Colorize, Options
-from model.methods.contrast import nt_xent
+from model.methods.colorize import Colorize, ColorizeOptions
+from model.methods.simclr import nt_xent
 from model.nets.lite import Lite
 from model.training import cache, distributed, runs, trainer
 from model.training.cache import Cache
@@ -112,7 +112,9 @@ def begun(name: str) -> Double:
 
 def color(name: str, photos: Cache, run: Path, rank: int, world: int) -> None:
     _, steps, lr = NETS[name]
-    method = Colorize(begun(name), torch.linspace(0.5, 2, bins.COUNT), Options(age=0.5, page=0.3, hinted=0.7))
+    method = Colorize(
+        begun(name), torch.linspace(0.5, 2, bins.COUNT), ColorizeOptions(age=0.5, page=0.3, hinted=0.7)
+    )
     crops = cache.Crops(sides=(64,), last=64, small=64)
     batches = cache.Batches([photos], 4, steps, 0, crops, rank, world)
     optimizer = torch.optim.SGD(method.net.parameters(), lr=lr, momentum=0.9)

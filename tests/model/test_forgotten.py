@@ -17,8 +17,8 @@ from model.evaluate import forgotten as forgotten_module
 from model.evaluate.features import Labeled
 from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten, in_views
 from model.evaluate.readings import Material
-from model.methods import contrast
-from model.methods.contrast import ContrastNet
+from model.methods import simclr
+from model.methods.simclr import SimCLRNet
 from model.nets.backbone import Backbone
 from model.training import augment, building
 from model.training import config as configs
@@ -45,8 +45,8 @@ class Colors(Backbone):
             self.only[0].bias.copy_(torch.tensor([5.0, 0, 0, 0, 0]))
 
 
-def colorblind() -> ContrastNet:
-    net = ContrastNet(Colors(), 4, 2)
+def colorblind() -> SimCLRNet:
+    net = SimCLRNet(Colors(), 4, 2)
     head = nn.Linear(5, 2)
     with torch.no_grad():
         head.weight.zero_()
@@ -126,7 +126,7 @@ def test_what_the_projection_drops_is_told_by_h_alone() -> None:
 
 def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
     """Norms of a net in training go by the batch: then all photos' means would be the same, however bright."""
-    net = ContrastNet(Colors(), 4, 2).train()
+    net = SimCLRNet(Colors(), 4, 2).train()
     seen: list[Tensor] = []
     shade = np.full((6, 3, 24, 24), 40, np.uint8)
     bright = np.full((6, 3, 24, 24), 220, np.uint8)
@@ -146,10 +146,10 @@ def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
 
 
 def test_which_changes_were_among_a_runs_views() -> None:
-    plain, probing = contrast.small(), contrast.projection_probe()
+    plain, probing = simclr.small(), simclr.projection_probe()
     assert in_views(plain) == {"gray": True, "rotate": False, "noise": False, "sobel": False}
     assert in_views(probing) == dict.fromkeys(QUESTIONS, True)
-    assert in_views(contrast.asymmetric(plain, "noise")) == {
+    assert in_views(simclr.asymmetric(plain, "noise")) == {
         "gray": False,
         "rotate": False,
         "noise": True,
@@ -161,7 +161,7 @@ def test_which_changes_were_among_a_runs_views() -> None:
 
 def test_views_for_the_projections_table_have_each_change_as_often_as_it_is_asked_for() -> None:
     """On flat gray, noise and turns of a gradient show alone; edges of what is flat are black."""
-    options = contrast.projection_probe()
+    options = simclr.projection_probe()
     assert options.first == options.second == ("crop and flip", "color", "rotate", "noise", "sobel")
     strengths = options.strengths
     assert (strengths.rotated, strengths.noised, strengths.sobeled) == tuple(
@@ -202,9 +202,9 @@ def test_the_probes_views_are_asked_of_every_view_that_is_chosen() -> None:
 def test_the_command_says_what_was_not_among_a_runs_views(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = configs.tiny("contrast", "alexnet")
-    assert isinstance(small.options, contrast.Options)
-    runs = {"plain": small, "probing": replace(small, options=contrast.projection_probe(small.options))}
+    small = configs.tiny("simclr", "alexnet")
+    assert isinstance(small.options, simclr.SimCLROptions)
+    runs = {"plain": small, "probing": replace(small, options=simclr.projection_probe(small.options))}
     monkeypatch.setattr(
         building,
         "load",

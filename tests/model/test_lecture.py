@@ -17,7 +17,7 @@ from model.commands.desk import Desk
 from model.commands.lecture import PLANS
 from model.evaluate.forgotten import in_views
 from model.evaluate.probes import goyal2019, zhang2016
-from model.methods import contrast
+from model.methods import simclr
 from model.synthetic import Switches
 from model.training.config import Config
 
@@ -55,7 +55,7 @@ def test_a_folder_holds_results_of_one_kind(tmp_path: Path) -> None:
 def test_a_plan_has_every_method_on_every_net(plan: str) -> None:
     made = PLANS[plan]()
     assert {net: set(steps) for net, steps in made.steps.items()} == {
-        net: {"context", "colorize", "contrast", "supervised"} for net in made.steps
+        net: {"context", "colorize", "simclr", "supervised"} for net in made.steps
     }
 
 
@@ -115,7 +115,7 @@ def test_500_photographs_are_enough_for_fewer_labels(
 
     monkeypatch.setattr(lecture, "learn", begun)
     photos = photographs(tmp_path / "few", {"cat": 480, "dog": 20}, {"cat": 3, "dog": 3})
-    with pytest.raises(BegunError, match="contrast"):
+    with pytest.raises(BegunError, match="simclr"):
         main(words(photos, tmp_path, "--labels", "300", "20", "90", "--nets", "alexnet"))
     plan = Desk(tmp_path / "out").result("facts")["plan"]
     assert plan["labels"] == [20, 90, 300]
@@ -201,13 +201,13 @@ def test_the_projections_table_asks_a_run_whose_views_have_what_it_asks_about(na
     assert set(plan.projected) == set(plan.steps)
     for net in plan.steps:
         options = plan.projection(net).options
-        assert isinstance(options, contrast.Options)
+        assert isinstance(options, simclr.SimCLROptions)
         assert all(in_views(options).values())
-        others = plan.recipe("contrast", net).options
-        assert isinstance(others, contrast.Options)
+        others = plan.recipe("simclr", net).options
+        assert isinstance(others, simclr.SimCLROptions)
         assert in_views(others) == {"gray": True, "rotate": False, "noise": False, "sobel": False}
         assert replace(options.strengths, rotated=1.0, noised=1.0, sobeled=1.0) == others.strengths
-        assert plan.projection(net).steps < plan.recipe("contrast", net).steps or name == "minutes"
+        assert plan.projection(net).steps < plan.recipe("simclr", net).steps or name == "minutes"
 
 
 def test_a_papers_protocol_brings_its_own_photos_and_epochs() -> None:

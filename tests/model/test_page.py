@@ -65,7 +65,7 @@ FOUND = {
     "subjects": [
         subject("random"),
         subject(
-            "contrast",
+            "simclr",
             steps=580,
             batch=192,
             photos=111_360,
@@ -191,7 +191,7 @@ def test_the_probes_protocol_and_its_pools_are_on_the_page(tmp_path: Path) -> No
 def test_a_saturated_utility_is_said(tmp_path: Path) -> None:
     utility = [{"labels": 20, "text": "0.10"}, {"labels": 90, "text": "saturated"}]
     verdict = {"outcome": "saturated", "why": "both are level, and alike, from 20 labels on"}
-    subjects = [subject("random"), subject("contrast", utility=utility, verdict=verdict)]
+    subjects = [subject("random"), subject("simclr", utility=utility, verdict=verdict)]
     said = " ".join(Checked(page.write({"subjects": subjects}, tmp_path).read_text()).said)
     assert "(saturated) both are level" in said
     assert "both nets are level" in " ".join(said.split())

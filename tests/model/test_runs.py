@@ -103,7 +103,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("method", ["context", "contrast", "colorize", "supervised", "lite"])
+@pytest.mark.parametrize("method", ["context", "simclr", "colorize", "supervised", "lite"])
 def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
     method: str, squares: Cache, photos: Cache, held: Cache, tmp_path: Path, kill_at: Callable[[int], None]
 ) -> None:
@@ -355,7 +355,7 @@ def test_a_checkpoint_that_is_none_is_refused_and_not_run(
 
 
 def test_a_run_is_not_continued_by_another_method_net_or_seed(context: Path, squares: Cache) -> None:
-    for other in (tiny("contrast", 1), tiny("context", 1, seed=1), tiny("context", 2)):
+    for other in (tiny("simclr", 1), tiny("context", 1, seed=1), tiny("context", 2)):
         with pytest.raises(
             runs.RunError, match=r"was begun with another .*; continue it as it was"
         ) as refused:

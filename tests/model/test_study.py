@@ -31,7 +31,7 @@ def test_the_study_draws_teaches_asks_and_is_not_done_twice(
     squares = [path.read_bytes() for path in (tmp_path / "cache").glob("*.u8")]
     assert len(set(squares)) == 4, "each combination is taught from its own pictures, and judged by them"
     results = list((tmp_path / "results").glob("*.json"))
-    assert {path.stem for path in results} >= {"0000-drawn", "0000-scratch", "0110-contrast"}
+    assert {path.stem for path in results} >= {"0000-drawn", "0000-scratch", "0110-simclr"}
     written = {path: path.stat().st_mtime_ns for path in results}
     assert main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in results} == written
@@ -49,7 +49,7 @@ def test_what_cannot_be_studied_is_refused_in_words(
         recipe(PLANS["hour"], "context", "alexnet")
 
 
-@pytest.mark.parametrize("method", ["contrast", "colorize", "supervised"])
+@pytest.mark.parametrize("method", ["simclr", "colorize", "supervised"])
 def test_a_method_is_taught_from_small_pictures(method: str) -> None:
     small = recipe(PLANS["hour"], method, "alexnet")
     assert (small.shape.side, small.steps, small.batch) == (64, 150, 192)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model import bins, checkpoint
 from model.__main__ import main
 from model.commands import train
-from model.methods.colorize import Colorize, Options, Regress, view
+from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.training import building, cache, runs, validation
 from model.training import config as configs
 from model.training.cache import Cache
@@ -47,7 +47,7 @@ def held(cached: Callable[..., Cache]) -> Cache:
 def truth(held: Cache) -> Tensor:
     """(4, 2, 16, 16) the colors that a net is to answer."""
     middles = cache.middles(cache.evenly([held], 16), SIDE, CPU)
-    return view(middles, Options(exposure=False), torch.Generator())[1]
+    return view(middles, ColorizeOptions(exposure=False), torch.Generator())[1]
 
 
 # Measures
@@ -141,7 +141,7 @@ def muted(held: Cache) -> Cache:
 
 def of_middles(photos: Cache) -> Tensor:
     middles = cache.middles(cache.evenly([photos], 16), SIDE, CPU)
-    return view(middles, Options(exposure=False), torch.Generator())[1]
+    return view(middles, ColorizeOptions(exposure=False), torch.Generator())[1]
 
 
 def gains(

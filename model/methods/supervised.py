@@ -13,11 +13,11 @@ from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment
 
 
-class Classify:
-    """A backbone that is taught by what people said is in a photo."""
+class Supervised:
+    """A backbone that learns from the labels that people gave photos."""
 
     def __init__(self, backbone: Backbone, classes: int, strengths: augment.Strengths) -> None:
-        self.net = ClassifyNet(backbone, classes)
+        self.net = SupervisedNet(backbone, classes)
         self.strengths = strengths
 
     def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
@@ -32,7 +32,7 @@ class Classify:
         return F.cross_entropy(logits_NC.float(), labels_N)
 
 
-class ClassifyNet(nn.Module):
+class SupervisedNet(nn.Module):
     """A backbone, and a linear layer over its last layer's mean."""
 
     def __init__(self, backbone: Backbone, classes: int) -> None:

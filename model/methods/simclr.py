@@ -10,7 +10,7 @@ Other than in the paper or the authors' code (https://github.com/google-research
 - The head has the paper's two layers; the code's default is three since the second version. As in the code, both have batch norms, the
   last one without a shift.
 - The loss is the paper's mean over all views; the code adds up the means over first and over second views, twice as much.
-- The optimizer (model/lars.py in the paper, with batches of 4096) and batch norm over all ranks are the recipe's and the trainer's.
+- The optimizer (LARS in the paper, with batches of 4096) is the configuration's; batch norm over all processes is the trainer's.
 - What the augmentations do differently: the head of model/training/augment.py.
 """
 
@@ -27,8 +27,8 @@ from model.training import augment, distributed
 
 
 @dataclass(frozen=True)
-class Options:
-    """All that decides what the net is shown and asked."""
+class SimCLROptions:
+    """All that decides what the net is shown and what it is to answer."""
 
     strengths: augment.Strengths
     first: tuple[str, ...]  # steps of augment.AUGMENTATIONS, for one view of each photo
@@ -52,20 +52,20 @@ class Options:
             raise ValueError(f"a temperature of {self.temperature} is not above 0")
 
 
-def chen2020() -> Options:
+def chen2020() -> SimCLROptions:
     """The paper's constants for ImageNet (section 2.1, appendix A, B.1)."""
     steps = ("crop and flip", "color", "blur")
-    return Options(augment.Strengths(side=224), first=steps, second=steps)
+    return SimCLROptions(augment.Strengths(side=224), first=steps, second=steps)
 
 
-def small() -> Options:
+def small() -> SimCLROptions:
     """For photos of 160 pixels and batches of hundreds: half the jitter, as the paper has it for CIFAR-10 (B.9), and, as its authors
     advise for small batches (issue 166 of their code), a temperature of 0.2."""
     steps = ("crop and flip", "color", "blur")
-    return Options(augment.Strengths(side=128, color=0.5), first=steps, second=steps, temperature=0.2)
+    return SimCLROptions(augment.Strengths(side=128, color=0.5), first=steps, second=steps, temperature=0.2)
 
 
-def asymmetric(options: Options, *steps: str) -> Options:
+def asymmetric(options: SimCLROptions, *steps: str) -> SimCLROptions:
     """Figure 5's: one random crop of each photo; these steps make one view of it, the other is the crop itself.
 
     The paper does not say to what share of photos blur is done there: here to all. Jitter and gray keep their shares.
@@ -74,10 +74,10 @@ def asymmetric(options: Options, *steps: str) -> Options:
     return replace(options, strengths=strengths, shared=("crop",), first=steps, second=())
 
 
-def projection_probe(options: Options | None = None) -> Options:
+def projection_probe(options: SimCLROptions | None = None) -> SimCLROptions:
     """Table 3's, for what the projection forgets: crop and color, and rotation, noise and Sobel's edges, each drawn for itself.
 
-    Shares are those in which `evaluate.forgotten` asks for each: rotated three quarters of the views, so that all four ways are as
+    Shares are those with which `evaluate.forgotten` tests each: rotated three quarters of the views, so that all four ways are as
     frequent, noised and reduced to edges half of them. The paper adds the three "independently", which may mean three runs; this is one
     in which each view has any of them. Everything else is as in `options`, by default `small()`.
     """
@@ -87,11 +87,11 @@ def projection_probe(options: Options | None = None) -> Options:
     return replace(options, strengths=strengths, first=steps, second=steps, shared=())
 
 
-class Contrast:
-    """A backbone that is taught by which views are of one photo."""
+class SimCLR:
+    """A backbone that learns which views are of one photo."""
 
-    def __init__(self, backbone: Backbone, options: Options) -> None:
-        self.net = ContrastNet(backbone, options.hidden or backbone.width, options.out)
+    def __init__(self, backbone: Backbone, options: SimCLROptions) -> None:
+        self.net = SimCLRNet(backbone, options.hidden or backbone.width, options.out)
         self.options = options
 
     def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,7 +116,7 @@ class Contrast:
         return torch.cat([augment.augmented(rgb_N3HW, steps, strengths, generator) for steps in branches])
 
 
-class ContrastNet(nn.Module):
+class SimCLRNet(nn.Module):
     """A backbone and the head that projects what it knows: h and g(h) in the paper."""
 
     def __init__(self, backbone: Backbone, hidden: int, out: int) -> None:
@@ -142,8 +142,8 @@ class ContrastNet(nn.Module):
 def nt_xent(z_VD: Tensor, temperature: float) -> Tensor:
     """Mean over views of −ln(e^(s/τ) of the other view of its photo / Σ e^(s/τ) of all other views), s the cosine (equation 1).
 
-    V = 2N: rows n and N + n are of one photo. The views of this rank are asked about those of all ranks, and the loss is this rank's mean;
-    see `distributed.gathered` for its gradient. The largest tensor is (V, V · ranks).
+    V = 2N: rows n and N + n are of one photo. The views of this process are compared with those of all processes, and the loss is the mean over this process's own;
+    see `distributed.gathered` for its gradient. The largest tensor is (V, V · processes).
     """
     count = len(z_VD)
     z = F.normalize(z_VD, dim=1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model.methods.contrast import Contrast, asymmetric, chen2020, nt_xent, small
+from model.methods.simclr import SimCLR, asymmetric, chen2020, nt_xent, small
 from model.nets.backbone import Backbone, normalized
 from model.training import augment
 
@@ -116,7 +116,7 @@ def test_nothing_larger_than_all_pairs_is_made() -> None:
 def test_both_views_go_through_the_net_at_once_and_are_asked_about_each_other() -> None:
     torch.manual_seed(0)
     backbone = Tiny()
-    method = Contrast(backbone, TINY)
+    method = SimCLR(backbone, TINY)
     photos = random_photos(6)
     z = method.projections(photos, seeded(3))
     assert backbone.shown == [(12, 3, 24, 24)]
@@ -131,13 +131,13 @@ def test_rows_one_half_apart_are_views_of_one_photo() -> None:
     flat = torch.rand(9, 3, 1, 1, generator=seeded()).expand(-1, -1, 32, 32)
     crops = ("crop", "blur")
     for second in (crops, ("crop",)):
-        both = Contrast(Tiny(), replace(TINY, first=crops, second=second)).views(flat, seeded())
+        both = SimCLR(Tiny(), replace(TINY, first=crops, second=second)).views(flat, seeded())
         torch.testing.assert_close(both, torch.cat([flat, flat])[..., :24, :24], atol=1e-5, rtol=0)
 
 
 def test_a_generator_says_it_all() -> None:
     torch.manual_seed(0)
-    method = Contrast(Tiny(), TINY)
+    method = SimCLR(Tiny(), TINY)
     photos = random_photos(4)
     state = torch.get_rng_state()
     once = method.loss(photos, seeded(3))
@@ -148,12 +148,12 @@ def test_a_generator_says_it_all() -> None:
 
 def test_a_net_of_one_channel_is_shown_lightness() -> None:
     backbone = Tiny(channels=1)
-    assert torch.isfinite(Contrast(backbone, TINY).loss(random_photos(4), seeded()))
+    assert torch.isfinite(SimCLR(backbone, TINY).loss(random_photos(4), seeded()))
     assert backbone.shown == [(8, 1, 24, 24)]
 
 
 def test_the_head_is_the_papers() -> None:
-    net = Contrast(Tiny(), replace(TINY, hidden=None)).net.train()
+    net = SimCLR(Tiny(), replace(TINY, hidden=None)).net.train()
     first, norm, _, second, last = net.head
     assert (first.in_features, first.out_features, second.out_features) == (64, 64, 16)
     last.weight.data.uniform_(0.5, 2)
@@ -168,8 +168,8 @@ def test_the_head_is_the_papers() -> None:
 
 def test_figure_5_shows_one_crop_plain_and_changed() -> None:
     options = asymmetric(TINY, "sobel", "rotate")
-    plain = Contrast(Tiny(), options).views(random_photos(5), seeded())[5:]
-    seen = Contrast(Tiny(), options).views(random_photos(5), seeded())[:5]
+    plain = SimCLR(Tiny(), options).views(random_photos(5), seeded())[5:]
+    seen = SimCLR(Tiny(), options).views(random_photos(5), seeded())[:5]
     assert plain.shape == (5, 3, 24, 24)
     edges = augment.augmented(plain, ("sobel",), TINY.strengths, seeded())
     for crop, view in zip(edges, seen, strict=True):
@@ -238,7 +238,7 @@ def neighbors_right(backbone: Backbone) -> float:
 
 def test_a_net_learns_to_tell_kinds_of_pictures_apart() -> None:
     torch.manual_seed(0)
-    method = Contrast(Tiny(), TINY)
+    method = SimCLR(Tiny(), TINY)
     start = neighbors_right(method.net.backbone)
     optimizer = torch.optim.AdamW(method.net.parameters(), 6e-3)
     for step in range(100):
