@@ -142,8 +142,8 @@ class SimCLRNet(nn.Module):
 def nt_xent(z_VD: Tensor, temperature: float) -> Tensor:
     """Mean over views of −ln(e^(s/τ) of the other view of its photo / Σ e^(s/τ) of all other views), s the cosine (equation 1).
 
-    V = 2N: rows n and N + n are of one photo. The views of this process are compared with those of all processes, and the loss is the mean over this process's own;
-    see `distributed.gathered` for its gradient. The largest tensor is (V, V · processes).
+    V = 2N: rows n and N + n are of one photo. The views of this process are compared with those of all processes, and the loss is the mean
+    over this process's own; see `distributed.gathered` for its gradient. The largest tensor is (V, V · processes).
     """
     count = len(z_VD)
     z = F.normalize(z_VD, dim=1)
