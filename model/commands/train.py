@@ -20,6 +20,7 @@ from model.commands.commit import commit
 from model.methods.colorize import Colorize
 from model.training import building, cache, data, distributed, runs, trainer, validation
 from model.training import config as configs
+from model.training.batches import Batches
 from model.training.cache import Cache
 from model.training.config import Config
 from model.training.trainer import Method
@@ -69,9 +70,7 @@ def learn(
 ) -> Method:
     """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
     rank, world = distributed.place()
-    batches = cache.Batches(
-        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device
-    )
+    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     before = runs.facts(run) if (run / runs.CHECKPOINT).exists() else None
     # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
     extended = (
@@ -135,7 +134,7 @@ def photographs(
     return kept, held, named
 
 
-def _prior(config: Config, batches: cache.Batches) -> Tensor:
+def _prior(config: Config, batches: Batches) -> Tensor:
     """Of these photographs, blended with that of the start where the configuration says so and the start knows its own."""
     own = batches.prior()
     before = building.prior_of(config.start) if config.prior_share < 1 else None
@@ -179,9 +178,7 @@ def _fitting(
     rank, world = distributed.place()
     method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = cache.Batches(
-        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device
-    )
+    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     begun = time.monotonic()
     for step in range(2 * _TIMED):
         if step == _TIMED:

@@ -32,7 +32,7 @@ from model import bins, lab
 from model.nets.backbone import Backbone, autocast
 from model.nets.lite import AB_UNIT
 from model.training import aging, augment
-from model.training.cache import Batch
+from model.training.batches import Batch
 
 STRIDE = 4  # a net's answer has a quarter of the photo's side
 _BACKBONE_STRIDE = 8  # of a backbone's answers, in pixels

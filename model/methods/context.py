@@ -183,7 +183,7 @@ class Head(nn.Module):
 def cut(rgb_N3HW: Tensor, options: ContextOptions, generator: torch.Generator) -> tuple[Tensor, int]:
     """(P, 3, patch, patch) float32 patches in 0…1, grid after grid, row after row; and how many rows, and columns, a grid has.
 
-    Grid g is of photo g mod N. Photos are this process's, every `world`-th of the batch's, as `cache.Batches` deals them, and as many as
+    Grid g is of photo g mod N. Photos are this process's, every `world`-th of the batch's, as `batches.Batches` deals them, and as many as
     any other's; all processes must call it. Raises ValueError for photos that are not square, or too small for a pair, and for more
     processes than grids.
     """

@@ -25,7 +25,7 @@ from model.nets.lite import Lite, load_backbone
 from model.nets.resnet import ResNet
 from model.training import augment, optim, runs
 from model.training import config as configs
-from model.training.cache import Batch
+from model.training.batches import Batch
 from model.training.config import Config
 from model.training.trainer import Method, Schedule
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from model.methods import colorize, context, simclr
 from model.training import augment, optim
-from model.training.cache import Crops, Shape
+from model.training.batches import Crops
+from model.training.cache import Shape
 
 Method = Literal["colorize", "regress", "context", "simclr", "supervised"]
 METHODS: tuple[str, ...] = get_args(Method)

@@ -178,7 +178,7 @@ def _index(tar: Path) -> Mapping[str, tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Look:
+class PhotoStatistics:
     """What decides whether a photo is worth training on."""
 
     chroma: float  # 99th percentile, ab units
@@ -191,8 +191,8 @@ class Look:
         return "gray" if self.chroma < _GRAY else "toned" if self.stray < _TONED else ""
 
 
-def look(pixels_HW3: NDArray[np.uint8]) -> Look:
-    """Look at an (H, W, 3) uint8 photo."""
+def photo_statistics(pixels_HW3: NDArray[np.uint8]) -> PhotoStatistics:
+    """Of an (H, W, 3) uint8 photo."""
     small = Image.fromarray(pixels_HW3).resize((32, 32), Image.Resampling.BOX)
     rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
     colors = lab.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
@@ -203,7 +203,7 @@ def look(pixels_HW3: NDArray[np.uint8]) -> Look:
     tiny = np.asarray(small.convert("L").resize((9, 8), Image.Resampling.BOX)).astype(int)
     rises = int.from_bytes(np.packbits(np.diff(tiny, axis=1) > 0).tobytes(), "big")
     chroma = np.quantile(np.hypot(*ab.T), 0.99)
-    return Look(float(chroma), float(np.sqrt(np.square(stray).sum(1).mean())), rises)
+    return PhotoStatistics(float(chroma), float(np.sqrt(np.square(stray).sum(1).mean())), rises)
 
 
 def copies(hashes: Sequence[int]) -> NDArray[np.bool_]:

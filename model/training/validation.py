@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from model import bins
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.nets.backbone import autocast
-from model.training import cache
-from model.training.cache import Batch, Cache
+from model.training.batches import Batch, Batches, evenly, middles
+from model.training.cache import Cache
 from model.training.trainer import Method, Validate
 
 THRESHOLDS = 150
@@ -80,16 +80,14 @@ def of_method(
         part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)
     ]
     together = sum(map(len, chosen))
-    whole = cache.Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device)
+    whole = Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device)
     squares = [whole[step] for step in range(len(whole))]
     return lambda net: _loss(method, net, squares)
 
 
 def _middles(photos: Sequence[Cache], count: int, side: int, device: torch.device) -> list[Batch]:
-    chosen = cache.evenly(photos, count)
-    return [
-        cache.middles(chosen[begin : begin + _BATCH], side, device) for begin in range(0, len(chosen), _BATCH)
-    ]
+    chosen = evenly(photos, count)
+    return [middles(chosen[begin : begin + _BATCH], side, device) for begin in range(0, len(chosen), _BATCH)]
 
 
 def _loss(method: Method, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:

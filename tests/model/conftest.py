@@ -39,7 +39,7 @@ def cached() -> Callable[..., Cache]:
             np.cumsum(lengths) - lengths,
             np.array(sizes),
             tuple(Path(f"{folder}/{'ab'[n % 2]}/{seed}-{n}.png") for n in range(len(sizes))),
-            tuple(data.Look(50.0, 20.0, int(chance.integers(2**62))) for _ in sizes),
+            tuple(data.PhotoStatistics(50.0, 20.0, int(chance.integers(2**62))) for _ in sizes),
             {},
         )
 

@@ -32,7 +32,7 @@ from model.nets.lite import AB_UNIT, LiteL2
 from model.photo import Photo
 from model.training import aging, augment, building, runs, trainer
 from model.training import config as configs
-from model.training.cache import Batch
+from model.training.batches import Batch
 from model.training.logging import Progressed
 
 N, Q, H, W, K = 2, 313, 3, 4, 5

@@ -19,7 +19,7 @@ from model.methods import colorize
 from model.synthetic import Switches
 from model.training import augment, building
 from model.training import config as configs
-from model.training.cache import Batch
+from model.training.batches import Batch
 
 TOYS = synthetic.Options(Switches(viewpoint=True, lighting=True), side=64, samples=1)
 

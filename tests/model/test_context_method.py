@@ -301,7 +301,7 @@ def test_the_papers_recipe_resizes_photos_between_its_bounds() -> None:
 
 
 def dealt(photos: Tensor, rank: int, world: int) -> Tensor:
-    """A rank's part of a batch, as `cache.Batches` deals it."""
+    """A rank's part of a batch, as `batches.Batches` deals it."""
     return photos[rank::world]
 
 

@@ -17,6 +17,7 @@ from skimage import data as pictures
 
 from model import lab
 from model.training import cache, data
+from model.training.batches import Batches, Crops
 
 
 @pytest.fixture
@@ -172,9 +173,9 @@ def test_a_run_sees_the_same_from_a_tar(labeled: Path, tar: Path) -> None:
         for source in (labeled, tar)
     )
     assert ours.labels()[0].tolist() == theirs.labels()[0].tolist() == [0, 0, 0, 1, 1, 1]
-    for crops in (None, cache.Crops((32,), last=32, small=32)):
+    for crops in (None, Crops((32,), last=32, small=32)):
         for step in range(3):
-            one, other = (cache.Batches([of], 4, 3, 1, crops)[step] for of in (ours, theirs))
+            one, other = (Batches([of], 4, 3, 1, crops)[step] for of in (ours, theirs))
             assert (one.pixels == other.pixels).all()
             assert one.labels.tolist() == other.labels.tolist()
             assert one.seeds.tolist() == other.seeds.tolist()
@@ -195,19 +196,21 @@ def sepia(image: Image.Image) -> NDArray[np.uint8]:
 def test_a_look_tells_gray_and_toned_photos_from_colored_ones() -> None:
     cat = colored()
     gray = np.stack([np.asarray(cat.convert("L"))] * 3, -1)
-    assert data.look(gray).fault == "gray"
-    assert data.look(gray).chroma < 0.5
-    assert data.look(sepia(cat)).fault == "toned"
-    assert data.look(sepia(cat)).chroma > 5, "it is not gray"
-    assert data.look(np.full((50, 60, 3), (90, 140, 200), np.uint8)).fault == "toned", "one color is a tone"
+    assert data.photo_statistics(gray).fault == "gray"
+    assert data.photo_statistics(gray).chroma < 0.5
+    assert data.photo_statistics(sepia(cat)).fault == "toned"
+    assert data.photo_statistics(sepia(cat)).chroma > 5, "it is not gray"
+    assert data.photo_statistics(np.full((50, 60, 3), (90, 140, 200), np.uint8)).fault == "toned", (
+        "one color is a tone"
+    )
     for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        assert data.look(np.asarray(colored(name))).fault == "", name
+        assert data.photo_statistics(np.asarray(colored(name))).fault == "", name
 
 
 def test_a_few_colored_pixels_do_not_make_a_gray_photo_colored() -> None:
     spotted = np.stack([np.asarray(colored().convert("L"))] * 3, -1)
     spotted[:12, :18] = (200, 30, 30)  # two in a thousand
-    assert data.look(spotted).fault == "gray"
+    assert data.photo_statistics(spotted).fault == "gray"
 
 
 def test_what_strays_is_the_distance_from_the_nearest_parabola() -> None:
@@ -219,7 +222,7 @@ def test_what_strays_is_the_distance_from_the_nearest_parabola() -> None:
         lightness, *ab = lab.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
         fitted = [np.polyval(np.polyfit(lightness, channel, 2), lightness) for channel in ab]
         strays = np.square(np.array(ab) - fitted).sum(0)
-        assert data.look(pixels).stray == pytest.approx(np.sqrt(strays.mean()), rel=1e-3)
+        assert data.photo_statistics(pixels).stray == pytest.approx(np.sqrt(strays.mean()), rel=1e-3)
 
 
 def test_copies_of_other_sizes_qualities_and_brightness_have_nearly_the_same_hash(tmp_path: Path) -> None:
@@ -229,9 +232,9 @@ def test_copies_of_other_sizes_qualities_and_brightness_have_nearly_the_same_has
         image.resize((300, 200)).save(tmp_path / "copy.jpg", quality=60)
         darker = (np.asarray(image) * 0.6).astype(np.uint8)
         for pixels in (np.asarray(image), data.read(tmp_path / "copy.jpg"), darker):
-            hashes.append(data.look(pixels).hash)
+            hashes.append(data.photo_statistics(pixels).hash)
     assert data.copies(hashes).tolist() == [False, True, True] * 4
-    mirrored = data.look(np.asarray(colored())[:, ::-1].copy()).hash
+    mirrored = data.photo_statistics(np.asarray(colored())[:, ::-1].copy()).hash
     assert not data.copies([hashes[3], mirrored])[1]
 
 

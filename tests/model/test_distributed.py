@@ -22,7 +22,8 @@ from model import bins
 from model.methods.colorize import Colorize, ColorizeOptions
 from model.methods.simclr import nt_xent
 from model.nets.lite import Lite
-from model.training import cache, distributed, runs, trainer
+from model.training import distributed, runs, trainer
+from model.training.batches import Batches, Crops
 from model.training.cache import Cache
 
 WORLD, PHOTOS = 2, 6  # photos of all ranks
@@ -115,8 +116,8 @@ def color(name: str, photos: Cache, run: Path, rank: int, world: int) -> None:
     method = Colorize(
         begun(name), torch.linspace(0.5, 2, bins.COUNT), ColorizeOptions(age=0.5, page=0.3, hinted=0.7)
     )
-    crops = cache.Crops(sides=(64,), last=64, small=64)
-    batches = cache.Batches([photos], 4, steps, 0, crops, rank, world)
+    crops = Crops(sides=(64,), last=64, small=64)
+    batches = Batches([photos], 4, steps, 0, crops, rank, world)
     optimizer = torch.optim.SGD(method.net.parameters(), lr=lr, momentum=0.9)
     schedule = trainer.Schedule((steps,), ema=0.5, save_every_s=1000)
     trainer.train(method, optimizer, batches, schedule, run, {}, torch.device("cpu"))

@@ -12,7 +12,8 @@ from PIL import Image
 from skimage import data as pictures
 
 from model.training import cache, data
-from model.training.cache import Batches, Cache, Shape
+from model.training.batches import Batches
+from model.training.cache import Cache, Shape
 
 REASONS = {
     "cut off.jpg": "unreadable",

@@ -18,9 +18,10 @@ from model.__main__ import main
 from model.commands import train
 from model.commands.train import learn
 from model.nets.backbone import Backbone
-from model.training import building, cache, runs
+from model.training import building, runs
 from model.training import config as configs
-from model.training.cache import Batch, Cache
+from model.training.batches import Batch, Batches
+from model.training.cache import Cache
 from model.training.config import Config
 
 STEPS = 3
@@ -79,14 +80,14 @@ def held(cached: Callable[..., Cache]) -> Cache:
 @pytest.fixture
 def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let the power fail where this step's batch is asked for; -1: never more."""
-    whole, at = cache.Batches.__getitem__, [-1]
+    whole, at = Batches.__getitem__, [-1]
 
-    def batch(batches: cache.Batches, step: int) -> Batch:
+    def batch(batches: Batches, step: int) -> Batch:
         if step == at[0]:
             raise KilledError
         return whole(batches, step)
 
-    monkeypatch.setattr(cache.Batches, "__getitem__", batch)
+    monkeypatch.setattr(Batches, "__getitem__", batch)
     return lambda step: at.__setitem__(0, step)
 
 

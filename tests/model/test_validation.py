@@ -17,8 +17,9 @@ from model import bins, checkpoint
 from model.__main__ import main
 from model.commands import train
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
-from model.training import building, cache, runs, validation
+from model.training import building, runs, validation
 from model.training import config as configs
+from model.training.batches import evenly, middles
 from model.training.cache import Cache
 from model.training.validation import Decoding
 
@@ -46,8 +47,7 @@ def held(cached: Callable[..., Cache]) -> Cache:
 @pytest.fixture(scope="module")
 def truth(held: Cache) -> Tensor:
     """(4, 2, 16, 16) the colors that a net is to answer."""
-    middles = cache.middles(cache.evenly([held], 16), SIDE, CPU)
-    return view(middles, ColorizeOptions(exposure=False), torch.Generator())[1]
+    return view(middles(evenly([held], 16), SIDE, CPU), ColorizeOptions(exposure=False), torch.Generator())[1]
 
 
 # Measures
@@ -140,8 +140,9 @@ def muted(held: Cache) -> Cache:
 
 
 def of_middles(photos: Cache) -> Tensor:
-    middles = cache.middles(cache.evenly([photos], 16), SIDE, CPU)
-    return view(middles, ColorizeOptions(exposure=False), torch.Generator())[1]
+    return view(middles(evenly([photos], 16), SIDE, CPU), ColorizeOptions(exposure=False), torch.Generator())[
+        1
+    ]
 
 
 def gains(
