@@ -16,8 +16,7 @@ from model.colorizer import Colorizer
 from model.commands.commit import commit
 from model.evaluate import color, sheets
 from model.photo import Photo
-from model.training import data
-from model.training.adapt import adapt as adapted
+from model.training import batch_norm, data
 
 _SHOWN = 24
 
@@ -43,7 +42,7 @@ def adapt(arguments: argparse.Namespace) -> int:
             else:
                 yield colorizer.prepare(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
 
-    after, count = adapted(colorizer.net, lightness())
+    after, count = batch_norm.adapt(colorizer.net, lightness())
     data.write_names({"unreadable": unreadable}, run)
     note = (
         f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in arguments.photos)}."

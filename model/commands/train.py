@@ -17,13 +17,14 @@ from torch import Tensor
 from model import bins
 from model.commands.adapt import adapt
 from model.commands.commit import commit
+from model.methods import Method
 from model.methods.colorize import Colorize
 from model.training import building, cache, data, distributed, runs, trainer, validation
 from model.training import config as configs
 from model.training.batches import Batches
 from model.training.cache import Cache
 from model.training.config import Config
-from model.training.trainer import Method
+from model.training.trainer import Schedule
 
 _NETS = {"colorize": "lite", "regress": "lite-l2"}  # where none is named; else a backbone
 _TIMED = 20  # steps
@@ -104,7 +105,7 @@ def learn(
     if any(map(len, held)):
         side = config.crops.last if config.crops else config.shape.side
         validate = validation.of_method(method, held, config.validated, side, device)
-    schedule = building.schedule(config, save_every_s)
+    schedule = Schedule.of(config, save_every_s)
     trainer.train(method, optimizer, batches, schedule, run, facts, device, validate)
     return method
 

@@ -22,6 +22,7 @@ from model.methods import simclr
 from model.methods.simclr import SimCLR
 from model.nets.backbone import Backbone
 from model.training import augment
+from model.training.batches import whole
 
 STEPS = ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate")
 """Of `augment.AUGMENTATIONS`, in the figure's order."""
@@ -73,7 +74,7 @@ def cell(
     generator = torch.Generator().manual_seed(0)
 
     def loss(numbers: torch.Tensor) -> torch.Tensor:
-        return method.loss(torch.from_numpy(taught.squares[numbers.numpy()]), generator)
+        return method.loss(whole(torch.from_numpy(taught.squares[numbers.numpy()])), generator)
 
     teach(method.net, len(taught.labels), loss, options, generator)
     return _accuracy(backbone, taught, judged)

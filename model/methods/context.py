@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import distributed
+from model.training.batches import Batch
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 """Label k: by how many rows down and columns to the right the second patch of a pair lies of the first."""
@@ -121,12 +122,12 @@ class Context:
         self.net = ContextNet(backbone, options.hidden)
         self.options = options
 
-    def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Mean cross-entropy over pairs, in nats: ln 8 = 2.08 for a net that guesses, 2.02 if it knows a 2×2 grid's directions apart.
 
         Of several processes the mean of their losses is the mean over all pairs, as DistributedDataParallel has it of their gradients.
         """
-        logits_K8, labels_K = self.answers(rgb_N3HW, generator)
+        logits_K8, labels_K = self.answers(batch.pixels, generator)
         loss = F.cross_entropy(logits_K8, labels_K)
         return loss * _weight(len(labels_K), loss) if distributed.place()[1] > 1 else loss
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment, distributed
+from model.training.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ class SimCLR:
         self.net = SimCLRNet(backbone, options.hidden or backbone.width, options.out)
         self.options = options
 
-    def loss(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Mean NT-Xent over views, in nats, of photos: uint8, or float 0…1, all of one size. ln(2N − 1) for a net that guesses."""
-        return nt_xent(self.projections(rgb_N3HW, generator), self.options.temperature)
+        return nt_xent(self.projections(batch.pixels, generator), self.options.temperature)
 
     def projections(self, rgb_N3HW: Tensor, generator: torch.Generator) -> Tensor:
         """(2N, out) float32: of the first views of N photos, then of the second."""

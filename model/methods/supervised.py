@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment
+from model.training.batches import Batch
 
 
 class Supervised:
@@ -20,16 +21,13 @@ class Supervised:
         self.net = SupervisedNet(backbone, classes)
         self.strengths = strengths
 
-    def loss(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-        """Mean cross-entropy, in nats, of photos, uint8 or float 0…1, (N, 3, S, S), and labels (N,). ln(classes) for a net that guesses."""
-        rgb_N3HW, labels_N = batch
-        seen = normalized(
-            augment.augmented(rgb_N3HW, ("crop and flip",), self.strengths, generator),
-            self.net.backbone.channels,
-        )
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Mean cross-entropy, in nats, of photos, uint8 or float 0…1, by their labels. ln(classes) for a net that guesses."""
+        rgb_N3HW = augment.augmented(batch.pixels, ("crop and flip",), self.strengths, generator)
+        seen = normalized(rgb_N3HW, self.net.backbone.channels)
         with autocast(seen.device):
             logits_NC: Tensor = self.net(seen.contiguous(memory_format=torch.channels_last))
-        return F.cross_entropy(logits_NC.float(), labels_N)
+        return F.cross_entropy(logits_NC.float(), batch.labels.to(seen.device))
 
 
 class SupervisedNet(nn.Module):

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from model import bins, checkpoint
-from model.methods import context, simclr
+from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
 from model.methods.simclr import SimCLR
@@ -23,11 +22,9 @@ from model.nets.alexnet import AlexNet
 from model.nets.backbone import Backbone
 from model.nets.lite import Lite, load_backbone
 from model.nets.resnet import ResNet
-from model.training import augment, optim, runs
+from model.training import augment, batch_norm, optim, runs
 from model.training import config as configs
-from model.training.batches import Batch
 from model.training.config import Config
-from model.training.trainer import Method, Schedule
 
 EXPORT = "export.json"
 """Of a run's folder: how its weights are best decoded, by its validation photographs."""
@@ -48,31 +45,14 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     net = method.net
     if isinstance(net, Lite):
         net.backbone.freeze(config.frozen_blocks)
-        # What no loss asks for must not seem to learn: DistributedDataParallel would wait for its gradients.
+        # What no loss depends on must not count as trained: DistributedDataParallel would wait for its gradients.
         net.hints.requires_grad_(isinstance(config.options, ColorizeOptions) and config.options.hinted > 0)
     if config.fixed_norms:
-        _fix_norms(net)
+        batch_norm.fix(net)
     optimizer = optim.build(
         net, config.optimizer, config.lr, config.backbone_lr, config.momentum, config.weight_decay
     )
     return method, optimizer
-
-
-def schedule(config: Config, save_every_s: float) -> Schedule:
-    """What the loop needs to know of a configuration."""
-    return Schedule(
-        config.ends,
-        config.warmup,
-        config.ema,
-        config.seed,
-        config.clip,
-        config.accumulate,
-        save_every_s,
-        config.validate_every,
-        config.patience,
-        config.keep_best,
-        config.blend,
-    )
 
 
 def begin(config: Config, classes: int, prior: Tensor) -> Method:
@@ -87,11 +67,11 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
     options = config.options
     backbone = backbone_of(config.net, 1 if config.method in ("colorize", "regress") else 3)
     if isinstance(options, context.ContextOptions):
-        return _Unlabeled(Context(backbone, options))
+        return Context(backbone, options)
     if isinstance(options, simclr.SimCLROptions):
-        return _Unlabeled(SimCLR(backbone, options))
+        return SimCLR(backbone, options)
     if isinstance(options, augment.Strengths):
-        return _Labeled(Supervised(backbone, classes, options))
+        return Supervised(backbone, classes, options)
     return _colorizing(config, BackboneColorizer(backbone), prior)
 
 
@@ -171,40 +151,6 @@ def _imagenet_backbone() -> dict[str, Tensor]:
     return state
 
 
-def _fix_norms(net: nn.Module) -> None:
-    """Let batch norms go by their running statistics in training too, in place; scale and shift still learn."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.__class__ = _FixedBatchNorm  # type: ignore[assignment]  # the same parameters and buffers
-
-
-class _FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
-        pass
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-
-
-class _Unlabeled:
-    """A method that learns from photos alone."""
-
-    def __init__(self, method: Any) -> None:
-        self.method, self.net = method, method.net
-
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        loss: Tensor = self.method.loss(batch.pixels, generator)
-        return loss
-
-
-class _Labeled(_Unlabeled):
-    """A method that learns from photos and their classes."""
-
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        loss: Tensor = self.method.loss((batch.pixels, batch.labels.to(batch.pixels.device)), generator)
-        return loss
-
-
 # Reading a run
 
 
@@ -239,7 +185,7 @@ class Trained:
         backbone = getattr(self.net, "backbone", None)
         if not isinstance(backbone, Backbone):
             raise ValueError(
-                "this run trained the net that colors; what is asked for is a run of `train --net alexnet`, or another backbone"
+                "this run trained the net that colors; name a run of `train --net alexnet`, or of another backbone"
             )
         return backbone
 

@@ -12,15 +12,14 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[torch.device]:
     """Under torchrun: one of its processes, on a GPU of its own where there are any. Alone: just the device, "auto" or one by name.
 
-    ValueError for a GPU that is asked for where there is none.
+    ValueError for a GPU that is named where there is none.
     """
     cuda = torch.cuda.is_available() and device != "cpu"
     if device.startswith("cuda") and not cuda:
@@ -51,46 +50,8 @@ def barrier() -> None:
         dist.barrier()
 
 
-def share_batch_norm(net: nn.Module) -> None:
-    """Let batch norm see the whole batch, over all processes, in place: on CPUs by plain sums, as PyTorch has none."""
-    if next(net.parameters()).device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
-        return
-    for module in net.modules():
-        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
-            module.__class__ = _GlobalBatchNorm  # the same parameters, buffers and hooks
-
-
-class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the rows of all processes."""
-
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
-        pass
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        axes = [0, *range(2, x.ndim)]
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        count = wide.numel() // wide.shape[1] * place()[1]
-        mean = summed(wide.sum(axes)) / count
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        centered = wide - mean.view(shape)
-        variance = summed(centered.square().sum(axes)) / count
-        normal = centered * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        if self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                momentum = cast(float, self.momentum)
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-                self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), momentum)
-                cast(Tensor, self.num_batches_tracked).add_(1)
-        return normal.to(x.dtype)
-
-
 def summed(x: Tensor) -> Tensor:
-    """The sum over all processes, on each of them; its gradient is the sum of what all ask of it."""
+    """The sum over all processes, on each of them; its gradient is the sum of all their gradients."""
     return x if place()[1] == 1 else cast(Tensor, _Sum.apply(x))  # type: ignore[no-untyped-call]
 
 
@@ -109,11 +70,11 @@ class _Sum(torch.autograd.Function):
 
 
 def gathered(rows_NX: Tensor) -> Tensor:
-    """(n, …) of each rank, as many on one as on another → (ranks · n, …) of all, in the order of ranks, on each. Alone: as it came.
+    """(n, …) of each process, as many on one as on another → (processes · n, …) of all, in the order of ranks, on each. Alone: as it came.
 
-    All ranks must call it, forward and backward, in the same order. The gradient of a rank's rows is the sum of what all ranks' losses
-    ask of them: if each rank's loss is a mean over its own rows, and DistributedDataParallel averages the parameters' gradients over
-    ranks, these are the gradients of the mean over all rows, no more and no less.
+    All processes must call it, forward and backward, in the same order. The gradient of a process's rows is the sum of those of all
+    processes' losses by them: if each process's loss is a mean over its own rows, and DistributedDataParallel averages the parameters'
+    gradients over processes, these are the gradients of the mean over all rows, no more and no less.
     """
     if place()[1] == 1:
         return rows_NX

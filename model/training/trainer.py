@@ -1,4 +1,4 @@
-"""The one training loop. It knows no method: it asks for a batch by its step number, for the method's loss, and steps the optimizer.
+"""The one training loop. It knows no method: it takes a batch by its step number, then the method's loss of it, and steps the optimizer.
 
 A run is a folder (model/training/runs.py). Nothing random is carried from step to step: batches and augmentations are drawn from
 (seed, step), so that a run that was killed and continued ends in the same weights, bit for bit on a CPU, as one that was not. (On a GPU,
@@ -11,13 +11,13 @@ the backward pass still runs, and the first process alone writes. A run is conti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,20 +25,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from model.training import distributed, optim, runs
+from model.methods import Method
+from model.training import batch_norm, distributed, optim, runs
+from model.training.config import Config
 from model.training.logging import Log, Progressed
+from model.training.validation import Validate
 
 _AHEAD = 2  # batches made while the loop works
-
-
-class Method(Protocol):
-    """What the loop asks of a way of learning."""
-
-    net: nn.Module
-    """What is trained, averaged and saved."""
-
-    def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
-        """A mean over the batch, so that averages over processes are averages over photos."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +53,25 @@ class Schedule:
     )
     log_every: int = 20
 
+    @classmethod
+    def of(cls, config: Config, save_every_s: float) -> Schedule:
+        return cls(
+            ends=config.ends,
+            warmup=config.warmup,
+            ema=config.ema,
+            seed=config.seed,
+            clip=config.clip,
+            accumulate=config.accumulate,
+            save_every_s=save_every_s,
+            validate_every=config.validate_every,
+            patience=config.patience,
+            keep_best=config.keep_best,
+            blend=config.blend,
+        )
+
     @property
     def steps(self) -> int:
         return self.ends[-1]
-
-
-Validate = Callable[[nn.Module], Mapping[str, float]]
-"""Of the averaged net, in eval mode: measures by name, among them "score", of which more is better."""
 
 
 def train(
@@ -82,7 +87,7 @@ def train(
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
     `facts` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (see `runs.resume`);
-    DivergedError if the loss is not finite. The optimizer's groups keep the rates they came with, times the cosine. BusyError if another
+    DivergedError if the loss is not finite. The optimizer's groups keep the lr they came with, times the cosine. BusyError if another
     process trains in this folder.
 
     With `keep_best` the weights that did best on the validation photographs are kept beside the checkpoint, those of the start among
@@ -93,9 +98,9 @@ def train(
     facts = facts | ({"processes": world} if world > 1 else {})
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if world > 1:
-        distributed.share_batch_norm(method.net)
+        batch_norm.share(method.net)
     averaged = _averaged(method.net, schedule.ema)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    lrs = [group["lr"] for group in optimizer.param_groups]
     parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
     learner = _Learner(method)
     loss_of = (
@@ -120,8 +125,8 @@ def train(
         stop = _spent(progressed, schedule)
         for batch in _ahead(batches, range(start, start if stop else schedule.steps)):
             factor = optim.lr_factor(progressed.step, schedule.ends, schedule.warmup)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+            for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+                group["lr"] = lr * factor
             draws = (schedule.seed * 1_000_003 + progressed.step) * world + rank
             loss = _backward(loss_of, batch, torch.Generator().manual_seed(draws), schedule.accumulate)
             if schedule.clip:
@@ -252,7 +257,7 @@ def _anywhere(mine: bool, device: torch.device) -> bool:
 
 def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
     def average(mean: Sequence[Tensor], new: Sequence[Tensor], count: Tensor | int) -> None:
-        """Of one device and type at a time. Counters are copied; early on, a long memory would remember the start."""
+        """Of one device and type at a time. Counters are copied; early on, a slow average would keep too much of the start."""
         if mean[0].is_floating_point():
             steps = float(count)
             torch._foreach_lerp_(list(mean), list(new), 1 - min(decay, (1 + steps) / (10 + steps)))

@@ -6,9 +6,10 @@ AuC (section 3 of Zhang 2016) is the share of pixels whose ab is within t of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model import bins
+from model.methods import Method
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.nets.backbone import autocast
 from model.training.batches import Batch, Batches, evenly, middles
 from model.training.cache import Cache
-from model.training.trainer import Method, Validate
 
 THRESHOLDS = 150
 TEMPERATURE = 0.5  # of the annealed mean while a net is in training
@@ -29,6 +30,10 @@ _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _TEMPERATURES = (0.38, 0.5, 0.65, 0.8, 1.0)
 _BATCH = 16
 _SEED = 0
+
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+"""Of the averaged net, in eval mode: measures by name, among them "score", of which more is better."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +96,12 @@ def _middles(photos: Sequence[Cache], count: int, side: int, device: torch.devic
 
 
 def _loss(method: Method, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
-    with _asking(method, net):
-        losses = [float(method.loss(batch, torch.Generator().manual_seed(_SEED))) for batch in batches]
+    """The method's loss by another net than its own."""
+    measured: Any = copy(method)
+    measured.net = net
+    losses = [float(measured.loss(batch, torch.Generator().manual_seed(_SEED))) for batch in batches]
     mean = float(np.mean(losses))
     return {"loss": mean, "score": -mean}
-
-
-@contextmanager
-def _asking(method: Method, net: nn.Module) -> Iterator[None]:
-    """Let a method ask another net for a while."""
-    holder = getattr(method, "method", method)
-    own, holder.net = holder.net, net
-    try:
-        yield
-    finally:
-        holder.net = own
 
 
 def _coloring(method: Colorize | Regress, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:

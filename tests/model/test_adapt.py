@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.__main__ import main
-from model.training.adapt import adapt
+from model.training.batch_norm import adapt
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from model.methods import context
 from model.methods.context import Context, doersch2015, small
 from model.nets.backbone import DEVIATION, Backbone
 from model.training import distributed
+from model.training.batches import whole
 
 LABELS = {"↖": 0, "↑": 1, "↗": 2, "←": 3, "→": 4, "↙": 5, "↓": 6, "↘": 7}  # the paper's figure 2, from 0
 TINY = replace(small(), patch=16, gap=8, jitter=2, grids=1, pixelated=0.0, hidden=64)
@@ -180,8 +181,8 @@ def test_loss_is_the_mean_over_pairs_of_minus_the_log_of_the_right_answers_share
     shares = powers / powers.sum(1, keepdim=True)
     expected = -sum(float(shares[k, labels[k]].log()) for k in range(80)) / 80
     assert expected == pytest.approx(2.08, abs=0.15)
-    assert method.loss(photos, seeded(3)).item() == pytest.approx(expected, rel=1e-5)
-    assert method.loss(photos.float() / 255, seeded(3)).item() == pytest.approx(expected, rel=1e-5)
+    assert method.loss(whole(photos), seeded(3)).item() == pytest.approx(expected, rel=1e-5)
+    assert method.loss(whole(photos.float() / 255), seeded(3)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_generator_says_it_all() -> None:
@@ -189,12 +190,12 @@ def test_a_generator_says_it_all() -> None:
     method = Context(Tiny(), replace(TINY, pixelated=0.5))
     photos = random_photos(2, 64)
     torch.manual_seed(1)
-    once = method.loss(photos, seeded(3))
+    once = method.loss(whole(photos), seeded(3))
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    assert torch.equal(once, method.loss(photos, seeded(3)))
+    assert torch.equal(once, method.loss(whole(photos), seeded(3)))
     assert torch.equal(state, torch.get_rng_state())
-    assert not torch.equal(once, method.loss(photos, seeded(4)))
+    assert not torch.equal(once, method.loss(whole(photos), seeded(4)))
 
 
 def test_all_but_one_channel_of_each_patch_become_faint_noise() -> None:
@@ -229,7 +230,7 @@ def test_there_is_nothing_to_see_in_a_flat_patch() -> None:
 
 def test_a_net_of_one_channel_is_shown_lightness() -> None:
     backbone = Tiny(channels=1)
-    assert torch.isfinite(Context(backbone, TINY).loss(random_photos(2, 64), seeded()))
+    assert torch.isfinite(Context(backbone, TINY).loss(whole(random_photos(2, 64)), seeded()))
     assert backbone.shown == [(18, 1, 16, 16)]
 
 
@@ -301,7 +302,7 @@ def test_the_papers_recipe_resizes_photos_between_its_bounds() -> None:
 
 
 def dealt(photos: Tensor, rank: int, world: int) -> Tensor:
-    """A rank's part of a batch, as `batches.Batches` deals it."""
+    """A rank's part of a batch, as `Batches` deals it."""
     return photos[rank::world]
 
 
@@ -335,7 +336,7 @@ def test_losses_of_processes_average_to_the_mean_over_all_pairs(monkeypatch: pyt
         monkeypatch.setattr(distributed, "place", lambda rank=rank: (rank, 2))
         monkeypatch.setattr(distributed, "gathered", lambda rows: counts)
         part = dealt(photos, rank, 2)
-        losses.append(float(method.loss(part, seeded(rank)).detach()))
+        losses.append(float(method.loss(whole(part), seeded(rank)).detach()))
         logits, labels = method.answers(part, seeded(rank))
         assert len(labels) == counts[rank]
         summed += float(F.cross_entropy(logits, labels, reduction="sum").detach())
@@ -400,7 +401,7 @@ def test_a_net_learns_directions_where_the_layout_tells_them() -> None:
     method: Context = Context(Tiny(), options)
     optimizer = torch.optim.AdamW(method.net.parameters(), 3e-3)
     for step in range(60):
-        loss = method.loss(made_pictures(12, step), seeded(step))
+        loss = method.loss(whole(made_pictures(12, step)), seeded(step))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

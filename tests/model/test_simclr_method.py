@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from model.methods.simclr import SimCLR, asymmetric, chen2020, nt_xent, small
 from model.nets.backbone import Backbone, normalized
 from model.training import augment
+from model.training.batches import whole
 
 
 class Tiny(Backbone):
@@ -123,8 +124,8 @@ def test_both_views_go_through_the_net_at_once_and_are_asked_about_each_other() 
     assert z.shape == (12, 16)
     assert z.dtype == torch.float32
     expected = slow_nt_xent(z.detach().double().numpy(), 0.2)
-    assert method.loss(photos, seeded(3)).item() == pytest.approx(expected, rel=1e-4)
-    assert method.loss(photos.float() / 255, seeded(3)).item() == pytest.approx(expected, rel=0.02)
+    assert method.loss(whole(photos), seeded(3)).item() == pytest.approx(expected, rel=1e-4)
+    assert method.loss(whole(photos.float() / 255), seeded(3)).item() == pytest.approx(expected, rel=0.02)
 
 
 def test_rows_one_half_apart_are_views_of_one_photo() -> None:
@@ -140,15 +141,15 @@ def test_a_generator_says_it_all() -> None:
     method = SimCLR(Tiny(), TINY)
     photos = random_photos(4)
     state = torch.get_rng_state()
-    once = method.loss(photos, seeded(3))
-    assert torch.equal(once, method.loss(photos, seeded(3)))
+    once = method.loss(whole(photos), seeded(3))
+    assert torch.equal(once, method.loss(whole(photos), seeded(3)))
     assert torch.equal(state, torch.get_rng_state())
-    assert not torch.equal(once, method.loss(photos, seeded(4)))
+    assert not torch.equal(once, method.loss(whole(photos), seeded(4)))
 
 
 def test_a_net_of_one_channel_is_shown_lightness() -> None:
     backbone = Tiny(channels=1)
-    assert torch.isfinite(SimCLR(backbone, TINY).loss(random_photos(4), seeded()))
+    assert torch.isfinite(SimCLR(backbone, TINY).loss(whole(random_photos(4)), seeded()))
     assert backbone.shown == [(8, 1, 24, 24)]
 
 
@@ -242,7 +243,7 @@ def test_a_net_learns_to_tell_kinds_of_pictures_apart() -> None:
     start = neighbors_right(method.net.backbone)
     optimizer = torch.optim.AdamW(method.net.parameters(), 6e-3)
     for step in range(100):
-        loss = method.loss(made_pictures(64, step)[0], seeded(step))
+        loss = method.loss(whole(made_pictures(64, step)[0]), seeded(step))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
