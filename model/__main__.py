@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         one = training.add_parser(verb, help=meaning)
         one.add_argument("run_folder", nargs="?", type=Path, default=Path("runs/colorize"), metavar="RUN")
-        one.set_defaults(command=f"training.{verb}")
+        one.set_defaults(command=f"train.{verb}")
 
     weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(
         required=True, metavar="show | fetch | export"

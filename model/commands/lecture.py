@@ -345,7 +345,7 @@ def _training(run: building.Trained, folder: Path) -> dict[str, Any]:
         "photos": run.photos,
         "cpu_s": round(run.cpu_s),
         "seed": run.config.seed,
-        "commit": run.facts["code"]["commit"],
+        "commit": run.metadata["code"]["commit"],
         "loss": [[int(row[1]), float(row[3])] for row in rows],
     }
 

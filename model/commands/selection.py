@@ -128,11 +128,12 @@ def card_of(found: building.Trained, name: str) -> Card:
         size=int(chosen["size"]),
         terms="",
         data="",
-        recipe=found.facts["config"] | {"photos": found.facts["data"]["photos"], "trained": found.trained},
-        commit=found.facts["code"]["commit"],
+        recipe=found.metadata["config"]
+        | {"photos": found.metadata["data"]["photos"], "trained": found.trained},
+        commit=found.metadata["code"]["commit"],
         numbers={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        prior=tuple(found.facts["data"]["prior"]) if rebalanced else (),
+        prior=tuple(found.metadata["data"]["prior"]) if rebalanced else (),
         lam=found.config.options.lam
         if rebalanced and isinstance(found.config.options, colorize.ColorizeOptions)
         else 1.0,

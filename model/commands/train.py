@@ -1,9 +1,11 @@
-"""Train a method by a configuration. Wants the extra `train`: TensorBoard, and the backbone that ImageNet made."""
+"""Train a method by a configuration; pause a run, and let it go on. Needs the extra `train`: TensorBoard, and ImageNet's backbone."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -40,8 +42,8 @@ def train(arguments: argparse.Namespace) -> int:
     with distributed.joined(arguments.device) as device:
         begun = time.monotonic()
         sources, held, left_out = photographs(config, arguments)
-        speaks = distributed.place()[0] == 0
-        if speaks:
+        is_first = distributed.place()[0] == 0
+        if is_first:
             print(
                 f"{sum(map(len, sources))} photographs to learn from, {sum(map(len, held))} held out; "
                 f"left out: {data.counted(left_out)}"
@@ -56,7 +58,7 @@ def train(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"stopped; the same command goes on from the last checkpoint in {run}")
             return 130
-        if speaks:
+        if is_first:
             _conclude(method, config, held, run, device)
     return 0
 
@@ -72,7 +74,7 @@ def learn(
     """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
     rank, world = distributed.place()
     batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
-    before = runs.facts(run) if (run / runs.CHECKPOINT).exists() else None
+    before = runs.metadata(run) if (run / runs.CHECKPOINT).exists() else None
     # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
     extended = (
         before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
@@ -89,7 +91,7 @@ def learn(
     classes = sorted({path.parent.name for source in sources for path in source.photos})
     method, optimizer = building.build(config, len(classes), prior)
     photos = [path for source in sources for path in source.photos]
-    facts = {
+    metadata = {
         "method": config.method,
         "config": asdict(config) | {"start": start},
         "data": {
@@ -106,7 +108,7 @@ def learn(
         side = config.crops.last if config.crops else config.shape.side
         validate = validation.of_method(method, held, config.validated, side, device)
     schedule = Schedule.of(config, save_every_s)
-    trainer.train(method, optimizer, batches, schedule, run, facts, device, validate)
+    trainer.train(method, optimizer, batches, schedule, run, metadata, device, validate)
     return method
 
 
@@ -156,7 +158,7 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 def _extended(run: Path, arguments: argparse.Namespace) -> Config:
     """The run's own configuration with a further stage, up to `--steps`."""
-    before = building.config_of(runs.facts(run), run)
+    before = building.config_of(runs.metadata(run), run)
     if arguments.steps is None:
         raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
     if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
@@ -174,7 +176,7 @@ def _fitting(
     Of several processes each times its own share of the batches, and the first one's number is everyone's.
     """
     if (run / runs.CHECKPOINT).exists():
-        begun_with = building.config_of(runs.facts(run), run)
+        begun_with = building.config_of(runs.metadata(run), run)
         return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
     rank, world = distributed.place()
     method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
@@ -211,10 +213,34 @@ def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, 
         decoding, gains = validation.choose_decoding(
             net, method.weights, held, config.validated, config.crops.last, device
         )
-        facts: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
-        (run / building.EXPORT).write_text(json.dumps(facts, indent=1) + "\n")
+        metadata: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
+        (run / building.EXPORT).write_text(json.dumps(metadata, indent=1) + "\n")
         print(
             f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
             f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"
         )
     print(f"{trained.step} steps done in {run}")
+
+
+# A run in the background: held so that something else can be timed, and let go on
+
+
+def pause(arguments: argparse.Namespace) -> int:
+    """Stop the run's process where it stands. It keeps its memory and takes no time of the machine; nothing is lost."""
+    os.kill(_process(arguments.run_folder), signal.SIGSTOP)
+    print(f"{arguments.run_folder} is paused")
+    return 0
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Let a paused run go on. One that has ended or was killed goes on by the command that began it."""
+    os.kill(_process(arguments.run_folder), signal.SIGCONT)
+    print(f"{arguments.run_folder} goes on")
+    return 0
+
+
+def _process(run: Path) -> int:
+    process = runs.training_process(run)
+    if process is None:
+        raise ValueError(f"nothing trains in {run} now; the command that began a run continues it")
+    return process

@@ -125,7 +125,7 @@ def prior_of(start: str) -> Tensor | None:
     if not start:
         return None
     folder = Path(start)
-    known = runs.facts(folder)["data"].get("prior") if folder.is_dir() else _card(start).prior
+    known = runs.metadata(folder)["data"].get("prior") if folder.is_dir() else _card(start).prior
     return torch.tensor(known, dtype=torch.float64) if known else None
 
 
@@ -134,7 +134,7 @@ def identity(start: str) -> str:
     if not start:
         return ""
     if Path(start).is_dir():
-        return f"{Path(start).resolve().name} at step {runs.averaged(Path(start)).progressed.step}"
+        return f"{Path(start).resolve().name} at step {runs.averaged(Path(start)).progress.step}"
     return _card(start).sha256
 
 
@@ -156,11 +156,11 @@ def _imagenet_backbone() -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Trained:
-    """The averaged net of a run, in eval mode, and what the run knows of itself."""
+    """The averaged net of a run, in eval mode, and its metadata."""
 
     net: nn.Module
     config: Config
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     step: int
     photos: int
     elapsed_s: float
@@ -177,7 +177,7 @@ class Trained:
         if self.config.method != "colorize":
             return None
         assert isinstance(self.config.options, ColorizeOptions)
-        return bins.class_weights(torch.tensor(self.facts["data"]["prior"]), self.config.options.lam)
+        return bins.class_weights(torch.tensor(self.metadata["data"]["prior"]), self.config.options.lam)
 
     @property
     def backbone(self) -> Backbone:
@@ -200,21 +200,21 @@ class Trained:
         }
 
 
-def config_of(facts: dict[str, Any], folder: Path) -> Config:
-    """The configuration among a run's facts. RunError for a run of an older code, which kept something else."""
-    if "config" not in facts:
+def config_of(metadata: dict[str, Any], folder: Path) -> Config:
+    """The configuration among a run's metadata. RunError for a run of an older code, which kept something else."""
+    if "config" not in metadata:
         raise runs.RunError(
             "run_mismatch",
             f"{folder} was made by an older version of this code; go back to it, or train anew",
         )
-    return configs.read(facts["config"])
+    return configs.read(metadata["config"])
 
 
 def load(folder: Path) -> Trained:
     """FileNotFoundError where there is no run, RunError for one that is damaged or of another code."""
     saved = runs.averaged(folder)
-    config = config_of(saved.facts, folder)
-    classes = len(saved.facts["data"].get("classes", ())) or 1
+    config = config_of(saved.metadata, folder)
+    classes = len(saved.metadata["data"].get("classes", ())) or 1
     torch.manual_seed(0)
     bare = replace(config, start="")
     net = (
@@ -223,15 +223,15 @@ def load(folder: Path) -> Trained:
         else begin(bare, classes, torch.ones(bins.COUNT)).net
     )
     runs.fill(net, saved.state, folder)
-    progressed = saved.progressed
+    progress = saved.progress
     return Trained(
         net.eval(),
         config,
-        saved.facts,
-        progressed.step,
-        progressed.photos,
-        progressed.elapsed_s,
-        progressed.cpu_s,
-        progressed.best_step if config.keep_best else -1,
+        saved.metadata,
+        progress.step,
+        progress.photos,
+        progress.elapsed_s,
+        progress.cpu_s,
+        progress.best_step if config.keep_best else -1,
         json.loads((folder / EXPORT).read_text()) if (folder / EXPORT).exists() else None,
     )

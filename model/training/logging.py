@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 
 @dataclass
-class Progressed:
+class Progress:
     """How far a run is: what a checkpoint holds, the tensors apart."""
 
     step: int = 0
@@ -38,13 +38,18 @@ class Log:
 
     _FIELDS = ("step", "photos", "elapsed_s", "loss", "lr_factor", "photos_per_s")
 
-    def __init__(self, run: Path, steps: int, every: int, progressed: Progressed) -> None:
-        self.run, self.steps, self.every, self.start = run, steps, every, progressed.step
+    def __init__(self, run: Path, steps: int, every: int, progress: Progress) -> None:
+        self.run, self.steps, self.every, self.start = run, steps, every, progress.step
         self.losses: list[Tensor] = []
-        self.since, self.photos = time.monotonic(), progressed.photos
+        self.since, self.photos = time.monotonic(), progress.photos
         console = Console()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(),
+        )
+        self.bar = bars.Progress(*columns, console=console, disable=not console.is_terminal)
         self.plain = None if console.is_terminal else console
 
     def __enter__(self) -> Log:
@@ -62,20 +67,20 @@ class Log:
         self.csv.close()
         self.writer.close()
 
-    def step(self, progressed: Progressed, loss: Tensor, factor: float, lr: float) -> None:
+    def step(self, progress: Progress, loss: Tensor, factor: float, lr: float) -> None:
         """Once a step; a row is written every `every` steps, with the mean loss since the last one. DivergedError where it is no number."""
         self.losses.append(loss.detach())
         self.bar.advance(self.task)
-        if progressed.step % self.every and progressed.step != self.steps:
+        if progress.step % self.every and progress.step != self.steps:
             return
         now = time.monotonic()
         mean = float(torch.stack(self.losses).mean())
-        check_finite(mean, progressed.step)
-        speed = (progressed.photos - self.photos) / (now - self.since)
+        check_finite(mean, progress.step)
+        speed = (progress.photos - self.photos) / (now - self.since)
         row = (
-            progressed.step,
-            progressed.photos,
-            round(progressed.elapsed_s, 1),
+            progress.step,
+            progress.photos,
+            round(progress.elapsed_s, 1),
             round(mean, 4),
             round(factor, 5),
             round(speed, 1),
@@ -83,23 +88,23 @@ class Log:
         csv.writer(self.csv).writerow(row)
         self.csv.flush()
         for name, value in (("loss", mean), ("lr", lr), ("photos_per_s", speed)):
-            self.writer.add_scalar(name, value, progressed.step)
+            self.writer.add_scalar(name, value, progress.step)
         words = f"loss {mean:.3f} · {speed:.0f} photos/s"
         self.bar.update(self.task, description=words)
         if self.plain:
-            self.plain.print(f"step {progressed.step}/{self.steps} · {words}")
+            self.plain.print(f"step {progress.step}/{self.steps} · {words}")
         self.losses.clear()
-        self.since, self.photos = now, progressed.photos
+        self.since, self.photos = now, progress.photos
 
-    def validation(self, progressed: Progressed, metrics: Mapping[str, float]) -> None:
+    def validation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         """What the averaged weights reach on the validation photographs."""
         for name, value in metrics.items():
-            self.writer.add_scalar(f"validation/{name}", value, progressed.step)
+            self.writer.add_scalar(f"validation/{name}", value, progress.step)
         file = self.run / "validation.csv"
-        with _reopen(file, ("step", *metrics), progressed.step - 1) as rows:
-            csv.writer(rows).writerow((progressed.step, *(round(value, 4) for value in metrics.values())))
+        with _reopen(file, ("step", *metrics), progress.step - 1) as rows:
+            csv.writer(rows).writerow((progress.step, *(round(value, 4) for value in metrics.values())))
         words = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        (self.plain or self.bar.console).print(f"step {progressed.step}/{self.steps} · validation: {words}")
+        (self.plain or self.bar.console).print(f"step {progress.step}/{self.steps} · validation: {words}")
 
     def say(self, words: str) -> None:
         (self.plain or self.bar.console).print(words)

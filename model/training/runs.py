@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from model.training.logging import Progressed, check_finite
+from model.training.logging import Progress, check_finite
 
 CHECKPOINT, BEST, START = "checkpoint.pt", "best.pt", "start.pt"
-_FREE = {"code"}  # facts that may differ where a run is continued: what made it
+_FREE = {"code"}  # metadata that may differ where a run is continued: which code made it
 
 
 class BusyError(ValueError):
@@ -50,8 +50,8 @@ class Saved:
     """What a run's folder says of its averaged weights."""
 
     state: dict[str, Tensor]
-    progressed: Progressed
-    facts: dict[str, Any]
+    progress: Progress
+    metadata: dict[str, Any]
 
 
 def averaged(run: Path) -> Saved:
@@ -61,30 +61,30 @@ def averaged(run: Path) -> Saved:
     """
     if not (run / CHECKPOINT).exists():
         raise FileNotFoundError(f"{run} holds no training run")
-    saved = _read(run / CHECKPOINT, {"averaged", "progressed", "facts"})
-    progressed, facts = Progressed(**saved["progressed"]), saved["facts"]
-    if facts.get("config", {}).get("keep_best") and (run / BEST).exists():
-        return Saved(_read(run / BEST, {"averaged"})["averaged"], progressed, facts)
+    saved = _read(run / CHECKPOINT, {"averaged", "progress", "metadata"})
+    progress, metadata = Progress(**saved["progress"]), saved["metadata"]
+    if metadata.get("config", {}).get("keep_best") and (run / BEST).exists():
+        return Saved(_read(run / BEST, {"averaged"})["averaged"], progress, metadata)
     prefix = "module."
     state = {k.removeprefix(prefix): value for k, value in saved["averaged"].items() if k.startswith(prefix)}
-    return Saved(state, progressed, facts)
+    return Saved(state, progress, metadata)
 
 
-def facts(run: Path) -> dict[str, Any]:
-    """What a run knows of itself. Raises as `averaged` does."""
+def metadata(run: Path) -> dict[str, Any]:
+    """What a run's checkpoint says of it: method, config, data, code. Raises as `averaged` does."""
     if not (run / CHECKPOINT).exists():
         raise FileNotFoundError(f"{run} holds no training run")
-    known: dict[str, Any] = _read(run / CHECKPOINT, {"facts"})["facts"]
-    return known
+    found: dict[str, Any] = _read(run / CHECKPOINT, {"metadata"})["metadata"]
+    return found
 
 
 def save(
-    run: Path, parts: dict[str, Any], progressed: Progressed, known: dict[str, Any], loss: Tensor
+    run: Path, parts: dict[str, Any], progress: Progress, metadata: dict[str, Any], loss: Tensor
 ) -> None:
     """Replace the checkpoint. DivergedError, and nothing is written, for a loss that is no number."""
-    check_finite(float(loss), progressed.step)
+    check_finite(float(loss), progress.step)
     states = {name: part.state_dict() for name, part in parts.items()}
-    _write(run / CHECKPOINT, states | {"progressed": asdict(progressed), "facts": known})
+    _write(run / CHECKPOINT, states | {"progress": asdict(progress), "metadata": metadata})
 
 
 def save_best(run: Path, net: nn.Module, step: int, score: float) -> None:
@@ -93,25 +93,27 @@ def save_best(run: Path, net: nn.Module, step: int, score: float) -> None:
 
 
 def start(run: Path, net: nn.Module) -> dict[str, Tensor]:
-    """The weights that a run began with: those of this net, kept beside the checkpoint when it is asked first."""
+    """The weights that a run began with: those of this net, which are kept beside the checkpoint from the first call on."""
     if not (run / START).exists() and not (run / CHECKPOINT).exists():
         _write(run / START, {"start": net.state_dict()})
     begun: dict[str, Tensor] = _read(run / START, {"start"})["start"]
     return begun
 
 
-def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progressed:
+def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progress:
     """Fill the parts from the run's checkpoint, where there is one; how far it is.
 
-    RunError (run_mismatch) where the run was begun with other facts; but a finished run may go on to more steps, as a further stage.
+    RunError (run_mismatch) where the run was begun with other metadata; but a finished run may go on to more steps, as a further stage.
     """
     if not (run / CHECKPOINT).exists():
-        return Progressed()
-    saved = _read(run / CHECKPOINT, {*parts, "progressed", "facts"})
+        return Progress()
+    saved = _read(run / CHECKPOINT, {*parts, "progress", "metadata"})
     differing = sorted(
-        key for key in (known | saved["facts"]).keys() - _FREE if known.get(key) != saved["facts"].get(key)
+        key
+        for key in (metadata | saved["metadata"]).keys() - _FREE
+        if metadata.get(key) != saved["metadata"].get(key)
     )
-    extended = differing == ["config"] and _extends(known["config"], saved["facts"]["config"])
+    extended = differing == ["config"] and _extends(metadata["config"], saved["metadata"]["config"])
     if extended:
         differing = []
     if differing:
@@ -121,8 +123,8 @@ def resume(run: Path, parts: dict[str, Any], known: dict[str, Any]) -> Progresse
         )
     for name, part in parts.items():
         fill(part, saved[name], run)
-    progressed = Progressed(**saved["progressed"])
-    return replace(progressed, since_best=0) if extended else progressed
+    progress = Progress(**saved["progress"])
+    return replace(progress, since_best=0) if extended else progress
 
 
 def _extends(config: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -138,11 +140,11 @@ def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:
         raise RunError(
             "weights_mismatch",
             f"{run} holds another {type(part).__name__} than this code makes of its configuration; "
-            "go back to the code that its facts name, or train anew in another folder",
+            "go back to the code that its metadata name, or train anew in another folder",
         ) from error
 
 
-def trainer_of(run: Path) -> int | None:
+def training_process(run: Path) -> int | None:
     """The process that trains in this folder now, running or paused, or None."""
     try:
         with (run / "trainer").open() as lock:

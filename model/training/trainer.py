@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from model.methods import Method
 from model.training import batch_norm, distributed, optim, runs
 from model.training.config import Config
-from model.training.logging import Log, Progressed
+from model.training.logging import Log, Progress
 from model.training.validation import Validate
 
 _AHEAD = 2  # batches made while the loop works
@@ -80,13 +80,13 @@ def train(
     batches: Dataset[Any],
     schedule: Schedule,
     run: Path,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
     device: torch.device,
     validate: Validate | None = None,
 ) -> nn.Module:
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
-    `facts` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (see `runs.resume`);
+    `metadata` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (see `runs.resume`);
     DivergedError if the loss is not finite. The optimizer's groups keep the lr they came with, times the cosine. BusyError if another
     process trains in this folder.
 
@@ -95,7 +95,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     rank, world = distributed.place()
-    facts = facts | ({"processes": world} if world > 1 else {})
+    metadata = metadata | ({"processes": world} if world > 1 else {})
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if world > 1:
         batch_norm.share(method.net)
@@ -111,47 +111,45 @@ def train(
     with ExitStack() as held:
         if rank == 0:
             held.enter_context(runs.locked(run))
-        progressed = runs.resume(run, parts, facts)
-        start = progressed.step
+        progress = runs.resume(run, parts, metadata)
+        start = progress.step
         log = (
-            held.enter_context(Log(run, schedule.steps, schedule.log_every, progressed))
-            if rank == 0
-            else None
+            held.enter_context(Log(run, schedule.steps, schedule.log_every, progress)) if rank == 0 else None
         )
         begun = runs.start(run, averaged.module) if schedule.blend < 1 else None
         if schedule.keep_best and validate and start == 0:
-            _validate(validate, _between(begun, averaged, schedule.blend), run, progressed, schedule, log)
+            _validate(validate, _between(begun, averaged, schedule.blend), run, progress, schedule, log)
         clock = _Clock()
-        stop = _spent(progressed, schedule)
+        stop = _spent(progress, schedule)
         for batch in _ahead(batches, range(start, start if stop else schedule.steps)):
-            factor = optim.lr_factor(progressed.step, schedule.ends, schedule.warmup)
+            factor = optim.lr_factor(progress.step, schedule.ends, schedule.warmup)
             for group, lr in zip(optimizer.param_groups, lrs, strict=True):
                 group["lr"] = lr * factor
-            draws = (schedule.seed * 1_000_003 + progressed.step) * world + rank
+            draws = (schedule.seed * 1_000_003 + progress.step) * world + rank
             loss = _backward(loss_of, batch, torch.Generator().manual_seed(draws), schedule.accumulate)
             if schedule.clip:
                 nn.utils.clip_grad_norm_(method.net.parameters(), schedule.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             averaged.update_parameters(method.net)
-            progressed.step += 1
-            progressed.photos += len(batch) * world
-            clock.tick(progressed)
+            progress.step += 1
+            progress.photos += len(batch) * world
+            clock.tick(progress)
             if log:
-                log.step(progressed, loss, factor, optimizer.param_groups[-1]["lr"])
-            last = progressed.step == schedule.steps
+                log.step(progress, loss, factor, optimizer.param_groups[-1]["lr"])
+            last = progress.step == schedule.steps
             if validate and (
-                last or (schedule.validate_every and progressed.step % schedule.validate_every == 0)
+                last or (schedule.validate_every and progress.step % schedule.validate_every == 0)
             ):
-                _validate(validate, _between(begun, averaged, schedule.blend), run, progressed, schedule, log)
-                stop = _anywhere(_spent(progressed, schedule), device)
+                _validate(validate, _between(begun, averaged, schedule.blend), run, progress, schedule, log)
+                stop = _anywhere(_spent(progress, schedule), device)
             if log and (last or stop or clock.since_saved() > schedule.save_every_s):
-                runs.save(run, parts, progressed, facts, loss.detach())
+                runs.save(run, parts, progress, metadata, loss.detach())
                 clock.saved()
             if stop:
                 if log:
                     log.say(
-                        f"no better weights in {schedule.patience} validations: the run ends at step {progressed.step}"
+                        f"no better weights in {schedule.patience} validations: the run ends at step {progress.step}"
                     )
                 break
     return averaged.module.eval()
@@ -176,10 +174,10 @@ class _Clock:
         self.saved_at = self.stepped_at = time.monotonic()
         self.worked = time.process_time()
 
-    def tick(self, progressed: Progressed) -> None:
+    def tick(self, progress: Progress) -> None:
         now, worked = time.monotonic(), time.process_time()
-        progressed.elapsed_s += now - self.stepped_at
-        progressed.cpu_s += worked - self.worked
+        progress.elapsed_s += now - self.stepped_at
+        progress.cpu_s += worked - self.worked
         self.stepped_at, self.worked = now, worked
 
     def since_saved(self) -> float:
@@ -208,7 +206,7 @@ def _validate(
     validate: Validate,
     net: nn.Module,
     run: Path,
-    progressed: Progressed,
+    progress: Progress,
     schedule: Schedule,
     log: Log | None,
 ) -> None:
@@ -218,14 +216,14 @@ def _validate(
         measures = validate(net)
     net.train()
     if log:
-        log.validation(progressed, measures)
+        log.validation(progress, measures)
     score = measures["score"]
-    if score > progressed.best_score:
-        progressed.best_step, progressed.best_score, progressed.since_best = progressed.step, score, 0
+    if score > progress.best_score:
+        progress.best_step, progress.best_score, progress.since_best = progress.step, score, 0
         if schedule.keep_best and log:
-            runs.save_best(run, net, progressed.step, score)
+            runs.save_best(run, net, progress.step, score)
     else:
-        progressed.since_best += 1
+        progress.since_best += 1
 
 
 def _between(
@@ -242,9 +240,9 @@ def _between(
     return between
 
 
-def _spent(progressed: Progressed, schedule: Schedule) -> bool:
+def _spent(progress: Progress, schedule: Schedule) -> bool:
     """Whether the run has waited long enough for better weights."""
-    return bool(schedule.patience) and progressed.since_best >= schedule.patience
+    return bool(schedule.patience) and progress.since_best >= schedule.patience
 
 
 def _anywhere(mine: bool, device: torch.device) -> bool:

@@ -33,7 +33,7 @@ from model.photo import Photo
 from model.training import aging, augment, building, runs, trainer
 from model.training import config as configs
 from model.training.batches import Batch
-from model.training.logging import Progressed
+from model.training.logging import Progress
 
 N, Q, H, W, K = 2, 313, 3, 4, 5
 PLAIN = ColorizeOptions()
@@ -518,7 +518,7 @@ def red(tmp_path: Path) -> Path:
         assert net.head.bias is not None
         net.head.bias.copy_(torch.tensor([40.0, 20.0]) / AB_UNIT)
     config = asdict(configs.tiny("regress", "lite-l2"))
-    facts = {
+    metadata = {
         "method": "regress",
         "config": config,
         "data": {"photos": 4, "fingerprint": "f", "prior": [1.0] * bins.COUNT},
@@ -527,8 +527,8 @@ def red(tmp_path: Path) -> Path:
     averaged = torch.optim.swa_utils.AveragedModel(net)
     saved = {
         "averaged": averaged.state_dict(),
-        "progressed": asdict(Progressed(8, 32, 1.5)),
-        "facts": facts,
+        "progress": asdict(Progress(8, 32, 1.5)),
+        "metadata": metadata,
     }
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     return tmp_path

@@ -127,8 +127,8 @@ def test_chen2020_has_the_papers_optimizer() -> None:
 
 def test_a_run_says_what_taught_its_backbone(run: Path) -> None:
     found = building.load(run)
-    assert (found.facts["method"], found.config.net, found.step) == ("simclr", "alexnet", 4)
-    assert found.facts["data"]["photos"] == 29  # and 3 held out
+    assert (found.metadata["method"], found.config.net, found.step) == ("simclr", "alexnet", 4)
+    assert found.metadata["data"]["photos"] == 29  # and 3 held out
     assert (found.weights, found.decoding, found.best_step) == (None, None, -1)
     assert not torch.equal(
         found.backbone.get_parameter("conv1.conv.weight"),

@@ -205,8 +205,8 @@ def test_a_run_of_two_ranks_ends_in_the_weights_of_one(folder: Path, tmp_path: P
     """Through the trainer, as torchrun starts it: loss, gradient, optimizer and average."""
     train(tmp_path, 0, 1)
     alone, two = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (tmp_path, folder / "run"))
-    assert two["facts"]["processes"] == WORLD
-    assert (two["progressed"]["step"], two["progressed"]["photos"]) == (8, 8 * 2 * PHOTOS)
+    assert two["metadata"]["processes"] == WORLD
+    assert (two["progress"]["step"], two["progress"]["photos"]) == (8, 8 * 2 * PHOTOS)
     start = net().state_dict()
     for part in ("net", "averaged"):
         for name, value in alone[part].items():
@@ -222,7 +222,7 @@ def test_a_colorizing_run_of_two_ranks_ends_in_the_weights_and_statistics_of_one
     """Crops, old prints and hints by photo, whichever rank makes them; batch norm over all photos."""
     color(name, photos, tmp_path, 0, 1)
     alone, two = (torch.load(run / runs.CHECKPOINT, weights_only=True) for run in (tmp_path, folder / name))
-    assert (alone["progressed"]["step"], two["progressed"]["step"]) == (NETS[name][1],) * 2
+    assert (alone["progress"]["step"], two["progress"]["step"]) == (NETS[name][1],) * 2
     for part in ("net", "averaged"):
         for key, value in alone[part].items():
             torch.testing.assert_close(
@@ -269,6 +269,6 @@ def test_torchrun_trains_by_two_processes_of_which_one_speaks_and_writes(tmp_pat
     for once in ("4 photographs to learn from", "step 3/3", "3 steps done"):
         assert ended.stdout.count(once) == 1, ended.stdout
     saved = torch.load(tmp_path / "run" / runs.CHECKPOINT, weights_only=True)
-    assert saved["facts"]["processes"] == WORLD
-    assert (saved["progressed"]["step"], saved["progressed"]["photos"]) == (3, 12)
+    assert saved["metadata"]["processes"] == WORLD
+    assert (saved["progress"]["step"], saved["progress"]["photos"]) == (3, 12)
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 2

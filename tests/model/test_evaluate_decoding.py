@@ -24,7 +24,7 @@ from model.nets.lite import Lite
 from model.photo import Photo
 from model.training import building, data
 from model.training import config as configs
-from model.training.logging import Progressed
+from model.training.logging import Progress
 
 PHOTOS = data.find([Path("scikit-image")])
 
@@ -75,7 +75,7 @@ def net() -> nn.Module:
 def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run's folder, as the trainer leaves it: of the shipped net, and a prior in which gray is common."""
     folder = tmp_path_factory.mktemp("run")
-    facts = {
+    metadata = {
         "config": asdict(configs.lite("colorize", "lite")),
         "data": {
             "photos": 4,
@@ -86,8 +86,8 @@ def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     saved = {
         "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
-        "progressed": asdict(Progressed(8, 32, 1.5)),
-        "facts": facts,
+        "progress": asdict(Progress(8, 32, 1.5)),
+        "metadata": metadata,
     }
     torch.save(saved, folder / "checkpoint.pt")
     return folder

@@ -124,8 +124,8 @@ def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
     kill_at(-1)
     torch.manual_seed(9)  # where a run goes on, the process's own chance is another
     resumed = run("killed")
-    assert [of["progressed"]["step"] for of in (whole, resumed)] == [STEPS, STEPS]
-    assert killed["progressed"]["step"] < STEPS
+    assert [of["progress"]["step"] for of in (whole, resumed)] == [STEPS, STEPS]
+    assert killed["progress"]["step"] < STEPS
     assert same(whole, resumed)
     assert not same(whole, killed)
     momenta = (of["optimizer"]["state"][0]["exp_avg"] for of in (whole, resumed))
@@ -141,11 +141,11 @@ def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
 def test_a_run_knows_its_classes_and_its_prior(squares: Cache, tmp_path: Path) -> None:
     learn(tiny("supervised", 1), [squares], tmp_path / "supervised", CPU)
     found = building.load(tmp_path / "supervised")
-    assert found.facts["data"]["classes"] == ["a", "b"]
-    assert found.facts["data"]["photos"] == 8
+    assert found.metadata["data"]["classes"] == ["a", "b"]
+    assert found.metadata["data"]["photos"] == 8
     learn(tiny("colorize", 1), [squares], tmp_path / "colorize", CPU)
     found = building.load(tmp_path / "colorize")
-    assert sum(found.facts["data"]["prior"]) == pytest.approx(1, abs=1e-4)
+    assert sum(found.metadata["data"]["prior"]) == pytest.approx(1, abs=1e-4)
     assert found.weights is not None
     assert found.weights.shape == (bins.COUNT,)
 
@@ -169,7 +169,7 @@ def test_a_run_begins_from_another_runs_averaged_weights(
     before = runs.averaged(colored).state
     assert all(torch.equal(value, before[name]) for name, value in method.net.state_dict().items())
     learn(config, [photos], tmp_path, CPU)
-    assert runs.facts(tmp_path)["config"]["start"] == "first at step 1"
+    assert runs.metadata(tmp_path)["config"]["start"] == "first at step 1"
     after = runs.averaged(tmp_path).state
     torch.testing.assert_close(after["head.weight"], before["head.weight"], rtol=0, atol=1e-6)
 
@@ -184,9 +184,9 @@ def test_a_start_is_remembered_by_its_hash_and_lends_its_prior(
     card = checkpoint.save(building.load(colored).net, card, start)
     for share in (0.25, 1.0):
         learn(lite("steps=1", f"start={start}", f"prior_share={share}"), [photos], tmp_path / str(share), CPU)
-    found = [runs.facts(tmp_path / str(share)) for share in (0.25, 1.0)]
+    found = [runs.metadata(tmp_path / str(share)) for share in (0.25, 1.0)]
     assert found[0]["config"]["start"] == card.sha256
-    blended, own = (torch.tensor(facts["data"]["prior"], dtype=torch.float64) for facts in found)
+    blended, own = (torch.tensor(metadata["data"]["prior"], dtype=torch.float64) for metadata in found)
     torch.testing.assert_close(blended, 0.25 * own + 0.75 * shipped / shipped.sum(), rtol=1e-4, atol=1e-7)
 
 
@@ -242,13 +242,13 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     with pytest.raises(KilledError):
         main(words_of(folders[1], *extend))
     kill_at(-1)
-    assert 2 <= runs.averaged(folders[1]).progressed.step < 5
+    assert 2 <= runs.averaged(folders[1]).progress.step < 5
     assert main(words_of(folders[1], *extend)) == 0
     whole, resumed = map(saved, folders)
     assert same(whole, resumed)
-    assert whole["progressed"]["step"] == 5
-    assert (whole["facts"]["config"]["earlier"], whole["facts"]["config"]["steps"]) == ((2,), 5)
-    assert whole["facts"]["config"]["start"] == checkpoint.read_card(start).sha256
+    assert whole["progress"]["step"] == 5
+    assert (whole["metadata"]["config"]["earlier"], whole["metadata"]["config"]["steps"]) == ((2,), 5)
+    assert whole["metadata"]["config"]["start"] == checkpoint.read_card(start).sha256
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_an_extension_says_how_long_and_nothing_else(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    facts = {"config": asdict(lite("steps=2"))}
-    torch.save({"facts": facts}, run / runs.CHECKPOINT)
+    metadata = {"config": asdict(lite("steps=2"))}
+    torch.save({"metadata": metadata}, run / runs.CHECKPOINT)
     before = (run / runs.CHECKPOINT).read_bytes()
     assert main(words_of(run, "--extend", *more)) == 1
     assert words in capsys.readouterr().err
@@ -284,7 +284,7 @@ def test_what_is_no_run_is_not_extended(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_run_of_an_older_code_is_refused_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved = {"averaged": {}, "progressed": {}, "facts": {"recipe": {"steps": 2}}}
+    saved = {"averaged": {}, "progress": {}, "metadata": {"recipe": {"steps": 2}}}
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     assert main(words_of(tmp_path, "--extend", "--steps", "5")) == 1
     assert "older version of this code" in capsys.readouterr().err
@@ -298,10 +298,10 @@ def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     monkeypatch.setattr(train, "_TIMED", 1)
     command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "1", "--set", "warmup=40")
     assert main(command) == 0
-    steps = runs.averaged(tmp_path / "run").progressed.step
+    steps = runs.averaged(tmp_path / "run").progress.step
     assert f"{steps} steps of 4 photographs fit into" in capsys.readouterr().out
     assert main(command) == 0
-    assert runs.averaged(tmp_path / "run").progressed.step == steps
+    assert runs.averaged(tmp_path / "run").progress.step == steps
 
 
 # What is refused

@@ -82,12 +82,12 @@ class Toy:
         schedule: Schedule,
         shown: Shown | None = None,
         validate: trainer.Validate | None = None,
-        facts: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         lr: float = 0.5,
     ) -> dict[str, Any]:
         """The run's checkpoint."""
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr, momentum=0.9)
-        trainer.train(self, self.optimizer, shown or Shown(), schedule, run, facts or {}, CPU, validate)
+        trainer.train(self, self.optimizer, shown or Shown(), schedule, run, metadata or {}, CPU, validate)
         saved: dict[str, Any] = torch.load(run / runs.CHECKPOINT, weights_only=True)
         return saved
 
@@ -118,7 +118,7 @@ def test_two_parts_of_a_batch_are_one_batch_to_a_net_without_batch_norm(tmp_path
     )
     for name, value in whole["net"].items():
         torch.testing.assert_close(parts["net"][name], value, rtol=1e-12, atol=1e-14)
-    assert parts["progressed"]["photos"] == 30
+    assert parts["progress"]["photos"] == 30
     assert (whole["net"]["0.weight"] - begun()["0.weight"]).abs().max() > 1e-3
 
 
@@ -137,13 +137,13 @@ def test_clipping_bounds_the_gradient_and_so_the_step(
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_path: Path) -> None:
     Toy().trained(tmp_path, Schedule((2,)))
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
-    facts = {"config": {"steps": 4, "earlier": (2,)}}
+    metadata = {"config": {"steps": 4, "earlier": (2,)}}
     runs_before = {"config": {"steps": 2, "earlier": ()}}
-    saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True) | {"facts": runs_before}
+    saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True) | {"metadata": runs_before}
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
     with pytest.raises(DivergedError, match="lower lr"):
-        Toy(scale=math.inf).trained(tmp_path, Schedule((2, 4), save_every_s=-1), facts=facts)
+        Toy(scale=math.inf).trained(tmp_path, Schedule((2, 4), save_every_s=-1), metadata=metadata)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
 
 
@@ -151,7 +151,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_pat
 
 
 def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path) -> None:
-    facts = {"config": {"keep_best": True}}
+    metadata = {"config": {"keep_best": True}}
     schedule = Schedule((8,), ema=0.5, validate_every=2, keep_best=True, save_every_s=1000)
     seen: list[dict[str, Tensor]] = []
     scores = scored(1, 3, 5, 2, 4)
@@ -161,11 +161,11 @@ def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path)
         seen.append({name: value.clone() for name, value in net.state_dict().items()})
         return scores(net)
 
-    last = Toy().trained(tmp_path, schedule, validate=validate, facts=facts)
+    last = Toy().trained(tmp_path, schedule, validate=validate, metadata=metadata)
     best = torch.load(tmp_path / runs.BEST, weights_only=True)
     assert (best["step"], best["score"]) == (4, 5)
     used = runs.averaged(tmp_path)
-    assert used.progressed.best_step == 4
+    assert used.progress.best_step == 4
     assert all(torch.equal(value, seen[2][name]) for name, value in used.state.items())
     assert not torch.equal(used.state["0.weight"], last["averaged"]["module.0.weight"])
     with (tmp_path / "validation.csv").open() as rows:
@@ -175,7 +175,7 @@ def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path)
 
 def test_without_keep_best_the_last_average_is_what_is_used(tmp_path: Path) -> None:
     schedule = Schedule((4,), ema=0.5, validate_every=2)
-    last = Toy().trained(tmp_path, schedule, validate=scored(5, 1), facts={"config": {"keep_best": False}})
+    last = Toy().trained(tmp_path, schedule, validate=scored(5, 1), metadata={"config": {"keep_best": False}})
     assert not (tmp_path / runs.BEST).exists()
     assert torch.equal(runs.averaged(tmp_path).state["0.weight"], last["averaged"]["module.0.weight"])
     assert (tmp_path / "validation.csv").read_text().count("\n") == 3, "not before the first step"
@@ -183,9 +183,9 @@ def test_without_keep_best_the_last_average_is_what_is_used(tmp_path: Path) -> N
 
 def test_a_start_that_nothing_betters_is_kept(tmp_path: Path) -> None:
     schedule = Schedule((4,), ema=0.5, validate_every=2, keep_best=True)
-    Toy().trained(tmp_path, schedule, validate=scored(5, 1, 4.9), facts={"config": {"keep_best": True}})
+    Toy().trained(tmp_path, schedule, validate=scored(5, 1, 4.9), metadata={"config": {"keep_best": True}})
     used = runs.averaged(tmp_path)
-    assert used.progressed.best_step == 0
+    assert used.progress.best_step == 0
     assert all(torch.equal(used.state[name], value) for name, value in begun().items())
 
 
@@ -193,16 +193,16 @@ def test_blended_weights_lie_between_the_start_and_the_averaged_ones_in_a_killed
     tmp_path: Path,
 ) -> None:
     schedule = Schedule((4,), ema=0.5, validate_every=2, keep_best=True, blend=0.25, save_every_s=-1)
-    facts = {"config": {"keep_best": True}}
+    metadata = {"config": {"keep_best": True}}
     with pytest.raises(KilledError):
-        Toy().trained(tmp_path, schedule, Shown(killed_at=3), scored(1, 2), facts)
+        Toy().trained(tmp_path, schedule, Shown(killed_at=3), scored(1, 2), metadata)
     elsewhere = Toy()
     nn.init.zeros_(
         elsewhere.net.get_parameter("0.weight")
     )  # where it goes on, the net is not what it was at the start
-    last = elsewhere.trained(tmp_path, schedule, validate=scored(3), facts=facts)
+    last = elsewhere.trained(tmp_path, schedule, validate=scored(3), metadata=metadata)
     used = runs.averaged(tmp_path)
-    assert used.progressed.best_step == 4
+    assert used.progress.best_step == 4
     for name, value in used.state.items():
         averaged = last["averaged"][f"module.{name}"]
         assert not torch.equal(averaged, begun()[name])
@@ -218,19 +218,19 @@ def test_patience_ends_a_run_which_then_trains_no_further_but_can_be_extended(
             "config": config
         }
 
-    schedule, facts = stages(20)
-    ended = Toy().trained(tmp_path, schedule, validate=scored(1, 2, 3, 1, 3, 2), facts=facts)
-    assert (ended["progressed"]["step"], ended["progressed"]["best_step"]) == (5, 2)
+    schedule, metadata = stages(20)
+    ended = Toy().trained(tmp_path, schedule, validate=scored(1, 2, 3, 1, 3, 2), metadata=metadata)
+    assert (ended["progress"]["step"], ended["progress"]["best_step"]) == (5, 2)
     assert "no better weights in 3 validations: the run ends at step 5" in capsys.readouterr().out
     shown = Shown()
-    again = Toy().trained(tmp_path, schedule, shown, validate=scored(), facts=facts)
+    again = Toy().trained(tmp_path, schedule, shown, validate=scored(), metadata=metadata)
     assert shown.asked == []
     assert same(ended, again)
-    schedule, facts = stages(20, 30)
-    extended = Toy().trained(tmp_path, schedule, validate=scored(2, 2, 2), facts=facts)
-    assert extended["progressed"]["step"] == 8, "it waits anew"
+    schedule, metadata = stages(20, 30)
+    extended = Toy().trained(tmp_path, schedule, validate=scored(2, 2, 2), metadata=metadata)
+    assert extended["progress"]["step"] == 8, "it waits anew"
     shown = Shown()
-    Toy().trained(tmp_path, schedule, shown, validate=scored(), facts=facts)
+    Toy().trained(tmp_path, schedule, shown, validate=scored(), metadata=metadata)
     assert shown.asked == [], "and not anew each time"
 
 
@@ -247,21 +247,21 @@ def test_an_extended_run_warms_up_again_and_a_kill_in_its_second_stage_changes_n
 ) -> None:
     folders = tmp_path / "whole", tmp_path / "killed"
     for run in folders:
-        Toy().trained(run, *[staged(6)[0]], facts=staged(6)[1])
-    schedule, facts = staged(6, 14)
+        Toy().trained(run, *[staged(6)[0]], metadata=staged(6)[1])
+    schedule, metadata = staged(6, 14)
     toy = Toy()
-    whole = toy.trained(folders[0], schedule, facts=facts)
+    whole = toy.trained(folders[0], schedule, metadata=metadata)
     factors = [rate / 0.5 for rate in toy.rates]
     assert factors == pytest.approx([optim.lr_factor(step, (6, 14), 2) for step in range(6, 14)])
     assert factors[0] == pytest.approx(0.5)
     assert factors[1] == pytest.approx(1)
     with pytest.raises(KilledError):
-        Toy().trained(folders[1], schedule, Shown(killed_at=10), facts=facts)
-    assert runs.averaged(folders[1]).progressed.step in range(7, 11)
-    resumed = Toy().trained(folders[1], schedule, facts=facts)
+        Toy().trained(folders[1], schedule, Shown(killed_at=10), metadata=metadata)
+    assert runs.averaged(folders[1]).progress.step in range(7, 11)
+    resumed = Toy().trained(folders[1], schedule, metadata=metadata)
     assert same(whole, resumed)
-    assert whole["progressed"]["step"] == 14
-    assert whole["facts"]["config"] == {"steps": 14, "earlier": (6,), "seed": 0}
+    assert whole["progress"]["step"] == 14
+    assert whole["metadata"]["config"] == {"steps": 14, "earlier": (6,), "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -274,29 +274,29 @@ def test_an_extended_run_warms_up_again_and_a_kill_in_its_second_stage_changes_n
     ids=["of another length", "in one stage", "with another seed"],
 )
 def test_only_the_run_itself_is_extended(other: dict[str, Any], tmp_path: Path) -> None:
-    schedule, facts = staged(6)
-    Toy().trained(tmp_path, schedule, facts=facts)
+    schedule, metadata = staged(6)
+    Toy().trained(tmp_path, schedule, metadata=metadata)
     with pytest.raises(runs.RunError, match="begun with another config"):
-        Toy().trained(tmp_path, staged(6, 14)[0], facts={"config": other})
+        Toy().trained(tmp_path, staged(6, 14)[0], metadata={"config": other})
 
 
 def test_a_killed_run_with_validation_keeps_the_best_as_if_it_had_not_been(tmp_path: Path) -> None:
     schedule = Schedule((8,), ema=0.5, validate_every=1, keep_best=True, save_every_s=-1)
-    facts = {"config": {"keep_best": True}}
+    metadata = {"config": {"keep_best": True}}
 
     def validate(net: nn.Module) -> dict[str, float]:
         weight = net.get_parameter("0.weight")
         return {"score": float(torch.sin(1e3 * weight.sum()))}
 
-    whole = Toy().trained(tmp_path / "whole", schedule, validate=validate, facts=facts)
+    whole = Toy().trained(tmp_path / "whole", schedule, validate=validate, metadata=metadata)
     with pytest.raises(KilledError):
-        Toy().trained(tmp_path / "killed", schedule, Shown(killed_at=5), validate, facts)
-    resumed = Toy().trained(tmp_path / "killed", schedule, validate=validate, facts=facts)
+        Toy().trained(tmp_path / "killed", schedule, Shown(killed_at=5), validate, metadata)
+    resumed = Toy().trained(tmp_path / "killed", schedule, validate=validate, metadata=metadata)
     assert same(whole, resumed)
     kept = [runs.averaged(tmp_path / name) for name in ("whole", "killed")]
     assert all(torch.equal(value, kept[1].state[name]) for name, value in kept[0].state.items())
     for key in ("best_step", "best_score", "since_best"):
-        assert getattr(kept[0].progressed, key) == getattr(kept[1].progressed, key)
+        assert getattr(kept[0].progress, key) == getattr(kept[1].progress, key)
     logs = [(tmp_path / name / "validation.csv").read_text() for name in ("whole", "killed")]
     assert logs[0] == logs[1]
 
@@ -356,10 +356,10 @@ def unbroken(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> None:
     saved = runs.averaged(unbroken)
-    state, progressed, facts = saved.state, saved.progressed, saved.facts
-    assert (progressed.step, progressed.photos) == (STEPS, STEPS * 4)
-    assert progressed.elapsed_s > 0
-    assert facts["config"]["steps"] == STEPS
+    state, progress, metadata = saved.state, saved.progress, saved.metadata
+    assert (progress.step, progress.photos) == (STEPS, STEPS * 4)
+    assert progress.elapsed_s > 0
+    assert metadata["config"]["steps"] == STEPS
     assert all(torch.isfinite(value).all() for value in state.values())
     last = torch.load(unbroken / "checkpoint.pt", weights_only=True)["net"]
     assert not torch.equal(state["head.weight"], last["head.weight"]), "what is used is the average"
@@ -383,11 +383,11 @@ def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     saved = torch.load(checkpoint, weights_only=True)
-    assert 1 <= saved["progressed"]["step"] < STEPS, "it was killed on the way"
-    saved["progressed"]["elapsed_s"] += 10_000
+    assert 1 <= saved["progress"]["step"] < STEPS, "it was killed on the way"
+    saved["progress"]["elapsed_s"] += 10_000
     torch.save(saved, checkpoint)
     assert main(command(photos, tmp_path, save_every=1000)) == 0
-    assert runs.averaged(tmp_path).progressed.elapsed_s > 10_000, "it went on, and did not begin anew"
+    assert runs.averaged(tmp_path).progress.elapsed_s > 10_000, "it went on, and did not begin anew"
     whole, resumed = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (unbroken, tmp_path))
     for part in ("net", "averaged"):
         for name, value in whole[part].items():

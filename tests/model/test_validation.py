@@ -249,7 +249,7 @@ def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_sta
     before = (run / "log.csv").read_text()
     assert main(finetuned(run, *settings)) == 0
     assert "the start is kept" in capsys.readouterr().out
-    assert runs.averaged(run).progressed.step == 2
+    assert runs.averaged(run).progress.step == 2
     assert (run / "log.csv").read_text() == before
 
 

@@ -17,7 +17,7 @@ from model.__main__ import main
 from model.nets.lite import Lite, LiteL2
 from model.training import building, runs
 from model.training import config as configs
-from model.training.logging import Progressed
+from model.training.logging import Progress
 
 SHIPPED = Path(checkpoint.__file__).parent / "weights" / "lite.safetensors"
 
@@ -49,9 +49,9 @@ def test_the_card_says_what_a_user_must_know() -> None:
 
 
 def trained(net: Lite, folder: Path) -> dict[str, Any]:
-    """A checkpoint as the trainer writes it, without the hour of training; its facts."""
+    """A checkpoint as the trainer writes it, without the hour of training; its metadata."""
     kind = ("regress", "lite-l2") if isinstance(net, LiteL2) else ("colorize", "lite")
-    facts = {
+    metadata = {
         "method": kind[0],
         "config": asdict(configs.tiny(*kind)),
         "data": {"photos": 4, "fingerprint": "f", "prior": [1 + (q == 7) for q in range(313)]},
@@ -59,17 +59,17 @@ def trained(net: Lite, folder: Path) -> dict[str, Any]:
     }
     saved = {
         "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
-        "progressed": asdict(Progressed(8, 32, 1.5)),
-        "facts": facts,
+        "progress": asdict(Progress(8, 32, 1.5)),
+        "metadata": metadata,
     }
     torch.save(saved, folder / runs.CHECKPOINT)
-    return facts
+    return metadata
 
 
 def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
     options = configs.tiny("colorize", "lite").options
     net = Lite()
-    facts = trained(net, tmp_path)
+    metadata = trained(net, tmp_path)
     numbers = tmp_path / "numbers.json"
     numbers.write_text(json.dumps({"photos": 4}))
     target = tmp_path / "mine.safetensors"
@@ -105,7 +105,7 @@ def test_a_run_is_exported_as_weights_that_color(tmp_path: Path) -> None:
     exported, card = checkpoint.load(checkpoint.locate(str(target)))
     assert (card.name, card.net, card.size, card.temperature) == ("mine", "lite", 160, 0.5)
     assert (card.commit, card.terms, card.numbers) == ("abc1234", "mine", {"four": {"photos": 4}})
-    weights = bins.class_weights(torch.tensor(facts["data"]["prior"]), options.lam)
+    weights = bins.class_weights(torch.tensor(metadata["data"]["prior"]), options.lam)
     with torch.no_grad():
         net.head.bias -= weights.log()
     assert (card.taken_back, card.lam) == (1, options.lam)
