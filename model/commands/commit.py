@@ -13,14 +13,14 @@ import torch
 
 def commit() -> str:
     """The checkout's, or "" where the package is installed without one."""
-    asked = subprocess.run(
+    done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    return asked.stdout.strip()
+    return done.stdout.strip()
 
 
 def origin(command: str) -> dict[str, str]:

@@ -49,7 +49,7 @@ def export(arguments: argparse.Namespace) -> int:
         name: for_card(json.loads(Path(path).read_text()))
         for name, _, path in (pair.partition("=") for pair in arguments.numbers)
     }
-    asked = {
+    given = {
         "size": arguments.size,
         "temperature": arguments.temperature,
         "taken_back": arguments.take_back,
@@ -59,7 +59,7 @@ def export(arguments: argparse.Namespace) -> int:
         terms=arguments.terms,
         data=arguments.data,
         numbers=numbers,
-        **{key: value for key, value in asked.items() if value is not None},
+        **{key: value for key, value in given.items() if value is not None},
     )
     checkpoint.Card.from_json(card.to_json())  # before a file is there that `load` would refuse
     card = checkpoint.save(trained.net, card, arguments.out, torch.float16)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Method(Protocol):
-    """What training and validation ask of a way of learning."""
+    """What training and validation use of a way of learning."""
 
     @property
     def net(self) -> nn.Module:

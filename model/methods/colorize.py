@@ -73,7 +73,7 @@ class Colorize:
         self.net, self.weights, self.options = net, weights, options
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for a net that knows nothing."""
+        """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for an untrained net."""
         lightness, ab = view(batch, self.options, generator)
         # The net alone: Lab and the loss want float32.
         with autocast(lightness.device):

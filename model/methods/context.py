@@ -5,8 +5,8 @@ of each pair of neighbors in which of eight directions the second lies of the fi
 pairs: pairs are made by index, as in the authors' code (https://github.com/cdoersch/deepcontext, train.py).
 
 What keeps the net from answering by low-level cues (section 3.1): a gap and jitter, so that no line goes on from patch to patch; against
-chromatic aberration, which tells a patch's place in the photo, two of three color channels are dropped, or green and magenta projected
-to gray; and some patches are pixelated, as sharpness tells too.
+chromatic aberration, which reveals a patch's place in the photo, two of three color channels are dropped, or green and magenta projected
+to gray; and some patches are pixelated, as sharpness reveals it too.
 
 Other than in the paper or the code:
 - Under several processes all cut grids of one size, the first one's draw, and `most_patches` is of all their photos together: each
@@ -16,7 +16,7 @@ Other than in the paper or the code:
 - Dropped channels become Gaussian noise, of 1/100 of the kept one's deviation, as in the paper; the code's is uniform, a gray level wide.
 - Pixelation averages over the area that a pixel takes; the code's interpolates.
 - Means and the RMS are taken of each patch, as in the code; its unit is 1, that of `normalized`, and not 50.
-- The loss is a mean over pairs; the code's is a sum, at a rate of 1e-5. The optimizer is the recipe's that trains: the paper says momentum
+- The loss is a mean over pairs; the code's is a sum, at an lr of 1e-5. The optimizer is the configuration's: the paper says momentum
   .999, the code's template 0.
 - The backbone is the caller's, with its own norms; its last layer is pooled to 3×3 cells, which is what pool5 has in the code.
 """

@@ -76,7 +76,7 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
 
 
 def backbone_of(net: str, channels: int = 3) -> Backbone:
-    """A backbone that knows nothing. ValueError for a name that does not exist."""
+    """An untrained backbone. ValueError for a name that does not exist."""
     if net not in BACKBONES:
         raise ValueError(f"no backbone is called {net!r}: choose one of {', '.join(BACKBONES)}")
     return BACKBONES[net](channels)

@@ -96,7 +96,9 @@ class Config:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
         if self.momentum == 1:
-            raise ValueError("momentum is 1, and must be below 1: nothing would ever be forgotten")
+            raise ValueError(
+                "momentum is 1, and must be below 1: old gradients would count as much as new ones"
+            )
         if self.optimizer not in get_args(optim.Name):
             raise ValueError(
                 f"no optimizer is called {self.optimizer!r}: choose one of {', '.join(get_args(optim.Name))}"
@@ -197,7 +199,7 @@ def from_imagenet(method: str, net: str) -> Config:
 
 
 def finetune(method: str, net: str) -> Config:
-    """A few hundred photographs of one's own: low rates, the shipped prior blended with theirs, and never worse than the start.
+    """A few hundred photographs of one's own: a low lr, the shipped prior blended with theirs, and never worse than the start.
 
     What is measured and kept lies halfway between the start's weights and the averaged ones (Wortsman et al., "Robust fine-tuning of
     zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others
@@ -248,7 +250,7 @@ def small(method: str, net: str) -> Config:
 
 
 def doersch2015(method: str, net: str) -> Config:
-    """ImageNet, 1.7 million steps of 512 patches. The code's rate is 1e-5 for a sum over about 1,400 pairs, and its momentum 0."""
+    """ImageNet, 1.7 million steps of 512 patches. The code's lr is 1e-5 for a sum over about 1,400 pairs, and its momentum 0."""
     _only(method, "context", "doersch2015")
     return Config(
         method,

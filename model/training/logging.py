@@ -30,7 +30,7 @@ class Progress:
 
 
 class DivergedError(ArithmeticError):
-    """The loss is no number any more. The run's checkpoint is from before; a lower rate may get past this step."""
+    """The loss is not finite any more. The run's checkpoint is from before; a lower lr may get past this step."""
 
 
 class Log:

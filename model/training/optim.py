@@ -2,7 +2,7 @@
 
 LARS: You, Gitman & Ginsburg, "Large Batch Training of Convolutional Networks", 2017, as SimCLR has it.
 https://arxiv.org/abs/1708.03888; https://github.com/google-research/simclr, lars_optimizer.py. Each layer's step is made proportional to
-the size of its weights, so that layers whose gradients are large for their weights do not blow up at the rates that large batches want:
+the size of its weights, so that layers whose gradients are large for their weights do not diverge at the lr of large batches:
 in SimCLR 0.3 · batch / 256, or 0.075 · √batch for smaller ones (appendix B.1), with a warm-up.
 """
 
@@ -48,13 +48,13 @@ def build(
 ) -> Optimizer:
     """An optimizer over what learns in a net. `momentum`: for Adam its first beta; the second is .99 (Zhang 2016's solver).
 
-    The net's `backbone`, its backbone, may learn at a rate of its own. Norms and biases are not decayed, which would only pull them off
+    The net's `backbone` may have an lr of its own. Norms and biases are not decayed, which would only pull them off
     their scale; "adam" decays them too, as the released training code does.
     """
-    if name == "lars":  # which tells biases and norms apart itself, and trusts each layer for itself
+    if name == "lars":  # which treats biases and norms by itself, and scales each layer for itself
         return LARS([p for p in net.parameters() if p.requires_grad], lr, momentum, weight_decay)
     groups: list[dict[str, Any]] = []
-    for inside, rate in ((True, lr if backbone_lr is None else backbone_lr), (False, lr)):
+    for inside, group_lr in ((True, lr if backbone_lr is None else backbone_lr), (False, lr)):
         named = [
             p for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone.") == inside
         ]
@@ -62,7 +62,7 @@ def build(
             parameters = [p for p in named if (p.ndim > 1) == decayed]
             if parameters:
                 groups.append(
-                    {"params": parameters, "lr": rate}
+                    {"params": parameters, "lr": group_lr}
                     | ({} if decayed or name == "adam" else {"weight_decay": 0.0})
                 )
     match name:
@@ -77,7 +77,7 @@ def build(
 class LARS(Optimizer):
     """With g the gradient plus weight_decay · w:  v ← momentum · v + lr · trust · ‖w‖/‖g‖ · g,  w ← w − v.
 
-    The rate lies inside the momentum, so that a falling rate does not take back what v gathered. Vectors, which is what biases and norms
+    lr lies inside the momentum, so that a falling lr does not scale down what v has gathered. Vectors, which is what biases and norms
     have, are neither decayed nor trusted: g is their gradient and trust · ‖w‖/‖g‖ is 1, as it is for a layer where either is zero.
 
     Other than in You et al. (algorithm 1) and as in SimCLR, the ratio's denominator is ‖g‖, not ‖∇‖ + weight_decay · ‖w‖.

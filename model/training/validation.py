@@ -1,7 +1,7 @@
 """What a net in training reaches on photographs that it does not learn from: losses, the paper's AuC, and how it is best decoded.
 
-AuC (section 3 of Zhang 2016) is the share of pixels whose ab is within t of the truth, t = 0…150 in steps of 1, as area under that curve
-(trapezoids), in percent; raw, and rebalanced: each pixel weighs 1/p of the truth's bin, p from these photos, clipped at 1e-6.
+AuC (section 3 of Zhang 2016) is the share of pixels whose ab is within t of the ground truth, t = 0…150 in steps of 1, as area under that
+curve (trapezoids), in percent; raw, and rebalanced: each pixel weighs 1/p of the ground truth's bin, p from these photos, clipped at 1e-6.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def area(error: Tensor) -> Tensor:
 
 
 def auc(pixels: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(…, 313) pixels by the truth's bin, and their areas → (…) AuC in percent."""
+    """(…, 313) pixels by the ground truth's bin, and their areas → (…) AuC in percent."""
     percent: NDArray[np.float64] = 100 * areas.sum(-1) / (THRESHOLDS * pixels.sum(-1))
     return percent
 
@@ -160,7 +160,7 @@ def choose_decoding(
 def _answers(
     net: nn.Module, batches: Sequence[Batch], options: ColorizeOptions
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each batch the net's answer, and the truth: photos as they are."""
+    """Of each batch the net's answer, and the ground truth: photos as they are."""
     plain = ColorizeOptions(options.lam, options.neighbors, exposure=False)
     for batch in batches:
         lightness, ab = view(batch, plain, torch.Generator())
@@ -175,7 +175,7 @@ def _decoded(logits: Tensor, weights: Tensor, share: float, temperature: float) 
 
 
 class _Tally:
-    """Pixels by the truth's bin, and their areas."""
+    """Pixels by the ground truth's bin, and their areas."""
 
     def __init__(self) -> None:
         self.pixels, self.areas = np.zeros(bins.COUNT), np.zeros(bins.COUNT)
