@@ -63,6 +63,84 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _config(arguments: argparse.Namespace) -> Config:
+    net = arguments.net or _NETS.get(arguments.method, "alexnet")
+    name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
+    if name not in configs.CONFIGS:
+        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
+    config = configs.CONFIGS[name](arguments.method, net).changed(arguments.set)
+    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
+    return replace(config, **chosen)
+
+
+def _extended(run: Path, arguments: argparse.Namespace) -> Config:
+    """The run's own configuration with a further stage, up to `--steps`."""
+    before = building.config_of(runs.metadata(run), run)
+    if arguments.steps is None:
+        raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
+    if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
+        raise ValueError("a run is extended as it was begun: --extend takes --steps alone")
+    if before.steps == arguments.steps:  # extended already, and stopped on its way
+        return before
+    return replace(before, steps=arguments.steps, earlier=before.ends)
+
+
+def photographs(
+    config: Config, arguments: argparse.Namespace
+) -> tuple[list[Cache], list[Cache], data.LeftOut]:
+    """Of each source what is learned from and what is held out, from the cache; and what is left out, by why.
+
+    For nets that color these are color photographs, each once, and none that looks like one that is held out.
+    """
+    build = partial(cache.build, side=config.shape, folder=arguments.cache, workers=arguments.workers)
+    coloring = config.method in ("colorize", "regress")
+    # What does not color weighs no source against another: all are one, and a photo that is in two is seen once.
+    sources = [[source] for source in arguments.photos] if coloring else [arguments.photos]
+    whole = [build(data.find(source, arguments.exclude)) for source in sources]
+    parts = [cache.held_out(source, arguments.hold_out) for source in whole]
+    kept, held = [inside for inside, _ in parts], [outside for _, outside in parts]
+    left_out = [source.left_out for source in whole]
+    if coloring:
+        apart = [build(data.find([source])) for source in arguments.apart_from]
+        held, of_held = cache.colorful(held)
+        kept, of_kept = cache.colorful(kept, [*held, *apart])
+        left_out += [of_held, of_kept]
+    reasons = dict.fromkeys(reason for each in left_out for reason in each)
+    named = {reason: tuple(path for each in left_out for path in each.get(reason, ())) for reason in reasons}
+    return kept, held, named
+
+
+def _fitting(
+    config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float
+) -> Config:
+    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number.
+
+    Of several processes each times its own share of the batches, and the first one's number is everyone's.
+    """
+    if (run / runs.CHECKPOINT).exists():
+        begun_with = building.config_of(runs.metadata(run), run)
+        return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
+    rank, world = distributed.place()
+    method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
+    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
+    begun = time.monotonic()
+    for step in range(2 * _TIMED):
+        if step == _TIMED:
+            timed = time.monotonic()
+        method.loss(batches[step], torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    now = time.monotonic()
+    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
+    steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
+    if rank == 0:
+        print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
+    return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
+
+
 def learn(
     config: Config,
     sources: Sequence[Cache],
@@ -112,31 +190,6 @@ def learn(
     return method
 
 
-def photographs(
-    config: Config, arguments: argparse.Namespace
-) -> tuple[list[Cache], list[Cache], data.LeftOut]:
-    """Of each source what is learned from and what is held out, from the cache; and what is left out, by why.
-
-    For nets that color these are color photographs, each once, and none that looks like one that is held out.
-    """
-    build = partial(cache.build, side=config.shape, folder=arguments.cache, workers=arguments.workers)
-    coloring = config.method in ("colorize", "regress")
-    # What does not color weighs no source against another: all are one, and a photo that is in two is seen once.
-    sources = [[source] for source in arguments.photos] if coloring else [arguments.photos]
-    whole = [build(data.find(source, arguments.exclude)) for source in sources]
-    parts = [cache.held_out(source, arguments.hold_out) for source in whole]
-    kept, held = [inside for inside, _ in parts], [outside for _, outside in parts]
-    left_out = [source.left_out for source in whole]
-    if coloring:
-        apart = [build(data.find([source])) for source in arguments.apart_from]
-        held, of_held = cache.colorful(held)
-        kept, of_kept = cache.colorful(kept, [*held, *apart])
-        left_out += [of_held, of_kept]
-    reasons = dict.fromkeys(reason for each in left_out for reason in each)
-    named = {reason: tuple(path for each in left_out for path in each.get(reason, ())) for reason in reasons}
-    return kept, held, named
-
-
 def _prior(config: Config, batches: Batches) -> Tensor:
     """Of these photographs, blended with that of the start where the configuration says so and the start knows its own."""
     own = batches.prior()
@@ -144,59 +197,6 @@ def _prior(config: Config, batches: Batches) -> Tensor:
     if before is None:
         return own
     return config.prior_share * own + (1 - config.prior_share) * before / before.sum()
-
-
-def _config(arguments: argparse.Namespace) -> Config:
-    net = arguments.net or _NETS.get(arguments.method, "alexnet")
-    name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
-    if name not in configs.CONFIGS:
-        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
-    config = configs.CONFIGS[name](arguments.method, net).changed(arguments.set)
-    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
-    return replace(config, **chosen)
-
-
-def _extended(run: Path, arguments: argparse.Namespace) -> Config:
-    """The run's own configuration with a further stage, up to `--steps`."""
-    before = building.config_of(runs.metadata(run), run)
-    if arguments.steps is None:
-        raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
-    if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
-        raise ValueError("a run is extended as it was begun: --extend takes --steps alone")
-    if before.steps == arguments.steps:  # extended already, and stopped on its way
-        return before
-    return replace(before, steps=arguments.steps, earlier=before.ends)
-
-
-def _fitting(
-    config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float
-) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number.
-
-    Of several processes each times its own share of the batches, and the first one's number is everyone's.
-    """
-    if (run / runs.CHECKPOINT).exists():
-        begun_with = building.config_of(runs.metadata(run), run)
-        return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
-    rank, world = distributed.place()
-    method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
-    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
-    begun = time.monotonic()
-    for step in range(2 * _TIMED):
-        if step == _TIMED:
-            timed = time.monotonic()
-        method.loss(batches[step], torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    now = time.monotonic()
-    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
-    steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
-    if rank == 0:
-        print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
-    return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
 
 
 def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, device: torch.device) -> None:
@@ -213,8 +213,8 @@ def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, 
         decoding, gains = validation.choose_decoding(
             net, method.weights, held, config.validated, config.crops.last, device
         )
-        metadata: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
-        (run / building.EXPORT).write_text(json.dumps(metadata, indent=1) + "\n")
+        chosen: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
+        (run / building.EXPORT).write_text(json.dumps(chosen, indent=1) + "\n")
         print(
             f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
             f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"
