@@ -2,8 +2,8 @@
 Representations" (SimCLR), ICML 2020.
 
 https://arxiv.org/abs/2002.05709. Two views are made of each photo (views.py); a head projects the backbone's features of each; and
-the loss, NT-Xent, asks of each view which of all other views in the batch, on all ranks, is of the same photo. The backbone is kept: what it
-holds and the head drops is section 4.2.
+the loss, NT-Xent, asks of each view which of all other views in the batch, on all ranks, is of the same photo. The backbone is kept: what
+it holds and the head drops is section 4.2.
 
 Other than in the paper or the authors' code (https://github.com/google-research/simclr):
 - Photos are normalized by their mean and deviation, as for every backbone here; the code shows them as 0…1.
