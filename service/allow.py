@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import quote, urlsplit
 
-from service.errors import UrlNotAllowed
+from service.errors import Problem
 
 LONGEST = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -71,7 +71,7 @@ class Allow:
             if "://" in entry:
                 try:
                     target = _take_apart(entry)
-                except UrlNotAllowed as refused:
+                except Problem as refused:
                     raise ValueError(f"{entry!r} is no origin: {refused.detail}") from refused
                 if target.path != "/":
                     raise ValueError(f"{entry!r} has a path; an origin ends with its port")
@@ -88,14 +88,18 @@ class Allow:
         return bool(self.names or self.origins)
 
     def target(self, url: str) -> Target:
-        """What to connect to for this URL. Raises UrlNotAllowed."""
+        """What to connect to for this URL. Raises `url_not_allowed`."""
         target = _take_apart(url)
         if (target.scheme, target.host, target.port) in self.origins:
             return Target(target.scheme, target.host, target.port, target.path, trusted=True)
         if not any(name in self.names for name in _names_of(target.host)):
-            raise UrlNotAllowed(f"The host {target.host!r} is not on this server's list of hosts.")
+            raise Problem(
+                "url_not_allowed", f"The host {target.host!r} is not on this server's list of hosts."
+            )
         if target.port not in DEFAULT_PORTS.values():
-            raise UrlNotAllowed(f"Port {target.port} is not used here. Only ports 80 and 443 are.")
+            raise Problem(
+                "url_not_allowed", f"Port {target.port} is not used here. Only ports 80 and 443 are."
+            )
         return target
 
 
@@ -144,18 +148,20 @@ def _names_of(host: str) -> Iterator[str]:
 
 def _take_apart(url: str) -> Target:
     if len(url) > LONGEST or _UNREADABLE.search(url):
-        raise UrlNotAllowed("The address is too long, or has spaces, control characters or backslashes.")
+        raise Problem(
+            "url_not_allowed", "The address is too long, or has spaces, control characters or backslashes."
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UrlNotAllowed("The address cannot be read.") from error
+        raise Problem("url_not_allowed", "The address cannot be read.") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise UrlNotAllowed("Only addresses that begin with http:// or https:// are used.")
+        raise Problem("url_not_allowed", "Only addresses that begin with http:// or https:// are used.")
     if parts.netloc.startswith("[") and not _BRACKETS.fullmatch(parts.netloc):
-        raise UrlNotAllowed("The address cannot be read.")
+        raise Problem("url_not_allowed", "The address cannot be read.")
     if "@" in parts.netloc:
-        raise UrlNotAllowed("Addresses with a user name or a password are not used.")
+        raise Problem("url_not_allowed", "Addresses with a user name or a password are not used.")
     if port is None:
         port = DEFAULT_PORTS[parts.scheme]
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
@@ -170,14 +176,16 @@ def _host(netloc: str, host: str) -> str:
         if netloc.startswith("["):
             address = IPv6Address(host)
             if address.scope_id is not None:
-                raise UrlNotAllowed("Addresses with a zone are not used.")
+                raise Problem("url_not_allowed", "Addresses with a zone are not used.")
             return address.compressed
         if _NUMBER.fullmatch(host.rpartition(".")[2]):
             return str(IPv4Address(host))  # strict: four decimal numbers, none with a leading zero
     except ValueError as error:
-        raise UrlNotAllowed(
-            "The host is a number, but not an IP address as it is usually written."
+        raise Problem(
+            "url_not_allowed", "The host is a number, but not an IP address as it is usually written."
         ) from error
     if len(host) > 253 or not _NAME.fullmatch(host):
-        raise UrlNotAllowed("The host is not a name in ASCII; one with other letters is written xn--….")
+        raise Problem(
+            "url_not_allowed", "The host is not a name in ASCII; one with other letters is written xn--…."
+        )
     return host

@@ -9,17 +9,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
-from service.errors import (
-    ArchiveInvalid,
-    BatchTooLarge,
-    BodyTooLarge,
-    MemberBomb,
-    MemberDamaged,
-    MemberEncrypted,
-    MemberLink,
-    MemberUnsupported,
-    Problem,
-)
+from service.errors import Problem
 
 IN_MEMORY = 2**20
 MOST_RATIO = 200
@@ -62,7 +52,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         read = self._file.read(min(size, self._most + 1) if size >= 0 else self._most + 1)
         if len(read) > self._most:
-            raise BatchTooLarge(f"The ZIP's list of contents is too long. {BatchTooLarge.advice}")
+            raise Problem("batch_too_large", what="The ZIP's list of contents is too long.")
         return read
 
 
@@ -70,7 +60,7 @@ def unpack(file: IO[bytes], bounds: Bounds) -> Iterator[tuple[str, IO[bytes] | P
     """Each file of an archive: its name, and its bytes or what is the matter with it.
 
     The bytes are a seekable file, closed when the next is asked for. Folders and what systems leave behind are passed
-    over. Raises ArchiveInvalid or BatchTooLarge before the first.
+    over. Raises `archive_invalid` or `batch_too_large` before the first.
     """
     bounded = cast(IO[bytes], _Bounded(file, MOST_INDEX + INDEX_A_FILE * bounds.files))
     try:
@@ -78,19 +68,19 @@ def unpack(file: IO[bytes], bounds: Bounds) -> Iterator[tuple[str, IO[bytes] | P
     except Problem:
         raise
     except Exception as error:  # hostile bytes raise nearly anything here
-        raise ArchiveInvalid from error
+        raise Problem("archive_invalid") from error
     with archive:
         members = [member for member in archive.infolist() if not _is_no_photo(member)]
         if len(members) > bounds.files:
-            raise BatchTooLarge(
-                f"The ZIP has {len(members)} files; {bounds.files} are the most. {BatchTooLarge.advice}"
+            raise Problem(
+                "batch_too_large", what=f"The ZIP has {len(members)} files; {bounds.files} are the most."
             )
         # What a member says of its size is believed: `zipfile` reads no further than that.
         total = sum(member.file_size for member in members if _refusal(member, bounds) is None)
         if total > bounds.bytes:
-            raise BatchTooLarge(
-                f"The ZIP unpacks to {total / 2**20:.0f} MiB; {bounds.bytes / 2**20:g} are the most. "
-                f"{BatchTooLarge.advice}"
+            raise Problem(
+                "batch_too_large",
+                what=f"The ZIP unpacks to {total / 2**20:.0f} MiB; {bounds.bytes / 2**20:g} are the most. ",
             )
         for member in members:
             refusal = _refusal(member, bounds)
@@ -146,16 +136,17 @@ def _refusal(member: zipfile.ZipInfo, bounds: Bounds) -> Problem | None:
     """Why a member is not even unpacked."""
     mode = member.external_attr >> 16
     if member.flag_bits & _ENCRYPTED:
-        return MemberEncrypted()
+        return Problem("member_encrypted")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        return MemberLink()
+        return Problem("member_link")
     if member.compress_type not in _METHODS:
-        return MemberUnsupported()
+        return Problem("member_unsupported")
     if member.file_size > SMALL and member.file_size > MOST_RATIO * member.compress_size:
-        return MemberBomb()
+        return Problem("member_bomb")
     if member.file_size > bounds.file_bytes:
-        return BodyTooLarge(
-            f"The photo has {member.file_size / 2**20:.1f} MiB; {bounds.file_bytes / 2**20:g} MiB is the most."
+        return Problem(
+            "body_too_large",
+            f"The photo has {member.file_size / 2**20:.1f} MiB; {bounds.file_bytes / 2**20:g} MiB is the most.",
         )
     return None
 
@@ -176,4 +167,4 @@ def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes
             while chunk := packed.read(CHUNK):
                 yield chunk
     except Exception:  # hostile bytes raise nearly anything here, too
-        yield MemberDamaged()
+        yield Problem("member_damaged")

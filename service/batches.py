@@ -16,16 +16,7 @@ from typing import Any, Literal, cast
 import redis
 
 from service import batch_scripts as scripts
-from service.errors import (
-    BatchTooLarge,
-    Canceled,
-    Expired,
-    IdConflict,
-    InternalError,
-    QueueFull,
-    SecretMissing,
-    SecretWrong,
-)
+from service.errors import KINDS, Problem
 from service.job import secret_hash
 from service.jobs import Jobs
 from service.options import Options
@@ -137,7 +128,7 @@ class Batches:
 
         `secret`: what the sender knows. A new batch gets it for its own; one that no key made is gone on with by
         it alone, since whoever is shown the batch knows all else.
-        Raises IdConflict, SecretMissing, SecretWrong, Canceled, Expired, or QueueFull for a new one.
+        Raises `id_conflict`, `secret_missing`, `secret_wrong`, `canceled`, `expired`, or `queue_full` for a new one.
         """
         expires: int = self._run(
             *("OPEN", id, int(keep_for * 1000), fingerprint, owner, address, request_id),
@@ -146,15 +137,17 @@ class Batches:
         )
         match expires:
             case scripts.EXPIRED:
-                raise Expired
+                raise Problem("expired")
             case scripts.CANCELED:
-                raise Canceled
+                raise Problem("canceled")
             case scripts.ANOTHER:
-                raise IdConflict
+                raise Problem("id_conflict")
             case scripts.UNPROVEN:
-                raise SecretWrong(UNPROVEN) if secret else SecretMissing(UNPROVEN)
+                raise Problem("secret_wrong", UNPROVEN) if secret else Problem("secret_missing", UNPROVEN)
             case scripts.NO_ROOM:
-                raise QueueFull(RETRY_AFTER, f"Too many photos of other batches wait. {QueueFull.advice}")
+                raise Problem(
+                    "queue_full", what="Too many photos of other batches wait.", retry_after=RETRY_AFTER
+                )
         return expires
 
     def knows(self, id: str, mark: str) -> bool:
@@ -164,7 +157,7 @@ class Batches:
     def add(self, id: str, mark: str, file: File) -> bool:
         """Take a file in, which waits from now on if it has a job's id; False where it was there already.
 
-        Raises BatchTooLarge; Canceled where the batch is gone; IdConflict where it was complete without this file.
+        Raises `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete without this file.
         """
         return self._add(id, mark, json.dumps(asdict(file)), waits=file.job is not None)
 
@@ -172,19 +165,19 @@ class Batches:
         added: int = self._run("ADD", id, mark, self._most_files, file, int(waits))
         match added:
             case scripts.GONE:
-                raise Canceled
+                raise Problem("canceled")
             case scripts.COMPLETE:
-                raise IdConflict("The batch was sent to its end without this photo. Make a new one for it.")
-            case scripts.FULL:
-                raise BatchTooLarge(
-                    f"{self._most_files} photos are the most in one batch. {BatchTooLarge.advice}"
+                raise Problem(
+                    "id_conflict", "The batch was sent to its end without this photo. Make a new one for it."
                 )
+            case scripts.FULL:
+                raise Problem("batch_too_large", what=f"{self._most_files} photos are the most in one batch.")
         return added == 1
 
     def close(self, id: str) -> None:
-        """Say that all of it has come. Raises Canceled where the batch is gone."""
+        """Say that all of it has come. Raises `canceled` where the batch is gone."""
         if self._run("CLOSE", id) != 1:
-            raise Canceled
+            raise Problem("canceled")
 
     def get(self, id: str) -> Batch | None:
         """The batch as it stands, None where there is none."""
@@ -239,7 +232,7 @@ class Batches:
         return not self._redis.exists(f"{PREFIX}batches", f"{PREFIX}batches:erasing")
 
     def half_erased(self, seconds: float) -> Sequence[str]:
-        """Canceled batches whose files have not been erased for so long."""
+        """`canceled` batches whose files have not been erased for so long."""
         return cast(Sequence[str], self._run("ERASING", int(seconds * 1000)))
 
     def next(self) -> Turn | None:
@@ -286,5 +279,5 @@ def _stand(file: File, waits: bool, job: list[str | None], now: int) -> Standing
     if now >= int(expires):
         status = "expired"
     if status == "failed":
-        code, detail = code or InternalError.code, detail or InternalError.advice
+        code, detail = code or "internal_error", detail or KINDS["internal_error"].advice
     return Standing(file.name, cast(Any, status), file.job, code, detail)

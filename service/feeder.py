@@ -13,7 +13,7 @@ import redis
 from redis.exceptions import LockError
 
 from service.batches import Batches, Turn
-from service.errors import QueueFull, RateLimited, StoreUnavailable
+from service.errors import Problem, StoreUnavailable
 from service.jobs import Bounds, Jobs, Order
 from service.prelude import PREFIX
 from service.quota import Quota
@@ -55,7 +55,7 @@ class Feeder:
         self._ring = ring
 
     def tick(self) -> None:
-        """May raise redis.RedisError or StoreUnavailable."""
+        """May raise redis.RedisError or `store_unavailable`."""
         if self._batches.is_idle():
             return
         for id in self._batches.half_erased(PATIENCE):
@@ -77,7 +77,7 @@ class Feeder:
                 lock.release()
 
     def erase(self, id: str) -> None:
-        """Erase all files of a canceled batch. Raises StoreUnavailable; then the next tick but one goes on."""
+        """Erase all files of a canceled batch. Raises `store_unavailable`; then the next tick but one goes on."""
         for job in self._batches.jobs_of(id):
             self._erase_job(job)
         self._batches.erased(id)
@@ -111,13 +111,13 @@ class Feeder:
         if charges:
             try:
                 self._quota.charge(*charge)
-            except RateLimited as limited:
+            except Problem as limited:
                 self._batches.uncharge(turn)
                 self._batches.postpone(turn.batch, float(limited.headers.get("Retry-After", EVERY)))
                 return True
         try:
             self._jobs.create(job, self._jobs.secret_for(job), order, self._bounds)
-        except QueueFull:
+        except Problem:  # the queue is full
             if charges:  # what was charged before stays so: the next turn takes nothing off the quota
                 self._quota.give_back(*charge)
                 self._batches.uncharge(turn)

@@ -23,7 +23,7 @@ import httpcore
 
 from service import __version__
 from service.allow import Allow, Target, is_public
-from service.errors import UrlFailed, UrlNotAllowed
+from service.errors import Problem
 
 MOST_REDIRECTS = 3
 MOST_ADDRESSES = 4
@@ -74,7 +74,7 @@ class Fetched:
 def fetch(
     url: str, *, allow: Allow, max_bytes: int, timeouts: Timeouts = Timeouts(), network: Network = SYSTEM
 ) -> Fetched:
-    """Get a file of at most `max_bytes`; the caller closes it. Raises UrlNotAllowed or UrlFailed."""
+    """Get a file of at most `max_bytes`; the caller closes it. Raises `url_not_allowed` or `url_failed`."""
     clock = _Clock(timeouts)
     headers = {"Accept": "image/*", "Accept-Encoding": "identity"}
     for _ in range(MOST_REDIRECTS + 1):
@@ -82,7 +82,7 @@ def fetch(
             if response.status not in _REDIRECTS:
                 return _received(response, max_bytes)
             url = _redirected(url, response)
-    raise UrlFailed(f"That address redirects more than {MOST_REDIRECTS} times.")
+    raise Problem("url_failed", f"That address redirects more than {MOST_REDIRECTS} times.")
 
 
 def post(
@@ -96,7 +96,7 @@ def post(
 ) -> int:
     """Send a body; the status of the answer, of which nothing else is read. No redirect is followed.
 
-    Raises UrlNotAllowed or UrlFailed.
+    Raises `url_not_allowed` or `url_failed`.
     """
     with _exchange("POST", allow.target(url), headers, body, _Clock(timeouts), network) as response:
         return response.status
@@ -166,7 +166,7 @@ class _Timed(httpcore.NetworkStream):
         try:
             return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._clock)
         except httpcore.ConnectError as error:
-            raise UrlFailed("No secure connection to that address could be made.") from error
+            raise Problem("url_failed", "No secure connection to that address could be made.") from error
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -181,7 +181,7 @@ def _exchange(
     clock: _Clock,
     network: Network,
 ) -> Iterator[httpcore.Response]:
-    """One request; the body of its answer can be read within. Raises UrlNotAllowed or UrlFailed."""
+    """One request; the body of its answer can be read within. Raises `url_not_allowed` or `url_failed`."""
     addresses = _checked_addresses(target, clock, network)
     # The system's certificates; SSL_CERT_FILE names others, as it does everywhere.
     tls = ssl.create_default_context() if target.scheme == "https" else None
@@ -200,15 +200,17 @@ def _exchange(
         ):
             yield response
     except httpcore.TimeoutException as error:
-        raise UrlFailed("That address does not answer, or does not end, in time.") from error
+        raise Problem("url_failed", "That address does not answer, or does not end, in time.") from error
     except httpcore.NetworkError as error:
-        raise UrlFailed("That address cannot be reached, or broke off.") from error
+        raise Problem("url_failed", "That address cannot be reached, or broke off.") from error
     except httpcore.ProtocolError as error:
-        raise UrlFailed("What answers at that address does not speak HTTP as it should.") from error
+        raise Problem(
+            "url_failed", "What answers at that address does not speak HTTP as it should."
+        ) from error
 
 
 def _checked_addresses(target: Target, clock: _Clock, network: Network) -> Sequence[str]:
-    """The host's addresses, of which every one may be dialed. Raises UrlNotAllowed or UrlFailed."""
+    """The host's addresses, of which every one may be dialed. Raises `url_not_allowed` or `url_failed`."""
     answer: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -222,22 +224,22 @@ def _checked_addresses(target: Target, clock: _Clock, network: Network) -> Seque
     try:
         addresses = answer.get(timeout=clock.left(clock.timeouts.connect))
     except (queue.Empty, httpcore.TimeoutException) as error:
-        raise UrlFailed(f"The host {target.host!r} could not be looked up in time.") from error
+        raise Problem("url_failed", f"The host {target.host!r} could not be looked up in time.") from error
     if not addresses:
-        raise UrlFailed(f"There is no host {target.host!r}.")
+        raise Problem("url_failed", f"There is no host {target.host!r}.")
     if not target.trusted and not all(is_public(address) for address in addresses):
-        raise UrlNotAllowed(f"The host {target.host!r} does not lie on the public internet.")
+        raise Problem("url_not_allowed", f"The host {target.host!r} does not lie on the public internet.")
     return addresses[:MOST_ADDRESSES]
 
 
 def _received(response: httpcore.Response, max_bytes: int) -> Fetched:
-    """The body as a file. Raises UrlFailed."""
+    """The body as a file. Raises `url_failed`."""
     if response.status != 200:
-        raise UrlFailed(f"That address answers with status {response.status} instead of a file.")
+        raise Problem("url_failed", f"That address answers with status {response.status} instead of a file.")
     headers = {name.lower(): value for name, value in response.headers}
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise UrlFailed("That address sends a compressed body, although it was asked not to.")
-    too_large = UrlFailed(f"The file at that address has more than {max_bytes / 2**20:g} MiB.")
+        raise Problem("url_failed", "That address sends a compressed body, although it was asked not to.")
+    too_large = Problem("url_failed", f"The file at that address has more than {max_bytes / 2**20:g} MiB.")
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large
@@ -256,11 +258,13 @@ def _received(response: httpcore.Response, max_bytes: int) -> Fetched:
 
 
 def _redirected(url: str, response: httpcore.Response) -> str:
-    """Where an answer points to. Raises UrlFailed."""
+    """Where an answer points to. Raises `url_failed`."""
     for name, value in response.headers:
         if name.lower() == b"location":
             try:
                 return urljoin(url, value.decode())
             except ValueError as error:
-                raise UrlFailed("That address redirects to something that cannot be read.") from error
-    raise UrlFailed("That address redirects, but does not say where to.")
+                raise Problem(
+                    "url_failed", "That address redirects to something that cannot be read."
+                ) from error
+    raise Problem("url_failed", "That address redirects, but does not say where to.")

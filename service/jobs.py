@@ -22,7 +22,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from service import metrics, reaper_scripts, scripts
-from service.errors import InternalError, LeaseLost, QueueFull, SettingsError, WorkerDied
+from service.errors import KINDS, LeaseLost, Problem, SettingsError
 from service.events import Event
 from service.job import (
     STAGES,
@@ -142,7 +142,7 @@ class Jobs:
         return bool(self._run("RESERVE", id, int(seconds * 1000)))
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
-        """Enter a job as queued, unless the id is taken. Raises QueueFull.
+        """Enter a job as queued, unless the id is taken. Raises `queue_full`.
 
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
@@ -155,7 +155,9 @@ class Jobs:
         if state == -1:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
-            raise QueueFull(wait_for(max(missing, pixels / max(jobs, 1)), float(speed)))
+            raise Problem(
+                "queue_full", retry_after=wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
+            )
         return Entered(new=state == 1)
 
     def depth(self) -> Depth:
@@ -256,7 +258,7 @@ class Jobs:
 
         `strike`: the error may be this job's doing, three of which are the end. Raises LeaseLost.
         """
-        error = InternalError.code, InternalError.advice
+        error = "internal_error", KINDS["internal_error"].advice
         state = self._run("RETRY", claim.id, claim.attempt, *error, MOST_STRIKES, int(strike))
         _demand(state >= 0)
         return bool(state == 1)
@@ -265,7 +267,7 @@ class Jobs:
 
     def reap(self) -> Sequence[str]:
         """Take jobs from workers that fell silent. Returns those that wait again and want a bell."""
-        error = WorkerDied.code, WorkerDied.advice
+        error = "worker_died", KINDS["worker_died"].advice
         found = self._run("REAP", *error, MOST_STRIKES, MOST_AT_ONCE, int(CALM * 1000))
         return cast(Sequence[str], found)
 

@@ -22,7 +22,7 @@ from typing import cast
 import redis
 from pydantic import BaseModel
 
-from service.errors import KeyInvalid
+from service.errors import Problem
 from service.prelude import PREFIX
 
 USED_EVERY = 60.0
@@ -64,14 +64,14 @@ class Keys:
         return f"ac_{id}_{secret}"
 
     def check(self, key: str) -> tuple[str, Key]:
-        """The key's id, and what is kept of it. Raises KeyInvalid."""
+        """The key's id, and what is kept of it. Raises `key_invalid`."""
         found = _SHAPE.fullmatch(key)
         kept = self._redis.hget(_KEYS, found[1]) if found else None
         if found is None or kept is None:
-            raise KeyInvalid
+            raise Problem("key_invalid")
         known = Key.model_validate_json(cast(str, kept))
         if not hmac.compare_digest(known.sha256, _hash(found[2])):
-            raise KeyInvalid
+            raise Problem("key_invalid")
         self._note_use(found[1])
         return found[1], known
 

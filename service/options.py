@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from service.errors import OptionInvalid, OptionUnknown
+from service.errors import Problem
 
 LISTS = frozenset({"artifacts"})
 """Options that take several values: repeated, or with commas between."""
@@ -76,7 +76,7 @@ class Options(BaseModel):
 def parse(pairs: Iterable[tuple[str, str]]) -> Options:
     """Options from form fields and query parameters; an empty value means the default.
 
-    Raises OptionUnknown or OptionInvalid, with every fault named in one sentence each.
+    Raises `option_unknown` or `option_invalid`, with every fault named in one sentence each.
     """
     values: dict[str, str | list[str]] = {}
     for name, value in pairs:
@@ -88,14 +88,14 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Options:
             ]
             continue
         if name in values:
-            raise OptionInvalid(f"The option `{name}` is given twice. Give it once.")
+            raise Problem("option_invalid", f"The option `{name}` is given twice. Give it once.")
         if value != "":
             values[name] = value
     return _validated(values)
 
 
 def from_json(values: Mapping[str, object]) -> Options:
-    """Options from a JSON object. Raises OptionUnknown or OptionInvalid, as `parse` does."""
+    """Options from a JSON object. Raises `option_unknown` or `option_invalid`, as `parse` does."""
     for name in values:
         _demand_known(name)
     return _validated(values)
@@ -104,7 +104,7 @@ def from_json(values: Mapping[str, object]) -> Options:
 def _demand_known(name: str) -> None:
     if name not in Options.model_fields:
         known = ", ".join(Options.model_fields)
-        raise OptionUnknown(f"There is no option {name[:40]!r}. The options are: {known}.")
+        raise Problem("option_unknown", f"There is no option {name[:40]!r}. The options are: {known}.")
 
 
 def _validated(values: Mapping[str, object]) -> Options:
@@ -112,4 +112,4 @@ def _validated(values: Mapping[str, object]) -> Options:
         return Options.model_validate(values)
     except ValidationError as invalid:
         faults = [f"`{fault['loc'][0]}`: {fault['msg']}." for fault in invalid.errors(include_url=False)]
-        raise OptionInvalid(" ".join(faults)) from invalid
+        raise Problem("option_invalid", " ".join(faults)) from invalid

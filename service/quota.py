@@ -15,7 +15,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from service.errors import RateLimited
+from service.errors import Problem
 from service.prelude import PREFIX
 from service.settings import Settings
 
@@ -36,7 +36,7 @@ class Quota:
         self._limiter = MovingWindowRateLimiter(self._storage)
 
     def charge(self, owner: str, address: str, pixels: int) -> dict[str, str]:
-        """Take a photo off the quota of a key, or of an address where `owner` is "". Raises RateLimited.
+        """Take a photo off the quota of a key, or of an address where `owner` is "". Raises `rate_limited`.
 
         Returns the headers with which the answer tells what is left (draft-ietf-httpapi-ratelimit-headers-10).
         """
@@ -53,10 +53,11 @@ class Quota:
         hindrance, _ = self._storage.get_moving_window(item.key_for(*who), most - cost + 1, WINDOW)
         wait = max(1, math.ceil(hindrance + WINDOW - time.time()))
         left = self._limiter.get_window_stats(item, *who).remaining
-        raise RateLimited(
+        raise Problem(
+            "rate_limited",
             f"This photo counts {cost} megapixels, of {most} that may be sent in any minute {left} are left. "
             f"Send it again in {wait} s.",
-            {"Retry-After": str(wait), **_headers(most, left, wait)},
+            headers={"Retry-After": str(wait), **_headers(most, left, wait)},
         )
 
     def give_back(self, owner: str, address: str, pixels: int) -> None:

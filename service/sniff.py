@@ -12,14 +12,7 @@ from typing import IO, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from service.errors import (
-    PhotoAnimated,
-    PhotoDamaged,
-    PhotoEmpty,
-    PhotoTooLarge,
-    PhotoTooSmall,
-    PhotoUnsupported,
-)
+from service.errors import Problem
 from service.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
@@ -50,20 +43,20 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise PhotoDamaged
+            raise Problem("photo_damaged")
         return self._read(size)
 
 
 def sniff(file: IO[bytes], settings: Settings) -> Header:
     """Read the header of a seekable file and leave it at its start. Raises a PhotoProblem."""
     if file.seek(0, os.SEEK_END) == 0:
-        raise PhotoEmpty
+        raise Problem("photo_empty")
     header, several = _open(file, settings)
     _check_size(header, settings)
     if several:
-        raise PhotoAnimated
+        raise Problem("photo_animated")
     if not _is_whole(file, header.format):
-        raise PhotoDamaged("The file ends before the picture does. Send the whole file.")
+        raise Problem("photo_damaged", "The file ends before the picture does. Send the whole file.")
     file.seek(0)
     return header
 
@@ -81,11 +74,11 @@ def _open(file: IO[bytes], settings: Settings) -> tuple[Header, bool]:
             # A JPEG with further pictures inside (MPO) is what many phones write: the first is the photo.
             return header, header.format != "MPO" and bool(getattr(image, "is_animated", False))
     except UnidentifiedImageError as error:
-        raise (PhotoDamaged if magic.startswith(_MAGIC) else PhotoUnsupported) from error
+        raise Problem("photo_damaged" if magic.startswith(_MAGIC) else "photo_unsupported") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(settings) from error
     except Exception as error:  # Pillow's parsers raise nearly anything on hostile bytes
-        raise PhotoDamaged from error
+        raise Problem("photo_damaged") from error
 
 
 def _check_size(header: Header, settings: Settings) -> None:
@@ -94,18 +87,22 @@ def _check_size(header: Header, settings: Settings) -> None:
     if header.width * header.height > settings.max_pixels:
         raise _too_many_pixels(settings)
     if long > settings.max_side:
-        raise PhotoTooLarge(f"{size}; {settings.max_side} is the longest side. Scale it down.")
+        raise Problem("photo_too_large", f"{size}; {settings.max_side} is the longest side. Scale it down.")
     if short < settings.min_side:
-        raise PhotoTooSmall(f"{size}; each side must have at least {settings.min_side}. Send a larger one.")
+        raise Problem(
+            "photo_too_small", f"{size}; each side must have at least {settings.min_side}. Send a larger one."
+        )
     if long > settings.max_aspect * short:
-        raise PhotoTooSmall(
-            f"{size}: one side is over {settings.max_aspect:g} times the other. Cut it into pieces."
+        raise Problem(
+            "photo_too_small",
+            f"{size}: one side is over {settings.max_aspect:g} times the other. Cut it into pieces.",
         )
 
 
-def _too_many_pixels(settings: Settings) -> PhotoTooLarge:
-    return PhotoTooLarge(
-        f"The photo has more than {settings.max_pixels / 1e6:g} megapixels. Scale it down and send it again."
+def _too_many_pixels(settings: Settings) -> Problem:
+    return Problem(
+        "photo_too_large",
+        f"The photo has more than {settings.max_pixels / 1e6:g} megapixels. Scale it down and send it again.",
     )
 
 

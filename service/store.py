@@ -63,7 +63,7 @@ def attempt_prefix(id: str, attempt: int) -> str:
 
 
 class Store:
-    """Files by key. Every verb raises StoreUnavailable where the store does not answer."""
+    """Files by key. Every verb raises `store_unavailable` where the store does not answer."""
 
     def __init__(self, url: str) -> None:
         """`url` is file:///folder, made where it is missing, or s3://bucket/prefix with AWS_* variables.
@@ -90,7 +90,7 @@ class Store:
         try:
             obstore.put(self._files, key, data)
         except (BaseError, OSError) as error:
-            raise StoreUnavailable from error
+            raise StoreUnavailable() from error
 
     def get(self, key: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
@@ -106,7 +106,7 @@ class Store:
         except FileNotFoundError:
             raise
         except (BaseError, OSError) as error:
-            raise StoreUnavailable from error
+            raise StoreUnavailable() from error
         return _pieces(found)
 
     def erase(self, prefix: str) -> None:
@@ -119,7 +119,7 @@ class Store:
                 for entry in batch:
                     self._delete(entry["path"])
         except (BaseError, OSError) as error:
-            raise StoreUnavailable from error
+            raise StoreUnavailable() from error
 
     def _delete(self, key: str) -> None:
         try:
@@ -159,7 +159,7 @@ def _pieces(found: obstore.GetResult) -> Iterator[bytes]:
         for piece in found.stream(min_chunk_size=CHUNK):
             yield bytes(piece)
     except (BaseError, OSError) as error:
-        raise StoreUnavailable from error
+        raise StoreUnavailable() from error
 
 
 def _remove(root: Path, prefix: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from service.errors import by_code
+from service.errors import failure
 from service.job import Job
 from service.options import Options
 
@@ -94,7 +94,7 @@ def job_view(job: Job, base_url: str) -> JobView:
             for made in job.artifacts
         ],
         error=ErrorView(
-            code=job.error_code, title=by_code(job.error_code).title, detail=job.error_detail or ""
+            code=job.error_code, title=failure(job.error_code, None).kind.title, detail=job.error_detail or ""
         )
         if job.error_code
         else None,

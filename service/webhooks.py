@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 import redis
 
 from service.allow import Allow
-from service.errors import InternalError, UrlFailed, UrlNotAllowed, WebhookDisabled
+from service.errors import Problem
 from service.fetch import SYSTEM, Network, Timeouts, post
 from service.jobs import Jobs
 from service.prelude import ALWAYS, PREFIX
@@ -210,7 +210,7 @@ class Webhooks:
         except Exception as error:
             if self._failed(args=(delivery.id, delivery.tries, type(error).__name__)):
                 log.exception("webhook failed job=%s event=%s", delivery.id, delivery.event)
-            return InternalError.code
+            return "internal_error"
 
     def _body(self, delivery: Delivery) -> bytes | None:
         """The job as GET shows it now; None where it has been erased since it ended."""
@@ -239,7 +239,7 @@ class Webhooks:
             return post(
                 delivery.url, body, headers, self._hosts, timeouts=self._timeouts, network=self._network
             )
-        except (UrlNotAllowed, UrlFailed) as problem:
+        except Problem as problem:
             return problem.code
 
     def _note(self, delivery: Delivery, answer: int | str) -> None:
@@ -266,7 +266,7 @@ def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
 
 
 def refuse_unless_allowed(url: str, hosts: Allow) -> None:
-    """What can be said at the door. Raises WebhookDisabled or UrlNotAllowed."""
+    """What can be said at the door. Raises `webhook_disabled` or `url_not_allowed`."""
     if not hosts:
-        raise WebhookDisabled
+        raise Problem("webhook_disabled")
     hosts.target(url)

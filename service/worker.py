@@ -34,7 +34,7 @@ from service.admission import Admission
 from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.deadline import Deadline, end
-from service.errors import LeaseLost, OutOfMemory, PhotoLost, SettingsError, StoreUnavailable, first_line
+from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
 from service.options import Options
 from service.patience import insist
@@ -144,21 +144,21 @@ class Worker:
         except photo.PhotoError as error:
             log.info("refused job=%s code=%s", claim.id, error.code)
             self._fail(claim, error.code, error.detail)
-        except (OutOfMemory, PhotoLost) as error:
-            log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
-            self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
             log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
             with _unless_lost(claim):
                 insist(partial(self._jobs.renew, claim))
                 time.sleep(STORE_PAUSE)
             self._give_back(claim, strike=False)
+        except Problem as error:
+            log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
+            self._fail(claim, error.code, error.detail)
         except redis.RedisError:
             raise
         except Exception as error:
             log.exception("attempt failed job=%s attempt=%d", claim.id, claim.attempt)
             if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
-                self._fail(claim, OutOfMemory.code, OutOfMemory.advice)
+                self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
                 self._give_back(claim, strike=True)
 
@@ -191,7 +191,7 @@ class Worker:
         log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
 
     def _read(self, claim: Claim) -> bytes:
-        """The photo. A store that is slow, but gives, keeps the lease. Raises PhotoLost, and LeaseLost where erased."""
+        """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
         data, renewed = bytearray(), time.monotonic()
         try:
             for piece in self._store.stream(photo_key(claim.id, claim.upload)):
@@ -200,11 +200,12 @@ class Worker:
                     insist(partial(self._jobs.renew, claim))
                     renewed = time.monotonic()
         except FileNotFoundError:
-            raise (PhotoLost if insist(partial(self._jobs.is_held, claim)) else LeaseLost) from None
+            held = insist(partial(self._jobs.is_held, claim))
+            raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
     def _ask_the_net(self, claim: Claim, picture: photo.Photo, lightness: torch.Tensor) -> Answer:
-        """Raises OutOfMemory where not even a very small picture fits."""
+        """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
             try:
@@ -212,7 +213,7 @@ class Worker:
             except NetOutOfMemory:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
-                    raise OutOfMemory from None
+                    raise Problem("out_of_memory") from None
                 log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
                 lightness = self._colorizer.prepare(picture, size)
 

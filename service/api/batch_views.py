@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from service.api.intake import Batching
 from service.batches import Batch, Standing
-from service.errors import by_code
+from service.errors import failure
 from service.job import ENDED
 from service.options import Options
 from service.views import ErrorView, job_path
@@ -76,7 +76,7 @@ def _file_view(file: Standing, root: str) -> FileView:
         job=file.job,
         status=file.status,
         url=f"{root}{job_path(file.job)}" if file.job else None,
-        error=ErrorView(**error, title=by_code(file.code).title) if file.code else None,
+        error=ErrorView(**error, title=failure(file.code, None).kind.title) if file.code else None,
     )
 
 

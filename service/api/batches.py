@@ -11,7 +11,6 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
-from service import errors
 from service.api.batch_views import BatchView, CreatedBatchView, batch_path, status_of, view_of
 from service.api.callers import AnyCaller, Caller, caller_with
 from service.api.desk import is_id
@@ -35,25 +34,25 @@ RETRY_AFTER = "5"
 
 router = APIRouter()
 
-_AT_ANY_TIME: tuple[type[Problem], ...] = (errors.QueueUnavailable, errors.InternalError)
-_OF_A_BATCH: tuple[type[Problem], ...] = (errors.NotFound, errors.Expired, *_AT_ANY_TIME)
-_REFUSALS: tuple[type[Problem], ...] = (
-    *(errors.BodyTooLarge, errors.BatchTooLarge, errors.ArchiveInvalid, errors.UploadTimeout),
+_AT_ANY_TIME: tuple[str, ...] = ("queue_unavailable", "internal_error")
+_OF_A_BATCH: tuple[str, ...] = ("not_found", "expired", *_AT_ANY_TIME)
+_REFUSALS: tuple[str, ...] = (
+    *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout"),
     *(
-        errors.UnsupportedMedia,
-        errors.FormInvalid,
-        errors.PhotoMissing,
-        errors.OptionUnknown,
-        errors.OptionInvalid,
+        "unsupported_media_type",
+        "form_invalid",
+        "photo_missing",
+        "option_unknown",
+        "option_invalid",
     ),
     *(
-        errors.KeyMissing,
-        errors.KeyInvalid,
-        errors.ScopeMissing,
-        errors.WebhookDisabled,
-        errors.UrlNotAllowed,
+        "key_missing",
+        "key_invalid",
+        "scope_missing",
+        "webhook_disabled",
+        "url_not_allowed",
     ),
-    *(errors.Canceled, errors.Expired, errors.QueueFull, errors.StoreUnavailable, *_AT_ANY_TIME),
+    *("canceled", "expired", "queue_full", "store_unavailable", *_AT_ANY_TIME),
 )
 
 
@@ -91,9 +90,7 @@ async def create(request: Request, batching: AtBatches, by: Sending) -> Response
     operation_id="put_batch",
     status_code=202,
     response_model=CreatedBatchView,
-    responses=documented(
-        *_REFUSALS, errors.IdInvalid, errors.IdConflict, errors.SecretMissing, errors.SecretWrong
-    ),
+    responses=documented(*_REFUSALS, "id_invalid", "id_conflict", "secret_missing", "secret_wrong"),
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
@@ -102,7 +99,7 @@ async def put(
     by: Resuming,
 ) -> Response:
     if not is_id(id):
-        raise errors.IdInvalid
+        raise Problem("id_invalid")
     await _receive(request, batching, id, by)
     return await run_sync(_created, batching, id, by)
 
@@ -112,7 +109,7 @@ async def put(
     summary="How a batch stands",
     operation_id="read_batch",
     response_model=BatchView,
-    responses=documented(*_OF_A_BATCH, errors.OptionInvalid),
+    responses=documented(*_OF_A_BATCH, "option_invalid"),
 )
 def read(
     id: str,
@@ -138,9 +135,7 @@ def read(
             "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
             "description": "Written as it is sent; not compressed",
         },
-        **documented(
-            *(errors.NotReady, errors.Canceled, errors.OptionInvalid, errors.StoreUnavailable), *_OF_A_BATCH
-        ),
+        **documented(*("not_ready", "canceled", "option_invalid", "store_unavailable"), *_OF_A_BATCH),
     },
 )
 def result(
@@ -151,10 +146,10 @@ def result(
 ) -> Response:
     batch = _find(batching, id)
     if batch.status == "canceled":
-        raise errors.Canceled
+        raise Problem("canceled")
     files = batching.batches.files(id)
     if not partial and status_of(batch, files) != "ended":
-        raise errors.NotReady("The batch has not ended. Ask again later, or for `?partial=true`.")
+        raise Problem("not_ready", "The batch has not ended. Ask again later, or for `?partial=true`.")
     headers = {
         "Content-Disposition": 'attachment; filename="colorized.zip"',
         "Content-Security-Policy": PHOTO_POLICY,
@@ -173,7 +168,7 @@ def result(
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented(errors.SecretMissing, errors.SecretWrong, *_OF_A_BATCH, errors.StoreUnavailable),
+        **documented("secret_missing", "secret_wrong", *_OF_A_BATCH, "store_unavailable"),
     },
 )
 def erase(
@@ -188,17 +183,18 @@ def erase(
     if not by.owner or by.owner != batch.owner:
         scheme, _, secret = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
-            raise errors.SecretMissing(
-                "Send the secret that came with the answer: `Authorization: Bearer <secret>`."
+            raise Problem(
+                "secret_missing",
+                "Send the secret that came with the answer: `Authorization: Bearer <secret>`.",
             )
         if not batch.is_opened_by(secret.strip()):
-            raise errors.SecretWrong
+            raise Problem("secret_wrong")
     batching.erase(id)
     return Response(status_code=204)
 
 
 async def _receive(request: Request, batching: Batching, id: str, by: Caller) -> None:
-    """Read the body, photo by photo. Raises any of _REFUSALS, or IdConflict."""
+    """Read the body, photo by photo. Raises any of _REFUSALS, or `id_conflict`."""
     kind = media_type(request)
     if kind == "multipart/form-data":
         await _receive_form(request, batching, id, by)
@@ -209,10 +205,11 @@ async def _receive(request: Request, batching: Batching, id: str, by: Caller) ->
             await run_sync(intake.archive, file)
         await _end(intake)
     elif kind == "":
-        raise errors.PhotoMissing
+        raise Problem("photo_missing")
     else:
-        raise errors.UnsupportedMedia(
-            "Send multipart/form-data with file fields `photo`, or one ZIP as `archive`, or as an application/zip body."
+        raise Problem(
+            "unsupported_media_type",
+            "Send multipart/form-data with file fields `photo`, or one ZIP as `archive`, or as an application/zip body.",
         )
 
 
@@ -228,12 +225,13 @@ async def _receive_form(request: Request, batching: Batching, id: str, by: Calle
         async for part in form:
             if part.filename is None:
                 if intake is not None:  # the photos before would have been entered without it
-                    raise errors.FormInvalid(
-                        f"The field {part.name[:40]!r} comes after a photo. Options come first."
+                    raise Problem(
+                        "form_invalid",
+                        f"The field {part.name[:40]!r} comes after a photo. Options come first.",
                     )
                 pairs.append((part.name, part.text()))
                 if len(pairs) > MOST_FIELDS:
-                    raise errors.FormInvalid(f"{MOST_FIELDS} fields are the most.")
+                    raise Problem("form_invalid", f"{MOST_FIELDS} fields are the most.")
                 continue
             if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
                 continue
@@ -245,19 +243,20 @@ async def _receive_form(request: Request, batching: Batching, id: str, by: Calle
                 case "archive":
                     await run_sync(intake.archive, part.file)
                 case other:
-                    raise errors.PhotoMissing(
-                        f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`."
+                    raise Problem(
+                        "photo_missing",
+                        f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`.",
                     )
     if intake is None:
-        raise errors.PhotoMissing(
-            "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
+        raise Problem(
+            "photo_missing", "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
         )
     await _end(intake)
 
 
 async def _end(intake: Intake) -> None:
     if not intake.seen:
-        raise errors.PhotoMissing("There is no file in the ZIP.")
+        raise Problem("photo_missing", "There is no file in the ZIP.")
     await run_sync(intake.end)
 
 
@@ -274,12 +273,12 @@ def _created(batching: Batching, id: str, by: Caller) -> Response:
 
 
 def _find(batching: Batching, id: str) -> Batch:
-    """Raises NotFound or Expired."""
+    """Raises `not_found` or `expired`."""
     batch = batching.batches.get(id) if is_id(id) else None
     if batch is None:
-        raise errors.NotFound
+        raise Problem("not_found")
     if batch.status == "expired":
-        raise errors.Expired
+        raise Problem("expired")
     return batch
 
 

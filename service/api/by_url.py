@@ -15,15 +15,7 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 
 from service.api.uploads import Upload, closing, digest
-from service.errors import (
-    FetchesBusy,
-    JsonInvalid,
-    OptionInvalid,
-    PhotoEmpty,
-    PhotoUnsupported,
-    UrlDisabled,
-    UrlFailed,
-)
+from service.errors import Problem
 from service.fetch import fetch
 from service.options import Options, from_json
 from service.settings import Settings
@@ -54,28 +46,30 @@ _threads: RunVar[CapacityLimiter] = RunVar("autochrome.by_url")
 async def receive(request: Request, settings: Settings) -> AsyncIterator[Upload]:
     """Read the body and fetch what it names.
 
-    Raises UrlDisabled, JsonInvalid, OptionUnknown, OptionInvalid, UrlNotAllowed, UrlFailed or FetchesBusy; also
-    UrlFailed, with what was found there, in place of the block's PhotoUnsupported or PhotoEmpty.
+    Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed` or `fetches_busy`; also
+    `url_failed`, with what was found there, in place of the block's `photo_unsupported` or `photo_empty`.
     """
     if not settings.url_hosts:
-        raise UrlDisabled
+        raise Problem("url_disabled")
     if request.query_params:
-        raise OptionInvalid("Options stand in the JSON body, beside `url`, and not in the query.")
+        raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
     url, options = _wish(await _body(request))
     settings.url_hosts.target(url)  # what is refused is refused at once, even when all threads are busy
     limiter = _limiter()
     if limiter.available_tokens < 1:
-        raise FetchesBusy
+        raise Problem("fetches_busy")
     get = partial(fetch, url, allow=settings.url_hosts, max_bytes=settings.max_bytes)
     fetched = await run_sync(get, limiter=limiter)
     async with closing(fetched.file) as file:
         try:
             yield Upload(file, await run_sync(digest, file), options)
-        except (PhotoUnsupported, PhotoEmpty) as error:
+        except Problem as problem:
+            if problem.code not in ("photo_unsupported", "photo_empty"):
+                raise
             what = f" but {fetched.media_type}" if _NAMED.fullmatch(fetched.media_type) else ""
-            raise UrlFailed(
-                f"That address holds no photo that can be read,{what}. {UrlFailed.advice}"
-            ) from error
+            raise Problem(
+                "url_failed", what=f"That address holds no photo that can be read,{what}."
+            ) from problem
 
 
 async def _body(request: Request) -> bytes:
@@ -83,7 +77,7 @@ async def _body(request: Request) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > MOST_BYTES:
-            raise JsonInvalid(f"The JSON has more than {MOST_BYTES // 1024} KiB. {JsonInvalid.advice}")
+            raise Problem("json_invalid", what=f"The JSON has more than {MOST_BYTES // 1024} KiB.")
     return bytes(body)
 
 
@@ -91,9 +85,9 @@ def _wish(body: bytes) -> tuple[str, Options]:
     try:
         wish = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise JsonInvalid from error
+        raise Problem("json_invalid") from error
     if not isinstance(wish, dict) or not isinstance(wish.get("url"), str):
-        raise JsonInvalid(f"There is no string `url` in the JSON. {JsonInvalid.advice}")
+        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
     return wish.pop("url"), from_json(wish)
 
 

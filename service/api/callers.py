@@ -11,7 +11,7 @@ from typing import Annotated, cast
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 
-from service.errors import KeyInvalid, KeyMissing, ScopeMissing
+from service.errors import Problem
 from service.keys import Keys, Scope, is_key
 
 OPEN_SCOPES = frozenset({Scope.COLORIZE, Scope.BATCH, Scope.WEBHOOK, Scope.URL})
@@ -35,12 +35,12 @@ class Caller:
     """What the answer is to carry, whatever it will be; anyone may add to it."""
 
     def require(self, scope: Scope) -> None:
-        """Raises KeyMissing or ScopeMissing."""
+        """Raises `key_missing` or `scope_missing`."""
         if scope in self.scopes:
             return
         if not self.owner:
-            raise KeyMissing
-        raise ScopeMissing(f"It lacks the scope `{scope}`. {ScopeMissing.advice}")
+            raise Problem("key_missing")
+        raise Problem("scope_missing", what=f"It lacks the scope `{scope}`.")
 
 
 class Callers:
@@ -53,7 +53,7 @@ class Callers:
         self._metrics_open = anonymous and not behind_proxy
 
     async def of(self, request: Request) -> Caller:
-        """Raises KeyInvalid, or redis.RedisError where there is a key to look up."""
+        """Raises `key_invalid`, or redis.RedisError where there is a key to look up."""
         address = request.client.host if request.client else ""
         request_id: str = request.state.request_id
         bearer = _bearer(request)
@@ -70,7 +70,7 @@ class Callers:
 
 
 async def caller(request: Request) -> Caller:
-    """FastAPI dependency. Raises KeyInvalid."""
+    """FastAPI dependency. Raises `key_invalid`."""
     return await cast(Callers, request.app.state.callers).of(request)
 
 
@@ -78,7 +78,7 @@ AnyCaller = Annotated[Caller, Depends(caller)]
 
 
 def caller_with(scope: Scope, secrets: bool = False) -> Callable[[Request, Caller], Awaitable[Caller]]:
-    """A FastAPI dependency: a caller who may do this. Raises KeyInvalid, KeyMissing or ScopeMissing.
+    """A FastAPI dependency: a caller who may do this. Raises `key_invalid`, `key_missing` or `scope_missing`.
 
     `secrets`: what is made there may have a secret of its sender's choosing. Elsewhere a bearer that is no key is
     a key mistyped, and never passed over.
@@ -87,10 +87,11 @@ def caller_with(scope: Scope, secrets: bool = False) -> Callable[[Request, Calle
     async def allowed(request: Request, by: AnyCaller) -> Caller:
         if by.secret and request.method in ("POST", "PUT"):
             if not secrets or by.secret.startswith("ac_"):
-                raise KeyInvalid
+                raise Problem("key_invalid")
             if not _SECRET.fullmatch(by.secret):
-                raise KeyInvalid(
-                    "It is no API key, and a secret of your own is 32 to 128 random letters and digits."
+                raise Problem(
+                    "key_invalid",
+                    "It is no API key, and a secret of your own is 32 to 128 random letters and digits.",
                 )
         by.require(scope)
         return by

@@ -18,7 +18,7 @@ from service.api.desk import Admitted, AtDesk, Desk, failure, is_id, retry_after
 from service.api.prefer import preferred_wait
 from service.api.problems import documented
 from service.api.uploads import Upload, media_type, receive
-from service.errors import PhotoProblem, Problem
+from service.errors import Problem
 from service.job import ENDED, Job
 from service.keys import Scope
 from service.quota import network
@@ -28,38 +28,38 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 router = APIRouter()
 
-_OF_THE_BODY: tuple[type[Problem], ...] = (
-    errors.BodyTooLarge,
-    errors.UploadTimeout,
-    errors.UnsupportedMedia,
-    errors.FormInvalid,
-    errors.JsonInvalid,
-    errors.UrlDisabled,
-    errors.UrlNotAllowed,
-    errors.UrlFailed,
-    errors.FetchesBusy,
-    errors.PhotoMissing,
-    *(kind for kind in errors.problems() if issubclass(kind, PhotoProblem)),
+_OF_THE_BODY: tuple[str, ...] = (
+    "body_too_large",
+    "upload_timeout",
+    "unsupported_media_type",
+    "form_invalid",
+    "json_invalid",
+    "url_disabled",
+    "url_not_allowed",
+    "url_failed",
+    "fetches_busy",
+    "photo_missing",
+    *errors.PHOTO_CODES,
 )
-_REFUSALS: tuple[type[Problem], ...] = (
+_REFUSALS: tuple[str, ...] = (
     *_OF_THE_BODY,
-    errors.OptionUnknown,
-    errors.OptionInvalid,
-    errors.WebhookDisabled,
-    errors.KeyMissing,
-    errors.KeyInvalid,
-    errors.ScopeMissing,
-    errors.RateLimited,
-    errors.InFlight,
-    errors.Canceled,
-    errors.Expired,
-    errors.QueueFull,
-    errors.QueueUnavailable,
-    errors.StoreUnavailable,
-    errors.OutOfMemory,
-    errors.PhotoLost,
-    errors.WorkerDied,
-    errors.InternalError,
+    "option_unknown",
+    "option_invalid",
+    "webhook_disabled",
+    "key_missing",
+    "key_invalid",
+    "scope_missing",
+    "rate_limited",
+    "in_flight",
+    "canceled",
+    "expired",
+    "queue_full",
+    "queue_unavailable",
+    "store_unavailable",
+    "out_of_memory",
+    "photo_lost",
+    "worker_died",
+    "internal_error",
 )
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": CreatedJobView, "description": "It is colored already, or was within `Prefer: wait=N`"},
@@ -75,7 +75,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     response_model=CreatedJobView,
     responses={
         **_ANSWERS,
-        **documented(*_REFUSALS, errors.IdempotencyKeyInvalid, errors.IdempotencyMismatch),
+        **documented(*_REFUSALS, "idempotency_key_invalid", "idempotency_mismatch"),
     },
 )
 async def create(request: Request, desk: AtDesk, by: Colorizing) -> Response:
@@ -85,8 +85,10 @@ async def create(request: Request, desk: AtDesk, by: Colorizing) -> Response:
     async with _upload(request, desk, by) as upload:
         try:
             admitted = await run_sync(_admit, desk, upload, by, id)
-        except errors.IdConflict as conflict:
-            raise errors.IdempotencyMismatch from conflict
+        except Problem as problem:
+            if problem.code != "id_conflict":
+                raise
+            raise Problem("idempotency_mismatch") from problem
     return await _answer(request, desk, admitted)
 
 
@@ -96,7 +98,7 @@ async def create(request: Request, desk: AtDesk, by: Colorizing) -> Response:
     operation_id="put_colorization",
     status_code=202,
     response_model=CreatedJobView,
-    responses={**_ANSWERS, **documented(*_REFUSALS, errors.IdInvalid, errors.IdConflict)},
+    responses={**_ANSWERS, **documented(*_REFUSALS, "id_invalid", "id_conflict")},
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
@@ -105,7 +107,7 @@ async def put(
     by: Colorizing,
 ) -> Response:
     if not is_id(id):
-        raise errors.IdInvalid
+        raise Problem("id_invalid")
     await _refuse_if_full(desk, id)
     async with _upload(request, desk, by) as upload:
         admitted = await run_sync(_admit, desk, upload, by, id)
@@ -145,7 +147,7 @@ async def _answer(request: Request, desk: Desk, admitted: Admitted) -> Response:
 
 
 async def _when_ended(desk: Desk, id: str, seconds: float) -> Job:
-    """The job when it has ended, or as it stands after `seconds`. Raises Expired."""
+    """The job when it has ended, or as it stands after `seconds`. Raises `expired`."""
     if seconds <= 0:
         return await run_sync(desk.find, id)
     give_up = time.monotonic() + seconds
@@ -159,7 +161,7 @@ async def _when_ended(desk: Desk, id: str, seconds: float) -> Job:
 
 
 def _idempotency_key(request: Request) -> str | None:
-    """The key, with or without the quotes that the draft writes around it. Raises IdempotencyKeyInvalid."""
+    """The key, with or without the quotes that the draft writes around it. Raises `idempotency_key_invalid`."""
     sent = request.headers.getlist("idempotency-key")
     if not sent:
         return None
@@ -167,5 +169,5 @@ def _idempotency_key(request: Request) -> str | None:
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if len(sent) > 1 or not IDEMPOTENCY_KEY.fullmatch(key):
-        raise errors.IdempotencyKeyInvalid
+        raise Problem("idempotency_key_invalid")
     return key

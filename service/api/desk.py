@@ -21,19 +21,8 @@ from service import tasks
 from service.api.callers import Caller
 from service.api.uploads import digest
 from service.api.watches import Watches
-from service.errors import (
-    Canceled,
-    Expired,
-    IdConflict,
-    InFlight,
-    InternalError,
-    NotFound,
-    OptionInvalid,
-    Problem,
-    QueueFull,
-    StoreUnavailable,
-    by_code,
-)
+from service.errors import Problem, StoreUnavailable
+from service.errors import failure as problem_of
 from service.events import Hub
 from service.job import Bounds, Job, Lease, Order
 from service.jobs import Jobs, connect, new_id
@@ -98,10 +87,10 @@ class Desk:
         return self.settings.root_path + path
 
     def refuse_if_full(self) -> None:
-        """Before a body is read: raises QueueFull where the queue has no room for any photo."""
+        """Before a body is read: raises `queue_full` where the queue has no room for any photo."""
         depth = self.jobs.depth()
         if depth.jobs >= self.bounds.jobs or depth.pixels >= self.bounds.pixels:
-            raise QueueFull(self.jobs.retry_after())
+            raise Problem("queue_full", retry_after=self.jobs.retry_after())
 
     def admit(
         self,
@@ -117,8 +106,8 @@ class Desk:
 
         `id`: 32 hexadecimal digits of the client's choosing; the same photo with the same options by the same
         caller is entered once under it. `sha256`: of the photo's bytes, where it is known. `group`: the batch.
-        Raises ScopeMissing, WebhookDisabled, UrlNotAllowed, a PhotoProblem, OptionInvalid, IdConflict, InFlight,
-        Canceled, Expired, RateLimited, QueueFull, StoreUnavailable or redis.RedisError.
+        Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
+        `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
         """
         keep_for = self.allow(options, by)
         header = sniff(file, self.settings)
@@ -142,7 +131,7 @@ class Desk:
     def allow(self, options: Options, by: Caller) -> float:
         """For how many seconds files are kept under these options, where this caller may have them.
 
-        Raises ScopeMissing, WebhookDisabled, UrlNotAllowed or OptionInvalid.
+        Raises `scope_missing`, `webhook_disabled`, `url_not_allowed` or `option_invalid`.
         """
         if options.webhook is not None:
             by.require(Scope.WEBHOOK)
@@ -150,17 +139,17 @@ class Desk:
         return self._keep_for(options)
 
     def find(self, id: str) -> Job:
-        """The job. Raises NotFound or Expired."""
+        """The job. Raises `not_found` or `expired`."""
         job = self.look(id)
         if job.status == "expired":
-            raise Expired
+            raise Problem("expired")
         return job
 
     def look(self, id: str) -> Job:
-        """The job, or what is left of one that has expired. Raises NotFound."""
+        """The job, or what is left of one that has expired. Raises `not_found`."""
         job = self.jobs.get(id) if is_id(id) else None
         if job is None:
-            raise NotFound
+            raise Problem("not_found")
         return job
 
     def erase(self, job: Job) -> None:
@@ -178,10 +167,10 @@ class Desk:
             file.seek(0)
             self.store.put(photo_key(id, order.upload), file)
             entered = self.jobs.create(id, secret, order, self.bounds)
-        except (QueueFull, StoreUnavailable, redis.RedisError) as error:
+        except (Problem, redis.RedisError) as error:
             with suppress(redis.RedisError):
                 self.quota.give_back(by.owner, by.address, order.pixels)
-            if isinstance(error, QueueFull):
+            if isinstance(error, Problem) and error.code == "queue_full":
                 self._erase_upload(id, order)
             raise
         if not entered.new:
@@ -201,18 +190,18 @@ class Desk:
     def _again(self, job: Job, order: Order) -> Admitted:
         """An id that is not new: it must stand for the same."""
         if job.status == "expired":
-            raise Expired
+            raise Problem("expired")
         refuse_if_canceled(job)
         if job.fingerprint != order.fingerprint:
-            raise IdConflict
+            raise Problem("id_conflict")
         return Admitted(job.id, self.jobs.secret_for(job.id), new=False)
 
     @contextmanager
     def _unless_in_flight(self, id: str) -> Iterator[None]:
-        """Raises InFlight while another request with this id is stored, for ENTERING seconds at most."""
+        """Raises `in_flight` while another request with this id is stored, for ENTERING seconds at most."""
         lock = self.redis.lock(f"{PREFIX}entering:{id}", timeout=ENTERING, blocking=False)
         if not lock.acquire():
-            raise InFlight
+            raise Problem("in_flight")
         try:
             yield
         finally:
@@ -224,7 +213,7 @@ class Desk:
             return self.settings.keep_for
         longest = longest_keep_for(self.settings)
         if options.keep_for > longest:
-            raise OptionInvalid(f"`keep_for`: {longest:g} seconds is the longest time here.")
+            raise Problem("option_invalid", f"`keep_for`: {longest:g} seconds is the longest time here.")
         return options.keep_for
 
 
@@ -245,12 +234,12 @@ def retry_after(job: Job) -> str:
 
 def failure(job: Job) -> Problem:
     """The problem that a failed job ended with."""
-    return by_code(job.error_code or InternalError.code)(job.error_detail)
+    return problem_of(job.error_code, job.error_detail)
 
 
 def refuse_if_canceled(job: Job) -> None:
     if job.status == "canceled":
-        raise Canceled
+        raise Problem("canceled")
 
 
 def _fingerprint(sha256: str, options: Options, by: Caller) -> str:

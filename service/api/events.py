@@ -13,7 +13,6 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
-from service import errors
 from service.api.desk import AtDesk, Desk
 from service.api.limits import is_head
 from service.api.problems import documented
@@ -65,7 +64,7 @@ data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
             "description": "The stream; it ends after the last event",
         },
         204: {"description": "`Last-Event-ID` was the last event"},
-        **documented(errors.NotFound, errors.QueueUnavailable, errors.InternalError),
+        **documented("not_found", "queue_unavailable", "internal_error"),
     },
 )
 async def events(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.errors import PhotoDamaged
+from service.errors import KINDS
 from service.options import Options
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
@@ -46,9 +46,9 @@ _FAILED: dict[str, Any] = _JOB | {
     "eta_s": None,
     "timings": {"open": 0.007},
     "error": {
-        "code": PhotoDamaged.code,
-        "title": PhotoDamaged.title,
-        "detail": PhotoDamaged.advice,
+        "code": "photo_damaged",
+        "title": KINDS["photo_damaged"].title,
+        "detail": KINDS["photo_damaged"].advice,
     },
 }
 _BATCH: dict[str, Any] = {
@@ -78,10 +78,10 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("list_nets", "200"): {"one": [_DONE["net"]]},
     ("read_problem", "200"): {
         "photo_damaged": {
-            "code": PhotoDamaged.code,
-            "status": PhotoDamaged.status,
-            "title": PhotoDamaged.title,
-            "advice": PhotoDamaged.advice,
+            "code": "photo_damaged",
+            "status": KINDS["photo_damaged"].status,
+            "title": KINDS["photo_damaged"].title,
+            "advice": KINDS["photo_damaged"].advice,
         }
     },
     ("livez", "200"): {"ok": {"status": "ok"}},

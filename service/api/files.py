@@ -14,18 +14,18 @@ from service import errors
 from service.api.desk import AtDesk, Desk, failure, refuse_if_canceled
 from service.api.limits import PHOTO_POLICY, is_head
 from service.api.problems import documented
-from service.errors import PhotoProblem, Problem
+from service.errors import Problem
 from service.job import Job
 from service.store import CHUNK
 
 router = APIRouter()
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_WHY_NONE: tuple[type[Problem], ...] = (
-    *(errors.NotFound, errors.NotReady, errors.Canceled, errors.Expired),
-    *(kind for kind in errors.problems() if issubclass(kind, PhotoProblem)),
-    *(errors.OutOfMemory, errors.PhotoLost, errors.WorkerDied, errors.InternalError),
-    *(errors.StoreUnavailable, errors.QueueUnavailable),
+_WHY_NONE: tuple[str, ...] = (
+    *("not_found", "not_ready", "canceled", "expired"),
+    *errors.PHOTO_CODES,
+    *("out_of_memory", "photo_lost", "worker_died", "internal_error"),
+    *("store_unavailable", "queue_unavailable"),
 )
 
 
@@ -56,7 +56,7 @@ def result(
 ) -> Response:
     job = _finished(desk, id)
     if job.result is None:
-        raise errors.NotReady
+        raise Problem("not_ready")
     name = "colorized." + job.result.key.rpartition(".")[2]
     file = File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes, name)
     return _hand_out(file, job, request, desk, if_none_match)
@@ -83,10 +83,10 @@ def artifact(
     made = next((made for made in job.artifacts if made.name == name), None)
     if made is None:
         if job.status == "succeeded":
-            raise errors.NotFound(
-                f"This job has no artifact {name[:40]!r}. Ask for it when you send the photo."
+            raise Problem(
+                "not_found", f"This job has no artifact {name[:40]!r}. Ask for it when you send the photo."
             )
-        raise errors.NotReady
+        raise Problem("not_ready")
     # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
     etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
     shown = made.key.rpartition("/")[2]
@@ -105,7 +105,7 @@ def _finished(desk: Desk, id: str) -> Job:
 
 
 def _hand_out(file: File, job: Job, request: Request, desk: Desk, known: str | None) -> Response:
-    """The file, or as little of it as the client needs. Raises Expired or StoreUnavailable."""
+    """The file, or as little of it as the client needs. Raises `expired` or `store_unavailable`."""
     headers = {
         "ETag": file.etag,
         "Cache-Control": f"private, immutable, max-age={max(0, int(job.expires / 1000 - time.time()))}",
@@ -120,7 +120,7 @@ def _hand_out(file: File, job: Job, request: Request, desk: Desk, known: str | N
     try:
         pieces = desk.store.stream(file.key)
     except FileNotFoundError as gone:
-        raise errors.Expired from gone
+        raise Problem("expired") from gone
     if file.bytes <= CHUNK:  # one piece: a stream would only take two turns of a thread more
         return Response(b"".join(pieces), headers=headers, media_type=file.media_type)
     return StreamingResponse(pieces, headers=headers, media_type=file.media_type)

@@ -12,9 +12,8 @@ import redis
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 
-from service import errors
 from service.api.problems import documented
-from service.errors import QueueUnavailable, ServerProblem, StoreUnavailable, WorkersUnavailable
+from service.errors import Problem, StoreUnavailable
 from service.jobs import Jobs
 from service.prelude import PREFIX
 from service.store import Store
@@ -43,10 +42,10 @@ class Readiness:
         self.threads = CapacityLimiter(ASKING)
 
     def check(self) -> None:
-        """Raises QueueUnavailable, StoreUnavailable or WorkersUnavailable, which say what is the matter."""
+        """Raises `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter."""
         try:
             self._check()
-        except ServerProblem as problem:
+        except Problem as problem:
             self._say(f"not ready code={problem.code}")
             raise
         self._say("ready")
@@ -56,10 +55,10 @@ class Readiness:
             self._redis.set(PREFIX + "ready", 1, px=1000)
             workers = self._jobs.workers()
         except redis.RedisError as error:
-            raise QueueUnavailable("Redis does not answer, or cannot be written to.") from error
+            raise Problem("queue_unavailable", "Redis does not answer, or cannot be written to.") from error
         self._check_store()
         if not workers:
-            raise WorkersUnavailable
+            raise Problem("workers_unavailable")
 
     def _say(self, words: str) -> None:
         """Once for each change: probes come every few seconds."""
@@ -99,9 +98,7 @@ async def livez() -> dict[str, str]:
     "/readyz",
     summary="Whether photos sent now will be colored",
     description="A worker is alive with its net loaded, and Redis and the store can be written to.",
-    responses=documented(
-        errors.WorkersUnavailable, errors.StoreUnavailable, errors.QueueUnavailable, errors.InternalError
-    ),
+    responses=documented("workers_unavailable", "store_unavailable", "queue_unavailable", "internal_error"),
 )
 async def readyz(request: Request) -> dict[str, str]:
     readiness: Readiness = request.app.state.readiness

@@ -15,7 +15,7 @@ from service.api.desk import Desk
 from service.api.uploads import digest
 from service.archives import Bounds, unpack
 from service.batches import Batches, File
-from service.errors import BodyTooLarge, PhotoProblem, Problem, StoreUnavailable
+from service.errors import Problem, StoreUnavailable
 from service.feeder import Feeder
 from service.jobs import Jobs
 from service.options import Options
@@ -48,7 +48,7 @@ class Batching:
         return cls(desk, batches, feeder)
 
     def erase(self, id: str) -> None:
-        """Leave nothing but a tombstone. Raises StoreUnavailable or redis.RedisError; then the feeder ends it."""
+        """Leave nothing but a tombstone. Raises `store_unavailable` or redis.RedisError; then the feeder ends it."""
         self.batches.cancel(id)
         self.feeder.erase(id)
 
@@ -83,23 +83,25 @@ class Intake:
     def photo(self, name: str, file: IO[bytes], size: int) -> None:
         """Take in one file of `size` bytes, of which no more than max_bytes need be there.
 
-        Raises BatchTooLarge, IdConflict, Canceled, StoreUnavailable or redis.RedisError.
+        Raises `batch_too_large`, `id_conflict`, `canceled`, `store_unavailable` or redis.RedisError.
         """
         most = self._settings.max_bytes
         if size > most:
-            problem = BodyTooLarge(f"The photo has {size / 2**20:.1f} MiB; {most / 2**20:g} MiB is the most.")
+            problem = Problem(
+                "body_too_large", f"The photo has {size / 2**20:.1f} MiB; {most / 2**20:g} MiB is the most."
+            )
             self._refuse(name, f"{size} bytes", problem)
             return
         sha256 = digest(file)
         try:
             header = sniff(file, self._settings)
-        except PhotoProblem as problem:
+        except Problem as problem:
             self._refuse(name, sha256, problem)
         else:
             self._keep(name, sha256, file, header)
 
     def archive(self, file: IO[bytes]) -> None:
-        """Take in each file of a ZIP. Raises ArchiveInvalid, BatchTooLarge, and what `photo` does."""
+        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
         settings = self._settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
         for name, found in unpack(file, bounds):
@@ -109,7 +111,7 @@ class Intake:
                 self.photo(name, found, found.seek(0, 2))
 
     def end(self) -> None:
-        """All of it has come. Raises Canceled."""
+        """All of it has come. Raises `canceled`."""
         self._batches.close(self._id)
         log.info("batch received batch=%s files=%d", self._id, self.seen)
 

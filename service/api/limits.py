@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import respond
-from service.errors import BodyTooLarge, UploadTimeout
+from service.errors import KINDS, Problem
 
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
@@ -43,7 +43,7 @@ class BodyLimit:
             return
         batch = is_batch(scope)
         most = (self._batch_bytes if batch else self._max_bytes) + FORM_ALLOWANCE
-        advice = "Send it as several smaller batches." if batch else BodyTooLarge.advice
+        advice = "Send it as several smaller batches." if batch else KINDS["body_too_large"].advice
         detail = f"The upload has more than {(most - FORM_ALLOWANCE) / 2**20:g} MiB. {advice}"
         drained = most + self._patience
         headers = Headers(scope=scope)
@@ -52,7 +52,7 @@ class BodyLimit:
         # Clients that wait for leave to send hear the answer at once; and of some we read nothing at all.
         needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
         if length > most and needs_no_draining:
-            await respond(BodyTooLarge(detail), scope["path"], root=scope.get("root_path", ""))(
+            await respond(Problem("body_too_large", detail), scope["path"], root=scope.get("root_path", ""))(
                 scope, receive, send
             )
             return
@@ -67,7 +67,7 @@ class BodyLimit:
             while message.get("more_body", False) and seen <= drained:
                 message = await receive()
                 seen += len(message.get("body", b""))
-            raise BodyTooLarge(detail)
+            raise Problem("body_too_large", detail)
 
         await self._app(scope, counted, send)
 
@@ -103,7 +103,7 @@ class BodyPace:
                     message = await receive()
             except TimeoutError as slow:
                 more = False
-                raise UploadTimeout from slow
+                raise Problem("upload_timeout") from slow
             seen += len(message.get("body", b""))
             more = message.get("more_body", False)
             return message

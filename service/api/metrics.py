@@ -158,7 +158,7 @@ def _histogram(
             "content": {"text/plain": {}, "application/openmetrics-text": {}},
             "description": "As asked for",
         },
-        **documented(errors.KeyMissing, errors.KeyInvalid, errors.ScopeMissing, errors.InternalError),
+        **documented("key_missing", "key_invalid", "scope_missing", "internal_error"),
     },
 )
 def metrics(request: Request) -> Response:

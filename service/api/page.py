@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from service.api.desk import AtDesk, Desk
-from service.errors import NotFound, QueueUnavailable, by_code
+from service.errors import Problem, failure
 from service.job import Job
 from service.settings import Settings
 
@@ -55,7 +55,7 @@ def add_page(app: FastAPI, settings: Settings) -> None:
         shown = _described(job, settings.public_url or str(request.base_url)) if job else {}
         headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
         if status == "away":
-            headers |= QueueUnavailable().headers
+            headers |= Problem("queue_unavailable").headers
         return templates.TemplateResponse(
             request, "photo.html", {"status": status, **context, **shown}, STATUSES.get(status, 200), headers
         )
@@ -65,7 +65,7 @@ def _look(desk: Desk, id: str) -> tuple[str, Job | None]:
     """How a job stands, or why there is none to look at."""
     try:
         job = desk.look(id)
-    except NotFound:
+    except Problem:
         return "missing", None
     except RedisError as error:
         log.error("queue does not answer path=/photos error=%s", error)
@@ -83,7 +83,7 @@ def _described(job: Job, base_url: str) -> dict[str, Any]:
         "net": job.net.name if job.net else "",
         "position": job.queue_position,
         "expires": datetime.fromtimestamp(job.expires / 1000, tz=UTC),
-        "title": by_code(job.error_code).title if job.error_code else "",
+        "title": failure(job.error_code, None).kind.title if job.error_code else "",
         "detail": job.error_detail or "",
     }
 

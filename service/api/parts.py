@@ -15,7 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.api.uploads import closing
-from service.errors import FormInvalid
+from service.errors import Problem
 
 IN_MEMORY = 2**20
 MOST_IN_FIELD = 16 * 2**10
@@ -34,24 +34,24 @@ class Part:
     """Bytes that came, which may be more than are kept."""
 
     def text(self) -> str:
-        """What a field says. Raises FormInvalid."""
+        """What a field says. Raises `form_invalid`."""
         self.file.seek(0)
         try:
             return self.file.read().decode()
         except UnicodeDecodeError as error:
-            raise FormInvalid(f"The field {self.name[:40]!r} is no UTF-8 text.") from error
+            raise Problem("form_invalid", f"The field {self.name[:40]!r} is no UTF-8 text.") from error
 
 
 async def parts(request: Request, most: Callable[[Part], int]) -> AsyncGenerator[Part, None]:
     """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over.
     Close it (`aclosing`) where it is left early.
 
-    Raises FormInvalid.
+    Raises `form_invalid`.
     """
     _, parameters = parse_options_header(request.headers.get("content-type"))
     boundary = parameters.get(b"boundary")
     if not boundary:
-        raise FormInvalid(f"The form's Content-Type has no boundary. {FormInvalid.advice}")
+        raise Problem("form_invalid", what="The form's Content-Type has no boundary.")
     reader = _Reader(most)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
@@ -62,9 +62,9 @@ async def parts(request: Request, most: Callable[[Part], int]) -> AsyncGenerator
                 async with closing(part.file):
                     yield part
         if not reader.has_ended:
-            raise FormInvalid(f"The form ends before its last line. {FormInvalid.advice}")
+            raise Problem("form_invalid", what="The form ends before its last line.")
     except FormParserError as error:
-        raise FormInvalid from error
+        raise Problem("form_invalid") from error
     finally:
         with CancelScope(shield=True):
             await run_sync(reader.close)
@@ -115,7 +115,7 @@ class _Reader:
     def _on_headers(self) -> None:
         _, found = parse_options_header(self._disposition)
         if b"name" not in found:
-            raise FormInvalid("A part of the form has no name.")
+            raise Problem("form_invalid", "A part of the form has no name.")
         filename = found[b"filename"].decode(errors="replace") if b"filename" in found else None
         file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  (closed by `parts`)
         self._part = Part(found[b"name"].decode(errors="replace"), filename, cast(IO[bytes], file))
@@ -127,7 +127,7 @@ class _Reader:
         self._part.file.write(kept)
         self._part.size += end - start
         if self._part.filename is None and self._part.size > self._room:
-            raise FormInvalid(f"The field {self._part.name[:40]!r} is too long.")
+            raise Problem("form_invalid", f"The field {self._part.name[:40]!r} is too long.")
 
     def _on_part_end(self) -> None:
         assert self._part is not None, "a part has headers before its end"

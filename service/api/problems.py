@@ -16,18 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
-from service.errors import (
-    FormInvalid,
-    InternalError,
-    MethodNotAllowed,
-    NotFound,
-    OptionInvalid,
-    Problem,
-    QueueUnavailable,
-    ServerProblem,
-    StoreUnavailable,
-    first_line,
-)
+from service.errors import KINDS, Problem, StoreUnavailable, first_line
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("autochrome.api")
@@ -57,8 +46,8 @@ def document(problem: Problem, instance: str | None, root: str = "") -> ProblemD
     """`root`: the path under which the service is seen."""
     return ProblemDocument(
         type=f"{root}/problems/{problem.code}",
-        title=problem.title,
-        status=problem.status,
+        title=problem.kind.title,
+        status=problem.kind.status,
         detail=problem.detail,
         code=problem.code,
         instance=instance,
@@ -70,22 +59,23 @@ def respond(
 ) -> JSONResponse:
     return JSONResponse(
         document(problem, instance, root).model_dump(),
-        status_code=problem.status,
+        status_code=problem.kind.status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", **problem.headers, **(headers or {})},
     )
 
 
-def documented(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
     """These problems as OpenAPI responses: one entry a status, each with its codes and their examples."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for kind in dict.fromkeys(kinds):
+    for code in dict.fromkeys(codes):
+        kind = KINDS[code]
         schema = {"$ref": "#/components/schemas/ProblemDocument"}
         entry = responses.setdefault(
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}}
         )
-        entry["description"] += f"{', ' if entry['description'] else ''}`{kind.code}`: {kind.title}"
-        entry["content"][MEDIA_TYPE]["examples"][kind.code] = {"value": document(kind(), None).model_dump()}
+        entry["description"] += f"{', ' if entry['description'] else ''}`{code}`: {kind.title}"
+        entry["content"][MEDIA_TYPE]["examples"][code] = {"value": document(Problem(code), None).model_dump()}
     return responses
 
 
@@ -95,43 +85,43 @@ def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-        if isinstance(problem, ServerProblem) and problem.__cause__ is not None:
+        if problem.is_ours and problem.__cause__ is not None:
             cause = first_line(problem.__cause__)
             log.error("%s path=%s error=%s", problem.code, request.url.path, cause)
         return _answer(request, problem)
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        kind = {404: NotFound, 405: MethodNotAllowed, 400: FormInvalid}.get(error.status_code, InternalError)
-        headers = {"Allow": _allowed(request, routes)} if kind is MethodNotAllowed else error.headers
-        return _answer(request, kind(), headers)
+        code = {404: "not_found", 405: "method_not_allowed", 400: "form_invalid"}.get(
+            error.status_code, "internal_error"
+        )
+        headers = {"Allow": _allowed(request, routes)} if code == "method_not_allowed" else error.headers
+        return _answer(request, Problem(code), headers)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = (f"`{fault['loc'][-1]}`: {fault['msg']}." for fault in error.errors())
-        return _answer(request, OptionInvalid(" ".join(faults)))
+        return _answer(request, Problem("option_invalid", " ".join(faults)))
 
     @app.exception_handler(RedisError)
     async def on_redis(request: Request, error: RedisError) -> JSONResponse:
         log.error("queue does not answer path=%s error=%s", request.url.path, error)
-        return _answer(request, QueueUnavailable())
+        return _answer(request, Problem("queue_unavailable"))
 
     @app.exception_handler(OSError)
     async def on_disk(request: Request, error: OSError) -> JSONResponse:
         if error.errno not in (ENOSPC, EDQUOT):
             raise error
         log.error("no room for an upload path=%s error=%s", request.url.path, error)
-        return _answer(
-            request, StoreUnavailable(f"There is no room for the upload now. {StoreUnavailable.advice}")
-        )
+        return _answer(request, StoreUnavailable(what="There is no room for the upload now."))
 
     @app.exception_handler(ClientDisconnect)
     async def on_gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return _answer(request, FormInvalid("The upload was broken off."))  # to nobody
+        return _answer(request, Problem("form_invalid", "The upload was broken off."))  # to nobody
 
     @app.exception_handler(Exception)
     async def on_anything(request: Request, error: Exception) -> JSONResponse:
-        return _answer(request, InternalError())
+        return _answer(request, Problem("internal_error"))
 
 
 def _answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

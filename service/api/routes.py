@@ -16,8 +16,8 @@ from service.views import JobView, NetView, job_view
 
 router = APIRouter()
 
-_AT_ANY_TIME: tuple[type[Problem], ...] = (errors.QueueUnavailable, errors.InternalError)
-_OF_A_JOB: tuple[type[Problem], ...] = (errors.NotFound, errors.Expired, *_AT_ANY_TIME)
+_AT_ANY_TIME: tuple[str, ...] = ("queue_unavailable", "internal_error")
+_OF_A_JOB: tuple[str, ...] = ("not_found", "expired", *_AT_ANY_TIME)
 
 
 @router.get(
@@ -43,9 +43,7 @@ def read(id: str, desk: AtDesk, response: Response) -> JobView:
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented(
-            errors.SecretMissing, errors.KeyInvalid, errors.SecretWrong, errors.StoreUnavailable, *_OF_A_JOB
-        ),
+        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_JOB),
     },
 )
 def erase(
@@ -60,9 +58,9 @@ def erase(
     if not by.owner or by.owner != job.owner:
         scheme, _, secret = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
-            raise errors.SecretMissing
+            raise Problem("secret_missing")
         if not job.is_opened_by(secret.strip()):
-            raise errors.SecretWrong
+            raise Problem("secret_wrong")
     desk.erase(job)
     return Response(status_code=204)
 
@@ -84,10 +82,10 @@ def nets(desk: AtDesk) -> list[NetView]:
     summary="What a problem's `type` means",
     operation_id="read_problem",
     response_model=ProblemKind,
-    responses=documented(errors.NotFound),
+    responses=documented("not_found"),
 )
 async def problem(code: str) -> ProblemKind:
-    kind = errors.by_code(code)
-    if kind.code != code:
-        raise errors.NotFound
-    return ProblemKind(code=kind.code, status=kind.status, title=kind.title, advice=kind.advice)
+    kind = errors.KINDS.get(code)
+    if kind is None:
+        raise Problem("not_found")
+    return ProblemKind(code=code, status=kind.status, title=kind.title, advice=kind.advice)

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import respond
-from service.errors import InternalError
+from service.errors import Problem
 from service.telemetry import bound
 
 HEADER = "X-Request-ID"
@@ -63,7 +63,7 @@ class Tracing:
                 if status:
                     raise
                 log.exception("broken method=%s route=%s", scope["method"], route_of(scope))
-                await respond(InternalError(), scope["path"])(scope, receive, traced)
+                await respond(Problem("internal_error"), scope["path"])(scope, receive, traced)
             finally:
                 self._tell(scope, status, time.perf_counter() - start)
 

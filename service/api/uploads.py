@@ -16,7 +16,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from service.errors import BodyTooLarge, FormInvalid, PhotoMissing, UnsupportedMedia
+from service.errors import Problem
 from service.options import Options, parse
 
 IN_MEMORY = 2**20
@@ -43,8 +43,8 @@ def media_type(request: Request) -> str:
 
 @asynccontextmanager
 async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
-    """Read the body. Raises UnsupportedMedia, FormInvalid, PhotoMissing, BodyTooLarge, or for the options
-    OptionUnknown or OptionInvalid.
+    """Read the body. Raises `unsupported_media_type`, `form_invalid`, `photo_missing`, `body_too_large`, or for the options
+    `option_unknown` or `option_invalid`.
     """
     kind = media_type(request)
     query = request.query_params.multi_items()
@@ -66,9 +66,9 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
             _check_length(file.tell(), max_bytes)
             yield Upload(file, seen.hexdigest(), options)
     elif kind == "":
-        raise PhotoMissing
+        raise Problem("photo_missing")
     else:
-        raise UnsupportedMedia(f"A body of type {kind[:60]!r} is not understood. {UnsupportedMedia.advice}")
+        raise Problem("unsupported_media_type", what=f"A body of type {kind[:60]!r} is not understood.")
 
 
 async def write_body(request: Request, write: Callable[[bytes], object]) -> None:
@@ -111,7 +111,7 @@ async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadF
     try:
         form = await request.form(max_files=1, max_fields=MOST_FIELDS)
     except HTTPException as error:
-        raise FormInvalid(f"{error.detail} {FormInvalid.advice}") from error
+        raise Problem("form_invalid", what=f"{error.detail}") from error
     try:
         photo, fields = _parts(form)
         _check_length(photo.size or 0, max_bytes)
@@ -127,20 +127,22 @@ def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != "photo":
-                raise PhotoMissing(f"The file is in the field {name[:40]!r}. It belongs in `photo`.")
+                raise Problem(
+                    "photo_missing", f"The file is in the field {name[:40]!r}. It belongs in `photo`."
+                )
             photo = value
         elif name == "photo":
-            raise PhotoMissing("The field `photo` holds text. Attach the photo as a file.")
+            raise Problem("photo_missing", "The field `photo` holds text. Attach the photo as a file.")
         else:
             fields.append((name, value))
     if photo is None:
-        raise PhotoMissing
+        raise Problem("photo_missing")
     return photo, fields
 
 
 def _check_length(length: int, max_bytes: int) -> None:
     if length > max_bytes:
-        raise BodyTooLarge(
-            f"The photo has {length / 2**20:.1f} MiB; {max_bytes / 2**20:g} MiB is the most. "
-            f"{BodyTooLarge.advice}"
+        raise Problem(
+            "body_too_large",
+            what=f"The photo has {length / 2**20:.1f} MiB; {max_bytes / 2**20:g} MiB is the most.",
         )

@@ -16,7 +16,7 @@ import redis
 import uvicorn
 
 from service import valkey
-from service.errors import Problem
+from service.errors import KINDS
 from service.job import Artifact, Claim, Lease, Net, Result
 from service.jobs import Jobs, connect
 from service.settings import Settings
@@ -122,14 +122,15 @@ def work(jobs: Jobs, store: Store) -> Callable[..., Claim]:
 
 
 @pytest.fixture(scope="session")
-def check_problem() -> Callable[[httpx.Response, type[Problem]], dict[str, Any]]:
-    """An answer is this very problem, and whole; its document."""
+def check_problem() -> Callable[[httpx.Response, str], dict[str, Any]]:
+    """An answer is the problem of this code, and whole; its document."""
 
-    def check(answer: httpx.Response, kind: type[Problem]) -> dict[str, Any]:
+    def check(answer: httpx.Response, code: str) -> dict[str, Any]:
+        kind = KINDS[code]
         kinds = (answer.status_code, answer.headers["content-type"])
         assert kinds == (kind.status, "application/problem+json"), answer.text
         problem: dict[str, Any] = answer.json()
-        assert (problem["code"], problem["type"]) == (kind.code, f"/problems/{kind.code}")
+        assert (problem["code"], problem["type"]) == (code, f"/problems/{code}")
         assert (problem["status"], problem["title"]) == (kind.status, kind.title)
         assert len(problem["detail"]) > 10
         return problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.allow import Allow, is_public
-from service.errors import SettingsError, UrlNotAllowed
+from service.errors import Problem, SettingsError
 from service.settings import read
 
 NOT_PUBLIC = [
@@ -127,7 +127,7 @@ def test_a_listed_host_is_a_target(entries, url, host, port, path):
     ],
 )
 def test_what_is_no_plain_url_is_refused_even_where_every_host_is_allowed(url):
-    with pytest.raises(UrlNotAllowed):
+    with pytest.raises(Problem, match="url_not_allowed"):
         Allow.of("* http://10.0.0.7:8099").target(url)
 
 
@@ -148,7 +148,7 @@ def test_what_is_no_plain_url_is_refused_even_where_every_host_is_allowed(url):
     ],
 )
 def test_another_host_is_refused(entries, url):
-    with pytest.raises(UrlNotAllowed):
+    with pytest.raises(Problem, match="url_not_allowed"):
         Allow.of(entries).target(url)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from service import errors
 from service.keys import Keys, Scope
 
 ID = "ab" * 16
@@ -41,9 +40,9 @@ def photo(gray_photo: Callable[..., bytes]) -> bytes:
 def test_nobody_else_goes_on_with_a_batch_that_broke_off(api, gray_photo, photo, check_problem, secret):
     break_off(api, photo, secret)
     strange = ("z.jpg", gray_photo(size=(64, 64)))
-    check_problem(put(api, strange), errors.SecretMissing)
-    check_problem(put(api, strange, secret="f" * 32), errors.SecretWrong)
-    check_problem(put(api, ("a.jpg", photo)), errors.SecretMissing)
+    check_problem(put(api, strange), "secret_missing")
+    check_problem(put(api, strange, secret="f" * 32), "secret_wrong")
+    check_problem(put(api, ("a.jpg", photo)), "secret_missing")
     seen = api.get(URL).json()
     assert ([file["name"] for file in seen["files"]], seen["status"]) == (["a.jpg"], "receiving")
     assert "secret" not in seen
@@ -57,8 +56,8 @@ def test_an_answer_that_was_lost_is_heard_again_by_a_secret_of_ones_own(
     whole = put(api, *both, secret=OWN)
     assert (whole.status_code, whole.json()["secret"]) == (202, OWN)
     assert put(api, *both, secret=OWN).json() == whole.json()
-    check_problem(put(api, *both, secret=OWN, vividness="0.5"), errors.IdConflict)
-    check_problem(api.delete(URL, headers=bearer("f" * 32)), errors.SecretWrong)
+    check_problem(put(api, *both, secret=OWN, vividness="0.5"), "id_conflict")
+    check_problem(api.delete(URL, headers=bearer("f" * 32)), "secret_wrong")
     assert api.delete(URL, headers=bearer(OWN)).status_code == 204
 
 
@@ -67,7 +66,7 @@ def test_without_one_the_first_answer_alone_has_the_secret(api, photo, check_pro
     made = put(api, *files)
     assert made.status_code == 202
     for again in (files, files[:1], files[1:]):
-        problem = check_problem(put(api, *again), errors.SecretMissing)
+        problem = check_problem(put(api, *again), "secret_missing")
         assert made.json()["secret"] not in str(problem)
     assert put(api, *files, secret=made.json()["secret"]).json() == made.json()
     assert api.delete(URL, headers=bearer(made.json()["secret"])).status_code == 204
@@ -77,7 +76,7 @@ def test_nor_is_one_from_post_told_to_who_puts_under_its_id(api, photo, check_pr
     made = api.post("/v1/batches", files=[("photo", ("a.jpg", photo)), ("photo", ("empty.jpg", b""))])
     for files in ([("empty.jpg", b"")], [("a.jpg", photo)]):
         answer = api.put(made.headers["location"], files=[("photo", file) for file in files])
-        check_problem(answer, errors.SecretMissing)
+        check_problem(answer, "secret_missing")
 
 
 def test_a_batch_of_a_key_is_gone_on_with_by_that_key_alone(api, client, photo, check_problem):
@@ -85,7 +84,7 @@ def test_a_batch_of_a_key_is_gone_on_with_by_that_key_alone(api, client, photo, 
     mine, other = keys.create("a", {Scope.BATCH}), keys.create("b", {Scope.BATCH})
     break_off(api, photo, mine)
     for secret in ("", OWN, other):
-        check_problem(put(api, ("a.jpg", photo), secret=secret), errors.IdConflict)
+        check_problem(put(api, ("a.jpg", photo), secret=secret), "id_conflict")
     whole = put(api, ("a.jpg", photo), secret=mine)
     assert whole.status_code == 202
     assert put(api, ("a.jpg", photo), secret=mine).json() == whole.json()
@@ -94,13 +93,13 @@ def test_a_batch_of_a_key_is_gone_on_with_by_that_key_alone(api, client, photo, 
 
 @pytest.mark.parametrize("weak", ["short", "x" * 31, "x" * 129, "ac_0123456789ab_mistyped-0123456789abcdef"])
 def test_a_secret_that_can_be_guessed_or_is_a_key_mistyped_is_refused(api, photo, check_problem, weak):
-    check_problem(put(api, ("a.jpg", photo), secret=weak), errors.KeyInvalid)
-    check_problem(api.get(URL), errors.NotFound)
+    check_problem(put(api, ("a.jpg", photo), secret=weak), "key_invalid")
+    check_problem(api.get(URL), "not_found")
 
 
 def test_a_batch_of_the_version_before_is_its_makers_still(api, client, photo, check_problem):
     made = put(api, ("a.jpg", photo))
     client.hdel("{autochrome}:batch:" + ID, "secret")
-    check_problem(put(api, ("a.jpg", photo)), errors.SecretMissing)
+    check_problem(put(api, ("a.jpg", photo)), "secret_missing")
     assert put(api, ("a.jpg", photo), secret=made.json()["secret"]).json() == made.json()
     assert api.delete(URL, headers=bearer(made.json()["secret"])).status_code == 204

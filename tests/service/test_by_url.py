@@ -75,9 +75,12 @@ def send_json(api, body: bytes, **headers: str):
     return api.post("/v1/colorizations", content=body, headers=headers)
 
 
-def check_problem(answer, kind: type[errors.Problem], words: str = "") -> None:
-    assert (answer.status_code, answer.headers["content-type"]) == (kind.status, "application/problem+json")
-    assert answer.json()["code"] == kind.code
+def check_problem(answer, code: str, words: str = "") -> None:
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        errors.KINDS[code].status,
+        "application/problem+json",
+    )
+    assert answer.json()["code"] == code
     assert words in answer.json()["detail"]
 
 
@@ -97,7 +100,7 @@ def test_a_photo_is_fetched_and_becomes_a_job_like_any_other(api, web, photo_of)
 def test_the_same_key_fetches_but_enters_once(api, web):
     body = {"url": f"{web.origin}/photo"}
     first, second = (ask(api, body, **{"Idempotency-Key": "a key"}) for _ in range(2))
-    check_problem(first, errors.IdempotencyKeyInvalid)  # a key has no spaces
+    check_problem(first, "idempotency_key_invalid")  # a key has no spaces
     first, second = (ask(api, body, **{"Idempotency-Key": "a-key"}) for _ in range(2))
     assert (first.status_code, first.json()["id"]) == (202, second.json()["id"])
     put = api.put(f"/v1/colorizations/{'ab' * 16}", json=body)
@@ -105,7 +108,7 @@ def test_the_same_key_fetches_but_enters_once(api, web):
 
 
 def test_it_is_off_until_hosts_are_listed(serve, settings, client, web):
-    check_problem(ask(serve(settings), {"url": f"{web.origin}/photo"}), errors.UrlDisabled)
+    check_problem(ask(serve(settings), {"url": f"{web.origin}/photo"}), "url_disabled")
     assert not web.asked
 
 
@@ -115,7 +118,7 @@ def test_a_url_that_leads_elsewhere_is_refused(api, web):
         *("file:///etc/passwd", "http://photos.example/", "http://2130706433/", "", "\ud800", "http://x\n"),
         "http://user:pw@localhost/",
     ):
-        check_problem(ask(api, {"url": url}), errors.UrlNotAllowed)
+        check_problem(ask(api, {"url": url}), "url_not_allowed")
     assert not web.asked
 
 
@@ -123,7 +126,7 @@ def test_a_redirect_out_of_the_list_is_refused(api, web):
     web.pages["/inside"] = (302, "http://169.254.169.254/latest/meta-data/", b"")
     web.pages["/file"] = (301, "file:///etc/passwd", b"")
     for path in web.pages.keys() - {"/photo"}:
-        check_problem(ask(api, {"url": web.origin + path}), errors.UrlNotAllowed)
+        check_problem(ask(api, {"url": web.origin + path}), "url_not_allowed")
 
 
 def test_what_is_no_photo_is_said_with_what_it_is(api, web):
@@ -131,45 +134,45 @@ def test_what_is_no_photo_is_said_with_what_it_is(api, web):
     web.pages["/empty"] = (200, "image/jpeg", b"")
     web.pages["/odd"] = (200, "x" * 200, b"neither")
     web.pages["/cut"] = (200, "image/png", web.pages["/photo"][2][:40])
-    check_problem(ask(api, {"url": f"{web.origin}/page"}), errors.UrlFailed, "text/html")
-    check_problem(ask(api, {"url": f"{web.origin}/empty"}), errors.UrlFailed)
+    check_problem(ask(api, {"url": f"{web.origin}/page"}), "url_failed", "text/html")
+    check_problem(ask(api, {"url": f"{web.origin}/empty"}), "url_failed")
     odd = ask(api, {"url": f"{web.origin}/odd"})
-    check_problem(odd, errors.UrlFailed)
+    check_problem(odd, "url_failed")
     assert "xxx" not in odd.json()["detail"]  # nothing of the other side's choosing
-    check_problem(ask(api, {"url": f"{web.origin}/missing"}), errors.UrlFailed, "404")
-    check_problem(ask(api, {"url": f"{web.origin}/cut"}), errors.PhotoDamaged)
+    check_problem(ask(api, {"url": f"{web.origin}/missing"}), "url_failed", "404")
+    check_problem(ask(api, {"url": f"{web.origin}/cut"}), "photo_damaged")
 
 
 def test_a_file_that_is_too_large_is_refused(serve, settings, client, web):
     small = settings.model_copy(update={"url_hosts": Allow.of(web.origin), "max_bytes": 1000})
-    check_problem(ask(serve(small), {"url": f"{web.origin}/photo"}), errors.UrlFailed, "MiB")
+    check_problem(ask(serve(small), {"url": f"{web.origin}/photo"}), "url_failed", "MiB")
 
 
 def test_json_that_cannot_be_meant_is_refused(api):
     for body, problem in [
-        (b"", errors.JsonInvalid),
-        (b"{", errors.JsonInvalid),
-        (b"\xff", errors.JsonInvalid),
-        (b"[]", errors.JsonInvalid),
-        (b'"url"', errors.JsonInvalid),
-        (b"{}", errors.JsonInvalid),
-        (b'{"url": 1}', errors.JsonInvalid),
-        (b'{"url": null}', errors.JsonInvalid),
-        (b"[" * 60_000, errors.JsonInvalid),
-        (b'{"url": "http://localhost/", "x": "' + b"y" * 70_000 + b'"}', errors.JsonInvalid),
-        (b'{"url": "http://localhost/", "color": 1}', errors.OptionUnknown),
-        (b'{"url": "http://localhost/", "\\ud800": 1}', errors.OptionUnknown),
-        (b'{"url": "http://localhost/", "vividness": 9}', errors.OptionInvalid),
-        (b'{"url": "http://localhost/", "vividness": NaN}', errors.OptionInvalid),
-        (b'{"url": "http://localhost/", "vividness": {"a": []}}', errors.OptionInvalid),
-        (b'{"url": "http://localhost/", "webhook": "\\ud800"}', errors.OptionInvalid),
+        (b"", "json_invalid"),
+        (b"{", "json_invalid"),
+        (b"\xff", "json_invalid"),
+        (b"[]", "json_invalid"),
+        (b'"url"', "json_invalid"),
+        (b"{}", "json_invalid"),
+        (b'{"url": 1}', "json_invalid"),
+        (b'{"url": null}', "json_invalid"),
+        (b"[" * 60_000, "json_invalid"),
+        (b'{"url": "http://localhost/", "x": "' + b"y" * 70_000 + b'"}', "json_invalid"),
+        (b'{"url": "http://localhost/", "color": 1}', "option_unknown"),
+        (b'{"url": "http://localhost/", "\\ud800": 1}', "option_unknown"),
+        (b'{"url": "http://localhost/", "vividness": 9}', "option_invalid"),
+        (b'{"url": "http://localhost/", "vividness": NaN}', "option_invalid"),
+        (b'{"url": "http://localhost/", "vividness": {"a": []}}', "option_invalid"),
+        (b'{"url": "http://localhost/", "webhook": "\\ud800"}', "option_invalid"),
     ]:
         check_problem(send_json(api, body), problem)
 
 
 def test_options_in_the_query_are_not_passed_over(api, web):
     answer = api.post("/v1/colorizations?vividness=2", json={"url": f"{web.origin}/photo"})
-    check_problem(answer, errors.OptionInvalid)
+    check_problem(answer, "option_invalid")
 
 
 def test_slow_hosts_do_not_take_the_threads_of_all_others(api, web, until):
@@ -178,13 +181,13 @@ def test_slow_hosts_do_not_take_the_threads_of_all_others(api, web, until):
         waiting = [clients.submit(ask, api, slow) for _ in range(8)]
         until(lambda: len(web.asked) == 8, 10, "eight under way")
         start = time.monotonic()
-        check_problem(ask(api, slow), errors.FetchesBusy)
-        check_problem(ask(api, {"url": "http://photos.example/"}), errors.UrlNotAllowed)  # no use in waiting
+        check_problem(ask(api, slow), "fetches_busy")
+        check_problem(ask(api, {"url": "http://photos.example/"}), "url_not_allowed")  # no use in waiting
         assert api.get("/v1/nets").status_code == 200
         assert time.monotonic() - start < 2
         web.released.set()
         for each in waiting:
-            check_problem(each.result(), errors.UrlFailed, "404")
+            check_problem(each.result(), "url_failed", "404")
     assert ask(api, {"url": f"{web.origin}/photo"}).status_code == 202
 
 
@@ -193,9 +196,9 @@ def test_a_key_needs_the_scope(serve, settings, client, web):
     api = serve(strict)
     keys = Keys(client)
     body = {"url": f"{web.origin}/photo"}
-    check_problem(ask(api, body), errors.KeyMissing)
+    check_problem(ask(api, body), "key_missing")
     without = keys.create("without", {Scope.COLORIZE})
-    check_problem(ask(api, body, Authorization=f"Bearer {without}"), errors.ScopeMissing, "url")
+    check_problem(ask(api, body, Authorization=f"Bearer {without}"), "scope_missing", "url")
     assert not web.asked
     allowed = keys.create("with", {Scope.COLORIZE, Scope.URL})
     assert ask(api, body, Authorization=f"Bearer {allowed}").status_code == 202
@@ -205,11 +208,11 @@ def test_a_webhook_is_refused_at_the_door_unless_its_host_is_listed(serve, setti
     def send(api, url: str):
         return api.post("/v1/colorizations", files={"photo": ("a.jpg", gray_photo())}, data={"webhook": url})
 
-    check_problem(send(serve(settings), "https://hooks.example/"), errors.WebhookDisabled)
+    check_problem(send(serve(settings), "https://hooks.example/"), "webhook_disabled")
     hosts = {"webhook_hosts": Allow.of("hooks.example"), "webhook_secret": (SECRET,)}
     api = serve(settings.model_copy(update=hosts))
-    check_problem(send(api, "https://other.example/"), errors.UrlNotAllowed)
-    check_problem(send(api, "file:///etc/passwd"), errors.UrlNotAllowed)
+    check_problem(send(api, "https://other.example/"), "url_not_allowed")
+    check_problem(send(api, "file:///etc/passwd"), "url_not_allowed")
     answer = send(api, "https://hooks.example/?token=x")
     assert answer.status_code == 202
     assert "token" not in api.get(answer.headers["location"]).text

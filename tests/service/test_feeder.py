@@ -104,7 +104,7 @@ def test_no_batch_is_begun_while_too_many_photos_wait(tight, photos, check_probl
     begun = api.put(f"/v1/batches/{ID}", files=form(sent)).json()
     assert begun["counts"] == {"queued": 1, "waiting": 7}
     refused = api.post("/v1/batches", files=form(sent))
-    check_problem(refused, errors.QueueFull)
+    check_problem(refused, "queue_full")
     assert int(refused.headers["retry-after"]) >= 1
     again = api.put(f"/v1/batches/{ID}", files=form(sent), headers=bearer(begun["secret"]))
     assert again.status_code == 202, "the one that is there"
@@ -162,7 +162,7 @@ def test_a_photo_of_a_batch_that_found_no_room_after_all_costs_nothing(
 
     def refuse(*_: object) -> None:
         refused.append(1)
-        raise errors.QueueFull
+        raise errors.Problem("queue_full")
 
     with monkeypatch.context() as full:
         full.setattr(Jobs, "create", refuse)

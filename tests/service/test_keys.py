@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from service.errors import KeyInvalid
+from service.errors import Problem
 from service.keys import Keys, Scope, is_key
 
 
@@ -24,7 +24,7 @@ def test_a_key_is_known_again_with_its_scopes_until_it_is_revoked(keys, client):
     assert (kept.name, kept.scopes) == ("the bot", {"colorize", "batch"})
     assert keys.revoke(id)
     assert not keys.revoke(id)
-    with pytest.raises(KeyInvalid):
+    with pytest.raises(Problem, match="key_invalid"):
         keys.check(key)
     assert keys.list() == {}
     assert client.keys("*") == [], "nothing of it is left"
@@ -43,7 +43,7 @@ def test_what_is_not_quite_a_key_is_refused(keys):
         "ac_",
         "",
     ):
-        with pytest.raises(KeyInvalid):
+        with pytest.raises(Problem, match="key_invalid"):
             keys.check(wrong)
 
 

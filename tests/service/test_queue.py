@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from service.errors import QueueFull
+from service.errors import Problem
 from service.jobs import Bounds, Claim, Entered, Jobs, Lease, Net, NoRoom, Order, Result, new_id
 from service.options import Options
 
@@ -93,10 +93,10 @@ def test_one_past_its_time_is_passed_over(jobs):
 def test_a_full_queue_refuses_by_number_and_by_pixels_and_has_room_again(jobs):
     bounds = Bounds(jobs=2, pixels=3_000_000)
     enter(jobs, bounds=bounds)
-    with pytest.raises(QueueFull):
+    with pytest.raises(Problem, match="queue_full"):
         enter(jobs, pixels=2_000_001, bounds=bounds)
     second = enter(jobs, pixels=2_000_000, bounds=bounds)
-    with pytest.raises(QueueFull) as full:
+    with pytest.raises(Problem, match="queue_full") as full:
         enter(jobs, pixels=1, bounds=bounds)
     assert full.value.headers == {"Retry-After": "5"}, "nothing was measured yet"
     again = Order(Options(), 2_000_000, 60, fingerprint="ab" * 32)
@@ -108,7 +108,7 @@ def test_a_full_queue_refuses_by_number_and_by_pixels_and_has_room_again(jobs):
 def test_a_photo_larger_than_the_queue_is_let_into_an_empty_one(jobs):
     bounds = Bounds(jobs=10, pixels=1000)
     enter(jobs, pixels=5000, bounds=bounds)
-    with pytest.raises(QueueFull):
+    with pytest.raises(Problem, match="queue_full"):
         enter(jobs, pixels=1, bounds=bounds)
 
 
@@ -180,10 +180,10 @@ def test_who_is_refused_hears_in_how_many_seconds_there_is_room(jobs):
         enter(jobs, pixels=pixels, bounds=bounds)
     average = 30_000_000 / speed
     assert average <= jobs.retry_after() < average + 1
-    with pytest.raises(QueueFull) as by_number:
+    with pytest.raises(Problem, match="queue_full") as by_number:
         enter(jobs, pixels=1, bounds=bounds)
     assert average <= by_number.value.retry_after < average + 1
-    with pytest.raises(QueueFull) as by_pixels:
+    with pytest.raises(Problem, match="queue_full") as by_pixels:
         enter(jobs, pixels=90_000_000, bounds=bounds)
     assert by_pixels.value.retry_after >= 80_000_000 / speed, "until this very photo has room"
 

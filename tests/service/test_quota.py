@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.errors import RateLimited
+from service.errors import Problem
 from service.quota import Quota, network
 from service.settings import Settings
 
@@ -30,18 +30,18 @@ def test_a_minute_has_so_many_megapixels_and_the_refusal_says_when_there_is_room
     clock[0] += 20
     assert limited.charge("", "1.2.3.4", 3 * MEGAPIXEL)["RateLimit"] == '"megapixels";r=1;t=40'
 
-    with pytest.raises(RateLimited) as small:
+    with pytest.raises(Problem, match="rate_limited") as small:
         limited.charge("", "1.2.3.4", 2 * MEGAPIXEL)
     assert small.value.headers["Retry-After"] == "40", "when the six of the beginning are a minute old"
     assert small.value.headers["RateLimit"] == '"megapixels";r=1;t=40'
     assert "2 megapixels" in small.value.detail
-    with pytest.raises(RateLimited) as large:
+    with pytest.raises(Problem, match="rate_limited") as large:
         limited.charge("", "1.2.3.4", 8 * MEGAPIXEL)
     assert large.value.headers["Retry-After"] == "60", "for this the later three have to go as well"
 
     clock[0] += 40.5
     assert limited.charge("", "1.2.3.4", 2 * MEGAPIXEL)
-    with pytest.raises(RateLimited):
+    with pytest.raises(Problem, match="rate_limited"):
         limited.charge("", "1.2.3.4", 8 * MEGAPIXEL)
 
 
@@ -49,7 +49,7 @@ def test_what_is_refused_costs_nothing(client, clock):
     limited = quota(client, quota_megapixels_per_minute=10)
     limited.charge("", "1.2.3.4", 6 * MEGAPIXEL)
     for _ in range(5):
-        with pytest.raises(RateLimited):
+        with pytest.raises(Problem, match="rate_limited"):
             limited.charge("", "1.2.3.4", 5 * MEGAPIXEL)
     limited.charge("", "1.2.3.4", 4 * MEGAPIXEL)
 
@@ -59,7 +59,7 @@ def test_a_photo_counts_whole_megapixels_and_never_more_than_there_are(client, c
     assert "r=2" in limited.charge("", "a small photo", 64)["RateLimit"]
     assert "r=1" in limited.charge("", "a bit more than one", MEGAPIXEL + 1)["RateLimit"]
     assert "r=0" in limited.charge("", "larger than all", 50 * MEGAPIXEL)["RateLimit"]
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(Problem, match="rate_limited") as refused:
         limited.charge("", "larger than all", 50 * MEGAPIXEL)
     assert refused.value.headers["Retry-After"] == "60"
 
@@ -68,7 +68,7 @@ def test_keys_and_addresses_are_charged_apart(client):
     limited = quota(client, quota_megapixels_per_minute=1)
     for owner, address in (("aa", "1.1.1.1"), ("bb", "1.1.1.1"), ("", "1.1.1.1"), ("", "1.1.1.2")):
         limited.charge(owner, address, 1)
-    with pytest.raises(RateLimited):
+    with pytest.raises(Problem, match="rate_limited"):
         limited.charge("aa", "9.9.9.9", 1)  # a key is the same from anywhere
 
 
@@ -79,7 +79,7 @@ def test_an_address_of_ipv6_is_its_network(client):
     assert network("a socket") == "a socket"
     limited = quota(client, quota_megapixels_per_minute=1)
     limited.charge("", "2001:db8:1:2::1", 1)
-    with pytest.raises(RateLimited):
+    with pytest.raises(Problem, match="rate_limited"):
         limited.charge("", "2001:db8:1:2::2", 1)
 
 
@@ -107,6 +107,6 @@ def test_what_is_given_back_can_be_spent_again_and_no_more_than_that(client, clo
         limited.charge(*sender, 6 * MEGAPIXEL)
         limited.give_back(*sender, 6 * MEGAPIXEL)
         assert "r=0" in limited.charge(*sender, 7 * MEGAPIXEL)["RateLimit"]
-        with pytest.raises(RateLimited):
+        with pytest.raises(Problem, match="rate_limited"):
             limited.charge(*sender, MEGAPIXEL)
     quota(client, quota_megapixels_per_minute=0).give_back("", "1.2.3.4", MEGAPIXEL)

@@ -6,7 +6,6 @@ import hashlib
 
 import pytest
 
-from service import errors
 from service.job import Net
 
 PICTURE = b"a colored picture"
@@ -51,8 +50,7 @@ def test_what_was_made_beside_the_result_is_listed_and_handed_out(api, job, chec
     again = api.get(url, headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert (
-        "no artifact 'sidecar'"
-        in check_problem(api.get(f"{job}/artifacts/sidecar"), errors.NotFound)["detail"]
+        "no artifact 'sidecar'" in check_problem(api.get(f"{job}/artifacts/sidecar"), "not_found")["detail"]
     )
 
 
@@ -68,7 +66,7 @@ def test_files_of_a_job_that_has_not_ended_are_a_conflict(api, gray_photo, check
     url = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
     for path in ("result", "artifacts/comparison"):
         answer = api.get(f"{url}/{path}")
-        check_problem(answer, errors.NotReady)
+        check_problem(answer, "not_ready")
         assert answer.headers["retry-after"] == "1"
 
 
@@ -88,4 +86,4 @@ def test_who_only_asks_about_a_file_makes_nobody_read_it(api, job, tmp_path, che
         path.unlink()
     assert api.head(f"{job}/result").headers["content-length"] == str(len(PICTURE))
     assert api.head(f"{job}/artifacts/comparison").status_code == 200
-    check_problem(api.get(f"{job}/result"), errors.Expired)
+    check_problem(api.get(f"{job}/result"), "expired")

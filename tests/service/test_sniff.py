@@ -46,7 +46,7 @@ def test_a_progressive_jpeg_with_a_thumbnail_and_a_tail_is_whole(gray_photo):
     photo = gray_photo(progressive=True, exif=exif.tobytes())
     assert thumbnail in photo
     assert look(photo + b"\0" * 100).format == "JPEG"
-    with pytest.raises(errors.PhotoDamaged):
+    with pytest.raises(errors.Problem, match="photo_damaged"):
         look(photo[:-200])
 
 
@@ -54,9 +54,9 @@ def test_a_progressive_jpeg_with_a_thumbnail_and_a_tail_is_whole(gray_photo):
 def test_a_file_that_is_cut_off_anywhere_is_refused(gray_photo, format):
     photo = gray_photo(format)
     for tenth in range(1, 10):
-        with pytest.raises((errors.PhotoDamaged, errors.PhotoUnsupported)):
+        with pytest.raises(errors.Problem, match=r"photo_damaged|photo_unsupported"):
             look(photo[: len(photo) * tenth // 10])
-    with pytest.raises(errors.PhotoDamaged):
+    with pytest.raises(errors.Problem, match="photo_damaged"):
         look(photo[:-1])
 
 
@@ -72,23 +72,23 @@ def test_several_pictures_in_one_file_are_refused(format):
     frames = [Image.new("L", (32, 32), gray) for gray in (10, 200, 90)]
     file = io.BytesIO()
     frames[0].save(file, format, save_all=True, append_images=frames[1:])
-    with pytest.raises(errors.PhotoAnimated):
+    with pytest.raises(errors.Problem, match="photo_animated"):
         look(file.getvalue())
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", errors.PhotoEmpty),
-        (b"Dear sir or madam, " * 50, errors.PhotoUnsupported),
-        (b"%PDF-1.7\n" + b"\0" * 500, errors.PhotoUnsupported),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", errors.PhotoUnsupported),
-        (b"\xff\xd8\xff\xe0 no more of it", errors.PhotoDamaged),
-        (png(50_000, 50_000), errors.PhotoTooLarge),
-        (png(10_000, 9_500), errors.PhotoTooLarge),
-        (png(17_000, 1_000), errors.PhotoTooLarge),
-        (png(1, 1, b"\0\0"), errors.PhotoTooSmall),
-        (png(2_000, 10), errors.PhotoTooSmall),
+        (b"", "photo_empty"),
+        (b"Dear sir or madam, " * 50, "photo_unsupported"),
+        (b"%PDF-1.7\n" + b"\0" * 500, "photo_unsupported"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "photo_unsupported"),
+        (b"\xff\xd8\xff\xe0 no more of it", "photo_damaged"),
+        (png(50_000, 50_000), "photo_too_large"),
+        (png(10_000, 9_500), "photo_too_large"),
+        (png(17_000, 1_000), "photo_too_large"),
+        (png(1, 1, b"\0\0"), "photo_too_small"),
+        (png(2_000, 10), "photo_too_small"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -105,7 +105,7 @@ def test_files_made_to_keep_the_door_busy_are_done_with_soon(gray_photo):
     chunked = still[:33] + nothing * 1_500_000 + still[33:]
     for photo in (filled, chunked):
         start = time.perf_counter()
-        with pytest.raises(errors.PhotoDamaged):
+        with pytest.raises(errors.Problem, match="photo_damaged"):
             look(photo)
         assert time.perf_counter() - start < 3
 
@@ -119,6 +119,6 @@ def test_hostile_bytes_are_refused_or_let_in_but_never_raise_anything_else(gray_
     hostile = bytes(photo[: data.draw(st.integers(0, len(photo)))])
     try:
         found: Header | str = look(hostile)
-    except errors.PhotoProblem as refused:
+    except errors.Problem as refused:
         found = refused.code
-    assert isinstance(found, Header) or found.startswith("photo_")
+    assert isinstance(found, Header) or found in errors.PHOTO_CODES

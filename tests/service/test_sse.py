@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from service import errors
 from service.job import Net
 
 NET = Net("lite", "ab" * 32)
@@ -134,7 +133,7 @@ def test_a_silent_stream_is_kept_alive(api, url, jobs, monkeypatch):
 
 
 def test_what_cannot_be_followed_is_a_problem(api, url, check_problem):
-    check_problem(api.get(f"/v1/colorizations/{'0' * 32}/events"), errors.NotFound)
+    check_problem(api.get(f"/v1/colorizations/{'0' * 32}/events"), "not_found")
     asked = api.head(f"{url}/events")
     assert (asked.status_code, asked.content) == (200, b"")
     assert asked.headers["content-type"].startswith("text/event-stream")

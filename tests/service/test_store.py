@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import SettingsError, StoreUnavailable
+from service.errors import Problem, SettingsError
 from service.store import Store, attempt_prefix, photo_key, result_key
 
 
@@ -64,7 +64,7 @@ def test_a_store_that_fails_later_says_so(tmp_path: Path):
     store = Store((tmp_path / "store").as_uri())
     (tmp_path / "store").rmdir()
     (tmp_path / "store").write_text("in the way")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Problem, match="store_unavailable"):
         store.put(photo_key("a"), b"photo")
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from service.errors import StoreUnavailable
+from service.errors import Problem
 from service.store import Store, photo_key, result_key
 
 
@@ -121,7 +121,7 @@ def test_files_are_kept_and_erased_under_the_prefix_of_the_url(objects, tmp_path
 
 def test_a_bucket_that_does_not_answer_is_said_within_seconds(monkeypatch, objects):
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Problem, match="store_unavailable"):
         Store("s3://photos").put(photo_key("ab"), b"photo")
 
 
@@ -141,7 +141,7 @@ def test_a_bucket_that_takes_calls_and_says_nothing_is_said_well_within_a_lease(
 
 def _seconds_until_it_fails(verb: Callable[[], object]) -> float:
     start = time.monotonic()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Problem, match="store_unavailable"):
         verb()
     return time.monotonic() - start
 
@@ -159,5 +159,5 @@ def test_a_photo_that_breaks_off_midway_is_a_store_that_does_not_answer(monkeypa
         self.close_connection = True
 
     monkeypatch.setattr(FakeS3, "_answer", broken)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Problem, match="store_unavailable"):
         Store("s3://photos").get(photo_key("ab"))

@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 
 from service.api.problems import add_handlers
 from service.api.tracing import Tracing
-from service.errors import PhotoEmpty
+from service.errors import Problem
 from service.supervisor import listen
 from service.telemetry import set_up_logging
 
@@ -38,7 +38,7 @@ def small_app() -> FastAPI:
 
     @app.post("/refused/{id}")
     def refused() -> None:
-        raise PhotoEmpty
+        raise Problem("photo_empty")
 
     @app.get("/broken/{id}")
     def broken() -> None:
