@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from model import bins, checkpoint
 from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
-from model.methods import colorize
+from model.methods import Method, colorize
 from model.methods.colorize import (
     BackboneColorizer,
     Colorize,
@@ -30,7 +30,7 @@ from model.methods.colorize import (
 from model.nets.alexnet import AlexNet
 from model.nets.lite import AB_UNIT, LiteL2
 from model.photo import Photo
-from model.training import aging, augment, building, runs, trainer
+from model.training import aging, augment, building, runs
 from model.training import config as configs
 from model.training.batches import Batch
 from model.training.logging import Progress
@@ -462,9 +462,7 @@ def made_photos() -> Tensor:
     [("lite-l2", Regress), ("lite", lambda net: Colorize(net, torch.ones(bins.COUNT)))],
     ids=["regression", "classification"],
 )
-def test_a_few_steps_of_either_method_lower_its_loss(
-    net: str, method: Callable[[nn.Module], trainer.Method]
-) -> None:
+def test_a_few_steps_of_either_method_lower_its_loss(net: str, method: Callable[[nn.Module], Method]) -> None:
     torch.manual_seed(0)
     trained = method(checkpoint.NETS[net]())
     optimizer = torch.optim.AdamW(trained.net.parameters(), 1e-3)

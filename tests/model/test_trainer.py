@@ -25,6 +25,7 @@ from model.__main__ import main
 from model.training import optim, runs, trainer
 from model.training.logging import DivergedError
 from model.training.trainer import Schedule
+from model.training.validation import Validate
 
 CPU = torch.device("cpu")
 
@@ -81,7 +82,7 @@ class Toy:
         run: Path,
         schedule: Schedule,
         shown: Shown | None = None,
-        validate: trainer.Validate | None = None,
+        validate: Validate | None = None,
         metadata: dict[str, Any] | None = None,
         lr: float = 0.5,
     ) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-def scored(*scores: float) -> trainer.Validate:
+def scored(*scores: float) -> Validate:
     """What measures these scores, one after the other."""
     coming = iter(scores)
     return lambda net: {"loss": 1.0, "score": next(coming)}
