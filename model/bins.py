@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from model import lab
+from model import color
 
 COUNT = 313
 GRID = 10.0
@@ -33,7 +33,7 @@ def _centers() -> NDArray[np.float32]:
     edges += [torch.stack([x, ramp, y]) for x in corners for y in corners]
     edges += [torch.stack([x, y, ramp]) for x in corners for y in corners]
     # The color cube's edges are enough: none of its faces reaches beyond their hull on the ab plane.
-    ab = lab.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]
+    ab = color.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]
     points = ab.permute(0, 2, 1).reshape(-1, 2).double().numpy()
     hull = ConvexHull(points)
     axis = np.arange(-_REACH, _REACH + GRID, GRID)

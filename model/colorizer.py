@@ -1,4 +1,4 @@
-"""The SERVE flow: prepare → infer → finish, over batches. `photo.open` and `photo.save` stand before and after it.
+"""The SERVE flow: preprocess → infer → postprocess, over batches. `photo.open` and `photo.save` stand before and after it.
 
     colorizer = Colorizer.load("lite")
     [colored] = colorizer.colorize([photo.open(data)])
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from model import bins, checkpoint, chroma, lab
+from model import bins, checkpoint, color, upsample
 from model.checkpoint import Card
 from model.nets.freezing import fold, freeze
 from model.photo import Photo
@@ -75,7 +75,7 @@ class Colorizer:
         """Of the weights file."""
         return self.card.sha256
 
-    def prepare(self, photo: Photo, size: int | None = None) -> Tensor:
+    def preprocess(self, photo: Photo, size: int | None = None) -> Tensor:
         """A photo's lightness at the net's size: (1, h, w) in 0…100, the shape kept.
 
         `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best.
@@ -115,20 +115,22 @@ class Colorizer:
         return ab * options.vividness
 
     @torch.inference_mode()
-    def finish(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
+    def postprocess(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
         """Logits → colors → the photo in color, at its own size and with its own lightness."""
         ab = self.decode(logits_Qhw, options).cpu()
         colored = np.empty((photo.height, photo.width, 3), np.uint8)
-        for top, band in chroma.raised(ab, photo.height, photo.width):
+        for top, band in upsample.bilinear(ab, photo.height, photo.width):
             rows = slice(top, top + band.shape[1])
-            rgb = chroma.fit_bytes(_lightness(photo.pixels[rows]), band)
+            rgb = color.gamut_map_bytes(_lightness(photo.pixels[rows]), band)
             colored[rows] = rgb.permute(1, 2, 0).numpy()
         return replace(photo, pixels=colored)
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
         """The whole flow for a batch that fits into memory."""
-        logits = self.infer([self.prepare(photo) for photo in photos])
-        return [self.finish(photo, single, options) for photo, single in zip(photos, logits, strict=True)]
+        logits = self.infer([self.preprocess(photo) for photo in photos])
+        return [
+            self.postprocess(photo, single, options) for photo, single in zip(photos, logits, strict=True)
+        ]
 
 
 def choose_device(name: str) -> torch.device:
@@ -154,7 +156,7 @@ def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
 
 @cache
 def _eight_bit_lightness() -> NDArray[np.float32]:
-    lightness: NDArray[np.float32] = lab.lightness_from_gray(torch.arange(256) / 255.0).numpy()
+    lightness: NDArray[np.float32] = color.lightness_from_gray(torch.arange(256) / 255.0).numpy()
     return lightness
 
 
@@ -166,5 +168,5 @@ def _lightness(pixels: NDArray[Any]) -> Tensor:
     if np.issubdtype(pixels.dtype, np.integer):
         values /= float(np.iinfo(pixels.dtype).max)
     if values.ndim == 3:
-        return lab.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
-    return lab.lightness_from_gray(values)
+        return color.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
+    return color.lightness_from_gray(values)

@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import lab, patterns, rendering, toys
+from model import color, patterns, rendering, toys
 from model.scenes import Paint, Scene
 from model.toys import Floats, Part
 
@@ -205,7 +205,7 @@ def _places(count: int, start: float, jitter: Floats) -> tuple[Floats, float]:
 
 def _plain(rgb: Floats) -> Paint:
     """Of an sRGB color, 0…1."""
-    linear = lab.linear_from_srgb(torch.from_numpy(rgb)).numpy()
+    linear = color.linear_from_srgb(torch.from_numpy(rgb)).numpy()
     return Paint(np.stack([linear, linear]), np.zeros((3, 4)))
 
 

@@ -25,7 +25,7 @@ WAIT = 0.01
 
 
 class ColorizerAPI(litserve.LitAPI):  # type: ignore[misc]
-    """bytes → open, prepare → one batch through the net → finish, save → bytes."""
+    """bytes → open, preprocess → one batch through the net → postprocess, save → bytes."""
 
     def __init__(self, calls: Path) -> None:
         super().__init__(max_batch_size=MOST, batch_timeout=WAIT)
@@ -37,7 +37,7 @@ class ColorizerAPI(litserve.LitAPI):  # type: ignore[misc]
 
     def decode_request(self, request: Request) -> tuple[photo.Photo, Any]:
         picture = photo.open(request["photo"].file.read())  # LitServe has made a form of it
-        return picture, self._colorizer.prepare(picture)
+        return picture, self._colorizer.preprocess(picture)
 
     def predict(self, batch: list[tuple[photo.Photo, Any]]) -> list[tuple[photo.Photo, Any]]:
         self._counts = {"calls": self._counts["calls"] + 1, "photos": self._counts["photos"] + len(batch)}
@@ -46,7 +46,7 @@ class ColorizerAPI(litserve.LitAPI):  # type: ignore[misc]
         return [(picture, single) for (picture, _), single in zip(batch, logits, strict=True)]
 
     def encode_response(self, output: tuple[photo.Photo, Any]) -> Response:
-        colored = self._colorizer.finish(*output)
+        colored = self._colorizer.postprocess(*output)
         return Response(photo.save(colored), media_type="image/jpeg")
 
 

@@ -1,8 +1,8 @@
-"""The worker: takes jobs through open → prepare → infer → finish → save. It alone imports the model.
+"""The worker: takes jobs through open → preprocess → infer → postprocess → save. It alone imports the model.
 
 python -m service worker
 
-Several threads open, prepare, finish and save photos; the batcher's one thread runs the net.
+Several threads open, preprocess, postprocess and save photos; the batcher's one thread runs the net.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ class Worker:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
         self.batcher.start()
         square = photo.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
-        lightness = self._colorizer.prepare(square)
+        lightness = self._colorizer.preprocess(square)
         answers = [self.batcher.submit(lightness) for _ in range(1 + self.batcher.most)]
         logits = [answer.result().logits for answer in answers]
-        self._colorizer.finish(square, logits[0])
+        self._colorizer.postprocess(square, logits[0])
 
     def stop(self) -> None:
         self.batcher.stop()
@@ -175,12 +175,12 @@ class Worker:
         stages = Stages(self._jobs, claim)
         with stages.next("open"):
             picture = photo.open(self._read(claim), self._limits)
-        with stages.next("prepare"):
-            lightness = self._colorizer.prepare(picture)
+        with stages.next("preprocess"):
+            lightness = self._colorizer.preprocess(picture)
         with stages.next("infer"):
             answer = self._ask_the_net(claim, picture, lightness)
-        with stages.next("finish"):
-            colored = self._colorizer.finish(picture, answer.logits, color_options(claim.options))
+        with stages.next("postprocess"):
+            colored = self._colorizer.postprocess(picture, answer.logits, color_options(claim.options))
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         if answer.leads:
@@ -215,7 +215,7 @@ class Worker:
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
                 log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
-                lightness = self._colorizer.prepare(picture, size)
+                lightness = self._colorizer.preprocess(picture, size)
 
     def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
         """Wait, and renew the lease as long as the net moves. A net that hangs is left to the deadline."""

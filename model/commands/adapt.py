@@ -41,7 +41,7 @@ def adapt(arguments: argparse.Namespace) -> int:
             if isinstance(pixels, str):
                 unreadable.append(path)
             else:
-                yield colorizer.prepare(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
+                yield colorizer.preprocess(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
 
     after, count = adapted(colorizer.net, lightness())
     data.write_names({"unreadable": unreadable}, run)

@@ -74,10 +74,10 @@ def _colored(
             else:
                 taken.add(target.resolve())
                 batch.append((path, target, opened))
-        logits = colorizer.infer([colorizer.prepare(opened) for _, _, opened in batch])
+        logits = colorizer.infer([colorizer.preprocess(opened) for _, _, opened in batch])
         for (path, target, opened), likely in zip(batch, logits, strict=True):
             try:
-                _write(target, photo.save(colorizer.finish(opened, likely, options)))
+                _write(target, photo.save(colorizer.postprocess(opened, likely, options)))
             except OSError as error:
                 yield path, "failed", str(error)
             else:

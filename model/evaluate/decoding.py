@@ -111,11 +111,11 @@ class Decoder:
     def answers(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
         """(H, W, 3) uint8 → the photo colored from its lightness, by every decoding, in the same shape."""
         photo = Photo(rgb, None, "PNG")
-        logits = {size: net.infer([net.prepare(photo)])[0] for size, net in self._sized.items()}
+        logits = {size: net.infer([net.preprocess(photo)])[0] for size, net in self._sized.items()}
         done: dict[Decoding, NDArray[np.uint8]] = {}
         for d in self.decodings:
             shifted = logits[d.size] + self._shift.get(d.taken_back, 0)
-            done[d] = self._sized[d.size].finish(photo, shifted, ColorOptions(d.temperature)).pixels
+            done[d] = self._sized[d.size].postprocess(photo, shifted, ColorOptions(d.temperature)).pixels
         return done
 
 

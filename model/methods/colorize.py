@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from model import bins, distortions, lab, views
+from model import bins, color, distortions, views
 from model.nets.backbone import Backbone, autocast
 from model.nets.lite import AB_UNIT
 from model.training import augment
@@ -123,8 +123,8 @@ def view(batch: Batch, options: Options, generator: torch.Generator) -> tuple[Te
         rgb = views.view(batch.pixels, ("crop and flip",), options.crops, generator).clamp_(0, 1)
     else:
         rgb = batch.pixels
-    linear = lab.linear_from_bytes(rgb) if rgb.dtype == torch.uint8 else lab.linear_from_srgb(rgb.float())
-    photo = augment.print_on_page(lab.lab_from_linear(linear), batch.seeds, options.page)
+    linear = color.linear_from_bytes(rgb) if rgb.dtype == torch.uint8 else color.linear_from_srgb(rgb.float())
+    photo = augment.print_on_page(color.lab_from_linear(linear), batch.seeds, options.page)
     seen = photo[:, :1]
     if options.exposure:
         seen = augment.exposure(seen, batch.seeds)

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from model import lab
+from model import color
 
 # Of ImageNet's photographs, in sRGB 0…1, as all the field has them.
 MEAN = (0.485, 0.456, 0.406)
@@ -72,7 +72,7 @@ def normalized(rgb_N3HW: Tensor, channels: int = 3) -> Tensor:
     """
     rgb = rgb_N3HW.float() if rgb_N3HW.is_floating_point() else rgb_N3HW.float() / 255
     if channels == 1:
-        return lab.lightness_from_rgb(rgb)[:, None] / 50 - 1
+        return color.lightness_from_rgb(rgb)[:, None] / 50 - 1
     if channels != 3:
         raise ValueError(f"a backbone sees 3 channels (RGB) or 1 (lightness), not {channels}")
     mean, deviation = (torch.tensor(of, device=rgb.device)[:, None, None] for of in (MEAN, DEVIATION))

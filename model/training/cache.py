@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from model import bins, lab
+from model import bins, color
 from model.training import data
 
 _SHORTEST = 32  # pixels of the shorter side: a photo of less is left out
@@ -378,7 +378,7 @@ class Batches(Dataset[Batch]):
                 source, place = group.photo(number, self.seed)
                 rgb = torch.from_numpy(self.sources[source].photo(place))[None].float() / 255
                 small = F.adaptive_avg_pool2d(rgb, 64)
-                total += bins.histogram(lab.lab_from_rgb(small)[:, 1:]) * (share * sample / max(wanted, 1))
+                total += bins.histogram(color.lab_from_rgb(small)[:, 1:]) * (share * sample / max(wanted, 1))
         return total / total.sum()
 
     def _turn(self, step: int) -> tuple[_Group, int, int]:

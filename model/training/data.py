@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import lab, photo
+from model import color, photo
 
 SCIKIT_IMAGE = (
     "astronaut.png",
@@ -195,7 +195,7 @@ def look(pixels_HW3: NDArray[np.uint8]) -> Look:
     """Look at an (H, W, 3) uint8 photo."""
     small = Image.fromarray(pixels_HW3).resize((32, 32), Image.Resampling.BOX)
     rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
-    colors = lab.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
+    colors = color.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
     lightness, ab = colors[0] / 100, colors[1:].T
     powers = np.stack([np.ones_like(lightness), lightness, lightness**2], 1)
     # By normal equations of three unknowns: a least-squares routine would wake BLAS's threads for every photo.

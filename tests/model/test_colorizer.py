@@ -111,9 +111,9 @@ def test_sixteen_bit_gray_is_colored_from_all_its_bits(colorizer: Colorizer) -> 
 def test_the_net_sees_no_lightness_beyond_black_and_white(colorizer: Colorizer) -> None:
     stripes = np.zeros((400, 400), np.uint16)
     stripes[:, ::100] = stripes[:, 1::100] = 65_535
-    prepared = colorizer.prepare(photo.Photo(stripes, None, "PNG"))
-    assert 0 <= prepared.min() < 1
-    assert 50 < prepared.max() <= 100
+    preprocessed = colorizer.preprocess(photo.Photo(stripes, None, "PNG"))
+    assert 0 <= preprocessed.min() < 1
+    assert 50 < preprocessed.max() <= 100
 
 
 def test_alpha_comes_back_untouched(colorizer: Colorizer) -> None:
@@ -132,17 +132,17 @@ def test_odd_shapes_come_back_in_their_shape(colorizer: Colorizer, shape: tuple[
 
 
 def test_the_shape_of_a_photo_is_kept_for_the_net(colorizer: Colorizer) -> None:
-    prepared = colorizer.prepare(gray(data.rocket()))  # 427 × 640
-    _, height, width = prepared.shape
+    preprocessed = colorizer.preprocess(gray(data.rocket()))  # 427 × 640
+    _, height, width = preprocessed.shape
     assert height == colorizer.card.size
     assert width / height == pytest.approx(640 / 427, abs=0.1)
     assert width % 32 == 0
 
 
 def test_infer_keeps_the_order_of_mixed_shapes(colorizer: Colorizer) -> None:
-    prepared = [colorizer.prepare(single) for single in crops()[:5]]
-    together = colorizer.infer(prepared)
-    for single, logits in zip(prepared, together, strict=True):
+    preprocessed = [colorizer.preprocess(single) for single in crops()[:5]]
+    together = colorizer.infer(preprocessed)
+    for single, logits in zip(preprocessed, together, strict=True):
         assert logits.shape == (313, single.shape[1] // 4, single.shape[2] // 4)
         torch.testing.assert_close(logits, colorizer.infer([single])[0], atol=2e-2, rtol=1e-2)
 
