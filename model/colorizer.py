@@ -1,7 +1,7 @@
-"""The SERVE flow: preprocess → infer → postprocess, over batches. `photo.open` and `photo.save` stand before and after it.
+"""The SERVE flow: preprocess → infer → postprocess, over batches. `image_io.open` and `image_io.save` stand before and after it.
 
     colorizer = Colorizer.load("lite")
-    [colored] = colorizer.colorize([photo.open(data)])
+    [colored] = colorizer.colorize([image_io.open(data)])
 
 N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
 """
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint, color, upsample
 from model.checkpoint import Card
+from model.image_io import Photo
 from model.nets.freezing import fold, freeze
-from model.photo import Photo
 
 _STRIDE = 32  # both sides the net sees are multiples of it
 _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo that is longer is squeezed

@@ -26,9 +26,10 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from numpy.typing import NDArray
 
-from model import photo
+from model import image_io
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
+from model.errors import PhotoError
 from service import artifacts, tasks, webhooks
 from service.admission import Admission
 from service.artifacts import Made, Sides
@@ -81,13 +82,6 @@ class Worker:
         self._store = store
         self._app = app
         self._settings = settings
-        self._limits = photo.Limits(
-            max_bytes=settings.max_bytes,
-            max_pixels=settings.max_pixels,
-            max_side=settings.max_side,
-            min_side=settings.min_side,
-            max_aspect=settings.max_aspect,
-        )
         self._deadline = Deadline(settings.deadline)
         self._cores = cores
         self._claimed_ms = int(time.time() * 1000)
@@ -95,7 +89,7 @@ class Worker:
     def start(self) -> None:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
         self.batcher.start()
-        square = photo.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
+        square = image_io.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
         lightness = self._colorizer.preprocess(square)
         answers = [self.batcher.submit(lightness) for _ in range(1 + self.batcher.most)]
         logits = [answer.result().logits for answer in answers]
@@ -141,7 +135,7 @@ class Worker:
             log.warning("lease lost, work dropped job=%s attempt=%d", claim.id, claim.attempt)
             with suppress(StoreUnavailable):  # it is erased with the job, at the latest
                 self._store.erase(attempt_prefix(claim.id, claim.attempt))
-        except photo.PhotoError as error:
+        except PhotoError as error:
             log.info("refused job=%s code=%s", claim.id, error.code)
             self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
@@ -174,7 +168,7 @@ class Worker:
     def _colorize(self, claim: Claim) -> None:
         stages = Stages(self._jobs, claim)
         with stages.next("open"):
-            picture = photo.open(self._read(claim), self._limits)
+            picture = image_io.open(self._read(claim), self._settings.limits)
         with stages.next("preprocess"):
             lightness = self._colorizer.preprocess(picture)
         with stages.next("infer"):
@@ -204,7 +198,7 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, picture: photo.Photo, lightness: torch.Tensor) -> Answer:
+    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: torch.Tensor) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
@@ -247,21 +241,21 @@ class Worker:
         return logits
 
     def _save(
-        self, claim: Claim, picture: photo.Photo, colored: photo.Photo
+        self, claim: Claim, picture: image_io.Photo, colored: image_io.Photo
     ) -> tuple[Result, tuple[Artifact, ...]]:
         options = claim.options
         format = None if options.format == "auto" else options.format.upper()
-        saved_as = photo.saved_format(colored, format)
-        data = photo.save(colored, format, options.quality)
+        saved_as = image_io.saved_format(colored, format)
+        data = image_io.save(colored, format, options.quality)
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
             self._store.erase(attempt_prefix(claim.id, earlier))
-        key = result_key(claim.id, claim.attempt, photo.extension(saved_as))
+        key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
         self._store.put(key, data)
         result = Result(
             key=key,
             width=colored.width,
             height=colored.height,
-            media_type=photo.media_type(saved_as),
+            media_type=image_io.media_type(saved_as),
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
@@ -292,7 +286,7 @@ def color_options(options: Options) -> ColorOptions:
 
 
 def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
-    return photo.save(photo.Photo(pixels, None, "JPEG"), "JPEG", quality)
+    return image_io.save(image_io.Photo(pixels, None, "JPEG"), "JPEG", quality)
 
 
 def _keep_logging(**_: object) -> None:

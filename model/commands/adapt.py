@@ -15,7 +15,7 @@ from model import checkpoint
 from model.colorizer import Colorizer
 from model.commands.commit import commit
 from model.evaluate import color, sheets
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import data
 from model.training.adapt import adapt as adapted
 

@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from model.colorizer import Colorizer
 from model.evaluate import sheets
 from model.evaluate.color import gray
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import data
 
 KEY = "key.json"

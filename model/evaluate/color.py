@@ -31,7 +31,7 @@ from torch import Tensor
 
 from model import bins, color
 from model.colorizer import Colorizer, ColorOptions
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import augment, data
 from model.training.validation import area, auc, rebalanced_auc
 

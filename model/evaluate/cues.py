@@ -28,7 +28,7 @@ from model import bins, color
 from model.colorizer import Colorizer, ColorOptions
 from model.evaluate.grid import Cell, grid
 from model.evaluate.stimuli import OBJECTS, Stimulus
-from model.photo import Photo
+from model.image_io import Photo
 
 NOTICED = 5.0  # ab units: from here on a difference counts as use of a cue; under it the eye hardly tells two colors apart
 _BATCH = 16

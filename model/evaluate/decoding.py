@@ -19,7 +19,7 @@ from PIL import Image
 from model import bins
 from model.colorizer import Colorizer, ColorOptions
 from model.evaluate import color, sheets
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import data
 
 STRIDE = 32  # sizes are multiples of it, as a card's are

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from model import bins, checkpoint, views
 from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
+from model.image_io import Photo
 from model.methods import colorize
 from model.methods.colorize import (
     BackboneColorizer,
@@ -29,7 +30,6 @@ from model.methods.colorize import (
 )
 from model.nets.alexnet import AlexNet
 from model.nets.lite import AB_UNIT, LiteL2
-from model.photo import Photo
 from model.training import augment, building, runs, trainer
 from model.training import config as configs
 from model.training.cache import Batch

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from model.colorizer import Colorizer
-from model.photo import Photo
+from model.image_io import Photo
 from service import patience, tasks
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
