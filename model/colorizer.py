@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint, color, upsample
 from model.checkpoint import Card
+from model.engines import Engine
+from model.errors import InputError
 from model.image_io import Photo
-from model.nets.freezing import fold, freeze
 
 _STRIDE = 32  # both sides the net sees are multiples of it
 _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo that is longer is squeezed
@@ -33,7 +34,7 @@ _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo tha
 class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
-    Other values raise ValueError.
+    Other values raise InputError.
     """
 
     temperature: float | None = None
@@ -41,30 +42,35 @@ class ColorOptions:
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
-            raise ValueError(f"temperature is {self.temperature}, and must lie in 0…1")
+            raise InputError(f"temperature is {self.temperature}, and must lie in 0…1")
         if not 0 <= self.vividness <= 2:
-            raise ValueError(f"vividness is {self.vividness}, and must lie in 0…2")
+            raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
 
 
 class Colorizer:
     """A net with its card, on a device."""
 
-    def __init__(self, net: nn.Module, card: Card, device: str = "auto") -> None:
-        """`device`: see `choose_device`."""
-        self.device = choose_device(device)
+    def __init__(self, net: nn.Module, card: Card, device: str = "auto", frozen: bool = False) -> None:
+        """`device` and `frozen`: see `engines.Engine`."""
         self.card = card
-        self.net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._engine = Engine(net, device, frozen)
 
     @classmethod
     def load(cls, net: str = "lite", device: str = "auto", taken_back: float | None = None) -> Colorizer:
-        """A net by its name, or a weights file by its path. `taken_back`: see `checkpoint.load`. Raises `checkpoint.CheckpointError`."""
+        """A net by its name, or a weights file by its path. `taken_back`: see `checkpoint.load`.
+
+        Raises `checkpoint.CheckpointError`, and InputError for a device that this machine does not have.
+        """
         loaded, card = checkpoint.load(checkpoint.locate(net), taken_back=taken_back)
-        fold(loaded)
-        colorizer = cls(loaded, card, device)
-        if colorizer.device.type == "cpu":  # a GPU works through what Python has lined up for it
-            example = torch.zeros(1, 1, _STRIDE, _STRIDE).contiguous(memory_format=torch.channels_last)
-            colorizer.net = freeze(colorizer.net, example)
-        return colorizer
+        return cls(loaded, card, device, frozen=True)
+
+    @property
+    def net(self) -> nn.Module:
+        return self._engine.net
+
+    @property
+    def device(self) -> torch.device:
+        return self._engine.device
 
     @property
     def name(self) -> str:
@@ -91,24 +97,22 @@ class Colorizer:
     def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
         """(1, h, w) lightness each → (313, h/4, w/4) logits each, on the net's device, in the same order.
 
-        Photos of one shape go through the net together. A net taught by regression gives (2, h/4, w/4) ab instead.
+        Photos of one shape go through the net together. A net trained by regression gives (2, h/4, w/4) ab instead.
         """
         by_shape: dict[torch.Size, list[int]] = defaultdict(list)
         for index, single in enumerate(lightness):
             by_shape[single.shape].append(index)
         logits: dict[int, Tensor] = {}
         for indices in by_shape.values():
-            batch = torch.stack([lightness[index] for index in indices]).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                answers = self.net(batch.contiguous(memory_format=torch.channels_last))
-            logits |= dict(zip(indices, answers.float(), strict=True))
+            answers = self._engine.run(torch.stack([lightness[index] for index in indices]))
+            logits |= dict(zip(indices, answers, strict=True))
         return [logits[index] for index in range(len(lightness))]
 
     @torch.inference_mode()
     def decode(self, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Tensor:
         """Logits → (2, h, w) ab, on the net's device.
 
-        Two channels are ab already: the answer of a net taught by regression, to which a temperature means nothing.
+        Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing.
         """
         temperature = self.card.temperature if options.temperature is None else options.temperature
         ab = logits_Qhw if len(logits_Qhw) == 2 else bins.annealed_mean(logits_Qhw[None], temperature)[0]
@@ -131,17 +135,6 @@ class Colorizer:
         return [
             self.postprocess(photo, single, options) for photo, single in zip(photos, logits, strict=True)
         ]
-
-
-def choose_device(name: str) -> torch.device:
-    """By PyTorch's name; "auto" is a GPU where there is one, else the CPU. Raises ValueError for one that is not to be had here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"the device {name!r} is not to be had here: {reason}") from error
 
 
 def _net_size(width: int, height: int, short: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.colorizer import choose_device
+from model.engines import choose_device
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
 from model.evaluate import probes as measured
 from model.evaluate.features import pooled

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 
-from model.colorizer import ColorOptions, choose_device
+from model.colorizer import ColorOptions
 from model.commands import selection
+from model.engines import choose_device
 from model.evaluate import blind as comparison
 from model.evaluate import cases, report, sheets, sources
 from model.evaluate import color as measure

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import checkpoint, color
-from model.nets.freezing import fold, freeze
+from model.engines import fold, freeze
 from model.nets.lite import Lite, LiteL2, _Depthwise, load_backbone
 
 
