@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from model import image_io
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import PhotoError
+from model.errors import InputError, PhotoError
 
 _BATCH = 4
 
@@ -24,10 +24,10 @@ def colorize(arguments: argparse.Namespace) -> int:
     """
     options = ColorOptions(arguments.temperature, arguments.vividness)
     if arguments.out.exists() and not arguments.out.is_dir():
-        raise ValueError(f"{arguments.out} is a file; name a folder for the results")
+        raise InputError(f"{arguments.out} is a file; name a folder for the results")
     pairs, others = _sources(arguments.photos, arguments.out)
     if not pairs:
-        raise ValueError(f"there are no photographs in {', '.join(map(str, arguments.photos))}")
+        raise InputError(f"there are no photographs in {', '.join(map(str, arguments.photos))}")
     colorizer = Colorizer.load(arguments.net, arguments.device)
     console = Console(stderr=True)
     counts: Counter[str] = Counter()

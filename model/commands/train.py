@@ -17,6 +17,7 @@ from torch import Tensor
 from model import bins
 from model.commands.adapt import adapt
 from model.commands.commit import commit
+from model.errors import InputError
 from model.methods.colorize import Colorize
 from model.training import building, cache, data, distributed, runs, trainer, validation
 from model.training import config as configs
@@ -148,7 +149,7 @@ def _config(arguments: argparse.Namespace) -> Config:
     net = arguments.net or _NETS.get(arguments.method, "alexnet")
     name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
     if name not in configs.CONFIGS:
-        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
+        raise InputError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
     config = configs.CONFIGS[name](arguments.method, net).changed(arguments.set)
     chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
     return replace(config, **chosen)
@@ -158,9 +159,9 @@ def _extended(run: Path, arguments: argparse.Namespace) -> Config:
     """The run's own configuration with a further stage, up to `--steps`."""
     before = building.config_of(runs.facts(run), run)
     if arguments.steps is None:
-        raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
+        raise InputError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
     if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
-        raise ValueError("a run is extended as it was begun: --extend takes --steps alone")
+        raise InputError("a run is extended as it was begun: --extend takes --steps alone")
     if before.steps == arguments.steps:  # extended already, and stopped on its way
         return before
     return replace(before, steps=arguments.steps, earlier=before.ends)

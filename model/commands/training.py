@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from model.errors import InputError
 from model.training import runs
 
 
@@ -27,5 +28,5 @@ def resume(arguments: argparse.Namespace) -> int:
 def _process(run: Path) -> int:
     process = runs.trainer_of(run)
     if process is None:
-        raise ValueError(f"nothing trains in {run} now; the command that began a run continues it")
+        raise InputError(f"nothing trains in {run} now; the command that began a run continues it")
     return process

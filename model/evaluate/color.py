@@ -31,6 +31,7 @@ from torch import Tensor
 
 from model import bins, color
 from model.colorizer import Colorizer, ColorOptions
+from model.errors import InputError
 from model.image_io import Photo
 from model.training import augment, data
 from model.training.validation import area, auc, rebalanced_auc
@@ -150,13 +151,13 @@ def rows(colorizers: Sequence[Colorizer], ages: Sequence[str] = ()) -> list[str]
     """
     for kind in ages:
         if kind not in augment.AGES:
-            raise ValueError(f"photos do not age by {kind!r}: choose of {', '.join(augment.AGES)}, or all")
+            raise InputError(f"photos do not age by {kind!r}: choose of {', '.join(augment.AGES)}, or all")
     names = ["gray"]
     for colorizer in colorizers:
         names += [colorizer.name, *(aged(colorizer.name, kind) for kind in ages)]
     names.append("truth")
     if len(set(names)) < len(names):
-        raise ValueError(f"each row needs a name of its own: {', '.join(names)}; evaluate such nets apart")
+        raise InputError(f"each row needs a name of its own: {', '.join(names)}; evaluate such nets apart")
     return names
 
 

@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from model import bins, color, distortions, views
+from model.errors import InputError
 from model.nets.backbone import Backbone, autocast
 from model.nets.lite import AB_UNIT
 from model.training import augment
@@ -55,9 +56,9 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("lam", "age", "page", "hinted"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
+                raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
         if not 1 <= self.neighbors <= bins.COUNT:
-            raise ValueError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
+            raise InputError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
 
 
 def zhang2016(crops: views.Strengths) -> Options:
@@ -170,7 +171,7 @@ class BackboneColorizer(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         """ValueError for a backbone that sees colors."""
         if backbone.channels != 1:
-            raise ValueError("a backbone that sees colors learns nothing by naming them: channels must be 1")
+            raise InputError("a backbone that sees colors learns nothing by naming them: channels must be 1")
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import views
+from model.errors import InputError
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import distributed
 
@@ -44,13 +45,13 @@ class Options:
             steps = self.shared + branch
             unknown = [step for step in steps if step not in views.STEPS]
             if unknown:
-                raise ValueError(f"there is no view {unknown[0]!r}: {', '.join(views.STEPS)}")
+                raise InputError(f"there is no view {unknown[0]!r}: {', '.join(views.STEPS)}")
             if not set(steps) & set(views.RESAMPLING):
-                raise ValueError(
+                raise InputError(
                     f"a view needs its size from one of {', '.join(views.RESAMPLING)}: {', '.join(steps)} has none"
                 )
         if self.temperature <= 0:
-            raise ValueError(f"a temperature of {self.temperature} is not above 0")
+            raise InputError(f"a temperature of {self.temperature} is not above 0")
 
 
 def chen2020() -> Options:

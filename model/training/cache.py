@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from model import bins, color
+from model.errors import InputError
 from model.training import data
 
 _SHORTEST = 32  # pixels of the shorter side: a photo of less is left out
@@ -46,7 +47,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.side < 1 or not self.aspect >= 1:
-            raise ValueError(
+            raise InputError(
                 f"photos are cached with a shorter side of 1 pixel or more and an aspect of 1 or more, "
                 f"not {self.side} and {self.aspect}"
             )
@@ -79,7 +80,7 @@ class Cache:
         """(N, 3, S, S) uint8. ValueError where photos are not square, or not of one size."""
         side = int(self.sizes[0, 0])
         if (self.sizes != side).any():
-            raise ValueError("these photos have several shapes: cache them as squares")
+            raise InputError("these photos have several shapes: cache them as squares")
         in_order = np.arange(len(self)) * 3 * side**2
         if 3 * side**2 * len(self) == len(self.pixels) and np.array_equal(self.starts, in_order):
             return self.pixels.reshape(len(self), 3, side, side)
@@ -128,7 +129,7 @@ def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int 
         for reason in ("unreadable", "tiny", "missing")
     }
     if not used:
-        raise ValueError(f"none of {len(photos)} photographs can be used: {data.counted(left_out)}")
+        raise InputError(f"none of {len(photos)} photographs can be used: {data.counted(left_out)}")
     sizes = found["sizes"]
     lengths = 3 * sizes.prod(1)
     looks = tuple(map(data.Look, found["chroma"].tolist(), found["stray"].tolist(), found["hashes"].tolist()))
@@ -289,13 +290,13 @@ class Crops:
 
     def __post_init__(self) -> None:
         if not self.sides or min(*self.sides, self.last, self.small) < 32:
-            raise ValueError(
+            raise InputError(
                 f"crops must have 32 pixels or more, not {self.sides}, {self.last}, {self.small}"
             )
         if not 0 < self.area <= 1 or not 0 <= self.last_share <= 1 or not 0 <= self.balance <= 1:
-            raise ValueError("area, last_share and balance are shares: 0…1")
+            raise InputError("area, last_share and balance are shares: 0…1")
         if any(weight < 0 for weight in self.weights) or (self.weights and not any(self.weights)):
-            raise ValueError(f"weights say how often each source is seen: {self.weights} do not")
+            raise InputError(f"weights say how often each source is seen: {self.weights} do not")
 
 
 @dataclass(frozen=True)
@@ -333,9 +334,9 @@ class Batches(Dataset[Batch]):
     ) -> None:
         """`crops`: None for whole squares. On a GPU the pixels move there as a whole where half of its free memory holds them."""
         if batch % of:
-            raise ValueError(f"a batch of {batch} cannot be shared by {of} processes alike")
+            raise InputError(f"a batch of {batch} cannot be shared by {of} processes alike")
         if not any(len(source) for source in sources):
-            raise ValueError("nothing is left to learn from: color photographs are needed")
+            raise InputError("nothing is left to learn from: color photographs are needed")
         self.sources, self.batch, self.steps, self.seed = sources, batch, steps, seed
         self.crops, self.part, self.of = crops, part, of
         self.device = device or torch.device("cpu")
@@ -488,7 +489,7 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
     if crops is None:
         return [_group(everything, [float(len(part)) for part in everything])[0]], 0.0
     if crops.weights and len(crops.weights) != len(sources):
-        raise ValueError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
+        raise InputError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
     counts = np.array([len(source) for source in sources], float)
     weights = (
         np.array(crops.weights)

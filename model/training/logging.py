@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from model.errors import AutochromeError
+
 
 @dataclass
 class Progressed:
@@ -29,7 +31,7 @@ class Progressed:
     since_best: int = 0  # validations since then
 
 
-class DivergedError(ArithmeticError):
+class DivergedError(AutochromeError):
     """The loss is no number any more. The run's checkpoint is from before; a lower rate may get past this step."""
 
 
@@ -108,7 +110,11 @@ class Log:
 def check_finite(loss: float, step: int) -> None:
     """Raises DivergedError."""
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} at step {step}: try a lower lr; the last checkpoint is kept")
+        raise DivergedError(
+            "loss_diverged",
+            f"The loss is {loss} at step {step}.",
+            "Try a lower lr; the last checkpoint is kept.",
+        )
 
 
 def _reopen(path: Path, fields: tuple[str, ...], step: int) -> TextIO:
