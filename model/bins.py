@@ -114,10 +114,10 @@ def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
 
 
 def taken_back(weights: Tensor, share: float) -> Tensor:
-    """(313,) to add to the logits of a net that learnt with these class weights: takes back a share of the rebalancing.
+    """(313,) to add to the logits of a net that was trained with these class weights: takes back a share of the rebalancing.
 
-    Such a net answers with the weighted distribution w·p; with −share·log w added to its logits, with w^(1−share)·p: rarer colors again
-    as rare as they are at share 1. It moves between calm and vivid what λ moves, but after training, and for nothing.
+    Such a net answers with the weighted distribution w·p. With −share·log w added to its logits it answers with w^(1−share)·p, which at
+    share 1 is the distribution of the photographs. This moves answers between calm and vivid as λ does, but after training and at no cost.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the share is {share}, and must lie in 0…1")

@@ -25,6 +25,9 @@ from typing import IO, Final
 
 from model.errors import PhotoError
 
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
+"""What is taken, by Pillow's names."""
+IN_WORDS: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF"
 _MOST_READS: Final = 200_000
 """A GIF of 25 MiB takes half of them. A file that takes more was made to keep us busy."""
 _LONGEST_READ: Final = 4096
@@ -126,7 +129,7 @@ def _read(file: IO[bytes]) -> Header:
     raise PhotoError(
         "photo_unsupported",
         "This is not a photo that can be read.",
-        "Send a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF file; save others, HEIC and raw ones too, as JPEG first.",
+        f"Send a {IN_WORDS} file; save others, HEIC and raw ones too, as JPEG first.",
     )
 
 

@@ -31,15 +31,14 @@ from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from model.errors import InputError, PhotoError
-from model.image_headers import Limits, damaged, probe
+from model.image_headers import FORMATS, Limits, damaged, probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-READABLE: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 WRITABLE: Final = ("JPEG", "PNG", "WEBP", "TIFF")
-_MEDIA_TYPES: Final = {name: f"image/{name.lower()}" for name in READABLE}
+_MEDIA_TYPES: Final = {name: f"image/{name.lower()}" for name in FORMATS}
 _EXTENSIONS: Final = {"JPEG": ".jpg", "TIFF": ".tif"}
 _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
 _BYTES: Final = (1, 2, 7)  # BYTE, ASCII and UNDEFINED, which Pillow leaves as they are
@@ -64,7 +63,7 @@ class Photo:
     """An upright photograph in sRGB.
 
     `pixels` is (H, W) uint8 or uint16 gray, or (H, W, 3) uint8; `alpha` is (H, W) uint8, or None if all is
-    opaque; `format` is what the file came as, one of `READABLE`; `dpi` is (horizontal, vertical).
+    opaque; `format` is what the file came as, one of `image_headers.FORMATS`; `dpi` is (horizontal, vertical).
     """
 
     pixels: NDArray[Any]
@@ -94,7 +93,7 @@ def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  #
     """
     probe(data, limits)
     try:
-        with Image.open(io.BytesIO(data), formats=READABLE) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_decoder(image, limits)
             _check_sums(image, data)
             if at_least and image.format in ("JPEG", "MPO"):

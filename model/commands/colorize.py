@@ -13,6 +13,7 @@ from rich.progress import Progress
 from model import image_io
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError, PhotoError
+from model.image_headers import FORMATS
 
 _BATCH = 4
 
@@ -98,7 +99,7 @@ def _sources(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]],
 
     Where OUT lies inside such a folder, what is in it is the result of an earlier run, and no source.
     """
-    endings = {image_io.extension(name) for name in image_io.READABLE} | {".jpeg", ".jpe", ".jfif", ".tiff"}
+    endings = {image_io.extension(name) for name in FORMATS} | {".jpeg", ".jpe", ".jfif", ".tiff"}
     pairs: list[tuple[Path, Path]] = []
     others: Counter[str] = Counter()
     for path in given:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.errors import PhotoError
-from model.image_headers import Header, Limits, probe
+from model.image_headers import FORMATS, IN_WORDS, Header, Limits, probe
 
 
 def look(data: bytes) -> Header:
@@ -40,7 +40,7 @@ def png(width: int, height: int, rows: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_photo_of_every_format_is_let_in_with_its_size(gray_photo, format):
     assert look(gray_photo(format)) == Header(format, 320, 240)
 
@@ -121,3 +121,46 @@ def test_hostile_bytes_are_refused_or_let_in_but_never_raise_anything_else(gray_
     except PhotoError as refused:
         found = refused.code
     assert isinstance(found, Header) or found.startswith("photo_")
+
+
+def test_the_words_name_every_format():
+    assert tuple(IN_WORDS.upper().replace(" OR ", ", ").split(", ")) == FORMATS
+
+
+def test_a_webp_that_is_cut_off_is_refused(gray_photo):
+    photo = gray_photo("WEBP")
+    for tenth in range(1, 10):
+        assert refusal(photo[: len(photo) * tenth // 10]) == "photo_damaged"
+
+
+def test_a_heic_is_of_no_known_format_and_an_avif_in_its_container_is():
+    def boxed(*brands: bytes) -> bytes:
+        body = brands[0] + b"\0\0\0\0" + b"".join(brands[1:])
+        return struct.pack(">I", 8 + len(body)) + b"ftyp" + body + bytes(64)
+
+    assert refusal(boxed(b"mif1", b"mif1", b"heic")) == "photo_unsupported"
+    assert refusal(boxed(b"mif1", b"mif1", b"avif")) == "photo_damaged", "it holds no picture"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_tiffs_of_either_byte_order_and_kind_say_their_size(order, big):
+    entry = order + ("HHQQ" if big else "HHII")
+    sides = [(256, 4, 1, 640), (257, 4, 1, 480)]
+    if order == ">":
+        sides = [(tag, kind, count, side << (32 if big else 0)) for tag, kind, count, side in sides]
+    entries = b"".join(struct.pack(entry, *side) for side in sides)
+    if big:
+        head = struct.pack(order + "2sHHHQ", b"II" if order == "<" else b"MM", 43, 8, 0, 16)
+        data = head + struct.pack(order + "Q", 2) + entries + bytes(8)
+    else:
+        head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8)
+        data = head + struct.pack(order + "H", 2) + entries + bytes(4)
+    assert look(data) == Header("TIFF", 640, 480)
+
+
+def test_a_bmp_from_top_to_bottom_has_a_height_and_a_gif_the_size_of_its_first_frame():
+    bmp = b"BM" + bytes(12) + struct.pack("<IIi", 40, 64, -48) + bytes(28)
+    assert look(bmp) == Header("BMP", 64, 48)
+    gif = b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0, 0, 0) + b"," + struct.pack("<4HB", 4, 8, 60, 40, 0)
+    assert look(gif + b"\2\0;") == Header("GIF", 64, 48)
