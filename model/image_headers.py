@@ -128,7 +128,7 @@ def _read(file: IO[bytes]) -> Header:
                 raise damaged() from error
     raise PhotoError(
         "photo_unsupported",
-        "This is not a photo that can be read.",
+        "The file is not a photo in a format that can be read.",
         f"Send a {IN_WORDS} file; save others, HEIC and raw ones too, as JPEG first.",
     )
 
