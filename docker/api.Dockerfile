@@ -20,6 +20,7 @@ RUN groupadd --gid 10001 autochrome \
     && install -d -o autochrome -g autochrome -m 0750 /data
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
+COPY model/__init__.py model/errors.py model/image_headers.py model/
 COPY service/ service/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.errors import AutochromeError
 from model.parsers import add_colors, add_lecture, add_photos, add_questions, add_study, add_synthetic
 
 
@@ -28,17 +29,13 @@ def main(words: Sequence[str] | None = None) -> int:
     # PyTorch reads it when it makes its first tensor.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
-        from model.checkpoint import (
-            CheckpointError,  # after the words, so that --help does not wait for torch
-        )
-
         module, _, verb = arguments.command.partition(".")
         command = getattr(importlib.import_module(f"model.commands.{module}"), verb or module)
         return int(command(arguments))
     except ModuleNotFoundError as missing:
         print(f"python -m model: {missing.name} is not installed; `make setup` has it all", file=sys.stderr)
         return 1
-    except (CheckpointError, OSError, ValueError, ArithmeticError) as error:
+    except (AutochromeError, OSError) as error:  # any other is an error of ours, and shows where
         print(f"python -m model: {error}", file=sys.stderr)
         return 1
 

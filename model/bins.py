@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from model import lab
+from model import color
 
 COUNT = 313
 GRID = 10.0
@@ -33,7 +33,7 @@ def _centers() -> NDArray[np.float32]:
     edges += [torch.stack([x, ramp, y]) for x in corners for y in corners]
     edges += [torch.stack([x, y, ramp]) for x in corners for y in corners]
     # The color cube's edges are enough: none of its faces reaches beyond their hull on the ab plane.
-    ab = lab.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]
+    ab = color.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]
     points = ab.permute(0, 2, 1).reshape(-1, 2).double().numpy()
     hull = ConvexHull(points)
     axis = np.arange(-_REACH, _REACH + GRID, GRID)
@@ -114,10 +114,10 @@ def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
 
 
 def taken_back(weights: Tensor, share: float) -> Tensor:
-    """(313,) to add to the logits of a net that learnt with these class weights: takes back a share of the rebalancing.
+    """(313,) to add to the logits of a net that was trained with these class weights: takes back a share of the rebalancing.
 
-    Such a net answers with the weighted distribution w·p; with −share·log w added to its logits, with w^(1−share)·p: rarer colors again
-    as rare as they are at share 1. It moves between calm and vivid what λ moves, but after training, and for nothing.
+    Such a net answers with the weighted distribution w·p. With −share·log w added to its logits it answers with w^(1−share)·p, which at
+    share 1 is the distribution of the photographs. This moves answers between calm and vivid as λ does, but after training and at no cost.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"the share is {share}, and must lie in 0…1")

@@ -1,7 +1,7 @@
 """Weights on disk: `name.safetensors`, and beside it `name.json`, a card that says where they come from.
 
 Loading is strict: the hash is the card's, every tensor has its place, every place its tensor, all are finite.
-Otherwise `CheckpointError`, for a net that is loaded wrongly colors badly instead of failing.
+Otherwise it raises `CheckpointError`: a net that is loaded wrongly would color badly instead of failing.
 
 A file holds the weights as they were trained. The share of the class rebalancing that is taken back when the net colors is a number in
 the card, and `load` adds it to the bias of the last layer (`bins.taken_back`). In the first `lite` file it is in the bias already.
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from model import bins, download
+from model.errors import AutochromeError, InputError
 from model.nets.eccv16 import AB_SCALE, Eccv16
 from model.nets.lite import Lite, LiteL2
 
@@ -44,20 +45,11 @@ RELEASE_URLS: Final = ("https://colorizers.s3.us-east-2.amazonaws.com/colorizati
 RELEASE_SHA256: Final = "9b330a0b"  # all that is published of it; the card keeps the whole, once it is known
 
 
-class CheckpointError(Exception):
+class CheckpointError(AutochromeError):
     """Weights that cannot be used.
 
-    `code` is stable: net_unknown, weights_missing, weights_damaged, weights_mismatch, weights_not_finite,
-    card_invalid or download_failed. `detail` says what is wrong and what to do.
+    `code` is net_unknown, weights_missing, weights_damaged, weights_mismatch, weights_not_finite, card_invalid or download_failed.
     """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code = code
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +79,19 @@ class Card:
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a prior that is no distribution over the bins, and for a share without a prior."""
+        """Raises InputError for a prior that is no distribution over the bins, and for a share without a prior."""
         if self.prior and not (
             len(self.prior) == bins.COUNT
             and all(math.isfinite(value) and value >= 0 for value in self.prior)
             and sum(self.prior) > 0
         ):
-            raise ValueError(
+            raise InputError(
                 f"the prior must be {bins.COUNT} finite numbers of at least 0 with a positive sum"
             )
         if self.prior and not self.lam and not min(self.prior):
-            raise ValueError("with lam 0, a color that the prior does not have would weigh infinitely much")
+            raise InputError("with lam 0, a color that the prior does not have would weigh infinitely much")
         if self.taken_back and not self.prior:
-            raise ValueError(
+            raise InputError(
                 "a share is to be taken back of a rebalancing whose prior the card does not hold"
             )
 
@@ -164,7 +156,7 @@ def load(
 
     `taken_back` is the share of the class rebalancing to take back, 0…1: None is the card's, 0 leaves the weights as they were trained,
     which is what fine-tuning starts from (what an older file has in its bias stays). The card given back says the share that was applied.
-    Raises `CheckpointError`, for a share of a card without a prior too (card_invalid), and ValueError for a share outside of 0…1.
+    Raises `CheckpointError`, for a share of a card without a prior too (card_invalid), and InputError for a share outside of 0…1.
     """
     card, data = _read(path)
     if taken_back is not None:
@@ -199,12 +191,12 @@ def take_back(net: nn.Module, card: Card) -> None:
 
 def _with_share(card: Card, share: float, path: Path) -> Card:
     if not 0 <= share <= 1:
-        raise ValueError(f"the share taken back is {share}, and must lie in 0…1")
+        raise InputError(f"the share taken back is {share}, and must lie in 0…1")
     if share and not card.prior:
         raise CheckpointError(
             "card_invalid",
-            f"The card of {path} holds no prior of the training colors, so its share taken back is fixed at {card.share:g}: "
-            "leave it as it is, or export the weights anew from their training run.",
+            f"The card of {path} holds no prior of the training colors, so its share taken back is fixed at {card.share:g}.",
+            "Leave it as it is, or export the weights anew from their training run.",
         )
     return dataclasses.replace(card, taken_back=share)
 
@@ -240,10 +232,10 @@ def locate(name: str) -> Path:
         return path
     if name in _SHIPPED:
         raise CheckpointError(
-            "weights_missing", f"{path}, a part of the package, is not there: install it anew."
+            "weights_missing", f"{path}, a part of the package, is not there.", "Install it anew."
         )
     raise CheckpointError(
-        "weights_missing", f"There is no {path} yet: run `python -m model weights fetch {name}`."
+        "weights_missing", f"There is no {path} yet.", f"Run `python -m model weights fetch {name}`."
     )
 
 
@@ -258,9 +250,10 @@ def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progr
     release = path.with_suffix(".pth")
     try:
         sha256 = download.fetch((*mirrors, *RELEASE_URLS), RELEASE_SHA256, release, progress)
-    except OSError as error:
+    except (download.DownloadError, OSError) as error:
         raise CheckpointError(
-            "download_failed", f"The weights {name} could not be downloaded: {error}"
+            "download_failed",
+            f"The weights {name} could not be downloaded: {getattr(error, 'detail', error)}",
         ) from error
     try:
         save(load_release(release, sha256), _release_card(sha256), path, torch.float32)
@@ -278,7 +271,7 @@ def load_release(path: Path, sha256: str = RELEASE_SHA256) -> Eccv16:
     found = hashlib.sha256(data).hexdigest()
     if not found.startswith(sha256):
         raise CheckpointError(
-            "weights_damaged", f"{path} has the hash {found}, not {sha256}…: fetch it again."
+            "weights_damaged", f"{path} has the hash {found}, not {sha256}….", "Fetch it again."
         )
     try:
         state = dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
@@ -337,7 +330,7 @@ def _place(name: str) -> Path:
 
 def _unknown(name: str, known: Iterable[str]) -> CheckpointError:
     return CheckpointError(
-        "net_unknown", f"There is no network called {name!r}: choose one of {', '.join(known)}."
+        "net_unknown", f"There is no network called {name!r}.", f"Choose one of {', '.join(known)}."
     )
 
 
@@ -354,7 +347,9 @@ def _read(path: Path) -> tuple[Card, bytes]:
     data, card = _bytes(path), read_card(path)
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise CheckpointError(
-            "weights_damaged", f"{path} does not have the hash that its card says: get both anew, as a pair."
+            "weights_damaged",
+            f"{path} does not have the hash that its card says.",
+            "Get both anew, as a pair.",
         )
     return card, data
 

@@ -1,7 +1,7 @@
-"""The SERVE flow: prepare → infer → finish, over batches. `photo.open` and `photo.save` stand before and after it.
+"""The SERVE flow: preprocess → infer → postprocess, over batches. `image_io.open` and `image_io.save` stand before and after it.
 
     colorizer = Colorizer.load("lite")
-    [colored] = colorizer.colorize([photo.open(data)])
+    [colored] = colorizer.colorize([image_io.open(data)])
 
 N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
 """
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from model import bins, checkpoint, chroma, lab
+from model import bins, checkpoint, color, upsample
 from model.checkpoint import Card
-from model.nets.freezing import fold, freeze
-from model.photo import Photo
+from model.engines import Engine
+from model.errors import InputError
+from model.image_io import Photo
 
 _STRIDE = 32  # both sides the net sees are multiples of it
 _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo that is longer is squeezed
@@ -33,7 +34,7 @@ _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo tha
 class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
-    Other values raise ValueError.
+    Other values raise InputError.
     """
 
     temperature: float | None = None
@@ -41,30 +42,35 @@ class ColorOptions:
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
-            raise ValueError(f"temperature is {self.temperature}, and must lie in 0…1")
+            raise InputError(f"temperature is {self.temperature}, and must lie in 0…1")
         if not 0 <= self.vividness <= 2:
-            raise ValueError(f"vividness is {self.vividness}, and must lie in 0…2")
+            raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
 
 
 class Colorizer:
     """A net with its card, on a device."""
 
-    def __init__(self, net: nn.Module, card: Card, device: str = "auto") -> None:
-        """`device`: see `choose_device`."""
-        self.device = choose_device(device)
+    def __init__(self, net: nn.Module, card: Card, device: str = "auto", frozen: bool = False) -> None:
+        """`device` and `frozen`: see `engines.Engine`."""
         self.card = card
-        self.net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._engine = Engine(net, device, frozen)
 
     @classmethod
     def load(cls, net: str = "lite", device: str = "auto", taken_back: float | None = None) -> Colorizer:
-        """A net by its name, or a weights file by its path. `taken_back`: see `checkpoint.load`. Raises `checkpoint.CheckpointError`."""
+        """A net by its name, or a weights file by its path. `taken_back`: see `checkpoint.load`.
+
+        Raises `checkpoint.CheckpointError`, and InputError for a device that this machine does not have.
+        """
         loaded, card = checkpoint.load(checkpoint.locate(net), taken_back=taken_back)
-        fold(loaded)
-        colorizer = cls(loaded, card, device)
-        if colorizer.device.type == "cpu":  # a GPU works through what Python has lined up for it
-            example = torch.zeros(1, 1, _STRIDE, _STRIDE).contiguous(memory_format=torch.channels_last)
-            colorizer.net = freeze(colorizer.net, example)
-        return colorizer
+        return cls(loaded, card, device, frozen=True)
+
+    @property
+    def net(self) -> nn.Module:
+        return self._engine.net
+
+    @property
+    def device(self) -> torch.device:
+        return self._engine.device
 
     @property
     def name(self) -> str:
@@ -75,7 +81,7 @@ class Colorizer:
         """Of the weights file."""
         return self.card.sha256
 
-    def prepare(self, photo: Photo, size: int | None = None) -> Tensor:
+    def preprocess(self, photo: Photo, size: int | None = None) -> Tensor:
         """A photo's lightness at the net's size: (1, h, w) in 0…100, the shape kept.
 
         `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best.
@@ -91,55 +97,44 @@ class Colorizer:
     def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
         """(1, h, w) lightness each → (313, h/4, w/4) logits each, on the net's device, in the same order.
 
-        Photos of one shape go through the net together. A net taught by regression gives (2, h/4, w/4) ab instead.
+        Photos of one shape go through the net together. A net trained by regression gives (2, h/4, w/4) ab instead.
         """
         by_shape: dict[torch.Size, list[int]] = defaultdict(list)
         for index, single in enumerate(lightness):
             by_shape[single.shape].append(index)
         logits: dict[int, Tensor] = {}
         for indices in by_shape.values():
-            batch = torch.stack([lightness[index] for index in indices]).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                answers = self.net(batch.contiguous(memory_format=torch.channels_last))
-            logits |= dict(zip(indices, answers.float(), strict=True))
+            answers = self._engine.run(torch.stack([lightness[index] for index in indices]))
+            logits |= dict(zip(indices, answers, strict=True))
         return [logits[index] for index in range(len(lightness))]
 
     @torch.inference_mode()
     def decode(self, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Tensor:
         """Logits → (2, h, w) ab, on the net's device.
 
-        Two channels are ab already: the answer of a net taught by regression, to which a temperature means nothing.
+        Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing.
         """
         temperature = self.card.temperature if options.temperature is None else options.temperature
         ab = logits_Qhw if len(logits_Qhw) == 2 else bins.annealed_mean(logits_Qhw[None], temperature)[0]
         return ab * options.vividness
 
     @torch.inference_mode()
-    def finish(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
+    def postprocess(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
         """Logits → colors → the photo in color, at its own size and with its own lightness."""
         ab = self.decode(logits_Qhw, options).cpu()
         colored = np.empty((photo.height, photo.width, 3), np.uint8)
-        for top, band in chroma.raised(ab, photo.height, photo.width):
+        for top, band in upsample.bilinear(ab, photo.height, photo.width):
             rows = slice(top, top + band.shape[1])
-            rgb = chroma.fit_bytes(_lightness(photo.pixels[rows]), band)
+            rgb = color.gamut_map_bytes(_lightness(photo.pixels[rows]), band)
             colored[rows] = rgb.permute(1, 2, 0).numpy()
         return replace(photo, pixels=colored)
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
         """The whole flow for a batch that fits into memory."""
-        logits = self.infer([self.prepare(photo) for photo in photos])
-        return [self.finish(photo, single, options) for photo, single in zip(photos, logits, strict=True)]
-
-
-def choose_device(name: str) -> torch.device:
-    """By PyTorch's name; "auto" is a GPU where there is one, else the CPU. Raises ValueError for one that is not to be had here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch that was built without CUDA
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"the device {name!r} is not to be had here: {reason}") from error
+        logits = self.infer([self.preprocess(photo) for photo in photos])
+        return [
+            self.postprocess(photo, single, options) for photo, single in zip(photos, logits, strict=True)
+        ]
 
 
 def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
@@ -154,7 +149,7 @@ def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
 
 @cache
 def _eight_bit_lightness() -> NDArray[np.float32]:
-    lightness: NDArray[np.float32] = lab.lightness_from_gray(torch.arange(256) / 255.0).numpy()
+    lightness: NDArray[np.float32] = color.lightness_from_gray(torch.arange(256) / 255.0).numpy()
     return lightness
 
 
@@ -166,5 +161,5 @@ def _lightness(pixels: NDArray[Any]) -> Tensor:
     if np.issubdtype(pixels.dtype, np.integer):
         values /= float(np.iinfo(pixels.dtype).max)
     if values.ndim == 3:
-        return lab.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
-    return lab.lightness_from_gray(values)
+        return color.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
+    return color.lightness_from_gray(values)

@@ -1,4 +1,8 @@
-"""Download a file from the first of several mirrors that has it, whole and with the expected hash."""
+"""Download a file from the first of several mirrors that has it, whole and with the expected hash.
+
+pooch does not do what is needed here: it asks one address, it wants the whole hash where only a prefix is published, and it takes no
+file:// URL.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,21 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from model.errors import AutochromeError
+
 _CHUNK = 1 << 20
 _AGENT = {"User-Agent": "autochrome"}  # some hosts refuse urllib's own
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all if the mirror says so
 
 
-class DownloadError(OSError):
-    """No mirror gave the file. `failures` is (url, reason) for each, in the order they were tried."""
+class DownloadError(AutochromeError):
+    """No mirror gave the file (download_failed). `failures` is (url, reason) for each, in the order they were tried."""
 
     def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
-        self.failures = tuple(failures)
         lines = "".join(f"\n  {url}: {reason}" for url, reason in failures)
-        super().__init__(f"no mirror gave the file:{lines}")
+        super().__init__("download_failed", f"No mirror gave the file:{lines}")
+        self.failures = tuple(failures)
 
 
 def fetch(

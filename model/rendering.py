@@ -15,7 +15,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from model import lab, patterns
+from model import color, patterns
 from model.scenes import TANGENT, Scene, World
 
 BACKDROP = 8.0  # how far the background is
@@ -60,7 +60,7 @@ def render(
 
     mean = reduce(torch.add, _samples(light, side, samples)) / samples**2
     codes = (mean.view(3, -1, side, side).clamp(0, 1) * (_CODES - 1) + 0.5).long()
-    table = (lab.srgb_from_linear(torch.arange(_CODES) / (_CODES - 1)) * 255).round().to(torch.uint8)
+    table = (color.srgb_from_linear(torch.arange(_CODES) / (_CODES - 1)) * 255).round().to(torch.uint8)
     rgb = table.to(device)[codes].transpose(0, 1).contiguous()
 
     first = reduce(torch.minimum, _samples(nearest, side, samples)).view(-1, side, side)

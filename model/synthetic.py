@@ -29,7 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import lab, patterns, rendering, toys
+from model import color, patterns, rendering, toys
+from model.errors import InputError
 from model.scenes import Paint, Scene
 from model.toys import Floats, Part
 
@@ -58,7 +59,7 @@ class Switches:
     @staticmethod
     def of(bits: str) -> Switches:
         if len(bits) != 4 or set(bits) - {"0", "1"}:
-            raise ValueError(f"switches are four of 0 and 1, such as 1010, not {bits!r}")
+            raise InputError(f"switches are four of 0 and 1, such as 1010, not {bits!r}")
         return Switches(*(bit == "1" for bit in bits))
 
 
@@ -83,7 +84,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 1 <= self.objects <= MOST_OBJECTS:
-            raise ValueError(f"a scene has 1 to {MOST_OBJECTS} objects, not {self.objects}")
+            raise InputError(f"a scene has 1 to {MOST_OBJECTS} objects, not {self.objects}")
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _places(count: int, start: float, jitter: Floats) -> tuple[Floats, float]:
 
 def _plain(rgb: Floats) -> Paint:
     """Of an sRGB color, 0…1."""
-    linear = lab.linear_from_srgb(torch.from_numpy(rgb)).numpy()
+    linear = color.linear_from_srgb(torch.from_numpy(rgb)).numpy()
     return Paint(np.stack([linear, linear]), np.zeros((3, 4)))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import litserve
 from fastapi import Request, Response
 
-from model import photo
+from model import image_io
 from model.colorizer import Colorizer
 
 MOST = 4
@@ -25,7 +25,7 @@ WAIT = 0.01
 
 
 class ColorizerAPI(litserve.LitAPI):  # type: ignore[misc]
-    """bytes → open, prepare → one batch through the net → finish, save → bytes."""
+    """bytes → open, preprocess → one batch through the net → postprocess, save → bytes."""
 
     def __init__(self, calls: Path) -> None:
         super().__init__(max_batch_size=MOST, batch_timeout=WAIT)
@@ -35,19 +35,19 @@ class ColorizerAPI(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:
         self._colorizer = Colorizer.load("lite", device)
 
-    def decode_request(self, request: Request) -> tuple[photo.Photo, Any]:
-        picture = photo.open(request["photo"].file.read())  # LitServe has made a form of it
-        return picture, self._colorizer.prepare(picture)
+    def decode_request(self, request: Request) -> tuple[image_io.Photo, Any]:
+        picture = image_io.open(request["photo"].file.read())  # LitServe has made a form of it
+        return picture, self._colorizer.preprocess(picture)
 
-    def predict(self, batch: list[tuple[photo.Photo, Any]]) -> list[tuple[photo.Photo, Any]]:
+    def predict(self, batch: list[tuple[image_io.Photo, Any]]) -> list[tuple[image_io.Photo, Any]]:
         self._counts = {"calls": self._counts["calls"] + 1, "photos": self._counts["photos"] + len(batch)}
         self._calls.write_text(json.dumps(self._counts))
         logits = self._colorizer.infer([lightness for _, lightness in batch])
         return [(picture, single) for (picture, _), single in zip(batch, logits, strict=True)]
 
-    def encode_response(self, output: tuple[photo.Photo, Any]) -> Response:
-        colored = self._colorizer.finish(*output)
-        return Response(photo.save(colored), media_type="image/jpeg")
+    def encode_response(self, output: tuple[image_io.Photo, Any]) -> Response:
+        colored = self._colorizer.postprocess(*output)
+        return Response(image_io.save(colored), media_type="image/jpeg")
 
 
 if __name__ == "__main__":

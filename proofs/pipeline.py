@@ -1,4 +1,4 @@
-"""The bare pipeline in a loop: photo.open → Colorizer → photo.save in one process, nothing around it.
+"""The bare pipeline in a loop: image_io.open → Colorizer → image_io.save in one process, nothing around it.
 
 python -m proofs.pipeline REQUESTS PHOTO...     prints seconds of each photo and CPU-seconds of all, as JSON
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from model import photo
+from model import image_io
 from model.colorizer import Colorizer
 
 WARM = 4
@@ -27,8 +27,8 @@ def main(requests: int, paths: list[str]) -> None:
     photos = [Path(path).read_bytes() for path in paths]
 
     def colorize(index: int) -> None:
-        (colored,) = colorizer.colorize([photo.open(photos[index % len(photos)])])
-        photo.save(colored)
+        (colored,) = colorizer.colorize([image_io.open(photos[index % len(photos)])])
+        image_io.save(colored)
 
     for index in range(WARM):
         colorize(index)

@@ -19,7 +19,7 @@ from service.prelude import VERSION
 UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
-STAGES = ("open", "prepare", "infer", "finish", "save")
+STAGES = ("open", "preprocess", "infer", "postprocess", "save")
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ local room = ARGV[7] == '1' or tonumber(seen[1]) <= tonumber(ARGV[6])
 if seen[2] then room = free end
 if watched or not room then return {seen[1], seen[2] or ''} end
 
-for _, stage in ipairs({'open', 'prepare', 'infer', 'finish', 'save'}) do
+for _, stage in ipairs({'open', 'preprocess', 'infer', 'postprocess', 'save'}) do
   redis.call('HDEL', job(id), 'seconds_' .. stage)
 end
 if redis.call('ZCARD', key('running')) == 0 then redis.call('HSET', key('sums'), 'mark', stamp(now)) end

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.image_headers import Limits
 from service.allow import Allow
 from service.errors import SettingsError
 
@@ -23,6 +24,7 @@ OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LIMITS = Limits()
 
 
 def default_state_dir() -> Path:
@@ -100,11 +102,11 @@ class Settings(BaseSettings):
     for addresses without a key, where the service listens to others than this machine: OPEN_QUOTA."""
     log_format: LogFormat = "text"
 
-    max_bytes: Annotated[int, Field(ge=1)] = 25 * 2**20
-    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
-    max_side: Annotated[int, Field(ge=1)] = 16_384
-    min_side: Annotated[int, Field(ge=1)] = 8
-    max_aspect: Annotated[float, Field(ge=1)] = 50.0
+    max_bytes: Annotated[int, Field(ge=1)] = _LIMITS.max_bytes
+    max_pixels: Annotated[int, Field(ge=1)] = _LIMITS.max_pixels
+    max_side: Annotated[int, Field(ge=1)] = _LIMITS.max_side
+    min_side: Annotated[int, Field(ge=1)] = _LIMITS.min_side
+    max_aspect: Annotated[float, Field(ge=1)] = _LIMITS.max_aspect
     upload_timeout: Annotated[float, Field(gt=0)] = 300.0
     """A body that takes longer to arrive is cut off."""
     upload_rate: Annotated[int, Field(ge=0)] = 4096
@@ -147,6 +149,11 @@ class Settings(BaseSettings):
         if self.webhook_hosts and not self.webhook_secret:
             raise ValueError("AUTOCHROME_WEBHOOK_HOSTS needs AUTOCHROME_WEBHOOK_SECRET: whsec_ and base64")
         return self
+
+    @property
+    def limits(self) -> Limits:
+        """Which photos are taken."""
+        return Limits(self.max_bytes, self.max_pixels, self.max_side, self.min_side, self.max_aspect)
 
     def quota(self, anonymous: bool) -> int | None:
         """Megapixels a minute that one key, or one address without a key, may send; None: no limit."""

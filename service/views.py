@@ -49,7 +49,7 @@ class JobView(BaseModel):
         description="Seconds until it will probably be done, by what the workers did in the last minute"
     )
     timings: dict[str, float] = Field(
-        description="Seconds of open, prepare, infer, finish and save, each there when it has ended"
+        description="Seconds of open, preprocess, infer, postprocess and save, each there when it has ended"
     )
     options: Options = Field(description="As they were asked for, but for the address of a webhook")
     net: NetView | None

@@ -1,8 +1,8 @@
-"""The worker: takes jobs through open → prepare → infer → finish → save. It alone imports the model.
+"""The worker: takes jobs through open → preprocess → infer → postprocess → save. It alone imports the model.
 
 python -m service worker
 
-Several threads open, prepare, finish and save photos; the batcher's one thread runs the net.
+Several threads open, preprocess, postprocess and save photos; the batcher's one thread runs the net.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from numpy.typing import NDArray
 
-from model import photo
+from model import image_io
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
+from model.errors import PhotoError
 from service import artifacts, tasks, webhooks
 from service.admission import Admission
 from service.artifacts import Made, Sides
@@ -81,13 +82,6 @@ class Worker:
         self._store = store
         self._app = app
         self._settings = settings
-        self._limits = photo.Limits(
-            max_bytes=settings.max_bytes,
-            max_pixels=settings.max_pixels,
-            max_side=settings.max_side,
-            min_side=settings.min_side,
-            max_aspect=settings.max_aspect,
-        )
         self._deadline = Deadline(settings.deadline)
         self._cores = cores
         self._claimed_ms = int(time.time() * 1000)
@@ -95,11 +89,11 @@ class Worker:
     def start(self) -> None:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
         self.batcher.start()
-        square = photo.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
-        lightness = self._colorizer.prepare(square)
+        square = image_io.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
+        lightness = self._colorizer.preprocess(square)
         answers = [self.batcher.submit(lightness) for _ in range(1 + self.batcher.most)]
         logits = [answer.result().logits for answer in answers]
-        self._colorizer.finish(square, logits[0])
+        self._colorizer.postprocess(square, logits[0])
 
     def stop(self) -> None:
         self.batcher.stop()
@@ -141,7 +135,7 @@ class Worker:
             log.warning("lease lost, work dropped job=%s attempt=%d", claim.id, claim.attempt)
             with suppress(StoreUnavailable):  # it is erased with the job, at the latest
                 self._store.erase(attempt_prefix(claim.id, claim.attempt))
-        except photo.PhotoError as error:
+        except PhotoError as error:
             log.info("refused job=%s code=%s", claim.id, error.code)
             self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
@@ -174,13 +168,13 @@ class Worker:
     def _colorize(self, claim: Claim) -> None:
         stages = Stages(self._jobs, claim)
         with stages.next("open"):
-            picture = photo.open(self._read(claim), self._limits)
-        with stages.next("prepare"):
-            lightness = self._colorizer.prepare(picture)
+            picture = image_io.open(self._read(claim), self._settings.limits)
+        with stages.next("preprocess"):
+            lightness = self._colorizer.preprocess(picture)
         with stages.next("infer"):
             answer = self._ask_the_net(claim, picture, lightness)
-        with stages.next("finish"):
-            colored = self._colorizer.finish(picture, answer.logits, color_options(claim.options))
+        with stages.next("postprocess"):
+            colored = self._colorizer.postprocess(picture, answer.logits, color_options(claim.options))
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         if answer.leads:
@@ -204,7 +198,7 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, picture: photo.Photo, lightness: torch.Tensor) -> Answer:
+    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: torch.Tensor) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
@@ -215,7 +209,7 @@ class Worker:
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
                 log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
-                lightness = self._colorizer.prepare(picture, size)
+                lightness = self._colorizer.preprocess(picture, size)
 
     def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
         """Wait, and renew the lease as long as the net moves. A net that hangs is left to the deadline."""
@@ -247,21 +241,21 @@ class Worker:
         return logits
 
     def _save(
-        self, claim: Claim, picture: photo.Photo, colored: photo.Photo
+        self, claim: Claim, picture: image_io.Photo, colored: image_io.Photo
     ) -> tuple[Result, tuple[Artifact, ...]]:
         options = claim.options
         format = None if options.format == "auto" else options.format.upper()
-        saved_as = photo.saved_format(colored, format)
-        data = photo.save(colored, format, options.quality)
+        saved_as = image_io.saved_format(colored, format)
+        data = image_io.save(colored, format, options.quality)
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
             self._store.erase(attempt_prefix(claim.id, earlier))
-        key = result_key(claim.id, claim.attempt, photo.extension(saved_as))
+        key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
         self._store.put(key, data)
         result = Result(
             key=key,
             width=colored.width,
             height=colored.height,
-            media_type=photo.media_type(saved_as),
+            media_type=image_io.media_type(saved_as),
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
@@ -292,7 +286,7 @@ def color_options(options: Options) -> ColorOptions:
 
 
 def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
-    return photo.save(photo.Photo(pixels, None, "JPEG"), "JPEG", quality)
+    return image_io.save(image_io.Photo(pixels, None, "JPEG"), "JPEG", quality)
 
 
 def _keep_logging(**_: object) -> None:

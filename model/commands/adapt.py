@@ -15,7 +15,7 @@ from model import checkpoint
 from model.colorizer import Colorizer
 from model.commands.commit import commit
 from model.evaluate import color, sheets
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import batch_norm, data
 
 _SHOWN = 24
@@ -40,7 +40,7 @@ def adapt(arguments: argparse.Namespace) -> int:
             if isinstance(pixels, str):
                 unreadable.append(path)
             else:
-                yield colorizer.prepare(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
+                yield colorizer.preprocess(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
 
     after, count = batch_norm.adapt(colorizer.net, lightness())
     data.write_names({"unreadable": unreadable}, run)

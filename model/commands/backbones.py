@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.colorizer import choose_device
+from model.engines import choose_device
+from model.errors import InputError
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
 from model.evaluate import probes as measured
 from model.evaluate.features import pooled
@@ -41,7 +42,7 @@ def probes(arguments: argparse.Namespace) -> int:
     protocol = replace(protocol, epochs=arguments.epochs or protocol.epochs)
     arguments.side = arguments.side or protocol.photo
     if (protocol.crop or 0) > arguments.side:
-        raise ValueError(
+        raise InputError(
             f"{arguments.protocol} crops {protocol.crop} pixels: --side {protocol.photo}, or none"
         )
     subjects, seen = _subjects(arguments), _material(arguments)
@@ -127,7 +128,7 @@ def detection(arguments: argparse.Namespace) -> int:
         taught, judged = (measure.only(each, arguments.classes) for each in (taught, judged))
     taught, judged = measure.useful(taught), judged[: arguments.limit or None]
     if not taught or not judged:
-        raise ValueError(
+        raise InputError(
             f"{arguments.voc} has {len(taught)} photographs to learn from and {len(judged)} to be judged by, with a box that counts: "
             "both need one"
         )
@@ -252,7 +253,7 @@ def _of(what: str, source: Path | None) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise ValueError(f"{what}, {source}: {error}") from error
+        raise InputError(f"{what}, {source}: {error}") from error
 
 
 def _tagged(voc2007: Path, split: str, folder: Path) -> Tagged:
@@ -271,7 +272,7 @@ def views_of(run: Trained) -> dict[str, bool]:
     """By question, whether what is asked for was among the views of a run. ValueError for a run of another method."""
     options = run.config.options
     if not isinstance(options, simclr.SimCLROptions):
-        raise ValueError(f"only simclr has a projection that forgets; this run is of {run.config.method}")
+        raise InputError(f"only simclr has a projection that forgets; this run is of {run.config.method}")
     return forgotten.in_views(options)
 
 

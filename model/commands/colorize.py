@@ -10,8 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from model import photo
+from model import image_io
 from model.colorizer import Colorizer, ColorOptions
+from model.errors import InputError, PhotoError
+from model.image_headers import FORMATS
 
 _BATCH = 4
 
@@ -23,10 +25,10 @@ def colorize(arguments: argparse.Namespace) -> int:
     """
     options = ColorOptions(arguments.temperature, arguments.vividness)
     if arguments.out.exists() and not arguments.out.is_dir():
-        raise ValueError(f"{arguments.out} is a file; name a folder for the results")
+        raise InputError(f"{arguments.out} is a file; name a folder for the results")
     pairs, others = _sources(arguments.photos, arguments.out)
     if not pairs:
-        raise ValueError(f"there are no photographs in {', '.join(map(str, arguments.photos))}")
+        raise InputError(f"there are no photographs in {', '.join(map(str, arguments.photos))}")
     colorizer = Colorizer.load(arguments.net, arguments.device)
     console = Console(stderr=True)
     counts: Counter[str] = Counter()
@@ -59,14 +61,14 @@ def _colored(
     """(photo, "colored" | "there" | "failed", what a person is to know) for each pair, in batches of a few."""
     taken = {path.resolve() for path, _ in pairs}  # by originals, and by results of this run
     for start in range(0, len(pairs), _BATCH):
-        batch: list[tuple[Path, Path, photo.Photo]] = []
+        batch: list[tuple[Path, Path, image_io.Photo]] = []
         for path, name in pairs[start : start + _BATCH]:
             try:
-                opened = photo.open(path.read_bytes())
-            except (photo.PhotoError, OSError) as error:
-                yield path, "failed", error.detail if isinstance(error, photo.PhotoError) else str(error)
+                opened = image_io.open(path.read_bytes())
+            except (PhotoError, OSError) as error:
+                yield path, "failed", error.detail if isinstance(error, PhotoError) else str(error)
                 continue
-            target = (arguments.out / name).with_suffix(photo.extension(photo.saved_format(opened)))
+            target = (arguments.out / name).with_suffix(image_io.extension(image_io.saved_format(opened)))
             if target.resolve() in taken:
                 yield path, "failed", f"{target} is taken by another photo; color it into another folder"
             elif target.is_file() and not arguments.overwrite:
@@ -74,10 +76,10 @@ def _colored(
             else:
                 taken.add(target.resolve())
                 batch.append((path, target, opened))
-        logits = colorizer.infer([colorizer.prepare(opened) for _, _, opened in batch])
+        logits = colorizer.infer([colorizer.preprocess(opened) for _, _, opened in batch])
         for (path, target, opened), likely in zip(batch, logits, strict=True):
             try:
-                _write(target, photo.save(colorizer.finish(opened, likely, options)))
+                _write(target, image_io.save(colorizer.postprocess(opened, likely, options)))
             except OSError as error:
                 yield path, "failed", str(error)
             else:
@@ -97,7 +99,7 @@ def _sources(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]],
 
     Where OUT lies inside such a folder, what is in it is the result of an earlier run, and no source.
     """
-    endings = {photo.extension(name) for name in photo.READABLE} | {".jpeg", ".jpe", ".jfif", ".tiff"}
+    endings = {image_io.extension(name) for name in FORMATS} | {".jpeg", ".jpe", ".jfif", ".tiff"}
     pairs: list[tuple[Path, Path]] = []
     others: Counter[str] = Counter()
     for path in given:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.errors import InputError
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -23,7 +25,7 @@ class Desk:
         before = self.once("facts", lambda: told)
         differing = sorted(key for key in told.keys() | before.keys() if told.get(key) != before.get(key))
         if differing:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder} was begun with another {' and '.join(differing)}; go on as it was, or name another folder"
             )
 

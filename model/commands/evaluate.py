@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 
-from model.colorizer import ColorOptions, choose_device
+from model.colorizer import ColorOptions
 from model.commands import selection
+from model.engines import choose_device
+from model.errors import InputError
 from model.evaluate import blind as comparison
 from model.evaluate import cases, report, sheets, sources
 from model.evaluate import color as measure
@@ -70,7 +72,7 @@ def color(arguments: argparse.Namespace) -> int:
 def _by_source(arguments: argparse.Namespace) -> int:
     """Write by_source.json and by_source.md; print the latter."""
     if arguments.aged:
-        raise ValueError("--by-source measures photographs as they are: leave out --aged")
+        raise InputError("--by-source measures photographs as they are: leave out --aged")
     wanted = selection.sources(arguments)
     colorizers = selection.nets(arguments.net, arguments.device)
     measure.rows(colorizers)  # refuses nets of one name before the work
@@ -137,7 +139,7 @@ def skin(arguments: argparse.Namespace) -> int:
 def blind(arguments: argparse.Namespace) -> int:
     """Write a strip of each photo by number, answers.csv to fill in, and key.json."""
     if (arguments.out / comparison.KEY).exists():
-        raise ValueError(
+        raise InputError(
             f"{arguments.out} holds a comparison already: choose another folder, or delete that one"
         )
     photos = selection.evenly(data.find(arguments.photos, arguments.exclude), arguments.limit)

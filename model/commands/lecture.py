@@ -23,6 +23,7 @@ from model.commands import backbones, needs
 from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.train import learn
+from model.errors import InputError
 from model.evaluate import fringes, page, pairwise, panel, probes, readings, transfer
 from model.evaluate.overview import overview
 from model.evaluate.probes import Protocol
@@ -190,7 +191,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     if not arguments.labels:
         return plan
     if min(arguments.labels) < 1:
-        raise ValueError(f"--labels are counts from 1 on, not {min(arguments.labels)}")
+        raise InputError(f"--labels are counts from 1 on, not {min(arguments.labels)}")
     return replace(plan, labels=tuple(sorted(set(arguments.labels))))
 
 

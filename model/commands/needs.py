@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from model.errors import InputError
 from model.evaluate import neighbors
 from model.evaluate.readings import Material
 from model.training import cache
@@ -63,7 +64,7 @@ def squares(photos: Sequence[Path], side: int, folder: Path) -> Cache:
     try:
         return cache.build(photos, side, folder)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{photos[0].parent.parent}, as squares of {side} pixels: {error}; a photograph's shorter side must be half of that at least"
         ) from error
 
@@ -71,6 +72,6 @@ def squares(photos: Sequence[Path], side: int, folder: Path) -> Cache:
 def refuse(problems: Sequence[str]) -> None:
     """ValueError with all of them, where there are any."""
     if problems:
-        raise ValueError(
+        raise InputError(
             "the lecture cannot begin, nothing was trained:\n" + "\n".join(f"- {one}" for one in problems)
         )

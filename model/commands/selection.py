@@ -12,6 +12,7 @@ from pathlib import Path
 from model import checkpoint
 from model.checkpoint import Card
 from model.colorizer import Colorizer
+from model.errors import InputError
 from model.evaluate.sources import HELD, TRAIN, Source
 from model.methods import colorize
 from model.training import building, data
@@ -41,11 +42,11 @@ def sources(arguments: argparse.Namespace) -> list[Source]:
         photos = _narrowed(data.find(places, arguments.exclude), arguments, kept=split == TRAIN)
         source = found[name, split] = Source(name, photos, split)
         if not photos:
-            raise ValueError(f"nothing of the source {source.label} is left to evaluate on")
+            raise InputError(f"nothing of the source {source.label} is left to evaluate on")
     for name, _ in paths:
         both = [found[key].photos for key in ((name, TRAIN), (name, HELD)) if key in found]
         if len(both) == 2 and (shared := {*both[0]} & {*both[1]}):
-            raise ValueError(
+            raise InputError(
                 f"{len(shared)} photographs of {name} are in both splits: name other folders, or part them by --held-out N"
             )
     return [*found.values()]
@@ -58,7 +59,7 @@ def _parted(word: Path) -> tuple[str, str, Path]:
         return word.stem, "", word
     name, colon, split = head.partition(":")
     if not name or (colon and split not in (TRAIN, HELD)):
-        raise ValueError(f"{word} is no source: NAME=PATH, NAME:{TRAIN}=PATH or NAME:{HELD}=PATH")
+        raise InputError(f"{word} is no source: NAME=PATH, NAME:{TRAIN}=PATH or NAME:{HELD}=PATH")
     return name, split, Path(path).expanduser()
 
 
@@ -114,7 +115,7 @@ def card_of(found: building.Trained, name: str) -> Card:
     for a run that trained a backbone.
     """
     if found.config.net not in checkpoint.NETS:
-        raise ValueError(
+        raise InputError(
             f"{name} trained a backbone by {found.config.method}; what is asked for is a run that trained the net that colors"
         )
     shipped = checkpoint.read_card(checkpoint.locate("lite"))

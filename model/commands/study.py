@@ -20,6 +20,7 @@ from model.commands.commit import origin
 from model.commands.desk import Desk
 from model.commands.synthetic import draw
 from model.commands.train import learn
+from model.errors import InputError
 from model.evaluate import readings, transfer
 from model.evaluate.markdown import table
 from model.evaluate.readings import Values
@@ -84,7 +85,7 @@ def recipe(plan: Plan, method: str, net: str) -> Config:
         strengths = replace(small.options.strengths, side=plan.side * 3 // 4)
         options = replace(small.options, strengths=strengths)
     else:
-        raise ValueError("patches do not fit into pictures so small: simclr, colorize or supervised")
+        raise InputError("patches do not fit into pictures so small: simclr, colorize or supervised")
     warmup = min(small.warmup, plan.steps // 5)
     return replace(
         small,

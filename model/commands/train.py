@@ -19,6 +19,7 @@ from torch import Tensor
 from model import bins
 from model.commands.adapt import adapt
 from model.commands.commit import commit
+from model.errors import InputError
 from model.methods import Method
 from model.methods.colorize import Colorize
 from model.training import building, cache, data, distributed, runs, trainer, validation
@@ -67,7 +68,7 @@ def _config(arguments: argparse.Namespace) -> Config:
     net = arguments.net or _NETS.get(arguments.method, "alexnet")
     name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
     if name not in configs.CONFIGS:
-        raise ValueError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
+        raise InputError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
     config = configs.CONFIGS[name](arguments.method, net).changed(arguments.set)
     chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
     return replace(config, **chosen)
@@ -77,9 +78,9 @@ def _extended(run: Path, arguments: argparse.Namespace) -> Config:
     """The run's own configuration with a further stage, up to `--steps`."""
     before = building.config_of(runs.metadata(run), run)
     if arguments.steps is None:
-        raise ValueError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
+        raise InputError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
     if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
-        raise ValueError("a run is extended as it was begun: --extend takes --steps alone")
+        raise InputError("a run is extended as it was begun: --extend takes --steps alone")
     if before.steps == arguments.steps:  # extended already, and stopped on its way
         return before
     return replace(before, steps=arguments.steps, earlier=before.ends)
@@ -242,5 +243,5 @@ def resume(arguments: argparse.Namespace) -> int:
 def _process(run: Path) -> int:
     process = runs.training_process(run)
     if process is None:
-        raise ValueError(f"nothing trains in {run} now; the command that began a run continues it")
+        raise InputError(f"nothing trains in {run} now; the command that began a run continues it")
     return process

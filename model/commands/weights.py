@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.progress import Progress
 
 from model import checkpoint
 from model.commands import selection
+from model.errors import InputError
 from model.evaluate.report import for_card
 from model.training import building
 
@@ -41,13 +43,12 @@ def export(arguments: argparse.Namespace) -> int:
     What is not given of size, temperature and share taken back is what the run's validation chose (`selection.card_of`).
     """
     if arguments.out.suffix != ".safetensors":
-        raise ValueError(f"{arguments.out} must end in .safetensors")
+        raise InputError(f"{arguments.out} must end in .safetensors")
     trained = building.load(arguments.run_folder)
     if arguments.take_back and trained.weights is None:
-        raise ValueError("this net answers ab itself: there is no rebalancing to take back")
+        raise InputError("this net answers ab itself: there is no rebalancing to take back")
     numbers = {
-        name: for_card(json.loads(Path(path).read_text()))
-        for name, _, path in (pair.partition("=") for pair in arguments.numbers)
+        name: _numbers(Path(path)) for name, _, path in (pair.partition("=") for pair in arguments.numbers)
     }
     given = {
         "size": arguments.size,
@@ -65,3 +66,11 @@ def export(arguments: argparse.Namespace) -> int:
     card = checkpoint.save(trained.net, card, arguments.out, torch.float16)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}")
     return 0
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    """What a card keeps of a color.json. Raises InputError for a file that is none, OSError where there is none."""
+    try:
+        return for_card(json.loads(path.read_text()))
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no color.json of `evaluate color`: {error}") from error

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.errors import InputError
 from model.evaluate.features import BATCH, batches, frozen, taps
 from model.evaluate.grid import Cell
 from model.nets.backbone import Backbone
@@ -49,7 +50,7 @@ def strongest(
     Only answers above 0 excite. ValueError for layers and units that the backbone has not.
     """
     if unknown := units.keys() - set(backbone.layers):
-        raise ValueError(
+        raise InputError(
             f"no layer is called {', '.join(sorted(unknown))}; there are {', '.join(backbone.layers)}"
         )
     best: dict[str, list[list[Excitation]]] = {layer: [[] for _ in wanted] for layer, wanted in units.items()}
@@ -104,7 +105,7 @@ def _highest(
     """Of each unit, of these photos; the first of them is the `first` of all."""
     _, channels, _, width = x_NCHW.shape
     if not all(0 <= unit < channels for unit in units):
-        raise ValueError(f"{layer} has units 0…{channels - 1}, not {', '.join(map(str, units))}")
+        raise InputError(f"{layer} has units 0…{channels - 1}, not {', '.join(map(str, units))}")
     values, places = x_NCHW[:, list(units)].flatten(2).max(2)
     values, photos = values.sort(dim=0, descending=True, stable=True)
     places = places.gather(0, photos)

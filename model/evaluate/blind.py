@@ -19,9 +19,10 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from model.colorizer import Colorizer
+from model.errors import InputError
 from model.evaluate import sheets
 from model.evaluate.color import gray
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import data
 
 KEY = "key.json"
@@ -74,7 +75,7 @@ def read_key(path: Path) -> tuple[list[str], list[Entry]]:
             for number, photo in facts["photos"].items()
         ]
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no key of `evaluate blind`: {error}") from error
+        raise InputError(f"{path} is no key of `evaluate blind`: {error}") from error
     return nets, key
 
 
@@ -91,21 +92,21 @@ def read_answers(path: Path, key: Sequence[Entry]) -> dict[int, str]:
             if words == ["photo", "verdict"] or not any(words):
                 continue
             if len(words) != 2 or not words[0].isdecimal() or int(words[0]) not in known:
-                raise ValueError(
+                raise InputError(
                     f"{path}, line {number}: the number of a photo and a verdict are wanted, not {cells}"
                 )
             photo, verdict = int(words[0]), words[1]
             if not verdict:
                 continue
             if verdict not in VERDICTS:
-                raise ValueError(
+                raise InputError(
                     f"{path}, line {number}: a verdict is one of {', '.join(VERDICTS)}, not {verdict!r}"
                 )
             if photo in found:
-                raise ValueError(f"{path}, line {number}: photo {photo} has a verdict already")
+                raise InputError(f"{path}, line {number}: photo {photo} has a verdict already")
             found[photo] = verdict
     if not found:
-        raise ValueError(f"{path} holds no verdict yet")
+        raise InputError(f"{path} holds no verdict yet")
     return found
 
 

@@ -29,9 +29,10 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from model import bins, chroma, lab
+from model import bins, color
 from model.colorizer import Colorizer, ColorOptions
-from model.photo import Photo
+from model.errors import InputError
+from model.image_io import Photo
 from model.training import aging, data
 from model.training.validation import area, auc, rebalanced_auc
 
@@ -54,7 +55,7 @@ class Picture:
     def ab(self) -> Tensor:
         """(2, H, W), ab units."""
         values = torch.from_numpy(np.array(self.pixels)).permute(2, 0, 1)[None].float() / 255
-        return lab.lab_from_rgb(values)[0, 1:]
+        return color.lab_from_rgb(values)[0, 1:]
 
     @cached_property
     def bins(self) -> Tensor:
@@ -150,13 +151,13 @@ def rows(colorizers: Sequence[Colorizer], ages: Sequence[str] = ()) -> list[str]
     """
     for kind in ages:
         if kind not in aging.AGES:
-            raise ValueError(f"photos do not age by {kind!r}: choose of {', '.join(aging.AGES)}, or all")
+            raise InputError(f"photos do not age by {kind!r}: choose of {', '.join(aging.AGES)}, or all")
     names = ["gray"]
     for colorizer in colorizers:
         names += [colorizer.name, *(aged(colorizer.name, kind) for kind in ages)]
     names.append("truth")
     if len(set(names)) < len(names):
-        raise ValueError(f"each row needs a name of its own: {', '.join(names)}; evaluate such nets apart")
+        raise InputError(f"each row needs a name of its own: {', '.join(names)}; evaluate such nets apart")
     return names
 
 
@@ -183,10 +184,12 @@ def answered(
         served = [Photo(truth, None, "PNG") for truth in truths]
         columns = [[gray(truth) for truth in truths]]
         for colorizer in colorizers:
-            lightness = [colorizer.prepare(photo) for photo in served]
+            lightness = [colorizer.preprocess(photo) for photo in served]
             for seen in (lightness, *(_older(lightness, paths, kind) for kind in ages)):
-                colors = zip(served, colorizer.infer(seen), strict=True)
-                columns.append([colorizer.finish(photo, color, options).pixels for photo, color in colors])
+                logits = zip(served, colorizer.infer(seen), strict=True)
+                columns.append(
+                    [colorizer.postprocess(photo, single, options).pixels for photo, single in logits]
+                )
         columns.append(truths)
         for truth, *answers in zip(truths, *columns, strict=True):
             yield truth, dict(zip(names, answers, strict=True))
@@ -211,6 +214,6 @@ def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A photo's lightness and no color, as 8-bit sRGB."""
     values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
-    lightness = lab.lightness_from_rgb(values)[0]
-    colorless = chroma.fit(lightness, torch.zeros(2, *lightness.shape))
+    lightness = color.lightness_from_rgb(values)[0]
+    colorless = color.gamut_map(lightness, torch.zeros(2, *lightness.shape))
     return (colorless * 255).round().byte().permute(1, 2, 0).numpy()

@@ -24,11 +24,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from model import bins, lab
+from model import bins, color
 from model.colorizer import Colorizer, ColorOptions
 from model.evaluate.grid import Cell, grid
 from model.evaluate.stimuli import OBJECTS, Stimulus
-from model.photo import Photo
+from model.image_io import Photo
 
 NOTICED = 5.0  # ab units: from here on a difference counts as use of a cue; under it the eye hardly tells two colors apart
 _BATCH = 16
@@ -88,7 +88,7 @@ def ask(colorizer: Colorizer, shown: Sequence[Stimulus]) -> list[Answer]:
     answers: list[Answer] = []
     for start in range(0, len(shown), _BATCH):
         some = photos[start : start + _BATCH]
-        lightness = [colorizer.prepare(photo) for photo in some]
+        lightness = [colorizer.preprocess(photo) for photo in some]
         logits = colorizer.infer(lightness)
         for stimulus, photo, seen, answer in zip(shown[start:], some, lightness, logits, strict=False):
             answers.append(_answer(colorizer, stimulus, photo, seen, answer))
@@ -111,7 +111,7 @@ def _answer(
     error = gray_error = None
     if stimulus.truth is not None:
         rgb = torch.from_numpy(np.array(stimulus.truth)).permute(2, 0, 1)[None] / 255
-        true = adaptive_avg_pool2d(lab.lab_from_rgb(rgb)[:, 1:], (height, width))[0]
+        true = adaptive_avg_pool2d(color.lab_from_rgb(rgb)[:, 1:], (height, width))[0]
         error, gray_error = (float((true - said).norm(dim=0).mean()) for said in (ab, torch.zeros_like(ab)))
     return Answer(
         stimulus.kind,
@@ -124,7 +124,7 @@ def _answer(
         error,
         gray_error,
         _explained(seen.flatten().double().numpy(), ab.flatten(1).double().numpy()),
-        colorizer.finish(photo, answered, ColorOptions()).pixels,
+        colorizer.postprocess(photo, answered, ColorOptions()).pixels,
     )
 
 

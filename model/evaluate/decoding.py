@@ -18,8 +18,9 @@ from PIL import Image
 
 from model import bins
 from model.colorizer import Colorizer, ColorOptions
+from model.errors import InputError
 from model.evaluate import color, sheets
-from model.photo import Photo
+from model.image_io import Photo
 from model.training import data
 
 STRIDE = 32  # sizes are multiples of it, as a card's are
@@ -52,7 +53,7 @@ class Axes:
     def __post_init__(self) -> None:
         wrong = [size for size in self.sizes if size <= 0 or size % STRIDE]
         if wrong:
-            raise ValueError(f"sizes must be multiples of {STRIDE}, not {', '.join(map(str, wrong))}")
+            raise InputError(f"sizes must be multiples of {STRIDE}, not {', '.join(map(str, wrong))}")
 
     def decodings(self, own: Decoding) -> list[Decoding]:
         """What is tried, in order, each once, `own` among them."""
@@ -91,7 +92,7 @@ class Decoder:
         weights = colorizer.card.class_weights
         card_share = own(colorizer).taken_back
         if weights is None and {d.taken_back for d in decodings} != {card_share}:
-            raise ValueError(
+            raise InputError(
                 f"the share taken back is fixed at {card_share:g}: it can vary for a net whose card has the prior of its training colors, "
                 "or for a training run that was rebalanced, named by --run"
             )
@@ -111,11 +112,11 @@ class Decoder:
     def answers(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
         """(H, W, 3) uint8 → the photo colored from its lightness, by every decoding, in the same shape."""
         photo = Photo(rgb, None, "PNG")
-        logits = {size: net.infer([net.prepare(photo)])[0] for size, net in self._sized.items()}
+        logits = {size: net.infer([net.preprocess(photo)])[0] for size, net in self._sized.items()}
         done: dict[Decoding, NDArray[np.uint8]] = {}
         for d in self.decodings:
             shifted = logits[d.size] + self._shift.get(d.taken_back, 0)
-            done[d] = self._sized[d.size].finish(photo, shifted, ColorOptions(d.temperature)).pixels
+            done[d] = self._sized[d.size].postprocess(photo, shifted, ColorOptions(d.temperature)).pixels
         return done
 
 
@@ -134,7 +135,7 @@ def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes) -> Sweep:
         for d, answer in decoder.answers(truth.pixels).items():
             tallies[d].add(truth, color.Picture(answer))
     if not gray.psnr:
-        raise ValueError("there is no photograph to evaluate on")
+        raise InputError("there is no photograph to evaluate on")
     scores = {d: tally.score() for d, tally in tallies.items()}
     return Sweep(own(colorizer), scores, gray.score(), perfect.score())
 

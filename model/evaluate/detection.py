@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.errors import InputError
 from model.evaluate.boxes import Detection, Object, detection_precision
 from model.evaluate.tuning import Lesson, copied, teach
 from model.evaluate.voc import CLASSES
@@ -54,7 +55,7 @@ def wanted() -> None:
     try:
         importlib.import_module("torchvision.models.detection")
     except (ImportError, RuntimeError) as error:  # RuntimeError: of another torch
-        raise ValueError(
+        raise InputError(
             f"detection needs torchvision, and a torch that it goes with ({error}): `make detection RUNS=… VOC=…` sets up an "
             "environment with both, out/detection, of some 5 GB"
         ) from error
@@ -84,7 +85,7 @@ def only(pictures: Sequence[Pictured], classes: Sequence[str]) -> list[Pictured]
     """Those that hold one of these classes, and of what they hold these alone. ValueError for a class that VOC has not."""
     for name in classes:
         if name not in CLASSES:
-            raise ValueError(f"VOC2007 has no class {name!r}: {', '.join(CLASSES)}")
+            raise InputError(f"VOC2007 has no class {name!r}: {', '.join(CLASSES)}")
     kept = [
         Pictured(one.photo, tuple((kind, of) for kind, of in one.objects if kind in classes))
         for one in pictures
@@ -196,7 +197,7 @@ def _objects(path: Path) -> tuple[tuple[str, Object], ...]:
     try:
         things = ElementTree.parse(path).getroot().findall("object")
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is no annotation: {error}") from error
+        raise InputError(f"{path} is no annotation: {error}") from error
     for thing in things:
         sides = [
             float(thing.findtext(f"bndbox/{side}", "nan")) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
@@ -204,8 +205,8 @@ def _objects(path: Path) -> tuple[tuple[str, Object], ...]:
         left, top, right, bottom = sides
         name, difficult = thing.findtext("name", ""), thing.findtext("difficult", "0") == "1"
         if name not in CLASSES:
-            raise ValueError(f"{path} holds a {name!r}, which is none of VOC's classes")
+            raise InputError(f"{path} holds a {name!r}, which is none of VOC's classes")
         if not (left <= right and top <= bottom):  # nor if one of them is missing, NaN
-            raise ValueError(f"{path} has a {name} without a box of xmin, ymin, xmax and ymax")
+            raise InputError(f"{path} has a {name} without a box of xmin, ymin, xmax and ymax")
         found.append((name, Object((left, top, right, bottom), difficult)))
     return tuple(found)

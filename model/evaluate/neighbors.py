@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.evaluate.features import Judged, batches
 from model.evaluate.grid import Cell
 
@@ -49,9 +50,9 @@ def nearest(
     """
     others = len(known_MD) - alone
     if not 0 < count <= others:
-        raise ValueError(f"the {count} nearest of {others} photos")
+        raise InputError(f"the {count} nearest of {others} photos")
     if alone and len(asked_ND) != len(known_MD):
-        raise ValueError(f"{len(asked_ND)} photos are not the {len(known_MD)} that are known")
+        raise InputError(f"{len(asked_ND)} photos are not the {len(known_MD)} that are known")
     known = F.normalize(known_MD.float())
     found: list[tuple[Tensor, Tensor]] = []
     for first in range(0, len(asked_ND), chunk):

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.evaluate.features import BATCH, Judged, Labeled, batches, frozen, taps
 from model.nets.backbone import Backbone
 
@@ -93,7 +94,7 @@ _POOLS = {"conv1": "pool1", "conv2": "pool2", "conv5": "pool5"}
 def protocol(name: str) -> Protocol:
     """By its name in `PROTOCOLS`. ValueError for a name that does not exist."""
     if name not in PROTOCOLS:
-        raise ValueError(f"no protocol is called {name!r}: choose one of {', '.join(PROTOCOLS)}")
+        raise InputError(f"no protocol is called {name!r}: choose one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]()
 
 
@@ -257,7 +258,7 @@ def _features(
                 kept[layer][side, number * BATCH :][: len(rgb)] = x
     for layer, x in kept.items():
         if not x.isfinite().all():
-            raise ValueError(
+            raise InputError(
                 f"{layer} has numbers that 16 bits do not hold: a memory of 0 works them out each time"
             )
 
@@ -288,5 +289,5 @@ def _middle(rgb_N3SS: Tensor, side: int | None) -> Tensor:
 
 def _spare(rgb_N3SS: Tensor, side: int) -> int:
     if side > rgb_N3SS.shape[-1]:
-        raise ValueError(f"photos of {rgb_N3SS.shape[-1]} pixels have no crops of {side}")
+        raise InputError(f"photos of {rgb_N3SS.shape[-1]} pixels have no crops of {side}")
     return rgb_N3SS.shape[-1] - side

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from model.errors import InputError
 from model.evaluate import neighbors, probes, transfer, utility
 from model.evaluate.features import Labeled, pooled
 from model.evaluate.probes import Protocol
@@ -41,7 +42,7 @@ def material(taught: Cache, judged: Cache) -> Material:
     labels, names = taught.labels()
     truth, others = judged.labels()
     if names != others:
-        raise ValueError(
+        raise InputError(
             f"photos to learn from and to judge by have other classes: {', '.join(sorted(set(names) ^ set(others)))}"
         )
     return Material(Labeled(taught.squares, labels), Labeled(judged.squares, truth), names)

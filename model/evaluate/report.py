@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import InputError
 from model.evaluate import biases, failures
 from model.evaluate.color import Answers, Picture, Tally, aged
 from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
@@ -73,7 +74,7 @@ def look(answered: Iterable[Answers], judge: Judge | None, labels: Sequence[int]
             for name, thing in said.items():
                 kept[name].hits.append(thing == wanted)
     if not kept:
-        raise ValueError("there is no photograph to evaluate on")
+        raise InputError("there is no photograph to evaluate on")
     return kept
 
 

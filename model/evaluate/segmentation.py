@@ -31,6 +31,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.evaluate.features import batches
 from model.evaluate.intervals import Bootstrap, Interval, interval
 from model.evaluate.precision import VOID, confusion, mean_iu
@@ -78,7 +79,7 @@ class Masked:
     def __post_init__(self) -> None:
         count, *_, height, width = shape = self.pictures.shape
         if not count or shape != (count, 3, height, width) or self.masks.shape != (count, height, width):
-            raise ValueError(f"pictures of shape {shape} and masks of {self.masks.shape}")
+            raise InputError(f"pictures of shape {shape} and masks of {self.masks.shape}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ def camvid(frames: Path, annotations: Path, height: int = 120) -> Masked:
     unusable += [path for path, _, mask in read if mask.shape != shapes[0][0]]
     used = [(picture, mask) for _, picture, mask in read if mask.shape == shapes[0][0]]
     if not used:
-        raise ValueError(f"none of {len(unusable)} frames of {frames} can be used")
+        raise InputError(f"none of {len(unusable)} frames of {frames} can be used")
     pictures, masks = (np.stack(parts) for parts in zip(*used, strict=True))
     return Masked(pictures, masks, len(CAMVID), _CAMVID_VOID, tuple(sorted(unusable)))
 
@@ -152,7 +153,7 @@ class FCN(nn.Module):
         backbone.train(learning)
         last = {x.shape[2:]: layer for layer, x in found.items()}  # of each size
         if not 0 < levels <= len(last):
-            raise ValueError(f"a net with layers of {len(last)} sizes has no {levels} levels")
+            raise InputError(f"a net with layers of {len(last)} sizes has no {levels} levels")
         layers = tuple(reversed(last.values()))[:levels]
         return cls(backbone, classes, layers, tuple(found[layer].shape[1] for layer in layers)).to(device)
 

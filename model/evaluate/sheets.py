@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.colorizer import Colorizer
 from model.evaluate.color import gray
-from model.photo import Photo
+from model.image_io import Photo
 
 _QUALITY = 88
 _CELL = 128  # a side

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.errors import InputError
 from model.evaluate.color import SIDE, Answers, Picture
 from model.evaluate.intervals import SEED, Bootstrap, Samples, interval
 from model.evaluate.markdown import table as markdown
@@ -50,9 +51,9 @@ def labeled(tsv: Path) -> GroupOf:
             continue
         name, tab, group = line.partition("\t")
         if not tab or not name.strip() or not group.strip() or "\t" in group:
-            raise ValueError(f"{tsv}, line {number}: a file name, a tab and a group are wanted, not {line!r}")
+            raise InputError(f"{tsv}, line {number}: a file name, a tab and a group are wanted, not {line!r}")
         if groups.setdefault(name.strip(), group.strip()) != group.strip():
-            raise ValueError(f"{tsv}, line {number}: {name} is in two groups")
+            raise InputError(f"{tsv}, line {number}: {name} is in two groups")
     return lambda photo: groups.get(f"{photo.parent.name}/{photo.name}", groups.get(photo.name))
 
 
@@ -63,7 +64,7 @@ def grouped(photos: Sequence[Path], group_of: GroupOf) -> dict[str, list[Path]]:
         if (group := group_of(photo)) is not None:
             found.setdefault(group, []).append(photo)
     if not found:
-        raise ValueError(f"none of {len(photos)} photographs has a group: {photos[0].name} is one of them")
+        raise InputError(f"none of {len(photos)} photographs has a group: {photos[0].name} is one of them")
     return dict(sorted(found.items()))
 
 

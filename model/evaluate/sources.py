@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from model.errors import InputError
 from model.evaluate import failures
 from model.evaluate.intervals import SEED, Bootstrap, interval
 from model.evaluate.markdown import table as markdown
@@ -149,7 +150,7 @@ def by_source(looked: Iterable[Looked], nets: Sequence[str]) -> BySource:
             judged.append(table)
             pooled = {row: pooled[row] + each if pooled else each for row, each in totals.items()}
     if not judged:
-        raise ValueError("all sources were trained on: name one to evaluate on")
+        raise InputError("all sources were trained on: name one to evaluate on")
     photos = sum(table.photos for table in judged)
     mean = {
         row: {key: np.mean([table.scores[row][key] for table in judged], 0) for key in numbers}

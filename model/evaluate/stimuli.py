@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import chroma, lab
-from model.evaluate import color
+from model import color
+from model.evaluate.color import SIDE, central
 from model.training import data
 
-SIDE = color.SIDE
 MIDDLE, SPREAD = 50.0, 15.0  # L* of the made textures: mean and standard deviation
 LIGHTNESSES = tuple(range(0, 101, 10))
 CONTRASTS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -48,7 +47,7 @@ class Stimulus:
 
 def stimuli(seed: int = 0) -> list[Stimulus]:
     """All of them, in the order of a report."""
-    colored = {path.stem: color.central(data.read(path)) for path in data.find([Path("scikit-image")])}
+    colored = {path.stem: central(data.read(path)) for path in data.find([Path("scikit-image")])}
     photographs = {name: _lightness(rgb) for name, rgb in colored.items()}
     made = [*_plain(), *_gradients(), *_textures(np.random.default_rng(seed))]
     for number, (name, lightness) in enumerate(photographs.items()):
@@ -117,12 +116,12 @@ def _developed(name: str, lightness: Lightness) -> Iterator[Stimulus]:
 
 def _lightness(rgb: NDArray[np.uint8]) -> Lightness:
     values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None] / 255
-    lightness: Lightness = lab.lightness_from_rgb(values)[0].double().numpy()
+    lightness: Lightness = color.lightness_from_rgb(values)[0].double().numpy()
     return lightness
 
 
 def _shown(lightness: Lightness) -> NDArray[np.uint8]:
     """L*, clipped to 0…100, as 8-bit gray."""
     values = torch.from_numpy(np.clip(lightness, 0, 100)).float()
-    gray = chroma.fit(values, torch.zeros(2, *values.shape))[1]
+    gray = color.gamut_map(values, torch.zeros(2, *values.shape))[1]
     return (gray * 255).round().byte().numpy()

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.evaluate.features import Judged, Labeled, batches
 from model.evaluate.intervals import Interval, interval
 from model.evaluate.precision import DIFFICULT, PRESENT, average_precision, mean_average_precision
@@ -60,7 +61,7 @@ class Tagged:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.squares) == len(self.truth):
-            raise ValueError(f"{len(self.squares)} photos and tags of {len(self.truth)}")
+            raise InputError(f"{len(self.squares)} photos and tags of {len(self.truth)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ def chosen(labels_N: Tensor, count: int, seed: int) -> Tensor:
     """(count,) numbers of photos, drawn by seed, as many of each class to within one, unless a class has no more; of two counts, the first
     of the larger's are the smaller's. ValueError for more photos than there are."""
     if not 0 < count <= len(labels_N):
-        raise ValueError(f"{count} labels of {len(labels_N)} photos")
+        raise InputError(f"{count} labels of {len(labels_N)} photos")
     labels = labels_N.cpu()
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)
@@ -156,7 +157,7 @@ def efficiency(
     """
     done = {} if done is None else done
     if max(counts) > len(taught.labels):
-        raise ValueError(f"{max(counts)} labels of {len(taught.labels)} photos")
+        raise InputError(f"{max(counts)} labels of {len(taught.labels)} photos")
     for count, seed in _missing(counts, seeds, done):
         right = classify(make_backbone(seed), subset(taught, count, seed), judged, options, seed).right
         done[count, seed] = float(right.mean())

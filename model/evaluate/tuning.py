@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.errors import InputError
 from model.nets.backbone import Backbone
 from model.training.optim import cosine
 
@@ -29,13 +30,13 @@ class Lesson:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2:
-            raise ValueError(f"{self.steps} steps of {self.batch} photos are no lesson: norms want 2")
+            raise InputError(f"{self.steps} steps of {self.batch} photos are no lesson: norms want 2")
 
 
 def copied(backbone: Backbone, frozen: int = 0) -> Backbone:
     """A copy that learns, but for this many layers from the bottom, norms included. ValueError for more layers than there are."""
     if not 0 <= frozen <= len(backbone.layers):
-        raise ValueError(f"a backbone of {len(backbone.layers)} layers cannot keep {frozen} as they are")
+        raise InputError(f"a backbone of {len(backbone.layers)} layers cannot keep {frozen} as they are")
     copy = deepcopy(backbone).train().requires_grad_(True)
     for layer in backbone.layers[:frozen]:
         copy.get_submodule(layer).eval().requires_grad_(False)

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from model.errors import InputError
 from model.evaluate.intervals import RESAMPLES, SEED
 
 Floats = NDArray[np.float64]
@@ -53,18 +54,18 @@ class Curve:
     def __post_init__(self) -> None:
         shape = self.accuracy.shape
         if len(shape) != 2 or not shape[0] or shape[1] != len(self.labels) or not self.labels:
-            raise ValueError(f"{len(self.labels)} label counts and {shape} accuracies are no curve")
+            raise InputError(f"{len(self.labels)} label counts and {shape} accuracies are no curve")
         if self.labels[0] < 1 or list(self.labels) != sorted(set(self.labels)):
-            raise ValueError(f"label counts ascend from 1 at least, not {self.labels}")
+            raise InputError(f"label counts ascend from 1 at least, not {self.labels}")
         if not ((self.accuracy >= 0) & (self.accuracy <= 1)).all():  # NaN among them
-            raise ValueError("an accuracy is a share, from 0 to 1")
+            raise InputError("an accuracy is a share, from 0 to 1")
 
     @classmethod
     def of(cls, runs: Mapping[int, Sequence[float]]) -> Curve:
         """From the accuracies of all seeds, in one order, by the number of labels."""
         labels = tuple(sorted(runs))
         if len({len(seeds) for seeds in runs.values()}) > 1:
-            raise ValueError("every label count wants the same seeds")
+            raise InputError("every label count wants the same seeds")
         return cls(labels, np.array([runs[count] for count in labels], np.float64).T)
 
 
@@ -143,7 +144,7 @@ def verdict(pretrained: Curve, scratch: Curve, margin: float = 0.01) -> Verdict:
     """The outcome, at the counts that both curves have. ValueError if there is none."""
     shared = [count for count in pretrained.labels if count in scratch.labels]
     if not shared:
-        raise ValueError(f"the curves share no label count: {pretrained.labels} and {scratch.labels}")
+        raise InputError(f"the curves share no label count: {pretrained.labels} and {scratch.labels}")
     of_pretrained, of_scratch = _draws(pretrained, scratch)
     means_BN, scratch_BK = of_pretrained @ pretrained.accuracy, of_scratch @ scratch.accuracy
     level_from = _saturated_from(pretrained, scratch, margin)

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import InputError
 from model.evaluate.precision import ABSENT, DIFFICULT, PRESENT
 
 CLASSES = (
@@ -58,7 +59,7 @@ def truth(split: Path, photos: Sequence[Path]) -> NDArray[np.int8]:
         tags = _listed(path)
         absent = [photo.name for photo in photos if photo.stem not in tags]
         if absent:
-            raise ValueError(f"{path} says nothing of {absent[0]}, nor of {len(absent) - 1} others")
+            raise InputError(f"{path} says nothing of {absent[0]}, nor of {len(absent) - 1} others")
         columns.append([tags[photo.stem] for photo in photos])
     return np.array(columns, np.int8).T
 
@@ -70,7 +71,7 @@ def _listed(path: Path) -> dict[str, int]:
             continue
         name, *values = line.split()
         if values not in (["1"], ["0"], ["-1"]):
-            raise ValueError(
+            raise InputError(
                 f"{path}, line {number}: a photo and 1, 0 or -1 are wanted, not {line.strip()!r}"
             )
         tags[name] = int(values[0])
@@ -81,12 +82,12 @@ def _annotated(path: Path) -> list[int]:
     try:
         objects = ElementTree.parse(path).getroot().findall("object")
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is no annotation: {error}") from error
+        raise InputError(f"{path} is no annotation: {error}") from error
     tags = dict.fromkeys(CLASSES, ABSENT)
     for thing in objects:
         name = thing.findtext("name", "")
         if name not in tags:
-            raise ValueError(f"{path} holds a {name!r}, which is none of VOC's classes")
+            raise InputError(f"{path} holds a {name!r}, which is none of VOC's classes")
         if thing.findtext("difficult", "0") == "1":
             tags[name] = max(tags[name], DIFFICULT)
         else:

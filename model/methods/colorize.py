@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from model import bins, lab
+from model import bins, color
+from model.errors import InputError
 from model.nets.backbone import Backbone, autocast
 from model.nets.lite import AB_UNIT
 from model.training import aging, augment
@@ -55,9 +56,9 @@ class ColorizeOptions:
     def __post_init__(self) -> None:
         for name in ("lam", "age", "page", "hinted"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
+                raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
         if not 1 <= self.neighbors <= bins.COUNT:
-            raise ValueError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
+            raise InputError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
 
 
 def zhang2016(crops: augment.Strengths) -> ColorizeOptions:
@@ -123,8 +124,8 @@ def view(batch: Batch, options: ColorizeOptions, generator: torch.Generator) -> 
         rgb = augment.augmented(batch.pixels, ("crop and flip",), options.crops, generator).clamp_(0, 1)
     else:
         rgb = batch.pixels
-    linear = lab.linear_from_bytes(rgb) if rgb.dtype == torch.uint8 else lab.linear_from_srgb(rgb.float())
-    photo = aging.print_on_page(lab.lab_from_linear(linear), batch.seeds, options.page)
+    linear = color.linear_from_bytes(rgb) if rgb.dtype == torch.uint8 else color.linear_from_srgb(rgb.float())
+    photo = aging.print_on_page(color.lab_from_linear(linear), batch.seeds, options.page)
     seen = photo[:, :1]
     if options.exposure:
         seen = aging.exposure(seen, batch.seeds)
@@ -170,7 +171,7 @@ class BackboneColorizer(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         """ValueError for a backbone that sees colors."""
         if backbone.channels != 1:
-            raise ValueError("a backbone that sees colors learns nothing by naming them: channels must be 1")
+            raise InputError("a backbone that sees colors learns nothing by naming them: channels must be 1")
         super().__init__()
         self.backbone = backbone
         self.head = nn.Sequential(

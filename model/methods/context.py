@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import distributed
 from model.training.batches import Batch
@@ -63,9 +64,9 @@ class ContextOptions:
 
     def __post_init__(self) -> None:
         if self.gap < 2 * self.jitter:
-            raise ValueError(f"a jitter of {self.jitter} lets patches touch across a gap of {self.gap}")
+            raise InputError(f"a jitter of {self.jitter} lets patches touch across a gap of {self.gap}")
         if self.pixelated and not 1 <= self.fewest < self.patch**2:
-            raise ValueError(
+            raise InputError(
                 f"a patch of {self.patch}×{self.patch} cannot be reduced to {self.fewest} pixels"
             )
 
@@ -73,11 +74,11 @@ class ContextOptions:
         """Rows, and columns, of a grid that fit into a photo of this side. Raises ValueError where there is no pair."""
         rows = (side + self.gap) // (self.patch + self.gap)
         if rows < 2:
-            raise ValueError(
+            raise InputError(
                 f"a photo of {side} pixels holds no two patches of {self.patch} with a gap of {self.gap}"
             )
         if rows**2 > self.most_patches:
-            raise ValueError(
+            raise InputError(
                 f"a grid of {rows}×{rows} patches is more than a batch holds: {self.most_patches}"
             )
         return rows
@@ -190,7 +191,7 @@ def cut(rgb_N3HW: Tensor, options: ContextOptions, generator: torch.Generator) -
     """
     count, _, side, width = rgb_N3HW.shape
     if side != width:
-        raise ValueError(f"photos are {width}×{side} pixels, and must be square")
+        raise InputError(f"photos are {width}×{side} pixels, and must be square")
     photos = rgb_N3HW
     if options.pixels:
         least, most = options.pixels
@@ -213,7 +214,7 @@ def _own_grids(count: int, rows: int, options: ContextOptions) -> int:
     rank, world = distributed.place()
     grids = min(world * count * options.grids, options.most_patches // rows**2)
     if grids < world:
-        raise ValueError(
+        raise InputError(
             f"{options.most_patches} patches are {grids} grids of {rows}×{rows}, for {world} processes"
         )
     # Those of grids 0, 1, 2… whose photo, g modulo the batch, this process has: every world-th.

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment, distributed
 from model.training.batches import Batch
@@ -44,13 +45,13 @@ class SimCLROptions:
             steps = self.shared + branch
             unknown = [step for step in steps if step not in augment.AUGMENTATIONS]
             if unknown:
-                raise ValueError(f"there is no view {unknown[0]!r}: {', '.join(augment.AUGMENTATIONS)}")
+                raise InputError(f"there is no view {unknown[0]!r}: {', '.join(augment.AUGMENTATIONS)}")
             if not set(steps) & set(augment.RESAMPLING):
-                raise ValueError(
+                raise InputError(
                     f"a view needs its size from one of {', '.join(augment.RESAMPLING)}: {', '.join(steps)} has none"
                 )
         if self.temperature <= 0:
-            raise ValueError(f"a temperature of {self.temperature} is not above 0")
+            raise InputError(f"a temperature of {self.temperature} is not above 0")
 
 
 def chen2020() -> SimCLROptions:

@@ -1,4 +1,4 @@
-"""What any way of learning, and any evaluation, asks of a net without its head; and what such a net is shown of a photo."""
+"""A net without its head, as methods and evaluations use it, and how a photo becomes its input."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from model import lab
+from model import color
 
-# Of ImageNet's photographs, in sRGB 0…1, as all the field has them.
+# Of ImageNet's photographs, in sRGB 0…1: the values that everybody uses.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, width): the last layer averaged over positions."""
-        # Not by `taps`, which would hold all layers in memory where no gradient wants them.
+        # Not by `taps`, which would keep all layers in memory even where no gradient needs them.
         for name in self.layers:
             x_NCHW = self.get_submodule(name)(x_NCHW)
         return x_NCHW.mean((2, 3))
@@ -58,7 +58,7 @@ def _has_bf16(device: str) -> bool:
 
 
 def initialize(net: nn.Module) -> None:
-    """Draw all convolutions anew, so that gradients keep their variance on their way down (He et al. 2015, section 2.2, equation 14)."""
+    """Initialize all convolutions so that gradients keep their variance from layer to layer (He et al. 2015, section 2.2, equation 14)."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -72,9 +72,9 @@ def normalized(rgb_N3HW: Tensor, channels: int = 3) -> Tensor:
     """
     rgb = rgb_N3HW.float() if rgb_N3HW.is_floating_point() else rgb_N3HW.float() / 255
     if channels == 1:
-        return lab.lightness_from_rgb(rgb)[:, None] / 50 - 1
+        return color.lightness_from_rgb(rgb)[:, None] / 50 - 1
     if channels != 3:
         raise ValueError(f"a backbone sees 3 channels (RGB) or 1 (lightness), not {channels}")
     mean, deviation = (torch.tensor(of, device=rgb.device)[:, None, None] for of in (MEAN, DEVIATION))
-    # In place: for a batch, to be given memory takes as long as the arithmetic.
+    # In place: for a batch, allocating memory takes as long as the arithmetic.
     return (rgb - mean).div_(deviation)

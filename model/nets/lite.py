@@ -45,7 +45,7 @@ AB_UNIT = 15.0  # about the root mean square of a* and b* in photographs (15.6 o
 
 
 class Block(nn.Module):
-    """Inverted residual: expand, filter each channel apart, project; the input added where shapes allow."""
+    """Inverted residual: expand, filter each channel by itself, project; the input is added where shapes allow."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Block(nn.Module):
 
 
 class _Depthwise(nn.Conv2d):
-    """Each channel filtered for itself."""
+    """A depthwise convolution: each channel has a filter of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
@@ -140,15 +140,15 @@ class Backbone(nn.Module):
 
 
 class Merge(nn.Module):
-    """Raise the coarser features twofold, lay the finer ones beside them, and mix both."""
+    """Upsample the coarser features twofold, concatenate the finer ones, and mix both."""
 
     def __init__(self, coarse: int, fine: int, out: int) -> None:
         super().__init__()
         self.mix = _dense(coarse + fine, out)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        raised = F.interpolate(coarse, scale_factor=2, mode="nearest")
-        return cast(Tensor, self.mix(torch.cat([raised, fine.to(raised.dtype)], 1)))
+        upsampled = F.interpolate(coarse, scale_factor=2, mode="nearest")
+        return cast(Tensor, self.mix(torch.cat([upsampled, fine.to(upsampled.dtype)], 1)))
 
 
 class Hints(nn.Module):
@@ -221,9 +221,9 @@ class Lite(nn.Module):
 
 
 class LiteL2(Lite):
-    """The same net, to be taught by regression: it answers (N, 2, H/4, W/4) float32 ab itself, gray at the start.
+    """The same net, to be trained by regression: it answers (N, 2, H/4, W/4) float32 ab itself, gray at the start.
 
-    Its last layer counts in `AB_UNIT`, so that its answers are of order 1, as the features are, and one rate suits both.
+    Its last layer counts in `AB_UNIT`, so that its answers are of order 1, as the features are, and one learning rate suits both.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import lab
+from model import color
 
 Age = Callable[[Tensor, Tensor], Tensor]
 """(N, 1, H, W) lightness in 0…100, with sides of 32 and more, and (N) seeds → new lightness of the same kind."""
@@ -149,15 +149,15 @@ def toning(lightness_N1HW: Tensor, seeds_N: Tensor) -> Tensor:
     """
     kind, strength = _draw(seeds_N, "toning", (0, len(_TONINGS)), (0.4, 1))
     tonings_K33 = torch.tensor([*_TONINGS.values()])
-    ends_K23 = lab.linear_from_srgb(tonings_K33[:, :2] / 255)
+    ends_K23 = color.linear_from_srgb(tonings_K33[:, :2] / 255)
     chosen = kind.flatten().long()
     black, paper = (ends_K23[chosen, end][..., None, None] * strength for end in (0, 1))
     paper = paper + (1 - strength)
     density = 1 + strength * (tonings_K33[chosen, 2][..., None, None] - 1)
     # Of a table: the powers and roots for each pixel would take ten times as long. Its steps are a tenth of those of 8 bits.
-    luminance = lab.cubed((torch.linspace(0, 100, _TONES) + 16) / 116).clamp(0, 1)
+    luminance = color.cubed((torch.linspace(0, 100, _TONES) + 16) / 116).clamp(0, 1)
     toned_N3T = black + (paper - black) * luminance**density
-    table_NT = lab.lightness_from_linear(toned_N3T)[:, 0].clamp(0, 100).to(lightness_N1HW.device)
+    table_NT = color.lightness_from_linear(toned_N3T)[:, 0].clamp(0, 100).to(lightness_N1HW.device)
     places = (lightness_N1HW * ((_TONES - 1) / 100)).round_().clamp_(0, _TONES - 1).int()
     places.add_(
         torch.arange(len(seeds_N), device=places.device, dtype=torch.int32)[:, None, None, None] * _TONES

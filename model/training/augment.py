@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.errors import InputError
 from model.nets.backbone import MEAN
 
 _ATTEMPTS = 10  # at a box that lies in the photo
@@ -57,9 +58,9 @@ class Strengths:
 
     def __post_init__(self) -> None:
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ValueError(f"a crop's share of a photo is {self.area}, and must lie in 0…1")
+            raise InputError(f"a crop's share of a photo is {self.area}, and must lie in 0…1")
         if not 0 <= self.color <= 2.5:
-            raise ValueError(
+            raise InputError(
                 f"a color strength of {self.color} is not in 0…2.5, where the hue has gone around"
             )
 
@@ -148,7 +149,7 @@ def rotate(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -
     """Photos, all or a share, turned by 90, 180 or 270 degrees. Raises ValueError where photos are not square."""
     height, width = rgb_N3HW.shape[2:]
     if height != width:
-        raise ValueError(f"photos are {width}×{height} pixels, and must be square to be rotated")
+        raise InputError(f"photos are {width}×{height} pixels, and must be square to be rotated")
     quarters_N = torch.randint(1, 4, (len(rgb_N3HW),), generator=generator)
     quarters_N[_others(strengths.rotated, rgb_N3HW, generator)] = 0
     for quarters in (1, 2, 3):

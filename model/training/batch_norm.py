@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from model.errors import InputError
 from model.training.distributed import place, summed
 
 PRIOR_PHOTOS = 64
@@ -85,7 +86,7 @@ def adapt(
     copy = deepcopy(net).eval()
     norms = [module for module in copy.modules() if isinstance(module, _BatchNorm)]
     if not norms:
-        raise ValueError("this net has no batch norms to adapt")
+        raise InputError("this net has no batch norms to adapt")
     photos = 0
     sums: dict[_BatchNorm, tuple[Tensor, Tensor]] = {}
 
@@ -104,7 +105,7 @@ def adapt(
     for hook in hooks:
         hook.remove()
     if not photos:
-        raise ValueError("there is no photograph to adapt to")
+        raise InputError("there is no photograph to adapt to")
     share = photos / (photos + prior_photos)
     for norm, (mean_sum, square_sum) in sums.items():
         mean = mean_sum / photos

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from model import bins, lab
+from model import bins, color
+from model.errors import InputError
 from model.training.cache import Cache
 
 
@@ -78,13 +79,13 @@ class Crops:
 
     def __post_init__(self) -> None:
         if not self.sides or min(*self.sides, self.last, self.small) < 32:
-            raise ValueError(
+            raise InputError(
                 f"crops must have 32 pixels or more, not {self.sides}, {self.last}, {self.small}"
             )
         if not 0 < self.area <= 1 or not 0 <= self.last_share <= 1 or not 0 <= self.balance <= 1:
-            raise ValueError("area, last_share and balance are shares: 0…1")
+            raise InputError("area, last_share and balance are shares: 0…1")
         if any(weight < 0 for weight in self.weights) or (self.weights and not any(self.weights)):
-            raise ValueError(f"weights say how often each source is seen: {self.weights} do not")
+            raise InputError(f"weights say how often each source is seen: {self.weights} do not")
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ class Batches(Dataset[Batch]):
     ) -> None:
         """`crops`: None for whole squares. On a GPU the pixels move there as a whole where half of its free memory holds them."""
         if batch % of:
-            raise ValueError(f"a batch of {batch} cannot be shared by {of} processes alike")
+            raise InputError(f"a batch of {batch} cannot be shared by {of} processes alike")
         if not any(len(source) for source in sources):
-            raise ValueError("nothing is left to learn from: color photographs are needed")
+            raise InputError("nothing is left to learn from: color photographs are needed")
         self.sources, self.batch, self.steps, self.seed = sources, batch, steps, seed
         self.crops, self.part, self.of = crops, part, of
         self.device = device or torch.device("cpu")
@@ -167,7 +168,7 @@ class Batches(Dataset[Batch]):
                 source, place = group.photo(number, self.seed)
                 rgb = torch.from_numpy(self.sources[source].photo(place))[None].float() / 255
                 small = F.adaptive_avg_pool2d(rgb, 64)
-                total += bins.histogram(lab.lab_from_rgb(small)[:, 1:]) * (share * sample / max(wanted, 1))
+                total += bins.histogram(color.lab_from_rgb(small)[:, 1:]) * (share * sample / max(wanted, 1))
         return total / total.sum()
 
     def _turn(self, step: int) -> tuple[_Group, int, int]:
@@ -277,7 +278,7 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
     if crops is None:
         return [_group(everything, [float(len(part)) for part in everything])[0]], 0.0
     if crops.weights and len(crops.weights) != len(sources):
-        raise ValueError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
+        raise InputError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
     counts = np.array([len(source) for source in sources], float)
     weights = (
         np.array(crops.weights)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from model import bins, checkpoint
+from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
@@ -61,7 +62,7 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
         net = _start(config)
         return _colorizing(config, net, prior)
     if config.start:
-        raise ValueError(
+        raise InputError(
             f"start= is for nets that color ({', '.join(checkpoint.NETS)}), not for the backbone {config.net}"
         )
     options = config.options
@@ -78,22 +79,22 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
 def backbone_of(net: str, channels: int = 3) -> Backbone:
     """An untrained backbone. ValueError for a name that does not exist."""
     if net not in BACKBONES:
-        raise ValueError(f"no backbone is called {net!r}: choose one of {', '.join(BACKBONES)}")
+        raise InputError(f"no backbone is called {net!r}: choose one of {', '.join(BACKBONES)}")
     return BACKBONES[net](channels)
 
 
 def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
     assert isinstance(config.options, ColorizeOptions)
     if config.options.hinted and not isinstance(net, Lite):
-        raise ValueError(f"{config.net} takes no hints: --set hinted=0")
+        raise InputError(f"{config.net} takes no hints: --set hinted=0")
     if config.method == "regress":
         if config.net != "lite-l2":
-            raise ValueError(f"regress trains lite-l2, which answers colors, not {config.net}")
+            raise InputError(f"regress trains lite-l2, which answers colors, not {config.net}")
         if config.options.hinted:
-            raise ValueError("regress shows no hints: --set hinted=0")
+            raise InputError("regress shows no hints: --set hinted=0")
         return Regress(net, config.options)
     if config.net == "lite-l2" or config.method != "colorize":
-        raise ValueError(
+        raise InputError(
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
     return Colorize(net, bins.class_weights(prior, config.options.lam), config.options)
@@ -103,7 +104,7 @@ def _start(config: Config) -> nn.Module:
     if config.start:
         net, name = started(config.start)
         if name != config.net:
-            raise ValueError(f"{config.start} is a {name}, and the configuration trains a {config.net}")
+            raise InputError(f"{config.start} is a {name}, and the configuration trains a {config.net}")
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
@@ -184,7 +185,7 @@ class Trained:
         """The backbone. ValueError for a run that trained the net that colors."""
         backbone = getattr(self.net, "backbone", None)
         if not isinstance(backbone, Backbone):
-            raise ValueError(
+            raise InputError(
                 "this run trained the net that colors; name a run of `train --net alexnet`, or of another backbone"
             )
         return backbone

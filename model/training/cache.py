@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from model.errors import InputError
 from model.training import data
 
 _SHORTEST = 32  # pixels of the shorter side: a photo of less is left out
@@ -42,7 +43,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.side < 1 or not self.aspect >= 1:
-            raise ValueError(
+            raise InputError(
                 f"photos are cached with a shorter side of 1 pixel or more and an aspect of 1 or more, "
                 f"not {self.side} and {self.aspect}"
             )
@@ -75,7 +76,7 @@ class Cache:
         """(N, 3, S, S) uint8. ValueError where photos are not square, or not of one size."""
         side = int(self.sizes[0, 0])
         if (self.sizes != side).any():
-            raise ValueError("these photos have several shapes: cache them as squares")
+            raise InputError("these photos have several shapes: cache them as squares")
         in_order = np.arange(len(self)) * 3 * side**2
         if 3 * side**2 * len(self) == len(self.pixels) and np.array_equal(self.starts, in_order):
             return self.pixels.reshape(len(self), 3, side, side)
@@ -124,7 +125,7 @@ def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int 
         for reason in ("unreadable", "tiny", "missing")
     }
     if not used:
-        raise ValueError(f"none of {len(photos)} photographs can be used: {data.counted(left_out)}")
+        raise InputError(f"none of {len(photos)} photographs can be used: {data.counted(left_out)}")
     sizes = found["sizes"]
     lengths = 3 * sizes.prod(1)
     statistics = tuple(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
+from model.errors import InputError
 from model.methods import colorize, context, simclr
 from model.training import augment, optim
 from model.training.batches import Crops
@@ -72,15 +73,15 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ValueError(f"{self.method!r} is none of the methods: {', '.join(METHODS)}")
+            raise InputError(f"{self.method!r} is none of the methods: {', '.join(METHODS)}")
         if not isinstance(self.options, _OPTIONS[self.method]):
-            raise ValueError(f"{type(self.options).__name__} are not the options of {self.method}")
+            raise InputError(f"{type(self.options).__name__} are not the options of {self.method}")
         for name in ("steps", "batch", "accumulate"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must be 1 or more")
+                raise InputError(f"{name} is {getattr(self, name)}, and must be 1 or more")
         for name in ("lr", "backbone_lr"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < 100:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must be above 0")
+                raise InputError(f"{name} is {getattr(self, name)}, and must be above 0")
         for name in (
             "warmup",
             "weight_decay",
@@ -91,28 +92,28 @@ class Config:
             "patience",
         ):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must not be negative")
+                raise InputError(f"{name} is {getattr(self, name)}, and must not be negative")
         for name in ("momentum", "ema", "prior_share", "blend"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
+                raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
         if self.momentum == 1:
-            raise ValueError(
+            raise InputError(
                 "momentum is 1, and must be below 1: old gradients would count as much as new ones"
             )
         if self.optimizer not in get_args(optim.Name):
-            raise ValueError(
+            raise InputError(
                 f"no optimizer is called {self.optimizer!r}: choose one of {', '.join(get_args(optim.Name))}"
             )
         if self.accumulate > self.batch:
-            raise ValueError(
+            raise InputError(
                 f"a batch of {self.batch} has no {self.accumulate} parts to accumulate: lower accumulate"
             )
         if self.blend < 1 and not self.keep_best:
-            raise ValueError(
+            raise InputError(
                 "weights between the start's and the trained ones are kept beside the checkpoint: keep_best=true"
             )
         if self.earlier and self.earlier[-1] >= self.steps:
-            raise ValueError(f"the run has {self.earlier[-1]} steps already: it can only be extended to more")
+            raise InputError(f"the run has {self.earlier[-1]} steps already: it can only be extended to more")
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -140,7 +141,7 @@ class Config:
         names = [
             n for of in (self, self.crops, self.shape, self.options) if of is not None for n in _settable(of)
         ]
-        raise ValueError(f"there is no {name!r} to set: {', '.join(names)}")
+        raise InputError(f"there is no {name!r} to set: {', '.join(names)}")
 
 
 def read(values: dict[str, Any]) -> Config:
@@ -244,7 +245,7 @@ def small(method: str, net: str) -> Config:
         "supervised": (crops, 64),
     }
     if method not in options:
-        raise ValueError(f"small is a configuration for {', '.join(options)}, not for {method}")
+        raise InputError(f"small is a configuration for {', '.join(options)}, not for {method}")
     chosen, batch = options[method]
     return Config(method, net, 1000, batch, 1e-3, chosen, warmup=50, weight_decay=0.05, ema=0.99)
 
@@ -332,7 +333,7 @@ CONFIGS: dict[str, Callable[[str, str], Config]] = {
 
 def _only(method: str, wanted: str, name: str) -> None:
     if method != wanted:
-        raise ValueError(f"{name} is a configuration for {wanted}, not for {method}")
+        raise InputError(f"{name} is a configuration for {wanted}, not for {method}")
 
 
 def _settable(of: Any) -> list[str]:
@@ -358,7 +359,7 @@ def _value(of: Any, name: str, text: str) -> Any:
             return float(text)
         return type(now)(text)
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{name}={text}: {error}") from error
+        raise InputError(f"{name}={text}: {error}") from error
 
 
 def _made(kind: type[T], values: dict[str, Any]) -> T:

@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import lab, photo
+from model import color, image_io
+from model.errors import PhotoError
 
 SCIKIT_IMAGE = (
     "astronaut.png",
@@ -101,14 +102,14 @@ def _size(file: Path) -> int | None:
 
 
 def read(path: Path, at_least: int = 0) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 sRGB, upright, as `photo.open` sees it. Raises OSError when the file is no readable photo.
+    """(H, W, 3) uint8 sRGB, upright, as `image_io.open` sees it. Raises OSError when the file is no readable photo.
 
     `at_least`: decode large JPEGs at a reduced scale, with both sides at least so long; 0 is full size.
     """
     data = _member(path) if on_disk(path) != path else path.read_bytes()
     try:
-        pixels = photo.open(data, at_least=at_least).pixels
-    except photo.PhotoError as error:
+        pixels = image_io.open(data, at_least=at_least).pixels
+    except PhotoError as error:
         kind = TooSmallError if error.code == "photo_too_small" else OSError
         raise kind(f"{path}: {error.detail}") from error
     if pixels.dtype == np.uint16:
@@ -117,7 +118,7 @@ def read(path: Path, at_least: int = 0) -> NDArray[np.uint8]:
 
 
 class TooSmallError(OSError):
-    """A photo of fewer pixels, or narrower, than `photo.open` takes."""
+    """A photo of fewer pixels, or narrower, than `image_io.open` takes."""
 
 
 def read_or_fault(path: Path, shortest: float = 0, at_least: int = 0) -> NDArray[np.uint8] | Fault:
@@ -195,7 +196,7 @@ def photo_statistics(pixels_HW3: NDArray[np.uint8]) -> PhotoStatistics:
     """Of an (H, W, 3) uint8 photo."""
     small = Image.fromarray(pixels_HW3).resize((32, 32), Image.Resampling.BOX)
     rgb = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)[None].float() / 255
-    colors = lab.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
+    colors = color.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
     lightness, ab = colors[0] / 100, colors[1:].T
     powers = np.stack([np.ones_like(lightness), lightness, lightness**2], 1)
     # By normal equations of three unknowns: a least-squares routine would wake BLAS's threads for every photo.

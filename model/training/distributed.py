@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from model.errors import InputError
+
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[torch.device]:
@@ -23,7 +25,7 @@ def joined(device: str = "auto") -> Iterator[torch.device]:
     """
     cuda = torch.cuda.is_available() and device != "cpu"
     if device.startswith("cuda") and not cuda:
-        raise ValueError("there is no GPU here that torch can use: --device cpu")
+        raise InputError("there is no GPU here that torch can use: --device cpu")
     if "LOCAL_RANK" not in os.environ:
         yield torch.device(device if device != "auto" else "cuda" if cuda else "cpu")
         return

@@ -113,7 +113,11 @@ class Log:
 def check_finite(loss: float, step: int) -> None:
     """Raises DivergedError."""
     if not math.isfinite(loss):
-        raise DivergedError(f"the loss is {loss} at step {step}: try a lower lr; the last checkpoint is kept")
+        raise DivergedError(
+            "loss_diverged",
+            f"The loss is {loss} at step {step}.",
+            "Try a lower lr; the last checkpoint is kept.",
+        )
 
 
 def _reopen(path: Path, fields: tuple[str, ...], step: int) -> TextIO:

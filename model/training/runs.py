@@ -19,30 +19,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from model.errors import AutochromeError, InputError
 from model.training.logging import Progress, check_finite
 
 CHECKPOINT, BEST, START = "checkpoint.pt", "best.pt", "start.pt"
 _FREE = {"code"}  # metadata that may differ where a run is continued: which code made it
 
 
-class BusyError(ValueError):
+class BusyError(InputError):
     """Another process trains in this run folder."""
 
 
-class RunError(ValueError):
+class RunError(AutochromeError):
     """A run whose checkpoint cannot be used.
 
-    `code` is stable: run_damaged, run_mismatch (of another configuration or data) or weights_mismatch (of another net than is to have
-    them). `detail` says what is wrong and what to do.
+    `code` is run_damaged, run_mismatch (of another configuration or data) or weights_mismatch (of another net than is to have them).
     """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code = code
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.detail}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from celery import Celery
 from fastapi import Depends, Request
 from redis.exceptions import LockError
 
+from model.errors import PhotoError
+from model.image_headers import Header, probe
 from service import tasks
 from service.api.callers import Caller
 from service.api.uploads import digest
@@ -31,7 +33,6 @@ from service.options import Options
 from service.prelude import PREFIX
 from service.quota import Quota
 from service.settings import Settings
-from service.sniff import sniff
 from service.store import Store, photo_key, upload_prefix
 from service.webhooks import refuse_unless_allowed
 
@@ -110,7 +111,7 @@ class Desk:
         `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
         """
         keep_for = self.allow(options, by)
-        header = sniff(file, self.settings)
+        header = look_at(file, self.settings)
         order = Order(
             options=options,
             pixels=header.width * header.height,
@@ -215,6 +216,14 @@ class Desk:
         if options.keep_for > longest:
             raise Problem("option_invalid", f"`keep_for`: {longest:g} seconds is the longest time here.")
         return options.keep_for
+
+
+def look_at(file: IO[bytes], settings: Settings) -> Header:
+    """A photo's header. Refuses what can be refused cheaply, so that it never reaches a worker. Raises a Problem about the photo."""
+    try:
+        return probe(file, settings.limits)
+    except PhotoError as error:
+        raise Problem(error.code, error.detail) from error
 
 
 def is_id(id: str) -> bool:

@@ -27,7 +27,7 @@ _DONE: dict[str, Any] = _JOB | {
     "status": "succeeded",
     "queue_position": None,
     "eta_s": None,
-    "timings": {"open": 0.021, "prepare": 0.004, "infer": 0.112, "finish": 0.093, "save": 0.018},
+    "timings": {"open": 0.021, "preprocess": 0.004, "infer": 0.112, "postprocess": 0.093, "save": 0.018},
     "net": {"name": "lite", "sha256": "3e1d87b4" + 56 * "0"},
     "result": {"url": f"{_PATH}/result", "width": 1600, "height": 1200, "media_type": "image/jpeg"},
     "artifacts": [

@@ -10,8 +10,9 @@ from typing import IO
 
 import redis
 
+from model.image_headers import Header
 from service.api.callers import Caller
-from service.api.desk import Desk
+from service.api.desk import Desk, look_at
 from service.api.uploads import digest
 from service.archives import Bounds, unpack
 from service.batches import Batches, File
@@ -20,7 +21,6 @@ from service.feeder import Feeder
 from service.jobs import Jobs
 from service.options import Options
 from service.settings import Settings
-from service.sniff import Header, sniff
 from service.store import photo_key
 from service.tasks import ring
 
@@ -94,7 +94,7 @@ class Intake:
             return
         sha256 = digest(file)
         try:
-            header = sniff(file, self._settings)
+            header = look_at(file, self._settings)
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:

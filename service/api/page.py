@@ -13,6 +13,7 @@ from fastapi.templating import Jinja2Templates
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
+from model.image_headers import IN_WORDS
 from service.api.desk import AtDesk, Desk
 from service.errors import Problem, failure
 from service.job import Job
@@ -38,6 +39,7 @@ def add_page(app: FastAPI, settings: Settings) -> None:
     """Put the page at `/` and what it loads at `/static`."""
     templates = Jinja2Templates(directory=WEB / "templates")
     context = {
+        "formats": IN_WORDS,
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
         "keep_for": duration(settings.keep_for),

@@ -120,7 +120,7 @@ def test_each_stage_is_told_with_the_time_it_took(page: Page) -> None:
     told = page.locator("#stages li").evaluate_all(
         "items => items.map((item) => [item.dataset.stage, item.dataset.is, item.querySelector('output').value])"
     )
-    assert [stage for stage, _, _ in told] == ["send", "open", "prepare", "infer", "finish", "save"]
+    assert [stage for stage, _, _ in told] == ["send", "open", "preprocess", "infer", "postprocess", "save"]
     assert {state for _, state, _ in told} == {"done"}
     assert all(re.fullmatch(r"\d+\.\d\d s", seconds) for _, _, seconds in told[1:])
 

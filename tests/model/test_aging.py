@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional as F
 
-from model import lab
+from model import color
 from model.training import aging, data
 
 SIDE = 128
@@ -40,7 +40,7 @@ def portrait() -> torch.Tensor:
     """(MANY, 1, SIDE, SIDE) lightness of one photo, so many times."""
     rgb = data.read(data.find([Path("scikit-image")])[0])
     small = np.asarray(Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.BOX)).copy()
-    lightness = lab.lightness_from_rgb(torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255)
+    lightness = color.lightness_from_rgb(torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255)
     return lightness[None].repeat(MANY, 1, 1, 1)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data as pictures
 
-from model import bins, lab
+from model import bins, color
 from model.training import cache, data
 from model.training.batches import Batch, Batches, Crops, boxes_of, evenly, middles
 from model.training.cache import Cache, Shape
@@ -349,7 +349,7 @@ def histogram(pixels: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     """(313,) adding up to 1, of photos of 64 × 64, or 32 × 32, or 128 × 128."""
     rgb = [torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255 for photo in pixels]
     total = sum(
-        (bins.histogram(lab.lab_from_rgb(_at_64(photo))[:, 1:]) for photo in rgb),
+        (bins.histogram(color.lab_from_rgb(_at_64(photo))[:, 1:]) for photo in rgb),
         torch.zeros(bins.COUNT, dtype=torch.float64),
     )
     return total / total.sum()

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from model import bins, checkpoint
 from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
+from model.image_io import Photo
 from model.methods import Method, colorize
 from model.methods.colorize import (
     BackboneColorizer,
@@ -29,7 +30,6 @@ from model.methods.colorize import (
 )
 from model.nets.alexnet import AlexNet
 from model.nets.lite import AB_UNIT, LiteL2
-from model.photo import Photo
 from model.training import aging, augment, building, runs
 from model.training import config as configs
 from model.training.batches import Batch

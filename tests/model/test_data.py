@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data as pictures
 
-from model import lab
+from model import color
 from model.training import cache, data
 from model.training.batches import Batches, Crops
 
@@ -219,7 +219,7 @@ def test_what_strays_is_the_distance_from_the_nearest_parabola() -> None:
         pixels = np.asarray(colored("coffee").resize((32, 32), Image.Resampling.BOX))
         pixels = np.rint(128 + contrast * (pixels.astype(float) - 128)).astype(np.uint8)
         rgb = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        lightness, *ab = lab.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
+        lightness, *ab = color.lab_from_rgb(rgb)[0].flatten(1).double().numpy()
         fitted = [np.polyval(np.polyfit(lightness, channel, 2), lightness) for channel in ab]
         strays = np.square(np.array(ab) - fitted).sum(0)
         assert data.photo_statistics(pixels).stray == pytest.approx(np.sqrt(strays.mean()), rel=1e-3)

@@ -17,7 +17,7 @@ from model.__main__ import main
 from model.colorizer import Colorizer
 from model.evaluate import blind
 from model.evaluate.blind import Entry
-from model.photo import Photo
+from model.image_io import Photo
 
 KEY = [
     Entry(number, f"p/{number}.jpg", ("new", "old") if number % 2 else ("old", "new"))

@@ -20,8 +20,8 @@ from model.colorizer import Colorizer
 from model.commands import selection
 from model.evaluate import color, decoding
 from model.evaluate.decoding import Axes, Decoder, Decoding
+from model.image_io import Photo
 from model.nets.lite import Lite
-from model.photo import Photo
 from model.training import building, data
 from model.training import config as configs
 from model.training.logging import Progress

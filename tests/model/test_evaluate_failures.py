@@ -8,7 +8,7 @@ import torch
 from skimage import data
 from torch.nn import functional as F
 
-from model import lab
+from model.color import lab_from_rgb, rgb_from_lab
 from model.evaluate import biases, color, failures
 
 SIDE = 256
@@ -25,7 +25,7 @@ def picture(*patches: tuple[slice, slice, float, float], ground: tuple[float, fl
 
 
 def as_pixels(lab_13HW: torch.Tensor) -> np.ndarray:
-    return (lab.rgb_from_lab(lab_13HW)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return (rgb_from_lab(lab_13HW)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def found(truth: np.ndarray, answer: np.ndarray) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_wall_answered_glaring_is_oversaturated() -> None:
 
 def test_color_that_runs_over_outlines_is_spill() -> None:
     color_of = torch.from_numpy(TILES.copy()).permute(2, 0, 1)[None].float() / 255
-    run = lab.lab_from_rgb(color_of)
+    run = lab_from_rgb(color_of)
     run[:, 1:] = F.max_pool2d(run[:, 1:], 17, 1, 8)
     assert "spill" in found(TILES, as_pixels(run))
 

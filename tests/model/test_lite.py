@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import checkpoint, lab
-from model.nets.freezing import fold, freeze
+from model import checkpoint, color
+from model.engines import fold, freeze
 from model.nets.lite import Lite, LiteL2, _Depthwise, load_backbone
 
 
@@ -50,7 +50,7 @@ def test_the_loaded_backbone_still_knows_a_cat(imagenet: dict[str, Tensor]) -> N
     net = Lite().eval()
     load_backbone(net, imagenet)
     cat = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float() / 255
-    lightness = lab.lightness_from_rgb(F.interpolate(cat, (224, 224), mode="area"))[:, None]
+    lightness = color.lightness_from_rgb(F.interpolate(cat, (224, 224), mode="area"))[:, None]
     with torch.no_grad():
         features = F.conv2d(net.backbone(lightness)[-1], imagenet["_conv_head.weight"])
         statistics = [imagenet[f"_bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]

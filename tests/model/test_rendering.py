@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from model import lab, patterns, rendering, scenes, toys
+from model import color, patterns, rendering, scenes, toys
 from model.scenes import Paint, Scene
 from model.toys import Floats, Part
 
@@ -148,7 +148,7 @@ def test_a_scene_is_what_walking_along_each_ray_finds(objects: list[list[Part]])
     seen = found[0].numpy() >= 0
     assert seen.mean() > 0.12
     assert (found[0].numpy() != owner).sum() <= 1  # steps may pass by the corner of a part
-    coded = (lab.srgb_from_linear(torch.from_numpy(light)) * 255).numpy()
+    coded = (color.srgb_from_linear(torch.from_numpy(light)) * 255).numpy()
     off = np.abs(rgb[0].permute(1, 2, 0).numpy() - coded).max(-1)
     assert (off[~seen] <= 0.5).all()
     assert (off[seen] <= 1).mean() > 0.98
@@ -161,8 +161,8 @@ def test_a_pixel_is_the_mean_of_its_rays_in_linear_light() -> None:
     scene = scene_of(placed("chair", (30, 20, 0), 0.9, 0.0, (1, 1, 1)))
     rgb, owner = rendering.render([scene], 20, samples=2)
     rays, met = rendering.render([scene], 40, samples=1)
-    linear = lab.linear_from_srgb(rays.double() / 255)
-    mean = lab.srgb_from_linear(torch.nn.functional.avg_pool2d(linear, 2)) * 255
+    linear = color.linear_from_srgb(rays.double() / 255)
+    mean = color.srgb_from_linear(torch.nn.functional.avg_pool2d(linear, 2)) * 255
     assert (mean - rgb).abs().max() < 1.5
     assert torch.equal(owner, torch.nn.functional.max_pool2d(met.double(), 2).long())
 

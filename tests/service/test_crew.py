@@ -57,7 +57,7 @@ def test_what_ends_and_how_long_it_took_is_counted(jobs):
     for _ in range(4):
         enter(jobs)
     claim = take(jobs, "w1")
-    jobs.advance(claim, "open", 0.02, "prepare")
+    jobs.advance(claim, "open", 0.02, "preprocess")
     jobs.complete(claim, 70, RESULT)
     jobs.fail(take(jobs, "w1"), "photo_damaged", "no")
     jobs.cancel(claim.id)  # it had ended before

@@ -45,14 +45,14 @@ def test_a_job_s_story_can_be_heard_from_any_point(jobs):
     claim = take(jobs)
     jobs.retry(claim, strike=False)
     claim = take(jobs)
-    jobs.advance(claim, "open", 0.1, "prepare")
+    jobs.advance(claim, "open", 0.1, "preprocess")
     jobs.fail(claim, "photo_damaged", "The file is cut off.")
     story = [
         ("queued", {"position": 1}),
         ("stage", {"name": "open"}),
         ("queued", {"position": 1}),
         ("stage", {"name": "open"}),
-        ("stage", {"name": "prepare"}),
+        ("stage", {"name": "preprocess"}),
         ("failed", {"code": "photo_damaged"}),
     ]
     assert heard(jobs, id) == story
@@ -67,7 +67,7 @@ def test_a_story_is_no_longer_than_64_events(jobs):
     id = enter(jobs)
     claim = take(jobs)
     for _ in range(100):
-        jobs.advance(claim, "open", 0, "prepare")
+        jobs.advance(claim, "open", 0, "preprocess")
     jobs.complete(claim, 0, RESULT)
     assert len(heard(jobs, id)) == 64
     assert heard(jobs, id)[-1] == ("succeeded", {})
@@ -134,7 +134,7 @@ def test_who_waits_for_the_end_is_not_woken_by_what_comes_before(jobs, redis_url
             await end.wait(0)
             await changed.wait(0)
             claim = await asyncio.to_thread(take, jobs)
-            await asyncio.to_thread(jobs.advance, claim, "open", 0.1, "prepare")
+            await asyncio.to_thread(jobs.advance, claim, "open", 0.1, "preprocess")
             assert await _seconds(changed.wait(10)) < 0.2
             assert await _seconds(end.wait(0.3)) == pytest.approx(0.3, abs=0.1)
             await asyncio.to_thread(jobs.complete, claim, 0, RESULT)

@@ -115,8 +115,8 @@ def test_a_job_goes_through_its_stages_to_its_result(jobs):
     assert (claim.attempt, claim.options.vividness, claim.pixels) == (1, 1.5, 10_000)
     running = jobs.get(id)
     assert (running.status, running.stage, running.queue_position) == ("running", "open", None)
-    jobs.advance(claim, "open", 0.25, "prepare")
-    assert (jobs.get(id).stage, jobs.get(id).timings) == ("prepare", {"open": 0.25})
+    jobs.advance(claim, "open", 0.25, "preprocess")
+    assert (jobs.get(id).stage, jobs.get(id).timings) == ("preprocess", {"open": 0.25})
     jobs.complete(claim, 0.5, RESULT, [SIDECAR])
     done = jobs.get(id)
     assert done.artifacts == (SIDECAR,)
@@ -149,7 +149,7 @@ def test_a_stale_attempt_is_refused_whatever_it_says(jobs):
     assert fresh.attempt == 2
     for say in (
         lambda: jobs.renew(stale),
-        lambda: jobs.advance(stale, "open", 1, "prepare"),
+        lambda: jobs.advance(stale, "open", 1, "preprocess"),
         lambda: jobs.complete(stale, 1, RESULT),
         lambda: jobs.fail(stale, "photo_damaged", "no"),
         lambda: jobs.retry(stale, strike=True),

@@ -50,8 +50,8 @@ def test_the_record_is_told_as_it_stands(serve, settings, jobs):
     for number in range(3):
         enter(jobs, f"{number:032x}", 2_000_000)
     claim = jobs.claim("w1", NET, 10**9, True)
-    jobs.advance(claim, "open", 0.02, "prepare")
-    jobs.advance(claim, "prepare", 0.3, "infer")
+    jobs.advance(claim, "open", 0.02, "preprocess")
+    jobs.advance(claim, "preprocess", 0.3, "infer")
     jobs.fail(claim, "photo_damaged", "It is damaged.")
     jobs.claim("w1", NET, 10**9, True)
     jobs.batch_sizes(3)
@@ -68,7 +68,7 @@ def test_the_record_is_told_as_it_stands(serve, settings, jobs):
         "autochrome_stage_seconds_bucket{le=0.025,stage=open}": 1,
         "autochrome_stage_seconds_bucket{le=+Inf,stage=open}": 1,
         "autochrome_stage_seconds_count{stage=open}": 1,
-        "autochrome_stage_seconds_sum{stage=prepare}": 0.3,
+        "autochrome_stage_seconds_sum{stage=preprocess}": 0.3,
         "autochrome_stage_seconds_count{stage=save}": 0,
         "autochrome_batch_size_bucket{le=2}": 0,
         "autochrome_batch_size_bucket{le=4}": 1,
@@ -90,7 +90,7 @@ def test_what_a_real_worker_does_is_counted(service, gray_photo):
         return after[name] - before.get(name, 0)
 
     assert grown("autochrome_jobs_ended_total{code=,status=succeeded}") == 2
-    for stage in ("open", "prepare", "infer", "finish", "save"):
+    for stage in ("open", "preprocess", "infer", "postprocess", "save"):
         assert grown(f"autochrome_stage_seconds_count{{stage={stage}}}") == 2
         assert grown(f"autochrome_stage_seconds_sum{{stage={stage}}}") > 0
     assert grown("autochrome_batch_size_sum") == 2

@@ -116,7 +116,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
 
     jobs.beat("w1", NET, "cpu")
     jobs.renew(begun)
-    jobs.advance(begun, "open", 0.1, "prepare")
+    jobs.advance(begun, "open", 0.1, "preprocess")
     jobs.complete(begun, 0.1, RESULT)
     claimed = [take(jobs) for _ in range(3)]
     assert jobs.retry(claimed[0], strike=True)

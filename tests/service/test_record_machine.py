@@ -134,7 +134,7 @@ class Record(RuleBasedStateMachine):
                 case "retry" | "strike":
                     self.jobs.retry(claim, strike=verb == "strike")
                 case "advance":
-                    self.jobs.advance(claim, "open", 0.1, "prepare")
+                    self.jobs.advance(claim, "open", 0.1, "preprocess")
                 case "renew":
                     self.jobs.renew(claim)
         except LeaseLost:

@@ -78,7 +78,7 @@ def test_a_job_of_version_1_is_shown_claimed_and_completed(jobs, client):
     assert (claim.id, claim.pixels, claim.options.vividness, claim.request_id) == (id, 500, 1.5, "")
     assert claim.upload == "", "its photo has no name of its own"
     assert sums(jobs) == (0, 500)
-    jobs.advance(claim, "open", 0.1, "prepare")
+    jobs.advance(claim, "open", 0.1, "preprocess")
     jobs.complete(claim, 0.1, RESULT)
     assert (jobs.get(id).status, jobs.get(id).result) == ("succeeded", RESULT)
     assert sums(jobs) == (0, 0)

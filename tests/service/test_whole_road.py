@@ -40,7 +40,7 @@ def chroma(data: bytes) -> np.ndarray:
 def test_a_gray_photo_comes_back_in_color_at_its_own_size(api, gray_photo):
     job, answer = colorize(api, gray_photo(size=(640, 427)))
     assert job["status"] == "succeeded"
-    assert list(job["timings"]) == ["open", "prepare", "infer", "finish", "save"]
+    assert list(job["timings"]) == ["open", "preprocess", "infer", "postprocess", "save"]
     assert all(seconds > 0 for seconds in job["timings"].values())
     assert (job["net"]["name"], len(job["net"]["sha256"])) == ("lite", 64)
     assert {"width": 640, "height": 427, "media_type": "image/jpeg"}.items() <= job["result"].items()

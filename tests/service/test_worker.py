@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from model.colorizer import Colorizer
-from model.photo import Photo
+from model.image_io import Photo
 from service import patience, tasks
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
@@ -208,11 +208,11 @@ def test_the_net_has_the_cores_that_photos_in_other_threads_leave_it(hand, jobs,
                 cores.append(("net", torch.get_num_threads()))
             return super().infer(lightness)
 
-        def finish(self, *arguments: object) -> Photo:
+        def postprocess(self, *arguments: object) -> Photo:
             if finishing.is_set():
                 go_on.wait(10)
-            cores.append(("finish", torch.get_num_threads()))
-            return super().finish(*arguments)
+            cores.append(("postprocess", torch.get_num_threads()))
+            return super().postprocess(*arguments)
 
     worker = hand(Watched.load("lite", "cpu"), cores=2)
     cores.clear()  # of the warm-up
@@ -223,7 +223,7 @@ def test_the_net_has_the_cores_that_photos_in_other_threads_leave_it(hand, jobs,
         return thread
 
     answer().join(30)
-    assert cores == [("net", 2), ("finish", 1)]
+    assert cores == [("net", 2), ("postprocess", 1)]
     finishing.set()
     threads = [answer()]
     until(lambda: len(cores) == 3, 30, "one has left the net, and holds its core")
@@ -319,10 +319,10 @@ def test_a_photo_for_which_memory_never_suffices_fails_with_a_code_and_not_in_gr
 
 def test_memory_that_runs_out_elsewhere_is_said_so_after_three_attempts(hand, jobs, enter):
     class Full(Colorizer):
-        def prepare(self, *photo: object) -> object:
+        def preprocess(self, *photo: object) -> object:
             if photo[0].size == SIZE:
                 raise MemoryError
-            return super().prepare(*photo)
+            return super().preprocess(*photo)
 
     worker = hand(Full.load("lite", "cpu"))
     id = enter()

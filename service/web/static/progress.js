@@ -1,15 +1,15 @@
 // The stages of a job as they pass: the list, the bar, and one sentence for screen readers.
 
 /** How far along a job is once the stage has ended, in hundredths. Sending and inferring take the longest. */
-const REACHED = { send: 30, open: 38, prepare: 44, infer: 80, finish: 92, save: 100 };
+const REACHED = { send: 30, open: 38, preprocess: 44, infer: 80, postprocess: 92, save: 100 };
 const STAGES = Object.keys(REACHED);
 
 const SENTENCES = {
   send: "Sending the photograph",
   open: "Opening the photograph",
-  prepare: "Preparing the photograph",
+  preprocess: "Preparing the photograph",
   infer: "Guessing the colors",
-  finish: "Putting color and light together",
+  postprocess: "Putting color and light together",
   save: "Saving the picture",
 };
 

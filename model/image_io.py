@@ -1,4 +1,6 @@
-"""Bytes ↔ `Photo`: the one place where files people send become pixels, and pixels become files again.
+"""Bytes ↔ `Photo`: files become pixels, and pixels become files. Needs no torch.
+
+`image_headers.probe` says what is taken, by the file's header; `open` begins with it.
 
 | what comes in | what is done |
 |---|---|
@@ -18,25 +20,33 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from model import icc
+from model.errors import InputError, PhotoError
+from model.image_headers import FORMATS, Limits, damaged, probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-READABLE: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 WRITABLE: Final = ("JPEG", "PNG", "WEBP", "TIFF")
-_MEDIA_TYPES: Final = {name: f"image/{name.lower()}" for name in READABLE}
+_MEDIA_TYPES: Final = {name: f"image/{name.lower()}" for name in FORMATS}
 _EXTENSIONS: Final = {"JPEG": ".jpg", "TIFF": ".tif"}
 _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
+_BYTES: Final = (1, 2, 7)  # BYTE, ASCII and UNDEFINED, which Pillow leaves as they are
+_MOST_RATIONALS: Final = 4096
+_MOST_NUMBERS: Final = 2**20
+"""In one TIFF or EXIF tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 
+_Profile = ImageCms.ImageCmsProfile
 _TRANSPOSE: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,39 +58,12 @@ _TRANSPOSE: Final = {
 }
 
 
-class PhotoError(ValueError):
-    """A file that cannot be taken as a photograph.
-
-    `code` is stable: photo_empty, photo_unsupported, photo_damaged, photo_animated, photo_too_large or
-    photo_too_small. `detail` is for the person who sent the file: what is wrong and what to do.
-    """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
-        self.code = code
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.detail}"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What `open` takes. The pixels and sides are read from the header, before anything is decoded."""
-
-    max_bytes: int = 25 * 2**20
-    max_pixels: int = 50_000_000
-    max_side: int = 16_384
-    min_side: int = 8
-    max_aspect: float = 50  # longer side over shorter
-
-
 @dataclass(frozen=True, slots=True)
 class Photo:
     """An upright photograph in sRGB.
 
     `pixels` is (H, W) uint8 or uint16 gray, or (H, W, 3) uint8; `alpha` is (H, W) uint8, or None if all is
-    opaque; `format` is what the file came as, one of `READABLE`; `dpi` is (horizontal, vertical).
+    opaque; `format` is what the file came as, one of `image_headers.FORMATS`; `dpi` is (horizontal, vertical).
     """
 
     pixels: NDArray[Any]
@@ -102,28 +85,26 @@ class Photo:
         return self.width, self.height
 
 
-def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  # noqa: A001  (photo.open, as Image.open)
+def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  # noqa: A001  (image_io.open, as Image.open)
     """Decode a file's bytes. Raises `PhotoError`, whatever the bytes are.
 
-    `at_least`: for who needs a small picture of a large JPEG: both sides need not have more pixels than that, which is decoded in a
-    fraction of the time. 0 decodes all.
+    `at_least`: both sides of a JPEG may come smaller than they are stored, but not smaller than that, and are then decoded in a fraction
+    of the time. 0 decodes all.
     """
-    _check_bytes(data, limits)
+    probe(data, limits)
     try:
-        with Image.open(io.BytesIO(data), formats=READABLE) as image:
-            _check_header(image, limits)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_decoder(image, limits)
             _check_sums(image, data)
             if at_least and image.format in ("JPEG", "MPO"):
                 image.draft(None, (at_least, at_least))
             return _decode(image)
     except PhotoError:
         raise
-    except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
-        raise PhotoError("photo_too_large", _too_many_pixels(limits)) from error
+        raise limits.too_many_pixels() from error
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
-        raise _damaged() from error
+        raise damaged() from error
 
 
 def save(photo: Photo, format: str | None = None, quality: int = 92) -> bytes:
@@ -134,9 +115,9 @@ def save(photo: Photo, format: str | None = None, quality: int = 92) -> bytes:
     for the dpi.
     """
     if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be 1…100, not {quality}")
+        raise InputError(f"quality must be 1…100, not {quality}")
     container = saved_format(photo, format)
-    options: dict[str, Any] = {"icc_profile": icc.srgb()}
+    options: dict[str, Any] = {"icc_profile": _srgb_profile()}
     if photo.dpi is not None and container != "WEBP":
         options["dpi"] = photo.dpi
     match container:
@@ -155,10 +136,10 @@ def saved_format(photo: Photo, format: str | None = None) -> str:
     """What `save` writes: `format`, by default the photo's own, or the nearest that can hold it.
 
     GIF and BMP become PNG, AVIF (slow to write) becomes JPEG; JPEG holds no alpha and WebP no side beyond
-    16,383, so PNG takes their place. Raises ValueError for a format that is not one of `WRITABLE`.
+    16,383, so PNG takes their place. Raises InputError for a format that is not one of `WRITABLE`.
     """
     if format is not None and format.upper() not in WRITABLE:
-        raise ValueError(f"cannot save as {format}: choose one of {', '.join(WRITABLE)}")
+        raise InputError(f"cannot save as {format}: choose one of {', '.join(WRITABLE)}")
     wanted = (format or photo.format).upper()
     if wanted == "AVIF":
         wanted = "JPEG"
@@ -176,47 +157,11 @@ def extension(format: str) -> str:
     return _EXTENSIONS.get(format, f".{format.lower()}")
 
 
-def _check_bytes(data: bytes, limits: Limits) -> None:
-    if not data:
-        raise PhotoError("photo_empty", "The file is empty. Choose it again and send it once more.")
-    if len(data) > limits.max_bytes:
-        raise PhotoError(
-            "photo_too_large",
-            f"The file has {len(data) / 2**20:.1f} MiB; {limits.max_bytes / 2**20:g} MiB is the most. "
-            "Send a smaller version or save it as JPEG.",
-        )
-
-
-def _check_header(image: ImageFile, limits: Limits) -> None:
-    """Refuse by what the header says; nothing has been decoded yet."""
-    width, height = image.size
-    short, long = sorted(image.size)
-    if width * height > limits.max_pixels:
-        raise PhotoError("photo_too_large", _too_many_pixels(limits))
-    if long > limits.max_side:
-        raise PhotoError(
-            "photo_too_large",
-            f"The photo is {width} by {height} pixels; {limits.max_side} is the longest side. "
-            "Send a smaller version.",
-        )
-    if short < limits.min_side:
-        raise PhotoError(
-            "photo_too_small",
-            f"The photo is {width} by {height} pixels; each side must have at least {limits.min_side}. "
-            "Send a larger version.",
-        )
-    if long > limits.max_aspect * short:
-        raise PhotoError(
-            "photo_too_small",
-            f"The photo is {width} by {height} pixels: one side is over {limits.max_aspect:g} times "
-            "the other. Cut it into pieces.",
-        )
-    if _tile_pixels(image) > max(limits.max_pixels, 4 * width * height):
-        raise PhotoError("photo_too_large", _too_many_pixels(limits))
-    if image.format == "TIFF" and getattr(image, "is_animated", False):
-        raise PhotoError("photo_animated", "The TIFF holds several pages. Send each as a file of its own.")
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise PhotoError("photo_animated", "The file is an animation. Send a single frame as JPEG or PNG.")
+def _check_decoder(image: ImageFile, limits: Limits) -> None:
+    """Pillow may read a file that was made to deceive in another way than `probe`. Nothing has been decoded yet."""
+    limits.check_size(*image.size)
+    if _tile_pixels(image) > max(limits.max_pixels, 4 * image.width * image.height):
+        raise limits.too_many_pixels()
 
 
 def _tile_pixels(image: ImageFile) -> int:
@@ -240,14 +185,16 @@ def _decode(image: ImageFile) -> Photo:
     dpi = _dpi(image)
     if dpi is not None and orientation >= 5:
         dpi = dpi[1], dpi[0]
-    profile = icc.read(image.info.get("icc_profile"))
+    profile = _read_profile(image.info.get("icc_profile"))
     if upright.mode == "F":
         raise PhotoError(
-            "photo_unsupported", "The TIFF holds floating point values. Save it with 16 or 8 bits a channel."
+            "photo_unsupported",
+            "The TIFF holds floating point values.",
+            "Save it with 16 or 8 bits a channel.",
         )
     if upright.mode.startswith("I"):
-        pixels, alpha = _wide_gray(upright, dict(getattr(image, "tag_v2", {})))
-        pixels = icc.gray_to_srgb(pixels, profile)
+        pixels, alpha = _wide_gray(upright, getattr(image, "tag_v2", {}))
+        pixels = _gray_to_srgb(pixels, profile)
     else:
         pixels, alpha = _narrow(upright, profile)
     if alpha is not None and alpha.min() == 255:
@@ -271,7 +218,7 @@ def _dpi(image: ImageFile) -> tuple[float, float] | None:
     return (horizontal, vertical) if sane else None
 
 
-def _wide_gray(image: Image.Image, tags: dict[int, Any]) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+def _wide_gray(image: Image.Image, tags: Mapping[int, Any]) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """Gray of more than 8 bits as the whole range of uint16, and its alpha.
 
     Pillow hands over the stored values as they are: 12 bits unscaled, and white as zero if the file says so.
@@ -291,12 +238,12 @@ def _wide_gray(image: Image.Image, tags: dict[int, Any]) -> tuple[NDArray[Any], 
     return pixels, alpha
 
 
-def _from_int32(stored: NDArray[np.int32], tags: dict[int, Any]) -> NDArray[np.uint16]:
+def _from_int32(stored: NDArray[np.int32], tags: Mapping[int, Any]) -> NDArray[np.uint16]:
     """32-bit integers, of which many programs use no more than the lower sixteen bits."""
     signed = tags.get(339, (1,)) == (2,)  # SampleFormat
     if signed and stored.min() < 0:
         raise PhotoError(
-            "photo_unsupported", "The TIFF holds negative values. Save it with 16 or 8 bits, unsigned."
+            "photo_unsupported", "The TIFF holds negative values.", "Save it with 16 or 8 bits, unsigned."
         )
     values = stored.view(np.uint32)
     if values.max() > 65_535:
@@ -304,7 +251,7 @@ def _from_int32(stored: NDArray[np.int32], tags: dict[int, Any]) -> NDArray[np.u
     return values.astype(np.uint16)
 
 
-def _narrow(image: Image.Image, profile: icc.Profile | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _narrow(image: Image.Image, profile: _Profile | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Everything of 8 bits and less: (H, W) or (H, W, 3) in sRGB, and alpha or None."""
     gray = image.mode in ("1", "L", "LA", "La")
     alpha = None
@@ -312,10 +259,10 @@ def _narrow(image: Image.Image, profile: icc.Profile | None) -> tuple[NDArray[An
         image = image.convert("LA" if gray else "RGBA")
         alpha = np.asarray(image.getchannel("A"))
     if gray:
-        return icc.gray_to_srgb(np.asarray(image.convert("L")), profile), alpha
+        return _gray_to_srgb(np.asarray(image.convert("L")), profile), alpha
     if image.mode != "CMYK":
         image = image.convert("RGB")
-    return np.asarray(icc.to_srgb(image, profile) or image.convert("RGB")), alpha
+    return np.asarray(_to_srgb(image, profile) or image.convert("RGB")), alpha
 
 
 def _compose(photo: Photo) -> Image.Image:
@@ -328,23 +275,74 @@ def _compose(photo: Photo) -> Image.Image:
     return image
 
 
-def _unidentified(data: bytes) -> PhotoError:
-    looks_like = (accept for _, accept in (Image.OPEN[name] for name in READABLE) if accept is not None)
-    if any(accept(data[:16]) is True for accept in looks_like):
-        return _damaged()
-    return PhotoError(
-        "photo_unsupported",
-        "This is not a photo that can be read. Send a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF file; "
-        "save others, HEIC and raw ones too, as JPEG first.",
-    )
+def _read_profile(data: bytes | None) -> _Profile | None:
+    """The profile that a file carries; None where there is none, or a broken one, which must not cost the picture."""
+    if not data:
+        return None
+    try:
+        return _Profile(io.BytesIO(data))
+    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
+        return None
 
 
-def _damaged() -> PhotoError:
-    return PhotoError(
-        "photo_damaged",
-        "The photo is damaged or cut off, or of a rare kind. Send it again, or save it anew as JPEG or PNG.",
-    )
+def _to_srgb(image: Image.Image, profile: _Profile | None, exact: bool = False) -> Image.Image | None:
+    """`image` through `profile` as RGB; None where there is no profile or it is for another kind of picture.
+
+    `exact` is slow: it does without lcms's tables of 33 steps, which are off by 8 levels in the shadows of a linear gray profile.
+    """
+    if profile is None:
+        return None
+    flags = ImageCms.Flags.NOOPTIMIZE if exact else ImageCms.Flags.NONE
+    try:
+        return ImageCms.profileToProfile(
+            image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB", flags=flags
+        )
+    except (OSError, ValueError, ImageCms.PyCMSError):
+        return None
 
 
-def _too_many_pixels(limits: Limits) -> str:
-    return f"The photo has more than {limits.max_pixels / 1e6:g} megapixels. Send a smaller version."
+def _gray_to_srgb(pixels: NDArray[Any], profile: _Profile | None) -> NDArray[Any]:
+    """(H, W) uint8 or uint16 through a profile for gray or RGB, by the profile's values for 256 grays."""
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    curve = _to_srgb(ramp, profile, exact=True) or _to_srgb(ramp.convert("RGB"), profile, exact=True)
+    if curve is None:
+        return pixels
+    levels: NDArray[Any] = np.asarray(curve)[0, :, 1]
+    if pixels.dtype == np.uint16:
+        levels = np.rint(np.interp(np.arange(65_536), np.arange(256) * 257, levels * 257.0)).astype(np.uint16)
+    return np.take(levels, pixels)
+
+
+@functools.cache
+def _srgb_profile() -> bytes:
+    """The sRGB profile, half a kilobyte, with which a viewer on a wide-gamut screen need not guess.
+
+    lcms writes the present time into it. Ours is fixed, since the same photo must give the same bytes.
+    """
+    profile = _Profile(ImageCms.createProfile("sRGB")).tobytes()
+    made = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
+    return profile[:24] + made + profile[36:]
+
+
+def _bounded(load: Callable[..., Any], most_bytes: int) -> Callable[..., Any]:
+    def loaded(directory: ImageFileDirectory_v2, data: bytes, legacy_api: bool = True) -> Any:
+        if len(data) > most_bytes:
+            raise ValueError(f"a tag of {len(data)} bytes")
+        return load(directory, data, legacy_api)
+
+    return loaded
+
+
+def _bound_tags() -> None:
+    """Let Pillow unpack no more than so many numbers from a TIFF or EXIF tag.
+
+    It makes a Python object of each, and of a rational one that is large and slow to make: 24 MiB of them took 36 s and 2.8 GB. TIFF, JPEG
+    and AVIF files have tags that it reads while it opens them, before anybody else could look at these.
+    """
+    for kind, (size, load) in ImageFileDirectory_v2._load_dispatch.items():
+        if kind not in _BYTES:
+            most = _MOST_RATIONALS if load.__name__.endswith("rational") else _MOST_NUMBERS
+            ImageFileDirectory_v2._load_dispatch[kind] = size, _bounded(load, most * size)
+
+
+_bound_tags()
