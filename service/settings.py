@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.allow import Allow
 from service.errors import SettingsError
+from service.outbound import Allow
 
 PREFIX = "AUTOCHROME_"
 ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]

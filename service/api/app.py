@@ -15,7 +15,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__, feeder
 from service.api import batches, creation, events, files, health, metrics, routes
-from service.api.callers import Callers
 from service.api.desk import Desk
 from service.api.health import Readiness
 from service.api.intake import Batching
@@ -26,7 +25,7 @@ from service.api.page import add_page
 from service.api.problems import add_handlers
 from service.api.tracing import HEADER as REQUEST_ID
 from service.api.tracing import Tracing
-from service.keys import Keys
+from service.auth import Authenticator, Keys
 from service.settings import Settings
 from service.ticker import Ticker
 
@@ -69,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     app.state.batching = batching
-    app.state.callers = Callers(Keys(desk.redis), settings.anonymous, settings.is_behind_proxy)
+    app.state.authenticator = Authenticator(Keys(desk.redis), settings.anonymous, settings.is_behind_proxy)
     app.state.readiness = Readiness(desk.redis, desk.jobs, desk.store)
     app.state.metrics = Metrics(desk.jobs, settings.stall)
     _go_around(app, settings)

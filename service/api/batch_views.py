@@ -3,47 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any, Literal
-
-from pydantic import BaseModel, Field
 
 from service.api.intake import Batching
 from service.batches import Batch, Standing
 from service.errors import failure
 from service.job import ENDED
-from service.options import Options
-from service.views import ErrorView, job_path
-
-
-class FileView(BaseModel):
-    name: str = Field(description="As it was sent")
-    job: str | None = Field(description="Id of its colorization, once it is queued")
-    status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
-    url: str | None = Field(description="Of its colorization")
-    error: ErrorView | None
-
-
-class BatchView(BaseModel):
-    """Many colorizations."""
-
-    id: str
-    status: str = Field(
-        description="receiving: the upload has not come to its end; running; ended: nothing more will happen; canceled"
-    )
-    created_at: datetime
-    expires_at: datetime = Field(description="When photos, results and record are erased")
-    options: Options = Field(description="Of each photo, but for the address of a webhook")
-    counts: dict[str, int] = Field(description="How many files have each status")
-    result_url: str = Field(description="A ZIP of the colored photos")
-    files: list[FileView]
-    next: str | None = Field(description="The `cursor` of the files that follow, where there are more")
-
-
-class CreatedBatchView(BatchView):
-    """The answer to POST and PUT: the only one with the secret."""
-
-    secret: str = Field(description="Lets its holder erase the batch.")
+from service.schemas import BatchView, ErrorView, FileView, batch_path, job_path, utc
 
 
 def status_of(batch: Batch, files: list[Standing]) -> Literal["receiving", "running", "ended", "canceled"]:
@@ -59,8 +25,8 @@ def view_of(batching: Batching, batch: Batch, start: int, limit: int) -> BatchVi
     return BatchView(
         id=batch.id,
         status=status_of(batch, files),
-        created_at=datetime.fromtimestamp(batch.created / 1000, tz=UTC),
-        expires_at=datetime.fromtimestamp(batch.expires / 1000, tz=UTC),
+        created_at=utc(batch.created),
+        expires_at=utc(batch.expires),
         options=batch.options.model_copy(update={"webhook": None}),  # its address may hold a secret
         counts=dict(sorted(Counter(file.status for file in files).items())),
         result_url=f"{root}{batch_path(batch.id)}/result",
@@ -78,7 +44,3 @@ def _file_view(file: Standing, root: str) -> FileView:
         url=f"{root}{job_path(file.job)}" if file.job else None,
         error=ErrorView(**error, title=failure(file.code, None).kind.title) if file.code else None,
     )
-
-
-def batch_path(id: str) -> str:
-    return f"/v1/batches/{id}"

@@ -11,21 +11,19 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
-from service.api.batch_views import BatchView, CreatedBatchView, batch_path, status_of, view_of
-from service.api.callers import AnyCaller, Caller, caller_with
+from service.api.batch_views import status_of, view_of
 from service.api.desk import is_id
 from service.api.intake import Batching, Intake
 from service.api.limits import PHOTO_POLICY, is_head
 from service.api.parts import Part, parts
 from service.api.problems import documented
 from service.api.uploads import IN_MEMORY, media_type, spool, write_body
-from service.archives import pack
+from service.archives import Names, pack
+from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import Batch, Standing
 from service.errors import Problem
-from service.filenames import Names
 from service.jobs import new_id
-from service.keys import Scope
-from service.options import parse
+from service.schemas import BatchView, CreatedBatchView, batch_path, parse_options
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
@@ -199,7 +197,7 @@ async def _receive(request: Request, batching: Batching, id: str, by: Caller) ->
     if kind == "multipart/form-data":
         await _receive_form(request, batching, id, by)
     elif kind in ZIP_TYPES:
-        intake = await run_sync(Intake, batching, id, parse(request.query_params.multi_items()), by)
+        intake = await run_sync(Intake, batching, id, parse_options(request.query_params.multi_items()), by)
         async with spool(IN_MEMORY) as file:
             await write_body(request, file.write)
             await run_sync(intake.archive, file)
@@ -236,7 +234,7 @@ async def _receive_form(request: Request, batching: Batching, id: str, by: Calle
             if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
                 continue
             if intake is None:
-                intake = await run_sync(Intake, batching, id, parse(pairs), by)
+                intake = await run_sync(Intake, batching, id, parse_options(pairs), by)
             match part.name:
                 case "photo":
                     await run_sync(intake.photo, part.filename or "photo", part.file, part.size)

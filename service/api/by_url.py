@@ -16,8 +16,8 @@ from fastapi import Request
 
 from service.api.uploads import Upload, closing, digest
 from service.errors import Problem
-from service.fetch import fetch
-from service.options import Options, from_json
+from service.outbound import fetch
+from service.schemas import Options, options_from_json
 from service.settings import Settings
 
 MEDIA_TYPE = "application/json"
@@ -88,7 +88,7 @@ def _wish(body: bytes) -> tuple[str, Options]:
         raise Problem("json_invalid") from error
     if not isinstance(wish, dict) or not isinstance(wish.get("url"), str):
         raise Problem("json_invalid", what="There is no string `url` in the JSON.")
-    return wish.pop("url"), from_json(wish)
+    return wish.pop("url"), options_from_json(wish)
 
 
 def _limiter() -> CapacityLimiter:

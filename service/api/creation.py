@@ -13,16 +13,15 @@ from starlette.responses import JSONResponse, Response
 
 from service import errors
 from service.api import by_url
-from service.api.callers import Caller, Colorizing
 from service.api.desk import Admitted, AtDesk, Desk, failure, is_id, retry_after
 from service.api.prefer import preferred_wait
 from service.api.problems import documented
 from service.api.uploads import Upload, media_type, receive
+from service.auth import Caller, Colorizing, Scope
+from service.budgets import network
 from service.errors import Problem
 from service.job import ENDED, Job
-from service.keys import Scope
-from service.quota import network
-from service.views import CreatedJobView, job_path, job_view
+from service.schemas import CreatedJobView, job_path, job_view
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 

@@ -18,18 +18,17 @@ from fastapi import Depends, Request
 from redis.exceptions import LockError
 
 from service import tasks
-from service.api.callers import Caller
 from service.api.uploads import digest
 from service.api.watches import Watches
+from service.auth import Caller, Scope
+from service.budgets import Quota
 from service.errors import Problem, StoreUnavailable
 from service.errors import failure as problem_of
 from service.events import Hub
 from service.job import Bounds, Job, Lease, Order
 from service.jobs import Jobs, connect, new_id
-from service.keys import Scope
-from service.options import Options
 from service.prelude import PREFIX
-from service.quota import Quota
+from service.schemas import Options
 from service.settings import Settings
 from service.sniff import sniff
 from service.store import Store, photo_key, upload_prefix

@@ -18,7 +18,7 @@ from service.api.limits import is_head
 from service.api.problems import documented
 from service.events import Event
 from service.job import ENDED, Job
-from service.views import job_view
+from service.schemas import job_view
 
 MEDIA_TYPE = "text/event-stream"
 RETRY_MS = 2000

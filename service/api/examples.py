@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.errors import KINDS
-from service.options import Options
+from service.schemas import Options
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 _JOB: dict[str, Any] = {

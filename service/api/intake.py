@@ -10,15 +10,15 @@ from typing import IO
 
 import redis
 
-from service.api.callers import Caller
 from service.api.desk import Desk
 from service.api.uploads import digest
 from service.archives import Bounds, unpack
+from service.auth import Caller
 from service.batches import Batches, File
 from service.errors import Problem, StoreUnavailable
 from service.feeder import Feeder
 from service.jobs import Jobs
-from service.options import Options
+from service.schemas import Options
 from service.settings import Settings
 from service.sniff import Header, sniff
 from service.store import photo_key

@@ -14,11 +14,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from service import errors
-from service.api.callers import caller_with
 from service.api.problems import documented
+from service.auth import Scope, caller_with
 from service.job import STAGES
 from service.jobs import Jobs
-from service.keys import Scope
 from service.metrics import PHOTOS, REST, SECONDS
 from service.webhooks import OUTCOMES
 

@@ -11,7 +11,7 @@ from service.api.desk import longest_keep_for
 from service.api.examples import EXAMPLES
 from service.api.prefer import LONGEST_WAIT
 from service.api.problems import ProblemDocument
-from service.options import Options
+from service.schemas import Options
 from service.settings import Settings
 
 _OF_THE_ANSWER = {"id": "$response.body#/id"}

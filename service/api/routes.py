@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from service import errors
-from service.api.callers import AnyCaller
 from service.api.desk import AtDesk, retry_after
 from service.api.problems import ProblemKind, documented
+from service.auth import AnyCaller
 from service.errors import Problem
 from service.job import ENDED
-from service.views import JobView, NetView, job_view
+from service.schemas import JobView, NetView, job_view
 
 router = APIRouter()
 

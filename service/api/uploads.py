@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from service.errors import Problem
-from service.options import Options, parse
+from service.schemas import Options, parse_options
 
 IN_MEMORY = 2**20
 PIECE = 2**18
@@ -50,11 +50,11 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
     query = request.query_params.multi_items()
     if kind == "multipart/form-data":
         async with _form(request, max_bytes) as (photo, fields):
-            options = parse(query + fields)
+            options = parse_options(query + fields)
             file = cast(IO[bytes], photo.file)
             yield Upload(file, await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        options = parse(query)  # before the body: what is wrong with them is said at once
+        options = parse_options(query)  # before the body: what is wrong with them is said at once
         async with spool(IN_MEMORY) as file:
             seen = hashlib.sha256()
 

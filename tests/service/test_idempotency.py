@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.api import desk
-from service.keys import Keys, Scope
+from service.auth import Keys, Scope
 from service.store import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"

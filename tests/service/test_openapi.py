@@ -15,7 +15,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service import errors
-from service.options import Options
+from service.schemas import Options
 
 GENERATOR = "openapi-python-client==0.29.1"
 COLOR = """

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.options import Options
+from service.schemas import Options
 
 HEAD = "POST /v1/colorizations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
 
