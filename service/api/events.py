@@ -13,9 +13,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import StreamingResponse
 
-from service.api.desk import AtDesk, Desk
-from service.api.limits import is_head
+from service.api.middleware import is_head
 from service.api.problems import documented
+from service.api.state import ApiState, State
 from service.events import Event
 from service.job import ENDED, Job
 from service.schemas import job_view
@@ -70,26 +70,26 @@ data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
 async def events(
     id: str,
     request: Request,
-    desk: AtDesk,
+    state: State,
     last_event_id: Annotated[
         str | None, Header(description="The `id` of the last event that was seen")
     ] = None,
 ) -> Response:
-    job = await run_sync(desk.look, id)
+    job = await run_sync(state.look, id)
     after = last_event_id or "0"
-    if job.status in ENDED and not await run_sync(desk.jobs.events, id, after):
+    if job.status in ENDED and not await run_sync(state.jobs.events, id, after):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if is_head(request):
         return Response(headers=headers, media_type=MEDIA_TYPE)
-    return StreamingResponse(_Stream(desk, id, after).frames(), headers=headers, media_type=MEDIA_TYPE)
+    return StreamingResponse(_Stream(state, id, after).frames(), headers=headers, media_type=MEDIA_TYPE)
 
 
 class _Stream:
     """One client's view of one job."""
 
-    def __init__(self, desk: Desk, id: str, after: str) -> None:
-        self._desk = desk
+    def __init__(self, state: ApiState, id: str, after: str) -> None:
+        self._state = state
         self._id = id
         self._after = after
         self._place: dict[str, Any] | None = None
@@ -100,8 +100,8 @@ class _Stream:
         yield f"retry: {RETRY_MS}\n\n"
         spoken = time.monotonic()
         try:
-            async with self._desk.watches.on(self._id) as changed:
-                while not self._desk.watches.closing:
+            async with self._state.watches.on(self._id) as changed:
+                while not self._state.watches.closing:
                     news, last = await self._news()
                     if not news and time.monotonic() - spoken >= PING:
                         news = ": ping\n\n"
@@ -116,10 +116,10 @@ class _Stream:
 
     async def _news(self) -> tuple[str, bool]:
         """What the client has not heard yet, and whether that is all that it will ever hear."""
-        events = await run_sync(self._desk.jobs.events, self._id, self._after)
+        events = await run_sync(self._state.jobs.events, self._id, self._after)
         if not events and self._place is None:
             return "", False
-        job = await run_sync(self._desk.jobs.get, self._id)
+        job = await run_sync(self._state.jobs.get, self._id)
         if job is None:
             return "", True
         text = "".join(self._frame(event, job) for event in events)
@@ -134,7 +134,7 @@ class _Stream:
     def _frame(self, event: Event, job: Job) -> str:
         data: dict[str, Any] = event.data
         if event.name in ENDED:
-            data = job_view(job, self._desk.url("")).model_dump(mode="json")
+            data = job_view(job, self._state.url("")).model_dump(mode="json")
         elif event.name == "queued":
             data = _place(job)
         return _frame(event.name, data, event.id)

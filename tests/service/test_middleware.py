@@ -14,8 +14,8 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
+from service.api.middleware import Tracing
 from service.api.problems import add_handlers
-from service.api.tracing import Tracing
 from service.errors import Problem
 from service.supervisor import listen
 from service.telemetry import set_up_logging
