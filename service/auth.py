@@ -135,6 +135,15 @@ class Caller:
             raise Problem("key_missing")
         raise Problem("scope_missing", what=f"It lacks the scope `{scope}`.")
 
+    def require_ownership(self, owner: str, is_opened_by: Callable[[str], bool]) -> None:
+        """Of what a key made, or what a secret opens. Raises `secret_missing` or `secret_wrong`."""
+        if self.owner and self.owner == owner:
+            return
+        if not (self.owner or self.secret):
+            raise Problem("secret_missing")
+        if not self.secret or not is_opened_by(self.secret):
+            raise Problem("secret_wrong")
+
 
 class Authenticator:
     """Tells callers apart."""

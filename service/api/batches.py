@@ -12,7 +12,7 @@ from typing import IO, Annotated, Any, Literal
 import redis
 from anyio import CancelScope
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
 from service.api.middleware import PHOTO_POLICY, is_head
@@ -36,8 +36,7 @@ from service.schemas import (
     parse_options,
     utc,
 )
-from service.sniff import Header as PhotoHeader
-from service.sniff import sniff
+from service.sniff import Header, sniff
 from service.store import photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
@@ -50,25 +49,12 @@ log = logging.getLogger("autochrome.api")
 
 router = APIRouter()
 
-_AT_ANY_TIME: tuple[str, ...] = ("queue_unavailable", "internal_error")
-_OF_A_BATCH: tuple[str, ...] = ("not_found", "expired", *_AT_ANY_TIME)
-_REFUSALS: tuple[str, ...] = (
-    *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout"),
-    *(
-        "unsupported_media_type",
-        "form_invalid",
-        "photo_missing",
-        "option_unknown",
-        "option_invalid",
-    ),
-    *(
-        "key_missing",
-        "key_invalid",
-        "scope_missing",
-        "webhook_disabled",
-        "url_not_allowed",
-    ),
-    *("canceled", "expired", "queue_full", "store_unavailable", *_AT_ANY_TIME),
+_OF_A_BATCH = ("not_found", "expired", "queue_unavailable", "internal_error")
+_OF_UPLOADS = (
+    *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout", "unsupported_media_type"),
+    *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
+    *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
+    *("canceled", "expired", "queue_full", "store_unavailable", "queue_unavailable", "internal_error"),
 )
 
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
@@ -81,7 +67,7 @@ Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
     operation_id="create_batch",
     status_code=202,
     response_model=CreatedBatchView,
-    responses=documented(*_REFUSALS),
+    responses=documented(*_OF_UPLOADS),
 )
 async def create(request: Request, state: State, by: Sending) -> Response:
     id = new_id()
@@ -100,7 +86,7 @@ async def create(request: Request, state: State, by: Sending) -> Response:
     operation_id="put_batch",
     status_code=202,
     response_model=CreatedBatchView,
-    responses=documented(*_REFUSALS, "id_invalid", "id_conflict", "secret_missing", "secret_wrong"),
+    responses=documented(*_OF_UPLOADS, "id_invalid", "id_conflict", "secret_missing", "secret_wrong"),
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
@@ -178,33 +164,18 @@ def result(
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "secret_wrong", *_OF_A_BATCH, "store_unavailable"),
+        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_BATCH),
     },
 )
-def erase(
-    id: str,
-    state: State,
-    by: AnyCaller,
-    authorization: Annotated[
-        str | None, Header(description="`Bearer` and the batch's secret, or the API key that made the batch")
-    ] = None,
-) -> Response:
+def erase(id: str, state: State, by: AnyCaller) -> Response:
     batch = _find(state, id)
-    if not by.owner or by.owner != batch.owner:
-        scheme, _, secret = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not secret:
-            raise Problem(
-                "secret_missing",
-                "Send the secret that came with the answer: `Authorization: Bearer <secret>`.",
-            )
-        if not batch.is_opened_by(secret.strip()):
-            raise Problem("secret_wrong")
+    by.require_ownership(batch.owner, batch.is_opened_by)
     _erase(state, id)
     return Response(status_code=204)
 
 
 async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
-    """Read the body, photo by photo. Raises any of _REFUSALS, or `id_conflict`."""
+    """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
     kind = media_type(request)
     if kind == "multipart/form-data":
         await _receive_form(request, state, id, by)
@@ -407,7 +378,7 @@ class BatchUpload:
         self._state.batches.close(self._id)
         log.info("batch received batch=%s files=%d", self._id, self.seen)
 
-    def _keep(self, name: str, sha256: str, file: IO[bytes], header: PhotoHeader) -> None:
+    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
         self.seen += 1
         mark = _mark(name, sha256)
         if self._state.batches.knows(self._id, mark):

@@ -422,21 +422,9 @@ def _matches(if_none_match: str, etag: str) -> bool:
         **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_JOB),
     },
 )
-def erase(
-    id: str,
-    state: State,
-    by: AnyCaller,
-    authorization: Annotated[
-        str | None, Header(description="`Bearer` and the job's secret, or the API key that made the job")
-    ] = None,
-) -> Response:
+def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
-    if not by.owner or by.owner != job.owner:
-        scheme, _, secret = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not secret:
-            raise Problem("secret_missing")
-        if not job.is_opened_by(secret.strip()):
-            raise Problem("secret_wrong")
+    by.require_ownership(job.owner, job.is_opened_by)
     state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the reaper
     state.store.erase(id)
     state.jobs.erased(id)

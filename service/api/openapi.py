@@ -45,6 +45,14 @@ _PREFER = {
         f"`wait=N`: answer 200 with the finished job if it is ready in N ≤ {LONGEST_WAIT} seconds (RFC 7240)."
     ),
 }
+_OWNERSHIP = {
+    "name": "authorization",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "Bearer pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
+    "description": "`Bearer` and the secret that came with the first answer, or the API key that made it",
+}
 _SECRET_OF_A_BATCH = {
     "name": "authorization",
     "in": "header",
@@ -189,6 +197,8 @@ def _complete(
         operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
     operations["put_batch"]["parameters"].append(_SECRET_OF_A_BATCH)
+    for name in ("erase_colorization", "erase_batch"):
+        operations[name]["parameters"].append(_OWNERSHIP)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
     for (name, status), examples in EXAMPLES.items():
         content = operations[name]["responses"][status]["content"]["application/json"]
