@@ -23,6 +23,7 @@ from typing import Annotated, cast
 
 import redis
 from anyio.to_thread import run_sync
+from asgi_correlation_id import correlation_id
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
@@ -157,7 +158,7 @@ class Authenticator:
     async def authenticate(self, request: Request) -> Caller:
         """Raises `key_invalid`, or redis.RedisError where there is a key to look up."""
         address = request.client.host if request.client else ""
-        request_id: str = request.state.request_id
+        request_id = correlation_id.get() or ""
         bearer = _bearer(request)
         if not is_key(bearer):
             scopes = self._open

@@ -18,12 +18,13 @@ from service.api import batches, colorizations, events, health, problems
 from service.api.health import Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
+    Access,
     BelowPath,
     BodyLimit,
     BodyPace,
     HeadAsGet,
     StrictHeaders,
-    Tracing,
+    request_ids,
 )
 from service.api.openapi import document
 from service.api.pages import add_pages
@@ -130,8 +131,9 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
             expose_headers=[*READ_BY_PAGES, REQUEST_ID],
         )
-    app.add_middleware(Tracing, seen=app.state.metrics.seen)
-    app.add_middleware(StrictHeaders)  # for what Tracing answers by itself, too
+    app.add_middleware(Access, seen=app.state.metrics.seen)
+    app.add_middleware(request_ids)
+    app.add_middleware(StrictHeaders)  # for what Access answers by itself, too
     app.add_middleware(HeadAsGet)
     if settings.root_path:
         app.add_middleware(BelowPath, root_path=settings.root_path)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import anyio
+from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,9 +25,12 @@ NOWHERE = "nowhere"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 log = logging.getLogger("autochrome.api")
+logging.getLogger("asgi_correlation_id").setLevel(
+    logging.ERROR
+)  # else each id that is refused is a line of the log
 
 Seen = Callable[[str, str, int, float], None]
-"""Told of each answer: method, route, status, seconds until its last byte."""
+"""Called with each answer: method, route, status, seconds until its last byte."""
 
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
@@ -43,11 +47,22 @@ PAGE_POLICY = (
 PHOTO_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 
-class Tracing:
-    """Give each request an id, its sender's own if that is a plain word, and say how it was answered.
+def request_ids(app: ASGIApp) -> ASGIApp:
+    """Give each request an id, its sender's own if that is a plain word, else 64 random bits; it is on the answer, too."""
+    return CorrelationIdMiddleware(
+        app,
+        REQUEST_ID,
+        generator=lambda: secrets.token_hex(8),
+        validator=lambda sent: _ID.fullmatch(sent) is not None,
+        transformer=None,
+    )
 
-    The id is at `request.state.request_id`, on every line that is logged meanwhile, and on the answer. A
-    route may put a dict of more headers at `request.state.answer_headers`. What nobody caught becomes a 500.
+
+class Access:
+    """Log and count each answer, and answer what nobody caught with a 500. Goes inside `request_ids`.
+
+    The request's id is on every line that is logged meanwhile. A route may put a dict of more headers at
+    `request.state.answer_headers`.
     """
 
     def __init__(self, app: ASGIApp, seen: Seen) -> None:
@@ -58,44 +73,35 @@ class Tracing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        id = request_id(Headers(scope=scope).get(REQUEST_ID))
         state = scope.setdefault("state", {})
-        state["request_id"] = id
         start = time.perf_counter()
         status = 0
 
-        async def traced(message: Message) -> None:
+        async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = id
-                headers.update(state.get("answer_headers", {}))
+                MutableHeaders(scope=message).update(state.get("answer_headers", {}))
             await send(message)
 
-        with bound(request=id):
+        with bound(request=correlation_id.get()):
             try:
-                await self._app(scope, receive, traced)
+                await self._app(scope, receive, watched)
             except Exception:
                 if status:
                     raise
                 log.exception("broken method=%s route=%s", scope["method"], route_of(scope))
-                await respond(Problem("internal_error"), scope["path"])(scope, receive, traced)
+                await respond(Problem("internal_error"), scope["path"])(scope, receive, watched)
             finally:
-                self._tell(scope, status, time.perf_counter() - start)
+                self._record(scope, status, time.perf_counter() - start)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         route = route_of(scope)
         self._seen(method, route, status, seconds)
-        # Questions are counted; a line is for what changes something, and for what should not be.
+        # Reads are only counted; a line is for what changes something, and for what should not be.
         level = logging.DEBUG if method in ("GET", "OPTIONS") and status != 500 else logging.INFO
         log.log(level, "answered method=%s route=%s status=%d seconds=%.3f", method, route, status, seconds)
-
-
-def request_id(sent: str | None) -> str:
-    """The id that a client or a proxy gave, where it is harmless in a log; else 64 new random bits."""
-    return sent if sent is not None and _ID.fullmatch(sent) else secrets.token_hex(8)
 
 
 def route_of(scope: Scope) -> str:
