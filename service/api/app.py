@@ -44,7 +44,15 @@ ASKED_BY_PAGES = (
     "Last-Event-ID",
     "Prefer",
 )
-READ_BY_PAGES = ("ETag", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After")
+READ_BY_PAGES = (
+    "Content-Location",
+    "ETag",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

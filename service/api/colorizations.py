@@ -43,6 +43,7 @@ only spares work: an upload may take longer, and `Jobs.create` decides which one
 LONGEST_RETRY_AFTER = 3600
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 log = logging.getLogger("autochrome.api")
 
@@ -64,11 +65,15 @@ _OF_UPLOADS = (
     *("in_flight", "canceled", "expired", "queue_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": CreatedJobView, "description": "It is colored already, or was within `Prefer: wait=N`"},
+    200: {
+        "model": CreatedJobView,
+        "content": {"image/*": _BYTES},
+        "description": "It is colored already, or was within `Prefer: wait=N`: the job, or by `Accept: image/*` the picture",
+    },
     202: {"model": CreatedJobView, "description": "Accepted: ask at `Location` until it has ended"},
 }
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
 
@@ -231,7 +236,7 @@ def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncConte
 
 
 async def _answer(request: Request, state: ApiState, submitted: Submitted) -> Response:
-    """The job with its secret, when it has ended or the client will wait no longer. Raises its failure."""
+    """The job with its secret, when it has ended or the client will wait no longer; or its picture. Raises its failure."""
     wait = preferred_wait(request.headers.getlist("prefer"))
     job = await _when_ended(state, submitted.id, wait or 0)
     headers = {"Location": state.url(job_path(job.id)), "Cache-Control": "no-store"}
@@ -239,8 +244,17 @@ async def _answer(request: Request, state: ApiState, submitted: Submitted) -> Re
         headers["Preference-Applied"] = f"wait={wait}"
     if job.status == "failed":
         raise _failure(job)
+    is_wanted_now = job.status == "succeeded" and (wait is not None or not submitted.new)
+    if (
+        is_wanted_now
+        and job.result
+        and prefers_picture(request.headers.getlist("accept"), job.result.media_type)
+    ):
+        answer = await run_sync(_file_response, _result_of(job), job, request, state, None)
+        answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
+        return answer
     view = CreatedJobView(**job_view(job, state.url("")).model_dump(), secret=submitted.secret)
-    if job.status == "succeeded" and (wait is not None or not submitted.new):
+    if is_wanted_now:
         return JSONResponse(view.model_dump(mode="json"), 200, headers)
     return JSONResponse(view.model_dump(mode="json"), 202, {**headers, "Retry-After": _retry_after(job)})
 
@@ -270,6 +284,21 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
             seconds = value.strip().strip('"')
             return min(int(seconds), LONGEST_WAIT) if seconds.isascii() and seconds.isdecimal() else None
     return None
+
+
+def prefers_picture(headers: Iterable[str], media_type: str) -> bool:
+    """Whether these headers `Accept` (RFC 9110, 12.5.1) would rather have the picture, of this type, than JSON."""
+    ranges: dict[str, float] = {}
+    for accepted in ",".join(headers).split(","):
+        name, *parameters = (part.strip().lower() for part in accepted.split(";"))
+        weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        ranges[name] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
+
+    def weight_of(kind: str) -> float:
+        """By the range that says most of it."""
+        return next((ranges[r] for r in (kind, kind.partition("/")[0] + "/*", "*/*") if r in ranges), 0.0)
+
+    return weight_of(media_type) > weight_of("application/json")
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -42,7 +42,8 @@ _PREFER = {
     "schema": {"type": "string"},
     "example": "wait=30",
     "description": (
-        f"`wait=N`: answer 200 with the finished job if it is ready in N ≤ {LONGEST_WAIT} seconds (RFC 7240)."
+        f"`wait=N`: answer 200 with the finished job if it is ready in N ≤ {LONGEST_WAIT} seconds (RFC 7240); "
+        "with the picture itself where the header `Accept` prefers `image/*` to JSON."
     ),
 }
 _OWNERSHIP = {
