@@ -126,8 +126,8 @@ def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
     import redis
 
     from service import valkey
+    from service.auth import Keys, Scope
     from service.jobs import connect
-    from service.keys import Keys, Scope
 
     url = settings.redis_url or f"unix://{valkey.socket_path(settings.state_dir.absolute())}"
     keys = Keys(connect(url))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.options import Options
+from service.schemas import Options
 
 LONGEST_SIDE = 2048
 """Of each half of a comparison, which is for looking at."""

@@ -19,8 +19,8 @@ from service import batch_scripts as scripts
 from service.errors import KINDS, Problem
 from service.job import secret_hash
 from service.jobs import Jobs
-from service.options import Options
 from service.prelude import PREFIX
+from service.schemas import Options
 
 RETRY_AFTER = 60
 """Seconds after which there may be room for another batch."""

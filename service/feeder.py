@@ -13,10 +13,10 @@ import redis
 from redis.exceptions import LockError
 
 from service.batches import Batches, Turn
+from service.budgets import Quota
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Bounds, Jobs, Order
 from service.prelude import PREFIX
-from service.quota import Quota
 from service.store import Store
 from service.telemetry import bound
 

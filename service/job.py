@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from service.options import Options
 from service.prelude import VERSION
+from service.schemas import Options
 
 UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""

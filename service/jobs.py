@@ -44,8 +44,8 @@ from service.job import (
     secret_hash,
     wait_for,
 )
-from service.options import Options
 from service.prelude import PREFIX, VERSION
+from service.schemas import Options
 
 __all__ = [
     "STAGES",

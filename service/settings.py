@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.image_headers import Limits
-from service.allow import Allow
 from service.errors import SettingsError
+from service.outbound import Allow
 
 PREFIX = "AUTOCHROME_"
 ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]

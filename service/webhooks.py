@@ -21,13 +21,12 @@ from datetime import UTC, datetime
 
 import redis
 
-from service.allow import Allow
 from service.errors import Problem
-from service.fetch import SYSTEM, Network, Timeouts, post
 from service.jobs import Jobs
+from service.outbound import SYSTEM, Allow, Network, Timeouts, post
 from service.prelude import ALWAYS, PREFIX
+from service.schemas import job_view
 from service.settings import Settings
-from service.views import job_view
 
 EVERY = 1.0
 """Seconds between two looks for what is due."""

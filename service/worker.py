@@ -37,9 +37,9 @@ from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.deadline import Deadline, end
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
-from service.options import Options
 from service.patience import insist
 from service.reaper import EVERY, Eraser, Reaper
+from service.schemas import Options
 from service.settings import Settings
 from service.stages import Stages
 from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key

@@ -14,19 +14,23 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__, feeder
-from service.api import batches, creation, events, files, health, metrics, routes
-from service.api.callers import Callers
-from service.api.desk import Desk
-from service.api.health import Readiness
-from service.api.intake import Batching
-from service.api.limits import BelowPath, BodyLimit, BodyPace, HeadAsGet, StrictHeaders
-from service.api.metrics import Metrics
+from service.api import batches, colorizations, events, health, problems
+from service.api.health import Metrics, Readiness
+from service.api.middleware import (
+    REQUEST_ID,
+    Access,
+    BelowPath,
+    BodyLimit,
+    BodyPace,
+    HeadAsGet,
+    StrictHeaders,
+    request_ids,
+)
 from service.api.openapi import document
-from service.api.page import add_page
+from service.api.pages import add_pages
 from service.api.problems import add_handlers
-from service.api.tracing import HEADER as REQUEST_ID
-from service.api.tracing import Tracing
-from service.keys import Keys
+from service.api.state import ApiState
+from service.auth import Authenticator, Keys
 from service.settings import Settings
 from service.ticker import Ticker
 
@@ -40,20 +44,27 @@ ASKED_BY_PAGES = (
     "Last-Event-ID",
     "Prefer",
 )
-READ_BY_PAGES = ("ETag", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After")
+READ_BY_PAGES = (
+    "Content-Location",
+    "ETag",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Connects to nothing yet. Raises SettingsError."""
-    desk = Desk.open(settings)
-    batching = Batching.open(desk)
+    state = ApiState.open(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        feeding = Ticker("feeder", feeder.EVERY, batching.feeder.tick)
+        feeding = Ticker("feeder", feeder.EVERY, state.feeder.tick)
         feeding.start()
         try:
-            async with desk.watches.hub:
+            async with state.watches.hub:
                 yield
         finally:
             await run_sync(feeding.stop)
@@ -67,16 +78,15 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.desk = desk
-    app.state.batching = batching
-    app.state.callers = Callers(Keys(desk.redis), settings.anonymous, settings.is_behind_proxy)
-    app.state.readiness = Readiness(desk.redis, desk.jobs, desk.store)
-    app.state.metrics = Metrics(desk.jobs, settings.stall)
+    app.state.api = state
+    app.state.authenticator = Authenticator(Keys(state.redis), settings.anonymous, settings.is_behind_proxy)
+    app.state.readiness = Readiness(state.redis, state.jobs, state.store)
+    app.state.metrics = Metrics(state.jobs, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (creation, batches, routes, events, files, health, metrics)]
+    routers = [part.router for part in (colorizations, batches, events, health, problems)]
     for router in routers:
         app.include_router(router)
-    add_page(app, settings)
+    add_pages(app, settings)
     add_handlers(app, routers)
     document(app, settings)
     return app
@@ -85,13 +95,13 @@ def create_app(settings: Settings) -> FastAPI:
 class _Server(uvicorn.Server):
     """Told to stop, it sends home who only waits; else they would use up the time that uploads have to end."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
+    def __init__(self, config: uvicorn.Config, state: ApiState) -> None:
         super().__init__(config)
-        self._desk = desk
+        self._state = state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        self._desk.watches.close()
+        self._state.watches.close()
 
 
 def server(app: FastAPI) -> uvicorn.Server:
@@ -104,7 +114,7 @@ def server(app: FastAPI) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    return _Server(config, app.state.desk)
+    return _Server(config, app.state.api)
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
@@ -129,8 +139,9 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
             expose_headers=[*READ_BY_PAGES, REQUEST_ID],
         )
-    app.add_middleware(Tracing, seen=app.state.metrics.seen)
-    app.add_middleware(StrictHeaders)  # for what Tracing answers by itself, too
+    app.add_middleware(Access, seen=app.state.metrics.seen)
+    app.add_middleware(request_ids)
+    app.add_middleware(StrictHeaders)  # for what Access answers by itself, too
     app.add_middleware(HeadAsGet)
     if settings.root_path:
         app.add_middleware(BelowPath, root_path=settings.root_path)

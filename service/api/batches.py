@@ -1,66 +1,62 @@
-"""The addresses of batches: many photos sent at once, or one ZIP of them; their results as one ZIP."""
+"""Batches: many photos sent at once, or one ZIP of them, each checked, stored and recorded before the next; results as one ZIP."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import aclosing
-from typing import Annotated, cast
+from contextlib import aclosing, suppress
+from typing import IO, Annotated, Any, Literal
 
+import redis
 from anyio import CancelScope
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
-from service.api.batch_views import BatchView, CreatedBatchView, batch_path, status_of, view_of
-from service.api.callers import AnyCaller, Caller, caller_with
-from service.api.desk import is_id
-from service.api.intake import Batching, Intake
-from service.api.limits import PHOTO_POLICY, is_head
-from service.api.parts import Part, parts
+from model.image_headers import Header
+from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
-from service.api.uploads import IN_MEMORY, media_type, spool, write_body
-from service.archives import pack
-from service.batches import Batch, Standing
-from service.errors import Problem
-from service.filenames import Names
+from service.api.state import ApiState, State, is_id
+from service.api.uploads import IN_MEMORY, Part, digest, header_of, media_type, parts, spool, write_body
+from service.archives import Bounds, Names, pack, unpack
+from service.auth import AnyCaller, Caller, Scope, caller_with
+from service.batches import Batch, File, Standing
+from service.errors import Problem, StoreUnavailable, failure
+from service.job import ENDED
 from service.jobs import new_id
-from service.keys import Scope
-from service.options import parse
+from service.schemas import (
+    BatchView,
+    CreatedBatchView,
+    ErrorView,
+    FileView,
+    Options,
+    batch_path,
+    job_path,
+    parse_options,
+    utc,
+)
+from service.store import photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
+MOST_IN_NAME = 1000
+"""Letters that are kept of a name."""
 PAGE = 1000
 RETRY_AFTER = "5"
+log = logging.getLogger("autochrome.api")
 
 router = APIRouter()
 
-_AT_ANY_TIME: tuple[str, ...] = ("queue_unavailable", "internal_error")
-_OF_A_BATCH: tuple[str, ...] = ("not_found", "expired", *_AT_ANY_TIME)
-_REFUSALS: tuple[str, ...] = (
-    *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout"),
-    *(
-        "unsupported_media_type",
-        "form_invalid",
-        "photo_missing",
-        "option_unknown",
-        "option_invalid",
-    ),
-    *(
-        "key_missing",
-        "key_invalid",
-        "scope_missing",
-        "webhook_disabled",
-        "url_not_allowed",
-    ),
-    *("canceled", "expired", "queue_full", "store_unavailable", *_AT_ANY_TIME),
+_OF_A_BATCH = ("not_found", "expired", "queue_unavailable", "internal_error")
+_OF_UPLOADS = (
+    *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout", "unsupported_media_type"),
+    *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
+    *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
+    *("canceled", "expired", "queue_full", "store_unavailable", "queue_unavailable", "internal_error"),
 )
 
-
-def _batching(request: Request) -> Batching:
-    return cast(Batching, request.app.state.batching)
-
-
-AtBatches = Annotated[Batching, Depends(_batching)]
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
 Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
 
@@ -71,17 +67,17 @@ Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
     operation_id="create_batch",
     status_code=202,
     response_model=CreatedBatchView,
-    responses=documented(*_REFUSALS),
+    responses=documented(*_OF_UPLOADS),
 )
-async def create(request: Request, batching: AtBatches, by: Sending) -> Response:
+async def create(request: Request, state: State, by: Sending) -> Response:
     id = new_id()
     try:
-        await _receive(request, batching, id, by)
+        await _receive(request, state, id, by)
     except BaseException:  # nobody will ever know the id, not even where this server is told to stop
         with CancelScope(shield=True):
-            await run_sync(batching.forget, id)
+            await run_sync(_forget, state, id)
         raise
-    return await run_sync(_created, batching, id, by)
+    return await run_sync(_created, state, id, by)
 
 
 @router.put(
@@ -90,18 +86,18 @@ async def create(request: Request, batching: AtBatches, by: Sending) -> Response
     operation_id="put_batch",
     status_code=202,
     response_model=CreatedBatchView,
-    responses=documented(*_REFUSALS, "id_invalid", "id_conflict", "secret_missing", "secret_wrong"),
+    responses=documented(*_OF_UPLOADS, "id_invalid", "id_conflict", "secret_missing", "secret_wrong"),
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
     request: Request,
-    batching: AtBatches,
+    state: State,
     by: Resuming,
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
-    await _receive(request, batching, id, by)
-    return await run_sync(_created, batching, id, by)
+    await _receive(request, state, id, by)
+    return await run_sync(_created, state, id, by)
 
 
 @router.get(
@@ -113,12 +109,12 @@ async def put(
 )
 def read(
     id: str,
-    batching: AtBatches,
+    state: State,
     response: Response,
     cursor: Annotated[str, Query(pattern=r"^[0-9]{1,6}$", description="`next` of the page before")] = "0",
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Files on one page")] = PAGE,
 ) -> BatchView:
-    view = view_of(batching, _find(batching, id), int(cursor), limit)
+    view = _view_of(state, _find(state, id), int(cursor), limit)
     response.headers["Cache-Control"] = "no-store"
     if view.status in ("receiving", "running"):
         response.headers["Retry-After"] = RETRY_AFTER
@@ -141,14 +137,14 @@ def read(
 def result(
     id: str,
     request: Request,
-    batching: AtBatches,
+    state: State,
     partial: Annotated[bool, Query(description="Whatever is ready, without waiting for the end")] = False,
 ) -> Response:
-    batch = _find(batching, id)
+    batch = _find(state, id)
     if batch.status == "canceled":
         raise Problem("canceled")
-    files = batching.batches.files(id)
-    if not partial and status_of(batch, files) != "ended":
+    files = state.batches.files(id)
+    if not partial and _status_of(batch, files) != "ended":
         raise Problem("not_ready", "The batch has not ended. Ask again later, or for `?partial=true`.")
     headers = {
         "Content-Disposition": 'attachment; filename="colorized.zip"',
@@ -157,7 +153,7 @@ def result(
     }
     if is_head(request):
         return Response(headers=headers, media_type=ZIP_TYPES[0])
-    return StreamingResponse(pack(_results(batching, files)), headers=headers, media_type=ZIP_TYPES[0])
+    return StreamingResponse(pack(_results(state, files)), headers=headers, media_type=ZIP_TYPES[0])
 
 
 @router.delete(
@@ -168,42 +164,27 @@ def result(
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "secret_wrong", *_OF_A_BATCH, "store_unavailable"),
+        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_BATCH),
     },
 )
-def erase(
-    id: str,
-    batching: AtBatches,
-    by: AnyCaller,
-    authorization: Annotated[
-        str | None, Header(description="`Bearer` and the batch's secret, or the API key that made the batch")
-    ] = None,
-) -> Response:
-    batch = _find(batching, id)
-    if not by.owner or by.owner != batch.owner:
-        scheme, _, secret = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not secret:
-            raise Problem(
-                "secret_missing",
-                "Send the secret that came with the answer: `Authorization: Bearer <secret>`.",
-            )
-        if not batch.is_opened_by(secret.strip()):
-            raise Problem("secret_wrong")
-    batching.erase(id)
+def erase(id: str, state: State, by: AnyCaller) -> Response:
+    batch = _find(state, id)
+    by.require_ownership(batch.owner, batch.is_opened_by)
+    _erase(state, id)
     return Response(status_code=204)
 
 
-async def _receive(request: Request, batching: Batching, id: str, by: Caller) -> None:
-    """Read the body, photo by photo. Raises any of _REFUSALS, or `id_conflict`."""
+async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
+    """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
     kind = media_type(request)
     if kind == "multipart/form-data":
-        await _receive_form(request, batching, id, by)
+        await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
-        intake = await run_sync(Intake, batching, id, parse(request.query_params.multi_items()), by)
+        upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
         async with spool(IN_MEMORY) as file:
             await write_body(request, file.write)
-            await run_sync(intake.archive, file)
-        await _end(intake)
+            await run_sync(upload.archive, file)
+        await _end(upload)
     elif kind == "":
         raise Problem("photo_missing")
     else:
@@ -213,10 +194,10 @@ async def _receive(request: Request, batching: Batching, id: str, by: Caller) ->
         )
 
 
-async def _receive_form(request: Request, batching: Batching, id: str, by: Caller) -> None:
-    settings = batching.desk.settings
+async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) -> None:
+    settings = state.settings
     pairs = request.query_params.multi_items()
-    intake: Intake | None = None
+    upload: BatchUpload | None = None
 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
@@ -224,7 +205,7 @@ async def _receive_form(request: Request, batching: Batching, id: str, by: Calle
     async with aclosing(parts(request, most)) as form:
         async for part in form:
             if part.filename is None:
-                if intake is not None:  # the photos before would have been entered without it
+                if upload is not None:  # the photos before would have been entered without it
                     raise Problem(
                         "form_invalid",
                         f"The field {part.name[:40]!r} comes after a photo. Options come first.",
@@ -235,46 +216,46 @@ async def _receive_form(request: Request, batching: Batching, id: str, by: Calle
                 continue
             if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
                 continue
-            if intake is None:
-                intake = await run_sync(Intake, batching, id, parse(pairs), by)
+            if upload is None:
+                upload = await run_sync(BatchUpload, state, id, parse_options(pairs), by)
             match part.name:
                 case "photo":
-                    await run_sync(intake.photo, part.filename or "photo", part.file, part.size)
+                    await run_sync(upload.photo, part.filename or "photo", part.file, part.size)
                 case "archive":
-                    await run_sync(intake.archive, part.file)
+                    await run_sync(upload.archive, part.file)
                 case other:
                     raise Problem(
                         "photo_missing",
                         f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`.",
                     )
-    if intake is None:
+    if upload is None:
         raise Problem(
             "photo_missing", "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
         )
-    await _end(intake)
+    await _end(upload)
 
 
-async def _end(intake: Intake) -> None:
-    if not intake.seen:
+async def _end(upload: BatchUpload) -> None:
+    if not upload.seen:
         raise Problem("photo_missing", "There is no file in the ZIP.")
-    await run_sync(intake.end)
+    await run_sync(upload.end)
 
 
-def _created(batching: Batching, id: str, by: Caller) -> Response:
+def _created(state: ApiState, id: str, by: Caller) -> Response:
     """To who made it, or has shown to be that one: with the secret."""
-    view = view_of(batching, _find(batching, id), 0, PAGE)
-    created = CreatedBatchView(**view.model_dump(), secret=by.secret or batching.batches.secret_for(id))
+    view = _view_of(state, _find(state, id), 0, PAGE)
+    created = CreatedBatchView(**view.model_dump(), secret=by.secret or state.batches.secret_for(id))
     headers = {
-        "Location": batching.desk.url(batch_path(id)),
+        "Location": state.url(batch_path(id)),
         "Retry-After": RETRY_AFTER,
         "Cache-Control": "no-store",
     }
     return JSONResponse(created.model_dump(mode="json"), 202, headers)
 
 
-def _find(batching: Batching, id: str) -> Batch:
+def _find(state: ApiState, id: str) -> Batch:
     """Raises `not_found` or `expired`."""
-    batch = batching.batches.get(id) if is_id(id) else None
+    batch = state.batches.get(id) if is_id(id) else None
     if batch is None:
         raise Problem("not_found")
     if batch.status == "expired":
@@ -282,16 +263,148 @@ def _find(batching: Batching, id: str) -> Batch:
     return batch
 
 
-def _results(batching: Batching, files: list[Standing]) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _results(state: ApiState, files: list[Standing]) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Names for the ZIP, and the pictures piece by piece. One that was erased meanwhile is left out."""
     names = Names()
     for file in files:
-        job = batching.desk.jobs.get(file.job) if file.job and file.status == "succeeded" else None
+        job = state.jobs.get(file.job) if file.job and file.status == "succeeded" else None
         if job is None or job.result is None:
             continue
         try:
-            pieces = batching.desk.store.stream(job.result.key)
+            pieces = state.store.stream(job.result.key)
         except FileNotFoundError:
             continue
         extension = "." + job.result.key.rpartition(".")[2]
         yield names.take(file.name, extension), pieces
+
+
+def _erase(state: ApiState, id: str) -> None:
+    """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the feeder ends it."""
+    state.batches.cancel(id)
+    state.feeder.erase(id)
+
+
+def _forget(state: ApiState, id: str) -> None:
+    """Erase a batch whose sender never heard of it, as far as that can be done now."""
+    with suppress(StoreUnavailable, redis.RedisError):
+        _erase(state, id)
+
+
+def _status_of(batch: Batch, files: list[Standing]) -> Literal["receiving", "running", "ended", "canceled"]:
+    """Of the whole."""
+    if batch.status == "receiving" or batch.status == "canceled":
+        return batch.status
+    return "ended" if all(file.status in ENDED for file in files) else "running"
+
+
+def _view_of(state: ApiState, batch: Batch, start: int, limit: int) -> BatchView:
+    files = [] if batch.status == "canceled" else state.batches.files(batch.id)
+    root = state.url("")
+    return BatchView(
+        id=batch.id,
+        status=_status_of(batch, files),
+        created_at=utc(batch.created),
+        expires_at=utc(batch.expires),
+        options=batch.options.model_copy(update={"webhook": None}),  # its address may hold a secret
+        counts=dict(sorted(Counter(file.status for file in files).items())),
+        result_url=f"{root}{batch_path(batch.id)}/result",
+        files=[_file_view(file, root) for file in files[start : start + limit]],
+        next=str(start + limit) if start + limit < len(files) else None,
+    )
+
+
+def _file_view(file: Standing, root: str) -> FileView:
+    error: dict[str, Any] = {"code": file.code, "detail": file.detail or ""}
+    return FileView(
+        name=file.name,
+        job=file.job,
+        status=file.status,
+        url=f"{root}{job_path(file.job)}" if file.job else None,
+        error=ErrorView(**error, title=failure(file.code, None).kind.title) if file.code else None,
+    )
+
+
+class BatchUpload:
+    """One upload into one batch, new or begun before: its photos are checked, stored and recorded one by one."""
+
+    def __init__(self, state: ApiState, id: str, options: Options, by: Caller) -> None:
+        """Raises what `ApiState.keep_for` and `Batches.open` do."""
+        if "priority" not in options.model_fields_set:
+            options = options.model_copy(update={"priority": "batch"})
+        keep_for = state.keep_for(options, by)
+        self._state = state
+        self._id = id
+        self._owner = by.owner
+        self._keep_for = keep_for
+        mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
+        self._state.batches.open(
+            *(id, keep_for, mark, by.owner, by.address, by.request_id, options), by.secret
+        )
+        self.seen = 0
+        """Files in this upload, those that were there before included."""
+
+    def photo(self, name: str, file: IO[bytes], size: int) -> None:
+        """Take in one file of `size` bytes, of which no more than max_bytes need be there.
+
+        Raises `batch_too_large`, `id_conflict`, `canceled`, `store_unavailable` or redis.RedisError.
+        """
+        most = self._state.settings.max_bytes
+        if size > most:
+            problem = Problem(
+                "body_too_large", f"The photo has {size / 2**20:.1f} MiB; {most / 2**20:g} MiB is the most."
+            )
+            self._refuse(name, f"{size} bytes", problem)
+            return
+        sha256 = digest(file)
+        try:
+            header = header_of(file, self._state.settings)
+        except Problem as problem:
+            self._refuse(name, sha256, problem)
+        else:
+            self._keep(name, sha256, file, header)
+
+    def archive(self, file: IO[bytes]) -> None:
+        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
+        settings = self._state.settings
+        bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
+        for name, found in unpack(file, bounds):
+            if isinstance(found, Problem):
+                self._refuse(name, found.code, found)
+            else:
+                self.photo(name, found, found.seek(0, 2))
+
+    def end(self) -> None:
+        """All of it has come. Raises `canceled`."""
+        self._state.batches.close(self._id)
+        log.info("batch received batch=%s files=%d", self._id, self.seen)
+
+    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
+        self.seen += 1
+        mark = _mark(name, sha256)
+        if self._state.batches.knows(self._id, mark):
+            return
+        job = self._state.batches.job_for(self._id, self._owner, mark)
+        # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
+        self._state.jobs.reserve(job, self._keep_for)
+        file.seek(0)
+        self._state.store.put(photo_key(job), file)
+        try:
+            self._state.batches.add(
+                self._id, mark, File(name[:MOST_IN_NAME], job, header.width * header.height)
+            )
+        except Problem:
+            self._state.store.erase(job)
+            self._state.jobs.erased(job)
+            raise
+        self._state.feeder.feed()
+
+    def _refuse(self, name: str, content: str, problem: Problem) -> None:
+        """Write a file down as failed."""
+        self.seen += 1
+        file = File(name[:MOST_IN_NAME], None, code=problem.code, detail=problem.detail)
+        self._state.batches.add(self._id, _mark(name, content), file)
+
+
+def _mark(name: str, content: str) -> str:
+    """What a file is known by: the same picture under two names is wanted twice."""
+    return hashlib.sha256(f"{content}\n{name}".encode(errors="replace")).hexdigest()

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 import redis
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
-from starlette.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from service.api.desk import AtDesk, Desk
-from service.api.limits import is_head
+from service.api.middleware import is_head
 from service.api.problems import documented
+from service.api.state import ApiState, State
 from service.events import Event
 from service.job import ENDED, Job
-from service.views import job_view
+from service.schemas import job_view
 
-MEDIA_TYPE = "text/event-stream"
+MEDIA_TYPE = EventSourceResponse.media_type
 RETRY_MS = 2000
 """What a client waits before it comes back to a stream that broke."""
 PING = 15.0
@@ -33,17 +33,17 @@ router = APIRouter()
 
 EXAMPLE = """retry: 2000
 
-id: 1767225600000-0
 event: queued
 data: {"position":2,"eta_s":1.8}
+id: 1767225600000-0
 
-id: 1767225601100-0
 event: stage
 data: {"name":"open"}
+id: 1767225601100-0
 
-id: 1767225601900-0
 event: succeeded
 data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
+id: 1767225601900-0
 
 """
 
@@ -70,41 +70,41 @@ data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
 async def events(
     id: str,
     request: Request,
-    desk: AtDesk,
+    state: State,
     last_event_id: Annotated[
         str | None, Header(description="The `id` of the last event that was seen")
     ] = None,
 ) -> Response:
-    job = await run_sync(desk.look, id)
+    job = await run_sync(state.look, id)
     after = last_event_id or "0"
-    if job.status in ENDED and not await run_sync(desk.jobs.events, id, after):
+    if job.status in ENDED and not await run_sync(state.jobs.events, id, after):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if is_head(request):
         return Response(headers=headers, media_type=MEDIA_TYPE)
-    return StreamingResponse(_Stream(desk, id, after).frames(), headers=headers, media_type=MEDIA_TYPE)
+    return EventSourceResponse(_Stream(state, id, after).frames(), headers=headers)
 
 
 class _Stream:
     """One client's view of one job."""
 
-    def __init__(self, desk: Desk, id: str, after: str) -> None:
-        self._desk = desk
+    def __init__(self, state: ApiState, id: str, after: str) -> None:
+        self._state = state
         self._id = id
         self._after = after
         self._place: dict[str, Any] | None = None
         """Where in the queue the client believes the job to be."""
 
-    async def frames(self) -> AsyncIterator[str]:
+    async def frames(self) -> AsyncIterator[bytes]:
         """Until the last event. Where Redis does not answer, or this process is to stop, the client comes back."""
-        yield f"retry: {RETRY_MS}\n\n"
+        yield format_sse_event(retry=RETRY_MS)
         spoken = time.monotonic()
         try:
-            async with self._desk.watches.on(self._id) as changed:
-                while not self._desk.watches.closing:
+            async with self._state.watches.on(self._id) as changed:
+                while not self._state.watches.closing:
                     news, last = await self._news()
                     if not news and time.monotonic() - spoken >= PING:
-                        news = ": ping\n\n"
+                        news = KEEPALIVE_COMMENT
                     if news:
                         spoken = time.monotonic()
                         yield news
@@ -114,27 +114,27 @@ class _Stream:
         except redis.RedisError as error:
             log.warning("event stream broke off job=%s error=%s", self._id, type(error).__name__)
 
-    async def _news(self) -> tuple[str, bool]:
+    async def _news(self) -> tuple[bytes, bool]:
         """What the client has not heard yet, and whether that is all that it will ever hear."""
-        events = await run_sync(self._desk.jobs.events, self._id, self._after)
+        events = await run_sync(self._state.jobs.events, self._id, self._after)
         if not events and self._place is None:
-            return "", False
-        job = await run_sync(self._desk.jobs.get, self._id)
+            return b"", False
+        job = await run_sync(self._state.jobs.get, self._id)
         if job is None:
-            return "", True
-        text = "".join(self._frame(event, job) for event in events)
+            return b"", True
+        news = b"".join(self._frame(event, job) for event in events)
         if events:
             self._after = events[-1].id
             self._place = _place(job) if job.status == "queued" else None
         elif self._place not in (None, _place(job)) and job.status == "queued":
             self._place = _place(job)
-            text = _frame("queued", self._place)
-        return text, any(event.name in ENDED for event in events)
+            news = _frame("queued", self._place)
+        return news, any(event.name in ENDED for event in events)
 
-    def _frame(self, event: Event, job: Job) -> str:
+    def _frame(self, event: Event, job: Job) -> bytes:
         data: dict[str, Any] = event.data
         if event.name in ENDED:
-            data = job_view(job, self._desk.url("")).model_dump(mode="json")
+            data = job_view(job, self._state.url("")).model_dump(mode="json")
         elif event.name == "queued":
             data = _place(job)
         return _frame(event.name, data, event.id)
@@ -144,6 +144,5 @@ def _place(job: Job) -> dict[str, Any]:
     return {"position": job.queue_position, "eta_s": job.eta_s}
 
 
-def _frame(name: str, data: dict[str, Any], id: str | None = None) -> str:
-    head = f"id: {id}\n" if id else ""
-    return f"{head}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+def _frame(name: str, data: dict[str, Any], id: str | None = None) -> bytes:
+    return format_sse_event(event=name, data_str=json.dumps(data, separators=(",", ":")), id=id)

@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: whether this process answers, and whether a photo that is sent now will be colored."""
+"""For operators: `/livez`, `/readyz`, `/metrics`, and the nets that workers have loaded."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ import os
 import socket
 import threading
 import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
 
 import redis
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
+from service import errors
 from service.api.problems import documented
+from service.api.state import State
+from service.auth import Scope, caller_with
 from service.errors import Problem, StoreUnavailable
+from service.job import STAGES
 from service.jobs import Jobs
+from service.metrics import PHOTOS, REST, SECONDS
 from service.prelude import PREFIX
+from service.schemas import NetView
 from service.store import Store
+from service.webhooks import OUTCOMES
 
 FRESH = 5.0
 """Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""
@@ -104,3 +117,156 @@ async def readyz(request: Request) -> dict[str, str]:
     readiness: Readiness = request.app.state.readiness
     await to_thread.run_sync(readiness.check, limiter=readiness.threads)
     return {"status": "ok"}
+
+
+@router.get(
+    "/v1/nets",
+    summary="The networks that workers have loaded",
+    operation_id="list_nets",
+    response_model=list[NetView],
+    responses=documented("queue_unavailable", "internal_error"),
+)
+def nets(state: State) -> list[NetView]:
+    loaded = sorted({(net.name, net.sha256) for net in state.jobs.workers().values()})
+    return [NetView(name=name, sha256=sha256) for name, sha256 in loaded]
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    description="Open to this machine where keys are not demanded; else for a key with the scope `metrics`.",
+    response_class=Response,
+    dependencies=[Depends(caller_with(Scope.METRICS))],
+    responses={
+        200: {
+            "content": {"text/plain": {}, "application/openmetrics-text": {}},
+            "description": "As asked for",
+        },
+        **documented("key_missing", "key_invalid", "scope_missing", "internal_error"),
+    },
+)
+def metrics(request: Request) -> Response:
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    body = encode(request.app.state.metrics.registry)
+    return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+
+
+class Metrics:
+    """One process's registry: its own answers, its own memory and CPU, and the record as it stands when asked."""
+
+    def __init__(self, jobs: Jobs, stall: float) -> None:
+        """`stall`: seconds after which a worker counts as stalled."""
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "autochrome_http_requests",
+            "Answers of this API process",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "autochrome_http_seconds",
+            "From a request's head to its answer's last byte, in this API process",
+            ("method", "route"),
+            buckets=[float(bound) for bound in SECONDS],
+            registry=self.registry,
+        )
+        self.registry.register(_Record(jobs, stall))
+        ProcessCollector(registry=self.registry)
+
+    def seen(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+class _Record(Collector):
+    """What the record says; where Redis does not answer, that alone."""
+
+    def __init__(self, jobs: Jobs, stall: float) -> None:
+        self._jobs = jobs
+        self._stall = stall
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())  # else registering would ask Redis
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
+        except redis.RedisError as error:
+            log.warning("metrics without the record error=%s", errors.first_line(error))
+            found = []
+        yield _gauge("autochrome_redis_up", "1 where Redis answers", int(bool(found)))
+        yield from found
+
+    def _waiting(self) -> Iterator[Metric]:
+        depth = self._jobs.depth()
+        yield _gauge("autochrome_jobs_waiting", "Photos that wait for a worker", depth.jobs)
+        yield _gauge("autochrome_megapixels_waiting", "Megapixels of these", depth.pixels / 1e6)
+        yield _gauge("autochrome_jobs_in_flight", "Photos that workers have in their hands", depth.running)
+        yield _gauge("autochrome_megapixels_in_flight", "Megapixels of these", depth.running_pixels / 1e6)
+        yield _gauge(
+            "autochrome_oldest_waiting_seconds", "For how long the first in line waits", depth.oldest_ms / 1e3
+        )
+        yield _gauge(
+            "autochrome_megapixels_per_second",
+            "Megapixels ended a second over the last minute",
+            (depth.pixels_per_s or 0) / 1e6,
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "autochrome_workers", "Workers alive with their net loaded", labels=("net", "device")
+        )
+        for (net, device), count in Tally(
+            (net.name, net.device) for net in self._jobs.workers().values()
+        ).items():
+            family.add_metric((net, device), count)
+        yield family
+        yield _gauge(
+            "autochrome_workers_stalled",
+            f"Workers alive that have taken nothing for {self._stall:g} s while photos waited",
+            len(self._jobs.stalled(self._stall)),
+        )
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, words, value=value)
+
+
+def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
+    """The record's counters (see service/metrics.py) as Prometheus has them."""
+    ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
+    for field, count in sorted(counters.items()):
+        kind, *names = field.split(":", 2)
+        if kind == "outcome":
+            ended.add_metric(names, count)
+    yield ended
+    webhooks = CounterMetricFamily(
+        "autochrome_webhooks", "Webhooks by what became of them", labels=("outcome",)
+    )
+    for outcome in OUTCOMES:
+        webhooks.add_metric((outcome,), counters.get(f"webhooks:{outcome}", 0))
+    yield webhooks
+    stages = HistogramMetricFamily(
+        "autochrome_stage_seconds", "Seconds that each stage took", labels=("stage",)
+    )
+    for stage in STAGES:
+        stages.add_metric((stage,), *_histogram(counters, f"stage:{stage}", SECONDS))
+    yield stages
+    batches = HistogramMetricFamily(
+        "autochrome_batch_size", "Photos that the net was given at once", labels=()
+    )
+    batches.add_metric((), *_histogram(counters, "batch", PHOTOS))
+    yield batches
+
+
+def _histogram(
+    counters: Mapping[str, float], name: str, bounds: tuple[str, ...]
+) -> tuple[list[tuple[str, float]], float]:
+    """Buckets as Prometheus has them, each with all that is in the narrower ones too; and the sum."""
+    buckets: list[tuple[str, float]] = []
+    total = 0.0
+    for bound in (*bounds, REST):
+        total += counters.get(f"{name}:le:{bound}", 0)
+        buckets.append((bound, total))
+    return buckets, counters.get(f"{name}:sum", 0.0)

@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.api.by_url import MEDIA_TYPE, SCHEMA
-from service.api.desk import longest_keep_for
-from service.api.examples import EXAMPLES
-from service.api.prefer import LONGEST_WAIT
+from service.api.colorizations import LONGEST_WAIT
 from service.api.problems import ProblemDocument
-from service.options import Options
+from service.api.state import longest_keep_for
+from service.api.uploads import JSON, URL_SCHEMA
+from service.errors import KINDS
+from service.schemas import Options
 from service.settings import Settings
 
 _OF_THE_ANSWER = {"id": "$response.body#/id"}
@@ -35,6 +35,129 @@ _LINKS_OF_A_BATCH: dict[str, Any] = {
 }
 _PHOTO = {"type": "string", "format": "binary", "description": "The file, as it is"}
 _ZIP = {"type": "string", "format": "binary", "description": "A ZIP of photos"}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "wait=30",
+    "description": (
+        f"`wait=N`: answer 200 with the finished job if it is ready in N ≤ {LONGEST_WAIT} seconds (RFC 7240); "
+        "with the picture itself where the header `Accept` prefers `image/*` to JSON."
+    ),
+}
+_OWNERSHIP = {
+    "name": "authorization",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "Bearer pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
+    "description": "`Bearer` and the secret that came with the first answer, or the API key that made it",
+}
+_SECRET_OF_A_BATCH = {
+    "name": "authorization",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
+    "description": (
+        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which you can go "
+        "on with the batch, send it again and erase it. With neither, only the secret in the first answer does that."
+    ),
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+    "description": (
+        "Sent again with the same key, the same photo is colored once, and the answer is that of the first "
+        "time. A random UUID for each photo: without an API key, all behind one address have the same keys."
+    ),
+}
+
+_EXAMPLE_ID = "0f8fad5bd9cb469fa16570867728950e"
+_JOB: dict[str, Any] = {
+    "id": _EXAMPLE_ID,
+    "status": "queued",
+    "created_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2026-01-02T00:00:00Z",
+    "queue_position": 2,
+    "eta_s": 1.8,
+    "timings": {},
+    "options": Options(artifacts=("comparison",)).model_dump(mode="json"),
+    "net": None,
+    "result": None,
+    "artifacts": [],
+    "error": None,
+}
+_PATH = f"/v1/colorizations/{_EXAMPLE_ID}"
+_DONE: dict[str, Any] = _JOB | {
+    "status": "succeeded",
+    "queue_position": None,
+    "eta_s": None,
+    "timings": {"open": 0.021, "preprocess": 0.004, "infer": 0.112, "postprocess": 0.093, "save": 0.018},
+    "net": {"name": "lite", "sha256": "3e1d87b4" + 56 * "0"},
+    "result": {"url": f"{_PATH}/result", "width": 1600, "height": 1200, "media_type": "image/jpeg"},
+    "artifacts": [
+        {
+            "name": "comparison",
+            "kind": "comparison",
+            "url": f"{_PATH}/artifacts/comparison",
+            "media_type": "image/jpeg",
+            "bytes": 412345,
+        }
+    ],
+}
+_FAILED: dict[str, Any] = _JOB | {
+    "status": "failed",
+    "queue_position": None,
+    "eta_s": None,
+    "timings": {"open": 0.007},
+    "error": {
+        "code": "photo_damaged",
+        "title": KINDS["photo_damaged"].title,
+        "detail": KINDS["photo_damaged"].advice,
+    },
+}
+_BATCH: dict[str, Any] = {
+    "id": "7c9e6679f7924bdfa5e2d8a3c1b4f0e6",
+    "status": "running",
+    "created_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2026-01-02T00:00:00Z",
+    "options": Options(priority="batch").model_dump(mode="json"),
+    "counts": {"failed": 1, "queued": 1},
+    "result_url": "/v1/batches/7c9e6679f7924bdfa5e2d8a3c1b4f0e6/result",
+    "files": [
+        {"name": "harbor.jpg", "job": _EXAMPLE_ID, "status": "queued", "url": _PATH, "error": None},
+        {"name": "notes.jpg", "job": None, "status": "failed", "url": None, "error": _FAILED["error"]},
+    ],
+    "next": None,
+}
+_SECRET = {"secret": "pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
+EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
+    ("create_colorization", "202"): {"queued": _JOB | _SECRET},
+    ("create_colorization", "200"): {"succeeded": _DONE | _SECRET},
+    ("put_colorization", "202"): {"queued": _JOB | _SECRET},
+    ("put_colorization", "200"): {"succeeded": _DONE | _SECRET},
+    ("read_colorization", "200"): {"queued": _JOB, "succeeded": _DONE, "failed": _FAILED},
+    ("create_batch", "202"): {"running": _BATCH | _SECRET},
+    ("put_batch", "202"): {"running": _BATCH | _SECRET},
+    ("read_batch", "200"): {"running": _BATCH},
+    ("list_nets", "200"): {"one": [_DONE["net"]]},
+    ("read_problem", "200"): {
+        "photo_damaged": {
+            "code": "photo_damaged",
+            "status": KINDS["photo_damaged"].status,
+            "title": KINDS["photo_damaged"].title,
+            "advice": KINDS["photo_damaged"].advice,
+        }
+    },
+    ("livez", "200"): {"ok": {"status": "ok"}},
+    ("readyz", "200"): {"ok": {"status": "ok"}},
+    ("read_artifact", "200"): {"sidecar": {"net": "lite", "colors": "guesses of a network, not the truth"}},
+}
 
 
 def document(app: FastAPI, settings: Settings) -> None:
@@ -75,6 +198,8 @@ def _complete(
         operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
     operations["put_batch"]["parameters"].append(_SECRET_OF_A_BATCH)
+    for name in ("erase_colorization", "erase_batch"):
+        operations[name]["parameters"].append(_OWNERSHIP)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
     for (name, status), examples in EXAMPLES.items():
         content = operations[name]["responses"][status]["content"]["application/json"]
@@ -107,8 +232,8 @@ def _describe_ids(operation: dict[str, Any]) -> None:
 
 def _by_url(options: dict[str, Any]) -> dict[str, Any]:
     """What a JSON body may say, where the operator lets photos be fetched."""
-    properties = {**SCHEMA["properties"], **options}
-    return {**SCHEMA, "properties": {name: properties[name] for name in ("url", *options)}}
+    properties = {**URL_SCHEMA["properties"], **options}
+    return {**URL_SCHEMA, "properties": {name: properties[name] for name in ("url", *options)}}
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +270,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dic
         "image/*": {"schema": _PHOTO},
     }
     if by_url is not None:
-        content[MEDIA_TYPE] = {"schema": by_url}
+        content[JSON] = {"schema": by_url}
     operation["requestBody"] = {"required": True, "content": content}
 
 
@@ -163,37 +288,3 @@ def _take_batches(operation: dict[str, Any], options: dict[str, Any]) -> None:
             "application/zip": {"schema": _ZIP},
         },
     }
-
-
-_PREFER = {
-    "name": "Prefer",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "example": "wait=30",
-    "description": (
-        f"`wait=N`: answer 200 with the finished job if it is ready in N ≤ {LONGEST_WAIT} seconds (RFC 7240)."
-    ),
-}
-_SECRET_OF_A_BATCH = {
-    "name": "authorization",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
-    "description": (
-        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which you can go "
-        "on with the batch, send it again and erase it. With neither, only the secret in the first answer does that."
-    ),
-}
-_IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
-    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
-    "description": (
-        "Sent again with the same key, the same photo is colored once, and the answer is that of the first "
-        "time. A random UUID for each photo: without an API key, all behind one address have the same keys."
-    ),
-}

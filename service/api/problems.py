@@ -21,6 +21,8 @@ from service.errors import KINDS, Problem, StoreUnavailable, first_line
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("autochrome.api")
 
+router = APIRouter()
+
 
 class ProblemDocument(BaseModel):
     """RFC 9457, with a stable `code` for programs."""
@@ -77,6 +79,20 @@ def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
         entry["description"] += f"{', ' if entry['description'] else ''}`{code}`: {kind.title}"
         entry["content"][MEDIA_TYPE]["examples"][code] = {"value": document(Problem(code), None).model_dump()}
     return responses
+
+
+@router.get(
+    "/problems/{code}",
+    summary="What a problem's `type` means",
+    operation_id="read_problem",
+    response_model=ProblemKind,
+    responses=documented("not_found"),
+)
+async def problem(code: str) -> ProblemKind:
+    kind = KINDS.get(code)
+    if kind is None:
+        raise Problem("not_found")
+    return ProblemKind(code=code, status=kind.status, title=kind.title, advice=kind.advice)
 
 
 def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:

@@ -1,28 +1,64 @@
-"""The photo out of a request: a file field of a form, or the body itself. Large ones go to a file on disk."""
+"""Bodies to files, counted as they come: a photo as body or in a form, a form of many part by part, a photo by its URL.
+
+Large ones lie on disk. Hashing, writing and closing are done by threads: the event loop must not wait for a disk.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import AsyncIterator, Callable
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, cast
+from typing import IO, Any, cast
 
-from anyio import CancelScope
+from anyio import CancelScope, CapacityLimiter
+from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from model.errors import PhotoError
+from model.image_headers import Header, probe
 from service.errors import Problem
-from service.options import Options, parse
+from service.outbound import fetch
+from service.schemas import Options, options_from_json, parse_options
+from service.settings import Settings
 
 IN_MEMORY = 2**20
+"""Bytes of an upload from which on it lies on disk."""
 PIECE = 2**18
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
 MOST_FIELDS = 16
+MOST_IN_FIELD = 16 * 2**10
+JSON = "application/json"
+MOST_JSON = 64 * 2**10
+MOST_FETCHES = 8
+"""Fetches that one process has under way. They have threads of their own: slow hosts must not take all of them."""
+URL_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["url"],
+    "additionalProperties": False,
+    "properties": {
+        "url": {
+            "type": "string",
+            "maxLength": 2048,
+            "description": "Where the photo lies: http or https, on a host that the operator has listed",
+        },
+        **Options.model_json_schema()["properties"],
+    },
+    "example": {"url": "https://photos.example/harbor-1912.jpg", "vividness": 1.1},
+}
+_NAMED = re.compile(r"[a-z]+/[a-z0-9.+-]{1,60}")
+_threads: RunVar[CapacityLimiter] = RunVar("autochrome.by_url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +86,11 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
     query = request.query_params.multi_items()
     if kind == "multipart/form-data":
         async with _form(request, max_bytes) as (photo, fields):
-            options = parse(query + fields)
+            options = parse_options(query + fields)
             file = cast(IO[bytes], photo.file)
             yield Upload(file, await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        options = parse(query)  # before the body: what is wrong with them is said at once
+        options = parse_options(query)  # before the body: what is wrong with them is said at once
         async with spool(IN_MEMORY) as file:
             seen = hashlib.sha256()
 
@@ -120,6 +156,14 @@ async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadF
         await form.close()
 
 
+def header_of(file: IO[bytes], settings: Settings) -> Header:
+    """A photo's header. Refuses what can be refused cheaply, so that it never reaches a worker. Raises a Problem about the photo."""
+    try:
+        return probe(file, settings.limits)
+    except PhotoError as error:
+        raise Problem(error.code, error.detail) from error
+
+
 def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
     """The photo's file and the other fields."""
     photo: UploadFile | None = None
@@ -146,3 +190,179 @@ def _check_length(length: int, max_bytes: int) -> None:
             "body_too_large",
             what=f"The photo has {length / 2**20:.1f} MiB; {max_bytes / 2**20:g} MiB is the most.",
         )
+
+
+@dataclass(slots=True)
+class Part:
+    """One field of a form, or one file."""
+
+    name: str
+    filename: str | None
+    """None: it is a field."""
+    file: IO[bytes]
+    """Seekable, closed when the next part is asked for."""
+    size: int = 0
+    """Bytes that came, which may be more than are kept."""
+
+    def text(self) -> str:
+        """What a field says. Raises `form_invalid`."""
+        self.file.seek(0)
+        try:
+            return self.file.read().decode()
+        except UnicodeDecodeError as error:
+            raise Problem("form_invalid", f"The field {self.name[:40]!r} is no UTF-8 text.") from error
+
+
+async def parts(request: Request, most: Callable[[Part], int]) -> AsyncGenerator[Part, None]:
+    """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over.
+    Close it (`aclosing`) where it is left early.
+
+    Raises `form_invalid`.
+    """
+    _, parameters = parse_options_header(request.headers.get("content-type"))
+    boundary = parameters.get(b"boundary")
+    if not boundary:
+        raise Problem("form_invalid", what="The form's Content-Type has no boundary.")
+    reader = _Reader(most)
+    try:
+        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
+        async for chunk in request.stream():
+            await run_sync(parser.write, chunk)  # which writes files: the event loop must not wait for a disk
+            while reader.whole:
+                part = reader.whole.popleft()
+                async with closing(part.file):
+                    yield part
+        if not reader.has_ended:
+            raise Problem("form_invalid", what="The form ends before its last line.")
+    except FormParserError as error:
+        raise Problem("form_invalid") from error
+    finally:
+        with CancelScope(shield=True):
+            await run_sync(reader.close)
+
+
+class _Reader:
+    """Puts together what the parser finds."""
+
+    def __init__(self, most: Callable[[Part], int]) -> None:
+        self._most = most
+        self._header = [b"", b""]
+        self._disposition = b""
+        self._part: Part | None = None
+        self._room = 0
+        self.whole: deque[Part] = deque()
+        """Parts that have come to their end."""
+        self.has_ended = False
+
+    def callbacks(self) -> dict[str, Callable[..., None]]:
+        return {
+            "on_part_begin": self._on_begin,
+            "on_header_field": lambda data, start, end: self._on_header(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._on_header(1, data[start:end]),
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers,
+            "on_part_data": self._on_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        }
+
+    def close(self) -> None:
+        for part in (*self.whole, *([self._part] if self._part else [])):
+            part.file.close()
+
+    def _on_begin(self) -> None:
+        self._header = [b"", b""]
+        self._disposition = b""
+
+    def _on_header(self, side: int, piece: bytes) -> None:
+        self._header[side] += piece
+
+    def _on_header_end(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = value
+        self._header = [b"", b""]
+
+    def _on_headers(self) -> None:
+        _, found = parse_options_header(self._disposition)
+        if b"name" not in found:
+            raise Problem("form_invalid", "A part of the form has no name.")
+        filename = found[b"filename"].decode(errors="replace") if b"filename" in found else None
+        file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  (closed by `parts`)
+        self._part = Part(found[b"name"].decode(errors="replace"), filename, cast(IO[bytes], file))
+        self._room = self._most(self._part) if filename is not None else MOST_IN_FIELD
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        assert self._part is not None, "a part has headers before its data"
+        kept = data[start : min(end, start + max(0, self._room - self._part.size))]
+        self._part.file.write(kept)
+        self._part.size += end - start
+        if self._part.filename is None and self._part.size > self._room:
+            raise Problem("form_invalid", f"The field {self._part.name[:40]!r} is too long.")
+
+    def _on_part_end(self) -> None:
+        assert self._part is not None, "a part has headers before its end"
+        self.whole.append(self._part)
+        self._part = None
+
+    def _on_end(self) -> None:
+        self.has_ended = True
+
+
+@asynccontextmanager
+async def by_url(request: Request, settings: Settings) -> AsyncIterator[Upload]:
+    """Read a JSON body and fetch the photo that it names, as if it had been sent.
+
+    Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed` or `fetches_busy`; also
+    `url_failed`, with what was found there, in place of the block's `photo_unsupported` or `photo_empty`.
+    """
+    if not settings.url_hosts:
+        raise Problem("url_disabled")
+    if request.query_params:
+        raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
+    url, options = _wish(await _json(request))
+    settings.url_hosts.target(url)  # what is refused is refused at once, even when all threads are busy
+    limiter = _limiter()
+    if limiter.available_tokens < 1:
+        raise Problem("fetches_busy")
+    get = partial(fetch, url, allow=settings.url_hosts, max_bytes=settings.max_bytes)
+    fetched = await run_sync(get, limiter=limiter)
+    async with closing(fetched.file) as file:
+        try:
+            yield Upload(file, await run_sync(digest, file), options)
+        except Problem as problem:
+            if problem.code not in ("photo_unsupported", "photo_empty"):
+                raise
+            what = f" but {fetched.media_type}" if _NAMED.fullmatch(fetched.media_type) else ""
+            raise Problem(
+                "url_failed", what=f"That address holds no photo that can be read,{what}."
+            ) from problem
+
+
+async def _json(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_JSON:
+            raise Problem("json_invalid", what=f"The JSON has more than {MOST_JSON // 1024} KiB.")
+    return bytes(body)
+
+
+def _wish(body: bytes) -> tuple[str, Options]:
+    try:
+        wish = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Problem("json_invalid") from error
+    if not isinstance(wish, dict) or not isinstance(wish.get("url"), str):
+        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
+    return wish.pop("url"), options_from_json(wish)
+
+
+def _limiter() -> CapacityLimiter:
+    """One an event loop."""
+    try:
+        return _threads.get()
+    except LookupError:
+        limiter = CapacityLimiter(MOST_FETCHES)
+        _threads.set(limiter)
+        return limiter

@@ -12,7 +12,7 @@ import pytest
 from service import admission
 from service.admission import Admission
 from service.jobs import Claim, NoRoom
-from service.options import Options
+from service.schemas import Options
 
 
 class Queue:

@@ -12,7 +12,7 @@ import pytest
 
 from service import errors
 from service.job import Net
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 
@@ -186,7 +186,7 @@ def test_only_the_holder_of_the_secret_erases(api, gray_photo, work, check_probl
 
 
 def test_a_key_erases_what_it_has_made_and_nothing_else(api, gray_photo, client, check_problem):
-    from service.keys import Keys, Scope
+    from service.auth import Keys, Scope
 
     mine, others = ({"Authorization": f"Bearer {Keys(client).create(n, [Scope.COLORIZE])}"} for n in "ab")
     files = {"photo": gray_photo()}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from service.keys import Keys, Scope
+from service.auth import Keys, Scope
 
 ID = "ab" * 16
 URL = f"/v1/batches/{ID}"

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.keys import Keys, Scope
+from service.auth import Keys, Scope
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 OWN = "a-secret-of-my-own-0123456789abcdef"

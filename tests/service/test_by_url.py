@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from service import errors
-from service.allow import Allow
-from service.keys import Keys, Scope
+from service.auth import Keys, Scope
+from service.outbound import Allow
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
-from service.options import Options
+from service.schemas import Options
 from service.settings import Settings
 from service.store import Store, photo_key, result_key
 from service.tasks import make_app, ring

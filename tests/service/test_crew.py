@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from service.jobs import Bounds, Claim, Jobs, Loaded, Net, Order, Result, new_id
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from service import errors
+from service.auth import Keys, Scope
 from service.batches import Batches
 from service.jobs import Jobs
-from service.keys import Keys, Scope
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 

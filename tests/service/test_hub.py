@@ -13,7 +13,7 @@ import pytest
 from service import valkey
 from service.events import CHANGED, Hub
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)

@@ -11,8 +11,8 @@ from typing import IO
 import httpx
 import pytest
 
-from service.api import desk
-from service.keys import Keys, Scope
+from service.api import colorizations
+from service.auth import Keys, Scope
 from service.store import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
@@ -105,7 +105,7 @@ def test_of_two_uploads_that_take_long_one_makes_the_job_and_its_photo_stays(
 ):
     """The first is still being stored when nobody remembers any more that it came first."""
     api = tight(quota_megapixels_per_minute=3)  # each counts as one
-    monkeypatch.setattr(desk, "ENTERING", 0.05)
+    monkeypatch.setattr(colorizations, "ENTERING", 0.05)
     slow, quick = gray_photo(), gray_photo() if same else gray_photo(size=(64, 64))
     go_on, kept = threading.Event(), Store.put
 

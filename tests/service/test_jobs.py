@@ -23,7 +23,7 @@ from service.jobs import (
     connect,
     new_id,
 )
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.auth import Keys, Scope
 from service.job import Bounds, Net, Order
 from service.jobs import Jobs, Lease, connect
-from service.keys import Keys, Scope
 from service.metrics import PHOTOS, SECONDS, bucket
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 

@@ -15,7 +15,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service import errors
-from service.options import Options
+from service.schemas import Options
 
 GENERATOR = "openapi-python-client==0.29.1"
 COLOR = """
@@ -89,6 +89,7 @@ def test_the_problems_of_a_photo_are_all_told_with_their_words(contract):
     } <= told
     examples = responses["413"]["content"]["application/problem+json"]["examples"]
     assert examples["body_too_large"]["value"]["title"] == errors.KINDS["body_too_large"].title
+    assert set(responses["200"]["content"]) == {"application/json", "image/*"}
     assert "HTTPValidationError" not in json.dumps(contract)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import Problem
 from service.jobs import Bounds, Claim, Entered, Jobs, Lease, Net, NoRoom, Order, Result, new_id
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)

@@ -10,8 +10,8 @@ import redis
 
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
-from service.options import Options
 from service.reaper import Eraser, Reaper
+from service.schemas import Options
 from service.store import Store, photo_key, result_key
 
 NET = Net("lite", "ab" * 32)

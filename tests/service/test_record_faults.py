@@ -14,8 +14,8 @@ import redis
 from service import valkey
 from service.errors import LeaseLost
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
-from service.options import Options
 from service.reaper import Eraser, Reaper
+from service.schemas import Options
 from service.tasks import make_app, ring
 
 NET = Net("lite", "ab" * 32)

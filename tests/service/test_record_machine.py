@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from service.errors import LeaseLost, Problem
 from service.jobs import MOST_STRIKES, Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 BOUNDS = Bounds(jobs=6, pixels=40)

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from service.jobs import VERSION, Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
-from service.options import Options
+from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)

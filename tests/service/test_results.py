@@ -1,11 +1,13 @@
-"""Files going out: results and artifacts, whole, in part as a copy, or only asked about."""
+"""Files going out: results and artifacts, whole, in part as a copy, or only asked about; a picture as the answer to its photo."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 
 import pytest
 
+from service.api.colorizations import prefers_picture
 from service.job import Net
 
 PICTURE = b"a colored picture"
@@ -87,3 +89,83 @@ def test_who_only_asks_about_a_file_makes_nobody_read_it(api, job, tmp_path, che
     assert api.head(f"{job}/result").headers["content-length"] == str(len(PICTURE))
     assert api.head(f"{job}/artifacts/comparison").status_code == 200
     check_problem(api.get(f"{job}/result"), "expired")
+
+
+@pytest.fixture
+def color(api, gray_photo, jobs, work, until):
+    """Send a photo with these headers, while somebody waits for it to color it."""
+
+    def send(picture: bytes = PICTURE, url: str = "/v1/colorizations", **headers: str):
+        def color_it() -> None:
+            until(lambda: jobs.depth().jobs == 1, 20, "it is queued")
+            work(picture)
+
+        worker = threading.Thread(target=color_it)
+        worker.start()
+        headers = {"Prefer": "wait=30", **headers}
+        answer = api.request(
+            "PUT" if url.count("/") > 2 else "POST", url, files={"photo": gray_photo()}, headers=headers
+        )
+        worker.join()
+        return answer
+
+    return send
+
+
+@pytest.mark.parametrize("size", [17, 3_000_000])
+def test_who_waits_and_accepts_pictures_is_answered_with_the_picture(api, color, size):
+    picture = b"x" * size
+    answer = color(picture, Accept="image/*")
+    assert (answer.status_code, answer.content) == (200, picture)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-length"] == str(size)
+    assert answer.headers["preference-applied"] == "wait=30"
+    assert answer.headers["cache-control"] == "no-store", "it answers a POST"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["content-location"] == answer.headers["location"] + "/result"
+    again = api.get(answer.headers["content-location"], headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, api.get(answer.headers["location"]).json()["status"]) == (304, "succeeded")
+
+
+def test_who_takes_json_as_well_is_answered_with_the_job(color):
+    for accept in ("*/*", "application/json", "image/*;q=0.5, application/json", "image/png", ""):
+        answer = color(Accept=accept)
+        assert (answer.status_code, answer.json()["status"]) == (200, "succeeded"), accept
+
+
+def test_a_picture_that_is_not_ready_in_time_is_a_job_to_ask_about(api, gray_photo):
+    send = {"files": {"photo": gray_photo()}, "headers": {"Accept": "image/*", "Prefer": "wait=1"}}
+    answer = api.post("/v1/colorizations", **send)
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+    assert answer.json()["secret"]
+
+
+def test_a_photo_that_is_sent_again_is_answered_with_its_picture(api, color, gray_photo):
+    url = f"/v1/colorizations/{'ab' * 16}"
+    assert color(url=url, Accept="image/jpeg").content == PICTURE
+    again = api.put(url, files={"photo": gray_photo()}, headers={"Accept": "image/jpeg"})
+    assert (again.status_code, again.content) == (200, PICTURE)
+    job = api.put(url, files={"photo": gray_photo()})
+    assert job.json()["secret"], "its sender can still hear the secret"
+
+
+@pytest.mark.parametrize(
+    ("accept", "picture"),
+    [
+        (["image/*"], True),
+        (["IMAGE/JPEG"], True),
+        (["image/png", "image/jpeg;q=0.1"], True),
+        (["image/webp,image/*;q=0.9,*/*;q=0.8"], True),
+        (["application/json;q=0.5, image/*;q=0.6"], True),
+        (["image/*, application/json"], False),
+        (["image/*;q=0"], False),
+        (["image/*;q=2"], False),
+        (["image/jpeg;q=0, image/*"], False),
+        (["image/png"], False),
+        (["*/*"], False),
+        ([], False),
+        ([",;=,"], False),
+    ],
+)
+def test_the_header_that_says_more_of_a_type_counts(accept, picture):
+    assert prefers_picture(accept, "image/jpeg") == picture

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.options import Options
+from service.schemas import Options
 
 HEAD = "POST /v1/colorizations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
 
@@ -121,7 +121,7 @@ def test_a_body_is_refused_by_what_it_says_of_itself_before_it_is_sent(api):
 
 
 def test_a_body_that_trickles_is_cut_off(settings, client, serve, monkeypatch):
-    monkeypatch.setattr("service.api.limits.HEAD_START", 0.3)
+    monkeypatch.setattr("service.api.middleware.HEAD_START", 0.3)
     api = serve(settings.model_copy(update={"upload_rate": 10_000}))
     with connect(api) as line:
         line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode())
@@ -147,7 +147,7 @@ def test_a_body_that_takes_too_long_in_all_is_cut_off_whatever_its_pace(settings
 
 
 def test_a_body_at_a_fair_pace_may_take_its_time(settings, client, serve, monkeypatch, gray_photo):
-    monkeypatch.setattr("service.api.limits.HEAD_START", 0.3)
+    monkeypatch.setattr("service.api.middleware.HEAD_START", 0.3)
     api = serve(settings.model_copy(update={"upload_rate": 2_000}))
     photo = gray_photo()
 
@@ -223,7 +223,7 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
         def write(self, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("service.api.uploads", "service.api.parts", "starlette.formparsers"):
+    for place in ("service.api.uploads", "starlette.formparsers"):
         monkeypatch.setattr(f"{place}.SpooledTemporaryFile", Full)
     photo = gray_photo()
     if way == "body":
@@ -270,8 +270,7 @@ def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
         def update(self, data: bytes) -> None:
             wait()
 
-    for place in ("service.api.uploads", "service.api.parts"):
-        monkeypatch.setattr(f"{place}.SpooledTemporaryFile", Slow)
+    monkeypatch.setattr("service.api.uploads.SpooledTemporaryFile", Slow)
     if way == "its hash":
         monkeypatch.setattr("service.api.uploads.hashlib", SimpleNamespace(sha256=Hash))
     photo = gray_photo()

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from service.allow import Allow
-from service.fetch import Network, Timeouts
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result
-from service.options import Options
+from service.outbound import Allow, Network, Timeouts
+from service.schemas import Options
 from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, sign
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -21,7 +21,7 @@ from model.image_io import Photo
 from service import patience, tasks
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
-from service.options import Options
+from service.schemas import Options
 from service.settings import Settings
 from service.store import Store, photo_key
 from service.worker import Worker

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from service.budgets import Quota, network
 from service.errors import Problem
-from service.quota import Quota, network
 from service.settings import Settings
 
 MEGAPIXEL = 1_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.allow import Allow, is_public
 from service.errors import Problem, SettingsError
+from service.outbound import Allow, is_public
 from service.settings import read
 
 NOT_PUBLIC = [

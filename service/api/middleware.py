@@ -1,17 +1,36 @@
-"""What goes around every request: limits on its body, HEAD, and headers that tell browsers to be strict."""
+"""What goes around every request: its id, its line in the log and its count; limits on its body, HEAD, strict headers."""
 
 from __future__ import annotations
 
+import logging
 import math
+import re
+import secrets
 import time
+from collections.abc import Callable
 
 import anyio
+from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import respond
 from service.errors import KINDS, Problem
+from service.telemetry import bound
+
+REQUEST_ID = "X-Request-ID"
+NOWHERE = "nowhere"
+"""The route of requests to addresses that do not exist: they must not become labels."""
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+log = logging.getLogger("autochrome.api")
+logging.getLogger("asgi_correlation_id").setLevel(
+    logging.ERROR
+)  # else each id that is refused is a line of the log
+
+Seen = Callable[[str, str, int, float], None]
+"""Called with each answer: method, route, status, seconds until its last byte."""
 
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
@@ -26,6 +45,69 @@ PAGE_POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 PHOTO_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+
+
+def request_ids(app: ASGIApp) -> ASGIApp:
+    """Give each request an id, its sender's own if that is a plain word, else 64 random bits; it is on the answer, too."""
+    return CorrelationIdMiddleware(
+        app,
+        REQUEST_ID,
+        generator=lambda: secrets.token_hex(8),
+        validator=lambda sent: _ID.fullmatch(sent) is not None,
+        transformer=None,
+    )
+
+
+class Access:
+    """Log and count each answer, and answer what nobody caught with a 500. Goes inside `request_ids`.
+
+    The request's id is on every line that is logged meanwhile. A route may put a dict of more headers at
+    `request.state.answer_headers`.
+    """
+
+    def __init__(self, app: ASGIApp, seen: Seen) -> None:
+        self._app = app
+        self._seen = seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        start = time.perf_counter()
+        status = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).update(state.get("answer_headers", {}))
+            await send(message)
+
+        with bound(request=correlation_id.get()):
+            try:
+                await self._app(scope, receive, watched)
+            except Exception:
+                if status:
+                    raise
+                log.exception("broken method=%s route=%s", scope["method"], route_of(scope))
+                await respond(Problem("internal_error"), scope["path"])(scope, receive, watched)
+            finally:
+                self._record(scope, status, time.perf_counter() - start)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        route = route_of(scope)
+        self._seen(method, route, status, seconds)
+        # Reads are only counted; a line is for what changes something, and for what should not be.
+        level = logging.DEBUG if method in ("GET", "OPTIONS") and status != 500 else logging.INFO
+        log.log(level, "answered method=%s route=%s status=%d seconds=%.3f", method, route, status, seconds)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the address, such as /v1/colorizations/{id}: it has no id in it, and there are few."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else NOWHERE
 
 
 class BodyLimit:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from model.image_headers import IN_WORDS
-from service.api.desk import AtDesk, Desk
+from service.api.state import ApiState, State
 from service.errors import Problem, failure
 from service.job import Job
 from service.settings import Settings
@@ -35,7 +35,7 @@ class _Fresh(StaticFiles):
         return response
 
 
-def add_page(app: FastAPI, settings: Settings) -> None:
+def add_pages(app: FastAPI, settings: Settings) -> None:
     """Put the page at `/` and what it loads at `/static`."""
     templates = Jinja2Templates(directory=WEB / "templates")
     context = {
@@ -52,8 +52,8 @@ def add_page(app: FastAPI, settings: Settings) -> None:
         return templates.TemplateResponse(request, "index.html", context)
 
     @app.get("/photos/{id}", include_in_schema=False)
-    def photo(id: str, request: Request, desk: AtDesk) -> Response:
-        status, job = _look(desk, id)
+    def photo(id: str, request: Request, state: State) -> Response:
+        status, job = _look(state, id)
         shown = _described(job, settings.public_url or str(request.base_url)) if job else {}
         headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
         if status == "away":
@@ -63,10 +63,10 @@ def add_page(app: FastAPI, settings: Settings) -> None:
         )
 
 
-def _look(desk: Desk, id: str) -> tuple[str, Job | None]:
+def _look(state: ApiState, id: str) -> tuple[str, Job | None]:
     """How a job stands, or why there is none to look at."""
     try:
-        job = desk.look(id)
+        job = state.look(id)
     except Problem:
         return "missing", None
     except RedisError as error:

@@ -14,9 +14,8 @@ import httpcore
 import pytest
 import trustme
 
-from service.allow import Allow
 from service.errors import Problem
-from service.fetch import SYSTEM, Network, Timeouts, fetch, post
+from service.outbound import SYSTEM, Allow, Network, Timeouts, fetch, post
 
 PUBLIC = "93.184.216.34"
 QUICK = Timeouts(connect=0.4, idle=0.4, total=0.7)

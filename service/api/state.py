@@ -1,0 +1,144 @@
+"""What every route has at hand: connections and records, opened once with the application."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import redis
+from celery import Celery
+from fastapi import Depends, Request
+
+from service import tasks
+from service.auth import Caller, Scope
+from service.batches import Batches
+from service.budgets import Quota
+from service.errors import Problem
+from service.events import Changed, Hub
+from service.feeder import Feeder
+from service.job import Bounds, Job, Lease
+from service.jobs import Jobs, connect
+from service.schemas import Options
+from service.settings import Settings
+from service.store import Store
+from service.webhooks import refuse_unless_allowed
+
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Watches:
+    """The requests that wait for jobs, on the one subscription of the process; all are ended at shutdown."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.closing = False
+        """Whether nobody is to wait any longer."""
+        self._waiting: set[Changed] = set()
+
+    @asynccontextmanager
+    async def on(self, id: str, only_end: bool = False) -> AsyncIterator[Changed]:
+        """Hear of changes of a job, or only of its end; look at it, and at `closing`, after this and after each wait."""
+        async with self.hub.watch(id, only_end) as changed:
+            self._waiting.add(changed)
+            try:
+                yield changed
+            finally:
+                self._waiting.discard(changed)
+
+    def close(self) -> None:
+        """Wake everybody up for good. May be called by a signal's handler."""
+        self.closing = True
+        for changed in [*self._waiting]:
+            changed.wake()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiState:
+    settings: Settings
+    redis: redis.Redis
+    jobs: Jobs
+    batches: Batches
+    feeder: Feeder
+    watches: Watches
+    quota: Quota
+    store: Store
+    celery: Celery
+    bounds: Bounds
+    """Of the queue."""
+
+    @classmethod
+    def open(cls, settings: Settings) -> ApiState:
+        """Nothing is connected yet. Raises SettingsError."""
+        client = connect(settings.required_redis_url)
+        jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
+        batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
+        store, quota = Store(settings.effective_store_url), Quota(client, settings)
+        celery = tasks.make_app(settings.celery_broker_url)
+        bounds = Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6))
+        return cls(
+            settings=settings,
+            redis=client,
+            jobs=jobs,
+            batches=batches,
+            feeder=Feeder(client, batches, jobs, store, quota, bounds, lambda id: tasks.ring(celery, id)),
+            watches=Watches(Hub(settings.required_redis_url)),
+            quota=quota,
+            store=store,
+            celery=celery,
+            bounds=bounds,
+        )
+
+    def url(self, path: str) -> str:
+        """A link: from outside where that is known, else relative to this server."""
+        if self.settings.public_url:
+            return self.settings.public_url.rstrip("/") + path
+        return self.settings.root_path + path
+
+    def find(self, id: str) -> Job:
+        """The job. Raises `not_found` or `expired`."""
+        job = self.look(id)
+        if job.status == "expired":
+            raise Problem("expired")
+        return job
+
+    def look(self, id: str) -> Job:
+        """The job, or what is left of one that has expired. Raises `not_found`."""
+        job = self.jobs.get(id) if is_id(id) else None
+        if job is None:
+            raise Problem("not_found")
+        return job
+
+    def keep_for(self, options: Options, by: Caller) -> float:
+        """For how many seconds files are kept under these options, where this caller may have them.
+
+        Raises `scope_missing`, `webhook_disabled`, `url_not_allowed` or `option_invalid`.
+        """
+        if options.webhook is not None:
+            by.require(Scope.WEBHOOK)
+            refuse_unless_allowed(options.webhook, self.settings.webhook_hosts)
+        if options.keep_for is None:
+            return self.settings.keep_for
+        longest = longest_keep_for(self.settings)
+        if options.keep_for > longest:
+            raise Problem("option_invalid", f"`keep_for`: {longest:g} seconds is the longest time here.")
+        return options.keep_for
+
+
+def is_id(id: str) -> bool:
+    return _ID.fullmatch(id) is not None
+
+
+def longest_keep_for(settings: Settings) -> float:
+    """The longest time that a client may ask for, in seconds: at least what it gets without asking."""
+    return max(settings.keep_for, settings.max_keep_for)
+
+
+def _state(request: Request) -> ApiState:
+    return cast(ApiState, request.app.state.api)
+
+
+State = Annotated[ApiState, Depends(_state)]
+"""A route's parameter of this type is the application's state."""

@@ -1,0 +1,251 @@
+"""Options, jobs and batches as clients see them, in pydantic. Every door's JSON and the OpenAPI document come from these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import Problem, failure
+
+if TYPE_CHECKING:
+    from service.job import Job  # which holds Options
+
+LISTS = frozenset({"artifacts"})
+"""Options that take several values: repeated, or with commas between."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, so that one wish has one spelling."""
+    return tuple(sorted(set(names)))
+
+
+class Options(BaseModel):
+    """Options of one colorization. An option that is not here is refused, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: Annotated[
+        float | None,
+        Field(
+            ge=0.05,
+            le=1,
+            allow_inf_nan=False,
+            description="How boldly the net decides: low is vivid, high is cautious. Null: the net's own.",
+        ),
+    ] = None
+    vividness: Annotated[
+        float,
+        Field(ge=0, le=2, allow_inf_nan=False, description="Multiplies the color: 0 is gray, 1 as is."),
+    ] = 1.0
+    format: Annotated[
+        Literal["auto", "jpeg", "png", "webp"],
+        Field(description="Format of the result; auto: as the photo came, if that can hold it."),
+    ] = "auto"
+    quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
+    artifacts: Annotated[
+        tuple[Literal["comparison", "sidecar"], ...],
+        Field(
+            max_length=8,
+            description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
+            "right. sidecar: JSON that says by which net and options the colors were guessed.",
+        ),
+        AfterValidator(_each_once),
+    ] = ()
+    keep_for: Annotated[
+        float | None,
+        Field(
+            ge=1,
+            allow_inf_nan=False,
+            description="Seconds until photo, result and record are erased. Null: the server's own time, "
+            "which also has a longest.",
+        ),
+    ] = None
+    priority: Annotated[
+        Literal["interactive", "batch"],
+        Field(description="interactive: somebody waits for it. batch: lets those go first."),
+    ] = "interactive"
+    webhook: Annotated[
+        str | None,
+        Field(
+            max_length=2048,
+            description="Address that hears, signed, how the job ended. Refused where the operator has not "
+            "enabled it.",
+        ),
+    ] = None
+
+
+def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
+    """Options from form fields and query parameters; an empty value means the default.
+
+    Raises `option_unknown` or `option_invalid`, with every fault named in one sentence each.
+    """
+    values: dict[str, str | list[str]] = {}
+    for name, value in pairs:
+        _demand_known(name)
+        if name in LISTS:
+            values[name] = [
+                *values.get(name, []),
+                *(part.strip() for part in value.split(",") if part.strip()),
+            ]
+            continue
+        if name in values:
+            raise Problem("option_invalid", f"The option `{name}` is given twice. Give it once.")
+        if value != "":
+            values[name] = value
+    return _validated(values)
+
+
+def options_from_json(values: Mapping[str, object]) -> Options:
+    """Options from a JSON object. Raises `option_unknown` or `option_invalid`, as `parse_options` does."""
+    for name in values:
+        _demand_known(name)
+    return _validated(values)
+
+
+def _demand_known(name: str) -> None:
+    if name not in Options.model_fields:
+        known = ", ".join(Options.model_fields)
+        raise Problem("option_unknown", f"There is no option {name[:40]!r}. The options are: {known}.")
+
+
+def _validated(values: Mapping[str, object]) -> Options:
+    try:
+        return Options.model_validate(values)
+    except ValidationError as invalid:
+        faults = [f"`{fault['loc'][0]}`: {fault['msg']}." for fault in invalid.errors(include_url=False)]
+        raise Problem("option_invalid", " ".join(faults)) from invalid
+
+
+class NetView(BaseModel):
+    name: str
+    sha256: str = Field(description="Of the file with its weights")
+
+
+class ResultView(BaseModel):
+    url: str
+    width: int
+    height: int
+    media_type: str
+
+
+class ArtifactView(BaseModel):
+    name: str
+    kind: str = Field(description="comparison or sidecar")
+    url: str
+    media_type: str
+    bytes: int
+
+
+class ErrorView(BaseModel):
+    code: str
+    title: str
+    detail: str
+
+
+class JobView(BaseModel):
+    """One colorization."""
+
+    id: str
+    status: str = Field(description="queued, running, succeeded, failed or canceled")
+    created_at: datetime
+    expires_at: datetime = Field(description="When photo, result and record are erased")
+    queue_position: int | None = Field(description="1: the next in line")
+    eta_s: float | None = Field(
+        description="Seconds until it will probably be done, by what the workers did in the last minute"
+    )
+    timings: dict[str, float] = Field(
+        description="Seconds of open, preprocess, infer, postprocess and save, each there when it has ended"
+    )
+    options: Options = Field(description="As they were asked for, but for the address of a webhook")
+    net: NetView | None
+    result: ResultView | None
+    artifacts: list[ArtifactView] = Field(description="What was made beside the result")
+    error: ErrorView | None
+
+
+class CreatedJobView(JobView):
+    """The answer to POST and PUT: the only one with the secret."""
+
+    secret: str = Field(description="Lets its holder erase the job.")
+
+
+class FileView(BaseModel):
+    name: str = Field(description="As it was sent")
+    job: str | None = Field(description="Id of its colorization, once it is queued")
+    status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
+    url: str | None = Field(description="Of its colorization")
+    error: ErrorView | None
+
+
+class BatchView(BaseModel):
+    """Many colorizations."""
+
+    id: str
+    status: str = Field(
+        description="receiving: the upload has not come to its end; running; ended: nothing more will happen; canceled"
+    )
+    created_at: datetime
+    expires_at: datetime = Field(description="When photos, results and record are erased")
+    options: Options = Field(description="Of each photo, but for the address of a webhook")
+    counts: dict[str, int] = Field(description="How many files have each status")
+    result_url: str = Field(description="A ZIP of the colored photos")
+    files: list[FileView]
+    next: str | None = Field(description="The `cursor` of the files that follow, where there are more")
+
+
+class CreatedBatchView(BatchView):
+    """The answer to POST and PUT: the only one with the secret."""
+
+    secret: str = Field(description="Lets its holder erase the batch.")
+
+
+def job_view(job: Job, base_url: str) -> JobView:
+    return JobView(
+        id=job.id,
+        status=job.status,
+        created_at=utc(job.created),
+        expires_at=utc(job.expires),
+        queue_position=job.queue_position,
+        timings=job.timings,
+        eta_s=job.eta_s,
+        options=job.options.model_copy(update={"webhook": None}),  # its address may hold a secret
+        net=NetView(name=job.net.name, sha256=job.net.sha256) if job.net else None,
+        result=ResultView(
+            url=f"{base_url}{job_path(job.id)}/result",
+            width=job.result.width,
+            height=job.result.height,
+            media_type=job.result.media_type,
+        )
+        if job.result
+        else None,
+        artifacts=[
+            ArtifactView(
+                name=made.name,
+                kind=made.kind,
+                url=f"{base_url}{job_path(job.id)}/artifacts/{made.name}",
+                media_type=made.media_type,
+                bytes=made.bytes,
+            )
+            for made in job.artifacts
+        ],
+        error=ErrorView(
+            code=job.error_code, title=failure(job.error_code, None).kind.title, detail=job.error_detail or ""
+        )
+        if job.error_code
+        else None,
+    )
+
+
+def job_path(id: str) -> str:
+    return f"/v1/colorizations/{id}"
+
+
+def utc(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def batch_path(id: str) -> str:
+    return f"/v1/batches/{id}"
