@@ -26,13 +26,13 @@ test: setup  ## all tests
 	$(BIN)/pytest --ignore=tests/model || failed=1; \
 	exit $$failed
 
-test-slow: setup  ## the long proofs that `make test` leaves out
+test-slow: setup  ## the long tests that `make test` leaves out
 	$(BIN)/pytest -m slow --timeout 1800
 
-# What follows measures: run each alone on the machine. Figures come into out/proofs.
+# What follows measures: run each alone on the machine. Figures come into out/benchmarks.
 
 bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 20 minutes
-	$(BIN)/python -m proofs serving --litserve out/litserve/bin/python
+	$(BIN)/python -m tests.benchmarks serving --litserve out/litserve/bin/python
 
 out/litserve/ready: requirements.lock
 	$(PYTHON) -m venv out/litserve
@@ -41,7 +41,7 @@ out/litserve/ready: requirements.lock
 	@touch $@
 
 bench-lightly: setup out/lightly/ready  ## SimCLR's views, steps and loss beside lightly's, about 10 minutes
-	$(BIN)/python -m proofs contrast --lightly out/lightly/bin/python $(LIGHTLY)
+	$(BIN)/python -m tests.benchmarks contrast --lightly out/lightly/bin/python $(LIGHTLY)
 
 # torchvision, which lightly wants, comes with a torch of its own: both sides run on it.
 out/lightly/ready:
@@ -52,7 +52,7 @@ out/lightly/ready:
 # BASE is a commit from before what is to be measured, PHOTOS a folder of some hundred color photographs.
 bench-training: setup  ## crops a second of training beside those of the commit BASE, on PHOTOS
 	@test -n "$(BASE)" -a -n "$(PHOTOS)" || { echo "make bench-training BASE=a-commit PHOTOS=a-folder"; exit 1; }
-	$(BIN)/python -m proofs training --base $(BASE) --photos $(PHOTOS) $(TRAINING)
+	$(BIN)/python -m tests.benchmarks training --base $(BASE) --photos $(PHOTOS) $(TRAINING)
 
 detection:  ## teach the backbones of RUNS to find the things of VOC, with torchvision's Faster R-CNN
 	@test -n "$(RUNS)" -a -n "$(VOC)" || { echo "make detection RUNS=… VOC=…: folders of trained runs, and VOC2007 in its layout"; exit 1; }
@@ -65,13 +65,13 @@ out/detection/ready: requirements-detection.txt
 	@touch $@
 
 overload: setup  ## four times what the service can do, for two minutes
-	$(BIN)/python -m proofs overload
+	$(BIN)/python -m tests.benchmarks overload
 
 chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
-	$(BIN)/python -m proofs chaos
+	$(BIN)/python -m tests.benchmarks chaos
 
 many-jobs: setup  ## 10,000 small jobs while workers come and go
-	$(BIN)/python -m proofs many-jobs
+	$(BIN)/python -m tests.benchmarks many-jobs
 
 # On a machine with a GPU: cache, training, validation and weights within SECONDS; a second time it goes on where it was stopped. START is
 # what to begin from, a net's name, weights or a run's folder; empty, ImageNet's backbone.

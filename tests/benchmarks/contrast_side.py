@@ -1,7 +1,7 @@
 """One side of SimCLR's comparison with lightly, in a process of its own, with the environment that `make bench-lightly` makes.
 
-python -m proofs.contrast_side {autochrome,lightly} {augment,step} TASK      prints seconds, CPU-seconds and memory, as JSON
-python -m proofs.contrast_side lightly loss TASK                             prints how far apart the two losses are
+python -m tests.benchmarks.contrast_side {autochrome,lightly} {augment,step} TASK      prints seconds, CPU-seconds and memory, as JSON
+python -m tests.benchmarks.contrast_side lightly loss TASK                             prints how far apart the two losses are
 
 TASK is a `Task` as JSON. Net, optimizer and memory layout are the same object on both sides, and both ask for bf16 by autocast. A side
 is its way from decoded photos to a batch of normalized views, and its loss. Ours makes views for the whole batch, in the process that

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proofs import fast_net, figures, metrics, photos
-from proofs.aftermath import Aftermath
-from proofs.checks import Check
-from proofs.client import Connection
-from proofs.figures import place_line
-from proofs.load import FORM, form
-from proofs.processes import Service
+from tests.benchmarks import fast_net, figures, metrics, photos
+from tests.benchmarks.aftermath import Aftermath
+from tests.benchmarks.checks import Check
+from tests.benchmarks.client import Connection
+from tests.benchmarks.figures import place_line
+from tests.benchmarks.load import FORM, form
+from tests.benchmarks.processes import Service
 
 SIDE = 48
 SENDERS = 8

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from proofs import figures, photos, subjects
-from proofs.load import Plan
-from proofs.subjects import Phase, Subject
+from tests.benchmarks import figures, photos, subjects
+from tests.benchmarks.load import Plan
+from tests.benchmarks.subjects import Phase, Subject
 
 SHARES = (0.5, 0.8)
 NAMES = ("pipeline", "service", "litserve")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proofs.contrast import WITH_OURS
-from proofs.figures import median, place_line, table
+from tests.benchmarks.contrast import WITH_OURS
+from tests.benchmarks.figures import median, place_line, table
 
 TARGETS = {"augment": 2.0, "step": 1.15}
 SAME = 1e-5

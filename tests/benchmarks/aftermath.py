@@ -14,9 +14,9 @@ from typing import Any
 
 import redis
 
-from proofs.checks import Check
-from proofs.client import Answer, Connection
-from proofs.processes import Service
+from tests.benchmarks.checks import Check
+from tests.benchmarks.client import Answer, Connection
+from tests.benchmarks.processes import Service
 
 FINAL = ("succeeded", "failed", "canceled", "expired")
 REDELIVERY = 10.0

@@ -1,6 +1,6 @@
 """The bare pipeline in a loop: photo.open → Colorizer → photo.save in one process, nothing around it.
 
-python -m proofs.pipeline REQUESTS PHOTO...     prints seconds of each photo and CPU-seconds of all, as JSON
+python -m tests.benchmarks.pipeline REQUESTS PHOTO...     prints seconds of each photo and CPU-seconds of all, as JSON
 
 The seconds are those of a net with all cores, which is the soonest; the CPU-seconds those of a second loop on one
 thread, which is the least: threads that wait for each other burn as much again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proofs.figures import median, percentile, place_line, table
+from tests.benchmarks.figures import median, percentile, place_line, table
 
 OVERHEAD_MS = 20.0
 PIPELINE_SHARE = 0.85

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from proofs import figures
-from proofs.processes import ROOT
+from tests.benchmarks import figures
+from tests.benchmarks.processes import ROOT
 
 KINDS = ("augment", "step")
 HUGE = {"THP_MEM_ALLOC_ENABLE": "1"}
@@ -70,7 +70,7 @@ def run(extent: Extent, python: Path, say: Callable[[str], None]) -> dict[str, A
 def _side(python: Path, cores: list[int], name: str, what: str, task: dict[str, object]) -> dict[str, Any]:
     done = subprocess.run(
         # As `taskset` does: whoever starts it pins it, and all that comes of it.
-        [python.absolute(), "-m", "proofs.contrast_side", name.split()[0], what, json.dumps(task)],
+        [python.absolute(), "-m", "tests.benchmarks.contrast_side", name.split()[0], what, json.dumps(task)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -10,11 +10,11 @@ from threading import Thread
 
 import pytest
 
-from proofs import load, photos
-from proofs.client import Connection
-from proofs.figures import median, percentile
-from proofs.load import Plan
-from proofs.subjects import throughput
+from tests.benchmarks import load, photos
+from tests.benchmarks.client import Connection
+from tests.benchmarks.figures import median, percentile
+from tests.benchmarks.load import Plan
+from tests.benchmarks.subjects import throughput
 
 STALL = 1.0
 SERVICE = 0.01

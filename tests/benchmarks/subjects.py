@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from proofs import load, metrics
-from proofs.load import Plan, Sample
-from proofs.processes import ROOT, Server, Service, free_port
+from tests.benchmarks import load, metrics
+from tests.benchmarks.load import Plan, Sample
+from tests.benchmarks.processes import ROOT, Server, Service, free_port
 
 CLOSED_RAMP = 0.2
 """Share of a closed phase in which the queue fills; it does not count for throughput."""
@@ -67,7 +67,7 @@ def service(folder: Path) -> Iterator[Subject]:
 @contextmanager
 def litserve(folder: Path, python: Path) -> Iterator[Subject]:
     port, calls = free_port(), folder / "calls.json"
-    program = [str(python), "-m", "proofs.litserve_twin", str(port), str(calls)]
+    program = [str(python), "-m", "tests.benchmarks.litserve_twin", str(port), str(calls)]
     with Server(program, {}, f"http://127.0.0.1:{port}") as server:
         server.wait_until_ready("/health")
         yield Subject("litserve", server, calls)
@@ -76,7 +76,7 @@ def litserve(folder: Path, python: Path) -> Iterator[Subject]:
 def pipeline(photos: Sequence[Path], side: int, requests: int, turn: int) -> Phase:
     """In a process of its own, as the others are."""
     done = subprocess.run(
-        [sys.executable, "-m", "proofs.pipeline", str(requests), *map(str, photos)],
+        [sys.executable, "-m", "tests.benchmarks.pipeline", str(requests), *map(str, photos)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,

@@ -17,13 +17,13 @@ from typing import Any
 
 import psutil
 
-from proofs import fast_net, figures, load, photos
-from proofs.aftermath import Aftermath, Kill
-from proofs.checks import Check
-from proofs.client import Connections
-from proofs.figures import place_line, table
-from proofs.load import FORM, Plan, form
-from proofs.processes import Service
+from tests.benchmarks import fast_net, figures, load, photos
+from tests.benchmarks.aftermath import Aftermath, Kill
+from tests.benchmarks.checks import Check
+from tests.benchmarks.client import Connections
+from tests.benchmarks.figures import place_line, table
+from tests.benchmarks.load import FORM, Plan, form
+from tests.benchmarks.processes import Service
 
 PARTS = ("worker", "api", "valkey")
 SHARE = 0.4

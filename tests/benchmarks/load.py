@@ -1,4 +1,4 @@
-"""Load from a process of its own: `python -m proofs.load` reads a plan on standard input and prints what happened.
+"""Load from a process of its own: `python -m tests.benchmarks.load` reads a plan on standard input and prints what happened.
 
 closed: so many clients, each asks again as soon as it is answered.
 open: requests come at random (Poisson), however long the earlier ones take. A latency counts from the moment
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from proofs.client import Answer, Connection, Connections
+from tests.benchmarks.client import Answer, Connection, Connections
 
 POLL = 0.25
 """Seconds between two questions about a job that was not ready in the minute that the client waited for it."""
@@ -85,8 +85,8 @@ class Running:
 
     def __init__(self, plan: Plan) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "proofs.load"],
-            cwd=Path(__file__).parents[1],
+            [sys.executable, "-m", "tests.benchmarks.load"],
+            cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

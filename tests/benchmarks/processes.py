@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import psutil
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PARTS = {
     "service worker": "worker",
     "service api": "api",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofs import many_jobs
+from tests.benchmarks import many_jobs
 
 
 @pytest.mark.slow

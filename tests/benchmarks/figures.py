@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from proofs.processes import ROOT
+from tests.benchmarks.processes import ROOT
 
 
 def percentile(values: Sequence[float], share: float) -> float:

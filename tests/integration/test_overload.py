@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofs import overload
+from tests.benchmarks import overload
 
 
 @pytest.mark.slow

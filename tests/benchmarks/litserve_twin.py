@@ -2,7 +2,7 @@
 
 It runs in an environment of its own (`make bench-serving` makes it): PORT, and a file that tells how often the net ran.
 
-    python -m proofs.litserve_twin 8001 calls.json
+    python -m tests.benchmarks.litserve_twin 8001 calls.json
 
 No `from __future__ import annotations` here: LitServe compares the annotation of `request` with the type itself.
 """

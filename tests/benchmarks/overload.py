@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proofs import figures, load, metrics, photos
-from proofs.checks import Check
-from proofs.figures import percentile, place_line, table
-from proofs.load import Plan, Sample
-from proofs.processes import Server, Service
+from tests.benchmarks import figures, load, metrics, photos
+from tests.benchmarks.checks import Check
+from tests.benchmarks.figures import percentile, place_line, table
+from tests.benchmarks.load import Plan, Sample
+from tests.benchmarks.processes import Server, Service
 
 SIDE = 512
 SLOWER = 1.2

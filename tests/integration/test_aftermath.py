@@ -1,4 +1,4 @@
-"""The proofs themselves: what is lost, doubled or left over does not escape them."""
+"""The benchmarks themselves: what is lost, doubled or left over does not escape them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 import httpx
 import pytest
 
-from proofs import photos
-from proofs.aftermath import Aftermath, Kill
+from tests.benchmarks import photos
+from tests.benchmarks.aftermath import Aftermath, Kill
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from proofs import figures
-from proofs.processes import ROOT
+from tests.benchmarks import figures
+from tests.benchmarks.processes import ROOT
 
 _NEW_WORDS = ("page=0", "hinted=0", "validate_every=0")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proofs import fast_net
-from proofs.processes import Service
+from tests.benchmarks import fast_net
+from tests.benchmarks.processes import Service
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proofs import chaos
+from tests.benchmarks import chaos
 
 SHORT = chaos.Extent(seconds=24, seed=1, pause=(1.5, 3), drain=30, fast=True)
 
