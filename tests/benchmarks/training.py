@@ -13,19 +13,16 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from tests.benchmarks import figures
-from tests.benchmarks.processes import ROOT
+from tests.benchmarks.report import ROOT, Log, Report, machine, machine_line, spread
 
-_NEW_WORDS = ("page=0", "hinted=0", "validate_every=0")
+_NEW_SETTINGS = ("page=0", "hinted=0", "validate_every=0")
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class Config:
     """`steps` of 32 crops a round, of which the first twenty do not count."""
 
     rounds: int = 3
@@ -33,40 +30,38 @@ class Extent:
     threads: int = 2
 
 
-def run(extent: Extent, base: str, photos: Path, scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """All of it, as JSON has it. `base` is the other commit; `scratch` is a folder for its checkout and for the runs."""
-    place = figures.place()
+def run(config: Config, base: str, photos: Path, scratch: Path, log: Log) -> Report:
+    """`base` is the other commit; `scratch` is a folder for its checkout and for the runs."""
+    place = machine()
     other = _checkout(base, scratch / f"code-{base}")
     speeds: dict[str, list[float]] = {"here": [], "base": []}
-    for turn in range(extent.rounds):
-        for name in ("here", "base") if turn % 2 == 0 else ("base", "here"):
-            folder = scratch / f"{name}-{turn}"
+    for round_ in range(config.rounds):
+        for name in ("here", "base") if round_ % 2 == 0 else ("base", "here"):
+            folder = scratch / f"{name}-{round_}"
             shutil.rmtree(folder, ignore_errors=True)
-            words = _NEW_WORDS if name == "here" else ()
-            speeds[name].append(_train(ROOT if name == "here" else other, photos, folder, words, extent))
-            say(f"round {turn + 1}, {name}: {speeds[name][-1]:.1f} crops a second")
-    ratios = [here / base for here, base in zip(speeds["here"], speeds["base"], strict=True)]
-    return {
-        "place": place,
-        "extent": asdict(extent),
+            code, settings = (ROOT, _NEW_SETTINGS) if name == "here" else (other, ())
+            speeds[name].append(_train(code, photos, folder, settings, config))
+            log(f"round {round_ + 1}, {name}: {speeds[name][-1]:.1f} crops a second")
+    ratios = [ours / theirs for ours, theirs in zip(speeds["here"], speeds["base"], strict=True)]
+    ratio = statistics.median(ratios)
+    results = {
+        "machine": place,
+        "config": asdict(config),
         "base": base,
         "crops_per_s": speeds,
-        "ratio": statistics.median(ratios),
+        "ratio": ratio,
         "ratios": ratios,
     }
-
-
-def text(found: dict[str, Any]) -> str:
-    """As Markdown."""
     rows = "\n".join(
         f"| {name} | {statistics.median(values):.1f} | {', '.join(f'{value:.1f}' for value in values)} |"
-        for name, values in found["crops_per_s"].items()
+        for name, values in speeds.items()
     )
-    return (
-        f"Crops a second of `train colorize --recipe lite`, {found['extent']['threads']} threads; base is {found['base']}.\n\n"
-        f"| | median | rounds |\n|---|---|---|\n{rows}\n\n"
-        f"Ratio: {found['ratio']:.2f} ({min(found['ratios']):.2f}…{max(found['ratios']):.2f}).\n"
+    text = (
+        f"# Training beside {base}\n\n{machine_line(place)}\n\n"
+        f"Crops a second of `train colorize --recipe lite`, {config.threads} threads; base is {base}.\n\n"
+        f"| | median | rounds |\n|---|---|---|\n{rows}\n\nRatio: {ratio:.2f} ({spread(ratios)}).\n"
     )
+    return Report("training", results, text)
 
 
 def _checkout(commit: str, folder: Path) -> Path:
@@ -78,21 +73,12 @@ def _checkout(commit: str, folder: Path) -> Path:
     return folder
 
 
-def _train(code: Path, photos: Path, run: Path, words: tuple[str, ...], extent: Extent) -> float:
+def _train(code: Path, photos: Path, run: Path, settings: tuple[str, ...], config: Config) -> float:
     """Crops a second, by the run's log."""
-    command = [
-        sys.executable,
-        "-m",
-        "model",
-        "train",
-        "colorize",
-        "--recipe",
-        "lite",
-        "--photos",
-        str(photos.resolve()),
-    ]
-    command += ["--run", str(run.resolve()), "--steps", str(extent.steps), "--set", "warmup=10", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": str(extent.threads)}
+    command = [sys.executable, "-m", "model", "train", "colorize", "--recipe", "lite"]
+    command += ["--photos", str(photos.resolve()), "--run", str(run.resolve()), "--steps", str(config.steps)]
+    command += ["--set", "warmup=10", *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": str(config.threads)}
     subprocess.run(command, cwd=code, env=environment, check=True, stdout=subprocess.DEVNULL)
     with (run / "log.csv").open(newline="") as log:
         rows = list(csv.DictReader(log))
