@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow bench-serving bench-lightly bench-training detection overload chaos many-jobs train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow bench-serving bench-overload bench-chaos bench-many-jobs bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -26,13 +26,13 @@ test: setup  ## all tests
 	$(BIN)/pytest --ignore=tests/model || failed=1; \
 	exit $$failed
 
-test-slow: setup  ## the long proofs that `make test` leaves out
+test-slow: setup  ## the long tests that `make test` leaves out
 	$(BIN)/pytest -m slow --timeout 1800
 
-# What follows measures: run each alone on the machine. Figures come into out/proofs.
+# Benchmarks: run each alone on the machine. Results come into out/benchmarks.
 
 bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 20 minutes
-	$(BIN)/python -m proofs serving --litserve out/litserve/bin/python
+	$(BIN)/python -m tests.benchmarks serving --litserve out/litserve/bin/python
 
 out/litserve/ready: requirements.lock
 	$(PYTHON) -m venv out/litserve
@@ -40,8 +40,17 @@ out/litserve/ready: requirements.lock
 	out/litserve/bin/pip uninstall --quiet --yes autochrome && rm -rf build *.egg-info
 	@touch $@
 
-bench-lightly: setup out/lightly/ready  ## SimCLR's views, steps and loss beside lightly's, about 10 minutes
-	$(BIN)/python -m proofs contrast --lightly out/lightly/bin/python $(LIGHTLY)
+bench-overload: setup  ## four times what the service can do, for two minutes
+	$(BIN)/python -m tests.benchmarks overload
+
+bench-chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
+	$(BIN)/python -m tests.benchmarks chaos
+
+bench-many-jobs: setup  ## 10,000 small jobs while workers come and go
+	$(BIN)/python -m tests.benchmarks many-jobs
+
+bench-simclr: setup out/lightly/ready  ## SimCLR's views, steps and loss beside lightly's, about 10 minutes
+	$(BIN)/python -m tests.benchmarks simclr --lightly out/lightly/bin/python $(SIMCLR)
 
 # torchvision, which lightly wants, comes with a torch of its own: both sides run on it.
 out/lightly/ready:
@@ -52,7 +61,7 @@ out/lightly/ready:
 # BASE is a commit from before what is to be measured, PHOTOS a folder of some hundred color photographs.
 bench-training: setup  ## crops a second of training beside those of the commit BASE, on PHOTOS
 	@test -n "$(BASE)" -a -n "$(PHOTOS)" || { echo "make bench-training BASE=a-commit PHOTOS=a-folder"; exit 1; }
-	$(BIN)/python -m proofs training --base $(BASE) --photos $(PHOTOS) $(TRAINING)
+	$(BIN)/python -m tests.benchmarks training --base $(BASE) --photos $(PHOTOS) $(TRAINING)
 
 detection:  ## fine-tune the backbones of RUNS to detect VOC's objects, with torchvision's Faster R-CNN
 	@test -n "$(RUNS)" -a -n "$(VOC)" || { echo "make detection RUNS=… VOC=…: folders of trained runs, and VOC2007 in its layout"; exit 1; }
@@ -63,15 +72,6 @@ out/detection/ready: requirements-detection.txt
 	$(PYTHON) -m venv out/detection
 	out/detection/bin/pip install --quiet --requirement requirements-detection.txt
 	@touch $@
-
-overload: setup  ## four times what the service can do, for two minutes
-	$(BIN)/python -m proofs overload
-
-chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
-	$(BIN)/python -m proofs chaos
-
-many-jobs: setup  ## 10,000 small jobs while workers come and go
-	$(BIN)/python -m proofs many-jobs
 
 # On a machine with a GPU: cache, training, validation and weights within SECONDS; a second time it goes on where it was stopped. START is
 # what to begin from, a net's name, weights or a run's folder; empty, ImageNet's backbone.

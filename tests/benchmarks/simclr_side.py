@@ -1,7 +1,7 @@
-"""One side of SimCLR's comparison with lightly, in a process of its own, with the environment that `make bench-lightly` makes.
+"""One side of SimCLR's comparison with lightly, in a process of its own and the environment that `make bench-simclr` makes.
 
-python -m proofs.contrast_side {autochrome,lightly} {augment,step} TASK      prints seconds, CPU-seconds and memory, as JSON
-python -m proofs.contrast_side lightly loss TASK                             prints how far apart the two losses are
+python -m tests.benchmarks.simclr_side {autochrome,lightly} {augment,step} TASK      prints seconds, CPU-seconds and memory, as JSON
+python -m tests.benchmarks.simclr_side lightly loss TASK                             prints how far apart the two losses are
 
 TASK is a `Task` as JSON. Net, optimizer and memory layout are the same object on both sides, and both ask for bf16 by autocast. A side
 is its way from decoded photos to a batch of normalized views, and its loss. Ours makes views for the whole batch, in the process that
@@ -41,7 +41,7 @@ class Task:
     photos: int = 128
     photo_side: int = 160
     side: int = 128
-    warm: int = 1
+    warm_up: int = 1
     batches: int = 4
 
 
@@ -115,7 +115,7 @@ def their_loss() -> Loss:
     return loss
 
 
-def trained(task: Task, loss: Loss) -> Callable[[Tensor, Tensor], None]:
+def training_step(task: Task, loss: Loss) -> Callable[[Tensor, Tensor], None]:
     """One step with two batches of views, as all steps are: the same for both sides but for the loss."""
     torch.manual_seed(0)
     net = simclr.SimCLRNet(ResNet(18), hidden=512, out=128)
@@ -140,18 +140,19 @@ def measure(task: Task, sides: Views, step: Callable[[Tensor, Tensor], None] | N
     batches = sides()
     seconds: list[float] = []
     cpu: list[float] = []
-    for _ in range(task.warm + task.batches):
-        start, used = time.perf_counter(), _cpu()
+    for _ in range(task.warm_up + task.batches):
+        start, used = time.perf_counter(), _cpu_seconds()
         first, second = next(batches)
         assert first.shape == second.shape == (task.photos, 3, task.side, task.side)
         if step is not None:
             step(first, second)
         seconds.append(time.perf_counter() - start)
-        cpu.append(_cpu() - used)
+        cpu.append(_cpu_seconds() - used)
     return {
-        "seconds": sum(seconds[task.warm :]) / task.batches,
-        "cpu_seconds": sum(cpu[task.warm :]) / task.batches,
-        "memory_mib": _mib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) + sum(map(_own, _children())),
+        "seconds": sum(seconds[task.warm_up :]) / task.batches,
+        "cpu_seconds": sum(cpu[task.warm_up :]) / task.batches,
+        "memory_mib": _mib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        + sum(map(_unshared, _children())),
         "imported_mib": imported,
         "torch": torch.__version__,
     }
@@ -162,7 +163,7 @@ def _children() -> list[int]:
     return [int(each) for each in listed.split()]
 
 
-def _cpu() -> float:
+def _cpu_seconds() -> float:
     """Of this process and, while they live, of its workers."""
     ticks = sum(sum(map(int, _stat(each)[11:13])) for each in _children())
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -173,7 +174,7 @@ def _stat(process: int) -> list[str]:
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 
-def _own(process: int) -> float:
+def _unshared(process: int) -> float:
     """MiB that a worker does not share with its parent, now."""
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return _mib(sum(int(line.split()[1]) for line in rollup if line.startswith("Private_")))
@@ -183,7 +184,7 @@ def _mib(kib: int) -> float:
     return kib / 1024
 
 
-def apart() -> dict[str, Any]:
+def loss_differences() -> dict[str, Any]:
     """How far the two losses, and their gradients, are from each other on the same embeddings, over batches, temperatures and sizes."""
     from lightly.loss import NTXentLoss
 
@@ -208,11 +209,11 @@ def apart() -> dict[str, Any]:
 
 def main(side: str, what: str, task: Task) -> None:
     if what == "loss":
-        found = apart()
+        numbers = loss_differences()
     else:
         sides, loss = (ours(task), our_loss) if side == "autochrome" else (theirs(task), their_loss())
-        found = measure(task, sides, trained(task, loss) if what == "step" else None)
-    sys.stdout.write(json.dumps({**found, "task": asdict(task)}) + "\n")
+        numbers = measure(task, sides, training_step(task, loss) if what == "step" else None)
+    sys.stdout.write(json.dumps({**numbers, "task": asdict(task)}) + "\n")
 
 
 if __name__ == "__main__":

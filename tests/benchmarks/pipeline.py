@@ -1,9 +1,9 @@
 """The bare pipeline in a loop: image_io.open → Colorizer → image_io.save in one process, nothing around it.
 
-python -m proofs.pipeline REQUESTS PHOTO...     prints seconds of each photo and CPU-seconds of all, as JSON
+python -m tests.benchmarks.pipeline REQUESTS PHOTO...   prints seconds of each photo and CPU-seconds of all, as JSON
 
-The seconds are those of a net with all cores, which is the soonest; the CPU-seconds those of a second loop on one
-thread, which is the least: threads that wait for each other burn as much again.
+The seconds are those of a net on all cores, which is the least latency; the CPU-seconds those of a second loop on one thread, which
+is the least work: threads that wait for each other burn as much again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from model import image_io
 from model.colorizer import Colorizer
 
-WARM = 4
+WARM_UP = 4
 
 
 def main(requests: int, paths: list[str]) -> None:
@@ -30,7 +30,7 @@ def main(requests: int, paths: list[str]) -> None:
         (colored,) = colorizer.colorize([image_io.open(photos[index % len(photos)])])
         image_io.save(colored)
 
-    for index in range(WARM):
+    for index in range(WARM_UP):
         colorize(index)
     seconds: list[float] = []
     for index in range(requests):
@@ -38,13 +38,13 @@ def main(requests: int, paths: list[str]) -> None:
         colorize(index)
         seconds.append(time.perf_counter() - start)
     torch.set_num_threads(1)
-    before = _cpu()
+    before = _cpu_seconds()
     for index in range(requests):
         colorize(index)
-    sys.stdout.write(json.dumps({"seconds": seconds, "cpu_seconds": _cpu() - before}))
+    sys.stdout.write(json.dumps({"seconds": seconds, "cpu_seconds": _cpu_seconds() - before}))
 
 
-def _cpu() -> float:
+def _cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -10,11 +10,11 @@ from threading import Thread
 
 import pytest
 
-from proofs import load, photos
-from proofs.client import Connection
-from proofs.figures import median, percentile
-from proofs.load import Plan
-from proofs.subjects import throughput
+from tests.benchmarks import load
+from tests.benchmarks.load import Connection, Plan
+from tests.benchmarks.report import median, percentile
+from tests.benchmarks.servers import write_photos
+from tests.benchmarks.serving import throughput
 
 STALL = 1.0
 SERVICE = 0.01
@@ -53,16 +53,16 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def names(tmp_path) -> list[str]:
-    return [str(path) for path in photos.write(tmp_path, 32)]
+    return [str(path) for path in write_photos(tmp_path, 32)]
 
 
 def test_an_open_loop_tells_how_long_people_waited_while_the_server_stalled(url, names):
     plan = Plan(url, "litserve", names, rate=20, seconds=2)
     outcome = load.run(plan)
-    samples = sorted(outcome.samples, key=lambda sample: sample.intended)
+    samples = sorted(outcome.samples, key=lambda sample: sample.due)
     assert {sample.status for sample in samples} == {200}
     assert 20 < len(samples) < 65
-    assert all(sample.sent >= sample.intended for sample in samples)
+    assert all(sample.sent >= sample.due for sample in samples)
     waited = [sample for sample in samples if sample.latency > STALL / 4]
     assert len(waited) > 20 * STALL / 2, "those who came meanwhile have waited too, not the first alone"
     assert max(sample.latency for sample in samples) > STALL
@@ -104,13 +104,13 @@ def test_answers_are_read_whole_or_not_at_all():
     async def ask() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         connection = Connection(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        assert (await connection.ask("GET", "/length")).body == b"whole"
-        assert (await connection.ask("GET", "/chunks")).body == b"whole"
-        none = await connection.ask("GET", "/none")
+        assert (await connection.request("GET", "/length")).body == b"whole"
+        assert (await connection.request("GET", "/chunks")).body == b"whole"
+        none = await connection.request("GET", "/none")
         assert (none.status, none.headers["retry-after"], none.body) == (204, "3", b"")
         with pytest.raises(ConnectionResetError):
-            await connection.ask("GET", "/cut")
-        assert (await connection.ask("GET", "/length")).body == b"whole", "by a new connection"
+            await connection.request("GET", "/cut")
+        assert (await connection.request("GET", "/length")).body == b"whole", "by a new connection"
         await connection.close()
         server.close()
         await server.wait_closed()

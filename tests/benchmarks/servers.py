@@ -1,4 +1,4 @@
-"""A server under test: started with settings of its own, its processes seen from outside, ended with all that came from it."""
+"""A server under test, its processes seen from outside; the photos that it is sent, a fast net, and its metrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,8 +19,13 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
-ROOT = Path(__file__).parents[1]
+from tests.benchmarks.report import ROOT
+
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+FAST_NET_SIDE = 32
 PARTS = {
     "service worker": "worker",
     "service api": "api",
@@ -30,16 +36,15 @@ PARTS = {
 
 
 class Server:
-    """A program that answers HTTP, and the processes below it. Its last lines are told where it fails."""
+    """A program that answers HTTP, and the processes below it. Errors show its last lines."""
 
-    def __init__(self, program: Sequence[str], environment: Mapping[str, str], url: str) -> None:
+    def __init__(self, program: Sequence[str], settings: Mapping[str, object], url: str) -> None:
         self.url = url
         self.lines: list[str] = []
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AUTOCHROME_")}
         self._process = subprocess.Popen(
             program,
             cwd=ROOT,
-            env={**clean, "PYTHONPATH": str(ROOT), **environment},
+            env=_environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,10 +69,6 @@ class Server:
         with self._process.stdout as lines:
             self.lines.extend(iter(lines.readline, ""))
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def wait_until_ready(self, path: str, seconds: float = 120) -> None:
         """Until GET `path` answers 200. Raises RuntimeError with the server's lines."""
         give_up = time.monotonic() + seconds
@@ -79,12 +80,12 @@ class Server:
         raise RuntimeError("the server was not ready in time:\n" + "".join(self.lines[-40:]))
 
     def family(self) -> list[psutil.Process]:
-        """The program and all that came from it and lives."""
+        """The program and all its living descendants."""
         with suppress(psutil.NoSuchProcess):
             top = psutil.Process(self._process.pid)
             for member in [top, *top.children(recursive=True)]:
                 self._known.setdefault(member.pid, member)
-        return [member for member in self._known.values() if member.is_running() and not _is_dead(member)]
+        return [member for member in self._known.values() if _total([member], _is_alive)]
 
     def parts(self) -> dict[str, list[psutil.Process]]:
         """The processes by what they do; those of no known part are `other`, the program itself `supervisor`."""
@@ -103,11 +104,11 @@ class Server:
 
     def cpu_seconds(self) -> dict[str, float]:
         """By part, since each process began."""
-        return {part: sum(_cpu(member) for member in members) for part, members in self.parts().items()}
+        return {part: _total(members, _cpu_seconds) for part, members in self.parts().items()}
 
     def resident_mb(self) -> dict[str, float]:
         """By part; what processes share counts in each."""
-        return {part: sum(_resident(member) for member in members) for part, members in self.parts().items()}
+        return {part: _total(members, _resident_mb) for part, members in self.parts().items()}
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what still lives after half a minute."""
@@ -127,12 +128,13 @@ class Service(Server):
     """`python -m service`, everything on this machine, in a state folder of its own."""
 
     def __init__(self, state_dir: Path, **settings: object) -> None:
-        """Ready when it is made. Raises RuntimeError where it does not get so far."""
+        """Returns when the service is ready. Raises RuntimeError where it does not get so far."""
         self.state_dir = state_dir
         port = free_port()
-        given = {"state_dir": state_dir, "port": port, **settings}
-        environment = {f"AUTOCHROME_{name.upper()}": str(value) for name, value in given.items()}
-        super().__init__([sys.executable, "-m", "service"], environment, f"http://127.0.0.1:{port}")
+        program = [sys.executable, "-m", "service"]
+        super().__init__(
+            program, {"state_dir": state_dir, "port": port, **settings}, f"http://127.0.0.1:{port}"
+        )
         try:
             self.wait_until_ready("/readyz")
         except RuntimeError:
@@ -143,20 +145,21 @@ class Service(Server):
     def store(self) -> Path:
         return self.state_dir / "store"
 
+    @property
+    def valkey_socket(self) -> Path:
+        return self.state_dir / "valkey/valkey.sock"
+
     def worker(self, **settings: object) -> subprocess.Popen[bytes]:
         """One more worker at the same queue and the same store."""
-        given = {
-            "redis_url": f"unix://{self.state_dir}/valkey/valkey.sock",
+        shared: dict[str, object] = {
+            "redis_url": f"unix://{self.valkey_socket}",
             "store_url": self.store.as_uri(),
             "state_dir": self.state_dir,
-            **settings,
         }
-        environment = {f"AUTOCHROME_{name.upper()}": str(value) for name, value in given.items()}
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AUTOCHROME_")}
         return subprocess.Popen(
             [sys.executable, "-m", "service", "worker"],
             cwd=ROOT,
-            env={**clean, **environment},
+            env=_environment({**shared, **settings}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -170,23 +173,72 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _cpu(member: psutil.Process) -> float:
-    try:
-        times = member.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
+def write_photos(folder: Path, side: int) -> list[Path]:
+    """scikit-image's four in gray, as JPEG of quality 92, each with `side` pixels on its longer side."""
+    from skimage import data
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}-{side}.jpg" for name in PHOTOS]
+    for name, path in zip(PHOTOS, paths, strict=True):
+        picture = Image.fromarray(getattr(data, name)()).convert("L")
+        scale = side / max(picture.size)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        picture.resize(size, Image.Resampling.LANCZOS).save(path, quality=92)
+    return paths
+
+
+def write_fast_net(folder: Path) -> Path:
+    """A net that takes milliseconds, as a checkpoint for AUTOCHROME_NET: `lite` with its own weights, but a small input side."""
+    from model import checkpoint  # loads torch
+
+    net, card = checkpoint.load(checkpoint.locate("lite"))
+    path = folder / "fast.safetensors"
+    checkpoint.save(net, replace(card, name="fast", size=FAST_NET_SIDE), path)
+    return path
+
+
+def read_metrics(url: str) -> dict[str, float]:
+    """Each sample of /metrics by its name and its labels: `autochrome_jobs_ended_total{code="",status="succeeded"}`."""
+    with urlopen(url + "/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    samples: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = float(sample.value)
+    return samples
+
+
+def unfinished(url: str) -> float:
+    """Jobs that wait or run."""
+    metrics = read_metrics(url)
+    return metrics["autochrome_jobs_waiting"] + metrics["autochrome_jobs_in_flight"]
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """This process's, without its own settings of the service, and with those that are given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTOCHROME_")}
+    given = {f"AUTOCHROME_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**inherited, "PYTHONPATH": str(ROOT), **given}
+
+
+def _total(members: Sequence[psutil.Process], read: Callable[[psutil.Process], float]) -> float:
+    """Over the processes that are still there."""
+    total = 0.0
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            total += read(member)
+    return total
+
+
+def _is_alive(member: psutil.Process) -> float:
+    return float(member.is_running() and member.status() != psutil.STATUS_ZOMBIE)
+
+
+def _cpu_seconds(member: psutil.Process) -> float:
+    times = member.cpu_times()
     return float(times.user + times.system)
 
 
-def _resident(member: psutil.Process) -> float:
-    try:
-        return float(member.memory_info().rss) / 2**20
-    except psutil.NoSuchProcess:
-        return 0.0
-
-
-def _is_dead(member: psutil.Process) -> bool:
-    try:
-        return bool(member.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+def _resident_mb(member: psutil.Process) -> float:
+    return float(member.memory_info().rss) / 2**20

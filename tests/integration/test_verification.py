@@ -1,4 +1,4 @@
-"""The proofs themselves: what is lost, doubled or left over does not escape them."""
+"""What is lost, doubled or left over does not escape the benchmarks' verification."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 import httpx
 import pytest
 
-from proofs import photos
-from proofs.aftermath import Aftermath, Kill
+from tests.benchmarks.servers import write_photos
+from tests.benchmarks.verification import Kill, Verification
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def accepted(fast_service, tmp_path) -> dict[str, str]:
     """Three jobs, id → secret, that have ended."""
     found: dict[str, str] = {}
     with httpx.Client(base_url=fast_service.url, timeout=60) as api:
-        for path in photos.write(tmp_path, 48)[:3]:
+        for path in write_photos(tmp_path, 48)[:3]:
             job = api.post(
                 "/v1/colorizations", files={"photo": path.read_bytes()}, headers={"Prefer": "wait=60"}
             ).json()
@@ -24,21 +24,23 @@ def accepted(fast_service, tmp_path) -> dict[str, str]:
     return found
 
 
-def look(service, accepted: dict[str, str], seconds: float = 5) -> dict[str, bool]:
-    aftermath = Aftermath(service, accepted, [Kill(0, "worker")])
-    asyncio.run(aftermath.look(seconds))
-    asyncio.run(aftermath.erase())
-    checks = [*aftermath.of_jobs(), *aftermath.of_files(), aftermath.of_redelivery()]
-    return {check.name: check.held for check in checks}
+def verify(service, accepted: dict[str, str], seconds: float = 5) -> dict[str, bool]:
+    verification = Verification(service, accepted, [Kill(0, "worker")])
+    asyncio.run(verification.inspect(seconds))
+    asyncio.run(verification.erase())
+    checks = [*verification.job_checks(), *verification.file_checks(), verification.redelivery_check()]
+    return {check.name: check.passed for check in checks}
 
 
 def failed(service, accepted: dict[str, str]) -> list[str]:
-    return [name for name, held in look(service, accepted).items() if not held and "taken again" not in name]
+    return [
+        name for name, passed in verify(service, accepted).items() if not passed and "taken again" not in name
+    ]
 
 
 def test_all_is_well_where_all_is_well(fast_service, accepted):
-    held = look(fast_service, accepted)
-    assert [name for name, well in held.items() if not well] == [
+    passed = verify(fast_service, accepted)
+    assert [name for name, well in passed.items() if not well] == [
         "a dead worker's jobs are taken again within 10 s"  # of which there was none to see it by
     ]
 

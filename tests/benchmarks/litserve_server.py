@@ -1,8 +1,8 @@
 """The same Colorizer served by LitServe, as its documentation has it: batching on, one worker, forms in, a Response out.
 
-It runs in an environment of its own (`make bench-serving` makes it): PORT, and a file that tells how often the net ran.
+It runs in an environment of its own (`make bench-serving` makes it): PORT, and a file for how often the net ran.
 
-    python -m proofs.litserve_twin 8001 calls.json
+    python -m tests.benchmarks.litserve_server 8001 calls.json
 
 No `from __future__ import annotations` here: LitServe compares the annotation of `request` with the type itself.
 """
@@ -18,9 +18,9 @@ from fastapi import Request, Response
 from model import image_io
 from model.colorizer import Colorizer
 
-MOST = 4
+MAX_BATCH = 4
 """Photos in one batch: what the service itself takes at most on a CPU."""
-WAIT = 0.01
+BATCH_WAIT = 0.01
 """Seconds that a batch waits to be filled."""
 
 
@@ -28,7 +28,7 @@ class ColorizerAPI(litserve.LitAPI):  # type: ignore[misc]
     """bytes → open, preprocess → one batch through the net → postprocess, save → bytes."""
 
     def __init__(self, calls: Path) -> None:
-        super().__init__(max_batch_size=MOST, batch_timeout=WAIT)
+        super().__init__(max_batch_size=MAX_BATCH, batch_timeout=BATCH_WAIT)
         self._calls = calls
         self._counts = {"calls": 0, "photos": 0}
 
