@@ -5,7 +5,7 @@ as the truth. The net sees the crop's lightness, through the Colorizer that serv
 
 - AuC: the share of pixels whose ab is within t of the truth, t = 0…150 in steps of 1, as area under that curve (trapezoids), in percent;
   raw, and rebalanced: each pixel weighs 1/p of the truth's bin, p from the photos evaluated, clipped at 1e-6. Pooled over all pixels.
-- PSNR over RGB in dB and colorfulness (Hasler & Süssbackbone 2003, eq. as published, no absolute values), as means over photos. A photo's
+- PSNR over RGB in dB and colorfulness (Hasler & Süsstrunk 2003, eq. as published, no absolute values), as means over photos. A photo's
   mean squared error counts as at least 1/12, that of rounding to 8 bits, so that an exactly gray photo does not make gray's PSNR infinite.
 - SSIM with the settings of Wang et al. 2004 (a Gaussian window of sigma 1.5, K 0.01 and 0.03, population covariance), as the mean over
   R, G and B, and over photos. As the lightness is the truth's in every row, it is high even for gray.
@@ -135,7 +135,7 @@ def ssim(truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> float:
 
 
 def colorfulness(rgb: NDArray[np.uint8]) -> float:
-    """Hasler & Süssbackbone's M̂⁽³⁾ of an (H, W, 3) uint8 photo: 0 gray, 15 slightly, 33 moderately, 59 quite, 109 extremely colorful."""
+    """Hasler & Süsstrunk's M̂⁽³⁾ of an (H, W, 3) uint8 photo: 0 gray, 15 slightly, 33 moderately, 59 quite, 109 extremely colorful."""
     r, g, b = rgb.astype(float).transpose(2, 0, 1)
     red_green, yellow_blue = r - g, (r + g) / 2 - b
     return float(
