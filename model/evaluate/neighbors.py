@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.evaluate.features import Judged, batches
-from model.evaluate.grid import Cell
+from model.evaluate.figures import Cell
 
 _THUMBNAIL = 16
 _COPY = 0.93

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model import views
-from model.evaluate.grid import Cell, grid
+from model.evaluate.figures import Cell, grid
 
 PANEL = ("whole", "crop", "crop and flip", "gray", "jitter", "rotate", "cutout", "noise", "blur", "sobel")
 """The paper's, the photo as it is first; of `views.STEPS`."""
