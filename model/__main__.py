@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--net", default="lite")
     one.add_argument("--device", default="auto")
     one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    one.set_defaults(command="gallery")
+    one.set_defaults(command="evaluate.gallery")
 
     training = commands.add_parser(
         "training", help="pause a run in the background, and let it go on"

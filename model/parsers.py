@@ -14,7 +14,7 @@ PROTOCOLS = ("small", "zhang2016", "goyal2019")
 
 def add_colors(add: Add) -> None:
     """`evaluate color`, `decoding`, `cues`, `skin`, `blind` and `blind-count`."""
-    one = add("color", help="how good the colors are, beside gray and the truth")
+    one = add("color", help="how good the colors are, beside gray and the ground truth")
     _add_selection(one)
     one.add_argument(
         "--by-source",
@@ -78,12 +78,12 @@ def add_colors(add: Add) -> None:
         "--strips", type=int, default=6, metavar="N", help="so many photos in the figure of strips"
     )
     _add_out(one, "decoding", "decoding.json, decoding.md, and the figures curves.png and strips.jpg")
-    one.set_defaults(command="decoding")
+    one.set_defaults(command="evaluate.decoding")
 
     one = add("cues", help="whether a net goes by brightness and texture, or by objects")
     _add_net(one)
     _add_out(one, "cues", "cues.json, cues.md and the figure cues.jpg")
-    one.set_defaults(command="cues")
+    one.set_defaults(command="evaluate.cues")
 
     one = add("skin", help="how near the colors of faces are, by group of people")
     add_photos(one)

@@ -14,7 +14,7 @@ from torch import Tensor
 from model import checkpoint
 from model.colorizer import Colorizer
 from model.commands.commit import commit
-from model.evaluate import color, sheets
+from model.evaluate import color, figures
 from model.image_io import Photo
 from model.training import batch_norm, data
 
@@ -75,8 +75,8 @@ def _sheet(colorizers: list[Colorizer], photos: list[Path], run: Path) -> None:
         pixels = data.read_or_fault(path, at_least=512)
         if isinstance(pixels, str):
             continue
-        pixels = color.central(pixels)
+        pixels = color.center_crop(pixels)
         photo = Photo(pixels, None, "PNG")
         pictures = [color.gray(pixels), *(colorizer.colorize([photo])[0].pixels for colorizer in colorizers)]
-        strips.append(sheets.Strip(path.name, pictures))
-    sheets.save(sheets.sheet(["gray", "before", "after"], strips), run / "adapted.jpg")
+        strips.append(figures.Strip(path.name, pictures))
+    figures.save(figures.sheet(["gray", "before", "after"], strips), run / "adapted.jpg")

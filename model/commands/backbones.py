@@ -19,9 +19,9 @@ from model.errors import InputError
 from model.evaluate import activations, forgotten, neighbors, readings, segmentation, transfer, voc
 from model.evaluate import probes as measured
 from model.evaluate.features import pooled
-from model.evaluate.grid import grid
-from model.evaluate.markdown import table
+from model.evaluate.figures import grid
 from model.evaluate.readings import Material, Values
+from model.evaluate.report import table
 from model.evaluate.segmentation import Masked
 from model.evaluate.transfer import Tagged
 from model.methods import simclr

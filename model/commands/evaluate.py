@@ -1,29 +1,37 @@
-"""Measure nets on photographs that they have not seen."""
+"""Measure nets on photographs that they have not seen, and show their colors."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
-from model.colorizer import ColorOptions
+from model.colorizer import Colorizer, ColorOptions
 from model.commands import selection
 from model.engines import choose_device
 from model.errors import InputError
 from model.evaluate import blind as comparison
-from model.evaluate import cases, report, sheets, sources
 from model.evaluate import color as measure
+from model.evaluate import cues as low_level
+from model.evaluate import decoding as decodings
+from model.evaluate import failures, figures, report
 from model.evaluate import skin as faces
-from model.evaluate.cases import Case
+from model.evaluate.failures import Case
 from model.evaluate.judge import Judge, labels
+from model.image_io import Photo
 from model.training import data
 from model.training.aging import AGES
 
 _EXTREMES = 12
 _FAILURES = 3  # of each kind
+_SHARES = (0.0, 0.2, 0.3, 0.4, 0.5)
+
+Item = TypeVar("Item")
 
 
 def color(arguments: argparse.Namespace) -> int:
@@ -34,37 +42,31 @@ def color(arguments: argparse.Namespace) -> int:
     colorizers = selection.nets(arguments.net, arguments.device)
     options = ColorOptions(arguments.temperature)
     ages = list(AGES) if "all" in arguments.aged else arguments.aged
-    headings = measure.rows(colorizers, ages)
+    headings = [measure.heading(row) for row in measure.rows(colorizers, ages)]
     judge = None if arguments.no_judge else Judge.load(choose_device(arguments.device))
     known = labels(photos) if judge else None
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        answered = measure.answered(colorizers, photos, options, ages)
-        kept = report.look(bar.track(answered, len(photos), description="evaluating"), judge, known)
+    colorized = measure.colorized(colorizers, photos, options, ages)
+    rows = report.measure(_progress(colorized, len(photos), "evaluating"), judge, known)
     nets = [colorizer.name for colorizer in colorizers]
-    measured = report.report(kept, known, nets, ages)
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    tables = report.as_markdown(measured)
-    (arguments.out / "color.md").write_text(tables)
-    facts = {"nets": {c.name: c.sha256 for c in colorizers}, "temperature": arguments.temperature}
-    (arguments.out / "color.json").write_text(json.dumps(facts | report.as_json(measured), indent=2) + "\n")
-    print(tables)
+    summary = report.summarize(rows, known, nets, ages)
+    settings = {"nets": _hashes(colorizers), "temperature": arguments.temperature}
+    _write(arguments.out, "color", summary.as_markdown(), settings | summary.as_json())
 
     def draw(chosen: Sequence[Case], name: str) -> None:
-        again = measure.answered(colorizers, [photos[case.photo] for case in chosen], options, ages)
+        again = measure.colorized(colorizers, [photos[case.photo] for case in chosen], options, ages)
         strips = [
-            sheets.Strip(case.caption, list(answers.values()))
-            for case, (_, answers) in zip(chosen, again, strict=True)
+            figures.Strip(case.caption, list(by_row.values()))
+            for case, (_, by_row) in zip(chosen, again, strict=True)
         ]
-        sheets.save(sheets.sheet(headings, strips), arguments.out / name)
+        figures.save(figures.sheet(headings, strips), arguments.out / name)
 
-    best, worst = cases.extremes(kept["gray"], kept[nets[0]], photos, _EXTREMES)
-    draw(cases.evenly(len(photos), arguments.sheet), "color.jpg")
+    first = rows[nets[0]]
+    best, worst = failures.extremes(rows["gray"].tally.error, first.tally.error, photos, _EXTREMES)
+    draw(failures.sample(len(photos), arguments.sheet), "color.jpg")
     draw(best, "best.jpg")
     draw(worst, "worst.jpg")
-    draw(cases.failed(kept[nets[0]], _FAILURES), "failures.jpg")
+    draw(failures.examples(first.failures, _FAILURES), "failures.jpg")
     print(f"the contact sheet: {arguments.out / 'color.jpg'}; beside it best.jpg, worst.jpg and failures.jpg")
     return 0
 
@@ -73,30 +75,64 @@ def _by_source(arguments: argparse.Namespace) -> int:
     """Write by_source.json and by_source.md; print the latter."""
     if arguments.aged:
         raise InputError("--by-source measures photographs as they are: leave out --aged")
-    wanted = selection.sources(arguments)
+    sources = selection.sources(arguments)
     colorizers = selection.nets(arguments.net, arguments.device)
     measure.rows(colorizers)  # refuses nets of one name before the work
     options = ColorOptions(arguments.temperature)
     judge = None if arguments.no_judge else Judge.load(choose_device(arguments.device))
 
-    console = Console(stderr=True)
-    looked = []
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        for source in wanted:
-            known = labels(source.photos) if judge else None
-            answered = measure.answered(colorizers, source.photos, options)
-            seen = bar.track(answered, len(source.photos), description=source.label)
-            kept = report.look(seen, judge, known)
-            held_against = (report.IMAGENET if known else report.OWN_ANSWER) if judge else None
-            looked.append(sources.Looked(source, kept, held_against))
-    found = sources.by_source(looked, [colorizer.name for colorizer in colorizers])
+    measured = []
+    for source in sources:
+        known = labels(source.photos) if judge else None
+        colorized = measure.colorized(colorizers, source.photos, options)
+        rows = report.measure(_progress(colorized, len(source.photos), source.label), judge, known)
+        judged_by = (report.IMAGENET if known else report.OWN_PREDICTION) if judge else None
+        measured.append(report.SourceMetrics(source, rows, judged_by))
+    found = report.by_source(measured, [colorizer.name for colorizer in colorizers])
+    settings = {"nets": _hashes(colorizers), "temperature": arguments.temperature}
+    _write(arguments.out, "by_source", found.as_markdown(), settings | found.as_json())
+    return 0
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    text = sources.as_markdown(found)
-    (arguments.out / "by_source.md").write_text(text)
-    facts = {"nets": {c.name: c.sha256 for c in colorizers}, "temperature": arguments.temperature}
-    (arguments.out / "by_source.json").write_text(json.dumps(facts | sources.as_json(found), indent=2) + "\n")
-    print(text)
+
+def decoding(arguments: argparse.Namespace) -> int:
+    """Write decoding.json, decoding.md and the figures curves.png and strips.jpg; print the tables."""
+    photos = selection.selected(arguments)
+    colorizer = selection.subject(arguments)
+    own = decodings.own(colorizer)
+    shares = arguments.take_back or (_SHARES if colorizer.card.prior else [own.taken_back])
+    axes = decodings.Axes(arguments.sizes, arguments.temperatures, shares)
+    swept = decodings.sweep(colorizer, _progress(photos, len(photos), "decoding"), axes)
+    text = (
+        f"{colorizer.name}, {len(photos)} photographs; where nothing else is said, size {own.size}, temperature {own.temperature:g}, "
+        f"{own.taken_back:g} taken back\n\n{decodings.as_markdown(swept)}"
+    )
+    settings = {
+        "net": colorizer.name,
+        "sha256": colorizer.sha256,  # "" for a run's, which has no file
+        "trained": colorizer.card.recipe.get("trained"),
+        "photos": len(photos),
+    }
+    _write(arguments.out, "decoding", text, settings | decodings.as_json(swept))
+    written = [arguments.out / "curves.png"]
+    decodings.curves(swept, written[0])
+    if shown := measure.evenly(photos, arguments.strips):
+        written.append(arguments.out / "strips.jpg")
+        figures.save(decodings.strips(colorizer, shown, arguments.temperatures), written[1])
+    print(f"the figures: {', '.join(map(str, written))}")
+    return 0
+
+
+def cues(arguments: argparse.Namespace) -> int:
+    """Write cues.json, cues.md and cues.jpg, a figure of all stimuli and responses; print the findings."""
+    colorizer = selection.subject(arguments)
+    shown = low_level.stimuli()
+    responses = low_level.respond(colorizer, shown)
+    findings = low_level.summarize(responses)
+    text = f"{colorizer.name}\n\n{low_level.as_markdown(responses, findings)}\n"
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256}
+    _write(arguments.out, "cues", text, settings | low_level.as_json(responses, findings))
+    low_level.figure(shown, responses).save(arguments.out / "cues.jpg", quality=75)
+    print(f"the figure: {arguments.out / 'cues.jpg'}")
     return 0
 
 
@@ -106,32 +142,25 @@ def skin(arguments: argparse.Namespace) -> int:
     photos = data.find(arguments.photos, arguments.exclude)
     groups = faces.grouped(photos, group_of)
     left_out = len(photos) - sum(map(len, groups.values()))
-    groups = {name: selection.evenly(members, arguments.limit) for name, members in groups.items()}
+    groups = {name: selection.limited(members, arguments.limit) for name, members in groups.items()}
     colorizers = selection.nets(arguments.net, arguments.device)
-    headings = measure.rows(colorizers)
+    headings = [measure.heading(row) for row in measure.rows(colorizers)]
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        looked = {
-            name: faces.look(bar.track(measure.answered(colorizers, members), len(members), description=name))
-            for name, members in groups.items()
-        }
-    found = faces.report(looked)
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    text = faces.as_markdown(found)
-    (arguments.out / "skin.md").write_text(text)
-    facts = {"nets": {c.name: c.sha256 for c in colorizers}, "without_a_group": left_out}
-    (arguments.out / "skin.json").write_text(json.dumps(facts | faces.as_json(found), indent=2) + "\n")
-    print(text)
+    measured = {
+        name: faces.measure(_progress(measure.colorized(colorizers, members), len(members), name))
+        for name, members in groups.items()
+    }
+    summary = faces.summarize(measured)
+    settings = {"nets": _hashes(colorizers), "without_a_group": left_out}
+    _write(arguments.out, "skin", summary.as_markdown(), settings | summary.as_json())
     if left_out:
         print(f"{left_out} of {len(photos)} photographs have no group, and were left out")
     strips = [
-        sheets.Strip(name, list(answers.values()))
+        figures.Strip(name, list(by_row.values()))
         for name, members in groups.items()
-        for _, answers in measure.answered(colorizers, selection.evenly(members, arguments.sheet))
+        for _, by_row in measure.colorized(colorizers, selection.limited(members, arguments.sheet))
     ]
-    sheets.save(sheets.sheet(headings, strips), arguments.out / "skin.jpg")
+    figures.save(figures.sheet(headings, strips), arguments.out / "skin.jpg")
     print(f"the contact sheet: {arguments.out / 'skin.jpg'}")
     return 0
 
@@ -142,29 +171,58 @@ def blind(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"{arguments.out} holds a comparison already: choose another folder, or delete that one"
         )
-    photos = selection.evenly(data.find(arguments.photos, arguments.exclude), arguments.limit)
+    photos = selection.limited(data.find(arguments.photos, arguments.exclude), arguments.limit)
     colorizers = selection.nets(arguments.net, arguments.device)
     measure.rows(colorizers)  # refuses nets of one name
     arguments.out.mkdir(parents=True, exist_ok=True)
-    key = comparison.drawn(photos, [colorizer.name for colorizer in colorizers], arguments.seed)
+    key = comparison.draw_key(photos, [colorizer.name for colorizer in colorizers], arguments.seed)
     by_name = {colorizer.name: colorizer for colorizer in colorizers}
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        for path, entry in zip(bar.track(photos, description="coloring"), key, strict=True):
-            strip = comparison.strip(path, [by_name[name] for name in entry.order], entry, arguments.height)
-            # at full chroma resolution, as how well colors keep to edges is to be judged
-            strip.save(arguments.out / f"{entry.photo:03}.jpg", quality=92, subsampling=0)
-    comparison.write(key, {c.name: c.sha256 for c in colorizers}, arguments.seed, arguments.out)
+    for path, entry in zip(_progress(photos, len(photos), "coloring"), key, strict=True):
+        strip = comparison.strip(path, [by_name[name] for name in entry.order], entry, arguments.height)
+        # at full chroma resolution, as how well colors keep to edges is to be judged
+        strip.save(arguments.out / f"{entry.photo:03}.jpg", quality=92, subsampling=0)
+    comparison.write(key, _hashes(colorizers), arguments.seed, arguments.out)
     print(
         f"{len(photos)} strips in {arguments.out}: write a, b, both or neither, which you would keep, into "
-        f"{arguments.out / comparison.ANSWERS}; then `python -m model evaluate blind-count {arguments.out}`"
+        f"{arguments.out / comparison.VERDICTS_FILE}; then `python -m model evaluate blind-count {arguments.out}`"
     )
     return 0
 
 
 def blind_count(arguments: argparse.Namespace) -> int:
-    """Print what was answered, by net."""
+    """Print the verdicts, by net."""
     nets, key = comparison.read_key(arguments.folder / comparison.KEY)
-    answers = comparison.read_answers(arguments.answers or arguments.folder / comparison.ANSWERS, key)
-    print(comparison.said(comparison.count(nets, key, answers), len(key)))
+    file = arguments.answers or arguments.folder / comparison.VERDICTS_FILE
+    counts = comparison.count(nets, key, comparison.read_verdicts(file, key))
+    print(comparison.as_text(counts, len(key)))
     return 0
+
+
+def gallery(arguments: argparse.Namespace) -> int:
+    """Write photographs side by side as a person would see them: gray, colored, ground truth."""
+    colorizer = Colorizer.load(arguments.net, arguments.device)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for path in data.find(arguments.photos):
+        truth = data.read(path)
+        [colored] = colorizer.colorize([Photo(truth, None, "PNG")])
+        picture = figures.gray_colored_true(truth, measure.gray(truth), colored.pixels)
+        figures.save(picture, arguments.out / f"{path.stem}.jpg")
+    return 0
+
+
+def _hashes(colorizers: Sequence[Colorizer]) -> dict[str, str]:
+    return {colorizer.name: colorizer.sha256 for colorizer in colorizers}
+
+
+def _progress(items: Iterable[Item], total: int, description: str) -> Iterable[Item]:
+    """The items, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    return track(items, description, total, console=console, disable=not console.is_terminal)
+
+
+def _write(out: Path, name: str, text: str, content: Mapping[str, object]) -> None:
+    """The text as NAME.md, and printed; the content as NAME.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text(text)
+    (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    print(text)

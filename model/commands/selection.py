@@ -13,7 +13,8 @@ from model import checkpoint
 from model.checkpoint import Card
 from model.colorizer import Colorizer
 from model.errors import InputError
-from model.evaluate.sources import HELD, TRAIN, Source
+from model.evaluate.color import evenly
+from model.evaluate.report import HELD, TRAIN, Source
 from model.methods import colorize
 from model.training import building, data
 
@@ -69,14 +70,12 @@ def _narrowed(photos: list[Path], arguments: argparse.Namespace, kept: bool = Fa
         photos = [path for path in photos if path.match(arguments.only)]
     if arguments.held_out:
         photos = data.split(photos, arguments.held_out)[0 if kept else 1]
-    return evenly(photos, arguments.limit)
+    return limited(photos, arguments.limit)
 
 
-def evenly(photos: list[Path], limit: int) -> list[Path]:
+def limited(photos: list[Path], limit: int) -> list[Path]:
     """At most `limit` of them, evenly chosen; all for 0."""
-    if not 0 < limit < len(photos):
-        return photos
-    return [photos[index * len(photos) // limit] for index in range(limit)]
+    return evenly(photos, limit if limit > 0 else len(photos))
 
 
 def nets(names: Sequence[str], device: str) -> list[Colorizer]:

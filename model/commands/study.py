@@ -22,8 +22,8 @@ from model.commands.synthetic import draw
 from model.commands.train import learn
 from model.errors import InputError
 from model.evaluate import readings, transfer
-from model.evaluate.markdown import table
 from model.evaluate.readings import Values
+from model.evaluate.report import table
 from model.methods import colorize, simclr
 from model.nets.backbone import Backbone
 from model.synthetic import STUDIED, Options, Switches

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.errors import InputError
 from model.evaluate.features import BATCH, batches, frozen, taps
-from model.evaluate.grid import Cell
+from model.evaluate.figures import Cell
 from model.nets.backbone import Backbone
 
 # Pictures, and pixels across, so that each way through a pool is some channel's highest somewhere

@@ -1,8 +1,8 @@
-"""Old photographs by two nets, side by side and without saying which is which, for a person to say what to keep.
+"""A blind comparison: old photographs by two nets, side by side and without saying which is which, for a person to say what to keep.
 
-These have no truth to measure against. A strip shows gray, A and B; which net is A is drawn for each photo from a seed, and stands in
-key.json alone. Counted are the photos of which one net's answer was kept and not the other's; that both are as likely to be so is tested
-by the sign test (two-sided, exact: a binomial test with p = ½).
+These have no ground truth to measure against. A strip shows gray, A and B; which net is A is drawn for each photo from a seed, and is
+written into key.json alone. Counted are the photos of which one net's result was kept and not the other's; that both are as likely to be
+so is tested by the sign test (two-sided, exact: a binomial test with p = ½).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from scipy.stats import binomtest
 
 from model.colorizer import Colorizer
 from model.errors import InputError
-from model.evaluate import sheets
 from model.evaluate.color import gray
+from model.evaluate.figures import headed_row
 from model.image_io import Photo
 from model.training import data
 
 KEY = "key.json"
-ANSWERS = "answers.csv"
+VERDICTS_FILE = "answers.csv"
 VERDICTS = ("a", "b", "both", "neither")
 
 
@@ -39,8 +39,8 @@ class Entry:
     order: tuple[str, str]
 
 
-def drawn(photos: Sequence[Path], nets: Sequence[str], seed: int) -> list[Entry]:
-    """The key for these photos and two nets."""
+def draw_key(photos: Sequence[Path], nets: Sequence[str], seed: int) -> list[Entry]:
+    """The key for these photos and two nets: the order of A and B in each."""
     swapped = np.random.default_rng(seed).integers(0, 2, len(photos))
     first, second = nets
     return [
@@ -52,37 +52,37 @@ def drawn(photos: Sequence[Path], nets: Sequence[str], seed: int) -> list[Entry]
 def strip(path: Path, colorizers: Sequence[Colorizer], entry: Entry, height: int) -> Image.Image:
     """Gray, A, B in the photo's own shape, under its number. Raises OSError for a photo that cannot be read."""
     pixels = data.read(path)
-    answers = [colorizer.colorize([Photo(pixels, None, "PNG")])[0].pixels for colorizer in colorizers]
-    return sheets.row([f"{entry.photo}  gray", "A", "B"], [gray(pixels), *answers], height)
+    colored = [colorizer.colorize([Photo(pixels, None, "PNG")])[0].pixels for colorizer in colorizers]
+    return headed_row([f"{entry.photo}  gray", "A", "B"], [gray(pixels), *colored], height)
 
 
 def write(key: Sequence[Entry], nets: Mapping[str, str], seed: int, folder: Path) -> None:
     """The key, with the nets' hashes by name; and answers.csv, to fill in."""
     photos = {entry.photo: {"file": entry.file, "a": entry.order[0], "b": entry.order[1]} for entry in key}
-    facts = {"nets": nets, "seed": seed, "photos": photos}
-    (folder / KEY).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    content = {"nets": nets, "seed": seed, "photos": photos}
+    (folder / KEY).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     lines = ["photo,verdict", *(f"{entry.photo}," for entry in key)]
-    (folder / ANSWERS).write_text("\n".join(lines) + "\n")
+    (folder / VERDICTS_FILE).write_text("\n".join(lines) + "\n")
 
 
 def read_key(path: Path) -> tuple[list[str], list[Entry]]:
     """The two nets, and the key. Raises OSError where there is none, ValueError for another file."""
     try:
-        facts = json.loads(path.read_text())
-        nets = list(facts["nets"])
+        content = json.loads(path.read_text())
+        nets = list(content["nets"])
         key = [
             Entry(int(number), photo["file"], (photo["a"], photo["b"]))
-            for number, photo in facts["photos"].items()
+            for number, photo in content["photos"].items()
         ]
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is no key of `evaluate blind`: {error}") from error
     return nets, key
 
 
-def read_answers(path: Path, key: Sequence[Entry]) -> dict[int, str]:
+def read_verdicts(path: Path, key: Sequence[Entry]) -> dict[int, str]:
     """Verdict by photo; an empty one is left out. A first line "photo,verdict" is passed over.
 
-    Raises OSError where there is no such file, ValueError for what is no answer, naming its line, and where there is none.
+    Raises OSError where there is no such file, ValueError for a line that is none, naming it, and where there is no verdict yet.
     """
     known = {entry.photo for entry in key}
     found: dict[int, str] = {}
@@ -117,36 +117,36 @@ class Counts:
     only: Mapping[str, int]  # by net, in the order of the key
     both: int
     neither: int
-    p_value: float  # of the sign test; 1 where no photo parts the nets
+    p_value: float  # of the sign test; 1 where no photo decides between the nets
 
     @property
     def photos(self) -> int:
         return sum(self.only.values()) + self.both + self.neither
 
 
-def count(nets: Sequence[str], key: Sequence[Entry], answers: Mapping[int, str]) -> Counts:
+def count(nets: Sequence[str], key: Sequence[Entry], verdicts: Mapping[int, str]) -> Counts:
     """Verdicts, by net."""
     kept: Counter[str] = Counter()
     ties: Counter[str] = Counter()
     for entry in key:
-        verdict = answers.get(entry.photo)
+        verdict = verdicts.get(entry.photo)
         if verdict in ("a", "b"):
             kept[entry.order["ab".index(verdict)]] += 1
         elif verdict is not None:
             ties[verdict] += 1
     only = {net: kept[net] for net in nets}
-    parted = sum(only.values())
-    p_value = float(binomtest(only[nets[0]], parted).pvalue) if parted else 1.0
+    decided = sum(only.values())
+    p_value = float(binomtest(only[nets[0]], decided).pvalue) if decided else 1.0
     return Counts(only, ties["both"], ties["neither"], p_value)
 
 
-def said(counts: Counts, shown: int) -> str:
+def as_text(counts: Counts, shown: int) -> str:
     """Lines of text; `shown` is how many photos there were to judge."""
-    parted = sum(counts.only.values())
+    decided = sum(counts.only.values())
     lines = [f"{counts.photos} of {shown} photographs judged"]
     lines += [f"{net}: kept {only + counts.both}, of these {only} alone" for net, only in counts.only.items()]
     lines += [
         f"both kept: {counts.both}; neither: {counts.neither}",
-        f"sign test over the {parted} of which one was kept alone: p = {counts.p_value:.3g} (two-sided)",
+        f"sign test over the {decided} of which one was kept alone: p = {counts.p_value:.3g} (two-sided)",
     ]
     return "\n".join(lines)

@@ -1,16 +1,17 @@
 """How good are the colors? The paper's measures (section 3), and the field's, over a folder of color photographs.
 
-Protocol, fixed: short side to 256 pixels, bicubic, then the center 256×256; everything is measured on 8-bit sRGB, what is answered as well
-as the truth. The net sees the crop's lightness, through the Colorizer that serves.
+Protocol, fixed: short side to 256 pixels, bicubic, then the center 256×256; everything is measured on 8-bit sRGB, predictions as well as
+the ground truth. The net sees the crop's lightness, through the Colorizer that serves.
 
-- AuC: the share of pixels whose ab is within t of the truth, t = 0…150 in steps of 1, as area under that curve (trapezoids), in percent;
-  raw, and rebalanced: each pixel weighs 1/p of the truth's bin, p from the photos evaluated, clipped at 1e-6. Pooled over all pixels.
+- AuC: the share of pixels whose ab is within t of the ground truth, t = 0…150 in steps of 1, as area under that curve (trapezoids), in
+  percent; raw, and rebalanced: each pixel weighs 1/p of the ground truth's bin, p from the photos evaluated, clipped at 1e-6. Pooled over
+  all pixels.
 - PSNR over RGB in dB and colorfulness (Hasler & Süsstrunk 2003, eq. as published, no absolute values), as means over photos. A photo's
   mean squared error counts as at least 1/12, that of rounding to 8 bits, so that an exactly gray photo does not make gray's PSNR infinite.
 - SSIM with the settings of Wang et al. 2004 (a Gaussian window of sigma 1.5, K 0.01 and 0.03, population covariance), as the mean over
-  R, G and B, and over photos. As the lightness is the truth's in every row, it is high even for gray.
+  R, G and B, and over photos. As the lightness is the ground truth's in every row, it is high even for gray.
 
-Gray (the same lightness, no color) and the truth stand beside, measured in the same way. No photo is left out.
+Gray (the same lightness, no color) and the ground truth ("truth") are rows of every table, measured in the same way. No photo is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -40,12 +42,14 @@ SIDE = 256
 _BATCH = 16
 _ROUNDING = 1 / 12  # mean squared error of rounding to whole numbers
 
-Answers = tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]
-"""Of one photo the truth, and by row what is answered: (256, 256, 3) uint8 each."""
+Colorized = tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]
+"""Of one photo the ground truth, and the photo as each row colors it: (256, 256, 3) uint8 each."""
+
+Item = TypeVar("Item")
 
 
 class Picture:
-    """A truth or an answer, with what several measures need of it, worked out once."""
+    """A ground truth or a prediction, with what several metrics need of it, computed once."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         """(H, W, 3) uint8 sRGB."""
@@ -54,8 +58,7 @@ class Picture:
     @cached_property
     def ab(self) -> Tensor:
         """(2, H, W), ab units."""
-        values = torch.from_numpy(np.array(self.pixels)).permute(2, 0, 1)[None].float() / 255
-        return color.lab_from_rgb(values)[0, 1:]
+        return color.lab_from_rgb(_as_tensor(self.pixels))[0, 1:]
 
     @cached_property
     def bins(self) -> Tensor:
@@ -67,7 +70,7 @@ class Picture:
         return colorfulness(self.pixels)
 
     def error(self, truth: Picture) -> Tensor:
-        """(H, W) distance from the truth, in ab units."""
+        """(H, W) distance from the ground truth, in ab units."""
         return torch.hypot(*(self.ab - truth.ab))  # ten times as fast as a norm along so short a dimension
 
 
@@ -83,34 +86,35 @@ class Score:
 
 
 class Tally:
-    """Keeps what one way of coloring does, photo by photo.
+    """The metrics of one way of coloring, photo by photo.
 
-    AuC is linear in two numbers a photo and bin: how many pixels the truth has there, and the area that they cover. So (313,) pairs are
-    all that pooling over any choice of photos needs.
+    AuC is linear in two numbers a photo and bin: how many pixels the ground truth has there, and the area that they cover. So (313,) pairs
+    are all that pooling over any choice of photos needs.
     """
 
     def __init__(self) -> None:
-        self.pixels: list[NDArray[np.float32]] = []  # (313,) each: the truth's pixels by bin
+        self.pixels: list[NDArray[np.float32]] = []  # (313,) each: the ground truth's pixels by bin
         self.areas: list[NDArray[np.float32]] = []  # (313,) each: their areas, 0…150 a pixel, added up
         self.psnr: list[float] = []
         self.ssim: list[float] = []
         self.colorfulness: list[float] = []
         self.error: list[float] = []  # mean, ab units
 
-    def add(self, truth: Picture, answer: Picture) -> None:
-        """One photo more."""
-        error, place = answer.error(truth), truth.bins.flatten()
+    def add(self, truth: Picture, prediction: Picture) -> None:
+        """Count one photo more."""
+        error, place = prediction.error(truth), truth.bins.flatten()
         covered = area(error).flatten().double()
         self.pixels.append(torch.bincount(place, minlength=bins.COUNT).float().numpy())
         self.areas.append(torch.bincount(place, covered, minlength=bins.COUNT).float().numpy())
         self.error.append(float(error.mean()))
-        mean_square = float(np.mean((truth.pixels.astype(np.float32) - answer.pixels) ** 2))
+        mean_square = float(np.mean((truth.pixels.astype(np.float32) - prediction.pixels) ** 2))
         self.psnr.append(10 * math.log10(255**2 / max(mean_square, _ROUNDING)))
-        self.ssim.append(ssim(truth.pixels, answer.pixels))
-        self.colorfulness.append(answer.colorfulness)
+        self.ssim.append(ssim(truth.pixels, prediction.pixels))
+        self.colorfulness.append(prediction.colorfulness)
 
     def score(self) -> Score:
-        pixels, areas = (np.array(kept, np.float64).sum(0) for kept in (self.pixels, self.areas))
+        """Over all photos counted, of which there must be one at least."""
+        pixels, areas = (np.array(by_photo, np.float64).sum(0) for by_photo in (self.pixels, self.areas))
         return Score(
             float(auc(pixels, areas)),
             float(rebalanced_auc(pixels, areas)),
@@ -120,12 +124,12 @@ class Tally:
         )
 
 
-def ssim(truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> float:
+def ssim(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> float:
     """Of two (H, W, 3) uint8 pictures with sides of 11 and more; see the head of this file."""
     return float(
         structural_similarity(  # type: ignore[no-untyped-call]
             truth,
-            answer,
+            prediction,
             channel_axis=-1,
             data_range=255,
             gaussian_weights=True,
@@ -145,7 +149,7 @@ def colorfulness(rgb: NDArray[np.uint8]) -> float:
 
 
 def rows(colorizers: Sequence[Colorizer], ages: Sequence[str] = ()) -> list[str]:
-    """The names of what stands side by side: "gray", each net, "net · kind" where it saw a photo aged so, "truth".
+    """The names of what is compared: "gray", each net, "net · kind" where it saw a photo aged so, "truth".
 
     Raises ValueError where two would have one name, or there is no such kind of age.
     """
@@ -166,43 +170,48 @@ def aged(net: str, kind: str) -> str:
     return f"{net} · {kind}"
 
 
-def answered(
+def heading(row: str) -> str:
+    """A row's name as tables and figures show it; in JSON, rows are called by their names."""
+    return "ground truth" if row == "truth" else row
+
+
+def colorized(
     colorizers: Sequence[Colorizer],
     photos: Sequence[Path],
     options: ColorOptions = ColorOptions(),
     ages: Sequence[str] = (),
-) -> Iterator[Answers]:
-    """Each photo, by every row of `rows`.
+) -> Iterator[Colorized]:
+    """Each photo, colored by every row of `rows`.
 
     Of an aged photo the net sees the aged lightness, and its color is laid onto the photo as it was: rows differ by color alone. A photo
-    ages alike wherever it is met: chance comes from its name. Raises OSError for a photo that cannot be read, ValueError as `rows` does.
+    ages alike in every evaluation: the seed comes from its name. Raises OSError for a photo that cannot be read, ValueError as `rows` does.
     """
     names = rows(colorizers, ages)
     for start in range(0, len(photos), _BATCH):
         paths = photos[start : start + _BATCH]
-        truths = [central(data.read(path)) for path in paths]
+        truths = [center_crop(data.read(path)) for path in paths]
         served = [Photo(truth, None, "PNG") for truth in truths]
         columns = [[gray(truth) for truth in truths]]
         for colorizer in colorizers:
-            lightness = [colorizer.preprocess(photo) for photo in served]
-            for seen in (lightness, *(_older(lightness, paths, kind) for kind in ages)):
-                logits = zip(served, colorizer.infer(seen), strict=True)
+            inputs = [colorizer.preprocess(photo) for photo in served]
+            for seen in (inputs, *(_older(inputs, paths, kind) for kind in ages)):
+                colors = zip(served, colorizer.infer(seen), strict=True)
                 columns.append(
-                    [colorizer.postprocess(photo, single, options).pixels for photo, single in logits]
+                    [colorizer.postprocess(photo, color, options).pixels for photo, color in colors]
                 )
         columns.append(truths)
-        for truth, *answers in zip(truths, *columns, strict=True):
-            yield truth, dict(zip(names, answers, strict=True))
+        for truth, *pictures in zip(truths, *columns, strict=True):
+            yield truth, dict(zip(names, pictures, strict=True))
 
 
-def _older(lightness: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
+def _older(inputs: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
     """(1, h, w) lightness each, all of one size, aged."""
     seeds = torch.tensor([zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths])
-    return list(aging.AGES[kind](torch.stack([*lightness]), seeds))
+    return list(aging.AGES[kind](torch.stack([*inputs]), seeds))
 
 
-def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The protocol's 256×256 of a photo."""
+def center_crop(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 → the protocol's (256, 256, 3) of it."""
     height, width = rgb.shape[:2]
     short = min(height, width)
     size = (max(SIDE, round(width * SIDE / short)), max(SIDE, round(height * SIDE / short)))
@@ -211,9 +220,28 @@ def central(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resized[top : top + SIDE, left : left + SIDE]
 
 
-def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photo's lightness and no color, as 8-bit sRGB."""
-    values = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
-    lightness = color.lightness_from_rgb(values)[0]
-    colorless = color.gamut_map(lightness, torch.zeros(2, *lightness.shape))
+def lightness(rgb: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 sRGB → (H, W) L*, 0…100."""
+    return color.lightness_from_rgb(_as_tensor(rgb))[0]
+
+
+def from_lightness(lightness_HW: Tensor) -> NDArray[np.uint8]:
+    """L*, 0…100 → (H, W, 3) uint8 sRGB without color."""
+    colorless = color.gamut_map(lightness_HW, torch.zeros(2, *lightness_HW.shape))
     return (colorless * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A photo's lightness and no color, as 8-bit sRGB of the same shape."""
+    return from_lightness(lightness(rgb))
+
+
+def _as_tensor(rgb: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 → (1, 3, H, W), 0…1."""
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float() / 255
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of them, evenly chosen."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

@@ -1,21 +1,29 @@
-"""Does a net go by objects, or by low-level cues: brightness and texture? It is shown pictures that part these; see `stimuli`.
+"""Does a net go by objects, or by low-level cues: brightness and texture? Its responses to stimuli that separate these.
 
-Measured is what the net answers, at its own size and as its card decodes it, before lightness and gamut narrow it: also black has a color
-here. Colors are means over the picture's positions, in ab units; of objects, over its middle half, where they stand.
+After Zhang, Isola & Efros (ECCV 2016), who ask whether their network merely exploits low-level cues, with a gray color chart among others.
 
-- by brightness: how far the answers to plain patches lie from their mean (root mean square), and what share of the answers' variance
+Stimuli are lightness alone, texture alone, and one object under several contrasts and exposures: synthesized here, or from the photographs
+that scikit-image carries. 256×256, 8-bit gray; L* is lightness, 0…100.
+
+Measured is what the net predicts, at its own size and as its card decodes it, before lightness and gamut narrow it: also black has a color
+here. Colors are means over the picture's positions, in ab units; of objects, over its middle half, where they are.
+
+- by brightness: how far the responses to plain patches lie from their mean (root mean square), and what share of the responses' variance
   within gradients a line through L* explains.
-- by texture: how far the answers to textures of one mean lightness lie from their mean, and how colorful they and scrambled photographs
-  are, against the photographs themselves.
-- by objects: how near the answer comes to the true colors, against no color at all: of photographs; and of a color chart, whose patches
-  only someone can know who knows the chart. And how far an object's color moves from that at contrast 1, as contrast and exposure change.
+- by texture: how far the responses to textures of one mean lightness lie from their mean, and how colorful they and scrambled photographs
+  are, compared to the photographs themselves.
+- by objects: how near the response comes to the true colors, compared to no color at all: of photographs; and of a color chart, whose
+  patches can be known only by knowing the chart. And how far an object's color moves from that at contrast 1, as contrast and exposure
+  change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,19 +32,123 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from model import bins, color
+from model import bins
 from model.colorizer import Colorizer, ColorOptions
-from model.evaluate.grid import Cell, grid
-from model.evaluate.stimuli import OBJECTS, Stimulus
+from model.evaluate.color import SIDE, Picture, center_crop, from_lightness, lightness
+from model.evaluate.figures import Cell, grid
 from model.image_io import Photo
+from model.training import data
 
 NOTICED = 5.0  # ab units: from here on a difference counts as use of a cue; under it the eye hardly tells two colors apart
 _BATCH = 16
+MIDDLE, SPREAD = 50.0, 15.0  # L* of textures: mean and standard deviation
+LIGHTNESSES = tuple(range(0, 101, 10))
+CONTRASTS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+EXPOSURES = (-20, -10, 10, 20)  # L*
+OBJECTS = ("coffee", "chelsea")
+_CHART = """
+    735244 c29682 627a9d 576c43 8580b1 67bdaa
+    d67e2c 505ba6 c15a63 5e3c6c 9dbc40 e0a32e
+    383d96 469449 af363c e7c71f bb5695 0885a1
+    f3f3f2 c8c8c8 a0a0a0 7a7a79 555555 343434
+"""  # the published sRGB values of the ColorChecker's 24 patches
+
+Lightness = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a net says of one stimulus. `entropy` in nats (5.75, ln 313, is knowing nothing), None for a net that answers ab itself."""
+class Stimulus:
+    """`kind`: plain, gradient, texture, scrambled, photograph, chart, contrast or exposure; `name`: which of them."""
+
+    kind: str
+    name: str
+    pixels: NDArray[np.uint8]  # (256, 256) sRGB-coded gray
+    object: str = ""  # whose colors under contrast and exposure are compared
+    truth: NDArray[np.uint8] | None = None  # (256, 256, 3), of what has colors of its own
+
+
+def stimuli(seed: int = 0) -> list[Stimulus]:
+    """All of them, in the order of a report."""
+    colored = {path.stem: center_crop(data.read(path)) for path in data.find([Path("scikit-image")])}
+    photographs = {name: _lightness(rgb) for name, rgb in colored.items()}
+    found = [*_plain(), *_gradients(), *_textures(np.random.default_rng(seed))]
+    for number, (name, values) in enumerate(photographs.items()):
+        scrambled = _scrambled(values, np.random.default_rng((seed, number)))
+        found.append(Stimulus("scrambled", name, _shown(scrambled)))
+    for name, values in photographs.items():
+        found.append(Stimulus("photograph", name, _shown(values), truth=colored[name]))
+    found.append(_chart())
+    for name in OBJECTS:
+        found += _developed(name, photographs[name])
+    return found
+
+
+def _plain() -> Iterator[Stimulus]:
+    for value in LIGHTNESSES:
+        yield Stimulus("plain", f"L* {value}", _shown(np.full((SIDE, SIDE), float(value))))
+
+
+def _gradients() -> Iterator[Stimulus]:
+    rising = np.broadcast_to(np.linspace(10, 90, SIDE), (SIDE, SIDE))
+    for turns, name in enumerate(("to the right", "upward", "to the left", "downward")):
+        yield Stimulus("gradient", f"lighter {name}", _shown(np.rot90(rising, turns)))
+
+
+def _textures(chance: np.random.Generator) -> Iterator[Stimulus]:
+    white = chance.standard_normal((SIDE, SIDE))
+    y, x = np.meshgrid(*[np.fft.fftfreq(SIDE)] * 2, indexing="ij")
+    frequency = np.hypot(y, x)
+    frequency[0, 0] = np.inf
+    yield Stimulus("texture", "1/f noise", _texture(np.fft.ifft2(np.fft.fft2(white) / frequency).real))
+    for grain in (1, 4, 16):
+        coarse = chance.standard_normal((SIDE // grain, SIDE // grain))
+        yield Stimulus("texture", f"noise, {grain} px", _texture(np.kron(coarse, np.ones((grain, grain)))))
+    for cycles in (4, 16, 64):
+        wave = np.sin(2 * np.pi * cycles * (np.arange(SIDE) + 0.5) / SIDE)
+        yield Stimulus("texture", f"{cycles} stripes", _texture(np.broadcast_to(wave, (SIDE, SIDE))))
+
+
+def _texture(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    return _shown(MIDDLE + SPREAD * (values - values.mean()) / values.std())
+
+
+def _scrambled(values: Lightness, chance: np.random.Generator) -> Lightness:
+    """The same spectrum, before it is clipped, with the phases of noise: all of a photograph's frequencies, none of its objects."""
+    noise = np.fft.fft2(chance.standard_normal(values.shape))
+    noise[0, 0] = np.abs(noise[0, 0])  # the mean stays
+    scrambled: Lightness = np.fft.ifft2(np.abs(np.fft.fft2(values)) * noise / np.abs(noise)).real
+    return scrambled
+
+
+def _chart() -> Stimulus:
+    patches = np.array([list(bytes.fromhex(patch)) for patch in _CHART.split()], np.uint8).reshape(4, 6, 3)
+    rows, columns = (np.arange(SIDE) * count // SIDE for count in (4, 6))
+    truth = patches[rows][:, columns]
+    return Stimulus("chart", "24 patches", _shown(_lightness(truth)), truth=truth)
+
+
+def _developed(name: str, values: Lightness) -> Iterator[Stimulus]:
+    middle = values.mean()
+    for contrast in CONTRASTS:
+        pixels = _shown(middle + contrast * (values - middle))
+        yield Stimulus("contrast", f"{name}, contrast {contrast:g}", pixels, name)
+    for shift in EXPOSURES:
+        yield Stimulus("exposure", f"{name}, {shift:+d} L*", _shown(values + shift), name)
+
+
+def _lightness(rgb: NDArray[np.uint8]) -> Lightness:
+    found: Lightness = lightness(rgb).double().numpy()
+    return found
+
+
+def _shown(values: Lightness) -> NDArray[np.uint8]:
+    """L*, clipped to 0…100, as 8-bit gray."""
+    return from_lightness(torch.from_numpy(np.clip(values, 0, 100)).float())[..., 1].copy()
+
+
+@dataclass(frozen=True)
+class Response:
+    """A net's prediction for one stimulus. `entropy` in nats (5.75, ln 313, is a uniform one), None for a net that predicts ab."""
 
     kind: str
     name: str
@@ -47,7 +159,7 @@ class Answer:
     entropy: float | None
     error: float | None  # mean distance from the true colors, where there are any
     gray_error: float | None  # that of no color at all
-    explained: float  # share of the answer's variance over the picture that a line through L* explains; 0 where nothing varies
+    explained: float  # share of the prediction's variance over the picture that a line through L* explains; 0 where nothing varies
     pixels: NDArray[np.uint8]  # (256, 256, 3): the picture in color
 
     @property
@@ -82,38 +194,37 @@ class Findings:
         return self.texture_spread >= NOTICED
 
 
-def ask(colorizer: Colorizer, shown: Sequence[Stimulus]) -> list[Answer]:
-    """The net's answer to each stimulus, in order."""
+def respond(colorizer: Colorizer, shown: Sequence[Stimulus]) -> list[Response]:
+    """The net's response to each stimulus, in order."""
     photos = [Photo(stimulus.pixels, None, "PNG") for stimulus in shown]
-    answers: list[Answer] = []
+    responses: list[Response] = []
     for start in range(0, len(shown), _BATCH):
         some = photos[start : start + _BATCH]
-        lightness = [colorizer.preprocess(photo) for photo in some]
-        logits = colorizer.infer(lightness)
-        for stimulus, photo, seen, answer in zip(shown[start:], some, lightness, logits, strict=False):
-            answers.append(_answer(colorizer, stimulus, photo, seen, answer))
-    return answers
+        inputs = [colorizer.preprocess(photo) for photo in some]
+        outputs = colorizer.infer(inputs)
+        for stimulus, photo, seen, output in zip(shown[start:], some, inputs, outputs, strict=False):
+            responses.append(_response(colorizer, stimulus, photo, seen, output))
+    return responses
 
 
-def _answer(
-    colorizer: Colorizer, stimulus: Stimulus, photo: Photo, seen_1HW: Tensor, answered: Tensor
-) -> Answer:
-    ab = colorizer.decode(answered).cpu()
+def _response(
+    colorizer: Colorizer, stimulus: Stimulus, photo: Photo, seen_1HW: Tensor, output: Tensor
+) -> Response:
+    ab = colorizer.decode(output).cpu()
     seen = adaptive_avg_pool2d(seen_1HW, (ab.shape[1], ab.shape[2]))[0]
     height, width = seen.shape
     where = (slice(height // 4, -height // 4), slice(width // 4, -width // 4)) if stimulus.object else ()
     part = ab[(slice(None), *where)]
     mean = part.flatten(1).mean(1)
     entropy = None
-    if len(answered) == bins.COUNT:
-        log_p = torch.log_softmax(answered, 0)
+    if len(output) == bins.COUNT:
+        log_p = torch.log_softmax(output, 0)
         entropy = float(-(log_p.exp() * log_p).sum(0).mean())
     error = gray_error = None
     if stimulus.truth is not None:
-        rgb = torch.from_numpy(np.array(stimulus.truth)).permute(2, 0, 1)[None] / 255
-        true = adaptive_avg_pool2d(color.lab_from_rgb(rgb)[:, 1:], (height, width))[0]
-        error, gray_error = (float((true - said).norm(dim=0).mean()) for said in (ab, torch.zeros_like(ab)))
-    return Answer(
+        true = adaptive_avg_pool2d(Picture(stimulus.truth).ab[None], (height, width))[0]
+        error, gray_error = (float((true - each).norm(dim=0).mean()) for each in (ab, torch.zeros_like(ab)))
+    return Response(
         stimulus.kind,
         stimulus.name,
         stimulus.object,
@@ -124,45 +235,50 @@ def _answer(
         error,
         gray_error,
         _explained(seen.flatten().double().numpy(), ab.flatten(1).double().numpy()),
-        colorizer.postprocess(photo, answered, ColorOptions()).pixels,
+        colorizer.postprocess(photo, output, ColorOptions()).pixels,
     )
 
 
-def _explained(lightness: NDArray[np.float64], ab: NDArray[np.float64]) -> float:
+def _explained(seen: NDArray[np.float64], ab: NDArray[np.float64]) -> float:
     """(P,), (2, P) → the share of ab's variance, both channels together, that a line through lightness explains."""
     centered = ab - ab.mean(1, keepdims=True)
-    varied = lightness - lightness.mean()
+    varied = seen - seen.mean()
     total, swing = float((centered**2).sum()), float((varied**2).sum())
-    if total < 1e-6 * ab.size or swing < 1e-6 * lightness.size:  # rounding, where nothing varies
+    if total < 1e-6 * ab.size or swing < 1e-6 * seen.size:  # rounding, where nothing varies
         return 0.0
     return float(((centered @ varied) ** 2).sum() / swing / total)
 
 
-def find(answers: Sequence[Answer]) -> Findings:
-    """What the answers to all of `stimuli.stimuli()` come to."""
-    kinds = {kind: [a for a in answers if a.kind == kind] for kind in dict.fromkeys(a.kind for a in answers)}
+def summarize(responses: Sequence[Response]) -> Findings:
+    """Of the responses to all of `stimuli()`."""
+    kinds = {
+        kind: [each for each in responses if each.kind == kind]
+        for kind in dict.fromkeys(each.kind for each in responses)
+    }
 
     def mean(values: Sequence[float]) -> float:
         return float(np.mean(values))
 
     def chroma(kind: str) -> float:
-        return mean([answer.chroma for answer in kinds[kind]])
+        return mean([each.chroma for each in kinds[kind]])
 
     def errors(kind: str) -> tuple[float, float]:
         known = [
-            (a.error, a.gray_error) for a in kinds[kind] if a.error is not None and a.gray_error is not None
+            (each.error, each.gray_error)
+            for each in kinds[kind]
+            if each.error is not None and each.gray_error is not None
         ]
         return mean([error for error, _ in known]), mean([gray for _, gray in known])
 
     def shift(kind: str, name: str) -> float:
-        ordinary = next(a for a in answers if a.name == f"{name}, contrast 1")
-        others = [a for a in kinds[kind] if a.object == name and a is not ordinary]
-        return mean([float(np.linalg.norm(a.ab - ordinary.ab)) for a in others])
+        ordinary = next(each for each in responses if each.name == f"{name}, contrast 1")
+        others = [each for each in kinds[kind] if each.object == name and each is not ordinary]
+        return mean([float(np.linalg.norm(each.ab - ordinary.ab)) for each in others])
 
     photograph, chart = errors("photograph"), errors("chart")
     return Findings(
         plain_spread=_spread(kinds["plain"]),
-        gradients_explained=mean([answer.explained for answer in kinds["gradient"]]),
+        gradients_explained=mean([each.explained for each in kinds["gradient"]]),
         gradient_chroma=chroma("gradient"),
         texture_spread=_spread(kinds["texture"]),
         texture_chroma=chroma("texture"),
@@ -177,33 +293,33 @@ def find(answers: Sequence[Answer]) -> Findings:
     )
 
 
-def _spread(answers: Sequence[Answer]) -> float:
-    """Root mean square distance of the answers from their mean, in ab units."""
-    ab = np.array([answer.ab for answer in answers])
+def _spread(responses: Sequence[Response]) -> float:
+    """Root mean square distance of the responses from their mean, in ab units."""
+    ab = np.array([response.ab for response in responses])
     return float(np.sqrt(((ab - ab.mean(0)) ** 2).sum(1).mean()))
 
 
-def as_json(answers: Sequence[Answer], findings: Findings) -> dict[str, object]:
+def as_json(responses: Sequence[Response], findings: Findings) -> dict[str, object]:
     """Plain values."""
     rows = []
-    for answer in answers:
+    for response in responses:
         numbers = {
-            key: getattr(answer, key)
+            key: getattr(response, key)
             for key in ("a", "b", "chroma", "entropy", "error", "gray_error", "explained")
         }
         rows.append(
-            {"kind": answer.kind, "name": answer.name}
+            {"kind": response.kind, "name": response.name}
             | {key: None if value is None else round(value, 3) for key, value in numbers.items()}
         )
     verdicts = {"uses_brightness": findings.uses_brightness, "uses_texture": findings.uses_texture}
     return {"findings": asdict(findings) | verdicts, "stimuli": rows}
 
 
-def table(answers: Sequence[Answer], findings: Findings) -> str:
-    """In Markdown: the findings as sentences, then every stimulus."""
+def as_markdown(responses: Sequence[Response], findings: Findings) -> str:
+    """The findings as sentences, then a table of every stimulus."""
     f = findings
     scrambled = f.scrambled_chroma / f.photograph_chroma if f.photograph_chroma else 0.0
-    said = [
+    sentences = [
         f"Brightness is {'' if f.uses_brightness else 'hardly '}used: plain patches of eleven lightnesses lie {f.plain_spread:.1f} "
         f"ab units from their mean; in gradients a line through L* explains {f.gradients_explained:.0%} of what varies.",
         f"Texture is {'' if f.uses_texture else 'hardly '}used: textures of one mean lightness lie {f.texture_spread:.1f} "
@@ -218,23 +334,23 @@ def table(answers: Sequence[Answer], findings: Findings) -> str:
         ),
     ]
     lines = ["| | | mean a | mean b | chroma | entropy, nats |", "|---|---|---|---|---|---|"]
-    for answer in answers:
-        entropy = "" if answer.entropy is None else f"{answer.entropy:.2f}"
+    for each in responses:
+        entropy = "" if each.entropy is None else f"{each.entropy:.2f}"
         lines.append(
-            f"| {answer.kind} | {answer.name} | {answer.a:.1f} | {answer.b:.1f} | {answer.chroma:.1f} | {entropy} |"
+            f"| {each.kind} | {each.name} | {each.a:.1f} | {each.b:.1f} | {each.chroma:.1f} | {entropy} |"
         )
-    return "\n".join(f"- {sentence}" for sentence in said) + "\n\n" + "\n".join(lines)
+    return "\n".join(f"- {sentence}" for sentence in sentences) + "\n\n" + "\n".join(lines)
 
 
 def figure(
-    shown: Sequence[Stimulus], answers: Sequence[Answer], height: int = 84, across: int = 11
+    shown: Sequence[Stimulus], responses: Sequence[Response], height: int = 84, across: int = 11
 ) -> Image.Image:
-    """Every stimulus above its answer, its name above both; kinds that fit share a row."""
+    """Every stimulus above its response, its name above both; kinds that fit share a row."""
     rows: list[list[Cell]] = [[]]
-    for _, group in groupby(zip(shown, answers, strict=True), lambda pair: pair[0].object or pair[0].kind):
+    for _, group in groupby(zip(shown, responses, strict=True), lambda pair: pair[0].object or pair[0].kind):
         cells = [
-            (_short(stimulus), np.vstack([np.stack([stimulus.pixels] * 3, -1), answer.pixels]))
-            for stimulus, answer in group
+            (_short(stimulus), np.vstack([np.stack([stimulus.pixels] * 3, -1), response.pixels]))
+            for stimulus, response in group
         ]
         if len(rows[-1]) + len(cells) > across:
             rows.append([])

@@ -1,7 +1,7 @@
 """What decoding does to the colors: the size that the net sees, the temperature of the annealed mean, the share of rebalancing taken back.
 
 One net, one set of photos. Sizes are tried with the card's temperature and share; at the card's size, every temperature with every share,
-as these two pull at each other. The net runs once a photo and size, and all decodings of that size share its logits. They are measured as
+as these two interact. The net runs once a photo and size, and all decodings of that size share its logits. They are measured as
 `evaluate.color` measures, by its protocol, so that the card's own decoding scores here what it scores there.
 """
 
@@ -19,27 +19,20 @@ from PIL import Image
 from model import bins
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
-from model.evaluate import color, sheets
+from model.evaluate import color, figures
+from model.evaluate.report import table
 from model.image_io import Photo
 from model.training import data
+from model.training.validation import Decoding
 
 STRIDE = 32  # sizes are multiples of it, as a card's are
-MEASURES: Mapping[str, str] = {
+METRICS: Mapping[str, str] = {
     "raw_auc": "raw AuC %",
     "rebalanced_auc": "rebalanced AuC %",
     "psnr": "PSNR dB",
     "colorfulness": "colorfulness",
 }
 _AXES = {"size": "size", "temperature": "temperature", "taken_back": "share taken back"}
-
-
-@dataclass(frozen=True, order=True)
-class Decoding:
-    """One way from lightness to color: the shorter side that the net sees, the temperature, the share taken back."""
-
-    size: int
-    temperature: float
-    taken_back: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Scores by decoding, and what stands beside them. `own` is the card's decoding."""
+    """Scores by decoding, and those of gray and of the ground truth. `own` is the card's decoding."""
 
     own: Decoding
     scores: Mapping[Decoding, color.Score]
@@ -109,7 +102,7 @@ class Decoder:
             if weights is not None
         }
 
-    def answers(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
+    def colorize(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
         """(H, W, 3) uint8 → the photo colored from its lightness, by every decoding, in the same shape."""
         photo = Photo(rgb, None, "PNG")
         logits = {size: net.infer([net.preprocess(photo)])[0] for size, net in self._sized.items()}
@@ -129,11 +122,11 @@ def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes) -> Sweep:
     tallies = {d: color.Tally() for d in decoder.decodings}
     gray, perfect = color.Tally(), color.Tally()
     for path in photos:
-        truth = color.Picture(color.central(data.read(path)))
+        truth = color.Picture(color.center_crop(data.read(path)))
         gray.add(truth, color.Picture(color.gray(truth.pixels)))
         perfect.add(truth, truth)
-        for d, answer in decoder.answers(truth.pixels).items():
-            tallies[d].add(truth, color.Picture(answer))
+        for d, colored in decoder.colorize(truth.pixels).items():
+            tallies[d].add(truth, color.Picture(colored))
     if not gray.psnr:
         raise InputError("there is no photograph to evaluate on")
     scores = {d: tally.score() for d, tally in tallies.items()}
@@ -144,53 +137,49 @@ def as_json(swept: Sweep) -> dict[str, object]:
     """Plain values."""
     return {
         "own": vars(swept.own),
-        "gray": _numbers(swept.gray),
-        "truth": _numbers(swept.truth),
-        "decodings": [vars(d) | _numbers(score) for d, score in swept.scores.items()],
+        "gray": _rounded(swept.gray),
+        "truth": _rounded(swept.truth),
+        "decodings": [vars(d) | _rounded(score) for d, score in swept.scores.items()],
     }
 
 
-def _numbers(score: color.Score) -> dict[str, float]:
-    return {name: round(getattr(score, name), 3) for name in MEASURES}
+def _rounded(score: color.Score) -> dict[str, float]:
+    return {name: round(getattr(score, name), 3) for name in METRICS}
 
 
-def table(swept: Sweep) -> str:
-    """In Markdown: a table an axis, the other two as the card says, its own row in bold; and temperature by share, where shares vary."""
+def as_markdown(swept: Sweep) -> str:
+    """A table an axis, the other two as the card says, its own row in bold; and temperature by share, where shares vary."""
     parts = []
-    for axis in ("size", "temperature", "taken_back"):
-        rows = [_row("gray", swept.gray)]
+    for axis, name in _AXES.items():
+        rows = [("gray", swept.gray)]
         for d in swept.along(axis):
             value = f"{getattr(d, axis):g}"
-            rows.append(_row(f"**{value}**" if d == swept.own else value, swept.scores[d]))
-        head = f"| {_AXES[axis]} | {' | '.join(MEASURES.values())} |"
-        lines = [head, "|---" * (1 + len(MEASURES)) + "|", *rows, _row("truth", swept.truth)]
-        parts.append("\n".join(lines))
+            rows.append((f"**{value}**" if d == swept.own else value, swept.scores[d]))
+        rows.append((color.heading("truth"), swept.truth))
+        lines = [[row, *(f"{getattr(score, metric):.2f}" for metric in METRICS)] for row, score in rows]
+        parts.append(table([name, *METRICS.values()], lines, "---"))
     if len(swept.along("taken_back")) > 1:
-        parts.append(_both(swept))
-    return "\n\n".join(parts)
+        parts.append(_temperature_by_share(swept))
+    return "\n".join(parts)
 
 
-def _both(swept: Sweep) -> str:
-    """Gains over gray, raw and rebalanced, and colorfulness, by temperature and share."""
+def _temperature_by_share(swept: Sweep) -> str:
+    """Gains over gray, raw and rebalanced, and colorfulness."""
     shares = [d.taken_back for d in swept.along("taken_back")]
-    lines = [f"| temperature | {' | '.join(f'{share:g} taken back' for share in shares)} |"]
-    lines.append("|---" * (1 + len(shares)) + "|")
+    gray, lines = swept.gray, []
     for at in swept.along("temperature"):
         scores = [swept.scores[replace(at, taken_back=share)] for share in shares]
         gains = [
-            f"{s.raw_auc - swept.gray.raw_auc:+.2f}, {s.rebalanced_auc - swept.gray.rebalanced_auc:+.2f}, {s.colorfulness:.1f}"
+            f"{s.raw_auc - gray.raw_auc:+.2f}, {s.rebalanced_auc - gray.rebalanced_auc:+.2f}, {s.colorfulness:.1f}"
             for s in scores
         ]
-        lines.append(f"| {at.temperature:g} | {' | '.join(gains)} |")
-    return "Raw and rebalanced AuC above gray's, colorfulness:\n\n" + "\n".join(lines)
-
-
-def _row(name: str, score: color.Score) -> str:
-    return f"| {name} | {' | '.join(f'{getattr(score, measure):.2f}' for measure in MEASURES)} |"
+        lines.append([f"{at.temperature:g}", *gains])
+    heads = ["temperature", *(f"{share:g} taken back" for share in shares)]
+    return "Raw and rebalanced AuC above gray's, colorfulness:\n\n" + table(heads, lines, "---")
 
 
 def strips(colorizer: Colorizer, photos: Sequence[Path], temperatures: Sequence[float]) -> Image.Image:
-    """A row a photo: gray, its colors from the highest temperature to the lowest, the truth. Size and share are the card's."""
+    """A row a photo: gray, its colors from the highest temperature to the lowest, the ground truth. Size and share are the card's."""
     decodings = [
         replace(own(colorizer), temperature=temperature)
         for temperature in sorted({*temperatures}, reverse=True)
@@ -198,7 +187,24 @@ def strips(colorizer: Colorizer, photos: Sequence[Path], temperatures: Sequence[
     decoder = Decoder(colorizer, decodings)
     rows = []
     for path in photos:
-        truth = color.central(data.read(path))
-        answers = [color.gray(truth), *decoder.answers(truth).values(), truth]
-        rows.append(sheets.Strip(path.name, answers))
-    return sheets.sheet(["gray", *(f"T = {d.temperature:g}" for d in decodings), "truth"], rows)
+        truth = color.center_crop(data.read(path))
+        pictures = [color.gray(truth), *decoder.colorize(truth).values(), truth]
+        rows.append(figures.Strip(path.name, pictures))
+    return figures.sheet(
+        ["gray", *(f"T = {d.temperature:g}" for d in decodings), color.heading("truth")], rows
+    )
+
+
+def curves(swept: Sweep, path: Path) -> None:
+    """Save one panel a metric over the temperature, at the card's size and share: the net's curve, gray's line; the card's dotted."""
+    decodings = swept.along("temperature")
+    panels = []
+    for metric, title in METRICS.items():
+        levels = {"gray": (getattr(swept.gray, metric), "gray")}
+        if (
+            metric == "colorfulness"
+        ):  # the ground truth's other metrics are perfect, and would press the curve flat
+            levels["ground truth"] = (swept.truth.colorfulness, "black")
+        panels.append(figures.Panel(title, [getattr(swept.scores[d], metric) for d in decodings], levels))
+    temperatures = [d.temperature for d in decodings]
+    figures.curves(panels, temperatures, "temperature", swept.own.temperature, path)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.aberration import aberrate
-from model.evaluate.grid import Cell, grid
+from model.evaluate.figures import Cell, grid
 from model.methods import context
 
 _PARTED = (1.03, 0.97)  # red and blue: three times what a bad lens does, so that it is seen

@@ -1,10 +1,10 @@
-"""Does a stranger know the things again? Semantic interpretability (the paper's section 3): the top-1 answers of a classifier.
+"""Are objects still recognized? Semantic interpretability (the paper's section 3): the top-1 predictions of a classifier, the judge.
 
-The judge is EfficientNet-Lite2, taught by Google on ImageNet in color, in the port of ML Illustrated: another net than the Lite0 that our
+The judge is EfficientNet-Lite2, trained by Google on ImageNet in color, in the port of ML Illustrated: another net than the Lite0 that our
 colorizer grew from, and another judge than the paper's VGG16, so that only differences compare. It reads 260×260 pixels as (v − 127) / 128,
 bicubic from the protocol's 256.
 
-Photos in folders named by ImageNet's classes are judged by those. Elsewhere, all are judged by the judge's own answer on the truth.
+Photos in folders named by ImageNet's classes are judged by those. Elsewhere, all are by the judge's own prediction on the ground truth.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ class Judge:
         return cls(net, device)
 
     @torch.inference_mode()
-    def answers(self, pictures: Sequence[NDArray[np.uint8]]) -> list[int]:
+    def predict(self, pictures: Sequence[NDArray[np.uint8]]) -> list[int]:
         """(H, W, 3) uint8 each, of one size → the likeliest of ImageNet's thousand classes each."""
         values = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
         sized = F.interpolate(values, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255)
         read = ((sized - 127) / 128).contiguous(memory_format=torch.channels_last)
-        return [int(answer) for answer in self.net(read).argmax(1)]
+        return [int(label) for label in self.net(read).argmax(1)]
 
 
 def labels(photos: Sequence[Path]) -> list[int] | None:
-    """ImageNet's class of each photo, 0…999, by its folder's name; None where there is a photo of which that is not known.
+    """ImageNet's class of each photo, 0…999, by its folder's name; None where there is a photo whose class is not known.
 
     Known are the thousand, where they lie side by side, and the ten of Imagenette.
     """

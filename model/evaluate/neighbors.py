@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from model.errors import InputError
 from model.evaluate.features import Judged, batches
-from model.evaluate.grid import Cell
+from model.evaluate.figures import Cell
 
 _THUMBNAIL = 16
 _COPY = 0.93

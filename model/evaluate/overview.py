@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model.evaluate.markdown import table
+from model.evaluate.report import table
 from model.evaluate.story import METHODS, NETS
 
 LABELS = (20, 90, 900)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.evaluate.grid import Cell, grid
+from model.evaluate.figures import Cell, grid
 from model.training import augment
 
 PANEL = ("whole", "crop", "crop and flip", "gray", "jitter", "rotate", "cutout", "noise", "blur", "sobel")

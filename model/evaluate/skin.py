@@ -2,12 +2,12 @@
 
 Protocol: the 256×256 of `evaluate.color`, and of it the center, 30% of the sides, which is nose and cheeks. There, over pixels:
 
-- ΔE: the mean distance from the truth in ab units, which is CIE76's, as the lightness is the truth's.
-- Hue error: the mean absolute angle between the answer's hue and the truth's, 0…180 degrees. Pixels of which either has a chroma under 5
-  ab units have no hue to speak of, and are left out; so is a photo without any other. Gray has no hue error.
+- ΔE: the mean distance from the ground truth in ab units, which is CIE76's, as the lightness is the ground truth's.
+- Hue error: the mean absolute angle between the prediction's hue and the ground truth's, 0…180 degrees. Pixels of which either has a chroma
+  under 5 ab units have no meaningful hue, and are left out; so is a photo without any other. Gray has no hue error.
 
 Both are means over a group's photos; the mean over groups counts each alike. Worst over best is the ratio between the groups that are
-farthest apart in these photos; its interval is of these two groups. Intervals are of the bootstrap, each group drawn anew for itself.
+farthest apart in these photos; its interval is of these two groups. Intervals are of the bootstrap, each group drawn independently.
 The groups of UTKFace are labels that its authors gave by looks, partly by machine (Zhang, Song & Qi 2017, https://susanqq.github.io/UTKFace/).
 """
 
@@ -23,10 +23,9 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.evaluate.color import SIDE, Answers, Picture
-from model.evaluate.intervals import SEED, Bootstrap, Samples, interval
-from model.evaluate.markdown import table as markdown
-from model.evaluate.report import Numbers, cell, plain
+from model.evaluate.color import SIDE, Colorized, Picture
+from model.evaluate.intervals import SEED, Bootstrap, Metrics, Samples, as_plain, as_text
+from model.evaluate.report import mean_of, table
 
 UTKFACE = ("White", "Black", "Asian", "Indian", "Others")  # by the number in a file's name
 COLUMNS: Mapping[str, tuple[str, int]] = {"delta_e": ("ΔE", 1), "hue": ("hue error °", 1)}
@@ -68,9 +67,9 @@ def grouped(photos: Sequence[Path], group_of: GroupOf) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def errors(truth: Picture, answer: Picture) -> tuple[float, float]:
+def errors(truth: Picture, prediction: Picture) -> tuple[float, float]:
     """(ΔE in ab units, hue error in degrees or NaN) of a face's center; both pictures 256×256."""
-    true, ours = _center(truth.ab), _center(answer.ab)
+    true, ours = _center(truth.ab), _center(prediction.ab)
     distance = float(torch.hypot(*(ours - true)).mean())
     have_hue = (torch.hypot(*true) >= _HAS_HUE) & (torch.hypot(*ours) >= _HAS_HUE)
     turned = (torch.atan2(ours[1], ours[0]) - torch.atan2(true[1], true[0])).rad2deg()[have_hue]
@@ -85,12 +84,12 @@ def _center(ab: Tensor) -> Tensor:
 
 @dataclass
 class Faces:
-    """What one row shows of one group, photo by photo."""
+    """One row's errors in one group, photo by photo."""
 
     delta_e: list[float] = field(default_factory=list)
     hue: list[float] = field(default_factory=list)  # NaN where there is none
 
-    def numbers(self, draws: Bootstrap) -> Numbers:
+    def metrics(self, draws: Bootstrap) -> Metrics:
         hue = np.array(self.hue)
         known = np.isfinite(hue)
         times = draws.sums(known)
@@ -101,18 +100,18 @@ class Faces:
         }
 
 
-def look(answered: Iterable[Answers]) -> dict[str, Faces]:
-    """One group's faces, by row; the truth is none."""
-    found: dict[str, Faces] = {}
-    for pixels, answers in answered:
+def measure(colorized: Iterable[Colorized]) -> dict[str, Faces]:
+    """One group's faces, by row; the ground truth is none."""
+    rows: dict[str, Faces] = {}
+    for pixels, by_row in colorized:
         truth = Picture(pixels)
-        for name, answer in answers.items():
+        for name, colored in by_row.items():
             if name != "truth":
-                faces = found.setdefault(name, Faces())
-                distance, angle = errors(truth, Picture(answer))
+                faces = rows.setdefault(name, Faces())
+                distance, angle = errors(truth, Picture(colored))
                 faces.delta_e.append(distance)
                 faces.hue.append(angle)
-    return found
+    return rows
 
 
 @dataclass(frozen=True)
@@ -129,85 +128,71 @@ class Report:
     """By row: gray, and the nets."""
 
     photos: Mapping[str, int]  # by group
-    groups: Mapping[str, Mapping[str, Numbers]]  # by group, then by row
-    mean: Mapping[str, Numbers]  # over groups
-    ratios: Mapping[str, Mapping[str, Ratio]]  # by measure; left out where there is one group, or no number
+    groups: Mapping[str, Mapping[str, Metrics]]  # by group, then by row
+    mean: Mapping[str, Metrics]  # over groups
+    ratios: Mapping[str, Mapping[str, Ratio]]  # by metric; left out where there is one group, or no number
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values: everywhere {"value", "low", "high"}, or null where there is no number."""
+        return {
+            "interval": "95%, percentile bootstrap over each group's photos, 1,000 draws",
+            "groups": {
+                group: {"photos": self.photos[group], "scores": as_plain(rows)}
+                for group, rows in self.groups.items()
+            },
+            "mean_over_groups": as_plain(self.mean),
+            "worst_over_best": {
+                row: {
+                    key: {"worst": ratio.worst, "best": ratio.best}
+                    | (as_plain({row: {key: ratio.samples}})[row][key] or {})
+                    for key, ratio in ratios.items()
+                }
+                for row, ratios in self.ratios.items()
+            },
+        }
+
+    def as_markdown(self) -> str:
+        """One table: a row a group and net, then the mean over groups, and worst over best."""
+        total = sum(self.photos.values())
+        lines = [
+            [group, f"{self.photos.get(group, total):,}", row]
+            + [as_text(key, metrics[key], decimals) for key, (_, decimals) in COLUMNS.items()]
+            for group, rows in {**self.groups, "mean over groups": self.mean}.items()
+            for row, metrics in rows.items()
+        ]
+        for row, ratios in self.ratios.items():
+            cells = [_ratio_text(ratios.get(key)) for key in COLUMNS]
+            lines.append(["worst / best", f"{total:,}", row, *cells])
+        return (
+            "The center of faces: mean distance from the ground truth in ab (CIE76 ΔE), and mean absolute hue error. In brackets 95% "
+            "intervals, by bootstrap over each group's photographs.\n\n"
+            + table(["group", "photos", "", *(heading for heading, _ in COLUMNS.values())], lines)
+        )
 
 
-def report(looked: Mapping[str, Mapping[str, Faces]]) -> Report:
-    """Of `look`'s rows by group."""
-    photos = {group: len(next(iter(rows.values())).delta_e) for group, rows in looked.items()}
+def summarize(measured: Mapping[str, Mapping[str, Faces]]) -> Report:
+    """Of `measure`'s rows by group."""
+    photos = {group: len(next(iter(rows.values())).delta_e) for group, rows in measured.items()}
     groups = {}
-    for place, (group, rows) in enumerate(looked.items()):
+    for place, (group, rows) in enumerate(measured.items()):
         draws = Bootstrap(photos[group], SEED + place)
-        groups[group] = {row: faces.numbers(draws) for row, faces in rows.items()}
+        groups[group] = {row: faces.metrics(draws) for row, faces in rows.items()}
     names = list(next(iter(groups.values())))
-    mean = {
-        row: {key: np.mean([numbers[row][key] for numbers in groups.values()], 0) for key in COLUMNS}
-        for row in names
-    }
+    mean = {row: mean_of([rows[row] for rows in groups.values()]) for row in names}
     return Report(photos, groups, mean, {row: _ratios(row, groups) for row in names})
 
 
-def _ratios(row: str, groups: Mapping[str, Mapping[str, Numbers]]) -> dict[str, Ratio]:
+def _ratios(row: str, groups: Mapping[str, Mapping[str, Metrics]]) -> dict[str, Ratio]:
     found = {}
     for key in COLUMNS:
-        values = {group: float(numbers[row][key][0]) for group, numbers in groups.items()}
+        values = {group: float(rows[row][key][0]) for group, rows in groups.items()}
         worst, best = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
         if len(values) > 1 and np.isfinite([*values.values()]).all() and values[best] > 0:
-            below = groups[best][row][key]
-            ratio = np.divide(
-                groups[worst][row][key], below, out=np.full_like(below, np.nan), where=below > 0
-            )
+            above, below = groups[worst][row][key], groups[best][row][key]
+            ratio = np.divide(above, below, out=np.full_like(below, np.nan), where=below > 0)
             found[key] = Ratio(worst, best, ratio)
     return found
 
 
-def as_json(found: Report) -> dict[str, object]:
-    """Plain values: everywhere {"value", "low", "high"}, or null where there is no number."""
-    return {
-        "interval": "95%, percentile bootstrap over each group's photos, 1,000 draws",
-        "groups": {
-            group: {"photos": found.photos[group], "scores": plain(rows)}
-            for group, rows in found.groups.items()
-        },
-        "mean_over_groups": plain(found.mean),
-        "worst_over_best": {
-            row: {
-                key: {
-                    "worst": ratio.worst,
-                    "best": ratio.best,
-                    **(plain({"": {"": ratio.samples}})[""][""] or {}),
-                }
-                for key, ratio in ratios.items()
-            }
-            for row, ratios in found.ratios.items()
-        },
-    }
-
-
-def as_markdown(found: Report) -> str:
-    """One table: a row a group and net, then the mean over groups, and worst over best."""
-    tables = {**found.groups, "mean over groups": found.mean}
-    total = sum(found.photos.values())
-    lines = [
-        [group, f"{found.photos.get(group, total):,}", row, *(_cell(numbers, key) for key in COLUMNS)]
-        for group, rows in tables.items()
-        for row, numbers in rows.items()
-    ]
-    for row, ratios in found.ratios.items():
-        cells = [_ratio(ratios.get(key)) for key in COLUMNS]
-        lines.append(["worst / best", f"{total:,}", row, *cells])
-    return (
-        "The center of faces: mean distance from the truth in ab (CIE76 ΔE), and mean absolute hue error. In brackets 95% intervals, by "
-        "bootstrap over each group's photographs.\n\n"
-        + markdown(["group", "photos", "", *(heading for heading, _ in COLUMNS.values())], lines)
-    )
-
-
-def _cell(numbers: Numbers, key: str) -> str:
-    return cell(key, interval(numbers[key]), COLUMNS[key][1])
-
-
-def _ratio(ratio: Ratio | None) -> str:
-    return "–" if ratio is None else f"{cell('', interval(ratio.samples), 2)} {ratio.worst} / {ratio.best}"
+def _ratio_text(ratio: Ratio | None) -> str:
+    return "–" if ratio is None else f"{as_text('', ratio.samples, 2)} {ratio.worst} / {ratio.best}"

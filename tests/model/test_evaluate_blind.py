@@ -1,4 +1,4 @@
-"""Two nets compared without saying which is which: the strips tell nothing, the key all, and verdicts come back to the nets."""
+"""Two nets compared without saying which is which: the strips do not show it, the key does, and verdicts are counted by net."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NETS = ["old", "new"]
 
 def test_the_order_is_drawn_for_each_photo_and_comes_from_the_seed() -> None:
     photos = [Path(f"album/{number}.jpg") for number in range(40)]
-    key = blind.drawn(photos, NETS, 3)
-    assert key == blind.drawn(photos, NETS, 3)
-    assert key != blind.drawn(photos, NETS, 4)
+    key = blind.draw_key(photos, NETS, 3)
+    assert key == blind.draw_key(photos, NETS, 3)
+    assert key != blind.draw_key(photos, NETS, 4)
     first = sum(entry.order == ("old", "new") for entry in key)
     assert 8 < first < 32
     assert all(sorted(entry.order) == ["new", "old"] for entry in key)
@@ -45,18 +45,18 @@ def test_verdicts_are_counted_by_net_with_a_sign_test() -> None:
     assert counts.only == {"old": 2, "new": 8}
     assert (counts.both, counts.neither, counts.photos) == (1, 1, 12)
     assert counts.p_value == pytest.approx(112 / 1024)
-    text = blind.said(counts, 12)
+    text = blind.as_text(counts, 12)
     for line in ("12 of 12 photographs judged", "new: kept 9, of these 8 alone", "p = 0.109"):
         assert line in text
 
 
-def test_where_nothing_parts_the_nets_nothing_is_shown() -> None:
+def test_without_a_difference_between_the_nets_p_is_1() -> None:
     assert blind.count(NETS, KEY, {1: "both", 2: "neither"}).p_value == 1
 
 
-def test_answers_may_have_a_heading_gaps_and_capitals(tmp_path: Path) -> None:
+def test_verdicts_may_have_a_heading_gaps_and_capitals(tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text("photo,verdict\n1, A\n2,\n\n3,Both\n")
-    assert blind.read_answers(tmp_path / "answers.csv", KEY) == {1: "a", 3: "both"}
+    assert blind.read_verdicts(tmp_path / "answers.csv", KEY) == {1: "a", 3: "both"}
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_answers_may_have_a_heading_gaps_and_capitals(tmp_path: Path) -> None:
         ("photo,verdict\n1,\n", "no verdict yet"),
     ],
 )
-def test_what_is_no_answer_is_named_by_its_line(text: str, reason: str, tmp_path: Path) -> None:
+def test_what_is_no_verdict_is_named_by_its_line(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text(text)
     with pytest.raises(ValueError, match=reason):
-        blind.read_answers(tmp_path / "answers.csv", KEY)
+        blind.read_verdicts(tmp_path / "answers.csv", KEY)
 
 
 def test_a_file_of_another_kind_is_no_key(tmp_path: Path) -> None:

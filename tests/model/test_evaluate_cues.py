@@ -19,7 +19,7 @@ from model import bins, checkpoint
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.evaluate import cues
-from model.evaluate.stimuli import OBJECTS, Stimulus, stimuli
+from model.evaluate.cues import OBJECTS, Stimulus, stimuli
 
 CARD = checkpoint.read_card(checkpoint.locate("lite"))
 GRAY, BLUE, RED = (
@@ -29,7 +29,7 @@ GRAY, BLUE, RED = (
 
 
 class Ruled(nn.Module):
-    """Answers, at every position, the bin that its rule says for the lightness around it."""
+    """Predicts, at every position, the bin that its rule gives for the lightness around it."""
 
     def __init__(self, rule: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def rough_is_red(lightness_N1hw: Tensor) -> Tensor:
     return torch.where((lightness_N1hw - around).abs() > 2, RED, GRAY)
 
 
-class AnswersAb(nn.Module):
+class PredictsAb(nn.Module):
     def forward(self, lightness: Tensor) -> Tensor:
         return torch.zeros(len(lightness), 2, *(side // 4 for side in lightness.shape[-2:]))
 
@@ -64,15 +64,15 @@ def shown() -> list[Stimulus]:
     return stimuli()
 
 
-def asked(net: nn.Module, shown: list[Stimulus]) -> tuple[list[cues.Answer], cues.Findings]:
-    answers = cues.ask(Colorizer(net, replace(CARD, size=128), "cpu"), shown)
-    return answers, cues.find(answers)
+def responses_of(net: nn.Module, shown: list[Stimulus]) -> tuple[list[cues.Response], cues.Findings]:
+    responses = cues.respond(Colorizer(net, replace(CARD, size=128), "cpu"), shown)
+    return responses, cues.summarize(responses)
 
 
-def test_a_net_that_answers_gray_uses_nothing(shown: list[Stimulus]) -> None:
-    answers, found = asked(Ruled(gray), shown)
-    assert max(answer.chroma for answer in answers) == pytest.approx(0, abs=1e-3)
-    assert max(answer.entropy or 0 for answer in answers) < 1e-3
+def test_a_net_that_predicts_gray_uses_nothing(shown: list[Stimulus]) -> None:
+    responses, found = responses_of(Ruled(gray), shown)
+    assert max(response.chroma for response in responses) == pytest.approx(0, abs=1e-3)
+    assert max(response.entropy or 0 for response in responses) < 1e-3
     assert not found.uses_brightness
     assert not found.uses_texture
     assert found.photograph_error == pytest.approx(found.photograph_gray_error, abs=1e-3)
@@ -80,26 +80,26 @@ def test_a_net_that_answers_gray_uses_nothing(shown: list[Stimulus]) -> None:
 
 
 def test_a_net_that_goes_by_brightness_is_found_out(shown: list[Stimulus]) -> None:
-    answers, found = asked(Ruled(bright_is_blue), shown)
+    responses, found = responses_of(Ruled(bright_is_blue), shown)
     assert found.uses_brightness
-    plain = {answer.name: answer.ab for answer in answers if answer.kind == "plain"}
+    plain = {response.name: response.ab for response in responses if response.kind == "plain"}
     np.testing.assert_allclose(plain["L* 20"], [50, 40], atol=0.1)
     np.testing.assert_allclose(plain["L* 80"], [0, -40], atol=0.1)
     assert found.gradients_explained > 0.7, "a step follows a line so far"
     assert min(found.exposure_shift.values()) > 5
-    assert "Brightness is used" in cues.table(answers, found)
+    assert "Brightness is used" in cues.as_markdown(responses, found)
 
 
 def test_a_net_that_goes_by_texture_is_found_out(shown: list[Stimulus]) -> None:
-    answers, found = asked(Ruled(rough_is_red), shown)
+    responses, found = responses_of(Ruled(rough_is_red), shown)
     assert found.uses_texture
     assert not found.uses_brightness
-    assert "Brightness is hardly used" in cues.table(answers, found)
+    assert "Brightness is hardly used" in cues.as_markdown(responses, found)
 
 
-def test_a_net_that_answers_ab_itself_has_no_entropy(shown: list[Stimulus]) -> None:
-    answers = cues.ask(Colorizer(AnswersAb(), CARD, "cpu"), shown[:3])
-    assert {answer.entropy for answer in answers} == {None}
+def test_a_net_that_predicts_ab_itself_has_no_entropy(shown: list[Stimulus]) -> None:
+    responses = cues.respond(Colorizer(PredictsAb(), CARD, "cpu"), shown[:3])
+    assert {response.entropy for response in responses} == {None}
 
 
 def lightness_of(stimulus: Stimulus) -> np.ndarray:

@@ -19,12 +19,13 @@ from model.__main__ import main
 from model.colorizer import Colorizer
 from model.commands import selection
 from model.evaluate import color, decoding
-from model.evaluate.decoding import Axes, Decoder, Decoding
+from model.evaluate.decoding import Axes, Decoder
 from model.image_io import Photo
 from model.nets.lite import Lite
 from model.training import building, data
 from model.training import config as configs
 from model.training.logging import Progress
+from model.training.validation import Decoding
 
 PHOTOS = data.find([Path("scikit-image")])
 
@@ -40,15 +41,15 @@ def swept(lite: Colorizer) -> decoding.Sweep:
     return decoding.sweep(lite, PHOTOS, Axes([128], [1.0, 0.0], [own.taken_back]))
 
 
-def test_the_cards_decoding_scores_what_evaluate_color_says(lite: Colorizer, swept: decoding.Sweep) -> None:
+def test_the_cards_decoding_scores_as_in_evaluate_color(lite: Colorizer, swept: decoding.Sweep) -> None:
     tallies = {name: color.Tally() for name in ("gray", lite.name, "truth")}
-    for truth, answers in color.answered([lite], PHOTOS):
-        for name, answer in answers.items():
-            tallies[name].add(color.Picture(truth), color.Picture(answer))
+    for truth, by_row in color.colorized([lite], PHOTOS):
+        for name, colored in by_row.items():
+            tallies[name].add(color.Picture(truth), color.Picture(colored))
     found = {"gray": swept.gray, lite.name: swept.scores[swept.own], "truth": swept.truth}
     for name, tally in tallies.items():
         expected = tally.score()
-        for measure in decoding.MEASURES:
+        for measure in decoding.METRICS:
             assert getattr(found[name], measure) == pytest.approx(getattr(expected, measure), abs=0.01)
 
 
@@ -75,7 +76,7 @@ def net() -> nn.Module:
 def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run's folder, as the trainer leaves it: of the shipped net, and a prior in which gray is common."""
     folder = tmp_path_factory.mktemp("run")
-    metadata = {
+    facts = {
         "config": asdict(configs.lite("colorize", "lite")),
         "data": {
             "photos": 4,
@@ -86,8 +87,8 @@ def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     saved = {
         "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
-        "progress": asdict(Progress(8, 32, 1.5)),
-        "metadata": metadata,
+        "progressed": asdict(Progress(8, 32, 1.5)),
+        "facts": facts,
     }
     torch.save(saved, folder / "checkpoint.pt")
     return folder
@@ -108,7 +109,7 @@ def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
     own = decoding.own(colorizer)
     shares = [replace(own, taken_back=share) for share in (0.0, own.taken_back, 1.0)]
     truth = skimage.data.chelsea()
-    answers = Decoder(colorizer, shares).answers(truth)
+    answers = Decoder(colorizer, shares).colorize(truth)
     [plain] = lite.colorize([Photo(truth, None, "PNG")])
     assert np.abs(answers[shares[0]].astype(int) - plain.pixels).max() <= 1
     for share in shares[1:]:
@@ -201,7 +202,7 @@ def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path
     assert own == decoding.own(theirs) == Decoding(card.size, card.temperature, card.taken_back)
     shares = [replace(own, taken_back=share) for share in (0.0, own.taken_back, 1.0)]
     truth = skimage.data.chelsea()
-    of_file, of_run = (Decoder(each, shares).answers(truth) for each in (ours, theirs))
+    of_file, of_run = (Decoder(each, shares).colorize(truth) for each in (ours, theirs))
     for share in shares:
         assert np.abs(of_file[share].astype(int) - of_run[share]).max() <= 2
     assert np.abs(of_file[shares[0]].astype(int) - of_file[shares[2]]).max() > 5

