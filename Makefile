@@ -54,7 +54,7 @@ bench-training: setup  ## crops a second of training beside those of the commit 
 	@test -n "$(BASE)" -a -n "$(PHOTOS)" || { echo "make bench-training BASE=a-commit PHOTOS=a-folder"; exit 1; }
 	$(BIN)/python -m proofs training --base $(BASE) --photos $(PHOTOS) $(TRAINING)
 
-detection:  ## teach the backbones of RUNS to find the things of VOC, with torchvision's Faster R-CNN
+detection:  ## fine-tune the backbones of RUNS to detect VOC's objects, with torchvision's Faster R-CNN
 	@test -n "$(RUNS)" -a -n "$(VOC)" || { echo "make detection RUNS=… VOC=…: folders of trained runs, and VOC2007 in its layout"; exit 1; }
 	@$(MAKE) --no-print-directory out/detection/ready
 	out/detection/bin/python -m model evaluate detection --runs $(RUNS) --voc $(VOC) $(DETECTION)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model import parsers
-from model.evaluate import page, story
+from model.experiments import page
 
 VOID = {"meta", "img", "br"}
 
@@ -76,7 +76,7 @@ FOUND = {
             verdict={"outcome": "b", "why": "above scratch up to 20 labels"},
         ),
     ],
-    "forgotten": {"alexnet": {"gray": {"h": 0.993, "g": 0.974, "chance": 0.801}}},
+    "projection": {"alexnet": {"gray": {"h": 0.993, "g": 0.974, "chance": 0.801}}},
     "pairwise": {
         "steps": ["crop", "blur"],
         "accuracy": [[0.331, 0.26], [0.27, 0.026]],
@@ -131,7 +131,7 @@ def test_every_picture_has_words_and_strange_names_do_no_harm(written: str) -> N
     assert "tiny &amp; quick" in written
 
 
-def test_the_page_asks_nothing_of_the_world(written: str) -> None:
+def test_the_page_loads_nothing_from_elsewhere(written: str) -> None:
     assert "<script" not in written
     assert 'src="http' not in written
 
@@ -153,12 +153,12 @@ def test_the_pairs_stand_beside_the_untrained_net(tmp_path: Path) -> None:
     assert "untrained" not in without
 
 
-def test_the_page_says_which_run_the_projections_table_asked(tmp_path: Path) -> None:
+def test_the_page_says_of_which_run_the_projections_table_is(tmp_path: Path) -> None:
     kinds = ("gray", "rotate", "noise", "sobel")
     seen = {kind: {"h": 0.9, "g": 0.5, "chance": 0.5, "in_views": True} for kind in kinds}
     facts = {
-        "forgotten": {"alexnet": seen},
-        "forgotten_runs": {"alexnet": {"steps": 290, "batch": 192, "photos": 55_680}},
+        "projection": {"alexnet": seen},
+        "projection_runs": {"alexnet": {"steps": 290, "batch": 192, "photos": 55_680}},
     }
     said = " ".join(" ".join(Checked(page.write(facts, tmp_path).read_text()).said).split())
     assert (
@@ -174,7 +174,7 @@ def test_the_page_says_which_run_the_projections_table_asked(tmp_path: Path) -> 
 
 def test_a_results_page_of_before_does_not_claim_views_that_its_run_had_not(tmp_path: Path) -> None:
     old = {kind: {"h": 0.9, "g": 0.5, "chance": 0.5} for kind in ("gray", "rotate")}
-    said = " ".join(Checked(page.write({"forgotten": {"alexnet": old}}, tmp_path).read_text()).said)
+    said = " ".join(Checked(page.write({"projection": {"alexnet": old}}, tmp_path).read_text()).said)
     assert "did not order to forget" in said
     assert "trained once more" not in said
 
@@ -185,7 +185,7 @@ def test_the_probes_protocol_and_its_pools_are_on_the_page(tmp_path: Path) -> No
     said = " ".join(Checked(page.write({"subjects": [one], "plan": plan}, tmp_path).read_text()).said)
     assert "Probed by the protocol zhang2016: random crops of 227" in said
     assert "pool1" in said
-    assert tuple(story.PROTOCOLS) == parsers.PROTOCOLS
+    assert tuple(page.PROTOCOLS) == parsers.PROTOCOLS
 
 
 def test_a_saturated_utility_is_said(tmp_path: Path) -> None:
@@ -197,13 +197,13 @@ def test_a_saturated_utility_is_said(tmp_path: Path) -> None:
     assert "both nets are level" in " ".join(said.split())
 
 
-@pytest.mark.parametrize("part", ["made", "subjects", "forgotten", "pairwise"])
+@pytest.mark.parametrize("part", ["made", "subjects", "projection", "pairwise"])
 def test_what_was_not_run_is_left_out(part: str, tmp_path: Path) -> None:
     Checked(page.write({key: value for key, value in FOUND.items() if key != part}, tmp_path).read_text())
 
 
 @pytest.mark.parametrize("part", ["probes", "neighbors", "efficiency", "transfer", "pictures"])
-def test_a_backbone_that_was_not_asked_all_is_shown_with_the_rest(part: str, tmp_path: Path) -> None:
+def test_a_backbone_without_some_evaluation_is_shown_with_the_rest(part: str, tmp_path: Path) -> None:
     subjects = [
         FOUND["subjects"][0],
         {key: value for key, value in FOUND["subjects"][1].items() if key != part},
