@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -53,15 +54,15 @@ LIGHTLY = (
 """https://docs.lightly.ai/self-supervised-learning/getting_started/benchmarks.html. Epochs times photos of the set."""
 
 _TRANSFORMATIONS = {
-    "gray": "was the color dropped?",
-    "rotate": "which way is up?",
-    "noise": "is there noise?",
-    "sobel": "are these edges?",
+    "gray": "color dropped",
+    "rotate": "rotation, by quarters",
+    "noise": "noise",
+    "sobel": "Sobel's edges",
 }
 _COLORS = {"keep": "colors kept", "drop": "one color kept", "project": "projected"}
 _TASKS = {"voc2007": "VOC2007, 11-point mAP", "camvid": "CamVid, mean IU"}
 _PICTURES = {
-    "neighbors": "each photo, and its nearest strangers",
+    "neighbors": "each photo, and the nearest others",
     "activations": "what excites two units of each of three layers",
 }
 
@@ -370,6 +371,8 @@ def _chart(draw: Callable[[Axes], None], label: str, height: float = 3.4) -> dic
         axes.grid(axis="y", alpha=0.25)
         axes.legend(frameon=False, fontsize=8)
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    # Without a salt, ids are random, and the same numbers would be another file each time.
+    with rc_context({"svg.hashsalt": label}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
     return {"label": label, "svg": Markup(svg[svg.index("<svg") :])}

@@ -100,7 +100,7 @@ def recipe(plan: Plan, method: str, net: str) -> Config:
 
 
 def _evaluate(results: Results, plan: Plan, bits: str, method: str, net: str, train: Train) -> None:
-    pictures, run = results.folder / "made" / bits, results.folder / "runs" / f"{bits}-{method}"
+    pictures, run = results.folder / "pictures" / bits, results.folder / "runs" / f"{bits}-{method}"
     options = Options(Switches.of(bits), plan.side)
     results.once(f"{bits}-drawn", lambda: write(pictures, options, plan.pictures))
     known, tested = (

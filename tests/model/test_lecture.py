@@ -212,7 +212,7 @@ def test_a_lecture_from_photographs_to_its_page_and_again(tmp_path: Path) -> Non
     said = (tmp_path / "out" / "index.html").read_text()
     for part in (
         "Probed by the protocol small",
-        "turns, noise and edges were among the views",
+        "rotation, noise and edges were among the views",
         "The same net untrained",
     ):
         assert part in said
