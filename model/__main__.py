@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import AutochromeError
-from model.parsers import add_colors, add_lecture, add_photos, add_questions, add_study, add_synthetic
+from model.parsers import add_backbones, add_colors, add_lecture, add_photos, add_study, add_synthetic
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -138,11 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     ).add_subparsers(
         required=True,
         metavar="color | decoding | cues | skin | blind | blind-count, of what colors; probes | knn | retrieval | units | "
-        "efficiency | transfer | detection | forgotten, of backbones",
+        "efficiency | transfer | detection | projection, of backbones",
     )
 
     add_colors(evaluate.add_parser)
-    add_questions(evaluate.add_parser)
+    add_backbones(evaluate.add_parser)
     add_lecture(commands.add_parser)
     add_synthetic(commands.add_parser)
     add_study(commands.add_parser)

@@ -149,9 +149,9 @@ def add_photos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude", nargs="*", default=[], metavar="GLOB", help="file names to leave out")
 
 
-def add_questions(add: Add) -> None:
-    """`evaluate probes`, `knn`, `retrieval`, `units`, `efficiency`, `transfer`, `detection` and `forgotten`."""
-    one = _asks(
+def add_backbones(add: Add) -> None:
+    """`evaluate probes`, `knn`, `retrieval`, `units`, `efficiency`, `transfer`, `detection` and `projection`."""
+    one = _backbone(
         add, "probes", "backbones.probes", "what each layer knows: linear probes, all layers in one pass"
     )
     _judged(one)
@@ -160,15 +160,15 @@ def add_questions(add: Add) -> None:
     one.set_defaults(side=None)
     _seeds(one)
 
-    one = _asks(add, "knn", "backbones.knn", "classes by the 20 nearest photos")
+    one = _backbone(add, "knn", "backbones.knn", "classes by the 20 nearest photos")
     _judged(one)
 
-    _asks(
+    _backbone(
         add, "retrieval", "backbones.retrieval", "pictures of photos and the nearest others, copies left out"
     )
-    _asks(add, "units", "backbones.units", "pictures of what excites hidden units most")
+    _backbone(add, "units", "backbones.units", "pictures of what excites hidden units most")
 
-    one = _asks(
+    one = _backbone(
         add, "efficiency", "backbones.efficiency", "accuracy by the number of labels, and their utility"
     )
     _judged(one)
@@ -183,7 +183,7 @@ def add_questions(add: Add) -> None:
     one.add_argument("--steps", type=int, default=200, metavar="N", help="of fine-tuning (default: 200)")
     _seeds(one)
 
-    one = _asks(
+    one = _backbone(
         add,
         "transfer",
         "backbones.transfers",
@@ -204,11 +204,11 @@ def add_questions(add: Add) -> None:
     )
     one.add_argument("--steps", type=int, default=100, metavar="N", help="of fine-tuning (default: 100)")
 
-    one = _asks(
+    one = _backbone(
         add,
         "detection",
         "backbones.detection",
-        "taught to find VOC2007's things; needs torchvision, VOC2007, and minutes for each run: `make detection`",
+        "fine-tuned to detect VOC2007's objects; needs torchvision, VOC2007, and minutes for each run: `make detection`",
         photos=False,
     )
     one.add_argument("--voc", type=Path, required=True, metavar="DIR", help="VOC2007 in its layout")
@@ -219,18 +219,21 @@ def add_questions(add: Add) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="only these of VOC's, and the photos that have them: a smaller question, not VOC's mAP",
+        help="only these of VOC's, and the photos that have them: an easier evaluation, not VOC's mAP",
     )
 
-    one = _asks(
-        add, "forgotten", "backbones.forgets", "what a run of simclr knows before and after its projection"
+    one = _backbone(
+        add,
+        "projection",
+        "backbones.projection",
+        "what a run of simclr holds before and after its projection",
     )
     _judged(one)
 
 
 def add_lecture(add: Add) -> None:
     """`lecture`."""
-    one = add("lecture", help="teach and compare all methods, and write one page of it")
+    one = add("lecture", help="train and compare all methods, and write one page of it")
     one.add_argument(
         "--photos",
         type=Path,
@@ -261,14 +264,14 @@ def add_lecture(add: Add) -> None:
     _plan(one, "hours", "minutes")
     _cache(one)
     _out(one, "lecture")
-    one.set_defaults(command="lecture")
+    one.set_defaults(command="experiments.lecture")
 
 
 def add_synthetic(add: Add) -> None:
     """`synthetic`."""
     one = add(
         "synthetic",
-        help="draw made pictures, with labels without end, into folders that all other commands read",
+        help="draw synthetic pictures, with labels without end, into folders that all other commands read",
     )
     one.add_argument(
         "--switches",
@@ -282,14 +285,14 @@ def add_synthetic(add: Add) -> None:
     one.add_argument("--side", type=int, default=64, metavar="PIXELS", help="(default: 64)")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    one.set_defaults(command="synthetic")
+    one.set_defaults(command="experiments.synthetic")
 
 
 def add_study(add: Add) -> None:
     """`study`."""
     one = add(
         "study",
-        help="what a start without labels is worth in labels, by how made pictures vary (Newell & Deng)",
+        help="what a start without labels is worth in labels, by how synthetic pictures vary (Newell & Deng)",
     )
     one.add_argument(
         "--switches",
@@ -302,7 +305,7 @@ def add_study(add: Add) -> None:
     one.add_argument("--net", default="alexnet", help="(default: alexnet)")
     _plan(one, "hour", "seconds")
     _out(one, "study")
-    one.set_defaults(command="study")
+    one.set_defaults(command="experiments.study")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -339,7 +342,7 @@ def _add_out(parser: argparse.ArgumentParser, name: str, written: str) -> None:
     )
 
 
-def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) -> ArgumentParser:
+def _backbone(add: Add, name: str, command: str, meaning: str, photos: bool = True) -> ArgumentParser:
     one = add(name, help=meaning)
     one.add_argument(
         "--runs",
@@ -347,7 +350,7 @@ def _asks(add: Add, name: str, command: str, meaning: str, photos: bool = True) 
         type=Path,
         required=True,
         metavar="RUN",
-        help="folders of `train --net alexnet` and the like; a net that knows nothing stands beside them",
+        help="folders of `train --net alexnet` and the like; an untrained net stands beside them",
     )
     if photos:
         one.add_argument(

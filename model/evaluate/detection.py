@@ -1,17 +1,20 @@
-"""Can a backbone find things? torchvision's Faster R-CNN over a copy of it is taught from VOC2007's boxes, and judged by mean average
-precision.
+"""Detection: torchvision's Faster R-CNN over a copy of a backbone is trained on VOC2007's boxes, and measured by mean average precision.
 
 Ren, He, Girshick & Sun, "Faster R-CNN", NeurIPS 2015 (https://arxiv.org/abs/1506.01497). An optional extra: torchvision comes with a
 torch of its own, so it lives in an environment of its own (requirements-detection.txt, `make detection`). Other than there: features are
-the backbone's last layer alone; the head is torchvision's; AdamW for a fixed number of steps, mirrored photos. `only` asks for some
-classes, of photos that have them: a smaller question than VOC's, and its mean is over these classes alone.
+the backbone's last layer alone; the head is torchvision's; AdamW for a fixed number of steps, mirrored photos. `only` keeps some
+classes, and photos that have them: an easier evaluation than VOC's, and its mean is over these classes alone.
+
+Precision of boxes is VOC2007's (Everingham et al. 2010, section 4.2.2; the kit's VOCevaldet). Detections of a class by descending score;
+each belongs to the object of its photo that it overlaps most. It is right if that is by a half at least (intersection over union, both ends
+of a box counted), and the object was not found before; a difficult object counts neither way. 11 points as in transfer.py.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,27 +22,46 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.errors import InputError
-from model.evaluate.boxes import Detection, Object, detection_precision
-from model.evaluate.tuning import Lesson, copied, teach
-from model.evaluate.voc import CLASSES
+from model.evaluate.finetuning import FineTuning, copied, fit
+from model.evaluate.transfer import CLASSES
 from model.nets.backbone import DEVIATION, MEAN, Backbone, normalized
 from model.training import data
 
+_ENOUGH = 0.5
+
 
 @dataclass(frozen=True)
-class Options(Lesson):
-    """How a backbone is taught to find things."""
+class Object:
+    """An object of a class in a photo: left, top, right and bottom pixel, these among its own."""
+
+    box: tuple[float, float, float, float]
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A box in a photo, by its number, and how sure the net is."""
+
+    photo: int
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Options(FineTuning):
+    """How a backbone is fine-tuned to detect objects."""
 
     steps: int = 200
     batch: int = 4
-    rate: float = 3e-4
+    lr: float = 3e-4
     side: int = 224  # the shorter, in pixels, as the net sees a photo
     frozen: int = 0  # layers, from the bottom, that stay as they are
-    regions: int = 64  # of a photo, that the head learns from in a step: Fast R-CNN's 128 of two photos; torchvision has 512
-    proposals: int = 300  # of a photo, that the head judges: the paper's; torchvision has 1000
+    regions: int = 64  # of a photo, that the head is trained on in a step: Fast R-CNN's 128 of two photos; torchvision has 512
+    proposals: int = 300  # of a photo, that the head classifies: the paper's; torchvision has 1000
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class Pictured:
     objects: tuple[tuple[str, Object], ...]
 
 
-def wanted() -> None:
+def require_torchvision() -> None:
     """ValueError, with what to do, where torchvision is not there or does not go with this torch."""
     try:
         importlib.import_module("torchvision.models.detection")
@@ -94,49 +116,85 @@ def only(pictures: Sequence[Pictured], classes: Sequence[str]) -> list[Pictured]
 
 
 def useful(pictures: Sequence[Pictured]) -> list[Pictured]:
-    """Those that teach something: what is difficult to see is not taught."""
+    """Those to train on: what is difficult to see is not trained on."""
     return [one for one in pictures if any(not of.difficult for _, of in one.objects)]
 
 
 def detect(
     backbone: Backbone,
-    taught: Sequence[Pictured],
-    judged: Sequence[Pictured],
+    train: Sequence[Pictured],
+    test: Sequence[Pictured],
     options: Options,
     seed: int = 0,
 ) -> dict[str, float]:
-    """11-point average precision by class; NaN for a class that is not among the judged. The backbone given stays as it is."""
+    """11-point average precision by class; NaN for a class that is not in the test. The backbone given stays as it is."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    taught = useful(taught)
+    train = useful(train)
     net = _net(copied(backbone, options.frozen), options)
 
     def loss(numbers: Tensor) -> Tensor:
-        photos, targets = zip(*(_shown(taught[int(number)], generator) for number in numbers), strict=True)
+        photos, targets = zip(*(_shown(train[int(number)], generator) for number in numbers), strict=True)
         return cast(Tensor, sum(net(list(photos), list(targets)).values()))
 
     net.train()
-    teach(net, len(taught), loss, options, generator)
+    fit(net, len(train), loss, options, generator)
     net.eval()
     found: dict[str, list[Detection]] = defaultdict(list)
     with torch.no_grad():
-        for number, one in enumerate(judged):
-            (said,) = net([_read(one.photo)])
+        for number, one in enumerate(test):
+            (predicted,) = net([_read(one.photo)])
             for box, label, score in zip(
-                *(said[key].tolist() for key in ("boxes", "labels", "scores")), strict=True
+                *(predicted[key].tolist() for key in ("boxes", "labels", "scores")), strict=True
             ):
                 left, top, right, bottom = box
                 found[CLASSES[label - 1]].append(Detection(number, score, (left, top, right - 1, bottom - 1)))
-    return {name: detection_precision(found[name], _truth(judged, name)) for name in CLASSES}
+    return {name: detection_precision(found[name], _truth(test, name)) for name in CLASSES}
 
 
-def _truth(judged: Sequence[Pictured], name: str) -> dict[int, list[Object]]:
+def _truth(test: Sequence[Pictured], name: str) -> dict[int, list[Object]]:
     truth: dict[int, list[Object]] = defaultdict(list)
-    for number, one in enumerate(judged):
+    for number, one in enumerate(test):
         for kind, of in one.objects:
             if kind == name:
                 truth[number].append(of)
     return truth
+
+
+def detection_precision(found: Sequence[Detection], truth: Mapping[int, Sequence[Object]]) -> float:
+    """11-point average precision of one class, 0…1; NaN where no object counts. `truth`: the objects of each photo that has any."""
+    counted = sum(not one.difficult for objects in truth.values() for one in objects)
+    if not counted:
+        return float("nan")
+    taken: set[tuple[int, int]] = set()
+    right = []
+    for one in sorted(found, key=lambda one: -one.score):
+        objects = truth.get(one.photo, ())
+        shares = [overlap(one.box, other.box) for other in objects]
+        best = int(np.argmax(shares)) if shares else -1
+        if best >= 0 and shares[best] >= _ENOUGH:
+            if objects[best].difficult:
+                continue
+            right.append((one.photo, best) not in taken)
+            taken.add((one.photo, best))
+        else:
+            right.append(False)
+    hits: NDArray[np.int64] = np.cumsum(right, dtype=np.int64)
+    precision = hits / np.arange(1, len(right) + 1)
+    # In whole objects: a recall of 3 in 10 is 0.3, whatever 3 · 0.1 may be.
+    return float(
+        np.mean([max(precision[10 * hits >= tenths * counted], default=0.0) for tenths in range(11)])
+    )
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union, of boxes whose last pixels are their own."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]) + 1, min(a[3], b[3]) - max(a[1], b[1]) + 1
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    sizes = [(of[2] - of[0] + 1) * (of[3] - of[1] + 1) for of in (a, b)]
+    return both / (sum(sizes) - both)
 
 
 class _Backbone(nn.Module):
@@ -195,15 +253,15 @@ def _read(photo: Path) -> Tensor:
 def _objects(path: Path) -> tuple[tuple[str, Object], ...]:
     found = []
     try:
-        things = ElementTree.parse(path).getroot().findall("object")
+        objects = ElementTree.parse(path).getroot().findall("object")
     except ElementTree.ParseError as error:
         raise InputError(f"{path} is no annotation: {error}") from error
-    for thing in things:
+    for one in objects:
         sides = [
-            float(thing.findtext(f"bndbox/{side}", "nan")) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
+            float(one.findtext(f"bndbox/{side}", "nan")) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
         ]
         left, top, right, bottom = sides
-        name, difficult = thing.findtext("name", ""), thing.findtext("difficult", "0") == "1"
+        name, difficult = one.findtext("name", ""), one.findtext("difficult", "0") == "1"
         if name not in CLASSES:
             raise InputError(f"{path} holds a {name!r}, which is none of VOC's classes")
         if not (left <= right and top <= bottom):  # nor if one of them is missing, NaN

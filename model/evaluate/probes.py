@@ -1,10 +1,11 @@
-"""What does each layer know? Linear probes: one linear layer on each tap of a backbone that learns no more.
+"""What does each layer know? Linear probes: one linear layer on each tap of a frozen backbone. And what every evaluation of
+backbones shares: labeled photographs, frozen features, accuracy.
 
 The protocol of Zhang, Isola & Efros 2016 (figure 4 of Colorful Image Colorization; richzhang/colorization, caffe branch,
 feature_learning_tests/linear/train_val.prototxt): each layer's map is resized to as many positions as make about 9,600 numbers of it
 (10×10 of AlexNet's 96 channels, 6×6 of 256, 5×5 of 384), each channel is brought to mean 0 and deviation 1 by a batch norm without affine,
-and a linear layer tells the classes apart; biases learn twice as fast and do not decay. All probes see the same batches, side by side, in
-one pass over the photos; none knows of the others. AlexNet's three pools have probes of their own. Goyal et al. 2019 (Scaling and
+and a linear layer tells the classes apart; biases learn twice as fast and have no weight decay. All probes see the same batches, side by
+side, in one pass over the photos; none knows of the others. AlexNet's three pools have probes of their own. Goyal et al. 2019 (Scaling and
 Benchmarking Self-Supervised Visual Representation Learning, appendix; facebookresearch/fair_self_supervision_benchmark) average over
 overlapping windows instead, do without probes on pools, and probe ResNets too.
 
@@ -19,20 +20,21 @@ Other than there:
   that hardly overlap.
 - Our pool5 is rounded up, 7×7 of 224 pixels, and resized to the paper's 6×6. `small` has no probe on pools.
 - Weights begin at zero: the loss is convex, and a run is the same each time.
-- Zhang's rate and length are not in that file. `zhang2016` has Goyal's: 0.01, a tenth after each 2/7 of 28 epochs, momentum 0.9 (Nesterov),
-  decay 5e-4.
+- Zhang's learning rate and length are not in that file. `zhang2016` has Goyal's: 0.01, a tenth after each 2/7 of 28 epochs, momentum 0.9
+  (Nesterov), weight decay 5e-4.
 
 Where photos are shown whole, each layer's numbers are worked out once and kept in 16 bits, if `memory` has room: then the backbone rests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -41,32 +43,171 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import InputError
-from model.evaluate.features import BATCH, Judged, Labeled, batches, frozen, taps
-from model.nets.backbone import Backbone
+from model.evaluate.intervals import Bootstrap, Interval, interval
+from model.nets.backbone import Backbone, normalized
+from model.training import building
+from model.training.cache import Cache
+
+BATCH = 64
+BF16 = True  # as backbones are trained; what is read off is float32 again
+
+
+# Photographs and their labels
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled:
+    """Square photos, (N, 3, S, S) uint8, and the class of each, (N,) from 0. ValueError for none, or not as many."""
+
+    squares: NDArray[np.uint8]
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.squares) == len(self.labels):
+            raise InputError(f"{len(self.squares)} photos and {len(self.labels)} labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Photos to train on, photos to test on, and the classes' names."""
+
+    train: Labeled
+    test: Labeled
+    names: tuple[str, ...]
+
+    def some(self, train: int, test: int) -> Split:
+        """At most so many of each, evenly over the classes."""
+        few, fewer = (
+            subset(of, min(count, len(of.labels)), seed=0)
+            for of, count in ((self.train, train), (self.test, test))
+        )
+        return Split(few, fewer, self.names)
+
+
+def split(train: Cache, test: Cache) -> Split:
+    """ValueError where the two do not have the same classes."""
+    labels, names = train.labels()
+    truth, others = test.labels()
+    if names != others:
+        raise InputError(
+            f"photos to learn from and to judge by have other classes: {', '.join(sorted(set(names) ^ set(others)))}"
+        )
+    return Split(Labeled(train.squares, labels), Labeled(test.squares, truth), names)
+
+
+def balanced(labels_N: Tensor, count: int, seed: int) -> Tensor:
+    """(count,) numbers of photos, drawn by seed, as many of each class to within one, unless a class has no more; of two counts, the first
+    of the larger's are the smaller's. ValueError for more photos than there are."""
+    if not 0 < count <= len(labels_N):
+        raise InputError(f"{count} labels of {len(labels_N)} photos")
+    labels = labels_N.cpu()
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    rank = torch.empty_like(shuffled)  # of a photo in its class
+    for kind in range(int(labels.max()) + 1):
+        own = shuffled[labels[shuffled] == kind]
+        rank[own] = torch.arange(len(own))
+    # The first of each class, then the second of each: within a round in the order of the shuffle, so that no class comes first.
+    return shuffled[rank[shuffled].argsort(stable=True)][:count]
+
+
+def subset(labeled: Labeled, count: int, seed: int) -> Labeled:
+    """See `balanced`."""
+    numbers = balanced(labeled.labels, count, seed)
+    return Labeled(labeled.squares[numbers.numpy()], labeled.labels[numbers.to(labeled.labels.device)])
+
+
+@dataclass(frozen=True, eq=False)
+class Correct:
+    """Which photos were classified correctly: (N,) in their order, so that nets compare photo by photo."""
+
+    right: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> Interval:
+        """0…1, with its 95% interval by bootstrap over the photos."""
+        return cast(Interval, interval(Bootstrap(len(self.right)).means(self.right)))
+
+
+# Frozen features
+
+
+def untrained(net: str, seed: int = 0) -> Backbone:
+    """A backbone without training, drawn by seed: the control of every evaluation."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return building.backbone_of(net).eval()
+
+
+@contextmanager
+def frozen(backbone: Backbone) -> Iterator[None]:
+    """Norms in eval mode, no gradients; afterwards all is as it was."""
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def taps(backbone: Backbone, rgb_N3HW: Tensor) -> dict[str, Tensor]:
+    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the backbone's device, computed as `BF16` says."""
+    x, precision = _shown(backbone, rgb_N3HW)
+    with precision:
+        found = backbone.taps(x)
+    return {layer: x_NCHW.float() for layer, x_NCHW in found.items()}
+
+
+def pooled(backbone: Backbone, squares: NDArray[np.uint8]) -> Tensor:
+    """(N, width) float32 on the CPU, of all photos in order: the last layer averaged over positions."""
+    found = []
+    with frozen(backbone):
+        for rgb in batches(squares):
+            x, precision = _shown(backbone, rgb)
+            with precision:
+                found.append(backbone(x).float().cpu())
+    return torch.cat(found)
+
+
+def batches(squares: NDArray[np.uint8], size: int = BATCH) -> Iterator[Tensor]:
+    """(n, 3, S, S) uint8, in order; the last may be smaller."""
+    for start in range(0, len(squares), size):
+        yield torch.from_numpy(np.array(squares[start : start + size]))
+
+
+def _shown(backbone: Backbone, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
+    device = next(backbone.parameters()).device
+    x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
+    return x, torch.autocast(device.type, torch.bfloat16, enabled=BF16)
+
+
+# Probes
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How probes are made and taught."""
+    """How probes are made and trained."""
 
     photo: int = 128  # pixels: the side of the photos' squares that it is made for
     numbers: int = 9600  # of a layer, at most
     resize: Literal["bilinear", "adaptive", "windows"] = "bilinear"
     pools: bool = False  # of AlexNet probe pool1, pool2 and pool5 too
     crop: int | None = (
-        None  # pixels: from anywhere, each time elsewhere; the middle when judged; None the whole photo
+        None  # pixels: from anywhere, each time elsewhere; the middle in the test; None the whole photo
     )
     mirror: bool = True  # half of them, each time others
     epochs: int = 28
     batch: int = 256
-    rate: float = 0.01
+    lr: float = 0.01
     drops: tuple[float, ...] = (2 / 7, 4 / 7, 6 / 7)  # shares of the epochs after which it falls to a tenth
     momentum: float = 0.9
     weight_decay: float = 5e-4
     memory: float = 4e9  # bytes
 
-    def rate_at(self, epoch: int) -> float:
-        return self.rate * 0.1 ** sum(epoch >= round(drop * self.epochs) for drop in self.drops)
+    def lr_at(self, epoch: int) -> float:
+        return self.lr * 0.1 ** sum(epoch >= round(drop * self.epochs) for drop in self.drops)
 
 
 def small() -> Protocol:
@@ -99,21 +240,21 @@ def protocol(name: str) -> Protocol:
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Judged):
-    """What a layer's probe got right, from how many positions and numbers in all."""
+class Probe(Correct):
+    """Of one layer: from how many positions, and numbers in all, it classified."""
 
     positions: int
     numbers: int
 
 
 class Head(nn.Module):
-    """Of one layer: a norm and a linear layer, at first without a preference."""
+    """Of one layer: a norm, and a linear layer that begins at zero."""
 
     def __init__(self, x_NCHW: Tensor, classes: int) -> None:
         super().__init__()
         _, channels, height, width = x_NCHW.shape
         self.positions = height * width
-        # Judged by the mean of all batches, as Caffe: a running one would still remember 0 and 1 after a short lesson.
+        # In the test by the mean of all batches, as Caffe: a running one would still hold some of 0 and 1 after few steps.
         self.norm = nn.BatchNorm2d(channels, momentum=None, affine=False)
         self.linear = nn.Linear(channels * height * width, classes)
         nn.init.zeros_(self.linear.weight)
@@ -124,37 +265,32 @@ class Head(nn.Module):
         return logits
 
 
+def by_layer(
+    backbone: Backbone, seen: Split, seeds: Sequence[int], protocol: Protocol
+) -> dict[str, list[float]]:
+    """From bottom to top, of each layer, and pool if the protocol has them: the accuracy of each seed's probe."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for layer, one in probe(backbone, seen.train, seen.test, protocol, seed).items():
+            found.setdefault(layer, []).append(float(one.right.mean()))
+    return found
+
+
 def probe(
-    backbone: Backbone, taught: Labeled, judged: Labeled, protocol: Protocol, seed: int = 0
+    backbone: Backbone, train: Labeled, test: Labeled, protocol: Protocol, seed: int = 0
 ) -> dict[str, Probe]:
-    """A probe a layer, from bottom to top, taught and judged."""
-    return judge(backbone, teach(backbone, taught, protocol, seed), judged, protocol)
+    """A probe a layer, from bottom to top, trained and tested."""
+    return evaluate(backbone, fit(backbone, train, protocol, seed), test, protocol)
 
 
-def positions(channels: int, height: int, width: int, numbers: int = 9600) -> tuple[int, int]:
-    """Of a layer, (rows, columns) to which it is resized."""
-    side = max(isqrt(numbers // channels), 1)
-    return min(side, height), min(side, width)
-
-
-def window(size: int, count: int) -> tuple[int, int]:
-    """(width, step) of `count` windows that cover `size` positions: as wide as three steps at least, where there is room.
-
-    On AlexNet's maps (55 positions to 10, 27 to 6, 13 to 5 and to 6) these are the windows of Goyal et al.: 19 in steps of 4, 12 of 3,
-    9 of 1 and 8 of 1.
-    """
-    step = max(1, size // (count + 2))
-    return size - step * (count - 1), step
-
-
-def teach(backbone: Backbone, taught: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
+def fit(backbone: Backbone, train: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
     """A head a layer, for the classes from 0 to the highest label. ValueError for crops larger than photos."""
     generator = torch.Generator().manual_seed(seed)
     view = partial(_seen, backbone, protocol)
     with frozen(backbone):
-        example = view(_middle(next(batches(taught.squares, 1)), protocol.crop))
+        example = view(_middle(next(batches(train.squares, 1)), protocol.crop))
         device = next(iter(example.values())).device
-        labels = taught.labels.to(device)
+        labels = train.labels.to(device)
         heads = {layer: Head(x, int(labels.max()) + 1).to(device) for layer, x in example.items()}
         groups = [
             {
@@ -163,12 +299,12 @@ def teach(backbone: Backbone, taught: Labeled, protocol: Protocol, seed: int = 0
             },
             {"params": [head.linear.bias for head in heads.values()], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.SGD(groups, protocol.rate, protocol.momentum, nesterov=True)
-        features = _features(view, taught.squares, protocol, example, generator)
+        optimizer = torch.optim.SGD(groups, protocol.lr, protocol.momentum, nesterov=True)
+        features = _features(view, train.squares, protocol, example, generator)
         whole = max(len(labels) // protocol.batch, 1) * protocol.batch
         for epoch in range(protocol.epochs):
-            for group, pace in zip(optimizer.param_groups, (1, 2), strict=True):
-                group["lr"] = pace * protocol.rate_at(epoch)
+            for group, factor in zip(optimizer.param_groups, (1, 2), strict=True):
+                group["lr"] = factor * protocol.lr_at(epoch)
             order = torch.randperm(len(labels), generator=generator)[:whole]
             for numbers in torch.split(order, protocol.batch):
                 seen = features(numbers)
@@ -181,14 +317,14 @@ def teach(backbone: Backbone, taught: Labeled, protocol: Protocol, seed: int = 0
     return heads
 
 
-def judge(
-    backbone: Backbone, heads: Mapping[str, Head], judged: Labeled, protocol: Protocol
+def evaluate(
+    backbone: Backbone, heads: Mapping[str, Head], test: Labeled, protocol: Protocol
 ) -> dict[str, Probe]:
-    """What each head gets right."""
+    """What each head classifies correctly."""
     view = partial(_seen, backbone, protocol)
     right: dict[str, list[Tensor]] = {layer: [] for layer in heads}
     with frozen(backbone):
-        for rgb, labels in zip(batches(judged.squares), torch.split(judged.labels.cpu(), BATCH), strict=True):
+        for rgb, labels in zip(batches(test.squares), torch.split(test.labels.cpu(), BATCH), strict=True):
             for layer, x in view(_middle(rgb, protocol.crop)).items():
                 right[layer].append(heads[layer].eval()(x).argmax(1).cpu() == labels)
     return {
@@ -226,6 +362,22 @@ def _resized(x_NCHW: Tensor, protocol: Protocol) -> Tensor:
             return F.avg_pool2d(x_NCHW, (tall, wide), (down, across))
         case "bilinear":
             return F.interpolate(x_NCHW, size, mode="bilinear", align_corners=False)
+
+
+def positions(channels: int, height: int, width: int, numbers: int = 9600) -> tuple[int, int]:
+    """Of a layer, (rows, columns) to which it is resized."""
+    side = max(isqrt(numbers // channels), 1)
+    return min(side, height), min(side, width)
+
+
+def window(size: int, count: int) -> tuple[int, int]:
+    """(width, step) of `count` windows that cover `size` positions: as wide as three steps at least, where there is room.
+
+    On AlexNet's maps (55 positions to 10, 27 to 6, 13 to 5 and to 6) these are the windows of Goyal et al.: 19 in steps of 4, 12 of 3,
+    9 of 1 and 8 of 1.
+    """
+    step = max(1, size // (count + 2))
+    return size - step * (count - 1), step
 
 
 def _features(

@@ -1,4 +1,4 @@
-"""Can a backbone say what each pixel is? A copy of it with the head of a fully convolutional net learns from masks, judged by mean IU.
+"""Segmentation: a copy of a backbone with the head of a fully convolutional net is trained on masks, and measured by mean IU.
 
 Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038, section 4):
 a 1×1 convolution scores the last layer, another each finer layer below; coarse scores are enlarged, added to finer ones, and those enlarged
@@ -6,15 +6,18 @@ to the picture's size; the loss is the cross-entropy of each pixel, void ones le
 FCN-32s: of AlexNet conv5, conv2 and conv1, of a ResNet its last three stages.
 
 Other than there:
-- Enlarged bilinearly, which is where their upsampling begins; here it learns nothing. All levels are taught at once, as in their later
+- Enlarged bilinearly, which is where their upsampling begins; here it has no weights. All levels are trained at once, as in their later
   version (PAMI 2016), and all scores begin at 0.
 - No convolutionalized fully connected layers: our backbones have none. Nothing is cropped off, as layers are padded evenly.
 - Adam, not momentum; the loss is the mean over pixels that count, theirs the sum. Half of the pictures are mirrored, which they
   saw no gain in.
 
 CamVid (Brostow, Fauqueur & Cipolla 2009) as in SegNet's release: frames, and masks of 11 classes and void. Here at half of our frames' size
-by default, 160×120, and judged at it: no figures to lay beside those of others. 100 steps of 8 frames are, with AlexNet on one core in
+by default, 160×120, in the test too: no figures to lay beside those of others. 100 steps of 8 frames are, with AlexNet on one core in
 bf16, a quarter of a minute.
+
+Mean IU is that of section 5: of each class, the pixels that are rightly predicted over those that are or were predicted to be of it; the
+mean over classes. Pixels without a class (void) do not count.
 """
 
 from __future__ import annotations
@@ -32,10 +35,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import InputError
-from model.evaluate.features import batches
-from model.evaluate.intervals import Bootstrap, Interval, interval
-from model.evaluate.precision import VOID, confusion, mean_iu
-from model.evaluate.tuning import Lesson, copied, teach
+from model.evaluate.finetuning import FineTuning, copied, fit
+from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
+from model.evaluate.probes import batches
 from model.nets.backbone import Backbone, normalized
 from model.training import data
 
@@ -52,12 +54,13 @@ CAMVID = (
     "pedestrian",
     "bicyclist",
 )
+VOID = 255  # as VOC's pictures have it
 _CAMVID_VOID = len(CAMVID)
 
 
 @dataclass(frozen=True)
-class Options(Lesson):
-    """How a backbone is taught to segment."""
+class Options(FineTuning):
+    """How a backbone is fine-tuned to segment."""
 
     steps: int = 100
     batch: int = 8
@@ -84,7 +87,7 @@ class Masked:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """(N, classes, classes) pixels of each picture, by true class and class said."""
+    """(N, classes, classes) pixels of each picture, by true class and predicted class."""
 
     confusions: NDArray[np.int64]
 
@@ -94,12 +97,8 @@ class Segmented:
         return interval(mean_iu(Bootstrap(len(self.confusions)).sums(self.confusions)))
 
     def by_class(self) -> list[float]:
-        """IU; NaN for a class that neither is nor was said."""
-        total = self.confusions.sum(0)
-        right = total.diagonal().astype(float)
-        union = total.sum(0) + total.sum(1) - right
-        shares = np.divide(right, union, out=np.full_like(right, np.nan), where=union > 0)
-        return [float(share) for share in shares]
+        """IU; NaN for a class that neither is nor was predicted."""
+        return [float(iu) for iu in _by_class(self.confusions.sum(0))]
 
 
 def camvid(frames: Path, annotations: Path, height: int = 120) -> Masked:
@@ -168,41 +167,75 @@ class FCN(nn.Module):
         return _enlarged(coarse, x_NCHW)
 
 
-def segment(backbone: Backbone, taught: Masked, judged: Masked, options: Options, seed: int = 0) -> Segmented:
-    """What a copy of the backbone, taught, makes of the judged. The backbone given stays as it is."""
+def segment(backbone: Backbone, train: Masked, test: Masked, options: Options, seed: int = 0) -> Segmented:
+    """What a copy of the backbone, fine-tuned, predicts of the test. The backbone given stays as it is."""
     generator = torch.Generator().manual_seed(seed)
     device = next(backbone.parameters()).device
     copy = copied(backbone, options.frozen)
-    net = FCN.over(copy, taught.classes, options.levels, *taught.masks.shape[1:])
+    net = FCN.over(copy, train.classes, options.levels, *train.masks.shape[1:])
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def said(rgb_N3HW: Tensor) -> Tensor:
+    def logits(rgb_N3HW: Tensor) -> Tensor:
         x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             return cast(Tensor, net(x))
 
     def loss(numbers: Tensor) -> Tensor:
         mirrored = torch.rand(len(numbers), generator=generator)[:, None, None] < 0.5
-        rgb = torch.from_numpy(taught.pictures[numbers.numpy()])
-        mask = torch.from_numpy(taught.masks[numbers.numpy()].astype(np.int64))
+        rgb = torch.from_numpy(train.pictures[numbers.numpy()])
+        mask = torch.from_numpy(train.masks[numbers.numpy()].astype(np.int64))
         rgb = torch.where(mirrored[:, None], rgb.flip(3), rgb)
         mask = torch.where(mirrored, mask.flip(2), mask)
-        return pixel_loss(said(rgb), mask.to(device), taught.void)
+        return pixel_loss(logits(rgb), mask.to(device), train.void)
 
-    teach(net, len(taught.pictures), loss, options, generator)
+    fit(net, len(train.pictures), loss, options, generator)
     net.eval()
     found = []
     with torch.no_grad():
-        for rgb in batches(judged.pictures, options.batch):
-            found += list(said(rgb).argmax(1).cpu().numpy())
-    pairs = zip(judged.masks, found, strict=True)
-    return Segmented(np.stack([confusion(mask, of, taught.classes, judged.void) for mask, of in pairs]))
+        for rgb in batches(test.pictures, options.batch):
+            found += list(logits(rgb).argmax(1).cpu().numpy())
+    pairs = zip(test.masks, found, strict=True)
+    return Segmented(np.stack([confusion(mask, of, train.classes, test.void) for mask, of in pairs]))
 
 
 def pixel_loss(logits_NCHW: Tensor, masks_NHW: Tensor, void: int) -> Tensor:
     """Mean cross-entropy, in nats, over the pixels that are not void; 0 where all are."""
     total = F.cross_entropy(logits_NCHW, masks_NHW, ignore_index=void, reduction="sum")
     return total / (masks_NHW != void).sum().clamp_min(1)
+
+
+def confusion(
+    truth: NDArray[np.integer], predicted: NDArray[np.integer], classes: int, void: int = VOID
+) -> NDArray[np.int64]:
+    """(classes, classes) counts, by true class and predicted class, of what is not void. ValueError for a class that is none."""
+    counted = truth != void
+    true, claimed = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
+    for of in (true, claimed):
+        if len(of) and not 0 <= of.min() <= of.max() < classes:
+            raise ValueError(f"classes are 0…{classes - 1}, not {of.min()}…{of.max()}")
+    return np.bincount(true * classes + claimed, minlength=classes**2).reshape(classes, classes)
+
+
+def mean_iu(confusion_CC: NDArray[np.integer] | NDArray[np.floating]) -> Samples:
+    """(…, classes, classes) counts → (…) 0…1. Classes that neither are nor were predicted are left out; NaN where all are."""
+    return class_means(_by_class(confusion_CC))
+
+
+def class_means(by_class: NDArray[np.float64]) -> Samples:
+    """Means over the last axis, classes, without those that are NaN; NaN where there is nothing else."""
+    there = ~np.isnan(by_class)
+    count = there.sum(-1)
+    total = np.where(there, by_class, 0).sum(-1)
+    found: Samples = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return found
+
+
+def _by_class(confusion_CC: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
+    """(…, classes) IU; NaN for classes that neither are nor were predicted."""
+    right = np.diagonal(confusion_CC, axis1=-2, axis2=-1).astype(np.float64)
+    union = confusion_CC.sum(-1) + confusion_CC.sum(-2) - right
+    found: NDArray[np.float64] = np.divide(right, union, out=np.full_like(right, np.nan), where=union > 0)
+    return found
 
 
 def _enlarged(scores_NCHW: Tensor, like_NCHW: Tensor) -> Tensor:

@@ -1,54 +1,64 @@
-"""What is a backbone worth as a start? A copy of it with a linear head is taught from labels, all of it or its upper layers, and judged.
+"""Transfer: what a backbone is worth as a start for other photographs. VOC2007's classes, classes in folders, CamVid's masks.
 
-Fine-tuning as in Chen et al. 2020 (SimCLR, appendix B.5 and B.8): a linear layer over the mean of the last layer, random crops, mirrored
-half of the time; photos are judged whole. Of photos that hold several things, VOC2007's, each class is asked for apart, and 11-point
-average precision says how well. Label-efficiency curves as in Newell & Deng 2020, who teach as long for few labels as for many.
+Of photos that hold several objects, VOC2007's (Everingham et al. 2010, section 3), each class is predicted on its own, by fine-tuning as in
+finetuning.py. In the layout of its release: JPEGImages/, Annotations/ with the objects of each photo, ImageSets/Main/<split>.txt with the
+names of its photos, and ImageSets/Main/<class>_<split>.txt with, after each name, 1 where an object of the class is present, 0 where all
+such are difficult to see, −1 where there is none. Where a folder has none of the latter, the same is read off the annotations, of which
+those lists were made.
 
-Other than there:
-- Adam as in Newell & Deng, not momentum; the head begins without a preference, over features brought to mean 0 and deviation 1, so that
-  short lessons do not spend themselves on finding their scale. Norms keep the mean of what they saw last, as in training.
-- SimCLR crops as in pretraining, from 8% of a photo on; ours take a quarter at least.
-- A budget for one core: 200 steps of 32 photos of 96 pixels, and 1,000 judged, are with AlexNet in bf16 some 23 seconds, and a curve of
-  five counts and three seeds six minutes. Newell & Deng's lessons are of 4,000 steps and more, until nothing more is learned. Shorter ones
-  flatter any start: AlexNet from scratch is right of 35% after 50 steps with 900 labels, of 49% after 200. A curve says what a start is
-  worth to those who have as little time as it had; for their question set `steps` higher.
-- Labels are drawn evenly over classes, whatever the classes' shares, and what is drawn for fewer is part of what is drawn for more.
+Average precision is that of VOC2007 (section 4.2; the development kit's VOCevalcls): photos by descending score, ties in their order; the
+mean, over recalls of 0, 0.1, … 1, of the best precision at that recall or a higher one, 0 where none is reached. Photos in which an object
+is marked difficult do not count for its class. Later years' definition, the area under all of the curve, is another. It takes photos drawn
+more than once, for intervals (see `intervals`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.errors import InputError
-from model.evaluate.features import Judged, Labeled, batches
-from model.evaluate.intervals import Interval, interval
-from model.evaluate.precision import DIFFICULT, PRESENT, average_precision, mean_average_precision
-from model.evaluate.tuning import Lesson, copied, teach
-from model.evaluate.utility import Curve
-from model.nets.backbone import Backbone, normalized
-from model.training import augment
+from model.evaluate import segmentation
+from model.evaluate.finetuning import Options, classify, predict
+from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
+from model.evaluate.probes import Split, split
+from model.evaluate.segmentation import Masked, class_means
+from model.nets.backbone import Backbone
+from model.training import cache, data
 
-
-@dataclass(frozen=True)
-class Options(Lesson):
-    """How a backbone goes on learning. `steps` are the same for any number of labels."""
-
-    rate: float = 3e-4
-    side: int = 96  # of what the net sees, in pixels
-    area: tuple[float, float] = (0.25, 1.0)  # of a crop, as a share of the photo
-    frozen: int = 0  # layers, from the bottom, that stay as they are
-
-    @property
-    def strengths(self) -> augment.Strengths:
-        return augment.Strengths(self.side, area=self.area)
+PRESENT, DIFFICULT, ABSENT = 1, 0, -1  # as VOC's lists have it
+_RECALLS = 11
+CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,28 +92,62 @@ class Ranked:
         return [float(average_precision(scores, truth)[0]) for scores, truth in pairs]
 
 
-def classify(backbone: Backbone, taught: Labeled, judged: Labeled, options: Options, seed: int = 0) -> Judged:
-    """One class a photo, by cross-entropy. The backbone given stays as it is."""
-    labels = taught.labels.to(_device(backbone))
-    classes = int(max(taught.labels.max(), judged.labels.max())) + 1
+@dataclass(frozen=True, eq=False)
+class Others:
+    """Other photographs that a backbone is fine-tuned to, to train on and to test on; None where none were named."""
 
-    def loss(logits_NC: Tensor, numbers: Tensor) -> Tensor:
-        return F.cross_entropy(logits_NC, labels[numbers])
-
-    logits_NC = _tuned(backbone, taught.squares, judged.squares, classes, loss, options, seed)
-    return Judged((logits_NC.argmax(1) == judged.labels.cpu()).numpy())
+    tagged: tuple[Tagged, Tagged] | None  # VOC2007's
+    classes: tuple[str, Split] | None  # the first folder's name, by which the result is called
+    masked: tuple[Masked, Masked] | None  # CamVid's
 
 
-def tag(backbone: Backbone, taught: Tagged, judged: Tagged, options: Options, seed: int = 0) -> Ranked:
-    """Any number of classes a photo, by binary cross-entropy; what is difficult to see is not taught. The backbone given stays as it is."""
-    truth_NC = torch.from_numpy(taught.truth).to(_device(backbone))
+def others(folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None) -> Others:
+    """VOC2007's trainval and test, classes in folders of which a third, by hash, is to test on, CamVid's train and test.
+
+    FileNotFoundError or ValueError, with the name of what was asked for, where a part of its layout is missing or makes no sense.
+    """
+    side = Options().side
+    with _named("VOC2007", voc2007):
+        tagged = (_tagged(voc2007, "trainval", folder), _tagged(voc2007, "test", folder)) if voc2007 else None
+    with _named("classes in folders", classes[0] if classes else None):
+        named = None
+        if classes:
+            parts = (cache.build(photos, side, folder) for photos in data.split(data.find(classes), 3))
+            named = classes[0].name, split(*parts)
+    with _named("CamVid", camvid):
+        masked = (_masked(camvid, "train"), _masked(camvid, "test")) if camvid else None
+    return Others(tagged, named, masked)
+
+
+def transfer(backbone: Backbone, given: Others, steps: int) -> dict[str, float]:
+    """11-point mAP on VOC2007, accuracy on the classes, mean IU on CamVid: of those given."""
+    found: dict[str, float] = {}
+    options = Options(steps=steps)
+    if given.tagged and (precision := tag(backbone, *given.tagged, options).precision):
+        found["voc2007"] = precision.value
+    if given.classes:
+        name, seen = given.classes
+        found[name] = classify(backbone, seen.train, seen.test, options).accuracy.value
+    if given.masked:
+        segmented = segmentation.segment(backbone, *given.masked, segmentation.Options(steps=steps))
+        if iu := segmented.mean_iu:
+            found["camvid"] = iu.value
+    return found
+
+
+# VOC2007
+
+
+def tag(backbone: Backbone, train: Tagged, test: Tagged, options: Options, seed: int = 0) -> Ranked:
+    """Any number of classes a photo, by binary cross-entropy, without what is difficult to see. The backbone given stays as it is."""
+    truth_NC = torch.from_numpy(train.truth).to(next(backbone.parameters()).device)
 
     def loss(logits_NC: Tensor, numbers: Tensor) -> Tensor:
         return tagging_loss(logits_NC, truth_NC[numbers])
 
-    classes = taught.truth.shape[1]
-    logits_NC = _tuned(backbone, taught.squares, judged.squares, classes, loss, options, seed)
-    return Ranked(logits_NC.numpy(), judged.truth)
+    classes = train.truth.shape[1]
+    logits_NC = predict(backbone, train.squares, test.squares, classes, loss, options, seed)
+    return Ranked(logits_NC.numpy(), test.truth)
 
 
 def tagging_loss(logits_NC: Tensor, truth_NC: Tensor) -> Tensor:
@@ -114,99 +158,111 @@ def tagging_loss(logits_NC: Tensor, truth_NC: Tensor) -> Tensor:
     return total / counted.sum().clamp_min(1)
 
 
-# Few labels
+def average_precision(
+    scores_N: NDArray[np.floating], truth_N: NDArray[np.integer], times_BN: NDArray[np.float64] | None = None
+) -> Samples:
+    """(B,) of one class, 0…1, with each photo as often as `times` says, once without; NaN for draws where the class is not present.
 
-
-def chosen(labels_N: Tensor, count: int, seed: int) -> Tensor:
-    """(count,) numbers of photos, drawn by seed, as many of each class to within one, unless a class has no more; of two counts, the first
-    of the larger's are the smaller's. ValueError for more photos than there are."""
-    if not 0 < count <= len(labels_N):
-        raise InputError(f"{count} labels of {len(labels_N)} photos")
-    labels = labels_N.cpu()
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(labels), generator=generator)
-    rank = torch.empty_like(shuffled)  # of a photo in its class
-    for kind in range(int(labels.max()) + 1):
-        own = shuffled[labels[shuffled] == kind]
-        rank[own] = torch.arange(len(own))
-    # The first of each class, then the second of each: within a round in the order of the shuffle, so that no class comes first.
-    return shuffled[rank[shuffled].argsort(stable=True)][:count]
-
-
-def subset(labeled: Labeled, count: int, seed: int) -> Labeled:
-    """See `chosen`."""
-    numbers = chosen(labeled.labels, count, seed)
-    return Labeled(labeled.squares[numbers.numpy()], labeled.labels[numbers.to(labeled.labels.device)])
-
-
-def efficiency(
-    make_backbone: Callable[[int], Backbone],
-    taught: Labeled,
-    judged: Labeled,
-    counts: Sequence[int],
-    seeds: Sequence[int],
-    options: Options,
-    done: dict[tuple[int, int], float] | None = None,
-    keep: Callable[[int, int, float], None] = lambda count, seed, accuracy: None,
-) -> Curve:
-    """Accuracy by how many labels are given, a row each seed: it draws the labels, and orders them, and goes to `make_backbone`, which of a
-    pretrained net gives always the same.
-
-    What `done` has by (count, seed) is not worked out again; what is worked out goes into it, and to `keep`, at once. Seed by seed, so that
-    whoever stops has whole curves. ValueError where counts are more than there are photos.
+    The truth is PRESENT, DIFFICULT or ABSENT. ValueError for scores that are NaN.
     """
-    done = {} if done is None else done
-    if max(counts) > len(taught.labels):
-        raise InputError(f"{max(counts)} labels of {len(taught.labels)} photos")
-    for count, seed in _missing(counts, seeds, done):
-        right = classify(make_backbone(seed), subset(taught, count, seed), judged, options, seed).right
-        done[count, seed] = float(right.mean())
-        keep(count, seed, done[count, seed])
-    return Curve.of({count: [done[count, seed] for seed in seeds] for count in counts})
+    if np.isnan(scores_N).any():
+        raise ValueError("scores that are not numbers have no order")
+    counted = truth_N != DIFFICULT
+    order = np.flatnonzero(counted)[np.argsort(-scores_N[counted], kind="stable")]
+    times = np.ones((1, len(scores_N))) if times_BN is None else times_BN
+    if not len(order):
+        return np.full(len(times), np.nan)
+    seen = times[:, order].cumsum(1)
+    right = (times[:, order] * (truth_N[order] == PRESENT)).cumsum(1)
+    present = right[:, -1]
+    precision = np.divide(right, seen, out=np.zeros_like(right), where=seen > 0)
+    best_from = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+    total = np.zeros(len(times))
+    for tenths in range(_RECALLS):
+        # In whole photos: a recall of 3 in 10 is 0.3, whatever 3 · 0.1 may be.
+        reached = 10 * right >= tenths * present[:, None]
+        total += np.where(reached.any(1), best_from[np.arange(len(times)), reached.argmax(1)], 0)
+    found: Samples = np.where(present > 0, total / _RECALLS, np.nan)
+    return found
 
 
-def _missing(
-    counts: Sequence[int], seeds: Sequence[int], done: dict[tuple[int, int], float]
-) -> Iterator[tuple[int, int]]:
-    return ((count, seed) for seed in seeds for count in sorted(counts) if (count, seed) not in done)
+def mean_average_precision(scores_NC: NDArray[np.floating], truth_NC: NDArray[np.integer]) -> Samples:
+    """(1 + RESAMPLES,) of photos as they are and drawn anew: the mean over classes, those left out that a draw lacks."""
+    times = Bootstrap(len(scores_NC)).times
+    by_class = [
+        average_precision(scores, truth, times) for scores, truth in zip(scores_NC.T, truth_NC.T, strict=True)
+    ]
+    return class_means(np.stack(by_class, 1))
 
 
-# A backbone and its head
+def truth(split: Path, photos: Sequence[Path]) -> NDArray[np.int8]:
+    """(N, 20) of PRESENT, DIFFICULT, ABSENT, of these photos of a split, such as voc2007/ImageSets/Main/trainval.txt.
+
+    FileNotFoundError where a class's list, or a photo's annotation, is missing; ValueError where one says nothing of a photo, or no sense.
+    """
+    lists = {name: split.with_name(f"{name}_{split.name}") for name in CLASSES}
+    there = [name for name, path in lists.items() if path.exists()]
+    if not there:
+        annotations = split.parents[2] / "Annotations"
+        return np.array([_annotated(annotations / f"{photo.stem}.xml") for photo in photos], np.int8)
+    columns = []
+    for name, path in lists.items():
+        if name not in there:
+            raise FileNotFoundError(f"{path} is missing, where other classes have such a list")
+        tags = _listed(path)
+        absent = [photo.name for photo in photos if photo.stem not in tags]
+        if absent:
+            raise InputError(f"{path} says nothing of {absent[0]}, nor of {len(absent) - 1} others")
+        columns.append([tags[photo.stem] for photo in photos])
+    return np.array(columns, np.int8).T
 
 
-def _tuned(
-    backbone: Backbone,
-    taught: NDArray[np.uint8],
-    judged: NDArray[np.uint8],
-    classes: int,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    options: Options,
-    seed: int,
-) -> Tensor:
-    """(N, classes) float32 on the CPU: what a copy of the backbone, taught, says of the judged."""
-    generator = torch.Generator().manual_seed(seed)
-    device = _device(backbone)
-    head = nn.Linear(backbone.width, classes)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    norm = nn.BatchNorm1d(backbone.width, affine=False)
-    net = nn.Sequential(copied(backbone, options.frozen), norm.to(device), head.to(device))
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def said(rgb_N3SS: Tensor, step: str) -> Tensor:
-        seen = augment.augmented(rgb_N3SS.to(device), (step,), options.strengths, generator)
-        x = normalized(seen, backbone.channels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
-            return cast(Tensor, net(x)).float()
-
-    def batch_loss(numbers: Tensor) -> Tensor:
-        return loss(said(torch.from_numpy(taught[numbers.numpy()]), "crop and flip"), numbers.to(device))
-
-    teach(net, len(taught), batch_loss, options, generator)
-    net.eval()
-    with torch.no_grad():
-        return torch.cat([said(rgb, "whole").cpu() for rgb in batches(judged)])
+def _listed(path: Path) -> dict[str, int]:
+    tags = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        name, *values = line.split()
+        if values not in (["1"], ["0"], ["-1"]):
+            raise InputError(
+                f"{path}, line {number}: a photo and 1, 0 or -1 are wanted, not {line.strip()!r}"
+            )
+        tags[name] = int(values[0])
+    return tags
 
 
-def _device(backbone: Backbone) -> torch.device:
-    return next(backbone.parameters()).device
+def _annotated(path: Path) -> list[int]:
+    try:
+        objects = ElementTree.parse(path).getroot().findall("object")
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path} is no annotation: {error}") from error
+    tags = dict.fromkeys(CLASSES, ABSENT)
+    for one in objects:
+        name = one.findtext("name", "")
+        if name not in tags:
+            raise InputError(f"{path} holds a {name!r}, which is none of VOC's classes")
+        if one.findtext("difficult", "0") == "1":
+            tags[name] = max(tags[name], DIFFICULT)
+        else:
+            tags[name] = PRESENT
+    return list(tags.values())
+
+
+@contextmanager
+def _named(what: str, source: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what}, {source}: {error}") from error
+
+
+def _tagged(voc2007: Path, split: str, folder: Path) -> Tagged:
+    listed = voc2007 / "ImageSets" / "Main" / f"{split}.txt"
+    if not listed.exists():
+        raise FileNotFoundError(f"{listed} is missing, the list of the photographs of this half")
+    photos = cache.build(data.find([listed]), Options().side, folder)
+    return Tagged(photos.squares, truth(listed, photos.photos))
+
+
+def _masked(camvid: Path, split: str) -> Masked:
+    return segmentation.camvid(camvid / split, camvid / f"{split}annot")

@@ -79,7 +79,7 @@ def asymmetric(options: SimCLROptions, *steps: str) -> SimCLROptions:
 def projection_probe(options: SimCLROptions | None = None) -> SimCLROptions:
     """Table 3's, for what the projection forgets: crop and color, and rotation, noise and Sobel's edges, each drawn for itself.
 
-    Shares are those with which `evaluate.forgotten` tests each: rotated three quarters of the views, so that all four ways are as
+    Shares are those in which `experiments.projection` has each: rotated three quarters of the views, so that all four ways are as
     frequent, noised and reduced to edges half of them. The paper adds the three "independently", which may mean three runs; this is one
     in which each view has any of them. Everything else is as in `options`, by default `small()`.
     """

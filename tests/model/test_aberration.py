@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from model import aberration
+from model.experiments import aberration
 from model.methods import context
 from model.training import data
 
@@ -85,19 +87,19 @@ def photographs() -> Tensor:
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2)
 
 
-def told(
+def measured(
     photographs: Tensor, lens: str, colors: context.Colors
-) -> dict[aberration.Question, aberration.Told]:
+) -> dict[aberration.Target, aberration.Probed]:
     seen = aberration.aberrate(photographs, *aberration.LENSES[lens])
     options = replace(context.small(), colors=colors)
-    return aberration.told(seen, options, torch.Generator().manual_seed(0))
+    return aberration.measure(seen, options, torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("lens", ["green apart", "red from blue"])
 def test_fringes_tell_place_and_direction_where_nothing_counters_them(photographs: Tensor, lens: str) -> None:
-    for answer in told(photographs, lens, "keep").values():
-        assert answer.accuracy - answer.chance > 0.2
-        assert 0.005 < answer.error < 0.04
+    for probed in measured(photographs, lens, "keep").values():
+        assert probed.accuracy - probed.chance > 0.2
+        assert 0.005 < probed.error < 0.04
 
 
 @pytest.mark.parametrize(
@@ -107,27 +109,45 @@ def test_fringes_tell_place_and_direction_where_nothing_counters_them(photograph
 def test_countered_or_not_there_they_tell_next_to_nothing(
     photographs: Tensor, lens: str, colors: context.Colors
 ) -> None:
-    for answer in told(photographs, lens, colors).values():
-        assert answer.accuracy - answer.chance < 0.06
+    for probed in measured(photographs, lens, colors).values():
+        assert probed.accuracy - probed.chance < 0.06
 
 
 def test_projection_does_not_counter_a_lens_that_parts_red_from_blue(photographs: Tensor) -> None:
-    for answer in told(photographs, "red from blue", "project").values():
-        assert answer.accuracy - answer.chance > 0.2
+    for probed in measured(photographs, "red from blue", "project").values():
+        assert probed.accuracy - probed.chance > 0.2
 
 
-def test_the_study_asks_of_every_lens_and_treatment(photographs: Tensor) -> None:
+def test_the_study_has_every_lens_and_treatment(photographs: Tensor) -> None:
     found = aberration.shortcut(photographs[:60], replace(context.small(), grids=1))
     assert len(found) == 3 * 3 * 2
-    assert {answer.chance for (*_, question), answer in found.items() if question == "place"} == {0.25}
-    at_most = max(answer.accuracy for (lens, *_), answer in found.items() if lens == "none")
+    assert {probed.chance for (*_, target), probed in found.items() if target == "place"} == {0.25}
+    at_most = max(probed.accuracy for (lens, *_), probed in found.items() if lens == "none")
     assert found["green apart", "keep", "place"].accuracy > at_most
     assert found["red from blue", "keep", "place"].accuracy > at_most
 
 
-def test_the_probe_is_asked_about_photos_that_it_was_not_taught_by() -> None:
+def test_the_probe_is_tested_on_photos_that_it_was_not_trained_on() -> None:
     """Nothing can be told of noise; what it was fitted to, it would know by heart."""
     noise = torch.rand(60, 3, 160, 160, generator=torch.Generator().manual_seed(0))
     options = replace(context.small(), colors="keep")
-    for answer in aberration.told(noise, options, torch.Generator().manual_seed(0)).values():
-        assert answer.accuracy - answer.chance < 0.12
+    for probed in aberration.measure(noise, options, torch.Generator().manual_seed(0)).values():
+        assert probed.accuracy - probed.chance < 0.12
+
+
+# Fringes to look at
+
+
+def parted(tile: NDArray[np.uint8]) -> float:
+    """How far red lies from blue, beyond what the photo's own colors do."""
+    centered = tile.astype(float) - tile.mean((0, 1))
+    return float(np.abs(centered[..., 0] - centered[..., 2]).mean())
+
+
+def test_fringes_are_seen_where_colors_are_kept_and_gone_where_one_is() -> None:
+    clean, with_fringes = (dict(row) for row in aberration.cells(skimage.data.chelsea()))
+    assert parted(with_fringes["colors kept"]) > 1.3 * parted(clean["colors kept"])
+    kept = with_fringes["one color kept"].astype(float).std((0, 1))
+    assert sorted(kept > 5) == [False, False, True]
+    assert (clean["as it is"] != with_fringes["red and blue scaled"]).any()
+    assert (clean["as it is"][..., 1] == with_fringes["red and blue scaled"][..., 1]).all(), "green stays"

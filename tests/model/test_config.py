@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model import bins, synthetic
+from model import bins
 from model.__main__ import main
-from model.commands.backbones import untaught
-from model.evaluate import readings, transfer
+from model.evaluate import efficiency, finetuning
+from model.evaluate.probes import Labeled, Split, untrained
+from model.experiments import synthetic
+from model.experiments.synthetic import Switches
 from model.methods import colorize
-from model.synthetic import Switches
 from model.training import augment, building
 from model.training import config as configs
 from model.training.batches import Batch
@@ -60,7 +61,7 @@ def batch(toys: synthetic.Pictures, numbers: Tensor) -> Batch:
 
 @pytest.mark.parametrize("net", ["alexnet", "resnet18"])
 @pytest.mark.parametrize("method", [method for method in configs.METHODS if method != "regress"])
-def test_any_method_teaches_all_of_any_net(method: str, net: str, toys: synthetic.Pictures) -> None:
+def test_any_method_trains_all_of_any_net(method: str, net: str, toys: synthetic.Pictures) -> None:
     config = configs.tiny(method, net)
     if method == "context":
         config = replace(config, options=replace(config.options, patch=24, gap=8, jitter=2, hidden=32))
@@ -79,7 +80,7 @@ def test_any_method_teaches_all_of_any_net(method: str, net: str, toys: syntheti
     assert any(name.startswith("backbone.") for name in trained)
 
 
-def test_labels_teach_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
+def test_labels_train_on_toys_in_thirty_steps(toys: synthetic.Pictures) -> None:
     config = replace(
         configs.small("supervised", "alexnet"), options=augment.Strengths(side=64, area=(0.5, 1.0))
     )
@@ -125,18 +126,18 @@ def test_chen2020_has_the_papers_optimizer() -> None:
     )
 
 
-def test_a_run_says_what_taught_its_backbone(run: Path) -> None:
+def test_a_run_says_what_trained_its_backbone(run: Path) -> None:
     found = building.load(run)
     assert (found.metadata["method"], found.config.net, found.step) == ("simclr", "alexnet", 4)
     assert found.metadata["data"]["photos"] == 29  # and 3 held out
     assert (found.weights, found.decoding, found.best_step) == (None, None, -1)
     assert not torch.equal(
         found.backbone.get_parameter("conv1.conv.weight"),
-        untaught("alexnet").get_parameter("conv1.conv.weight"),
+        untrained("alexnet").get_parameter("conv1.conv.weight"),
     )
 
 
-def test_probes_have_the_untaught_net_beside_them(run: Path, folder: Path, tmp_path: Path) -> None:
+def test_probes_have_the_untrained_net_beside_them(run: Path, folder: Path, tmp_path: Path) -> None:
     words = [
         "evaluate",
         "probes",
@@ -202,7 +203,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
 def test_a_start_that_spares_labels_is_worth_more_than_nothing() -> None:
     scratch = {"labels": [10, 20, 40, 80], "accuracy": [[0.2, 0.4, 0.6, 0.7], [0.2, 0.4, 0.6, 0.7]]}
     pretrained = {"labels": [10, 20, 40], "accuracy": [[0.4, 0.6, 0.9], [0.4, 0.6, 0.9]]}
-    worth, verdict = readings.worth(pretrained, scratch)
+    worth, verdict = efficiency.worth(pretrained, scratch)
     assert [one["at_least"] for one in worth] == pytest.approx([1, 1, 1])
     assert [one["at_most"] for one in worth] == [pytest.approx(1), pytest.approx(1), None], "never caught up"
     assert json.loads(json.dumps(worth)) == worth
@@ -210,13 +211,13 @@ def test_a_start_that_spares_labels_is_worth_more_than_nothing() -> None:
 
 
 def test_a_curve_that_was_stopped_goes_on_where_it_was(toys: synthetic.Pictures) -> None:
-    of = readings.Labeled(toys.rgb.numpy(), toys.classes[:, 0])
-    seen = readings.Material(of, of, synthetic.CLASSES).some(40, 20)
-    options = transfer.Options(steps=1, batch=4, side=32)
+    of = Labeled(toys.rgb.numpy(), toys.classes[:, 0])
+    seen = Split(of, of, synthetic.CLASSES).some(40, 20)
+    options = finetuning.Options(steps=1, batch=4, side=32)
     kept: list[object] = []
     known = {"10 0": 0.5, "10 1": 0.25, "20 0": 0.75}
-    curve = readings.of_labels(
-        lambda seed: untaught("alexnet", seed), seen, [10, 20], [0, 1], options, known, kept.append
+    curve = efficiency.curve(
+        lambda seed: untrained("alexnet", seed), seen, [10, 20], [0, 1], options, known, kept.append
     )
     assert curve["accuracy"][0] == [0.5, 0.75]
     assert curve["accuracy"][1][0] == 0.25

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,18 @@ from PIL import Image, ImageDraw
 from model.__main__ import main
 from model.commands import backbones
 from model.evaluate import detection
-from model.evaluate.detection import Options, only, pictured, useful
-from model.evaluate.voc import CLASSES
+from model.evaluate.detection import (
+    Detection,
+    Object,
+    Options,
+    detection_precision,
+    only,
+    overlap,
+    pictured,
+    useful,
+)
+from model.evaluate.probes import untrained
+from model.evaluate.transfer import CLASSES
 
 BOX = (10, 20, 60, 80)
 
@@ -54,10 +65,8 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if torchvision were installed; no run is read."""
-    monkeypatch.setattr(detection, "wanted", lambda: None)
-    monkeypatch.setattr(
-        backbones, "_subjects", lambda arguments: {"random alexnet": backbones.untaught("alexnet")}
-    )
+    monkeypatch.setattr(detection, "require_torchvision", lambda: None)
+    monkeypatch.setattr(backbones, "_subjects", lambda arguments: {"random alexnet": untrained("alexnet")})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,7 @@ def test_a_class_that_voc_has_not_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert "VOC2007 has no class 'cars': aeroplane, bicycle" in capsys.readouterr().err
 
 
-def test_photos_are_those_that_hold_the_classes_asked_for_and_teach_what_is_no_too_difficult(
+def test_photos_are_those_that_hold_the_classes_asked_for_and_are_trained_on_where_not_too_difficult(
     tmp_path: Path,
 ) -> None:
     folder = voc(tmp_path / "voc", [("car", 0), ("dog", 0), ("car", 1), ("cat", 0)], [("car", 0)])
@@ -134,8 +143,8 @@ def test_the_command_says_what_it_takes_and_writes_json_that_all_can_read(
 ) -> None:
     asked: list[tuple[int, int, int]] = []
 
-    def detect(backbone: Any, taught: Any, judged: Any, options: Options) -> dict[str, float]:
-        asked.append((len(taught), len(judged), options.steps))
+    def detect(backbone: Any, train: Any, test: Any, options: Options) -> dict[str, float]:
+        asked.append((len(train), len(test), options.steps))
         return {name: {"car": 0.5, "dog": 0.25}.get(name, float("nan")) for name in CLASSES}
 
     monkeypatch.setattr(detection, "detect", detect)
@@ -154,9 +163,48 @@ def test_the_command_says_what_it_takes_and_writes_json_that_all_can_read(
 def test_faster_rcnn_learns_where_a_square_is(tmp_path: Path) -> None:
     pytest.importorskip("torchvision", exc_type=ImportError)
     folder = voc(tmp_path / "voc", [("car", 0)] * 4, [("car", 0)])
-    taught, judged = (
-        pictured(folder / "ImageSets" / "Main" / f"{split}.txt") for split in ("trainval", "test")
-    )
-    options = Options(steps=60, side=96, rate=1e-3, regions=16)
-    found = detection.detect(backbones.untaught("alexnet"), taught, judged, options)
+    train, test = (pictured(folder / "ImageSets" / "Main" / f"{split}.txt") for split in ("trainval", "test"))
+    options = Options(steps=60, side=96, lr=1e-3, regions=16)
+    found = detection.detect(untrained("alexnet"), train, test, options)
     assert found["car"] == 1
+
+
+# Precision of boxes
+
+
+HERE, THERE = (10, 10, 19, 19), (40, 40, 49, 49)
+
+
+def test_overlap_counts_whole_pixels():
+    assert overlap(HERE, HERE) == 1
+    assert overlap(HERE, THERE) == 0
+    assert overlap((0, 0, 9, 9), (5, 0, 14, 9)) == pytest.approx(50 / 150)
+    assert overlap((0, 0, 9, 9), (10, 0, 19, 9)) == 0, "neighbors share no pixel"
+
+
+def test_all_found_before_any_mistake_is_perfect():
+    truth = {0: [Object(HERE), Object(THERE)], 3: [Object(HERE)]}
+    found = [
+        Detection(0, 0.9, HERE),
+        Detection(3, 0.8, HERE),
+        Detection(0, 0.7, THERE),
+        Detection(1, 0.1, HERE),
+    ]
+    assert detection_precision(found, truth) == 1
+
+
+def test_a_second_box_on_one_object_is_a_mistake_and_what_is_missed_costs_recall():
+    truth = {0: [Object(HERE), Object(THERE)]}
+    found = [Detection(0, 0.9, HERE), Detection(0, 0.8, HERE), Detection(0, 0.7, (12, 12, 30, 30))]
+    # Recalls to .5 at a precision of 1: 6 of 11 points.
+    assert detection_precision(found, truth) == pytest.approx(6 / 11)
+    assert detection_precision([Detection(0, 1, (15, 10, 30, 19)), *found[1:2]], truth) == pytest.approx(
+        6 / 11 / 2
+    )
+
+
+def test_what_is_difficult_counts_neither_way():
+    truth = {0: [Object(HERE, difficult=True)], 1: [Object(HERE)]}
+    assert detection_precision([Detection(0, 0.9, HERE), Detection(1, 0.8, HERE)], truth) == 1
+    assert math.isnan(detection_precision([], {0: [Object(HERE, difficult=True)]}))
+    assert detection_precision([], truth) == 0

@@ -76,7 +76,7 @@ def net() -> nn.Module:
 def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run's folder, as the trainer leaves it: of the shipped net, and a prior in which gray is common."""
     folder = tmp_path_factory.mktemp("run")
-    facts = {
+    metadata = {
         "config": asdict(configs.lite("colorize", "lite")),
         "data": {
             "photos": 4,
@@ -87,8 +87,8 @@ def run(net: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     saved = {
         "averaged": torch.optim.swa_utils.AveragedModel(net).state_dict(),
-        "progressed": asdict(Progress(8, 32, 1.5)),
-        "facts": facts,
+        "progress": asdict(Progress(8, 32, 1.5)),
+        "metadata": metadata,
     }
     torch.save(saved, folder / "checkpoint.pt")
     return folder

@@ -10,45 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from model import synthetic
 from model.__main__ import main
-from model.commands import lecture
-from model.commands.desk import Desk
-from model.commands.lecture import PLANS
-from model.evaluate.forgotten import in_views
+from model.commands import experiments
 from model.evaluate.probes import goyal2019, zhang2016
+from model.experiments import lecture, synthetic
+from model.experiments.lecture import PLANS
+from model.experiments.projection import in_views
+from model.experiments.results import Results
+from model.experiments.synthetic import Switches
 from model.methods import simclr
-from model.synthetic import Switches
 from model.training.config import Config
-
-
-def test_what_was_worked_out_is_not_worked_out_again(tmp_path: Path) -> None:
-    asked: list[int] = []
-    for _ in range(2):
-        assert Desk(tmp_path).once("alexnet-knn", lambda: asked.append(1) or {"accuracy": 0.5}) == {
-            "accuracy": 0.5
-        }
-    assert len(asked) == 1
-
-
-def test_what_was_stopped_is_not_taken_for_done(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-
-    def stopped() -> None:
-        desk.keep("curve", {"20 0": 0.25})
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        desk.once("curve", stopped)
-    assert desk.some("curve") == {"20 0": 0.25}, "but what it had is kept"
-    assert desk.once("curve", lambda: 3) == 3
-
-
-def test_a_folder_holds_results_of_one_kind(tmp_path: Path) -> None:
-    Desk(tmp_path).begin({"plan": {"labels": (20, 90)}})
-    Desk(tmp_path).begin({"plan": {"labels": (20, 90)}})
-    with pytest.raises(ValueError, match="begun with another plan"):
-        Desk(tmp_path).begin({"plan": {"labels": (20, 91)}})
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -75,14 +46,14 @@ def photographs(folder: Path, train: dict[str, int], val: dict[str, int], side: 
 
 
 @pytest.fixture
-def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is trained, and no net is asked."""
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained, and no net is evaluated."""
 
     def refused(*_: Any) -> None:
         raise AssertionError("a net was trained")
 
-    monkeypatch.setattr(lecture, "learn", refused)
-    monkeypatch.setattr(lecture, "_ask", refused)
+    monkeypatch.setattr(experiments, "learn", refused)
+    monkeypatch.setattr(lecture, "_evaluate", refused)
 
 
 def words(photos: Path, out: Path, *more: str) -> list[str]:
@@ -90,7 +61,7 @@ def words(photos: Path, out: Path, *more: str) -> list[str]:
     return [*given, *more]
 
 
-@pytest.mark.usefixtures("untaught")
+@pytest.mark.usefixtures("untrained")
 def test_500_photographs_are_too_few_for_the_plan_and_what_to_do_is_said_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,17 +84,17 @@ def test_500_photographs_are_enough_for_fewer_labels(
     def begun(recipe: Config, *_: Any) -> None:
         raise BegunError(recipe.method)
 
-    monkeypatch.setattr(lecture, "learn", begun)
+    monkeypatch.setattr(experiments, "learn", begun)
     photos = photographs(tmp_path / "few", {"cat": 480, "dog": 20}, {"cat": 3, "dog": 3})
     with pytest.raises(BegunError, match="simclr"):
         main(words(photos, tmp_path, "--labels", "300", "20", "90", "--nets", "alexnet"))
-    plan = Desk(tmp_path / "out").result("facts")["plan"]
+    plan = Results(tmp_path / "out").get("facts")["plan"]
     assert plan["labels"] == [20, 90, 300]
     assert main(words(photos, tmp_path, "--labels", "20", "90", "--nets", "alexnet")) == 1
     assert "begun with another plan" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("untaught")
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("train", "more", "said"),
     [
@@ -152,8 +123,8 @@ def test_what_is_too_few_or_unknown_is_refused_before_the_first_net_is_trained(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("untaught")
-def test_photographs_too_small_to_train_by_are_refused_though_they_can_be_asked_about(
+@pytest.mark.usefixtures("untrained")
+def test_photographs_too_small_to_train_by_are_refused_though_they_can_be_evaluated_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = photographs(tmp_path / "photos", {"cat": 30, "dog": 30}, {"cat": 2, "dog": 2}, side=48)
@@ -161,7 +132,7 @@ def test_photographs_too_small_to_train_by_are_refused_though_they_can_be_asked_
     assert "as squares of 160 pixels: none of 60 photographs can be used: 60 tiny" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("untaught")
+@pytest.mark.usefixtures("untrained")
 def test_missing_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(tmp_path / "none", tmp_path)) == 1
     said = capsys.readouterr().err
@@ -172,7 +143,7 @@ def test_missing_folders_are_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "have other classes: dog" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("untaught")
+@pytest.mark.usefixtures("untrained")
 def test_other_photographs_are_looked_at_first_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,11 +163,11 @@ def test_other_photographs_are_looked_at_first_too(
         assert str(tmp_path / folder) in error
 
 
-# What is trained for the projection's table, and how probes are made
+# What is trained for the projection probe, and how probes are made
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_the_projections_table_asks_a_run_whose_views_have_what_it_asks_about(name: str) -> None:
+def test_the_projection_probes_run_has_views_with_what_it_predicts(name: str) -> None:
     plan = PLANS[name]()
     assert set(plan.projected) == set(plan.steps)
     for net in plan.steps:
@@ -235,13 +206,13 @@ def test_a_lecture_from_photographs_to_its_page_and_again(tmp_path: Path) -> Non
     for subject in found["subjects"]:
         assert set(subject["probes"]) == set(subject["layers"])
         assert (tmp_path / "out" / subject["pictures"]["neighbors"]).exists()
-    assert all(of["in_views"] for of in found["forgotten"]["alexnet"].values())
-    assert found["forgotten_runs"]["alexnet"]["steps"] == 2
+    assert all(of["in_views"] for of in found["projection"]["alexnet"].values())
+    assert found["projection_runs"]["alexnet"]["steps"] == 2
     assert 0 <= found["pairwise"]["untrained"] <= 1
     said = (tmp_path / "out" / "index.html").read_text()
     for part in (
         "Probed by the protocol small",
-        "turns, noise and edges were among the views",
+        "rotation, noise and edges were among the views",
         "The same net untrained",
     ):
         assert part in said

@@ -15,18 +15,20 @@ from torch.nn import functional as F
 from model import parsers
 from model.__main__ import main
 from model.commands import backbones
-from model.evaluate import readings
-from model.evaluate.features import Labeled
+from model.evaluate import probes as module
 from model.evaluate.probes import (
     PROTOCOLS,
+    Labeled,
     Protocol,
     _with_pools,
+    balanced,
+    evaluate,
+    fit,
     goyal2019,
-    judge,
     positions,
     probe,
     small,
-    teach,
+    subset,
     window,
     zhang2016,
 )
@@ -36,13 +38,13 @@ from model.nets.backbone import DEVIATION, MEAN, Backbone, normalized
 from model.nets.resnet import ResNet
 
 SIDE = 16
-WHOLE = Protocol(numbers=72, mirror=False, epochs=4, batch=20, rate=0.05)
+WHOLE = Protocol(numbers=72, mirror=False, epochs=4, batch=20, lr=0.05)
 
 
 @pytest.fixture(autouse=True)
 def precise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twins are counted out in float32."""
-    monkeypatch.setattr("model.evaluate.features.BF16", False)
+    monkeypatch.setattr("model.evaluate.probes.BF16", False)
 
 
 class Tiny(Backbone):
@@ -97,7 +99,7 @@ def slow(features: NDArray[np.float64], labels: NDArray[np.int64], protocol: Pro
     speed = [np.zeros_like(weights), np.zeros_like(biases)]
     generator = torch.Generator().manual_seed(3)
     for epoch in range(protocol.epochs):
-        rate = protocol.rate_at(epoch)
+        rate = protocol.lr_at(epoch)
         order = torch.randperm(count, generator=generator).numpy()
         for start in range(0, count - protocol.batch + 1, protocol.batch):
             some = order[start : start + protocol.batch]
@@ -122,12 +124,12 @@ def slow(features: NDArray[np.float64], labels: NDArray[np.int64], protocol: Pro
 
 @pytest.mark.parametrize("resize", ["bilinear", "adaptive"])
 def test_each_probe_is_the_one_that_would_have_learned_alone_in_numpy(resize: str) -> None:
-    taught, backbone = photos(70), Tiny().eval()
+    train, backbone = photos(70), Tiny().eval()
     protocol = replace(WHOLE, resize=resize, weight_decay=0.02)
-    heads = teach(backbone, taught, protocol, seed=3)
+    heads = fit(backbone, train, protocol, seed=3)
     assert list(heads) == ["low", "high"]
     with torch.no_grad():
-        found = backbone.taps(normalized(torch.from_numpy(taught.squares)))
+        found = backbone.taps(normalized(torch.from_numpy(train.squares)))
     for layer, side in (("low", 3), ("high", 2)):
         x = found[layer]
         sized = (
@@ -136,17 +138,17 @@ def test_each_probe_is_the_one_that_would_have_learned_alone_in_numpy(resize: st
             else F.adaptive_avg_pool2d(x, side)
         )
         kept = sized.half().double().numpy()
-        expected = slow(kept, taught.labels.numpy(), protocol)
+        expected = slow(kept, train.labels.numpy(), protocol)
         linear = heads[layer].linear
         learned = torch.column_stack([linear.weight, linear.bias]).detach().numpy()
         np.testing.assert_allclose(learned, expected, atol=2e-5)
         assert np.abs(expected).max() > 0.05
 
 
-def test_the_rate_falls_when_it_should() -> None:
-    rates = [goyal2019().rate_at(epoch) for epoch in range(28)]
+def test_the_learning_rate_falls_when_it_should() -> None:
+    rates = [goyal2019().lr_at(epoch) for epoch in range(28)]
     assert rates == pytest.approx([1e-2] * 8 + [1e-3] * 8 + [1e-4] * 8 + [1e-5] * 4)
-    assert [WHOLE.rate_at(epoch) for epoch in range(4)] == pytest.approx([0.05, 0.005, 0.0005, 0.00005])
+    assert [WHOLE.lr_at(epoch) for epoch in range(4)] == pytest.approx([0.05, 0.005, 0.0005, 0.00005])
 
 
 # Resizing
@@ -202,7 +204,7 @@ def seen(backbone: Bare) -> NDArray[np.int64]:
 
 def test_crops_are_drawn_anew_for_each_photo_each_time_and_half_of_them_mirrored() -> None:
     backbone = Bare()
-    teach(backbone, placed(50, 20), Protocol(crop=12, batch=10, epochs=4))
+    fit(backbone, placed(50, 20), Protocol(crop=12, batch=10, epochs=4))
     views = seen(backbone)[1:]  # after the example
     assert views.shape == (200, 3, 12, 12)
     assert np.bincount(views[:, 0, 0, 0]).tolist() == [4] * 50
@@ -222,11 +224,11 @@ def test_crops_are_drawn_anew_for_each_photo_each_time_and_half_of_them_mirrored
     assert same < 10
 
 
-def test_the_judged_are_shown_their_middle_and_never_mirrored() -> None:
+def test_the_test_is_shown_its_middle_and_never_mirrored() -> None:
     backbone, protocol = Bare(), Protocol(crop=12, batch=10, epochs=1)
-    heads = teach(backbone, placed(20, 20), protocol)
+    heads = fit(backbone, placed(20, 20), protocol)
     backbone.shown.clear()
-    judge(backbone, heads, placed(70, 20), protocol)
+    evaluate(backbone, heads, placed(70, 20), protocol)
     views = seen(backbone)
     assert views[:, 0, 0, 0].tolist() == list(range(70))
     assert (views[:, 1] == np.arange(4, 16)[:, None]).all()
@@ -235,39 +237,39 @@ def test_the_judged_are_shown_their_middle_and_never_mirrored() -> None:
 
 def test_a_crop_must_fit() -> None:
     with pytest.raises(ValueError, match="no crops of 30"):
-        teach(Bare(), placed(4, 20), Protocol(crop=30))
+        fit(Bare(), placed(4, 20), Protocol(crop=30))
 
 
 # Memory
 
 
-def test_numbers_from_memory_teach_what_another_look_teaches() -> None:
-    taught, backbone = photos(90), Tiny()
+def test_numbers_from_memory_train_as_another_look_does() -> None:
+    train, backbone = photos(90), Tiny()
     protocol = replace(WHOLE, mirror=True)
-    remembered, looked = (teach(backbone, taught, replace(protocol, memory=memory)) for memory in (4e9, 0))
-    other = teach(backbone, taught, replace(protocol, mirror=False))
+    remembered, looked = (fit(backbone, train, replace(protocol, memory=memory)) for memory in (4e9, 0))
+    other = fit(backbone, train, replace(protocol, mirror=False))
     for layer, head in remembered.items():
         assert torch.allclose(head.linear.weight, looked[layer].linear.weight, atol=2e-4)
         assert not torch.allclose(head.linear.weight, other[layer].linear.weight, atol=2e-3)
 
 
 def test_what_fits_is_looked_at_once() -> None:
-    taught = photos(90)
+    train = photos(90)
     for memory, views in ((4e9, 1 + 2 * 90), (0, 1 + 4 * 80)):
         backbone = Bare()
-        teach(backbone, taught, replace(WHOLE, mirror=True, memory=memory))
+        fit(backbone, train, replace(WHOLE, mirror=True, memory=memory))
         assert len(seen(backbone)) == views
     wanted = 2 * 2 * 90 * 3 * 4**2  # bytes, sides, photos, channels, positions
     for memory, views in ((wanted, 181), (wanted - 1, 321)):
         backbone = Bare()
-        teach(backbone, taught, replace(WHOLE, mirror=True, memory=memory))
+        fit(backbone, train, replace(WHOLE, mirror=True, memory=memory))
         assert len(seen(backbone)) == views
 
 
 def test_numbers_too_large_for_16_bits_are_told() -> None:
     with pytest.raises(ValueError, match="input has numbers that 16 bits do not hold"):
-        teach(Bare(1e5), photos(20), WHOLE)
-    teach(Bare(1e5), photos(20), replace(WHOLE, memory=0))
+        fit(Bare(1e5), photos(20), WHOLE)
+    fit(Bare(1e5), photos(20), replace(WHOLE, memory=0))
 
 
 # What they find
@@ -287,14 +289,14 @@ def test_probes_tell_classes_apart_that_their_layers_see() -> None:
 
 def test_right_is_by_photo_in_order() -> None:
     protocol = replace(WHOLE, epochs=10)
-    backbone, judged = Tiny(), photos(100, seed=1)
-    heads = teach(backbone, photos(200), protocol)
-    right = judge(backbone, heads, judged, protocol)["high"].right
+    backbone, test = Tiny(), photos(100, seed=1)
+    heads = fit(backbone, photos(200), protocol)
+    right = evaluate(backbone, heads, test, protocol)["high"].right
     assert 10 < right.sum() < 100
-    # Whoever else is judged with it
+    # Whichever others are tested with it
     for number in range(99, -1, -3):
-        alone = Labeled(judged.squares[[number]], judged.labels[[number]])
-        assert judge(backbone, heads, alone, protocol)["high"].right.tolist() == [right[number]]
+        alone = Labeled(test.squares[[number]], test.labels[[number]])
+        assert evaluate(backbone, heads, alone, protocol)["high"].right.tolist() == [right[number]]
 
 
 def test_the_backbone_is_left_as_it_was() -> None:
@@ -309,10 +311,10 @@ def test_the_backbone_is_left_as_it_was() -> None:
     assert all(parameter.grad is None and parameter.requires_grad for parameter in backbone.parameters())
 
 
-def test_norms_go_by_all_that_was_taught_however_short_the_lesson() -> None:
-    backbone, taught = Bare(), photos(20)
-    norm = teach(backbone, taught, replace(WHOLE, epochs=1, numbers=10**6))["input"].norm
-    x = normalized(torch.from_numpy(taught.squares))
+def test_norms_go_by_all_of_the_training_however_short() -> None:
+    backbone, train = Bare(), photos(20)
+    norm = fit(backbone, train, replace(WHOLE, epochs=1, numbers=10**6))["input"].norm
+    x = normalized(torch.from_numpy(train.squares))
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert torch.allclose(norm.running_mean, x.mean((0, 2, 3)), atol=1e-3)
@@ -320,8 +322,8 @@ def test_norms_go_by_all_that_was_taught_however_short_the_lesson() -> None:
 
 
 def test_the_same_seed_is_the_same_probe() -> None:
-    backbone, taught = Tiny(), photos(60)
-    first, again, other = (teach(backbone, taught, WHOLE, seed)["high"].linear.weight for seed in (0, 0, 1))
+    backbone, train = Tiny(), photos(60)
+    first, again, other = (fit(backbone, train, WHOLE, seed)["high"].linear.weight for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -350,13 +352,13 @@ def test_goyals_windows_are_the_published_ones() -> None:
 
 
 def test_windows_are_averages_of_what_lies_in_them() -> None:
-    backbone, taught = Bare(), photos(4)
+    backbone, train = Bare(), photos(4)
     protocol = Protocol(numbers=3 * 5 * 5, resize="windows", mirror=False, epochs=1, batch=4)
     backbone.shown.clear()
-    heads = teach(backbone, taught, protocol)
+    heads = fit(backbone, train, protocol)
     kept: list[Tensor] = []
     heads["input"].register_forward_hook(lambda _, seen, __: kept.append(seen[0]))
-    judge(backbone, heads, taught, protocol)
+    evaluate(backbone, heads, train, protocol)
     width, step = window(SIDE, 5)
     shown = backbone.shown[-1]
     by_hand = shown[:, :, step : step + width, 2 * step : 2 * step + width].mean((2, 3))
@@ -397,10 +399,10 @@ def test_the_command_measures_by_the_protocol_asked_for(
     asked: list[tuple[Protocol, int]] = []
     sides: list[int] = []
     monkeypatch.setattr(backbones, "_subjects", lambda arguments: {"random tiny": Tiny()})
-    monkeypatch.setattr(backbones, "_material", lambda arguments: sides.append(arguments.side))
+    monkeypatch.setattr(backbones, "_photos", lambda arguments: sides.append(arguments.side))
     monkeypatch.setattr(
-        readings,
-        "of_layers",
+        module,
+        "by_layer",
         lambda backbone, seen, seeds, protocol: asked.append((protocol, len(seeds))) or {"low": [0.5]},
     )
     command = ["evaluate", "probes", "--runs", "r", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
@@ -421,3 +423,47 @@ def test_the_command_line_offers_every_protocol_that_there_is() -> None:
     assert tuple(PROTOCOLS) == parsers.PROTOCOLS
     with pytest.raises(ValueError, match="no protocol is called 'zhang'"):
         named("zhang")
+
+
+# Few labels
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_labels_are_drawn_evenly_over_classes_and_fewer_are_part_of_more(seed: int) -> None:
+    labels = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat(np.arange(5), 40)))
+    more: set[int] = set()
+    for count in (200, 163, 50, 12, 5, 3):
+        numbers = balanced(labels, count, seed)
+        each = torch.bincount(labels[numbers], minlength=5)
+        assert int(each.max() - each.min()) <= 1
+        few = set(numbers.tolist())
+        assert len(few) == count
+        assert few <= more or not more
+        more = few
+    np.testing.assert_array_equal(balanced(labels, 50, seed), balanced(labels, 50, seed))
+
+
+def test_another_seed_draws_other_photos_and_favors_other_classes() -> None:
+    labels = torch.arange(200) // 20  # class by class, as folders have them
+    draws = [balanced(labels, 20, seed).tolist() for seed in range(20)]
+    assert len({tuple(sorted(draw)) for draw in draws}) == 20
+    assert {int(labels[balanced(labels, 1, seed)]) for seed in range(60)} == set(range(10))
+
+
+def test_a_small_class_gives_what_it_has() -> None:
+    labels = torch.tensor([0] * 3 + [1] * 30)
+    assert torch.bincount(labels[balanced(labels, 16, 0)]).tolist() == [3, 13]
+    assert sorted(balanced(labels, 33, 0).tolist()) == list(range(33))
+
+
+@pytest.mark.parametrize("count", [0, 34])
+def test_no_more_labels_than_photos(count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} labels of 33"):
+        balanced(torch.zeros(33, dtype=torch.long), count, 0)
+
+
+def test_a_subset_keeps_photos_and_labels_together() -> None:
+    labels = torch.arange(30) % 3
+    squares = np.zeros((30, 3, 4, 4), np.uint8) + np.arange(30, dtype=np.uint8)[:, None, None, None]
+    some = subset(Labeled(squares, labels), 7, 1)
+    assert (some.squares[:, 0, 0, 0] % 3).tolist() == some.labels.tolist()

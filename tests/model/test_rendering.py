@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from model import color, patterns, rendering, scenes, toys
-from model.scenes import Paint, Scene
-from model.toys import Floats, Part
+from model import color
+from model.experiments import rendering, synthetic
+from model.experiments.rendering import Floats, Paint, Part, Scene
 
 LIGHT = np.array([0.6, 0.64, 0.48])
 GRAY = 0.3
@@ -26,7 +26,7 @@ def placed(
     name: str, degrees: tuple[float, float, float], size: float, x: float, warp: tuple[float, float, float]
 ) -> list[Part]:
     turn = Rotation.from_euler("yxz", degrees, degrees=True).as_matrix() * size
-    parts = toys.built(name, np.ones(toys.PROPORTIONS), warp)
+    parts = synthetic.built(name, np.ones(synthetic.PROPORTIONS), warp)
     move = np.array([x, 0, -DISTANCE])
     return [
         Part(np.column_stack([turn @ p.affine_34[:, :3], turn @ p.affine_34[:, 3] + move]), p.form, p.round)
@@ -47,14 +47,17 @@ def scene_of(*objects: list[Part]) -> Scene:
 
 def screen(side: int) -> tuple[Floats, Floats]:
     """x and y at depth 1 of the pixels' middles."""
-    middles = ((np.arange(side) + 0.5) / side * 2 - 1) * scenes.TANGENT
+    middles = ((np.arange(side) + 0.5) / side * 2 - 1) * rendering.TANGENT
     x, y = np.meshgrid(middles, -middles)
     return x, y
 
 
 def test_a_ball_and_a_cube_have_the_outlines_of_geometry() -> None:
     center = np.array([0.1, -0.2, -DISTANCE])
-    ball, cube = toys.ball(tuple(center), (0.6, 0.6, 0.6)), toys.block(tuple(center), (0.4, 0.5, 0.3))
+    ball, cube = (
+        synthetic.ball(tuple(center), (0.6, 0.6, 0.6)),
+        synthetic.block(tuple(center), (0.4, 0.5, 0.3)),
+    )
     _, owner = rendering.render([scene_of([ball]), scene_of([cube])], 96, samples=1)
     x, y = screen(96)
     rays = np.stack([x, y, -np.ones_like(x)], -1)
@@ -71,7 +74,7 @@ def test_a_ball_and_a_cube_have_the_outlines_of_geometry() -> None:
 
 def test_a_ball_before_a_wall_throws_the_shadow_of_geometry() -> None:
     center, radius = np.array([0.15, 0.2, -3.8]), 0.2
-    ball, wall = toys.ball(tuple(center), (radius,) * 3), toys.block((0, 0, -4.6), (2, 2, 0.2))
+    ball, wall = synthetic.ball(tuple(center), (radius,) * 3), synthetic.block((0, 0, -4.6), (2, 2, 0.2))
     rgb, owner = rendering.render([scene_of([ball], [wall])], 96, samples=1)
     x, y = screen(96)
     points = np.stack([x, y, -np.ones_like(x)], -1) * 4.4
@@ -134,8 +137,8 @@ CASES = {
         placed("boat", (200, 10, -10), 0.8, -0.3, (1, 1, 0.8)),
     ],
     "cones, from in front and from behind": [
-        [toys.rod((-0.4, 0, -4.3), (-0.3, 0.1, -3.4), 0.5, 0.2)],
-        [toys.rod((0.5, 0, -3.4), (0.4, -0.1, -4.3), 0.5, 0.0)],
+        [synthetic.rod((-0.4, 0, -4.3), (-0.3, 0.1, -3.4), 0.5, 0.2)],
+        [synthetic.rod((0.5, 0, -3.4), (0.4, -0.1, -4.3), 0.5, 0.0)],
     ],
 }
 
@@ -206,18 +209,18 @@ def level(x: float, y: float, z: float, kind: int, warp: float, sharp: float) ->
         "rings": wave(math.hypot(x, z)),
         "clouds": 0.5 + 1.5 * (fine - 0.5),
         "marble": wave(x + 3 * fine),
-    }[patterns.NAMES[kind]]
+    }[rendering.PATTERNS[kind]]
     return min(1.0, max(0.0, 0.5 + (found - 0.5) * sharp))
 
 
 def test_patterns_are_what_plain_arithmetic_says_and_alone_the_same_bits() -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(3, 61, generator=generator) * 40 - 20
-    kinds = torch.arange(61) % len(patterns.NAMES)
+    kinds = torch.arange(61) % len(rendering.PATTERNS)
     warp, sharp = torch.rand(61, generator=generator), 1 + torch.rand(61, generator=generator)
-    values = patterns.values(points, kinds, warp, sharp)
+    values = rendering.pattern(points, kinds, warp, sharp)
     for n in range(61):
         expected = level(*points[:, n].double().tolist(), int(kinds[n]), float(warp[n]), float(sharp[n]))
         assert float(values[n]) == pytest.approx(expected, abs=1e-4)
         one = slice(n, n + 1)
-        assert torch.equal(patterns.values(points[:, one], kinds[one], warp[one], sharp[one]), values[one])
+        assert torch.equal(rendering.pattern(points[:, one], kinds[one], warp[one], sharp[one]), values[one])

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from model.evaluate.intervals import Bootstrap
 from model.evaluate.segmentation import (
     CAMVID,
     FCN,
+    VOID,
     Masked,
     Options,
     Segmented,
     camvid,
+    confusion,
+    mean_iu,
     pixel_loss,
     segment,
 )
@@ -129,13 +133,13 @@ def test_the_loss_against_loops_and_without_void() -> None:
 def test_made_squares_are_learned_in_fixed_steps_and_the_backbone_given_stays() -> None:
     backbone = Tiny().eval()
     before = [value.clone() for value in backbone.state_dict().values()]
-    options = Options(steps=80, batch=6, rate=1e-2, levels=2)
+    options = Options(steps=80, batch=6, lr=1e-2, levels=2)
     found = segment(backbone, squares(30), squares(12, 1), options)
     assert found.mean_iu is not None
     assert found.mean_iu.value > 0.8
     assert all(map(torch.equal, before, backbone.state_dict().values()))
-    judged = squares(12, 1)
-    counted = [np.bincount(mask[mask != 7], minlength=3) for mask in judged.masks]
+    test = squares(12, 1)
+    counted = [np.bincount(mask[mask != 7], minlength=3) for mask in test.masks]
     np.testing.assert_array_equal(found.confusions.sum(2), counted)
     again = segment(backbone, squares(30), squares(12, 1), options)
     np.testing.assert_array_equal(found.confusions, again.confusions)
@@ -156,7 +160,9 @@ class Seen(Tiny):
         return super().taps(x_NCHW)
 
 
-def test_half_of_the_taught_are_mirrored_and_none_of_the_judged_of_whom_norms_learn_nothing() -> None:
+def test_half_of_the_photos_are_mirrored_in_training_and_none_in_the_test_from_which_norms_learn_nothing() -> (
+    None
+):
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8) * 15, (10, 3, 16, 16))
     some = Masked(ramp, np.zeros((10, 16, 16), np.uint8), 2)
     backbone = Seen()
@@ -173,7 +179,7 @@ def test_masks_are_mirrored_with_their_pictures() -> None:
     masks = np.zeros((12, 20, 28), np.uint8)
     masks[:, :, 14:] = 1
     some = Masked(ramp, masks, 2)
-    found = segment(Tiny(), some, some, Options(steps=40, batch=6, rate=1e-2, levels=2))
+    found = segment(Tiny(), some, some, Options(steps=40, batch=6, lr=1e-2, levels=2))
     assert found.mean_iu is not None
     assert found.mean_iu.value > 0.85
 
@@ -261,3 +267,73 @@ def test_folders_without_frames(folders: tuple[Path, Path], tmp_path: Path) -> N
 def test_pictures_and_masks_of_one_shape() -> None:
     with pytest.raises(ValueError, match="masks of"):
         Masked(np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 4, 5), np.uint8), 3)
+
+
+# Mean IU
+
+
+def slow_iu(truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) -> float:
+    shares = []
+    for c in range(classes):
+        both = either = 0
+        for true, claimed in zip(truth.flat, said.flat, strict=True):
+            if true != VOID:
+                both += bool(true == c and claimed == c)
+                either += bool(true == c or claimed == c)
+        if either:
+            shares.append(both / either)
+    return float(np.mean(shares))
+
+
+def test_iu_by_hand() -> None:
+    truth, said = np.array([[0, 0, 1], [1, 2, VOID]]), np.array([[0, 1, 1], [1, 0, 2]])
+    counts = confusion(truth, said, 4)
+    assert counts.tolist() == [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert mean_iu(counts) == pytest.approx((1 / 3 + 2 / 3 + 0) / 3)  # the fourth neither is nor was said
+
+
+def test_random_pictures_beside_a_loop_over_pixels() -> None:
+    chance = np.random.default_rng(3)
+    for classes in (2, 5, 11):
+        truth, said = chance.integers(0, classes, (2, 3, 9, 8))
+        truth[chance.random(truth.shape) < 0.2] = VOID
+        assert mean_iu(confusion(truth, said, classes)) == pytest.approx(slow_iu(truth, said, classes))
+
+
+def test_what_is_said_of_void_does_not_count() -> None:
+    truth = np.array([0, 1, VOID], np.uint8)
+    assert mean_iu(confusion(truth, np.array([0, 1, 200]), 2)) == 1
+    assert np.isnan(mean_iu(confusion(truth[2:], np.array([1]), 2)))
+    assert mean_iu(confusion(np.array([0, 1, 2]), np.array([0, 1, 1]), 2, void=2)) == 1
+
+
+def test_classes_that_are_none_are_refused() -> None:
+    for truth, said in (([0, 2], [0, 1]), ([0, 1], [0, 2]), ([-1, 1], [0, 1]), ([0, 1], [-1, 1])):
+        with pytest.raises(ValueError, match="classes are"):
+            confusion(np.array(truth), np.array(said), 2)
+
+
+def test_bytes_do_not_overflow() -> None:
+    truth = np.full(10, 200, np.uint8)
+    counts = confusion(truth, truth, 201)
+    assert counts[200, 200] == 10
+    assert counts.sum() == 10
+
+
+def test_photos_confusions_are_drawn_as_photos() -> None:
+    chance = np.random.default_rng(4)
+    truth, said = chance.integers(0, 3, (2, 6, 20))
+    by_photo = np.stack([confusion(t, s, 3) for t, s in zip(truth, said, strict=True)])
+    draws = Bootstrap(6)
+    found = mean_iu(draws.sums(by_photo))
+    assert found.shape == (1001,)
+    for row in (0, 1, 77):
+        some = np.repeat(np.arange(6), draws.times[row].astype(int))
+        assert found[row] == pytest.approx(slow_iu(truth[some], said[some], 3))
+
+
+def test_mean_iu_is_that_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    truth, said = np.random.default_rng(5).integers(0, 7, (2, 500))
+    published = metrics.jaccard_score(truth, said, average="macro")
+    assert mean_iu(confusion(truth, said, 7)) == pytest.approx(published)

@@ -1,4 +1,4 @@
-"""Newell & Deng's study on made pictures, from drawing them to its table."""
+"""Newell & Deng's study on synthetic pictures, from drawing them to its table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from model.__main__ import main
-from model.commands import study
-from model.commands.study import PLANS, recipe
-from model.synthetic import STUDIED
+from model.experiments import study
+from model.experiments.study import PLANS, recipe
+from model.experiments.synthetic import STUDIED
 
 
-def test_the_study_draws_teaches_asks_and_is_not_done_twice(
+def test_the_study_draws_trains_evaluates_and_is_not_done_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["study", "--switches", "0000", "0110", "--plan", "seconds", "-o", str(tmp_path)]
@@ -23,13 +23,13 @@ def test_the_study_draws_teaches_asks_and_is_not_done_twice(
     found = json.loads((tmp_path / "study.json").read_text())
     assert [row["switches"] for row in found["rows"]] == ["0000", "0110"]
     for row in found["rows"]:
-        for who in ("scratch", "taught"):
+        for who in ("scratch", "pretrained"):
             assert row[who]["labels"] == [10, 20]
             assert all(0 <= right <= 1 for seed in row[who]["accuracy"] for right in seed)
         assert f"| {row['switches']} | " in table
         assert f"{row['verdict']['outcome']}: {row['verdict']['why']}" in table
     squares = [path.read_bytes() for path in (tmp_path / "cache").glob("*.u8")]
-    assert len(set(squares)) == 4, "each combination is taught from its own pictures, and judged by them"
+    assert len(set(squares)) == 4, "each combination has its own pictures, to train on and to test on"
     results = list((tmp_path / "results").glob("*.json"))
     assert {path.stem for path in results} >= {"0000-drawn", "0000-scratch", "0110-simclr"}
     written = {path: path.stat().st_mtime_ns for path in results}
@@ -50,7 +50,7 @@ def test_what_cannot_be_studied_is_refused_in_words(
 
 
 @pytest.mark.parametrize("method", ["simclr", "colorize", "supervised"])
-def test_a_method_is_taught_from_small_pictures(method: str) -> None:
+def test_a_method_is_trained_on_small_pictures(method: str) -> None:
     small = recipe(PLANS["hour"], method, "alexnet")
     assert (small.shape.side, small.steps, small.batch) == (64, 150, 192)
     strengths = getattr(small.options, "strengths", None) or getattr(small.options, "crops", small.options)
@@ -61,8 +61,8 @@ def test_the_papers_twelve_are_studied_if_none_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(study, "_ask", lambda desk, plan, bits, *rest: asked.append(bits))
-    monkeypatch.setattr(study, "_row", lambda desk, bits, method: {})
-    monkeypatch.setattr(study, "_report", lambda facts: "")
+    monkeypatch.setattr(study, "_evaluate", lambda results, plan, bits, *rest: asked.append(bits))
+    monkeypatch.setattr(study, "_row", lambda results, bits, method: {})
+    monkeypatch.setattr(study, "_report", lambda found: "")
     assert main(["study", "--plan", "seconds", "-o", str(tmp_path)]) == 0
     assert asked == [str(switches) for switches in STUDIED]

@@ -1,18 +1,23 @@
-"""Made pictures: the same by their number, balanced, and each switch does what it says and nothing else."""
+"""Synthetic pictures: the same by their number, balanced, and each switch does what it says and nothing else."""
 
 from __future__ import annotations
 
 import colorsys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from model import synthetic, toys
-from model.synthetic import CLASSES, Options, Pictures, Switches, draw
+from model.__main__ import main
+from model.evaluate import segmentation
+from model.experiments import synthetic
+from model.experiments.synthetic import CLASSES, Options, Pictures, Switches, draw
+from model.training import cache, data
 
 ALL = Switches(True, True, True, True)
 FAST = Options(side=16, samples=1)
@@ -181,7 +186,7 @@ def reach(name: str, factors: NDArray[np.float64], warp: tuple[float, float, flo
     """(M, 3): points all over a toy: those of a grid over each part that the part's bounds let in."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 21)] * 3), -1).reshape(-1, 3)
     found = []
-    for part in toys.built(name, factors, warp):
+    for part in synthetic.built(name, factors, warp):
         (x, y, z), (a, b, c) = grid.T, part.form
         block = (np.abs(x) <= 1 - a * (1 + y) / 2 + 1e-9) & (np.abs(z) <= 1 - b * (1 + y) / 2 + 1e-9)
         inside = x**2 + z**2 <= a + b * y + c * y**2 + 1e-9 if part.round else block
@@ -192,7 +197,7 @@ def reach(name: str, factors: NDArray[np.float64], warp: tuple[float, float, flo
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_toy_fills_the_ball_of_radius_one_and_is_warped_along_its_axes(name: str) -> None:
     chance = np.random.default_rng(0)
-    for factors in (np.ones(toys.PROPORTIONS), *chance.uniform(0.75, 1.25, (2, toys.PROPORTIONS))):
+    for factors in (np.ones(synthetic.PROPORTIONS), *chance.uniform(0.75, 1.25, (2, synthetic.PROPORTIONS))):
         points = reach(name, factors, (1, 1, 1))
         assert 0.97 < np.linalg.norm(points, axis=1).max() < 1.01
         assert np.abs(points.min(0) + points.max(0)).max() < 0.04
@@ -217,3 +222,40 @@ def test_a_sheet_has_a_row_for_each_combination_and_a_column_for_each_class() ->
     assert all(
         pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 for _, pixels in [first, *more, *last]
     )
+
+
+# As files: what they hold, where the labels are, and that evaluations read them as they read photographs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    words = ["synthetic", "--switches", "1010", "--count", "300", "--side", "32", "-o", str(folder)]
+    assert main(words) == 0
+    return folder
+
+
+def test_a_file_is_the_picture_of_its_number_under_its_labels(folder: Path) -> None:
+    drawn = synthetic.draw([7], synthetic.Options(Switches.of("1010"), 32))
+    (by_class,) = (folder / "class" / "train").rglob("0000007.png")
+    (by_pose,) = (folder / "pose" / "train").rglob("0000007.png")
+    assert (np.asarray(Image.open(by_class)) == drawn.rgb[0].permute(1, 2, 0).numpy()).all()
+    assert by_class.parent.name == synthetic.CLASSES[int(drawn.classes[0, 0])]
+    assert by_pose.parent.name == str(int(drawn.poses[0, 0]))
+    mask = np.asarray(Image.open(folder / "mask" / "trainannot" / "0000007.png"))
+    assert (mask == drawn.mask[0].numpy()).all()
+
+
+def test_each_class_and_each_pose_is_as_frequent_as_any_other(folder: Path) -> None:
+    for labels, kinds in (("class", 10), ("pose", 5)):
+        for split, count in (("train", 250), ("val", 50)):
+            found = [len(list(each.iterdir())) for each in (folder / labels / split).iterdir()]
+            assert found == [count // kinds] * kinds
+
+
+def test_the_evaluations_read_them(folder: Path, tmp_path: Path) -> None:
+    photos = cache.build(data.find([folder / "class" / "val"]), 32, tmp_path)
+    assert photos.labels()[1] == tuple(sorted(synthetic.CLASSES))
+    masked = segmentation.camvid(folder / "mask" / "test", folder / "mask" / "testannot", 32)
+    assert (len(masked.pictures), masked.classes, masked.unusable) == (50, 11, ())
+    assert masked.masks.max() == 10

@@ -1,32 +1,35 @@
-"""Fine-tuning: the lesson and the loss against slow twins, which labels are drawn, what is learned, what stays, curves that go on."""
+"""Transfer: tags of photos and their loss against its definition, average precision against slow versions, VOC's lists and annotations."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from model.evaluate.features import Labeled
-from model.evaluate.precision import ABSENT, DIFFICULT, PRESENT
+from model.evaluate.finetuning import Options
+from model.evaluate.intervals import Bootstrap
 from model.evaluate.transfer import (
-    Options,
+    ABSENT,
+    CLASSES,
+    DIFFICULT,
+    PRESENT,
     Ranked,
     Tagged,
-    chosen,
-    classify,
-    efficiency,
-    subset,
+    average_precision,
+    mean_average_precision,
     tag,
     tagging_loss,
+    truth,
 )
-from model.evaluate.tuning import Lesson, copied, order, teach
 from model.nets.backbone import Backbone
 
 SIDE = 16
-SHORT = Options(steps=25, batch=12, rate=1e-2, side=SIDE)
+SHORT = Options(steps=25, batch=12, lr=1e-2, side=SIDE)
 
 
 class Tiny(Backbone):
@@ -41,27 +44,18 @@ class Tiny(Backbone):
         self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
 
 
-def things(count: int, seed: int = 0) -> Tagged:
+def squares(count: int, seed: int = 0) -> Tagged:
     """Noise with a red, a green or a blue square somewhere, or several, or none."""
     chance = np.random.default_rng(seed)
-    squares = chance.integers(90, 166, (count, 3, SIDE, SIDE))
+    pixels = chance.integers(90, 166, (count, 3, SIDE, SIDE))
     truth = np.full((count, 3), ABSENT)
     for photo, here in zip(range(count), chance.random((count, 3)) < 0.4, strict=True):
         for color in np.flatnonzero(here):
             top, left = chance.integers(0, SIDE - 5, 2)
-            squares[photo, :, top : top + 6, left : left + 6] = 40
-            squares[photo, color, top : top + 6, left : left + 6] = 230
+            pixels[photo, :, top : top + 6, left : left + 6] = 40
+            pixels[photo, color, top : top + 6, left : left + 6] = 230
             truth[photo, color] = PRESENT
-    return Tagged(squares.astype(np.uint8), truth.astype(np.int8))
-
-
-def photos(count: int, seed: int = 0) -> Labeled:
-    """Noise with a tint: three classes."""
-    chance = np.random.default_rng(seed)
-    labels = chance.integers(0, 3, count)
-    squares = chance.integers(60, 196, (count, 3, SIDE, SIDE))
-    squares[np.arange(count), labels] += 25
-    return Labeled(squares.astype(np.uint8), torch.from_numpy(labels))
+    return Tagged(pixels.astype(np.uint8), truth.astype(np.int8))
 
 
 def weights(net: nn.Module) -> list[Tensor]:
@@ -72,162 +66,34 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(map(torch.equal, one, other))
 
 
-# The lesson
-
-
-def test_a_lesson_against_adam_written_out() -> None:
-    chance = np.random.default_rng(0)
-    x, wanted = chance.normal(size=(7, 4)), chance.normal(size=7)
-    lesson = Lesson(steps=20, batch=3, rate=0.05, decay=0.3, warmup=0.25)
-    linear = nn.Linear(4, 1).double()
-    values = [linear.weight.detach().numpy()[0].copy(), linear.bias.detach().numpy().copy()]
-    at, to = torch.from_numpy(x), torch.from_numpy(wanted)
-
-    def loss(numbers: Tensor) -> Tensor:
-        return (linear(at[numbers])[:, 0] - to[numbers]).square().mean()
-
-    teach(linear, 7, loss, lesson, torch.Generator().manual_seed(4))
-
-    first, second = [np.zeros(4), np.zeros(1)], [np.zeros(4), np.zeros(1)]
-    for step, some in enumerate(order(7, lesson, torch.Generator().manual_seed(4)).numpy()):
-        rise = (step + 1) / 5 if step < 5 else 0.5 * (1 + np.cos(np.pi * (step - 5) / 15))
-        rate = 0.05 * rise
-        error = x[some] @ values[0] + values[1] - wanted[some]
-        slopes = [2 * (error @ x[some]) / 3, np.array([2 * error.mean()])]
-        for i, slope in enumerate(slopes):
-            first[i] = 0.9 * first[i] + 0.1 * slope
-            second[i] = 0.999 * second[i] + 0.001 * slope**2
-            if i == 0:  # biases do not decay
-                values[i] *= 1 - rate * 0.3
-            move = (
-                first[i] / (1 - 0.9 ** (step + 1)) / (np.sqrt(second[i] / (1 - 0.999 ** (step + 1))) + 1e-8)
-            )
-            values[i] = values[i] - rate * move
-    np.testing.assert_allclose(linear.weight.detach().numpy()[0], values[0], atol=1e-9)
-    np.testing.assert_allclose(linear.bias.detach().numpy(), values[1], atol=1e-9)
-
-
-@pytest.mark.parametrize("count", [3, 7, 50])
-def test_all_photos_are_seen_before_one_is_seen_again(count: int) -> None:
-    numbers = order(count, Lesson(steps=5, batch=6), torch.Generator().manual_seed(0)).flatten()
-    for start in range(0, 30, count):
-        some = numbers[start : start + count].tolist()
-        assert len(set(some)) == len(some)
-        assert set(some) <= set(range(count))
-    assert numbers.tolist() != sorted(numbers.tolist())
-
-
-def test_no_lesson() -> None:
-    with pytest.raises(ValueError, match="0 steps"):
-        Options(steps=0)
-    with pytest.raises(ValueError, match="norms want 2"):
-        Options(batch=1)
-
-
-# What learns, and what stays
-
-
-@pytest.mark.parametrize("frozen", [0, 1, 2])
-def test_the_lower_layers_stay_as_they_are_norms_included(frozen: int) -> None:
-    backbone = Tiny().eval().requires_grad_(False)  # as an averaged copy comes out of a run
-    copy = copied(backbone, frozen)
-    before = {layer: weights(copy.get_submodule(layer)) for layer in copy.layers}
-    net = nn.Sequential(copy, nn.Linear(12, 3))
-    shown = torch.rand(9, 3, SIDE, SIDE)
-
-    def loss(numbers: Tensor) -> Tensor:
-        return net(shown[numbers]).square().mean()
-
-    teach(net, 9, loss, SHORT, torch.Generator().manual_seed(0))
-    for place, layer in enumerate(copy.layers):
-        now = copy.get_submodule(layer)
-        assert same(weights(now), before[layer]) == (place < frozen)
-        assert all((weight.grad is None) == (place < frozen) for weight in now.parameters())
-
-
-def test_layers_that_are_not_there_cannot_stay() -> None:
-    with pytest.raises(ValueError, match="2 layers cannot keep 3"):
-        copied(Tiny(), 3)
-
-
 def test_the_backbone_given_stays_as_it_is_and_a_seed_says_all() -> None:
     backbone = Tiny().eval()
-    before, learns = weights(backbone), [weight.requires_grad for weight in backbone.parameters()]
-    one, again, other = (tag(backbone, things(30), things(9, 1), SHORT, seed) for seed in (5, 5, 6))
+    before, trained = weights(backbone), [weight.requires_grad for weight in backbone.parameters()]
+    one, again, other = (tag(backbone, squares(30), squares(9, 1), SHORT, seed) for seed in (5, 5, 6))
     assert same(weights(backbone), before)
-    assert [weight.requires_grad for weight in backbone.parameters()] == learns
+    assert [weight.requires_grad for weight in backbone.parameters()] == trained
     assert not any(module.training for module in backbone.modules())
     np.testing.assert_array_equal(one.scores, again.scores)
     assert not np.array_equal(one.scores, other.scores)
 
 
-# What is learned
-
-
-def test_a_class_is_learned_in_fixed_steps() -> None:
-    assert classify(Tiny(), photos(60), photos(60, 1), SHORT).accuracy.value > 0.9
-
-
 def test_what_is_said_of_a_photo_does_not_hang_on_those_beside_it() -> None:
-    judged = things(8, 1)
-    all_of_them = tag(Tiny(), things(30), judged, SHORT).scores
-    two = tag(Tiny(), things(30), Tagged(judged.squares[:2], judged.truth[:2]), SHORT).scores
+    test = squares(8, 1)
+    all_of_them = tag(Tiny(), squares(30), test, SHORT).scores
+    two = tag(Tiny(), squares(30), Tagged(test.squares[:2], test.truth[:2]), SHORT).scores
     np.testing.assert_allclose(two, all_of_them[:2], atol=0.02)
     assert np.ptp(all_of_them) > 0.5
 
 
 def test_the_head_alone_learns_less_than_the_backbone_with_it() -> None:
-    taught, judged = things(80), things(80, 1)
+    train, test = squares(80), squares(80, 1)
     whole, head = (
-        tag(Tiny(), taught, judged, replace(SHORT, steps=40, frozen=frozen)).precision for frozen in (0, 2)
+        tag(Tiny(), train, test, replace(SHORT, steps=40, frozen=frozen)).precision for frozen in (0, 2)
     )
     assert whole is not None
     assert head is not None
     assert whole.value > 0.85  # by chance 0.4
     assert head.value < whole.value - 0.03
-
-
-class Shown(Backbone):
-    """Keeps what it is shown."""
-
-    layers = ("input",)
-    width = 3
-    channels = 3
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.input = nn.Conv2d(3, 3, 1)
-        self.seen: list[Tensor] = []
-
-    def __deepcopy__(self, _: object) -> Shown:
-        return self  # that the test sees what the copy is shown
-
-    def taps(self, x_NCHW: Tensor) -> dict[str, Tensor]:
-        return {"input": self.input(x_NCHW)}
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        self.seen.append(x_NCHW)
-        return super().forward(x_NCHW)
-
-
-def test_crops_are_taught_and_the_whole_is_judged() -> None:
-    ramp = np.broadcast_to(np.arange(24, dtype=np.uint8) * 10, (6, 3, 24, 24))
-    some = Labeled(ramp, torch.arange(6) % 2)
-    backbone = Shown()
-    classify(backbone, some, some, replace(SHORT, steps=8, area=(0.3, 0.6)))
-    *taught, judged = backbone.seen
-    assert {x.shape[2:] for x in backbone.seen} == {(SIDE, SIDE)}
-    taught_N = torch.cat(taught)
-    rise = taught_N[:, :, :, -1] - taught_N[:, :, :, 0]
-    mirrored = (rise[:, 0, 0] < 0).float().mean()
-    assert 0.3 < mirrored < 0.7
-    widest = (judged[:, :, :, -1] - judged[:, :, :, 0])[:, 0, 0]
-    assert (widest > 0).all()
-    assert (rise.abs()[:, 0, 0].max() < widest).all()
-    assert rise.abs()[:, 0, 0].std() > 0.1
-
-
-# Several classes a photo
 
 
 def test_the_loss_of_tags_against_its_definition() -> None:
@@ -263,88 +129,189 @@ def test_as_many_tags_as_photos() -> None:
         Tagged(np.zeros((4, 3, 8, 8), np.uint8), np.zeros((3, 20), np.int8))
 
 
-# Few labels
+# Average precision
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_labels_are_drawn_evenly_over_classes_and_fewer_are_part_of_more(seed: int) -> None:
-    labels = torch.from_numpy(np.random.default_rng(0).permutation(np.repeat(np.arange(5), 40)))
-    more: set[int] = set()
-    for count in (200, 163, 50, 12, 5, 3):
-        numbers = chosen(labels, count, seed)
-        each = torch.bincount(labels[numbers], minlength=5)
-        assert int(each.max() - each.min()) <= 1
-        few = set(numbers.tolist())
-        assert len(few) == count
-        assert few <= more or not more
-        more = few
-    np.testing.assert_array_equal(chosen(labels, 50, seed), chosen(labels, 50, seed))
+def ap(scores: list[float], truth: list[int]) -> float:
+    (found,) = average_precision(np.array(scores), np.array(truth))
+    return float(found)
 
 
-def test_another_seed_draws_other_photos_and_favors_other_classes() -> None:
-    labels = torch.arange(200) // 20  # class by class, as folders have them
-    draws = [chosen(labels, 20, seed).tolist() for seed in range(20)]
-    assert len({tuple(sorted(draw)) for draw in draws}) == 20
-    assert {int(labels[chosen(labels, 1, seed)]) for seed in range(60)} == set(range(10))
+def slow_ap(scores: list[float], truth: list[int]) -> float:
+    """The definition, photo by photo, in fractions."""
+    counted = [place for place, said in enumerate(truth) if said != DIFFICULT]
+    present = sum(truth[place] == PRESENT for place in counted)
+    curve: list[tuple[Fraction, Fraction]] = []
+    right = 0
+    for rank, place in enumerate(sorted(counted, key=lambda place: -scores[place]), 1):
+        right += truth[place] == PRESENT
+        curve.append((Fraction(right, present), Fraction(right, rank)))
+    best = [
+        max([precision for recall, precision in curve if recall >= Fraction(tenths, 10)], default=Fraction(0))
+        for tenths in range(11)
+    ]
+    return float(sum(best) / 11)
 
 
-def test_a_small_class_gives_what_it_has() -> None:
-    labels = torch.tensor([0] * 3 + [1] * 30)
-    assert torch.bincount(labels[chosen(labels, 16, 0)]).tolist() == [3, 13]
-    assert sorted(chosen(labels, 33, 0).tolist()) == list(range(33))
+def test_average_precision_by_hand() -> None:
+    """Two of two, then one absent, then the third: precisions of 1, 1, 2/3, 3/4; recalls to 0.6 have 1, those above 3/4."""
+    assert ap([9, 8, 7, 6], [1, 1, -1, 1]) == pytest.approx((7 * 1 + 4 * 0.75) / 11)
+    assert ap([9, 8, 7, 6], [1, 1, 1, -1]) == 1
+    assert ap([9, 8], [-1, 1]) == 0.5
+    assert ap([1, 2, 3], [1, -1, -1]) == pytest.approx(1 / 3)  # in no order but that of scores
 
 
-@pytest.mark.parametrize("count", [0, 34])
-def test_no_more_labels_than_photos(count: int) -> None:
-    with pytest.raises(ValueError, match=f"{count} labels of 33"):
-        chosen(torch.zeros(33, dtype=torch.long), count, 0)
+def test_a_recall_of_three_in_ten_is_three_tenths() -> None:
+    """In floats 3 · 0.1 is more. Three of ten come first, so that four recalls have 1; the others last, so that seven have 10/100."""
+    truth = [1] * 3 + [-1] * 90 + [1] * 7
+    assert ap([float(-place) for place in range(100)], truth) == pytest.approx((4 * 1 + 7 * 0.1) / 11)
 
 
-def test_a_subset_keeps_photos_and_labels_together() -> None:
-    labels = torch.arange(30) % 3
-    squares = np.zeros((30, 3, 4, 4), np.uint8) + np.arange(30, dtype=np.uint8)[:, None, None, None]
-    some = subset(Labeled(squares, labels), 7, 1)
-    assert (some.squares[:, 0, 0, 0] % 3).tolist() == some.labels.tolist()
+def test_random_scores_beside_the_definition() -> None:
+    chance = np.random.default_rng(0)
+    for photos in (3, 10, 30, 77):
+        for _ in range(20):
+            scores = chance.integers(0, photos, photos).astype(np.float64)  # some alike
+            truth = chance.choice([PRESENT, DIFFICULT, ABSENT], photos, p=[0.3, 0.2, 0.5])
+            truth[0] = PRESENT
+            assert ap(scores.tolist(), truth.tolist()) == pytest.approx(
+                slow_ap(scores.tolist(), truth.tolist())
+            )
 
 
-# Curves
+def test_the_difficult_do_not_count() -> None:
+    hard = [(9.5, 0), (9.0, 1), (8.5, 0), (8.0, -1), (7.0, 1), (6.0, 0)]
+    easy = [pair for pair in hard if pair[1]]
+    assert ap(*map(list, zip(*hard, strict=True))) == ap(*map(list, zip(*easy, strict=True)))  # type: ignore[arg-type]
 
 
-class StoppedError(Exception):
-    pass
+def test_a_class_that_is_not_there_has_no_precision() -> None:
+    assert np.isnan(ap([1, 2], [-1, -1]))
+    assert np.isnan(ap([1, 2], [0, -1]))
+    assert np.isnan(ap([1, 2], [0, 0]))
 
 
-def test_a_curve_that_was_interrupted_goes_on_and_ends_as_it_would_have() -> None:
-    taught, judged = photos(40), photos(30, 1)
-    short = replace(SHORT, steps=4)
-    made: list[int] = []
-
-    def make(seed: int) -> Backbone:
-        made.append(seed)
-        return Tiny(seed)
-
-    kept: list[tuple[int, int, float]] = []
-
-    def keep(*point: float) -> None:
-        kept.append(point)  # type: ignore[arg-type]
-        if len(kept) == 3:
-            raise StoppedError
-
-    done: dict[tuple[int, int], float] = {}
-    with pytest.raises(StoppedError):
-        efficiency(make, taught, judged, (20, 5), (0, 1), short, done, keep)
-    assert [point[:2] for point in kept] == [(5, 0), (20, 0), (5, 1)]
-    assert done == {(count, seed): accuracy for count, seed, accuracy in kept}
-    resumed = efficiency(make, taught, judged, (20, 5), (0, 1), short, done, keep)
-    assert made == [0, 0, 1, 1]
-    whole = efficiency(make, taught, judged, (5, 20), (0, 1), short)
-    assert resumed.labels == whole.labels == (5, 20)
-    np.testing.assert_array_equal(resumed.accuracy, whole.accuracy)
-    for seed in (0, 1):
-        alone = classify(Tiny(seed), subset(taught, 5, seed), judged, short, seed).right.mean()
-        assert whole.accuracy[seed, 0] == alone
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="no order"):
+        ap([1, float("nan")], [1, -1])
 
 
-def test_a_curve_of_more_labels_than_there_are_is_refused_before_anything_is_done() -> None:
-    with pytest.raises(ValueError, match="50 labels of 40"):
-        efficiency(lambda seed: pytest.fail("made"), photos(40), photos(9), (5, 50), (0,), SHORT)
+def test_a_photo_drawn_twice_counts_twice() -> None:
+    chance = np.random.default_rng(1)
+    scores, truth = chance.normal(size=12), chance.choice([1, 0, -1], 12)
+    times = chance.multinomial(12, [1 / 12] * 12, 25).astype(np.float64)
+    found = average_precision(scores, truth, times)
+    for drawn, value in zip(times.astype(int), found, strict=True):
+        some = np.repeat(np.arange(12), drawn)
+        # Alike are side by side in either order, but a photo and its copy are the same
+        assert value == pytest.approx(ap(scores[some].tolist(), truth[some].tolist()), nan_ok=True)
+
+
+def test_the_mean_over_classes_and_its_draws() -> None:
+    chance = np.random.default_rng(2)
+    scores = chance.normal(size=(40, 3))
+    truth = np.where(scores + chance.normal(size=(40, 3)) > 0.8, PRESENT, ABSENT)
+    truth[:, 2] = ABSENT
+    truth[0, 2] = PRESENT  # a third of the draws lack it
+    found = mean_average_precision(scores, truth)
+    times = Bootstrap(40).times
+    for row in (0, 1, 2, 3, 500):
+        some = np.repeat(np.arange(40), times[row].astype(int))
+        values = [ap(scores[some, c].tolist(), truth[some, c].tolist()) for c in range(3)]
+        assert found[row] == pytest.approx(np.nanmean(values))
+    assert np.isfinite(found).all()
+
+
+# VOC2007
+
+THINGS = {
+    "000012": [("car", False), ("car", True)],
+    "000007": [("person", True), ("person", False), ("cat", True)],
+    "000032": [("aeroplane", False), ("person", True), ("person", True)],
+    "000040": [],
+}
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    """As our half of VOC2007 comes: without class lists."""
+    annotations = tmp_path / "Annotations"
+    annotations.mkdir()
+    for name, things in THINGS.items():
+        objects = "".join(
+            f"<object><name>{kind}</name><difficult>{int(hard)}</difficult></object>" for kind, hard in things
+        )
+        (annotations / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    path = tmp_path / "ImageSets" / "Main" / "trainval.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{name}\n" for name in THINGS))
+    return path
+
+
+def photo(name: str) -> Path:
+    return Path("JPEGImages") / f"{name}.jpg"
+
+
+def add_lists(split: Path) -> None:
+    for kind in CLASSES:
+        lines = []
+        for name, things in THINGS.items():
+            hard = [hard for thing, hard in things if thing == kind]
+            lines.append(f"{name} {'-1' if not hard else ' 0' if all(hard) else ' 1'}\n")
+        split.with_name(f"{kind}_trainval.txt").write_text("".join(lines))
+
+
+def test_annotations_and_lists_say_the_same(split: Path) -> None:
+    photos = [photo(name) for name in ("000032", "000007", "000040", "000012")]
+    annotated = truth(split, photos)
+    said = [{CLASSES[place]: int(row[place]) for place in np.flatnonzero(row != -1)} for row in annotated]
+    assert said == [{"aeroplane": 1, "person": 0}, {"person": 1, "cat": 0}, {}, {"car": 1}]
+    assert annotated.shape == (4, 20)
+    assert annotated.dtype == np.int8
+    add_lists(split)
+    for path in split.parents[2].glob("Annotations/*"):
+        path.unlink()
+    np.testing.assert_array_equal(truth(split, photos), annotated)
+
+
+def test_the_classes_are_the_kits_in_its_order() -> None:
+    assert len(CLASSES) == 20
+    assert list(CLASSES) == sorted(CLASSES)
+
+
+def test_a_photo_without_a_word_is_named(split: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"000099\.xml"):
+        truth(split, [photo("000012"), photo("000099")])
+    add_lists(split)
+    with pytest.raises(
+        ValueError, match=r"aeroplane_trainval\.txt says nothing of 000099\.jpg, nor of 1 others"
+    ):
+        truth(split, [photo("000012"), photo("000099"), photo("000098")])
+
+
+def test_a_list_that_is_missing_is_named(split: Path) -> None:
+    add_lists(split)
+    split.with_name("cow_trainval.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"cow_trainval\.txt is missing"):
+        truth(split, [photo("000012")])
+
+
+def test_a_line_without_sense_is_named(split: Path) -> None:
+    add_lists(split)
+    path = split.with_name("dog_trainval.txt")
+    path.write_text(path.read_text() + "\n000050 2\n")
+    with pytest.raises(ValueError, match=r"dog_trainval\.txt, line 6: .*'000050 2'"):
+        truth(split, [photo("000012")])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<annotation><object>", "no annotation"),
+        ("<annotation><object><name>unicorn</name></object></annotation>", "'unicorn'"),
+    ],
+)
+def test_a_bad_annotation_is_named(split: Path, text: str, said: str) -> None:
+    (split.parents[2] / "Annotations" / "000012.xml").write_text(text)
+    with pytest.raises(ValueError, match=rf"000012\.xml .*{said}"):
+        truth(split, [photo("000012")])

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from model.evaluate import readings
-from model.evaluate.utility import Curve, Reading, Utility, utility, verdict
+from model.evaluate import efficiency
+from model.evaluate.efficiency import Curve, Reading, Utility, utility, verdict, worth
+from model.evaluate.finetuning import Options, classify
+from model.evaluate.probes import Labeled, Split, subset
+from model.nets.backbone import Backbone
 
 LINEAR, LOG = Reading(), Reading("log")
 # Newell & Deng's counts, and a curve of their kind
@@ -331,7 +338,7 @@ def test_curves_that_are_level_and_alike_from_the_first_count_on_are_saturated()
 
 def test_a_saturated_utility_goes_into_json_without_numbers() -> None:
     of = {"labels": [100, 200, 400], "accuracy": [[0.5, 0.9, 0.9], [0.5, 0.9, 0.9]]}
-    found, said = readings.worth(of, of)
+    found, said = worth(of, of)
     assert [one["text"] for one in found] == ["0.00 (0.00…0.00)", "saturated", "saturated"]
     assert [one["saturated"] for one in found] == [False, True, True]
     assert [one["at_least"] for one in found] == [0, None, None]
@@ -369,3 +376,71 @@ def test_curves_that_are_none_are_refused() -> None:
     found = Curve.of({200: [0.3, 0.4], 100: [0.1, 0.2]})
     assert found.labels == (100, 200)
     assert found.accuracy.tolist() == [[0.1, 0.3], [0.2, 0.4]]
+
+
+# Fine-tuning by few labels and many
+
+SIDE = 16
+SHORT = Options(steps=25, batch=12, lr=1e-2, side=SIDE)
+
+
+class Tiny(Backbone):
+    layers = ("low", "high")
+    width = 12
+    channels = 3
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.low = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+
+
+def photos(count: int, seed: int = 0) -> Labeled:
+    """Noise with a tint: three classes."""
+    chance = np.random.default_rng(seed)
+    labels = chance.integers(0, 3, count)
+    squares = chance.integers(60, 196, (count, 3, SIDE, SIDE))
+    squares[np.arange(count), labels] += 25
+    return Labeled(squares.astype(np.uint8), torch.from_numpy(labels))
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_curve_that_was_interrupted_goes_on_and_ends_as_it_would_have() -> None:
+    seen = Split(photos(40), photos(30, 1), ("a", "b", "c"))
+    short = replace(SHORT, steps=4)
+    made: list[int] = []
+
+    def make(seed: int) -> Backbone:
+        made.append(seed)
+        return Tiny(seed)
+
+    kept: list[dict[str, float]] = []
+
+    def keep(points: Mapping[str, float]) -> None:
+        kept.append(dict(points))
+        if len(kept) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        efficiency.curve(make, seen, (20, 5), (0, 1), short, keep=keep)
+    assert [list(points) for points in kept] == [["5 0"], ["5 0", "20 0"], ["5 0", "20 0", "5 1"]]
+    resumed = efficiency.curve(make, seen, (20, 5), (0, 1), short, kept[-1], keep)
+    assert {key: value for key, value in kept[-1].items() if key in kept[2]} == kept[2]
+    assert made == [0, 0, 1, 1]
+    whole = efficiency.curve(make, seen, (5, 20), (0, 1), short)
+    assert resumed == whole
+    assert whole["labels"] == [5, 20]
+    for seed in (0, 1):
+        alone = classify(Tiny(seed), subset(seen.train, 5, seed), seen.test, short, seed).right.mean()
+        assert whole["accuracy"][seed][0] == alone
+
+
+def test_a_curve_of_more_labels_than_there_are_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(ValueError, match="50 labels of 40"):
+        efficiency.curve(
+            lambda seed: pytest.fail("made"), Split(photos(40), photos(9), ()), (5, 50), (0,), SHORT
+        )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.evaluate.activations import Excitation, fields, rows, strongest
+from model.evaluate.units import Excitation, fields, rows, strongest
 from model.nets.backbone import Backbone, normalized
 
 
@@ -26,7 +26,7 @@ class Tiny(Backbone):
 @pytest.fixture(autouse=True)
 def precise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twins are counted out in float32."""
-    monkeypatch.setattr("model.evaluate.features.BF16", False)
+    monkeypatch.setattr("model.evaluate.probes.BF16", False)
 
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (70, 3, 20, 20), np.uint8)  # more than a batch

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.evaluate.features import pooled
 from model.evaluate.figures import grid
-from model.evaluate.neighbors import Voting, classes, judge, nearest, plain, rows, strangers, wu2018
+from model.evaluate.knn import Voting, classes, evaluate, nearest, plain, retrieve, rows, wu2018
+from model.evaluate.probes import pooled
 from model.nets.backbone import Backbone, normalized
 
 
 @pytest.fixture(autouse=True)
 def precise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twins are counted out in float32."""
-    monkeypatch.setattr("model.evaluate.features.BF16", False)
+    monkeypatch.setattr("model.evaluate.probes.BF16", False)
 
 
 class Tiny(Backbone):
@@ -44,11 +44,11 @@ def clouds(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def slow_votes(
-    asked: Tensor, known: Tensor, labels: Tensor, count: int, temperature: float | None, alone: bool
+    queries: Tensor, known: Tensor, labels: Tensor, count: int, temperature: float | None, alone: bool
 ) -> list[int]:
     """One by one, in double precision."""
     said = []
-    for place, x in enumerate(asked.double().tolist()):
+    for place, x in enumerate(queries.double().tolist()):
         cosines = []
         for other, y in enumerate(known.double().tolist()):
             if not (alone and place == other):
@@ -68,15 +68,15 @@ def slow_votes(
 @pytest.mark.parametrize("voting", [Voting(1), Voting(7), Voting(20, 0.07), Voting(40, 1.0)])
 def test_votes_beside_a_slow_loop(voting: Voting, alone: bool) -> None:
     known, labels = clouds(90, 0)
-    asked = known if alone else clouds(60, 1)[0]
-    said = classes(asked, known, labels, voting, alone)
-    assert said.tolist() == slow_votes(asked, known, labels, voting.count, voting.temperature, alone)
+    queries = known if alone else clouds(60, 1)[0]
+    said = classes(queries, known, labels, voting, alone)
+    assert said.tolist() == slow_votes(queries, known, labels, voting.count, voting.temperature, alone)
 
 
 @pytest.mark.parametrize("temperature", [None, 0.07])
 def test_votes_are_those_of_scikit_learn(temperature: float | None) -> None:
     neighbors = pytest.importorskip("sklearn.neighbors")
-    (known, labels), (asked, _) = clouds(300, 2), clouds(200, 3)
+    (known, labels), (queries, _) = clouds(300, 2), clouds(200, 3)
 
     def weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
         assert temperature is not None
@@ -86,18 +86,18 @@ def test_votes_are_those_of_scikit_learn(temperature: float | None) -> None:
         20, metric="cosine", weights=weights if temperature else "uniform"
     )
     theirs.fit(known.numpy(), labels.numpy())
-    said = classes(asked, known, labels, Voting(20, temperature))
-    assert said.tolist() == theirs.predict(asked.numpy()).tolist()
+    said = classes(queries, known, labels, Voting(20, temperature))
+    assert said.tolist() == theirs.predict(queries.numpy()).tolist()
 
 
 def test_the_weights_matter() -> None:
     """Two near votes of class 0 against three far ones of class 1."""
     known = F.normalize(torch.tensor([[1, 0.1], [1, -0.1], [1, 1.0], [1, -1], [0.9, 1]]))
-    labels, asked = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([[1.0, 0]])
-    assert classes(asked, known, labels, Voting(5)).item() == 1
-    assert classes(asked, known, labels, Voting(5, 0.07)).item() == 0
-    assert classes(asked, known, labels, Voting(5, 1e-4)).item() == 0  # e^10000 is no float
-    assert classes(-asked, known, labels, Voting(5, 1e-4)).item() == 1
+    labels, queries = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([[1.0, 0]])
+    assert classes(queries, known, labels, Voting(5)).item() == 1
+    assert classes(queries, known, labels, Voting(5, 0.07)).item() == 0
+    assert classes(queries, known, labels, Voting(5, 1e-4)).item() == 0  # e^10000 is no float
+    assert classes(-queries, known, labels, Voting(5, 1e-4)).item() == 1
 
 
 def test_ties_go_to_the_smaller_number() -> None:
@@ -111,15 +111,15 @@ def test_the_named_votes() -> None:
 
 
 def test_what_is_right_is_told_photo_by_photo_and_in_all() -> None:
-    (known, labels), (asked, truth) = clouds(300, 4), clouds(200, 5)
-    found = judge(asked, truth, known, labels, plain())
-    said = classes(asked, known, labels, plain())
+    (known, labels), (queries, truth) = clouds(300, 4), clouds(200, 5)
+    found = evaluate(queries, truth, known, labels, plain())
+    said = classes(queries, known, labels, plain())
     assert found.right.tolist() == (said == truth).tolist()
     assert found.accuracy.value == found.right.mean()
     assert 0.3 < found.accuracy.low < found.accuracy.value < found.accuracy.high < 1
-    among = judge(known, labels, known, labels, Voting(1), alone=True)
+    among = evaluate(known, labels, known, labels, Voting(1), alone=True)
     assert among.accuracy.value < 0.9  # who votes for himself is always right
-    assert judge(known, labels, known, labels, Voting(1)).accuracy.value == 1
+    assert evaluate(known, labels, known, labels, Voting(1)).accuracy.value == 1
 
 
 # The nearest
@@ -129,9 +129,9 @@ def test_what_is_right_is_told_photo_by_photo_and_in_all() -> None:
 @pytest.mark.parametrize("alone", [False, True])
 def test_the_nearest_are_found_piece_by_piece(chunk: int, alone: bool) -> None:
     known = clouds(64, 6)[0]
-    asked = known if alone else clouds(33, 7)[0]
-    cosines, numbers = nearest(asked, known, 12, alone, chunk)
-    every = F.cosine_similarity(asked[:, None].double(), known[None].double(), dim=2)
+    queries = known if alone else clouds(33, 7)[0]
+    cosines, numbers = nearest(queries, known, 12, alone, chunk)
+    every = F.cosine_similarity(queries[:, None].double(), known[None].double(), dim=2)
     if alone:
         every.fill_diagonal_(-2)
     expected = every.sort(1, descending=True)
@@ -181,12 +181,12 @@ def test_retrieval_goes_past_the_photo_its_copies_and_copies_of_what_was_found()
     # Nearest to the first: its copies, then 3 and its copy, then the others one by one
     angle = torch.tensor([0, 0.5, 0.6, 0.4, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 0.1, 0.2, 0.3, 0.41])
     features = torch.stack([angle.cos(), angle.sin()], 1) * torch.linspace(1, 9, 14)[:, None]
-    (found,) = strangers(features, scenes(), [0], 4)
+    (found,) = retrieve(features, scenes(), [0], 4)
     assert [number for number, _ in found] == [3, 1, 2, 4]
     assert [cosine for _, cosine in found] == pytest.approx(
         [math.cos(a) for a in (0.4, 0.5, 0.6, 0.7)], abs=1e-6
     )
-    (others, first) = strangers(features, scenes(), [5, 0], 50)
+    (others, first) = retrieve(features, scenes(), [5, 0], 50)
     assert [number for number, _ in first] == [3, 1, 2, 4, 5, 6, 7, 8, 9]
     assert {number for number, _ in others} >= {1, 2, 4, 6, 7, 8, 9}
     assert len({number for number, _ in others} & {0, 10, 11, 12}) == 1
@@ -199,14 +199,14 @@ def test_what_only_looks_alike_is_no_copy() -> None:
     one, other = scenes()[:2].astype(np.float64)
     squares = np.stack([one, 2 * one / 3 + other / 3]).astype(np.uint8)
     assert 0.85 < np.corrcoef(squares.reshape(2, -1))[0, 1] < 0.92
-    (found,) = strangers(torch.ones(2, 2), squares, [0], 1)
+    (found,) = retrieve(torch.ones(2, 2), squares, [0], 1)
     assert [number for number, _ in found] == [1]
 
 
 def test_photos_of_one_color_are_no_copies_of_each_other() -> None:
     squares = np.zeros((3, 3, 16, 16), np.uint8)
     squares[:, 0] = np.array([0, 100, 200])[:, None, None]
-    (found,) = strangers(torch.eye(3), squares, [1], 5)
+    (found,) = retrieve(torch.eye(3), squares, [1], 5)
     assert sorted(number for number, _ in found) == [0, 2]
 
 

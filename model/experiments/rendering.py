@@ -1,24 +1,33 @@
-"""A small ray caster for scenes of convex parts, on any device: many pictures at once, and each the same whatever stands beside it.
+"""A small ray caster for scenes of convex parts, on any device: many pictures at once, and each the same in any batch.
 
 The camera is at the origin and looks along −z; x is right, y up. A ray meets a part where it is inside all of the part's bounds; it is
-sent only at parts whose box on the screen it crosses. There is one light, far away, which the parts keep from one another.
+sent only at parts whose box on the screen it crosses. There is one light, far away, from which the parts shadow each other. Surfaces are
+plain, or have textures that go through the solid, as grain goes through wood: a value for every point of space.
 
-Every number is computed for itself, by operations that round alike in every lane (see model/patterns.py) and integer minima: no matrix
-product, sum or power over the batch. So a picture is the same to the last bit in every batch.
+Each number is computed by itself, by operations that round alike in every lane (+ − × √, floor, comparisons, table look-ups) and integer
+minima: no sine, matrix product, sum or power over the batch. So a picture is the same to the last bit in every batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import reduce
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from model import color, patterns
-from model.scenes import TANGENT, Scene, World
+from model import color
 
+Floats: TypeAlias = NDArray[np.float64]
+Point: TypeAlias = tuple[float, float, float]
+
+TANGENT = 0.28  # of half the angle of view
 BACKDROP = 8.0  # how far the background is
+PATTERNS = ("stripes", "checks", "dots", "rings", "clouds", "marble")
 
 _AMBIENT = 0.22
 _SKY = 0.12  # more from above, and less from below
@@ -28,6 +37,44 @@ _GLOSS = 0.12  # white, whatever the surface's color
 _CLEAR = 2e-3  # how far shadow rays start from the surface
 _NOBODY = torch.iinfo(torch.int64).max
 _CODES = 8192  # steps of linear light that are told apart
+_CELLS = 16  # after which the noise repeats along each axis: a power of two
+_SPARE = 5e-3  # by which the outlines that light sees are too large
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of the cube −1…1 satisfies x² + z² ≤ a + b·y + c·y² (round), or |x| ≤ 1 − a·(1 + y)/2 and |z| ≤ 1 − b·(1 + y)/2 (block)."""
+
+    affine_34: Floats
+    """From there to the object."""
+    form: Point
+    """a, b and c."""
+    round: bool
+
+
+@dataclass(frozen=True)
+class Paint:
+    """A plain color, twice, or a pattern of two."""
+
+    colors_23: Floats
+    """Linear light, 0…1."""
+    frame_34: Floats
+    """From the camera's space to the pattern's."""
+    kind: int = 0
+    warp: float = 0.0
+    sharp: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    parts: tuple[Part, ...]
+    """Their affine maps lead to the camera's space."""
+    objects: tuple[int, ...]
+    """Which object each part belongs to, from 0."""
+    paints: tuple[Paint, ...]
+    """The background's, which is lit evenly, then the objects'."""
+    light: Floats
+    """(3,) where it comes from: a direction of length 1."""
 
 
 @torch.no_grad()
@@ -158,7 +205,7 @@ def _albedo(world: World, paint_R: Tensor, points_3R: Tensor) -> Tensor:
         return first
     second = world.colors[3:].index_select(1, paint_R)
     frame = world.frames.index_select(1, paint_R)
-    share = patterns.values(
+    share = pattern(
         torch.stack(_apply(frame, points_3R)),
         world.kinds[paint_R],
         world.warps[paint_R],
@@ -183,11 +230,11 @@ def _shaded(world: World, albedo_3R: Tensor, points_3R: Tensor, part_R: Tensor) 
     return albedo_3R * level + _GLOSS * gloss * lit
 
 
-def _in_shadow(world: World, points_3R: Tensor, axes_9R: Tensor, scene_R: Tensor, asked_R: Tensor) -> Tensor:
-    """(R,) whether a part of the same scene is between the point and the light; False where it is not asked."""
-    shadow = torch.zeros_like(asked_R)
-    asked = asked_R.nonzero()[:, 0]
-    scene, points, axes = scene_R[asked], points_3R.index_select(1, asked), axes_9R.index_select(1, asked)
+def _in_shadow(world: World, points_3R: Tensor, axes_9R: Tensor, scene_R: Tensor, wanted_R: Tensor) -> Tensor:
+    """(R,) whether a part of the same scene is between the point and the light; False where it is not wanted."""
+    shadow = torch.zeros_like(wanted_R)
+    wanted = wanted_R.nonzero()[:, 0]
+    scene, points, axes = scene_R[wanted], points_3R.index_select(1, wanted), axes_9R.index_select(1, wanted)
     u, v, w = (_dot(axes[i : i + 3], points) for i in (0, 3, 6))
     for is_round in (False, True):
         ray, number = _each(world.parts[int(is_round)][scene])
@@ -202,7 +249,7 @@ def _in_shadow(world: World, points_3R: Tensor, axes_9R: Tensor, scene_R: Tensor
         x, y, z = axes[6:].index_select(1, ray)
         toward = [table[i] * x + table[i + 1] * y + table[i + 2] * z for i in (0, 4, 8)]
         near, far = _span(start, toward, world.forms.index_select(1, part), is_round)
-        shadow[asked[ray[(near < far) & (near > 0)]]] = True
+        shadow[wanted[ray[(near < far) & (near > 0)]]] = True
     return shadow
 
 
@@ -243,3 +290,148 @@ def _dot(a_3R: Tensor, b_3R: Tensor) -> Tensor:
 
 def _sign(x: Tensor) -> Tensor:
     return torch.where(x < 0, -1.0, 1.0)
+
+
+# Textures
+
+
+def pattern(points_3R: Tensor, kinds_R: Tensor, warp_R: Tensor, sharp_R: Tensor) -> Tensor:
+    """(R,) 0…1: how much of the second color there is at each point, by a pattern of `PATTERNS` each, about one period to a unit.
+
+    `warp` is by how many units noise moves the point first, `sharp` how fast the colors turn: 1 is as soft as it gets.
+    """
+    lattice = _lattice(points_3R.device)
+    noise = _noise(points_3R, lattice)
+    x, y, z = points_3R + (noise - 0.5) * warp_R
+    waves = [_wave(x), _wave(y), _wave(z)]
+    ball = (x - x.floor() - 0.5) ** 2 + (y - y.floor() - 0.5) ** 2 + (z - z.floor() - 0.5) ** 2
+    fine = noise * 0.65 + _noise(points_3R * 2.0, lattice) * 0.35
+    level = waves[0]
+    level = torch.where(
+        kinds_R == 1,
+        0.5 + 4 * (waves[0] - 0.5) * (waves[1] - 0.5) * torch.where(waves[2] > 0.5, 1.0, -1.0),
+        level,
+    )
+    level = torch.where(kinds_R == 2, 0.5 + 3 * (0.13 - ball), level)
+    level = torch.where(kinds_R == 3, _wave((x * x + z * z).sqrt()), level)
+    level = torch.where(kinds_R == 4, 0.5 + 1.5 * (fine - 0.5), level)
+    level = torch.where(kinds_R == 5, _wave(x + 3 * fine), level)
+    return (0.5 + (level - 0.5) * sharp_R).clamp(0, 1)
+
+
+def _wave(x: Tensor) -> Tensor:
+    """A triangle wave: 0 at whole numbers, 1 halfway."""
+    return 1 - ((x - x.floor()) * 2 - 1).abs()
+
+
+def _noise(points_3R: Tensor, lattice: Tensor) -> Tensor:
+    """Ken Perlin's value noise: random numbers at the lattice's points, smoothly in between."""
+    corner = points_3R.floor()
+    share = points_3R - corner
+    share = share * share * (3 - 2 * share)
+    low = corner.long() & (_CELLS - 1)
+    high = (low + 1) & (_CELLS - 1)
+    faces: list[Tensor] = []
+    for zs in (low[2], high[2]):
+        edges = []
+        for ys in (low[1], high[1]):
+            row = (zs * _CELLS + ys) * _CELLS
+            left, right = lattice.index_select(0, row + low[0]), lattice.index_select(0, row + high[0])
+            edges.append(left + (right - left) * share[0])
+        faces.append(edges[0] + (edges[1] - edges[0]) * share[1])
+    return faces[0] + (faces[1] - faces[0]) * share[2]
+
+
+def _lattice(device: torch.device) -> Tensor:
+    drawn = np.random.default_rng(0).random(_CELLS**3, np.float32)
+    return torch.from_numpy(drawn).to(device)
+
+
+# Many scenes as tables
+
+
+@dataclass(frozen=True)
+class World:
+    """All scenes' parts and paints, each a column: P parts, those of a scene together and its blocks first, Q paints, N scenes."""
+
+    inverses: Tensor  # (12, P): from the camera's space to the part's: three rows of four
+    forms: Tensor  # (3, P)
+    rounds: Tensor  # (P,): bool
+    objects: Tensor  # (P,): which of its scene's
+    scenes: Tensor  # (P,)
+    boxes: Tensor  # (4, P): left, right, top, bottom on the screen, 0…1
+    hulls: Tensor  # (6, P): from and to along each of the light's axes
+    first: Tensor  # (2, N): where each scene's blocks begin, and its rounds
+    parts: Tensor  # (2, N): and how many they are
+    backdrops: Tensor  # (N,): the first paint of each scene
+    lights: Tensor  # (9, N): each light's axes: two across it, and where it comes from
+    colors: Tensor  # (6, Q)
+    frames: Tensor  # (12, Q)
+    kinds: Tensor  # (Q,)
+    warps: Tensor  # (Q,)
+    sharps: Tensor  # (Q,)
+
+    @staticmethod
+    def of(scenes: Sequence[Scene], device: torch.device) -> World:
+        owned = [
+            sorted(zip(scene.parts, scene.objects, strict=True), key=lambda pair: pair[0].round)
+            for scene in scenes
+        ]
+        parts = [part for scene in owned for part, _ in scene]
+        rounds = [sum(part.round for part in scene.parts) for scene in scenes]
+        paints = [paint for scene in scenes for paint in scene.paints]
+        sizes = np.array([len(scene.parts) for scene in scenes])
+        blocks = sizes - rounds
+        begin = np.cumsum(sizes) - sizes
+        lights = np.array([_axes(scene.light) for scene in scenes])
+        affine = np.array([part.affine_34 for part in parts]).reshape(-1, 3, 4)
+        turn, move = np.linalg.inv(affine[:, :, :3]), affine[:, :, 3]
+        inverse = np.concatenate([turn, -(turn * move[:, None]).sum(2)[:, :, None]], 2)
+        tables = World(
+            _table(inverse, 12),
+            _table(np.array([part.form for part in parts]), 3),
+            torch.tensor([part.round for part in parts], dtype=torch.bool),
+            torch.tensor([number for scene in owned for _, number in scene], dtype=torch.int64),
+            torch.arange(len(scenes)).repeat_interleave(torch.from_numpy(sizes)),
+            _table(_boxes(affine), 4),
+            _table(_hulls(affine, lights.repeat(sizes, 0)), 6),
+            torch.from_numpy(np.stack([begin, begin + blocks])),
+            torch.from_numpy(np.stack([blocks, rounds])),
+            torch.tensor(np.cumsum([0, *(len(scene.paints) for scene in scenes[:-1])])),
+            _table(lights, 9),
+            _table(np.array([paint.colors_23 for paint in paints]), 6),
+            _table(np.array([paint.frame_34 for paint in paints]), 12),
+            torch.tensor([paint.kind for paint in paints]),
+            torch.tensor([paint.warp for paint in paints], dtype=torch.float32),
+            torch.tensor([paint.sharp for paint in paints], dtype=torch.float32),
+        )
+        return World(*(getattr(tables, field.name).to(device) for field in fields(tables)))
+
+
+def _table(rows: Floats, width: int) -> Tensor:
+    return torch.from_numpy(rows.reshape(-1, width).T.astype(np.float32, order="C"))
+
+
+def _boxes(affine_P34: Floats) -> Floats:
+    """(P, 4): left, right, top and bottom of each part's cube as the camera sees it, as shares of the picture."""
+    x, y, z = np.moveaxis(_corners(affine_P34), 2, 0)
+    across, down = 0.5 - x / z / (2 * TANGENT), 0.5 + y / z / (2 * TANGENT)
+    return np.stack([across.min(1), across.max(1), down.min(1), down.max(1)], 1)
+
+
+def _hulls(affine_P34: Floats, axes_P33: Floats) -> Floats:
+    """(P, 6): the least and the greatest of each part's cube along three axes, with a little to spare."""
+    along = _corners(affine_P34) @ axes_P33.transpose(0, 2, 1)
+    return np.stack([along.min(1) - _SPARE, along.max(1) + _SPARE], 2)
+
+
+def _corners(affine_P34: Floats) -> Floats:
+    corners = np.array([[x, y, z, 1] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    return corners @ affine_P34.transpose(0, 2, 1)
+
+
+def _axes(light: Floats) -> Floats:
+    """(3, 3): two directions across the light's, and its own."""
+    first = np.cross(light, np.eye(3)[np.abs(light).argmin()])
+    first /= np.sqrt(first @ first)
+    return np.stack([first, np.cross(light, first), light])

@@ -1,7 +1,7 @@
 """What excites a hidden unit most? The photos that do, and of each the patch that the unit sees there.
 
 As in Doersch, Gupta & Efros 2015 and Zhang, Isola & Efros 2016, after Zhou et al. 2015 (Object Detectors Emerge in Deep Scene CNNs): of
-each photo the position where the unit's answer is highest, of all photos the highest of these.
+each photo the position where the unit's output is highest, of all photos the highest of these.
 
 What a position sees, its receptive field, is not worked out from strides but tried: gradients lead from it back to every pixel that it
 depends on. The weights of the trial are random, since a trained net may have zeros in between; shape, pools and borders are the backbone's.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.errors import InputError
-from model.evaluate.features import BATCH, batches, frozen, taps
-from model.evaluate.figures import Cell
+from model.evaluate.figures import Cell, grid
+from model.evaluate.probes import BATCH, batches, frozen, taps
 from model.nets.backbone import Backbone
+from model.training.cache import Cache
 
 # Pictures, and pixels across, so that each way through a pool is some channel's highest somewhere
 _TRIED, _BREADTH = 2, 64
@@ -34,7 +36,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Excitation:
-    """A unit's highest answer to a photo, and the (row, column) of the layer's map where it gave it."""
+    """A unit's highest output for a photo, and the (row, column) of the layer's map where it gave it."""
 
     photo: int
     value: float
@@ -42,12 +44,41 @@ class Excitation:
     column: int
 
 
+def write_picture(backbone: Backbone, photos: Cache, path: Path) -> None:
+    """A JPEG of the photos and patches that excite two units of three layers most."""
+    units = dict.fromkeys((backbone.layers[1], backbone.layers[2], backbone.layers[-1]), (0, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(rows(backbone, photos.squares, units, 8), 56).save(path, quality=75)
+
+
+def rows(
+    backbone: Backbone, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
+) -> list[list[Cell]]:
+    """For `grid`: for each unit a row of photos, what it sees framed, and a row of what it sees. Units that nothing excites have none."""
+    side = squares.shape[2]
+    made: list[list[Cell]] = []
+    for layer, of_units in strongest(backbone, squares, units, count).items():
+        down, across = fields(backbone, layer, side)
+        for unit, excitations in zip(units[layer], of_units, strict=True):
+            if not excitations:
+                continue
+            photos: list[Cell] = []
+            patches: list[Cell] = []
+            for place, one in enumerate(excitations):
+                pixels = np.ascontiguousarray(squares[one.photo].transpose(1, 2, 0))
+                caption = f"{layer}, {unit}: {one.value:.3g}" if place == 0 else f"{one.value:.3g}"
+                patches.append(("", _patch(pixels, down, across, one)))
+                photos.append((caption, _framed(pixels, down[one.row], across[one.column])))
+            made += [photos, patches]
+    return made
+
+
 def strongest(
     backbone: Backbone, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
 ) -> dict[str, list[list[Excitation]]]:
     """Of each layer's units, in order: its `count` strongest, falling, each of another photo; in one pass over the photos.
 
-    Only answers above 0 excite. ValueError for layers and units that the backbone has not.
+    Only outputs above 0 excite. ValueError for layers and units that the backbone has not.
     """
     if unknown := units.keys() - set(backbone.layers):
         raise InputError(
@@ -77,28 +108,6 @@ def fields(backbone: Backbone, layer: str, side: int) -> tuple[list[Span], list[
         return _seen(trial, layer, side, down=True), _seen(trial, layer, side, down=False)
 
 
-def rows(
-    backbone: Backbone, squares: NDArray[np.uint8], units: Mapping[str, Sequence[int]], count: int
-) -> list[list[Cell]]:
-    """For `grid`: for each unit a row of photos, what it sees framed, and a row of what it sees. Units that nothing excites have none."""
-    side = squares.shape[2]
-    made: list[list[Cell]] = []
-    for layer, of_units in strongest(backbone, squares, units, count).items():
-        down, across = fields(backbone, layer, side)
-        for unit, excitations in zip(units[layer], of_units, strict=True):
-            if not excitations:
-                continue
-            photos: list[Cell] = []
-            patches: list[Cell] = []
-            for place, one in enumerate(excitations):
-                pixels = np.ascontiguousarray(squares[one.photo].transpose(1, 2, 0))
-                caption = f"{layer}, {unit}: {one.value:.3g}" if place == 0 else f"{one.value:.3g}"
-                patches.append(("", _patch(pixels, down, across, one)))
-                photos.append((caption, _framed(pixels, down[one.row], across[one.column])))
-            made += [photos, patches]
-    return made
-
-
 def _highest(
     x_NCHW: Tensor, layer: str, units: Sequence[int], first: int, count: int
 ) -> list[list[Excitation]]:
@@ -123,11 +132,11 @@ def _seen(trial: Backbone, layer: str, side: int, down: bool) -> list[Span]:
     x = torch.randn(
         _TRIED, trial.channels, side, min(side, _BREADTH), dtype=torch.float64, requires_grad=True
     )
-    answered = trial.taps(x if down else x.transpose(2, 3))[layer]
+    output = trial.taps(x if down else x.transpose(2, 3))[layer]
     spans = []
-    for line in answered.unbind(2 if down else 3):
-        (owed,) = torch.autograd.grad(line.sum(), x, retain_graph=True)
-        seen = (owed != 0).any(3).any(1).any(0).nonzero()
+    for line in output.unbind(2 if down else 3):
+        (gradient,) = torch.autograd.grad(line.sum(), x, retain_graph=True)
+        seen = (gradient != 0).any(3).any(1).any(0).nonzero()
         spans.append((int(seen[0]), int(seen[-1]) + 1))
     return spans
 

@@ -1,4 +1,4 @@
-"""What a projection forgot: which views are changed and how, a net that answers, and a projection that drops the color on purpose."""
+"""The projection probe: which views are transformed and how, the small net, and a projection that drops the color on purpose."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from model.__main__ import main
 from model.commands import backbones
-from model.evaluate import forgotten as forgotten_module
-from model.evaluate.features import Labeled
-from model.evaluate.forgotten import QUESTIONS, Options, answers, changed, forgotten, in_views
-from model.evaluate.readings import Material
+from model.evaluate.probes import Labeled, Split
+from model.experiments import projection
+from model.experiments.projection import TRANSFORMATIONS, Options, in_views, predictions, probe, transformed
 from model.methods import simclr
 from model.methods.simclr import SimCLRNet
 from model.nets.backbone import Backbone
@@ -25,7 +24,7 @@ from model.training import config as configs
 
 SIDE = 16
 VIEWS = augment.Strengths(side=SIDE, color=0.5)
-SHORT = Options(steps=80, batch=64, rate=5e-3, hidden=32, strengths=VIEWS)
+SHORT = Options(steps=80, batch=64, lr=5e-3, hidden=32, strengths=VIEWS)
 
 
 class Colors(Backbone):
@@ -65,53 +64,53 @@ def photos(count: int, seed: int = 0) -> Tensor:
 # The views
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_changed_are_those_that_the_answers_say_and_no_others(question: str) -> None:
+@pytest.mark.parametrize("kind", TRANSFORMATIONS)
+def test_the_transformed_are_those_that_the_labels_say_and_no_others(kind: str) -> None:
     rgb = photos(64)
-    seen, said = changed(rgb, question, VIEWS, torch.Generator().manual_seed(1))
-    steps = ("crop and flip", "jitter" if question == "gray" else "color")
+    seen, said = transformed(rgb, kind, VIEWS, torch.Generator().manual_seed(1))
+    steps = ("crop and flip", "jitter" if kind == "gray" else "color")
     plain = augment.augmented(rgb, steps, VIEWS, torch.Generator().manual_seed(1))
     assert len(seen) == len(said) == 64
     for view, before, answer in zip(seen, plain, said.tolist(), strict=True):
-        if question == "rotate":
+        if kind == "rotate":
             assert torch.equal(view, torch.rot90(before, answer, (1, 2)))
         else:
             assert torch.equal(view, before) == (answer == 0)
-        if question == "gray":
+        if kind == "gray":
             assert bool((view.amax(0) - view.amin(0)).max() < 1e-6) == bool(answer)
 
 
 @pytest.mark.parametrize(
-    ("question", "chance"), [("gray", 0.8), ("rotate", 0.25), ("noise", 0.5), ("sobel", 0.5)]
+    ("kind", "chance"), [("gray", 0.8), ("rotate", 0.25), ("noise", 0.5), ("sobel", 0.5)]
 )
-def test_answers_come_as_often_as_in_the_paper(question: str, chance: float) -> None:
-    _, said = changed(photos(600), question, augment.Strengths(side=4), torch.Generator().manual_seed(0))
+def test_labels_are_as_frequent_as_in_the_paper(kind: str, chance: float) -> None:
+    _, said = transformed(photos(600), kind, augment.Strengths(side=4), torch.Generator().manual_seed(0))
     assert float(said.bincount().max()) / 600 == pytest.approx(chance, abs=0.05)
 
 
-# The net that answers
+# The small net
 
 
-def test_a_question_that_no_line_parts_is_answered() -> None:
+def test_classes_that_no_line_parts_are_predicted() -> None:
     chance = torch.Generator().manual_seed(0)
     known, asked = torch.randn(400, 2, generator=chance), torch.randn(200, 2, generator=chance)
     labels, truth = ((of[:, 0] * of[:, 1] > 0).long() for of in (known, asked))
-    right = answers(known, labels, asked, SHORT, 0) == truth
+    right = predictions(known, labels, asked, SHORT, 0) == truth
     assert float(right.float().mean()) > 0.9
     # Whatever the size of numbers, and beside one that never changes
     scaled = [torch.cat([of / 1000 + 5, torch.full_like(of, 3)], 1) for of in (known, asked)]
-    right = answers(scaled[0], labels, scaled[1], SHORT, 0) == truth
+    right = predictions(scaled[0], labels, scaled[1], SHORT, 0) == truth
     assert float(right.float().mean()) > 0.9
 
 
 # Backbone and projection
 
 
-def test_what_the_projection_drops_is_told_by_h_alone() -> None:
+def test_what_the_projection_discards_is_predicted_from_h_alone() -> None:
     net = colorblind()
     before = [value.clone() for value in net.state_dict().values()]
-    found = forgotten(net, photos(150).numpy(), photos(120, 1).numpy(), SHORT)
-    assert list(found) == list(QUESTIONS)
+    found = probe(net, photos(150).numpy(), photos(120, 1).numpy(), SHORT)
+    assert list(found) == list(TRANSFORMATIONS)
     gray = found["gray"]
     assert 0.7 < gray.chance < 0.9
     assert gray.h.accuracy.value > 0.93
@@ -136,10 +135,10 @@ def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
         )
     )
     with handle:
-        forgotten(net, np.concatenate([shade, bright]), bright, SHORT)
-    judged = [z for z in seen if z.shape[1] == 2]
-    assert len(judged) == 4  # of each question the judged, six at once
-    assert all(float(z.mean(0).abs().max()) > 0.05 for z in judged)
+        probe(net, np.concatenate([shade, bright]), bright, SHORT)
+    test = [z for z in seen if z.shape[1] == 2]
+    assert len(test) == 4  # of each kind the test, six at once
+    assert all(float(z.mean(0).abs().max()) > 0.05 for z in test)
 
 
 # What the run's views were
@@ -148,7 +147,7 @@ def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
 def test_which_changes_were_among_a_runs_views() -> None:
     plain, probing = simclr.small(), simclr.projection_probe()
     assert in_views(plain) == {"gray": True, "rotate": False, "noise": False, "sobel": False}
-    assert in_views(probing) == dict.fromkeys(QUESTIONS, True)
+    assert in_views(probing) == dict.fromkeys(TRANSFORMATIONS, True)
     assert in_views(simclr.asymmetric(plain, "noise")) == {
         "gray": False,
         "rotate": False,
@@ -159,13 +158,13 @@ def test_which_changes_were_among_a_runs_views() -> None:
     assert in_views(never) == {"gray": False, "rotate": True, "noise": True, "sobel": False}
 
 
-def test_views_for_the_projections_table_have_each_change_as_often_as_it_is_asked_for() -> None:
+def test_views_for_the_projections_table_have_each_change_as_often_as_it_is_probed() -> None:
     """On flat gray, noise and turns of a gradient show alone; edges of what is flat are black."""
     options = simclr.projection_probe()
     assert options.first == options.second == ("crop and flip", "color", "rotate", "noise", "sobel")
     strengths = options.strengths
     assert (strengths.rotated, strengths.noised, strengths.sobeled) == tuple(
-        QUESTIONS[kind] for kind in ("rotate", "noise", "sobel")
+        TRANSFORMATIONS[kind] for kind in ("rotate", "noise", "sobel")
     )
     for kind in ("rotate", "noise", "sobel"):
         rgb = photos(600)
@@ -173,7 +172,7 @@ def test_views_for_the_projections_table_have_each_change_as_often_as_it_is_aske
         before = augment.augmented(rgb, ("whole",), small, torch.Generator().manual_seed(0))
         after = augment.augmented(before, (kind,), small, torch.Generator().manual_seed(1))
         changed_N = (after - before.clamp(0, 1)).abs().flatten(1).amax(1) > 1e-5
-        assert float(changed_N.float().mean()) == pytest.approx(QUESTIONS[kind], abs=0.06), kind
+        assert float(changed_N.float().mean()) == pytest.approx(TRANSFORMATIONS[kind], abs=0.06), kind
 
 
 def test_shares_leave_others_as_they_are_and_draw_nothing_where_all_change() -> None:
@@ -187,12 +186,12 @@ def test_shares_leave_others_as_they_are_and_draw_nothing_where_all_change() -> 
     assert torch.equal(chance.get_state(), state), "older runs draw what they drew"
 
 
-def test_the_probes_views_are_asked_of_every_view_that_is_chosen() -> None:
+def test_the_probe_transforms_every_view_that_is_chosen() -> None:
     """Whatever shares the given strengths have: half of the changed would not be, and their answers wrong."""
     shares = replace(VIEWS, grayed=0.1, noised=0.1, sobeled=0.1)
-    for question in ("gray", "noise", "sobel"):
-        seen, said = changed(photos(64), question, shares, torch.Generator().manual_seed(1))
-        steps = ("crop and flip", "jitter" if question == "gray" else "color")
+    for kind in ("gray", "noise", "sobel"):
+        seen, said = transformed(photos(64), kind, shares, torch.Generator().manual_seed(1))
+        steps = ("crop and flip", "jitter" if kind == "gray" else "color")
         plain = augment.augmented(photos(64), steps, shares, torch.Generator().manual_seed(1))
         # A view that was gray already, and asked for gray, is the same.
         same = torch.tensor([torch.equal(a, b) for a, b in zip(seen, plain, strict=True)])
@@ -211,19 +210,19 @@ def test_the_command_says_what_was_not_among_a_runs_views(
         lambda folder: building.Trained(colorblind(), runs[folder.name], {}, 4, 32, 0, 0, -1, None),
     )
     some = Labeled(photos(40).numpy(), torch.arange(40) % 2)
-    monkeypatch.setattr(backbones, "_material", lambda arguments: Material(some, some, ("a", "b")))
-    monkeypatch.setattr(forgotten_module, "Options", lambda: SHORT)
-    command = ["evaluate", "forgotten", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
+    monkeypatch.setattr(backbones, "_photos", lambda arguments: Split(some, some, ("a", "b")))
+    monkeypatch.setattr(projection, "Options", lambda: SHORT)
+    command = ["evaluate", "projection", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
     assert main([*command, "--runs", "plain", "probing"]) == 0
     out = capsys.readouterr().out
-    assert "plain was not taught by views that differ in rotate, noise, sobel" in out
+    assert "plain was not trained by views that differ in rotate, noise, sobel" in out
     assert "probing was not" not in out
-    found = json.loads((tmp_path / "forgotten.json").read_text())
+    found = json.loads((tmp_path / "projection.json").read_text())
     assert {kind: of["in_views"] for kind, of in found["plain"].items()} == in_views(small.options)
     assert all(of["in_views"] for of in found["probing"].values())
-    assert "| plain, among its views | yes | no | no | no |" in (tmp_path / "forgotten.md").read_text()
+    assert "| plain, among its views | yes | no | no | no |" in (tmp_path / "projection.md").read_text()
 
 
 def test_views_are_wanted() -> None:
-    with pytest.raises(ValueError, match="0 views"):
+    with pytest.raises(ValueError, match="at least, not 0"):
         Options(looks=0)

@@ -1,0 +1,1 @@
+"""What remakes the lecture and the papers' studies."""
