@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 
 from service import settings as configuration
 from service.errors import EX_CONFIG, SettingsError
+from service.observability import set_up_logging
 from service.settings import Settings
-from service.telemetry import set_up_logging
 
 
 def main() -> int:

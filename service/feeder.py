@@ -15,10 +15,10 @@ from redis.exceptions import LockError
 from service.batches import Batches, Turn
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Bounds, Jobs, Order
+from service.observability import bound
 from service.prelude import PREFIX
 from service.quota import Quota
-from service.store import Store
-from service.telemetry import bound
+from service.storage import Store
 
 EVERY = 1.0
 """Seconds between two ticks."""

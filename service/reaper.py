@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from service.errors import StoreUnavailable, first_line
 from service.jobs import Jobs
-from service.store import Store
+from service.storage import Store
 
 EVERY = 1.0
 """Seconds between two ticks of one worker."""

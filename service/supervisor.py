@@ -23,10 +23,10 @@ from typing import IO
 
 from service import leash, valkey
 from service.errors import EX_CONFIG, SettingsError
+from service.observability import as_json
 from service.settings import LogFormat, Settings
-from service.telemetry import as_json
-from service.ticker import Ticker
 from service.valkey import private_folder
+from service.watchdog import Periodic
 
 TICK = 0.1
 LONGEST_BACKOFF = 10.0
@@ -181,7 +181,7 @@ class Supervisor:
         )
         child.start()
         self._servers.append(child)
-        Ticker("flush", valkey.FLUSH_EVERY, partial(valkey.flush, state_dir)).start()
+        Periodic("flush", valkey.FLUSH_EVERY, partial(valkey.flush, state_dir)).start()
         if not valkey.wait_until_ready(path, seconds=60):
             raise SettingsError(f"Valkey does not answer on {path}; its lines above say why.")
         return f"unix://{path}"

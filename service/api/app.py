@@ -28,7 +28,7 @@ from service.api.tracing import HEADER as REQUEST_ID
 from service.api.tracing import Tracing
 from service.keys import Keys
 from service.settings import Settings
-from service.ticker import Ticker
+from service.watchdog import Periodic
 
 GRACE = 5
 """Seconds that open requests have when the process is told to stop."""
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        feeding = Ticker("feeder", feeder.EVERY, batching.feeder.tick)
+        feeding = Periodic("feeder", feeder.EVERY, batching.feeder.tick)
         feeding.start()
         try:
             async with desk.watches.hub:

@@ -17,7 +17,7 @@ from celery import Celery
 from fastapi import Depends, Request
 from redis.exceptions import LockError
 
-from service import tasks
+from service import celery_app
 from service.api.callers import Caller
 from service.api.uploads import digest
 from service.api.watches import Watches
@@ -32,7 +32,7 @@ from service.prelude import PREFIX
 from service.quota import Quota
 from service.settings import Settings
 from service.sniff import sniff
-from service.store import Store, photo_key, upload_prefix
+from service.storage import Store, photo_key, upload_prefix
 from service.webhooks import refuse_unless_allowed
 
 RESERVED = 3600.0
@@ -76,7 +76,7 @@ class Desk:
             watches=Watches(Hub(settings.required_redis_url)),
             quota=Quota(client, settings),
             store=Store(settings.effective_store_url),
-            celery=tasks.make_app(settings.celery_broker_url),
+            celery=celery_app.make_app(settings.celery_broker_url),
             bounds=Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6)),
         )
 
@@ -178,7 +178,7 @@ class Desk:
             self.quota.give_back(by.owner, by.address, order.pixels)
             return self._again(self.look(id), order)
         by.headers.update(charged)
-        tasks.ring(self.celery, id)
+        celery_app.notify(self.celery, id)
         log.info("queued job=%s megapixels=%.2f", id, order.pixels / 1e6)
         return Admitted(id, secret, new=True)
 

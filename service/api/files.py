@@ -16,7 +16,7 @@ from service.api.limits import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.errors import Problem
 from service.job import Job
-from service.store import CHUNK
+from service.storage import CHUNK
 
 router = APIRouter()
 

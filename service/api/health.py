@@ -16,7 +16,7 @@ from service.api.problems import documented
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Jobs
 from service.prelude import PREFIX
-from service.store import Store
+from service.storage import Store
 
 FRESH = 5.0
 """Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""

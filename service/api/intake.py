@@ -15,14 +15,14 @@ from service.api.desk import Desk
 from service.api.uploads import digest
 from service.archives import Bounds, unpack
 from service.batches import Batches, File
+from service.celery_app import notify
 from service.errors import Problem, StoreUnavailable
 from service.feeder import Feeder
 from service.jobs import Jobs
 from service.options import Options
 from service.settings import Settings
 from service.sniff import Header, sniff
-from service.store import photo_key
-from service.tasks import ring
+from service.storage import photo_key
 
 MOST_IN_NAME = 1000
 """Letters that are kept of a name."""
@@ -43,7 +43,7 @@ class Batching:
         batches = Batches(desk.redis, desk.jobs, settings.batch_files, settings.batch_backlog)
         feeder = Feeder(
             *(desk.redis, batches, desk.jobs, desk.store, desk.quota, desk.bounds),
-            lambda id: ring(desk.celery, id),
+            lambda id: notify(desk.celery, id),
         )
         return cls(desk, batches, feeder)
 

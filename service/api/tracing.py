@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import respond
 from service.errors import Problem
-from service.telemetry import bound
+from service.observability import bound
 
 HEADER = "X-Request-ID"
 NOWHERE = "nowhere"

@@ -156,10 +156,10 @@ class Guard:
             raise ModuleNotFoundError(f"{name} is not in the image", name=name)
 
 sys.meta_path.insert(0, Guard())
-from service import settings, tasks
+from service import celery_app, settings
 from service.api.app import create_app
 create_app(settings.read())
-tasks.make_app(settings.read().celery_broker_url).connection_for_write().transport
+celery_app.make_app(settings.read().celery_broker_url).connection_for_write().transport
 """
 
 

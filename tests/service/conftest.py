@@ -20,7 +20,7 @@ from service.errors import KINDS
 from service.job import Artifact, Claim, Lease, Net, Result
 from service.jobs import Jobs, connect
 from service.settings import Settings
-from service.store import Store, attempt_prefix, photo_key, result_key
+from service.storage import Store, attempt_prefix, photo_key, result_key
 from service.supervisor import listen
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from service.celery_app import make_app, notify
 from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
 from service.options import Options
 from service.settings import Settings
-from service.store import Store, photo_key, result_key
-from service.tasks import make_app, ring
+from service.storage import Store, photo_key, result_key
 
 SLOW = str(Path(__file__).with_name("slow_worker.py"))
 PLENTY = Bounds(1000, 10**9)
@@ -47,7 +47,7 @@ def enter(jobs, settings, gray_photo) -> Callable[..., str]:
         Store(settings.effective_store_url).put(photo_key(id), gray_photo())
         jobs.create(id, "secret", Order(Options(), pixels, 600), PLENTY)
         if rings:
-            ring(app, id)
+            notify(app, id)
         return id
 
     return enter
@@ -177,7 +177,7 @@ def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_ph
         try:
             id = new_id()
             jobs.create(id, "secret", Order(Options(), 100, 600), PLENTY)
-            ring(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
+            notify(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
             until(
                 lambda: said([service], "store does not answer", id) >= 2, 20, "it is tried again and again"
             )

@@ -13,7 +13,7 @@ import pytest
 from service.api import health
 from service.errors import StoreUnavailable
 from service.job import Net, new_id
-from service.store import Store
+from service.storage import Store
 
 NET = Net("lite", "ab" * 32)
 

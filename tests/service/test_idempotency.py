@@ -13,7 +13,7 @@ import pytest
 
 from service.api import desk
 from service.keys import Keys, Scope
-from service.store import Store
+from service.storage import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 URL = f"/v1/colorizations/{ID}"

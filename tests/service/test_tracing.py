@@ -17,8 +17,8 @@ from fastapi.responses import StreamingResponse
 from service.api.problems import add_handlers
 from service.api.tracing import Tracing
 from service.errors import Problem
+from service.observability import set_up_logging
 from service.supervisor import listen
-from service.telemetry import set_up_logging
 
 SEEN: list[tuple[str, str, int]] = []
 

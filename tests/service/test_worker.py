@@ -18,12 +18,12 @@ from PIL import Image
 
 from model.colorizer import Colorizer
 from model.photo import Photo
-from service import patience, tasks
+from service import celery_app, patience
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
 from service.options import Options
 from service.settings import Settings
-from service.store import Store, photo_key
+from service.storage import Store, photo_key
 from service.worker import Worker
 
 SIZE = (320, 240)
@@ -58,7 +58,7 @@ def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
     ready: list[Worker] = []
 
     def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings, cores=1) -> Worker:
-        app = tasks.make_app(settings.celery_broker_url)
+        app = celery_app.make_app(settings.celery_broker_url)
         ready.append(Worker("w1", colorizer, jobs, store, app, settings, cores))
         ready[-1].start()
         return ready[-1]

@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
-from service.telemetry import as_json
+from service.observability import as_json
 
 PROGRAM = """
 import logging, sys, threading, warnings
-from service.telemetry import bound, set_up_logging
+from service.observability import bound, set_up_logging
 set_up_logging(sys.argv[1])
 log = logging.getLogger("autochrome.test")
 log.info("net loaded net=%s seconds=%.1f", "lite", 1.25)
@@ -75,7 +75,7 @@ def test_a_value_cannot_begin_a_line_of_its_own(format):
         [
             sys.executable,
             "-c",
-            "import logging; from service.telemetry import set_up_logging; "
+            "import logging; from service.observability import set_up_logging; "
             f"set_up_logging('{format}'); logging.getLogger('autochrome').info('a error=%s', 'b\\n12:00:00 INFO c')",
         ],
         capture_output=True,
@@ -90,7 +90,7 @@ def test_a_value_cannot_command_a_terminal_or_end_a_line_in_any_alphabet():
         [
             sys.executable,
             "-c",
-            "import logging; from service.telemetry import set_up_logging; set_up_logging('text'); "
+            "import logging; from service.observability import set_up_logging; set_up_logging('text'); "
             r"logging.getLogger('autochrome').info('a error=%s', 'b\x1b[2J\rc\x9b1m\u2028d\x85e\té')",
         ],
         capture_output=True,
