@@ -83,7 +83,7 @@ def _warn_of_unknown() -> None:
 
 
 def _everything(settings: Settings) -> int:
-    from service.supervisor import Supervisor
+    from service.local import Supervisor
 
     return Supervisor(settings).run()
 
@@ -91,7 +91,7 @@ def _everything(settings: Settings) -> int:
 def _api(settings: Settings, descriptor: int | None) -> int:
     from service.api.app import create_app, serve
     from service.jobs import refuse_cluster
-    from service.supervisor import address, listen
+    from service.local import address, listen
 
     refuse_cluster(settings.required_redis_url)
     set_up_logging(settings.log_format)
@@ -125,11 +125,11 @@ def _health(settings: Settings) -> int:
 def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
     import redis
 
-    from service import valkey
+    from service import local
     from service.jobs import connect
     from service.keys import Keys, Scope
 
-    url = settings.redis_url or f"unix://{valkey.socket_path(settings.state_dir.absolute())}"
+    url = settings.redis_url or f"unix://{local.valkey_socket(settings.state_dir.absolute())}"
     keys = Keys(connect(url))
     try:
         match arguments.verb:

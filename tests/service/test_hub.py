@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service import valkey
+from service import local
 from service.events import CHANGED, Hub
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
 from service.options import Options
@@ -182,11 +182,11 @@ def test_a_subscription_that_breaks_wakes_all_and_comes_back(jobs, client, redis
 
 
 def test_without_a_server_waits_are_short_so_that_who_waits_polls(tmp_path: Path, caplog):
-    path = valkey.socket_path(tmp_path)
+    path = local.valkey_socket(tmp_path)
 
     def start() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL)
-        assert valkey.wait_until_ready(path, 10)
+        process = subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL)
+        assert local.wait_for_valkey(path, 10)
         return process
 
     async def wait(restart: Callable[[], object]) -> None:

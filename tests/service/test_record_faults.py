@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service import valkey
+from service import local
 from service.celery_app import make_app, notify
 from service.errors import LeaseLost
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
@@ -25,9 +25,9 @@ RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[redis.Redis]:
     """A Valkey of the test's own, which it may break."""
-    path = valkey.socket_path(tmp_path)
-    with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
-        assert valkey.wait_until_ready(path, 10)
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
         with connect(f"unix://{path}") as client:
             yield client
         process.terminate()
@@ -137,7 +137,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
 
 
 def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):
-    app = make_app(f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0")
+    app = make_app(f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0")
     fill()
     notify(app, new_id())
     assert "worker not notified" in caplog.text
@@ -156,7 +156,7 @@ app.Worker(pool="threads", concurrency=1, without_gossip=True, without_mingle=Tr
 
 
 def test_a_worker_outlives_a_server_without_memory(own, fill, tmp_path, launch):
-    broker = f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0"
+    broker = f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0"
     worker, app = launch("-c", LISTENER, broker), make_app(broker)
     for number in range(4):  # more than it takes at once: the next are handed out when memory is gone
         notify(app, f"before-{number}")

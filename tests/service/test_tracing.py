@@ -17,8 +17,8 @@ from fastapi.responses import StreamingResponse
 from service.api.problems import add_handlers
 from service.api.tracing import Tracing
 from service.errors import Problem
+from service.local import listen
 from service.observability import set_up_logging
-from service.supervisor import listen
 
 SEEN: list[tuple[str, str, int]] = []
 

