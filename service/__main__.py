@@ -12,7 +12,6 @@ Every setting is an environment variable that begins with AUTOCHROME_.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -21,7 +20,7 @@ from datetime import UTC, datetime
 
 from service import settings as configuration
 from service.errors import EX_CONFIG, SettingsError
-from service.observability import set_up_logging
+from service.observability import get_logger, set_up_logging
 from service.settings import Settings
 
 
@@ -100,7 +99,7 @@ def _api(settings: Settings, descriptor: int | None) -> int:
         serve(app, socket.socket(fileno=descriptor))
         return 0
     with listen(settings.host, settings.port) as listener:
-        logging.getLogger("autochrome.api").info("listening on %s", address(listener))
+        get_logger("autochrome.api").info("api_listening", url=address(listener))
         serve(app, listener)
     return 0
 

@@ -6,15 +6,14 @@ work of the job record and the reaper.
 
 from __future__ import annotations
 
-import logging
-
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from service.errors import SettingsError
+from service.observability import get_logger
 
 COLORIZE = "autochrome.colorize"
-log = logging.getLogger("autochrome.tasks")
+log = get_logger("autochrome.tasks")
 
 
 def make_app(broker_url: str) -> Celery:
@@ -62,4 +61,4 @@ def notify(app: Celery, id: str) -> None:
     try:
         app.send_task(COLORIZE, args=[id], ignore_result=True)
     except (OperationalError, OSError) as error:
-        log.warning("worker not notified job=%s error=%s", id, type(error).__name__)
+        log.warning("notification_failed", job=id, error=type(error).__name__)

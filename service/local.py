@@ -34,8 +34,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from service.errors import EX_CONFIG, SettingsError
-from service.observability import as_json
-from service.settings import LogFormat, Settings
+from service.observability import get_logger, relay, set_up_logging
+from service.settings import Settings
 from service.watchdog import Periodic
 
 TICK = 0.1
@@ -49,8 +49,10 @@ OVERCOMMIT_WARNING = "Memory overcommit must be enabled"
 """Valkey warns so at each start, for large servers that fork. Ours holds the records of a day's jobs, and whoever wants to color a photo
 should not need root to change the kernel's settings."""
 
-Say = Callable[[str, str], None]
-"""Puts a line of the program of this name into the log."""
+Relay = Callable[[str, str], None]
+"""Writes a line, and the name of the program that it is from, to the log."""
+
+log = get_logger("autochrome.local")
 
 
 class Child:
@@ -61,7 +63,7 @@ class Child:
         name: str,
         program: list[str],
         environment: dict[str, str],
-        say: Say,
+        relay: Relay,
         at_death: signal.Signals = signal.SIGKILL,
         stop_timeout: float = 10.0,
         file_descriptors: Sequence[int] = (),
@@ -74,7 +76,7 @@ class Child:
         self.name = name
         self._program = program
         self._environment = environment
-        self._say = say
+        self._relay = relay
         self._at_death = at_death
         self._stop_timeout = stop_timeout
         self._file_descriptors = file_descriptors
@@ -117,12 +119,12 @@ class Child:
         self._process = None
         if code == EX_CONFIG:
             self._wait_for_last_words()
-            self._say("autochrome", f"{self.name} cannot run with these settings; its last line says why")
+            log.error("program_refused", program=self.name, code=code, reason="its last line says why")
             return code
         if time.monotonic() - self._started > STEADY:
             self._backoff = 0.0
         self._start_at = time.monotonic() + self._backoff
-        self._say("autochrome", f"{self.name} ended with code {code}, starts again in {self._backoff:g} s")
+        log.warning("program_ended", program=self.name, code=code, restart_s=self._backoff)
         self._backoff = min(max(1.0, 2 * self._backoff), LONGEST_BACKOFF)
         return code
 
@@ -149,7 +151,7 @@ class Child:
     def _copy(self, lines: IO[str]) -> None:
         for line in lines:
             if line.strip() and (self._ignore is None or self._ignore not in line):
-                self._say(self.name, line.rstrip())
+                self._relay(line.rstrip(), self.name)
 
 
 class Supervisor:
@@ -157,7 +159,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._say = partial(say, settings.log_format)
+        self._relay = partial(relay, format=settings.log_format)
+        set_up_logging(settings.log_format, "autochrome")
         self._stop = threading.Event()
         self._hurry = threading.Event()
         self._servers: list[Child] = []
@@ -182,7 +185,7 @@ class Supervisor:
                         child.ask_to_stop()
                     for child in floor:
                         child.wait(self._hurry)
-                self._say("autochrome", "stopped")
+                log.info("service_stopped")
 
     def _start_valkey(self, state_dir: Path) -> str:
         path = valkey_socket(state_dir)
@@ -191,7 +194,7 @@ class Supervisor:
             "valkey",
             valkey_command(state_dir, path),
             dict(os.environ),
-            self._say,
+            self._relay,
             at_death=signal.SIGTERM,
             ignore=OVERCOMMIT_WARNING,
         )
@@ -214,9 +217,13 @@ class Supervisor:
         for index, device in enumerate(devices := self._settings.devices, start=1):
             name = "worker" if len(devices) == 1 else f"worker {index}"
             own = {**environment, "AUTOCHROME_DEVICE": device}
-            self._workers.append(Child(name, [*service, "worker"], own, self._say, stop_timeout=30.0))
+            self._workers.append(Child(name, [*service, "worker"], own, self._relay, stop_timeout=30.0))
         api = Child(
-            "api", [*service, "api", "--fd", str(number)], environment, self._say, file_descriptors=(number,)
+            "api",
+            [*service, "api", "--fd", str(number)],
+            environment,
+            self._relay,
+            file_descriptors=(number,),
         )
         self._apis.append(api)
         for child in (*self._workers, api):
@@ -230,19 +237,13 @@ class Supervisor:
                     return EX_CONFIG  # it has said what is wrong, and would say it for ever
             if not ready and is_ready(listener):
                 ready = True
-                self._say("autochrome", f"ready: {self._settings.public_url or address(listener)}")
+                log.info("service_ready", url=self._settings.public_url or address(listener))
         return 0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
-
-
-def say(format: LogFormat, name: str, line: str) -> None:
-    """One line of a program in the one log."""
-    sys.stderr.write(f"{name:<10} | {line}\n" if format == "text" else as_json(line, name) + "\n")
-    sys.stderr.flush()
 
 
 def lock(folder: Path) -> None:

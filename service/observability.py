@@ -1,6 +1,7 @@
-"""Logs: one line an event on standard error, its words and then `key=value`; or the same as one JSON object.
+"""Logs: one event a line on standard error, `noun_verb key=value` for people, or the same as one JSON object.
 
-Nothing of a picture, no name of a file, no query, no secret and no key is ever logged.
+Values stay apart from words until they are written: no text can pass for another value. Nothing of a picture, no name of a file, no
+query, no secret and no key is ever logged.
 """
 
 from __future__ import annotations
@@ -10,85 +11,116 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from datetime import UTC, datetime
+
+import structlog
+from structlog.processors import LogfmtRenderer, format_exc_info
+from structlog.stdlib import BoundLogger, ProcessorFormatter
+from structlog.typing import EventDict, Processor
 
 from service.settings import LogFormat
 
-_VALUE = re.compile(r" (?=[a-z_0-9]+=)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default={})  # noqa: B039  (never written to)
 
 
-def set_up_logging(format: LogFormat = "text") -> None:
-    """Send our own log and the warnings of the libraries to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines() if format == "json" else _Text())
+def get_logger(name: str) -> BoundLogger:
+    """A logger of events: `log.info("job_queued", job=id)`. Its lines go wherever logging's logger of that name sends them."""
+    logger: BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def set_up_logging(format: LogFormat = "text", part: str = "") -> None:
+    """Send our own events, and the warnings of the libraries, to standard error.
+
+    `part`: the name of this program, where its lines stand among those of others.
+    """
+    handler = _Relay(part, format) if part else logging.StreamHandler(sys.stderr)
+    renderer = _as_json if format == "json" else _as_text
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=_ADDED, processors=[renderer]))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("autochrome").setLevel(logging.INFO)
     logging.captureWarnings(True)
 
 
-@contextmanager
-def bound(**values: object) -> Iterator[None]:
-    """Put these at the end of every line that is logged inside, by this thread or task; empty ones are left out."""
-    token = _bound.set({**_bound.get(), **{k: v for k, v in values.items() if v not in ("", None)}})
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+def relay(line: str, part: str, format: LogFormat) -> None:
+    """Write a line of one of several programs to standard error, with whose it is."""
+    sys.stderr.write(f"{part:<10} | {line}\n" if format == "text" else with_part(line, part) + "\n")
+    sys.stderr.flush()
 
 
-def pairs(values: Mapping[str, object]) -> str:
-    """`a=1 b=2.5`: floats with three digits."""
-    return " ".join(f"{k}={v:.3f}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
-
-
-def as_json(line: str, part: str) -> str:
-    """A line of one of several programs as a JSON object that says whose it is; one that is JSON keeps all it has."""
+def with_part(line: str, part: str) -> str:
+    """A line of a program as a JSON object that says whose it is; one that is JSON keeps all it has."""
     with suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict):
-            return json.dumps({"part": part, **said}, ensure_ascii=False)
-    return json.dumps(
-        {"part": part, "time": _time(time.time()), "level": "info", "logger": part, "event": line},
-        ensure_ascii=False,
-    )
+        event = json.loads(line)
+        if isinstance(event, dict):
+            return json.dumps({"part": part, **event}, ensure_ascii=False)
+    head = {"part": part, "time": _iso(time.time()), "level": "info", "logger": part, "event": line}
+    return json.dumps(head, ensure_ascii=False)
 
 
-class _Text(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+class _Relay(logging.Handler):
+    """The log of the program that relays those of the others."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        line = super().formatMessage(record).rstrip("\n")
-        line = _CONTROL.sub(_escaped, line)  # else a value could forge a line, or command a terminal
-        return f"{line} {pairs(_bound.get())}" if _bound.get() else line
+    def __init__(self, part: str, format: LogFormat) -> None:
+        super().__init__()
+        self._part = part
+        self._as = format
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            relay(line, self._part, self._as)
 
 
-class _Lines(logging.Formatter):
-    """One JSON object a line: time, level, logger, event, what was said as `key=value`, and a traceback."""
+def _tidy(_: object, __: str, event: EventDict) -> EventDict:
+    """Without what is empty; floats with three digits."""
+    return {
+        name: round(value, 3) if isinstance(value, float) else value
+        for name, value in event.items()
+        if value is not None and value != ""
+    }
 
-    def format(self, record: logging.LogRecord) -> str:
-        event, *said = _VALUE.split(record.getMessage().rstrip())
-        line: dict[str, object] = {
-            "time": _time(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": event,
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        values = dict(pair.split("=", 1) for pair in said) | dict(_bound.get())
-        line.update({name: value for name, value in values.items() if name not in line})
-        return json.dumps(line, ensure_ascii=False, default=str)
+
+def _as_text(_: object, __: str, event: EventDict) -> str:
+    """`12:00:00 INFO    noun_verb key=value`, and a traceback below it. A value that holds spaces, "=" or quotes is quoted."""
+    record: logging.LogRecord = event.pop("_record")
+    del event["_from_structlog"]
+    words, traceback = event.pop("event"), event.pop("exception", "")
+    clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+    line = f"{clock} {record.levelname:<7} {words.rstrip()} {_pairs(None, '', event)}".rstrip()
+    line = _CONTROL.sub(_escaped, line)  # else a value could begin a line of its own, or command a terminal
+    return f"{line}\n{traceback}" if traceback else line
+
+
+def _as_json(_: object, __: str, event: EventDict) -> str:
+    """An object: time, level, logger, event, the values and a traceback. No value takes the place of the first four."""
+    record: logging.LogRecord = event.pop("_record")
+    del event["_from_structlog"]
+    head = {
+        "time": _iso(record.created),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": event.pop("event"),
+    }
+    values = {name: value for name, value in event.items() if name not in head}
+    return json.dumps(head | values, ensure_ascii=False, default=str)
 
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
 
 
-def _time(seconds: float) -> str:
+def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
+
+
+_pairs = LogfmtRenderer(bool_as_flag=False)
+_ADDED: list[Processor] = [structlog.contextvars.merge_contextvars, format_exc_info, _tidy]
+"""What is done to every event, those of libraries too: the values bound to this thread or task come in, tracebacks become text."""
+
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, *_ADDED, ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=BoundLogger,
+    cache_logger_on_first_use=True,
+)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from service.errors import EX_SOFTWARE
+from service.observability import get_logger
 
-log = logging.getLogger("autochrome.watchdog")
+log = get_logger("autochrome.watchdog")
 
 
 class Watchdog:
@@ -53,7 +54,7 @@ class Watchdog:
 
 def end_process(reason: str) -> NoReturn:
     """End the process at once. The supervisor starts another, and the reaper gives its jobs to others."""
-    log.critical("the process ends itself: %s", reason)
+    log.critical("process_ended", reason=reason)
     logging.shutdown()
     os._exit(EX_SOFTWARE)
 
@@ -75,7 +76,9 @@ class Periodic(threading.Thread):
                 failing = False
             except Exception as error:
                 if not failing:  # an outage of an hour is one line, not thousands
-                    log.warning("%s fails error=%s: %s", self.name, type(error).__name__, error)
+                    log.warning(
+                        "periodic_failed", name=self.name, error=type(error).__name__, detail=str(error)
+                    )
                 failing = True
             self._stopped.wait(self._seconds)
 

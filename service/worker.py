@@ -8,7 +8,6 @@ Several threads open, prepare, finish and save photos; the batcher's one thread 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import secrets
 import socket
@@ -25,6 +24,7 @@ import torch
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from numpy.typing import NDArray
+from structlog.contextvars import bound_contextvars
 
 from model import photo
 from model.checkpoint import CheckpointError
@@ -35,7 +35,7 @@ from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
-from service.observability import bound, pairs
+from service.observability import get_logger
 from service.options import Options
 from service.patience import insist
 from service.reaper import EVERY, Eraser, Reaper
@@ -52,7 +52,7 @@ SMALLEST = 64
 ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
 
-log = logging.getLogger("autochrome.worker")
+log = get_logger("autochrome.worker")
 
 
 class Worker:
@@ -109,13 +109,13 @@ class Worker:
         try:
             with self.admission.enter(self._claim) as claim:
                 if claim is not None:
-                    with bound(request=claim.request_id), self._watchdog.guard():
+                    with bound_contextvars(request=claim.request_id), self._watchdog.guard():
                         self._attempt(claim)
                 elif self.admission.is_closed:
                     celery_app.notify(self._app, id)  # for those who stay
         except redis.RedisError as error:
             # Nothing can be said to the record now. Its lease, or its bell, is made up for by the reaper.
-            log.warning("queue lost job=%s error=%s", id, error)
+            log.warning("record_lost", job=id, error=str(error))
 
     def beat(self) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
@@ -137,25 +137,25 @@ class Worker:
         try:
             self._colorize(claim)
         except LeaseLost:
-            log.warning("lease lost, work dropped job=%s attempt=%d", claim.id, claim.attempt)
+            log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
             with suppress(StoreUnavailable):  # it is erased with the job, at the latest
                 self._store.erase(attempt_prefix(claim.id, claim.attempt))
         except photo.PhotoError as error:
-            log.info("refused job=%s code=%s", claim.id, error.code)
+            log.info("photo_refused", job=claim.id, code=error.code)
             self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
-            log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
+            log.warning("store_failed", job=claim.id, error=first_line(error.__cause__))
             with _unless_lost(claim):
                 insist(partial(self._jobs.renew, claim))
                 time.sleep(STORE_PAUSE)
             self._give_back(claim, strike=False)
         except Problem as error:
-            log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
+            log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
             self._fail(claim, error.code, error.detail)
         except redis.RedisError:
             raise
         except Exception as error:
-            log.exception("attempt failed job=%s attempt=%d", claim.id, claim.attempt)
+            log.exception("attempt_failed", job=claim.id, attempt=claim.attempt)
             if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
@@ -186,8 +186,7 @@ class Worker:
             with suppress(redis.RedisError):  # one count less
                 self._jobs.batch_sizes(answer.photos)
         insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
-        said = {**stages.seconds, "batch": answer.photos}
-        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
+        log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
@@ -213,7 +212,7 @@ class Worker:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
-                log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
+                log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
                 lightness = self._colorizer.prepare(picture, size)
 
     def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
@@ -282,7 +281,7 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
     try:
         yield
     except LeaseLost:
-        log.warning("lease lost job=%s attempt=%d", claim.id, claim.attempt)
+        log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
 
 
 def color_options(options: Options) -> ColorOptions:
@@ -315,7 +314,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     worker = Worker(name, _load(settings, load), jobs, store, app, settings, cores)
     worker.start()
-    log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
+    log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
     reaper = Reaper(jobs, partial(celery_app.notify, app), lambda: worker.admission.is_idle)
     hooks = webhooks.Webhooks.of(settings, client, jobs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import re
 import secrets
@@ -27,6 +26,7 @@ from service.events import Hub
 from service.job import Bounds, Job, Lease, Order
 from service.jobs import Jobs, connect, new_id
 from service.keys import Scope
+from service.observability import get_logger
 from service.options import Options
 from service.prelude import PREFIX
 from service.quota import Quota
@@ -42,7 +42,7 @@ ENTERING = 60.0
 only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
 _ID = re.compile(r"[0-9a-f]{32}")
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 
 class Admitted(NamedTuple):
@@ -179,7 +179,7 @@ class Desk:
             return self._again(self.look(id), order)
         by.headers.update(charged)
         celery_app.notify(self.celery, id)
-        log.info("queued job=%s megapixels=%.2f", id, order.pixels / 1e6)
+        log.info("job_queued", job=id, megapixels=order.pixels / 1e6)
         return Admitted(id, secret, new=True)
 
     def _erase_upload(self, id: str, order: Order) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -15,6 +14,7 @@ from fastapi import APIRouter, Request
 from service.api.problems import documented
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Jobs
+from service.observability import get_logger
 from service.prelude import PREFIX
 from service.storage import Store
 
@@ -24,7 +24,7 @@ ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
 router = APIRouter()
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 
 class Readiness:
@@ -38,7 +38,7 @@ class Readiness:
         self._asked = -FRESH
         self._store_problem: StoreUnavailable | None = None
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
-        self._said = ""
+        self._said = ("", "")
         self.threads = CapacityLimiter(ASKING)
 
     def check(self) -> None:
@@ -46,9 +46,9 @@ class Readiness:
         try:
             self._check()
         except Problem as problem:
-            self._say(f"not ready code={problem.code}")
+            self._say("readiness_lost", code=problem.code)
             raise
-        self._say("ready")
+        self._say("readiness_gained")
 
     def _check(self) -> None:
         try:
@@ -60,11 +60,11 @@ class Readiness:
         if not workers:
             raise Problem("workers_unavailable")
 
-    def _say(self, words: str) -> None:
+    def _say(self, event: str, code: str = "") -> None:
         """Once for each change: probes come every few seconds."""
-        if words != self._said:
-            log.info(words)
-        self._said = words
+        if (event, code) != self._said:
+            log.info(event, code=code)
+        self._said = (event, code)
 
     def _check_store(self) -> None:
         # While one asks, the others say what is known, if anything is.

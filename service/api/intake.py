@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
@@ -19,6 +18,7 @@ from service.celery_app import notify
 from service.errors import Problem, StoreUnavailable
 from service.feeder import Feeder
 from service.jobs import Jobs
+from service.observability import get_logger
 from service.options import Options
 from service.settings import Settings
 from service.sniff import Header, sniff
@@ -26,7 +26,7 @@ from service.storage import photo_key
 
 MOST_IN_NAME = 1000
 """Letters that are kept of a name."""
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Intake:
     def end(self) -> None:
         """All of it has come. Raises `canceled`."""
         self._batches.close(self._id)
-        log.info("batch received batch=%s files=%d", self._id, self.seen)
+        log.info("batch_received", batch=self._id, files=self.seen)
 
     def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
         self.seen += 1

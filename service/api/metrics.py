@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 
@@ -20,10 +19,11 @@ from service.job import STAGES
 from service.jobs import Jobs
 from service.keys import Scope
 from service.metrics import PHOTOS, REST, SECONDS
+from service.observability import get_logger
 from service.webhooks import OUTCOMES
 
 router = APIRouter()
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 
 class Metrics:
@@ -68,7 +68,7 @@ class _Record(Collector):
         try:
             found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
         except redis.RedisError as error:
-            log.warning("metrics without the record error=%s", errors.first_line(error))
+            log.warning("record_failed", error=errors.first_line(error))
             found = []
         yield _gauge("autochrome_redis_up", "1 where Redis answers", int(bool(found)))
         yield from found

@@ -10,17 +10,18 @@ from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from service.api.problems import respond
 from service.errors import Problem
-from service.observability import bound
+from service.observability import get_logger
 
 HEADER = "X-Request-ID"
 NOWHERE = "nowhere"
 """The route of requests to addresses that do not exist: they must not become labels."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 Seen = Callable[[str, str, int, float], None]
 """Told of each answer: method, route, status, seconds until its last byte."""
@@ -56,13 +57,13 @@ class Tracing:
                 headers.update(state.get("answer_headers", {}))
             await send(message)
 
-        with bound(request=id):
+        with bound_contextvars(request=id):
             try:
                 await self._app(scope, receive, traced)
             except Exception:
                 if status:
                     raise
-                log.exception("broken method=%s route=%s", scope["method"], route_of(scope))
+                log.exception("request_failed", method=scope["method"], route=route_of(scope))
                 await respond(Problem("internal_error"), scope["path"])(scope, receive, traced)
             finally:
                 self._tell(scope, status, time.perf_counter() - start)
@@ -73,7 +74,7 @@ class Tracing:
         self._seen(method, route, status, seconds)
         # Questions are counted; a line is for what changes something, and for what should not be.
         level = logging.DEBUG if method in ("GET", "OPTIONS") and status != 500 else logging.INFO
-        log.log(level, "answered method=%s route=%s status=%d seconds=%.3f", method, route, status, seconds)
+        log.log(level, "request_answered", method=method, route=route, status=status, seconds=seconds)
 
 
 def request_id(sent: str | None) -> str:

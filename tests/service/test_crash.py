@@ -31,7 +31,7 @@ def worker(launch, settings) -> Callable:
         launched = launch(
             SLOW, str(seconds), redis_url=settings.redis_url, store_url=settings.store_url, **more
         )
-        launched.line("net loaded", 60)
+        launched.line("net_loaded", 60)
         return launched
 
     return start
@@ -96,7 +96,7 @@ def test_a_worker_that_was_frozen_is_refused_when_it_wakes(worker, enter, jobs, 
     until(lambda: state(jobs, id)[0] == "succeeded", 15, "another has done it")
     result = jobs.get(id).result
     frozen.process.send_signal(signal.SIGCONT)
-    until(lambda: said([frozen], "lease lost", id), 15, "it notices")
+    until(lambda: said([frozen], "lease_lost", id), 15, "it notices")
     assert said([frozen, other], "succeeded", id) == 1
     assert jobs.get(id).result == result
     assert len(Store(settings.effective_store_url).get(result.key)) == result.bytes

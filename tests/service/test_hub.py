@@ -203,7 +203,7 @@ def test_without_a_server_waits_are_short_so_that_who_waits_polls(tmp_path: Path
         for server in servers:
             server.terminate()
             server.wait()
-    assert caplog.text.count("changes are not heard") == 1
+    assert caplog.text.count("subscription_lost") == 1
 
 
 def test_a_lone_change_is_heard_in_a_few_milliseconds(jobs, redis_url):

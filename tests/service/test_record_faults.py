@@ -140,7 +140,7 @@ def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, capl
     app = make_app(f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0")
     fill()
     notify(app, new_id())
-    assert "worker not notified" in caplog.text
+    assert "notification_failed" in caplog.text
 
 
 LISTENER = """

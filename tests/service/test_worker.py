@@ -97,7 +97,7 @@ def test_a_photo_that_is_erased_between_claim_and_open_is_no_error(hand, jobs, s
     hand(store=ErasedBefore(settings.store_url)).run(id)
     assert jobs.get(id).status == "canceled"
     assert "Traceback" not in caplog.text
-    assert "lease lost" in caplog.text
+    assert "lease_lost" in caplog.text
 
 
 def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, store, enter):
