@@ -9,16 +9,14 @@ job erases what has not been delivered. Format and signature are those of Standa
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import redis
+from standardwebhooks.webhooks import Webhook
 
 from service.allow import Allow
 from service.errors import Problem
@@ -145,7 +143,7 @@ class Webhooks:
         self._failed = client.register_script(_FAILED)
         self._jobs = jobs
         self._hosts = hosts
-        self._secrets = secrets
+        self._signers = [Webhook(secret) for secret in secrets]
         self._base_url = base_url
         self._pauses = pauses
         self._timeouts = timeouts
@@ -224,15 +222,8 @@ class Webhooks:
 
     def _post(self, delivery: Delivery, body: bytes) -> int | str:
         """The status of the answer, or why there is none."""
-        timestamp = int(time.time())
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": delivery.webhook_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(
-                sign(secret, delivery.webhook_id, timestamp, body) for secret in self._secrets
-            ),
-        }
+        signature = signature_headers(self._signers, delivery.webhook_id, datetime.now(UTC), body)
+        headers = {"Content-Type": "application/json", **signature}
         try:
             return post(
                 delivery.url, body, headers, self._hosts, timeouts=self._timeouts, network=self._network
@@ -257,10 +248,13 @@ class Webhooks:
             self._again(args=(delivery.id, delivery.tries, pause))
 
 
-def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
-    """A signature as Standard Webhooks has it: version 1, HMAC-SHA256 over id, timestamp and body."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    return "v1," + base64.b64encode(hmac.digest(key, f"{id}.{timestamp}.".encode() + body, "sha256")).decode()
+def signature_headers(signers: Sequence[Webhook], id: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The three headers of Standard Webhooks, signed with each secret, so that one can be replaced by another. `at` is in UTC."""
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signer.sign(id, at, body.decode()) for signer in signers),
+    }
 
 
 def refuse_unless_allowed(url: str, hosts: Allow) -> None:

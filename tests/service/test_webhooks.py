@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from service.allow import Allow
 from service.errors import Problem
 from service.fetch import Network, Timeouts
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result
 from service.options import Options
-from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, sign
+from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, signature_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -149,8 +152,20 @@ def verify(*arguments: object) -> None:
 
 
 def test_the_signature_is_that_of_the_standard_s_example():
-    signature = sign(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
-    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    at = datetime.fromtimestamp(1614265330.9, tz=UTC)
+    signers = [Webhook(SECRET), Webhook(OLD_SECRET)]
+    headers = signature_headers(signers, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, b'{"test": 2432232314}')
+    assert headers == {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": f"v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= {by_hand(OLD_SECRET, headers)}",
+    }
+
+
+def by_hand(secret: str, headers: dict[str, str]) -> str:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}." + '{"test": 2432232314}'
+    return "v1," + base64.b64encode(hmac.digest(key, signed.encode(), "sha256")).decode()
 
 
 def test_who_asked_hears_how_its_job_ended(client, slow_jobs, receiver, deliver, until):
