@@ -7,7 +7,6 @@ that it is only the concern of the photo that caused it.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -18,11 +17,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from service.observability import get_logger
+
 CAUTION = 60.0
 """Seconds for which batches stay smaller after memory ran out: others may use the device for a while."""
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
-log = logging.getLogger("autochrome.batcher")
+log = get_logger("autochrome.batcher")
 
 
 class NetOutOfMemory(Exception):  # noqa: N818  (a turn of events: the photo may fit when it is smaller)
@@ -132,12 +133,12 @@ class Batcher:
                 part[0].answer.set_exception(fault)
             elif isinstance(fault, NetOutOfMemory):
                 half = len(part) // 2
-                log.warning("out of memory, batches become smaller photos=%d now=%d", len(part), half)
+                log.warning("batch_halved", photos=len(part), now=half, error="out of memory")
                 self._room = half * part[0].lightness.numel()
                 self._careful_until = time.monotonic() + CAUTION
                 parts.extendleft([part[half:], part[:half]])
             else:
-                log.warning("a batch failed, each photo goes alone photos=%d error=%s", len(part), fault)
+                log.warning("batch_split", photos=len(part), error=str(fault))
                 parts.extendleft([one] for one in reversed(part))
 
     def _call(self, part: list[_Waiting]) -> Exception | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
 from service.errors import first_line
+from service.observability import get_logger
 from service.prelude import PREFIX
 
 CHANGED, ENDED = f"{PREFIX}changed", f"{PREFIX}ended"
@@ -26,7 +26,7 @@ POLL = 0.5
 SILENCE = 5.0
 """Seconds of silence after which the server is asked whether it is still there."""
 
-log = logging.getLogger("autochrome.events")
+log = get_logger("autochrome.events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Hub:
                 await self._subscribe()
             except (RedisError, OSError) as error:
                 if self.is_live or not told:  # an outage is one line
-                    log.warning("changes are not heard, polling error=%s", first_line(error))
+                    log.warning("subscription_lost", error=first_line(error))
                 told = True
             self._subscription = None
             self._set_live(False)

@@ -5,20 +5,20 @@ It runs in every API process; a lock sees to it that one feeds at a time, and no
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 
 import redis
 from redis.exceptions import LockError
+from structlog.contextvars import bound_contextvars
 
 from service.batches import Batches, Turn
 from service.budgets import Quota
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Bounds, Jobs, Order
+from service.observability import get_logger
 from service.prelude import PREFIX
-from service.store import Store
-from service.telemetry import bound
+from service.storage import Store
 
 EVERY = 1.0
 """Seconds between two ticks."""
@@ -29,7 +29,7 @@ LOCK_SECONDS = 30.0
 PATIENCE = 30.0
 """Seconds after which an erasure counts as broken off."""
 
-log = logging.getLogger("autochrome.feeder")
+log = get_logger("autochrome.feeder")
 
 
 class Feeder:
@@ -124,8 +124,8 @@ class Feeder:
             return False
         if self._batches.queued(turn):
             self._ring(job)
-            with bound(request=turn.request_id):
-                log.info("queued job=%s batch=%s megapixels=%.2f", job, turn.batch, turn.file.pixels / 1e6)
+            with bound_contextvars(request=turn.request_id):
+                log.info("job_queued", job=job, batch=turn.batch, megapixels=turn.file.pixels / 1e6)
         else:  # it was canceled meanwhile
             with suppress(StoreUnavailable):
                 self._erase_job(job)

@@ -6,13 +6,13 @@ particular; and so that a store which hangs holds up no job.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
 from service.errors import StoreUnavailable, first_line
 from service.jobs import Jobs
-from service.store import Store
+from service.observability import get_logger
+from service.storage import Store
 
 EVERY = 1.0
 """Seconds between two ticks of one worker."""
@@ -25,7 +25,7 @@ LOCK_SECONDS = 30.0
 LATER = 60.0
 """Seconds after which is tried again what could not be erased."""
 
-log = logging.getLogger("autochrome.reaper")
+log = get_logger("autochrome.reaper")
 
 
 class Reaper:
@@ -45,7 +45,7 @@ class Reaper:
 
     def _ring_for_the_lost(self) -> None:
         for id in self._jobs.reap():
-            log.warning("lease ran out, waits again job=%s", id)
+            log.warning("lease_expired", job=id)
             self._ring(id)
 
     def _ring_for_the_stranded(self) -> None:
@@ -77,7 +77,7 @@ class Eraser:
                 self._store.erase(id)
             except StoreUnavailable as error:
                 said = first_line(error.__cause__)
-                log.warning("could not erase, will try again job=%s error=%s", id, said)
+                log.warning("erasure_postponed", job=id, error=said)
                 self._jobs.postpone(id, LATER)
                 return  # most likely the store hangs for all of them
             self._jobs.erased(id, self._deadline)

@@ -9,20 +9,18 @@ job erases what has not been delivered. Format and signature are those of Standa
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
-import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import redis
+from standardwebhooks.webhooks import Webhook
 
 from service.errors import Problem
 from service.jobs import Jobs
+from service.observability import get_logger
 from service.outbound import SYSTEM, Allow, Network, Timeouts, post
 from service.prelude import ALWAYS, PREFIX
 from service.schemas import job_view
@@ -43,7 +41,7 @@ TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0)
 OUTCOMES = ("delivered", "unwanted", "given_up", "erased")
 """What becomes of a delivery, as the record counts it; the last only where its job was erased while it was made."""
 
-log = logging.getLogger("autochrome.webhooks")
+log = get_logger("autochrome.webhooks")
 
 _TAKE = (
     ALWAYS
@@ -144,7 +142,7 @@ class Webhooks:
         self._failed = client.register_script(_FAILED)
         self._jobs = jobs
         self._hosts = hosts
-        self._secrets = secrets
+        self._signers = [Webhook(secret) for secret in secrets]
         self._base_url = base_url
         self._pauses = pauses
         self._timeouts = timeouts
@@ -169,7 +167,7 @@ class Webhooks:
                 args=(free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000))
             )
             for id, event, tries in given_up:
-                log.warning("webhook given up job=%s event=%s try=%s answer=none", id, event, tries)
+                log.warning("webhook_given_up", job=id, status=event, tries=int(tries))
             for id, url, event, ended, tries in taken:
                 delivery = Delivery(id, url, event, int(ended), int(tries))
                 self._under_way.add(self._threads.submit(self._deliver, delivery))
@@ -178,9 +176,7 @@ class Webhooks:
         """Once. What was asked for before webhooks were turned off waits for its end with its job."""
         if not self._said and (waiting := self._redis.zcard(PREFIX + "webhooks")):
             self._said = True
-            log.warning(
-                "webhooks wait, and AUTOCHROME_WEBHOOK_HOSTS of this worker is empty waiting=%d", waiting
-            )
+            log.warning("webhooks_disabled", waiting=waiting, setting="AUTOCHROME_WEBHOOK_HOSTS")
 
     def stop(self) -> None:
         """Let those that are under way come to their end."""
@@ -194,7 +190,7 @@ class Webhooks:
             else:
                 self._note(delivery, answer)
         except redis.RedisError as error:  # its lease brings it back, as often as there are tries
-            log.warning("webhook lost sight of job=%s error=%s", delivery.id, error)
+            log.warning("webhook_lost", job=delivery.id, error=str(error))
 
     def _answer(self, delivery: Delivery) -> int | str | None:
         """The status of the answer, or why there is none; None where there is nothing left to tell.
@@ -208,7 +204,7 @@ class Webhooks:
             raise
         except Exception as error:
             if self._failed(args=(delivery.id, delivery.tries, type(error).__name__)):
-                log.exception("webhook failed job=%s event=%s", delivery.id, delivery.event)
+                log.exception("webhook_failed", job=delivery.id, status=delivery.event)
             return "internal_error"
 
     def _body(self, delivery: Delivery) -> bytes | None:
@@ -225,15 +221,8 @@ class Webhooks:
 
     def _post(self, delivery: Delivery, body: bytes) -> int | str:
         """The status of the answer, or why there is none."""
-        timestamp = int(time.time())
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": delivery.webhook_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(
-                sign(secret, delivery.webhook_id, timestamp, body) for secret in self._secrets
-            ),
-        }
+        signature = signature_headers(self._signers, delivery.webhook_id, datetime.now(UTC), body)
+        headers = {"Content-Type": "application/json", **signature}
         try:
             return post(
                 delivery.url, body, headers, self._hosts, timeouts=self._timeouts, network=self._network
@@ -242,26 +231,29 @@ class Webhooks:
             return problem.code
 
     def _note(self, delivery: Delivery, answer: int | str) -> None:
-        words = (delivery.id, delivery.event, delivery.tries, answer)
+        said = {"job": delivery.id, "status": delivery.event, "tries": delivery.tries, "answer": answer}
         if isinstance(answer, int) and 200 <= answer < 300:
-            log.info("webhook delivered job=%s event=%s try=%d answer=%s", *words)
+            log.info("webhook_delivered", **said)
             self._end(args=(delivery.id, delivery.tries, "delivered"))
         elif answer == 410:  # so a receiver says that it wants no more
-            log.info("webhook unwanted job=%s event=%s try=%d answer=%s", *words)
+            log.info("webhook_unwanted", **said)
             self._end(args=(delivery.id, delivery.tries, "unwanted"))
         elif delivery.tries > len(self._pauses):
-            log.warning("webhook given up job=%s event=%s try=%d answer=%s", *words)
+            log.warning("webhook_given_up", **said)
             self._end(args=(delivery.id, delivery.tries, "given_up"))
         else:
-            log.info("webhook not taken, will try again job=%s event=%s try=%d answer=%s", *words)
+            log.info("webhook_postponed", **said)
             pause = int(self._pauses[delivery.tries - 1] * 1000)
             self._again(args=(delivery.id, delivery.tries, pause))
 
 
-def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
-    """A signature as Standard Webhooks has it: version 1, HMAC-SHA256 over id, timestamp and body."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    return "v1," + base64.b64encode(hmac.digest(key, f"{id}.{timestamp}.".encode() + body, "sha256")).decode()
+def signature_headers(signers: Sequence[Webhook], id: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The three headers of Standard Webhooks, signed with each secret, so that one can be replaced by another. `at` is in UTC."""
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signer.sign(id, at, body.decode()) for signer in signers),
+    }
 
 
 def refuse_unless_allowed(url: str, hosts: Allow) -> None:

@@ -8,7 +8,6 @@ Several threads open, prepare, finish and save photos; the batcher's one thread 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import secrets
 import socket
@@ -25,25 +24,25 @@ import torch
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from numpy.typing import NDArray
+from structlog.contextvars import bound_contextvars
 
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import artifacts, tasks, webhooks
+from service import artifacts, celery_app, webhooks
 from service.admission import Admission
 from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
-from service.deadline import Deadline, end
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
+from service.observability import get_logger
 from service.patience import insist
 from service.reaper import EVERY, Eraser, Reaper
 from service.schemas import Options
 from service.settings import Settings
 from service.stages import Stages
-from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key
-from service.telemetry import bound, pairs
-from service.ticker import Ticker
+from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
+from service.watchdog import Periodic, Watchdog, end_process
 
 BEAT_EVERY = 2.0
 STORE_PAUSE = 2.0
@@ -53,7 +52,7 @@ SMALLEST = 64
 ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
 
-log = logging.getLogger("autochrome.worker")
+log = get_logger("autochrome.worker")
 
 
 class Worker:
@@ -88,7 +87,7 @@ class Worker:
             min_side=settings.min_side,
             max_aspect=settings.max_aspect,
         )
-        self._deadline = Deadline(settings.deadline)
+        self._watchdog = Watchdog(settings.deadline)
         self._cores = cores
         self._claimed_ms = int(time.time() * 1000)
 
@@ -110,13 +109,13 @@ class Worker:
         try:
             with self.admission.enter(self._claim) as claim:
                 if claim is not None:
-                    with bound(request=claim.request_id), self._deadline.guard():
+                    with bound_contextvars(request=claim.request_id), self._watchdog.guard():
                         self._attempt(claim)
                 elif self.admission.is_closed:
-                    tasks.ring(self._app, id)  # for those who stay
+                    celery_app.notify(self._app, id)  # for those who stay
         except redis.RedisError as error:
             # Nothing can be said to the record now. Its lease, or its bell, is made up for by the reaper.
-            log.warning("queue lost job=%s error=%s", id, error)
+            log.warning("record_lost", job=id, error=str(error))
 
     def beat(self) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
@@ -126,7 +125,7 @@ class Worker:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
         stall = self._settings.stall
         if self.admission.empty_for > stall and self.name in self._jobs.stalled(stall):
-            end(f"photos wait, and none has been taken for {stall:g} s")
+            end_process(f"photos wait, and none has been taken for {stall:g} s")
 
     def _claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
         claim = insist(partial(self._jobs.claim, self.name, self.net, room, alone))
@@ -138,25 +137,25 @@ class Worker:
         try:
             self._colorize(claim)
         except LeaseLost:
-            log.warning("lease lost, work dropped job=%s attempt=%d", claim.id, claim.attempt)
+            log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
             with suppress(StoreUnavailable):  # it is erased with the job, at the latest
                 self._store.erase(attempt_prefix(claim.id, claim.attempt))
         except photo.PhotoError as error:
-            log.info("refused job=%s code=%s", claim.id, error.code)
+            log.info("photo_refused", job=claim.id, code=error.code)
             self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
-            log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
+            log.warning("store_failed", job=claim.id, error=first_line(error.__cause__))
             with _unless_lost(claim):
                 insist(partial(self._jobs.renew, claim))
                 time.sleep(STORE_PAUSE)
             self._give_back(claim, strike=False)
         except Problem as error:
-            log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
+            log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
             self._fail(claim, error.code, error.detail)
         except redis.RedisError:
             raise
         except Exception as error:
-            log.exception("attempt failed job=%s attempt=%d", claim.id, claim.attempt)
+            log.exception("attempt_failed", job=claim.id, attempt=claim.attempt)
             if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
@@ -169,7 +168,7 @@ class Worker:
     def _give_back(self, claim: Claim, strike: bool) -> None:
         with _unless_lost(claim):
             if insist(partial(self._jobs.retry, claim, strike)):
-                tasks.ring(self._app, claim.id)
+                celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
         stages = Stages(self._jobs, claim)
@@ -187,8 +186,7 @@ class Worker:
             with suppress(redis.RedisError):  # one count less
                 self._jobs.batch_sizes(answer.photos)
         insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
-        said = {**stages.seconds, "batch": answer.photos}
-        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
+        log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
@@ -214,11 +212,11 @@ class Worker:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
-                log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
+                log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
                 lightness = self._colorizer.prepare(picture, size)
 
     def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
-        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the deadline."""
+        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the watchdog."""
         try:
             while True:
                 with suppress(TimeoutError):
@@ -241,7 +239,7 @@ class Worker:
         except torch.AcceleratorError as error:
             if is_out_of_memory(error):
                 raise
-            end(f"the device is lost to this process: {first_line(error)}")
+            end_process(f"the device is lost to this process: {first_line(error)}")
         if not are_numbers:
             raise FloatingPointError("the net's answer is no number")
         return logits
@@ -283,7 +281,7 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
     try:
         yield
     except LeaseLost:
-        log.warning("lease lost job=%s attempt=%d", claim.id, claim.attempt)
+        log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
 
 
 def color_options(options: Options) -> ColorOptions:
@@ -307,7 +305,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     client = connect(settings.required_redis_url)
     jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
     store = Store(settings.effective_store_url)
-    app = tasks.make_app(settings.celery_broker_url)
+    app = celery_app.make_app(settings.celery_broker_url)
     # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
     # net's time, as soon as it has more of them than cores; those count that another thread of ours has ever asked for.
     cores = torch.get_num_threads()
@@ -316,18 +314,18 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     worker = Worker(name, _load(settings, load), jobs, store, app, settings, cores)
     worker.start()
-    log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
+    log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
-    reaper = Reaper(jobs, partial(tasks.ring, app), lambda: worker.admission.is_idle)
+    reaper = Reaper(jobs, partial(celery_app.notify, app), lambda: worker.admission.is_idle)
     hooks = webhooks.Webhooks.of(settings, client, jobs)
-    tickers = [
-        Ticker("beat", BEAT_EVERY, worker.beat),
-        Ticker("reaper", EVERY, reaper.tick),
-        Ticker("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
-        Ticker("watch", min(5.0, settings.stall / 4), worker.watch),
-        Ticker("webhooks", webhooks.EVERY, hooks.tick),
+    periodics = [
+        Periodic("beat", BEAT_EVERY, worker.beat),
+        Periodic("reaper", EVERY, reaper.tick),
+        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
+        Periodic("watch", min(5.0, settings.stall / 4), worker.watch),
+        Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]
-    app.task(name=tasks.COLORIZE)(worker.run)
+    app.task(name=celery_app.COLORIZE)(worker.run)
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_shutting_down.connect(lambda **_: worker.admission.close(), weak=False)
     # It warns root of pickled messages; ours are JSON, and in a container root is the custom.
@@ -340,13 +338,13 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         without_heartbeat=True,
         quiet=True,
     )
-    for ticker in tickers:
-        ticker.start()
+    for periodic in periodics:
+        periodic.start()
     try:
         celery.start()
     finally:
-        for ticker in tickers:
-            ticker.stop()
+        for periodic in periodics:
+            periodic.stop()
         hooks.stop()
         worker.stop()
         with suppress(redis.RedisError):  # it will be seen to beat no more

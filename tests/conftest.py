@@ -121,7 +121,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     launched = Launched([sys.executable, "-m", "service"], environment)
     try:
         launched.state_dir = state
-        launched.url = launched.line(r"ready: (http://\S+)", 60)[1]
+        launched.url = launched.line(r"service_ready url=(http://\S+)", 60)[1]
         yield launched
     finally:
         launched.stop()

@@ -32,7 +32,7 @@ from service.api.problems import add_handlers
 from service.api.state import ApiState
 from service.auth import Authenticator, Keys
 from service.settings import Settings
-from service.ticker import Ticker
+from service.watchdog import Periodic
 
 GRACE = 5
 """Seconds that open requests have when the process is told to stop."""
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        feeding = Ticker("feeder", feeder.EVERY, state.feeder.tick)
+        feeding = Periodic("feeder", feeder.EVERY, state.feeder.tick)
         feeding.start()
         try:
             async with state.watches.hub:

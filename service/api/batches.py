@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
@@ -25,6 +24,7 @@ from service.batches import Batch, File, Standing
 from service.errors import Problem, StoreUnavailable, failure
 from service.job import ENDED
 from service.jobs import new_id
+from service.observability import get_logger
 from service.schemas import (
     BatchView,
     CreatedBatchView,
@@ -37,7 +37,7 @@ from service.schemas import (
     utc,
 )
 from service.sniff import Header, sniff
-from service.store import photo_key
+from service.storage import photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
@@ -45,7 +45,7 @@ MOST_IN_NAME = 1000
 """Letters that are kept of a name."""
 PAGE = 1000
 RETRY_AFTER = "5"
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 router = APIRouter()
 
@@ -376,7 +376,7 @@ class BatchUpload:
     def end(self) -> None:
         """All of it has come. Raises `canceled`."""
         self._state.batches.close(self._id)
-        log.info("batch received batch=%s files=%d", self._id, self.seen)
+        log.info("batch_received", batch=self._id, files=self.seen)
 
     def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
         self.seen += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -26,9 +25,10 @@ from service.errors import Problem, StoreUnavailable
 from service.job import STAGES
 from service.jobs import Jobs
 from service.metrics import PHOTOS, REST, SECONDS
+from service.observability import get_logger
 from service.prelude import PREFIX
 from service.schemas import NetView
-from service.store import Store
+from service.storage import Store
 from service.webhooks import OUTCOMES
 
 FRESH = 5.0
@@ -37,7 +37,7 @@ ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
 router = APIRouter()
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 
 class Readiness:
@@ -51,7 +51,7 @@ class Readiness:
         self._asked = -FRESH
         self._store_problem: StoreUnavailable | None = None
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
-        self._said = ""
+        self._said = ("", "")
         self.threads = CapacityLimiter(ASKING)
 
     def check(self) -> None:
@@ -59,9 +59,9 @@ class Readiness:
         try:
             self._check()
         except Problem as problem:
-            self._say(f"not ready code={problem.code}")
+            self._say("readiness_lost", code=problem.code)
             raise
-        self._say("ready")
+        self._say("readiness_gained")
 
     def _check(self) -> None:
         try:
@@ -73,11 +73,11 @@ class Readiness:
         if not workers:
             raise Problem("workers_unavailable")
 
-    def _say(self, words: str) -> None:
+    def _say(self, event: str, code: str = "") -> None:
         """Once for each change: probes come every few seconds."""
-        if words != self._said:
-            log.info(words)
-        self._said = words
+        if (event, code) != self._said:
+            log.info(event, code=code)
+        self._said = (event, code)
 
     def _check_store(self) -> None:
         # While one asks, the others say what is known, if anything is.
@@ -193,7 +193,7 @@ class _Record(Collector):
         try:
             found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
         except redis.RedisError as error:
-            log.warning("metrics without the record error=%s", errors.first_line(error))
+            log.warning("record_failed", error=errors.first_line(error))
             found = []
         yield _gauge("autochrome_redis_up", "1 where Redis answers", int(bool(found)))
         yield from found

@@ -12,7 +12,7 @@ import redis
 from celery import Celery
 from fastapi import Depends, Request
 
-from service import tasks
+from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches
 from service.budgets import Quota
@@ -23,7 +23,7 @@ from service.job import Bounds, Job, Lease
 from service.jobs import Jobs, connect
 from service.schemas import Options
 from service.settings import Settings
-from service.store import Store
+from service.storage import Store
 from service.webhooks import refuse_unless_allowed
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -76,14 +76,16 @@ class ApiState:
         jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
         batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
         store, quota = Store(settings.effective_store_url), Quota(client, settings)
-        celery = tasks.make_app(settings.celery_broker_url)
+        celery = celery_app.make_app(settings.celery_broker_url)
         bounds = Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6))
         return cls(
             settings=settings,
             redis=client,
             jobs=jobs,
             batches=batches,
-            feeder=Feeder(client, batches, jobs, store, quota, bounds, lambda id: tasks.ring(celery, id)),
+            feeder=Feeder(
+                client, batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
+            ),
             watches=Watches(Hub(settings.required_redis_url)),
             quota=quota,
             store=store,

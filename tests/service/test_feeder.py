@@ -118,14 +118,14 @@ def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_p
         "queue_jobs": 4,
     }
     first = launch("-m", "service", "api", **settings)
-    url = first.line(r"listening on (http://\S+)")[1]
+    url = first.line(r"api_listening url=(http://\S+)")[1]
     sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:4])]
     batch = httpx.post(f"{url}/v1/batches", files=form(sent)).json()
     assert batch["counts"] == {"queued": 2, "waiting": 2}
     first.process.kill()
     done = {work().id, work().id}
     second = launch("-m", "service", "api", **settings)
-    path = second.line(r"listening on (http://\S+)")[1] + f"/v1/batches/{batch['id']}"
+    path = second.line(r"api_listening url=(http://\S+)")[1] + f"/v1/batches/{batch['id']}"
     until(lambda: httpx.get(path).json()["counts"] == {"succeeded": 2, "queued": 2}, 10, "the batch is fed")
     done |= {work().id, work().id}
     assert len(done) == 4

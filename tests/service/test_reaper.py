@@ -12,7 +12,7 @@ from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
 from service.reaper import Eraser, Reaper
 from service.schemas import Options
-from service.store import Store, photo_key, result_key
+from service.storage import Store, photo_key, result_key
 
 NET = Net("lite", "ab" * 32)
 

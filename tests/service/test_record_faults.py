@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from service import valkey
+from service import local
+from service.celery_app import make_app, notify
 from service.errors import LeaseLost
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
 from service.reaper import Eraser, Reaper
 from service.schemas import Options
-from service.tasks import make_app, ring
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
@@ -25,9 +25,9 @@ RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[redis.Redis]:
     """A Valkey of the test's own, which it may break."""
-    path = valkey.socket_path(tmp_path)
-    with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
-        assert valkey.wait_until_ready(path, 10)
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
         with connect(f"unix://{path}") as client:
             yield client
         process.terminate()
@@ -137,17 +137,17 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
 
 
 def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):
-    app = make_app(f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0")
+    app = make_app(f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0")
     fill()
-    ring(app, new_id())
-    assert "bell not heard" in caplog.text
+    notify(app, new_id())
+    assert "notification_failed" in caplog.text
 
 
 LISTENER = """
 import sys, time
-from service import tasks
-app = tasks.make_app(sys.argv[1])
-@app.task(name=tasks.COLORIZE)
+from service import celery_app
+app = celery_app.make_app(sys.argv[1])
+@app.task(name=celery_app.COLORIZE)
 def heard(id):
     print("heard", id, flush=True)
     time.sleep(0.5)
@@ -156,15 +156,15 @@ app.Worker(pool="threads", concurrency=1, without_gossip=True, without_mingle=Tr
 
 
 def test_a_worker_outlives_a_server_without_memory(own, fill, tmp_path, launch):
-    broker = f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0"
+    broker = f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0"
     worker, app = launch("-c", LISTENER, broker), make_app(broker)
     for number in range(4):  # more than it takes at once: the next are handed out when memory is gone
-        ring(app, f"before-{number}")
+        notify(app, f"before-{number}")
     worker.line("heard before-0")
     fill()
     worker.line("used memory > 'maxmemory'")
     own.config_set("maxmemory", 0)
-    ring(app, "after")
+    notify(app, "after")
     worker.line("heard after")
     assert worker.stop() == 0
 

@@ -18,12 +18,12 @@ from PIL import Image
 
 from model.colorizer import Colorizer
 from model.photo import Photo
-from service import patience, tasks
+from service import celery_app, patience
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
 from service.schemas import Options
 from service.settings import Settings
-from service.store import Store, photo_key
+from service.storage import Store, photo_key
 from service.worker import Worker
 
 SIZE = (320, 240)
@@ -58,7 +58,7 @@ def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
     ready: list[Worker] = []
 
     def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings, cores=1) -> Worker:
-        app = tasks.make_app(settings.celery_broker_url)
+        app = celery_app.make_app(settings.celery_broker_url)
         ready.append(Worker("w1", colorizer, jobs, store, app, settings, cores))
         ready[-1].start()
         return ready[-1]
@@ -97,7 +97,7 @@ def test_a_photo_that_is_erased_between_claim_and_open_is_no_error(hand, jobs, s
     hand(store=ErasedBefore(settings.store_url)).run(id)
     assert jobs.get(id).status == "canceled"
     assert "Traceback" not in caplog.text
-    assert "lease lost" in caplog.text
+    assert "lease_lost" in caplog.text
 
 
 def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, store, enter):

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from service import valkey
+from service import local
 from service.__main__ import main
 from service.errors import EX_CONFIG
 from service.jobs import refuse_cluster
-from service.supervisor import listen
+from service.local import listen
 
 
 def start(state_dir: Path) -> subprocess.Popen[bytes]:
-    socket = valkey.socket_path(state_dir)
-    process = subprocess.Popen(valkey.command(state_dir, socket), stdout=subprocess.DEVNULL)
-    assert valkey.wait_until_ready(socket, 30)
+    socket = local.valkey_socket(state_dir)
+    process = subprocess.Popen(local.valkey_command(state_dir, socket), stdout=subprocess.DEVNULL)
+    assert local.wait_for_valkey(socket, 30)
     return process
 
 
@@ -34,13 +34,13 @@ def test_a_kill_9_under_a_busy_disk_loses_nothing_that_was_answered(tmp_path: Pa
     answered = 0
     try:
         threading.Timer(1.5, server.kill).start()
-        with redis.Redis(unix_socket_path=str(valkey.socket_path(tmp_path))) as client:
+        with redis.Redis(unix_socket_path=str(local.valkey_socket(tmp_path))) as client:
             try:
                 while True:
                     answered = int(client.incr("count"))
                     client.rpush("written", b"x" * 2000)
                     if answered % 200 == 0:
-                        valkey.flush(tmp_path)
+                        local.flush_valkey(tmp_path)
             except redis.RedisError:
                 pass
     finally:
@@ -50,7 +50,7 @@ def test_a_kill_9_under_a_busy_disk_loses_nothing_that_was_answered(tmp_path: Pa
     assert answered > 100
     again = start(tmp_path)
     try:
-        with redis.Redis(unix_socket_path=str(valkey.socket_path(tmp_path))) as client:
+        with redis.Redis(unix_socket_path=str(local.valkey_socket(tmp_path))) as client:
             assert int(client.get("count") or 0) >= answered
             assert client.llen("written") >= answered - 1
     finally:
@@ -59,7 +59,7 @@ def test_a_kill_9_under_a_busy_disk_loses_nothing_that_was_answered(tmp_path: Pa
 
 
 def test_a_flush_before_there_is_a_file_does_nothing(tmp_path: Path) -> None:
-    valkey.flush(tmp_path)
+    local.flush_valkey(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -68,11 +68,11 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     """A node of a cluster, on ports of its own."""
     with listen("127.0.0.1", 0) as one, listen("127.0.0.1", 0) as other:
         port, bus = (str(line.getsockname()[1]) for line in (one, other))
-    socket = valkey.socket_path(tmp_path)
+    socket = local.valkey_socket(tmp_path)
     enabled = ("--cluster-enabled", "yes", "--bind", "127.0.0.1", "--port", port, "--cluster-port", bus)
-    command = [*valkey.command(tmp_path, socket), *enabled]
+    command = [*local.valkey_command(tmp_path, socket), *enabled]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        assert valkey.wait_until_ready(socket, 30)
+        assert local.wait_for_valkey(socket, 30)
         yield f"redis://127.0.0.1:{port}"
         process.terminate()
 

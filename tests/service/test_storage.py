@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Problem, SettingsError
-from service.store import Store, attempt_prefix, photo_key, result_key
+from service.storage import Store, attempt_prefix, photo_key, result_key
 
 
 def test_a_file_comes_back_as_it_went_in(store):
@@ -70,7 +70,7 @@ def test_a_store_that_fails_later_says_so(tmp_path: Path):
 
 HALF = """
 import io, sys, time
-from service.store import Store
+from service.storage import Store
 
 class Slow(io.BytesIO):
     def read(self, size=-1):

@@ -1,20 +1,19 @@
-"""The Celery app and the task names. A message is a bell: it carries a job's id and nothing else.
+"""The Celery app and the task names. A message is a notification: it carries a job's id and nothing else.
 
-Messages are acknowledged as soon as a worker hears them, so that any broker serves: that none is lost is the
+Messages are acknowledged as soon as a worker receives them, so that any broker serves: that none is lost is the
 work of the job record and the reaper.
 """
 
 from __future__ import annotations
 
-import logging
-
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from service.errors import SettingsError
+from service.observability import get_logger
 
 COLORIZE = "autochrome.colorize"
-log = logging.getLogger("autochrome.tasks")
+log = get_logger("autochrome.tasks")
 
 
 def make_app(broker_url: str) -> Celery:
@@ -38,7 +37,7 @@ def make_app(broker_url: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A Redis without memory hands a bell out and then takes no note of it: else that would end the worker.
+        # A Redis without memory delivers a message and then cannot record that: else that would end the worker.
         broker_channel_error_retry=True,
         broker_connection_timeout=5,
         broker_transport_options={"health_check_interval": 25, "socket_connect_timeout": 5},
@@ -47,7 +46,7 @@ def make_app(broker_url: str) -> Celery:
 
 
 def _check(app: Celery, broker_url: str) -> None:
-    """Else the first bell would be the first to find out."""
+    """Raises SettingsError here, where the first notification would otherwise fail."""
     try:
         if "://" not in broker_url:
             raise ValueError("it does not begin with a scheme such as redis:// or amqp://")
@@ -57,9 +56,9 @@ def _check(app: Celery, broker_url: str) -> None:
         raise SettingsError(f"AUTOCHROME_BROKER_URL cannot be used: {reason}.") from error
 
 
-def ring(app: Celery, id: str) -> None:
-    """Tell the workers of a job. A broker that does not answer is no error: the reaper rings again."""
+def notify(app: Celery, id: str) -> None:
+    """Tell the workers of a job. A broker that does not answer is no error: the reaper notifies again."""
     try:
         app.send_task(COLORIZE, args=[id], ignore_result=True)
     except (OperationalError, OSError) as error:
-        log.warning("bell not heard job=%s error=%s", id, type(error).__name__)
+        log.warning("notification_failed", job=id, error=type(error).__name__)

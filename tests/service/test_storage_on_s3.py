@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from service.errors import Problem
-from service.store import Store, photo_key, result_key
+from service.storage import Store, photo_key, result_key
 
 
 class FakeS3(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The hard deadline ends the process, even one that hangs outside of Python."""
+"""The watchdog ends the process, even one that hangs outside of Python."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 
 HANG = """
 import ctypes
-from service.deadline import Deadline
-deadline = Deadline(0.5)
-with deadline.guard():
+from service.watchdog import Watchdog
+watchdog = Watchdog(0.5)
+with watchdog.guard():
     pass
-with deadline.guard():
+with watchdog.guard():
     ctypes.PyDLL(None).sleep({seconds})  # PyDLL keeps the interpreter's lock, as a hung extension may
 print("came back")
 """

@@ -17,8 +17,8 @@ import psutil
 import pytest
 import redis
 
+from service import local
 from service import settings as configuration
-from service import valkey
 from service.jobs import Jobs, Lease, connect
 
 
@@ -28,7 +28,7 @@ def everything(launch) -> Callable:
 
     def start(state_dir: Path):
         launched = launch("-m", "service", state_dir=state_dir, port=0)
-        launched.url = launched.line(r"ready: (http://\S+)", 60)[1]
+        launched.url = launched.line(r"service_ready url=(http://\S+)", 60)[1]
         return launched
 
     return start
@@ -102,7 +102,7 @@ def test_what_dies_is_started_again_and_nobody_outlives_a_killed_supervisor(
 
 def test_each_device_has_a_worker_that_is_started_again_by_itself(launch, tmp_path, gray_photo, until):
     launched = launch("-m", "service", state_dir=tmp_path, port=0, device="cpu, cpu:0")
-    url = launched.line(r"ready: (http://\S+)", 60)[1]
+    url = launched.line(r"service_ready url=(http://\S+)", 60)[1]
     with connect(f"unix://{tmp_path}/valkey/valkey.sock") as client:
         jobs = Jobs(client, Lease(8, 1))
         first = until(lambda: len(found := jobs.workers()) == 2 and found, 60, "both are there")
@@ -112,8 +112,8 @@ def test_each_device_has_a_worker_that_is_started_again_by_itself(launch, tmp_pa
         }
         assert sorted(processes) == ["cpu", "cpu:0"]
         processes["cpu:0"].kill()
-        launched.line("worker 2 *[|] .*net loaded")
-        launched.line("worker 2 ended with code -9")
+        launched.line("worker 2 *[|] .*net_loaded")
+        launched.line('program_ended program="worker 2" code=-9')
         assert colorize(url, gray_photo())["status"] == "succeeded", "the other goes on"
         until(lambda: set(jobs.workers()) - set(first), 60, "there is another in its place")
     family = launched.family()
@@ -130,8 +130,8 @@ def test_a_second_one_in_the_same_folder_is_refused_and_the_first_lives(service,
 
 
 def test_the_log_begins_with_what_concerns_whoever_started_it(service):
-    early = [line for line in service.lines if "not ready code=workers_unavailable" not in line]
-    assert "net loaded" in early[0]
+    early = [line for line in service.lines if "readiness_lost code=workers_unavailable" not in line]
+    assert "net_loaded" in early[0]
 
 
 def test_the_state_is_for_this_user_alone(service):
@@ -140,40 +140,40 @@ def test_the_state_is_for_this_user_alone(service):
 
 
 def test_a_server_that_was_left_behind_is_ended_and_its_data_kept(tmp_path):
-    path = valkey.socket_path(tmp_path)
+    path = local.valkey_socket(tmp_path)
     with redis.Redis(unix_socket_path=str(path)) as client:
-        with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as orphan:
-            assert valkey.wait_until_ready(path, 10)
+        with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as orphan:
+            assert local.wait_for_valkey(path, 10)
             client.set("a job", "waits")
-            valkey.end_orphan(path)
+            local.stop_orphan(path)
             assert orphan.wait(10) == 0
             assert not path.exists()
-        with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as server:
-            assert valkey.wait_until_ready(path, 10)
+        with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as server:
+            assert local.wait_for_valkey(path, 10)
             assert client.get("a job") == b"waits"
             server.terminate()
 
 
 def test_a_socket_that_nobody_answers_on_is_removed(tmp_path):
-    path = valkey.socket_path(tmp_path)
+    path = local.valkey_socket(tmp_path)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    valkey.end_orphan(path)
+    local.stop_orphan(path)
     assert not path.exists()
 
 
 def test_a_long_state_folder_gets_a_short_private_socket(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     long = tmp_path / ("deep/" * 40)
-    path = valkey.socket_path(long)
+    path = local.valkey_socket(long)
     assert len(os.fsencode(path)) <= 100
-    assert path == valkey.socket_path(long), "the same again for the same folder"
-    assert path != valkey.socket_path(long / "other")
+    assert path == local.valkey_socket(long), "the same again for the same folder"
+    assert path != local.valkey_socket(long / "other")
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     path.parent.rmdir()
     path.parent.symlink_to(tmp_path)
-    with pytest.raises(valkey.SettingsError):
-        valkey.socket_path(long)
+    with pytest.raises(local.SettingsError):
+        local.valkey_socket(long)
 
 
 def test_a_taken_port_is_said_in_one_sentence_before_anything_starts(tmp_path):
@@ -208,14 +208,14 @@ def test_a_wrong_setting_is_said_in_one_sentence(variable, value, reason):
 def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last(tmp_path):
     done = run(AUTOCHROME_NET="nope", AUTOCHROME_PORT="0", AUTOCHROME_STATE_DIR=str(tmp_path))
     assert done.returncode == 78
-    assert "starts again" not in done.stderr
+    assert "program_ended" not in done.stderr
     reason = done.stderr.index("error: AUTOCHROME_NET='nope'")
-    assert reason < done.stderr.index("worker cannot run with these settings")
+    assert reason < done.stderr.index("program_refused program=worker")
 
 
 def test_a_misspelt_setting_is_warned_of_once(launch, tmp_path):
     launched = launch("-m", "service", state_dir=tmp_path, port=0, prot=80, cache_dir=tmp_path)
-    launched.line("ready: ", 60)
+    launched.line("service_ready ", 60)
     warnings = [line for line in launched.lines if "warning: " in line]
     assert warnings == [
         "warning: AUTOCHROME_PROT is no setting and changes nothing. Did you mean AUTOCHROME_PORT?\n"

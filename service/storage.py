@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 CHUNK = 2**20
-SILENCE = timedelta(seconds=4)
+READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
-RETRIES = timedelta(seconds=3)
+RETRY_TIMEOUT = timedelta(seconds=3)
 """For how long a request that fails at once is made again; one that met silence is not."""
-_OF_CLIENT = (
+_CLIENT_OPTIONS = (
     "allow_http",
     "allow_invalid_certificates",
     "proxy_url",
@@ -77,7 +77,9 @@ class Store:
                 self._files = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
                 self._folder = Path(unquote(urlsplit(url).path)).resolve()
             elif url.startswith("s3://"):
-                self._files = S3Store.from_url(url, client_options=_patience(), retry_config=_retries())
+                self._files = S3Store.from_url(
+                    url, client_options=_client_options(), retry_config=_retry_config()
+                )
             else:
                 raise SettingsError(f"AUTOCHROME_STORE_URL={url!r} must begin with file:// or s3://.")
         except (BaseError, OSError) as error:
@@ -128,25 +130,27 @@ class Store:
             return  # another erased it in the same moment
 
 
-def _patience() -> ClientConfig:
+def _client_options() -> ClientConfig:
     """With what AWS_* says of the client, which obstore would not look at beside these."""
     said = {
-        name: os.environ[f"AWS_{name.upper()}"] for name in _OF_CLIENT if f"AWS_{name.upper()}" in os.environ
+        name: os.environ[f"AWS_{name.upper()}"]
+        for name in _CLIENT_OPTIONS
+        if f"AWS_{name.upper()}" in os.environ
     }
     # A whole request may take long: a client that takes its result slowly holds one open.
     mine = {
         "connect_timeout": timedelta(seconds=2),
-        "read_timeout": SILENCE,
+        "read_timeout": READ_TIMEOUT,
         "timeout": timedelta(minutes=10),
     }
     return cast("ClientConfig", said | mine)
 
 
-def _retries() -> RetryConfig:
+def _retry_config() -> RetryConfig:
     backoff = timedelta(milliseconds=100)
     return {
         "max_retries": 4,
-        "retry_timeout": RETRIES,
+        "retry_timeout": RETRY_TIMEOUT,
         "backoff": {"init_backoff": backoff, "max_backoff": 5 * backoff, "base": 2},
     }
 
