@@ -6,7 +6,11 @@ work of the job record and the reaper.
 
 from __future__ import annotations
 
-from celery import Celery
+import warnings
+from collections.abc import Callable
+
+from celery import Celery, signals
+from celery.platforms import SecurityWarning
 from kombu.exceptions import OperationalError
 
 from service.errors import SettingsError
@@ -62,3 +66,29 @@ def notify(app: Celery, id: str) -> None:
         app.send_task(COLORIZE, args=[id], ignore_result=True)
     except (OperationalError, OSError) as error:
         log.warning("notification_failed", job=id, error=type(error).__name__)
+
+
+def consume(app: Celery, task: Callable[[str], None], threads: int, on_stop: Callable[[], None]) -> int:
+    """Call `task` with the id of each message until SIGTERM, upon which `on_stop` is called and those begun are ended.
+
+    Returns the exit code.
+    """
+    app.task(name=COLORIZE)(task)
+    signals.setup_logging.connect(_keep_logging, weak=False)
+    signals.worker_shutting_down.connect(lambda **_: on_stop(), weak=False)
+    # It warns root of pickled messages; ours are JSON, and in a container root is the custom.
+    warnings.simplefilter("ignore", SecurityWarning)
+    worker = app.Worker(
+        pool="threads",
+        concurrency=threads,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _keep_logging(**_: object) -> None:
+    """Celery sets up no log of its own where a receiver of this signal says to have done so."""

@@ -8,49 +8,58 @@ Several threads open, prepare, finish and save photos; the batcher's one thread 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import socket
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import redis
 import torch
-from celery import Celery, signals
-from celery.platforms import SecurityWarning
+from celery import Celery
 from numpy.typing import NDArray
+from PIL import Image
 from structlog.contextvars import bound_contextvars
 
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import artifacts, celery_app, webhooks
+from service import celery_app, webhooks
 from service.admission import Admission
-from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
+from service.jobs import MOST_STRIKES, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
 from service.observability import get_logger
 from service.patience import insist
 from service.reaper import EVERY, Eraser, Reaper
 from service.schemas import Options
 from service.settings import Settings
-from service.stages import Stages
 from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.watchdog import Periodic, Watchdog, end_process
 
 BEAT_EVERY = 2.0
-STORE_PAUSE = 2.0
+STORE_RETRY_DELAY = 2.0
 """Seconds to wait before a job is given back because the store did not answer."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
 ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
+COMPARISON_SIDE = 2048
+"""Longest side of each half of a comparison, which is for looking at."""
+OPTIONS_TOLD = {"temperature", "vividness", "format", "quality"}
+"""The options that a sidecar repeats: those that the picture depends on. Others, such as a webhook's address, are private."""
+GUESSED = (
+    "The colors are guesses. They were added by a neural network to a photograph that does not hold its true "
+    "colors; only the lightness is the photograph's own."
+)
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+"""IPTC NewsCodes, Digital Source Type."""
 
 log = get_logger("autochrome.worker")
 
@@ -104,7 +113,7 @@ class Worker:
         self.batcher.stop()
 
     def run(self, id: str) -> None:
-        """The Celery task. The bell names a job, but the best one is taken; that none waits is no error."""
+        """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
         torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
         try:
             with self.admission.enter(self._claim) as claim:
@@ -114,7 +123,7 @@ class Worker:
                 elif self.admission.is_closed:
                     celery_app.notify(self._app, id)  # for those who stay
         except redis.RedisError as error:
-            # Nothing can be said to the record now. Its lease, or its bell, is made up for by the reaper.
+            # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
 
     def beat(self) -> None:
@@ -147,7 +156,7 @@ class Worker:
             log.warning("store_failed", job=claim.id, error=first_line(error.__cause__))
             with _unless_lost(claim):
                 insist(partial(self._jobs.renew, claim))
-                time.sleep(STORE_PAUSE)
+                time.sleep(STORE_RETRY_DELAY)
             self._give_back(claim, strike=False)
         except Problem as error:
             log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
@@ -171,7 +180,7 @@ class Worker:
                 celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
-        stages = Stages(self._jobs, claim)
+        stages = _Stages(self._jobs, claim)
         with stages.next("open"):
             picture = photo.open(self._read(claim), self._limits)
         with stages.next("prepare"):
@@ -263,16 +272,48 @@ class Worker:
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
-        temperature = self._colorizer.card.temperature if options.temperature is None else options.temperature
-        made = Made(*(self.net.name, self.net.sha256, temperature), *(result.sha256, *colored.size))
-        sides = Sides(picture.pixels, colored.pixels, colored.alpha)
         others = []
-        for file in artifacts.make(options, sides, made, partial(_as_jpeg, options.quality)):
+        for kind, file, media_type, data in self._artifacts(options, picture, colored, result):
             insist(partial(self._jobs.renew, claim))  # a slow store takes seconds for each
-            key = artifact_key(claim.id, claim.attempt, file.name)
-            self._store.put(key, file.data)
-            others.append(Artifact(file.kind, file.kind, key, file.media_type, len(file.data)))
+            key = artifact_key(claim.id, claim.attempt, file)
+            self._store.put(key, data)
+            others.append(Artifact(kind, kind, key, media_type, len(data)))
         return result, tuple(others)
+
+    def _artifacts(
+        self, options: Options, picture: photo.Photo, colored: photo.Photo, result: Result
+    ) -> Iterator[tuple[Literal["comparison", "sidecar"], str, str, bytes]]:
+        """Kind, name, media type and content of each file that the options ask for beside the result."""
+        if "comparison" in options.artifacts:
+            pixels = comparison(picture.pixels, colored.pixels, colored.alpha)
+            yield "comparison", "comparison.jpg", "image/jpeg", _as_jpeg(options.quality, pixels)
+        if "sidecar" in options.artifacts:
+            own = self._colorizer.card.temperature
+            temperature = own if options.temperature is None else options.temperature
+            yield (
+                "sidecar",
+                "sidecar.json",
+                "application/json",
+                sidecar(options, self.net, temperature, result),
+            )
+
+
+class _Stages:
+    """Seconds of each stage of one attempt, written to the job's record as the stage ends."""
+
+    def __init__(self, jobs: Jobs, claim: Claim) -> None:
+        self._jobs = jobs
+        self._claim = claim
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def next(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
+        if stage != STAGES[-1]:  # the last one ends with the job, in one step
+            following = STAGES[STAGES.index(stage) + 1]
+            insist(partial(self._jobs.advance, self._claim, stage, self.seconds[stage], following))
 
 
 @contextmanager
@@ -293,8 +334,39 @@ def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
     return photo.save(photo.Photo(pixels, None, "JPEG"), "JPEG", quality)
 
 
-def _keep_logging(**_: object) -> None:
-    """Celery sets up no log of its own where somebody else says to have done so."""
+def comparison(
+    gray: NDArray[Any], colored: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    """Gray on the left, color on the right, (h, 2w, 3) uint8, at most COMPARISON_SIDE each; what is transparent becomes white.
+
+    `gray`: (H, W) uint8 or uint16, or (H, W, 3) uint8; `colored`: (H, W, 3); `alpha`: how opaque, (H, W), or None.
+    """
+    if gray.dtype == np.uint16:
+        gray = (gray // 257).astype(np.uint8)
+    left = _thumbnail(Image.fromarray(gray).convert("L").convert("RGB"), alpha)
+    right = _thumbnail(Image.fromarray(colored), alpha)
+    return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
+
+
+def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
+    if alpha is not None:
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
+    image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
+    return image
+
+
+def sidecar(options: Options, net: Net, temperature: float, result: Result) -> bytes:
+    """How the colors came about, as JSON in UTF-8. `temperature`: as it was used, the option's or the net's own."""
+    said = {
+        "about": GUESSED,
+        "digital_source_type": SOURCE_TYPE,
+        "software": "Autochrome",
+        "net": {"name": net.name, "sha256": net.sha256},
+        "temperature": temperature,
+        "options": options.model_dump(mode="json", include=OPTIONS_TOLD),
+        "result": {"sha256": result.sha256, "width": result.width, "height": result.height},
+    }
+    return (json.dumps(said, indent=2) + "\n").encode()
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:
@@ -325,23 +397,10 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         Periodic("watch", min(5.0, settings.stall / 4), worker.watch),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]
-    app.task(name=celery_app.COLORIZE)(worker.run)
-    signals.setup_logging.connect(_keep_logging, weak=False)
-    signals.worker_shutting_down.connect(lambda **_: worker.admission.close(), weak=False)
-    # It warns root of pickled messages; ours are JSON, and in a container root is the custom.
-    warnings.simplefilter("ignore", SecurityWarning)
-    celery = app.Worker(
-        pool="threads",
-        concurrency=worker.concurrency,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-    )
     for periodic in periodics:
         periodic.start()
     try:
-        celery.start()
+        return celery_app.consume(app, worker.run, worker.concurrency, worker.admission.close)
     finally:
         for periodic in periodics:
             periodic.stop()
@@ -349,7 +408,6 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         worker.stop()
         with suppress(redis.RedisError):  # it will be seen to beat no more
             jobs.gone(name)
-    return int(celery.exitcode or 0)
 
 
 def _load(settings: Settings, load: Callable[[str, str], Colorizer]) -> Colorizer:

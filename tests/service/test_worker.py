@@ -110,7 +110,7 @@ def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, s
 
 def test_a_store_that_hangs_costs_no_strike(hand, jobs, client, settings, enter, monkeypatch):
     """Its lease is 0.5 s, the store's silence and the pause after it are 0.35 s each."""
-    monkeypatch.setattr("service.worker.STORE_PAUSE", 0.35)
+    monkeypatch.setattr("service.worker.STORE_RETRY_DELAY", 0.35)
     ended = threading.Event()
 
     class Hangs(Store):
