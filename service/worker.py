@@ -33,12 +33,13 @@ from service import artifacts, tasks, webhooks
 from service.admission import Admission
 from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.database import connect
 from service.deadline import Deadline, end
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
+from service.janitor import EVERY, Eraser, Reaper
+from service.jobs import MOST_ATTEMPTS, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result
 from service.options import Options
 from service.patience import insist
-from service.reaper import EVERY, Eraser, Reaper
 from service.settings import Settings
 from service.stages import Stages
 from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key
@@ -128,8 +129,8 @@ class Worker:
         if self.admission.empty_for > stall and self.name in self._jobs.stalled(stall):
             end(f"photos wait, and none has been taken for {stall:g} s")
 
-    def _claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
-        claim = insist(partial(self._jobs.claim, self.name, self.net, room, alone))
+    def _claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
+        claim = insist(partial(self._jobs.claim, self.name, self.net, room, empty))
         if isinstance(claim, Claim):
             self._claimed_ms = int(time.time() * 1000)
         return claim
@@ -149,7 +150,7 @@ class Worker:
             with _unless_lost(claim):
                 insist(partial(self._jobs.renew, claim))
                 time.sleep(STORE_PAUSE)
-            self._give_back(claim, strike=False)
+            self._give_back(claim, failed=False)
         except Problem as error:
             log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
             self._fail(claim, error.code, error.detail)
@@ -157,18 +158,18 @@ class Worker:
             raise
         except Exception as error:
             log.exception("attempt failed job=%s attempt=%d", claim.id, claim.attempt)
-            if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
+            if is_out_of_memory(error) and claim.attempt >= MOST_ATTEMPTS:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
-                self._give_back(claim, strike=True)
+                self._give_back(claim, failed=True)
 
     def _fail(self, claim: Claim, code: str, detail: str) -> None:
         with _unless_lost(claim):
             insist(partial(self._jobs.fail, claim, code, detail))
 
-    def _give_back(self, claim: Claim, strike: bool) -> None:
+    def _give_back(self, claim: Claim, failed: bool) -> None:
         with _unless_lost(claim):
-            if insist(partial(self._jobs.retry, claim, strike)):
+            if insist(partial(self._jobs.retry, claim, failed)):
                 tasks.ring(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
@@ -185,7 +186,7 @@ class Worker:
             result, others = self._save(claim, picture, colored)
         if answer.leads:
             with suppress(redis.RedisError):  # one count less
-                self._jobs.batch_sizes(answer.photos)
+                self._jobs.count_batch(answer.photos)
         insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
         said = {**stages.seconds, "batch": answer.photos}
         log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))

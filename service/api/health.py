@@ -13,9 +13,9 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 
 from service.api.problems import documented
+from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Jobs
-from service.prelude import PREFIX
 from service.store import Store
 
 FRESH = 5.0

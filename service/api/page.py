@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from service.api.desk import AtDesk, Desk
 from service.errors import Problem, failure
-from service.job import Job
+from service.jobs import Job
 from service.settings import Settings
 
 WEB = Path(__file__).parent.parent / "web"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
+from service.database import connect
+from service.jobs import Bounds, Jobs, Lease, Order, new_id
 from service.options import Options
 from service.settings import Settings
 from service.store import Store, photo_key, result_key

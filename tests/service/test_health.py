@@ -12,7 +12,7 @@ import pytest
 
 from service.api import health
 from service.errors import StoreUnavailable
-from service.job import Net, new_id
+from service.jobs import Net, new_id
 from service.store import Store
 
 NET = Net("lite", "ab" * 32)

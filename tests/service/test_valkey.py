@@ -14,8 +14,8 @@ import redis
 
 from service import valkey
 from service.__main__ import main
+from service.database import refuse_cluster
 from service.errors import EX_CONFIG
-from service.jobs import refuse_cluster
 from service.supervisor import listen
 
 
