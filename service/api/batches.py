@@ -22,8 +22,7 @@ from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import Batch, File, Standing
 from service.errors import Problem, StoreUnavailable, failure
-from service.job import ENDED
-from service.jobs import new_id
+from service.jobs import ENDED, new_id
 from service.observability import get_logger
 from service.schemas import (
     BatchView,
@@ -279,9 +278,9 @@ def _results(state: ApiState, files: list[Standing]) -> Iterator[tuple[str, Iter
 
 
 def _erase(state: ApiState, id: str) -> None:
-    """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the feeder ends it."""
+    """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the scheduler ends it."""
     state.batches.cancel(id)
-    state.feeder.erase(id)
+    state.scheduler.erase(id)
 
 
 def _forget(state: ApiState, id: str) -> None:
@@ -396,7 +395,7 @@ class BatchUpload:
             self._state.store.erase(job)
             self._state.jobs.erased(job)
             raise
-        self._state.feeder.feed()
+        self._state.scheduler.schedule()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
         """Write a file down as failed."""

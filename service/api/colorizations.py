@@ -26,11 +26,10 @@ from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network
+from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.job import ENDED, Job, Order
-from service.jobs import new_id
+from service.jobs import ENDED, Job, Order, new_id
 from service.observability import get_logger
-from service.prelude import PREFIX
 from service.schemas import CreatedJobView, JobView, job_path, job_view
 from service.sniff import sniff
 from service.storage import CHUNK, photo_key, upload_prefix
@@ -166,14 +165,14 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
         state.jobs.reserve(id, RESERVED)
         upload.file.seek(0)
         state.store.put(photo_key(id, order.upload), upload.file)
-        entered = state.jobs.create(id, secret, order, state.bounds)
+        is_new = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, order.pixels)
         if isinstance(error, Problem) and error.code == "queue_full":
             _erase_upload(state, id, order)
         raise
-    if not entered.new:
+    if not is_new:
         _erase_upload(state, id, order)
         state.quota.give_back(by.owner, by.address, order.pixels)
         return _again(state, state.look(id), order)
@@ -454,7 +453,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
-    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the reaper
+    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the janitor
     state.store.erase(id)
     state.jobs.erased(id)
     return Response(status_code=204)

@@ -15,8 +15,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from service.api.middleware import is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State
-from service.events import Event
-from service.job import ENDED, Job
+from service.jobs import ENDED, Event, Job
 from service.observability import get_logger
 from service.schemas import job_view
 

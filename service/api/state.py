@@ -14,13 +14,12 @@ from fastapi import Depends, Request
 
 from service import celery_app
 from service.auth import Caller, Scope
-from service.batches import Batches
+from service.batches import Batches, Scheduler
 from service.budgets import Quota
+from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.feeder import Feeder
-from service.job import Bounds, Job, Lease
-from service.jobs import Jobs, connect
+from service.jobs import Bounds, Job, Jobs, Lease
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store
@@ -61,7 +60,7 @@ class ApiState:
     redis: redis.Redis
     jobs: Jobs
     batches: Batches
-    feeder: Feeder
+    scheduler: Scheduler
     watches: Watches
     quota: Quota
     store: Store
@@ -83,7 +82,7 @@ class ApiState:
             redis=client,
             jobs=jobs,
             batches=batches,
-            feeder=Feeder(
+            scheduler=Scheduler(
                 client, batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
             ),
             watches=Watches(Hub(settings.required_redis_url)),
