@@ -89,7 +89,7 @@ def _everything(settings: Settings) -> int:
 
 def _api(settings: Settings, descriptor: int | None) -> int:
     from service.api.app import create_app, serve
-    from service.jobs import refuse_cluster
+    from service.database import refuse_cluster
     from service.local import address, listen
 
     refuse_cluster(settings.required_redis_url)
@@ -105,7 +105,7 @@ def _api(settings: Settings, descriptor: int | None) -> int:
 
 
 def _worker(settings: Settings) -> int:
-    from service.jobs import refuse_cluster
+    from service.database import refuse_cluster
 
     refuse_cluster(settings.required_redis_url)
     from service import worker
@@ -115,7 +115,8 @@ def _worker(settings: Settings) -> int:
 
 
 def _health(settings: Settings) -> int:
-    from service.jobs import Jobs, Lease, connect
+    from service.database import connect
+    from service.jobs import Jobs, Lease
 
     jobs = Jobs(connect(settings.required_redis_url), Lease(settings.lease, settings.lease_per_megapixel))
     return 0 if any(name.startswith(f"{socket.gethostname()}:") for name in jobs.workers()) else 1
@@ -125,7 +126,7 @@ def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
     import redis
 
     from service import local
-    from service.jobs import connect
+    from service.database import connect
     from service.keys import Keys, Scope
 
     url = settings.redis_url or f"unix://{local.valkey_socket(settings.state_dir.absolute())}"

@@ -1,4 +1,4 @@
-"""Which photos a worker has in its hands: as many megapixels as there is room for, or one suspect alone."""
+"""Which photos a worker has in its hands: as many megapixels as there is room for, or one alone whose attempt failed before."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Admission:
                     self._changed.wait(ASK_AGAIN)
 
     def _is_occupied_alone(self) -> bool:
-        return any(inside.suspect for inside in self._inside.values())
+        return any(inside.isolate for inside in self._inside.values())
 
     def _room(self) -> int:
         return max(0, self._pixels - sum(inside.pixels for inside in self._inside.values()))

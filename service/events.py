@@ -1,4 +1,4 @@
-"""What happens to jobs, as it happens: a job's stream of events, and who wants to be told of changes."""
+"""Who waits for changes of jobs in this process, and how they are told: by one subscription to Redis."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import redis.asyncio
 from redis.asyncio.client import PubSub
@@ -16,9 +15,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
+from service.database import PREFIX
 from service.errors import first_line
 from service.observability import get_logger
-from service.prelude import PREFIX
 
 CHANGED, ENDED = f"{PREFIX}changed", f"{PREFIX}ended"
 POLL = 0.5
@@ -27,15 +26,6 @@ SILENCE = 5.0
 """Seconds of silence after which the server is asked whether it is still there."""
 
 log = get_logger("autochrome.events")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to a job: queued, stage, succeeded, failed, canceled or expired."""
-
-    id: str
-    name: str
-    data: dict[str, Any]
 
 
 class Changed:

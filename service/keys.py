@@ -22,8 +22,8 @@ from typing import cast
 import redis
 from pydantic import BaseModel
 
+from service.database import PREFIX
 from service.errors import Problem
-from service.prelude import PREFIX
 
 USED_EVERY = 60.0
 """Seconds in which the last use is noted at most once."""

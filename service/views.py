@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from service.errors import failure
-from service.job import Job
+from service.jobs import Job
 from service.options import Options
 
 

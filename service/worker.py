@@ -33,12 +33,13 @@ from model.colorizer import Colorizer, ColorOptions
 from service import celery_app, webhooks
 from service.admission import Admission
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.database import connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.jobs import MOST_STRIKES, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
+from service.janitor import EVERY, Eraser, Reaper
+from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result
 from service.observability import get_logger
 from service.options import Options
 from service.patience import insist
-from service.reaper import EVERY, Eraser, Reaper
 from service.settings import Settings
 from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.watchdog import Periodic, Watchdog, end_process
@@ -136,8 +137,8 @@ class Worker:
         if self.admission.empty_for > stall and self.name in self._jobs.stalled(stall):
             end_process(f"photos wait, and none has been taken for {stall:g} s")
 
-    def _claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
-        claim = insist(partial(self._jobs.claim, self.name, self.net, room, alone))
+    def _claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
+        claim = insist(partial(self._jobs.claim, self.name, self.net, room, empty))
         if isinstance(claim, Claim):
             self._claimed_ms = int(time.time() * 1000)
         return claim
@@ -157,7 +158,7 @@ class Worker:
             with _unless_lost(claim):
                 insist(partial(self._jobs.renew, claim))
                 time.sleep(STORE_RETRY_DELAY)
-            self._give_back(claim, strike=False)
+            self._give_back(claim, failed=False)
         except Problem as error:
             log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
             self._fail(claim, error.code, error.detail)
@@ -165,18 +166,18 @@ class Worker:
             raise
         except Exception as error:
             log.exception("attempt_failed", job=claim.id, attempt=claim.attempt)
-            if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
+            if is_out_of_memory(error) and claim.attempt >= MOST_ATTEMPTS:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
-                self._give_back(claim, strike=True)
+                self._give_back(claim, failed=True)
 
     def _fail(self, claim: Claim, code: str, detail: str) -> None:
         with _unless_lost(claim):
             insist(partial(self._jobs.fail, claim, code, detail))
 
-    def _give_back(self, claim: Claim, strike: bool) -> None:
+    def _give_back(self, claim: Claim, failed: bool) -> None:
         with _unless_lost(claim):
-            if insist(partial(self._jobs.retry, claim, strike)):
+            if insist(partial(self._jobs.retry, claim, failed)):
                 celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
@@ -193,7 +194,7 @@ class Worker:
             result, others = self._save(claim, picture, colored)
         if answer.leads:
             with suppress(redis.RedisError):  # one count less
-                self._jobs.batch_sizes(answer.photos)
+                self._jobs.count_batch(answer.photos)
         insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 

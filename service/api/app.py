@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service import __version__, feeder
+from service import __version__
 from service.api import batches, creation, events, files, health, metrics, routes
 from service.api.callers import Callers
 from service.api.desk import Desk
@@ -26,6 +26,7 @@ from service.api.page import add_page
 from service.api.problems import add_handlers
 from service.api.tracing import HEADER as REQUEST_ID
 from service.api.tracing import Tracing
+from service.batches import SCHEDULE_EVERY
 from service.keys import Keys
 from service.settings import Settings
 from service.watchdog import Periodic
@@ -50,13 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        feeding = Periodic("feeder", feeder.EVERY, batching.feeder.tick)
-        feeding.start()
+        scheduling = Periodic("scheduler", SCHEDULE_EVERY, batching.scheduler.tick)
+        scheduling.start()
         try:
             async with desk.watches.hub:
                 yield
         finally:
-            await run_sync(feeding.stop)
+            await run_sync(scheduling.stop)
 
     app = FastAPI(
         title="Autochrome",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from service.api.intake import Batching
 from service.batches import Batch, Standing
 from service.errors import failure
-from service.job import ENDED
+from service.jobs import ENDED
 from service.options import Options
 from service.views import ErrorView, job_path
 

@@ -19,7 +19,7 @@ from service.api.prefer import preferred_wait
 from service.api.problems import documented
 from service.api.uploads import Upload, media_type, receive
 from service.errors import Problem
-from service.job import ENDED, Job
+from service.jobs import ENDED, Job
 from service.keys import Scope
 from service.quota import network
 from service.views import CreatedJobView, job_path, job_view

@@ -20,15 +20,14 @@ from service import celery_app
 from service.api.callers import Caller
 from service.api.uploads import digest
 from service.api.watches import Watches
+from service.database import PREFIX, connect
 from service.errors import Problem, StoreUnavailable
 from service.errors import failure as problem_of
 from service.events import Hub
-from service.job import Bounds, Job, Lease, Order
-from service.jobs import Jobs, connect, new_id
+from service.jobs import Bounds, Job, Jobs, Lease, Order, new_id
 from service.keys import Scope
 from service.observability import get_logger
 from service.options import Options
-from service.prelude import PREFIX
 from service.quota import Quota
 from service.settings import Settings
 from service.sniff import sniff
@@ -153,7 +152,7 @@ class Desk:
         return job
 
     def erase(self, job: Job) -> None:
-        """Leave nothing but a tombstone. What a crash leaves undone here is done by the reaper."""
+        """Leave nothing but an erased record. What a crash leaves undone here is done by the janitor."""
         self.jobs.cancel(job.id)
         self.store.erase(job.id)
         self.jobs.erased(job.id)
@@ -166,14 +165,14 @@ class Desk:
             self.jobs.reserve(id, RESERVED)
             file.seek(0)
             self.store.put(photo_key(id, order.upload), file)
-            entered = self.jobs.create(id, secret, order, self.bounds)
+            is_new = self.jobs.create(id, secret, order, self.bounds)
         except (Problem, redis.RedisError) as error:
             with suppress(redis.RedisError):
                 self.quota.give_back(by.owner, by.address, order.pixels)
             if isinstance(error, Problem) and error.code == "queue_full":
                 self._erase_upload(id, order)
             raise
-        if not entered.new:
+        if not is_new:
             self._erase_upload(id, order)
             self.quota.give_back(by.owner, by.address, order.pixels)
             return self._again(self.look(id), order)

@@ -15,8 +15,7 @@ from starlette.responses import StreamingResponse
 from service.api.desk import AtDesk, Desk
 from service.api.limits import is_head
 from service.api.problems import documented
-from service.events import Event
-from service.job import ENDED, Job
+from service.jobs import ENDED, Event, Job
 from service.observability import get_logger
 from service.views import job_view
 

@@ -15,7 +15,7 @@ from service.api.desk import AtDesk, Desk, failure, refuse_if_canceled
 from service.api.limits import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.errors import Problem
-from service.job import Job
+from service.jobs import Job
 from service.storage import CHUNK
 
 router = APIRouter()

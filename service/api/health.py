@@ -12,10 +12,10 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 
 from service.api.problems import documented
+from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
 from service.jobs import Jobs
 from service.observability import get_logger
-from service.prelude import PREFIX
 from service.storage import Store
 
 FRESH = 5.0

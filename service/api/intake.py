@@ -13,10 +13,9 @@ from service.api.callers import Caller
 from service.api.desk import Desk
 from service.api.uploads import digest
 from service.archives import Bounds, unpack
-from service.batches import Batches, File
+from service.batches import Batches, File, Scheduler
 from service.celery_app import notify
 from service.errors import Problem, StoreUnavailable
-from service.feeder import Feeder
 from service.jobs import Jobs
 from service.observability import get_logger
 from service.options import Options
@@ -35,22 +34,22 @@ class Batching:
 
     desk: Desk
     batches: Batches
-    feeder: Feeder
+    scheduler: Scheduler
 
     @classmethod
     def open(cls, desk: Desk) -> Batching:
         settings = desk.settings
         batches = Batches(desk.redis, desk.jobs, settings.batch_files, settings.batch_backlog)
-        feeder = Feeder(
+        scheduler = Scheduler(
             *(desk.redis, batches, desk.jobs, desk.store, desk.quota, desk.bounds),
             lambda id: notify(desk.celery, id),
         )
-        return cls(desk, batches, feeder)
+        return cls(desk, batches, scheduler)
 
     def erase(self, id: str) -> None:
-        """Leave nothing but a tombstone. Raises `store_unavailable` or redis.RedisError; then the feeder ends it."""
+        """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the scheduler ends it."""
         self.batches.cancel(id)
-        self.feeder.erase(id)
+        self.scheduler.erase(id)
 
     def forget(self, id: str) -> None:
         """Erase a batch whose sender never heard of it, as far as that can be done now."""
@@ -67,7 +66,7 @@ class Intake:
         if "priority" not in options.model_fields_set:
             options = options.model_copy(update={"priority": "batch"})
         keep_for = desk.allow(options, by)
-        self._feeder = batching.feeder
+        self._scheduler = batching.scheduler
         self._batches = batching.batches
         self._jobs: Jobs = desk.jobs
         self._store = desk.store
@@ -131,7 +130,7 @@ class Intake:
             self._store.erase(job)
             self._jobs.erased(job)
             raise
-        self._feeder.feed()
+        self._scheduler.schedule()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
         """Write a file down as failed."""

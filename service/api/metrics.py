@@ -8,17 +8,16 @@ from collections.abc import Iterator, Mapping
 import redis
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from service import errors
 from service.api.callers import caller_with
 from service.api.problems import documented
-from service.job import STAGES
-from service.jobs import Jobs
+from service.jobs import STAGES, Jobs
 from service.keys import Scope
-from service.metrics import PHOTOS, REST, SECONDS
+from service.metrics import SECONDS
 from service.observability import get_logger
 from service.webhooks import OUTCOMES
 
@@ -42,7 +41,7 @@ class Metrics:
             "autochrome_http_seconds",
             "From a request's head to its answer's last byte, in this API process",
             ("method", "route"),
-            buckets=[float(bound) for bound in SECONDS],
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.registry.register(_Record(jobs, stall))
@@ -109,7 +108,7 @@ def _gauge(name: str, words: str, value: float) -> Metric:
 
 
 def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
-    """The record's counters (see service/metrics.py) as Prometheus has them."""
+    """The record's counters (see service/lua/prelude.lua) as Prometheus has them."""
     ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
     for field, count in sorted(counters.items()):
         kind, *names = field.split(":", 2)
@@ -122,29 +121,20 @@ def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
     for outcome in OUTCOMES:
         webhooks.add_metric((outcome,), counters.get(f"webhooks:{outcome}", 0))
     yield webhooks
-    stages = HistogramMetricFamily(
+    stages = SummaryMetricFamily(
         "autochrome_stage_seconds", "Seconds that each stage took", labels=("stage",)
     )
     for stage in STAGES:
-        stages.add_metric((stage,), *_histogram(counters, f"stage:{stage}", SECONDS))
+        stages.add_metric((stage,), *_summary(counters, f"stage:{stage}"))
     yield stages
-    batches = HistogramMetricFamily(
-        "autochrome_batch_size", "Photos that the net was given at once", labels=()
-    )
-    batches.add_metric((), *_histogram(counters, "batch", PHOTOS))
+    batches = SummaryMetricFamily("autochrome_batch_size", "Photos that the net was given at once", labels=())
+    batches.add_metric((), *_summary(counters, "batch"))
     yield batches
 
 
-def _histogram(
-    counters: Mapping[str, float], name: str, bounds: tuple[str, ...]
-) -> tuple[list[tuple[str, float]], float]:
-    """Buckets as Prometheus has them, each with all that is in the narrower ones too; and the sum."""
-    buckets: list[tuple[str, float]] = []
-    total = 0.0
-    for bound in (*bounds, REST):
-        total += counters.get(f"{name}:le:{bound}", 0)
-        buckets.append((bound, total))
-    return buckets, counters.get(f"{name}:sum", 0.0)
+def _summary(counters: Mapping[str, float], name: str) -> tuple[int, float]:
+    """How many, and the sum of all."""
+    return int(counters.get(f"{name}:count", 0)), counters.get(f"{name}:sum", 0.0)
 
 
 @router.get(

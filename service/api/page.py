@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service.api.desk import AtDesk, Desk
 from service.errors import Problem, failure
-from service.job import Job
+from service.jobs import Job
 from service.observability import get_logger
 from service.settings import Settings
 

@@ -11,7 +11,7 @@ from service.api.callers import AnyCaller
 from service.api.desk import AtDesk, retry_after
 from service.api.problems import ProblemKind, documented
 from service.errors import Problem
-from service.job import ENDED
+from service.jobs import ENDED
 from service.views import JobView, NetView, job_view
 
 router = APIRouter()

@@ -28,7 +28,8 @@ from packaging.utils import canonicalize_name
 
 from bot import settings as bot_settings
 from service import local
-from service.jobs import Jobs, Lease, Net, connect
+from service.database import connect
+from service.jobs import Jobs, Lease, Net
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]

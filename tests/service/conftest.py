@@ -16,9 +16,9 @@ import redis
 import uvicorn
 
 from service import local
+from service.database import connect
 from service.errors import KINDS
-from service.job import Artifact, Claim, Lease, Net, Result
-from service.jobs import Jobs, connect
+from service.jobs import Artifact, Claim, Jobs, Lease, Net, Result
 from service.local import listen
 from service.settings import Settings
 from service.storage import Store, attempt_prefix, photo_key, result_key

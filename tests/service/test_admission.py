@@ -1,4 +1,4 @@
-"""How many photos a worker takes in at once: as many megapixels as it has room for, or a suspect alone."""
+"""How many photos a worker takes in at once: as many megapixels as it has room for, or one alone whose attempt failed before."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Queue:
         self.waiting: deque[Claim] = deque()
         self.heard: list[tuple[int, bool]] = []
 
-    def put(self, name: str, pixels: int, suspect: bool = False) -> None:
-        self.waiting.append(Claim(name, 1, Options(), pixels, "", "", suspect))
+    def put(self, name: str, pixels: int, isolate: bool = False) -> None:
+        self.waiting.append(Claim(name, 1, Options(), pixels, "", "", isolate))
 
-    def claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
-        self.heard.append((room, alone))
+    def claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
+        self.heard.append((room, empty))
         time.sleep(self.seconds)
         if not self.waiting:
             return None
         first = self.waiting[0]
-        if not alone and (first.suspect or first.pixels > room):
-            return NoRoom(first.pixels, first.suspect)
+        if not empty and (first.isolate or first.pixels > room):
+            return NoRoom()
         return self.waiting.popleft()
 
 
@@ -131,18 +131,18 @@ def test_a_photo_larger_than_all_the_room_is_taken_in_by_an_empty_worker_only(ha
     inside(hands, until, "tiny")
 
 
-def test_a_suspect_is_alone_from_its_first_moment_to_its_last(hands, queue, until):
-    for name, suspect in [("a", False), ("suspect", True), ("b", False)]:
-        queue.put(name, 1, suspect)
+def test_a_job_that_failed_before_is_alone_from_its_first_moment_to_its_last(hands, queue, until):
+    for name, isolate in [("a", False), ("again", True), ("b", False)]:
+        queue.put(name, 1, isolate)
         hands.ring()
     inside(hands, until, "a")
     hands.let_go("a")
-    inside(hands, until, "suspect")
+    inside(hands, until, "again")
     asked = len(queue.heard)
     time.sleep(0.2)
-    assert hands.inside == {"suspect"}
+    assert hands.inside == {"again"}
     assert len(queue.heard) == asked, "while it is inside, nobody even asks"
-    hands.let_go("suspect")
+    hands.let_go("again")
     inside(hands, until, "b")
 
 
@@ -186,7 +186,7 @@ def test_it_is_known_whether_it_is_idle_and_for_how_long_it_has_been_empty(hands
 
 
 def test_an_error_while_asking_or_inside_leaves_the_door_open(door, queue):
-    def fails(room: int, alone: bool) -> Claim | NoRoom | None:
+    def fails(room: int, empty: bool) -> Claim | NoRoom | None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError), door.enter(fails):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.celery_app import make_app, notify
-from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
+from service.database import connect
+from service.jobs import Bounds, Jobs, Lease, Order, new_id
 from service.options import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, result_key

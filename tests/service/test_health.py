@@ -13,7 +13,7 @@ import pytest
 
 from service.api import health
 from service.errors import StoreUnavailable
-from service.job import Net, new_id
+from service.jobs import Net, new_id
 from service.storage import Store
 
 NET = Net("lite", "ab" * 32)

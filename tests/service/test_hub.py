@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from service import local
+from service.database import connect
 from service.events import CHANGED, Hub
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
 from service.options import Options
 
 NET = Net("lite", "ab" * 32)
@@ -31,7 +32,7 @@ def enter(jobs: Jobs, keep_for: float = 60) -> str:
 
 
 def take(jobs: Jobs) -> Claim:
-    claim = jobs.claim("w1", NET, 10**12, alone=True)
+    claim = jobs.claim("w1", NET, 10**12, empty=True)
     assert isinstance(claim, Claim)
     return claim
 
@@ -43,7 +44,7 @@ def heard(jobs: Jobs, id: str, after: str = "0") -> list[tuple[str, dict]]:
 def test_a_job_s_story_can_be_heard_from_any_point(jobs):
     id = enter(jobs)
     claim = take(jobs)
-    jobs.retry(claim, strike=False)
+    jobs.retry(claim, failed=False)
     claim = take(jobs)
     jobs.advance(claim, "open", 0.1, "prepare")
     jobs.fail(claim, "photo_damaged", "The file is cut off.")
@@ -66,8 +67,9 @@ def test_a_job_s_story_can_be_heard_from_any_point(jobs):
 def test_a_story_is_no_longer_than_64_events(jobs):
     id = enter(jobs)
     claim = take(jobs)
-    for _ in range(100):
+    for _ in range(50):
         jobs.advance(claim, "open", 0, "prepare")
+        jobs.advance(claim, "prepare", 0, "open")
     jobs.complete(claim, 0, RESULT)
     assert len(heard(jobs, id)) == 64
     assert heard(jobs, id)[-1] == ("succeeded", {})

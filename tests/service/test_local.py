@@ -19,7 +19,8 @@ import redis
 
 from service import local
 from service import settings as configuration
-from service.jobs import Jobs, Lease, connect
+from service.database import connect
+from service.jobs import Jobs, Lease
 
 
 @pytest.fixture

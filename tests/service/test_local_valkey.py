@@ -14,8 +14,8 @@ import redis
 
 from service import local
 from service.__main__ import main
+from service.database import refuse_cluster
 from service.errors import EX_CONFIG
-from service.jobs import refuse_cluster
 from service.local import listen
 
 

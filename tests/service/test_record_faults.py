@@ -13,10 +13,11 @@ import redis
 
 from service import local
 from service.celery_app import make_app, notify
+from service.database import connect
 from service.errors import LeaseLost
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
+from service.janitor import Eraser, Reaper
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
 from service.options import Options
-from service.reaper import Eraser, Reaper
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
@@ -41,12 +42,12 @@ def fill(own: redis.Redis) -> Callable[[], None]:
 
 def enter(jobs: Jobs, pixels: int = 10_000) -> str:
     id = new_id()
-    assert jobs.create(id, "secret", Order(Options(), pixels, 600), Bounds(10**6, 10**12)).new
+    assert jobs.create(id, "secret", Order(Options(), pixels, 600), Bounds(10**6, 10**12))
     return id
 
 
 def take(jobs: Jobs, worker: str = "w1") -> Claim:
-    claim = jobs.claim(worker, NET, room_pixels=10**12, alone=True)
+    claim = jobs.claim(worker, NET, room_pixels=10**12, empty=True)
     assert isinstance(claim, Claim), claim
     return claim
 
@@ -55,7 +56,7 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
     enter(jobs)
     claim = take(jobs, "w1")
     for _ in range(2):
-        assert jobs.retry(claim, strike=True)
+        assert jobs.retry(claim, failed=True)
     claim = take(jobs, "w1")
     for _ in range(2):
         jobs.complete(claim, 1, RESULT)
@@ -71,11 +72,11 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
 
 
 def test_a_job_that_was_entered_by_a_call_that_redis_heard_twice_is_new(jobs, monkeypatch):
-    once = jobs._script["CREATE"]
-    monkeypatch.setitem(jobs._script, "CREATE", lambda args: [once(args=args), once(args=args)][-1])
+    once = jobs._run
+    monkeypatch.setattr(jobs, "_run", lambda *words: [once(*words), once(*words)][-1])
     id = enter(jobs)
     assert jobs.depth().jobs == 1
-    assert not jobs.create(id, "secret", Order(Options(), 1, 1), Bounds(10, 10**9)).new
+    assert not jobs.create(id, "secret", Order(Options(), 1, 1), Bounds(10, 10**9))
 
 
 def test_a_claim_whose_answer_was_lost_is_given_again(jobs, monkeypatch):
@@ -119,7 +120,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     jobs.advance(begun, "open", 0.1, "prepare")
     jobs.complete(begun, 0.1, RESULT)
     claimed = [take(jobs) for _ in range(3)]
-    assert jobs.retry(claimed[0], strike=True)
+    assert jobs.retry(claimed[0], failed=True)
     jobs.fail(claimed[1], "photo_damaged", "no")
     assert jobs.cancel(ids[-1])
     assert [jobs.get(id).status for id in ids].count("queued") == 2
@@ -128,7 +129,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     assert jobs.expire() == [], "the eraser has erased what was canceled"
     assert jobs.depth().running == 1
     jobs.complete(claimed[2], 0.1, RESULT)
-    while (left := jobs.claim("w1", NET, 10**12, alone=True)) is not None:
+    while (left := jobs.claim("w1", NET, 10**12, empty=True)) is not None:
         jobs.complete(left, 0.1, RESULT)
     ended = sorted(jobs.get(id).status for id in ids)
     assert ended == ["canceled", "failed", "succeeded", "succeeded", "succeeded", "succeeded"]

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from service.job import Net
+from service.jobs import Net
 
 PICTURE = b"a colored picture"
 ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.job import Net
+from service.jobs import Net
 
 NET = Net("lite", "ab" * 32)
 

@@ -125,7 +125,7 @@ def order(jobs: Jobs, webhook: str | None, id: str = ID, keep_for: float = 60) -
 
 
 def begin(jobs: Jobs) -> Claim:
-    claim = jobs.claim("w1", NET, 10**9, alone=True)
+    claim = jobs.claim("w1", NET, 10**9, empty=True)
     assert isinstance(claim, Claim)
     return claim
 

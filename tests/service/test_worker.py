@@ -46,7 +46,7 @@ def enter(jobs, store, gray_photo) -> Callable[..., str]:
         id = new_id()
         store.put(photo_key(id, "a1"), photo if photo is not None else gray_photo(size=SIZE))
         order = Order(Options(**options), SIZE[0] * SIZE[1], 60, upload="a1")
-        assert jobs.create(id, "secret", order, Bounds(1000, 10**9)).new
+        assert jobs.create(id, "secret", order, Bounds(1000, 10**9))
         return id
 
     return enter
@@ -108,7 +108,7 @@ def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, s
     assert (job.status, job.error_code) == ("failed", "photo_lost")
 
 
-def test_a_store_that_hangs_costs_no_strike(hand, jobs, client, settings, enter, monkeypatch):
+def test_a_store_that_hangs_costs_no_failed_attempt(hand, jobs, client, settings, enter, monkeypatch):
     """Its lease is 0.5 s, the store's silence and the pause after it are 0.35 s each."""
     monkeypatch.setattr("service.worker.STORE_RETRY_DELAY", 0.35)
     ended = threading.Event()
@@ -130,7 +130,7 @@ def test_a_store_that_hangs_costs_no_strike(hand, jobs, client, settings, enter,
         try:
             for attempt in range(1, 5):
                 worker.run(id)
-                seen = client.hmget(f"{{autochrome}}:job:{id}", "status", "attempt", "strikes")
+                seen = client.hmget(f"{{autochrome}}:job:{id}", "status", "attempt", "failures")
                 assert seen == ["queued", str(attempt), "0"]
         finally:
             ended.set()

@@ -55,7 +55,7 @@ def test_a_batch_larger_than_the_room_waits_and_people_still_get_in(tight, photo
     def counts() -> dict[str, int]:
         return api.get(f"/v1/batches/{batch['id']}").json()["counts"]
 
-    until(lambda: counts() == {"succeeded": 2, "queued": 2, "waiting": 1}, 5, "the batch is fed")
+    until(lambda: counts() == {"succeeded": 2, "queued": 2, "waiting": 1}, 5, "the batch goes on")
     work()
     until(lambda: counts() == {"succeeded": 3, "queued": 2}, 5, "the last one is queued")
 
@@ -89,7 +89,7 @@ def test_a_used_up_quota_puts_a_batch_off_and_neither_refuses_nor_holds_up_any(t
     assert api.post("/v1/batches", files=sent, headers=other).json()["counts"] == {"queued": 2, "waiting": 2}
 
 
-def test_an_erasure_that_was_broken_off_is_ended_by_the_feeder(api, photos, folder, client, until):
+def test_an_erasure_that_was_broken_off_is_ended_by_the_scheduler(api, photos, folder, client, until):
     batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()
     client.hset(
         f"{{autochrome}}:batch:{batch['id']}", "status", "canceled"
@@ -126,7 +126,7 @@ def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_p
     done = {work().id, work().id}
     second = launch("-m", "service", "api", **settings)
     path = second.line(r"api_listening url=(http://\S+)")[1] + f"/v1/batches/{batch['id']}"
-    until(lambda: httpx.get(path).json()["counts"] == {"succeeded": 2, "queued": 2}, 10, "the batch is fed")
+    until(lambda: httpx.get(path).json()["counts"] == {"succeeded": 2, "queued": 2}, 10, "the batch goes on")
     done |= {work().id, work().id}
     assert len(done) == 4
     assert httpx.get(path).json()["status"] == "ended"

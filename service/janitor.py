@@ -1,6 +1,6 @@
-"""Rings again for jobs whose bell or whose worker was lost, and erases what is past its time.
+"""Notifies workers again of jobs whose notification or whose worker was lost, and erases what is past its time.
 
-Both tick in every worker, each under a lock of its own, so that one at a time does it and none is needed in
+Both run in every worker process, each under a lock of its own, so that one at a time does it and none is needed in
 particular; and so that a store which hangs holds up no job.
 """
 
@@ -17,42 +17,36 @@ from service.storage import Store
 EVERY = 1.0
 """Seconds between two ticks of one worker."""
 OLDER_THAN = 2.0
-"""A queued job this old, seen by an idle worker, may have lost its bell."""
+"""A queued job this old, seen by an idle worker, may have lost its notification."""
 QUIET = 3.0
-"""Seconds in which queued jobs are rung for at most once, by all workers together. A worker that dies takes bells
-along that it has heard and not answered, and their jobs' owners wait this long."""
+"""Seconds in which notifications of queued jobs are sent again once at most, by all workers together. A worker that dies takes
+notifications along that it has received and not answered, and their jobs' owners wait this long."""
 LOCK_SECONDS = 30.0
 LATER = 60.0
 """Seconds after which is tried again what could not be erased."""
 
-log = get_logger("autochrome.reaper")
+log = get_logger("autochrome.janitor")
 
 
 class Reaper:
-    """One tick does all of it; every step can be cut off and is made up for by the next tick."""
+    """Takes jobs from workers that fell silent. Every step can be cut off and is made up for by the next tick."""
 
-    def __init__(self, jobs: Jobs, ring: Callable[[str], None], is_idle: Callable[[], bool]) -> None:
+    def __init__(self, jobs: Jobs, notify: Callable[[str], None], is_idle: Callable[[], bool]) -> None:
         self._jobs = jobs
-        self._ring = ring
+        self._notify = notify
         self._is_idle = is_idle
 
     def tick(self) -> None:
         """May raise redis.RedisError."""
-        with self._jobs.reaping(LOCK_SECONDS) as mine:
-            if mine:
-                self._ring_for_the_lost()
-                self._ring_for_the_stranded()
-
-    def _ring_for_the_lost(self) -> None:
-        for id in self._jobs.reap():
-            log.warning("lease_expired", job=id)
-            self._ring(id)
-
-    def _ring_for_the_stranded(self) -> None:
-        if not self._is_idle():
-            return
-        for id in self._jobs.stranded(OLDER_THAN, QUIET):
-            self._ring(id)
+        with self._jobs.alone("reaper", LOCK_SECONDS) as mine:
+            if not mine:
+                return
+            for id in self._jobs.reap():
+                log.warning("lease_expired", job=id)
+                self._notify(id)
+            if self._is_idle():
+                for id in self._jobs.stranded(OLDER_THAN, QUIET):
+                    self._notify(id)
 
 
 class Eraser:
@@ -65,7 +59,7 @@ class Eraser:
 
     def tick(self) -> None:
         """May raise redis.RedisError."""
-        with self._jobs.reaping(LOCK_SECONDS, "eraser") as mine:
+        with self._jobs.alone("eraser", LOCK_SECONDS) as mine:
             if mine:
                 self._erase_the_expired(time.monotonic() + LOCK_SECONDS / 2)
 
@@ -76,8 +70,8 @@ class Eraser:
             try:
                 self._store.erase(id)
             except StoreUnavailable as error:
-                said = first_line(error.__cause__)
-                log.warning("erasure_postponed", job=id, error=said)
+                cause = first_line(error.__cause__)
+                log.warning("erasure_postponed", job=id, error=cause)
                 self._jobs.postpone(id, LATER)
                 return  # most likely the store hangs for all of them
             self._jobs.erased(id, self._deadline)
