@@ -70,8 +70,8 @@ class Eraser:
             try:
                 self._store.erase(id)
             except StoreUnavailable as error:
-                said = first_line(error.__cause__)
-                log.warning("erasure_postponed", job=id, error=said)
+                cause = first_line(error.__cause__)
+                log.warning("erasure_postponed", job=id, error=cause)
                 self._jobs.postpone(id, LATER)
                 return  # most likely the store hangs for all of them
             self._jobs.erased(id, self._deadline)
