@@ -17,10 +17,16 @@ from redis.retry import Retry
 from service.errors import SettingsError
 
 PREFIX = "{autochrome}:"
+RETRIES, WORKER_RETRIES = 3, 60
+"""With three, a client tells within seconds that a server is gone; with sixty it holds on for about half a minute, in which a server can
+start again."""
 
 
-def connect(url: str) -> redis.Redis:
-    """A client that gives text, and tells within seconds that a server is gone. Raises SettingsError."""
+def connect(url: str, retries: int = RETRIES) -> redis.Redis:
+    """A client that gives text. Raises SettingsError.
+
+    `retries`: how often a command is sent again where the connection, or the answer, was lost.
+    """
     try:
         return redis.Redis.from_url(
             url,
@@ -28,7 +34,7 @@ def connect(url: str) -> redis.Redis:
             socket_timeout=10,
             socket_connect_timeout=5,
             health_check_interval=25,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=retries),
         )
     except ValueError as error:
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from PIL import Image
 
 from model.colorizer import Colorizer
 from model.photo import Photo
-from service import celery_app, patience
+from service import celery_app
+from service.database import WORKER_RETRIES, connect
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
 from service.options import Options
@@ -397,40 +399,45 @@ def test_a_sidecar_names_the_temperature_that_was_used_where_none_was_asked_for(
     assert json.loads(store.get(sidecar.key))["temperature"] == colorizer.card.temperature
 
 
-def test_a_result_is_kept_where_only_the_answer_to_the_last_word_was_lost(hand, jobs, store, enter):
-    class LosesItsAnswer(Jobs):
-        lost = False
+@pytest.fixture
+def lossy(redis_url, monkeypatch) -> Iterator[Callable[..., Jobs]]:
+    """Jobs of a worker's client whose answers are lost: of each command that `is_lost` says so of."""
+    with connect(redis_url, WORKER_RETRIES) as client:
+        send = client._send_command_parse_response
 
-        def complete(self, *words: object) -> None:
-            super().complete(*words)
-            if not self.lost:
-                self.lost = True
-                raise redis.ConnectionError
+        def make(is_lost: Callable[[], bool]) -> Jobs:
+            def send_and_lose(*command: object, **options: object) -> object:
+                answer = send(*command, **options)
+                if is_lost():
+                    raise redis.ConnectionError
+                return answer
 
-    losing = LosesItsAnswer(jobs._redis, Lease(60, 0))
+            monkeypatch.setattr(client, "_send_command_parse_response", send_and_lose)
+            return Jobs(client, Lease(60, 0))
+
+        yield make
+
+
+def test_a_result_is_kept_where_only_the_answer_to_the_last_call_was_lost(
+    hand, jobs, store, enter, lossy, monkeypatch
+):
+    lost: list[bool] = []
+    losing = lossy(lambda: bool(lost) and lost.pop())
+    complete = losing.complete
+    monkeypatch.setattr(losing, "complete", lambda *words: (lost.append(True), complete(*words)))
     id = enter()
     hand(jobs=losing).run(id)
+    assert not lost, "it was lost"
     result: Result = jobs.get(id).result
     assert jobs.get(id).status == "succeeded"
     assert len(store.get(result.key)) == result.bytes
 
 
-def test_a_record_that_does_not_answer_for_a_while_costs_the_job_no_attempt(hand, jobs, enter, monkeypatch):
-    monkeypatch.setattr(patience, "PAUSE", 0.01)
-
-    class Outages(Jobs):
-        """Every word is heard at the third time only."""
-
-        said = 0
-
-        def _run(self, *words: object) -> object:
-            self.said += 1
-            if self.said % 3:
-                raise redis.ConnectionError
-            return super()._run(*words)
-
+def test_a_record_that_does_not_answer_for_a_while_costs_the_job_no_attempt(hand, jobs, enter, lossy):
+    said = count(1)
     id = enter()
-    hand(jobs=Outages(jobs._redis, Lease(60, 0))).run(id)
+    hand(jobs=lossy(lambda: next(said) % 3 != 0)).run(id)
+    assert next(said) > 15, "each call took three commands"
     job = jobs.get(id)
     assert job.status == "succeeded"
     assert job.result.key.startswith(f"{id}/1/")
