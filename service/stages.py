@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from service import metrics
 from service.jobs import STAGES, Claim, Jobs
 from service.patience import insist
 
@@ -24,6 +25,7 @@ class Stages:
         start = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - start
+        metrics.STAGE_SECONDS.labels(stage).observe(self.seconds[stage])
         if stage != STAGES[-1]:  # the last one ends with the job, in one step
             following = STAGES[STAGES.index(stage) + 1]
             insist(partial(self._jobs.advance, self._claim, stage, self.seconds[stage], following))

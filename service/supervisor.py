@@ -198,6 +198,8 @@ class Supervisor:
         for index, device in enumerate(devices := self._settings.devices, start=1):
             name = "worker" if len(devices) == 1 else f"worker {index}"
             own = {**environment, "AUTOCHROME_DEVICE": device}
+            if self._settings.metrics_port is not None:
+                own["AUTOCHROME_METRICS_PORT"] = str(self._settings.metrics_port + index - 1)
             self._workers.append(Child(name, [*service, "worker"], own, self._say, patience=30.0))
         api = Child(
             "api", [*service, "api", "--fd", str(number)], environment, self._say, file_descriptors=(number,)

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import artifacts, tasks, webhooks
+from service import artifacts, metrics, tasks, webhooks
 from service.admission import Admission
 from service.artifacts import Made, Sides
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
-from service.database import connect
+from service.database import WORKER_RETRIES, connect
 from service.deadline import Deadline, end
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, Eraser, Reaper
@@ -185,6 +185,7 @@ class Worker:
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         if answer.leads:
+            metrics.BATCH_SIZE.observe(answer.photos)
             with suppress(redis.RedisError):  # one count less
                 self._jobs.count_batch(answer.photos)
         insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
@@ -305,8 +306,12 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
+    if settings.metrics_port is not None:
+        metrics.serve(settings.host, settings.metrics_port)
+    lease = Lease(settings.lease, settings.lease_per_megapixel)
     client = connect(settings.required_redis_url)
-    jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
+    jobs = Jobs(client, lease)  # for what comes round every second or two
+    attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES), lease)
     store = Store(settings.effective_store_url)
     app = tasks.make_app(settings.celery_broker_url)
     # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
@@ -315,7 +320,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), jobs, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
     worker.start()
     log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
 
