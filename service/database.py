@@ -12,21 +12,20 @@ from typing import Any, cast
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.commands.core import Script
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from service.errors import SettingsError
 
 PREFIX = "{autochrome}:"
-RETRIES, WORKER_RETRIES = 3, 60
-"""With three, a client tells within seconds that a server is gone; with sixty it holds on for about half a minute, in which a server can
-start again."""
+RETRIES = 3
+"""Enough for a connection that broke: people are told within seconds that a server is gone."""
+WORKER_RETRIES = 60
+"""About half a minute in which a server starts anew, before a worker drops what it has done."""
 
 
 def connect(url: str, retries: int = RETRIES) -> redis.Redis:
-    """A client that gives text. Raises SettingsError.
-
-    `retries`: how often a command is sent again where the connection, or the answer, was lost.
-    """
+    """A client that gives text, and repeats a call that was not answered, or met a replica. Raises SettingsError."""
     try:
         return redis.Redis.from_url(
             url,
@@ -35,6 +34,7 @@ def connect(url: str, retries: int = RETRIES) -> redis.Redis:
             socket_connect_timeout=5,
             health_check_interval=25,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=retries),
+            retry_on_error=[ReadOnlyError],
         )
     except ValueError as error:
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error

@@ -30,7 +30,7 @@ from structlog.contextvars import bound_contextvars
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import celery_app, webhooks
+from service import celery_app, metrics, webhooks
 from service.admission import Admission
 from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, connect
@@ -192,6 +192,7 @@ class Worker:
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         if answer.leads:
+            metrics.BATCH_SIZE.observe(answer.photos)
             with suppress(redis.RedisError):  # one count less
                 self._jobs.count_batch(answer.photos)
         self._jobs.complete(claim, stages.seconds["save"], result, others)
@@ -311,6 +312,7 @@ class _Stages:
         start = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - start
+        metrics.STAGE_SECONDS.labels(stage).observe(self.seconds[stage])
         if stage != STAGES[-1]:  # the last one ends with the job, in one step
             following = STAGES[STAGES.index(stage) + 1]
             self._jobs.advance(self._claim, stage, self.seconds[stage], following)
@@ -374,11 +376,12 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
-    client = connect(settings.required_redis_url)
+    if settings.metrics_port is not None:
+        metrics.serve(settings.host, settings.metrics_port)
     lease = Lease(settings.lease, settings.lease_per_megapixel)
-    jobs = Jobs(client, lease)
-    # An attempt outlasts a server that starts again; what is done every second had better be done by the next call.
-    patient_jobs = Jobs(connect(settings.required_redis_url, WORKER_RETRIES), lease)
+    client = connect(settings.required_redis_url)
+    jobs = Jobs(client, lease)  # for what comes round every second or two
+    attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
     # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
@@ -387,7 +390,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), patient_jobs, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
     worker.start()
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
