@@ -31,12 +31,11 @@ from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from service import celery_app, metrics, webhooks
-from service.admission import Admission
-from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.batching import Admission, Answer, Batcher, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, Eraser, Reaper
-from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result
+from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
 from service.observability import get_logger
 from service.options import Options
 from service.settings import Settings
@@ -98,7 +97,6 @@ class Worker:
         )
         self._watchdog = Watchdog(settings.deadline)
         self._cores = cores
-        self._claimed_ms = int(time.time() * 1000)
 
     def start(self) -> None:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
@@ -116,7 +114,7 @@ class Worker:
         """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
         torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
         try:
-            with self.admission.enter(self._claim) as claim:
+            with self.admission.enter(partial(self._jobs.claim, self.name, self.net)) as claim:
                 if claim is not None:
                     with bound_contextvars(request=claim.request_id), self._watchdog.guard():
                         self._attempt(claim)
@@ -128,19 +126,13 @@ class Worker:
 
     def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        jobs.beat(self.name, self.net, str(self._colorizer.device), self._claimed_ms)
+        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms)
 
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
         stall = self._settings.stall
         if self.admission.empty_for > stall and self.name in jobs.stalled(stall):
             end_process(f"photos wait, and none has been taken for {stall:g} s")
-
-    def _claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
-        claim = self._jobs.claim(self.name, self.net, room, empty)
-        if isinstance(claim, Claim):
-            self._claimed_ms = int(time.time() * 1000)
-        return claim
 
     def _attempt(self, claim: Claim) -> None:
         try:
