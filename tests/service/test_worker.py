@@ -16,6 +16,7 @@ import pytest
 import redis
 import torch
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from model.colorizer import Colorizer
 from model.photo import Photo
@@ -193,10 +194,13 @@ def test_photos_in_many_threads_come_out_as_they_do_alone_and_go_through_the_net
     for one, other, size in zip(together, alone, sizes, strict=True):
         assert one.shape == (size[1], size[0], 3)
         assert np.abs(one.astype(int) - other).max() <= 1, "but for the last bit of a sum in another order"
-    batches = {name: n for name, n in counted.items() if name.startswith("batch:le:")}
     assert counted["batch:sum"] == 12
-    assert sum(batches.values()) < 12, "some went together"
-    assert max(int(name.removeprefix("batch:le:")) for name in batches) <= 4
+    assert counted["batch:count"] < 12, "some went together"
+    up_to_4, all_batches = (
+        REGISTRY.get_sample_value(f"autochrome_worker_batch_size_{name}", labels)
+        for name, labels in (("bucket", {"le": "4.0"}), ("count", {}))
+    )
+    assert up_to_4 == all_batches, "none is larger than the most"
     assert many.admission.is_idle
 
 
