@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from service.allow import Allow
+from service.errors import Problem
 from service.fetch import Network, Timeouts
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result
 from service.options import Options
@@ -487,5 +488,5 @@ def test_a_webhook_is_not_led_to_an_inner_address(client, slow_jobs, receiver, d
     ],
 )
 def test_at_the_door_a_webhook_is_refused_where_it_is_not_enabled(hosts, url, problem):
-    with pytest.raises(problem):
+    with pytest.raises(Problem, match=problem):
         refuse_unless_allowed(url, Allow.of(hosts))
