@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -141,7 +142,7 @@ class Batches:
         opened: int | str = self._run(
             *("open", id, int(keep_for * 1000), fingerprint, owner, address, request_id),
             *(options.model_dump_json(), self._most_waiting, secret_hash(secret) if secret else ""),
-            secret_hash(self.secret_for(id)),
+            *(secret_hash(self.secret_for(id)), secrets.token_hex(8)),
         )
         match opened:
             case int():

@@ -12,15 +12,20 @@ from typing import Any, cast
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.commands.core import Script
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from service.errors import SettingsError
 
 PREFIX = "{autochrome}:"
+RETRIES = 3
+"""Enough for a connection that broke: people are told within seconds that a server is gone."""
+WORKER_RETRIES = 60
+"""About half a minute in which a server starts anew, before a worker drops what it has done."""
 
 
-def connect(url: str) -> redis.Redis:
-    """A client that gives text, and tells within seconds that a server is gone. Raises SettingsError."""
+def connect(url: str, retries: int = RETRIES) -> redis.Redis:
+    """A client that gives text, and repeats a call that was not answered, or met a replica. Raises SettingsError."""
     try:
         return redis.Redis.from_url(
             url,
@@ -28,7 +33,8 @@ def connect(url: str) -> redis.Redis:
             socket_timeout=10,
             socket_connect_timeout=5,
             health_check_interval=25,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=retries),
+            retry_on_error=[ReadOnlyError],
         )
     except ValueError as error:
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error

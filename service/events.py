@@ -52,7 +52,7 @@ class Changed:
 class Hub:
     """One subscription to the ends of all jobs, for all who wait in this process, and to all changes while one waits for these.
 
-    Runs while its block is open. While the server cannot be heard, waits are short, so that whoever waits polls.
+    Runs while its block is open. While the subscription is broken, waits are short, so that whoever waits polls.
     """
 
     def __init__(self, url: str) -> None:
@@ -79,7 +79,7 @@ class Hub:
 
     @asynccontextmanager
     async def watch(self, id: str, only_end: bool = False) -> AsyncIterator[Changed]:
-        """Hear of changes of a job from now on, or only of its end: look at it after this, and then wait."""
+        """Be told of changes of a job from now on, or only of its end: look at it after this, and then wait."""
         changed = Changed(self, only_end)
         self._waiting[id].add(changed)
         self._curious += not only_end
@@ -116,7 +116,7 @@ class Hub:
             await asyncio.sleep(POLL)
 
     async def _subscribe(self) -> NoReturn:
-        """Until the server cannot be heard: then raises RedisError or OSError."""
+        """Until the server answers no more: then raises RedisError or OSError."""
         client = redis.asyncio.Redis.from_url(
             self._url,
             decode_responses=True,
@@ -151,7 +151,7 @@ class Hub:
             self._wake()
 
     def _wake(self, but_for_ends: bool = False) -> None:
-        """What happened before was perhaps not heard: everybody looks for himself, or all who wait for more than an end."""
+        """What happened before was perhaps missed: everybody looks at the job, or all who wait for more than an end."""
         for waiting in self._waiting.values():
             for changed in waiting:
                 if not (but_for_ends and changed.only_end):

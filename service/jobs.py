@@ -14,7 +14,6 @@ import json
 import math
 import re
 import secrets
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -193,7 +192,7 @@ class Event:
 
 
 class Jobs:
-    """Verbs on the record, each one atomic script, and safe to repeat where an answer was lost.
+    """Verbs on the record, each one atomic script. The client repeats a call whose answer was lost, which changes nothing.
 
     All may raise redis.RedisError: where there is no server, and where it cannot write, being out of memory
     (OOM), out of disk (MISCONF) or a replica (READONLY). One without memory refuses new jobs, no other verb.
@@ -202,7 +201,6 @@ class Jobs:
     def __init__(self, client: redis.Redis, lease: Lease) -> None:
         self._redis = client
         self._lease = lease.arguments()
-        self._unheard = threading.local()
         self._scripts = Scripts(client)
 
     def _run(self, name: str, *arguments: str | int | float) -> Any:
@@ -284,12 +282,9 @@ class Jobs:
         """Take the best queued job: interactive ones first, then the oldest. None where nothing waits.
 
         `empty`: the worker holds nothing, so that there is room for a job of any size, and for one that runs alone.
-        A thread whose last claim raised gets what that one took, if it took something.
         """
-        mark = getattr(self._unheard, "mark", None) or secrets.token_hex(8)
-        self._unheard.mark = mark
+        mark = secrets.token_hex(8)  # by which a call that the client repeats gets the same job
         taken = self._run("claim", worker, *self._lease, net.name, net.sha256, room_pixels, int(empty), mark)
-        self._unheard.mark = None
         if taken is None:
             return None
         if not taken:

@@ -217,6 +217,8 @@ class Supervisor:
         for index, device in enumerate(devices := self._settings.devices, start=1):
             name = "worker" if len(devices) == 1 else f"worker {index}"
             own = {**environment, "AUTOCHROME_DEVICE": device}
+            if self._settings.metrics_port is not None:
+                own["AUTOCHROME_METRICS_PORT"] = str(self._settings.metrics_port + index - 1)
             self._workers.append(Child(name, [*service, "worker"], own, self._relay, stop_timeout=30.0))
         api = Child(
             "api",

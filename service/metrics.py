@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from prometheus_client import Histogram, start_http_server
 
+from service.errors import SettingsError
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets for times, from 5 ms to a minute."""
 PHOTOS = (1, 2, 4, 8, 16, 32, 64)
@@ -24,5 +26,10 @@ BATCH_SIZE = Histogram(
 
 
 def serve(host: str, port: int) -> None:
-    """Answer `GET /metrics` from a thread of its own, with these and what prometheus-client says of a process. Raises OSError."""
-    start_http_server(port, host)
+    """Answer `GET /metrics` from a thread, with these and what prometheus-client says of a process. Raises SettingsError."""
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Set AUTOCHROME_METRICS_PORT to a free port."
+        ) from error

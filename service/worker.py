@@ -30,15 +30,13 @@ from structlog.contextvars import bound_contextvars
 from model import photo
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from service import celery_app, webhooks
-from service.admission import Admission
-from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
-from service.database import connect
+from service import celery_app, metrics, webhooks
+from service.batching import Admission, Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.database import WORKER_RETRIES, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, Eraser, Reaper
-from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result
+from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
 from service.observability import get_logger
-from service.patience import insist
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
@@ -99,7 +97,6 @@ class Worker:
         )
         self._watchdog = Watchdog(settings.deadline)
         self._cores = cores
-        self._claimed_ms = int(time.time() * 1000)
 
     def start(self) -> None:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
@@ -117,7 +114,7 @@ class Worker:
         """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
         torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
         try:
-            with self.admission.enter(self._claim) as claim:
+            with self.admission.enter(partial(self._jobs.claim, self.name, self.net)) as claim:
                 if claim is not None:
                     with bound_contextvars(request=claim.request_id), self._watchdog.guard():
                         self._attempt(claim)
@@ -127,21 +124,15 @@ class Worker:
             # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
 
-    def beat(self) -> None:
+    def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        self._jobs.beat(self.name, self.net, str(self._colorizer.device), self._claimed_ms)
+        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms)
 
-    def watch(self) -> None:
+    def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
         stall = self._settings.stall
-        if self.admission.empty_for > stall and self.name in self._jobs.stalled(stall):
+        if self.admission.empty_for > stall and self.name in jobs.stalled(stall):
             end_process(f"photos wait, and none has been taken for {stall:g} s")
-
-    def _claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
-        claim = insist(partial(self._jobs.claim, self.name, self.net, room, empty))
-        if isinstance(claim, Claim):
-            self._claimed_ms = int(time.time() * 1000)
-        return claim
 
     def _attempt(self, claim: Claim) -> None:
         try:
@@ -156,7 +147,7 @@ class Worker:
         except StoreUnavailable as error:
             log.warning("store_failed", job=claim.id, error=first_line(error.__cause__))
             with _unless_lost(claim):
-                insist(partial(self._jobs.renew, claim))
+                self._jobs.renew(claim)
                 time.sleep(STORE_RETRY_DELAY)
             self._give_back(claim, failed=False)
         except Problem as error:
@@ -173,11 +164,11 @@ class Worker:
 
     def _fail(self, claim: Claim, code: str, detail: str) -> None:
         with _unless_lost(claim):
-            insist(partial(self._jobs.fail, claim, code, detail))
+            self._jobs.fail(claim, code, detail)
 
     def _give_back(self, claim: Claim, failed: bool) -> None:
         with _unless_lost(claim):
-            if insist(partial(self._jobs.retry, claim, failed)):
+            if self._jobs.retry(claim, failed):
                 celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
@@ -193,9 +184,10 @@ class Worker:
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         if answer.leads:
+            metrics.BATCH_SIZE.observe(answer.photos)
             with suppress(redis.RedisError):  # one count less
                 self._jobs.count_batch(answer.photos)
-        insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
+        self._jobs.complete(claim, stages.seconds["save"], result, others)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
@@ -205,10 +197,10 @@ class Worker:
             for piece in self._store.stream(photo_key(claim.id, claim.upload)):
                 data += piece
                 if time.monotonic() - renewed > self._settings.lease / 4:
-                    insist(partial(self._jobs.renew, claim))
+                    self._jobs.renew(claim)
                     renewed = time.monotonic()
         except FileNotFoundError:
-            held = insist(partial(self._jobs.is_held, claim))
+            held = self._jobs.is_held(claim)
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
@@ -234,7 +226,7 @@ class Worker:
                 if answer.done():
                     return answer.result()
                 if self.batcher.is_moving:
-                    insist(partial(self._jobs.renew, claim))
+                    self._jobs.renew(claim)
         finally:
             answer.cancel()  # it need not be in the net if nobody waits for it
 
@@ -275,7 +267,7 @@ class Worker:
         )
         others = []
         for kind, file, media_type, data in self._artifacts(options, picture, colored, result):
-            insist(partial(self._jobs.renew, claim))  # a slow store takes seconds for each
+            self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, file)
             self._store.put(key, data)
             others.append(Artifact(kind, kind, key, media_type, len(data)))
@@ -312,9 +304,10 @@ class _Stages:
         start = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - start
+        metrics.STAGE_SECONDS.labels(stage).observe(self.seconds[stage])
         if stage != STAGES[-1]:  # the last one ends with the job, in one step
             following = STAGES[STAGES.index(stage) + 1]
-            insist(partial(self._jobs.advance, self._claim, stage, self.seconds[stage], following))
+            self._jobs.advance(self._claim, stage, self.seconds[stage], following)
 
 
 @contextmanager
@@ -375,8 +368,12 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
+    if settings.metrics_port is not None:
+        metrics.serve(settings.host, settings.metrics_port)
+    lease = Lease(settings.lease, settings.lease_per_megapixel)
     client = connect(settings.required_redis_url)
-    jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
+    jobs = Jobs(client, lease)  # for what comes round every second or two
+    attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
     # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
@@ -385,17 +382,17 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), jobs, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
     worker.start()
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
     reaper = Reaper(jobs, partial(celery_app.notify, app), lambda: worker.admission.is_idle)
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [
-        Periodic("beat", BEAT_EVERY, worker.beat),
+        Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
         Periodic("reaper", EVERY, reaper.tick),
         Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
-        Periodic("watch", min(5.0, settings.stall / 4), worker.watch),
+        Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]
     for periodic in periodics:

@@ -116,7 +116,7 @@ def test_a_worker_whose_device_is_lost_ends_itself_and_another_does_its_jobs(wor
     broken = worker("lost", **PATIENT)
     ids = [enter(), enter()]
     assert broken.process.wait(20) == 70
-    broken.line("ends itself: the device is lost to this process: CUDA error")
+    broken.line('process_ended reason="the device is lost to this process: CUDA error')
     worker(0, **PATIENT)
     until(lambda: all(state(jobs, id)[0] == "succeeded" for id in ids), 20, "both have succeeded")
 
@@ -128,7 +128,7 @@ def test_a_worker_that_takes_nothing_although_photos_wait_ends_itself(worker, en
     client.set("{autochrome}:rung", 1)  # nobody rings again
     id = enter(rings=False)
     assert deaf.process.wait(20) == 70
-    deaf.line("ends itself: photos wait, and none has been taken for 1 s")
+    deaf.line('process_ended reason="photos wait, and none has been taken for 1 s"')
     assert state(jobs, id)[0] == "queued"
 
 
@@ -179,10 +179,8 @@ def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_ph
             id = new_id()
             jobs.create(id, "secret", Order(Options(), 100, 600), PLENTY)
             notify(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
-            until(
-                lambda: said([service], "store does not answer", id) >= 2, 20, "it is tried again and again"
-            )
-            service.line(f"store does not answer job={id} error=.*Not a directory")
+            until(lambda: said([service], "store_failed", id) >= 2, 20, "it is tried again and again")
+            service.line(f"store_failed job={id} error=.*Not a directory")
             (aside / id).mkdir()
             (aside / id / "photo").write_bytes(gray_photo())
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter
@@ -239,6 +240,40 @@ def test_a_job_that_failed_before_is_given_to_an_empty_worker_only_and_passed_by
     assert ask("w3").id in later
     jobs.complete(claim, 1, RESULT)
     assert ask("w4").id in later
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_photos_that_kill_their_worker_fail_and_take_no_other_down_while_all_are_busy(client, seed):
+    """Three workers with four photos each at most; as many new ones come as are done, so that none is ever idle."""
+    jobs, chance = Jobs(client, Lease(3600, 0)), random.Random(seed)
+    hands: dict[str, list[Claim]] = {worker: [] for worker in ("w1", "w2", "w3")}
+    poison = {enter(jobs) for _ in range(3)}
+    everybody = set(poison)
+    turns, deaths, waiting_since = 0, 0, {}
+    while {status(jobs, id) for id in poison} != {"failed"}:
+        turns += 1
+        assert turns < 2000, "a poison is never taken again"
+        while jobs.depth().jobs < 12:
+            everybody.add(enter(jobs))
+        worker = chance.choice(list(hands))
+        mine = hands[worker]
+        if any(claim.id in poison for claim in mine) and chance.random() < 0.5:
+            deaths += 1
+            client.zadd("{autochrome}:running", {claim.id: 0 for claim in mine})
+            waiting_since |= dict.fromkeys(jobs.reap(), turns)
+            mine.clear()
+        elif len(mine) < 4 and isinstance(claim := jobs.claim(worker, NET, 10**9, empty=not mine), Claim):
+            mine.append(claim)
+            assert not claim.isolate or len(mine) == 1
+            assert turns - waiting_since.pop(claim.id, turns) < 200, "it starved"
+        elif mine:
+            claim = mine.pop(chance.randrange(len(mine)))
+            if claim.id in poison:
+                mine.append(claim)
+            else:
+                jobs.complete(claim, 1, RESULT)
+    assert deaths <= 3 * len(poison)
+    assert {id for id in everybody if status(jobs, id) == "failed"} == poison
 
 
 def test_a_job_that_the_store_failed_need_not_run_alone(jobs):

@@ -69,6 +69,10 @@ def test_what_a_real_worker_does_is_counted(service, gray_photo):
             answer = api.post("/v1/colorizations", files={"photo": photo}, headers={"Prefer": "wait=30"})
             assert answer.status_code == 200
         after = numbers(api.get("/metrics"))
+    own = numbers(httpx.get(f"{service.worker_url}/metrics"))
+    assert own["autochrome_worker_stage_seconds_bucket{le=+Inf,stage=infer}"] >= 2
+    assert own["autochrome_worker_stage_seconds_count{stage=save}"] >= 2
+    assert own["autochrome_worker_batch_size_sum"] >= 2
 
     def grown(name: str) -> float:
         return after[name] - before.get(name, 0)

@@ -83,5 +83,5 @@ def test_a_message_that_was_not_taken_outlives_every_process(elsewhere, launch, 
     (first, _), (second, message) = elsewhere.heard
     assert first == second == f"{job['id']}-succeeded"
     assert message["data"]["result"]["url"] == f"https://color.example/v1/colorizations/{job['id']}/result"
-    again.line("webhook delivered", 10)
+    again.line("webhook_delivered", 10)
     assert "token" not in lines + "".join(again.lines)

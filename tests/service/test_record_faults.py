@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 import redis
 
 from service import local
+from service.batches import Batches
 from service.celery_app import make_app, notify
-from service.database import connect
-from service.errors import LeaseLost
+from service.database import WORKER_RETRIES, connect
+from service.errors import LeaseLost, Problem
 from service.janitor import Eraser, Reaper
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
 from service.schemas import Options
@@ -71,32 +73,88 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
     assert (counted["outcome:succeeded:"], counted["outcome:failed:photo_damaged"]) == (1, 1)
 
 
-def test_a_job_that_was_entered_by_a_call_that_redis_heard_twice_is_new(jobs, monkeypatch):
-    once = jobs._run
-    monkeypatch.setattr(jobs, "_run", lambda *words: [once(*words), once(*words)][-1])
-    id = enter(jobs)
+@pytest.fixture
+def lose_answers(monkeypatch) -> Callable[[int], None]:
+    """The server does what it is told, and so many of its next answers to scripts are lost on the way."""
+    real = redis.connection.Connection.read_response
+
+    def lose(count: int) -> None:
+        left = [count]
+
+        def read(self: redis.connection.Connection, *arguments: object, **options: object) -> object:
+            answer = real(self, *arguments, **options)
+            if left[0] and isinstance(answer, int | list):  # not what loads a script or greets
+                left[0] -= 1
+                raise redis.ConnectionError("the answer was lost")
+            return answer
+
+        for kind in (redis.connection.Connection, redis.connection.UnixDomainSocketConnection):
+            monkeypatch.setattr(kind, "read_response", read)
+
+    return lose
+
+
+def test_calls_whose_answers_are_lost_are_repeated_and_change_nothing(jobs, lose_answers):
+    id = new_id()
+    lose_answers(2)
+    assert jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9)), "it is new"
     assert jobs.depth().jobs == 1
-    assert not jobs.create(id, "secret", Order(Options(), 1, 1), Bounds(10, 10**9))
-
-
-def test_a_claim_whose_answer_was_lost_is_given_again(jobs, monkeypatch):
-    id = enter(jobs)
+    assert not jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9))
     time.sleep(0.002)  # of two made in one millisecond any may be first
-    enter(jobs)
-    run = jobs._run
+    other = enter(jobs)
 
-    def lost(*words):
-        run(*words)
-        raise redis.ConnectionError
-
-    with monkeypatch.context() as outage:
-        outage.setattr(jobs, "_run", lost)
-        with pytest.raises(redis.ConnectionError):
-            take(jobs, "w1")
-    claim = take(jobs, "w1")
+    lose_answers(2)
+    claim = take(jobs)
     assert (claim.id, claim.attempt) == (id, 1)
-    assert take(jobs, "w1").id != id
+    lose_answers(2)
+    jobs.advance(claim, "open", 0.1, "prepare")
+    lose_answers(2)
+    assert jobs.retry(claim, failed=False)
+    claim = take(jobs)
+    assert (claim.id, claim.attempt) == (id, 2)
+    lose_answers(2)
     jobs.complete(claim, 1, RESULT)
+    lose_answers(2)
+    assert take(jobs).id == other
+    lose_answers(2)
+    with jobs.alone("reaper", 5) as mine:
+        assert mine
+    names = [event.name for event in jobs.events(id)]
+    assert names == ["queued", "stage", "stage", "queued", "stage", "succeeded"]
+    assert jobs.counters()["stage:open:count"] == jobs.counters()["outcome:succeeded:"] == 1
+
+
+def test_a_batch_that_was_begun_by_a_call_that_redis_got_twice_is_its_senders(jobs, client, lose_answers):
+    batches = Batches(client, jobs, most_files=10, most_waiting=10)
+    lose_answers(2)
+    begun = batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+    assert begun == batches.get("ab" * 16).expires
+    with pytest.raises(Problem, match="secret_missing"):
+        batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+
+
+def test_a_server_that_starts_anew_is_waited_for_by_a_worker(tmp_path):
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
+        with connect(f"unix://{path}", WORKER_RETRIES) as client:
+            jobs = Jobs(client, Lease(60, 0))
+            enter(jobs)
+            claim = take(jobs)
+            process.kill()
+            process.wait()
+            restart = threading.Timer(
+                3, lambda: restarted.append(subprocess.Popen(local.valkey_command(tmp_path, path)))
+            )
+            restarted: list[subprocess.Popen[bytes]] = []
+            restart.start()
+            try:
+                jobs.complete(claim, 1, RESULT)
+                assert jobs.get(claim.id).status == "succeeded"
+            finally:
+                restart.join()
+                restarted[0].kill()
+                restarted[0].wait()
 
 
 def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(own, fill, store):

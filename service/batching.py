@@ -1,6 +1,9 @@
-"""Gathers the photos that wait for the net into one call of it. One thread runs the net, and nobody else does.
+"""Which photos a worker takes in, and how those that wait for the net share one call of it.
 
-It never waits for company: what is there when the net becomes free goes in, so that batches grow with the load.
+Admission takes as many megapixels as there is room for, or one photo alone whose attempt failed before. The batcher has the one thread
+that runs the net.
+
+It never waits for more photos: what is there when the net becomes free goes in, so that batches grow with the load.
 Memory that runs out halves the batch, down to single photos. Any other error is tried again photo by photo, so
 that it is only the concern of the photo that caused it.
 """
@@ -10,20 +13,116 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from service.jobs import Claim, NoRoom
 from service.observability import get_logger
 
+ASK_AGAIN = 1.0
+"""Seconds after which the best photo may be another one: other workers take some, too."""
 CAUTION = 60.0
 """Seconds for which batches stay smaller after memory ran out: others may use the device for a while."""
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
 
-log = get_logger("autochrome.batcher")
+log = get_logger("autochrome.batching")
+
+
+class Admission:
+    """Counts what is inside, and lets one at a time ask for more.
+
+    Where the best photo does not fit, its thread waits until it does, and all others wait behind: however large
+    it is, small ones do not pass it for ever. An empty worker takes whatever comes.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = pixels
+        self._door = threading.Lock()
+        self._changed = threading.Condition()
+        self._inside: dict[tuple[str, int], Claim] = {}
+        self._answering = 0
+        self._left_at = time.monotonic()
+        self._taken_ms = int(time.time() * 1000)
+        self._closed = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is inside, and no notification is being answered."""
+        return self._answering == 0
+
+    @property
+    def count(self) -> int:
+        """Photos inside."""
+        return len(self._inside)
+
+    @property
+    def empty_for(self) -> float:
+        """Seconds for which nothing has been inside; 0 while something is."""
+        return 0.0 if self._inside else time.monotonic() - self._left_at
+
+    @property
+    def taken_ms(self) -> int:
+        """When the last one was taken, in milliseconds since 1970; at first, when this began."""
+        return self._taken_ms
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        """Let those that wait for room go away with nothing; what is inside may stay."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def enter(self, claim: Callable[[int, bool], Claim | NoRoom | None]) -> Iterator[Claim | None]:
+        """Ask `claim(pixels of room, whether empty)` until it gives a job or says that none waits.
+
+        None where none waits, or where this worker has closed.
+        """
+        with self._changed:
+            self._answering += 1
+        taken: Claim | None = None
+        try:
+            with self._door:
+                taken = self._take(claim)
+            yield taken
+        finally:
+            with self._changed:
+                self._answering -= 1
+                if taken is not None:
+                    del self._inside[taken.id, taken.attempt]
+                    self._left_at = time.monotonic()
+                self._changed.notify_all()
+
+    def _take(self, claim: Callable[[int, bool], Claim | NoRoom | None]) -> Claim | None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or not self._is_occupied_alone())
+                if self._closed:
+                    return None
+                room, before = self._room(), len(self._inside)
+            found = claim(room, before == 0)
+            with self._changed:
+                if isinstance(found, Claim):
+                    self._inside[found.id, found.attempt] = found
+                    self._taken_ms = int(time.time() * 1000)
+                if found is None or isinstance(found, Claim):
+                    return found
+                if len(self._inside) == before:  # nobody has left while this one asked
+                    self._changed.wait(ASK_AGAIN)
+
+    def _is_occupied_alone(self) -> bool:
+        return any(inside.isolate for inside in self._inside.values())
+
+    def _room(self) -> int:
+        return max(0, self._pixels - sum(inside.pixels for inside in self._inside.values()))
 
 
 class NetOutOfMemory(Exception):  # noqa: N818  (a turn of events: the photo may fit when it is smaller)
@@ -51,12 +150,12 @@ class Batcher:
     """`infer` takes (1, h, w) lightness of one shape each, and gives the logits in the same order."""
 
     def __init__(
-        self, infer: Callable[[Sequence[Tensor]], list[Tensor]], most: int, patience: float = 8.0
+        self, infer: Callable[[Sequence[Tensor]], list[Tensor]], most: int, seconds_per_photo: float = 8.0
     ) -> None:
-        """`most`: photos in one call. `patience`: seconds that a call may take for each of its photos."""
+        """`most`: photos in one call. `seconds_per_photo`: how long a call may take for each of its photos."""
         self.most = most
         self._infer = infer
-        self._patience = patience
+        self._seconds_per_photo = seconds_per_photo
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._stopped = False
@@ -143,7 +242,7 @@ class Batcher:
 
     def _call(self, part: list[_Waiting]) -> Exception | None:
         """Run the net and hand out its answers; or the error, which keeps nothing of the call in memory."""
-        self._late_at = time.monotonic() + self._patience * len(part)
+        self._late_at = time.monotonic() + self._seconds_per_photo * len(part)
         try:
             answers = self._infer([one.lightness for one in part])
             answered = list(zip(part, answers, strict=True))

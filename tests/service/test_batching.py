@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from service import batcher
-from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service import batching
+from service.batching import Answer, Batcher, NetOutOfMemory, is_out_of_memory
 
-PATIENCE = 5.0
+SECONDS_PER_PHOTO = 5.0
 
 
 class MadeNet:
@@ -50,7 +50,7 @@ def served(net) -> Iterator[Callable[[int], Batcher]]:
     started: list[Batcher] = []
 
     def serve(most: int = 4) -> Batcher:
-        started.append(Batcher(net, most, PATIENCE))
+        started.append(Batcher(net, most, SECONDS_PER_PHOTO))
         started[-1].start()
         return started[-1]
 
@@ -195,7 +195,7 @@ def test_a_photo_that_is_too_large_alone_is_said_so_and_the_others_are_answered(
 
 
 def test_batches_are_as_large_as_ever_some_time_after_memory_ran_out(served, net, until, monkeypatch):
-    monkeypatch.setattr(batcher, "CAUTION", 0.05)
+    monkeypatch.setattr(batching, "CAUTION", 0.05)
     busy, _ = held(served, net, until)
     net.fails = lambda batch: MemoryError() if len(batch) > 1 else None
     early = [busy.submit(photo(number)) for number in range(1, 3)]
@@ -237,7 +237,7 @@ def test_stopping_answers_all_that_wait_and_takes_no_more(served, net, until):
 
 
 def test_a_net_that_hangs_is_seen_not_to_move(net, until):
-    hung = Batcher(net, 4, patience=0.1)
+    hung = Batcher(net, 4, seconds_per_photo=0.1)
     hung.start()
     assert hung.is_moving
     net.go_on.clear()
