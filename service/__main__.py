@@ -12,7 +12,6 @@ Every setting is an environment variable that begins with AUTOCHROME_.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -21,8 +20,8 @@ from datetime import UTC, datetime
 
 from service import settings as configuration
 from service.errors import EX_CONFIG, SettingsError
+from service.observability import get_logger, set_up_logging
 from service.settings import Settings
-from service.telemetry import set_up_logging
 
 
 def main() -> int:
@@ -83,15 +82,15 @@ def _warn_of_unknown() -> None:
 
 
 def _everything(settings: Settings) -> int:
-    from service.supervisor import Supervisor
+    from service.local import Supervisor
 
     return Supervisor(settings).run()
 
 
 def _api(settings: Settings, descriptor: int | None) -> int:
     from service.api.app import create_app, serve
-    from service.jobs import refuse_cluster
-    from service.supervisor import address, listen
+    from service.database import refuse_cluster
+    from service.local import address, listen
 
     refuse_cluster(settings.required_redis_url)
     set_up_logging(settings.log_format)
@@ -100,13 +99,13 @@ def _api(settings: Settings, descriptor: int | None) -> int:
         serve(app, socket.socket(fileno=descriptor))
         return 0
     with listen(settings.host, settings.port) as listener:
-        logging.getLogger("autochrome.api").info("listening on %s", address(listener))
+        get_logger("autochrome.api").info("api_listening", url=address(listener))
         serve(app, listener)
     return 0
 
 
 def _worker(settings: Settings) -> int:
-    from service.jobs import refuse_cluster
+    from service.database import refuse_cluster
 
     refuse_cluster(settings.required_redis_url)
     from service import worker
@@ -116,7 +115,8 @@ def _worker(settings: Settings) -> int:
 
 
 def _health(settings: Settings) -> int:
-    from service.jobs import Jobs, Lease, connect
+    from service.database import connect
+    from service.jobs import Jobs, Lease
 
     jobs = Jobs(connect(settings.required_redis_url), Lease(settings.lease, settings.lease_per_megapixel))
     return 0 if any(name.startswith(f"{socket.gethostname()}:") for name in jobs.workers()) else 1
@@ -125,11 +125,11 @@ def _health(settings: Settings) -> int:
 def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
     import redis
 
-    from service import valkey
+    from service import local
     from service.auth import Keys, Scope
-    from service.jobs import connect
+    from service.database import connect
 
-    url = settings.redis_url or f"unix://{valkey.socket_path(settings.state_dir.absolute())}"
+    url = settings.redis_url or f"unix://{local.valkey_socket(settings.state_dir.absolute())}"
     keys = Keys(connect(url))
     try:
         match arguments.verb:

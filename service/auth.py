@@ -27,8 +27,8 @@ from asgi_correlation_id import correlation_id
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
+from service.database import PREFIX
 from service.errors import Problem
-from service.prelude import PREFIX
 
 USED_EVERY = 60.0
 """Seconds in which the last use is noted at most once."""

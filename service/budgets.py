@@ -15,8 +15,8 @@ from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from service.database import PREFIX
 from service.errors import Problem
-from service.prelude import PREFIX
 from service.settings import Settings
 
 WINDOW = 60

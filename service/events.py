@@ -1,15 +1,13 @@
-"""What happens to jobs, as it happens: a job's stream of events, and who wants to be told of changes."""
+"""Who waits for changes of jobs in this process, and how they are told: by one subscription to Redis."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import redis.asyncio
 from redis.asyncio.client import PubSub
@@ -17,8 +15,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
+from service.database import PREFIX
 from service.errors import first_line
-from service.prelude import PREFIX
+from service.observability import get_logger
 
 CHANGED, ENDED = f"{PREFIX}changed", f"{PREFIX}ended"
 POLL = 0.5
@@ -26,16 +25,7 @@ POLL = 0.5
 SILENCE = 5.0
 """Seconds of silence after which the server is asked whether it is still there."""
 
-log = logging.getLogger("autochrome.events")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to a job: queued, stage, succeeded, failed, canceled or expired."""
-
-    id: str
-    name: str
-    data: dict[str, Any]
+log = get_logger("autochrome.events")
 
 
 class Changed:
@@ -62,7 +52,7 @@ class Changed:
 class Hub:
     """One subscription to the ends of all jobs, for all who wait in this process, and to all changes while one waits for these.
 
-    Runs while its block is open. While the server cannot be heard, waits are short, so that whoever waits polls.
+    Runs while its block is open. While the subscription is broken, waits are short, so that whoever waits polls.
     """
 
     def __init__(self, url: str) -> None:
@@ -89,7 +79,7 @@ class Hub:
 
     @asynccontextmanager
     async def watch(self, id: str, only_end: bool = False) -> AsyncIterator[Changed]:
-        """Hear of changes of a job from now on, or only of its end: look at it after this, and then wait."""
+        """Be told of changes of a job from now on, or only of its end: look at it after this, and then wait."""
         changed = Changed(self, only_end)
         self._waiting[id].add(changed)
         self._curious += not only_end
@@ -119,14 +109,14 @@ class Hub:
                 await self._subscribe()
             except (RedisError, OSError) as error:
                 if self.is_live or not told:  # an outage is one line
-                    log.warning("changes are not heard, polling error=%s", first_line(error))
+                    log.warning("subscription_lost", error=first_line(error))
                 told = True
             self._subscription = None
             self._set_live(False)
             await asyncio.sleep(POLL)
 
     async def _subscribe(self) -> NoReturn:
-        """Until the server cannot be heard: then raises RedisError or OSError."""
+        """Until the server answers no more: then raises RedisError or OSError."""
         client = redis.asyncio.Redis.from_url(
             self._url,
             decode_responses=True,
@@ -161,7 +151,7 @@ class Hub:
             self._wake()
 
     def _wake(self, but_for_ends: bool = False) -> None:
-        """What happened before was perhaps not heard: everybody looks for himself, or all who wait for more than an end."""
+        """What happened before was perhaps missed: everybody looks at the job, or all who wait for more than an end."""
         for waiting in self._waiting.values():
             for changed in waiting:
                 if not (but_for_ends and changed.only_end):

@@ -1,7 +1,8 @@
-"""The job record in Redis: the truth about every job. The message in the queue is only a bell.
+"""The job record in Redis: the truth about every job. The message in the queue only says that there is work.
 
 States: queued → running → succeeded | failed; any of them → canceled → expired. A worker claims a job and
-gets an attempt number and a lease. Each later word about the job carries the attempt; stale ones are refused.
+gets an attempt number and a lease. Each later call about the job carries the attempt; stale ones are refused.
+A job with a failed attempt behind it runs alone in its worker; three failed attempts, and it has failed.
 """
 
 from __future__ import annotations
@@ -10,106 +11,188 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import re
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.retry import Retry
 
-from service import metrics, reaper_scripts, scripts
-from service.errors import KINDS, LeaseLost, Problem, SettingsError
-from service.events import Event
-from service.job import (
-    STAGES,
-    Artifact,
-    Bounds,
-    Claim,
-    Depth,
-    Entered,
-    Job,
-    Lease,
-    Loaded,
-    Net,
-    NoRoom,
-    Order,
-    Result,
-    artifacts_json,
-    new_id,
-    read_job,
-    secret_hash,
-    wait_for,
-)
-from service.prelude import PREFIX, VERSION
+from service.database import PREFIX, Scripts
+from service.errors import KINDS, LeaseLost, Problem
 from service.schemas import Options
 
-__all__ = [
-    "STAGES",
-    "VERSION",
-    "Artifact",
-    "Bounds",
-    "Claim",
-    "Depth",
-    "Entered",
-    "Job",
-    "Jobs",
-    "Lease",
-    "Loaded",
-    "Net",
-    "NoRoom",
-    "Order",
-    "Result",
-    "connect",
-    "new_id",
-]
-
-MOST_STRIKES = 3
+STAGES = ("open", "preprocess", "infer", "postprocess", "save")
+ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
+MOST_ATTEMPTS = 3
+"""Failed attempts after which a job has failed."""
 MOST_AT_ONCE = 100
-MOST_BELLS = 300
+MOST_NOTIFICATIONS = 300
 BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
-CALM = 2.5
+BEAT_AGAIN = 2.5
 """Seconds that workers have to beat again after all were cut off."""
+UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
+"""Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 _EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
-def connect(url: str) -> redis.Redis:
-    """A client that gives text, and tells within seconds that a server is gone. Raises SettingsError."""
-    try:
-        return redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=10,
-            socket_connect_timeout=5,
-            health_check_interval=25,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=3),
-        )
-    except ValueError as error:
-        raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A network: its name and the hash of its weights."""
+
+    name: str
+    sha256: str
 
 
-def refuse_cluster(url: str) -> None:
-    """Raises SettingsError where the server is a node of a Redis Cluster. One that does not answer now is let pass."""
-    try:
-        with redis.Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), retries=0)
-        ) as client:
-            is_cluster = cast(dict[str, Any], client.info("cluster")).get("cluster_enabled") == 1
-    except (redis.RedisError, ValueError):  # or it may not say; a URL that is wrong is said by `connect`
-        return
-    if is_cluster:
-        raise SettingsError(
-            "AUTOCHROME_REDIS_URL names a node of a Redis Cluster, which cannot serve: each script here works on many "
-            "keys at once. Name a single Redis or Valkey; it may have replicas."
-        )
+@dataclass(frozen=True, slots=True)
+class Loaded(Net):
+    """A network that a worker has loaded, and where."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for when a job is entered."""
+
+    options: Options
+    pixels: int
+    keep_for: float
+    """Seconds."""
+    batch: bool = False
+    """Lets those go first that are made within an hour after it."""
+    owner: str = ""
+    """Id of the API key that made it; empty: nobody's."""
+    request_id: str = ""
+    fingerprint: str = ""
+    """SHA-256 of photo and options as hexadecimal digits: is it the same request again, or another one?"""
+    group: str = ""
+    """Id of the batch that it belongs to."""
+    upload: str = ""
+    """Name of the upload that brought the photo, as `store.photo_key` takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may wait."""
+
+    jobs: int
+    pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much waits and runs."""
+
+    jobs: int
+    pixels: int
+    running: int
+    running_pixels: int
+    pixels_per_s: float | None
+    """Ended in the last minute, per second in which there was work; None where nothing was."""
+    oldest_ms: int
+    """For how long the one that waits longest has waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long a stage may be silent: seconds, and seconds more per megapixel of the photo."""
+
+    base: float
+    per_megapixel: float
+
+    def arguments(self) -> tuple[int, int]:
+        return int(self.base * 1000), int(self.per_megapixel * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's right to work on a job, for as long as the lease is renewed."""
+
+    id: str
+    attempt: int
+    options: Options
+    pixels: int
+    request_id: str
+    upload: str
+    """Name of the upload that brought the photo, as `store.photo_key` takes it."""
+    isolate: bool
+    """An attempt has failed before, perhaps by this photo's doing: it is alone in its worker until it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """The next job has more pixels than the worker has room for, or it, or one that the worker has, is to be alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that was made from a photo."""
+
+    name: str
+    kind: Literal["result", "comparison", "sidecar"]
+    key: str
+    media_type: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where a finished picture lies in the store, and what it is."""
+
+    key: str
+    width: int
+    height: int
+    media_type: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it stood at one moment. Times are milliseconds since 1970 on the server's clock."""
+
+    id: str
+    status: str
+    created: int
+    expires: int
+    secret_sha256: str
+    queue_position: int | None
+    """1: the next in line."""
+    eta_s: float | None
+    """Seconds until it is likely to be done, while it waits and the speed is known."""
+    stage: str | None
+    timings: dict[str, float]
+    options: Options
+    net: Net | None
+    result: Result | None
+    artifacts: tuple[Artifact, ...]
+    error_code: str | None
+    error_detail: str | None
+    owner: str
+    group: str
+    fingerprint: str
+
+    def is_opened_by(self, secret: str) -> bool:
+        """Whether this is the secret that was given out when the job was made."""
+        return hmac.compare_digest(self.secret_sha256, secret_hash(secret))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a job: queued, stage, succeeded, failed, canceled or expired."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
 
 
 class Jobs:
-    """Verbs on the record, each one atomic script.
+    """Verbs on the record, each one atomic script. The client repeats a call whose answer was lost, which changes nothing.
 
     All may raise redis.RedisError: where there is no server, and where it cannot write, being out of memory
     (OOM), out of disk (MISCONF) or a replica (READONLY). One without memory refuses new jobs, no other verb.
@@ -118,19 +201,10 @@ class Jobs:
     def __init__(self, client: redis.Redis, lease: Lease) -> None:
         self._redis = client
         self._lease = lease.arguments()
-        self._unheard = threading.local()
-        self._script = {
-            name: client.register_script(getattr(module, name))
-            for module, names in (
-                (scripts, "RESERVE CREATE SHOW DEPTH CLAIM HELD RENEW ADVANCE COMPLETE FAIL RETRY CANCEL"),
-                (scripts, "BEAT STALLED"),
-                (reaper_scripts, "REAP STRANDED EXPIRE ERASED POSTPONE LOCK UNLOCK"),
-            )
-            for name in names.split()
-        }
+        self._scripts = Scripts(client)
 
     def _run(self, name: str, *arguments: str | int | float) -> Any:
-        return self._script[name](args=arguments)
+        return self._scripts.run(name, *arguments)
 
     # the API's side
 
@@ -139,16 +213,16 @@ class Jobs:
 
         False where the id is taken: then there is nothing to write under it.
         """
-        return bool(self._run("RESERVE", id, int(seconds * 1000)))
+        return bool(self._run("reserve", id, int(seconds * 1000)))
 
-    def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
-        """Enter a job as queued, unless the id is taken. Raises `queue_full`.
+    def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> bool:
+        """Enter a job as queued; False where the id is taken. Raises `queue_full`.
 
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
         """
         state, *full = self._run(
-            *("CREATE", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
+            *("create", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
         )
@@ -156,23 +230,23 @@ class Jobs:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
             raise Problem(
-                "queue_full", retry_after=wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
+                "queue_full", retry_after=_wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
             )
-        return Entered(new=state == 1)
+        return bool(state)
 
     def depth(self) -> Depth:
         """How much waits and runs, and how fast it gets done."""
-        jobs, pixels, running, running_pixels, speed, oldest_ms = self._run("DEPTH")
+        jobs, pixels, running, running_pixels, speed, oldest_ms = self._run("depth")
         return Depth(jobs, pixels, running, running_pixels, float(speed) or None, oldest_ms)
 
     def retry_after(self) -> int:
         """Seconds until one job less of average size is likely to wait, 1 to 3600."""
         depth = self.depth()
-        return wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
+        return _wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
 
     def secret_for(self, id: str) -> str:
-        """The secret of a job: whoever makes it again by the same id hears the same."""
-        return _text(self._hmac(f"secret {id}"))
+        """The secret of a job: whoever makes it again by the same id is told the same."""
+        return base64.urlsafe_b64encode(self._hmac(f"secret {id}")).decode().rstrip("=")
 
     def id_for(self, owner: str, key: str) -> str:
         """The id of the job that an owner's Idempotency-Key stands for: 32 hexadecimal digits."""
@@ -180,62 +254,59 @@ class Jobs:
 
     def get(self, id: str) -> Job | None:
         """The job as it stands, None where there is none. Past its time it is `expired`, erased or not."""
-        now, position, eta, flat = self._run("SHOW", id)
+        now, position, eta, flat = self._run("show", id)
         if not flat:
             return None
         record = dict(zip(flat[::2], flat[1::2], strict=True))
-        return read_job(id, record, now, position, None if eta is None else float(eta))
+        return _job(id, record, now, position, None if eta is None else float(eta))
 
     def events(self, id: str, after: str = "0") -> list[Event]:
         """What happened to a job after an event: the last 64, or the very last one when it is erased."""
         since = after if _EVENT_ID.fullmatch(after) else "0"
         rows = cast(
-            list[tuple[str, dict[str, str]]], self._redis.xrange(f"{_job(id)}:events", min=f"({since}")
+            list[tuple[str, dict[str, str]]], self._redis.xrange(_key(f"job:{id}:events"), min=f"({since}")
         )
         return [Event(event, fields["name"], json.loads(fields["data"])) for event, fields in rows]
 
     def cancel(self, id: str) -> bool:
-        """Leave a tombstone; a worker on the job is refused from now on. Erase its files, say `erased`."""
-        return bool(self._run("CANCEL", id))
+        """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
+        return bool(self._run("cancel", id))
 
     def erased(self, id: str, deadline: float = 300.0) -> None:
         """Say that no file under this id is left. A worker on it may still write for `deadline` seconds."""
-        self._run("ERASED", id, int(deadline * 1000))
+        self._run("erased", id, int(deadline * 1000))
 
     # the worker's side
 
-    def claim(self, worker: str, net: Net, room_pixels: int, alone: bool) -> Claim | NoRoom | None:
+    def claim(self, worker: str, net: Net, room_pixels: int, empty: bool) -> Claim | NoRoom | None:
         """Take the best queued job: interactive ones first, then the oldest. None where nothing waits.
 
-        `alone`: the worker holds nothing, so that there is room for a job of any size, and for a suspect. A
-        thread whose last claim raised gets what that one took, if it took something.
+        `empty`: the worker holds nothing, so that there is room for a job of any size, and for one that runs alone.
         """
-        mark = getattr(self._unheard, "mark", None) or secrets.token_hex(8)
-        self._unheard.mark = mark
-        taken = self._run("CLAIM", worker, *self._lease, net.name, net.sha256, room_pixels, int(alone), mark)
-        self._unheard.mark = None
+        mark = secrets.token_hex(8)  # by which a call that the client repeats gets the same job
+        taken = self._run("claim", worker, *self._lease, net.name, net.sha256, room_pixels, int(empty), mark)
         if taken is None:
             return None
-        if len(taken) == 2:
-            return NoRoom(int(taken[0]), taken[1] != "")
-        id, attempt, options, pixels, request_id, upload, suspect = taken
+        if not taken:
+            return NoRoom()
+        id, attempt, options, pixels, request_id, upload, failures = taken
         return Claim(
             *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, upload),
-            suspect=suspect != "",
+            isolate=int(failures) > 0,
         )
 
     def is_held(self, claim: Claim) -> bool:
         """Whether the job is still this attempt's: cheap, to be asked before dear work."""
-        return bool(self._run("HELD", claim.id, claim.attempt))
+        return bool(self._run("held", claim.id, claim.attempt))
 
     def renew(self, claim: Claim) -> None:
         """Lengthen the lease. Raises LeaseLost."""
-        _demand(self._run("RENEW", claim.id, claim.attempt, *self._lease))
+        _demand(self._run("renew", claim.id, claim.attempt, *self._lease))
 
     def advance(self, claim: Claim, ended: str, seconds: float, following: str) -> None:
         """Note that a stage has ended and the next has begun, which renews the lease. Raises LeaseLost."""
-        words = (ended, *_timed(seconds), following)
-        _demand(self._run("ADVANCE", claim.id, claim.attempt, *self._lease, *words))
+        stage = ended, round(seconds, 4), following
+        _demand(self._run("advance", claim.id, claim.attempt, *self._lease, *stage))
 
     def complete(
         self, claim: Claim, save_seconds: float, result: Result, artifacts: Sequence[Artifact] = ()
@@ -243,63 +314,63 @@ class Jobs:
         """The job has succeeded with this result. Raises LeaseLost where the attempt is stale."""
         _demand(
             self._run(
-                *("COMPLETE", claim.id, claim.attempt, *_timed(save_seconds), result.key, result.width),
+                *("complete", claim.id, claim.attempt, round(save_seconds, 4), result.key, result.width),
                 *(result.height, result.media_type, result.sha256, result.bytes),
-                artifacts_json(tuple(artifacts)),
+                json.dumps([asdict(one) for one in artifacts]),
             )
         )
 
     def fail(self, claim: Claim, code: str, detail: str) -> None:
         """The job cannot succeed, now or later. Raises LeaseLost where the attempt is stale."""
-        _demand(self._run("FAIL", claim.id, claim.attempt, code, detail))
+        _demand(self._run("fail", claim.id, claim.attempt, code, detail))
 
-    def retry(self, claim: Claim, strike: bool) -> bool:
+    def retry(self, claim: Claim, failed: bool) -> bool:
         """Give the job back after an error of ours: True where it waits again, False where it has failed.
 
-        `strike`: the error may be this job's doing, three of which are the end. Raises LeaseLost.
+        `failed`: the error may be this job's doing, so that the attempt counts as a failed one. Raises LeaseLost.
         """
         error = "internal_error", KINDS["internal_error"].advice
-        state = self._run("RETRY", claim.id, claim.attempt, *error, MOST_STRIKES, int(strike))
+        state = self._run("retry", claim.id, claim.attempt, *error, MOST_ATTEMPTS, int(failed))
         _demand(state >= 0)
         return bool(state == 1)
 
-    # the reaper's side
+    # the janitor's side
 
     def reap(self) -> Sequence[str]:
-        """Take jobs from workers that fell silent. Returns those that wait again and want a bell."""
+        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each."""
         error = "worker_died", KINDS["worker_died"].advice
-        found = self._run("REAP", *error, MOST_STRIKES, MOST_AT_ONCE, int(CALM * 1000))
+        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000))
         return cast(Sequence[str], found)
 
     def stranded(self, older_than: float, quiet: float) -> Sequence[str]:
         """Jobs that have waited for some seconds; at most once in `quiet` seconds, whoever asks."""
-        found = self._run("STRANDED", int(older_than * 1000), int(quiet * 1000), MOST_BELLS)
+        found = self._run("stranded", int(older_than * 1000), int(quiet * 1000), MOST_NOTIFICATIONS)
         return cast(Sequence[str], found)
 
     def expire(self) -> Sequence[str]:
-        """Bury jobs past their time. Returns ids whose files are to be erased; then say `erased`."""
-        return cast(Sequence[str], self._run("EXPIRE", MOST_AT_ONCE))
+        """Leave erased records of jobs past their time. Returns ids whose files are to be erased; then say `erased`."""
+        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE))
 
     def postpone(self, id: str, seconds: float) -> None:
         """Say that files could not be erased: they are due again in some time."""
-        self._run("POSTPONE", id, int(seconds * 1000))
+        self._run("postpone", id, int(seconds * 1000))
 
     @contextmanager
-    def reaping(self, seconds: float, what: str = "reaper") -> Iterator[bool]:
-        """Whether this worker is the one that does so, for as long as the block lasts, `seconds` at most."""
+    def alone(self, what: str, seconds: float) -> Iterator[bool]:
+        """Whether this process is the one that does so, for as long as the block lasts, `seconds` at most."""
         token = secrets.token_hex(8)
-        mine = bool(self._run("LOCK", what, token, int(seconds * 1000)))
+        mine = bool(self._run("lock", what, token, int(seconds * 1000)))
         try:
             yield mine
         finally:
             if mine:
-                self._run("UNLOCK", what, token)
+                self._run("unlock", what, token)
 
     # the workers themselves
 
     def beat(self, worker: str, net: Net, device: str, claimed_ms: int = 0) -> None:
         """Say that a worker lives and has its net loaded, and when it last took a job (ms since 1970)."""
-        self._run("BEAT", worker, int(BEAT_TTL * 1000), net.name, net.sha256, device, claimed_ms)
+        self._run("beat", worker, int(BEAT_TTL * 1000), net.name, net.sha256, device, claimed_ms)
 
     def gone(self, worker: str) -> None:
         """Say that a worker has stopped in order."""
@@ -319,49 +390,89 @@ class Jobs:
 
     def stalled(self, seconds: float) -> list[str]:
         """Workers that beat and hold nothing, but ask for nothing either, although jobs waited all that time."""
-        return cast(list[str], self._run("STALLED", int(seconds * 1000), int(BEAT_TTL * 1000)))
+        return cast(list[str], self._run("stalled", int(seconds * 1000), int(BEAT_TTL * 1000)))
 
     # what is counted
 
-    def batch_sizes(self, n: int) -> None:
+    def count_batch(self, photos: int) -> None:
         """Note that the net was given so many photos at once."""
         with self._redis.pipeline() as pipe:
-            pipe.hincrby(_key("counters"), f"batch:le:{metrics.bucket(n, metrics.PHOTOS)}")
-            pipe.hincrby(_key("counters"), "batch:sum", n)
+            pipe.hincrby(_key("counters"), "batch:count", 1)
+            pipe.hincrby(_key("counters"), "batch:sum", photos)
             pipe.execute()
 
     def counters(self) -> dict[str, int | float]:
-        """All that was ever counted; the names are those of service/metrics.py."""
+        """All that was ever counted, by the names in `lua/prelude.lua`: the same from whichever process it is asked."""
         found = cast(dict[str, str], self._redis.hgetall(_key("counters")))
         return {name: int(value) if value.isdigit() else float(value) for name, value in found.items()}
 
-    def _hmac(self, words: str) -> bytes:
+    def _hmac(self, text: str) -> bytes:
         """Under a key that is made once for all who share this Redis."""
         name = _key("key")
         key = self._redis.get(name)
         if key is None:
             self._redis.set(name, secrets.token_hex(32), nx=True)
             key = self._redis.get(name)
-        return hmac.digest(cast(str, key).encode(), words.encode(), hashlib.sha256)
+        return hmac.digest(cast(str, key).encode(), text.encode(), hashlib.sha256)
+
+
+def new_id() -> str:
+    """128 random bits as 32 hexadecimal digits: whoever does not know an id cannot guess it."""
+    return secrets.token_hex(16)
+
+
+def secret_hash(secret: str) -> str:
+    """All that is kept of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _key(name: str) -> str:
     return PREFIX + name
 
 
-def _job(id: str) -> str:
-    return _key(f"job:{id}")
-
-
-def _text(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).decode().rstrip("=")
-
-
-def _timed(seconds: float) -> tuple[float, str]:
-    """As the record keeps a time, and the bucket in which it is counted."""
-    return round(seconds, 4), metrics.bucket(seconds, metrics.SECONDS)
-
-
 def _demand(done: object) -> None:
     if not done:
         raise LeaseLost
+
+
+def _wait_for(pixels: float, pixels_per_s: float) -> int:
+    """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
+    seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
+    return min(max(seconds, 1), LONGEST_WAIT)
+
+
+def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta_s: float | None) -> Job:
+    """An erased record has no more than status, created, expires and secret."""
+    return Job(
+        id=id,
+        status="expired" if now >= int(record["expires"]) else record["status"],
+        created=int(record["created"]),
+        expires=int(record["expires"]),
+        secret_sha256=record["secret"],
+        queue_position=position,
+        eta_s=eta_s,
+        stage=record.get("stage"),
+        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
+        options=Options.model_validate_json(record.get("options", "{}")),
+        net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
+        result=_result(record),
+        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts", "[]"))),
+        error_code=record.get("error_code"),
+        error_detail=record.get("error_detail"),
+        owner=record.get("owner", ""),
+        group=record.get("group", ""),
+        fingerprint=record.get("fingerprint", ""),
+    )
+
+
+def _result(record: Mapping[str, str]) -> Result | None:
+    if "result_key" not in record:
+        return None
+    return Result(
+        key=record["result_key"],
+        width=int(record["result_width"]),
+        height=int(record["result_height"]),
+        media_type=record["result_media_type"],
+        sha256=record["result_sha256"],
+        bytes=int(record["result_bytes"]),
+    )

@@ -1,28 +1,35 @@
-"""What is counted about jobs: the names of the counters in the record, and the bounds of its histograms.
+"""Histograms of one worker process, for Prometheus: they begin anew with the process.
 
-The record itself counts, in one hash, so that counts outlive processes and are the same whichever API is asked.
-
-    outcome:STATUS:CODE   jobs that ended so; CODE is empty unless they failed
-    stage:NAME:le:BUCKET  how often a stage took so long: each time is counted in one bucket, the narrowest
-    stage:NAME:sum        seconds of all of them
-    batch:le:BUCKET       how many photos the net was given at once
-    batch:sum             photos of all batches
-    webhooks:OUTCOME      webhooks that were delivered, unwanted (410), given up, or erased with their job
+What must outlive processes, and be the same from whichever it is asked, the job record counts (see `lua/prelude.lua`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from prometheus_client import Histogram, start_http_server
 
-SECONDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "30", "60")
+from service.errors import SettingsError
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets for times, from 5 ms to a minute."""
-PHOTOS = ("1", "2", "4", "8", "16", "32", "64")
+PHOTOS = (1, 2, 4, 8, 16, 32, 64)
 """Upper bounds of the buckets for batch sizes."""
-REST = "+Inf"
-"""The bucket of what is larger than the last bound."""
+
+STAGE_SECONDS = Histogram(
+    "autochrome_worker_stage_seconds",
+    "Seconds that each stage took in this worker",
+    ("stage",),
+    buckets=SECONDS,
+)
+BATCH_SIZE = Histogram(
+    "autochrome_worker_batch_size", "Photos that the net of this worker was given at once", buckets=PHOTOS
+)
 
 
-def bucket(value: float, bounds: tuple[str, ...]) -> str:
-    """The narrowest bucket that holds a value."""
-    index = bisect_left([float(bound) for bound in bounds], value)
-    return bounds[index] if index < len(bounds) else REST
+def serve(host: str, port: int) -> None:
+    """Answer `GET /metrics` from a thread, with these and what prometheus-client says of a process. Raises SettingsError."""
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Set AUTOCHROME_METRICS_PORT to a free port."
+        ) from error

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from service.errors import Problem, failure
 
 if TYPE_CHECKING:
-    from service.job import Job  # which holds Options
+    from service.jobs import Job  # which holds Options
 
 LISTS = frozenset({"artifacts"})
 """Options that take several values: repeated, or with commas between."""

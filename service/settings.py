@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     """Photos that go through the net together, at most. Not set: 4 on a CPU, 16 on a GPU."""
     stall: Annotated[float, Field(gt=0)] = 60.0
     """A worker that takes nothing for so long, although photos wait, ends and is started again."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Where a worker answers `/metrics` with histograms of its own, on `host`; each further one of this machine on the next port."""
 
     anonymous: bool = True
     """Whether photos are taken in from whoever has no API key."""

@@ -2,29 +2,24 @@
 
 The scripts that end a job write its delivery in the same step, so none is lost with a process; one that erases a
 job erases what has not been delivered. Format and signature are those of Standard Webhooks 1.0.0.
-
-    webhooks     zset: job id by the time of the next try (ms)
-    webhook:ID   hash: url, event, ended (ms), tries; failure: the last error of ours
 """
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
-import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import redis
+from standardwebhooks.webhooks import Webhook
 
+from service.database import PREFIX, Scripts
 from service.errors import Problem
 from service.jobs import Jobs
+from service.observability import get_logger
 from service.outbound import SYSTEM, Allow, Network, Timeouts, post
-from service.prelude import ALWAYS, PREFIX
 from service.schemas import job_view
 from service.settings import Settings
 
@@ -43,62 +38,7 @@ TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0)
 OUTCOMES = ("delivered", "unwanted", "given_up", "erased")
 """What becomes of a delivery, as the record counts it; the last only where its job was erased while it was made."""
 
-log = logging.getLogger("autochrome.webhooks")
-
-_TAKE = (
-    ALWAYS
-    + """
--- most, milliseconds of lease, most tries, milliseconds after the end -> {id, url, event, ended, try} of each that is
--- due; and {id, event, tries} of each that had all its tries, or its time, and is given up
-local taken, given_up = {}, {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])) do
-  local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended', 'tries')
-  if seen[1] and (tonumber(seen[4]) >= tonumber(ARGV[3]) or now - seen[3] > tonumber(ARGV[4])) then
-    redis.call('DEL', key('webhook:' .. id))
-    redis.call('ZREM', key('webhooks'), id)
-    tally('webhooks:given_up')
-    given_up[#given_up + 1] = {id, seen[2], seen[4]}
-  elseif seen[1] then
-    redis.call('ZADD', key('webhooks'), stamp(now + ARGV[2]), id)
-    local try = redis.call('HINCRBY', key('webhook:' .. id), 'tries', 1)
-    taken[#taken + 1] = {id, seen[1], seen[2], seen[3], try}
-  else
-    redis.call('ZREM', key('webhooks'), id)
-  end
-end
-return {taken, given_up}
-"""
-)
-_FAILED = (
-    ALWAYS
-    + """
--- id, try, failure -> 1, or 0 where the try before failed in the same way, another has taken it over, or it was erased
-local seen = redis.call('HMGET', key('webhook:' .. ARGV[1]), 'tries', 'failure')
-if seen[1] ~= ARGV[2] or seen[2] == ARGV[3] then return 0 end
-redis.call('HSET', key('webhook:' .. ARGV[1]), 'failure', ARGV[3])
-return 1
-"""
-)
-_END = (
-    ALWAYS
-    + """
--- id, try, outcome -> 1, or 0 where another has taken it over, or it was erased
-if redis.call('HGET', key('webhook:' .. ARGV[1]), 'tries') ~= ARGV[2] then return 0 end
-redis.call('DEL', key('webhook:' .. ARGV[1]))
-redis.call('ZREM', key('webhooks'), ARGV[1])
-tally('webhooks:' .. ARGV[3])
-return 1
-"""
-)
-_AGAIN = (
-    ALWAYS
-    + """
--- id, try, milliseconds until the next -> 1, or 0 where another has taken it over, or it was erased
-if redis.call('HGET', key('webhook:' .. ARGV[1]), 'tries') ~= ARGV[2] then return 0 end
-redis.call('ZADD', key('webhooks'), stamp(now + ARGV[3]), ARGV[1])
-return 1
-"""
-)
+log = get_logger("autochrome.webhooks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +78,10 @@ class Webhooks:
         """`secrets`: each `whsec_` and base64. `base_url`: what is put before the links of a job."""
         self._redis = client
         self._said = False
-        self._take = client.register_script(_TAKE)
-        self._end = client.register_script(_END)
-        self._again = client.register_script(_AGAIN)
-        self._failed = client.register_script(_FAILED)
+        self._scripts = Scripts(client)
         self._jobs = jobs
         self._hosts = hosts
-        self._secrets = secrets
+        self._signers = [Webhook(secret) for secret in secrets]
         self._base_url = base_url
         self._pauses = pauses
         self._timeouts = timeouts
@@ -165,11 +102,11 @@ class Webhooks:
         self._under_way = {future for future in self._under_way if not future.done()}
         free = AT_ONCE - len(self._under_way)
         if free:
-            taken, given_up = self._take(
-                args=(free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000))
+            taken, given_up = self._scripts.run(
+                *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000))
             )
             for id, event, tries in given_up:
-                log.warning("webhook given up job=%s event=%s try=%s answer=none", id, event, tries)
+                log.warning("webhook_given_up", job=id, status=event, tries=int(tries))
             for id, url, event, ended, tries in taken:
                 delivery = Delivery(id, url, event, int(ended), int(tries))
                 self._under_way.add(self._threads.submit(self._deliver, delivery))
@@ -178,9 +115,7 @@ class Webhooks:
         """Once. What was asked for before webhooks were turned off waits for its end with its job."""
         if not self._said and (waiting := self._redis.zcard(PREFIX + "webhooks")):
             self._said = True
-            log.warning(
-                "webhooks wait, and AUTOCHROME_WEBHOOK_HOSTS of this worker is empty waiting=%d", waiting
-            )
+            log.warning("webhooks_disabled", waiting=waiting, setting="AUTOCHROME_WEBHOOK_HOSTS")
 
     def stop(self) -> None:
         """Let those that are under way come to their end."""
@@ -190,11 +125,11 @@ class Webhooks:
         try:
             answer = self._answer(delivery)
             if answer is None:
-                self._end(args=(delivery.id, delivery.tries, "erased"))
+                self._scripts.run("webhook_end", delivery.id, delivery.tries, "erased")
             else:
                 self._note(delivery, answer)
         except redis.RedisError as error:  # its lease brings it back, as often as there are tries
-            log.warning("webhook lost sight of job=%s error=%s", delivery.id, error)
+            log.warning("webhook_lost", job=delivery.id, error=str(error))
 
     def _answer(self, delivery: Delivery) -> int | str | None:
         """The status of the answer, or why there is none; None where there is nothing left to tell.
@@ -207,8 +142,8 @@ class Webhooks:
         except redis.RedisError:
             raise
         except Exception as error:
-            if self._failed(args=(delivery.id, delivery.tries, type(error).__name__)):
-                log.exception("webhook failed job=%s event=%s", delivery.id, delivery.event)
+            if self._scripts.run("webhook_failed", delivery.id, delivery.tries, type(error).__name__):
+                log.exception("webhook_failed", job=delivery.id, status=delivery.event)
             return "internal_error"
 
     def _body(self, delivery: Delivery) -> bytes | None:
@@ -225,15 +160,8 @@ class Webhooks:
 
     def _post(self, delivery: Delivery, body: bytes) -> int | str:
         """The status of the answer, or why there is none."""
-        timestamp = int(time.time())
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": delivery.webhook_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(
-                sign(secret, delivery.webhook_id, timestamp, body) for secret in self._secrets
-            ),
-        }
+        signature = signature_headers(self._signers, delivery.webhook_id, datetime.now(UTC), body)
+        headers = {"Content-Type": "application/json", **signature}
         try:
             return post(
                 delivery.url, body, headers, self._hosts, timeouts=self._timeouts, network=self._network
@@ -242,26 +170,29 @@ class Webhooks:
             return problem.code
 
     def _note(self, delivery: Delivery, answer: int | str) -> None:
-        words = (delivery.id, delivery.event, delivery.tries, answer)
+        said = {"job": delivery.id, "status": delivery.event, "tries": delivery.tries, "answer": answer}
         if isinstance(answer, int) and 200 <= answer < 300:
-            log.info("webhook delivered job=%s event=%s try=%d answer=%s", *words)
-            self._end(args=(delivery.id, delivery.tries, "delivered"))
+            log.info("webhook_delivered", **said)
+            self._scripts.run("webhook_end", delivery.id, delivery.tries, "delivered")
         elif answer == 410:  # so a receiver says that it wants no more
-            log.info("webhook unwanted job=%s event=%s try=%d answer=%s", *words)
-            self._end(args=(delivery.id, delivery.tries, "unwanted"))
+            log.info("webhook_unwanted", **said)
+            self._scripts.run("webhook_end", delivery.id, delivery.tries, "unwanted")
         elif delivery.tries > len(self._pauses):
-            log.warning("webhook given up job=%s event=%s try=%d answer=%s", *words)
-            self._end(args=(delivery.id, delivery.tries, "given_up"))
+            log.warning("webhook_given_up", **said)
+            self._scripts.run("webhook_end", delivery.id, delivery.tries, "given_up")
         else:
-            log.info("webhook not taken, will try again job=%s event=%s try=%d answer=%s", *words)
+            log.info("webhook_postponed", **said)
             pause = int(self._pauses[delivery.tries - 1] * 1000)
-            self._again(args=(delivery.id, delivery.tries, pause))
+            self._scripts.run("webhook_again", delivery.id, delivery.tries, pause)
 
 
-def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
-    """A signature as Standard Webhooks has it: version 1, HMAC-SHA256 over id, timestamp and body."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    return "v1," + base64.b64encode(hmac.digest(key, f"{id}.{timestamp}.".encode() + body, "sha256")).decode()
+def signature_headers(signers: Sequence[Webhook], id: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The three headers of Standard Webhooks, signed with each secret, so that one can be replaced by another. `at` is in UTC."""
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signer.sign(id, at, body.decode()) for signer in signers),
+    }
 
 
 def refuse_unless_allowed(url: str, hosts: Allow) -> None:

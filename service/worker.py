@@ -8,53 +8,60 @@ Several threads open, preprocess, postprocess and save photos; the batcher's one
 from __future__ import annotations
 
 import hashlib
-import logging
+import json
 import os
 import secrets
 import socket
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import redis
 import torch
-from celery import Celery, signals
-from celery.platforms import SecurityWarning
+from celery import Celery
 from numpy.typing import NDArray
+from PIL import Image
+from structlog.contextvars import bound_contextvars
 
 from model import image_io
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
-from service import artifacts, tasks, webhooks
-from service.admission import Admission
-from service.artifacts import Made, Sides
-from service.batcher import Answer, Batcher, NetOutOfMemory, is_out_of_memory
-from service.deadline import Deadline, end
+from service import celery_app, metrics, webhooks
+from service.batching import Admission, Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.database import WORKER_RETRIES, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.jobs import MOST_STRIKES, Artifact, Claim, Jobs, Lease, Net, NoRoom, Result, connect
-from service.patience import insist
-from service.reaper import EVERY, Eraser, Reaper
+from service.janitor import EVERY, Eraser, Reaper
+from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
+from service.observability import get_logger
 from service.schemas import Options
 from service.settings import Settings
-from service.stages import Stages
-from service.store import Store, artifact_key, attempt_prefix, photo_key, result_key
-from service.telemetry import bound, pairs
-from service.ticker import Ticker
+from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
+from service.watchdog import Periodic, Watchdog, end_process
 
 BEAT_EVERY = 2.0
-STORE_PAUSE = 2.0
+STORE_RETRY_DELAY = 2.0
 """Seconds to wait before a job is given back because the store did not answer."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
 ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
+COMPARISON_SIDE = 2048
+"""Longest side of each half of a comparison, which is for looking at."""
+OPTIONS_TOLD = {"temperature", "vividness", "format", "quality"}
+"""The options that a sidecar repeats: those that the picture depends on. Others, such as a webhook's address, are private."""
+GUESSED = (
+    "The colors are guesses. They were added by a neural network to a photograph that does not hold its true "
+    "colors; only the lightness is the photograph's own."
+)
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+"""IPTC NewsCodes, Digital Source Type."""
 
-log = logging.getLogger("autochrome.worker")
+log = get_logger("autochrome.worker")
 
 
 class Worker:
@@ -82,9 +89,8 @@ class Worker:
         self._store = store
         self._app = app
         self._settings = settings
-        self._deadline = Deadline(settings.deadline)
+        self._watchdog = Watchdog(settings.deadline)
         self._cores = cores
-        self._claimed_ms = int(time.time() * 1000)
 
     def start(self) -> None:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
@@ -99,74 +105,68 @@ class Worker:
         self.batcher.stop()
 
     def run(self, id: str) -> None:
-        """The Celery task. The bell names a job, but the best one is taken; that none waits is no error."""
+        """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
         torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
         try:
-            with self.admission.enter(self._claim) as claim:
+            with self.admission.enter(partial(self._jobs.claim, self.name, self.net)) as claim:
                 if claim is not None:
-                    with bound(request=claim.request_id), self._deadline.guard():
+                    with bound_contextvars(request=claim.request_id), self._watchdog.guard():
                         self._attempt(claim)
                 elif self.admission.is_closed:
-                    tasks.ring(self._app, id)  # for those who stay
+                    celery_app.notify(self._app, id)  # for those who stay
         except redis.RedisError as error:
-            # Nothing can be said to the record now. Its lease, or its bell, is made up for by the reaper.
-            log.warning("queue lost job=%s error=%s", id, error)
+            # The record cannot be written now. The reaper makes up for the lease, or for the notification.
+            log.warning("record_lost", job=id, error=str(error))
 
-    def beat(self) -> None:
+    def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        self._jobs.beat(self.name, self.net, str(self._colorizer.device), self._claimed_ms)
+        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms)
 
-    def watch(self) -> None:
+    def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
         stall = self._settings.stall
-        if self.admission.empty_for > stall and self.name in self._jobs.stalled(stall):
-            end(f"photos wait, and none has been taken for {stall:g} s")
-
-    def _claim(self, room: int, alone: bool) -> Claim | NoRoom | None:
-        claim = insist(partial(self._jobs.claim, self.name, self.net, room, alone))
-        if isinstance(claim, Claim):
-            self._claimed_ms = int(time.time() * 1000)
-        return claim
+        if self.admission.empty_for > stall and self.name in jobs.stalled(stall):
+            end_process(f"photos wait, and none has been taken for {stall:g} s")
 
     def _attempt(self, claim: Claim) -> None:
         try:
             self._colorize(claim)
         except LeaseLost:
-            log.warning("lease lost, work dropped job=%s attempt=%d", claim.id, claim.attempt)
+            log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
             with suppress(StoreUnavailable):  # it is erased with the job, at the latest
                 self._store.erase(attempt_prefix(claim.id, claim.attempt))
         except PhotoError as error:
-            log.info("refused job=%s code=%s", claim.id, error.code)
+            log.info("photo_refused", job=claim.id, code=error.code)
             self._fail(claim, error.code, error.detail)
         except StoreUnavailable as error:
-            log.warning("store does not answer job=%s error=%s", claim.id, first_line(error.__cause__))
+            log.warning("store_failed", job=claim.id, error=first_line(error.__cause__))
             with _unless_lost(claim):
-                insist(partial(self._jobs.renew, claim))
-                time.sleep(STORE_PAUSE)
-            self._give_back(claim, strike=False)
+                self._jobs.renew(claim)
+                time.sleep(STORE_RETRY_DELAY)
+            self._give_back(claim, failed=False)
         except Problem as error:
-            log.warning("failed job=%s code=%s pixels=%d", claim.id, error.code, claim.pixels)
+            log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
             self._fail(claim, error.code, error.detail)
         except redis.RedisError:
             raise
         except Exception as error:
-            log.exception("attempt failed job=%s attempt=%d", claim.id, claim.attempt)
-            if is_out_of_memory(error) and claim.attempt >= MOST_STRIKES:
+            log.exception("attempt_failed", job=claim.id, attempt=claim.attempt)
+            if is_out_of_memory(error) and claim.attempt >= MOST_ATTEMPTS:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
-                self._give_back(claim, strike=True)
+                self._give_back(claim, failed=True)
 
     def _fail(self, claim: Claim, code: str, detail: str) -> None:
         with _unless_lost(claim):
-            insist(partial(self._jobs.fail, claim, code, detail))
+            self._jobs.fail(claim, code, detail)
 
-    def _give_back(self, claim: Claim, strike: bool) -> None:
+    def _give_back(self, claim: Claim, failed: bool) -> None:
         with _unless_lost(claim):
-            if insist(partial(self._jobs.retry, claim, strike)):
-                tasks.ring(self._app, claim.id)
+            if self._jobs.retry(claim, failed):
+                celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
-        stages = Stages(self._jobs, claim)
+        stages = _Stages(self._jobs, claim)
         with stages.next("open"):
             picture = image_io.open(self._read(claim), self._settings.limits)
         with stages.next("preprocess"):
@@ -178,11 +178,11 @@ class Worker:
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         if answer.leads:
+            metrics.BATCH_SIZE.observe(answer.photos)
             with suppress(redis.RedisError):  # one count less
-                self._jobs.batch_sizes(answer.photos)
-        insist(partial(self._jobs.complete, claim, stages.seconds["save"], result, others))
-        said = {**stages.seconds, "batch": answer.photos}
-        log.info("succeeded job=%s attempt=%d %s", claim.id, claim.attempt, pairs(said))
+                self._jobs.count_batch(answer.photos)
+        self._jobs.complete(claim, stages.seconds["save"], result, others)
+        log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
@@ -191,10 +191,10 @@ class Worker:
             for piece in self._store.stream(photo_key(claim.id, claim.upload)):
                 data += piece
                 if time.monotonic() - renewed > self._settings.lease / 4:
-                    insist(partial(self._jobs.renew, claim))
+                    self._jobs.renew(claim)
                     renewed = time.monotonic()
         except FileNotFoundError:
-            held = insist(partial(self._jobs.is_held, claim))
+            held = self._jobs.is_held(claim)
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
@@ -208,11 +208,11 @@ class Worker:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
-                log.warning("out of memory, tried at a smaller size job=%s size=%d", claim.id, size)
+                log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
                 lightness = self._colorizer.preprocess(picture, size)
 
     def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
-        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the deadline."""
+        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the watchdog."""
         try:
             while True:
                 with suppress(TimeoutError):
@@ -220,7 +220,7 @@ class Worker:
                 if answer.done():
                     return answer.result()
                 if self.batcher.is_moving:
-                    insist(partial(self._jobs.renew, claim))
+                    self._jobs.renew(claim)
         finally:
             answer.cancel()  # it need not be in the net if nobody waits for it
 
@@ -235,7 +235,7 @@ class Worker:
         except torch.AcceleratorError as error:
             if is_out_of_memory(error):
                 raise
-            end(f"the device is lost to this process: {first_line(error)}")
+            end_process(f"the device is lost to this process: {first_line(error)}")
         if not are_numbers:
             raise FloatingPointError("the net's answer is no number")
         return logits
@@ -259,16 +259,49 @@ class Worker:
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
-        temperature = self._colorizer.card.temperature if options.temperature is None else options.temperature
-        made = Made(*(self.net.name, self.net.sha256, temperature), *(result.sha256, *colored.size))
-        sides = Sides(picture.pixels, colored.pixels, colored.alpha)
         others = []
-        for file in artifacts.make(options, sides, made, partial(_as_jpeg, options.quality)):
-            insist(partial(self._jobs.renew, claim))  # a slow store takes seconds for each
-            key = artifact_key(claim.id, claim.attempt, file.name)
-            self._store.put(key, file.data)
-            others.append(Artifact(file.kind, file.kind, key, file.media_type, len(file.data)))
+        for kind, file, media_type, data in self._artifacts(options, picture, colored, result):
+            self._jobs.renew(claim)  # a slow store takes seconds for each
+            key = artifact_key(claim.id, claim.attempt, file)
+            self._store.put(key, data)
+            others.append(Artifact(kind, kind, key, media_type, len(data)))
         return result, tuple(others)
+
+    def _artifacts(
+        self, options: Options, picture: image_io.Photo, colored: image_io.Photo, result: Result
+    ) -> Iterator[tuple[Literal["comparison", "sidecar"], str, str, bytes]]:
+        """Kind, name, media type and content of each file that the options ask for beside the result."""
+        if "comparison" in options.artifacts:
+            pixels = comparison(picture.pixels, colored.pixels, colored.alpha)
+            yield "comparison", "comparison.jpg", "image/jpeg", _as_jpeg(options.quality, pixels)
+        if "sidecar" in options.artifacts:
+            own = self._colorizer.card.temperature
+            temperature = own if options.temperature is None else options.temperature
+            yield (
+                "sidecar",
+                "sidecar.json",
+                "application/json",
+                sidecar(options, self.net, temperature, result),
+            )
+
+
+class _Stages:
+    """Seconds of each stage of one attempt, written to the job's record as the stage ends."""
+
+    def __init__(self, jobs: Jobs, claim: Claim) -> None:
+        self._jobs = jobs
+        self._claim = claim
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def next(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
+        metrics.STAGE_SECONDS.labels(stage).observe(self.seconds[stage])
+        if stage != STAGES[-1]:  # the last one ends with the job, in one step
+            following = STAGES[STAGES.index(stage) + 1]
+            self._jobs.advance(self._claim, stage, self.seconds[stage], following)
 
 
 @contextmanager
@@ -277,7 +310,7 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
     try:
         yield
     except LeaseLost:
-        log.warning("lease lost job=%s attempt=%d", claim.id, claim.attempt)
+        log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
 
 
 def color_options(options: Options) -> ColorOptions:
@@ -289,8 +322,39 @@ def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
     return image_io.save(image_io.Photo(pixels, None, "JPEG"), "JPEG", quality)
 
 
-def _keep_logging(**_: object) -> None:
-    """Celery sets up no log of its own where somebody else says to have done so."""
+def comparison(
+    gray: NDArray[Any], colored: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    """Gray on the left, color on the right, (h, 2w, 3) uint8, at most COMPARISON_SIDE each; what is transparent becomes white.
+
+    `gray`: (H, W) uint8 or uint16, or (H, W, 3) uint8; `colored`: (H, W, 3); `alpha`: how opaque, (H, W), or None.
+    """
+    if gray.dtype == np.uint16:
+        gray = (gray // 257).astype(np.uint8)
+    left = _thumbnail(Image.fromarray(gray).convert("L").convert("RGB"), alpha)
+    right = _thumbnail(Image.fromarray(colored), alpha)
+    return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
+
+
+def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
+    if alpha is not None:
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
+    image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
+    return image
+
+
+def sidecar(options: Options, net: Net, temperature: float, result: Result) -> bytes:
+    """How the colors came about, as JSON in UTF-8. `temperature`: as it was used, the option's or the net's own."""
+    said = {
+        "about": GUESSED,
+        "digital_source_type": SOURCE_TYPE,
+        "software": "Autochrome",
+        "net": {"name": net.name, "sha256": net.sha256},
+        "temperature": temperature,
+        "options": options.model_dump(mode="json", include=OPTIONS_TOLD),
+        "result": {"sha256": result.sha256, "width": result.width, "height": result.height},
+    }
+    return (json.dumps(said, indent=2) + "\n").encode()
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:
@@ -298,54 +362,44 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
+    if settings.metrics_port is not None:
+        metrics.serve(settings.host, settings.metrics_port)
+    lease = Lease(settings.lease, settings.lease_per_megapixel)
     client = connect(settings.required_redis_url)
-    jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
+    jobs = Jobs(client, lease)  # for what comes round every second or two
+    attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES), lease)
     store = Store(settings.effective_store_url)
-    app = tasks.make_app(settings.celery_broker_url)
+    app = celery_app.make_app(settings.celery_broker_url)
     # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
     # net's time, as soon as it has more of them than cores; those count that another thread of ours has ever asked for.
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), jobs, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
     worker.start()
-    log.info("net loaded net=%s worker=%s seconds=%.1f", worker.net.name, name, time.perf_counter() - start)
+    log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
-    reaper = Reaper(jobs, partial(tasks.ring, app), lambda: worker.admission.is_idle)
+    reaper = Reaper(jobs, partial(celery_app.notify, app), lambda: worker.admission.is_idle)
     hooks = webhooks.Webhooks.of(settings, client, jobs)
-    tickers = [
-        Ticker("beat", BEAT_EVERY, worker.beat),
-        Ticker("reaper", EVERY, reaper.tick),
-        Ticker("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
-        Ticker("watch", min(5.0, settings.stall / 4), worker.watch),
-        Ticker("webhooks", webhooks.EVERY, hooks.tick),
+    periodics = [
+        Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
+        Periodic("reaper", EVERY, reaper.tick),
+        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
+        Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
+        Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]
-    app.task(name=tasks.COLORIZE)(worker.run)
-    signals.setup_logging.connect(_keep_logging, weak=False)
-    signals.worker_shutting_down.connect(lambda **_: worker.admission.close(), weak=False)
-    # It warns root of pickled messages; ours are JSON, and in a container root is the custom.
-    warnings.simplefilter("ignore", SecurityWarning)
-    celery = app.Worker(
-        pool="threads",
-        concurrency=worker.concurrency,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-    )
-    for ticker in tickers:
-        ticker.start()
+    for periodic in periodics:
+        periodic.start()
     try:
-        celery.start()
+        return celery_app.consume(app, worker.run, worker.concurrency, worker.admission.close)
     finally:
-        for ticker in tickers:
-            ticker.stop()
+        for periodic in periodics:
+            periodic.stop()
         hooks.stop()
         worker.stop()
         with suppress(redis.RedisError):  # it will be seen to beat no more
             jobs.gone(name)
-    return int(celery.exitcode or 0)
 
 
 def _load(settings: Settings, load: Callable[[str, str], Colorizer]) -> Colorizer:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -39,6 +40,7 @@ class Launched:
             start_new_session=True,
         )
         self.url = ""
+        self.worker_url = ""
         self.state_dir = Path()
         self.lines: list[str] = []
         self._known: list[psutil.Process] = []
@@ -117,11 +119,15 @@ def launch() -> Iterator[Callable[..., Launched]]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """`python -m service`, ready to color; its address is `service.url`, its folder `service.state_dir`."""
     state = tmp_path_factory.mktemp("service")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        metrics_port = free.getsockname()[1]
     environment = {"AUTOCHROME_STATE_DIR": str(state), "AUTOCHROME_PORT": "0"}
+    environment["AUTOCHROME_METRICS_PORT"] = str(metrics_port)
     launched = Launched([sys.executable, "-m", "service"], environment)
     try:
         launched.state_dir = state
-        launched.url = launched.line(r"ready: (http://\S+)", 60)[1]
+        launched.worker_url = f"http://127.0.0.1:{metrics_port}"
+        launched.url = launched.line(r"service_ready url=(http://\S+)", 60)[1]
         yield launched
     finally:
         launched.stop()

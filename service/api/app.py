@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service import __version__, feeder
+from service import __version__
 from service.api import batches, colorizations, events, health, problems
 from service.api.health import Metrics, Readiness
 from service.api.middleware import (
@@ -31,8 +31,9 @@ from service.api.pages import add_pages
 from service.api.problems import add_handlers
 from service.api.state import ApiState
 from service.auth import Authenticator, Keys
+from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
-from service.ticker import Ticker
+from service.watchdog import Periodic
 
 GRACE = 5
 """Seconds that open requests have when the process is told to stop."""
@@ -61,13 +62,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        feeding = Ticker("feeder", feeder.EVERY, state.feeder.tick)
-        feeding.start()
+        scheduling = Periodic("scheduler", SCHEDULE_EVERY, state.scheduler.tick)
+        scheduling.start()
         try:
             async with state.watches.hub:
                 yield
         finally:
-            await run_sync(feeding.stop)
+            await run_sync(scheduling.stop)
 
     app = FastAPI(
         title="Autochrome",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing, suppress
@@ -24,8 +23,8 @@ from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import Batch, File, Standing
 from service.errors import Problem, StoreUnavailable, failure
-from service.job import ENDED
-from service.jobs import new_id
+from service.jobs import ENDED, new_id
+from service.observability import get_logger
 from service.schemas import (
     BatchView,
     CreatedBatchView,
@@ -37,7 +36,7 @@ from service.schemas import (
     parse_options,
     utc,
 )
-from service.store import photo_key
+from service.storage import photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
@@ -45,7 +44,7 @@ MOST_IN_NAME = 1000
 """Letters that are kept of a name."""
 PAGE = 1000
 RETRY_AFTER = "5"
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 router = APIRouter()
 
@@ -279,9 +278,9 @@ def _results(state: ApiState, files: list[Standing]) -> Iterator[tuple[str, Iter
 
 
 def _erase(state: ApiState, id: str) -> None:
-    """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the feeder ends it."""
+    """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the scheduler ends it."""
     state.batches.cancel(id)
-    state.feeder.erase(id)
+    state.scheduler.erase(id)
 
 
 def _forget(state: ApiState, id: str) -> None:
@@ -376,7 +375,7 @@ class BatchUpload:
     def end(self) -> None:
         """All of it has come. Raises `canceled`."""
         self._state.batches.close(self._id)
-        log.info("batch received batch=%s files=%d", self._id, self.seen)
+        log.info("batch_received", batch=self._id, files=self.seen)
 
     def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
         self.seen += 1
@@ -396,7 +395,7 @@ class BatchUpload:
             self._state.store.erase(job)
             self._state.jobs.erased(job)
             raise
-        self._state.feeder.feed()
+        self._state.scheduler.schedule()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
         """Write a file down as failed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import re
 import secrets
@@ -19,7 +18,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from redis.exceptions import LockError
 from starlette.responses import JSONResponse, StreamingResponse
 
-from service import errors, tasks
+from service import celery_app, errors
 from service.api import uploads
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
@@ -27,12 +26,12 @@ from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network
+from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.job import ENDED, Job, Order
-from service.jobs import new_id
-from service.prelude import PREFIX
+from service.jobs import ENDED, Job, Order, new_id
+from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.store import CHUNK, photo_key, upload_prefix
+from service.storage import CHUNK, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -44,7 +43,7 @@ LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 router = APIRouter()
 
@@ -165,20 +164,20 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
         state.jobs.reserve(id, RESERVED)
         upload.file.seek(0)
         state.store.put(photo_key(id, order.upload), upload.file)
-        entered = state.jobs.create(id, secret, order, state.bounds)
+        is_new = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, order.pixels)
         if isinstance(error, Problem) and error.code == "queue_full":
             _erase_upload(state, id, order)
         raise
-    if not entered.new:
+    if not is_new:
         _erase_upload(state, id, order)
         state.quota.give_back(by.owner, by.address, order.pixels)
         return _again(state, state.look(id), order)
     by.headers.update(charged)
-    tasks.ring(state.celery, id)
-    log.info("queued job=%s megapixels=%.2f", id, order.pixels / 1e6)
+    celery_app.notify(state.celery, id)
+    log.info("job_queued", job=id, megapixels=order.pixels / 1e6)
     return Submitted(id, secret, new=True)
 
 
@@ -453,7 +452,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
-    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the reaper
+    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the janitor
     state.store.erase(id)
     state.jobs.erased(id)
     return Response(status_code=204)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -16,8 +15,8 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from service.api.middleware import is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State
-from service.events import Event
-from service.job import ENDED, Job
+from service.jobs import ENDED, Event, Job
+from service.observability import get_logger
 from service.schemas import job_view
 
 MEDIA_TYPE = EventSourceResponse.media_type
@@ -27,7 +26,7 @@ PING = 15.0
 """Seconds of silence after which a comment is sent, so that nobody on the way takes the stream for dead."""
 LOOK = 3.0
 """Seconds between two looks at the place in the queue: others move it, so that no event tells."""
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 router = APIRouter()
 
@@ -112,7 +111,7 @@ class _Stream:
                         return
                     await changed.wait(LOOK if self._place else PING)
         except redis.RedisError as error:
-            log.warning("event stream broke off job=%s error=%s", self._id, type(error).__name__)
+            log.warning("stream_failed", job=self._id, error=type(error).__name__)
 
     async def _news(self) -> tuple[bytes, bool]:
         """What the client has not heard yet, and whether that is all that it will ever hear."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -14,7 +13,7 @@ import redis
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -22,13 +21,13 @@ from service import errors
 from service.api.problems import documented
 from service.api.state import State
 from service.auth import Scope, caller_with
+from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.job import STAGES
-from service.jobs import Jobs
-from service.metrics import PHOTOS, REST, SECONDS
-from service.prelude import PREFIX
+from service.jobs import STAGES, Jobs
+from service.metrics import SECONDS
+from service.observability import get_logger
 from service.schemas import NetView
-from service.store import Store
+from service.storage import Store
 from service.webhooks import OUTCOMES
 
 FRESH = 5.0
@@ -37,7 +36,7 @@ ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
 router = APIRouter()
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 
 class Readiness:
@@ -51,7 +50,7 @@ class Readiness:
         self._asked = -FRESH
         self._store_problem: StoreUnavailable | None = None
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
-        self._said = ""
+        self._said = ("", "")
         self.threads = CapacityLimiter(ASKING)
 
     def check(self) -> None:
@@ -59,9 +58,9 @@ class Readiness:
         try:
             self._check()
         except Problem as problem:
-            self._say(f"not ready code={problem.code}")
+            self._say("readiness_lost", code=problem.code)
             raise
-        self._say("ready")
+        self._say("readiness_gained")
 
     def _check(self) -> None:
         try:
@@ -73,11 +72,11 @@ class Readiness:
         if not workers:
             raise Problem("workers_unavailable")
 
-    def _say(self, words: str) -> None:
+    def _say(self, event: str, code: str = "") -> None:
         """Once for each change: probes come every few seconds."""
-        if words != self._said:
-            log.info(words)
-        self._said = words
+        if (event, code) != self._said:
+            log.info(event, code=code)
+        self._said = (event, code)
 
     def _check_store(self) -> None:
         # While one asks, the others say what is known, if anything is.
@@ -167,7 +166,7 @@ class Metrics:
             "autochrome_http_seconds",
             "From a request's head to its answer's last byte, in this API process",
             ("method", "route"),
-            buckets=[float(bound) for bound in SECONDS],
+            buckets=SECONDS,
             registry=self.registry,
         )
         self.registry.register(_Record(jobs, stall))
@@ -193,7 +192,7 @@ class _Record(Collector):
         try:
             found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
         except redis.RedisError as error:
-            log.warning("metrics without the record error=%s", errors.first_line(error))
+            log.warning("record_failed", error=errors.first_line(error))
             found = []
         yield _gauge("autochrome_redis_up", "1 where Redis answers", int(bool(found)))
         yield from found
@@ -234,7 +233,7 @@ def _gauge(name: str, words: str, value: float) -> Metric:
 
 
 def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
-    """The record's counters (see service/metrics.py) as Prometheus has them."""
+    """The record's counters (see service/lua/prelude.lua) as Prometheus has them."""
     ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
     for field, count in sorted(counters.items()):
         kind, *names = field.split(":", 2)
@@ -247,26 +246,17 @@ def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
     for outcome in OUTCOMES:
         webhooks.add_metric((outcome,), counters.get(f"webhooks:{outcome}", 0))
     yield webhooks
-    stages = HistogramMetricFamily(
+    stages = SummaryMetricFamily(
         "autochrome_stage_seconds", "Seconds that each stage took", labels=("stage",)
     )
     for stage in STAGES:
-        stages.add_metric((stage,), *_histogram(counters, f"stage:{stage}", SECONDS))
+        stages.add_metric((stage,), *_summary(counters, f"stage:{stage}"))
     yield stages
-    batches = HistogramMetricFamily(
-        "autochrome_batch_size", "Photos that the net was given at once", labels=()
-    )
-    batches.add_metric((), *_histogram(counters, "batch", PHOTOS))
+    batches = SummaryMetricFamily("autochrome_batch_size", "Photos that the net was given at once", labels=())
+    batches.add_metric((), *_summary(counters, "batch"))
     yield batches
 
 
-def _histogram(
-    counters: Mapping[str, float], name: str, bounds: tuple[str, ...]
-) -> tuple[list[tuple[str, float]], float]:
-    """Buckets as Prometheus has them, each with all that is in the narrower ones too; and the sum."""
-    buckets: list[tuple[str, float]] = []
-    total = 0.0
-    for bound in (*bounds, REST):
-        total += counters.get(f"{name}:le:{bound}", 0)
-        buckets.append((bound, total))
-    return buckets, counters.get(f"{name}:sum", 0.0)
+def _summary(counters: Mapping[str, float], name: str) -> tuple[int, float]:
+    """How many, and the sum of all."""
+    return int(counters.get(f"{name}:count", 0)), counters.get(f"{name}:sum", 0.0)

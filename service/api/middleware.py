@@ -14,17 +14,18 @@ from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from service.api.problems import respond
 from service.errors import KINDS, Problem
-from service.telemetry import bound
+from service.observability import get_logger
 
 REQUEST_ID = "X-Request-ID"
 NOWHERE = "nowhere"
 """The route of requests to addresses that do not exist: they must not become labels."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 logging.getLogger("asgi_correlation_id").setLevel(
     logging.ERROR
 )  # else each id that is refused is a line of the log
@@ -84,13 +85,13 @@ class Access:
                 MutableHeaders(scope=message).update(state.get("answer_headers", {}))
             await send(message)
 
-        with bound(request=correlation_id.get()):
+        with bound_contextvars(request=correlation_id.get()):
             try:
                 await self._app(scope, receive, watched)
             except Exception:
                 if status:
                     raise
-                log.exception("broken method=%s route=%s", scope["method"], route_of(scope))
+                log.exception("request_failed", method=scope["method"], route=route_of(scope))
                 await respond(Problem("internal_error"), scope["path"])(scope, receive, watched)
             finally:
                 self._record(scope, status, time.perf_counter() - start)
@@ -101,7 +102,7 @@ class Access:
         self._seen(method, route, status, seconds)
         # Reads are only counted; a line is for what changes something, and for what should not be.
         level = logging.DEBUG if method in ("GET", "OPTIONS") and status != 500 else logging.INFO
-        log.log(level, "answered method=%s route=%s status=%d seconds=%.3f", method, route, status, seconds)
+        log.log(level, "request_answered", method=method, route=route, status=status, seconds=seconds)
 
 
 def route_of(scope: Scope) -> str:

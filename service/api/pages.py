@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from starlette.responses import Response
 from model.image_headers import IN_WORDS
 from service.api.state import ApiState, State
 from service.errors import Problem, failure
-from service.job import Job
+from service.jobs import Job
+from service.observability import get_logger
 from service.settings import Settings
 
 WEB = Path(__file__).parent.parent / "web"
 STATUSES = {"missing": 404, "canceled": 410, "expired": 410, "away": 503}
 """Of a photo's page, where it has no photo to show and never will, or not now."""
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -70,7 +70,7 @@ def _look(state: ApiState, id: str) -> tuple[str, Job | None]:
     except Problem:
         return "missing", None
     except RedisError as error:
-        log.error("queue does not answer path=/photos error=%s", error)
+        log.error("queue_failed", path="/photos", error=str(error))
         return "away", None
     return job.status, job
 

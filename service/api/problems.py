@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from errno import EDQUOT, ENOSPC
 from typing import Any
@@ -17,9 +16,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
 from service.errors import KINDS, Problem, StoreUnavailable, first_line
+from service.observability import get_logger
 
 MEDIA_TYPE = "application/problem+json"
-log = logging.getLogger("autochrome.api")
+log = get_logger("autochrome.api")
 
 router = APIRouter()
 
@@ -103,7 +103,7 @@ def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
         if problem.is_ours and problem.__cause__ is not None:
             cause = first_line(problem.__cause__)
-            log.error("%s path=%s error=%s", problem.code, request.url.path, cause)
+            log.error("request_failed", code=problem.code, path=request.url.path, error=cause)
         return _answer(request, problem)
 
     @app.exception_handler(HTTPException)
@@ -121,14 +121,14 @@ def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
 
     @app.exception_handler(RedisError)
     async def on_redis(request: Request, error: RedisError) -> JSONResponse:
-        log.error("queue does not answer path=%s error=%s", request.url.path, error)
+        log.error("queue_failed", path=request.url.path, error=str(error))
         return _answer(request, Problem("queue_unavailable"))
 
     @app.exception_handler(OSError)
     async def on_disk(request: Request, error: OSError) -> JSONResponse:
         if error.errno not in (ENOSPC, EDQUOT):
             raise error
-        log.error("no room for an upload path=%s error=%s", request.url.path, error)
+        log.error("upload_failed", path=request.url.path, error=str(error))
         return _answer(request, StoreUnavailable(what="There is no room for the upload now."))
 
     @app.exception_handler(ClientDisconnect)

@@ -12,18 +12,17 @@ import redis
 from celery import Celery
 from fastapi import Depends, Request
 
-from service import tasks
+from service import celery_app
 from service.auth import Caller, Scope
-from service.batches import Batches
+from service.batches import Batches, Scheduler
 from service.budgets import Quota
+from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.feeder import Feeder
-from service.job import Bounds, Job, Lease
-from service.jobs import Jobs, connect
+from service.jobs import Bounds, Job, Jobs, Lease
 from service.schemas import Options
 from service.settings import Settings
-from service.store import Store
+from service.storage import Store
 from service.webhooks import refuse_unless_allowed
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -61,7 +60,7 @@ class ApiState:
     redis: redis.Redis
     jobs: Jobs
     batches: Batches
-    feeder: Feeder
+    scheduler: Scheduler
     watches: Watches
     quota: Quota
     store: Store
@@ -76,14 +75,16 @@ class ApiState:
         jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
         batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
         store, quota = Store(settings.effective_store_url), Quota(client, settings)
-        celery = tasks.make_app(settings.celery_broker_url)
+        celery = celery_app.make_app(settings.celery_broker_url)
         bounds = Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6))
         return cls(
             settings=settings,
             redis=client,
             jobs=jobs,
             batches=batches,
-            feeder=Feeder(client, batches, jobs, store, quota, bounds, lambda id: tasks.ring(celery, id)),
+            scheduler=Scheduler(
+                client, batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
+            ),
             watches=Watches(Hub(settings.required_redis_url)),
             quota=quota,
             store=store,

@@ -15,7 +15,7 @@ import pytest
 import redis
 from PIL import Image
 
-from service import valkey
+from service import local
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
 
     assert not [path for path in (service.state_dir / "store").rglob("*") if job in str(path)]
     assert traces(told, files(service.state_dir)) == [], "nor what Valkey wrote down"
-    with redis.Redis.from_url(f"unix://{valkey.socket_path(service.state_dir)}") as queue:
+    with redis.Redis.from_url(f"unix://{local.valkey_socket(service.state_dir)}") as queue:
         held = everything(queue)
     assert traces(told, held) == []
     about = {key: value for key, value in held.items() if job in f"{key} {value}"}

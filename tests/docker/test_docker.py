@@ -27,8 +27,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bot import settings as bot_settings
-from service import valkey
-from service.jobs import Jobs, Lease, Net, connect
+from service import local
+from service.database import connect
+from service.jobs import Jobs, Lease, Net
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -157,10 +158,10 @@ class Guard:
             raise ModuleNotFoundError(f"{name} is not in the image", name=name)
 
 sys.meta_path.insert(0, Guard())
-from service import settings, tasks
+from service import celery_app, settings
 from service.api.app import create_app
 create_app(settings.read())
-tasks.make_app(settings.read().celery_broker_url).connection_for_write().transport
+celery_app.make_app(settings.read().celery_broker_url).connection_for_write().transport
 """
 
 
@@ -356,9 +357,9 @@ def test_a_worker_is_healthy_when_one_of_its_own_host_beats(
 @pytest.fixture
 def queue(tmp_path: Path) -> Iterator[str]:
     """The address of a Valkey that holds nothing yet."""
-    path = valkey.socket_path(tmp_path)
-    with subprocess.Popen(valkey.command(tmp_path, path)) as server:
-        assert valkey.wait_until_ready(path, 10)
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path)) as server:
+        assert local.wait_for_valkey(path, 10)
         yield f"unix://{path}"
         server.terminate()
 

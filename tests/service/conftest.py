@@ -15,22 +15,22 @@ import pytest
 import redis
 import uvicorn
 
-from service import valkey
+from service import local
+from service.database import connect
 from service.errors import KINDS
-from service.job import Artifact, Claim, Lease, Net, Result
-from service.jobs import Jobs, connect
+from service.jobs import Artifact, Claim, Jobs, Lease, Net, Result
+from service.local import listen
 from service.settings import Settings
-from service.store import Store, attempt_prefix, photo_key, result_key
-from service.supervisor import listen
+from service.storage import Store, attempt_prefix, photo_key, result_key
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey with the very settings of the embedded one."""
     state = tmp_path_factory.mktemp("valkey")
-    path = valkey.socket_path(state)
-    with subprocess.Popen(valkey.command(state, path), stdout=subprocess.DEVNULL) as process:
-        assert valkey.wait_until_ready(path, 10)
+    path = local.valkey_socket(state)
+    with subprocess.Popen(local.valkey_command(state, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
         yield f"unix://{path}"
         process.terminate()
 

@@ -14,7 +14,7 @@ import torch
 
 from model.colorizer import Colorizer
 from service import settings, worker
-from service.telemetry import set_up_logging
+from service.observability import set_up_logging
 
 
 class SlowColorizer(Colorizer):

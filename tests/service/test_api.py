@@ -11,7 +11,7 @@ import time
 import pytest
 
 from service import errors
-from service.job import Net
+from service.jobs import Net
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

@@ -95,11 +95,3 @@ def test_a_batch_of_a_key_is_gone_on_with_by_that_key_alone(api, client, photo, 
 def test_a_secret_that_can_be_guessed_or_is_a_key_mistyped_is_refused(api, photo, check_problem, weak):
     check_problem(put(api, ("a.jpg", photo), secret=weak), "key_invalid")
     check_problem(api.get(URL), "not_found")
-
-
-def test_a_batch_of_the_version_before_is_its_makers_still(api, client, photo, check_problem):
-    made = put(api, ("a.jpg", photo))
-    client.hdel("{autochrome}:batch:" + ID, "secret")
-    check_problem(put(api, ("a.jpg", photo)), "secret_missing")
-    assert put(api, ("a.jpg", photo), secret=made.json()["secret"]).json() == made.json()
-    assert api.delete(URL, headers=bearer(made.json()["secret"])).status_code == 204

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs import Bounds, Jobs, Lease, Order, connect, new_id
+from service.celery_app import make_app, notify
+from service.database import connect
+from service.jobs import Bounds, Jobs, Lease, Order, new_id
 from service.schemas import Options
 from service.settings import Settings
-from service.store import Store, photo_key, result_key
-from service.tasks import make_app, ring
+from service.storage import Store, photo_key, result_key
 
 SLOW = str(Path(__file__).with_name("slow_worker.py"))
 PLENTY = Bounds(1000, 10**9)
@@ -31,7 +32,7 @@ def worker(launch, settings) -> Callable:
         launched = launch(
             SLOW, str(seconds), redis_url=settings.redis_url, store_url=settings.store_url, **more
         )
-        launched.line("net loaded", 60)
+        launched.line("net_loaded", 60)
         return launched
 
     return start
@@ -47,7 +48,7 @@ def enter(jobs, settings, gray_photo) -> Callable[..., str]:
         Store(settings.effective_store_url).put(photo_key(id), gray_photo())
         jobs.create(id, "secret", Order(Options(), pixels, 600), PLENTY)
         if rings:
-            ring(app, id)
+            notify(app, id)
         return id
 
     return enter
@@ -96,7 +97,7 @@ def test_a_worker_that_was_frozen_is_refused_when_it_wakes(worker, enter, jobs, 
     until(lambda: state(jobs, id)[0] == "succeeded", 15, "another has done it")
     result = jobs.get(id).result
     frozen.process.send_signal(signal.SIGCONT)
-    until(lambda: said([frozen], "lease lost", id), 15, "it notices")
+    until(lambda: said([frozen], "lease_lost", id), 15, "it notices")
     assert said([frozen, other], "succeeded", id) == 1
     assert jobs.get(id).result == result
     assert len(Store(settings.effective_store_url).get(result.key)) == result.bytes
@@ -115,7 +116,7 @@ def test_a_worker_whose_device_is_lost_ends_itself_and_another_does_its_jobs(wor
     broken = worker("lost", **PATIENT)
     ids = [enter(), enter()]
     assert broken.process.wait(20) == 70
-    broken.line("ends itself: the device is lost to this process: CUDA error")
+    broken.line('process_ended reason="the device is lost to this process: CUDA error')
     worker(0, **PATIENT)
     until(lambda: all(state(jobs, id)[0] == "succeeded" for id in ids), 20, "both have succeeded")
 
@@ -127,7 +128,7 @@ def test_a_worker_that_takes_nothing_although_photos_wait_ends_itself(worker, en
     client.set("{autochrome}:rung", 1)  # nobody rings again
     id = enter(rings=False)
     assert deaf.process.wait(20) == 70
-    deaf.line("ends itself: photos wait, and none has been taken for 1 s")
+    deaf.line('process_ended reason="photos wait, and none has been taken for 1 s"')
     assert state(jobs, id)[0] == "queued"
 
 
@@ -177,11 +178,9 @@ def test_a_store_that_is_gone_for_a_while_costs_the_job_nothing(service, gray_ph
         try:
             id = new_id()
             jobs.create(id, "secret", Order(Options(), 100, 600), PLENTY)
-            ring(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
-            until(
-                lambda: said([service], "store does not answer", id) >= 2, 20, "it is tried again and again"
-            )
-            service.line(f"store does not answer job={id} error=.*Not a directory")
+            notify(make_app(Settings(redis_url=redis_url).celery_broker_url), id)
+            until(lambda: said([service], "store_failed", id) >= 2, 20, "it is tried again and again")
+            service.line(f"store_failed job={id} error=.*Not a directory")
             (aside / id).mkdir()
             (aside / id / "photo").write_bytes(gray_photo())
         finally:

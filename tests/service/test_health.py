@@ -6,14 +6,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import ANY
 
 import httpx
 import pytest
 
 from service.api import health
 from service.errors import StoreUnavailable
-from service.job import Net, new_id
-from service.store import Store
+from service.jobs import Net, new_id
+from service.storage import Store
 
 NET = Net("lite", "ab" * 32)
 
@@ -95,7 +96,10 @@ def test_the_log_says_once_that_it_is_ready_or_why_not(serve, settings, jobs, ca
     jobs.beat("w1", NET, "cpu", 0)
     for _ in range(3):
         api.get("/readyz")
-    assert caplog.messages == ["not ready code=workers_unavailable", "ready"]
+    assert [record.msg for record in caplog.records] == [
+        {"event": "readiness_lost", "code": "workers_unavailable", "request": ANY},
+        {"event": "readiness_gained", "request": ANY},
+    ]
 
 
 def test_a_bug_on_the_way_is_answered_with_all_that_every_answer_has(serve, settings, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 from service.api import colorizations
 from service.auth import Keys, Scope
-from service.store import Store
+from service.storage import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 URL = f"/v1/colorizations/{ID}"

@@ -108,7 +108,7 @@ def test_nothing_of_a_photo_or_of_its_senders_words_is_ever_logged(service, gray
         api.post("/last", headers={"X-Request-ID": "the-last-line"})
     service.line("request=the-last-line")
     log = "".join(service.lines)
-    assert "refused job=" in log, "the worker has said something of what it refused"
+    assert "photo_refused job=" in log, "the worker has said something of what it refused"
     assert MARK not in log
     assert len(secrets) == 6
     assert not [secret for secret in secrets if secret in log]
@@ -123,8 +123,10 @@ def test_one_search_finds_a_photos_whole_way(service, gray_photo):
         )
         assert answer.headers["x-request-id"] == "the-way-of-one"
         id = answer.json()["id"]
-    service.line(rf"^api .* queued job={id} .*request=the-way-of-one")
-    service.line(rf"^worker .* succeeded job={id} .*request=the-way-of-one")
-    service.line(r"^api .* answered method=POST route=/v1/colorizations status=200 .*request=the-way-of-one")
+    service.line(rf"^api .* job_queued job={id} .*request=the-way-of-one")
+    service.line(rf"^worker .* job_succeeded job={id} .*request=the-way-of-one")
+    service.line(
+        r"^api .* request_answered method=POST route=/v1/colorizations status=200 .*request=the-way-of-one"
+    )
     tracked = [line for line in service.lines if "the-way-of-one" in line]
     assert len(tracked) == 3

@@ -18,8 +18,8 @@ from fastapi.responses import StreamingResponse
 from service.api.middleware import Access, request_ids
 from service.api.problems import add_handlers
 from service.errors import Problem
-from service.supervisor import listen
-from service.telemetry import set_up_logging
+from service.local import listen
+from service.observability import get_logger, set_up_logging
 
 SEEN: list[tuple[str, str, int]] = []
 
@@ -34,7 +34,7 @@ def small_app() -> FastAPI:
 
     @app.get("/things/{id}")
     def thing(id: str, request: Request) -> dict[str, str | None]:
-        logging.getLogger("autochrome.test").info("looked up")
+        get_logger("autochrome.test").info("thing_read")
         request.state.answer_headers = {"RateLimit": "r=3"}
         return {"request": correlation_id.get()}
 
@@ -90,8 +90,8 @@ def test_the_senders_own_id_is_on_the_answer_and_on_every_line_of_its_request(ap
     assert answer.headers["ratelimit"] == "r=3", "a header that was asked for on the way"
     api.post("/refused/secret-7", headers={"X-Request-ID": "other"})
     looked, answered = log()
-    assert looked.endswith("looked up request=from-a.proxy_7")
-    assert "answered method=POST route=/refused/{id} status=422 seconds=0." in answered
+    assert looked.endswith("thing_read request=from-a.proxy_7")
+    assert "request_answered method=POST route=/refused/{id} status=422 seconds=0." in answered
     assert answered.endswith(" request=other")
 
 
@@ -102,7 +102,7 @@ def test_an_id_that_would_spoil_the_log_is_replaced(api, sent, log):
     assert len(first) == 16
     assert first != second
     assert int(first, 16) >= 0
-    assert not [line for line in log() if "looked up" not in line], "and the log says nothing of it"
+    assert not [line for line in log() if "failed validation" in line], "the log says nothing of it"
 
 
 def test_answers_are_counted_by_template_so_that_addresses_do_not_become_numbers(api, log):
@@ -128,7 +128,7 @@ def test_what_nobody_caught_is_an_internal_error_with_its_id_and_its_traceback_i
     assert "a bug" not in answer.text
     lines = log()
     assert lines[0].endswith(
-        f"broken method=GET route=/broken/{{id}} request={answer.headers['x-request-id']}"
+        f"request_failed method=GET route=/broken/{{id}} request={answer.headers['x-request-id']}"
     )
     assert "RuntimeError: a bug" in lines
     assert "status=500" in lines[-1]

@@ -70,7 +70,7 @@ def test_a_message_that_was_not_taken_outlives_every_process(elsewhere, launch, 
         "public_url": "https://color.example",
     }
     service = launch("-m", "service", **settings)
-    service.line("ready: ", 60)
+    service.line("service_ready ", 60)
     wish = {"url": f"{elsewhere.origin}/photo?token=mine", "webhook": f"{elsewhere.origin}/hook?token=mine"}
     job = httpx.post(f"http://127.0.0.1:{port}/v1/colorizations", json=wish, timeout=30).json()
     until(lambda: elsewhere.heard, 30, "a first try")
@@ -83,5 +83,5 @@ def test_a_message_that_was_not_taken_outlives_every_process(elsewhere, launch, 
     (first, _), (second, message) = elsewhere.heard
     assert first == second == f"{job['id']}-succeeded"
     assert message["data"]["result"]["url"] == f"https://color.example/v1/colorizations/{job['id']}/result"
-    again.line("webhook delivered", 10)
+    again.line("webhook_delivered", 10)
     assert "token" not in lines + "".join(again.lines)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from service.job import Claim, Net
+from service.jobs import Claim, Net
 
 NET = Net("lite", "ab" * 32)
 SECRET = re.compile(r"secret", re.IGNORECASE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from service import valkey
-from service.errors import LeaseLost
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, connect, new_id
-from service.reaper import Eraser, Reaper
+from service import local
+from service.batches import Batches
+from service.celery_app import make_app, notify
+from service.database import WORKER_RETRIES, connect
+from service.errors import LeaseLost, Problem
+from service.janitor import Eraser, Reaper
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
 from service.schemas import Options
-from service.tasks import make_app, ring
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
@@ -25,9 +28,9 @@ RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[redis.Redis]:
     """A Valkey of the test's own, which it may break."""
-    path = valkey.socket_path(tmp_path)
-    with subprocess.Popen(valkey.command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
-        assert valkey.wait_until_ready(path, 10)
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
         with connect(f"unix://{path}") as client:
             yield client
         process.terminate()
@@ -41,12 +44,12 @@ def fill(own: redis.Redis) -> Callable[[], None]:
 
 def enter(jobs: Jobs, pixels: int = 10_000) -> str:
     id = new_id()
-    assert jobs.create(id, "secret", Order(Options(), pixels, 600), Bounds(10**6, 10**12)).new
+    assert jobs.create(id, "secret", Order(Options(), pixels, 600), Bounds(10**6, 10**12))
     return id
 
 
 def take(jobs: Jobs, worker: str = "w1") -> Claim:
-    claim = jobs.claim(worker, NET, room_pixels=10**12, alone=True)
+    claim = jobs.claim(worker, NET, room_pixels=10**12, empty=True)
     assert isinstance(claim, Claim), claim
     return claim
 
@@ -55,7 +58,7 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
     enter(jobs)
     claim = take(jobs, "w1")
     for _ in range(2):
-        assert jobs.retry(claim, strike=True)
+        assert jobs.retry(claim, failed=True)
     claim = take(jobs, "w1")
     for _ in range(2):
         jobs.complete(claim, 1, RESULT)
@@ -70,32 +73,88 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
     assert (counted["outcome:succeeded:"], counted["outcome:failed:photo_damaged"]) == (1, 1)
 
 
-def test_a_job_that_was_entered_by_a_call_that_redis_heard_twice_is_new(jobs, monkeypatch):
-    once = jobs._script["CREATE"]
-    monkeypatch.setitem(jobs._script, "CREATE", lambda args: [once(args=args), once(args=args)][-1])
-    id = enter(jobs)
+@pytest.fixture
+def lose_answers(monkeypatch) -> Callable[[int], None]:
+    """The server does what it is told, and so many of its next answers to scripts are lost on the way."""
+    real = redis.connection.Connection.read_response
+
+    def lose(count: int) -> None:
+        left = [count]
+
+        def read(self: redis.connection.Connection, *arguments: object, **options: object) -> object:
+            answer = real(self, *arguments, **options)
+            if left[0] and isinstance(answer, int | list):  # not what loads a script or greets
+                left[0] -= 1
+                raise redis.ConnectionError("the answer was lost")
+            return answer
+
+        for kind in (redis.connection.Connection, redis.connection.UnixDomainSocketConnection):
+            monkeypatch.setattr(kind, "read_response", read)
+
+    return lose
+
+
+def test_calls_whose_answers_are_lost_are_repeated_and_change_nothing(jobs, lose_answers):
+    id = new_id()
+    lose_answers(2)
+    assert jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9)), "it is new"
     assert jobs.depth().jobs == 1
-    assert not jobs.create(id, "secret", Order(Options(), 1, 1), Bounds(10, 10**9)).new
-
-
-def test_a_claim_whose_answer_was_lost_is_given_again(jobs, monkeypatch):
-    id = enter(jobs)
+    assert not jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9))
     time.sleep(0.002)  # of two made in one millisecond any may be first
-    enter(jobs)
-    run = jobs._run
+    other = enter(jobs)
 
-    def lost(*words):
-        run(*words)
-        raise redis.ConnectionError
-
-    with monkeypatch.context() as outage:
-        outage.setattr(jobs, "_run", lost)
-        with pytest.raises(redis.ConnectionError):
-            take(jobs, "w1")
-    claim = take(jobs, "w1")
+    lose_answers(2)
+    claim = take(jobs)
     assert (claim.id, claim.attempt) == (id, 1)
-    assert take(jobs, "w1").id != id
+    lose_answers(2)
+    jobs.advance(claim, "open", 0.1, "preprocess")
+    lose_answers(2)
+    assert jobs.retry(claim, failed=False)
+    claim = take(jobs)
+    assert (claim.id, claim.attempt) == (id, 2)
+    lose_answers(2)
     jobs.complete(claim, 1, RESULT)
+    lose_answers(2)
+    assert take(jobs).id == other
+    lose_answers(2)
+    with jobs.alone("reaper", 5) as mine:
+        assert mine
+    names = [event.name for event in jobs.events(id)]
+    assert names == ["queued", "stage", "stage", "queued", "stage", "succeeded"]
+    assert jobs.counters()["stage:open:count"] == jobs.counters()["outcome:succeeded:"] == 1
+
+
+def test_a_batch_that_was_begun_by_a_call_that_redis_got_twice_is_its_senders(jobs, client, lose_answers):
+    batches = Batches(client, jobs, most_files=10, most_waiting=10)
+    lose_answers(2)
+    begun = batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+    assert begun == batches.get("ab" * 16).expires
+    with pytest.raises(Problem, match="secret_missing"):
+        batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+
+
+def test_a_server_that_starts_anew_is_waited_for_by_a_worker(tmp_path):
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
+        with connect(f"unix://{path}", WORKER_RETRIES) as client:
+            jobs = Jobs(client, Lease(60, 0))
+            enter(jobs)
+            claim = take(jobs)
+            process.kill()
+            process.wait()
+            restart = threading.Timer(
+                3, lambda: restarted.append(subprocess.Popen(local.valkey_command(tmp_path, path)))
+            )
+            restarted: list[subprocess.Popen[bytes]] = []
+            restart.start()
+            try:
+                jobs.complete(claim, 1, RESULT)
+                assert jobs.get(claim.id).status == "succeeded"
+            finally:
+                restart.join()
+                restarted[0].kill()
+                restarted[0].wait()
 
 
 def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(own, fill, store):
@@ -119,7 +178,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     jobs.advance(begun, "open", 0.1, "preprocess")
     jobs.complete(begun, 0.1, RESULT)
     claimed = [take(jobs) for _ in range(3)]
-    assert jobs.retry(claimed[0], strike=True)
+    assert jobs.retry(claimed[0], failed=True)
     jobs.fail(claimed[1], "photo_damaged", "no")
     assert jobs.cancel(ids[-1])
     assert [jobs.get(id).status for id in ids].count("queued") == 2
@@ -128,7 +187,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     assert jobs.expire() == [], "the eraser has erased what was canceled"
     assert jobs.depth().running == 1
     jobs.complete(claimed[2], 0.1, RESULT)
-    while (left := jobs.claim("w1", NET, 10**12, alone=True)) is not None:
+    while (left := jobs.claim("w1", NET, 10**12, empty=True)) is not None:
         jobs.complete(left, 0.1, RESULT)
     ended = sorted(jobs.get(id).status for id in ids)
     assert ended == ["canceled", "failed", "succeeded", "succeeded", "succeeded", "succeeded"]
@@ -137,17 +196,17 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
 
 
 def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):
-    app = make_app(f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0")
+    app = make_app(f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0")
     fill()
-    ring(app, new_id())
-    assert "bell not heard" in caplog.text
+    notify(app, new_id())
+    assert "notification_failed" in caplog.text
 
 
 LISTENER = """
 import sys, time
-from service import tasks
-app = tasks.make_app(sys.argv[1])
-@app.task(name=tasks.COLORIZE)
+from service import celery_app
+app = celery_app.make_app(sys.argv[1])
+@app.task(name=celery_app.COLORIZE)
 def heard(id):
     print("heard", id, flush=True)
     time.sleep(0.5)
@@ -156,15 +215,15 @@ app.Worker(pool="threads", concurrency=1, without_gossip=True, without_mingle=Tr
 
 
 def test_a_worker_outlives_a_server_without_memory(own, fill, tmp_path, launch):
-    broker = f"redis+socket://{valkey.socket_path(tmp_path)}?virtual_host=0"
+    broker = f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0"
     worker, app = launch("-c", LISTENER, broker), make_app(broker)
     for number in range(4):  # more than it takes at once: the next are handed out when memory is gone
-        ring(app, f"before-{number}")
+        notify(app, f"before-{number}")
     worker.line("heard before-0")
     fill()
     worker.line("used memory > 'maxmemory'")
     own.config_set("maxmemory", 0)
-    ring(app, "after")
+    notify(app, "after")
     worker.line("heard after")
     assert worker.stop() == 0
 

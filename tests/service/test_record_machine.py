@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from service.errors import LeaseLost, Problem
-from service.jobs import MOST_STRIKES, Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
+from service.jobs import MOST_ATTEMPTS, Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -34,16 +34,18 @@ class Modeled:
     batch: bool
     created: int
     status: str = "queued"
-    strikes: int = 0
-    suspect: bool = False
-    awaited: str | None = None
-    company: bool = False
+    failures: int = 0
     worker: str | None = None
-    heard: list[str] = field(default_factory=lambda: ["queued"])
+    stage: str | None = None
+    events: list[str] = field(default_factory=lambda: ["queued"])
 
     @property
     def turn(self) -> int:
         return self.created + HOUR * self.batch
+
+    @property
+    def isolate(self) -> bool:
+        return self.failures > 0
 
 
 class Record(RuleBasedStateMachine):
@@ -68,8 +70,8 @@ class Record(RuleBasedStateMachine):
 
     def wait_again(self, one: Modeled) -> None:
         one.worker = None
-        one.status = "failed" if one.strikes >= MOST_STRIKES else "queued"
-        one.heard.append(one.status)
+        one.status = "failed" if one.failures >= MOST_ATTEMPTS else "queued"
+        one.events.append(one.status)
 
     @rule(pixels=st.integers(1, 15), batch=st.booleans())
     def create(self, pixels: int, batch: bool) -> None:
@@ -77,45 +79,36 @@ class Record(RuleBasedStateMachine):
         full = len(waiting) >= BOUNDS.jobs
         full |= bool(waiting) and sum(self.model[w].pixels for w in waiting) + pixels > BOUNDS.pixels
         try:
-            entered = self.jobs.create(id, "s", Order(Options(), pixels, 600, batch=batch), BOUNDS)
+            is_new = self.jobs.create(id, "s", Order(Options(), pixels, 600, batch=batch), BOUNDS)
         except Problem as problem:
             assert problem.code == "queue_full"  # noqa: PT017 (a full queue is one of two outcomes)
             assert full
             return
-        assert entered.new
+        assert is_new
         assert not full
         self.model[id] = Modeled(pixels, batch, self.jobs.get(id).created)
 
     @rule(worker=WORKERS, room=st.integers(0, 15))
     def claim(self, worker: str, room: int) -> None:
         held, waiting = self.held_by(worker), self.waiting()
-        claim = self.jobs.claim(worker, NET, room, alone=not held)
+        claim = self.jobs.claim(worker, NET, room, empty=not held)
         if not waiting:
             assert claim is None
             return
-        if held:  # busy: it waits for one suspect that no other waits for, and passes the others by
-            waiting = [id for id in waiting if self.model[id].awaited in (None, worker)]
-            if not waiting:
-                assert claim is None
-                return
-            if self.model[waiting[0]].suspect:
-                self.model[waiting[0]].awaited = worker
         best = self.model[waiting[0]]
-        fits = not held or best.pixels <= room
-        if best.suspect:
-            fits = not held
-        if any(one.suspect for one in held) or not fits:
-            assert claim == NoRoom(best.pixels, best.suspect)
+        fits = not held or (best.pixels <= room and not best.isolate)
+        if any(one.isolate for one in held) or not fits:
+            assert claim == NoRoom()
             return
         assert isinstance(claim, Claim)
-        assert (claim.id, claim.pixels, claim.suspect) == (waiting[0], best.pixels, best.suspect)
-        best.status, best.worker, best.company, best.awaited = "running", worker, False, None
-        best.heard.append("stage")
+        assert (claim.id, claim.pixels, claim.isolate) == (waiting[0], best.pixels, best.isolate)
+        best.status, best.worker, best.stage = "running", worker, "open"
+        best.events.append("stage")
         self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
     @rule(
-        pick=st.integers(0), verb=st.sampled_from(["complete", "fail", "retry", "strike", "advance", "renew"])
+        pick=st.integers(0), verb=st.sampled_from(["complete", "fail", "retry", "failed", "advance", "renew"])
     )
     def word(self, pick: int, verb: str) -> None:
         claim = self.claims[pick % len(self.claims)]
@@ -131,8 +124,8 @@ class Record(RuleBasedStateMachine):
                     self.jobs.complete(claim, 0.1, Result(key, 1, 1, "image/jpeg", "", 1))
                 case "fail":
                     self.jobs.fail(claim, "photo_damaged", "no")
-                case "retry" | "strike":
-                    self.jobs.retry(claim, strike=verb == "strike")
+                case "retry" | "failed":
+                    self.jobs.retry(claim, failed=verb == "failed")
                 case "advance":
                     self.jobs.advance(claim, "open", 0.1, "preprocess")
                 case "renew":
@@ -145,16 +138,15 @@ class Record(RuleBasedStateMachine):
             assert one.status in {"complete": "succeeded", "fail": "failed"}.get(verb, "queued failed")
             return
         match verb:
-            case "advance":
-                one.heard.append("stage")
-            case "retry" | "strike":
-                one.strikes += verb == "strike"
+            case "advance" if one.stage == "open":  # else it is said again
+                one.stage = "preprocess"
+                one.events.append("stage")
+            case "retry" | "failed":
+                one.failures += verb == "failed"
                 self.wait_again(one)
             case "complete" | "fail":
                 one.status, one.worker = ("succeeded" if verb == "complete" else "failed"), None
-                one.heard.append(one.status)
-                one.suspect = False
-        one.suspect &= one.status == "queued" or one.status == "running"
+                one.events.append(one.status)
 
     @rule(worker=WORKERS)
     def die(self, worker: str) -> None:
@@ -162,15 +154,11 @@ class Record(RuleBasedStateMachine):
         for id, one in self.model.items():
             if one in held:
                 self.client.zadd("{autochrome}:running", {id: 0})
-        rung = self.jobs.reap()
+        waiting = self.jobs.reap()
         for one in held:
-            if len(held) > 1:
-                one.suspect = True
-            else:
-                one.strikes += 1
+            one.failures += 1
             self.wait_again(one)
-            one.suspect &= one.status == "queued"
-        assert len(rung) == sum(one.status == "queued" for one in held)
+        assert len(waiting) == sum(one.status == "queued" for one in held)
 
     @precondition(lambda self: self.model)
     @rule(pick=st.integers(0))
@@ -179,7 +167,7 @@ class Record(RuleBasedStateMachine):
         one = self.model[id]
         assert self.jobs.cancel(id) == (one.status not in ("canceled", "expired"))
         if one.status != "expired":
-            one.status, one.worker, one.heard = "canceled", None, ["canceled"]
+            one.status, one.worker, one.events = "canceled", None, ["canceled"]
 
     @precondition(lambda self: self.model)
     @rule(pick=st.integers(0))
@@ -190,7 +178,7 @@ class Record(RuleBasedStateMachine):
         for due in self.jobs.expire():
             self.jobs.erased(due)
         one = self.model[id]
-        one.status, one.worker, one.heard = "expired", None, ["expired"]
+        one.status, one.worker, one.events = "expired", None, ["expired"]
 
     @invariant()
     def stands_as_the_model(self) -> None:
@@ -199,7 +187,7 @@ class Record(RuleBasedStateMachine):
             job = self.jobs.get(id)
             assert job.status == one.status
             assert job.queue_position == (waiting.index(id) + 1 if id in waiting else None)
-            assert [event.name for event in self.jobs.events(id)] == one.heard
+            assert [event.name for event in self.jobs.events(id)] == one.events
 
     @invariant()
     def sums_are_those_of_the_sets(self) -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from service.api.colorizations import prefers_picture
-from service.job import Net
+from service.jobs import Net
 
 PICTURE = b"a colored picture"
 ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'

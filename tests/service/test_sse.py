@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.job import Net
+from service.jobs import Net
 
 NET = Net("lite", "ab" * 32)
 
@@ -173,7 +173,7 @@ def test_who_listens_does_not_hold_up_a_process_that_is_to_stop(
     launch, redis_url, client, gray_photo, tmp_path
 ):
     program = launch("-m", "service", "api", redis_url=redis_url, state_dir=tmp_path, port=0)
-    address = program.line(r"listening on (http://\S+)")[1]
+    address = program.line(r"api_listening url=(http://\S+)")[1]
     with httpx.Client(base_url=address, timeout=30) as api:
         url = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
         events = listen(api, url)

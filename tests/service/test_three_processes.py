@@ -29,7 +29,7 @@ def test_api_and_worker_meet_at_the_redis_and_the_store_they_are_given(launch, s
         ).returncode
 
     api = launch("-m", "service", "api", port=0, **shared)
-    url = api.line(r"listening on (http://\S+)")[1]
+    url = api.line(r"api_listening url=(http://\S+)")[1]
     with httpx.Client(base_url=url, timeout=60) as client:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503

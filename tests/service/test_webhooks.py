@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
-import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 
+from service.errors import Problem
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result
 from service.outbound import Allow, Network, Timeouts
 from service.schemas import Options
-from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, sign
+from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, signature_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -121,7 +124,7 @@ def order(jobs: Jobs, webhook: str | None, id: str = ID, keep_for: float = 60) -
 
 
 def begin(jobs: Jobs) -> Claim:
-    claim = jobs.claim("w1", NET, 10**9, alone=True)
+    claim = jobs.claim("w1", NET, 10**9, empty=True)
     assert isinstance(claim, Claim)
     return claim
 
@@ -148,8 +151,20 @@ def verify(*arguments: object) -> None:
 
 
 def test_the_signature_is_that_of_the_standard_s_example():
-    signature = sign(SECRET, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
-    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    at = datetime.fromtimestamp(1614265330.9, tz=UTC)
+    signers = [Webhook(SECRET), Webhook(OLD_SECRET)]
+    headers = signature_headers(signers, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, b'{"test": 2432232314}')
+    assert headers == {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": f"v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= {by_hand(OLD_SECRET, headers)}",
+    }
+
+
+def by_hand(secret: str, headers: dict[str, str]) -> str:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}." + '{"test": 2432232314}'
+    return "v1," + base64.b64encode(hmac.digest(key, signed.encode(), "sha256")).decode()
 
 
 def test_who_asked_hears_how_its_job_ended(client, slow_jobs, receiver, deliver, until):
@@ -272,8 +287,10 @@ def test_after_the_last_try_it_is_given_up_and_counted(
     assert 'autochrome_webhooks_total{outcome="given_up"} 1.0' in serve(settings).get("/metrics").text
 
 
-def said(caplog, words: str) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if words in record.message]
+def said(caplog, event: str) -> list[dict]:
+    """What was logged of one kind of event: its values, a traceback as `exception`."""
+    events = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+    return [values for values in events if values["event"] == event]
 
 
 @pytest.mark.parametrize("fault", ["the post", "the record"])
@@ -292,10 +309,10 @@ def test_an_error_of_ours_is_tried_as_often_as_any_and_logged_once(
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "given up")
     assert counted(client, "given_up") == 1
-    (failure,) = said(caplog, "webhook failed")
-    assert failure.exc_info, "with its traceback"
-    (last,) = said(caplog, "webhook given up")
-    assert last.message.endswith("try=3 answer=internal_error")
+    (failure,) = said(caplog, "webhook_failed")
+    assert failure["exception"].startswith("Traceback")
+    (last,) = said(caplog, "webhook_given_up")
+    assert (last["tries"], last["answer"]) == (3, "internal_error")
     assert not receiver.heard
 
 
@@ -312,7 +329,7 @@ def test_a_delivery_whose_tries_never_end_is_given_up(
     until(lambda: is_over(client), 5, "given up")
     assert begun == [1, 2, 3]
     assert counted(client, "given_up") == 1
-    until(lambda: len(said(caplog, "webhook given up")) == 1, 5, "it is said")
+    until(lambda: len(said(caplog, "webhook_given_up")) == 1, 5, "it is said")
 
 
 def test_a_delivery_that_waited_for_a_worker_for_a_day_is_given_up(
@@ -326,7 +343,7 @@ def test_a_delivery_that_waited_for_a_worker_for_a_day_is_given_up(
     until(lambda: is_over(client), 5, "given up")
     assert not receiver.heard
     assert counted(client, "given_up") == 1
-    until(lambda: len(said(caplog, "webhook given up")) == 1, 5, "it is said")
+    until(lambda: len(said(caplog, "webhook_given_up")) == 1, 5, "it is said")
 
 
 def test_the_pauses_are_those_that_are_documented():
@@ -336,18 +353,15 @@ def test_the_pauses_are_those_that_are_documented():
 def test_a_worker_that_may_tell_nobody_says_once_that_somebody_waits(
     client, slow_jobs, deliver, until, caplog, receiver
 ):
-    def said() -> list[str]:
-        return [record.message for record in caplog.records if "AUTOCHROME_WEBHOOK_HOSTS" in record.message]
-
     deliver("")
     time.sleep(0.1)
-    assert not said(), "nothing waits"
+    assert not said(caplog, "webhooks_disabled"), "nothing waits"
     order(slow_jobs, receiver.origin)
     succeed(slow_jobs)
-    until(said, 5, "it is said")
+    until(lambda: said(caplog, "webhooks_disabled"), 5, "it is said")
     time.sleep(0.2)
-    (line,) = said()
-    assert line.endswith("waiting=1")
+    (line,) = said(caplog, "webhooks_disabled")
+    assert (line["waiting"], line["setting"]) == (1, "AUTOCHROME_WEBHOOK_HOSTS")
     assert client.zcard("{autochrome}:webhooks") == 1
 
 
@@ -486,5 +500,5 @@ def test_a_webhook_is_not_led_to_an_inner_address(client, slow_jobs, receiver, d
     ],
 )
 def test_at_the_door_a_webhook_is_refused_where_it_is_not_enabled(hosts, url, problem):
-    with pytest.raises(problem):
+    with pytest.raises(Problem, match=problem):
         refuse_unless_allowed(url, Allow.of(hosts))

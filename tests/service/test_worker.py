@@ -9,21 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import pytest
 import redis
 import torch
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from model.colorizer import Colorizer
 from model.image_io import Photo
-from service import patience, tasks
+from service import celery_app
+from service.database import WORKER_RETRIES, connect
 from service.errors import StoreUnavailable
 from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
 from service.schemas import Options
 from service.settings import Settings
-from service.store import Store, photo_key
+from service.storage import Store, photo_key
 from service.worker import Worker
 
 SIZE = (320, 240)
@@ -46,7 +49,7 @@ def enter(jobs, store, gray_photo) -> Callable[..., str]:
         id = new_id()
         store.put(photo_key(id, "a1"), photo if photo is not None else gray_photo(size=SIZE))
         order = Order(Options(**options), SIZE[0] * SIZE[1], 60, upload="a1")
-        assert jobs.create(id, "secret", order, Bounds(1000, 10**9)).new
+        assert jobs.create(id, "secret", order, Bounds(1000, 10**9))
         return id
 
     return enter
@@ -58,7 +61,7 @@ def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
     ready: list[Worker] = []
 
     def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings, cores=1) -> Worker:
-        app = tasks.make_app(settings.celery_broker_url)
+        app = celery_app.make_app(settings.celery_broker_url)
         ready.append(Worker("w1", colorizer, jobs, store, app, settings, cores))
         ready[-1].start()
         return ready[-1]
@@ -97,7 +100,7 @@ def test_a_photo_that_is_erased_between_claim_and_open_is_no_error(hand, jobs, s
     hand(store=ErasedBefore(settings.store_url)).run(id)
     assert jobs.get(id).status == "canceled"
     assert "Traceback" not in caplog.text
-    assert "lease lost" in caplog.text
+    assert "lease_lost" in caplog.text
 
 
 def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, store, enter):
@@ -108,9 +111,9 @@ def test_a_photo_that_the_store_has_lost_fails_at_once_and_says_so(hand, jobs, s
     assert (job.status, job.error_code) == ("failed", "photo_lost")
 
 
-def test_a_store_that_hangs_costs_no_strike(hand, jobs, client, settings, enter, monkeypatch):
+def test_a_store_that_hangs_costs_no_failed_attempt(hand, jobs, client, settings, enter, monkeypatch):
     """Its lease is 0.5 s, the store's silence and the pause after it are 0.35 s each."""
-    monkeypatch.setattr("service.worker.STORE_PAUSE", 0.35)
+    monkeypatch.setattr("service.worker.STORE_RETRY_DELAY", 0.35)
     ended = threading.Event()
 
     class Hangs(Store):
@@ -130,7 +133,7 @@ def test_a_store_that_hangs_costs_no_strike(hand, jobs, client, settings, enter,
         try:
             for attempt in range(1, 5):
                 worker.run(id)
-                seen = client.hmget(f"{{autochrome}}:job:{id}", "status", "attempt", "strikes")
+                seen = client.hmget(f"{{autochrome}}:job:{id}", "status", "attempt", "failures")
                 assert seen == ["queued", str(attempt), "0"]
         finally:
             ended.set()
@@ -185,16 +188,20 @@ def test_photos_in_many_threads_come_out_as_they_do_alone_and_go_through_the_net
         return [np.asarray(Image.open(io.BytesIO(store.get(jobs.get(id).result.key)))) for id in ids]
 
     many = hand(settings=settings.model_copy(update={"batch": 4}))
+
+    def of_four() -> float:
+        return REGISTRY.get_sample_value("autochrome_worker_batch_size_bucket", {"le": "4.0"})
+
+    before = of_four()
     together = results(many, 6)
-    counted = jobs.counters()
+    counted, small = jobs.counters(), of_four() - before
     alone = results(many, 1)
     for one, other, size in zip(together, alone, sizes, strict=True):
         assert one.shape == (size[1], size[0], 3)
         assert np.abs(one.astype(int) - other).max() <= 1, "but for the last bit of a sum in another order"
-    batches = {name: n for name, n in counted.items() if name.startswith("batch:le:")}
     assert counted["batch:sum"] == 12
-    assert sum(batches.values()) < 12, "some went together"
-    assert max(int(name.removeprefix("batch:le:")) for name in batches) <= 4
+    assert counted["batch:count"] < 12, "some went together"
+    assert small == counted["batch:count"], "no more than four at once"
     assert many.admission.is_idle
 
 
@@ -397,40 +404,45 @@ def test_a_sidecar_names_the_temperature_that_was_used_where_none_was_asked_for(
     assert json.loads(store.get(sidecar.key))["temperature"] == colorizer.card.temperature
 
 
-def test_a_result_is_kept_where_only_the_answer_to_the_last_word_was_lost(hand, jobs, store, enter):
-    class LosesItsAnswer(Jobs):
-        lost = False
+@pytest.fixture
+def lossy(redis_url, monkeypatch) -> Iterator[Callable[..., Jobs]]:
+    """Jobs of a worker's client whose answers are lost: of each command that `is_lost` says so of."""
+    with connect(redis_url, WORKER_RETRIES) as client:
+        send = client._send_command_parse_response
 
-        def complete(self, *words: object) -> None:
-            super().complete(*words)
-            if not self.lost:
-                self.lost = True
-                raise redis.ConnectionError
+        def make(is_lost: Callable[[], bool]) -> Jobs:
+            def send_and_lose(*command: object, **options: object) -> object:
+                answer = send(*command, **options)
+                if is_lost():
+                    raise redis.ConnectionError
+                return answer
 
-    losing = LosesItsAnswer(jobs._redis, Lease(60, 0))
+            monkeypatch.setattr(client, "_send_command_parse_response", send_and_lose)
+            return Jobs(client, Lease(60, 0))
+
+        yield make
+
+
+def test_a_result_is_kept_where_only_the_answer_to_the_last_call_was_lost(
+    hand, jobs, store, enter, lossy, monkeypatch
+):
+    lost: list[bool] = []
+    losing = lossy(lambda: bool(lost) and lost.pop())
+    complete = losing.complete
+    monkeypatch.setattr(losing, "complete", lambda *words: (lost.append(True), complete(*words)))
     id = enter()
     hand(jobs=losing).run(id)
+    assert not lost, "it was lost"
     result: Result = jobs.get(id).result
     assert jobs.get(id).status == "succeeded"
     assert len(store.get(result.key)) == result.bytes
 
 
-def test_a_record_that_does_not_answer_for_a_while_costs_the_job_no_attempt(hand, jobs, enter, monkeypatch):
-    monkeypatch.setattr(patience, "PAUSE", 0.01)
-
-    class Outages(Jobs):
-        """Every word is heard at the third time only."""
-
-        said = 0
-
-        def _run(self, *words: object) -> object:
-            self.said += 1
-            if self.said % 3:
-                raise redis.ConnectionError
-            return super()._run(*words)
-
+def test_a_record_that_does_not_answer_for_a_while_costs_the_job_no_attempt(hand, jobs, enter, lossy):
+    said = count(1)
     id = enter()
-    hand(jobs=Outages(jobs._redis, Lease(60, 0))).run(id)
+    hand(jobs=lossy(lambda: next(said) % 3 != 0)).run(id)
+    assert next(said) > 15, "each call took three commands"
     job = jobs.get(id)
     assert job.status == "succeeded"
     assert job.result.key.startswith(f"{id}/1/")

@@ -1,0 +1,77 @@
+"""Notifies workers again of jobs whose notification or whose worker was lost, and erases what is past its time.
+
+Both run in every worker process, each under a lock of its own, so that one at a time does it and none is needed in
+particular; and so that a store which hangs holds up no job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from service.errors import StoreUnavailable, first_line
+from service.jobs import Jobs
+from service.observability import get_logger
+from service.storage import Store
+
+EVERY = 1.0
+"""Seconds between two ticks of one worker."""
+OLDER_THAN = 2.0
+"""A queued job this old, seen by an idle worker, may have lost its notification."""
+QUIET = 3.0
+"""Seconds in which notifications of queued jobs are sent again once at most, by all workers together. A worker that dies takes
+notifications along that it has received and not answered, and their jobs' owners wait this long."""
+LOCK_SECONDS = 30.0
+LATER = 60.0
+"""Seconds after which is tried again what could not be erased."""
+
+log = get_logger("autochrome.janitor")
+
+
+class Reaper:
+    """Takes jobs from workers that fell silent. Every step can be cut off and is made up for by the next tick."""
+
+    def __init__(self, jobs: Jobs, notify: Callable[[str], None], is_idle: Callable[[], bool]) -> None:
+        self._jobs = jobs
+        self._notify = notify
+        self._is_idle = is_idle
+
+    def tick(self) -> None:
+        """May raise redis.RedisError."""
+        with self._jobs.alone("reaper", LOCK_SECONDS) as mine:
+            if not mine:
+                return
+            for id in self._jobs.reap():
+                log.warning("lease_expired", job=id)
+                self._notify(id)
+            if self._is_idle():
+                for id in self._jobs.stranded(OLDER_THAN, QUIET):
+                    self._notify(id)
+
+
+class Eraser:
+    """Erases files past their time. `deadline`: seconds in which a worker ends what it has begun."""
+
+    def __init__(self, jobs: Jobs, store: Store, deadline: float) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._deadline = deadline
+
+    def tick(self) -> None:
+        """May raise redis.RedisError."""
+        with self._jobs.alone("eraser", LOCK_SECONDS) as mine:
+            if mine:
+                self._erase_the_expired(time.monotonic() + LOCK_SECONDS / 2)
+
+    def _erase_the_expired(self, end: float) -> None:
+        for id in self._jobs.expire():
+            if time.monotonic() > end:
+                return
+            try:
+                self._store.erase(id)
+            except StoreUnavailable as error:
+                cause = first_line(error.__cause__)
+                log.warning("erasure_postponed", job=id, error=cause)
+                self._jobs.postpone(id, LATER)
+                return  # most likely the store hangs for all of them
+            self._jobs.erased(id, self._deadline)

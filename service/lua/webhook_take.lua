@@ -1,0 +1,21 @@
+-- Begins webhook deliveries.
+-- most, milliseconds of lease, most tries, milliseconds after the end
+-- → {id, url, event, ended, try} of each that is due; and {id, event, tries} of each that had all its tries, or its time, and is given up
+even_without_memory()
+local taken, given_up = {}, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])) do
+  local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended', 'tries')
+  if seen[1] and (tonumber(seen[4]) >= tonumber(ARGV[3]) or now - seen[3] > tonumber(ARGV[4])) then
+    redis.call('DEL', key('webhook:' .. id))
+    redis.call('ZREM', key('webhooks'), id)
+    increment('webhooks:given_up')
+    given_up[#given_up + 1] = {id, seen[2], seen[4]}
+  elseif seen[1] then
+    redis.call('ZADD', key('webhooks'), stamp(now + ARGV[2]), id)
+    local try = redis.call('HINCRBY', key('webhook:' .. id), 'tries', 1)
+    taken[#taken + 1] = {id, seen[1], seen[2], seen[3], try}
+  else
+    redis.call('ZREM', key('webhooks'), id)
+  end
+end
+return {taken, given_up}

@@ -1,0 +1,89 @@
+"""What runs beside the work: a watchdog that ends a process in which one job hangs, and periodic calls in threads."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from service.errors import EX_SOFTWARE
+from service.observability import get_logger
+
+log = get_logger("autochrome.watchdog")
+
+
+class Watchdog:
+    """Ends the process, after it has written where it hangs, when one of its jobs takes too long.
+
+    One for the whole process, set to the earliest deadline of all jobs under way. A thread of Python cannot interrupt a call that
+    hangs in C or on the device; faulthandler's watchdog is a thread of C that does not need the interpreter's lock.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: how long one job may take."""
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._deadlines: dict[object, float] = {}
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """End the process (exit code 1) unless the block is left in time."""
+        mine = object()
+        with self._lock:
+            self._deadlines[mine] = time.monotonic() + self._seconds
+            self._set_timer()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._deadlines[mine]
+                self._set_timer()
+
+    def _set_timer(self) -> None:
+        if not self._deadlines:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        left = min(self._deadlines.values()) - time.monotonic()
+        faulthandler.dump_traceback_later(max(left, 0.001), exit=True)
+
+
+def end_process(reason: str) -> NoReturn:
+    """End the process at once. The supervisor starts another, and the reaper gives its jobs to others."""
+    log.critical("process_ended", reason=reason)
+    logging.shutdown()
+    os._exit(EX_SOFTWARE)
+
+
+class Periodic(threading.Thread):
+    """Call `action`, wait `seconds`, and so on until it is stopped. An error is logged, and the next call comes all the same."""
+
+    def __init__(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._seconds = seconds
+        self._action = action
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        failing = False
+        while not self._stopped.is_set():
+            try:
+                self._action()
+                failing = False
+            except Exception as error:
+                if not failing:  # an outage of an hour is one line, not thousands
+                    log.warning(
+                        "periodic_failed", name=self.name, error=type(error).__name__, detail=str(error)
+                    )
+                failing = True
+            self._stopped.wait(self._seconds)
+
+    def stop(self) -> None:
+        """Let a call under way come to its end, and start no other."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join(timeout=5)

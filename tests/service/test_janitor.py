@@ -1,0 +1,233 @@
+"""What makes up for lost notifications, lost workers and passed time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import redis
+
+from service.errors import StoreUnavailable
+from service.janitor import Eraser, Reaper
+from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
+from service.schemas import Options
+from service.storage import Store, photo_key, result_key
+
+NET = Net("lite", "ab" * 32)
+
+
+@pytest.fixture
+def notified() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def reaper(jobs, notified) -> Reaper:
+    return Reaper(jobs, notified.append, lambda: True)
+
+
+@pytest.fixture
+def eraser(jobs, store) -> Eraser:
+    return Eraser(jobs, store, deadline=0.2)
+
+
+def enter(jobs: Jobs, store: Store, keep_for: float = 60) -> str:
+    id = new_id()
+    store.put(photo_key(id), b"photo")
+    jobs.create(id, "secret", Order(Options(), 100, keep_for), Bounds(10**5, 10**12))
+    return id
+
+
+def test_a_job_whose_worker_fell_silent_is_notified_of_at_once(jobs, store, reaper, notified):
+    id = enter(jobs, store)
+    jobs.claim("w1", NET, 10**9, empty=True)
+    reaper.tick()
+    assert notified == []
+    time.sleep(0.25)
+    reaper.tick()
+    assert notified == [id]
+
+
+def test_a_lost_notification_is_sent_again_but_only_by_an_idle_worker_and_not_all_the_time(
+    jobs, store, notified, monkeypatch
+):
+    monkeypatch.setattr("service.janitor.OLDER_THAN", 0.1)
+    id = enter(jobs, store)
+    time.sleep(0.15)
+    Reaper(jobs, notified.append, is_idle=lambda: False).tick()
+    assert notified == []
+    idle = Reaper(jobs, notified.append, is_idle=lambda: True)
+    idle.tick()
+    idle.tick()
+    assert notified == [id]
+
+
+def test_what_has_expired_is_erased_with_its_files(jobs, store, eraser, tmp_path):
+    kept, gone = enter(jobs, store), enter(jobs, store, keep_for=0.1)
+    store.put(result_key(gone, 1, ".jpg"), b"result")
+    time.sleep(0.15)
+    eraser.tick()
+    assert [path.parent.name for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+    assert jobs.get(gone).status == "expired"
+
+
+def test_files_that_could_not_be_erased_are_erased_later_and_others_before(jobs, store, eraser, monkeypatch):
+    monkeypatch.setattr("service.janitor.LATER", 0.3)
+    stuck = enter(jobs, store, keep_for=0.1)
+    time.sleep(0.05)
+    other = enter(jobs, store, keep_for=0.05)
+    time.sleep(0.1)
+    erase = store.erase
+
+    def broken(prefix: str) -> None:
+        if prefix == stuck:
+            raise StoreUnavailable
+        erase(prefix)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "erase", broken)
+        eraser.tick()
+        eraser.tick()
+    assert store.get(photo_key(stuck)) == b"photo"
+    with pytest.raises(FileNotFoundError):
+        store.get(photo_key(other))
+    time.sleep(0.35)
+    eraser.tick()
+    with pytest.raises(FileNotFoundError):
+        store.get(photo_key(stuck))
+
+
+def test_a_store_that_hangs_holds_up_no_job(jobs, store, reaper, eraser, notified, monkeypatch):
+    enter(jobs, store, keep_for=0.05)
+    id = enter(jobs, store)
+    time.sleep(0.1)
+    hangs, let_go = threading.Event(), threading.Event()
+
+    def hang(prefix: str) -> None:
+        hangs.set()
+        let_go.wait(10)
+
+    monkeypatch.setattr(store, "erase", hang)
+    erasing = threading.Thread(target=eraser.tick)
+    erasing.start()
+    try:
+        assert hangs.wait(5)
+        jobs.claim("w1", NET, 10**9, empty=True)
+        time.sleep(0.25)
+        reaper.tick()
+        assert notified == [id]
+    finally:
+        let_go.set()
+        erasing.join()
+
+
+def test_what_a_worker_writes_after_its_job_expired_is_erased_too(jobs, store, eraser, tmp_path):
+    id = enter(jobs, store, keep_for=0.1)
+    jobs.claim("w1", NET, 10**9, empty=True)
+    time.sleep(0.15)
+    eraser.tick()
+    store.put(result_key(id, 1, ".jpg"), b"result")
+    time.sleep(0.25)
+    eraser.tick()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert jobs.expire() == []
+    assert jobs.get(id).status == "expired"
+
+
+def test_a_job_made_anew_while_an_older_upload_is_erased_is_erased_in_its_time(jobs):
+    id = new_id()
+    jobs.reserve(id, 0.05)
+    time.sleep(0.1)
+    assert jobs.expire() == [id]
+    jobs.reserve(id, 3600)
+    jobs.create(id, "secret", Order(Options(), 100, 0.1), Bounds(10, 10**9))
+    jobs.erased(id)
+    assert jobs.get(id).status == "queued"
+    time.sleep(0.15)
+    assert jobs.expire() == [id]
+
+
+def test_a_dead_workers_large_photo_is_taken_at_once_and_a_slow_workers_is_not(client, notified, monkeypatch):
+    monkeypatch.setattr("service.jobs.BEAT_AGAIN", 0.3)
+    jobs = Jobs(client, Lease(8, 1))
+    reaper = Reaper(jobs, notified.append, lambda: False)
+    held = {}
+    for worker in ("dead", "slow", "silent"):
+        if worker != "silent":
+            jobs.beat(worker, NET, "cpu")
+        jobs.create(new_id(), "secret", Order(Options(), 24_000_000, 600), Bounds(10, 10**12))
+        held[worker] = jobs.claim(worker, NET, 10**9, empty=True).id
+    with monkeypatch.context() as death:
+        death.setattr("service.jobs.BEAT_TTL", 0.1)
+        jobs.beat("dead", NET, "cpu")
+    time.sleep(0.15)
+    reaper.tick()
+    assert notified == [], "the first look in a long time: it may beat again"
+    time.sleep(0.2)
+    reaper.tick()
+    time.sleep(0.2)
+    reaper.tick()
+    assert notified == [held["dead"]]
+    assert jobs.get(held["slow"]).status == "running"
+    assert jobs.get(held["silent"]).status == "running", "it has never beaten: its lease counts"
+
+
+def test_two_reapers_do_not_work_at_once(jobs, client, store, notified, monkeypatch):
+    id = enter(jobs, store)
+    Jobs(client, Lease(0.01, 0)).claim("w1", NET, 10**9, empty=True)
+    time.sleep(0.05)
+    reaper = Reaper(jobs, notified.append, lambda: True)
+    with jobs.alone("reaper", 5) as mine:
+        assert mine
+        reaper.tick()
+        assert notified == []
+    reaper.tick()
+    assert notified == [id]
+
+
+def test_a_reaper_that_took_too_long_leaves_the_lock_to_the_next(jobs):
+    with jobs.alone("reaper", 0.05) as first:
+        time.sleep(0.1)
+        with jobs.alone("reaper", 5) as second, jobs.alone("reaper", 5) as third:
+            assert (first, second, third) == (True, True, False)
+
+
+def test_a_job_of_a_batch_that_lost_its_notification_is_notified_of_as_soon_as_others(
+    jobs, store, notified, monkeypatch
+):
+    monkeypatch.setattr("service.janitor.OLDER_THAN", 0.05)
+    id = new_id()
+    jobs.create(id, "secret", Order(Options(), 100, 60, batch=True), Bounds(10, 10**9))
+    time.sleep(0.1)
+    Reaper(jobs, notified.append, is_idle=lambda: True).tick()
+    assert notified == [id]
+
+
+def test_ten_thousand_jobs_that_wait_do_not_slow_it_down(jobs, client, store, notified):
+    with client.pipeline(transaction=False) as pipe:
+        for number in range(10_000):
+            id = f"{number:032x}"
+            pipe.hset(f"{{autochrome}}:job:{id}", mapping=_waiting())
+            pipe.zadd("{autochrome}:queued", {id: number})
+            pipe.zadd("{autochrome}:due", {id: 4e12})
+        pipe.execute()
+    reaper = Reaper(jobs, notified.append, lambda: True)
+    before = _commands(client)
+    reaper.tick()
+    assert len(notified) == 300
+    assert jobs.depth().jobs == 10_000
+    assert jobs.get(f"{9_999:032x}").queue_position == 10_000
+    assert jobs.claim("w1", NET, 10**9, empty=True).id == f"{0:032x}"
+    reaper.tick()
+    assert _commands(client) - before < 1000, "whatever it did, it was not with each of them"
+
+
+def _commands(client: redis.Redis) -> int:
+    """How many commands the server has run, those of scripts included."""
+    return sum(stats["calls"] for stats in client.info("commandstats").values())
+
+
+def _waiting() -> dict[str, str | int]:
+    order = {"status": "queued", "options": "{}", "pixels": 100, "attempt": 0, "failures": 0}
+    return {**order, "created": 1, "expires": 4 * 10**12, "secret": ""}
