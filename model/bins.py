@@ -102,7 +102,8 @@ def histogram(ab_N2HW: Tensor) -> Tensor:
 def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
     """(313,) weights w ∝ ((1−λ)·p + λ/Q)⁻¹ with E_p[w] = 1 (section 2.2, equation 4).
 
-    λ = 1 weighs all colors alike, λ = 0 by their full rarity; the paper takes ½. `prior` need not be scaled.
+    λ = 1 weighs all colors alike, λ = 0 by their full rarity; the paper takes ½, and the recipes in
+    training/config.py each their own. `prior` need not be scaled.
     """
     if not 0 <= lam <= 1:
         raise ValueError(

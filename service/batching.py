@@ -1,7 +1,8 @@
 """Which photos a worker takes in, and how those that wait for the net share one call of it.
 
-Admission takes as many megapixels as there is room for, or one photo alone whose attempt failed before. The batcher has the one thread
-that runs the net.
+Admission takes as many megapixels as there is room for, and nothing beside a photo whose attempt
+failed before; that such a one is given to an empty worker alone is decided in lua/claim.lua. The batcher has the one thread that runs the
+net.
 
 It never waits for more photos: what is there when the net becomes free goes in, so that batches grow with the load.
 Memory that runs out halves the batch, down to single photos. Any other error is tried again photo by photo, so

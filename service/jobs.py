@@ -73,7 +73,7 @@ class Order:
     group: str = ""
     """Id of the batch that it belongs to."""
     upload: str = ""
-    """Name of the upload that brought the photo, as `store.photo_key` takes it."""
+    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Claim:
     pixels: int
     request_id: str
     upload: str
-    """Name of the upload that brought the photo, as `store.photo_key` takes it."""
+    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
     isolate: bool
     """An attempt has failed before, perhaps by this photo's doing: it is alone in its worker until it has ended."""
 
