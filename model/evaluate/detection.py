@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from model.errors import InputError
 from model.evaluate.finetuning import FineTuning, copied, fit
 from model.evaluate.transfer import CLASSES
-from model.nets.backbone import DEVIATION, MEAN, Backbone, normalized
+from model.nets.backbone import DEVIATION, MEAN, Backbone, autocast, normalized
 from model.training import data
 
 _ENOUGH = 0.5
@@ -208,7 +208,7 @@ class _Backbone(nn.Module):
         if self.backbone.channels == 1:
             mean, deviation = (x_N3HW.new_tensor(of)[:, None, None] for of in (MEAN, DEVIATION))
             x_N3HW = normalized((x_N3HW * deviation + mean).clamp(0, 1), 1)
-        with torch.autocast(x_N3HW.device.type, torch.bfloat16):
+        with autocast(x_N3HW.device):
             found = self.backbone.taps(x_N3HW)[self.backbone.layers[-1]]
         return found.float()
 

@@ -44,12 +44,11 @@ from torch.nn import functional as F
 
 from model.errors import InputError
 from model.evaluate.intervals import Bootstrap, Interval, interval
-from model.nets.backbone import Backbone, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import building
 from model.training.cache import Cache
 
 BATCH = 64
-BF16 = True  # as backbones are trained; what is read off is float32 again
 
 
 # Photographs and their labels
@@ -153,7 +152,7 @@ def frozen(backbone: Backbone) -> Iterator[None]:
 
 
 def taps(backbone: Backbone, rgb_N3HW: Tensor) -> dict[str, Tensor]:
-    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the backbone's device, computed as `BF16` says."""
+    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the backbone's device, under `autocast` as in training."""
     x, precision = _shown(backbone, rgb_N3HW)
     with precision:
         found = backbone.taps(x)
@@ -180,7 +179,7 @@ def batches(squares: NDArray[np.uint8], size: int = BATCH) -> Iterator[Tensor]:
 def _shown(backbone: Backbone, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
     device = next(backbone.parameters()).device
     x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
-    return x, torch.autocast(device.type, torch.bfloat16, enabled=BF16)
+    return x, autocast(device)
 
 
 # Probes

@@ -38,7 +38,7 @@ from model.errors import InputError
 from model.evaluate.finetuning import FineTuning, copied, fit
 from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
 from model.evaluate.probes import batches
-from model.nets.backbone import Backbone, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import data
 
 CAMVID = (
@@ -177,7 +177,7 @@ def segment(backbone: Backbone, train: Masked, test: Masked, options: Options, s
 
     def logits(rgb_N3HW: Tensor) -> Tensor:
         x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             return cast(Tensor, net(x))
 
     def loss(numbers: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from model.evaluate.finetuning import FineTuning, fit
 from model.evaluate.probes import Correct, Split, batches
 from model.methods import simclr
 from model.methods.simclr import SimCLRNet
-from model.nets.backbone import normalized
+from model.nets.backbone import autocast, normalized
 from model.training import augment
 from model.training.building import Trained
 
@@ -192,7 +192,7 @@ def _features(
         for rgb in batches(squares):
             seen, labels = transformed(rgb.to(device), kind, options.strengths, generator)
             x = normalized(seen, net.backbone.channels).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 h = net.backbone(x)
                 g = net.head(h)
             found.append((h.float().cpu(), g.float().cpu(), labels))
