@@ -73,7 +73,7 @@ class Pictured:
 
 
 def require_torchvision() -> None:
-    """ValueError, with what to do, where torchvision is not there or does not go with this torch."""
+    """InputError, with what to do, where torchvision is not there or does not go with this torch."""
     try:
         importlib.import_module("torchvision.models.detection")
     except (ImportError, RuntimeError) as error:  # RuntimeError: of another torch
@@ -86,7 +86,7 @@ def require_torchvision() -> None:
 def pictured(split: Path) -> list[Pictured]:
     """Of the photos that a list such as voc2007/ImageSets/Main/test.txt names.
 
-    FileNotFoundError where the list, a photo or its annotation is missing; ValueError where an annotation makes no sense.
+    FileNotFoundError where the list, a photo or its annotation is missing; InputError where an annotation makes no sense.
     """
     folder = split.parents[2]
     if not split.exists():
@@ -104,7 +104,7 @@ def pictured(split: Path) -> list[Pictured]:
 
 
 def only(pictures: Sequence[Pictured], classes: Sequence[str]) -> list[Pictured]:
-    """Those that hold one of these classes, and of what they hold these alone. ValueError for a class that VOC has not."""
+    """Those that hold one of these classes, and of what they hold these alone. InputError for a class that VOC has not."""
     for name in classes:
         if name not in CLASSES:
             raise InputError(f"VOC2007 has no class {name!r}: {', '.join(CLASSES)}")

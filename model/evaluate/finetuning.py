@@ -110,7 +110,7 @@ def predict(
 
 
 def copied(backbone: Backbone, frozen: int = 0) -> Backbone:
-    """A trainable copy, but for this many layers from the bottom, norms included. ValueError for more layers than there are."""
+    """A trainable copy, but for this many layers from the bottom, norms included. InputError for more layers than there are."""
     if not 0 <= frozen <= len(backbone.layers):
         raise InputError(f"a backbone of {len(backbone.layers)} layers cannot keep {frozen} as they are")
     copy = deepcopy(backbone).train().requires_grad_(True)

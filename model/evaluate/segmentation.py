@@ -70,7 +70,7 @@ class Options(FineTuning):
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """Pictures, (N, 3, H, W) uint8, and of each pixel its class, (N, H, W) from 0, or void. ValueError for none, or other shapes."""
+    """Pictures, (N, 3, H, W) uint8, and of each pixel its class, (N, H, W) from 0, or void. InputError for none, or other shapes."""
 
     pictures: NDArray[np.uint8]
     masks: NDArray[np.integer]
@@ -105,7 +105,7 @@ def camvid(frames: Path, annotations: Path, height: int = 120) -> Masked:
     """Frames and the masks of their names, such as camvid/train and camvid/trainannot, at this height in pixels.
 
     Frames are reduced bicubically, of masks the nearest pixel is taken. What cannot be used is named. FileNotFoundError for a folder
-    without files, ValueError where no frame can be used.
+    without files, InputError where no frame can be used.
     """
     folders = []
     for folder in (frames, annotations):
@@ -145,7 +145,7 @@ class FCN(nn.Module):
 
     @classmethod
     def over(cls, backbone: Backbone, classes: int, levels: int, height: int, width: int) -> FCN:
-        """For pictures of this size. ValueError where the backbone has fewer levels."""
+        """For pictures of this size. InputError where the backbone has fewer levels."""
         learning, device = backbone.training, next(backbone.parameters()).device
         with torch.no_grad():
             found = backbone.eval().taps(torch.zeros(1, backbone.channels, height, width, device=device))

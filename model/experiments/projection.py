@@ -73,7 +73,7 @@ class Probed:
 
 
 def measure(run: Trained, seen: Split) -> dict[str, dict[str, Any]]:
-    """By transformation: accuracy from h and from g, chance, and whether the run's views had it. ValueError for a run of another method."""
+    """By transformation: accuracy from h and from g, chance, and whether the run's views had it. InputError for a run of another method."""
     among = views_of(run)
     assert isinstance(run.net, SimCLRNet)
     found = probe(run.net, seen.train.squares, seen.test.squares, Options())
@@ -89,7 +89,7 @@ def measure(run: Trained, seen: Split) -> dict[str, dict[str, Any]]:
 
 
 def views_of(run: Trained) -> dict[str, bool]:
-    """`in_views` of a run. ValueError for a run of another method."""
+    """`in_views` of a run. InputError for a run of another method."""
     options = run.config.options
     if not isinstance(options, simclr.SimCLROptions):
         raise InputError(f"only simclr has a projection; this run is of {run.config.method}")
