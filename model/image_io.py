@@ -46,6 +46,10 @@ _MOST_RATIONALS: Final = 4096
 _MOST_NUMBERS: Final = 2**20
 """In one TIFF or EXIF tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 
+_EXIF: Final = b"Exif\0\0"
+_MOST_EXIF: Final = 16
+"""Segments of a JPEG's EXIF block, of 64 KiB each: cameras write one."""
+
 _Profile = ImageCms.ImageCmsProfile
 _TRANSPOSE: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +97,7 @@ def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  #
     """
     probe(data, limits)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(_bound_exif(data)), formats=FORMATS) as image:
             _check_decoder(image, limits)
             _check_sums(image, data)
             if at_least and image.format in ("JPEG", "MPO"):
@@ -155,6 +159,17 @@ def media_type(format: str) -> str:
 def extension(format: str) -> str:
     """`.jpg` for "JPEG", and so on."""
     return _EXTENSIONS.get(format, f".{format.lower()}")
+
+
+def _bound_exif(data: bytes) -> bytes:
+    """A JPEG's bytes without the marks of EXIF segments after the first sixteen; other files as they are.
+
+    Pillow joins the segments one by one, and copies all earlier ones each time: 24 MiB of them took four seconds.
+    """
+    if not data.startswith(b"\xff\xd8") or data.count(_EXIF) <= _MOST_EXIF:
+        return data
+    *kept, rest = data.split(_EXIF, _MOST_EXIF)
+    return _EXIF.join([*kept, rest.replace(_EXIF, bytes(len(_EXIF)))])
 
 
 def _check_decoder(image: ImageFile, limits: Limits) -> None:

@@ -18,7 +18,7 @@ from model.experiments.synthetic import Switches
 
 
 def lecture(arguments: argparse.Namespace) -> int:
-    """Train, evaluate, and write the page; resume where it was stopped. ValueError for too few photos, before any net is trained."""
+    """Train, evaluate, and write the page; resume where it was stopped. InputError for too few photos, before any net is trained."""
     torch.set_num_threads(arguments.threads)
     plan, results = _lecture_plan(arguments), Results(arguments.out)
     folders = lectures.Folders(
@@ -40,7 +40,7 @@ def study(arguments: argparse.Namespace) -> int:
 
 
 def synthetic(arguments: argparse.Namespace) -> int:
-    """Draw what is asked for. ValueError for switches that do not exist."""
+    """Draw what is asked for. InputError for switches that do not exist."""
     options = pictures.Options(Switches.of(arguments.switches), arguments.side)
     pictures.write(arguments.out, options, arguments.count, arguments.seed)
     print(

@@ -31,7 +31,7 @@ def sources(arguments: argparse.Namespace) -> list[Source]:
     """The same, by source: `--photos` are NAME=PATH, NAME:train=PATH, NAME:held=PATH, or a path that is called by its last part.
 
     Several paths of one name and split are one source. With `--held-out N`, a source of the split "train" has what training kept. Raises
-    FileNotFoundError for a source that holds no photo, ValueError for one of which nothing is left, for another split, and for photos
+    FileNotFoundError for a source that holds no photo, InputError for one of which nothing is left, for another split, and for photos
     that are in both splits of a name.
     """
     paths: dict[tuple[str, str], list[Path]] = {}
@@ -97,7 +97,7 @@ def subject(arguments: argparse.Namespace) -> Colorizer:
     """The net that `--net` or `--run` asks for.
 
     A run has no card: one is made that says what its export would. Raises `checkpoint.CheckpointError`, FileNotFoundError for a folder
-    without a run, and ValueError for a run of another kind.
+    without a run, and InputError for a run of another kind.
     """
     if arguments.run_folder is None:
         return Colorizer.load(arguments.net, arguments.device)
@@ -110,7 +110,7 @@ def subject(arguments: argparse.Namespace) -> Colorizer:
 def card_of(found: building.Trained, name: str) -> Card:
     """The card of a run's averaged weights, with size, temperature and share as its validation chose them.
 
-    A run that chose nothing is decoded as the shipped weights are. Terms, data and numbers are for `weights export` to fill in. ValueError
+    A run that chose nothing is decoded as the shipped weights are. Terms, data and numbers are for `weights export` to fill in. InputError
     for a run that trained a backbone.
     """
     if found.config.net not in checkpoint.NETS:

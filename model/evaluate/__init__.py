@@ -1,1 +1,1 @@
-"""Measuring: how good the colors are, and what a net has learnt."""
+"""Measuring: how good the colors are, and what a net has learned."""

@@ -66,7 +66,7 @@ def write(key: Sequence[Entry], nets: Mapping[str, str], seed: int, folder: Path
 
 
 def read_key(path: Path) -> tuple[list[str], list[Entry]]:
-    """The two nets, and the key. Raises OSError where there is none, ValueError for another file."""
+    """The two nets, and the key. Raises OSError where there is none, InputError for another file."""
     try:
         content = json.loads(path.read_text())
         nets = list(content["nets"])
@@ -82,7 +82,7 @@ def read_key(path: Path) -> tuple[list[str], list[Entry]]:
 def read_verdicts(path: Path, key: Sequence[Entry]) -> dict[int, str]:
     """Verdict by photo; an empty one is left out. A first line "photo,verdict" is passed over.
 
-    Raises OSError where there is no such file, ValueError for a line that is none, naming it, and where there is no verdict yet.
+    Raises OSError where there is no such file, InputError for a line that is none, naming it, and where there is no verdict yet.
     """
     known = {entry.photo for entry in key}
     found: dict[int, str] = {}

@@ -151,7 +151,7 @@ def colorfulness(rgb: NDArray[np.uint8]) -> float:
 def rows(colorizers: Sequence[Colorizer], ages: Sequence[str] = ()) -> list[str]:
     """The names of what is compared: "gray", each net, "net · kind" where it saw a photo aged so, "truth".
 
-    Raises ValueError where two would have one name, or there is no such kind of age.
+    Raises InputError where two would have one name, or there is no such kind of age.
     """
     for kind in ages:
         if kind not in aging.AGES:
@@ -184,7 +184,7 @@ def colorized(
     """Each photo, colored by every row of `rows`.
 
     Of an aged photo the net sees the aged lightness, and its color is laid onto the photo as it was: rows differ by color alone. A photo
-    ages alike in every evaluation: the seed comes from its name. Raises OSError for a photo that cannot be read, ValueError as `rows` does.
+    ages alike in every evaluation: the seed comes from its name. Raises OSError for a photo that cannot be read, InputError as `rows` does.
     """
     names = rows(colorizers, ages)
     for start in range(0, len(photos), _BATCH):

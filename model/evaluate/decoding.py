@@ -37,7 +37,7 @@ _AXES = {"size": "size", "temperature": "temperature", "taken_back": "share take
 
 @dataclass(frozen=True)
 class Axes:
-    """The values to try. Raises ValueError for sizes that no net takes."""
+    """The values to try. Raises InputError for sizes that no net takes."""
 
     sizes: Sequence[int]
     temperatures: Sequence[float]
@@ -81,7 +81,7 @@ class Decoder:
     """One net, decoded in many ways."""
 
     def __init__(self, colorizer: Colorizer, decodings: Sequence[Decoding]) -> None:
-        """Raises ValueError for a share other than the card's where the card has no prior."""
+        """Raises InputError for a share other than the card's where the card has no prior."""
         weights = colorizer.card.class_weights
         card_share = own(colorizer).taken_back
         if weights is None and {d.taken_back for d in decodings} != {card_share}:
@@ -116,7 +116,7 @@ class Decoder:
 def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes) -> Sweep:
     """Measure the axes' decodings over these photos.
 
-    Raises OSError for a photo that cannot be read, ValueError where there is none, a value lies outside its range, or as `Decoder` does.
+    Raises OSError for a photo that cannot be read, InputError where there is none, a value lies outside its range, or as `Decoder` does.
     """
     decoder = Decoder(colorizer, axes.decodings(own(colorizer)))
     tallies = {d: color.Tally() for d in decoder.decodings}

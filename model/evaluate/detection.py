@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from model.errors import InputError
 from model.evaluate.finetuning import FineTuning, copied, fit
 from model.evaluate.transfer import CLASSES
-from model.nets.backbone import DEVIATION, MEAN, Backbone, normalized
+from model.nets.backbone import DEVIATION, MEAN, Backbone, autocast, normalized
 from model.training import data
 
 _ENOUGH = 0.5
@@ -73,7 +73,7 @@ class Pictured:
 
 
 def require_torchvision() -> None:
-    """ValueError, with what to do, where torchvision is not there or does not go with this torch."""
+    """InputError, with what to do, where torchvision is not there or does not go with this torch."""
     try:
         importlib.import_module("torchvision.models.detection")
     except (ImportError, RuntimeError) as error:  # RuntimeError: of another torch
@@ -86,7 +86,7 @@ def require_torchvision() -> None:
 def pictured(split: Path) -> list[Pictured]:
     """Of the photos that a list such as voc2007/ImageSets/Main/test.txt names.
 
-    FileNotFoundError where the list, a photo or its annotation is missing; ValueError where an annotation makes no sense.
+    FileNotFoundError where the list, a photo or its annotation is missing; InputError where an annotation makes no sense.
     """
     folder = split.parents[2]
     if not split.exists():
@@ -104,7 +104,7 @@ def pictured(split: Path) -> list[Pictured]:
 
 
 def only(pictures: Sequence[Pictured], classes: Sequence[str]) -> list[Pictured]:
-    """Those that hold one of these classes, and of what they hold these alone. ValueError for a class that VOC has not."""
+    """Those that hold one of these classes, and of what they hold these alone. InputError for a class that VOC has not."""
     for name in classes:
         if name not in CLASSES:
             raise InputError(f"VOC2007 has no class {name!r}: {', '.join(CLASSES)}")
@@ -208,7 +208,7 @@ class _Backbone(nn.Module):
         if self.backbone.channels == 1:
             mean, deviation = (x_N3HW.new_tensor(of)[:, None, None] for of in (MEAN, DEVIATION))
             x_N3HW = normalized((x_N3HW * deviation + mean).clamp(0, 1), 1)
-        with torch.autocast(x_N3HW.device.type, torch.bfloat16):
+        with autocast(x_N3HW.device):
             found = self.backbone.taps(x_N3HW)[self.backbone.layers[-1]]
         return found.float()
 

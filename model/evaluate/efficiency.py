@@ -58,7 +58,7 @@ _SAME = 1e-9  # accuracies that differ by less differ by rounding
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Accuracy, (S, N) of 0…1: a row each seed, by the number of labels, ascending. Raises ValueError for what is no such thing."""
+    """Accuracy, (S, N) of 0…1: a row each seed, by the number of labels, ascending. Raises InputError for what is no such thing."""
 
     labels: tuple[int, ...]
     accuracy: Floats
@@ -141,7 +141,7 @@ def curve(
     `make_backbone`, which of a pretrained net gives always the same.
 
     What `done` has by "count seed" is not computed again; `keep` gets all that is, at once. Seed by seed, so that whoever stops has whole
-    curves. ValueError where counts are more than there are photos.
+    curves. InputError where counts are more than there are photos.
     """
     if max(counts) > len(seen.train.labels):
         raise InputError(f"{max(counts)} labels of {len(seen.train.labels)} photos")
@@ -207,7 +207,7 @@ def utility(
 
 
 def verdict(pretrained: Curve, scratch: Curve, margin: float = 0.01) -> Verdict:
-    """The outcome, at the counts that both curves have. ValueError if there is none."""
+    """The outcome, at the counts that both curves have. InputError if there is none."""
     shared = [count for count in pretrained.labels if count in scratch.labels]
     if not shared:
         raise InputError(f"the curves share no label count: {pretrained.labels} and {scratch.labels}")

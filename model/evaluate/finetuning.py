@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from model.errors import InputError
 from model.evaluate.probes import Correct, Labeled, batches
-from model.nets.backbone import Backbone, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment
 from model.training.optim import cosine
 
@@ -97,7 +97,7 @@ def predict(
     def logits(rgb_N3SS: Tensor, step: str) -> Tensor:
         seen = augment.augmented(rgb_N3SS.to(device), (step,), options.strengths, generator)
         x = normalized(seen, backbone.channels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             return cast(Tensor, net(x)).float()
 
     def batch_loss(numbers: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def predict(
 
 
 def copied(backbone: Backbone, frozen: int = 0) -> Backbone:
-    """A trainable copy, but for this many layers from the bottom, norms included. ValueError for more layers than there are."""
+    """A trainable copy, but for this many layers from the bottom, norms included. InputError for more layers than there are."""
     if not 0 <= frozen <= len(backbone.layers):
         raise InputError(f"a backbone of {len(backbone.layers)} layers cannot keep {frozen} as they are")
     copy = deepcopy(backbone).train().requires_grad_(True)

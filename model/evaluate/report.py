@@ -94,7 +94,7 @@ def measure(
 ) -> dict[str, PhotoMetrics]:
     """Measure what `color.colorized` yields, by row. `labels` are ImageNet's, one a photo, or None where they are not known.
 
-    Raises ValueError where there is no photo.
+    Raises InputError where there is no photo.
     """
     rows: dict[str, PhotoMetrics] = {}
     for number, (pixels, by_row) in enumerate(colorized):
@@ -364,7 +364,7 @@ class BySource:
 
 
 def by_source(measured: Iterable[SourceMetrics], nets: Sequence[str]) -> BySource:
-    """Training photos have tables, and count for the gap alone. Raises ValueError where there are no others."""
+    """Training photos have tables, and count for the gap alone. Raises InputError where there are no others."""
     tables: dict[str, SourceTable] = {}
     labels: dict[str, str | None] = {}
     evaluated: list[SourceTable] = []

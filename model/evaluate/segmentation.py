@@ -38,7 +38,7 @@ from model.errors import InputError
 from model.evaluate.finetuning import FineTuning, copied, fit
 from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
 from model.evaluate.probes import batches
-from model.nets.backbone import Backbone, normalized
+from model.nets.backbone import Backbone, autocast, normalized
 from model.training import data
 
 CAMVID = (
@@ -70,7 +70,7 @@ class Options(FineTuning):
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """Pictures, (N, 3, H, W) uint8, and of each pixel its class, (N, H, W) from 0, or void. ValueError for none, or other shapes."""
+    """Pictures, (N, 3, H, W) uint8, and of each pixel its class, (N, H, W) from 0, or void. InputError for none, or other shapes."""
 
     pictures: NDArray[np.uint8]
     masks: NDArray[np.integer]
@@ -105,7 +105,7 @@ def camvid(frames: Path, annotations: Path, height: int = 120) -> Masked:
     """Frames and the masks of their names, such as camvid/train and camvid/trainannot, at this height in pixels.
 
     Frames are reduced bicubically, of masks the nearest pixel is taken. What cannot be used is named. FileNotFoundError for a folder
-    without files, ValueError where no frame can be used.
+    without files, InputError where no frame can be used.
     """
     folders = []
     for folder in (frames, annotations):
@@ -145,7 +145,7 @@ class FCN(nn.Module):
 
     @classmethod
     def over(cls, backbone: Backbone, classes: int, levels: int, height: int, width: int) -> FCN:
-        """For pictures of this size. ValueError where the backbone has fewer levels."""
+        """For pictures of this size. InputError where the backbone has fewer levels."""
         learning, device = backbone.training, next(backbone.parameters()).device
         with torch.no_grad():
             found = backbone.eval().taps(torch.zeros(1, backbone.channels, height, width, device=device))
@@ -177,7 +177,7 @@ def segment(backbone: Backbone, train: Masked, test: Masked, options: Options, s
 
     def logits(rgb_N3HW: Tensor) -> Tensor:
         x = normalized(rgb_N3HW.to(device), backbone.channels).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             return cast(Tensor, net(x))
 
     def loss(numbers: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def utkface(photo: Path) -> str | None:
 
 
 def labeled(tsv: Path) -> GroupOf:
-    """By lines of a photo's name, or of its folder and name (`ab/cdef.webp`), a tab and the group. Raises ValueError for other lines."""
+    """By lines of a photo's name, or of its folder and name (`ab/cdef.webp`), a tab and the group. Raises InputError for other lines."""
     groups: dict[str, str] = {}
     for number, line in enumerate(tsv.read_text().splitlines(), 1):
         if not line.strip():
@@ -57,7 +57,7 @@ def labeled(tsv: Path) -> GroupOf:
 
 
 def grouped(photos: Sequence[Path], group_of: GroupOf) -> dict[str, list[Path]]:
-    """By group, by name; without those that have none. Raises ValueError where none has."""
+    """By group, by name; without those that have none. Raises InputError where none has."""
     found: dict[str, list[Path]] = {}
     for photo in photos:
         if (group := group_of(photo)) is not None:

@@ -63,7 +63,7 @@ CLASSES = (
 
 @dataclass(frozen=True, eq=False)
 class Tagged:
-    """Square photos, (N, 3, S, S) uint8, and what each holds, (N, classes) of PRESENT, DIFFICULT, ABSENT. ValueError for none, or not as
+    """Square photos, (N, 3, S, S) uint8, and what each holds, (N, classes) of PRESENT, DIFFICULT, ABSENT. InputError for none, or not as
     many."""
 
     squares: NDArray[np.uint8]
@@ -104,7 +104,7 @@ class Others:
 def others(folder: Path, voc2007: Path | None, classes: list[Path], camvid: Path | None) -> Others:
     """VOC2007's trainval and test, classes in folders of which a third, by hash, is to test on, CamVid's train and test.
 
-    FileNotFoundError or ValueError, with the name of what was asked for, where a part of its layout is missing or makes no sense.
+    FileNotFoundError or InputError, with the name of what was asked for, where a part of its layout is missing or makes no sense.
     """
     side = Options().side
     with _named("VOC2007", voc2007):
@@ -198,7 +198,7 @@ def mean_average_precision(scores_NC: NDArray[np.floating], truth_NC: NDArray[np
 def truth(split: Path, photos: Sequence[Path]) -> NDArray[np.int8]:
     """(N, 20) of PRESENT, DIFFICULT, ABSENT, of these photos of a split, such as voc2007/ImageSets/Main/trainval.txt.
 
-    FileNotFoundError where a class's list, or a photo's annotation, is missing; ValueError where one says nothing of a photo, or no sense.
+    FileNotFoundError where a class's list, or a photo's annotation, is missing; InputError where one says nothing of a photo, or no sense.
     """
     lists = {name: split.with_name(f"{name}_{split.name}") for name in CLASSES}
     there = [name for name, path in lists.items() if path.exists()]

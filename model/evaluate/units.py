@@ -78,7 +78,7 @@ def strongest(
 ) -> dict[str, list[list[Excitation]]]:
     """Of each layer's units, in order: its `count` strongest, falling, each of another photo; in one pass over the photos.
 
-    Only outputs above 0 excite. ValueError for layers and units that the backbone has not.
+    Only outputs above 0 excite. InputError for layers and units that the backbone has not.
     """
     if unknown := units.keys() - set(backbone.layers):
         raise InputError(

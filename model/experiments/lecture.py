@@ -145,7 +145,7 @@ class Photos:
 
 
 def measure(plan: Plan, nets: Collection[str], of: Folders, results: Results, train: Train) -> dict[str, Any]:
-    """Train and evaluate, or go on with it; what the photographs are. ValueError for too few, before any net is trained."""
+    """Train and evaluate, or go on with it; what the photographs are. InputError for too few, before any net is trained."""
     _refuse(_missing(of.photos, nets, plan.steps))
     wanted = [net for net in plan.steps if net in nets] if nets else list(plan.steps)
     photos = _photos(plan, wanted, of)
@@ -190,7 +190,7 @@ def publish(results: Results, plan: Plan, photographs: Mapping[str, Any], made: 
 
 
 def _photos(plan: Plan, nets: Sequence[str], of: Folders) -> Photos:
-    """ValueError, with all that is missing, where they are too few for the plan."""
+    """InputError, with all that is missing, where they are too few for the plan."""
     train, test = (
         partial(_squares, data.find([of.photos / split], [CLEAN]), folder=of.cache)
         for split in ("train", "val")
@@ -254,7 +254,7 @@ def _too_few(seen: Split, labels: Sequence[int], shown: int, batch: int, each: i
 
 
 def _squares(photos: Sequence[Path], side: int, folder: Path) -> Cache:
-    """`cache.build`. ValueError where all are too small for squares of this side, or cannot be read."""
+    """`cache.build`. InputError where all are too small for squares of this side, or cannot be read."""
     try:
         return cache.build(photos, side, folder)
     except ValueError as error:
@@ -264,7 +264,7 @@ def _squares(photos: Sequence[Path], side: int, folder: Path) -> Cache:
 
 
 def _refuse(problems: Sequence[str]) -> None:
-    """ValueError with all of them, where there are any."""
+    """InputError with all of them, where there are any."""
     if problems:
         raise InputError(
             "the lecture cannot begin, nothing was trained:\n" + "\n".join(f"- {one}" for one in problems)

@@ -34,7 +34,7 @@ from model.evaluate.finetuning import FineTuning, fit
 from model.evaluate.probes import Correct, Split, batches
 from model.methods import simclr
 from model.methods.simclr import SimCLRNet
-from model.nets.backbone import normalized
+from model.nets.backbone import autocast, normalized
 from model.training import augment
 from model.training.building import Trained
 
@@ -73,7 +73,7 @@ class Probed:
 
 
 def measure(run: Trained, seen: Split) -> dict[str, dict[str, Any]]:
-    """By transformation: accuracy from h and from g, chance, and whether the run's views had it. ValueError for a run of another method."""
+    """By transformation: accuracy from h and from g, chance, and whether the run's views had it. InputError for a run of another method."""
     among = views_of(run)
     assert isinstance(run.net, SimCLRNet)
     found = probe(run.net, seen.train.squares, seen.test.squares, Options())
@@ -89,7 +89,7 @@ def measure(run: Trained, seen: Split) -> dict[str, dict[str, Any]]:
 
 
 def views_of(run: Trained) -> dict[str, bool]:
-    """`in_views` of a run. ValueError for a run of another method."""
+    """`in_views` of a run. InputError for a run of another method."""
     options = run.config.options
     if not isinstance(options, simclr.SimCLROptions):
         raise InputError(f"only simclr has a projection; this run is of {run.config.method}")
@@ -192,7 +192,7 @@ def _features(
         for rgb in batches(squares):
             seen, labels = transformed(rgb.to(device), kind, options.strengths, generator)
             x = normalized(seen, net.backbone.channels).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 h = net.backbone(x)
                 g = net.head(h)
             found.append((h.float().cpu(), g.float().cpu(), labels))

@@ -20,7 +20,7 @@ class Results:
     folder: Path
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """Write what all results here are of. ValueError where there are some of something else."""
+        """Write what all results here are of. InputError where there are some of something else."""
         wanted = json.loads(json.dumps(facts))
         before = self.once("facts", lambda: wanted)
         differing = sorted(key for key in wanted.keys() | before.keys() if wanted.get(key) != before.get(key))

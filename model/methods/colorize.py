@@ -13,7 +13,7 @@ Other than in the paper or the released code (https://github.com/richzhang/color
 Always other than there:
 - Gray photos are left out beforehand; the code gives the positions of photos without color no weight.
 - A backbone is of any kind, where the paper's is AlexNet up to fc7, made convolutional and dilated: one convolution of 256 channels over
-  its last layer raised to an eighth of the photo's side answers there.
+  its last layer upsampled to an eighth of the photo's side answers there.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class BackboneColorizer(nn.Module):
     """A backbone of one channel, and what answers by its last layer."""
 
     def __init__(self, backbone: Backbone) -> None:
-        """ValueError for a backbone that sees colors."""
+        """InputError for a backbone that sees colors."""
         if backbone.channels != 1:
             raise InputError("a backbone that sees colors learns nothing by naming them: channels must be 1")
         super().__init__()
@@ -185,8 +185,10 @@ class BackboneColorizer(nn.Module):
         """L* in 0…100, sides multiples of 8 → (N, 313, H/8, W/8) logits."""
         height, width = lightness_N1HW.shape[2:]
         top = self.backbone.taps(lightness_N1HW / 50 - 1)[self.backbone.layers[-1]]
-        raised = F.interpolate(top, (height // _BACKBONE_STRIDE, width // _BACKBONE_STRIDE), mode="bilinear")
-        logits: Tensor = self.head(raised)
+        upsampled = F.interpolate(
+            top, (height // _BACKBONE_STRIDE, width // _BACKBONE_STRIDE), mode="bilinear"
+        )
+        logits: Tensor = self.head(upsampled)
         return logits
 
 

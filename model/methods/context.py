@@ -71,7 +71,7 @@ class ContextOptions:
             )
 
     def rows(self, side: int) -> int:
-        """Rows, and columns, of a grid that fit into a photo of this side. Raises ValueError where there is no pair."""
+        """Rows, and columns, of a grid that fit into a photo of this side. Raises InputError where there is no pair."""
         rows = (side + self.gap) // (self.patch + self.gap)
         if rows < 2:
             raise InputError(
@@ -186,7 +186,7 @@ def cut(rgb_N3HW: Tensor, options: ContextOptions, generator: torch.Generator) -
     """(P, 3, patch, patch) float32 patches in 0…1, grid after grid, row after row; and how many rows, and columns, a grid has.
 
     Grid g is of photo g mod N. Photos are this process's, every `world`-th of the batch's, as `batches.Batches` deals them, and as many as
-    any other's; all processes must call it. Raises ValueError for photos that are not square, or too small for a pair, and for more
+    any other's; all processes must call it. Raises InputError for photos that are not square, or too small for a pair, and for more
     processes than grids.
     """
     count, _, side, width = rgb_N3HW.shape

@@ -146,7 +146,7 @@ def blur(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> 
 
 
 def rotate(rgb_N3HW: Tensor, strengths: Strengths, generator: torch.Generator) -> Tensor:
-    """Photos, all or a share, turned by 90, 180 or 270 degrees. Raises ValueError where photos are not square."""
+    """Photos, all or a share, turned by 90, 180 or 270 degrees. Raises InputError where photos are not square."""
     height, width = rgb_N3HW.shape[2:]
     if height != width:
         raise InputError(f"photos are {width}×{height} pixels, and must be square to be rotated")

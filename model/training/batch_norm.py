@@ -81,7 +81,7 @@ def adapt(
     statistics is kept, as Schneider et al. do for few photographs ("Improving robustness against common corruptions by covariate shift
     adaptation", NeurIPS 2020, https://arxiv.org/abs/2006.16971): N / (N + n) of n new photographs. No weight is learned.
 
-    `lightness`: batches, (n, 1, H, W) in 0…100, of any sizes. Raises ValueError where there is no photo, or the net has no batch norm.
+    `lightness`: batches, (n, 1, H, W) in 0…100, of any sizes. Raises InputError where there is no photo, or the net has no batch norm.
     """
     copy = deepcopy(net).eval()
     norms = [module for module in copy.modules() if isinstance(module, _BatchNorm)]

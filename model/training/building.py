@@ -57,7 +57,7 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
 
 
 def begin(config: Config, classes: int, prior: Tensor) -> Method:
-    """The method with its net as it begins. ValueError for names that do not exist, or a start of another net."""
+    """The method with its net as it begins. InputError for names that do not exist, or a start of another net."""
     if config.net in checkpoint.NETS:
         net = _start(config)
         return _colorizing(config, net, prior)
@@ -77,7 +77,7 @@ def begin(config: Config, classes: int, prior: Tensor) -> Method:
 
 
 def backbone_of(net: str, channels: int = 3) -> Backbone:
-    """An untrained backbone. ValueError for a name that does not exist."""
+    """An untrained backbone. InputError for a name that does not exist."""
     if net not in BACKBONES:
         raise InputError(f"no backbone is called {net!r}: choose one of {', '.join(BACKBONES)}")
     return BACKBONES[net](channels)
@@ -182,7 +182,7 @@ class Trained:
 
     @property
     def backbone(self) -> Backbone:
-        """The backbone. ValueError for a run that trained the net that colors."""
+        """The backbone. InputError for a run that trained the net that colors."""
         backbone = getattr(self.net, "backbone", None)
         if not isinstance(backbone, Backbone):
             raise InputError(

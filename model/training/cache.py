@@ -73,7 +73,7 @@ class Cache:
 
     @property
     def squares(self) -> NDArray[np.uint8]:
-        """(N, 3, S, S) uint8. ValueError where photos are not square, or not of one size."""
+        """(N, 3, S, S) uint8. InputError where photos are not square, or not of one size."""
         side = int(self.sizes[0, 0])
         if (self.sizes != side).any():
             raise InputError("these photos have several shapes: cache them as squares")
@@ -106,7 +106,7 @@ class Cache:
 def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int | None = None) -> Cache:
     """The cache of these photographs as they are now: the file in `folder`, written if it is not there.
 
-    `side`: a `Shape`, or the side of squares. `workers` decode; by default as many as there are cores. Raises ValueError if no photograph
+    `side`: a `Shape`, or the side of squares. `workers` decode; by default as many as there are cores. Raises InputError if no photograph
     can be used.
     """
     shape = side if isinstance(side, Shape) else Shape(side)

@@ -123,7 +123,7 @@ class Config:
     def changed(self, assignments: Sequence[str]) -> Config:
         """With fields set as in ["lr=5e-4", "sides=128,160", "age=0.25"], of the configuration, its crops, shape or options.
 
-        Raises ValueError for a field that there is not, or a value that does not fit.
+        Raises InputError for a field that there is not, or a value that does not fit.
         """
         config = self
         for assignment in assignments:

@@ -21,7 +21,7 @@ from model.errors import InputError
 def joined(device: str = "auto") -> Iterator[torch.device]:
     """Under torchrun: one of its processes, on a GPU of its own where there are any. Alone: just the device, "auto" or one by name.
 
-    ValueError for a GPU that is named where there is none.
+    InputError for a GPU that is named where there is none.
     """
     cuda = torch.cuda.is_available() and device != "cpu"
     if device.startswith("cuda") and not cuda:

@@ -21,6 +21,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nets answer in float32 on devices made for bfloat16 as well."""
+    monkeypatch.setattr("model.nets.backbone._has_bf16", lambda device: False)
+
+
 @pytest.fixture(scope="session")
 def cached() -> Callable[..., Cache]:
     """Random color photographs of these (height, width), in two folders by turns."""

@@ -118,9 +118,9 @@ def test_taking_back_all_rebalancing_gives_the_true_distribution() -> None:
     generator = torch.Generator().manual_seed(4)
     truth = torch.softmax(torch.randn(313, generator=generator), 0)
     weights = bins.class_weights(torch.rand(313, generator=generator), 0.5)
-    learnt = (truth * weights).log()  # what minimizes the rebalanced cross-entropy
-    torch.testing.assert_close(torch.softmax(learnt + bins.taken_back(weights, 1), 0), truth)
-    halfway = torch.softmax(learnt + bins.taken_back(weights, 0.5), 0)
+    learned = (truth * weights).log()  # what minimizes the rebalanced cross-entropy
+    torch.testing.assert_close(torch.softmax(learned + bins.taken_back(weights, 1), 0), truth)
+    halfway = torch.softmax(learned + bins.taken_back(weights, 0.5), 0)
     torch.testing.assert_close(halfway, truth * weights.sqrt() / (truth * weights.sqrt()).sum())
     with pytest.raises(ValueError, match="must lie in 0…1"):
         bins.taken_back(weights, 1.5)

@@ -544,6 +544,18 @@ def test_tags_of_millions_of_numbers_take_neither_time_nor_memory(name: str) -> 
     assert float(opened[2]) < 3
 
 
+def test_a_jpegs_first_exif_segment_counts_however_many_follow() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = encode(COLOR, "JPEG", exif=exif.tobytes())
+    start = photo.index(b"\xff\xe1")
+    end = start + 2 + int.from_bytes(photo[start + 2 : start + 4], "big")
+    more = b"\xff\xe1" + struct.pack(">H", 1008) + b"Exif\0\0" + bytes(1000)
+    plain, crowded = image_io.open(photo), image_io.open(photo[:end] + 40 * more + photo[end:])
+    assert plain.size == COLOR.shape[:2]
+    np.testing.assert_array_equal(plain.pixels, crowded.pixels)
+
+
 def test_what_is_probed_is_what_is_opened() -> None:
     for seed in seeds():
         header, read = probe(seed), image_io.open(seed)

@@ -16,11 +16,7 @@ from model.evaluate.knn import Voting, classes, evaluate, nearest, plain, retrie
 from model.evaluate.probes import pooled
 from model.nets.backbone import Backbone, normalized
 
-
-@pytest.fixture(autouse=True)
-def precise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twins are counted out in float32."""
-    monkeypatch.setattr("model.evaluate.probes.BF16", False)
+pytestmark = pytest.mark.usefixtures("float32")  # twins are counted out in it
 
 
 class Tiny(Backbone):

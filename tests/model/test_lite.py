@@ -82,7 +82,7 @@ def test_folding_takes_all_norms_away_and_changes_no_answer() -> None:
     net = Lite()
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # as one that has learnt something
+        if isinstance(module, torch.nn.BatchNorm2d):  # as one that has learned something
             module.running_mean.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
     with pytest.raises(ValueError, match="still learns"):

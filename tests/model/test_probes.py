@@ -41,10 +41,7 @@ SIDE = 16
 WHOLE = Protocol(numbers=72, mirror=False, epochs=4, batch=20, lr=0.05)
 
 
-@pytest.fixture(autouse=True)
-def precise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twins are counted out in float32."""
-    monkeypatch.setattr("model.evaluate.probes.BF16", False)
+pytestmark = pytest.mark.usefixtures("float32")  # twins are counted out in it
 
 
 class Tiny(Backbone):

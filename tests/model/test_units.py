@@ -23,10 +23,7 @@ class Tiny(Backbone):
         self.high = nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.Conv2d(4, 5, 3, 1, 1), nn.ReLU())
 
 
-@pytest.fixture(autouse=True)
-def precise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twins are counted out in float32."""
-    monkeypatch.setattr("model.evaluate.probes.BF16", False)
+pytestmark = pytest.mark.usefixtures("float32")  # twins are counted out in it
 
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (70, 3, 20, 20), np.uint8)  # more than a batch
