@@ -74,7 +74,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     assert traces(told, held) == []
     about = {key: value for key, value in held.items() if job in f"{key} {value}"}
     record = about.pop(f"{{autochrome}}:job:{job}")
-    assert record.keys() == {b"v", b"status", b"created", b"expires", b"secret"}, "only that it was is known"
+    assert record.keys() == {b"status", b"created", b"expires", b"secret"}, "only that it was is known"
     assert record[b"status"] == b"canceled"
     [(_, event)] = about.pop(f"{{autochrome}}:job:{job}:events")
     assert event == {b"name": b"canceled", b"data": b"{}"}
