@@ -72,7 +72,6 @@ def _numbers(path: Path) -> dict[str, Any]:
     """What a card keeps of a color.json. Raises InputError for a file that is none, OSError where there is none."""
     try:
         written = json.loads(path.read_text())
-        written["scores"]  # which every color.json has, and `for_card` can do without
-        return for_card(written)
+        return for_card(dict(written.items()))  # a list has no items: `for_card` would find nothing in it
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no color.json of `evaluate color`: {error}") from error
