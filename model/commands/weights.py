@@ -71,6 +71,8 @@ def export(arguments: argparse.Namespace) -> int:
 def _numbers(path: Path) -> dict[str, Any]:
     """What a card keeps of a color.json. Raises InputError for a file that is none, OSError where there is none."""
     try:
-        return for_card(json.loads(path.read_text()))
+        written = json.loads(path.read_text())
+        written["scores"]  # which every color.json has, and `for_card` can do without
+        return for_card(written)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no color.json of `evaluate color`: {error}") from error

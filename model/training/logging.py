@@ -15,6 +15,8 @@ from rich import progress as bars
 from rich.console import Console
 from torch import Tensor
 
+from model.errors import AutochromeError
+
 
 @dataclass
 class Progress:
@@ -29,7 +31,7 @@ class Progress:
     since_best: int = 0  # validations since then
 
 
-class DivergedError(ArithmeticError):
+class DivergedError(AutochromeError):
     """The loss is not finite any more. The run's checkpoint is from before; a lower lr may get past this step."""
 
 

