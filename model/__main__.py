@@ -1,218 +1,142 @@
 """Color photographs; train and measure the network that does; look after its weights.
 
-python -m model colorize PHOTO_OR_DIR... -o OUT
-python -m model train colorize --photos DIR... --run runs/first
-python -m model evaluate color --photos DIR... -o out/evaluation
-python -m model train simclr --net resnet18 --photos DIR... --run runs/simclr
-python -m model evaluate probes --runs RUN... --photos DIR --judged DIR
-python -m model lecture --photos DIR
-python -m model weights show lite
+autochrome colorize PHOTO_OR_DIR... -o OUT
+autochrome train colorize --photos DIR... --run runs/first
+autochrome evaluate color --photos DIR... -o out/evaluation
+autochrome train simclr --net resnet18 --photos DIR... --run runs/simclr
+autochrome evaluate probes --runs RUN... --photos DIR --judged DIR
+autochrome lecture --photos DIR
+autochrome weights show lite
+
+From a checkout, `python -m model` is the same. Other packages add commands of their own by the entry points `autochrome.commands`: `serve`
+and `bot`. Each is a main() that reads sys.argv and returns the exit status.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
+import re
 import sys
+from collections import deque
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from model.errors import AutochromeError
-from model.parsers import add_backbones, add_colors, add_lecture, add_photos, add_study, add_synthetic
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
+_EXTRAS = {"serve": "all-in-one", "bot": "bot"}
+"""Of pyproject.toml: what the commands of other packages need."""
+_NUMBER = re.compile(r"-(\d+|\d*\.\d+)")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 when something could not be done, 2 for a wrong command line."""
-    arguments = _parser().parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    program = "autochrome" if Path(sys.argv[0]).stem == "autochrome" else "python -m model"
+    others = entry_points(group="autochrome.commands")
+    if words and words[0] in others.names:
+        return _run(others[words[0]], program, words[1:])
     # Large tensors in huge pages: asking the kernel for memory anew, 4 KiB at a time, is a sixth of a training step on a CPU.
     # PyTorch reads it when it makes its first tensor.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
-        module, _, verb = arguments.command.partition(".")
-        command = getattr(importlib.import_module(f"model.commands.{module}"), verb or module)
-        return int(command(arguments))
+        group = command_group(sorted(others.names))
+        group.main(repeated(words, group), prog_name=program)
+    except SystemExit as end:  # typer ends so, whatever happened
+        return int(end.code or 0)
     except ModuleNotFoundError as missing:
-        print(f"python -m model: {missing.name} is not installed; `make setup` has it all", file=sys.stderr)
+        advice = "`make setup`, or `pip install '.[all]'`, has it all"
+        print(f"{program}: {missing.name} is not installed; {advice}", file=sys.stderr)
         return 1
     except (AutochromeError, OSError) as error:  # any other is an error of ours, and shows where
-        print(f"python -m model: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m model", description="Color photographs; train and measure the network that does."
-    )
-    commands = parser.add_subparsers(
-        required=True, metavar="colorize | train | evaluate | lecture | synthetic | gallery | weights"
-    )
+def command_group(others: Sequence[str] = ()) -> TyperGroup:
+    """All commands. The help names `others` too, which other packages have."""
+    # Not above: where typer is not installed, the commands of other packages run all the same.
+    import typer
 
-    one = commands.add_parser("colorize", help="color photographs")
-    one.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_DIR")
-    one.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the results")
-    one.add_argument("--net", default="lite", help="a net's name, or a .safetensors file (default: lite)")
-    one.add_argument(
-        "--temperature",
-        type=float,
-        help="0, the likeliest color, to 1, the mean of all; default: the net's own",
-    )
-    one.add_argument("--vividness", type=float, default=1.0, help="factor on the chroma, 0 to 2 (default: 1)")
-    one.add_argument("--overwrite", action="store_true", help="color anew what OUT holds already")
-    one.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1…")
-    one.set_defaults(command="colorize")
+    from model.commands import backbones, colorize, evaluate, experiments, train, weights
 
-    one = commands.add_parser("train", help="learn from folders of color photographs")
-    one.add_argument("method", choices=["colorize", "regress", "context", "simclr", "supervised", "adapt"])
-    add_photos(one)
-    one.add_argument(
-        "--net",
-        metavar="NAME",
-        help="lite, the product's, or eccv16, the paper's; or a backbone: alexnet, resnet18, resnet50, or alexnet-small and "
-        "resnet18-small, which see small photos finer (default: lite to colorize, else alexnet)",
-    )
-    one.add_argument(
-        "--hold-out",
-        type=int,
-        default=1,
-        metavar="N",
-        help="hold out N tenths of all, by a hash of the name, for validation (default: 1)",
-    )
-    one.add_argument(
-        "--apart-from",
-        nargs="*",
-        type=Path,
-        default=[],
-        metavar="DIR",
-        help="leave out copies of these photos too",
-    )
-    one.add_argument(
-        "--run",
-        dest="run_folder",
-        type=Path,
-        metavar="DIR",
-        help="the run's folder, continued where it has a checkpoint (default: runs/ and the method's name)",
-    )
-    one.add_argument(
-        "--recipe",
-        metavar="NAME",
-        help="for the product's net lite, the default, from-imagenet or finetune, for few photographs of your own; for a backbone small, "
-        "the default; a paper's: doersch2015, zhang2016, chen2020; tiny, to see that it runs",
-    )
-    one.add_argument(
-        "--set",
-        nargs="*",
-        default=[],
-        metavar="NAME=VALUE",
-        help="other values than the recipe's, such as lr=5e-4 sides=128,160 start=runs/first",
-    )
-    one.add_argument("--steps", type=int, help="other than the recipe's")
-    one.add_argument("--seconds", type=float, help="as many steps as fit into this time on this machine")
-    one.add_argument("--extend", action="store_true", help="go on with a finished run, up to --steps")
-    one.add_argument("--seed", type=int, help="other than the recipe's")
-    one.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes that decode photos into the cache (default: one a core)",
-    )
-    one.add_argument(
-        "--save-every",
-        type=float,
-        default=180,
-        metavar="S",
-        help="seconds between checkpoints (default: 180)",
-    )
-    one.add_argument(
-        "--cache",
-        type=Path,
-        default=Path("runs/cache"),
-        metavar="DIR",
-        help="for the photos, decoded once (default: runs/cache)",
-    )
-    one.add_argument("--device", default="auto")
-    one.set_defaults(command="train")
+    def end(status: int) -> None:
+        raise typer.Exit(status)
 
-    evaluate = commands.add_parser(
-        "evaluate", help="measure a net on photographs it has not seen"
-    ).add_subparsers(
-        required=True,
-        metavar="color | decoding | cues | skin | blind | blind-count, of what colors; probes | knn | retrieval | units | "
-        "efficiency | transfer | detection | projection, of backbones",
+    app = typer.Typer(
+        help="Color photographs; train and measure the network that does.",
+        epilog=f"Beside these: {', '.join(others)}." if others else None,
+        result_callback=end,
+        rich_markup_mode=None,
+        add_completion=False,
     )
+    evaluation = typer.Typer(help="measure a net on photographs it has not seen")
+    for of_evaluation in (evaluate.app, backbones.app):
+        evaluation.add_typer(of_evaluation)
+    app.add_typer(colorize.app)
+    app.add_typer(train.app)
+    app.add_typer(evaluation, name="evaluate")
+    app.add_typer(experiments.app)
+    app.add_typer(weights.app, name="weights", help="show, fetch or export weights")
+    return typer.main.get_group(app)
 
-    add_colors(evaluate.add_parser)
-    add_backbones(evaluate.add_parser)
-    add_lecture(commands.add_parser)
-    add_synthetic(commands.add_parser)
-    add_study(commands.add_parser)
 
-    one = commands.add_parser("gallery", help="photographs side by side: gray, colored, true")
-    one.add_argument(
-        "--photos",
-        nargs="+",
-        type=Path,
-        default=[Path("scikit-image")],
-        metavar="DIR",
-        help="default: scikit-image, the photographs of that package",
-    )
-    one.add_argument("--net", default="lite")
-    one.add_argument("--device", default="auto")
-    one.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    one.set_defaults(command="evaluate.gallery")
+def repeated(words: Sequence[str], group: TyperGroup) -> list[str]:
+    """`--photos A B` as `--photos A --photos B`: typer's options take one value each.
 
-    training = commands.add_parser(
-        "training", help="pause a run in the background, and let it go on"
-    ).add_subparsers(required=True, metavar="pause | resume")
-    for verb, meaning in (
-        ("pause", "stop where it stands, and keep it in memory"),
-        ("resume", "let it go on"),
-    ):
-        one = training.add_parser(verb, help=meaning)
-        one.add_argument("run_folder", nargs="?", type=Path, default=Path("runs/colorize"), metavar="RUN")
-        one.set_defaults(command=f"train.{verb}")
+    Only for options of the command that the first words name, and only those that are lists. One that may stand without a value, in the
+    words of `model.commands.options`, is left out where it does.
+    """
+    from typer.core import TyperGroup, TyperOption
 
-    weights = commands.add_parser("weights", help="show, fetch or export weights").add_subparsers(
-        required=True, metavar="show | fetch | export"
-    )
-    one = weights.add_parser("show", help="print a net's card")
-    one.add_argument("net")
-    one.set_defaults(command="weights.show")
-    one = weights.add_parser("fetch", help="download published weights")
-    one.add_argument("net")
-    one.add_argument(
-        "--mirror",
-        nargs="*",
-        default=[],
-        metavar="URL",
-        help="asked before the published places; file:// too",
-    )
-    one.set_defaults(command="weights.fetch")
-    one = weights.add_parser("export", help="the averaged weights of a training run, with a card")
-    one.add_argument("run_folder", type=Path, metavar="RUN")
-    one.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="…/name.safetensors")
-    chosen = "(default: what the run's validation chose; if it chose nothing, as the shipped weights)"
-    one.add_argument("--temperature", type=float, help=f"of the annealed mean {chosen}")
-    one.add_argument(
-        "--size", type=int, help=f"the shorter side that the net sees, a multiple of 32 {chosen}"
-    )
-    one.add_argument(
-        "--take-back",
-        type=float,
-        metavar="SHARE",
-        help=f"share of the rebalancing to take back: 0, as it was trained, to 1, as calm as the photographs {chosen}",
-    )
-    one.add_argument("--terms", required=True, help="the weights' license, and their photographs' terms")
-    one.add_argument("--data", required=True, help="what they were trained on")
-    one.add_argument(
-        "--numbers",
-        nargs="*",
-        default=[],
-        metavar="NAME=JSON",
-        help="color.json files of `evaluate color`, by photos",
-    )
-    one.set_defaults(command="weights.export")
-    return parser
+    command: Any = group
+    for word in words:
+        if not isinstance(command, TyperGroup) or word not in command.commands:
+            break
+        command = command.commands[word]
+    lists = {
+        flag: param
+        for param in command.params
+        if isinstance(param, TyperOption) and param.multiple
+        for flag in param.opts
+    }
+    spread: list[str] = []
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
+        if word == "--":
+            return [*spread, word, *rest]
+        if word not in lists:
+            spread.append(word)
+            continue
+        values = []
+        while rest and (not rest[0].startswith("-") or _NUMBER.fullmatch(rest[0])):
+            values.append(rest.popleft())
+        may_be_empty = (lists[word].metavar or "").startswith("[")
+        if not values and not may_be_empty:
+            spread.append(word)  # typer says what is missing
+        for value in values:
+            spread += [word, value]
+    return spread
+
+
+def _run(other: EntryPoint, program: str, words: Sequence[str]) -> int:
+    """A command of another package: a main() that reads sys.argv, as a script's does."""
+    sys.argv = [f"{program} {other.name}", *words]
+    try:
+        return int(other.load()() or 0)
+    except ModuleNotFoundError as missing:
+        extra = _EXTRAS.get(other.name, "all")
+        print(
+            f"{sys.argv[0]}: {missing.name} is not installed; `pip install '.[{extra}]'` has what it needs",
+            file=sys.stderr,
+        )
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What each command of `python -m model` does, one file a word. Each takes its parsed words and returns the exit status."""
+"""The commands of `autochrome`, by room. Each is a function whose parameters are its options; it returns the exit status."""

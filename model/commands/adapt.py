@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,25 +12,23 @@ from torch import Tensor
 
 from model import checkpoint
 from model.colorizer import Colorizer
-from model.commands.commit import commit
 from model.evaluate import color, figures
 from model.image_io import Photo
 from model.training import batch_norm, data
+from model.training.commit import commit
 
 _SHOWN = 24
 
 
-def adapt(arguments: argparse.Namespace) -> int:
-    """Write adapted weights with a card, and a sheet of the photographs in gray, before and after."""
-    run = arguments.run_folder or Path("runs") / "adapt"
-    photos = data.find(arguments.photos, arguments.exclude)
-    name = arguments.net or "lite"
+def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: str, run: Path) -> int:
+    """Write the adapted weights of the net `name` with a card into `run`, and a sheet of photographs in gray, before and after."""
+    photos = data.find(sources, exclude)
     file = checkpoint.locate(name)
     net, _ = checkpoint.load(file, taken_back=0)
     card = checkpoint.read_card(
         file
     )  # as it is: what was taken back of the rebalancing is to be taken back again
-    colorizer = Colorizer(net, card, arguments.device)
+    colorizer = Colorizer(net, card, device)
     unreadable: list[Path] = []
 
     def lightness() -> Iterator[Tensor]:
@@ -44,9 +41,7 @@ def adapt(arguments: argparse.Namespace) -> int:
 
     after, count = batch_norm.adapt(colorizer.net, lightness())
     data.write_names({"unreadable": unreadable}, run)
-    note = (
-        f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in arguments.photos)}."
-    )
+    note = f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in sources)}."
     card = replace(
         card,
         name=run.name,
@@ -59,7 +54,7 @@ def adapt(arguments: argparse.Namespace) -> int:
     )
     out = run / f"{run.name}.safetensors"
     checkpoint.save(after.cpu(), card, out, torch.float16)
-    _sheet([Colorizer.load(name, arguments.device), Colorizer.load(str(out), arguments.device)], photos, run)
+    _sheet([Colorizer.load(name, device), Colorizer.load(str(out), device)], photos, run)
     print(
         f"{count} photographs, {len(unreadable)} unreadable; {out}, and before and after in {run / 'adapted.jpg'}"
     )

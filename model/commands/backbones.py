@@ -2,132 +2,253 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
+from typer import Option, Typer
 
-from model.engines import choose_device
+from model.commands.options import CACHE, Cache, Device, Exclude, Out, Probes, Runs, Voc
 from model.errors import InputError
-from model.evaluate import efficiency as labels
-from model.evaluate import finetuning, transfer
-from model.evaluate import knn as neighbors
-from model.evaluate import probes as measured
-from model.evaluate import units as hidden
-from model.evaluate.probes import Split, untrained
-from model.evaluate.report import table
-from model.experiments import projection as discarded
-from model.nets.backbone import Backbone
-from model.training import building, cache, data
+
+if TYPE_CHECKING:
+    from model.evaluate.probes import Split
+    from model.nets.backbone import Backbone
 
 _STEP_S, _PHOTO_S = (
     0.9,
     0.1,
 )  # of detection, of one core: 0.65 and 0.055 in a short timing, more in a long run
 
+app = Typer()
 
-def probes(arguments: argparse.Namespace) -> int:
+Photos = Annotated[list[Path], Option("--photos", metavar="DIR...", help="with a folder a class")]
+Judged = Annotated[
+    list[Path],
+    Option("--judged", metavar="DIR...", help="photos to judge by, with the same folders"),
+]
+Side = Annotated[int, Option("--side", metavar="PIXELS", help="of the photos' squares")]
+Seeds = Annotated[int, Option("--seeds", metavar="N")]
+
+
+@app.command(short_help="what each layer knows: linear probes, all layers in one pass")
+def probes(
+    runs: Runs,
+    photos: Photos,
+    judged: Judged,
+    exclude: Exclude = [],
+    protocol: Probes = "small",
+    epochs: Annotated[
+        int | None, Option(metavar="N", help="of the probes (default: the protocol's, 28)")
+    ] = None,
+    seeds: Seeds = 3,
+    side: Annotated[
+        int | None,
+        Option(metavar="PIXELS", help="of the photos' squares (default: the protocol's, 128 for small)"),
+    ] = None,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/probes"),
+) -> int:
     """Linear probes on every layer."""
-    protocol = measured.protocol(arguments.protocol)
-    protocol = replace(protocol, epochs=arguments.epochs or protocol.epochs)
-    arguments.side = arguments.side or protocol.photo
-    if (protocol.crop or 0) > arguments.side:
-        raise InputError(
-            f"{arguments.protocol} crops {protocol.crop} pixels: --side {protocol.photo}, or none"
-        )
-    subjects, seen = _subjects(arguments), _photos(arguments)
+    from model.evaluate import probes as measured
+
+    asked = measured.protocol(protocol)
+    asked = replace(asked, epochs=epochs or asked.epochs)
+    side = side or asked.photo
+    if (asked.crop or 0) > side:
+        raise InputError(f"{protocol} crops {asked.crop} pixels: --side {asked.photo}, or none")
+    subjects, seen = _subjects(runs, device), _photos(photos, judged, exclude, side, cache)
     found = {
-        name: measured.by_layer(backbone, seen, range(arguments.seeds), protocol)
-        for name, backbone in subjects.items()
+        name: measured.by_layer(backbone, seen, range(seeds), asked) for name, backbone in subjects.items()
     }
     rows = {name: {layer: _percent(of) for layer, of in values.items()} for name, values in found.items()}
-    return _report(arguments.out, "probes", rows, found)
+    return _report(out, "probes", rows, found)
 
 
-def knn(arguments: argparse.Namespace) -> int:
+@app.command(short_help="classes by the 20 nearest photos")
+def knn(
+    runs: Runs,
+    photos: Photos,
+    judged: Judged,
+    exclude: Exclude = [],
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/knn"),
+) -> int:
     """Classes by the 20 nearest photos, at the run's last step."""
-    subjects, seen = _subjects(arguments), _photos(arguments)
+    from model.evaluate import knn as neighbors
+
+    subjects, seen = _subjects(runs, device), _photos(photos, judged, exclude, side, cache)
     found = {name: neighbors.accuracy(backbone, seen) for name, backbone in subjects.items()}
     rows = {
         name: {"kNN of 20": f"{of['accuracy']:.1%} ({of['low']:.1%}…{of['high']:.1%})"}
         for name, of in found.items()
     }
-    return _report(arguments.out, "knn", rows, found)
+    return _report(out, "knn", rows, found)
 
 
-def retrieval(arguments: argparse.Namespace) -> int:
+@app.command(short_help="pictures of photos and the nearest others, copies left out")
+def retrieval(
+    runs: Runs,
+    photos: Photos,
+    exclude: Exclude = [],
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/retrieval"),
+) -> int:
     """A picture a backbone: photos, and the nearest others, no copies."""
-    photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
-    for name, backbone in _subjects(arguments).items():
-        neighbors.write_picture(backbone, photos, arguments.out / f"{_file(name)}.jpg")
-    print(f"the pictures: {arguments.out}")
+    from model.evaluate import knn as neighbors
+    from model.training import cache as caches
+    from model.training import data
+
+    seen = caches.build(data.find(photos, exclude), side, cache)
+    for name, backbone in _subjects(runs, device).items():
+        neighbors.write_picture(backbone, seen, out / f"{_file(name)}.jpg")
+    print(f"the pictures: {out}")
     return 0
 
 
-def units(arguments: argparse.Namespace) -> int:
+@app.command(short_help="pictures of what excites hidden units most")
+def units(
+    runs: Runs,
+    photos: Photos,
+    exclude: Exclude = [],
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/units"),
+) -> int:
     """A picture a backbone: the photos and patches that excite hidden units most."""
-    photos = cache.build(data.find(arguments.photos, arguments.exclude), arguments.side, arguments.cache)
-    for name, backbone in _subjects(arguments).items():
-        hidden.write_picture(backbone, photos, arguments.out / f"{_file(name)}.jpg")
-    print(f"the pictures: {arguments.out}")
+    from model.evaluate import units as hidden
+    from model.training import cache as caches
+    from model.training import data
+
+    seen = caches.build(data.find(photos, exclude), side, cache)
+    for name, backbone in _subjects(runs, device).items():
+        hidden.write_picture(backbone, seen, out / f"{_file(name)}.jpg")
+    print(f"the pictures: {out}")
     return 0
 
 
-def efficiency(arguments: argparse.Namespace) -> int:
+@app.command(short_help="accuracy by the number of labels, and their utility")
+def efficiency(
+    runs: Runs,
+    photos: Photos,
+    judged: Judged,
+    exclude: Exclude = [],
+    labels: Annotated[list[int], Option(metavar="N...", help="how many are given")] = [
+        20,
+        90,
+        300,
+        900,
+        3000,
+    ],
+    steps: Annotated[int, Option(metavar="N", help="of fine-tuning")] = 200,
+    seeds: Seeds = 3,
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/efficiency"),
+) -> int:
     """Accuracy by the number of labels, fine-tuned; and what a start is worth in labels beside a net from scratch."""
-    subjects, seen = _subjects(arguments), _photos(arguments)
-    options = finetuning.Options(steps=arguments.steps, side=arguments.side)
+    import numpy as np
+
+    from model.evaluate import efficiency as measured
+    from model.evaluate import finetuning
+
+    subjects, seen = _subjects(runs, device), _photos(photos, judged, exclude, side, cache)
+    options = finetuning.Options(steps=steps, side=side)
     found: dict[str, dict[str, Any]] = {}
     for name, backbone in subjects.items():
-        found[name] = labels.curve(
-            _maker(name, backbone), seen, arguments.labels, range(arguments.seeds), options
-        )
+        found[name] = measured.curve(_maker(name, backbone), seen, labels, range(seeds), options)
     rows = {}
     for name, values in found.items():
         means = np.mean(values["accuracy"], 0)
         rows[name] = {str(count): f"{mean:.1%}" for count, mean in zip(values["labels"], means, strict=True)}
         scratch = found[_control(name)]
         if values is not scratch:
-            values["utility"], values["verdict"] = labels.worth(values, scratch)
+            values["utility"], values["verdict"] = measured.worth(values, scratch)
             for one in values["utility"]:
                 rows[name][f"U({one['labels']})"] = one["text"]
             rows[name]["outcome"] = f"{values['verdict']['outcome']}: {values['verdict']['why']}"
-    return _report(arguments.out, "efficiency", rows, found)
+    return _report(out, "efficiency", rows, found)
 
 
-def transfers(arguments: argparse.Namespace) -> int:
+@app.command(short_help="fine-tuned to VOC2007, classes in folders, CamVid")
+def transfer(
+    runs: Runs,
+    photos: Annotated[
+        list[Path], Option(metavar="[DIR]...", help="classes in folders; a third is judged")
+    ] = [],
+    exclude: Exclude = [],
+    voc: Voc = None,
+    camvid: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="CamVid, with train, trainannot, test and testannot"),
+    ] = None,
+    steps: Annotated[int, Option(metavar="N", help="of fine-tuning")] = 100,
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/transfer"),
+) -> int:
     """Fine-tuned to VOC2007's classes, to any folders of classes, and to CamVid's masks: whichever are named."""
-    given = transfer.others(arguments.cache, arguments.voc, arguments.photos, arguments.camvid)
+    from model.evaluate import transfer as measured
+
+    given = measured.others(cache, voc, photos, camvid)
     found = {
-        name: transfer.transfer(backbone, given, arguments.steps)
-        for name, backbone in _subjects(arguments).items()
+        name: measured.transfer(backbone, given, steps) for name, backbone in _subjects(runs, device).items()
     }
     rows = {name: {task: f"{value:.1%}" for task, value in of.items()} for name, of in found.items()}
-    return _report(arguments.out, "transfer", rows, found)
+    return _report(out, "transfer", rows, found)
 
 
-def detection(arguments: argparse.Namespace) -> int:
+@app.command(
+    short_help="fine-tuned to detect VOC2007's objects; needs torchvision, VOC2007, and minutes for each run: `make detection`"
+)
+def detection(
+    runs: Runs,
+    voc: Annotated[Path, Option(metavar="DIR", help="VOC2007 in its layout")],
+    exclude: Exclude = [],
+    steps: Annotated[int, Option(metavar="N", help="of 4 photos")] = 200,
+    limit: Annotated[
+        int, Option(metavar="N", show_default=False, help="at most so many photos to judge by")
+    ] = 0,
+    classes: Annotated[
+        list[str],
+        Option(
+            metavar="NAME...",
+            help="only these of VOC's, and the photos that have them: an easier evaluation, not VOC's mAP",
+        ),
+    ] = [],
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/detection"),
+) -> int:
     """Fine-tuned to detect VOC2007's objects by Faster R-CNN. Needs torchvision: `make detection`. What is missing is said first."""
     from model.evaluate import detection as measure
 
     measure.require_torchvision()
-    options = measure.Options(steps=arguments.steps)
-    main = arguments.voc / "ImageSets" / "Main"
+    options = measure.Options(steps=steps)
+    main = voc / "ImageSets" / "Main"
     train, test = (measure.pictured(main / f"{split}.txt") for split in ("trainval", "test"))
-    if arguments.classes:
-        train, test = (measure.only(each, arguments.classes) for each in (train, test))
-    train, test = measure.useful(train), test[: arguments.limit or None]
+    if classes:
+        train, test = (measure.only(each, classes) for each in (train, test))
+    train, test = measure.useful(train), test[: limit or None]
     if not train or not test:
         raise InputError(
-            f"{arguments.voc} has {len(train)} photographs to learn from and {len(test)} to be judged by, with a box that counts: "
+            f"{voc} has {len(train)} photographs to learn from and {len(test)} to be judged by, with a box that counts: "
             "both need one"
         )
-    subjects = _subjects(arguments)
+    subjects = _subjects(runs, device)
     print(
         f"{len(train)} photographs to learn from, {len(test)} to be judged by; {options.steps} steps of {options.batch} for each of "
         f"{len(subjects)} backbones. On one core without a GPU AlexNet takes some {_STEP_S} s a step and {_PHOTO_S} s a judged photo: "
@@ -141,54 +262,73 @@ def detection(arguments: argparse.Namespace) -> int:
         print(f"{name}: {_mean_ap(found[name]):.1%}, {time.monotonic() - started:.0f} s", flush=True)
     rows = {
         name: {"mean AP": f"{_mean_ap(of):.1%}"}
-        | {kind: f"{value:.1%}" for kind, value in of.items() if not np.isnan(value)}
+        | {kind: f"{value:.1%}" for kind, value in of.items() if not math.isnan(value)}
         for name, of in found.items()
     }
-    return _report(arguments.out, "detection", rows, _without_nan(found))
+    return _report(out, "detection", rows, _without_nan(found))
 
 
 def _mean_ap(of: Mapping[str, float]) -> float:
     """Over the classes that are there."""
+    import numpy as np
+
     return float(np.nanmean(list(of.values())))
 
 
 def _without_nan(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
     """JSON has no NaN: a class that is not in the test is null."""
     return {
-        name: {kind: None if np.isnan(value) else value for kind, value in of.items()}
+        name: {kind: None if math.isnan(value) else value for kind, value in of.items()}
         for name, of in found.items()
     }
 
 
-def projection(arguments: argparse.Namespace) -> int:
+@app.command(short_help="what a run of simclr holds before and after its projection")
+def projection(
+    runs: Runs,
+    photos: Photos,
+    judged: Judged,
+    exclude: Exclude = [],
+    side: Side = 128,
+    cache: Cache = CACHE,
+    device: Device = "auto",
+    out: Out = Path("out/projection"),
+) -> int:
     """What h holds and g(h) does not, of runs of `simclr`."""
-    runs = {run.name: building.load(run) for run in arguments.runs}
-    for name, run in runs.items():
+    from model.experiments import projection as discarded
+    from model.training import building
+
+    trained = {run.name: building.load(run) for run in runs}
+    for name, run in trained.items():
         if missing := [kind for kind, among in discarded.views_of(run).items() if not among]:
             print(
                 f"{name} was not trained by views that differ in {', '.join(missing)}: its loss did not discard these. "
                 "A run of `simclr.projection_probe`, such as the lecture's, has all four"
             )
-    seen = _photos(arguments)
-    found = {name: discarded.measure(run, seen) for name, run in runs.items()}
+    seen = _photos(photos, judged, exclude, side, cache)
+    found = {name: discarded.measure(run, seen) for name, run in trained.items()}
     rows = {
         f"{run}, {of}": {kind: f"{values[of]:.1%}" for kind, values in kinds.items()}
         for run, kinds in found.items()
         for of in ("h", "g", "chance")
     }
-    for run, kinds in found.items():
+    for of_run, kinds in found.items():
         among = {kind: "yes" if values["in_views"] else "no" for kind, values in kinds.items()}
-        rows[f"{run}, among its views"] = among
-    return _report(arguments.out, "projection", rows, found)
+        rows[f"{of_run}, among its views"] = among
+    return _report(out, "projection", rows, found)
 
 
-def _subjects(arguments: argparse.Namespace) -> dict[str, Backbone]:
+def _subjects(runs: Sequence[Path], device: str) -> dict[str, Backbone]:
     """By name: the runs' backbones, and of each kind an untrained one."""
-    runs = {run.name: building.load(run) for run in arguments.runs}
-    found = {f"random {net}": untrained(net) for net in sorted({of.config.net for of in runs.values()})}
-    found |= {f"{name} ({of.config.net})": of.backbone for name, of in runs.items()}
-    device = choose_device(arguments.device)
-    return {name: backbone.to(device) for name, backbone in found.items()}
+    from model.engines import choose_device
+    from model.evaluate.probes import untrained
+    from model.training import building
+
+    trained = {run.name: building.load(run) for run in runs}
+    found = {f"random {net}": untrained(net) for net in sorted({of.config.net for of in trained.values()})}
+    found |= {f"{name} ({of.config.net})": of.backbone for name, of in trained.items()}
+    chosen = choose_device(device)
+    return {name: backbone.to(chosen) for name, backbone in found.items()}
 
 
 def _control(name: str) -> str:
@@ -196,25 +336,36 @@ def _control(name: str) -> str:
 
 
 def _maker(name: str, backbone: Backbone) -> Callable[[int], Backbone]:
+    from model.evaluate.probes import untrained
+
     kind, _, net = name.partition(" ")
     device = next(backbone.parameters()).device
     return (lambda seed: untrained(net, seed).to(device)) if kind == "random" else (lambda _: backbone)
 
 
-def _photos(arguments: argparse.Namespace) -> Split:
-    photos = (data.find(sources, arguments.exclude) for sources in (arguments.photos, arguments.judged))
-    train, test = (cache.build(each, arguments.side, arguments.cache) for each in photos)
+def _photos(
+    photos: Sequence[Path], judged: Sequence[Path], exclude: Sequence[str], side: int, folder: Path
+) -> Split:
+    from model.evaluate import probes as measured
+    from model.training import cache, data
+
+    found = (data.find(sources, exclude) for sources in (photos, judged))
+    train, test = (cache.build(each, side, folder) for each in found)
     for what, of in (("learn from", train), ("judge by", test)):
         print(f"{len(of.photos)} photographs to {what}; left out: {data.counted(of.left_out)}")
     return measured.split(train, test)
 
 
 def _percent(values: list[float]) -> str:
+    import numpy as np
+
     spread = f" ± {np.std(values):.1%}" if len(values) > 1 else ""
     return f"{np.mean(values):.1%}{spread}"
 
 
 def _report(folder: Path, name: str, rows: Mapping[str, Mapping[str, str]], found: Any) -> int:
+    from model.evaluate.report import table
+
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     text = table(
         ["", *columns],

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from rich.console import Console
-from rich.progress import track
+from typer import Argument, BadParameter, Option, Typer
 
-from model.colorizer import Colorizer, ColorOptions
-from model.commands import selection
-from model.engines import choose_device
+from model.commands.options import Device, Exclude, Limit, Nets, Photos
 from model.errors import InputError
-from model.evaluate import blind as comparison
-from model.evaluate import color as measure
-from model.evaluate import cues as low_level
-from model.evaluate import decoding as decodings
-from model.evaluate import failures, figures, report
-from model.evaluate import skin as faces
-from model.evaluate.failures import Case
-from model.evaluate.judge import Judge, labels
-from model.image_io import Photo
-from model.training import data
-from model.training.aging import AGES
+
+if TYPE_CHECKING:
+    from model.colorizer import Colorizer
+    from model.commands.selection import Selection
+    from model.evaluate.failures import Case
 
 _EXTREMES = 12
 _FAILURES = 3  # of each kind
@@ -33,53 +23,132 @@ _SHARES = (0.0, 0.2, 0.3, 0.4, 0.5)
 
 Item = TypeVar("Item")
 
+app = Typer()
 
-def color(arguments: argparse.Namespace) -> int:
+Only = Annotated[str | None, Option("--only", metavar="GLOB", help="file names to keep")]
+HeldOut = Annotated[
+    int,
+    Option("--held-out", metavar="N", show_default=False, help="only what `train --hold-out N` leaves out"),
+]
+Net = Annotated[
+    str | None, Option("--net", help="a net's name, or a .safetensors file (default: lite, if no --run)")
+]
+Run = Annotated[
+    Path | None,
+    Option(
+        "--run",
+        metavar="RUN",
+        help="a training run's folder: its averaged weights, decoded as the shipped ones are",
+    ),
+]
+
+
+@app.command(short_help="how good the colors are, beside gray and the ground truth")
+def color(
+    photos: Photos,
+    exclude: Exclude = [],
+    only: Only = None,
+    held_out: HeldOut = 0,
+    limit: Limit = 0,
+    by_source: Annotated[
+        bool,
+        Option(
+            "--by-source",
+            help="tables by source, its mean and all pooled, with differences between nets, instead: --photos take NAME=PATH, and "
+            "NAME:train=PATH beside NAME:held=PATH, which tell how much better the photos that were trained on come out; --limit is a "
+            "source's, and --held-out leaves :train what training kept",
+        ),
+    ] = False,
+    net: Nets = ["lite"],
+    temperature: Annotated[float | None, Option(help="other than the net's own")] = None,
+    aged: Annotated[
+        list[str],
+        Option(
+            metavar="KIND...",
+            help="photos as age leaves them, too: blur, contrast, grain, fading, halftone, scratches, or all",
+        ),
+    ] = [],
+    no_judge: Annotated[bool, Option("--no-judge", help="leave out the classifier's top-1")] = False,
+    sheet: Annotated[int, Option(metavar="N", help="photos on the contact sheet")] = 24,
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="for color.json, color.md, and the sheets color, best, worst and failures.jpg, or by_source.json and by_source.md",
+        ),
+    ] = Path("out/color"),
+) -> int:
     """Write color.json, color.md and the sheets color.jpg, best.jpg, worst.jpg and failures.jpg; print the tables."""
-    if arguments.by_source:
-        return _by_source(arguments)
-    photos = selection.selected(arguments)
-    colorizers = selection.nets(arguments.net, arguments.device)
-    options = ColorOptions(arguments.temperature)
-    ages = list(AGES) if "all" in arguments.aged else arguments.aged
-    headings = [measure.heading(row) for row in measure.rows(colorizers, ages)]
-    judge = None if arguments.no_judge else Judge.load(choose_device(arguments.device))
-    known = labels(photos) if judge else None
+    from model.colorizer import ColorOptions
+    from model.commands import selection
+    from model.engines import choose_device
+    from model.evaluate import color as measure
+    from model.evaluate import failures, figures, report
+    from model.evaluate.judge import Judge, labels
+    from model.training.aging import AGES
 
-    colorized = measure.colorized(colorizers, photos, options, ages)
-    rows = report.measure(_progress(colorized, len(photos), "evaluating"), judge, known)
+    selected = selection.Selection(photos, exclude, only, held_out, limit)
+    if by_source:
+        if aged:
+            raise InputError("--by-source measures photographs as they are: leave out --aged")
+        return _by_source(selected, net, temperature, not no_judge, device, out)
+    found = selected.found()
+    colorizers = selection.nets(net, device)
+    options = ColorOptions(temperature)
+    ages = list(AGES) if "all" in aged else aged
+    headings = [measure.heading(row) for row in measure.rows(colorizers, ages)]
+    judge = None if no_judge else Judge.load(choose_device(device))
+    known = labels(found) if judge else None
+
+    colorized = measure.colorized(colorizers, found, options, ages)
+    rows = report.measure(_progress(colorized, len(found), "evaluating"), judge, known)
     nets = [colorizer.name for colorizer in colorizers]
     summary = report.summarize(rows, known, nets, ages)
-    settings = {"nets": _hashes(colorizers), "temperature": arguments.temperature}
-    _write(arguments.out, "color", summary.as_markdown(), settings | summary.as_json())
+    settings = {"nets": _hashes(colorizers), "temperature": temperature}
+    _write(out, "color", summary.as_markdown(), settings | summary.as_json())
 
     def draw(chosen: Sequence[Case], name: str) -> None:
-        again = measure.colorized(colorizers, [photos[case.photo] for case in chosen], options, ages)
+        again = measure.colorized(colorizers, [found[case.photo] for case in chosen], options, ages)
         strips = [
             figures.Strip(case.caption, list(by_row.values()))
             for case, (_, by_row) in zip(chosen, again, strict=True)
         ]
-        figures.save(figures.sheet(headings, strips), arguments.out / name)
+        figures.save(figures.sheet(headings, strips), out / name)
 
     first = rows[nets[0]]
-    best, worst = failures.extremes(rows["gray"].tally.error, first.tally.error, photos, _EXTREMES)
-    draw(failures.sample(len(photos), arguments.sheet), "color.jpg")
+    best, worst = failures.extremes(rows["gray"].tally.error, first.tally.error, found, _EXTREMES)
+    draw(failures.sample(len(found), sheet), "color.jpg")
     draw(best, "best.jpg")
     draw(worst, "worst.jpg")
     draw(failures.examples(first.failures, _FAILURES), "failures.jpg")
-    print(f"the contact sheet: {arguments.out / 'color.jpg'}; beside it best.jpg, worst.jpg and failures.jpg")
+    print(f"the contact sheet: {out / 'color.jpg'}; beside it best.jpg, worst.jpg and failures.jpg")
     return 0
 
 
-def _by_source(arguments: argparse.Namespace) -> int:
+def _by_source(
+    selected: Selection,
+    net: Sequence[str],
+    temperature: float | None,
+    with_judge: bool,
+    device: str,
+    out: Path,
+) -> int:
     """Write by_source.json and by_source.md; print the latter."""
-    if arguments.aged:
-        raise InputError("--by-source measures photographs as they are: leave out --aged")
-    sources = selection.sources(arguments)
-    colorizers = selection.nets(arguments.net, arguments.device)
+    from model.colorizer import ColorOptions
+    from model.commands import selection
+    from model.engines import choose_device
+    from model.evaluate import color as measure
+    from model.evaluate import report
+    from model.evaluate.judge import Judge, labels
+
+    sources = selected.sources()
+    colorizers = selection.nets(net, device)
     measure.rows(colorizers)  # refuses nets of one name before the work
-    options = ColorOptions(arguments.temperature)
-    judge = None if arguments.no_judge else Judge.load(choose_device(arguments.device))
+    options = ColorOptions(temperature)
+    judge = Judge.load(choose_device(device)) if with_judge else None
 
     measured = []
     for source in sources:
@@ -89,125 +158,246 @@ def _by_source(arguments: argparse.Namespace) -> int:
         judged_by = (report.IMAGENET if known else report.OWN_PREDICTION) if judge else None
         measured.append(report.SourceMetrics(source, rows, judged_by))
     found = report.by_source(measured, [colorizer.name for colorizer in colorizers])
-    settings = {"nets": _hashes(colorizers), "temperature": arguments.temperature}
-    _write(arguments.out, "by_source", found.as_markdown(), settings | found.as_json())
+    settings = {"nets": _hashes(colorizers), "temperature": temperature}
+    _write(out, "by_source", found.as_markdown(), settings | found.as_json())
     return 0
 
 
-def decoding(arguments: argparse.Namespace) -> int:
+@app.command(short_help="what size, temperature and share taken back do to the colors")
+def decoding(
+    photos: Photos,
+    exclude: Exclude = [],
+    only: Only = None,
+    held_out: HeldOut = 0,
+    limit: Limit = 0,
+    net: Net = None,
+    run_folder: Run = None,
+    sizes: Annotated[
+        list[int], Option(metavar="PIXELS...", help="shorter sides for the net, multiples of 32")
+    ] = [160, 192, 224, 256],
+    temperatures: Annotated[list[float], Option(metavar="T...", help="of the annealed mean")] = [
+        1,
+        0.8,
+        0.65,
+        0.5,
+        0.38,
+        0.25,
+        0.1,
+        0,
+    ],
+    take_back: Annotated[
+        list[float],
+        Option(
+            metavar="SHARE...",
+            help="shares of the rebalancing (default: 0 0.2 0.3 0.4 0.5; only its own where a net's card has no prior)",
+        ),
+    ] = [],
+    strips: Annotated[int, Option(metavar="N", help="so many photos in the figure of strips")] = 6,
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="for decoding.json, decoding.md, and the figures curves.png and strips.jpg",
+        ),
+    ] = Path("out/decoding"),
+) -> int:
     """Write decoding.json, decoding.md and the figures curves.png and strips.jpg; print the tables."""
-    photos = selection.selected(arguments)
-    colorizer = selection.subject(arguments)
+    name = _one_net(net, run_folder)
+
+    from model.commands import selection
+    from model.evaluate import color as measure
+    from model.evaluate import decoding as decodings
+    from model.evaluate import figures
+
+    found = selection.Selection(photos, exclude, only, held_out, limit).found()
+    colorizer = selection.subject(name, run_folder, device)
     own = decodings.own(colorizer)
-    shares = arguments.take_back or (_SHARES if colorizer.card.prior else [own.taken_back])
-    axes = decodings.Axes(arguments.sizes, arguments.temperatures, shares)
-    swept = decodings.sweep(colorizer, _progress(photos, len(photos), "decoding"), axes)
+    shares = take_back or (_SHARES if colorizer.card.prior else [own.taken_back])
+    axes = decodings.Axes(sizes, temperatures, shares)
+    swept = decodings.sweep(colorizer, _progress(found, len(found), "decoding"), axes)
     text = (
-        f"{colorizer.name}, {len(photos)} photographs; where nothing else is said, size {own.size}, temperature {own.temperature:g}, "
+        f"{colorizer.name}, {len(found)} photographs; where nothing else is said, size {own.size}, temperature {own.temperature:g}, "
         f"{own.taken_back:g} taken back\n\n{decodings.as_markdown(swept)}"
     )
     settings = {
         "net": colorizer.name,
         "sha256": colorizer.sha256,  # "" for a run's, which has no file
         "trained": colorizer.card.recipe.get("trained"),
-        "photos": len(photos),
+        "photos": len(found),
     }
-    _write(arguments.out, "decoding", text, settings | decodings.as_json(swept))
-    written = [arguments.out / "curves.png"]
+    _write(out, "decoding", text, settings | decodings.as_json(swept))
+    written = [out / "curves.png"]
     decodings.curves(swept, written[0])
-    if shown := measure.evenly(photos, arguments.strips):
-        written.append(arguments.out / "strips.jpg")
-        figures.save(decodings.strips(colorizer, shown, arguments.temperatures), written[1])
+    if shown := measure.evenly(found, strips):
+        written.append(out / "strips.jpg")
+        figures.save(decodings.strips(colorizer, shown, temperatures), written[1])
     print(f"the figures: {', '.join(map(str, written))}")
     return 0
 
 
-def cues(arguments: argparse.Namespace) -> int:
+@app.command(short_help="whether a net goes by brightness and texture, or by objects")
+def cues(
+    net: Net = None,
+    run_folder: Run = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option("--out", "-o", metavar="DIR", help="for cues.json, cues.md and the figure cues.jpg"),
+    ] = Path("out/cues"),
+) -> int:
     """Write cues.json, cues.md and cues.jpg, a figure of all stimuli and responses; print the findings."""
-    colorizer = selection.subject(arguments)
+    name = _one_net(net, run_folder)
+
+    from model.commands import selection
+    from model.evaluate import cues as low_level
+
+    colorizer = selection.subject(name, run_folder, device)
     shown = low_level.stimuli()
     responses = low_level.respond(colorizer, shown)
     findings = low_level.summarize(responses)
     text = f"{colorizer.name}\n\n{low_level.as_markdown(responses, findings)}\n"
     settings = {"net": colorizer.name, "sha256": colorizer.sha256}
-    _write(arguments.out, "cues", text, settings | low_level.as_json(responses, findings))
-    low_level.figure(shown, responses).save(arguments.out / "cues.jpg", quality=75)
-    print(f"the figure: {arguments.out / 'cues.jpg'}")
+    _write(out, "cues", text, settings | low_level.as_json(responses, findings))
+    low_level.figure(shown, responses).save(out / "cues.jpg", quality=75)
+    print(f"the figure: {out / 'cues.jpg'}")
     return 0
 
 
-def skin(arguments: argparse.Namespace) -> int:
+@app.command(short_help="how near the colors of faces are, by group of people")
+def skin(
+    photos: Photos,
+    exclude: Exclude = [],
+    groups: Annotated[
+        Literal["utkface"] | None,
+        Option(help="groups by the file names, as in UTKFace: age_gender_race_date; this, or --labels"),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        Option(metavar="TSV", help="groups by lines of a file name, or folder/name, a tab and a group"),
+    ] = None,
+    limit: Annotated[
+        int,
+        Option(metavar="N", show_default=False, help="at most so many of each group, evenly chosen"),
+    ] = 0,
+    net: Nets = ["lite"],
+    sheet: Annotated[int, Option(metavar="N", help="photos of each group on the contact sheet")] = 4,
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option("--out", "-o", metavar="DIR", help="for skin.json, skin.md and the sheet skin.jpg"),
+    ] = Path("out/skin"),
+) -> int:
     """Write skin.json, skin.md and the sheet skin.jpg; print the table."""
-    group_of = faces.utkface if arguments.labels is None else faces.labeled(arguments.labels)
-    photos = data.find(arguments.photos, arguments.exclude)
-    groups = faces.grouped(photos, group_of)
-    left_out = len(photos) - sum(map(len, groups.values()))
-    groups = {name: selection.limited(members, arguments.limit) for name, members in groups.items()}
-    colorizers = selection.nets(arguments.net, arguments.device)
+    if (groups is None) == (labels is None):
+        raise BadParameter("one of --groups and --labels is needed, and not both")
+
+    from model.commands import selection
+    from model.evaluate import color as measure
+    from model.evaluate import figures
+    from model.evaluate import skin as faces
+    from model.training import data
+
+    group_of = faces.utkface if labels is None else faces.labeled(labels)
+    found = data.find(photos, exclude)
+    members = faces.grouped(found, group_of)
+    left_out = len(found) - sum(map(len, members.values()))
+    members = {name: selection.limited(those, limit) for name, those in members.items()}
+    colorizers = selection.nets(net, device)
     headings = [measure.heading(row) for row in measure.rows(colorizers)]
 
     measured = {
-        name: faces.measure(_progress(measure.colorized(colorizers, members), len(members), name))
-        for name, members in groups.items()
+        name: faces.measure(_progress(measure.colorized(colorizers, those), len(those), name))
+        for name, those in members.items()
     }
     summary = faces.summarize(measured)
     settings = {"nets": _hashes(colorizers), "without_a_group": left_out}
-    _write(arguments.out, "skin", summary.as_markdown(), settings | summary.as_json())
+    _write(out, "skin", summary.as_markdown(), settings | summary.as_json())
     if left_out:
-        print(f"{left_out} of {len(photos)} photographs have no group, and were left out")
+        print(f"{left_out} of {len(found)} photographs have no group, and were left out")
     strips = [
         figures.Strip(name, list(by_row.values()))
-        for name, members in groups.items()
-        for _, by_row in measure.colorized(colorizers, selection.limited(members, arguments.sheet))
+        for name, those in members.items()
+        for _, by_row in measure.colorized(colorizers, selection.limited(those, sheet))
     ]
-    figures.save(figures.sheet(headings, strips), arguments.out / "skin.jpg")
-    print(f"the contact sheet: {arguments.out / 'skin.jpg'}")
+    figures.save(figures.sheet(headings, strips), out / "skin.jpg")
+    print(f"the contact sheet: {out / 'skin.jpg'}")
     return 0
 
 
-def blind(arguments: argparse.Namespace) -> int:
+@app.command(short_help="old photographs by two nets side by side, without saying which is which")
+def blind(
+    photos: Photos,
+    net: Annotated[tuple[str, str], Option(metavar="OLD NEW")],
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    seed: Annotated[int, Option(help="of the order of A and B")] = 0,
+    height: Annotated[int, Option(metavar="PIXELS", help="of the pictures")] = 360,
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="for a strip gray, A, B of each photo, answers.csv to fill in, and key.json",
+        ),
+    ] = Path("out/blind"),
+) -> int:
     """Write a strip of each photo by number, answers.csv to fill in, and key.json."""
-    if (arguments.out / comparison.KEY).exists():
-        raise InputError(
-            f"{arguments.out} holds a comparison already: choose another folder, or delete that one"
-        )
-    photos = selection.limited(data.find(arguments.photos, arguments.exclude), arguments.limit)
-    colorizers = selection.nets(arguments.net, arguments.device)
+    from model.commands import selection
+    from model.evaluate import blind as comparison
+    from model.evaluate import color as measure
+    from model.training import data
+
+    if (out / comparison.KEY).exists():
+        raise InputError(f"{out} holds a comparison already: choose another folder, or delete that one")
+    found = selection.limited(data.find(photos, exclude), limit)
+    colorizers = selection.nets(net, device)
     measure.rows(colorizers)  # refuses nets of one name
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    key = comparison.draw_key(photos, [colorizer.name for colorizer in colorizers], arguments.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    key = comparison.draw_key(found, [colorizer.name for colorizer in colorizers], seed)
     by_name = {colorizer.name: colorizer for colorizer in colorizers}
-    for path, entry in zip(_progress(photos, len(photos), "coloring"), key, strict=True):
-        strip = comparison.strip(path, [by_name[name] for name in entry.order], entry, arguments.height)
+    for path, entry in zip(_progress(found, len(found), "coloring"), key, strict=True):
+        strip = comparison.strip(path, [by_name[name] for name in entry.order], entry, height)
         # at full chroma resolution, as how well colors keep to edges is to be judged
-        strip.save(arguments.out / f"{entry.photo:03}.jpg", quality=92, subsampling=0)
-    comparison.write(key, _hashes(colorizers), arguments.seed, arguments.out)
+        strip.save(out / f"{entry.photo:03}.jpg", quality=92, subsampling=0)
+    comparison.write(key, _hashes(colorizers), seed, out)
     print(
-        f"{len(photos)} strips in {arguments.out}: write a, b, both or neither, which you would keep, into "
-        f"{arguments.out / comparison.VERDICTS_FILE}; then `python -m model evaluate blind-count {arguments.out}`"
+        f"{len(found)} strips in {out}: write a, b, both or neither, which you would keep, into "
+        f"{out / comparison.VERDICTS_FILE}; then `python -m model evaluate blind-count {out}`"
     )
     return 0
 
 
-def blind_count(arguments: argparse.Namespace) -> int:
+@app.command(short_help="what was answered to `evaluate blind`, by net")
+def blind_count(
+    folder: Annotated[Path, Argument(metavar="DIR", help="of `evaluate blind`")],
+    answers: Annotated[
+        Path | None,
+        Argument(
+            metavar="CSV",
+            help="lines of a photo's number and a, b, both or neither: which you would keep (default: answers.csv in DIR)",
+        ),
+    ] = None,
+) -> int:
     """Print the verdicts, by net."""
-    nets, key = comparison.read_key(arguments.folder / comparison.KEY)
-    file = arguments.answers or arguments.folder / comparison.VERDICTS_FILE
+    from model.evaluate import blind as comparison
+
+    nets, key = comparison.read_key(folder / comparison.KEY)
+    file = answers or folder / comparison.VERDICTS_FILE
     counts = comparison.count(nets, key, comparison.read_verdicts(file, key))
     print(comparison.as_text(counts, len(key)))
     return 0
 
 
-def gallery(arguments: argparse.Namespace) -> int:
-    """Write photographs side by side as a person would see them: gray, colored, ground truth."""
-    colorizer = Colorizer.load(arguments.net, arguments.device)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for path in data.find(arguments.photos):
-        truth = data.read(path)
-        [colored] = colorizer.colorize([Photo(truth, None, "PNG")])
-        picture = figures.gray_colored_true(truth, measure.gray(truth), colored.pixels)
-        figures.save(picture, arguments.out / f"{path.stem}.jpg")
-    return 0
+def _one_net(net: str | None, run: Path | None) -> str:
+    """The net's name, by default lite. A usage error where a run is named beside it."""
+    if net is not None and run is not None:
+        raise BadParameter("--net and --run exclude each other")
+    return net or "lite"
 
 
 def _hashes(colorizers: Sequence[Colorizer]) -> dict[str, str]:
@@ -216,6 +406,9 @@ def _hashes(colorizers: Sequence[Colorizer]) -> dict[str, str]:
 
 def _progress(items: Iterable[Item], total: int, description: str) -> Iterable[Item]:
     """The items, with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
     console = Console(stderr=True)
     return track(items, description, total, console=console, disable=not console.is_terminal)
 

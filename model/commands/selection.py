@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,38 +18,52 @@ from model.methods import colorize
 from model.training import building, data
 
 
-def selected(arguments: argparse.Namespace) -> list[Path]:
-    """The photos that `--photos`, `--exclude`, `--only`, `--held-out` and `--limit` ask for.
+@dataclass(frozen=True)
+class Selection:
+    """What `--photos`, `--exclude`, `--only`, `--held-out` and `--limit` ask for."""
 
-    Raises FileNotFoundError for a source that holds none.
-    """
-    return _narrowed(data.find(arguments.photos, arguments.exclude), arguments)
+    photos: Sequence[Path]
+    exclude: Sequence[str] = ()
+    only: str | None = None
+    held_out: int = 0
+    limit: int = 0
 
+    def found(self) -> list[Path]:
+        """The photos. Raises FileNotFoundError for a source that holds none."""
+        return self._narrowed(data.find(self.photos, self.exclude))
 
-def sources(arguments: argparse.Namespace) -> list[Source]:
-    """The same, by source: `--photos` are NAME=PATH, NAME:train=PATH, NAME:held=PATH, or a path that is called by its last part.
+    def sources(self) -> list[Source]:
+        """The photos by source: `photos` are NAME=PATH, NAME:train=PATH, NAME:held=PATH, or a path that is called by its last part.
 
-    Several paths of one name and split are one source. With `--held-out N`, a source of the split "train" has what training kept. Raises
-    FileNotFoundError for a source that holds no photo, InputError for one of which nothing is left, for another split, and for photos
-    that are in both splits of a name.
-    """
-    paths: dict[tuple[str, str], list[Path]] = {}
-    for word in arguments.photos:
-        name, split, path = _parted(word)
-        paths.setdefault((name, split), []).append(path)
-    found: dict[tuple[str, str], Source] = {}
-    for (name, split), places in paths.items():
-        photos = _narrowed(data.find(places, arguments.exclude), arguments, kept=split == TRAIN)
-        source = found[name, split] = Source(name, photos, split)
-        if not photos:
-            raise InputError(f"nothing of the source {source.label} is left to evaluate on")
-    for name, _ in paths:
-        both = [found[key].photos for key in ((name, TRAIN), (name, HELD)) if key in found]
-        if len(both) == 2 and (shared := {*both[0]} & {*both[1]}):
-            raise InputError(
-                f"{len(shared)} photographs of {name} are in both splits: name other folders, or part them by --held-out N"
-            )
-    return [*found.values()]
+        Several paths of one name and split are one source. With `held_out`, a source of the split "train" has what training kept. Raises
+        FileNotFoundError for a source that holds no photo, InputError for one of which nothing is left, for another split, and for photos
+        that are in both splits of a name.
+        """
+        paths: dict[tuple[str, str], list[Path]] = {}
+        for word in self.photos:
+            name, split, path = _parted(word)
+            paths.setdefault((name, split), []).append(path)
+        found: dict[tuple[str, str], Source] = {}
+        for (name, split), places in paths.items():
+            photos = self._narrowed(data.find(places, self.exclude), kept=split == TRAIN)
+            source = found[name, split] = Source(name, photos, split)
+            if not photos:
+                raise InputError(f"nothing of the source {source.label} is left to evaluate on")
+        for name, _ in paths:
+            both = [found[key].photos for key in ((name, TRAIN), (name, HELD)) if key in found]
+            if len(both) == 2 and (shared := {*both[0]} & {*both[1]}):
+                raise InputError(
+                    f"{len(shared)} photographs of {name} are in both splits: name other folders, or part them by --held-out N"
+                )
+        return [*found.values()]
+
+    def _narrowed(self, photos: list[Path], kept: bool = False) -> list[Path]:
+        """By `only`, `held_out` (of which `kept` are the rest) and `limit`."""
+        if self.only:
+            photos = [path for path in photos if path.match(self.only)]
+        if self.held_out:
+            photos = data.split(photos, self.held_out)[0 if kept else 1]
+        return limited(photos, self.limit)
 
 
 def _parted(word: Path) -> tuple[str, str, Path]:
@@ -62,15 +75,6 @@ def _parted(word: Path) -> tuple[str, str, Path]:
     if not name or (colon and split not in (TRAIN, HELD)):
         raise InputError(f"{word} is no source: NAME=PATH, NAME:{TRAIN}=PATH or NAME:{HELD}=PATH")
     return name, split, Path(path).expanduser()
-
-
-def _narrowed(photos: list[Path], arguments: argparse.Namespace, kept: bool = False) -> list[Path]:
-    """By `--only`, `--held-out` (of which `kept` are the rest) and `--limit`."""
-    if arguments.only:
-        photos = [path for path in photos if path.match(arguments.only)]
-    if arguments.held_out:
-        photos = data.split(photos, arguments.held_out)[0 if kept else 1]
-    return limited(photos, arguments.limit)
 
 
 def limited(photos: list[Path], limit: int) -> list[Path]:
@@ -93,18 +97,18 @@ def nets(names: Sequence[str], device: str) -> list[Colorizer]:
     return colorizers
 
 
-def subject(arguments: argparse.Namespace) -> Colorizer:
-    """The net that `--net` or `--run` asks for.
+def subject(net: str, run: Path | None, device: str) -> Colorizer:
+    """The net of the training run in the folder `run`, or where there is none, the net of this name or file.
 
     A run has no card: one is made that says what its export would. Raises `checkpoint.CheckpointError`, FileNotFoundError for a folder
     without a run, and InputError for a run of another kind.
     """
-    if arguments.run_folder is None:
-        return Colorizer.load(arguments.net, arguments.device)
-    found = building.load(arguments.run_folder)
-    card = card_of(found, arguments.run_folder.resolve().name)
+    if run is None:
+        return Colorizer.load(net, device)
+    found = building.load(run)
+    card = card_of(found, run.resolve().name)
     checkpoint.take_back(found.net, card)
-    return Colorizer(found.net, card, arguments.device)
+    return Colorizer(found.net, card, device)
 
 
 def card_of(found: building.Trained, name: str) -> Card:

@@ -1,49 +1,111 @@
-"""Train a method by a configuration; pause a run, and let it go on. Needs the extra `train`: TensorBoard, and ImageNet's backbone."""
+"""Train a method by a configuration; pause a run, and let it go on."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
+from typer import Argument, Option, Typer
 
-from model import bins
-from model.commands.adapt import adapt
-from model.commands.commit import commit
+from model.commands.options import CACHE, Device, Exclude, Photos
 from model.errors import InputError
-from model.methods import Method
-from model.methods.colorize import Colorize
-from model.training import building, cache, data, distributed, runs, trainer, validation
-from model.training import config as configs
-from model.training.batches import Batches
-from model.training.cache import Cache
-from model.training.config import Config
-from model.training.trainer import Schedule
 
-_NETS = {"colorize": "lite", "regress": "lite-l2"}  # where none is named; else a backbone
-_TIMED = 20  # steps
-_ENOUGH = 100  # held-out photographs, to choose by them how weights are decoded; with fewer they are decoded as the start's
+app = Typer()
+training = Typer(help="pause a run in the background, and let it go on")
+app.add_typer(training, name="training")
+
+Method = Literal["colorize", "regress", "context", "simclr", "supervised", "adapt"]
+Run = Annotated[Path, Argument(metavar="RUN")]
 
 
-def train(arguments: argparse.Namespace) -> int:
+@app.command(short_help="learn from folders of color photographs")
+def train(
+    method: Annotated[Method, Argument(metavar="METHOD")],
+    photos: Photos,
+    exclude: Exclude = [],
+    net: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="lite, the product's, or eccv16, the paper's; or a backbone: alexnet, resnet18, resnet50, or alexnet-small and "
+            "resnet18-small, which see small photos finer (default: lite to colorize, else alexnet)",
+        ),
+    ] = None,
+    hold_out: Annotated[
+        int,
+        Option(metavar="N", help="hold out N tenths of all, by a hash of the name, for validation"),
+    ] = 1,
+    apart_from: Annotated[
+        list[Path], Option(metavar="[DIR]...", help="leave out copies of these photos too")
+    ] = [],
+    run_folder: Annotated[
+        Path | None,
+        Option(
+            "--run",
+            metavar="DIR",
+            help="the run's folder, continued where it has a checkpoint (default: runs/ and the method's name)",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="for the product's net lite, the default, from-imagenet or finetune, for few photographs of your own; for a backbone "
+            "small, the default; a paper's: doersch2015, zhang2016, chen2020; tiny, to see that it runs",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str],
+        Option(
+            "--set",
+            metavar="[NAME=VALUE]...",
+            help="other values than the recipe's, such as lr=5e-4 sides=128,160 start=runs/first",
+        ),
+    ] = [],
+    steps: Annotated[int | None, Option(help="other than the recipe's")] = None,
+    seconds: Annotated[
+        float | None, Option(help="as many steps as fit into this time on this machine")
+    ] = None,
+    extend: Annotated[bool, Option("--extend", help="go on with a finished run, up to --steps")] = False,
+    seed: Annotated[int | None, Option(help="other than the recipe's")] = None,
+    workers: Annotated[
+        int | None,
+        Option(metavar="N", help="processes that decode photos into the cache (default: one a core)"),
+    ] = None,
+    save_every: Annotated[float, Option(metavar="S", help="seconds between checkpoints")] = 180,
+    cache: Annotated[Path, Option(metavar="DIR", help="for the photos, decoded once")] = CACHE,
+    device: Device = "auto",
+) -> int:
     """Train a method by a configuration, continuing the run's checkpoint where there is one."""
-    if arguments.method == "adapt":
-        return adapt(arguments)
-    run = arguments.run_folder or Path("runs") / arguments.method
-    config = _extended(run, arguments) if arguments.extend else _config(arguments)
-    with distributed.joined(arguments.device) as device:
+    run = run_folder or Path("runs") / method
+    if method == "adapt":
+        from model.commands.adapt import adapt
+
+        return adapt(photos, exclude, net or "lite", device, run)
+
+    from model.training import data, distributed, runs, session
+
+    if extend:
+        config = session.extended(run, steps)
+        if settings or recipe or net or seconds or seed is not None:
+            raise InputError("a run is extended as it was begun: --extend takes --steps alone")
+    else:
+        config = session.configured(method, net, recipe, settings, steps, seed)
+    with distributed.joined(device) as place:
         begun = time.monotonic()
-        sources, held, left_out = photographs(config, arguments)
         is_first = distributed.place()[0] == 0
+        sources, held, left_out = session.photographs(
+            config,
+            photos,
+            exclude=exclude,
+            hold_out=hold_out,
+            apart_from=apart_from,
+            folder=cache,
+            workers=workers,
+        )
         if is_first:
             print(
                 f"{sum(map(len, sources))} photographs to learn from, {sum(map(len, held))} held out; "
@@ -51,196 +113,42 @@ def train(arguments: argparse.Namespace) -> int:
             )
             data.write_names(left_out, run)
         try:
-            if arguments.seconds:
-                config = _fitting(
-                    config, sources, run, device, arguments.seconds - (time.monotonic() - begun)
-                )
-            method = learn(config, sources, run, device, held, arguments.save_every)
+            if seconds and (run / runs.CHECKPOINT).exists():
+                config = session.as_begun(config, run)
+            elif seconds:
+                left = seconds - (time.monotonic() - begun)
+                config = session.fitting(config, sources, place, left)
+                if is_first:
+                    print(f"{config.steps} steps of {config.batch} photographs fit into {left:.0f} seconds")
+            trained = session.learn(config, sources, run, place, held, save_every)
         except KeyboardInterrupt:
             print(f"stopped; the same command goes on from the last checkpoint in {run}")
             return 130
         if is_first:
-            _conclude(method, config, held, run, device)
+            for sentence in session.conclude(trained, config, held, run, place):
+                print(sentence)
     return 0
 
 
-def _config(arguments: argparse.Namespace) -> Config:
-    net = arguments.net or _NETS.get(arguments.method, "alexnet")
-    name = arguments.recipe or ("lite" if net.startswith("lite") else "small")
-    if name not in configs.CONFIGS:
-        raise InputError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
-    config = configs.CONFIGS[name](arguments.method, net).changed(arguments.set)
-    chosen = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
-    return replace(config, **chosen)
-
-
-def _extended(run: Path, arguments: argparse.Namespace) -> Config:
-    """The run's own configuration with a further stage, up to `--steps`."""
-    before = building.config_of(runs.metadata(run), run)
-    if arguments.steps is None:
-        raise InputError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
-    if arguments.set or arguments.recipe or arguments.net or arguments.seconds or arguments.seed is not None:
-        raise InputError("a run is extended as it was begun: --extend takes --steps alone")
-    if before.steps == arguments.steps:  # extended already, and stopped on its way
-        return before
-    return replace(before, steps=arguments.steps, earlier=before.ends)
-
-
-def photographs(
-    config: Config, arguments: argparse.Namespace
-) -> tuple[list[Cache], list[Cache], data.LeftOut]:
-    """Of each source what is learned from and what is held out, from the cache; and what is left out, by why.
-
-    For nets that color these are color photographs, each once, and none that looks like one that is held out.
-    """
-    build = partial(cache.build, side=config.shape, folder=arguments.cache, workers=arguments.workers)
-    coloring = config.method in ("colorize", "regress")
-    # What does not color weighs no source against another: all are one, and a photo that is in two is seen once.
-    sources = [[source] for source in arguments.photos] if coloring else [arguments.photos]
-    whole = [build(data.find(source, arguments.exclude)) for source in sources]
-    parts = [cache.held_out(source, arguments.hold_out) for source in whole]
-    kept, held = [inside for inside, _ in parts], [outside for _, outside in parts]
-    left_out = [source.left_out for source in whole]
-    if coloring:
-        apart = [build(data.find([source])) for source in arguments.apart_from]
-        held, of_held = cache.colorful(held)
-        kept, of_kept = cache.colorful(kept, [*held, *apart])
-        left_out += [of_held, of_kept]
-    reasons = dict.fromkeys(reason for each in left_out for reason in each)
-    named = {reason: tuple(path for each in left_out for path in each.get(reason, ())) for reason in reasons}
-    return kept, held, named
-
-
-def _fitting(
-    config: Config, sources: Sequence[Cache], run: Path, device: torch.device, seconds: float
-) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after; a run that was begun keeps its own number.
-
-    Of several processes each times its own share of the batches, and the first one's number is everyone's.
-    """
-    if (run / runs.CHECKPOINT).exists():
-        begun_with = building.config_of(runs.metadata(run), run)
-        return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
-    rank, world = distributed.place()
-    method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
-    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
-    begun = time.monotonic()
-    for step in range(2 * _TIMED):
-        if step == _TIMED:
-            timed = time.monotonic()
-        method.loss(batches[step], torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    now = time.monotonic()
-    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
-    steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
-    if rank == 0:
-        print(f"{steps} steps of {config.batch} photographs fit into {seconds:.0f} seconds")
-    return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
-
-
-def learn(
-    config: Config,
-    sources: Sequence[Cache],
-    run: Path,
-    device: torch.device,
-    held: Sequence[Cache] = (),
-    save_every_s: float = 180,
-) -> Method:
-    """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
-    rank, world = distributed.place()
-    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
-    before = runs.metadata(run) if (run / runs.CHECKPOINT).exists() else None
-    # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
-    extended = (
-        before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
-    )
-    start = config.start if extended else building.identity(config.start)
-    if extended and before is not None:
-        config = replace(config, start="")
-        prior = torch.tensor(before["data"]["prior"], dtype=torch.float64)
-    elif config.method in ("colorize", "regress"):
-        prior = _prior(config, batches)
-    else:
-        prior = torch.ones(bins.COUNT)
-    prior = torch.tensor([float(f"{p:.6g}") for p in prior.tolist()], dtype=prior.dtype)  # as it is kept
-    classes = sorted({path.parent.name for source in sources for path in source.photos})
-    method, optimizer = building.build(config, len(classes), prior)
-    photos = [path for source in sources for path in source.photos]
-    metadata = {
-        "method": config.method,
-        "config": asdict(config) | {"start": start},
-        "data": {
-            "photos": len(photos),
-            "drawn": batches.drawn(),
-            "fingerprint": data.fingerprint(photos),
-            "classes": classes if config.method == "supervised" else [],
-            "prior": prior.tolist(),
-        },
-        "code": {"commit": commit(), "torch": str(torch.__version__)},
-    }
-    validate = None
-    if any(map(len, held)):
-        side = config.crops.last if config.crops else config.shape.side
-        validate = validation.of_method(method, held, config.validated, side, device)
-    schedule = Schedule.of(config, save_every_s)
-    trainer.train(method, optimizer, batches, schedule, run, metadata, device, validate)
-    return method
-
-
-def _prior(config: Config, batches: Batches) -> Tensor:
-    """Of these photographs, blended with that of the start where the configuration says so and the start knows its own."""
-    own = batches.prior()
-    before = building.prior_of(config.start) if config.prior_share < 1 else None
-    if before is None:
-        return own
-    return config.prior_share * own + (1 - config.prior_share) * before / before.sum()
-
-
-def _conclude(method: Method, config: Config, held: Sequence[Cache], run: Path, device: torch.device) -> None:
-    """Say what came of it, and how the weights are best decoded."""
-    trained = building.load(run)
-    if config.keep_best and trained.best_step == 0:
-        print(
-            f"no step did better than the start on the {sum(map(len, held))} held-out photographs: the start is kept"
-        )
-    elif config.keep_best and trained.best_step > 0:
-        print(f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept")
-    if isinstance(method, Colorize) and sum(map(len, held)) >= _ENOUGH and config.crops:
-        net = trained.net.to(device)
-        decoding, gains = validation.choose_decoding(
-            net, method.weights, held, config.validated, config.crops.last, device
-        )
-        chosen: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
-        (run / building.EXPORT).write_text(json.dumps(chosen, indent=1) + "\n")
-        print(
-            f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
-            f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"
-        )
-    print(f"{trained.step} steps done in {run}")
-
-
-# A run in the background: held so that something else can be timed, and let go on
-
-
-def pause(arguments: argparse.Namespace) -> int:
+@training.command(short_help="stop where it stands, and keep it in memory")
+def pause(run_folder: Run = Path("runs/colorize")) -> int:
     """Stop the run's process where it stands. It keeps its memory and takes no time of the machine; nothing is lost."""
-    os.kill(_process(arguments.run_folder), signal.SIGSTOP)
-    print(f"{arguments.run_folder} is paused")
+    os.kill(_process(run_folder), signal.SIGSTOP)
+    print(f"{run_folder} is paused")
     return 0
 
 
-def resume(arguments: argparse.Namespace) -> int:
+@training.command(short_help="let it go on")
+def resume(run_folder: Run = Path("runs/colorize")) -> int:
     """Let a paused run go on. One that has ended or was killed goes on by the command that began it."""
-    os.kill(_process(arguments.run_folder), signal.SIGCONT)
-    print(f"{arguments.run_folder} goes on")
+    os.kill(_process(run_folder), signal.SIGCONT)
+    print(f"{run_folder} goes on")
     return 0
 
 
 def _process(run: Path) -> int:
+    from model.training import runs
+
     process = runs.training_process(run)
     if process is None:
         raise InputError(f"nothing trains in {run} now; the command that began a run continues it")

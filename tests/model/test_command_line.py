@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model.__main__ import main
+from model.__main__ import command_group, main, repeated
 from model.checkpoint import CheckpointError
 from model.commands.weights import _numbers
 from model.download import DownloadError
@@ -147,10 +147,10 @@ def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
 def test_what_a_person_can_mend_is_said_in_a_line(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(_: object) -> int:
+    def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("model.commands.colorize.colorize", fails)
+    monkeypatch.setattr("model.colorizer.Colorizer.load", fails)
     assert main(["colorize", "old.jpg", "-o", "out"]) == 1
     assert capsys.readouterr().err == f"python -m model: {error}\n"
 
@@ -159,10 +159,10 @@ def test_what_a_person_can_mend_is_said_in_a_line(
     "error", [ValueError("no shape"), ZeroDivisionError(), KeyError("x"), TypeError("x")]
 )
 def test_an_error_of_the_program_shows_where_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: object) -> int:
+    def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("model.commands.colorize.colorize", fails)
+    monkeypatch.setattr("model.colorizer.Colorizer.load", fails)
     with pytest.raises(type(error)) as caught:
         main(["colorize", "old.jpg", "-o", "out"])
     assert caught.value is error
@@ -170,7 +170,7 @@ def test_an_error_of_the_program_shows_where_it_is(error: Exception, monkeypatch
 
 def test_a_file_of_numbers_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "color.json").write_text("no JSON")
-    for text in ("no JSON", "[1]", '{"scores": 5}'):
+    for text in ("no JSON", "[1]", "{}", '{"scores": 5}'):
         (tmp_path / "color.json").write_text(text)
         with pytest.raises(InputError, match=r"color\.json is no color\.json"):
             _numbers(tmp_path / "color.json")
@@ -263,3 +263,90 @@ def test_weights_are_shown_and_exported_without_what_only_training_needs(tmp_pat
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "holds no training run" in done.stderr
+
+
+# The command line itself
+
+
+@pytest.mark.parametrize(
+    ("words", "spread"),
+    [
+        ("colorize a.jpg b.jpg -o out", "colorize a.jpg b.jpg -o out"),
+        ("evaluate blind --net old new --photos a b", "evaluate blind --net old new --photos a --photos b"),
+        (
+            "evaluate color --photos a b --net x y --limit 3",
+            "evaluate color --photos a --photos b --net x --net y --limit 3",
+        ),
+        ("train colorize --set a=1 b=2 -- c", "train colorize --set a=1 --set b=2 -- c"),
+        ("train colorize --exclude --set a=1 --photos=a", "train colorize --set a=1 --photos=a"),
+        ("evaluate color --photos --limit 3", "evaluate color --photos --limit 3"),
+        (
+            "evaluate decoding --temperatures 1 -1 -.5 -o x",
+            "evaluate decoding --temperatures 1 --temperatures -1 --temperatures -.5 -o x",
+        ),
+        ("weights fetch lite --mirror a b", "weights fetch lite --mirror a --mirror b"),
+        ("unknown --photos a b", "unknown --photos a b"),
+    ],
+)
+def test_an_option_takes_several_values_as_if_it_were_repeated(words: str, spread: str) -> None:
+    assert repeated(words.split(), command_group()) == spread.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Missing command"),
+        (["colour"], "No such command 'colour'"),
+        (["colorize", "a.jpg"], "Missing option '--out'"),
+        (["colorize", "a.jpg", "-o", "out", "--size", "3"], "No such option: --size"),
+        (["train", "dream", "--photos", "a"], "'dream' is not one of"),
+        (["train", "colorize", "--photos"], "'--photos' requires an argument"),
+        (["evaluate", "color", "--photos", "a", "--aged"], "'--aged' requires an argument"),
+        (["evaluate", "cues", "--net", "lite", "--run", "runs/a"], "--net and --run exclude each other"),
+        (["evaluate", "skin", "--photos", "a"], "one of --groups and --labels is needed"),
+        (["evaluate", "skin", "--photos", "a", "--groups", "utkface", "--labels", "b"], "and not both"),
+        (["evaluate", "blind", "--photos", "a", "--net", "old"], "requires 2 arguments"),
+    ],
+)
+def test_a_wrong_command_line_is_said_with_status_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    """Of every command; in a process of its own, as this one has torch."""
+    program = """
+import sys
+from model.__main__ import command_group, main
+def words(command, so_far):
+    yield so_far
+    for name, one in getattr(command, "commands", {}).items():
+        yield from words(one, [*so_far, name])
+every = list(words(command_group(), []))
+assert len(every) > 25, every
+assert [main([*one, "--help"]) for one in every] == [0] * len(every)
+assert main(["train", "colorize"]) == 2
+assert not {"torch", "numpy", "PIL"} & {*sys.modules}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "folders, VOC lists of photos" in done.stdout
+
+
+def test_a_programming_error_has_pythons_own_traceback(tmp_path: Path) -> None:
+    program = """
+import model.colorizer, sys
+def fails(*_): raise KeyError("no shape")
+model.colorizer.Colorizer.load = fails
+from model.__main__ import main
+sys.exit(main(["colorize", "old.jpg", "-o", "out"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith("KeyError: 'no shape'\n")
+    assert "─" not in done.stderr

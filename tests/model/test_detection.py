@@ -66,7 +66,7 @@ def command(folder: Path, out: Path, *more: str) -> list[str]:
 def there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if torchvision were installed; no run is read."""
     monkeypatch.setattr(detection, "require_torchvision", lambda: None)
-    monkeypatch.setattr(backbones, "_subjects", lambda arguments: {"random alexnet": untrained("alexnet")})
+    monkeypatch.setattr(backbones, "_subjects", lambda *_: {"random alexnet": untrained("alexnet")})
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_torchvision_is_asked_for_first_and_where_to_get_it_is_said(
 def test_what_is_missing_of_the_layout_is_said_before_a_run_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(_: Any) -> None:
+    def read(*_: Any) -> None:
         raise AssertionError("a run was read")
 
     monkeypatch.setattr(backbones, "_subjects", read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -104,8 +103,7 @@ def test_nothing_taken_back_is_the_runs_own_answer_and_all_of_it_the_exports(
     run: Path, lite: Colorizer, net: nn.Module
 ) -> None:
     """The run's net is the shipped one as it is, so that the shipped card's answer is what share 0 must give."""
-    words = argparse.Namespace(run_folder=run, device="cpu")
-    colorizer = selection.subject(words)
+    colorizer = selection.subject("lite", run, "cpu")
     own = decoding.own(colorizer)
     shares = [replace(own, taken_back=share) for share in (0.0, own.taken_back, 1.0)]
     truth = skimage.data.chelsea()
@@ -195,7 +193,7 @@ def test_a_net_whose_card_has_a_prior_varies_its_share_as_its_run_does(run: Path
     assert main(words) == 0
     ours, theirs = (
         Colorizer.load(str(exported), "cpu"),
-        selection.subject(argparse.Namespace(run_folder=run, device="cpu")),
+        selection.subject("lite", run, "cpu"),
     )
     own = decoding.own(ours)
     card = checkpoint.read_card(checkpoint.locate("lite"))

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from model.__main__ import main
-from model.commands import experiments
 from model.evaluate.probes import goyal2019, zhang2016
 from model.experiments import lecture, synthetic
 from model.experiments.lecture import PLANS
@@ -19,6 +18,7 @@ from model.experiments.projection import in_views
 from model.experiments.results import Results
 from model.experiments.synthetic import Switches
 from model.methods import simclr
+from model.training import session
 from model.training.config import Config
 
 
@@ -52,7 +52,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise AssertionError("a net was trained")
 
-    monkeypatch.setattr(experiments, "learn", refused)
+    monkeypatch.setattr(session, "learn", refused)
     monkeypatch.setattr(lecture, "_evaluate", refused)
 
 
@@ -84,7 +84,7 @@ def test_500_photographs_are_enough_for_fewer_labels(
     def begun(recipe: Config, *_: Any) -> None:
         raise BegunError(recipe.method)
 
-    monkeypatch.setattr(experiments, "learn", begun)
+    monkeypatch.setattr(session, "learn", begun)
     photos = photographs(tmp_path / "few", {"cat": 480, "dog": 20}, {"cat": 3, "dog": 3})
     with pytest.raises(BegunError, match="simclr"):
         main(words(photos, tmp_path, "--labels", "300", "20", "90", "--nets", "alexnet"))

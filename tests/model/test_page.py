@@ -6,11 +6,11 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from model import parsers
+from model.commands import options
 from model.experiments import page
 
 DOCS = Path(__file__).parents[2] / "docs" / "lecture"
@@ -192,7 +192,7 @@ def test_the_probes_protocol_and_its_pools_are_on_the_page(tmp_path: Path) -> No
     said = Checked(page.write({"subjects": [one], "plan": plan}, tmp_path).read_text()).words
     assert "Probed by the protocol zhang2016: random crops of 227" in said
     assert "pool1" in said
-    assert tuple(page.PROTOCOLS) == parsers.PROTOCOLS
+    assert tuple(page.PROTOCOLS) == get_args(options.Protocol)
 
 
 def test_a_saturated_utility_is_said(tmp_path: Path) -> None:

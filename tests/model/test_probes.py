@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model import parsers
 from model.__main__ import main
-from model.commands import backbones
+from model.commands import backbones, options
 from model.evaluate import probes as module
 from model.evaluate.probes import (
     PROTOCOLS,
@@ -395,8 +395,10 @@ def test_the_command_measures_by_the_protocol_asked_for(
 ) -> None:
     asked: list[tuple[Protocol, int]] = []
     sides: list[int] = []
-    monkeypatch.setattr(backbones, "_subjects", lambda arguments: {"random tiny": Tiny()})
-    monkeypatch.setattr(backbones, "_photos", lambda arguments: sides.append(arguments.side))
+    monkeypatch.setattr(backbones, "_subjects", lambda *_: {"random tiny": Tiny()})
+    monkeypatch.setattr(
+        backbones, "_photos", lambda photos, judged, exclude, side, folder: sides.append(side)
+    )
     monkeypatch.setattr(
         module,
         "by_layer",
@@ -417,7 +419,7 @@ def test_photos_smaller_than_the_protocols_crops_are_refused_before_any_is_read(
 
 
 def test_the_command_line_offers_every_protocol_that_there_is() -> None:
-    assert tuple(PROTOCOLS) == parsers.PROTOCOLS
+    assert tuple(PROTOCOLS) == get_args(options.Protocol)
     with pytest.raises(ValueError, match="no protocol is called 'zhang'"):
         named("zhang")
 

@@ -210,7 +210,7 @@ def test_the_command_says_what_was_not_among_a_runs_views(
         lambda folder: building.Trained(colorblind(), runs[folder.name], {}, 4, 32, 0, 0, -1, None),
     )
     some = Labeled(photos(40).numpy(), torch.arange(40) % 2)
-    monkeypatch.setattr(backbones, "_photos", lambda arguments: Split(some, some, ("a", "b")))
+    monkeypatch.setattr(backbones, "_photos", lambda *_: Split(some, some, ("a", "b")))
     monkeypatch.setattr(projection, "Options", lambda: SHORT)
     command = ["evaluate", "projection", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
     assert main([*command, "--runs", "plain", "probing"]) == 0

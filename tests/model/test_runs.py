@@ -15,14 +15,13 @@ from torch.optim import SGD
 
 from model import bins, checkpoint
 from model.__main__ import main
-from model.commands import train
-from model.commands.train import learn
 from model.nets.backbone import Backbone
-from model.training import building, runs
+from model.training import building, runs, session
 from model.training import config as configs
 from model.training.batches import Batch, Batches
 from model.training.cache import Cache
 from model.training.config import Config
+from model.training.session import learn
 
 STEPS = 3
 CPU = torch.device("cpu")
@@ -295,7 +294,7 @@ def test_a_run_of_an_older_code_is_refused_in_words(
 def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train, "_TIMED", 1)
+    monkeypatch.setattr(session, "_TIMED", 1)
     command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "1", "--set", "warmup=40")
     assert main(command) == 0
     steps = runs.averaged(tmp_path / "run").progress.step

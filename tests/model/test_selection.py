@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from model.commands import selection
+from model.commands.selection import Selection
+from model.evaluate.report import Source
 from model.training import data
 
 
@@ -27,23 +28,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def arguments(*photos: str, **more: object) -> argparse.Namespace:
-    words = {"exclude": [], "only": None, "held_out": 0, "limit": 0} | more
-    return argparse.Namespace(photos=[Path(word) for word in photos], **words)
+def sources(*photos: str, **more: Any) -> list[Source]:
+    return Selection([Path(word) for word in photos], **more).sources()
 
 
 def test_sources_are_named_joined_and_limited_one_by_one(folder: Path) -> None:
-    many, few = selection.sources(arguments(f"m={folder}/many", f"{folder}/few", limit=5))
+    many, few = sources(f"m={folder}/many", f"{folder}/few", limit=5)
     assert (many.label, few.label) == ("m", "few")
     assert (len(many.photos), len(few.photos)) == (5, 2)
-    [both] = selection.sources(arguments(f"x:held={folder}/many", f"x:held={folder}/few"))
+    [both] = sources(f"x:held={folder}/many", f"x:held={folder}/few")
     assert (both.label, len(both.photos)) == ("x, held", 26)
 
 
 def test_held_out_tenths_are_parted_as_in_training(folder: Path) -> None:
     photos = data.find([folder / "many"])
     kept, out = data.split(photos, 3)
-    train, held = selection.sources(arguments(f"m:train={folder}/many", f"m:held={folder}/many", held_out=3))
+    train, held = sources(f"m:train={folder}/many", f"m:held={folder}/many", held_out=3)
     assert (train.photos, held.photos) == (kept, out)
     assert kept
     assert out
@@ -59,9 +59,9 @@ def test_held_out_tenths_are_parted_as_in_training(folder: Path) -> None:
 )
 def test_sources_that_mean_nothing_are_refused(words: list[str], reason: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=reason):
-        selection.sources(arguments(*(word.format(folder) for word in words)))
+        sources(*(word.format(folder) for word in words))
 
 
 def test_a_source_of_which_nothing_is_left_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="source m is left"):
-        selection.sources(arguments(f"m={folder}/many", only="*.jpg"))
+        sources(f"m={folder}/many", only="*.jpg")

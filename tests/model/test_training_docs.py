@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import Context
+from typer.core import TyperGroup
 
-from model.__main__ import _parser
-from model.commands import train
+from model.__main__ import command_group, repeated
+from model.training import session
 from model.training.config import Config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,15 +27,25 @@ def commands(page: str) -> Iterator[list[str]]:
         yield shlex.split(line.replace("…", "X").replace("...", ""), comments=True)
 
 
+def parsed(words: Sequence[str]) -> dict[str, Any]:
+    """The values of a command's parameters, by name. Raises typer.TyperException for a wrong command line."""
+    command: Any = command_group()
+    words = repeated(words, command)
+    while isinstance(command, TyperGroup):
+        _, command, words = command.resolve_command(Context(command), words)
+    return command.make_context(command.name, words).params
+
+
 def of_model(page: str) -> list[list[str]]:
     return [words[words.index("model") + 1 :] for words in commands(page) if "model" in words]
 
 
 @pytest.mark.parametrize("words", [pytest.param(w, id=" ".join(w)) for page in PAGES for w in of_model(page)])
 def test_a_command_parses_and_what_it_trains_can_be_configured(words: list[str]) -> None:
-    arguments = _parser().parse_args(words)
-    if words[0] == "train" and arguments.method != "adapt" and not arguments.extend:
-        assert isinstance(train._config(arguments), Config)
+    given = parsed(words)
+    if words[0] == "train" and given["method"] != "adapt" and not given["extend"]:
+        of_config = ("method", "net", "recipe", "settings", "steps", "seed")
+        assert isinstance(session.configured(*(given[name] for name in of_config)), Config)
 
 
 def test_what_is_made_are_targets_of_the_makefile() -> None:

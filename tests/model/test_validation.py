@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint
 from model.__main__ import main
-from model.commands import train
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
-from model.training import building, runs, validation
+from model.training import building, runs, session, validation
 from model.training import config as configs
 from model.training.batches import evenly, middles
 from model.training.cache import Cache
@@ -217,7 +216,7 @@ def finetuned(run: Path, *settings: str) -> list[str]:
 def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "_ENOUGH", 1)
+    monkeypatch.setattr(session, "_ENOUGH", 1)
     run = tmp_path / "run"
     settings = [
         "lr=0.3",

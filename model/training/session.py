@@ -1,0 +1,209 @@
+"""A training session: its configuration, its photographs, training until the end, and what came of it.
+
+Needs the extra `train`: TensorBoard, and ImageNet's backbone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model import bins
+from model.errors import InputError
+from model.methods import Method
+from model.methods.colorize import Colorize
+from model.training import building, cache, data, distributed, runs, trainer, validation
+from model.training import config as configs
+from model.training.batches import Batches
+from model.training.cache import Cache
+from model.training.commit import commit
+from model.training.config import Config
+from model.training.trainer import Schedule
+
+_NETS = {"colorize": "lite", "regress": "lite-l2"}  # where none is named; else a backbone
+_TIMED = 20  # steps
+_ENOUGH = 100  # held-out photographs, to choose by them how weights are decoded; with fewer they are decoded as the start's
+
+
+def configured(
+    method: str,
+    net: str | None = None,
+    recipe: str | None = None,
+    settings: Sequence[str] = (),
+    steps: int | None = None,
+    seed: int | None = None,
+) -> Config:
+    """The recipe's configuration with other values where they are given. `settings` are NAME=VALUE.
+
+    Raises InputError for a recipe or a setting that does not exist, and for a value that cannot be.
+    """
+    net = net or _NETS.get(method, "alexnet")
+    name = recipe or ("lite" if net.startswith("lite") else "small")
+    if name not in configs.CONFIGS:
+        raise InputError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
+    config = configs.CONFIGS[name](method, net).changed(settings)
+    given: dict[str, Any] = {"steps": steps, "seed": seed}
+    return replace(config, **{key: value for key, value in given.items() if value is not None})
+
+
+def extended(run: Path, steps: int | None) -> Config:
+    """The run's own configuration with a further stage, up to so many steps in all. Raises InputError where that is not said."""
+    before = building.config_of(runs.metadata(run), run)
+    if steps is None:
+        raise InputError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
+    if before.steps == steps:  # extended already, and stopped on its way
+        return before
+    return replace(before, steps=steps, earlier=before.ends)
+
+
+def photographs(
+    config: Config,
+    sources: Sequence[Path],
+    *,
+    exclude: Sequence[str],
+    hold_out: int,
+    apart_from: Sequence[Path],
+    folder: Path,
+    workers: int | None,
+) -> tuple[list[Cache], list[Cache], data.LeftOut]:
+    """Of each source what is learned from and what is held out, from the cache in `folder`; and what is left out, by why.
+
+    For nets that color these are color photographs, each once, and none that looks like one that is held out, or one of `apart_from`.
+    `hold_out` is in tenths of all.
+    """
+    build = partial(cache.build, side=config.shape, folder=folder, workers=workers)
+    coloring = config.method in ("colorize", "regress")
+    # What does not color weighs no source against another: all are one, and a photo that is in two is seen once.
+    groups = [[source] for source in sources] if coloring else [[*sources]]
+    whole = [build(data.find(group, exclude)) for group in groups]
+    parts = [cache.held_out(source, hold_out) for source in whole]
+    kept, held = [inside for inside, _ in parts], [outside for _, outside in parts]
+    left_out = [source.left_out for source in whole]
+    if coloring:
+        apart = [build(data.find([source])) for source in apart_from]
+        held, of_held = cache.colorful(held)
+        kept, of_kept = cache.colorful(kept, [*held, *apart])
+        left_out += [of_held, of_kept]
+    reasons = dict.fromkeys(reason for each in left_out for reason in each)
+    named = {reason: tuple(path for each in left_out for path in each.get(reason, ())) for reason in reasons}
+    return kept, held, named
+
+
+def as_begun(config: Config, run: Path) -> Config:
+    """With the number of steps that the run in this folder was begun with."""
+    begun_with = building.config_of(runs.metadata(run), run)
+    return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
+
+
+def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seconds: float) -> Config:
+    """As many steps as fit into so many seconds, less a tenth for what comes after.
+
+    Of several processes each times its own share of the batches, and the first one's number is everyone's.
+    """
+    rank, world = distributed.place()
+    method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
+    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
+    begun = time.monotonic()
+    for step in range(2 * _TIMED):
+        if step == _TIMED:
+            timed = time.monotonic()
+        method.loss(batches[step], torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    now = time.monotonic()
+    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
+    steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
+    return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
+
+
+def learn(
+    config: Config,
+    sources: Sequence[Cache],
+    run: Path,
+    device: torch.device,
+    held: Sequence[Cache] = (),
+    save_every_s: float = 180,
+) -> Method:
+    """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
+    rank, world = distributed.place()
+    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
+    before = runs.metadata(run) if (run / runs.CHECKPOINT).exists() else None
+    # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
+    extended = (
+        before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
+    )
+    start = config.start if extended else building.identity(config.start)
+    if extended and before is not None:
+        config = replace(config, start="")
+        prior = torch.tensor(before["data"]["prior"], dtype=torch.float64)
+    elif config.method in ("colorize", "regress"):
+        prior = _prior(config, batches)
+    else:
+        prior = torch.ones(bins.COUNT)
+    prior = torch.tensor([float(f"{p:.6g}") for p in prior.tolist()], dtype=prior.dtype)  # as it is kept
+    classes = sorted({path.parent.name for source in sources for path in source.photos})
+    method, optimizer = building.build(config, len(classes), prior)
+    photos = [path for source in sources for path in source.photos]
+    metadata = {
+        "method": config.method,
+        "config": asdict(config) | {"start": start},
+        "data": {
+            "photos": len(photos),
+            "drawn": batches.drawn(),
+            "fingerprint": data.fingerprint(photos),
+            "classes": classes if config.method == "supervised" else [],
+            "prior": prior.tolist(),
+        },
+        "code": {"commit": commit(), "torch": str(torch.__version__)},
+    }
+    validate = None
+    if any(map(len, held)):
+        side = config.crops.last if config.crops else config.shape.side
+        validate = validation.of_method(method, held, config.validated, side, device)
+    schedule = Schedule.of(config, save_every_s)
+    trainer.train(method, optimizer, batches, schedule, run, metadata, device, validate)
+    return method
+
+
+def _prior(config: Config, batches: Batches) -> Tensor:
+    """Of these photographs, blended with that of the start where the configuration says so and the start knows its own."""
+    own = batches.prior()
+    before = building.prior_of(config.start) if config.prior_share < 1 else None
+    if before is None:
+        return own
+    return config.prior_share * own + (1 - config.prior_share) * before / before.sum()
+
+
+def conclude(
+    method: Method, config: Config, held: Sequence[Cache], run: Path, device: torch.device
+) -> Iterator[str]:
+    """Sentences that say what came of it; and into the run's folder how the weights are best decoded."""
+    trained = building.load(run)
+    count = sum(map(len, held))
+    if config.keep_best and trained.best_step == 0:
+        yield f"no step did better than the start on the {count} held-out photographs: the start is kept"
+    elif config.keep_best and trained.best_step > 0:
+        yield f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept"
+    if isinstance(method, Colorize) and count >= _ENOUGH and config.crops:
+        net = trained.net.to(device)
+        decoding, gains = validation.choose_decoding(
+            net, method.weights, held, config.validated, config.crops.last, device
+        )
+        chosen: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
+        (run / building.EXPORT).write_text(json.dumps(chosen, indent=1) + "\n")
+        yield (
+            f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
+            f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"
+        )
+    yield f"{trained.step} steps done in {run}"
