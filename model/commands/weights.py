@@ -107,7 +107,9 @@ def _numbers(path: Path) -> dict[str, Any]:
     from model.evaluate.report import for_card
 
     try:
-        written = json.loads(path.read_text())
-        return for_card(dict(written.items()))  # a list has no items: `for_card` would find nothing in it
+        kept = for_card(dict(json.loads(path.read_text()).items()))  # a list has no items
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no color.json of `evaluate color`: {error}") from error
+    if not kept:
+        raise InputError(f"{path} is no color.json of `evaluate color`: it holds none of its numbers")
+    return kept
