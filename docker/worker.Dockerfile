@@ -29,6 +29,7 @@ COPY service/ service/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PYTHONPATH=/app \
     AUTOCHROME_DEVICE=auto
 USER 10001:10001
 # Loading the net comes before the first beat.

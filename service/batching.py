@@ -98,7 +98,7 @@ class Admission:
             with self._changed:
                 self._answering -= 1
                 if taken is not None:
-                    del self._inside[taken.id, taken.attempt]
+                    self._inside.pop((taken.id, taken.attempt), None)
                     self._left_at = time.monotonic()
                 self._changed.notify_all()
 

@@ -22,16 +22,19 @@ RETRIES = 3
 """Enough for a connection that broke: people are told within seconds that a server is gone."""
 WORKER_RETRIES = 60
 """About half a minute in which a server starts anew, before a worker drops what it has done."""
+WORKER_TIMEOUT = 2.0
+"""Seconds for an answer. A server that takes calls and answers none is given up after two minutes: sooner than a stuck attempt's worker
+is ended (AUTOCHROME_DEADLINE)."""
 
 
-def connect(url: str, retries: int = RETRIES) -> redis.Redis:
-    """A client that gives text, and repeats a call that was not answered, or met a replica. Raises SettingsError."""
+def connect(url: str, retries: int = RETRIES, timeout: float = 10.0) -> redis.Redis:
+    """A client that gives text, and repeats a call that was not answered in `timeout` seconds, or met a replica. Raises SettingsError."""
     try:
         return redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=10,
-            socket_connect_timeout=5,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 5),
             health_check_interval=25,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=retries),
             retry_on_error=[ReadOnlyError],

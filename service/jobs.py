@@ -120,8 +120,13 @@ class Claim:
     request_id: str
     upload: str
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
-    isolate: bool
-    """An attempt has failed before, perhaps by this photo's doing: it is alone in its worker until it has ended."""
+    failures: int
+    """Attempts that have failed before, perhaps by this photo's doing. An attempt that only the store held up is none."""
+
+    @property
+    def isolate(self) -> bool:
+        """It is alone in its worker until it has ended."""
+        return self.failures > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +297,7 @@ class Jobs:
         id, attempt, options, pixels, request_id, upload, failures = taken
         return Claim(
             *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, upload),
-            isolate=int(failures) > 0,
+            failures=int(failures or 0),
         )
 
     def is_held(self, claim: Claim) -> bool:

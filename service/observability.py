@@ -77,7 +77,7 @@ def _tidy(_: object, __: str, event: EventDict) -> EventDict:
     return {
         name: round(value, 3) if isinstance(value, float) else value
         for name, value in event.items()
-        if value is not None and value != ""
+        if (value is not None and value != "") or name == "event"
     }
 
 

@@ -33,7 +33,7 @@ from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
 from service import celery_app, metrics, webhooks
 from service.batching import Admission, Answer, Batcher, NetOutOfMemory, is_out_of_memory
-from service.database import WORKER_RETRIES, connect
+from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, Eraser, Reaper
 from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
@@ -151,7 +151,7 @@ class Worker:
             raise
         except Exception as error:
             log.exception("attempt_failed", job=claim.id, attempt=claim.attempt)
-            if is_out_of_memory(error) and claim.attempt >= MOST_ATTEMPTS:
+            if is_out_of_memory(error) and claim.failures + 1 >= MOST_ATTEMPTS:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
                 self._give_back(claim, failed=True)
@@ -367,7 +367,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     lease = Lease(settings.lease, settings.lease_per_megapixel)
     client = connect(settings.required_redis_url)
     jobs = Jobs(client, lease)  # for what comes round every second or two
-    attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES), lease)
+    attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
     # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the

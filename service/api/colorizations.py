@@ -248,9 +248,10 @@ async def _answer(request: Request, state: ApiState, submitted: Submitted) -> Re
         and job.result
         and prefers_picture(request.headers.getlist("accept"), job.result.media_type)
     ):
-        answer = await run_sync(_file_response, _result_of(job), job, request, state, None)
-        answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
-        return answer
+        with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
+            answer = await run_sync(_file_response, _result_of(job), job, request, state, None)
+            answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
+            return answer
     view = CreatedJobView(**job_view(job, state.url("")).model_dump(), secret=submitted.secret)
     if is_wanted_now:
         return JSONResponse(view.model_dump(mode="json"), 200, headers)
@@ -280,7 +281,8 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             seconds = value.strip().strip('"')
-            return min(int(seconds), LONGEST_WAIT) if seconds.isascii() and seconds.isdecimal() else None
+            is_number = seconds.isascii() and seconds.isdecimal() and len(seconds) < 10
+            return min(int(seconds), LONGEST_WAIT) if is_number else None
     return None
 
 

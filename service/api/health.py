@@ -204,7 +204,9 @@ class _Record(Collector):
         yield _gauge("autochrome_jobs_in_flight", "Photos that workers have in their hands", depth.running)
         yield _gauge("autochrome_megapixels_in_flight", "Megapixels of these", depth.running_pixels / 1e6)
         yield _gauge(
-            "autochrome_oldest_waiting_seconds", "For how long the first in line waits", depth.oldest_ms / 1e3
+            "autochrome_oldest_waiting_seconds",
+            "For how long the one has waited that has waited longest",
+            depth.oldest_ms / 1e3,
         )
         yield _gauge(
             "autochrome_megapixels_per_second",

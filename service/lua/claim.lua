@@ -37,7 +37,7 @@ if not id then return nil end
 local seen = redis.call('HMGET', job(id), 'pixels', 'failures')
 local is_empty = ARGV[7] == '1'
 local has_room = is_empty or tonumber(seen[1]) <= tonumber(ARGV[6])
-if tonumber(seen[2]) > 0 then has_room = is_empty and #held == 0 end
+if tonumber(seen[2] or 0) > 0 then has_room = is_empty and #held == 0 end
 if isolated or not has_room then return {} end
 
 for _, field in ipairs(redis.call('HKEYS', job(id))) do  -- what an earlier attempt took

@@ -162,7 +162,7 @@ end
 
 -- An attempt is over without a result. Returns whether the job waits again: after so many failed attempts it has failed.
 local function requeue(id, code, detail, most)
-  if tonumber(redis.call('HGET', job(id), 'failures')) >= tonumber(most) then
+  if tonumber(redis.call('HGET', job(id), 'failures') or 0) >= tonumber(most) then
     finish(id, 'failed', code, detail)
     return false
   end

@@ -157,7 +157,9 @@ def test_who_waited_in_vain_gets_the_job(api, gray_photo):
     assert answer.json()["status"] == "queued"
 
 
-@pytest.mark.parametrize("wish", ["wait=soon", "wait", "wait=-1", "respond-async", "wait=٣"])
+@pytest.mark.parametrize(
+    "wish", ["wait=soon", "wait", "wait=-1", "respond-async", "wait=٣", "wait=" + "9" * 5000]
+)
 def test_a_preference_that_cannot_be_read_is_ignored(api, gray_photo, wish):
     headers = {"Prefer": wish.encode()}
     answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, headers=headers)

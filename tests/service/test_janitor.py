@@ -173,6 +173,23 @@ def test_a_dead_workers_large_photo_is_taken_at_once_and_a_slow_workers_is_not(c
     assert jobs.get(held["silent"]).status == "running", "it has never beaten: its lease counts"
 
 
+def test_an_outage_longer_than_a_lease_is_no_failed_attempt(client, notified, monkeypatch):
+    monkeypatch.setattr("service.jobs.BEAT_AGAIN", 0.3)
+    jobs = Jobs(client, Lease(0.05, 0))
+    reaper = Reaper(jobs, notified.append, lambda: False)
+    jobs.beat("w1", NET, "cpu")
+    jobs.create(new_id(), "secret", Order(Options(), 100, 600), Bounds(10, 10**9))
+    claim = jobs.claim("w1", NET, 10**9, empty=True)
+    time.sleep(0.1)
+    reaper.tick()
+    assert notified == [], "nobody has looked for a while: workers could not renew their leases"
+    Jobs(client, Lease(60, 0)).renew(claim)
+    for _ in range(2):
+        time.sleep(0.2)
+        reaper.tick()
+    assert (notified, jobs.get(claim.id).status) == ([], "running")
+
+
 def test_two_reapers_do_not_work_at_once(jobs, client, store, notified, monkeypatch):
     id = enter(jobs, store)
     Jobs(client, Lease(0.01, 0)).claim("w1", NET, 10**9, empty=True)

@@ -85,6 +85,15 @@ def test_a_text_that_looks_like_values_stays_a_text():
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
+def test_an_empty_message_of_a_library_is_a_line_too(format):
+    program = "import logging; from service.observability import set_up_logging; set_up_logging('%s'); logging.warning('')"
+    done = subprocess.run(
+        [sys.executable, "-c", program % format], capture_output=True, text=True, timeout=60
+    )
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
 def test_a_value_cannot_begin_a_line_of_its_own(format):
     forged = subprocess.run(
         [

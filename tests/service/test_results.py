@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from service.api.colorizations import prefers_picture
+from service.errors import StoreUnavailable
 from service.jobs import Net
 
 PICTURE = b"a colored picture"
@@ -131,6 +132,16 @@ def test_who_takes_json_as_well_is_answered_with_the_job(color):
     for accept in ("*/*", "application/json", "image/*;q=0.5, application/json", "image/png", ""):
         answer = color(Accept=accept)
         assert (answer.status_code, answer.json()["status"]) == (200, "succeeded"), accept
+
+
+def test_a_picture_that_the_store_does_not_give_is_a_job_with_its_secret(api, color, monkeypatch):
+    def broken(*_: object) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr("service.api.colorizations._file_response", broken)
+    answer = color(Accept="image/*")
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert answer.json()["secret"]
 
 
 def test_a_picture_that_is_not_ready_in_time_is_a_job_to_ask_about(api, gray_photo):
