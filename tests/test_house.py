@@ -14,6 +14,7 @@ import yaml
 
 import bot
 import service
+from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README_LINES = 150
@@ -134,6 +135,14 @@ def test_the_site_names_every_page_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert sorted(named_in(nav)) == sorted(pages)
+
+
+def test_operators_read_of_every_setting() -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    [table] = re.findall(r"^## Settings\n(.*?)\n## ", page, re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", table, re.MULTILINE)
+    named = [name.lower() for row in rows for name in re.findall(r"`([A-Z_]+)`", row)]
+    assert sorted(named) == sorted(Settings.model_fields)
 
 
 def test_service_and_bot_say_the_version_that_the_package_has() -> None:
