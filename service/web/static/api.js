@@ -8,7 +8,7 @@ const SLOWEST = 4000;
 const SLOWING = 1.5;
 
 /** Milliseconds without an answer after which following a job is given up. */
-const PATIENCE = 120_000;
+const RETRY_FOR = 120_000;
 
 /** Answers which say "not now" rather than "no". */
 const TRANSIENT = new Set([429, 502, 503, 504]);
@@ -72,20 +72,20 @@ function listen(id, { onChange, onSilence, signal }) {
     const source = new EventSource(`${JOBS}/${id}/events`);
     let timings = {};
     let stage = null;
-    let patience = null;
+    let retrying = null;
     const end = (settle, value) => {
       source.close();
-      clearTimeout(patience);
+      clearTimeout(retrying);
       signal.removeEventListener("abort", stop);
       settle(value);
     };
     const stop = () => end(reject, signal.reason);
     signal.addEventListener("abort", stop);
-    const on = (name, heard) =>
+    const on = (name, handle) =>
       source.addEventListener(name, (event) => {
-        clearTimeout(patience);
-        patience = null;
-        heard(JSON.parse(event.data));
+        clearTimeout(retrying);
+        retrying = null;
+        handle(JSON.parse(event.data));
       });
 
     on("queued", ({ position, eta_s }) => {
@@ -94,7 +94,7 @@ function listen(id, { onChange, onSilence, signal }) {
       onChange({ status: "queued", queue_position: position, eta_s, timings });
     });
     on("stage", ({ name }) => {
-      // How long it took is told with the whole job.
+      // How long it took comes with the whole job.
       if (stage && stage !== name) timings[stage] = undefined;
       stage = name;
       onChange({ status: "running", queue_position: null, eta_s: null, timings });
@@ -104,7 +104,7 @@ function listen(id, { onChange, onSilence, signal }) {
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) return end(resolve, null);
       onSilence();
-      patience ??= setTimeout(() => end(resolve, null), PATIENCE);
+      retrying ??= setTimeout(() => end(resolve, null), RETRY_FOR);
     };
   });
 }
@@ -113,20 +113,20 @@ function listen(id, { onChange, onSilence, signal }) {
 async function look(id, { onChange, onSilence, signal }) {
   let pause = QUICKEST;
   let seen = "";
-  let heard = Date.now();
+  let answered = Date.now();
   for (;;) {
     await sleep(pause, signal);
     let job;
     try {
       job = await (await ask(`${JOBS}/${id}`, { signal })).json();
     } catch (error) {
-      if (!(error instanceof Problem && error.retry) || Date.now() - heard > PATIENCE) throw error;
+      if (!(error instanceof Problem && error.retry) || Date.now() - answered > RETRY_FOR) throw error;
       onSilence();
       pause = Math.min(pause * SLOWING, SLOWEST);
       seen = "";
       continue;
     }
-    heard = Date.now();
+    answered = Date.now();
     if (job.status === "succeeded") return job;
     if (job.status !== "queued" && job.status !== "running") throw endedAs(job);
     const now = JSON.stringify([job.status, job.queue_position, job.timings]);

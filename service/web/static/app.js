@@ -2,9 +2,9 @@
 
 import { Problem, erase, fetchResult, follow, send } from "./api.js";
 import { Compare, loads, shape } from "./compare.js";
-import { checkFile, checkPixels, listen } from "./intake.js";
 import { forget, recall, remember } from "./memory.js";
 import { Options } from "./options.js";
+import { checkFile, checkPixels, listen } from "./picker.js";
 import { Progress } from "./progress.js";
 
 const element = (id) => document.getElementById(id);
