@@ -12,7 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 NOT_OURS = ("--exclude-checks", "use_after_free")
-"""It demands 404 of what was erased. The contract has a tombstone: the job stays known, as canceled, until its time."""
+"""It demands 404 of what was erased. By the contract a record stays: the job is known, as canceled, until its time."""
 
 
 def schemathesis(folder: Path, url: str, *arguments: str, seconds: float) -> str:

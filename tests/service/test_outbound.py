@@ -108,12 +108,12 @@ def for_ever(piece: bytes, pause: float = 0) -> Handler:
 
 
 class Names:
-    """A stub of DNS that answers anew each time, and a road on which public addresses lead to local servers."""
+    """A stub of DNS that answers anew each time, and routes by which public addresses lead to local servers."""
 
-    def __init__(self, roads: dict[tuple[str, int], int], **answers: list[list[str]]) -> None:
+    def __init__(self, routes: dict[tuple[str, int], int], **answers: list[list[str]]) -> None:
         self.asked: list[str] = []
         self.dialed: list[tuple[str, int]] = []
-        self._roads = roads
+        self._routes = routes
         self._answers = answers
         self.network = Network(self._look_up, self._dial)
 
@@ -124,9 +124,9 @@ class Names:
 
     def _dial(self, address: str, port: int, seconds: float) -> httpcore.NetworkStream:
         self.dialed.append((address, port))
-        if (address, port) not in self._roads:
+        if (address, port) not in self._routes:
             raise httpcore.ConnectError
-        return httpcore.SyncBackend().connect_tcp("127.0.0.1", self._roads[address, port], timeout=seconds)
+        return httpcore.SyncBackend().connect_tcp("127.0.0.1", self._routes[address, port], timeout=seconds)
 
 
 def get(url: str, hosts: str, max_bytes: int = 1000, network: Network = SYSTEM, timeouts=QUICK) -> bytes:
