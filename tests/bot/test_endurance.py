@@ -51,6 +51,7 @@ def test_an_account_that_may_write_nowhere_shuns_no_subreddit_for_good(server, s
     server.heal()
     ben.comment(post, "u/colorizebot")
     bot.work(lambda: bot.states() == {"given_up": 1, "replied": 1})
+    assert len(server.bot.comments()) == 1
 
 
 def test_a_list_of_denials_that_cannot_be_read_is_asked_for_again_soon(server, shown, here, quick_service):

@@ -85,6 +85,7 @@ def test_a_stream_that_opens_again_is_read_again(server, shown, start):
     secret.private = False
     server.person("ben").comment(shown(), "colorizebot")
     bot.work(server.bot.comments)
+    assert bot.states() == {"replied": 1}
 
 
 @pytest.mark.parametrize("status", [400, 401])
