@@ -202,9 +202,6 @@ def caller_with(scope: Scope, secrets: bool = False) -> Callable[[Request, Calle
     return allowed
 
 
-Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
-
-
 def _bearer(request: Request) -> str:
     """What comes as `Authorization: Bearer …`; "" without it."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")

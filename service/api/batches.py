@@ -18,7 +18,7 @@ from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import IN_MEMORY, Part, digest, header_of, media_type, parts, spool, write_body
+from service.api.uploads import Part, digest, header_of, media_type, parts, spool, write_body
 from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import Batch, File, Standing
@@ -180,7 +180,7 @@ async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> No
         await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
         upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
-        async with spool(IN_MEMORY) as file:
+        async with spool() as file:
             await write_body(request, file.write)
             await run_sync(upload.archive, file)
         await _end(upload)

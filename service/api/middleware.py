@@ -35,8 +35,8 @@ Seen = Callable[[str, str, int, float], None]
 
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
-PATIENCE = 4
-"""So many photos' worth is read and thrown away: a client that is still sending hears no answer."""
+MOST_DRAINED = 4
+"""Photos' worth of a body that is read and thrown away: a client that is still sending reads no answer."""
 HEAD_START = 10.0
 """Seconds that a body has before its pace counts."""
 _ASKED = "autochrome.head"
@@ -118,7 +118,7 @@ class BodyLimit:
         self._app = app
         self._max_bytes = max_bytes
         self._batch_bytes = batch_bytes
-        self._patience = (PATIENCE - 1) * (max_bytes + FORM_ALLOWANCE)
+        self._drain = (MOST_DRAINED - 1) * (max_bytes + FORM_ALLOWANCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -128,11 +128,11 @@ class BodyLimit:
         most = (self._batch_bytes if batch else self._max_bytes) + FORM_ALLOWANCE
         advice = "Send it as several smaller batches." if batch else KINDS["body_too_large"].advice
         detail = f"The upload has more than {(most - FORM_ALLOWANCE) / 2**20:g} MiB. {advice}"
-        drained = most + self._patience
+        drained = most + self._drain
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         length = int(declared) if declared.isdecimal() else 0
-        # Clients that wait for leave to send hear the answer at once; and of some we read nothing at all.
+        # Clients that wait for leave to send read the answer at once; and of some we read nothing at all.
         needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
         if length > most and needs_no_draining:
             await respond(Problem("body_too_large", detail), scope["path"], root=scope.get("root_path", ""))(

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from service.api.colorizations import LONGEST_WAIT
 from service.api.problems import ProblemDocument
 from service.api.state import longest_keep_for
-from service.api.uploads import JSON, URL_SCHEMA
+from service.api.uploads import JSON
 from service.errors import KINDS
 from service.schemas import Options
 from service.settings import Settings
@@ -34,6 +34,11 @@ _LINKS_OF_A_BATCH: dict[str, Any] = {
     "erase": {**_ERASE, "operationId": "erase_batch"},
 }
 _PHOTO = {"type": "string", "format": "binary", "description": "The file, as it is"}
+_URL = {
+    "type": "string",
+    "maxLength": 2048,
+    "description": "Where the photo lies: http or https, on a host that the operator has listed",
+}
 _ZIP = {"type": "string", "format": "binary", "description": "A ZIP of photos"}
 _PREFER = {
     "name": "Prefer",
@@ -232,8 +237,13 @@ def _describe_ids(operation: dict[str, Any]) -> None:
 
 def _by_url(options: dict[str, Any]) -> dict[str, Any]:
     """What a JSON body may say, where the operator lets photos be fetched."""
-    properties = {**URL_SCHEMA["properties"], **options}
-    return {**URL_SCHEMA, "properties": {name: properties[name] for name in ("url", *options)}}
+    return {
+        "type": "object",
+        "required": ["url"],
+        "additionalProperties": False,
+        "properties": {"url": _URL, **options},
+        "example": {"url": "https://photos.example/harbor-1912.jpg", "vividness": 1.1},
+    }
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from anyio import CancelScope, CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -43,20 +43,6 @@ JSON = "application/json"
 MOST_JSON = 64 * 2**10
 MOST_FETCHES = 8
 """Fetches that one process has under way. They have threads of their own: slow hosts must not take all of them."""
-URL_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["url"],
-    "additionalProperties": False,
-    "properties": {
-        "url": {
-            "type": "string",
-            "maxLength": 2048,
-            "description": "Where the photo lies: http or https, on a host that the operator has listed",
-        },
-        **Options.model_json_schema()["properties"],
-    },
-    "example": {"url": "https://photos.example/harbor-1912.jpg", "vividness": 1.1},
-}
 _NAMED = re.compile(r"[a-z]+/[a-z0-9.+-]{1,60}")
 _threads: RunVar[CapacityLimiter] = RunVar("autochrome.by_url")
 
@@ -91,7 +77,7 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
             yield Upload(file, await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         options = parse_options(query)  # before the body: what is wrong with them is said at once
-        async with spool(IN_MEMORY) as file:
+        async with spool() as file:
             seen = hashlib.sha256()
 
             def write(piece: bytes) -> None:
@@ -120,9 +106,9 @@ async def write_body(request: Request, write: Callable[[bytes], object]) -> None
 
 
 @asynccontextmanager
-async def spool(in_memory: int) -> AsyncIterator[IO[bytes]]:
-    """A file for one upload, on disk where it has more than so many bytes."""
-    async with closing(cast(IO[bytes], SpooledTemporaryFile(max_size=in_memory))) as file:
+async def spool() -> AsyncIterator[IO[bytes]]:
+    """A file for one upload."""
+    async with closing(cast(IO[bytes], SpooledTemporaryFile(max_size=IN_MEMORY))) as file:
         yield file
 
 
