@@ -89,7 +89,7 @@ def split(train: Cache, test: Cache) -> Split:
     truth, others = test.labels()
     if names != others:
         raise InputError(
-            f"photos to learn from and to judge by have other classes: {', '.join(sorted(set(names) ^ set(others)))}"
+            f"photos to train on and to test on have other classes: {', '.join(sorted(set(names) ^ set(others)))}"
         )
     return Split(Labeled(train.squares, labels), Labeled(test.squares, truth), names)
 
