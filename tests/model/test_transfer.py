@@ -208,7 +208,7 @@ def test_the_mean_over_classes_and_its_draws() -> None:
 
 # VOC2007
 
-THINGS = {
+OBJECTS = {
     "000012": [("car", False), ("car", True)],
     "000007": [("person", True), ("person", False), ("cat", True)],
     "000032": [("aeroplane", False), ("person", True), ("person", True)],
@@ -221,14 +221,15 @@ def split(tmp_path: Path) -> Path:
     """As our half of VOC2007 comes: without class lists."""
     annotations = tmp_path / "Annotations"
     annotations.mkdir()
-    for name, things in THINGS.items():
-        objects = "".join(
-            f"<object><name>{kind}</name><difficult>{int(hard)}</difficult></object>" for kind, hard in things
+    for name, objects in OBJECTS.items():
+        elements = "".join(
+            f"<object><name>{kind}</name><difficult>{int(hard)}</difficult></object>"
+            for kind, hard in objects
         )
-        (annotations / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+        (annotations / f"{name}.xml").write_text(f"<annotation>{elements}</annotation>")
     path = tmp_path / "ImageSets" / "Main" / "trainval.txt"
     path.parent.mkdir(parents=True)
-    path.write_text("".join(f"{name}\n" for name in THINGS))
+    path.write_text("".join(f"{name}\n" for name in OBJECTS))
     return path
 
 
@@ -239,8 +240,8 @@ def photo(name: str) -> Path:
 def add_lists(split: Path) -> None:
     for kind in CLASSES:
         lines = []
-        for name, things in THINGS.items():
-            hard = [hard for thing, hard in things if thing == kind]
+        for name, objects in OBJECTS.items():
+            hard = [hard for of, hard in objects if of == kind]
             lines.append(f"{name} {'-1' if not hard else ' 0' if all(hard) else ' 1'}\n")
         split.with_name(f"{kind}_trainval.txt").write_text("".join(lines))
 
