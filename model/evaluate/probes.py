@@ -193,9 +193,8 @@ class Protocol:
     numbers: int = 9600  # of a layer, at most
     resize: Literal["bilinear", "adaptive", "windows"] = "bilinear"
     pools: bool = False  # of AlexNet probe pool1, pool2 and pool5 too
-    crop: int | None = (
-        None  # pixels: from anywhere, each time elsewhere; the middle in the test; None the whole photo
-    )
+    crop: int | None = None
+    """Pixels: from anywhere, each time elsewhere; the middle in the test; None the whole photo."""
     mirror: bool = True  # half of them, each time others
     epochs: int = 28
     batch: int = 256
