@@ -201,9 +201,8 @@ def curves(swept: Sweep, path: Path) -> None:
     panels = []
     for metric, title in METRICS.items():
         levels = {"gray": (getattr(swept.gray, metric), "gray")}
-        if (
-            metric == "colorfulness"
-        ):  # the ground truth's other metrics are perfect, and would press the curve flat
+        # The ground truth's other metrics are perfect, and would press the curve flat.
+        if metric == "colorfulness":
             levels["ground truth"] = (swept.truth.colorfulness, "black")
         panels.append(figures.Panel(title, [getattr(swept.scores[d], metric) for d in decodings], levels))
     temperatures = [d.temperature for d in decodings]

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from xml.etree import ElementTree
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 
 from model.errors import InputError
 from model.evaluate.finetuning import FineTuning, copied, fit
-from model.evaluate.transfer import CLASSES
+from model.evaluate.transfer import CLASSES, annotated
 from model.nets.backbone import DEVIATION, MEAN, Backbone, autocast, normalized
 from model.training import data
 
@@ -252,18 +251,11 @@ def _read(photo: Path) -> Tensor:
 
 def _objects(path: Path) -> tuple[tuple[str, Object], ...]:
     found = []
-    try:
-        objects = ElementTree.parse(path).getroot().findall("object")
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path} is no annotation: {error}") from error
-    for one in objects:
+    for name, difficult, one in annotated(path):
         sides = [
             float(one.findtext(f"bndbox/{side}", "nan")) - 1 for side in ("xmin", "ymin", "xmax", "ymax")
         ]
         left, top, right, bottom = sides
-        name, difficult = one.findtext("name", ""), one.findtext("difficult", "0") == "1"
-        if name not in CLASSES:
-            raise InputError(f"{path} holds a {name!r}, which is none of VOC's classes")
         if not (left <= right and top <= bottom):  # nor if one of them is missing, NaN
             raise InputError(f"{path} has a {name} without a box of xmin, ymin, xmax and ymax")
         found.append((name, Object((left, top, right, bottom), difficult)))

@@ -124,9 +124,8 @@ class Panel:
 
 def curves(panels: Sequence[Panel], at: Sequence[float], axis: str, marked: float, path: Path) -> None:
     """Save panels side by side, of curves over the same places `at` on an axis of this name; a dotted line at the place `marked`."""
-    from matplotlib.backends.backend_agg import (
-        FigureCanvasAgg,
-    )  # slow to import, and only of the extra `train`
+    # Slow to import, and only of the extra `train`.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")

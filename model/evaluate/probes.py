@@ -89,7 +89,7 @@ def split(train: Cache, test: Cache) -> Split:
     truth, others = test.labels()
     if names != others:
         raise InputError(
-            f"photos to learn from and to judge by have other classes: {', '.join(sorted(set(names) ^ set(others)))}"
+            f"photos to train on and to test on have other classes: {', '.join(sorted(set(names) ^ set(others)))}"
         )
     return Split(Labeled(train.squares, labels), Labeled(test.squares, truth), names)
 
@@ -193,9 +193,8 @@ class Protocol:
     numbers: int = 9600  # of a layer, at most
     resize: Literal["bilinear", "adaptive", "windows"] = "bilinear"
     pools: bool = False  # of AlexNet probe pool1, pool2 and pool5 too
-    crop: int | None = (
-        None  # pixels: from anywhere, each time elsewhere; the middle in the test; None the whole photo
-    )
+    crop: int | None = None
+    """Pixels: from anywhere, each time elsewhere; the middle in the test; None the whole photo."""
     mirror: bool = True  # half of them, each time others
     epochs: int = 28
     batch: int = 256

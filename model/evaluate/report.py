@@ -69,9 +69,7 @@ class PhotoMetrics:
     """What one row shows, photo by photo."""
 
     tally: Tally = field(default_factory=Tally)
-    hits: list[bool] = field(
-        default_factory=list
-    )  # whether the judge's top-1 is right; empty without a judge
+    hits: list[bool] = field(default_factory=list)  # is the judge's top-1 right? empty without a judge
     failures: list[list[bool]] = field(default_factory=list)  # in the order of failures.KINDS
     hues: list[NDArray[np.float64]] = field(default_factory=list)  # in the order of failures.HUE_COLUMNS
 
@@ -155,9 +153,8 @@ class Report:
     """All tables over one set, by row: scores, gains over gray, failures and hues in percent of the photos and pixels."""
 
     photos: int
-    labels: (
-        str | None
-    )  # what the judge's predictions are compared to: IMAGENET, OWN_PREDICTION, or None without a judge
+    labels: str | None
+    """What the judge's predictions are compared to: IMAGENET, OWN_PREDICTION, or None without a judge."""
     scores: dict[str, Metrics]
     gains: dict[str, Metrics]  # differences to gray, paired; of the nets alone
     failures: dict[str, Metrics]

@@ -204,7 +204,7 @@ def truth(split: Path, photos: Sequence[Path]) -> NDArray[np.int8]:
     there = [name for name, path in lists.items() if path.exists()]
     if not there:
         annotations = split.parents[2] / "Annotations"
-        return np.array([_annotated(annotations / f"{photo.stem}.xml") for photo in photos], np.int8)
+        return np.array([_tags(annotations / f"{photo.stem}.xml") for photo in photos], np.int8)
     columns = []
     for name, path in lists.items():
         if name not in there:
@@ -231,20 +231,26 @@ def _listed(path: Path) -> dict[str, int]:
     return tags
 
 
-def _annotated(path: Path) -> list[int]:
+def annotated(path: Path) -> list[tuple[str, bool, ElementTree.Element]]:
+    """The class of each object in a photo's annotation, whether it is difficult to see, and its element.
+
+    FileNotFoundError where the annotation is missing, InputError where it is none, or names what is no class of VOC's.
+    """
     try:
         objects = ElementTree.parse(path).getroot().findall("object")
     except ElementTree.ParseError as error:
         raise InputError(f"{path} is no annotation: {error}") from error
-    tags = dict.fromkeys(CLASSES, ABSENT)
-    for one in objects:
-        name = one.findtext("name", "")
-        if name not in tags:
+    found = [(one.findtext("name", ""), one.findtext("difficult", "0") == "1", one) for one in objects]
+    for name, *_ in found:
+        if name not in CLASSES:
             raise InputError(f"{path} holds a {name!r}, which is none of VOC's classes")
-        if one.findtext("difficult", "0") == "1":
-            tags[name] = max(tags[name], DIFFICULT)
-        else:
-            tags[name] = PRESENT
+    return found
+
+
+def _tags(path: Path) -> list[int]:
+    tags = dict.fromkeys(CLASSES, ABSENT)
+    for name, difficult, _ in annotated(path):
+        tags[name] = max(tags[name], DIFFICULT if difficult else PRESENT)
     return list(tags.values())
 
 

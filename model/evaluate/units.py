@@ -153,12 +153,12 @@ def _patch(
     pixels: NDArray[np.uint8], down: Sequence[Span], across: Sequence[Span], one: Excitation
 ) -> NDArray[np.uint8]:
     """What is seen, as large as of the layer's other positions: gray where that is beyond the photo."""
-    padding = [_beyond(down, one.row, len(pixels)), _beyond(across, one.column, len(pixels)), (0, 0)]
+    padding = [_beyond(down, one.row), _beyond(across, one.column), (0, 0)]
     seen = pixels[slice(*down[one.row]), slice(*across[one.column])]
     return np.pad(seen, padding, constant_values=_BEYOND)
 
 
-def _beyond(spans: Sequence[Span], place: int, side: int) -> Span:
+def _beyond(spans: Sequence[Span], place: int) -> Span:
     """How many pixels are missing (before, behind)."""
     start, stop = spans[place]
     missing = max(stop - start for start, stop in spans) - (stop - start)

@@ -33,6 +33,11 @@ LENSES: Mapping[str, tuple[float, float]] = MappingProxyType(
 """Factors of red and of blue: what an achromatic lens leaves, which is the case the paper names, and what a simple one does. They are
 strong, 0.6 pixels along each axis in the corners of 160, as photographs that small have lost most of the fringes of their own."""
 
+TREATMENTS: Mapping[context.Colors, str] = MappingProxyType(
+    {"keep": "colors kept", "drop": "one color kept", "project": "projected"}
+)
+"""Of a patch's colors, as figures and tables call them."""
+
 _TAPS = 6  # pixels on either side: few enough that edges ring little, enough that sharpness does not go with the place
 _RIDGE = 0.03  # of the number of patches
 
@@ -153,7 +158,6 @@ def _ridge(train_KD: Tensor, labels_K: Tensor, test_MD: Tensor) -> Tensor:
 _PARTED = (1.03, 0.97)  # red and blue: three times what a bad lens does, so that it is seen
 _SIDE, _PATCH = 240, 48
 _CORNER = (24, 150)  # row and column of the patch: near an edge, where fringes are wide
-_CAPTIONS = {"keep": "colors kept", "drop": "one color kept", "project": "projected"}
 
 
 def figure(rgb_HW3: NDArray[np.uint8]) -> Image.Image:
@@ -175,7 +179,7 @@ def cells(rgb_HW3: NDArray[np.uint8]) -> list[list[Cell]]:
         for colors in get_args(context.Colors):
             options = replace(context.small(), colors=colors, pixelated=0.0)
             seen = context.prepared(patch, options, torch.Generator().manual_seed(1))
-            row.append((_CAPTIONS[colors], _pixels(seen / 8 + 0.5)))
+            row.append((TREATMENTS[colors], _pixels(seen / 8 + 0.5)))
         rows.append(row)
     return rows
 

@@ -385,8 +385,9 @@ def _gathered(results: Results, plan: Plan) -> dict[str, Any]:
             }
             if method != "random" and subject["efficiency"] and scratch:
                 subject["utility"], subject["verdict"] = efficiency.worth(subject["efficiency"], scratch)
-            if method != "random" and (_run(results, net, method) / "checkpoint.pt").exists():
-                subject |= _training(building.load(_run(results, net, method)), _run(results, net, method))
+            run = _run(results, net, method)
+            if method != "random" and (run / "checkpoint.pt").exists():
+                subject |= _training(run)
             subjects.append(
                 {
                     key: value
@@ -395,27 +396,24 @@ def _gathered(results: Results, plan: Plan) -> dict[str, Any]:
                 }
             )
     projected = {net: found for net in plan.steps if (found := results.get(f"{net}-projection"))}
-    runs = {
-        net: _training(building.load(run), run)
-        for net in projected
-        if (run := _run(results, net, PROJECTION)).exists()
-    }
+    runs = {net: _training(run) for net in projected if (run := _run(results, net, PROJECTION)).exists()}
     whole = {name: found for name in ("panel", "fringes", "pairwise") if (found := results.get(name))}
     if "pairwise" in whole:
         whole["pairwise"] |= {"untrained": results.get("pairwise-untrained")}
-    facts = {"plan": asdict(plan), "subjects": subjects, "projection": projected, "projection_runs": runs}
-    return facts | whole
+    parts = {"plan": asdict(plan), "subjects": subjects, "projection": projected, "projection_runs": runs}
+    return parts | whole
 
 
-def _training(run: building.Trained, folder: Path) -> dict[str, Any]:
-    rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()[1:]]
+def _training(run: Path) -> dict[str, Any]:
+    trained = building.load(run)
+    rows = [line.split(",") for line in (run / "log.csv").read_text().splitlines()[1:]]
     return {
-        "steps": run.step,
-        "batch": run.config.batch,
-        "photos": run.photos,
-        "cpu_s": round(run.cpu_s),
-        "seed": run.config.seed,
-        "commit": run.metadata["code"]["commit"],
+        "steps": trained.step,
+        "batch": trained.config.batch,
+        "photos": trained.photos,
+        "cpu_s": round(trained.cpu_s),
+        "seed": trained.config.seed,
+        "commit": trained.metadata["code"]["commit"],
         "loss": [[int(row[1]), float(row[3])] for row in rows],
     }
 

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.evaluate.report import table
+from model.experiments import aberration
 
 Found = Mapping[str, Any]
 
@@ -59,7 +60,6 @@ _TRANSFORMATIONS = {
     "noise": "noise",
     "sobel": "Sobel's edges",
 }
-_COLORS = {"keep": "colors kept", "drop": "one color kept", "project": "projected"}
 _TASKS = {"voc2007": "VOC2007, 11-point mAP", "camvid": "CamVid, mean IU"}
 _PICTURES = {
     "neighbors": "each photo, and the nearest others",
@@ -288,7 +288,7 @@ def _fringes(found: Found) -> dict[str, Any]:
         [
             of["lens"],
             of["target"],
-            _COLORS[of["colors"]],
+            aberration.TREATMENTS[of["colors"]],
             f"{of['accuracy']:.1%} ± {of['error'] * 100:.1f}",
             f"{of['chance']:.1%}",
         ]

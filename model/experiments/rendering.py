@@ -87,7 +87,7 @@ def render(
     """
     width = side * samples
     world = World.of(scenes, torch.device(device))
-    ray, part, distance = _seen(world, len(scenes), width)
+    ray, part, distance = _seen(world, width)
     count = len(scenes) * width * width
     nearest = torch.full((count,), _NOBODY, device=device)
     key = (distance.view(torch.int32).long() << 32) | part  # positive floats are ordered as their bits are
@@ -130,7 +130,7 @@ def _screen(place: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return middle * TANGENT, (width - 1 - 2 * row).float() / width * TANGENT
 
 
-def _seen(world: World, count: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def _seen(world: World, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """Each ray that meets a part, the part, and the depth there. Rays are numbered scene by scene, row by row."""
     left, right, top, bottom = world.boxes
     left, top = ((edge * width).floor().clamp(0, width).long() for edge in (left, top))

@@ -19,10 +19,10 @@ class Results:
 
     folder: Path
 
-    def begin(self, facts: Mapping[str, Any]) -> None:
+    def begin(self, metadata: Mapping[str, Any]) -> None:
         """Write what all results here are of. InputError where there are some of something else."""
-        wanted = json.loads(json.dumps(facts))
-        before = self.once("facts", lambda: wanted)
+        wanted = json.loads(json.dumps(metadata))
+        before = self.once("facts", lambda: wanted)  # the file's name in folders that were begun before
         differing = sorted(key for key in wanted.keys() | before.keys() if wanted.get(key) != before.get(key))
         if differing:
             raise InputError(

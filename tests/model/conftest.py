@@ -1,6 +1,7 @@
 """Settings of the tests of model/: one thread for torch, as other tests run beside, and idle threads that spin would starve them.
 
-And photographs in a cache without files: blocks of color, of several shapes.
+And photographs in a cache without files: blocks of color, of several shapes. And what fine-tuning takes seconds with: a backbone of two
+layers, and photos of three tints.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from model.evaluate.probes import Labeled
+from model.nets.backbone import Backbone
 from model.training import data
 from model.training.cache import Cache
 
@@ -48,5 +52,37 @@ def cached() -> Callable[..., Cache]:
             tuple(data.PhotoStatistics(50.0, 20.0, int(chance.integers(2**62))) for _ in sizes),
             {},
         )
+
+    return make
+
+
+class Tiny(Backbone):
+    layers = ("low", "high")
+    width = 12
+    channels = 3
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.low = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Backbone]:
+    """Makes a backbone of two layers, drawn by seed."""
+    return Tiny
+
+
+@pytest.fixture(scope="session")
+def tinted() -> Callable[..., Labeled]:
+    """So many photos of 16×16 pixels: noise with a tint, three classes."""
+
+    def make(count: int, seed: int = 0) -> Labeled:
+        chance = np.random.default_rng(seed)
+        labels = chance.integers(0, 3, count)
+        squares = chance.integers(60, 196, (count, 3, 16, 16))
+        squares[np.arange(count), labels] += 25
+        return Labeled(squares.astype(np.uint8), torch.from_numpy(labels))
 
     return make

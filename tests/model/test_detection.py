@@ -37,10 +37,10 @@ def voc(folder: Path, trainval: list[tuple[str, int]], test: list[tuple[str, int
     """A photo for each class and whether it is difficult to see, in VOC's layout: a square on gray."""
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
-    for split, things in (("trainval", trainval), ("test", test)):
-        names = [f"{split}{number}" for number in range(len(things))]
+    for split, objects in (("trainval", trainval), ("test", test)):
+        names = [f"{split}{number}" for number in range(len(objects))]
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names))
-        for name, (kind, difficult) in zip(names, things, strict=True):
+        for name, (kind, difficult) in zip(names, objects, strict=True):
             photo = Image.new("RGB", (120, 100), (90, 90, 90))
             ImageDraw.Draw(photo).rectangle(BOX, fill=(220, 40 * CLASSES.index(kind) % 256, 30))
             photo.save(folder / "JPEGImages" / f"{name}.jpg")
@@ -141,16 +141,16 @@ def test_photos_are_those_that_hold_the_classes_asked_for_and_are_trained_on_whe
 def test_the_command_says_what_it_takes_and_writes_json_that_all_can_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[int, int, int]] = []
+    detected: list[tuple[int, int, int]] = []
 
     def detect(backbone: Any, train: Any, test: Any, options: Options) -> dict[str, float]:
-        asked.append((len(train), len(test), options.steps))
+        detected.append((len(train), len(test), options.steps))
         return {name: {"car": 0.5, "dog": 0.25}.get(name, float("nan")) for name in CLASSES}
 
     monkeypatch.setattr(detection, "detect", detect)
     folder = voc(tmp_path / "voc", [("car", 0), ("dog", 0), ("car", 1)], [("car", 0), ("dog", 0), ("cat", 0)])
     assert main(command(folder, tmp_path, "--steps", "600", "--limit", "2", "--classes", "car", "dog")) == 0
-    assert asked == [(2, 2, 600)]
+    assert detected == [(2, 2, 600)]
     out = capsys.readouterr().out
     assert "2 photographs to learn from, 2 to be judged by; 600 steps of 4 for each of 1 backbones" in out
     assert "minutes each" in out

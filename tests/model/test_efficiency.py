@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from model.evaluate import efficiency
 from model.evaluate.efficiency import Curve, Reading, Utility, utility, verdict, worth
@@ -380,43 +377,22 @@ def test_curves_that_are_none_are_refused() -> None:
 
 # Fine-tuning by few labels and many
 
-SIDE = 16
-SHORT = Options(steps=25, batch=12, lr=1e-2, side=SIDE)
-
-
-class Tiny(Backbone):
-    layers = ("low", "high")
-    width = 12
-    channels = 3
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.low = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-        self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
-
-
-def photos(count: int, seed: int = 0) -> Labeled:
-    """Noise with a tint: three classes."""
-    chance = np.random.default_rng(seed)
-    labels = chance.integers(0, 3, count)
-    squares = chance.integers(60, 196, (count, 3, SIDE, SIDE))
-    squares[np.arange(count), labels] += 25
-    return Labeled(squares.astype(np.uint8), torch.from_numpy(labels))
+SHORT = Options(steps=4, batch=12, lr=1e-2, side=16)
 
 
 class StoppedError(Exception):
     pass
 
 
-def test_a_curve_that_was_interrupted_goes_on_and_ends_as_it_would_have() -> None:
-    seen = Split(photos(40), photos(30, 1), ("a", "b", "c"))
-    short = replace(SHORT, steps=4)
+def test_a_curve_that_was_interrupted_goes_on_and_ends_as_it_would_have(
+    tiny: Callable[..., Backbone], tinted: Callable[..., Labeled]
+) -> None:
+    seen = Split(tinted(40), tinted(30, 1), ("a", "b", "c"))
     made: list[int] = []
 
     def make(seed: int) -> Backbone:
         made.append(seed)
-        return Tiny(seed)
+        return tiny(seed)
 
     kept: list[dict[str, float]] = []
 
@@ -426,21 +402,23 @@ def test_a_curve_that_was_interrupted_goes_on_and_ends_as_it_would_have() -> Non
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        efficiency.curve(make, seen, (20, 5), (0, 1), short, keep=keep)
+        efficiency.curve(make, seen, (20, 5), (0, 1), SHORT, keep=keep)
     assert [list(points) for points in kept] == [["5 0"], ["5 0", "20 0"], ["5 0", "20 0", "5 1"]]
-    resumed = efficiency.curve(make, seen, (20, 5), (0, 1), short, kept[-1], keep)
+    resumed = efficiency.curve(make, seen, (20, 5), (0, 1), SHORT, kept[-1], keep)
     assert {key: value for key, value in kept[-1].items() if key in kept[2]} == kept[2]
     assert made == [0, 0, 1, 1]
-    whole = efficiency.curve(make, seen, (5, 20), (0, 1), short)
+    whole = efficiency.curve(make, seen, (5, 20), (0, 1), SHORT)
     assert resumed == whole
     assert whole["labels"] == [5, 20]
     for seed in (0, 1):
-        alone = classify(Tiny(seed), subset(seen.train, 5, seed), seen.test, short, seed).right.mean()
+        alone = classify(tiny(seed), subset(seen.train, 5, seed), seen.test, SHORT, seed).right.mean()
         assert whole["accuracy"][seed][0] == alone
 
 
-def test_a_curve_of_more_labels_than_there_are_is_refused_before_anything_is_done() -> None:
+def test_a_curve_of_more_labels_than_there_are_is_refused_before_anything_is_done(
+    tinted: Callable[..., Labeled],
+) -> None:
     with pytest.raises(ValueError, match="50 labels of 40"):
         efficiency.curve(
-            lambda seed: pytest.fail("made"), Split(photos(40), photos(9), ()), (5, 50), (0,), SHORT
+            lambda seed: pytest.fail("made"), Split(tinted(40), tinted(9), ()), (5, 50), (0,), SHORT
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,27 +16,6 @@ from model.nets.backbone import Backbone
 
 SIDE = 16
 SHORT = Options(steps=25, batch=12, lr=1e-2, side=SIDE)
-
-
-class Tiny(Backbone):
-    layers = ("low", "high")
-    width = 12
-    channels = 3
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.low = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-        self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
-
-
-def photos(count: int, seed: int = 0) -> Labeled:
-    """Noise with a tint: three classes."""
-    chance = np.random.default_rng(seed)
-    labels = chance.integers(0, 3, count)
-    squares = chance.integers(60, 196, (count, 3, SIDE, SIDE))
-    squares[np.arange(count), labels] += 25
-    return Labeled(squares.astype(np.uint8), torch.from_numpy(labels))
 
 
 def test_steps_against_adam_written_out() -> None:
@@ -96,8 +76,8 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("frozen", [0, 1, 2])
-def test_the_lower_layers_stay_as_they_are_norms_included(frozen: int) -> None:
-    backbone = Tiny().eval().requires_grad_(False)  # as an averaged copy comes out of a run
+def test_the_lower_layers_stay_as_they_are_norms_included(frozen: int, tiny: Callable[..., Backbone]) -> None:
+    backbone = tiny().eval().requires_grad_(False)  # as an averaged copy comes out of a run
     copy = copied(backbone, frozen)
     before = {layer: weights(copy.get_submodule(layer)) for layer in copy.layers}
     net = nn.Sequential(copy, nn.Linear(12, 3))
@@ -113,13 +93,15 @@ def test_the_lower_layers_stay_as_they_are_norms_included(frozen: int) -> None:
         assert all((weight.grad is None) == (place < frozen) for weight in now.parameters())
 
 
-def test_layers_that_are_not_there_cannot_stay() -> None:
+def test_layers_that_are_not_there_cannot_stay(tiny: Callable[..., Backbone]) -> None:
     with pytest.raises(ValueError, match="2 layers cannot keep 3"):
-        copied(Tiny(), 3)
+        copied(tiny(), 3)
 
 
-def test_a_class_is_learned_in_fixed_steps() -> None:
-    assert classify(Tiny(), photos(60), photos(60, 1), SHORT).accuracy.value > 0.9
+def test_a_class_is_learned_in_fixed_steps(
+    tiny: Callable[..., Backbone], tinted: Callable[..., Labeled]
+) -> None:
+    assert classify(tiny(), tinted(60), tinted(60, 1), SHORT).accuracy.value > 0.9
 
 
 class Shown(Backbone):

@@ -196,8 +196,8 @@ def test_a_lecture_from_photographs_to_its_page_and_again(tmp_path: Path) -> Non
             path = tmp_path / folder / synthetic.CLASSES[kind] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rgb.permute(1, 2, 0).numpy()).save(path)
-    asked = words(tmp_path, tmp_path, "--gallery", str(tmp_path / "gallery"), "--plan", "minutes")
-    assert main(asked) == 0
+    command = words(tmp_path, tmp_path, "--gallery", str(tmp_path / "gallery"), "--plan", "minutes")
+    assert main(command) == 0
     found = json.loads((tmp_path / "out" / "lecture.json").read_text())
     assert [subject["method"] for subject in found["subjects"]] == [
         "random",
@@ -218,5 +218,5 @@ def test_a_lecture_from_photographs_to_its_page_and_again(tmp_path: Path) -> Non
         assert part in said
     results = list((tmp_path / "out" / "results").iterdir())
     written = {path: path.stat().st_mtime_ns for path in results}
-    assert main(asked) == 0
+    assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in results} == written

@@ -163,18 +163,18 @@ def test_the_pairs_stand_beside_the_untrained_net(tmp_path: Path) -> None:
 def test_the_page_says_of_which_run_the_projections_table_is(tmp_path: Path) -> None:
     kinds = ("gray", "rotate", "noise", "sobel")
     seen = {kind: {"h": 0.9, "g": 0.5, "chance": 0.5, "in_views": True} for kind in kinds}
-    facts = {
+    found = {
         "projection": {"alexnet": seen},
         "projection_runs": {"alexnet": {"steps": 290, "batch": 192, "photos": 55_680}},
     }
-    said = Checked(page.write(facts, tmp_path).read_text()).words
+    said = Checked(page.write(found, tmp_path).read_text()).words
     assert (
         "rotation, noise and edges were among the views: SimCLR was trained once more, for this table alone"
         in said
     )
     assert "AlexNet, 290 steps of 192 photos, 55,680 photos seen" in said
     seen["noise"]["in_views"] = False
-    said = Checked(page.write(facts, tmp_path).read_text()).words
+    said = Checked(page.write(found, tmp_path).read_text()).words
     assert "trained once more" not in said
     assert "What was not among the views, the loss had no reason to discard" in said
 
@@ -204,19 +204,45 @@ def test_a_saturated_utility_is_said(tmp_path: Path) -> None:
     assert "both nets are level" in said
 
 
-@pytest.mark.parametrize("part", ["made", "subjects", "projection", "pairwise"])
+SECTIONS = {
+    "photographs to train on": "made",
+    "In short, how often": "subjects",
+    "The budget": "subjects",
+    "Linear probes of each layer": "subjects",
+    "Whose neighbors are alike?": "subjects",
+    "How many labels does it spare?": "subjects",
+    "Does it carry over?": "subjects",
+    "Beside what others published": "subjects",
+    "To look at": "subjects",
+    "Afterwards, fine-tuning takes": "plan",
+    "What the projection discards": "projection",
+    "Which augmentations belong together?": "pairwise",
+}
+"""How each section begins, and the part of what was found that it shows."""
+
+
+@pytest.mark.parametrize("part", ["made", "subjects", "plan", "projection", "pairwise"])
 def test_what_was_not_run_is_left_out(part: str, tmp_path: Path) -> None:
-    Checked(page.write({key: value for key, value in FOUND.items() if key != part}, tmp_path).read_text())
+    found = {key: value for key, value in FOUND.items() if key != part}
+    said = Checked(page.write(found, tmp_path).read_text()).words
+    assert [words for words in SECTIONS if words in said] == [
+        words for words, of in SECTIONS.items() if of != part
+    ]
 
 
-@pytest.mark.parametrize("part", ["probes", "neighbors", "efficiency", "transfer", "pictures"])
+ROWS = {"probes": 1, "neighbors": 1, "efficiency": 2, "transfer": 1, "pictures": 0}
+"""How many rows of tables show each evaluation of a backbone; of the efficiency, accuracy and utility."""
+
+
+@pytest.mark.parametrize("part", ROWS)
 def test_a_backbone_without_some_evaluation_is_shown_with_the_rest(part: str, tmp_path: Path) -> None:
     subjects = [
         FOUND["subjects"][0],
         {key: value for key, value in FOUND["subjects"][1].items() if key != part},
     ]
-    said = Checked(page.write({"subjects": subjects}, tmp_path).read_text()).said
-    assert "SimCLR" in " ".join(said)
+    text = page.write({"subjects": subjects}, tmp_path).read_text()
+    assert text.count("<th scope=row>SimCLR</th>") == sum(ROWS.values()) - ROWS[part]
+    assert ("SimCLR, AlexNet: each photo" in Checked(text).words) == (part != "pictures")
 
 
 @pytest.fixture(scope="module")

@@ -393,7 +393,7 @@ def test_a_pools_numbers_are_the_ones_that_the_next_layer_sees() -> None:
 def test_the_command_measures_by_the_protocol_asked_for(
     words: list[str], wanted: Protocol, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Protocol, int]] = []
+    probed: list[tuple[Protocol, int]] = []
     sides: list[int] = []
     monkeypatch.setattr(backbones, "_subjects", lambda *_: {"random tiny": Tiny()})
     monkeypatch.setattr(
@@ -402,11 +402,11 @@ def test_the_command_measures_by_the_protocol_asked_for(
     monkeypatch.setattr(
         module,
         "by_layer",
-        lambda backbone, seen, seeds, protocol: asked.append((protocol, len(seeds))) or {"low": [0.5]},
+        lambda backbone, seen, seeds, protocol: probed.append((protocol, len(seeds))) or {"low": [0.5]},
     )
     command = ["evaluate", "probes", "--runs", "r", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
     assert main([*command, *words]) == 0
-    assert asked == [(wanted, 3)]
+    assert probed == [(wanted, 3)]
     assert sides == [side]
 
 

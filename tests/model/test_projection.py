@@ -93,12 +93,12 @@ def test_labels_are_as_frequent_as_in_the_paper(kind: str, chance: float) -> Non
 
 def test_classes_that_no_line_parts_are_predicted() -> None:
     chance = torch.Generator().manual_seed(0)
-    known, asked = torch.randn(400, 2, generator=chance), torch.randn(200, 2, generator=chance)
-    labels, truth = ((of[:, 0] * of[:, 1] > 0).long() for of in (known, asked))
-    right = predictions(known, labels, asked, SHORT, 0) == truth
+    known, unknown = torch.randn(400, 2, generator=chance), torch.randn(200, 2, generator=chance)
+    labels, truth = ((of[:, 0] * of[:, 1] > 0).long() for of in (known, unknown))
+    right = predictions(known, labels, unknown, SHORT, 0) == truth
     assert float(right.float().mean()) > 0.9
     # Whatever the size of numbers, and beside one that never changes
-    scaled = [torch.cat([of / 1000 + 5, torch.full_like(of, 3)], 1) for of in (known, asked)]
+    scaled = [torch.cat([of / 1000 + 5, torch.full_like(of, 3)], 1) for of in (known, unknown)]
     right = predictions(scaled[0], labels, scaled[1], SHORT, 0) == truth
     assert float(right.float().mean()) > 0.9
 

@@ -60,9 +60,9 @@ def test_a_method_is_trained_on_small_pictures(method: str) -> None:
 def test_the_papers_twelve_are_studied_if_none_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(study, "_evaluate", lambda results, plan, bits, *rest: asked.append(bits))
+    evaluated: list[str] = []
+    monkeypatch.setattr(study, "_evaluate", lambda results, plan, bits, *rest: evaluated.append(bits))
     monkeypatch.setattr(study, "_row", lambda results, bits, method: {})
     monkeypatch.setattr(study, "_report", lambda found: "")
     assert main(["study", "--plan", "seconds", "-o", str(tmp_path)]) == 0
-    assert asked == [str(switches) for switches in STUDIED]
+    assert evaluated == [str(switches) for switches in STUDIED]

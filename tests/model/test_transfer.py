@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from model.evaluate.finetuning import Options
 from model.evaluate.intervals import Bootstrap
@@ -32,18 +33,6 @@ SIDE = 16
 SHORT = Options(steps=25, batch=12, lr=1e-2, side=SIDE)
 
 
-class Tiny(Backbone):
-    layers = ("low", "high")
-    width = 12
-    channels = 3
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.low = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-        self.high = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
-
-
 def squares(count: int, seed: int = 0) -> Tagged:
     """Noise with a red, a green or a blue square somewhere, or several, or none."""
     chance = np.random.default_rng(seed)
@@ -58,37 +47,32 @@ def squares(count: int, seed: int = 0) -> Tagged:
     return Tagged(pixels.astype(np.uint8), truth.astype(np.int8))
 
 
-def weights(net: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in net.state_dict().values()]
-
-
-def same(one: list[Tensor], other: list[Tensor]) -> bool:
-    return all(map(torch.equal, one, other))
-
-
-def test_the_backbone_given_stays_as_it_is_and_a_seed_says_all() -> None:
-    backbone = Tiny().eval()
-    before, trained = weights(backbone), [weight.requires_grad for weight in backbone.parameters()]
+def test_the_backbone_given_stays_as_it_is_and_a_seed_says_all(tiny: Callable[..., Backbone]) -> None:
+    backbone = tiny().eval()
+    before, trained = (
+        deepcopy(backbone.state_dict()),
+        [weight.requires_grad for weight in backbone.parameters()],
+    )
     one, again, other = (tag(backbone, squares(30), squares(9, 1), SHORT, seed) for seed in (5, 5, 6))
-    assert same(weights(backbone), before)
+    torch.testing.assert_close(backbone.state_dict(), before, rtol=0, atol=0)
     assert [weight.requires_grad for weight in backbone.parameters()] == trained
     assert not any(module.training for module in backbone.modules())
     np.testing.assert_array_equal(one.scores, again.scores)
     assert not np.array_equal(one.scores, other.scores)
 
 
-def test_what_is_said_of_a_photo_does_not_hang_on_those_beside_it() -> None:
+def test_what_is_said_of_a_photo_does_not_hang_on_those_beside_it(tiny: Callable[..., Backbone]) -> None:
     test = squares(8, 1)
-    all_of_them = tag(Tiny(), squares(30), test, SHORT).scores
-    two = tag(Tiny(), squares(30), Tagged(test.squares[:2], test.truth[:2]), SHORT).scores
+    all_of_them = tag(tiny(), squares(30), test, SHORT).scores
+    two = tag(tiny(), squares(30), Tagged(test.squares[:2], test.truth[:2]), SHORT).scores
     np.testing.assert_allclose(two, all_of_them[:2], atol=0.02)
     assert np.ptp(all_of_them) > 0.5
 
 
-def test_the_head_alone_learns_less_than_the_backbone_with_it() -> None:
+def test_the_head_alone_learns_less_than_the_backbone_with_it(tiny: Callable[..., Backbone]) -> None:
     train, test = squares(80), squares(80, 1)
     whole, head = (
-        tag(Tiny(), train, test, replace(SHORT, steps=40, frozen=frozen)).precision for frozen in (0, 2)
+        tag(tiny(), train, test, replace(SHORT, steps=40, frozen=frozen)).precision for frozen in (0, 2)
     )
     assert whole is not None
     assert head is not None
@@ -224,7 +208,7 @@ def test_the_mean_over_classes_and_its_draws() -> None:
 
 # VOC2007
 
-THINGS = {
+OBJECTS = {
     "000012": [("car", False), ("car", True)],
     "000007": [("person", True), ("person", False), ("cat", True)],
     "000032": [("aeroplane", False), ("person", True), ("person", True)],
@@ -237,14 +221,15 @@ def split(tmp_path: Path) -> Path:
     """As our half of VOC2007 comes: without class lists."""
     annotations = tmp_path / "Annotations"
     annotations.mkdir()
-    for name, things in THINGS.items():
-        objects = "".join(
-            f"<object><name>{kind}</name><difficult>{int(hard)}</difficult></object>" for kind, hard in things
+    for name, objects in OBJECTS.items():
+        elements = "".join(
+            f"<object><name>{kind}</name><difficult>{int(hard)}</difficult></object>"
+            for kind, hard in objects
         )
-        (annotations / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+        (annotations / f"{name}.xml").write_text(f"<annotation>{elements}</annotation>")
     path = tmp_path / "ImageSets" / "Main" / "trainval.txt"
     path.parent.mkdir(parents=True)
-    path.write_text("".join(f"{name}\n" for name in THINGS))
+    path.write_text("".join(f"{name}\n" for name in OBJECTS))
     return path
 
 
@@ -255,8 +240,8 @@ def photo(name: str) -> Path:
 def add_lists(split: Path) -> None:
     for kind in CLASSES:
         lines = []
-        for name, things in THINGS.items():
-            hard = [hard for thing, hard in things if thing == kind]
+        for name, objects in OBJECTS.items():
+            hard = [hard for of, hard in objects if of == kind]
             lines.append(f"{name} {'-1' if not hard else ' 0' if all(hard) else ' 1'}\n")
         split.with_name(f"{kind}_trainval.txt").write_text("".join(lines))
 
