@@ -1,6 +1,16 @@
-"""The base of the model's own errors: what a person can do something about, and no error of the program."""
+"""The base of the model's own errors: what a person can do something about, and no error of the program; and notices, which are none."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a person should know of a photo which is colored all the same. `code` is stable; `detail` is a sentence or two."""
+
+    code: str
+    detail: str
 
 
 class AutochromeError(Exception):

@@ -30,8 +30,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from model.errors import InputError, PhotoError
+from model.errors import InputError, Notice, PhotoError
 from model.image_headers import FORMATS, Limits, damaged, probe
+from model.image_metadata import Metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,14 +67,18 @@ _TRANSPOSE: Final = {
 class Photo:
     """An upright photograph in sRGB.
 
-    `pixels` is (H, W) uint8 or uint16 gray, or (H, W, 3) uint8; `alpha` is (H, W) uint8, or None if all is
-    opaque; `format` is what the file came as, one of `image_headers.FORMATS`; `dpi` is (horizontal, vertical).
+    `pixels` is (H, W) gray or (H, W, 3), uint8 or uint16; `alpha` is (H, W) uint8, or None if all is opaque; `format` is what the file
+    came as, one of `image_headers.FORMATS`; `dpi` is (horizontal, vertical). `frame` is (top, left, bottom, right), in pixels, of the
+    photograph on its page: what lies outside, such as a mount or a caption, stays gray. None: all of it.
     """
 
     pixels: NDArray[Any]
     alpha: NDArray[np.uint8] | None
     format: str
     dpi: tuple[float, float] | None = None
+    metadata: Metadata = Metadata()
+    notices: tuple[Notice, ...] = ()
+    frame: tuple[int, int, int, int] | None = None
 
     @property
     def height(self) -> int:
@@ -111,28 +116,38 @@ def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  #
         raise damaged() from error
 
 
-def save(photo: Photo, format: str | None = None, quality: int = 92) -> bytes:
-    """Encode `photo` with 8 bits a channel in `saved_format(photo, format)`, tagged as sRGB.
+@dataclass(frozen=True, slots=True)
+class SaveOptions:
+    """How to encode. `format`: None is the photo's own. `quality`: 1…100, InputError for another."""
+
+    format: str | None = None
+    quality: int = 92
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"quality must be 1…100, not {self.quality}")
+
+
+def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
+    """Encode `photo` with 8 bits a channel in `saved_format(photo, options.format)`, tagged as sRGB.
 
     Chroma is what we add to a photograph, so JPEG keeps it at full resolution (4:4:4). WebP cannot: it halves
     it. `quality` (1…100) counts for JPEG and WebP; PNG and TIFF lose nothing. No metadata is written, except
     for the dpi.
     """
-    if not 1 <= quality <= 100:
-        raise InputError(f"quality must be 1…100, not {quality}")
-    container = saved_format(photo, format)
-    options: dict[str, Any] = {"icc_profile": _srgb_profile()}
+    container = saved_format(photo, options.format)
+    encoding: dict[str, Any] = {"icc_profile": _srgb_profile()}
     if photo.dpi is not None and container != "WEBP":
-        options["dpi"] = photo.dpi
+        encoding["dpi"] = photo.dpi
     match container:
         case "JPEG":
-            options |= {"quality": quality, "subsampling": 0}
+            encoding |= {"quality": options.quality, "subsampling": 0}
         case "WEBP":
-            options |= {"quality": quality}
+            encoding |= {"quality": options.quality}
         case "TIFF":
-            options |= {"compression": "tiff_adobe_deflate"}
+            encoding |= {"compression": "tiff_adobe_deflate"}
     file = io.BytesIO()
-    _compose(photo).save(file, container, **options)
+    _compose(photo).save(file, container, **encoding)
     return file.getvalue()
 
 

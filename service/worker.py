@@ -246,7 +246,7 @@ class Worker:
         options = claim.options
         format = None if options.format == "auto" else options.format.upper()
         saved_as = image_io.saved_format(colored, format)
-        data = image_io.save(colored, format, options.quality)
+        data = image_io.save(colored, image_io.SaveOptions(format, options.quality))
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
@@ -319,7 +319,7 @@ def color_options(options: Options) -> ColorOptions:
 
 
 def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
-    return image_io.save(image_io.Photo(pixels, None, "JPEG"), "JPEG", quality)
+    return image_io.save(image_io.Photo(pixels, None, "JPEG"), image_io.SaveOptions("JPEG", quality))
 
 
 def comparison(

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from model import image_io
 from model.errors import PhotoError
 from model.image_headers import FORMATS, Limits, probe
-from model.image_io import Photo
+from model.image_io import Photo, SaveOptions
 
 CODES = {
     "photo_empty",
@@ -574,16 +574,18 @@ def test_a_jpeg_keeps_color_at_full_resolution() -> None:
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2, 0] = 200
     stripes[:, 1::2, 2] = 200
-    again = image_io.open(image_io.save(Photo(stripes, None, "JPEG"), quality=95))
+    again = image_io.open(image_io.save(Photo(stripes, None, "JPEG"), SaveOptions(quality=95)))
     assert np.abs(again.pixels.astype(int) - stripes).max() < 40
 
 
 def test_quality_counts() -> None:
     noise = Photo(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), None, "JPEG")
     for format in ("JPEG", "WEBP"):
-        assert len(image_io.save(noise, format, quality=30)) < len(image_io.save(noise, format, quality=95))
+        assert len(image_io.save(noise, SaveOptions(format, 30))) < len(
+            image_io.save(noise, SaveOptions(format, 95))
+        )
     with pytest.raises(ValueError, match="quality"):
-        image_io.save(noise, quality=0)
+        SaveOptions(quality=0)
 
 
 @pytest.mark.parametrize(
@@ -607,19 +609,19 @@ def test_saving_takes_the_nearest_format_that_holds_it(
 ) -> None:
     made = Photo(COLOR, GRAY if transparent else None, came_in)
     assert image_io.saved_format(made, asked) == written
-    again = image_io.open(image_io.save(made, asked))
+    again = image_io.open(image_io.save(made, SaveOptions(asked)))
     assert again.format == written
     assert (again.alpha is not None) == transparent
 
 
 def test_a_photo_too_long_for_webp_is_saved_as_png() -> None:
     long = Photo(np.zeros((330, 16_384), np.uint8), None, "JPEG")
-    assert image_io.open(image_io.save(long, "webp")).format == "PNG"
+    assert image_io.open(image_io.save(long, SaveOptions("webp"))).format == "PNG"
 
 
 def test_an_unknown_format_to_save_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"bmp.*JPEG, PNG, WEBP, TIFF"):
-        image_io.save(Photo(GRAY, None, "JPEG"), "bmp")
+        image_io.save(Photo(GRAY, None, "JPEG"), SaveOptions("bmp"))
 
 
 def test_sixteen_bits_are_saved_as_eight() -> None:
@@ -641,7 +643,7 @@ def test_no_metadata_survives_but_the_resolution(format: str) -> None:
     source = "JPEG" if format == "JPEG" else "PNG"
     data = encode(COLOR, source, **options)
     assert b"SECRET" in data
-    saved = image_io.save(image_io.open(data), format)
+    saved = image_io.save(image_io.open(data), SaveOptions(format))
     assert b"SECRET" not in saved
     with Image.open(io.BytesIO(saved)) as image:
         assert not image.getexif().get_ifd(0x8825)
@@ -657,7 +659,7 @@ def test_the_resolution_turns_with_the_photo() -> None:
 
 @pytest.mark.parametrize("format", image_io.WRITABLE)
 def test_a_saved_photo_says_that_it_is_srgb_in_the_same_bytes_each_time(format: str) -> None:
-    saved = image_io.save(Photo(COLOR, None, "PNG"), format)
+    saved = image_io.save(Photo(COLOR, None, "PNG"), SaveOptions(format))
     with Image.open(io.BytesIO(saved)) as image:
         profile = image.info["icc_profile"]
     assert len(profile) < 700
