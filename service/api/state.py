@@ -83,7 +83,7 @@ class ApiState:
             jobs=jobs,
             batches=batches,
             scheduler=Scheduler(
-                client, batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
+                batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
             ),
             watches=Watches(Hub(settings.required_redis_url)),
             quota=quota,

@@ -50,6 +50,27 @@ def jobs(client: redis.Redis) -> Jobs:
 
 
 @pytest.fixture
+def lose_answers(monkeypatch) -> Callable[[int], None]:
+    """The server does what it is told, and so many of its next answers to scripts are lost on the way."""
+    real = redis.connection.Connection.read_response
+
+    def lose(count: int) -> None:
+        left = [count]
+
+        def read(self: redis.connection.Connection, *arguments: object, **options: object) -> object:
+            answer = real(self, *arguments, **options)
+            if left[0] and isinstance(answer, int | list):  # not what loads a script or greets
+                left[0] -= 1
+                raise redis.ConnectionError("the answer was lost")
+            return answer
+
+        for kind in (redis.connection.Connection, redis.connection.UnixDomainSocketConnection):
+            monkeypatch.setattr(kind, "read_response", read)
+
+    return lose
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store((tmp_path / "a store").as_uri())
 

@@ -433,6 +433,20 @@ def test_what_a_process_that_died_had_under_way_is_delivered_by_another(
     assert len(receiver.heard) == 1
 
 
+def test_a_delivery_is_made_at_once_and_counts_one_try_though_answers_are_lost(
+    client, slow_jobs, receiver, deliver, until, lose_answers
+):
+    order(slow_jobs, f"{receiver.origin}/hook")
+    slow_jobs.cancel(ID)
+    lose_answers(2)
+    deliver(receiver.origin)
+    until(lambda: receiver.heard, 5, "it is delivered, and no lease has to end before")
+    until(lambda: slow_jobs.counters().get("webhooks:delivered") == 1, 5, "and counted")
+    (remembered,) = client.keys("{autochrome}:webhooks:*")
+    assert receiver.origin not in client.get(remembered)
+    assert 0 < client.pttl(remembered) <= 60_000
+
+
 def test_many_workers_deliver_each_once(client, slow_jobs, receiver, deliver, until):
     for number in range(30):
         order(slow_jobs, receiver.origin, f"{number:032x}")
