@@ -88,7 +88,8 @@ def photo_of(client: redis.Redis, store: Store) -> Callable[[str], bytes]:
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
+def settings(redis_url: str, tmp_path: Path, client: redis.Redis) -> Settings:
+    """With no setting but the needed ones, upon an empty database."""
     return Settings(redis_url=redis_url, store_url=(tmp_path / "a store").as_uri(), state_dir=tmp_path)
 
 
