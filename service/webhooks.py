@@ -1,4 +1,4 @@
-"""Webhooks: who asked for one hears, signed, how its job ended. At least once, in any order.
+"""Webhooks: who asked for one is notified, signed, how its job ended. At least once, in any order.
 
 The scripts that end a job write its delivery in the same step, so none is lost with a process; one that erases a
 job erases what has not been delivered. Format and signature are those of Standard Webhooks 1.0.0.

@@ -284,7 +284,7 @@ def _erase(state: ApiState, id: str) -> None:
 
 
 def _forget(state: ApiState, id: str) -> None:
-    """Erase a batch whose sender never heard of it, as far as that can be done now."""
+    """Erase a batch whose sender has no answer, as far as that can be done now."""
     with suppress(StoreUnavailable, redis.RedisError):
         _erase(state, id)
 

@@ -39,7 +39,7 @@ class Watches:
 
     @asynccontextmanager
     async def on(self, id: str, only_end: bool = False) -> AsyncIterator[Changed]:
-        """Hear of changes of a job, or only of its end; look at it, and at `closing`, after this and after each wait."""
+        """Wait for changes of a job, or only of its end; look at it, and at `closing`, after this and after each wait."""
         async with self.hub.watch(id, only_end) as changed:
             self._waiting.add(changed)
             try:

@@ -56,7 +56,7 @@ def take(jobs: Jobs, worker: str = "w1") -> Claim:
     return claim
 
 
-def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
+def test_a_call_whose_answer_was_lost_can_be_repeated(jobs):
     enter(jobs)
     claim = take(jobs, "w1")
     for _ in range(2):
@@ -223,8 +223,8 @@ import sys, time
 from service import celery_app
 app = celery_app.make_app(sys.argv[1])
 @app.task(name=celery_app.COLORIZE)
-def heard(id):
-    print("heard", id, flush=True)
+def received(id):
+    print("received", id, flush=True)
     time.sleep(0.5)
 app.Worker(pool="threads", concurrency=1, without_gossip=True, without_mingle=True, quiet=True).start()
 """
@@ -235,12 +235,12 @@ def test_a_worker_outlives_a_server_without_memory(own, fill, tmp_path, launch):
     worker, app = launch("-c", LISTENER, broker), make_app(broker)
     for number in range(4):  # more than it takes at once: the next are handed out when memory is gone
         notify(app, f"before-{number}")
-    worker.line("heard before-0")
+    worker.line("received before-0")
     fill()
     worker.line("used memory > 'maxmemory'")
     own.config_set("maxmemory", 0)
     notify(app, "after")
-    worker.line("heard after")
+    worker.line("received after")
     assert worker.stop() == 0
 
 

@@ -148,7 +148,7 @@ def test_a_killed_api_loses_no_photo_that_waits(launch, redis_url, client, tmp_p
 def test_a_photo_of_a_batch_is_charged_once_and_done_though_who_queued_it_dies(
     tight, photos, jobs, monkeypatch
 ):
-    """Before its notification is sent: a worker that is idle hears of it all the same."""
+    """Before its notification is sent: a worker that is idle finds it all the same."""
     api = tight(quota_megapixels_per_minute=3)  # each counts as one
 
     def die(*_: object) -> None:
