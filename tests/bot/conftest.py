@@ -162,7 +162,7 @@ def unused_url() -> str:
 
 
 class QuickService:
-    """The part of our API that the bot calls, without a net: every photo is colored at once. For tests of the bot alone."""
+    """The part of our API that the bot calls, without a net: every JPEG or PNG is colored at once. For tests of the bot alone."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -196,6 +196,8 @@ class QuickService:
             return JSONResponse({"code": "not_allowed", "detail": "This key may not color."}, 403)
         if float(request.query_params["keep_for"]) > self.max_keep_for:
             return JSONResponse({"code": "option_invalid", "detail": "keep_for is too long."}, 422)
+        if not (await request.body()).startswith((b"\xff\xd8", b"\x89PNG")):
+            return JSONResponse({"code": "photo_unsupported", "detail": "That is no photo."}, 415)
         id = request.path_params["id"]
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
