@@ -23,10 +23,8 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 # seconds of the real clock: it runs alone, and so does the browser.
 test: setup  ## all tests
 	@failed=0; \
-	export OMP_NUM_THREADS=1; \
-	$(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
-	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/model --ignore=tests/integration --ignore=tests/e2e || failed=1; \
-	unset OMP_NUM_THREADS; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --ignore=tests/model --ignore=tests/integration --ignore=tests/e2e || failed=1; \
 	$(BIN)/pytest tests/integration tests/e2e || failed=1; \
 	exit $$failed
 
