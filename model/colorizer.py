@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from model import bins, checkpoint, color, upsample
+from model import bins, checkpoint, upsample
 from model.checkpoint import Card
 from model.engines import Engine
 from model.errors import InputError
@@ -86,12 +83,17 @@ class Colorizer:
 
         `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best.
         """
-        width, height = _net_size(photo.width, photo.height, size or self.card.size)
-        pixels = photo.pixels
+        top, left, bottom, right = photo.frame or (0, 0, photo.height, photo.width)
+        width, height = _net_size(right - left, bottom - top, size or self.card.size)
+        pixels = photo.pixels[top:bottom, left:right]
         if pixels.dtype == np.uint16:  # Pillow reduces these only as float32
-            pixels = pixels / np.float32(65535)
-        small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        return _lightness(np.asarray(small))[None].clamp(0, 100)  # the bicubic of floats overshoots
+            pixels = pixels.astype(np.float32)
+        small = np.asarray(
+            Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        )
+        if small.dtype == np.float32:
+            small = np.rint(small.clip(0, 65_535)).astype(np.uint16)  # the bicubic of floats overshoots
+        return torch.from_numpy(upsample.lightness(small))[None]
 
     @torch.inference_mode()
     def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
@@ -121,13 +123,8 @@ class Colorizer:
     @torch.inference_mode()
     def postprocess(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
         """Logits → colors → the photo in color, at its own size and with its own lightness."""
-        ab = self.decode(logits_Qhw, options).cpu()
-        colored = np.empty((photo.height, photo.width, 3), np.uint8)
-        for top, band in upsample.bilinear(ab, photo.height, photo.width):
-            rows = slice(top, top + band.shape[1])
-            rgb = color.gamut_map_bytes(_lightness(photo.pixels[rows]), band)
-            colored[rows] = rgb.permute(1, 2, 0).numpy()
-        return replace(photo, pixels=colored)
+        ab = self.decode(logits_Qhw, options).cpu().numpy()
+        return replace(photo, pixels=upsample.render(photo.pixels, ab, photo.frame))
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
         """The whole flow for a batch that fits into memory."""
@@ -145,21 +142,3 @@ def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
         return min(_LONGEST * short, max(short, round(length * scale / _STRIDE) * _STRIDE))
 
     return side(width), side(height)
-
-
-@cache
-def _eight_bit_lightness() -> NDArray[np.float32]:
-    lightness: NDArray[np.float32] = color.lightness_from_gray(torch.arange(256) / 255.0).numpy()
-    return lightness
-
-
-def _lightness(pixels: NDArray[Any]) -> Tensor:
-    """(H, W, 3) uint8 sRGB, (H, W) uint8 or uint16 gray, or (H, W) float32 gray in 0…1 → (H, W) L* in 0…100."""
-    if pixels.ndim == 2 and pixels.dtype == np.uint8:  # no more than 256 values: look them up
-        return torch.from_numpy(_eight_bit_lightness()[pixels])
-    values = torch.from_numpy(pixels.astype(np.float32))
-    if np.issubdtype(pixels.dtype, np.integer):
-        values /= float(np.iinfo(pixels.dtype).max)
-    if values.ndim == 3:
-        return color.lightness_from_rgb(values.permute(2, 0, 1)[None])[0]
-    return color.lightness_from_gray(values)
