@@ -8,18 +8,17 @@ docs/metadata.md lists what is kept and what is not.
 
 from __future__ import annotations
 
-import binascii
-import io
 import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from model import image_exif, image_iptc, image_xmp
+from model import image_blocks, image_exif, image_iptc, image_xmp
 from model.errors import Notice
+from model.image_blocks import Blocks
 from model.image_exif import Corrections
 from model.image_xmp import Text
 
@@ -31,22 +30,9 @@ SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWi
 """IPTC NewsCodes, Digital Source Type: a photograph, and what a trained model added to it."""
 SOFTWARE: Final = "Autochrome"
 
-_MOST_SEGMENTS: Final = 10_000
 _MOST_BLOCK: Final = 4 * 2**20
-"""Of one block, compressed or not."""
-_MOST_TEXTS: Final = 256
-_MOST_TEXT: Final = 2**20
-"""Of all texts of a PNG together."""
 _IN_JPEG: Final = 65_533
 """Bytes in a JPEG's segment."""
-_XAP: Final = b"http://ns.adobe.com/xap/1.0/\0"
-_PHOTOSHOP: Final = b"Photoshop 3.0\0"
-_UUIDS: Final = {
-    "exif": bytes.fromhex("4a706754696666457869662d3e4a5032"),
-    "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
-    "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
-}
-"""Of JPEG 2000's boxes, by the writers of EXIF, XMP (ISO 16684-3) and IPTC into it."""
 _PNG_WORDS: Final = {
     "Title": ("dc:title", "Alt"),
     "Author": ("dc:creator", "Seq"),
@@ -55,20 +41,26 @@ _PNG_WORDS: Final = {
     "Comment": ("exif:UserComment", "Alt"),
 }
 """PNG's keywords (W3C PNG, 11.3.3) as XMP properties."""
-_UNTRUE: Final = frozenset(
-    {
-        (image_xmp.NAMESPACES["tiff"], name)
-        for name in ("BitsPerSample", "Compression", "PhotometricInterpretation")
-    }
-    | {
-        (image_xmp.NAMESPACES["tiff"], name)
-        for name in ("SamplesPerPixel", "PlanarConfiguration", "YCbCrSubSampling")
-    }
-    | {(image_xmp.NAMESPACES["tiff"], name) for name in ("YCbCrPositioning", "NativeDigest")}
-    | {(image_xmp.NAMESPACES["exif"], "NativeDigest"), (image_xmp.NAMESPACES["xmp"], "Thumbnails")}
-    | {(image_xmp.NAMESPACES["photoshop"], "ICCProfile"), (image_xmp.NAMESPACES["xmpNote"], "HasExtendedXMP")}
-)
+_UNTRUE: Final = {
+    "exif": ("NativeDigest",),
+    "photoshop": ("ICCProfile",),
+    "tiff": (
+        "BitsPerSample",
+        "Compression",
+        "NativeDigest",
+        "PhotometricInterpretation",
+        "PlanarConfiguration",
+        "SamplesPerPixel",
+        "YCbCrPositioning",
+        "YCbCrSubSampling",
+    ),
+    "xmp": ("Thumbnails",),
+    "xmpNote": ("HasExtendedXMP",),
+}
 """XMP properties that describe the old file's pixels, its thumbnail, or a part that is not kept."""
+_UNTRUE_NAMES: Final = {
+    (image_xmp.NAMESPACES[prefix], name) for prefix, names in _UNTRUE.items() for name in names
+}
 _PLACES: Final = re.compile(r"gps|(?:latitude|longitude|altitude)$", re.IGNORECASE)
 
 
@@ -107,31 +99,25 @@ def read(data: bytes, format: str, page: int = 0) -> Metadata:
 
     `page`: of a TIFF.
     """
-    readers: dict[str, Callable[[bytes], Metadata]] = {
-        "JPEG": _of_jpeg,
-        "MPO": _of_jpeg,
-        "PNG": _of_png,
-        "WEBP": _of_webp,
-        "TIFF": lambda data: Metadata(*image_exif.of_tiff(data, page)),
-        "AVIF": _of_avif,
-        "HEIF": _of_heif,
-        "HEIC": _of_heif,
-        "JPEG2000": _of_boxes,
-        "JP2": _of_boxes,
-        "JXL": _of_boxes,
+    readers: dict[str, Callable[[bytes], Blocks]] = {
+        "JPEG": image_blocks.of_jpeg,
+        "PNG": image_blocks.of_png,
+        "WEBP": image_blocks.of_webp,
+        "TIFF": lambda data: Blocks(*image_exif.of_tiff(data, page)),
+        **dict.fromkeys(("AVIF", "HEIF", "HEIC"), image_blocks.of_heif),
+        **dict.fromkeys(("JPEG2000", "JP2", "JXL"), image_blocks.of_boxes),
     }
     if format.upper() not in readers:
         return Metadata()
     try:
         found = readers[format.upper()](data)
-    except Exception:  # a picture is worth opening whatever stands beside it
+    except (ValueError, KeyError, IndexError, struct.error, zlib.error):
         return Metadata()
+    is_wrapped = found.iptc.startswith(b"8BIM")
     return Metadata(
         exif=image_exif.checked(found.exif) if len(found.exif) <= _MOST_BLOCK else b"",
         xmp=image_xmp.checked(found.xmp),
-        iptc=image_iptc.checked(
-            image_iptc.unwrapped(found.iptc) if found.iptc.startswith(b"8BIM") else found.iptc
-        ),
+        iptc=image_iptc.checked(image_iptc.unwrapped(found.iptc) if is_wrapped else found.iptc),
         comment=found.comment[:_IN_JPEG],
         text=found.text,
     )
@@ -193,171 +179,6 @@ def sidecar(
     return (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _of_jpeg(data: bytes) -> Metadata:
-    exif = xmp = iptc = comment = b""
-    for kind, body in _segments(data):
-        if kind == 0xE1 and body.startswith(b"Exif\0\0"):
-            exif = exif or body
-        elif kind == 0xE1 and body.startswith(_XAP):
-            xmp = xmp or body[len(_XAP) :]
-        elif kind == 0xED and body.startswith(_PHOTOSHOP) and len(iptc) < _MOST_BLOCK:
-            iptc += body[len(_PHOTOSHOP) :]
-        elif kind == 0xFE:
-            comment = comment or body
-    return Metadata(exif, xmp, image_iptc.unwrapped(iptc), comment)
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, body) of a JPEG's segments before its first scan."""
-    at = 2
-    for _ in range(_MOST_SEGMENTS):
-        if at + 4 > len(data):
-            return
-        if data[at] != 0xFF or data[at + 1] == 0xFF:
-            at += 1
-            continue
-        kind = data[at + 1]
-        if kind == 0xDA:
-            return
-        if kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD9:
-            at += 2
-            continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind in (0xE1, 0xED, 0xFE):
-            yield kind, data[at + 4 : at + 2 + length]
-        at += 2 + length
-
-
-def _of_png(data: bytes) -> Metadata:
-    exif = xmp = iptc = b""
-    texts: list[tuple[str, str]] = []
-    left = _MOST_TEXT
-    for kind, body in _chunks(data):
-        if kind == b"eXIf":
-            exif = exif or body
-        elif kind in (b"tEXt", b"zTXt", b"iTXt") and len(texts) < _MOST_TEXTS:
-            try:
-                key, value = _png_text(kind, body)
-            except (ValueError, IndexError, zlib.error):
-                continue
-            if key == "XML:com.adobe.xmp":
-                xmp = xmp or value.encode()
-            elif key.startswith("Raw profile type "):
-                exif, xmp, iptc = _profile(key[17:].lower(), value, exif, xmp, iptc)
-            elif len(key) + len(value) <= left:
-                left -= len(key) + len(value)
-                texts.append((key, value))
-    return Metadata(exif, xmp, iptc, b"", tuple(texts))
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    for _ in range(_MOST_SEGMENTS):
-        if at + 12 > len(data):
-            return
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IEND":
-            return
-        if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and length <= 2 * _MOST_BLOCK:
-            yield kind, data[at + 8 : at + 8 + length]
-        at += 12 + length
-
-
-def _png_text(kind: bytes, body: bytes) -> tuple[str, str]:
-    """Keyword and text. Raises ValueError, IndexError or zlib.error."""
-    key, rest = body.split(b"\0", 1)
-    if not 1 <= len(key) <= 79:
-        raise ValueError("a keyword of no or many letters")
-    if kind == b"tEXt":
-        return key.decode("latin-1"), rest[:_MOST_BLOCK].decode("latin-1")
-    if kind == b"zTXt":
-        return key.decode("latin-1"), _inflated(rest[1:]).decode("latin-1")
-    is_compressed, rest = rest[0], rest[2:]
-    _language, _translated, value = rest.split(b"\0", 2)
-    return key.decode("latin-1"), (_inflated(value) if is_compressed else value[:_MOST_BLOCK]).decode("utf-8")
-
-
-def _inflated(data: bytes) -> bytes:
-    """Raises zlib.error for what is broken, and ValueError for what is too much."""
-    machine = zlib.decompressobj()
-    value = machine.decompress(data, _MOST_BLOCK)
-    if not machine.eof:
-        raise ValueError("cut off, or too much")
-    return value
-
-
-def _profile(kind: str, value: str, exif: bytes, xmp: bytes, iptc: bytes) -> tuple[bytes, bytes, bytes]:
-    """The blocks with what ImageMagick and ExifTool write into a text: name, length, and hexadecimal digits."""
-    parts = value.split(None, 2)
-    try:
-        body = binascii.unhexlify("".join(parts[2].split()))[: int(parts[1])]
-    except (IndexError, ValueError):
-        return exif, xmp, iptc
-    if kind in ("exif", "app1") and body.startswith(b"Exif\0\0"):
-        return exif or body, xmp, iptc
-    if kind in ("xmp", "app1"):
-        return exif, xmp or body.removeprefix(_XAP), iptc
-    if kind in ("iptc", "8bim"):
-        return exif, xmp, iptc or body.removeprefix(_PHOTOSHOP)
-    return exif, xmp, iptc
-
-
-def _of_webp(data: bytes) -> Metadata:
-    exif = xmp = b""
-    at = 12
-    for _ in range(_MOST_SEGMENTS):
-        if at + 8 > len(data):
-            break
-        kind, length = struct.unpack_from("<4sI", data, at)
-        if kind == b"EXIF" and length <= _MOST_BLOCK:
-            exif = exif or data[at + 8 : at + 8 + length]
-        elif kind == b"XMP " and length <= _MOST_BLOCK:
-            xmp = xmp or data[at + 8 : at + 8 + length]
-        at += 8 + length + (length & 1)
-    return Metadata(exif, xmp)
-
-
-def _of_avif(data: bytes) -> Metadata:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
-        return Metadata(image.info.get("exif") or b"", image.info.get("xmp") or b"")
-
-
-def _of_heif(data: bytes) -> Metadata:
-    import pi_heif
-
-    info = pi_heif.open_heif(data).info
-    return Metadata(info.get("exif") or b"", info.get("xmp") or b"")
-
-
-def _of_boxes(data: bytes) -> Metadata:
-    """JPEG 2000 and JPEG XL: boxes (ISO 14496-12) at the top of the file. Codestreams without boxes have no record."""
-    found = {"exif": b"", "xmp": b"", "iptc": b""}
-    at = 0
-    for _ in range(_MOST_SEGMENTS):
-        if at + 8 > len(data):
-            break
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = at + 8
-        if length == 1 and body + 8 <= len(data):
-            length, body = int.from_bytes(data[body : body + 8], "big"), body + 8
-        end = len(data) if length == 0 else at + length
-        if end < body:
-            break
-        block = data[body:end] if end - body <= _MOST_BLOCK else b""
-        if kind == b"Exif":
-            found["exif"] = found["exif"] or block[4 + int.from_bytes(block[:4], "big") :]
-        elif kind == b"xml " and b"adobe:ns:meta" in block:
-            found["xmp"] = found["xmp"] or block
-        elif kind == b"uuid":
-            for name, uuid in _UUIDS.items():
-                if block.startswith(uuid):
-                    found[name] = found[name] or block[16:]
-        at = end
-    return Metadata(found["exif"], found["xmp"], found["iptc"])
-
-
 def _words_of_text(text: Iterable[tuple[str, str]], comment: bytes, format: str) -> dict[str, Text]:
     """XMP properties for a PNG's texts, and for a comment in a format that has no place for one."""
     words = {
@@ -410,12 +231,12 @@ def _xmp(metadata: Metadata, words: Mapping[str, Text], changes: Changes) -> byt
     }
 
     def is_dropped(name: image_xmp.Name) -> bool:
-        return name in _UNTRUE or (not changes.location and bool(_PLACES.search(name[1])))
+        return name in _UNTRUE_NAMES or (not changes.location and bool(_PLACES.search(name[1])))
 
     packet = image_xmp.edited(metadata.xmp, is_dropped, replaced, added, always)
-    if changes.format == "JPEG" and len(packet) > _IN_JPEG - len(_XAP):
+    if changes.format == "JPEG" and len(packet) > _IN_JPEG - len(image_blocks.XAP):
         packet = image_xmp.without_padding(packet)
-        if len(packet) > _IN_JPEG - len(_XAP):
+        if len(packet) > _IN_JPEG - len(image_blocks.XAP):
             packet = image_xmp.edited(b"", is_dropped, {}, added if changes.disclosure else {}, always)
-            packet = packet if len(packet) <= _IN_JPEG - len(_XAP) else b""
+            packet = packet if len(packet) <= _IN_JPEG - len(image_blocks.XAP) else b""
     return packet
