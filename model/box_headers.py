@@ -20,7 +20,9 @@ JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 J2K: Final = b"\xff\x4f\xff\x51"
 JXL: Final = b"\0\0\0\x0cJXL \r\n\x87\n"
 JXL_BARE: Final = b"\xff\x0a"
-_NESTED: Final = dict.fromkeys((b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0) | {b"meta": 4}
+_NESTED: Final = dict.fromkeys((b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0) | {
+    b"meta": 4
+}
 """Boxes with boxes inside, and how many bytes come before these."""
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx"}
 
@@ -101,9 +103,7 @@ def _boxes(
 def jpeg_2000(source: Source) -> Header:
     start = 0
     if source.at(0, 4) != J2K:
-        start = next(
-            (body for kind, body, _ in _boxes(source, 0, source.size, {}) if kind == b"jp2c"), -1
-        )
+        start = next((body for kind, body, _ in _boxes(source, 0, source.size, {}) if kind == b"jp2c"), -1)
     if start < 0 or source.at(start, 4) != J2K:
         raise HeaderError("the JPEG 2000 has no codestream")
     right, bottom, left, top = struct.unpack(">4I", source.at(start + 8, 16))
@@ -121,10 +121,11 @@ def jpeg_2000(source: Source) -> Header:
 
 
 def jpeg_xl(source: Source) -> Header:
-    """Refuses what its decoder here would show wrong: other colors than sRGB's, floating point values."""
+    """Refuses what its decoder here would show wrong: ICC profiles, rare white points, floating point values."""
     bits = _Bits(_jxl_start(source))
     width, height = _jxl_size(bits)
-    deep, channels, frames = 8, 3, 1
+    deep, channels = 8, 3
+    colors: tuple[int, int] | None = None
     if not bits.flag():  # not all_default
         if bits.flag():  # extra_fields
             bits.take(3)  # the orientation, which the decoder applies
@@ -135,15 +136,17 @@ def jpeg_xl(source: Source) -> Header:
             if bits.flag():
                 return Header("JXL", width, height, 2)  # an animation
         if bits.flag():
-            raise RefusedError("The JPEG XL holds floating point values.", "Save it with 16 or 8 bits a channel.")
+            raise RefusedError(
+                "The JPEG XL holds floating point values.", "Save it with 16 or 8 bits a channel."
+            )
         deep = bits.one_of((8, 0), (10, 0), (12, 0), (1, 6))
         bits.flag()  # modular_16bit_buffers
         extras = bits.one_of((0, 0), (1, 0), (2, 4), (1, 12))
         for _ in range(extras):
             _jxl_extra_channel(bits)
         bits.flag()  # xyb_encoded
-        channels = _jxl_color(bits)
-    return Header("JXL", width, height, frames, channels=channels, bits=deep)
+        channels, colors = _jxl_color(bits)
+    return Header("JXL", width, height, channels=channels, bits=deep, colors=colors)
 
 
 def _jxl_start(source: Source) -> bytes:
@@ -217,23 +220,28 @@ def _jxl_extra_channel(bits: _Bits) -> None:
         raise RefusedError("The JPEG XL has more inks than red, green and blue.", "Save it as TIFF or PNG.")
 
 
-def _jxl_color(bits: _Bits) -> int:
-    """Of sRGB, in gray or in color, the channels; others are refused."""
+def _jxl_color(bits: _Bits) -> tuple[int, tuple[int, int] | None]:
+    """The channels, and H.273's primaries and transfer, whose numbers the standard took over; None for sRGB."""
     if bits.flag():  # all_default
-        return 3
+        return 3, None
     wants_icc, space = bits.flag(), bits.enum()
     if wants_icc or space > 1:
         raise _jxl_other_color()
     white = bits.enum()
-    primaries = 1 if space == 1 or white != 1 else bits.enum()
-    if (white, primaries) != (1, 1):
+    primaries = bits.enum() if space == 0 and white != 2 else 1
+    if (
+        white != 1 or primaries not in _JXL_PRIMARIES or bits.flag()
+    ):  # not D65, its own primaries, its own gamma
         raise _jxl_other_color()
-    has_gamma = bits.flag()
-    if has_gamma or bits.enum() != 13:
-        raise _jxl_other_color()
-    return 3 if space == 0 else 1
+    return 3 if space == 0 else 1, (_JXL_PRIMARIES[primaries], bits.enum())
+
+
+_JXL_PRIMARIES: Final = {1: 1, 9: 9, 11: 12}
+"""11 is P3, whose number with a white of D65 is 12 in H.273."""
 
 
 def _jxl_other_color() -> RefusedError:
-    return RefusedError("The JPEG XL has other colors than sRGB.", "Save it as TIFF or PNG, with its profile.")
-
+    return RefusedError(
+        "The JPEG XL has an ICC profile or rare colors, which cannot be followed.",
+        "Save it as TIFF or PNG, with its profile.",
+    )

@@ -26,7 +26,7 @@ from model import png_chunks, profiles, raster, tiff_decoder, tiff_headers
 from model.errors import Notice, PhotoError
 from model.header_source import Header, HeaderError, Source
 from model.raster import Raster
-from model.raster_headers import pnm_numbers
+from model.raster_headers import jpeg_frame, pnm_numbers
 from model.tiff_decoder import cut_off
 
 if TYPE_CHECKING:
@@ -76,15 +76,12 @@ def decode(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
 
 
 def _opened(data: bytes, header: Header) -> ImageFile:
-    image = Image.open(io.BytesIO(data), formats=(_PILLOWS.get(header.format, header.format), "MPO"))
+    image = Image.open(io.BytesIO(data), formats=(header.format, "MPO"))
     if header.format == "TIFF" and header.page > 1:
         image.seek(header.page - 1)
     if image.size not in ((header.width, header.height), (header.height, header.width)):
         raise HeaderError("the decoder reads another size")
     return image
-
-
-_PILLOWS: Final = {"PPM": "PPM", "TGA": "TGA", "JPEG2000": "JPEG2000"}
 
 
 def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
@@ -116,7 +113,9 @@ def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster
         pixels = raster.spread(_jpeg_array(data, header), header.bits)
         if pixels.ndim == 3 and pixels.shape[2] == 4:
             raise PhotoError(
-                "photo_unsupported", "The JPEG holds CMYK of more than 8 bits.", "Save it anew as TIFF or RGB."
+                "photo_unsupported",
+                "The JPEG holds CMYK of more than 8 bits.",
+                "Save it anew as TIFF or RGB.",
             )
         return Raster(pixels, "gray" if pixels.ndim == 2 else "rgb")
     with _opened(data, header) as image:
@@ -137,8 +136,6 @@ def _jpeg_array(data: bytes, header: Header) -> NDArray[Any]:
 
 def _is_arithmetic(data: bytes) -> bool:
     """Whether the frame is one of T.81's arithmetic kinds, which not every libjpeg decodes."""
-    from model.raster_headers import jpeg_frame
-
     return jpeg_frame(Source(io.BytesIO(data)))[1][0] in (0xC9, 0xCA)
 
 
@@ -193,7 +190,9 @@ def _png(data: bytes, partial: bool) -> Raster:
     if chunks.is_cut:
         rows, expected = chunks.rows()
         if len(rows) == expected:
-            chunks.notices.append(Notice("file_end_missing", "The file lacks its end mark; the picture is whole."))
+            chunks.notices.append(
+                Notice("file_end_missing", "The file lacks its end mark; the picture is whole.")
+            )
         elif not partial:
             raise cut_off(len(rows) / expected)
         else:
@@ -213,7 +212,8 @@ def _png_missing(chunks: png_chunks.Chunks, rows: bytes, expected: int) -> NDArr
         made = _png_raster(chunks, zlib.compress(rows.ljust(expected, fill), 1))
         colors = made.pixels if made.pixels.ndim == 3 else made.pixels[..., None]
         shown.append(colors)
-    return ((shown[0] != shown[1]) | (shown[0] != shown[2])).any(axis=2)
+    differs: NDArray[np.bool_] = ((shown[0] != shown[1]) | (shown[0] != shown[2])).any(axis=2)
+    return differs
 
 
 def _png_raster(chunks: png_chunks.Chunks, stream: bytes | None) -> Raster:
@@ -274,7 +274,9 @@ def _check_tile(image: ImageFile) -> None:
     pixels = int(tags.get(322, 0)) * int(tags.get(323, 0))  # TileWidth, TileLength
     if pixels > max(50_000_000, 4 * image.width * image.height):
         raise PhotoError(
-            "photo_too_large", f"A tile of the TIFF has {pixels / 1e6:.0f} megapixels.", "Save it without tiles."
+            "photo_too_large",
+            f"A tile of the TIFF has {pixels / 1e6:.0f} megapixels.",
+            "Save it without tiles.",
         )
 
 
@@ -285,7 +287,7 @@ def _heif(data: bytes, header: Header) -> Raster:
     image = opened[opened.primary_index]
     if image.size[0] * image.size[1] > header.width * header.height:
         raise HeaderError("the decoder reads another size")
-    values = np.asarray(image)
+    values = np.array(image)  # a copy, as the memory is that of `opened`
     bits = int(image.info.get("bit_depth") or 8) if values.dtype == np.uint16 else 8
     values = raster.spread(values.reshape(image.size[1], image.size[0], -1), bits)
     channels = values.shape[2]
@@ -313,7 +315,9 @@ def _jpeg_2000(data: bytes, header: Header) -> Raster:
 
     if header.channels not in (1, 3) or b"pclr" in data[:4096] or header.colors == (0, 18):
         raise PhotoError(
-            "photo_unsupported", "The JPEG 2000 is of a rare kind.", "Save it as TIFF with 16 bits, gray or RGB."
+            "photo_unsupported",
+            "The JPEG 2000 is of a rare kind.",
+            "Save it as TIFF with 16 bits, gray or RGB.",
         )
     values: NDArray[Any] = imagecodecs.jpeg2k_decode(data)
     if values.shape[:2] != (header.height, header.width):
@@ -343,10 +347,13 @@ def _jpeg_xl(data: bytes, header: Header) -> Raster:
         values = raster.spread(values, header.bits)
     channels = values.shape[2]
     if channels > 4:
-        raise PhotoError("photo_unsupported", "The JPEG XL has more than four channels.", "Save it as TIFF or PNG.")
+        raise PhotoError(
+            "photo_unsupported", "The JPEG XL has more than four channels.", "Save it as TIFF or PNG."
+        )
     made = Raster(np.ascontiguousarray(values[..., 0] if channels < 3 else values[..., :3]))
     made.space = "gray" if channels < 3 else "rgb"
     made.alpha = raster.to_eight_bits(values[..., -1]) if channels in (2, 4) else None
+    made.profile = profiles.code_point_profile(*header.colors) if header.colors else None
     return made
 
 
@@ -357,6 +364,7 @@ def _pnm(data: bytes, header: Header, partial: bool) -> Raster:
     most = numbers[2] if len(numbers) > 2 else 1
     channels = 3 if kind in b"36" else 1
     count = width * height * channels
+    values: NDArray[Any]
     if kind == b"4":
         packed = np.frombuffer(data, np.uint8, offset=start)[: height * -(-width // 8)]
         there = len(packed) // -(-width // 8) * width
@@ -400,8 +408,8 @@ def _ascii_numbers(data: bytes, is_bitmap: bool) -> NDArray[np.int64]:
     lines = [line.partition(b"#")[0] for line in data.split(b"\n")] if b"#" in data else [data]
     text = b"\n".join(lines)
     if is_bitmap:
-        digits = np.frombuffer(text, np.uint8)
-        return (digits[(digits == 48) | (digits == 49)] - 48).astype(np.int64)
+        digits = np.frombuffer(text, np.uint8).astype(np.int64)
+        return digits[(digits == 48) | (digits == 49)] - 48
     return np.array(text.split(), dtype=np.int64)
 
 
@@ -429,7 +437,10 @@ def _from_pillow(image: ImageFile) -> Raster:
     made = Raster(np.empty(0), orientation=_orientation(image), dpi=_dpi(image))
     image.load()
     if image.format == "TIFF":  # which Pillow turns while it loads it
-        made.orientation, made.dpi = 1, made.dpi if made.orientation < 5 or made.dpi is None else made.dpi[::-1]
+        made.orientation, made.dpi = (
+            1,
+            made.dpi if made.orientation < 5 or made.dpi is None else made.dpi[::-1],
+        )
     made.profile = image.info.get("icc_profile")
     shown: Image.Image = image
     if image.format == "TIFF" and image.mode in ("P", "PA"):
@@ -485,5 +496,3 @@ def _dpi(image: ImageFile) -> tuple[float, float] | None:
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     return horizontal, vertical
-
-

@@ -31,6 +31,10 @@ __all__ = [
     "ENDINGS",
     "FORMATS",
     "IN_WORDS",
+    "MAX_ASPECT",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MAX_SIDE",
     "Header",
     "Limits",
     "damaged",
@@ -61,20 +65,26 @@ ENDINGS: Final = {
 }
 """Endings of names that files of a format have, the usual one first."""
 
+MAX_BYTES: Final = 25 * 2**20
+MAX_PIXELS: Final = 50_000_000
+MAX_SIDE: Final = 16_384
+MAX_ASPECT: Final = 50.0
+"""A service's limits, unless it is told others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Which photos are taken. `check_size` raises PhotoError for others. None is no limit.
 
-    The defaults are a service's. Where there is no limit to the pixels, memory is one: `probe` refuses a photo for which the machine has too
+    The defaults are a service's. Where there is no limit to the pixels, memory is one: `probe` refuses a photo for which there is too
     little left.
     """
 
-    max_bytes: int | None = 25 * 2**20
-    max_pixels: int | None = 50_000_000
-    max_side: int | None = 16_384
+    max_bytes: int | None = MAX_BYTES
+    max_pixels: int | None = MAX_PIXELS
+    max_side: int | None = MAX_SIDE
     min_side: int = 8
-    max_aspect: float | None = 50.0
+    max_aspect: float | None = MAX_ASPECT
     """The longer side over the shorter."""
 
     @classmethod
@@ -235,11 +245,13 @@ def _read(source: Source) -> Header:
     start = source.up_to(0, 64)
     for parse, accepts in _PARSERS.items():
         if accepts(start):
-            break
-    else:
-        if not raster_headers.is_tga(source):
-            raise _unsupported(start)
-        parse = raster_headers.tga
+            return _parsed(parse, source)
+    if raster_headers.is_tga(source):
+        return _parsed(raster_headers.tga, source)
+    raise _unsupported(start)
+
+
+def _parsed(parse: Callable[[Source], Header], source: Source) -> Header:
     try:
         return parse(source)
     except RefusedError as refused:
@@ -275,7 +287,11 @@ def damaged() -> PhotoError:
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 _RAW_MAGIC: Final = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
 """Of Fujifilm, Olympus, Panasonic, Sigma and Minolta. Other makers' raw files are TIFFs."""
-_PNM_MAGIC: Final = tuple(b"P" + kind + space for kind in (b"1", b"2", b"3", b"4", b"5", b"6") for space in (b" ", b"\t", b"\n", b"\r"))
+_PNM_MAGIC: Final = tuple(
+    b"P" + kind + space
+    for kind in (b"1", b"2", b"3", b"4", b"5", b"6")
+    for space in (b" ", b"\t", b"\n", b"\r")
+)
 _PARSERS: Final[dict[Callable[[Source], Header], Callable[[bytes], bool]]] = {
     raster_headers.jpeg: lambda start: start.startswith(b"\xff\xd8\xff"),
     raster_headers.png: lambda start: start.startswith(b"\x89PNG\r\n\x1a\n"),

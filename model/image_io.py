@@ -54,8 +54,12 @@ _MOST_RATIONALS: Final = 4096
 _MOST_NUMBERS: Final = 2**20
 """In one TIFF or EXIF tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of pictures that are read all the same
-Image.MAX_IMAGE_PIXELS = None  # `probe` refuses by the header what is too large, and by the limits that it is given
+warnings.filterwarnings(
+    "ignore", category=UserWarning, module=r"PIL\."
+)  # of pictures that are read all the same
+Image.MAX_IMAGE_PIXELS = (
+    None  # `probe` refuses by the header what is too large, and by the limits that it is given
+)
 
 _Profile = ImageCms.ImageCmsProfile
 _TURNS: Final[Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
@@ -146,7 +150,12 @@ def _finished(made: Raster, format: str) -> Photo:
     if missing is not None:
         pixels, frame = _fill_gray(pixels, missing)
         share = math.floor((1 - float(missing.mean())) * 100)
-        notices = [*notices, Notice("file_cut_off", f"The file is cut off: {share}% of the picture is there; the rest is gray.")]
+        notices = [
+            *notices,
+            Notice(
+                "file_cut_off", f"The file is cut off: {share}% of the picture is there; the rest is gray."
+            ),
+        ]
     return Photo(pixels, alpha, format, dpi, notices=tuple(dict.fromkeys(notices)), frame=frame)
 
 
@@ -163,7 +172,9 @@ def _to_srgb(made: Raster) -> NDArray[Any]:
     return profiles.rgb_to_srgb(pixels, made.profile)
 
 
-def _fill_gray(pixels: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[NDArray[Any], tuple[int, int, int, int] | None]:
+def _fill_gray(
+    pixels: NDArray[Any], missing: NDArray[np.bool_]
+) -> tuple[NDArray[Any], tuple[int, int, int, int] | None]:
     """A middle gray where nothing is; and the rectangle that holds all that is there, None if that is nothing."""
     pixels = pixels.copy()
     pixels[missing] = np.iinfo(pixels.dtype).max // 2 + 1

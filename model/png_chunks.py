@@ -17,7 +17,15 @@ _LONGEST_PROFILE: Final = 16 * 2**20
 _LONGEST_RECORD: Final = 2**18
 _SRGB_GAMMA: Final = 45_455
 _KEPT: Final = (b"IHDR", b"PLTE", b"tRNS", b"pHYs", b"eXIf")
-_ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_ADAM7: Final = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 """Left, top, step across and step down of the seven passes."""
 
 
@@ -133,7 +141,10 @@ def _pass_over(found: Chunks, kind: bytes) -> None:
         raise HeaderError(f"the checksum of {kind!r} is wrong")
     name = kind.decode("ascii")
     found.notices.append(
-        Notice("file_checksum_wrong", f"A part of the file ({name}) is damaged and was passed over; the picture is whole.")
+        Notice(
+            "file_checksum_wrong",
+            f"A part of the file ({name}) is damaged and was passed over; the picture is whole.",
+        )
     )
 
 

@@ -23,7 +23,11 @@ _Profile = ImageCms.ImageCmsProfile
 _NO_OPTIMIZATION: Final = 0x0100
 _D50: Final = np.array([0.9642, 1.0, 0.8249])
 _XYZ_TO_RGB: Final = np.array(
-    [[3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.0334540], [0.0719453, -0.2289914, 1.4052427]]
+    [
+        [3.1338561, -1.6168667, -0.4906146],
+        [-0.9787684, 1.9161415, 0.0334540],
+        [0.0719453, -0.2289914, 1.4052427],
+    ]
 )
 """XYZ under D50 to linear sRGB (Lindbloom, adapted by Bradford)."""
 _PRIMARIES: Final = {
@@ -60,7 +64,7 @@ def gray_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     curve = _deep(_ramp(1 if space == "GRAY" else 3), data, space.lower())
     if curve is None:
         return pixels
-    levels = curve[0, :, 1]
+    levels: NDArray[Any] = curve[0, :, 1]
     if pixels.dtype == np.uint8:
         levels = to_eight_bits(levels[::257])
     return np.take(levels, pixels)
@@ -85,7 +89,9 @@ def cmyk_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     profile = read(data)
     if profile is not None and profile.profile.xcolor_space.strip() == "CMYK":
         height, width = pixels.shape[:2]
-        image = Image.frombytes("CMYK", (width, height), np.ascontiguousarray(to_eight_bits(pixels)).tobytes())
+        image = Image.frombytes(
+            "CMYK", (width, height), np.ascontiguousarray(to_eight_bits(pixels)).tobytes()
+        )
         converted = _shallow(image, profile)
         if converted is not None:
             return np.asarray(converted)
@@ -148,17 +154,21 @@ def code_point_profile(primaries: int, transfer: int) -> bytes | None:
     if primaries not in _PRIMARIES or transfer not in (1, 4, 5, 6, 8, 13, 14, 15):
         kind = {16: "PQ", 18: "HLG"}.get(transfer)
         said = f"high dynamic range ({kind})" if kind else f"rare colors (H.273: {primaries}, {transfer})"
-        raise PhotoError("photo_unsupported", f"The file is in {said}.", "Export it in standard range, as sRGB.")
+        raise PhotoError(
+            "photo_unsupported", f"The file is in {said}.", "Export it in standard range, as sRGB."
+        )
     points = (*_D65, *_PRIMARIES[primaries])
     if transfer in (4, 5, 8):
         return gamma_profile({4: 2.2, 5: 2.8, 8: 1.0}[transfer], points)
     if transfer == 13:
         return curve_profile(srgb_curve(), points)
     value = np.linspace(0, 1, 4096)
-    return curve_profile(np.where(value < 0.081, value / 4.5, ((value + 0.099) / 1.099) ** (1 / 0.45)), points)
+    return curve_profile(
+        np.where(value < 0.081, value / 4.5, ((value + 0.099) / 1.099) ** (1 / 0.45)), points
+    )
 
 
-def _corners(points: tuple[float, ...] | None) -> dict[str, list[float]]:
+def _corners(points: tuple[float, ...] | None) -> dict[str, Any]:
     """As Little CMS wants them: x, y and Y."""
     points = points or SRGB_POINTS
     corners = [value for at in (2, 4, 6) for value in (*points[at : at + 2], 1.0)]
@@ -181,7 +191,8 @@ def _encoded(linear: NDArray[Any]) -> NDArray[Any]:
 def _encoding() -> NDArray[np.uint16]:
     """sRGB's values of the square root of light, in 65,536 steps: a root spreads the shadows, where the curve is steep."""
     root = np.linspace(0, 1, 65_536)
-    return np.rint(_encoded(root**2) * 65_535).astype(np.uint16)
+    values: NDArray[np.uint16] = np.rint(_encoded(root**2) * 65_535).astype(np.uint16)
+    return values
 
 
 def _through_matrix(pixels: NDArray[np.uint16], data: bytes) -> NDArray[np.uint16]:
@@ -193,7 +204,12 @@ def _through_matrix(pixels: NDArray[np.uint16], data: bytes) -> NDArray[np.uint1
         ramp = np.zeros((1, 65_536, 3), np.float32)
         ramp[0, :, channel] = np.linspace(0, 1, 65_536)
         xyz = imagecodecs.cms_transform(
-            ramp, data, imagecodecs.cms_profile("xyz"), colorspace="rgb", outcolorspace="xyz", flags=_NO_OPTIMIZATION
+            ramp,
+            data,
+            imagecodecs.cms_profile("xyz"),
+            colorspace="rgb",
+            outcolorspace="xyz",
+            flags=_NO_OPTIMIZATION,
         )[0]
         curves.append(np.ascontiguousarray(xyz[:, 1] / xyz[-1, 1], np.float32))
         columns.append(xyz[-1])
@@ -258,5 +274,3 @@ def _tags(data: bytes) -> bytes:
 @functools.cache
 def _srgb_bytes() -> bytes:
     return _Profile(ImageCms.createProfile("sRGB")).tobytes()
-
-

@@ -60,7 +60,9 @@ def without_alpha(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     if pixels.ndim == 3:
         divisor = divisor[..., None]
     most = np.iinfo(pixels.dtype).max
-    divided = np.divide(pixels * np.float32(most), divisor, out=np.zeros(pixels.shape, np.float32), where=divisor > 0)
+    divided = np.divide(
+        pixels * np.float32(most), divisor, out=np.zeros(pixels.shape, np.float32), where=divisor > 0
+    )
     return np.minimum(np.rint(divided), most).astype(pixels.dtype)
 
 
@@ -76,7 +78,7 @@ def as_gray(pixels: NDArray[Any]) -> NDArray[Any]:
 def from_floats(values: NDArray[Any], what: str) -> NDArray[np.uint16]:
     """Values from 0, black, to 1, white. Raises PhotoError for others, whose meaning no standard defines."""
     low, high = float(values.min()), float(values.max())
-    if not (0 <= low and high <= 1):  # NaN is refused too
+    if not (low >= 0 and high <= 1):  # NaN is refused too
         raise PhotoError(
             "photo_unsupported",
             f"The {what} holds floating point values from {low:g} to {high:g}, whose black and white are not defined.",
@@ -86,7 +88,8 @@ def from_floats(values: NDArray[Any], what: str) -> NDArray[np.uint16]:
 
 
 FLOAT_NOTICE: Final = Notice(
-    "float_values", "The file holds floating point values; 0 was taken as black, 1 as white, with sRGB's curve between."
+    "float_values",
+    "The file holds floating point values; 0 was taken as black, 1 as white, with sRGB's curve between.",
 )
 
 

@@ -19,7 +19,9 @@ def jpeg(source: Source) -> Header:
     deep = kind in (0xC1, 0xC2) and bits == 12
     lossless = kind == 0xC3 and 2 <= bits <= 16
     if kind > 0xC3 and kind not in (0xC9, 0xCA):
-        raise RefusedError(f"The JPEG is of a rare kind (frame {kind - 0xC0}).", "Save it anew as JPEG or PNG.")
+        raise RefusedError(
+            f"The JPEG is of a rare kind (frame {kind - 0xC0}).", "Save it anew as JPEG or PNG."
+        )
     if not (bits == 8 or deep or lossless) or channels not in (1, 3, 4):
         raise HeaderError(f"a JPEG of {bits} bits in {channels} channels")
     # Within a scan 0xFF is followed by 0 or a restart mark (T.81, B.1.1.5). So the first end mark behind the start of the first scan is
@@ -159,7 +161,7 @@ def pnm(source: Source) -> Header:
 
 
 def pnm_numbers(source: Source) -> tuple[bytes, list[int], int]:
-    """The kind, b"1" to b"6"; width, height and, but for bitmaps, the value of white; and where the pixels begin (netpbm's pbm, pgm, ppm)."""
+    """The kind, b"1" to b"6"; width, height and, but for bitmaps, the value of white; and where the pixels begin."""
     start = source.up_to(0, 4096)
     kind, position = start[1:2], 2
     numbers: list[int] = []

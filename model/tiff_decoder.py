@@ -22,7 +22,9 @@ from model.tiff_headers import Page
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of pictures that are read all the same
+logging.getLogger("tifffile").setLevel(
+    logging.CRITICAL
+)  # what it says of pictures that are read all the same
 
 _PILLOW_READS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946)
 """Compressions: none, CCITT's, LZW, JPEG, deflate, PackBits."""
@@ -46,7 +48,7 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
 
     _check(page)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        stored = file.pages[number - 1]
+        stored: Any = file.pages[number - 1]
         if (stored.imagewidth, stored.imagelength) != page.size or stored.imagedepth != 1:
             raise HeaderError("the page has another size")
         _check_segments(data, page, stored)
@@ -89,7 +91,9 @@ def _check(page: Page) -> None:
             "Save it uncompressed, or with LZW or deflate.",
         )
     if page.photometric == 5 and page.one(332, 1) != 1:
-        raise PhotoError("photo_unsupported", "The TIFF holds other inks than CMYK.", "Save it as gray or RGB.")
+        raise PhotoError(
+            "photo_unsupported", "The TIFF holds other inks than CMYK.", "Save it as gray or RGB."
+        )
     if page.is_crowded or page.samples > 8 or page.samples < channels or len(set(page.bits)) > 1:
         raise HeaderError("a TIFF of a rare layout")
 
@@ -110,7 +114,8 @@ def _check_segments(data: bytes, page: Page, stored: Any) -> None:
 
 def _is_cut(stored: Any, size: int) -> bool:
     return any(
-        offset + count > size for offset, count in zip(stored.dataoffsets, stored.databytecounts, strict=False)
+        offset + count > size
+        for offset, count in zip(stored.dataoffsets, stored.databytecounts, strict=False)
     )
 
 
@@ -135,7 +140,9 @@ def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDAr
         if decoded is not None:
             values[plane, 0, rows, columns] = decoded[0, : rows.stop - top, : columns.stop - left]
         if there < 1:
-            missing[top + math.floor(high * there if stored.compression == 1 else 0) : rows.stop, columns] = True
+            missing[top + math.floor(high * there if stored.compression == 1 else 0) : rows.stop, columns] = (
+                True
+            )
     if not partial:
         raise cut_off(1 - missing.mean())
     return np.moveaxis(values[:, 0, ..., 0], 0, -1) if planes > 1 else values[0, 0], missing
@@ -187,7 +194,9 @@ def _whole_range(values: NDArray[Any], page: Page, notices: list[Notice]) -> NDA
         notices.append(raster.FLOAT_NOTICE)
         return raster.from_floats(values, "TIFF")
     if kind not in "uib" or (kind == "i" and page.photometric in (8, 9)):
-        raise PhotoError("photo_unsupported", "The TIFF holds complex or signed values.", "Save it with 8 or 16 bits.")
+        raise PhotoError(
+            "photo_unsupported", "The TIFF holds complex or signed values.", "Save it with 8 or 16 bits."
+        )
     if kind == "i" or bits > 16:
         return raster.from_wide(values)
     return raster.spread(values, bits)

@@ -14,7 +14,24 @@ _MOST_ENTRIES: Final = 4096
 _MOST_PAGES: Final = 4096
 _RAW_PHOTOMETRIC: Final = (32_803, 34_892)
 """A color filter array, and what a camera's linear raw file has."""
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_SIZES: Final = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 _CODES: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _INTERESTING: Final = (254, 256, 257, 258, 259, 262, 277, 284, 317, 330, 332, 338, 339, 50_706)
 _MOST_VALUES: Final = 16
