@@ -285,7 +285,10 @@ def test_gray_and_color_apart_make_the_picture_as_documented(
         assert page_of_color.photometric == tifffile.PHOTOMETRIC.CIELAB
         assert page_of_color.tags["XResolution"].value == (300, 1)
         assert page_of_color.tags["WhitePoint"].value == (31_273, 100_000, 32_902, 100_000)
-        assert (page_of_color.asarray()[..., 0] == 32_768).all(), "nothing but color"
+        layer = page_of_color.asarray()
+        assert (layer[..., 0] == 32_768).all(), "nothing but color"
+        lab = skimage.color.rgb2lab(whole / np.iinfo(whole.dtype).max)
+        assert np.abs(layer[..., 1:].view(np.int16) / 256 - lab[..., 1:]).max() < 0.005
     assert b"compositeWithTrainedAlgorithmicMedia" in apart.color
     assert b"compositeWithTrainedAlgorithmicMedia" not in apart.gray
 
