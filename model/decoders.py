@@ -425,7 +425,8 @@ def _ascii_numbers(data: bytes, is_bitmap: bool) -> NDArray[np.int64]:
         return digits[(digits == 48) | (digits == 49)] - 48
     if text.translate(None, b"0123456789 \t\r\n\v\f"):
         raise HeaderError("a PNM with something else than numbers")
-    return np.fromstring(text, np.int64, sep=" ")
+    numbers: NDArray[np.int64] = np.fromstring(text, np.int64, sep=" ")
+    return numbers
 
 
 def _filled(data: bytes, header: Header, partial: bool) -> Raster:

@@ -174,6 +174,15 @@ def test_every_value_is_the_one_that_was_stored(kind: str) -> None:
     assert photo.frame is None
 
 
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_twelve_bits_kept_in_sixteen_are_not_nearly_black(white_is_zero: bool) -> None:
+    twelve = G16 >> 4
+    stored, options = (4095 - twelve, {"photometric": "miniswhite"}) if white_is_zero else (twelve, {})
+    photo = opened(tiff(stored, **options))
+    np.testing.assert_array_equal(photo.pixels, np.rint(twelve * (65_535 / 4095)))
+    assert codes(photo) == ["dark_values"]
+
+
 @pytest.mark.parametrize("lossless", [True, False])
 @pytest.mark.parametrize("color", [True, False])
 def test_a_jpeg_xl_of_16_bits_which_its_encoder_calls_linear_is_taken_as_that(
@@ -453,6 +462,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "TIFF, JPEG 2000 inside": (lambda: tiff(G16, compression="jpeg2000"), "compressed in a rare way"),
     "TIFF, complex": (lambda: tiff(G8.astype(np.complex64)), "complex"),
+    "TIFF, YCbCr of reduced size": (
+        lambda: tiff(COLOR8, photometric="ycbcr", subsampling=(1, 1)).replace(
+            struct.pack("<HHIHH", 530, 3, 2, 1, 1), struct.pack("<HHIHH", 530, 3, 2, 2, 2)
+        ),
+        "YCbCr",
+    ),
     "TIFF, negative": (lambda: tiff(-G8.astype(np.int16) - 1), "negative"),
 }
 
