@@ -8,7 +8,6 @@ Several threads open, preprocess, postprocess and save photos; the batcher's one
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import socket
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from structlog.contextvars import bound_contextvars
 
-from model import image_io
+from model import image_io, image_metadata
 from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
@@ -54,12 +53,6 @@ COMPARISON_SIDE = 2048
 """Longest side of each half of a comparison, which is for looking at."""
 OPTIONS_TOLD = {"temperature", "vividness", "format", "quality"}
 """The options that a sidecar repeats: those that the picture depends on. Others, such as a webhook's address, are private."""
-GUESSED = (
-    "The colors are guesses. They were added by a neural network to a photograph that does not hold its true "
-    "colors; only the lightness is the photograph's own."
-)
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
-"""IPTC NewsCodes, Digital Source Type."""
 
 log = get_logger("autochrome.worker")
 
@@ -246,7 +239,7 @@ class Worker:
         options = claim.options
         format = None if options.format == "auto" else options.format.upper()
         saved_as = image_io.saved_format(colored, format)
-        data = image_io.save(colored, image_io.SaveOptions(format, options.quality))
+        data = image_io.save(colored, image_io.SaveOptions(format, options.quality, location=False))
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
@@ -277,12 +270,14 @@ class Worker:
         if "sidecar" in options.artifacts:
             own = self._colorizer.card.temperature
             temperature = own if options.temperature is None else options.temperature
-            yield (
-                "sidecar",
-                "sidecar.json",
-                "application/json",
-                sidecar(options, self.net, temperature, result),
+            said = image_metadata.sidecar(
+                net={"name": self.net.name, "sha256": self.net.sha256},
+                options=options.model_dump(mode="json", include=OPTIONS_TOLD),
+                result={"sha256": result.sha256, "width": result.width, "height": result.height},
+                temperature=temperature,
+                notices=picture.notices,
             )
+            yield "sidecar", "sidecar.json", "application/json", said
 
 
 class _Stages:
@@ -341,20 +336,6 @@ def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Ima
         image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
     image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
     return image
-
-
-def sidecar(options: Options, net: Net, temperature: float, result: Result) -> bytes:
-    """How the colors came about, as JSON in UTF-8. `temperature`: as it was used, the option's or the net's own."""
-    said = {
-        "about": GUESSED,
-        "digital_source_type": SOURCE_TYPE,
-        "software": "Autochrome",
-        "net": {"name": net.name, "sha256": net.sha256},
-        "temperature": temperature,
-        "options": options.model_dump(mode="json", include=OPTIONS_TOLD),
-        "result": {"sha256": result.sha256, "width": result.width, "height": result.height},
-    }
-    return (json.dumps(said, indent=2) + "\n").encode()
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:

@@ -10,17 +10,17 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import pytest
 import skimage.color
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image
 
 from model import image_io
 from model.errors import PhotoError
 from model.image_headers import FORMATS, Limits, probe
-from model.image_io import Photo, SaveOptions
 
 CODES = {
     "photo_empty",
@@ -30,6 +30,8 @@ CODES = {
     "photo_too_large",
     "photo_too_small",
 }
+BY_PILLOW = tuple(format for format in FORMATS if format not in ("HEIF", "JXL"))
+"""What Pillow can write, to make files of."""
 RNG = np.random.default_rng(7)
 GRAY = np.add.outer(np.arange(24) * 4, np.arange(40) * 4).astype(np.uint8)  # no two corners alike
 COLOR = np.stack([GRAY, 255 - GRAY, np.full_like(GRAY, 90)], axis=2)
@@ -130,7 +132,7 @@ def ink_profile() -> bytes:
     )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_PILLOW)
 def test_every_allowed_format_is_read(format: str) -> None:
     read = image_io.open(encode(COLOR, format))
     assert read.format == format
@@ -157,7 +159,8 @@ def test_the_orientation_is_applied_and_gone(format: str, orientation: int) -> N
     exif[0x0112] = orientation
     data = encode(np.repeat(stored[:, :, None], 3, 2), format, exif=exif.tobytes())
     read = image_io.open(data)
-    assert np.abs(read.pixels.mean(axis=2) - GRAY).max() < 12
+    gray = read.pixels if read.pixels.ndim == 2 else read.pixels.mean(axis=2)
+    assert np.abs(gray.astype(int) - GRAY).max() < 12
     with Image.open(io.BytesIO(image_io.save(read))) as saved:
         assert saved.size == (40, 24)
         assert saved.getexif().get(0x0112, 1) == 1
@@ -245,9 +248,12 @@ def test_negative_and_floating_point_tiffs_are_refused_with_the_reason() -> None
     error = refusal(tiff(8, 8, negative.tobytes(), t258=(3, 32), t262=(3, 1), t339=(3, 2)))
     assert error.code == "photo_unsupported"
     assert "negative" in error.detail
-    error = refusal(encode(np.full((8, 8), 0.5, np.float32), "TIFF"))
-    assert error.code == "photo_unsupported"
-    assert "floating point" in error.detail
+    for odd in (1.5, -0.5, float("nan")):
+        values = np.full((8, 8), 0.5, np.float32)
+        values[3, 3] = odd
+        error = refusal(encode(values, "TIFF"))
+        assert error.code == "photo_unsupported"
+        assert "floating point" in error.detail
 
 
 INKS = np.array(
@@ -327,7 +333,7 @@ def test_a_transparent_palette_entry_becomes_alpha(format: str) -> None:
     ("pixels", "key"),
     [
         (np.full((8, 8), 9, np.uint8), 9),
-        (np.full((8, 8, 3), 9, np.uint8), (9, 9, 9)),
+        (np.full((8, 8, 3), (9, 8, 9), np.uint8), (9, 8, 9)),
         (np.full((8, 8), 900, np.uint16), 900),
     ],
 )
@@ -353,13 +359,6 @@ def test_an_animation_is_refused(format: str) -> None:
     assert "animation" in error.detail
 
 
-def test_a_tiff_of_several_pages_is_refused_as_such() -> None:
-    pages = [Image.fromarray(GRAY), Image.fromarray(GRAY)]
-    error = refusal(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
-    assert error.code == "photo_animated"
-    assert "pages" in error.detail
-
-
 def test_a_jpeg_with_further_pictures_inside_gives_the_first() -> None:
     data = encode(Image.fromarray(COLOR), "MPO", save_all=True, append_images=[Image.fromarray(255 - COLOR)])
     read = image_io.open(data)
@@ -369,14 +368,12 @@ def test_a_jpeg_with_further_pictures_inside_gives_the_first() -> None:
 
 def test_what_is_not_a_photo_is_refused_whatever_its_name() -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"/>'
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
-    for data in (b"just a text", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", svg, heic, b"\0"):
+    for data in (b"just a text", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", svg, b"\0"):
         assert refusal(data).code == "photo_unsupported"
-    assert refusal(encode(COLOR, "PPM")).code == "photo_unsupported"
     assert refusal(b"").code == "photo_empty"
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format for format in BY_PILLOW if format != "TGA"])  # known by its end
 def test_a_file_cut_off_anywhere_is_refused_as_damaged(format: str) -> None:
     data = encode(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), format)
     for tenth in range(1, 10):
@@ -417,6 +414,10 @@ def test_a_file_with_too_many_bytes_is_refused_with_both_numbers() -> None:
     assert "2 MiB" in error.detail
 
 
+def _large_jpeg() -> bytes:
+    return imagecodecs.jpeg8_encode(np.zeros((8_000, 8_000), np.uint16), bitspersample=12)
+
+
 @functools.cache
 def bombs() -> dict[str, bytes]:
     blank = zlib.compressobj(9)
@@ -430,6 +431,13 @@ def bombs() -> dict[str, bytes]:
         "GIF": b"GIF89a"
         + struct.pack("<HH", 65_535, 65_535)
         + b"\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x4c\1\0;",
+        "TIFF strip of 16 bits": tiff(
+            64, 64, zlib.compress(b"\0" * 2**28), t258=(3, 16), t259=(3, 8), t262=(3, 1)
+        ),
+        "TIFF tile of 16 bits": tiff(
+            64, 64, tile, t258=(3, 16), t259=(3, 8), t262=(3, 1), t322=(4, 2**14), t323=(4, 2**14)
+        ),
+        "JPEG inside a TIFF": tiff(64, 64, _large_jpeg(), t258=(3, 12), t259=(3, 7), t262=(3, 1)),
         "TIFF tile": tiff(
             64, 64, tile, t258=(3, 8), t259=(3, 8), t262=(3, 1), t322=(4, 2**14), t323=(4, 2**14)
         ),
@@ -453,13 +461,17 @@ except PhotoError as error:
 """
 
 
-@pytest.mark.parametrize("name", ["PNG", "WebP", "GIF", "TIFF tile"])
+WITHIN = ("TIFF strip of 16 bits", "TIFF tile of 16 bits", "JPEG inside a TIFF")
+"""What states a small size, and holds more."""
+
+
+@pytest.mark.parametrize("name", ["PNG", "WebP", "GIF", "TIFF tile", *WITHIN])
 def test_a_bomb_is_refused_before_it_takes_memory(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], input=bombs()[name], capture_output=True, check=True
     )
     code, mebibytes = done.stdout.split()
-    assert code == b"photo_too_large"
+    assert code == (b"photo_damaged" if name in WITHIN else b"photo_too_large")
     assert int(mebibytes) < 40
 
 
@@ -484,7 +496,17 @@ def crowded(tag: int, kind: int, values: bytes) -> bytes:
 
 
 RATIONALS = 3 * 2**20  # of eight bytes each
-CROWDS = ["TIFF", "TIFF, signed", "TIFF of shorts", "TIFF of doubles", "JPEG", "PNG", "WebP", "AVIF"]
+CROWDS = [
+    "TIFF",
+    "TIFF of 16 bits",
+    "TIFF, signed",
+    "TIFF of shorts",
+    "TIFF of doubles",
+    "JPEG",
+    "PNG",
+    "WebP",
+    "AVIF",
+]
 
 
 def crowd(name: str) -> bytes:
@@ -493,6 +515,8 @@ def crowd(name: str) -> bytes:
     match name:
         case "TIFF":
             return crowded(282, 5, values)  # XResolution
+        case "TIFF of 16 bits":
+            return crowded(258, 3, b"\x10\0" * (4 * RATIONALS))  # BitsPerSample
         case "TIFF, signed":
             return crowded(283, 10, values)  # YResolution
         case "TIFF of shorts":
@@ -570,112 +594,10 @@ def test_neither_torch_nor_anything_of_a_net_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_jpeg_keeps_color_at_full_resolution() -> None:
-    stripes = np.zeros((32, 32, 3), np.uint8)
-    stripes[:, ::2, 0] = 200
-    stripes[:, 1::2, 2] = 200
-    again = image_io.open(image_io.save(Photo(stripes, None, "JPEG"), SaveOptions(quality=95)))
-    assert np.abs(again.pixels.astype(int) - stripes).max() < 40
-
-
-def test_quality_counts() -> None:
-    noise = Photo(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), None, "JPEG")
-    for format in ("JPEG", "WEBP"):
-        assert len(image_io.save(noise, SaveOptions(format, 30))) < len(
-            image_io.save(noise, SaveOptions(format, 95))
-        )
-    with pytest.raises(ValueError, match="quality"):
-        SaveOptions(quality=0)
-
-
-@pytest.mark.parametrize(
-    ("came_in", "transparent", "asked", "written"),
-    [
-        ("JPEG", False, None, "JPEG"),
-        ("PNG", False, None, "PNG"),
-        ("WEBP", True, None, "WEBP"),
-        ("TIFF", True, None, "TIFF"),
-        ("GIF", False, None, "PNG"),
-        ("BMP", False, None, "PNG"),
-        ("AVIF", False, None, "JPEG"),
-        ("AVIF", True, None, "PNG"),
-        ("PNG", False, "jpeg", "JPEG"),
-        ("PNG", True, "jpeg", "PNG"),
-        ("JPEG", False, "webp", "WEBP"),
-    ],
-)
-def test_saving_takes_the_nearest_format_that_holds_it(
-    came_in: str, transparent: bool, asked: str | None, written: str
-) -> None:
-    made = Photo(COLOR, GRAY if transparent else None, came_in)
-    assert image_io.saved_format(made, asked) == written
-    again = image_io.open(image_io.save(made, SaveOptions(asked)))
-    assert again.format == written
-    assert (again.alpha is not None) == transparent
-
-
-def test_a_photo_too_long_for_webp_is_saved_as_png() -> None:
-    long = Photo(np.zeros((330, 16_384), np.uint8), None, "JPEG")
-    assert image_io.open(image_io.save(long, SaveOptions("webp"))).format == "PNG"
-
-
-def test_an_unknown_format_to_save_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"bmp.*JPEG, PNG, WEBP, TIFF"):
-        image_io.save(Photo(GRAY, None, "JPEG"), SaveOptions("bmp"))
-
-
-def test_sixteen_bits_are_saved_as_eight() -> None:
-    for offset in (0, 128):  # the nearest of the 256 levels, not the one below
-        deep = Photo(GRAY.astype(np.uint16) * 257 + offset, None, "PNG")
-        np.testing.assert_array_equal(image_io.open(image_io.save(deep)).pixels, GRAY)
-    shallow = Photo(np.full((8, 8), 7 * 257 + 129, np.uint16), None, "PNG")
-    assert image_io.open(image_io.save(shallow)).pixels[0, 0] == 8
-
-
-@pytest.mark.parametrize("format", image_io.WRITABLE)
-def test_no_metadata_survives_but_the_resolution(format: str) -> None:
-    exif = Image.Exif()
-    exif[0x010F] = "SECRETCAMERA"
-    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", "SECRETTEXT")
-    options = {"exif": exif.tobytes(), "pnginfo": text, "comment": b"SECRETCOMMENT", "dpi": (300, 600)}
-    source = "JPEG" if format == "JPEG" else "PNG"
-    data = encode(COLOR, source, **options)
-    assert b"SECRET" in data
-    saved = image_io.save(image_io.open(data), SaveOptions(format))
-    assert b"SECRET" not in saved
-    with Image.open(io.BytesIO(saved)) as image:
-        assert not image.getexif().get_ifd(0x8825)
-        if format != "WEBP":
-            assert [round(float(value)) for value in image.info["dpi"]] == [300, 600]
-
-
 def test_the_resolution_turns_with_the_photo() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert image_io.open(encode(GRAY, "JPEG", exif=exif.tobytes(), dpi=(300, 600))).dpi == (600, 300)
-
-
-@pytest.mark.parametrize("format", image_io.WRITABLE)
-def test_a_saved_photo_says_that_it_is_srgb_in_the_same_bytes_each_time(format: str) -> None:
-    saved = image_io.save(Photo(COLOR, None, "PNG"), SaveOptions(format))
-    with Image.open(io.BytesIO(saved)) as image:
-        profile = image.info["icc_profile"]
-    assert len(profile) < 700
-    assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    assert struct.unpack(">6H", profile[24:36]) == (2000, 1, 1, 0, 0, 0)  # no date of today
-    np.testing.assert_array_equal(image_io.open(image_io.save(Photo(COLOR, None, "PNG"))).pixels, COLOR)
-
-
-def test_media_types_and_extensions() -> None:
-    assert [image_io.media_type(format) for format in image_io.WRITABLE] == [
-        "image/jpeg",
-        "image/png",
-        "image/webp",
-        "image/tiff",
-    ]
-    assert [image_io.extension(format) for format in image_io.WRITABLE] == [".jpg", ".png", ".webp", ".tif"]
 
 
 def test_threads_do_not_disturb_one_another() -> None:
@@ -697,7 +619,7 @@ def seeds() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     files = [encode(small, format, exif=exif.tobytes()) for format in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")]
-    files += [encode(small, format) for format in ("GIF", "BMP")]
+    files += [encode(small, format) for format in ("GIF", "BMP", "PPM", "TGA", "JPEG2000")]
     files += [encode(ink_image(), "JPEG"), encode(small[:, :, 0].astype(np.uint16) * 257, "TIFF")]
     files += [encode(small, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")]
     files += [encode(small, "PNG", icc_profile=WIDE), encode(small[:, :, 0], "PNG", icc_profile=GRAY_LINEAR)]
@@ -727,6 +649,6 @@ def test_whatever_the_bytes_it_is_a_photo_or_a_refusal(
     except PhotoError:
         return
     assert read.pixels.shape in {(read.height, read.width), (read.height, read.width, 3)}
-    assert read.pixels.dtype == np.uint8 or (read.pixels.dtype == np.uint16 and read.pixels.ndim == 2)
+    assert read.pixels.dtype in (np.uint8, np.uint16)
     assert read.alpha is None or read.alpha.shape == (read.height, read.width)
     assert image_io.open(image_io.save(read)).size == read.size
