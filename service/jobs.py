@@ -21,6 +21,7 @@ from typing import Any, Literal, cast
 
 import redis
 
+from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
 from service.schemas import Options
@@ -31,6 +32,8 @@ MOST_ATTEMPTS = 3
 """Failed attempts after which a job has failed."""
 MOST_AT_ONCE = 100
 MOST_NOTIFICATIONS = 300
+MOST_NOTICES, LONGEST_NOTICE = 16, 500
+"""Notices in a record, and characters of each: the record must stay small whatever a file brings about."""
 BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
 BEAT_AGAIN = 2.5
@@ -176,6 +179,8 @@ class Job:
     net: Net | None
     result: Result | None
     artifacts: tuple[Artifact, ...]
+    notices: tuple[Notice, ...]
+    """What a person should know of the picture, although it was colored."""
     error_code: str | None
     error_detail: str | None
     owner: str
@@ -314,14 +319,20 @@ class Jobs:
         _demand(self._run("advance", claim.id, claim.attempt, *self._lease, *stage))
 
     def complete(
-        self, claim: Claim, save_seconds: float, result: Result, artifacts: Sequence[Artifact] = ()
+        self,
+        claim: Claim,
+        save_seconds: float,
+        result: Result,
+        artifacts: Sequence[Artifact] = (),
+        notices: Sequence[Notice] = (),
     ) -> None:
-        """The job has succeeded with this result. Raises LeaseLost where the attempt is stale."""
+        """The job has succeeded with this result. Of `notices`, what `bounded` keeps. Raises LeaseLost where the attempt is stale."""
         _demand(
             self._run(
                 *("complete", claim.id, claim.attempt, round(save_seconds, 4), result.key, result.width),
                 *(result.height, result.media_type, result.sha256, result.bytes),
                 json.dumps([asdict(one) for one in artifacts]),
+                json.dumps([asdict(one) for one in bounded(notices)]),
             )
         )
 
@@ -431,6 +442,17 @@ def secret_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """Each notice once, MOST_NOTICES at most, and no detail longer than LONGEST_NOTICE characters."""
+    kept = list(dict.fromkeys(notices))[:MOST_NOTICES]
+    return tuple(Notice(one.code[:64], _shortened(one.detail)) for one in kept)
+
+
+def _shortened(text: str) -> str:
+    """At most LONGEST_NOTICE characters; what is cut off shows as an ellipsis."""
+    return text if len(text) <= LONGEST_NOTICE else text[: LONGEST_NOTICE - 1] + "…"
+
+
 def _key(name: str) -> str:
     return PREFIX + name
 
@@ -462,6 +484,7 @@ def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),
         artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts", "[]"))),
+        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices", "[]"))),
         error_code=record.get("error_code"),
         error_detail=record.get("error_detail"),
         owner=record.get("owner", ""),

@@ -23,6 +23,8 @@ WEB = Path(__file__).parent.parent / "web"
 STATUSES = {"missing": 404, "canceled": 410, "expired": 410, "away": 503}
 """Of a photo's page, where it has no photo to show and never will, or not now."""
 log = get_logger("autochrome.api")
+_ENDINGS = (".tif", ".tiff")
+"""Of files that systems do not all know to be pictures, so that `image/*` would leave them out."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -40,6 +42,7 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     templates = Jinja2Templates(directory=WEB / "templates")
     context = {
         "formats": IN_WORDS,
+        "accept": ",".join(["image/*", *_ENDINGS]),
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
         "keep_for": duration(settings.keep_for),
@@ -85,6 +88,7 @@ def _described(job: Job, base_url: str) -> dict[str, Any]:
         "net": job.net.name if job.net else "",
         "position": job.queue_position,
         "expires": datetime.fromtimestamp(job.expires / 1000, tz=UTC),
+        "notices": job.notices,
         "title": failure(job.error_code, None).kind.title if job.error_code else "",
         "detail": job.error_detail or "",
     }

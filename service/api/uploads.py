@@ -37,7 +37,8 @@ IN_MEMORY = 2**20
 """Bytes of an upload from which on it lies on disk."""
 PIECE = 2**18
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
-MOST_FIELDS = 16
+MOST_FIELDS = 32
+"""Each option once, and those of several values a few times."""
 MOST_IN_FIELD = 16 * 2**10
 JSON = "application/json"
 MOST_JSON = 64 * 2**10

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from model.errors import Notice
 from service.database import connect
 from service.errors import LeaseLost
 from service.jobs import (
@@ -124,6 +125,17 @@ def test_a_job_goes_through_its_stages_to_its_result(jobs):
     assert (done.status, done.result, done.net) == ("succeeded", RESULT, NET)
     assert done.timings == {"open": 0.25, "save": 0.5}
     assert jobs.reap() == []
+
+
+def test_notices_are_kept_with_the_result_each_once_and_not_without_bounds(jobs):
+    id = enter(jobs)
+    first = Notice("checksum_wrong", "“Æ” is damaged.")
+    endless = [Notice(f"n{index}", "long " * 1000) for index in range(1000)]
+    jobs.complete(take(jobs, "w1"), 0.5, RESULT, notices=[first, first, *endless])
+    kept = jobs.get(id).notices
+    assert (kept[0], kept[1].code, len(kept)) == (first, "n0", 16)
+    assert all(len(notice.detail) <= 500 for notice in kept)
+    assert kept[1].detail.endswith("…"), "it shows that there was more"
 
 
 def test_of_many_claimers_exactly_one_wins(jobs, redis_url):
