@@ -1,9 +1,10 @@
-"""Which photos a worker takes in, and how those that wait for the net share one call of it.
+"""Which photos a worker takes in, and how they come through the net: each in its own thread, or those that wait in one call.
 
 Admission takes as many megapixels as there is room for, and nothing beside a photo whose attempt
-failed before; that such a one is given to an empty worker alone is decided in lua/claim.lua. The batcher has the one thread that runs the
-net.
+failed before; that such a one is given to an empty worker alone is decided in lua/claim.lua.
 
+On a CPU a batch is no faster than its photos one by one, so that each photo has one core from its opening to its end: `Direct` calls the
+net in the thread that asks. On a GPU a batch takes little longer than one photo: the `Batcher` has the one thread that runs the net.
 It never waits for more photos: what is there when the net becomes free goes in, so that batches grow with the load.
 Memory that runs out halves the batch, down to single photos. Any other error is tried again photo by photo, so
 that it is only the concern of the photo that caused it.
@@ -16,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -147,12 +148,37 @@ class _Waiting:
     answer: Future[Answer] = field(default_factory=Future)
 
 
-class Batcher:
-    """`infer` takes (1, h, w) lightness of one shape each, and gives the logits in the same order."""
+Infer = Callable[[Sequence[Tensor]], list[Tensor]]
+"""Takes (1, h, w) lightness of one shape each, and gives the logits in the same order."""
 
-    def __init__(
-        self, infer: Callable[[Sequence[Tensor]], list[Tensor]], most: int, seconds_per_photo: float = 8.0
-    ) -> None:
+
+class Direct:
+    """The net in the thread that asks, one photo a call. Any number of threads may ask at once."""
+
+    def __init__(self, infer: Infer) -> None:
+        self._infer = infer
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+    def ask(self, lightness: Tensor, renew: Callable[[], None]) -> Answer:
+        """Raises NetOutOfMemory, or whatever the net raised. `renew` is not called: a call takes milliseconds, or it hangs."""
+        try:
+            (logits,) = self._infer([lightness])
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise NetOutOfMemory from None
+            raise
+        return Answer(logits, photos=1, leads=True)
+
+
+class Batcher:
+    """The net in a thread of its own, which takes several photos a call."""
+
+    def __init__(self, infer: Infer, most: int, seconds_per_photo: float = 8.0) -> None:
         """`most`: photos in one call. `seconds_per_photo`: how long a call may take for each of its photos."""
         self.most = most
         self._infer = infer
@@ -188,10 +214,22 @@ class Batcher:
             self._changed.notify()
         return waiting.answer
 
-    @property
-    def waiting(self) -> int:
-        """Photos that wait for the net."""
-        return len(self._waiting)
+    def ask(self, lightness: Tensor, renew: Callable[[], None]) -> Answer:
+        """Get in line and wait. Calls `renew` about each second as long as the net moves: one that hangs is left to the watchdog.
+
+        Raises NetOutOfMemory, or whatever the net raised.
+        """
+        answer = self.submit(lightness)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    return answer.result(timeout=min(1.0, self._seconds_per_photo / 4))
+                if answer.done():
+                    return answer.result()
+                if self.is_moving:
+                    renew()
+        finally:
+            answer.cancel()  # it need not be in the net if nobody waits for it
 
     @property
     def is_moving(self) -> bool:

@@ -2,19 +2,19 @@
 
 python -m service worker
 
-Several threads open, preprocess, postprocess and save photos; the batcher's one thread runs the net.
+On a CPU each thread takes one photo from its opening to its end. On a GPU the net has a thread of its own, which takes several at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Literal
@@ -32,7 +32,7 @@ from model.checkpoint import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
 from service import celery_app, metrics, webhooks
-from service.batching import Admission, Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, Eraser, Reaper
@@ -48,8 +48,10 @@ STORE_RETRY_DELAY = 2.0
 """Seconds to wait before a job is given back because the store did not answer."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
-ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
+ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
+TELL_EVERY = 0.1
+"""Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 COMPARISON_SIDE = 2048
 """Longest side of each half of a comparison, which is for looking at."""
 OPTIONS_TOLD = {"temperature", "vividness", "format", "quality"}
@@ -77,12 +79,17 @@ class Worker:
         settings: Settings,
         cores: int = 1,
     ) -> None:
-        """`cores`: how many the net may use while nothing else is to do."""
+        """`cores`: how many this process may use."""
         self.name = name
         self.net = Net(colorizer.name, colorizer.sha256)
-        by_device = ON_A_CPU if colorizer.device.type == "cpu" else ON_A_GPU
-        self.concurrency = settings.concurrency or by_device[0]
-        self.batcher = Batcher(self._infer, settings.batch or by_device[1], settings.lease)
+        infer = partial(_infer, colorizer)
+        if colorizer.device.type == "cpu":
+            # One more than cores: there is work while a photo waits for the store or the record.
+            self.concurrency = settings.concurrency or cores + 1
+            self._engine: Direct | Batcher = Direct(infer)
+        else:
+            self.concurrency = settings.concurrency or ON_A_GPU[0]
+            self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
         self.admission = Admission(int(settings.worker_megapixels * 1e6))
         self._colorizer = colorizer
         self._jobs = jobs
@@ -93,34 +100,40 @@ class Worker:
         self._cores = cores
 
     def start(self) -> None:
-        """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
-        self.batcher.start()
+        """Start the net, and show it what it will see, so that no photo waits for what happens once."""
+        self._engine.start()
         square = image_io.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
         lightness = self._colorizer.preprocess(square)
-        answers = [self.batcher.submit(lightness) for _ in range(1 + self.batcher.most)]
-        logits = [answer.result().logits for answer in answers]
+        logits = [self._engine.ask(lightness, lambda: None).logits for _ in range(2)]
         self._colorizer.postprocess(square, logits[0])
 
     def stop(self) -> None:
-        self.batcher.stop()
+        self._engine.stop()
 
     def run(self, id: str) -> None:
-        """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
-        torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
+        """The Celery task: color photos until none waits. The notification names a job, but the best one is taken."""
         try:
-            with self.admission.enter(partial(self._jobs.claim, self.name, self.net)) as claim:
-                if claim is not None:
-                    with bound_contextvars(request=claim.request_id), self._watchdog.guard():
-                        self._attempt(claim)
-                elif self.admission.is_closed:
+            if not self._color_next(answers=True):
+                if self.admission.is_closed:
                     celery_app.notify(self._app, id)  # for those who stay
+                return
+            while self._color_next(answers=False):
+                pass
         except redis.RedisError as error:
             # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
 
+    def _color_next(self, answers: bool) -> bool:
+        """Take the best job and try it. False where none waits, this worker has closed, or the job was given back, with a notification."""
+        with self.admission.enter(partial(self._jobs.claim, self.name, self.net, answers=answers)) as claim:
+            if claim is None:
+                return False
+            with bound_contextvars(request=claim.request_id), self._watchdog.guard():
+                return self._attempt(claim)
+
     def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms)
+        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms, self.concurrency)
 
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
@@ -128,7 +141,8 @@ class Worker:
         if self.admission.empty_for > stall and self.name in jobs.stalled(stall):
             end_process(f"photos wait, and none has been taken for {stall:g} s")
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Claim) -> bool:
+        """Whether it came to an end, good or bad; False where the job was given back."""
         try:
             self._colorize(claim)
         except LeaseLost:
@@ -144,6 +158,7 @@ class Worker:
                 self._jobs.renew(claim)
                 time.sleep(STORE_RETRY_DELAY)
             self._give_back(claim, failed=False)
+            return False
         except Problem as error:
             log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
             self._fail(claim, error.code, error.detail)
@@ -155,6 +170,8 @@ class Worker:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
                 self._give_back(claim, failed=True)
+                return False
+        return True
 
     def _fail(self, claim: Claim, code: str, detail: str) -> None:
         with _unless_lost(claim):
@@ -177,11 +194,10 @@ class Worker:
             colored = self._colorizer.postprocess(picture, answer.logits, color_options(claim.options))
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
-        if answer.leads:
-            metrics.BATCH_SIZE.observe(answer.photos)
-            with suppress(redis.RedisError):  # one count less
-                self._jobs.count_batch(answer.photos)
-        self._jobs.complete(claim, stages.seconds["save"], result, others)
+        batch = answer.photos if answer.leads else 0
+        if batch:
+            metrics.BATCH_SIZE.observe(batch)
+        self._jobs.complete(claim, stages.untold, result, others, picture.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
@@ -203,42 +219,13 @@ class Worker:
         size = self._colorizer.card.size
         while True:
             try:
-                return self._wait(claim, self.batcher.submit(lightness))
+                return self._engine.ask(lightness, partial(self._jobs.renew, claim))
             except NetOutOfMemory:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
                 log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
                 lightness = self._colorizer.preprocess(picture, size)
-
-    def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
-        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the watchdog."""
-        try:
-            while True:
-                with suppress(TimeoutError):
-                    return answer.result(timeout=min(1.0, self._settings.lease / 4))
-                if answer.done():
-                    return answer.result()
-                if self.batcher.is_moving:
-                    self._jobs.renew(claim)
-        finally:
-            answer.cancel()  # it need not be in the net if nobody waits for it
-
-    def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
-        # The first ones, which warm it up, nobody has claimed.
-        busy = max(0, self.admission.count - len(lightness) - self.batcher.waiting)
-        torch.set_num_threads(max(1, self._cores - busy))
-        try:
-            logits = self._colorizer.infer(lightness)
-            are_numbers = all(bool(single.sum().isfinite()) for single in logits)
-        except torch.AcceleratorError as error:
-            if is_out_of_memory(error):
-                raise
-            end_process(f"the device is lost to this process: {first_line(error)}")
-        if not are_numbers:
-            raise FloatingPointError("the net's answer is no number")
-        return logits
 
     def _save(
         self, claim: Claim, picture: image_io.Photo, colored: image_io.Photo
@@ -248,6 +235,7 @@ class Worker:
         saved_as = image_io.saved_format(colored, format)
         data = image_io.save(colored, image_io.SaveOptions(format, options.quality))
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
+            self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
         self._store.put(key, data)
@@ -286,22 +274,42 @@ class Worker:
 
 
 class _Stages:
-    """Seconds of each stage of one attempt, written to the job's record as the stage ends."""
+    """Seconds of each stage of one attempt, told to the job's record every TELL_EVERY seconds at most."""
 
     def __init__(self, jobs: Jobs, claim: Claim) -> None:
         self._jobs = jobs
         self._claim = claim
+        self._told_at = time.perf_counter()
         self.seconds: dict[str, float] = {}
+        self.untold: dict[str, float] = {}
+        """Those that the record does not know yet."""
 
     @contextmanager
     def next(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[stage] = time.perf_counter() - start
-        metrics.STAGE_SECONDS.labels(stage).observe(self.seconds[stage])
-        if stage != STAGES[-1]:  # the last one ends with the job, in one step
-            following = STAGES[STAGES.index(stage) + 1]
-            self._jobs.advance(self._claim, stage, self.seconds[stage], following)
+        end = time.perf_counter()
+        self.seconds[stage] = self.untold[stage] = end - start
+        metrics.STAGE_SECONDS.labels(stage).observe(end - start)
+        if (
+            stage != STAGES[-1] and end - self._told_at >= TELL_EVERY
+        ):  # the last one ends with the job, in one step
+            self._jobs.advance(self._claim, self.untold, STAGES[STAGES.index(stage) + 1])
+            self._told_at, self.untold = end, {}
+
+
+def _infer(colorizer: Colorizer, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The net's answers. Raises FloatingPointError: no numbers would become no colors. Ends the process where the device is lost."""
+    try:
+        logits = colorizer.infer(lightness)
+        are_numbers = all(math.isfinite(float(single.sum())) for single in logits)
+    except torch.AcceleratorError as error:
+        if is_out_of_memory(error):
+            raise
+        end_process(f"the device is lost to this process: {first_line(error)}")
+    if not are_numbers:
+        raise FloatingPointError("the net's answer is no number")
+    return logits
 
 
 @contextmanager
@@ -370,8 +378,6 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
-    # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
-    # net's time, as soon as it has more of them than cores; those count that another thread of ours has ever asked for.
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     start = time.perf_counter()

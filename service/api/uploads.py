@@ -75,7 +75,8 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
         async with _form(request, max_bytes) as (photo, fields):
             options = parse_options(query + fields)
             file = cast(IO[bytes], photo.file)
-            yield Upload(file, await run_sync(digest, file), options)
+            is_small = (photo.size or 0) <= IN_MEMORY  # it takes less time than to wake a thread
+            yield Upload(file, digest(file) if is_small else await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         options = parse_options(query)  # before the body: what is wrong with them is said at once
         async with spool() as file:

@@ -1,12 +1,12 @@
 -- Enters a job as queued.
 -- id, secret hash, options, pixels, milliseconds to keep, 1 for a batch, owner, request id, fingerprint, group, mark of this call, most jobs,
 -- most pixels, upload
--- → {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room
+-- → {2} new, and workers are to be notified; {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room
 local id = ARGV[1]
 local pixels, most_jobs, most_pixels = tonumber(ARGV[4]), tonumber(ARGV[12]), tonumber(ARGV[13])
 if redis.call('EXISTS', job(id)) == 1 then
   -- where the answer to this call was lost, it came again
-  return {redis.call('HGET', job(id), 'made') == ARGV[11] and 1 or 0}
+  return {redis.call('HGET', job(id), 'made') == ARGV[11] and 2 or 0}
 end
 local waiting = redis.call('ZCARD', key('queued'))
 local full = sum('queued') + pixels > most_pixels and waiting > 0
@@ -19,4 +19,12 @@ redis.call('HSET', job(id), 'created', stamp(now), 'expires', expires, 'secret',
   'upload', ARGV[14], 'attempt', 0, 'failures', 0)
 redis.call('ZADD', key('due'), expires, id)
 enqueue(id)
-return {1}
+
+-- A worker that has ended a job asks for the next one by itself. More notifications than there are threads would wake nobody.
+local threads = 0
+for _, name in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
+  threads = threads + (redis.call('HGET', key('worker:' .. name), 'threads') or 0)
+end
+if threads > 0 and tonumber(redis.call('GET', key('notifications')) or 0) >= threads then return {1} end
+if redis.call('INCR', key('notifications')) == 1 then redis.call('PEXPIRE', key('notifications'), NOTIFICATIONS_MS) end
+return {2}

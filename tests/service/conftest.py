@@ -120,7 +120,7 @@ def work(jobs: Jobs, store: Store) -> Callable[..., Claim]:
             )
             store.put(made[-1].key, data)
         result = Result(key, 320, 240, "image/jpeg", hashlib.sha256(picture).hexdigest(), len(picture))
-        jobs.complete(claim, 0.1, result, made, notices)
+        jobs.complete(claim, {"save": 0.1}, result, made, notices)
         return claim
 
     return do

@@ -46,7 +46,7 @@ def test_a_job_s_story_can_be_replayed_from_any_point(jobs):
     claim = take(jobs)
     jobs.retry(claim, failed=False)
     claim = take(jobs)
-    jobs.advance(claim, "open", 0.1, "preprocess")
+    jobs.advance(claim, {"open": 0.1}, "preprocess")
     jobs.fail(claim, "photo_damaged", "The file is cut off.")
     story = [
         ("queued", {"position": 1}),
@@ -68,9 +68,9 @@ def test_a_story_is_no_longer_than_64_events(jobs):
     id = enter(jobs)
     claim = take(jobs)
     for _ in range(50):
-        jobs.advance(claim, "open", 0, "preprocess")
-        jobs.advance(claim, "preprocess", 0, "open")
-    jobs.complete(claim, 0, RESULT)
+        jobs.advance(claim, {"open": 0}, "preprocess")
+        jobs.advance(claim, {"preprocess": 0}, "open")
+    jobs.complete(claim, {"save": 0}, RESULT)
     assert len(told(jobs, id)) == 64
     assert told(jobs, id)[-1] == ("succeeded", {})
 
