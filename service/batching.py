@@ -11,6 +11,8 @@ that it is only the concern of the photo that caused it.
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import time
 from collections import deque
@@ -19,8 +21,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from service.jobs import Claim, NoRoom
 from service.observability import get_logger
@@ -134,7 +136,7 @@ class NetOutOfMemory(Exception):  # noqa: N818  (a turn of events: the photo may
 class Answer:
     """What the net said about one photo."""
 
-    logits: Tensor
+    logits: NDArray[np.float32]
     photos: int
     """How many went through the net together."""
     leads: bool
@@ -143,7 +145,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    lightness: Tensor
+    lightness: NDArray[np.float32]
     answer: Future[Answer] = field(default_factory=Future)
 
 
@@ -151,7 +153,10 @@ class Batcher:
     """`infer` takes (1, h, w) lightness of one shape each, and gives the logits in the same order."""
 
     def __init__(
-        self, infer: Callable[[Sequence[Tensor]], list[Tensor]], most: int, seconds_per_photo: float = 8.0
+        self,
+        infer: Callable[[Sequence[NDArray[np.float32]]], list[NDArray[np.float32]]],
+        most: int,
+        seconds_per_photo: float = 8.0,
     ) -> None:
         """`most`: photos in one call. `seconds_per_photo`: how long a call may take for each of its photos."""
         self.most = most
@@ -175,7 +180,7 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def submit(self, lightness: Tensor) -> Future[Answer]:
+    def submit(self, lightness: NDArray[np.float32]) -> Future[Answer]:
         """Get in line. The future may be canceled for as long as it waits.
 
         It raises NetOutOfMemory where the photo alone is too large, else whatever the net raised over it.
@@ -217,10 +222,10 @@ class Batcher:
             if wanted := [one for one in alike if one.answer.set_running_or_notify_cancel()]:
                 return wanted
 
-    def _fitting(self, shape: torch.Size) -> int:
+    def _fitting(self, shape: tuple[int, ...]) -> int:
         if time.monotonic() > self._careful_until:
             self._room = float("inf")
-        return int(min(self.most, max(1.0, self._room / shape.numel())))
+        return int(min(self.most, max(1.0, self._room / math.prod(shape))))
 
     def _run(self, batch: list[_Waiting]) -> None:
         parts = deque([batch])
@@ -234,7 +239,7 @@ class Batcher:
             elif isinstance(fault, NetOutOfMemory):
                 half = len(part) // 2
                 log.warning("batch_halved", photos=len(part), now=half, error="out of memory")
-                self._room = half * part[0].lightness.numel()
+                self._room = half * part[0].lightness.size
                 self._careful_until = time.monotonic() + CAUTION
                 parts.extendleft([part[half:], part[:half]])
             else:
@@ -256,12 +261,13 @@ class Batcher:
             return None
         finally:
             self._late_at = None
-        torch.cuda.empty_cache()  # does nothing where no GPU is in use
+        if torch := sys.modules.get("torch"):  # only where a GPU is in use
+            torch.cuda.empty_cache()
         return NetOutOfMemory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, the device's or the machine's, which PyTorch tells by a plain RuntimeError."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    """Whether memory ran out, the device's or the machine's, which PyTorch and OpenVINO tell by a RuntimeError."""
+    if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)

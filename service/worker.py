@@ -21,14 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 import redis
-import torch
 from celery import Celery
 from numpy.typing import NDArray
 from PIL import Image
 from structlog.contextvars import bound_contextvars
 
 from model import image_io
-from model.checkpoint import CheckpointError
+from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
 from service import celery_app, metrics, webhooks
@@ -75,12 +74,10 @@ class Worker:
         store: Store,
         app: Celery,
         settings: Settings,
-        cores: int = 1,
     ) -> None:
-        """`cores`: how many the net may use while nothing else is to do."""
         self.name = name
         self.net = Net(colorizer.name, colorizer.sha256)
-        by_device = ON_A_CPU if colorizer.device.type == "cpu" else ON_A_GPU
+        by_device = ON_A_CPU if colorizer.device == "cpu" else ON_A_GPU
         self.concurrency = settings.concurrency or by_device[0]
         self.batcher = Batcher(self._infer, settings.batch or by_device[1], settings.lease)
         self.admission = Admission(int(settings.worker_megapixels * 1e6))
@@ -90,7 +87,6 @@ class Worker:
         self._app = app
         self._settings = settings
         self._watchdog = Watchdog(settings.deadline)
-        self._cores = cores
 
     def start(self) -> None:
         """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
@@ -106,7 +102,6 @@ class Worker:
 
     def run(self, id: str) -> None:
         """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
-        torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
         try:
             with self.admission.enter(partial(self._jobs.claim, self.name, self.net)) as claim:
                 if claim is not None:
@@ -120,7 +115,7 @@ class Worker:
 
     def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms)
+        jobs.beat(self.name, self.net, self._colorizer.device, self.admission.taken_ms)
 
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
@@ -198,7 +193,7 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: torch.Tensor) -> Answer:
+    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: NDArray[np.float32]) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
@@ -224,16 +219,13 @@ class Worker:
         finally:
             answer.cancel()  # it need not be in the net if nobody waits for it
 
-    def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _infer(self, lightness: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
-        # The first ones, which warm it up, nobody has claimed.
-        busy = max(0, self.admission.count - len(lightness) - self.batcher.waiting)
-        torch.set_num_threads(max(1, self._cores - busy))
         try:
             logits = self._colorizer.infer(lightness)
-            are_numbers = all(bool(single.sum().isfinite()) for single in logits)
-        except torch.AcceleratorError as error:
-            if is_out_of_memory(error):
+            are_numbers = all(bool(np.isfinite(single.sum())) for single in logits)
+        except RuntimeError as error:
+            if is_out_of_memory(error) or type(error).__name__ != "AcceleratorError":  # PyTorch's
                 raise
             end_process(f"the device is lost to this process: {first_line(error)}")
         if not are_numbers:
@@ -370,13 +362,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
-    # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
-    # net's time, as soon as it has more of them than cores; those count that another thread of ours has ever asked for.
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings)
     worker.start()
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
