@@ -115,9 +115,8 @@ class Colorizer:
         if photo.frame is not None:
             top, left, bottom, right = photo.frame
             pixels = pixels[top:bottom, left:right]
-        if (
-            pixels.dtype == np.uint16
-        ):  # Pillow reduces no such RGB; and a mean of many steps of 8 bits is as good
+        if pixels.dtype == np.uint16:
+            # Pillow reduces no such RGB, and gray only as float32; a mean of many steps of 8 bits is as good.
             pixels = np.right_shift(pixels, 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
         to = _net_size(pixels.shape[1], pixels.shape[0], size or self.card.size, self.card)
         small = Image.fromarray(pixels).resize(to, Image.Resampling.BICUBIC, reducing_gap=3.0)
