@@ -6,8 +6,6 @@ CIE 15, at the precision scikit-image uses, so that the two agree to float32 rou
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -21,7 +19,6 @@ _EPSILON = 0.008856  # where the cube root gives way to a line, in units of the 
 _KAPPA = 7.787
 _OFFSET = 16.0 / 116.0
 _HALVINGS = 10  # of the interval that holds the largest chroma: to a thousandth
-_ENTRIES = 1 << 16  # of the table from linear light to 8-bit sRGB
 
 
 def linear_from_srgb(rgb: Tensor) -> Tensor:
@@ -66,16 +63,7 @@ def lightness_from_rgb(rgb_N3HW: Tensor) -> Tensor:
 def lightness_from_linear(linear_N3HW: Tensor) -> Tensor:
     """(N, 3, H, W) linear-light RGB in 0…1 → (N, H, W) L*, 0…100."""
     weights = torch.tensor(_XYZ_FROM_RGB[1], device=linear_N3HW.device)
-    return _lightness(torch.einsum("j,njhw->nhw", weights, linear_N3HW))
-
-
-def lightness_from_gray(gray: Tensor) -> Tensor:
-    """sRGB-coded gray in 0…1, of any shape → L*, 0…100."""
-    return _lightness(linear_from_srgb(gray.float()))
-
-
-def _lightness(luminance: Tensor) -> Tensor:
-    return 116 * _curve(luminance) - 16
+    return 116 * _curve(torch.einsum("j,njhw->nhw", weights, linear_N3HW)) - 16
 
 
 def _curve(ratio: Tensor) -> Tensor:
@@ -122,13 +110,6 @@ def gamut_map(lightness_HW: Tensor, ab_2HW: Tensor) -> Tensor:
     return srgb_from_linear(linear).clamp(0, 1).view(3, *lightness_HW.shape)
 
 
-def gamut_map_bytes(lightness_HW: Tensor, ab_2HW: Tensor) -> Tensor:
-    """As `gamut_map`, but (3, H, W) uint8 on the CPU. The transfer curve is a table, whose error is at most a fortieth of an 8-bit step."""
-    linear = _mapped_linear(lightness_HW.flatten(), ab_2HW.flatten(1))
-    place = linear.mul_(_ENTRIES - 1).add_(0.5).clamp_(0, _ENTRIES - 1).to(torch.int32)
-    return _bytes_of_linear().index_select(0, place.flatten()).view(3, *lightness_HW.shape)
-
-
 def _mapped_linear(lightness_P: Tensor, ab_2P: Tensor) -> Tensor:
     """(3, P) linear RGB, within sRGB give or take a third of an 8-bit step."""
     y = (lightness_P + 16) / 116
@@ -157,10 +138,3 @@ def _with_less_chroma(from_y_3P: Tensor, of_xz: Tensor, y_P: Tensor, slopes_2P: 
 def _is_in_gamut(linear_3P: Tensor) -> Tensor:
     """(P,) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
     return (linear_3P.amin(0) > -1e-4) & (linear_3P.amax(0) < 1 + 5e-4)
-
-
-@cache
-def _bytes_of_linear() -> Tensor:
-    """(65536,) uint8: the sRGB step of each linear value 0…1."""
-    srgb = srgb_from_linear(torch.linspace(0, 1, _ENTRIES, dtype=torch.float64))
-    return (srgb * 255).round().byte()

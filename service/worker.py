@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 import redis
-import torch
 from celery import Celery
 from numpy.typing import NDArray
 from PIL import Image
 from structlog.contextvars import bound_contextvars
 
 from model import image_io
-from model.checkpoint import CheckpointError
+from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
+from model.engines import cores
 from model.errors import PhotoError
 from service import celery_app, metrics, webhooks
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
@@ -77,16 +77,14 @@ class Worker:
         store: Store,
         app: Celery,
         settings: Settings,
-        cores: int = 1,
     ) -> None:
-        """`cores`: how many this process may use."""
         self.name = name
         self.net = Net(colorizer.name, colorizer.sha256)
         infer = partial(_infer, colorizer)
-        if colorizer.device.type == "cpu":
+        if colorizer.device == "cpu":
             # One more than cores: there is work while a photo waits for the store or the record.
-            self.concurrency = settings.concurrency or cores + 1
-            self._engine: Direct | Batcher = Direct(infer)
+            self.concurrency = settings.concurrency or cores() + 1
+            self._engine: Direct | Batcher = Direct(infer, self._threads)
         else:
             self.concurrency = settings.concurrency or ON_A_GPU[0]
             self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
@@ -97,15 +95,14 @@ class Worker:
         self._app = app
         self._settings = settings
         self._watchdog = Watchdog(settings.deadline)
-        self._cores = cores
 
     def start(self) -> None:
         """Start the net, and show it what it will see, so that no photo waits for what happens once."""
         self._engine.start()
         square = image_io.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
         lightness = self._colorizer.preprocess(square)
-        logits = [self._engine.ask(lightness, lambda: None).logits for _ in range(2)]
-        self._colorizer.postprocess(square, logits[0])
+        self._engine.warm_up(lightness)
+        self._colorizer.postprocess(square, self._engine.ask(lightness, lambda: None).logits)
 
     def stop(self) -> None:
         self._engine.stop()
@@ -133,7 +130,7 @@ class Worker:
 
     def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms, self.concurrency)
+        jobs.beat(self.name, self.net, self._colorizer.device, self.admission.taken_ms, self.concurrency)
 
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
@@ -191,7 +188,8 @@ class Worker:
         with stages.next("infer"):
             answer = self._ask_the_net(claim, picture, lightness)
         with stages.next("postprocess"):
-            colored = self._colorizer.postprocess(picture, answer.logits, color_options(claim.options))
+            coloring = color_options(claim.options)
+            colored = self._colorizer.postprocess(picture, answer.logits, coloring, self._threads())
         with stages.next("save"):
             result, others = self._save(claim, picture, colored)
         batch = answer.photos if answer.leads else 0
@@ -214,7 +212,7 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: torch.Tensor) -> Answer:
+    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: NDArray[np.float32]) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
@@ -226,6 +224,10 @@ class Worker:
                     raise Problem("out_of_memory") from None
                 log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
                 lightness = self._colorizer.preprocess(picture, size)
+
+    def _threads(self) -> int | None:
+        """How many cores a photo may have: all where it is alone, else one, so that none waits for another's share."""
+        return None if self.admission.count <= 1 else 1
 
     def _save(
         self, claim: Claim, picture: image_io.Photo, colored: image_io.Photo
@@ -298,13 +300,15 @@ class _Stages:
             self._told_at, self.untold = end, {}
 
 
-def _infer(colorizer: Colorizer, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _infer(
+    colorizer: Colorizer, lightness: Sequence[NDArray[np.float32]], threads: int | None = None
+) -> list[NDArray[np.float32]]:
     """The net's answers. Raises FloatingPointError: no numbers would become no colors. Ends the process where the device is lost."""
     try:
-        logits = colorizer.infer(lightness)
+        logits = colorizer.infer(lightness, threads)
         are_numbers = all(math.isfinite(float(single.sum())) for single in logits)
-    except torch.AcceleratorError as error:
-        if is_out_of_memory(error):
+    except RuntimeError as error:
+        if is_out_of_memory(error) or type(error).__name__ != "AcceleratorError":  # PyTorch's
             raise
         end_process(f"the device is lost to this process: {first_line(error)}")
     if not are_numbers:
@@ -378,11 +382,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings)
     worker.start()
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 

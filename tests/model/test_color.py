@@ -37,14 +37,11 @@ def test_lightness_alone_is_the_first_channel() -> None:
     torch.testing.assert_close(color.lightness_from_rgb(channels_first(RGB)), whole[:, 0], atol=1e-3, rtol=0)
 
 
-def test_lightness_of_gray_is_that_of_three_equal_channels() -> None:
-    gray = torch.linspace(0, 1, 256)
-    three = gray.expand(1, 3, 1, 256)
+def test_lightness_of_black_and_white() -> None:
+    ends = torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2)
     torch.testing.assert_close(
-        color.lightness_from_gray(gray), color.lightness_from_rgb(three)[0, 0], atol=1e-4, rtol=0
+        color.lightness_from_rgb(ends)[0, 0], torch.tensor([0.0, 100.0]), atol=1e-3, rtol=0
     )
-    assert color.lightness_from_gray(gray)[0] == pytest.approx(0, abs=1e-4)
-    assert color.lightness_from_gray(gray)[-1] == pytest.approx(100, abs=1e-4)
 
 
 def test_colors_that_srgb_lacks_come_back_outside_0_to_1() -> None:
@@ -90,13 +87,3 @@ def test_colors_outside_keep_lightness_and_hue_and_lose_no_more_chroma_than_they
     a_little_more = color.rgb_from_lab(torch.cat([after[:1], after[1:] * 1.06])[None])[0]
     outside = ((a_little_more < 0) | (a_little_more > 1)).any(0)
     assert outside[shrunk].float().mean() > 0.99
-
-
-def test_eight_bits_are_the_nearest_to_what_fits() -> None:
-    generator = torch.Generator().manual_seed(3)
-    lightness = torch.rand(200, 300, generator=generator) * 100
-    ab = (torch.rand(2, 200, 300, generator=generator) - 0.5) * 200
-    fitted = color.gamut_map(lightness, ab) * 255
-    coded = color.gamut_map_bytes(lightness, ab)
-    assert coded.dtype == torch.uint8
-    assert (coded - fitted).abs().max() < 0.53, "half a step is rounding"

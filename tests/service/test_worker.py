@@ -19,7 +19,6 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from model.colorizer import Colorizer
-from model.image_io import Photo
 from service import celery_app
 from service.database import WORKER_RETRIES, connect
 from service.errors import StoreUnavailable
@@ -60,9 +59,9 @@ def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
     """A worker that is ready, with anything replaced."""
     ready: list[Worker] = []
 
-    def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings, cores=1) -> Worker:
+    def make(colorizer=colorizer, jobs=jobs, store=store, settings: Settings = settings) -> Worker:
         app = celery_app.make_app(settings.celery_broker_url)
-        ready.append(Worker("w1", colorizer, jobs, store, app, settings, cores))
+        ready.append(Worker("w1", colorizer, jobs, store, app, settings))
         ready[-1].start()
         return ready[-1]
 
@@ -71,7 +70,7 @@ def hand(colorizer, jobs, store, settings) -> Iterator[Callable[..., Worker]]:
         one.stop()
 
 
-def is_a_photo(lightness: torch.Tensor) -> bool:
+def is_a_photo(lightness: np.ndarray) -> bool:
     """Not the gray square of the warm-up."""
     return bool(lightness.std() > 0.01)
 
@@ -205,43 +204,6 @@ def test_photos_in_many_threads_come_out_as_they_do_alone_and_go_through_the_net
     assert many.admission.is_idle
 
 
-def test_the_net_has_the_cores_that_photos_in_other_threads_leave_it(hand, jobs, enter, until):
-    finishing, go_on = threading.Event(), threading.Event()
-    cores: list[tuple[str, int]] = []
-
-    class Watched(Colorizer):
-        def infer(self, lightness: list) -> list:
-            if any(map(is_a_photo, lightness)):
-                cores.append(("net", torch.get_num_threads()))
-            return super().infer(lightness)
-
-        def postprocess(self, *arguments: object) -> Photo:
-            if finishing.is_set():
-                go_on.wait(10)
-            cores.append(("postprocess", torch.get_num_threads()))
-            return super().postprocess(*arguments)
-
-    worker = hand(Watched.load("lite", "cpu"), cores=2)
-    cores.clear()  # of the warm-up
-
-    def answer() -> threading.Thread:
-        thread = threading.Thread(target=worker.run, args=[enter()])
-        thread.start()
-        return thread
-
-    answer().join(30)
-    assert cores == [("net", 2), ("postprocess", 1)]
-    finishing.set()
-    threads = [answer()]
-    until(lambda: len(cores) == 3, 30, "one has left the net, and holds its core")
-    threads.append(answer())
-    until(lambda: len(cores) == 4, 30, "the other is in the net")
-    go_on.set()
-    for thread in threads:
-        thread.join(30)
-    assert cores[2:4] == [("net", 2), ("net", 1)]
-
-
 def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(hand, jobs, enter, client):
     class Broken(Colorizer):
         def infer(self, lightness: list) -> list:
@@ -288,7 +250,7 @@ class Narrow(Colorizer):
     def infer(self, lightness: list) -> list:
         if any(map(is_a_photo, lightness)):
             self.shown.append(tuple(lightness[0].shape[1:]))
-            if len(lightness) * lightness[0].numel() > self.room:
+            if len(lightness) * lightness[0].size > self.room:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
         return super().infer(lightness)
 
