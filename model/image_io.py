@@ -14,34 +14,42 @@
 | 1 bit, palette, gray with alpha | expanded |
 | animations, TIFFs of several pages | refused |
 | a JPEG with further pictures inside (MPO, depth, gain map) | the first, which is the photograph |
-| metadata | dropped, position and camera included; the resolution in dpi is kept |
+| metadata | kept as `Photo.metadata`; what saving makes of it: docs/metadata.md |
 | empty, cut off, too large, too small, too narrow | refused with a code |
 """
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from model import image_encoders, image_mark, image_metadata
 from model.errors import InputError, Notice, PhotoError
+from model.image_encoders import Encoding
 from model.image_headers import FORMATS, Limits, damaged, probe
-from model.image_metadata import Metadata
+from model.image_metadata import Changes, Metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-WRITABLE: Final = ("JPEG", "PNG", "WEBP", "TIFF")
-_MEDIA_TYPES: Final = {name: f"image/{name.lower()}" for name in FORMATS}
+WRITABLE: Final = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
+_DEFAULTS: Final = (
+    {name: name for name in ("JPEG", "PNG", "WEBP", "TIFF")}
+    | dict.fromkeys(("AVIF", "HEIF", "HEIC", "JXL"), "JPEG")
+    | dict.fromkeys(("JPEG2000", "JP2"), "TIFF")
+)
 _EXTENSIONS: Final = {"JPEG": ".jpg", "TIFF": ".tif"}
+_JPEG_MAX_SIDE: Final = 65_500  # libjpeg's
 _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
+_AVIF_MAX_SIDE: Final = 32_768  # what libavif's readers take
+_AVIF_MAX_PIXELS: Final = 2**28
 _BYTES: Final = (1, 2, 7)  # BYTE, ASCII and UNDEFINED, which Pillow leaves as they are
 _MOST_RATIONALS: Final = 4096
 _MOST_NUMBERS: Final = 2**20
@@ -107,7 +115,8 @@ def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  #
             _check_sums(image, data)
             if at_least and image.format in ("JPEG", "MPO"):
                 image.draft(None, (at_least, at_least))
-            return _decode(image)
+            photo = _decode(image)
+            return replace(photo, metadata=image_metadata.read(data, photo.format))
     except PhotoError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
@@ -118,62 +127,113 @@ def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  #
 
 @dataclass(frozen=True, slots=True)
 class SaveOptions:
-    """How to encode. `format`: None is the photo's own. `quality`: 1…100, InputError for another."""
+    """How to encode. `format`: None is the photo's own. `quality`: 1…100, InputError for another.
+
+    `metadata` keeps the photo's record, with `location` its GPS coordinates too. `disclosure` writes into the file that its colors are
+    guesses; `mark` writes it into a corner of the picture. docs/metadata.md says how.
+    """
 
     format: str | None = None
     quality: int = 92
+    metadata: bool = True
+    location: bool = True
+    disclosure: bool = True
+    mark: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
             raise InputError(f"quality must be 1…100, not {self.quality}")
 
 
-def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
-    """Encode `photo` with 8 bits a channel in `saved_format(photo, options.format)`, tagged as sRGB.
+@dataclass(frozen=True, slots=True)
+class Separate:
+    """Two TIFF files of one size that belong together: the gray photograph, and the color to be laid over it."""
 
-    Chroma is what we add to a photograph, so JPEG keeps it at full resolution (4:4:4). WebP cannot: it halves
-    it. `quality` (1…100) counts for JPEG and WebP; PNG and TIFF lose nothing. No metadata is written, except
-    for the dpi.
+    gray: bytes
+    color: bytes
+
+
+def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
+    """Encode `photo` in `saved_format(photo, options.format)`, tagged as sRGB, with what it has for a record.
+
+    16 bits a channel stay so in PNG and TIFF; the others hold 8. `quality` (1…100) counts for JPEG, WebP and AVIF; PNG and TIFF lose
+    nothing. The dpi are kept with or without the record.
     """
     container = saved_format(photo, options.format)
-    encoding: dict[str, Any] = {"icc_profile": _srgb_profile()}
-    if photo.dpi is not None and container != "WEBP":
-        encoding["dpi"] = photo.dpi
+    pixels, alpha = photo.pixels, photo.alpha
+    if options.mark:
+        pixels, alpha = image_mark.marked(pixels, alpha)
+    encoding = Encoding(options.quality, photo.dpi, _record(photo, container, options))
     match container:
-        case "JPEG":
-            encoding |= {"quality": options.quality, "subsampling": 0}
-        case "WEBP":
-            encoding |= {"quality": options.quality}
+        case "PNG":
+            return image_encoders.png(pixels, alpha, encoding)
         case "TIFF":
-            encoding |= {"compression": "tiff_adobe_deflate"}
-    file = io.BytesIO()
-    _compose(photo).save(file, container, **encoding)
-    return file.getvalue()
+            return image_encoders.tiff(pixels, alpha, encoding)
+        case "JPEG":
+            return image_encoders.jpeg(image_encoders.narrowed(pixels), encoding)
+        case "WEBP":
+            return image_encoders.webp(image_encoders.narrowed(pixels), alpha, encoding)
+        case _:
+            return image_encoders.avif(image_encoders.narrowed(pixels), alpha, encoding)
+
+
+def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOptions()) -> Separate:
+    """The gray photograph as it came, and the color of `colored` as a layer over it; both upright, of one size, as TIFF.
+
+    The layer is CIELAB of 16 bits (D65, TIFF 6.0, 23) whose L* is 50 all over: its a* and b* beside the L* of the gray one are the colored
+    picture, to one 8-bit step. docs/metadata.md says how to put them together. `format`, `quality` and `mark` have no meaning here.
+    Raises ValueError where the two differ in size.
+    """
+    if gray.size != colored.size:
+        raise ValueError(f"the gray photo is {gray.size}, the colored one {colored.size}")
+    plain = Encoding(options.quality, gray.dpi, _record(gray, "TIFF", replace(options, disclosure=False)))
+    layer = Encoding(options.quality, gray.dpi, _record(gray, "TIFF", options))
+    return Separate(
+        image_encoders.tiff(gray.pixels, gray.alpha, plain), image_encoders.color_layer(colored.pixels, layer)
+    )
 
 
 def saved_format(photo: Photo, format: str | None = None) -> str:
     """What `save` writes: `format`, by default the photo's own, or the nearest that can hold it.
 
-    GIF and BMP become PNG, AVIF (slow to write) becomes JPEG; JPEG holds no alpha and WebP no side beyond
-    16,383, so PNG takes their place. Raises InputError for a format that is not one of `WRITABLE`.
+    By default GIF, BMP and PNM become PNG; AVIF (slow to write), HEIC and JPEG XL, which phones and cameras make, JPEG; JPEG 2000, which
+    archives keep as masters, TIFF, which they keep as well, and which loses nothing. More than 8 bits then become TIFF rather than JPEG.
+    Whatever is asked for: JPEG holds no alpha, and no format holds every size, so PNG takes their place. Raises InputError for a format
+    that is not one of `WRITABLE`.
     """
     if format is not None and format.upper() not in WRITABLE:
         raise InputError(f"cannot save as {format}: choose one of {', '.join(WRITABLE)}")
-    wanted = (format or photo.format).upper()
-    if wanted == "AVIF":
-        wanted = "JPEG"
-    holds_it = {"JPEG": photo.alpha is None, "WEBP": max(photo.size) <= _WEBP_MAX_SIDE, "TIFF": True}
+    if format is not None:
+        wanted = format.upper()
+    else:
+        wanted = _DEFAULTS.get(photo.format.upper(), "PNG")
+        if photo.pixels.dtype == np.uint16 and wanted in ("JPEG", "WEBP"):
+            wanted = "TIFF"
+    long, pixels = max(photo.size), photo.width * photo.height
+    holds_it = {
+        "JPEG": photo.alpha is None and long <= _JPEG_MAX_SIDE,
+        "WEBP": long <= _WEBP_MAX_SIDE,
+        "AVIF": long <= _AVIF_MAX_SIDE and pixels <= _AVIF_MAX_PIXELS,
+        "TIFF": True,
+    }
     return wanted if holds_it.get(wanted, False) else "PNG"
 
 
 def media_type(format: str) -> str:
     """`image/jpeg` for "JPEG", and so on."""
-    return _MEDIA_TYPES[format]
+    return f"image/{format.lower()}"
 
 
 def extension(format: str) -> str:
     """`.jpg` for "JPEG", and so on."""
     return _EXTENSIONS.get(format, f".{format.lower()}")
+
+
+def _record(photo: Photo, container: str, options: SaveOptions) -> Metadata:
+    kept = photo.metadata if options.metadata else Metadata()
+    dpi = photo.dpi if options.metadata else None
+    changes = Changes(container, *photo.size, dpi, options.location, options.disclosure)
+    return image_metadata.for_file(kept, changes)
 
 
 def _bound_exif(data: bytes) -> bytes:
@@ -295,16 +355,6 @@ def _narrow(image: Image.Image, profile: _Profile | None) -> tuple[NDArray[Any],
     return np.asarray(_to_srgb(image, profile) or image.convert("RGB")), alpha
 
 
-def _compose(photo: Photo) -> Image.Image:
-    pixels = photo.pixels
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if photo.alpha is not None:
-        image.putalpha(Image.fromarray(np.ascontiguousarray(photo.alpha)))
-    return image
-
-
 def _read_profile(data: bytes | None) -> _Profile | None:
     """The profile that a file carries; None where there is none, or a broken one, which must not cost the picture."""
     if not data:
@@ -341,17 +391,6 @@ def _gray_to_srgb(pixels: NDArray[Any], profile: _Profile | None) -> NDArray[Any
     if pixels.dtype == np.uint16:
         levels = np.rint(np.interp(np.arange(65_536), np.arange(256) * 257, levels * 257.0)).astype(np.uint16)
     return np.take(levels, pixels)
-
-
-@functools.cache
-def _srgb_profile() -> bytes:
-    """The sRGB profile, half a kilobyte, with which a viewer on a wide-gamut screen need not guess.
-
-    lcms writes the present time into it. Ours is fixed, since the same photo must give the same bytes.
-    """
-    profile = _Profile(ImageCms.createProfile("sRGB")).tobytes()
-    made = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
-    return profile[:24] + made + profile[36:]
 
 
 def _bounded(load: Callable[..., Any], most_bytes: int) -> Callable[..., Any]:

@@ -1,0 +1,515 @@
+"""EXIF blocks and the tags of TIFF files: read, corrected in place, carried from one file to another. Needs no torch.
+
+An EXIF block is a TIFF structure (CIPA DC-008, TIFF 6.0): directories of tags that point to values anywhere in it. A camera's own notes
+(MakerNote) point into it as well, in ways that only its maker knows. So `corrected` changes as few bytes as it can and moves none.
+Whatever the bytes are, nothing here raises: a structure that cannot be followed counts as absent.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final, Literal
+
+_SIZES: Final = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+"""Bytes of one value of each of TIFF's types."""
+_BYTE, _SHORT, _LONG, _RATIONAL = 1, 3, 4, 5
+_MOST_ENTRIES: Final = 4096
+_MOST_PAGES: Final = 1000
+_MOST_BYTES: Final = 4 * 2**20
+"""Of all values that are carried from one file to another: real ones have some kilobytes, large MakerNotes 100."""
+
+_WIDTH, _HEIGHT, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 256, 257, 274, 282, 283, 296
+_EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE = 34665, 34853, 40965, 37500
+_COLOR_SPACE, _EXIF_WIDTH, _EXIF_HEIGHT = 40961, 40962, 40963
+_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
+_NESTED: Final = {
+    _EXIF: frozenset({_INTEROPERABILITY}),
+    _GPS: frozenset[int](),
+    _INTEROPERABILITY: frozenset[int](),
+}
+"""The tags that point to directories, and which of these each may hold: no deeper, so that no circle is followed."""
+_OF_THE_FILE: Final = frozenset(
+    {
+        254,
+        255,
+        258,
+        259,
+        262,
+        266,
+        273,
+        277,
+        278,
+        279,
+        280,
+        281,
+        284,
+        301,
+        317,
+        318,
+        319,
+        320,
+        321,
+        322,
+        323,
+        324,
+        325,
+        330,
+        338,
+        339,
+    }
+    | {347, *range(512, 522), 529, 530, 531, 532, _XMP, _IPTC, _PHOTOSHOP, _ICC, 37724, 50341}
+)
+"""What a directory says of how the pixels were stored, and other blocks, which are kept on their own. None is true of the new file."""
+_OF_THE_PHOTO: Final = frozenset(
+    {
+        269,
+        270,
+        271,
+        272,
+        _X_RESOLUTION,
+        _Y_RESOLUTION,
+        285,
+        _UNIT,
+        297,
+        305,
+        306,
+        315,
+        316,
+        18246,
+        18249,
+        33432,
+        _EXIF,
+        _GPS,
+    }
+    | {33434, 33437, 34855, 36867, 36868, *range(40091, 40096)}
+)
+"""What a TIFF's first directory says of the photograph: title, author, dates, device. The rest describes the file."""
+
+
+class _BrokenError(ValueError):
+    """A structure that cannot be followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Byte order, "<" or ">", and whether it is a BigTIFF."""
+
+    order: str
+    big: bool = False
+
+    @property
+    def entry(self) -> struct.Struct:
+        return struct.Struct(f"{self.order}HHQ8s" if self.big else f"{self.order}HHI4s")
+
+    @property
+    def offset(self) -> struct.Struct:
+        return struct.Struct(f"{self.order}Q" if self.big else f"{self.order}I")
+
+    @property
+    def count(self) -> struct.Struct:
+        return struct.Struct(f"{self.order}Q" if self.big else f"{self.order}H")
+
+    def pack(self, code: str, *values: int) -> bytes:
+        return struct.pack(self.order + code, *values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tag: int
+    kind: int
+    count: int
+    field: bytes
+    """The value where it fits, or else where it lies: 4 bytes, 8 in a BigTIFF."""
+
+    @property
+    def size(self) -> int:
+        return _SIZES.get(self.kind, 0) * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A directory as it stands in a block."""
+
+    at: int
+    end: int
+    entries: tuple[_Entry, ...]
+    following: int
+
+    def get(self, tag: int) -> _Entry | None:
+        return next((entry for entry in self.entries if entry.tag == tag), None)
+
+
+_Value = tuple[int, int, bytes]
+"""Type, count and bytes, in the byte order of the structure."""
+_Tree = dict[int, "_Value | _Tree"]
+"""A directory with its values, and the directories inside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What is true of the file that an EXIF block goes into. `dpi` is (horizontal, vertical)."""
+
+    width: int
+    height: int
+    dpi: tuple[float, float] | None = None
+    location: bool = True
+    """False drops GPS, and the MakerNote, into which nobody can look."""
+    keep_orientation: bool = True
+    """As 1. False drops the tag, which means the same."""
+
+
+def checked(block: bytes) -> bytes:
+    """The block without an `Exif` mark before it; empty where its first directory cannot be read."""
+    block = block.removeprefix(b"Exif\0\0")
+    try:
+        layout, at = _start(block)
+        if layout.big or not _table(block, layout, at).entries:
+            return b""
+    except (_BrokenError, struct.error):
+        return b""
+    return block
+
+
+def corrected(block: bytes, truth: Corrections) -> bytes:
+    """The block for a new, upright file: orientation 1, true sizes, sRGB, and no thumbnail, which would show the gray photograph.
+
+    All else stays where it stands, byte for byte. Empty where the structure cannot be followed.
+    """
+    try:
+        return _corrected(block, truth) if block else b""
+    except (_BrokenError, struct.error):
+        return b""
+
+
+def without_maker_note(block: bytes) -> bytes:
+    """The block built anew, as short as it gets: for a JPEG, which holds 64 KiB."""
+    try:
+        layout, at = _start(block)
+        tree = _tree(block, layout, at)
+    except (_BrokenError, struct.error):
+        return b""
+    inner = tree.get(_EXIF)
+    if isinstance(inner, dict):
+        inner.pop(_MAKER_NOTE, None)
+    return _header(layout.order) + _serialized(tree, 8, layout)
+
+
+def with_resolution(block: bytes, dpi: tuple[float, float]) -> bytes:
+    """The block with these dpi where it says none; a new one for an empty block. For files that have no other place for them."""
+    try:
+        layout, at = _start(block) if block else (_Layout("<"), 0)
+        entries = _table(block, layout, at).entries if block else ()
+    except (_BrokenError, struct.error):
+        return block
+    if any(entry.tag == _X_RESOLUTION for entry in entries):
+        return block
+    block = block or _header("<")
+    block += b"\0" * (len(block) % 2)
+    values = b"".join(layout.pack("II", *_ratio(value)) for value in dpi)
+    added = (
+        _Entry(_X_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block))),
+        _Entry(_Y_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block) + 8)),
+        _Entry(_UNIT, _SHORT, 1, layout.pack("HH", 2, 0)),
+    )
+    kept = (entry for entry in entries if entry.tag not in (_X_RESOLUTION, _Y_RESOLUTION, _UNIT))
+    table = _packed(sorted((*kept, *added), key=lambda entry: entry.tag), layout)
+    return block[:4] + layout.pack("I", len(block) + 16) + block[8:] + values + table
+
+
+def of_tiff(data: bytes, page: int = 0) -> tuple[bytes, bytes, bytes]:
+    """(EXIF block, XMP, IPTC-IIM) of a page of a TIFF file: what its directory says of the photograph, as a block of its own."""
+    try:
+        layout, at = _start(data)
+        for _ in range(min(page, _MOST_PAGES)):
+            at = _table(data, layout, at).following
+        tree = _tree(data, layout, at, {*_OF_THE_PHOTO, _XMP, _IPTC, _PHOTOSHOP})
+    except (_BrokenError, struct.error):
+        return b"", b"", b""
+    xmp, iptc, photoshop = (_bytes(tree.pop(tag, None)) for tag in (_XMP, _IPTC, _PHOTOSHOP))
+    if set(tree) <= {_X_RESOLUTION, _Y_RESOLUTION, _UNIT}:
+        return b"", xmp, iptc or photoshop
+    small = _Layout(layout.order)
+    return _header(small.order) + _serialized(tree, 8, small), xmp, iptc or photoshop
+
+
+def byte_order(block: bytes) -> Literal["<", ">"]:
+    """ "<" or ">": the order in which a TIFF must be written, so that the block's values can be carried over as they are."""
+    return ">" if block.startswith(b"MM") else "<"
+
+
+def into_tiff(data: bytearray, block: bytes, xmp: bytes, iptc: bytes) -> None:
+    """Give a TIFF file of one page, in the block's byte order, the tags of an EXIF block, an XMP packet and IPTC-IIM datasets.
+
+    Its directory is written anew at its end. `data` was written by us: raises ValueError where it is no such file.
+    """
+    layout, at = _start(data)
+    carried: _Tree = {}
+    if block:
+        _, first = _start(block)
+        carried = _tree(block, _Layout(layout.order), first, _OF_THE_PHOTO)
+        for tag in (_X_RESOLUTION, _Y_RESOLUTION, _UNIT):
+            carried.pop(tag, None)  # the file's own
+    for tag, kind, value in ((_XMP, _BYTE, xmp), (_IPTC, _BYTE, iptc)):
+        if value:
+            carried[tag] = kind, len(value), value
+    if not carried:
+        return
+    data += b"\0" * (len(data) % 2)
+    raw = [entry for entry in _table(data, layout, at).entries if entry.tag not in carried]
+    end = len(data)
+    data += _serialized(carried, end, layout, raw)
+    where = 8 if layout.big else 4
+    data[where : where + layout.offset.size] = layout.offset.pack(end)
+
+
+def _start(data: bytes | bytearray) -> tuple[_Layout, int]:
+    """How a structure is laid out, and where its first directory is."""
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
+    if order is None:
+        raise _BrokenError("no byte order")
+    (magic,) = struct.unpack_from(f"{order}H", data, 2)
+    if magic not in (42, 43):
+        raise _BrokenError(f"the magic number is {magic}")
+    layout = _Layout(order, magic == 43)
+    (at,) = layout.offset.unpack_from(data, 8 if layout.big else 4)
+    return layout, at
+
+
+def _header(order: str) -> bytes:
+    return (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+
+
+def _table(data: bytes | bytearray, layout: _Layout, at: int) -> _Table:
+    if not 8 <= at <= len(data) - layout.count.size:
+        raise _BrokenError("a directory lies outside")
+    (count,) = layout.count.unpack_from(data, at)
+    first = at + layout.count.size
+    end = first + count * layout.entry.size
+    if count > _MOST_ENTRIES or end > len(data):
+        raise _BrokenError(f"a directory of {count} entries")
+    entries = tuple(_Entry(*fields) for fields in layout.entry.iter_unpack(bytes(data[first:end])))
+    if end + layout.offset.size > len(data):  # cut off behind its last entry, which harms nobody
+        return _Table(at, end, entries, 0)
+    (following,) = layout.offset.unpack_from(data, end)
+    return _Table(at, end + layout.offset.size, entries, following)
+
+
+def _extent(entry: _Entry, layout: _Layout, length: int) -> tuple[int, int] | None:
+    """(start, end) of a value that lies outside its entry; None for one that does not, or of which not all is there."""
+    if entry.size <= len(entry.field):
+        return None
+    (start,) = layout.offset.unpack(entry.field)
+    return (start, start + entry.size) if 8 <= start <= length - entry.size else None
+
+
+def _corrected(original: bytes, truth: Corrections) -> bytes:
+    layout, at = _start(original)
+    block = bytearray(original)
+    first = _table(block, layout, at)
+    gone = _OF_THE_FILE | (set() if truth.location else {_GPS, _MAKER_NOTE})
+    gone |= set() if truth.keep_orientation else {_ORIENTATION}
+    values = {
+        _ORIENTATION: (_SHORT, 1),
+        _WIDTH: (_LONG, truth.width),
+        _HEIGHT: (_LONG, truth.height),
+        _EXIF_WIDTH: (_LONG, truth.width),
+        _EXIF_HEIGHT: (_LONG, truth.height),
+        _COLOR_SPACE: (_SHORT, 1),
+    }
+    tables = [first, *_inner(block, layout, first, _EXIF)]
+    tables += [inner for table in tables[1:] for inner in _inner(block, layout, table, _INTEROPERABILITY)]
+    positions = _inner(block, layout, first, _GPS)
+    # First wipe, then write: where a hostile block lets two things overlap, what is written wins.
+    for table in _thumbnails(block, layout, first):
+        _wipe(block, layout, table, table.entries)
+        block[table.at : table.end] = bytes(table.end - table.at)
+    if not truth.location:
+        for table in positions:
+            _wipe(block, layout, table, table.entries)
+            block[table.at : table.end] = bytes(table.end - table.at)
+    for table in tables:
+        _wipe(block, layout, table, [entry for entry in table.entries if entry.tag in gone])
+    end = 8
+    for table in tables:
+        kept = [_patched(entry, values, layout) for entry in table.entries if entry.tag not in gone]
+        if table is first:
+            kept = _turned(block, layout, kept, truth.dpi)
+        packed = _packed(kept, layout)
+        block[table.at : table.end] = packed.ljust(table.end - table.at, b"\0")
+        extents = (_extent(entry, layout, len(block)) for entry in kept)
+        end = max(end, table.at + len(packed), *(extent[1] for extent in extents if extent))
+    if truth.location:
+        for table in positions:
+            extents = (_extent(entry, layout, len(block)) for entry in table.entries)
+            end = max(end, table.end, *(extent[1] for extent in extents if extent))
+    return bytes(block[: max(end, len(block.rstrip(b"\0")))])
+
+
+def _inner(block: bytearray, layout: _Layout, table: _Table, tag: int) -> list[_Table]:
+    """The directory that an entry points to; none where it cannot be read."""
+    entry = table.get(tag)
+    if entry is None:
+        return []
+    try:
+        return [_table(block, layout, layout.offset.unpack(entry.field)[0])]
+    except _BrokenError:
+        return []
+
+
+def _thumbnails(block: bytearray, layout: _Layout, first: _Table) -> Iterator[_Table]:
+    """The directories behind the first, whose pictures are wiped on the way."""
+    seen, at = {first.at}, first.following
+    while at not in seen and len(seen) < 8:
+        seen.add(at)
+        try:
+            table = _table(block, layout, at)
+        except _BrokenError:
+            return
+        for place, length in ((513, 514), (273, 279)):  # a JPEG; or a strip
+            start, size = (table.get(tag) for tag in (place, length))
+            if start and size and start.kind == size.kind == _LONG and start.count == size.count == 1:
+                begin, count = (layout.offset.unpack(entry.field)[0] for entry in (start, size))
+                if 8 <= begin <= begin + count <= len(block):
+                    block[begin : begin + count] = bytes(count)
+        yield table
+        at = table.following
+
+
+def _wipe(
+    block: bytearray, layout: _Layout, table: _Table, entries: list[_Entry] | tuple[_Entry, ...]
+) -> None:
+    """Zeros for the values of these entries that lie outside their table."""
+    for entry in entries:
+        extent = _extent(entry, layout, len(block))
+        if extent is not None:
+            block[slice(*extent)] = bytes(extent[1] - extent[0])
+
+
+def _patched(entry: _Entry, values: Mapping[int, tuple[int, int]], layout: _Layout) -> _Entry:
+    if entry.tag == 1 and entry.field == b"R03\0":  # the index of Adobe RGB, where sRGB's is R98
+        return replace(entry, field=b"R98\0")
+    if entry.tag not in values:
+        return entry
+    kind, value = values[entry.tag]
+    field = layout.pack("HH", value, 0) if kind == _SHORT else layout.pack("I", value)
+    return _Entry(entry.tag, kind, 1, field)
+
+
+def _turned(
+    block: bytearray, layout: _Layout, entries: list[_Entry], dpi: tuple[float, float] | None
+) -> list[_Entry]:
+    """The entries with the two resolutions exchanged, where the photo was turned by a quarter and they differ."""
+    places = {entry.tag: entry for entry in entries if entry.tag in (_X_RESOLUTION, _Y_RESOLUTION)}
+    if dpi is None or len(places) < 2 or abs(dpi[0] - dpi[1]) < 0.5:
+        return entries
+    across, down = places[_X_RESOLUTION], places[_Y_RESOLUTION]
+    extent = _extent(across, layout, len(block))
+    if across.kind != _RATIONAL or down.kind != _RATIONAL or extent is None:
+        return entries
+    numerator, denominator = struct.unpack_from(f"{layout.order}II", block, extent[0])
+    unit = next((entry.field for entry in entries if entry.tag == _UNIT), b"")
+    scale = 2.54 if unit == layout.pack("HH", 3, 0) else 1.0
+    is_turned = abs(numerator / max(denominator, 1) * scale - dpi[1]) < 0.5
+    exchanged = {_X_RESOLUTION: down.field, _Y_RESOLUTION: across.field} if is_turned else {}
+    return [replace(entry, field=exchanged.get(entry.tag, entry.field)) for entry in entries]
+
+
+def _packed(entries: list[_Entry], layout: _Layout, following: int = 0) -> bytes:
+    rows = (layout.entry.pack(entry.tag, entry.kind, entry.count, entry.field) for entry in entries)
+    return layout.count.pack(len(entries)) + b"".join(rows) + layout.offset.pack(following)
+
+
+def _tree(
+    data: bytes | bytearray,
+    layout: _Layout,
+    at: int,
+    wanted: frozenset[int] | set[int] | None = None,
+    nested: Mapping[int, frozenset[int]] = _NESTED,
+) -> _Tree:
+    """A directory with its values and inner directories, without what cannot be read or is too much. Raises _BrokenError."""
+    tree: _Tree = {}
+    left = _MOST_BYTES
+    for entry in _table(data, layout, at).entries:
+        if (wanted is not None and entry.tag not in wanted) or entry.tag in tree:
+            continue
+        if entry.tag in _NESTED:
+            inside = dict.fromkeys(nested.get(entry.tag, ()), frozenset[int]())
+            if entry.tag in nested and (inner := _inner_tree(data, layout, entry, inside)):
+                tree[entry.tag] = inner
+            continue
+        value = _value(data, layout, entry)
+        if value is not None and len(value[2]) <= left:
+            left -= len(value[2])
+            tree[entry.tag] = value
+    return tree
+
+
+def _inner_tree(
+    data: bytes | bytearray, layout: _Layout, entry: _Entry, nested: Mapping[int, frozenset[int]]
+) -> _Tree:
+    try:
+        return _tree(data, layout, layout.offset.unpack(entry.field)[0], None, nested)
+    except _BrokenError:
+        return {}
+
+
+def _value(data: bytes | bytearray, layout: _Layout, entry: _Entry) -> _Value | None:
+    """None for what lies outside, or is of a type that only a BigTIFF has."""
+    if entry.size == 0 or entry.kind > 13:
+        return None
+    if entry.size <= len(entry.field):
+        return entry.kind, entry.count, entry.field[: entry.size]
+    extent = _extent(entry, layout, len(data))
+    if extent is None or entry.size > _MOST_BYTES:
+        return None
+    return entry.kind, entry.count, bytes(data[slice(*extent)])
+
+
+def _bytes(value: _Value | _Tree | None) -> bytes:
+    return value[2] if isinstance(value, tuple) else b""
+
+
+def _serialized(tree: _Tree, at: int, layout: _Layout, raw: list[_Entry] | None = None) -> bytes:
+    """A directory and all that it refers to, to stand at `at`. `raw`: further entries, whose values are in the file already."""
+    entries = list(raw or ())
+    size = layout.count.size + (len(entries) + len(tree)) * layout.entry.size + layout.offset.size
+    behind = bytearray()
+    width = layout.offset.size
+    for tag, value in tree.items():
+        if isinstance(value, tuple) and len(value[2]) <= width:
+            entries.append(_Entry(tag, value[0], value[1], value[2].ljust(width, b"\0")))
+            continue
+        behind += b"\0" * (len(behind) % 2)
+        place = at + size + len(behind)
+        if isinstance(value, dict):
+            behind += _serialized(value, place, layout)
+            entries.append(_Entry(tag, 16 if layout.big else _LONG, 1, layout.offset.pack(place)))
+        else:
+            behind += value[2]
+            entries.append(_Entry(tag, value[0], value[1], layout.offset.pack(place)))
+    return _packed(sorted(entries, key=lambda entry: entry.tag), layout) + bytes(behind)
+
+
+def _ratio(value: float) -> tuple[int, int]:
+    nearest = Fraction(value).limit_denominator(10_000)
+    return nearest.numerator, nearest.denominator
