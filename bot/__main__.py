@@ -87,10 +87,10 @@ def _parse() -> argparse.Namespace:
 
 def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) -> int:
     # Not an Event: to set one from a handler while the main thread is about to wait for it would wait for ever.
-    told: queue.SimpleQueue[None] = queue.SimpleQueue()
+    stop: queue.SimpleQueue[None] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.put(None))
-    loop = build(settings, resources, dry_run=dry_run, wait=partial(_told, told))
+        signal.signal(number, lambda *_: stop.put(None))
+    loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
     _sign_in(loop.reddit, settings)
     if once:
         loop.run_once()
@@ -99,13 +99,13 @@ def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) ->
     return 0
 
 
-def _told(told: queue.SimpleQueue[None], seconds: float) -> bool:
+def _wait(stop: queue.SimpleQueue[None], seconds: float) -> bool:
     """Wait for so many seconds, or until a signal says to stop; whether one did, then or before."""
     try:
-        told.get(timeout=seconds)
+        stop.get(timeout=seconds)
     except queue.Empty:
         return False
-    told.put(None)  # whoever waits next is told too
+    stop.put(None)  # whoever waits next returns at once too
     return True
 
 

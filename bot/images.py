@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import httpx
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bot.commands import read_markdown
 from bot.models import Comment, Post
@@ -36,7 +36,8 @@ TIMEOUT = 10.0
 """Seconds without a byte."""
 DEADLINE = 30.0
 """Seconds for one picture in all."""
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+DECODERS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Pillow's, that may see a file. It is no list of what is colored: the service says that of what these do not know."""
 
 FoundIn: TypeAlias = Literal["comment", "parent", "gallery", "link", "text", "crosspost", "preview"]
 
@@ -351,11 +352,14 @@ class ImageInfo:
 
 
 def inspect(data: bytes) -> ImageInfo:
-    """Open a picture and look at it. Raises NotAnImageError or TooLargeError."""
+    """Open a picture and look at it. Raises NotAnImageError or TooLargeError.
+
+    A file of a kind that is not known here passes for a gray picture: the service judges it.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata; size is checked below
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=DECODERS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise TooLargeError(f"{width} × {height} pixels")
@@ -364,6 +368,8 @@ def inspect(data: bytes) -> ImageInfo:
                 small = _thumbnail(image)
     except ImageError:
         raise
+    except UnidentifiedImageError:
+        return ImageInfo(in_color=False, animated=False)
     except (Image.DecompressionBombError, MemoryError) as error:
         raise TooLargeError(str(error)) from error
     except Exception as error:  # Pillow's decoders raise whatever they like at what is broken

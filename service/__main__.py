@@ -23,6 +23,8 @@ from service.errors import EX_CONFIG, SettingsError
 from service.observability import get_logger, set_up_logging
 from service.settings import Settings
 
+MODULE = "python -m service"
+
 
 def main() -> int:
     arguments = _parse()
@@ -48,8 +50,13 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
+    program = (
+        MODULE if sys.argv[0].endswith(".py") else sys.argv[0]
+    )  # the script `autochrome` puts its own name there
     parser = argparse.ArgumentParser(
-        prog="python -m service", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program,
+        description=str(__doc__).replace(MODULE, program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parts = parser.add_subparsers(dest="part")
     api = parts.add_parser("api", help="the web page and the REST API")

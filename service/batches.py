@@ -1,8 +1,8 @@
 """Many photos as one order of jobs: the batch record in Redis, and the scheduler that queues their jobs as there is room.
 
-States: receiving → complete; both → canceled → expired. A complete batch has ended when all of its jobs have. Each
-photo is kept in the store under the id of its job before it stands here; what a crash leaves in between is erased
-when the batch expires.
+States: receiving → complete; both → canceled → expired. A complete batch has ended when all of its jobs have. A photo
+that is taken in is a job of this group, which waits outside the queue until it is promoted. The photo is kept in the
+store before that; what a crash leaves in between is erased when the batch expires.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import redis
-from redis.exceptions import LockError
 from structlog.contextvars import bound_contextvars
 
-from service.budgets import Quota
+from service.budgets import Quota, payer
 from service.database import PREFIX, Scripts
-from service.errors import KINDS, Problem, StoreUnavailable
-from service.jobs import Bounds, Jobs, Order, secret_hash
+from service.errors import KINDS, Problem
+from service.jobs import Bounds, Jobs, secret_hash
 from service.observability import get_logger
 from service.schemas import Options
 from service.storage import Store
@@ -32,7 +30,7 @@ SCHEDULE_EVERY = 1.0
 SHARE = 0.5
 """Of the queue, that batches may fill; the rest is kept for people."""
 MOST_AT_ONCE = 200
-LOCK_SECONDS = 30.0
+"""Jobs that are queued in one tick."""
 ERASING = 30.0
 """Seconds after which an erasure counts as broken off."""
 RETRY_AFTER = 60
@@ -52,7 +50,6 @@ class File:
     name: str
     job: str | None
     """Id of the job that colors it; None where it was refused, for `code` and `detail`."""
-    pixels: int = 0
     code: str | None = None
     detail: str | None = None
 
@@ -86,18 +83,13 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """The file that is to be queued next, and on whose behalf."""
+class Promoted:
+    """A job that waited and is queued now."""
 
+    job: str
     batch: str
-    place: int
-    file: File
-    seconds_left: float
-    """Until the batch expires."""
-    owner: str
-    address: str
+    pixels: int
     request_id: str
-    options: Options
 
 
 class Batches:
@@ -140,9 +132,9 @@ class Batches:
         Raises `id_conflict`, `secret_missing`, `secret_wrong`, `canceled`, `expired`, or `queue_full` for a new one.
         """
         opened: int | str = self._run(
-            *("open", id, int(keep_for * 1000), fingerprint, owner, address, request_id),
+            *("open", id, int(keep_for * 1000), fingerprint, owner, payer(owner, address), request_id),
             *(options.model_dump_json(), self._most_waiting, secret_hash(secret) if secret else ""),
-            *(secret_hash(self.secret_for(id)), secrets.token_hex(8)),
+            *(secret_hash(self.secret_for(id)), secrets.token_hex(8), int(options.priority == "batch")),
         )
         match opened:
             case int():
@@ -160,17 +152,18 @@ class Batches:
 
     def knows(self, id: str, mark: str) -> bool:
         """Whether a file is there already. Raises as `add` would."""
-        return not self._add(id, mark, "", waits=False)
+        return not self._add(id, mark, "")
 
-    def add(self, id: str, mark: str, file: File) -> bool:
-        """Take a file in, which waits from now on if it has a job's id; False where it was there already.
+    def add(self, id: str, mark: str, file: File, pixels: int = 0) -> bool:
+        """Take a file in, and make its job if it has an id for one; False where it was there already.
 
         Raises `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete without this file.
         """
-        return self._add(id, mark, json.dumps(asdict(file)), waits=file.job is not None)
+        job = (file.job, secret_hash(self._jobs.secret_for(file.job)), pixels) if file.job else ("",)
+        return self._add(id, mark, json.dumps(asdict(file)), *job)
 
-    def _add(self, id: str, mark: str, file: str, waits: bool) -> bool:
-        match self._run("add", id, mark, self._most_files, file, int(waits)):
+    def _add(self, id: str, mark: str, file: str, *job: str | int) -> bool:
+        match self._run("add", id, mark, self._most_files, file, *job):
             case "gone":
                 raise Problem("canceled")
             case "complete":
@@ -201,10 +194,6 @@ class Batches:
     def files(self, id: str) -> list[Standing]:
         """How each file stands, in the order in which they came."""
         kept = cast(list[str], self._redis.lrange(f"{PREFIX}batch:{id}:files", 0, -1))
-        # Asked before the jobs are: what does not wait any more has one.
-        waiting = {
-            int(place) for place in cast(list[str], self._redis.zrange(f"{PREFIX}batch:{id}:waiting", 0, -1))
-        }
         files = [File(**json.loads(text)) for text in kept]
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
@@ -213,13 +202,10 @@ class Batches:
                 pipe.hmget(f"{PREFIX}job:{file.job or ''}", fields)
             (seconds, micros), *jobs = pipe.execute()
         now = seconds * 1000 + micros // 1000
-        return [
-            _stand(file, place in waiting, job, now)
-            for place, (file, job) in enumerate(zip(files, jobs, strict=True))
-        ]
+        return [_stand(file, job, now) for file, job in zip(files, jobs, strict=True)]
 
     def jobs_of(self, id: str) -> Sequence[str]:
-        """The ids of all jobs that its files have or would have."""
+        """The ids of all its jobs."""
         kept = cast(list[str], self._redis.lrange(f"{PREFIX}batch:{id}:files", 0, -1))
         return [job for text in kept if (job := json.loads(text)["job"])]
 
@@ -242,49 +228,23 @@ class Batches:
         """`canceled` batches whose files have not been erased for so long."""
         return cast(Sequence[str], self._run("erasing", int(seconds * 1000)))
 
-    def next(self) -> Turn | None:
-        """The file that is to be queued next; None where none waits or may be."""
-        seen = self._run("next")
-        if seen is None:
+    def promote(self, bounds: Bounds, quota: Quota) -> Promoted | None:
+        """Queue the job that waits next, and charge its sender; None where none waits, or may be queued now."""
+        promoted = self._run("promote", bounds.jobs, bounds.pixels, *quota.arguments())
+        if promoted is None:
             return None
-        id, place, file, left, owner, address, request_id, options = seen
-        return Turn(
-            batch=id,
-            place=int(place),
-            file=File(**json.loads(file)),
-            seconds_left=left / 1000,
-            owner=owner,
-            address=address,
-            request_id=request_id,
-            options=Options.model_validate_json(options),
-        )
-
-    def charge(self, turn: Turn) -> bool:
-        """Note that the file is being charged: True once, to whoever is to do it. Who dies in between charges nothing."""
-        return bool(self._run("charge", turn.batch, turn.place))
-
-    def uncharge(self, turn: Turn) -> None:
-        """Note that the charge was refused, or given back."""
-        self._run("uncharge", turn.batch, turn.place)
-
-    def queued(self, turn: Turn) -> bool:
-        """Say that the file has its job. False where the batch is gone, and the job is to be erased."""
-        return bool(self._run("queued", turn.batch, turn.place))
-
-    def postpone(self, id: str, seconds: float) -> None:
-        """Let the other batches go first for so long."""
-        self._run("postpone", id, int(seconds * 1000))
+        job, batch, pixels, request_id = promoted
+        return Promoted(job, batch, int(pixels), request_id)
 
 
 class Scheduler:
-    """Queues the photos of batches as there is room. It runs in every API process; a lock sees to it that one does so at a time.
+    """Queues the photos of batches as there is room. It runs in every API process, and may in several at once.
 
-    Every step can be cut off, and is made up for by the next tick.
+    Every step can be cut off, and is made up for by the next tick, or by the reaper where a notification is lost.
     """
 
     def __init__(
         self,
-        client: redis.Redis,
         batches: Batches,
         jobs: Jobs,
         store: Store,
@@ -293,7 +253,6 @@ class Scheduler:
         notify: Callable[[str], None],
     ) -> None:
         """`bounds`: of the whole queue."""
-        self._redis = client
         self._batches = batches
         self._jobs = jobs
         self._store = store
@@ -310,84 +269,36 @@ class Scheduler:
         self.schedule()
 
     def schedule(self) -> None:
-        """Queue what there is room for, unless another does so just now. May raise redis.RedisError."""
-        lock = self._redis.lock(PREFIX + "batches:scheduling", timeout=LOCK_SECONDS, blocking=False)
-        if not lock.acquire():
-            return
-        try:
-            for _ in range(MOST_AT_ONCE):
-                turn = self._batches.next()
-                if turn is None or not self._has_room(turn.file.pixels) or not self._take(turn):
-                    return
-        finally:
-            with suppress(LockError):  # it ran out meanwhile, and may be another's by now
-                lock.release()
+        """Queue what there is room for. May raise redis.RedisError."""
+        for _ in range(MOST_AT_ONCE):
+            promoted = self._batches.promote(self._bounds, self._quota)
+            if promoted is None:
+                return
+            self._notify(promoted.job)
+            with bound_contextvars(request=promoted.request_id):
+                megapixels = promoted.pixels / 1e6
+                log.info("job_queued", job=promoted.job, batch=promoted.batch, megapixels=megapixels)
 
     def erase(self, id: str) -> None:
         """Erase all files of a canceled batch. Raises `store_unavailable`; then the next tick but one goes on."""
         for job in self._batches.jobs_of(id):
-            self._erase_job(job)
+            self._jobs.cancel(job)
+            self._store.erase(job)
+            self._jobs.erased(job)
         self._batches.erased(id)
 
-    def _erase_job(self, job: str) -> None:
-        self._jobs.cancel(job)
-        self._store.erase(job)
-        self._jobs.erased(job)
 
-    def _has_room(self, pixels: int) -> bool:
-        """Looked at before the quota is charged. An empty queue has room for any photo."""
-        depth = self._jobs.depth()
-        fits = depth.pixels + pixels <= self._bounds.pixels or depth.jobs == 0
-        return fits and depth.jobs < self._bounds.jobs
-
-    def _take(self, turn: Turn) -> bool:
-        """Queue one photo, or put its batch off where the sender's quota is used up. False: no room after all."""
-        job = turn.file.job
-        assert job is not None, "only what has a job waits"
-        order = Order(
-            options=turn.options,
-            pixels=turn.file.pixels,
-            keep_for=turn.seconds_left,
-            batch=turn.options.priority == "batch",
-            owner=turn.owner,
-            request_id=turn.request_id,
-            group=turn.batch,
-        )
-        charge = (turn.owner, turn.address, turn.file.pixels)
-        charges = self._batches.charge(turn)
-        if charges:
-            try:
-                self._quota.charge(*charge)
-            except Problem as limited:
-                self._batches.uncharge(turn)
-                self._batches.postpone(turn.batch, float(limited.headers.get("Retry-After", SCHEDULE_EVERY)))
-                return True
-        try:
-            self._jobs.create(job, self._jobs.secret_for(job), order, self._bounds)
-        except Problem:  # the queue is full
-            if charges:  # what was charged before stays so: the next turn takes nothing off the quota
-                self._quota.give_back(*charge)
-                self._batches.uncharge(turn)
-            return False
-        if self._batches.queued(turn):
-            self._notify(job)
-            with bound_contextvars(request=turn.request_id):
-                log.info("job_queued", job=job, batch=turn.batch, megapixels=turn.file.pixels / 1e6)
-        else:  # it was canceled meanwhile
-            with suppress(StoreUnavailable):
-                self._erase_job(job)
-        return True
-
-
-def _stand(file: File, waits: bool, job: list[str | None], now: int) -> Standing:
+def _stand(file: File, job: list[str | None], now: int) -> Standing:
     """`job`: status, expires, error_code and error_detail of its record."""
     status, expires, code, detail = job
     if file.code is not None:
         return Standing(file.name, "failed", None, file.code, file.detail)
     if status is None or expires is None:
-        return Standing(file.name, "waiting" if waits else "expired", None, None, None)
+        return Standing(file.name, "expired", None, None, None)
     if now >= int(expires):
         status = "expired"
+    if status == "waiting":
+        return Standing(file.name, "waiting", None, None, None)
     if status == "failed":
         code, detail = code or "internal_error", detail or KINDS["internal_error"].advice
     return Standing(file.name, cast(Any, status), file.job, code, detail)

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import time
 
 import redis
-from limits import RateLimitItemPerMinute
-from limits.storage import RedisStorage
-from limits.strategies import MovingWindowRateLimiter
 
-from service.database import PREFIX
+from service.database import Scripts
 from service.errors import Problem
 from service.settings import Settings
 
@@ -25,17 +21,13 @@ V6_NETWORK = 64
 
 
 class Quota:
-    """All may raise redis.RedisError."""
+    """All may raise redis.RedisError. A call whose answer was lost can be repeated: a token is charged once."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        self._redis = client
         self._settings = settings
-        self._storage = RedisStorage(
-            "redis://", connection_pool=client.connection_pool, key_prefix=PREFIX + "quota"
-        )
-        self._limiter = MovingWindowRateLimiter(self._storage)
+        self._scripts = Scripts(client)
 
-    def charge(self, owner: str, address: str, pixels: int) -> dict[str, str]:
+    def charge(self, owner: str, address: str, pixels: int, token: str) -> dict[str, str]:
         """Take a photo off the quota of a key, or of an address where `owner` is "". Raises `rate_limited`.
 
         Returns the headers with which the answer tells what is left (draft-ietf-httpapi-ratelimit-headers-10).
@@ -43,16 +35,13 @@ class Quota:
         most = self._settings.quota(anonymous=not owner)
         if most is None:
             return {}
-        item = RateLimitItemPerMinute(most)
-        who = _who(owner, address)
-        cost = _cost(pixels, most)
-        if self._limiter.hit(item, *who, cost=cost):
-            reset, left = self._limiter.get_window_stats(item, *who)
-            return _headers(most, left, reset - time.time())
-        # The window's newest first, the photo fits in as soon as the entry that it would push out is old enough.
-        hindrance, _ = self._storage.get_moving_window(item.key_for(*who), most - cost + 1, WINDOW)
-        wait = max(1, math.ceil(hindrance + WINDOW - time.time()))
-        left = self._limiter.get_window_stats(item, *who).remaining
+        wait_ms, left, reset_ms, cost = self._scripts.run(
+            "charge", payer(owner, address), most, pixels, token
+        )
+        left = max(0, left)
+        if wait_ms == 0:
+            return _headers(most, left, reset_ms / 1000)
+        wait = max(1, math.ceil(wait_ms / 1000))
         raise Problem(
             "rate_limited",
             f"This photo counts {cost} megapixels, of {most} that may be sent in any minute {left} are left. "
@@ -60,23 +49,20 @@ class Quota:
             headers={"Retry-After": str(wait), **_headers(most, left, wait)},
         )
 
-    def give_back(self, owner: str, address: str, pixels: int) -> None:
-        """Undo a charge of just now, for a photo that could not be taken in."""
+    def give_back(self, owner: str, address: str, pixels: int, token: str) -> None:
+        """Undo the charge of a photo that could not be taken in."""
         most = self._settings.quota(anonymous=not owner)
-        if most is None:
-            return
-        # The limiter keeps a list of times, one a unit, the newest first. Another's charge may lie on top of
-        # ours: as many units go, and those that stay are the older ones.
-        key = RateLimitItemPerMinute(most).key_for(*_who(owner, address))
-        self._redis.lpop(self._storage.prefixed_key(key), _cost(pixels, most))
+        if most is not None:
+            self._scripts.run("uncharge", payer(owner, address), most, pixels, token)
+
+    def arguments(self) -> tuple[int, int]:
+        """Megapixels a minute of an address, and of a key; 0: no limit."""
+        return self._settings.quota(anonymous=True) or 0, self._settings.quota(anonymous=False) or 0
 
 
-def _who(owner: str, address: str) -> tuple[str, str]:
-    return ("key", owner) if owner else ("address", network(address))
-
-
-def _cost(pixels: int, most: int) -> int:
-    return min(most, max(1, math.ceil(pixels / 1e6)))
+def payer(owner: str, address: str) -> str:
+    """Whose quota a photo is taken off: that of a key, or of an address where `owner` is ""."""
+    return f"key:{owner}" if owner else f"address:{network(address)}"
 
 
 def network(address: str) -> str:

@@ -103,14 +103,14 @@ class Hub:
             await (subscription.subscribe if wanted else subscription.unsubscribe)(CHANGED)
 
     async def _listen(self) -> None:
-        told = False
+        is_reported = False
         while True:
             try:
                 await self._subscribe()
             except (RedisError, OSError) as error:
-                if self.is_live or not told:  # an outage is one line
+                if self.is_live or not is_reported:  # an outage is one line
                     log.warning("subscription_lost", error=first_line(error))
-                told = True
+                is_reported = True
             self._subscription = None
             self._set_live(False)
             await asyncio.sleep(POLL)
@@ -128,14 +128,14 @@ class Hub:
             await subscription.subscribe(ENDED)
             self._subscription, self._follows_all = subscription, False
             await self._tune()
-            asked = False
+            pinged = False
             while True:
                 message = await subscription.get_message(timeout=SILENCE)
                 if message is None:
-                    if asked:
+                    if pinged:
                         raise ConnectionError("it fell silent")
                     await subscription.ping()
-                asked = message is None
+                pinged = message is None
                 kind, channel = (message["type"], message["channel"]) if message else ("", "")
                 if kind == "subscribe":
                     self._set_live(True)

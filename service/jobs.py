@@ -1,6 +1,6 @@
 """The job record in Redis: the truth about every job. The message in the queue only says that there is work.
 
-States: queued → running → succeeded | failed; any of them → canceled → expired. A worker claims a job and
+States: queued → running → succeeded | failed; any of them → canceled → expired. Jobs of a batch begin as waiting. A worker claims a job and
 gets an attempt number and a lease. Each later call about the job carries the attempt; stale ones are refused.
 A job with a failed attempt behind it runs alone in its worker; three failed attempts, and it has failed.
 """
@@ -502,10 +502,11 @@ def _wait_for(pixels: float, pixels_per_s: float) -> int:
 
 
 def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta_s: float | None) -> Job:
-    """An erased record has no more than status, created, expires and secret."""
+    """An erased record has no more than status, created, expires and secret. A job that waits in its batch is yet to be queued."""
+    status = "queued" if record["status"] == "waiting" else record["status"]
     return Job(
         id=id,
-        status="expired" if now >= int(record["expires"]) else record["status"],
+        status="expired" if now >= int(record["expires"]) else status,
         created=int(record["created"]),
         expires=int(record["expires"]),
         secret_sha256=record["secret"],

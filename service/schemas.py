@@ -123,7 +123,7 @@ class Options(BaseModel):
         str | None,
         Field(
             max_length=2048,
-            description="Address that hears, signed, how the job ended. Refused where the operator has not "
+            description="Address that is notified, signed, how the job ended. Refused where the operator has not "
             "enabled it.",
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Webhooks: who asked for one hears, signed, how its job ended. At least once, in any order.
+"""Webhooks: who asked for one is notified, signed, how its job ended. At least once, in any order.
 
 The scripts that end a job write its delivery in the same step, so none is lost with a process; one that erases a
 job erases what has not been delivered. Format and signature are those of Standard Webhooks 1.0.0.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from secrets import token_hex
 
 import redis
 from standardwebhooks.webhooks import Webhook
@@ -103,7 +104,8 @@ class Webhooks:
         free = AT_ONCE - len(self._under_way)
         if free:
             taken, given_up = self._scripts.run(
-                *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000))
+                *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000)),
+                token_hex(8),
             )
             for id, event, tries in given_up:
                 log.warning("webhook_given_up", job=id, status=event, tries=int(tries))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from model.__main__ import main
+from service.__main__ import main as service_main
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -62,6 +63,25 @@ def test_a_command_of_another_package_gets_its_words_and_gives_its_status(
 ) -> None:
     assert main(["serve", "api", "--help"]) == 7
     assert capsys.readouterr().out == "['autochrome serve', 'api', '--help']\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "program"),
+    [
+        (["autochrome serve", "--help"], "autochrome serve"),
+        (["/a/service/__main__.py", "--help"], "python -m service"),
+    ],
+)
+def test_the_service_s_help_says_the_name_by_which_it_was_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], program: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit):
+        service_main()
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: {program} [-h]")
+    assert f"\n    {program} worker  " in said
+    assert [name for name in ("autochrome serve", "python -m service") if name in said] == [program]
 
 
 def test_what_a_command_of_another_package_lacks_is_said_with_its_extra(

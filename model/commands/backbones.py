@@ -57,14 +57,14 @@ def probes(
     """Linear probes on every layer."""
     from model.evaluate import probes as measured
 
-    asked = measured.protocol(protocol)
-    asked = replace(asked, epochs=epochs or asked.epochs)
-    side = side or asked.photo
-    if (asked.crop or 0) > side:
-        raise InputError(f"{protocol} crops {asked.crop} pixels: --side {asked.photo}, or none")
+    settings = measured.protocol(protocol)
+    settings = replace(settings, epochs=epochs or settings.epochs)
+    side = side or settings.photo
+    if (settings.crop or 0) > side:
+        raise InputError(f"{protocol} crops {settings.crop} pixels: --side {settings.photo}, or none")
     subjects, seen = _subjects(runs, device), _photos(photos, judged, exclude, side, cache)
     found = {
-        name: measured.by_layer(backbone, seen, range(seeds), asked) for name, backbone in subjects.items()
+        name: measured.by_layer(backbone, seen, range(seeds), settings) for name, backbone in subjects.items()
     }
     rows = {name: {layer: _percent(of) for layer, of in values.items()} for name, values in found.items()}
     return _report(out, "probes", rows, found)

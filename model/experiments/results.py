@@ -22,7 +22,7 @@ class Results:
     def begin(self, metadata: Mapping[str, Any]) -> None:
         """Write what all results here are of. InputError where there are some of something else."""
         wanted = json.loads(json.dumps(metadata))
-        before = self.once("facts", lambda: wanted)  # the file's name in folders that were begun before
+        before = self.once("metadata", lambda: wanted)
         differing = sorted(key for key in wanted.keys() | before.keys() if wanted.get(key) != before.get(key))
         if differing:
             raise InputError(

@@ -284,7 +284,7 @@ def _erase(state: ApiState, id: str) -> None:
 
 
 def _forget(state: ApiState, id: str) -> None:
-    """Erase a batch whose sender never heard of it, as far as that can be done now."""
+    """Erase a batch whose sender has no answer, as far as that can be done now."""
     with suppress(StoreUnavailable, redis.RedisError):
         _erase(state, id)
 
@@ -388,9 +388,8 @@ class BatchUpload:
         file.seek(0)
         self._state.store.put(photo_key(job), file)
         try:
-            self._state.batches.add(
-                self._id, mark, File(name[:MOST_IN_NAME], job, header.width * header.height)
-            )
+            file_of_batch = File(name[:MOST_IN_NAME], job)
+            self._state.batches.add(self._id, mark, file_of_batch, header.width * header.height)
         except Problem:
             self._state.store.erase(job)
             self._state.jobs.erased(job)

@@ -15,7 +15,6 @@ from typing import Annotated, Any, NamedTuple
 import redis
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
-from redis.exceptions import LockError
 from starlette.responses import JSONResponse, StreamingResponse
 
 from service import celery_app, errors
@@ -26,7 +25,6 @@ from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network
-from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, new_id
@@ -176,7 +174,7 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
 
 def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
-    charged = state.quota.charge(by.owner, by.address, order.pixels)
+    charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
     secret = state.jobs.secret_for(id)
     try:
         state.jobs.reserve(id, RESERVED)
@@ -185,13 +183,13 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
-            state.quota.give_back(by.owner, by.address, order.pixels)
+            state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
         if isinstance(error, Problem) and error.code == "queue_full":
             _erase_upload(state, id, order)
         raise
     if entered is Entered.NOT:
         _erase_upload(state, id, order)
-        state.quota.give_back(by.owner, by.address, order.pixels)
+        state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
         return _again(state, state.look(id), order)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
@@ -219,14 +217,10 @@ def _erase_upload(state: ApiState, id: str, order: Order) -> None:
 @contextmanager
 def _unless_in_flight(state: ApiState, id: str) -> Iterator[None]:
     """Raises `in_flight` while another request with this id is stored, for ENTERING seconds at most."""
-    lock = state.redis.lock(f"{PREFIX}entering:{id}", timeout=ENTERING, blocking=False)
-    if not lock.acquire():
-        raise Problem("in_flight")
-    try:
+    with state.jobs.alone(f"entering:{id}", ENTERING) as mine:
+        if not mine:
+            raise Problem("in_flight")
         yield
-    finally:
-        with suppress(LockError):  # it ran out
-            lock.release()
 
 
 def _fingerprint(upload: Upload, by: Caller) -> str:

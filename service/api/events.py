@@ -114,7 +114,7 @@ class _Stream:
             log.warning("stream_failed", job=self._id, error=type(error).__name__)
 
     async def _news(self) -> tuple[bytes, bool]:
-        """What the client has not heard yet, and whether that is all that it will ever hear."""
+        """What the client has not been sent yet, and whether that is all that will ever be sent."""
         events = await run_sync(self._state.jobs.events, self._id, self._after)
         if not events and self._place is None:
             return b"", False

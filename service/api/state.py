@@ -42,7 +42,7 @@ class Watches:
 
     @asynccontextmanager
     async def on(self, id: str, only_end: bool = False) -> AsyncIterator[Changed]:
-        """Hear of changes of a job, or only of its end; look at it, and at `closing`, after this and after each wait."""
+        """Wait for changes of a job, or only of its end; look at it, and at `closing`, after this and after each wait."""
         async with self.hub.watch(id, only_end) as changed:
             self._waiting.add(changed)
             try:
@@ -108,7 +108,7 @@ class ApiState:
             queue=Queue(jobs),
             batches=batches,
             scheduler=Scheduler(
-                client, batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
+                batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
             ),
             watches=Watches(Hub(settings.required_redis_url)),
             quota=quota,

@@ -1,19 +1,22 @@
--- Takes a file in.
--- id, what the file is known by, most files, file or '' to ask only, 1 where it is to wait
+-- Takes a file in, with its job, which waits to be queued.
+-- id, what the file is known by, most files, file or '' to ask only, id of its job or '' where it is refused, hash of the job's secret, pixels
 -- → 'added' (or it may be), 'known', 'gone': the batch is, 'complete': nothing more is taken in, 'full'
-local id, file = ARGV[1], ARGV[4]
+local id, file, made = ARGV[1], ARGV[4], ARGV[5]
 local alive, status = is_batch_alive(id)
 if not alive then return 'gone' end
 if redis.call('SISMEMBER', batch(id) .. ':known', ARGV[2]) == 1 then return 'known' end
 if status == 'complete' then return 'complete' end
 if redis.call('LLEN', batch(id) .. ':files') >= tonumber(ARGV[3]) then return 'full' end
 if file == '' then return 'added' end
-local expires = redis.call('HGET', batch(id), 'expires')
+local seen = redis.call('HMGET', batch(id), 'expires', 'owner')
 redis.call('SADD', batch(id) .. ':known', ARGV[2])
-local place = redis.call('RPUSH', batch(id) .. ':files', file) - 1
-if ARGV[5] == '1' then
-  redis.call('ZADD', batch(id) .. ':waiting', place, place)
+redis.call('RPUSH', batch(id) .. ':files', file)
+if made ~= '' and redis.call('EXISTS', job(made)) == 0 then  -- it does where it is of a batch that had this id and these photos before
+  local order = redis.call('HMGET', batch(id) .. ':order', 'options', 'batch', 'request_id')
+  make_job(made, seen[1], 'status', 'waiting', 'secret', ARGV[6], 'options', order[1], 'pixels', ARGV[7], 'batch', order[2],
+    'owner', seen[2], 'request_id', order[3], 'fingerprint', '', 'group', id, 'upload', '')
+  redis.call('RPUSH', batch(id) .. ':waiting', made)
   redis.call('ZADD', key('batches'), 'NX', stamp(now), id)
 end
-for _, part in ipairs({':known', ':files', ':waiting'}) do redis.call('PEXPIREAT', batch(id) .. part, expires) end
+for _, part in ipairs({':known', ':files', ':waiting'}) do redis.call('PEXPIREAT', batch(id) .. part, seen[1]) end
 return 'added'

@@ -4,7 +4,7 @@ even_without_memory()
 local id = ARGV[1]
 if not is_batch_alive(id) then return 0 end
 redis.call('HSET', batch(id), 'status', 'canceled')
-for _, part in ipairs({':waiting', ':order', ':known', ':charged'}) do redis.call('DEL', batch(id) .. part) end
+for _, part in ipairs({':waiting', ':order', ':known'}) do redis.call('DEL', batch(id) .. part) end
 redis.call('ZREM', key('batches'), id)
 redis.call('ZADD', key('batches:erasing'), stamp(now), id)
 return 1

@@ -3,21 +3,15 @@
 -- most pixels, upload
 -- → {2} new, and workers are to be notified; {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room
 local id = ARGV[1]
-local pixels, most_jobs, most_pixels = tonumber(ARGV[4]), tonumber(ARGV[12]), tonumber(ARGV[13])
 if redis.call('EXISTS', job(id)) == 1 then
   -- where the answer to this call was lost, it came again
   return {redis.call('HGET', job(id), 'made') == ARGV[11] and 2 or 0}
 end
-local waiting = redis.call('ZCARD', key('queued'))
-local full = sum('queued') + pixels > most_pixels and waiting > 0
-if full or waiting >= most_jobs then
-  return {-1, waiting, sum('queued'), tostring((speed() or 0) * 1000)}
+if not has_room(ARGV[4], ARGV[12], ARGV[13]) then
+  return {-1, redis.call('ZCARD', key('queued')), sum('queued'), tostring((speed() or 0) * 1000)}
 end
-local expires = stamp(now + ARGV[5])
-redis.call('HSET', job(id), 'created', stamp(now), 'expires', expires, 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4],
-  'batch', ARGV[6], 'owner', ARGV[7], 'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11],
-  'upload', ARGV[14], 'attempt', 0, 'failures', 0)
-redis.call('ZADD', key('due'), expires, id)
+make_job(id, stamp(now + ARGV[5]), 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
+  'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14])
 enqueue(id)
 
 -- A worker that has ended a job asks for the next one by itself. More notifications than there are threads would wake nobody.

@@ -21,21 +21,23 @@
 --   worker:NAME:jobs  set: ids that this process has claimed and not ended
 --   workers           zset: worker by its last beat
 --   webhooks          zset: job id by the time of the next try to tell of its end
+--   webhooks:MARK     string: for a short time, which ids a call has begun and given up, as JSON
 --   webhook:ID        hash: url, event, ended, tries; failure: the last error of ours
 --   batch:ID          hash: the record of a batch, for as long as an id answers `410`
 --   batch:ID:order    hash: what is asked for; gone when the batch expires, as all below
 --   batch:ID:files    list: each file as JSON, in the order in which they came
 --   batch:ID:known    set: what files are known by, that none is taken in twice
---   batch:ID:waiting  zset: places in the list of those that wait to be queued
---   batch:ID:charged  set: places of those that wait and have been taken off their sender's quota
+--   batch:ID:waiting  list: ids of its jobs that wait to be queued: they are `waiting`, and in no set of jobs but `due`
 --   batches           zset: batch id by the time when one of its files may be queued
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
+--   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else
 
 local PREFIX = '{autochrome}:'
 local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `410` after its job expired
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
+local QUOTA_MS = 60 * 1000
 local MOST_EVENTS = 64
 local NOTIFICATIONS_MS = 1000  -- after which those that were not answered count as lost
 local SLOT_MS, SLOTS = 5000, 12
@@ -122,6 +124,44 @@ end
 local function lease(id, base_ms, per_megapixel_ms)
   local megapixels = redis.call('HGET', job(id), 'pixels') / 1e6
   redis.call('ZADD', key('running'), stamp(now + base_ms + per_megapixel_ms * megapixels), id)
+end
+
+-- A new record. The caller gives it its status.
+local function make_job(id, expires, ...)
+  redis.call('HSET', job(id), 'created', stamp(now), 'expires', expires, 'attempt', 0, 'failures', 0, ...)
+  redis.call('ZADD', key('due'), expires, id)
+end
+
+-- Whether a job of so many pixels may wait. An empty queue has room for any.
+local function has_room(pixels, most_jobs, most_pixels)
+  local waiting = redis.call('ZCARD', key('queued'))
+  return waiting < tonumber(most_jobs) and (waiting == 0 or sum('queued') + pixels <= tonumber(most_pixels))
+end
+
+-- What a photo costs of a quota: its megapixels, rounded up, and never more than all.
+local function quota_cost(pixels, most) return math.min(most, math.max(1, math.ceil(pixels / 1e6))) end
+
+-- Takes a photo off a quota of so many megapixels in any minute. A token is charged once.
+-- Returns the milliseconds until there is room for it, 0 where it is charged; what is left; the milliseconds until some of what was charged
+-- may be spent again; and what the photo costs. Its first write needs memory.
+local function charge_quota(who, most, pixels, token)
+  local charges, cost = key('quota:' .. who), quota_cost(pixels, most)
+  local rows = redis.call('ZRANGEBYSCORE', charges, '(' .. stamp(now - QUOTA_MS), '+inf', 'WITHSCORES')
+  local left = most
+  for at = 1, #rows, 2 do left = left - string.match(rows[at], '%d+$') end
+  local reset = (rows[2] or now) + QUOTA_MS - now
+  local charge = token .. ':' .. cost
+  if redis.call('ZSCORE', charges, charge) then return 0, left, reset, cost end
+  local wait, free = 0, left
+  for at = 1, #rows, 2 do
+    if free >= cost then break end
+    free, wait = free + string.match(rows[at], '%d+$'), rows[at + 1] + QUOTA_MS - now
+  end
+  if wait > 0 then return wait, left, reset, cost end
+  redis.call('ZADD', charges, stamp(now), charge)
+  redis.call('ZREMRANGEBYSCORE', charges, '-inf', stamp(now - QUOTA_MS))
+  redis.call('PEXPIRE', charges, QUOTA_MS)
+  return 0, left - cost, reset, cost
 end
 
 local function is_held(id, attempt)

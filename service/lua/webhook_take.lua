@@ -1,7 +1,22 @@
 -- Begins webhook deliveries.
--- most, milliseconds of lease, most tries, milliseconds after the end
+-- most, milliseconds of lease, most tries, milliseconds after the end, mark of this call
 -- → {id, url, event, ended, try} of each that is due; and {id, event, tries} of each that had all its tries, or its time, and is given up
 even_without_memory()
+
+local function deliveries(ids)
+  local found = {}
+  for _, id in ipairs(ids) do
+    local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended', 'tries')
+    if seen[1] then found[#found + 1] = {id, unpack(seen)} end
+  end
+  return found
+end
+
+local answered = redis.call('GET', key('webhooks:' .. ARGV[5]))
+if answered then  -- the answer to this call was lost, and it came again
+  local before = cjson.decode(answered)
+  return {deliveries(before[1]), before[2]}
+end
 local taken, given_up = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(now), 'LIMIT', 0, ARGV[1])) do
   local seen = redis.call('HMGET', key('webhook:' .. id), 'url', 'event', 'ended', 'tries')
@@ -12,10 +27,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('webhooks'), '-inf', stamp(n
     given_up[#given_up + 1] = {id, seen[2], seen[4]}
   elseif seen[1] then
     redis.call('ZADD', key('webhooks'), stamp(now + ARGV[2]), id)
-    local try = redis.call('HINCRBY', key('webhook:' .. id), 'tries', 1)
-    taken[#taken + 1] = {id, seen[1], seen[2], seen[3], try}
+    redis.call('HINCRBY', key('webhook:' .. id), 'tries', 1)
+    taken[#taken + 1] = id
   else
     redis.call('ZREM', key('webhooks'), id)
   end
 end
-return {taken, given_up}
+if #taken + #given_up > 0 then  -- ids alone: an address may hold a secret, and goes with its job
+  redis.call('SET', key('webhooks:' .. ARGV[5]), cjson.encode({taken, given_up}), 'PX', ARGV[2])
+end
+return {deliveries(taken), given_up}

@@ -52,7 +52,7 @@ def reddit(server: Server) -> praw.Reddit:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """prawcore retries at once, instead of within 2 s."""
     monkeypatch.setattr(prawcore.sessions.FiniteRetryStrategy, "_sleep_seconds", lambda self: None)
 
@@ -201,7 +201,7 @@ class QuickService:
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
         named = {"net": None, "result": None, "artifacts": [], "error": None, "secret": "s" * 43}
         job = {"id": id, "status": "succeeded", "expires_at": expires.isoformat(), **named}
-        self.jobs.setdefault(id, job | {"asked": dict(request.query_params)})
+        self.jobs.setdefault(id, job | {"query": dict(request.query_params)})
         if self.lost:
             self.lost -= 1
             return Response(status_code=502)

@@ -51,11 +51,11 @@ class Script:
 
     def __init__(self, answers: Sequence[httpx.Response | Exception]) -> None:
         self.answers = list(answers)
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
         self.slept: list[float] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -139,20 +139,20 @@ def test_a_key_is_sent_and_a_wrong_one_is_refused(service: Any, gray_photo: Call
     assert refused.value.code == "key_invalid"
     script = Script([job()])
     script.client(key="ac_key").get("ab" * 16)
-    assert script.asked[0].headers["authorization"] == "Bearer ac_key"
+    assert script.requests[0].headers["authorization"] == "Bearer ac_key"
 
 
 def test_a_photo_goes_by_put_with_its_options(gray_photo: Callable[..., bytes]) -> None:
     script = Script([job(202)])
     created = script.client(user_agent="me/1").create(b"photo", "ab" * 16, {"vividness": 1.4}, wait=90)
-    (asked,) = script.asked
-    assert (asked.method, str(asked.url), asked.content, asked.headers["user-agent"]) == (
+    (request,) = script.requests
+    assert (request.method, str(request.url), request.content, request.headers["user-agent"]) == (
         "PUT",
         f"http://service.example/color/v1/colorizations/{'ab' * 16}?vividness=1.4",
         b"photo",
         "me/1",
     )
-    assert asked.headers["prefer"] == "wait=25"
+    assert request.headers["prefer"] == "wait=25"
     assert not created.is_over
     assert created.secret == "s" * 43
 
@@ -176,8 +176,8 @@ def test_a_photo_goes_by_put_with_its_options(gray_photo: Callable[..., bytes]) 
 def test_what_may_pass_is_tried_again(failure: httpx.Response | Exception) -> None:
     script = Script([failure, failure, job()])
     assert script.client().create(b"photo", "ab" * 16).id == "ab" * 16
-    assert len(script.asked) == 3
-    assert len({request.content for request in script.asked}) == 1
+    assert len(script.requests) == 3
+    assert len({request.content for request in script.requests}) == 1
     assert script.slept[0] > 0
 
 
@@ -187,12 +187,12 @@ def test_it_waits_for_as_long_as_it_is_told() -> None:
     assert script.slept == [7]
 
 
-def test_patience_ends() -> None:
+def test_retries_end() -> None:
     script = Script([httpx.ConnectError("refused") for _ in range(100)])
     with pytest.raises(UnavailableError, match="refused"):
         script.client(retry_for=20).get("ab" * 16)
     assert 5 <= sum(script.slept) <= 20
-    assert len(script.asked) < 12
+    assert len(script.requests) < 12
     script = Script([problem(429, "rate_limited", **{"Retry-After": "60"})])
     with pytest.raises(BusyError) as busy:
         script.client(retry_for=20).get("ab" * 16)

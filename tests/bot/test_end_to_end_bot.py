@@ -57,8 +57,8 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     until(lambda: not server.bot.unread(), 5, "the command is marked as read")
     assert httpx.get(link).status_code == 410
     assert httpx.get(pictures.join("result")).status_code == 410
-    told = (post.url, post.title, "grandma", "Ben_Who_Calls", "Ann_Who_Posted")
-    kept = (*told, job, post.fullname, reply.fullname)
+    sent = (post.url, post.title, "grandma", "Ben_Who_Calls", "Ann_Who_Posted")
+    kept = (*sent, job, post.fullname, reply.fullname)
     assert traces(kept, files(bot_settings["bot_state_dir"])) == [], (
         "nor does the log beside the database's file"
     )
@@ -68,10 +68,10 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     assert any(mention.fullname.encode() in data for data in remembered.values()), "it is not answered again"
 
     assert not [path for path in (service.state_dir / "store").rglob("*") if job in str(path)]
-    assert traces(told, files(service.state_dir)) == [], "nor what Valkey wrote down"
+    assert traces(sent, files(service.state_dir)) == [], "nor what Valkey wrote down"
     with redis.Redis.from_url(f"unix://{local.valkey_socket(service.state_dir)}") as queue:
         held = everything(queue)
-    assert traces(told, held) == []
+    assert traces(sent, held) == []
     about = {key: value for key, value in held.items() if job in f"{key} {value}"}
     record = about.pop(f"{{autochrome}}:job:{job}")
     assert record.keys() == {b"status", b"created", b"expires", b"secret"}, "only that it was is known"
@@ -80,7 +80,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     assert event == {b"name": b"canceled", b"data": b"{}"}
     assert about.keys() == {"{autochrome}:due"}, "when that, too, is to be forgotten"
     logs = {"bot": "".join(bot.lines).encode(), "service": "".join(service.lines[lines_before:]).encode()}
-    assert traces(told, logs) == []
+    assert traces(sent, logs) == []
     assert traces((job, reply.fullname, "Traceback"), {"bot": logs["bot"]}) == []
     assert b"Traceback" not in logs["service"]
 

@@ -111,7 +111,7 @@ def test_a_dry_run_says_nothing_there_and_leaves_its_pictures_for_an_hour_only(
     assert server.bot.comments() == []
     assert len(server.bot.unread()) == 1
     [job] = quick_service.jobs.values()
-    assert float(job["asked"]["keep_for"]) == 3600
+    assert float(job["query"]["keep_for"]) == 3600
     assert not bot_settings["bot_state_dir"].exists()
 
 
@@ -223,9 +223,7 @@ def test_a_picture_in_the_comment_of_somebody_who_opted_out_is_left_alone(
     assert quick_service.jobs == {}
 
 
-def test_a_key_that_the_service_refuses_is_nothing_that_people_hear_of(
-    server, shown, bot, quick_service, caplog
-):
+def test_a_key_that_the_service_refuses_is_not_shown_to_people(server, shown, bot, quick_service, caplog):
     server.person("ben").comment(shown(), "u/colorizebot")
     quick_service.refuses = True
     for _ in range(5):

@@ -199,7 +199,7 @@ def test_moderators_speak_as_such(server: Server, reddit: praw.Reddit) -> None:
     assert (type(message).__name__, message.subreddit, message.author) == ("SubredditMessage", "pics", None)
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("retry_at_once")
 def test_tokens_are_checked_and_get_old(server: Server, reddit: praw.Reddit) -> None:
     assert (reddit.user.me().name, [call.path for call in server.calls]) == (
         "colorizebot",
@@ -308,11 +308,11 @@ def test_it_is_led_from_outside(launch: Callable[..., Any], tmp_path: Path) -> N
 def test_people_act_while_calls_come_in(server: Server, reddit: praw.Reddit) -> None:
     post = server.person("ann").post("pics")
 
-    def summon(name: str) -> None:
+    def mention(name: str) -> None:
         for number in range(20):
             server.person(name).comment(post, f"u/colorizebot {number}")
 
-    threads = [threading.Thread(target=summon, args=(f"user{index}",)) for index in range(4)]
+    threads = [threading.Thread(target=mention, args=(f"user{index}",)) for index in range(4)]
     for thread in threads:
         thread.start()
     for _ in range(5):
@@ -322,7 +322,7 @@ def test_people_act_while_calls_come_in(server: Server, reddit: praw.Reddit) -> 
     assert len({item.id for item in reddit.inbox.unread(limit=None)}) == 80
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("retry_at_once")
 def test_the_example_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(fake_reddit.__file__).parent / "README.md").read_text()
     exec(text.partition("```python\n")[2].partition("```")[0], {"data": b"gray"})

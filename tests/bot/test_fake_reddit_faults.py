@@ -11,7 +11,7 @@ import pytest
 from fake_reddit import Ports, Server
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("retry_at_once")
 @pytest.mark.parametrize(
     ("kind", "error", "words"),
     [
@@ -43,7 +43,7 @@ def test_what_goes_wrong_at_will(
     assert reddit.submission(post.id).reply("hello").body == "hello"
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("retry_at_once")
 def test_a_timeout_is_the_callers(server: Server) -> None:
     class Hasty(prawcore.Requestor):
         """PRAW's own setting `timeout` does not reach its calls: prawcore gives each its 16 s."""
@@ -76,13 +76,13 @@ def test_faults_skip_and_count(server: Server, reddit: praw.Reddit) -> None:
 def test_the_budget_of_a_window(ports: Ports) -> None:
     with Server(at=ports, budget=3, time=lambda: 1_700_000_000.0) as server:
         reddit = praw.Reddit(**server.settings())
-        told = []
+        budget = []
         for _ in range(3):
             reddit._core._rate_limiter.next_request_timestamp_ns = None
             reddit.user.me(use_cache=False)
-            told.append((reddit.auth.limits["used"], reddit.auth.limits["remaining"]))
+            budget.append((reddit.auth.limits["used"], reddit.auth.limits["remaining"]))
             server.clock.advance(60)
-        assert told == [(1, 2), (2, 1), (3, 0)]
+        assert budget == [(1, 2), (2, 1), (3, 0)]
         reddit._core._rate_limiter.next_request_timestamp_ns = None
         with pytest.raises(prawcore.TooManyRequests) as raised:
             reddit.user.me(use_cache=False)
@@ -102,7 +102,7 @@ def test_the_budget_of_a_window(ports: Ports) -> None:
         ("/api/comment", {"kind": 500, "tmies": 2}),
     ],
 )
-def test_a_fault_that_could_not_strike_is_refused(server: Server, path: str, how: dict[str, Any]) -> None:
+def test_a_fault_that_could_not_happen_is_refused(server: Server, path: str, how: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         server.fail(path, **how)
     assert httpx.post(f"{server.url}/fake/faults", json={"path": path, **how}).status_code == 422

@@ -42,7 +42,7 @@ def test_a_mention_is_answered_once_whatever_goes_wrong_on_reddit(
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [(429, 90), ("RATELIMIT", 421)])
-def test_where_reddit_asks_for_patience_nothing_is_asked_meanwhile(server, shown, bot, kind, seconds):
+def test_where_reddit_says_when_to_retry_nothing_is_sent_before(server, shown, bot, kind, seconds):
     server.person("ben").comment(shown(), "u/colorizebot")
     fault = server.fail("/api/comment", kind, seconds=90)
     waits = []

@@ -30,10 +30,10 @@ class Shelf(BaseHTTPRequestHandler):
     """Answers by path; notes what was asked."""
 
     protocol_version = "HTTP/1.1"
-    asked: list[tuple[str, str]]
+    requests: list[tuple[str, str]]
 
     def do_GET(self) -> None:
-        self.asked.append((self.path, self.headers["user-agent"]))
+        self.requests.append((self.path, self.headers["user-agent"]))
         path, _, more = self.path.partition("?")
         match path:
             case "/picture":
@@ -91,8 +91,8 @@ class Shop(ThreadingHTTPServer):
     """One host, with all that was asked of it."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-        super().__init__(("127.0.0.1", 0), type("Shelf", (Shelf,), {"asked": self.asked}))
+        self.requests: list[tuple[str, str]] = []
+        super().__init__(("127.0.0.1", 0), type("Shelf", (Shelf,), {"requests": self.requests}))
         self.origin = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -124,10 +124,10 @@ def get(shop: Shop, path: str, deadline: float = 10) -> bytes:
         return download(client, shop.origin + path, AllowedHosts.parse([shop.origin]), MOST, deadline)
 
 
-def test_a_picture_comes_whole_and_the_host_hears_who_asks(shop: Shop) -> None:
+def test_a_picture_comes_whole_and_the_host_sees_who_asks(shop: Shop) -> None:
     assert get(shop, "/picture") == PICTURE
     assert get(shop, "/untyped") == PICTURE
-    assert shop.asked == [("/picture", "a test/1"), ("/untyped", "a test/1")]
+    assert shop.requests == [("/picture", "a test/1"), ("/untyped", "a test/1")]
 
 
 def test_redirects_are_followed_as_far_as_the_list_goes(shop: Shop, other_shop: Shop) -> None:
@@ -136,7 +136,7 @@ def test_redirects_are_followed_as_far_as_the_list_goes(shop: Shop, other_shop: 
     with pytest.raises(HostRefusedError) as refused:
         get(shop, f"/to?{other_shop.origin}/picture")
     assert refused.value.host == "127.0.0.1"
-    assert other_shop.asked == []
+    assert other_shop.requests == []
 
 
 @pytest.mark.parametrize(

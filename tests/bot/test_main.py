@@ -40,7 +40,7 @@ def test_a_mention_that_somebody_read_before_the_bot_is_answered_at_the_next_swe
     assert bot.states() == {"replied": 1}
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("retry_at_once")
 def test_it_signs_in_with_a_refresh_token_instead_of_a_password(server, shown, start):
     bot = start(reddit_password="", reddit_refresh_token=REFRESH_TOKEN)
     server.person("ben").comment(shown(), "u/colorizebot")
@@ -48,9 +48,9 @@ def test_it_signs_in_with_a_refresh_token_instead_of_a_password(server, shown, s
     server.clock.advance(DAY + 1)
     server.person("cleo").comment(shown(), "u/colorizebot")
     bot.work(lambda: len(server.bot.comments()) == 2)
-    asked = [call.form for call in server.calls_to("/api/v1/access_token")]
-    assert len(asked) == 2, "the first has become too old"
-    for form in asked:
+    requests = [call.form for call in server.calls_to("/api/v1/access_token")]
+    assert len(requests) == 2, "the first has become too old"
+    for form in requests:
         assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", REFRESH_TOKEN)
         assert "password" not in form
 

@@ -59,8 +59,8 @@ def test_it_counts_mentions_rounds_failures_and_requests(
     assert counted["autochrome_bot_mentions", "seen"] == 0
     assert counted["autochrome_bot_mentions", "given_up"] == 1
     assert counted["autochrome_bot_rounds_total", ""] == 2
-    asked = [call for call in server.calls if not call.path.startswith("/i/")]
-    assert counted["autochrome_bot_reddit_requests_total", ""] == len(asked) > 8
+    requests = [call for call in server.calls if not call.path.startswith("/i/")]
+    assert counted["autochrome_bot_reddit_requests_total", ""] == len(requests) > 8
 
 
 def test_they_are_served_on_this_machine_alone_and_end_with_the_bot(here, quick_service, port, metrics):

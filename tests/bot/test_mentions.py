@@ -77,7 +77,7 @@ def test_answers_to_the_bot_change_the_colors_and_choose_the_picture(server, gra
     assert pictures[2] in ask("ben", first, "3").text
     both = ask("cleo", first, "all please")
     assert f"[the original]({pictures[1]})" in both.text, "the one that nobody had yet is there"
-    assert sorted(float(job["asked"]["vividness"]) for job in quick_service.jobs.values()) == [1, 1, 1, 1.4]
+    assert sorted(float(job["query"]["vividness"]) for job in quick_service.jobs.values()) == [1, 1, 1, 1.4]
     assert "I see 3 pictures here" in ask("ben", post, "u/colorizebot 7").text
 
 
@@ -140,7 +140,7 @@ def test_a_change_of_the_longest_time_for_which_the_service_keeps_a_picture_is_n
     shown, ask, bot, quick_service
 ):
     def kept_for() -> list[float]:
-        return sorted(float(job["asked"]["keep_for"]) for job in quick_service.jobs.values())
+        return sorted(float(job["query"]["keep_for"]) for job in quick_service.jobs.values())
 
     day = 86400.0
     quick_service.max_keep_for = 7 * day

@@ -1,4 +1,4 @@
-"""The bot's settings: what an operator hears of a wrong one."""
+"""The bot's settings: what an operator reads of a wrong one."""
 
 from __future__ import annotations
 

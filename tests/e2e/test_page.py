@@ -110,19 +110,19 @@ def test_a_chosen_photo_comes_back_in_color_beside_the_grey_one(page: Page) -> N
     middle = picture.shape[1] // 2
     assert chroma(picture[:, : middle - 40]) < 1
     assert chroma(picture[:, middle + 40 :]) > 4
-    assert "480 × 320 pixels, JPEG, colored in" in page.inner_text("#facts")
+    assert "480 × 320 pixels, JPEG, colored in" in page.inner_text("#details")
     expect(page.get_by_role("status")).to_have_text("Done. Move the slider to compare before and after.")
 
 
 def test_each_stage_is_told_with_the_time_it_took(page: Page) -> None:
     choose(page, file(gray()))
     wait_for_result(page)
-    told = page.locator("#stages li").evaluate_all(
+    stages = page.locator("#stages li").evaluate_all(
         "items => items.map((item) => [item.dataset.stage, item.dataset.is, item.querySelector('output').value])"
     )
-    assert [stage for stage, _, _ in told] == ["send", "open", "preprocess", "infer", "postprocess", "save"]
-    assert {state for _, state, _ in told} == {"done"}
-    assert all(re.fullmatch(r"\d+\.\d\d s", seconds) for _, _, seconds in told[1:])
+    assert [stage for stage, _, _ in stages] == ["send", "open", "preprocess", "infer", "postprocess", "save"]
+    assert {state for _, state, _ in stages} == {"done"}
+    assert all(re.fullmatch(r"\d+\.\d\d s", seconds) for _, _, seconds in stages[1:])
 
 
 def test_the_slider_moves_by_keyboard(page: Page) -> None:

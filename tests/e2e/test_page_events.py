@@ -21,7 +21,7 @@ def wait_for_result(page: Page) -> None:
     expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
 
 
-def asked(page: Page) -> list[str]:
+def requests_of(page: Page) -> list[str]:
     """What the page asks of the API, as method and last part of the path; an id is said to be one."""
     seen: list[str] = []
 
@@ -34,15 +34,15 @@ def asked(page: Page) -> list[str]:
     return seen
 
 
-def test_the_page_is_told_and_does_not_look(page: Page) -> None:
-    seen = asked(page)
+def test_the_page_is_notified_and_does_not_look(page: Page) -> None:
+    seen = requests_of(page)
     choose_a_photo(page)
     wait_for_result(page)
     assert seen == ["POST colorizations", "GET events", "GET result"]
 
 
 def test_where_no_events_come_through_the_page_looks_itself(page: Page, complaints: list[str]) -> None:
-    seen = asked(page)
+    seen = requests_of(page)
     page.route("**/events", lambda route: route.fulfill(status=502, body="a proxy that knows no streams"))
     choose_a_photo(page)
     wait_for_result(page)

@@ -85,7 +85,7 @@ def test_a_lost_connection_is_no_answer(names):
 
 
 def test_answers_are_read_whole_or_not_at_all():
-    told = {
+    answers = {
         "/length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole",
         "/chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwh\r\n3\r\nole\r\n0\r\n\r\n",
         "/none": b"HTTP/1.1 204 No Content\r\nRetry-After: 3\r\n\r\n",
@@ -96,7 +96,7 @@ def test_answers_are_read_whole_or_not_at_all():
         while head := (await reader.readline()).decode():
             await reader.readuntil(b"\r\n\r\n")
             path = head.split()[1]
-            writer.write(told[path])
+            writer.write(answers[path])
             if path == "/cut":
                 break
         writer.close()

@@ -21,7 +21,7 @@ def _valid() -> list[bytes]:
     down, across = np.mgrid[0:48, 0:64]
     gray = (127 + 60 * np.sin(across / 5) * np.cos(down / 4) + down).clip(0, 255).astype(np.uint8)
     picture = Image.fromarray(gray)
-    asked = [
+    kinds = [
         *(("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK")),
         ("JPEG", "L", {"progressive": True}),
         *(("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
@@ -32,7 +32,7 @@ def _valid() -> list[bytes]:
         *(("BMP", mode, {}) for mode in ("1", "L", "RGB")),
     ]
     files: list[bytes] = []
-    for format, mode, options in asked:
+    for format, mode, options in kinds:
         file = io.BytesIO()
         picture.convert(mode).save(file, format, **options)
         files.append(file.getvalue())

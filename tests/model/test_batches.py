@@ -62,14 +62,14 @@ def same(one: Batch, other: Batch) -> bool:
     """Up to how far the pixels are padded."""
     if (one.boxes is None) != (other.boxes is None) or one.side != other.side:
         return False
-    facts = [(one.labels, other.labels), (one.seeds, other.seeds)]
+    pairs = [(one.labels, other.labels), (one.seeds, other.seeds)]
     if one.boxes is not None:
-        facts += [(one.boxes, other.boxes), (one.mirrored, other.mirrored)]
+        pairs += [(one.boxes, other.boxes), (one.mirrored, other.mirrored)]
     height, width = (min(a, b) for a, b in zip(one.pixels.shape[2:], other.pixels.shape[2:], strict=True))
     pixels = [batch.pixels[:, :, :height, :width] for batch in (one, other)]
     rest = [int(batch.pixels.sum()) for batch in (one, other)]
     return (
-        all(torch.equal(a, b) for a, b in facts) and torch.equal(*pixels) and rest[0] == rest[1]  # type: ignore[arg-type]
+        all(torch.equal(a, b) for a, b in pairs) and torch.equal(*pixels) and rest[0] == rest[1]  # type: ignore[arg-type]
     )
 
 

@@ -201,8 +201,8 @@ def test_the_cards_share_is_taken_back_when_the_weights_are_loaded_and_another_o
     checkpoint.save(net, SHARED, path, torch.float32)
     assert torch.equal(safetensors.torch.load_file(path)["head.bias"], net.state_dict()["head.bias"])
     weights = bins.class_weights(torch.tensor(PRIOR), 0.7)
-    for asked, share in ((None, 0.4), (0.0, 0.0), (1.0, 1.0)):
-        loaded, card = checkpoint.load(path, taken_back=asked)
+    for wanted, share in ((None, 0.4), (0.0, 0.0), (1.0, 1.0)):
+        loaded, card = checkpoint.load(path, taken_back=wanted)
         assert (card.taken_back, card.share, card.prior) == (share, share, PRIOR)
         expected = logits(net) - (share * weights.log())[:, None, None]
         torch.testing.assert_close(logits(loaded), expected, atol=1e-4, rtol=1e-4)
@@ -351,11 +351,11 @@ class Mirror:
     """A server that answers /good with a file and all else with 403, and counts."""
 
     def __init__(self, file: Path) -> None:
-        asked: list[str] = []
+        requested: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.path)
+                requested.append(self.path)
                 if self.path != "/good":
                     self.send_error(403)
                     return
@@ -366,7 +366,7 @@ class Mirror:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.asked = asked
+        self.requested = requested
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
     def urls(self, *paths: str) -> Sequence[str]:
@@ -404,10 +404,10 @@ def test_fetched_weights_are_found_loaded_and_not_fetched_again(
     torch.testing.assert_close(bins.annealed_mean(answer, card.temperature), forward, atol=1e-3, rtol=1e-3)
 
     checkpoint.fetch_known("eccv16", mirror.urls("/good"))
-    assert mirror.asked == ["/gone", "/good"]
+    assert mirror.requested == ["/gone", "/good"]
     path.write_bytes(path.read_bytes()[:-1])
     checkpoint.fetch_known("eccv16", mirror.urls("/good"))
-    assert mirror.asked == ["/gone", "/good", "/good"]
+    assert mirror.requested == ["/gone", "/good", "/good"]
     checkpoint.load(path)
 
 

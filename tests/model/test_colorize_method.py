@@ -323,8 +323,8 @@ def test_a_photos_hints_follow_from_its_seed_alone() -> None:
     assert not torch.equal(hints(ab, seeds(9, 1), 0.5), whole)
 
 
-class Asked(nn.Module):
-    """Keeps what it is asked."""
+class Recorder(nn.Module):
+    """Keeps what it is given."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         self.inputs = inputs
@@ -332,7 +332,7 @@ class Asked(nn.Module):
 
 
 def test_a_net_gets_hints_only_where_the_options_say_so() -> None:
-    net, photos = Asked(), photos_of(random_photos(40, 32))
+    net, photos = Recorder(), photos_of(random_photos(40, 32))
     Colorize(net, torch.ones(Q)).loss(photos, torch.Generator())
     assert len(net.inputs) == 1
     Colorize(net, torch.ones(Q), ColorizeOptions(hinted=0.5)).loss(photos, torch.Generator())

@@ -283,7 +283,7 @@ def test_settings_that_cannot_be_are_refused_in_words_before_a_run_is_begun(
     setting: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    asked = [
+    arguments = [
         "train",
         "colorize",
         "--photos",
@@ -295,7 +295,7 @@ def test_settings_that_cannot_be_are_refused_in_words_before_a_run_is_begun(
         "--device",
         "cpu",
     ]
-    assert main([*asked, "--cache", str(tmp_path / "cache"), "--set", setting]) == 1
+    assert main([*arguments, "--cache", str(tmp_path / "cache"), "--set", setting]) == 1
     said = capsys.readouterr().err
     assert said.startswith("python -m model: ")
     assert words in said

@@ -184,9 +184,9 @@ def test_each_rank_holds_what_all_hold(found: list[dict[str, Any]]) -> None:
 
 
 def test_a_rank_is_owed_what_all_ranks_losses_ask_of_its_rows(found: list[dict[str, Any]]) -> None:
-    asked = 2 * torch.arange(12.0).view(4, 3) + 100
-    assert torch.equal(found[0]["owed"], asked[:2])
-    assert torch.equal(found[1]["owed"], asked[2:])
+    expected = 2 * torch.arange(12.0).view(4, 3) + 100
+    assert torch.equal(found[0]["owed"], expected[:2])
+    assert torch.equal(found[1]["owed"], expected[2:])
 
 
 def test_two_ranks_have_the_loss_and_the_gradient_of_one(found: list[dict[str, Any]]) -> None:

@@ -88,7 +88,7 @@ def test_500_photographs_are_enough_for_fewer_labels(
     photos = photographs(tmp_path / "few", {"cat": 480, "dog": 20}, {"cat": 3, "dog": 3})
     with pytest.raises(BegunError, match="simclr"):
         main(words(photos, tmp_path, "--labels", "300", "20", "90", "--nets", "alexnet"))
-    plan = Results(tmp_path / "out").get("facts")["plan"]
+    plan = Results(tmp_path / "out").get("metadata")["plan"]
     assert plan["labels"] == [20, 90, 300]
     assert main(words(photos, tmp_path, "--labels", "20", "90", "--nets", "alexnet")) == 1
     assert "begun with another plan" in capsys.readouterr().err

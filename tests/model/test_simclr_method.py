@@ -200,7 +200,7 @@ def test_refusals_say_why() -> None:
         replace(TINY, temperature=0.0)
 
 
-def made_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+def synthetic_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Four kinds, rings, stripes, checks and clouds; size, turn, place, light and tint as they come. And which kind each is."""
     chance = seeded(seed)
     kinds = torch.arange(count) % 4
@@ -227,13 +227,13 @@ def made_pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def neighbors_right(backbone: Backbone) -> float:
     """How often most of a picture's 5 nearest neighbors, by cosine among others, are of its kind."""
-    known, kinds = made_pictures(200, 10_000)
-    asked, truth = made_pictures(200, 20_000)
+    known, kinds = synthetic_pictures(200, 10_000)
+    queries, truth = synthetic_pictures(200, 20_000)
     backbone.eval()
     with torch.no_grad():
-        known, asked = (F.normalize(backbone(normalized(pictures)), dim=1) for pictures in (known, asked))
+        known, queries = (F.normalize(backbone(normalized(pictures)), dim=1) for pictures in (known, queries))
     backbone.train()
-    nearest = kinds[(asked @ known.T).topk(5).indices]
+    nearest = kinds[(queries @ known.T).topk(5).indices]
     return float((nearest.mode(1).values == truth).double().mean())
 
 
@@ -243,7 +243,7 @@ def test_a_net_learns_to_tell_kinds_of_pictures_apart() -> None:
     start = neighbors_right(method.net.backbone)
     optimizer = torch.optim.AdamW(method.net.parameters(), 6e-3)
     for step in range(100):
-        loss = method.loss(whole(made_pictures(64, step)[0]), seeded(step))
+        loss = method.loss(whole(synthetic_pictures(64, step)[0]), seeded(step))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -54,12 +54,12 @@ class Shown(Dataset[Rows]):
     """Batches of five rows, until the power fails."""
 
     killed_at: int = -1
-    asked: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def __getitem__(self, step: int) -> Rows:
         if step == self.killed_at:
             raise KilledError
-        self.asked.append(step)
+        self.steps.append(step)
         return Rows(torch.randn(5, 3, generator=torch.Generator().manual_seed(step), dtype=torch.float64))
 
 
@@ -210,7 +210,7 @@ def test_blended_weights_lie_between_the_start_and_the_averaged_ones_in_a_killed
         torch.testing.assert_close(value, 0.75 * begun()[name] + 0.25 * averaged, rtol=1e-12, atol=0)
 
 
-def test_patience_ends_a_run_which_then_trains_no_further_but_can_be_extended(
+def test_early_stopping_ends_a_run_which_then_trains_no_further_but_can_be_extended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stages(*ends: int) -> tuple[Schedule, dict[str, Any]]:
@@ -225,14 +225,14 @@ def test_patience_ends_a_run_which_then_trains_no_further_but_can_be_extended(
     assert "no better weights in 3 validations: the run ends at step 5" in capsys.readouterr().out
     shown = Shown()
     again = Toy().trained(tmp_path, schedule, shown, validate=scored(), metadata=metadata)
-    assert shown.asked == []
+    assert shown.steps == []
     assert same(ended, again)
     schedule, metadata = stages(20, 30)
     extended = Toy().trained(tmp_path, schedule, validate=scored(2, 2, 2), metadata=metadata)
     assert extended["progress"]["step"] == 8, "it waits anew"
     shown = Shown()
     Toy().trained(tmp_path, schedule, shown, validate=scored(), metadata=metadata)
-    assert shown.asked == [], "and not anew each time"
+    assert shown.steps == [], "and not anew each time"
 
 
 # Stages

@@ -51,6 +51,27 @@ def jobs(client: redis.Redis) -> Jobs:
 
 
 @pytest.fixture
+def lose_answers(monkeypatch) -> Callable[[int], None]:
+    """The server does what it is told, and so many of its next answers to scripts are lost on the way."""
+    real = redis.connection.Connection.read_response
+
+    def lose(count: int) -> None:
+        left = [count]
+
+        def read(self: redis.connection.Connection, *arguments: object, **options: object) -> object:
+            answer = real(self, *arguments, **options)
+            if left[0] and isinstance(answer, int | list):  # not what loads a script or greets
+                left[0] -= 1
+                raise redis.ConnectionError("the answer was lost")
+            return answer
+
+        for kind in (redis.connection.Connection, redis.connection.UnixDomainSocketConnection):
+            monkeypatch.setattr(kind, "read_response", read)
+
+    return lose
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store((tmp_path / "a store").as_uri())
 
@@ -68,7 +89,8 @@ def photo_of(client: redis.Redis, store: Store) -> Callable[[str], bytes]:
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
+def settings(redis_url: str, tmp_path: Path, client: redis.Redis) -> Settings:
+    """With no setting but the needed ones, upon an empty database."""
     return Settings(redis_url=redis_url, store_url=(tmp_path / "a store").as_uri(), state_dir=tmp_path)
 
 

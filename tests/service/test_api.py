@@ -119,9 +119,9 @@ def test_who_prefers_to_wait_gets_the_finished_job_as_soon_as_it_is(api, gray_ph
     answer = api.post(
         "/v1/colorizations", files={"photo": gray_photo()}, headers={"Prefer": "respond-async, wait=20"}
     )
-    told = time.monotonic()
+    answered = time.monotonic()
     thread.join()
-    assert told - ended[0] < 0.2, "it is told, and does not look every so often"
+    assert answered - ended[0] < 0.2, "it is notified, and does not look every so often"
     assert answer.status_code == 200
     assert answer.headers["preference-applied"] == "wait=20"
     assert answer.headers["location"] == f"/v1/colorizations/{answer.json()['id']}"

@@ -48,7 +48,7 @@ def test_nobody_else_goes_on_with_a_batch_that_broke_off(api, gray_photo, photo,
     assert "secret" not in seen
 
 
-def test_an_answer_that_was_lost_is_heard_again_by_a_secret_of_ones_own(
+def test_an_answer_that_was_lost_is_given_again_by_a_secret_of_ones_own(
     api, gray_photo, photo, check_problem
 ):
     break_off(api, photo, OWN)

@@ -21,13 +21,13 @@ class Queue:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.waiting: deque[Claim] = deque()
-        self.asked: list[tuple[int, bool]] = []
+        self.claims: list[tuple[int, bool]] = []
 
     def put(self, name: str, pixels: int, isolate: bool = False) -> None:
         self.waiting.append(Claim(name, 1, Options(), pixels, "", "", isolate))
 
     def claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
-        self.asked.append((room, empty))
+        self.claims.append((room, empty))
         time.sleep(self.seconds)
         if not self.waiting:
             return None
@@ -103,7 +103,7 @@ def test_photos_come_in_until_the_room_is_full_and_the_next_as_soon_as_it_fits(h
         hands.notify()
     inside(hands, until, "a", "b")
     hands.let_go("a")
-    until(lambda: (40, False) in queue.asked, 5, "c does not fit yet, and d waits behind it")
+    until(lambda: (40, False) in queue.claims, 5, "c does not fit yet, and d waits behind it")
     inside(hands, until, "b")
     hands.let_go("b")
     inside(hands, until, "c", "d")
@@ -115,7 +115,7 @@ def test_several_who_ask_at_once_do_not_get_the_same_room(hands, queue, until):
     for name in "abcd":
         queue.put(name, 60)
         hands.notify()
-    until(lambda: len(queue.asked) >= 4, 5, "all could have asked")
+    until(lambda: len(queue.claims) >= 4, 5, "all could have asked")
     assert len(hands.inside) == 1
 
 
@@ -138,10 +138,10 @@ def test_a_job_that_failed_before_is_alone_from_its_first_moment_to_its_last(han
     inside(hands, until, "a")
     hands.let_go("a")
     inside(hands, until, "again")
-    asked = len(queue.asked)
+    before = len(queue.claims)
     time.sleep(0.2)
     assert hands.inside == {"again"}
-    assert len(queue.asked) == asked, "while it is inside, nobody even asks"
+    assert len(queue.claims) == before, "while it is inside, nobody even asks"
     hands.let_go("again")
     inside(hands, until, "b")
 
@@ -152,7 +152,7 @@ def test_a_photo_that_another_worker_takes_is_waited_for_no_more(hands, queue, u
     inside(hands, until, "a")
     queue.put("big", 90)
     hands.notify()
-    until(lambda: queue.asked[-1] == (10, False), 5, "it has no room")
+    until(lambda: queue.claims[-1] == (10, False), 5, "it has no room")
     queue.waiting.clear()
     until(lambda: hands.with_nothing == 1, 5, "its notification is answered")
     assert hands.inside == {"a"}
@@ -165,7 +165,7 @@ def test_closing_sends_away_who_waits_and_leaves_what_is_inside(hands, door, que
     for name in ("b", "c"):
         queue.put(name, 90)
         hands.notify()
-    until(lambda: queue.asked[-1] == (10, False), 5, "the next has no room")
+    until(lambda: queue.claims[-1] == (10, False), 5, "the next has no room")
     door.close()
     until(lambda: hands.with_nothing == 2, 5, "both have gone")
     assert hands.inside == {"a"}
@@ -197,5 +197,5 @@ def test_an_error_while_asking_or_inside_leaves_the_door_open(door, queue):
     queue.put("b", 100)
     with door.enter(queue.claim) as claim:
         assert claim is not None
-        assert queue.asked[-1] == (100, True)
+        assert queue.claims[-1] == (100, True)
     assert door.is_idle

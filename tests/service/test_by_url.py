@@ -23,7 +23,7 @@ class Web(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[int, str, bytes]] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.released = threading.Event()
         super().__init__(("127.0.0.1", 0), _Handler)
         self.origin = f"http://127.0.0.1:{self.server_port}"
@@ -33,7 +33,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Web
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         if self.path == "/slow":
             self.server.released.wait(10)
         status, kind, body = self.server.pages.get(self.path, (404, "text/html", b"<p>Nothing here"))
@@ -109,7 +109,7 @@ def test_the_same_key_fetches_but_enters_once(api, web):
 
 def test_it_is_off_until_hosts_are_listed(serve, settings, client, web):
     check_problem(ask(serve(settings), {"url": f"{web.origin}/photo"}), "url_disabled")
-    assert not web.asked
+    assert not web.requests
 
 
 def test_a_url_that_leads_elsewhere_is_refused(api, web):
@@ -119,7 +119,7 @@ def test_a_url_that_leads_elsewhere_is_refused(api, web):
         "http://user:pw@localhost/",
     ):
         check_problem(ask(api, {"url": url}), "url_not_allowed")
-    assert not web.asked
+    assert not web.requests
 
 
 def test_a_redirect_out_of_the_list_is_refused(api, web):
@@ -179,7 +179,7 @@ def test_slow_hosts_do_not_take_the_threads_of_all_others(api, web, until):
     slow = {"url": f"{web.origin}/slow"}
     with ThreadPoolExecutor(8) as clients:
         waiting = [clients.submit(ask, api, slow) for _ in range(8)]
-        until(lambda: len(web.asked) == 8, 10, "eight under way")
+        until(lambda: len(web.requests) == 8, 10, "eight under way")
         start = time.monotonic()
         check_problem(ask(api, slow), "fetches_busy")
         check_problem(ask(api, {"url": "http://photos.example/"}), "url_not_allowed")  # no use in waiting
@@ -199,7 +199,7 @@ def test_a_key_needs_the_scope(serve, settings, client, web):
     check_problem(ask(api, body), "key_missing")
     without = keys.create("without", {Scope.COLORIZE})
     check_problem(ask(api, body, Authorization=f"Bearer {without}"), "scope_missing", "url")
-    assert not web.asked
+    assert not web.requests
     allowed = keys.create("with", {Scope.COLORIZE, Scope.URL})
     assert ask(api, body, Authorization=f"Bearer {allowed}").status_code == 202
 

@@ -20,7 +20,7 @@ from service.storage import Store, photo_key, result_key
 
 SLOW = str(Path(__file__).with_name("slow_worker.py"))
 PLENTY = Bounds(1000, 10**9)
-PATIENT = {"lease": 2, "lease_per_megapixel": 0}
+SHORT_LEASE = {"lease": 2, "lease_per_megapixel": 0}
 """Two seconds of silence are allowed: tests need not wait as long as the default has it."""
 
 
@@ -40,14 +40,14 @@ def worker(launch, settings) -> Callable:
 
 @pytest.fixture
 def enter(jobs, settings, gray_photo) -> Callable[..., str]:
-    """Enter a job and ring, as the API does."""
+    """Enter a job and notify the workers, as the API does."""
     app = make_app(settings.celery_broker_url)
 
-    def enter(rings: bool = True, pixels: int = 320 * 240) -> str:
+    def enter(notifies: bool = True, pixels: int = 320 * 240) -> str:
         id = new_id()
         Store(settings.effective_store_url).put(photo_key(id), gray_photo())
         jobs.create(id, "secret", Order(Options(), pixels, 600), PLENTY)
-        if rings:
+        if notifies:
             notify(app, id)
         return id
 
@@ -89,11 +89,11 @@ def test_a_dead_workers_job_however_large_is_taken_by_another_within_ten_seconds
 
 
 def test_a_worker_that_was_frozen_is_refused_when_it_wakes(worker, enter, jobs, store, until, settings):
-    frozen = worker(1.5, **PATIENT)
+    frozen = worker(1.5, **SHORT_LEASE)
     id = enter()
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
     frozen.process.send_signal(signal.SIGSTOP)
-    other = worker(0, **PATIENT)
+    other = worker(0, **SHORT_LEASE)
     until(lambda: state(jobs, id)[0] == "succeeded", 15, "another has done it")
     result = jobs.get(id).result
     frozen.process.send_signal(signal.SIGCONT)
@@ -113,32 +113,32 @@ def test_a_worker_that_hangs_ends_itself_and_says_where(worker, enter, jobs, unt
 
 
 def test_a_worker_whose_device_is_lost_ends_itself_and_another_does_its_jobs(worker, enter, jobs, until):
-    broken = worker("lost", **PATIENT)
+    broken = worker("lost", **SHORT_LEASE)
     ids = [enter(), enter()]
     assert broken.process.wait(20) == 70
     broken.line('process_ended reason="the device is lost to this process: CUDA error')
-    worker(0, **PATIENT)
+    worker(0, **SHORT_LEASE)
     until(lambda: all(state(jobs, id)[0] == "succeeded" for id in ids), 20, "both have succeeded")
 
 
 def test_a_worker_that_takes_nothing_although_photos_wait_ends_itself(worker, enter, jobs, client):
-    deaf = worker(0, stall=1)
+    stalled = worker(0, stall=1)
     time.sleep(2)
-    assert deaf.process.poll() is None, "nothing waits: there is nothing to be missed"
-    client.set("{autochrome}:rung", 1)  # nobody rings again
-    id = enter(rings=False)
-    assert deaf.process.wait(20) == 70
-    deaf.line('process_ended reason="photos wait, and none has been taken for 1 s"')
+    assert stalled.process.poll() is None, "nothing waits: there is nothing to be missed"
+    client.set("{autochrome}:notified", 1)  # nobody notifies again
+    id = enter(notifies=False)
+    assert stalled.process.wait(20) == 70
+    stalled.line('process_ended reason="photos wait, and none has been taken for 1 s"')
     assert state(jobs, id)[0] == "queued"
 
 
 def test_jobs_that_were_in_a_killed_worker_together_are_done_alone(worker, enter, jobs, client, until):
-    first = worker(600, concurrency=3, **PATIENT)
-    suspects = [enter(), enter()]
-    until(lambda: all(state(jobs, id)[0] == "running" for id in suspects), 15, "both run")
+    first = worker(600, concurrency=3, **SHORT_LEASE)
+    both = [enter(), enter()]
+    until(lambda: all(state(jobs, id)[0] == "running" for id in both), 15, "both run")
     kill(first)
-    worker(1, concurrency=3, **PATIENT)
-    attempts = [f"{{autochrome}}:job:{id}" for id in suspects]
+    worker(1, concurrency=3, **SHORT_LEASE)
+    attempts = [f"{{autochrome}}:job:{id}" for id in both]
     until(lambda: "2" in [client.hget(job, "attempt") for job in attempts], 15, "one runs again")
     others = [enter(), enter()]
     together = 0
@@ -146,22 +146,22 @@ def test_jobs_that_were_in_a_killed_worker_together_are_done_alone(worker, enter
     def done() -> bool:
         nonlocal together
         running = client.zrange("{autochrome}:running", 0, -1)
-        if set(suspects) & set(running):
+        if set(both) & set(running):
             together = max(together, len(running))
-        return all(state(jobs, id)[0] == "succeeded" for id in suspects + others)
+        return all(state(jobs, id)[0] == "succeeded" for id in both + others)
 
     until(done, 20, "all have succeeded")
     assert together == 1
 
 
-def test_jobs_whose_bells_were_lost_are_done_soon_and_a_worker_told_to_stop_ends_what_it_began(
+def test_jobs_whose_notifications_were_lost_are_done_soon_and_a_worker_that_is_stopped_ends_what_it_began(
     worker, enter, jobs, client, until
 ):
     id = enter()
-    client.delete("autochrome")  # the queue, with the bell in it
+    client.delete("autochrome")  # the queue, with the notification in it
     stopping = worker(1.5)
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
-    another = enter(rings=False)
+    another = enter(notifies=False)
     until(lambda: state(jobs, another) == ("running", "infer"), 10, "the next one is in the net")
     assert stopping.stop() == 0
     assert state(jobs, id)[0] == state(jobs, another)[0] == "succeeded"

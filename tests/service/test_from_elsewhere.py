@@ -66,8 +66,8 @@ def test_pages_of_other_sites_are_let_in_where_the_operator_says_so(settings, cl
     assert "access-control-allow-origin" not in closed.post("/v1/colorizations", **send).headers
 
     opened = serve(settings.model_copy(update={"cors_origins": (SITE,)}))
-    asked = opened.options(url, headers=ask | {"Access-Control-Request-Headers": "authorization, prefer"})
-    assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, SITE)
+    preflight = opened.options(url, headers=ask | {"Access-Control-Request-Headers": "authorization, prefer"})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, SITE)
     answer = opened.post("/v1/colorizations", **send)
     assert answer.headers["access-control-allow-origin"] == SITE
     assert {"Location", "Retry-After"} <= set(answer.headers["access-control-expose-headers"].split(", "))

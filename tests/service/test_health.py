@@ -67,11 +67,11 @@ def test_a_store_that_takes_no_writes_is_not_ready(serve, settings, jobs, tmp_pa
 
 
 def test_many_probes_of_a_store_that_hangs_keep_nobody_else_waiting(serve, settings, jobs, monkeypatch):
-    asked: list[str] = []
+    looked_at: list[str] = []
     let_go = threading.Event()
 
     def hang(self: Store, key: str, data: object) -> None:
-        asked.append(key)
+        looked_at.append(key)
         let_go.wait(20)
         raise StoreUnavailable
 
@@ -85,7 +85,7 @@ def test_many_probes_of_a_store_that_hangs_keep_nobody_else_waiting(serve, setti
         finally:
             let_go.set()
         assert {probe.result().json()["code"] for probe in probes} == {"store_unavailable"}
-    assert len(asked) == 1
+    assert len(looked_at) == 1
 
 
 def test_the_log_says_once_that_it_is_ready_or_why_not(serve, settings, jobs, caplog):

@@ -1,4 +1,4 @@
-"""What happens to a job, told as it happens: replayed to who comes late, and at once to who waits."""
+"""What happens to a job, as it happens: replayed to who comes late, and at once to who waits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def take(jobs: Jobs) -> Claim:
     return claim
 
 
-def told(jobs: Jobs, id: str, after: str = "0") -> list[tuple[str, dict]]:
+def events_of(jobs: Jobs, id: str, after: str = "0") -> list[tuple[str, dict]]:
     return [(event.name, event.data) for event in jobs.events(id, after)]
 
 
@@ -56,11 +56,11 @@ def test_a_job_s_story_can_be_replayed_from_any_point(jobs):
         ("stage", {"name": "preprocess"}),
         ("failed", {"code": "photo_damaged"}),
     ]
-    assert told(jobs, id) == story
+    assert events_of(jobs, id) == story
     events = jobs.events(id)
     for number, event in enumerate(events):
-        assert told(jobs, id, event.id) == story[number + 1 :]
-    assert told(jobs, id, "what a client may send") == story
+        assert events_of(jobs, id, event.id) == story[number + 1 :]
+    assert events_of(jobs, id, "what a client may send") == story
     assert jobs.events(new_id()) == []
 
 
@@ -71,8 +71,8 @@ def test_a_story_is_no_longer_than_64_events(jobs):
         jobs.advance(claim, {"open": 0}, "preprocess")
         jobs.advance(claim, {"preprocess": 0}, "open")
     jobs.complete(claim, {"save": 0}, RESULT)
-    assert len(told(jobs, id)) == 64
-    assert told(jobs, id)[-1] == ("succeeded", {})
+    assert len(events_of(jobs, id)) == 64
+    assert events_of(jobs, id)[-1] == ("succeeded", {})
 
 
 @pytest.mark.parametrize("how", ["canceled", "expired"])
@@ -88,7 +88,7 @@ def test_of_an_erased_job_only_its_end_is_told_also_to_who_comes_late(jobs, clie
         end = jobs.events(id)
         jobs.expire()  # its files could not be erased
         assert jobs.events(id) == end, "it happened once"
-    assert told(jobs, id, last) == told(jobs, id) == [(how, {})]
+    assert events_of(jobs, id, last) == events_of(jobs, id) == [(how, {})]
     assert client.ttl(f"{{autochrome}}:job:{id}:events") > 6 * 24 * 3600
 
 
@@ -136,10 +136,10 @@ def test_who_waits_for_the_end_is_not_woken_by_what_comes_before(jobs, redis_url
             await end.wait(0)
             await changed.wait(0)
             claim = await asyncio.to_thread(take, jobs)
-            await asyncio.to_thread(jobs.advance, claim, "open", 0.1, "preprocess")
+            await asyncio.to_thread(jobs.advance, claim, {"open": 0.1}, "preprocess")
             assert await _seconds(changed.wait(10)) < 0.2
             assert await _seconds(end.wait(0.3)) == pytest.approx(0.3, abs=0.1)
-            await asyncio.to_thread(jobs.complete, claim, 0, RESULT)
+            await asyncio.to_thread(jobs.complete, claim, {"save": 0}, RESULT)
             assert await _seconds(end.wait(10)) < 0.2
 
     asyncio.run(wait())

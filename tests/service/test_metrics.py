@@ -1,4 +1,4 @@
-"""What Prometheus hears: numbers that follow what jobs and requests did."""
+"""What Prometheus reads: numbers that follow what jobs and requests did."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_record_is_told_as_it_stands(serve, settings, jobs):
     jobs.complete(jobs.claim("w1", NET, 10**9, True), {}, RESULT, batch=3)
     enter(jobs, "a" * 32, 2_000_000)
     jobs.claim("w1", NET, 10**9, True)
-    told = numbers(serve(settings).get("/metrics"))
+    metrics = numbers(serve(settings).get("/metrics"))
     assert {
         "autochrome_redis_up": 1,
         "autochrome_jobs_waiting": 1,
@@ -59,9 +59,9 @@ def test_the_record_is_told_as_it_stands(serve, settings, jobs):
         "autochrome_stage_seconds_count{stage=save}": 0,
         "autochrome_batch_size_count": 1,
         "autochrome_batch_size_sum": 3,
-    }.items() <= told.items()
-    assert 0 <= told["autochrome_oldest_waiting_seconds"] < 10
-    assert told["process_resident_memory_bytes"] > 1e6
+    }.items() <= metrics.items()
+    assert 0 <= metrics["autochrome_oldest_waiting_seconds"] < 10
+    assert metrics["process_resident_memory_bytes"] > 1e6
 
 
 def test_what_a_real_worker_does_is_counted(service, gray_photo):
@@ -98,12 +98,12 @@ def test_requests_are_counted_by_the_template_of_their_address(serve, settings, 
     api.get("/static/app.js")
     api.get("/wp-login.php")
     answer = api.get("/metrics")
-    told = numbers(answer)
+    metrics = numbers(answer)
     requests = "autochrome_http_requests_total"
-    assert told[f"{requests}{{method=GET,route=/v1/colorizations/{{id}}/result,status=404}}"] == 3
-    assert told[f"{requests}{{method=POST,route=/v1/colorizations,status=202}}"] == 1
-    assert told[f"{requests}{{method=GET,route=/v1/colorizations/{{id}},status=200}}"] == 1
-    assert told["autochrome_http_seconds_count{method=POST,route=/v1/colorizations}"] == 1
+    assert metrics[f"{requests}{{method=GET,route=/v1/colorizations/{{id}}/result,status=404}}"] == 3
+    assert metrics[f"{requests}{{method=POST,route=/v1/colorizations,status=202}}"] == 1
+    assert metrics[f"{requests}{{method=GET,route=/v1/colorizations/{{id}},status=200}}"] == 1
+    assert metrics["autochrome_http_seconds_count{method=POST,route=/v1/colorizations}"] == 1
     assert made.json()["id"] not in answer.text
     assert "wp-login" not in answer.text
     assert "app.js" not in answer.text
@@ -140,10 +140,10 @@ def test_where_there_is_a_proxy_even_one_that_says_nothing_numbers_need_a_key(se
 def test_without_redis_it_says_so_and_the_rest_of_what_it_knows(serve, settings, tmp_path):
     api = serve(settings.model_copy(update={"redis_url": f"unix://{tmp_path}/nothing.sock"}))
     assert api.get("/readyz").status_code == 503
-    told = numbers(api.get("/metrics"))
-    assert told["autochrome_redis_up"] == 0
-    assert told["autochrome_http_requests_total{method=GET,route=/readyz,status=503}"] == 1
-    assert "autochrome_jobs_waiting" not in told
+    metrics = numbers(api.get("/metrics"))
+    assert metrics["autochrome_redis_up"] == 0
+    assert metrics["autochrome_http_requests_total{method=GET,route=/readyz,status=503}"] == 1
+    assert "autochrome_jobs_waiting" not in metrics
 
 
 def test_a_worker_that_takes_nothing_is_told_of(serve, settings, jobs, until):

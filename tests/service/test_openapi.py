@@ -73,9 +73,9 @@ def test_every_answer_has_an_example_that_is_one(contract):
     assert seen > 60
 
 
-def test_the_problems_of_a_photo_are_all_told_with_their_words(contract):
+def test_the_problems_of_a_photo_are_all_declared_with_their_words(contract):
     responses = operations(contract)["create_colorization"]["responses"]
-    told = {
+    declared = {
         code
         for response in responses.values()
         for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
@@ -86,7 +86,7 @@ def test_the_problems_of_a_photo_are_all_told_with_their_words(contract):
         "upload_timeout",
         "queue_full",
         "idempotency_mismatch",
-    } <= told
+    } <= declared
     examples = responses["413"]["content"]["application/problem+json"]["examples"]
     assert examples["body_too_large"]["value"]["title"] == errors.KINDS["body_too_large"].title
     assert set(responses["200"]["content"]) == {"application/json", "image/*"}

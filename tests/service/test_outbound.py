@@ -111,14 +111,14 @@ class Names:
     """A stub of DNS that answers anew each time, and routes by which public addresses lead to local servers."""
 
     def __init__(self, routes: dict[tuple[str, int], int], **answers: list[list[str]]) -> None:
-        self.asked: list[str] = []
+        self.looked_up: list[str] = []
         self.dialed: list[tuple[str, int]] = []
         self._routes = routes
         self._answers = answers
         self.network = Network(self._look_up, self._dial)
 
     def _look_up(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
+        self.looked_up.append(host)
         answers = self._answers[host.partition(".")[0]]
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
@@ -165,7 +165,7 @@ def test_a_public_name_is_dialed_at_the_address_that_was_checked():
         names = Names({(PUBLIC, 80): server.port}, photos=[[PUBLIC], ["127.0.0.1"]])
         assert get("http://photos.example/", "*.example", network=names.network) == b"photo"
     assert b"Host: photos.example\r\n" in server.requests[0]
-    assert (names.asked, names.dialed) == (["photos.example"], [(PUBLIC, 80)])
+    assert (names.looked_up, names.dialed) == (["photos.example"], [(PUBLIC, 80)])
 
 
 def test_the_next_address_is_tried_where_the_first_does_not_answer():
@@ -357,15 +357,15 @@ def certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
 def test_tls_goes_by_the_name_and_not_by_the_address(authority, monkeypatch, tmp_path):
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    told: list[str | None] = []
+    server_names: list[str | None] = []
     context = certified(authority, "photos.example")
-    context.sni_callback = lambda connection, name, _: told.append(name)
+    context.sni_callback = lambda connection, name, _: server_names.append(name)
     with serving(say(ok(b"photo")), context) as server:
         names = Names({(PUBLIC, 443): server.port}, photos=[[PUBLIC]], other=[[PUBLIC]])
         assert get("https://photos.example/", "*", network=names.network) == b"photo"
         with pytest.raises(Problem, match=r"url_failed: .*secure connection"):
             get("https://other.example/", "*", network=names.network)
-    assert told == ["photos.example", "other.example"]
+    assert server_names == ["photos.example", "other.example"]
     assert len(server.requests) == 1
 
 

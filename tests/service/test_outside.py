@@ -16,11 +16,11 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 class Elsewhere(ThreadingHTTPServer):
-    """Has a photo, and hears of jobs: the first time it is not well."""
+    """Has a photo, and is notified of jobs: the first time it is not well."""
 
     def __init__(self, photo: bytes) -> None:
         self.photo = photo
-        self.heard: list[tuple[str, dict]] = []
+        self.received: list[tuple[str, dict]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
         self.origin = f"http://127.0.0.1:{self.server_port}"
 
@@ -33,8 +33,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.heard.append((self.headers["webhook-id"], json.loads(body)))
-        self._answer(500 if len(self.server.heard) == 1 else 204)
+        self.server.received.append((self.headers["webhook-id"], json.loads(body)))
+        self._answer(500 if len(self.server.received) == 1 else 204)
 
     def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
@@ -73,14 +73,14 @@ def test_a_message_that_was_not_taken_outlives_every_process(elsewhere, launch, 
     service.line("service_ready ", 60)
     wish = {"url": f"{elsewhere.origin}/photo?token=mine", "webhook": f"{elsewhere.origin}/hook?token=mine"}
     job = httpx.post(f"http://127.0.0.1:{port}/v1/colorizations", json=wish, timeout=30).json()
-    until(lambda: elsewhere.heard, 30, "a first try")
+    until(lambda: elsewhere.received, 30, "a first try")
     service.stop(signal.SIGKILL)  # the supervisor; all that is left of it ends with it
     lines = "".join(service.lines)
-    assert len(elsewhere.heard) == 1
+    assert len(elsewhere.received) == 1
 
     again = launch("-m", "service", **settings)
-    until(lambda: len(elsewhere.heard) == 2, 60, "a second try")
-    (first, _), (second, message) = elsewhere.heard
+    until(lambda: len(elsewhere.received) == 2, 60, "a second try")
+    (first, _), (second, message) = elsewhere.received
     assert first == second == f"{job['id']}-succeeded"
     assert message["data"]["result"]["url"] == f"https://color.example/v1/colorizations/{job['id']}/result"
     again.line("webhook_delivered", 10)

@@ -170,7 +170,7 @@ def test_far_behind_the_estimate_is_made_with_the_average(jobs):
     assert jobs.get(ids[-1]).eta_s == pytest.approx(120_000_000 / speed, abs=0.11)
 
 
-def test_who_is_refused_hears_in_how_many_seconds_there_is_room(jobs):
+def test_who_is_refused_is_told_in_how_many_seconds_there_is_room(jobs):
     assert jobs.retry_after() == 5
     work(jobs, pixels=1_000_000, seconds=0.25)
     assert jobs.retry_after() == 1, "nothing waits"

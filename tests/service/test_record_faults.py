@@ -13,13 +13,15 @@ import pytest
 import redis
 
 from service import local
-from service.batches import Batches
+from service.batches import Batches, File
+from service.budgets import Quota
 from service.celery_app import make_app, notify
 from service.database import WORKER_RETRIES, connect
 from service.errors import LeaseLost, Problem
 from service.janitor import Eraser, Reaper
 from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
 from service.schemas import Options
+from service.settings import Settings
 
 NET = Net("lite", "ab" * 32)
 RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
@@ -54,7 +56,7 @@ def take(jobs: Jobs, worker: str = "w1") -> Claim:
     return claim
 
 
-def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
+def test_a_call_whose_answer_was_lost_can_be_repeated(jobs):
     enter(jobs)
     claim = take(jobs, "w1")
     for _ in range(2):
@@ -71,27 +73,6 @@ def test_a_word_whose_answer_was_lost_can_be_said_again(jobs):
         jobs.fail(claim, "photo_damaged", "no")
     counted = jobs.counters()
     assert (counted["outcome:succeeded:"], counted["outcome:failed:photo_damaged"]) == (1, 1)
-
-
-@pytest.fixture
-def lose_answers(monkeypatch) -> Callable[[int], None]:
-    """The server does what it is told, and so many of its next answers to scripts are lost on the way."""
-    real = redis.connection.Connection.read_response
-
-    def lose(count: int) -> None:
-        left = [count]
-
-        def read(self: redis.connection.Connection, *arguments: object, **options: object) -> object:
-            answer = real(self, *arguments, **options)
-            if left[0] and isinstance(answer, int | list):  # not what loads a script or greets
-                left[0] -= 1
-                raise redis.ConnectionError("the answer was lost")
-            return answer
-
-        for kind in (redis.connection.Connection, redis.connection.UnixDomainSocketConnection):
-            monkeypatch.setattr(kind, "read_response", read)
-
-    return lose
 
 
 def test_calls_whose_answers_are_lost_are_repeated_and_change_nothing(jobs, lose_answers):
@@ -131,6 +112,41 @@ def test_a_batch_that_was_begun_by_a_call_that_redis_got_twice_is_its_senders(jo
     assert begun == batches.get("ab" * 16).expires
     with pytest.raises(Problem, match="secret_missing"):
         batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+
+
+def test_photos_of_a_batch_are_queued_and_charged_once_though_answers_are_lost(jobs, client, lose_answers):
+    batches, quota = Batches(client, jobs, 10, 10), Quota(client, Settings(quota_megapixels_per_minute=2))
+    batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+    ids = [batches.job_for("ab" * 16, "", mark) for mark in "xyz"]
+    for id, mark in zip(ids, "xyz", strict=True):
+        lose_answers(1)
+        batches.add("ab" * 16, mark, File(f"{mark}.jpg", id), 10_000)
+    assert [file.status for file in batches.files("ab" * 16)] == ["waiting"] * 3
+    assert [batches.promote(Bounds(1, 10**9), quota).job] == ids[:1]
+    assert batches.promote(Bounds(1, 10**9), quota) is None, "there is no room"
+    lose_answers(1)
+    batches.promote(Bounds(10, 10**9), quota)  # perhaps one more is queued: its notification is made up for
+    assert batches.promote(Bounds(10, 10**9), quota) is None, "the quota is used up"
+    assert [file.status for file in batches.files("ab" * 16)] == ["queued", "queued", "waiting"]
+    assert jobs.depth().jobs == 2
+    assert [jobs.get(id).queue_position for id in ids] == [1, 2, None]
+
+
+def test_photos_of_a_batch_wait_while_a_server_has_no_memory(own, fill):
+    jobs = Jobs(own, Lease(60, 0))
+    batches, quota = Batches(own, jobs, 10, 10), Quota(own, Settings(quota_megapixels_per_minute=1))
+    batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
+    batches.add("ab" * 16, "x", File("x.jpg", "cd" * 16), 10_000)
+    fill()
+    with pytest.raises(redis.RedisError, match="used memory > 'maxmemory'"):
+        batches.promote(Bounds(10, 10**9), quota)
+    with pytest.raises(redis.RedisError, match="used memory > 'maxmemory'"):
+        batches.add("ab" * 16, "y", File("y.jpg", "ef" * 16), 10_000)
+    assert [file.status for file in batches.files("ab" * 16)] == ["waiting"]
+    assert not own.keys("*quota*")
+    own.config_set("maxmemory", 0)
+    assert batches.promote(Bounds(10, 10**9), quota).job == "cd" * 16
+    assert take(jobs).id == "cd" * 16
 
 
 def test_a_server_that_starts_anew_is_waited_for_by_a_worker(tmp_path):
@@ -195,7 +211,7 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     enter(jobs)
 
 
-def test_a_bell_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):
+def test_a_notification_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):
     app = make_app(f"redis+socket://{local.valkey_socket(tmp_path)}?virtual_host=0")
     fill()
     notify(app, new_id())
@@ -207,8 +223,8 @@ import sys, time
 from service import celery_app
 app = celery_app.make_app(sys.argv[1])
 @app.task(name=celery_app.COLORIZE)
-def heard(id):
-    print("heard", id, flush=True)
+def received(id):
+    print("received", id, flush=True)
     time.sleep(0.5)
 app.Worker(pool="threads", concurrency=1, without_gossip=True, without_mingle=True, quiet=True).start()
 """
@@ -219,12 +235,12 @@ def test_a_worker_outlives_a_server_without_memory(own, fill, tmp_path, launch):
     worker, app = launch("-c", LISTENER, broker), make_app(broker)
     for number in range(4):  # more than it takes at once: the next are handed out when memory is gone
         notify(app, f"before-{number}")
-    worker.line("heard before-0")
+    worker.line("received before-0")
     fill()
     worker.line("used memory > 'maxmemory'")
     own.config_set("maxmemory", 0)
     notify(app, "after")
-    worker.line("heard after")
+    worker.line("received after")
     assert worker.stop() == 0
 
 

@@ -76,11 +76,11 @@ def test_files_of_a_job_that_has_not_ended_are_a_conflict(api, gray_photo, check
 def test_what_can_be_got_can_be_asked_about_without_its_body(api, job, jobs):
     jobs.beat("w1", Net("lite", "ab" * 32), "cpu")
     for path in ("/", "/livez", "/readyz", job, f"{job}/result", f"{job}/artifacts/comparison"):
-        got, asked = api.get(path), api.head(path)
-        assert (asked.status_code, asked.content) == (200, b"")
-        assert asked.headers["content-length"] == str(len(got.content))
-        assert asked.headers["content-type"] == got.headers["content-type"]
-        assert asked.headers.get("etag") == got.headers.get("etag")
+        got, head = api.get(path), api.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(got.content))
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert head.headers.get("etag") == got.headers.get("etag")
     assert api.head("/nothing").status_code == 404
 
 
@@ -157,7 +157,7 @@ def test_a_photo_that_is_sent_again_is_answered_with_its_picture(api, color, gra
     again = api.put(url, files={"photo": gray_photo()}, headers={"Accept": "image/jpeg"})
     assert (again.status_code, again.content) == (200, PICTURE)
     job = api.put(url, files={"photo": gray_photo()})
-    assert job.json()["secret"], "its sender can still hear the secret"
+    assert job.json()["secret"], "its sender is still given the secret"
 
 
 @pytest.mark.parametrize(

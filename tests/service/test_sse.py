@@ -20,13 +20,13 @@ NET = Net("lite", "ab" * 32)
 
 
 @dataclass
-class Heard:
+class Received:
     name: str
     data: Any
     id: str | None
 
 
-def listen(api: httpx.Client, url: str, **headers: str) -> Iterator[Heard]:
+def listen(api: httpx.Client, url: str, **headers: str) -> Iterator[Received]:
     """Events as a browser takes them apart; comments are events without a name."""
     with api.stream("GET", f"{url}/events", headers=headers) as answer:
         assert answer.status_code == 200, answer.read()
@@ -37,10 +37,10 @@ def listen(api: httpx.Client, url: str, **headers: str) -> Iterator[Heard]:
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif "data" in fields:
-                yield Heard(fields["event"], json.loads(fields["data"]), fields.get("id"))
+                yield Received(fields["event"], json.loads(fields["data"]), fields.get("id"))
                 fields = {}
             else:
-                yield Heard("", fields, None)
+                yield Received("", fields, None)
                 fields = {}
 
 
@@ -66,16 +66,16 @@ def test_what_happens_to_a_job_is_told_as_it_happens(api, url, jobs, work):
     assert len({queued.id, stage.id, last.id}) == 3
 
 
-def test_who_was_cut_off_hears_what_came_after(api, url, work):
+def test_who_was_cut_off_is_sent_what_came_after(api, url, work):
     work()
-    whole = [heard for heard in listen(api, url) if heard.name]
-    assert [heard.name for heard in whole] == ["queued", "stage", "succeeded"]
+    whole = [event for event in listen(api, url) if event.name]
+    assert [event.name for event in whole] == ["queued", "stage", "succeeded"]
     for seen in range(2):
-        rest = [heard for heard in listen(api, url, **{"Last-Event-ID": whole[seen].id}) if heard.name]
+        rest = [event for event in listen(api, url, **{"Last-Event-ID": whole[seen].id}) if event.name]
         assert rest == whole[seen + 1 :]
     nothing = api.get(f"{url}/events", headers={"Last-Event-ID": whole[-1].id})
     assert (nothing.status_code, nothing.content) == (204, b""), "a browser does not come back after this"
-    again = [heard for heard in listen(api, url, **{"Last-Event-ID": "nonsense"}) if heard.name]
+    again = [event for event in listen(api, url, **{"Last-Event-ID": "nonsense"}) if event.name]
     assert again == whole
 
 
@@ -85,7 +85,7 @@ def test_a_failure_comes_with_its_reason(api, url, jobs):
     assert (last.name, last.data["error"]["code"]) == ("failed", "photo_damaged")
 
 
-def test_who_follows_a_job_hears_that_it_was_erased(api, gray_photo, url):
+def test_who_follows_a_job_is_sent_that_it_was_erased(api, gray_photo, url):
     events = listen(api, url)
     assert [next(events).name, next(events).name] == ["", "queued"]
     job = api.post("/v1/colorizations", files={"photo": gray_photo()}).json()
@@ -94,7 +94,7 @@ def test_who_follows_a_job_hears_that_it_was_erased(api, gray_photo, url):
     api.delete(f"/v1/colorizations/{job['id']}", headers={"Authorization": f"Bearer {job['secret']}"})
     (last,) = other
     assert (last.name, last.data["status"]) == ("canceled", "canceled")
-    late = [heard.name for heard in listen(api, f"/v1/colorizations/{job['id']}") if heard.name]
+    late = [event.name for event in listen(api, f"/v1/colorizations/{job['id']}") if event.name]
     assert late == ["canceled"], "also who comes late"
     events.close()
 
@@ -129,34 +129,36 @@ def test_a_silent_stream_is_kept_alive(api, url, jobs, monkeypatch):
     monkeypatch.setattr("service.api.events.PING", 0.2)
     assert jobs.claim("w1", NET, 10**9, True)
     events = listen(api, url)
-    heard = [next(events) for _ in range(5)]
-    assert [(one.name, one.data) for one in heard[-2:]] == 2 * [("", {"": "ping"})]
+    received = [next(events) for _ in range(5)]
+    assert [(one.name, one.data) for one in received[-2:]] == 2 * [("", {"": "ping"})]
     events.close()
 
 
 def test_what_cannot_be_followed_is_a_problem(api, url, check_problem):
     check_problem(api.get(f"/v1/colorizations/{'0' * 32}/events"), "not_found")
-    asked = api.head(f"{url}/events")
-    assert (asked.status_code, asked.content) == (200, b"")
-    assert asked.headers["content-type"].startswith("text/event-stream")
+    head = api.head(f"{url}/events")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
 
 
-def test_a_hundred_wait_for_next_to_nothing_and_all_hear_the_end(api, url, work, client, until, monkeypatch):
+def test_a_hundred_wait_for_next_to_nothing_and_all_are_sent_the_end(
+    api, url, work, client, until, monkeypatch
+):
     """One subscription serves them all, and who has gone away is forgotten."""
     monkeypatch.setattr("service.api.events.LOOK", 0.5)
-    told: list[str] = []
+    names: list[str] = []
 
     def follow(crowd: httpx.Client, leave: bool) -> None:
-        for heard in listen(crowd, url):
-            if heard.name == "queued" and leave:
+        for event in listen(crowd, url):
+            if event.name == "queued" and leave:
                 return
-            told.append(heard.name)
+            names.append(event.name)
 
     with httpx.Client(base_url=api.base_url, timeout=30, limits=httpx.Limits()) as crowd:
         threads = [threading.Thread(target=follow, args=(crowd, n % 2 == 0)) for n in range(100)]
         for thread in threads:
             thread.start()
-        until(lambda: told.count("queued") == 50, 30, "fifty wait")
+        until(lambda: names.count("queued") == 50, 30, "fifty wait")
         for thread in threads[::2]:
             thread.join()
         assert client.pubsub_numsub("{autochrome}:changed")[0][1] == 1
@@ -168,7 +170,7 @@ def test_a_hundred_wait_for_next_to_nothing_and_all_hear_the_end(api, url, work,
         work()
         for thread in threads[1::2]:
             thread.join()
-    assert told.count("succeeded") == 50
+    assert names.count("succeeded") == 50
 
 
 def test_who_listens_does_not_hold_up_a_process_that_is_to_stop(

@@ -331,7 +331,7 @@ def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
 
 
 def _trickle(line: socket.socket, seconds: float) -> None:
-    """A byte now and then; silent before the line is cut, since who still sends may not hear the answer."""
+    """A byte now and then; silent before the line is cut, since who still sends may not read the answer."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         line.sendall(b"x")

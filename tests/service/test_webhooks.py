@@ -34,7 +34,7 @@ class Receiver(ThreadingHTTPServer):
     """Answers what it is told to, the last for ever, and keeps what has come: headers and body."""
 
     def __init__(self, *answers: int | Callable[[], int]) -> None:
-        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.received: list[tuple[dict[str, str], bytes]] = []
         self.at: list[float] = []
         self.answers = list(answers)
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.at.append(time.monotonic())
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.server.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
         answers = self.server.answers
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         self.send_response(answer() if callable(answer) else answer)
@@ -167,14 +167,14 @@ def by_hand(secret: str, headers: dict[str, str]) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed.encode(), "sha256")).decode()
 
 
-def test_who_asked_hears_how_its_job_ended(client, slow_jobs, receiver, deliver, until):
+def test_who_asked_is_notified_how_its_job_ended(client, slow_jobs, receiver, deliver, until):
     order(slow_jobs, f"{receiver.origin}/hook?token=x")
     assert is_over(client)  # nothing is said before the end
     before = time.time()
     succeed(slow_jobs)
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "delivered")
-    ((headers, body),) = receiver.heard
+    ((headers, body),) = receiver.received
     assert (headers["webhook-id"], headers["content-type"]) == (f"{ID}-succeeded", "application/json")
     assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
     message = json.loads(body)
@@ -196,18 +196,18 @@ def test_the_documented_check_refuses_what_is_forged_old_or_of_another_secret(
     succeed(slow_jobs)
     deliver(receiver.origin, SECRET, OLD_SECRET)
     until(lambda: is_over(client), 5, "delivered")
-    ((headers, body),) = receiver.heard
+    ((headers, body),) = receiver.received
     verify(SECRET, headers, body)
     verify(OLD_SECRET, headers, body)  # both sign while one replaces the other
     old = headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 600)}
-    for secret, said, heard in [
+    for secret, said, answered in [
         (SECRET, headers, body.replace(b"succeeded", b"failed")),
         (SECRET, headers | {"webhook-id": "x"}, body),
         (SECRET, old, body),
         ("whsec_" + "B" * 40, headers, body),
     ]:
         with pytest.raises(ValueError, match=r"signed|old"):
-            verify(secret, said, heard)
+            verify(secret, said, answered)
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_the_documented_check_refuses_what_is_forged_old_or_of_another_secret(
         (lambda jobs: (begin(jobs), jobs.cancel(ID)), "canceled"),
     ],
 )
-def test_every_end_is_told(client, slow_jobs, receiver, deliver, until, end, status):
+def test_every_end_is_notified(client, slow_jobs, receiver, deliver, until, end, status):
     order(slow_jobs, receiver.origin)
     end(slow_jobs)
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "delivered")
-    ((headers, body),) = receiver.heard
+    ((headers, body),) = receiver.received
     message = json.loads(body)
     assert headers["webhook-id"] == f"{ID}-{status}"
     assert (message["type"], message["data"]["status"]) == (f"colorization.{status}", status)
@@ -231,16 +231,16 @@ def test_every_end_is_told(client, slow_jobs, receiver, deliver, until, end, sta
         assert message["data"]["error"]["code"] == "photo_damaged"
 
 
-def test_a_job_whose_time_runs_out_before_its_end_is_told(client, slow_jobs, receiver, deliver, until):
+def test_a_job_whose_time_runs_out_before_its_end_is_notified(client, slow_jobs, receiver, deliver, until):
     order(slow_jobs, receiver.origin, keep_for=0.05)
     time.sleep(0.1)
     assert list(slow_jobs.expire()) == [ID]
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "delivered")
-    assert json.loads(receiver.heard[0][1])["data"]["status"] == "expired"
+    assert json.loads(receiver.received[0][1])["data"]["status"] == "expired"
 
 
-def test_the_third_death_of_a_worker_is_told(client, jobs, receiver, deliver, until):
+def test_the_third_death_of_a_worker_is_notified(client, jobs, receiver, deliver, until):
     order(jobs, receiver.origin)
     for _ in range(3):
         begin(jobs)
@@ -248,10 +248,10 @@ def test_the_third_death_of_a_worker_is_told(client, jobs, receiver, deliver, un
         jobs.reap()
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "delivered")
-    assert json.loads(receiver.heard[0][1])["data"]["error"]["code"] == "worker_died"
+    assert json.loads(receiver.received[0][1])["data"]["error"]["code"] == "worker_died"
 
 
-def test_who_did_not_ask_hears_nothing(client, slow_jobs):
+def test_who_did_not_ask_is_sent_nothing(client, slow_jobs):
     order(slow_jobs, None)
     succeed(slow_jobs)
     assert is_over(client)
@@ -265,11 +265,11 @@ def test_a_receiver_that_fails_is_tried_again_after_longer_and_longer(
     succeed(slow_jobs)
     deliver(receiver.origin, pauses=(0.1, 0.3, 0.5, 9))
     until(lambda: is_over(client), 5, "delivered")
-    assert len(receiver.heard) == 4  # and nobody has followed the redirect
-    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
+    assert len(receiver.received) == 4  # and nobody has followed the redirect
+    assert len({headers["webhook-id"] for headers, _ in receiver.received}) == 1
     pauses = [later - sooner for sooner, later in zip(receiver.at, receiver.at[1:], strict=False)]
     assert all(pause >= least - 0.01 for pause, least in zip(pauses, (0.1, 0.3, 0.5), strict=True))
-    for headers, body in receiver.heard:
+    for headers, body in receiver.received:
         verify(SECRET, headers, body)
     assert (counted(client, "delivered"), counted(client, "given_up")) == (1, 0)
 
@@ -282,7 +282,7 @@ def test_after_the_last_try_it_is_given_up_and_counted(
     succeed(slow_jobs)
     deliver(receiver.origin, pauses=(0.01, 0.02))
     until(lambda: is_over(client), 5, "given up")
-    assert len(receiver.heard) == 3
+    assert len(receiver.received) == 3
     assert (counted(client, "delivered"), counted(client, "given_up")) == (0, 1)
     assert 'autochrome_webhooks_total{outcome="given_up"} 1.0' in serve(settings).get("/metrics").text
 
@@ -313,7 +313,7 @@ def test_an_error_of_ours_is_tried_as_often_as_any_and_logged_once(
     assert failure["exception"].startswith("Traceback")
     (last,) = said(caplog, "webhook_given_up")
     assert (last["tries"], last["answer"]) == (3, "internal_error")
-    assert not receiver.heard
+    assert not receiver.received
 
 
 def test_a_delivery_whose_tries_never_end_is_given_up(
@@ -341,7 +341,7 @@ def test_a_delivery_that_waited_for_a_worker_for_a_day_is_given_up(
     client.hset("{autochrome}:webhook:" + ID, "ended", ended - 24 * 3600 * 1000)
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "given up")
-    assert not receiver.heard
+    assert not receiver.received
     assert counted(client, "given_up") == 1
     until(lambda: len(said(caplog, "webhook_given_up")) == 1, 5, "it is said")
 
@@ -371,7 +371,7 @@ def test_gone_means_gone(client, slow_jobs, receiver, deliver, until):
     succeed(slow_jobs)
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "ended")
-    assert len(receiver.heard) == 1
+    assert len(receiver.received) == 1
     assert (counted(client, "unwanted"), counted(client, "given_up")) == (1, 0)
 
 
@@ -389,9 +389,9 @@ def test_receivers_that_hang_do_not_hold_up_another(client, slow_jobs, receiver,
             succeed(slow_jobs)
         order(slow_jobs, receiver.origin)
         succeed(slow_jobs)
-        patient = Timeouts(120, 120, 120)
-        deliver(f"{receiver.origin} {hanging.origin}", pauses=(3600,), timeouts=patient)
-        until(lambda: receiver.heard and len(hanging.heard) == 5, 30, "heard while five hang")
+        long = Timeouts(120, 120, 120)
+        deliver(f"{receiver.origin} {hanging.origin}", pauses=(3600,), timeouts=long)
+        until(lambda: receiver.received and len(hanging.received) == 5, 30, "received while five hang")
         until(lambda: counted(client, "delivered"), 30, "delivered while five hang")
         assert put_off(client) == 0
         released.set()
@@ -399,7 +399,7 @@ def test_receivers_that_hang_do_not_hold_up_another(client, slow_jobs, receiver,
     finally:
         released.set()
         hanging.stop()
-    assert (len(hanging.heard), len(receiver.heard)) == (5, 1)
+    assert (len(hanging.received), len(receiver.received)) == (5, 1)
 
 
 def test_receivers_that_hang_are_left(client, slow_jobs, deliver, until):
@@ -430,7 +430,21 @@ def test_what_a_process_that_died_had_under_way_is_delivered_by_another(
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "delivered")
     released.set()
-    assert len(receiver.heard) == 1
+    assert len(receiver.received) == 1
+
+
+def test_a_delivery_is_made_at_once_and_counts_one_try_though_answers_are_lost(
+    client, slow_jobs, receiver, deliver, until, lose_answers
+):
+    order(slow_jobs, f"{receiver.origin}/hook")
+    slow_jobs.cancel(ID)
+    lose_answers(2)
+    deliver(receiver.origin)
+    until(lambda: receiver.received, 5, "it is delivered, and no lease has to end before")
+    until(lambda: slow_jobs.counters().get("webhooks:delivered") == 1, 5, "and counted")
+    (remembered,) = client.keys("{autochrome}:webhooks:*")
+    assert receiver.origin not in client.get(remembered)
+    assert 0 < client.pttl(remembered) <= 60_000
 
 
 def test_many_workers_deliver_each_once(client, slow_jobs, receiver, deliver, until):
@@ -440,7 +454,7 @@ def test_many_workers_deliver_each_once(client, slow_jobs, receiver, deliver, un
     for _ in range(3):
         deliver(receiver.origin)
     until(lambda: is_over(client), 10, "all delivered")
-    ids = [headers["webhook-id"] for headers, _ in receiver.heard]
+    ids = [headers["webhook-id"] for headers, _ in receiver.received]
     assert len(ids) == len(set(ids)) == 30
 
 
@@ -449,11 +463,11 @@ def test_what_is_not_delivered_is_erased_with_its_job(client, slow_jobs, receive
     order(slow_jobs, receiver.origin)
     succeed(slow_jobs)
     deliver(receiver.origin, pauses=(0.3,))
-    until(lambda: receiver.heard, 5, "a first try")
+    until(lambda: receiver.received, 5, "a first try")
     slow_jobs.cancel(ID)
     assert is_over(client)
     time.sleep(0.4)
-    assert len(receiver.heard) == 1
+    assert len(receiver.received) == 1
     assert receiver.origin not in str([client.dump(key) for key in client.scan_iter("*")])
 
 
@@ -465,7 +479,7 @@ def test_after_its_time_nothing_of_a_job_is_sent_even_before_it_is_erased(
     time.sleep(0.5)
     deliver(receiver.origin)
     until(lambda: is_over(client), 5, "dropped")
-    assert not receiver.heard
+    assert not receiver.received
     assert counted(client, "erased") == 1
 
 

@@ -154,7 +154,7 @@ def test_a_store_that_gives_slowly_keeps_the_lease(hand, jobs, client, settings,
     assert jobs.get(id).status == "succeeded"
 
 
-def test_a_bell_too_many_changes_nothing(hand, jobs, enter):
+def test_a_notification_too_many_changes_nothing(hand, jobs, enter):
     worker = hand()
     id = enter()
     worker.run(id)
@@ -173,11 +173,11 @@ def test_photos_in_many_threads_come_out_as_they_do_alone_and_go_through_the_net
 
     def results(worker: Worker, at_once: int) -> list[np.ndarray]:
         ids = [enter(photo) for photo in photos]
-        bells = list(ids)
+        notifications = list(ids)
 
         def answer() -> None:
-            while bells:
-                worker.run(bells.pop())
+            while notifications:
+                worker.run(notifications.pop())
 
         threads = [threading.Thread(target=answer) for _ in range(at_once)]
         for thread in threads:
@@ -215,7 +215,7 @@ def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(hand, jobs
     id = enter()
     for times in (1, 2, 3):
         assert jobs.get(id).status == "queued"
-        assert client.llen("autochrome") == times - 1, "it rings for itself"
+        assert client.llen("autochrome") == times - 1, "it notifies for itself"
         worker.run(id)
     assert (jobs.get(id).status, jobs.get(id).error_code) == ("failed", "internal_error")
     assert worker.admission.is_idle
@@ -452,7 +452,7 @@ def test_the_workers_limits_are_the_doors(hand, jobs, settings, enter):
     assert jobs.get(id).error_code == "photo_too_large"
 
 
-def test_a_worker_that_is_closing_hands_its_bell_on(hand, jobs, enter, client):
+def test_a_worker_that_is_closing_hands_its_notification_on(hand, jobs, enter, client):
     worker = hand()
     id = enter()
     worker.admission.close()

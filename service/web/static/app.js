@@ -108,7 +108,7 @@ async function present(finished, picture, signal) {
   const { result, timings, net, notices, expires_at: expires } = finished;
   const seconds = Object.values(timings).reduce((sum, one) => sum + one, 0);
   const kind = result.media_type.replace("image/", "").toUpperCase();
-  element("facts").textContent =
+  element("details").textContent =
     `${result.width} × ${result.height} pixels, ${kind}, colored in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
   list(element("notices"), notices);
   element("kept").textContent = `The server keeps both pictures until ${localTime(expires)}, then erases them.`;
@@ -138,7 +138,7 @@ async function eraseNow() {
   const { signal } = turn;
   const button = element("erase");
   button.disabled = true;
-  let told = "Erased from the server. The picture on this page is your own copy; it goes when you leave.";
+  let message = "Erased from the server. The picture on this page is your own copy; it goes when you leave.";
   try {
     await erase(job.id, job.secret);
     if (signal.aborted) return;
@@ -147,11 +147,11 @@ async function eraseNow() {
     button.hidden = true;
   } catch (problem) {
     if (signal.aborted) return;
-    told = `It could not be erased. ${problem.message}: ${problem.detail}`;
+    message = `It could not be erased. ${problem.message}: ${problem.detail}`;
   }
   button.disabled = false;
-  element("kept").textContent = told;
-  say(told);
+  element("kept").textContent = message;
+  say(message);
 }
 
 /** Ends what is being done and starts anew. The server need not keep what this page can no longer show. */

@@ -17,4 +17,4 @@ class Call:
     status: int | None = None
     """None as long as nothing was answered, or where the connection was cut."""
     fault: int | str | None = None
-    """The kind of the fault that struck it."""
+    """The kind of the fault that it met."""

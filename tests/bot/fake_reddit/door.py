@@ -61,7 +61,7 @@ class Door:
                 call.status = message["status"]
             await send(message)
 
-        fault = None if path.startswith("/fake") else self.site.struck(call.method, path)
+        fault = None if path.startswith("/fake") else self.site.fault_for(call.method, path)
         if fault is None:
             await self.inner(scope, _again(body, receive), watched)
             return
@@ -100,13 +100,13 @@ async def _whole(receive: Receive) -> bytes:
 
 def _again(body: bytes, receive: Receive) -> Receive:
     """The body that was read already, once more."""
-    told = False
+    replayed = False
 
     async def receive_again() -> Message:
-        nonlocal told
-        if told:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        told = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_again

@@ -30,7 +30,7 @@ class Fault:
     hits: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what would never strike, or would strike as something else."""
+        """Raises ValueError for what would never happen, or would happen as something else."""
         kind = self.kind
         if not (400 <= kind <= 599 if isinstance(kind, int) else kind in ODDITIES or kind.isupper()):
             raise ValueError(
@@ -41,7 +41,7 @@ class Fault:
         if self.when not in {"before", "after"}:
             raise ValueError(f'{self.when!r} is neither "before" nor "after"')
 
-    def strikes(self, method: str, path: str) -> bool:
+    def applies_to(self, method: str, path: str) -> bool:
         """Count a call; whether it is to fail."""
         if not fnmatch.fnmatchcase(path, self.path) or not fnmatch.fnmatchcase(method, self.method.upper()):
             return False

@@ -71,13 +71,13 @@ def subreddit_posts(ask: Ask) -> Document:
 
 def _names(ask: Ask) -> set[str]:
     """The subreddits of "a+b", in small letters; of several, those that are closed are left out in silence."""
-    asked = ask.path["names"].lower().split("+")
-    if len(asked) == 1 and asked[0] not in {"all", "popular"}:
-        ask.site.world.enter(asked[0])
-        return set(asked)
+    wanted = ask.path["names"].lower().split("+")
+    if len(wanted) == 1 and wanted[0] not in {"all", "popular"}:
+        ask.site.world.enter(wanted[0])
+        return set(wanted)
     found = ask.site.world.subreddits.items()
     is_open = {name for name, it in found if not (it.banned or it.private or it.quarantined)}
-    return is_open if {"all", "popular"} & set(asked) else is_open & set(asked)
+    return is_open if {"all", "popular"} & set(wanted) else is_open & set(wanted)
 
 
 def info(ask: Ask) -> Document:

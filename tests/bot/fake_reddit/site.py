@@ -29,10 +29,10 @@ class Site:
     url: str = ""
     tls_url: str = ""
 
-    def struck(self, method: str, path: str) -> Fault | None:
+    def fault_for(self, method: str, path: str) -> Fault | None:
         """The first fault that fits a call; it is counted."""
         with self.world.lock:
-            return next((fault for fault in self.faults if fault.strikes(method, path)), None)
+            return next((fault for fault in self.faults if fault.applies_to(method, path)), None)
 
     def spend(self, token: Token) -> dict[str, str]:
         """Count a call; the headers that tell what is left."""

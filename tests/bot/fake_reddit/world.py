@@ -12,7 +12,7 @@ from fake_reddit.things import Comment, Message, Notice, Post, Subreddit, User
 
 MENTION = re.compile(r"(?<![\w/])/?u/([A-Za-z0-9_-]{3,20})", re.IGNORECASE)
 MOST_MENTIONS = 3
-"""With more names than that in a comment, nobody hears of it."""
+"""With more names than that in a comment, nobody is notified."""
 
 
 class World:
@@ -124,14 +124,14 @@ class World:
 
     def _notify(self, comment: Comment) -> None:
         parent = comment.parent
-        told = {comment.author.lower()}
-        if parent.author.lower() not in told:
-            told.add(parent.author.lower())
+        notified = {comment.author.lower()}
+        if parent.author.lower() not in notified:
+            notified.add(parent.author.lower())
             self._tell(parent.author, comment, "post_reply" if isinstance(parent, Post) else "comment_reply")
         names = dict.fromkeys(name.lower() for name in MENTION.findall(comment.text))
         if len(names) <= MOST_MENTIONS:
             for name in names:
-                if name in self.users and name not in told:
+                if name in self.users and name not in notified:
                     self._tell(name, comment, "username_mention")
 
     def _tell(self, name: str, thing: Comment | Message, kind: str) -> None:
