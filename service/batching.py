@@ -195,7 +195,9 @@ class Batcher:
         most: int,
         seconds_per_photo: float = 8.0,
     ) -> None:
-        """`infer`: as `Colorizer.infer`, for lightness of one shape. `most`: photos in one call. `seconds_per_photo`: how long a call may take for each of its photos."""
+        """`infer`: as `Colorizer.infer`, for lightness of one shape. `most`: photos in one call. `seconds_per_photo`: how long a call may
+        take for each of its photos.
+        """
         self.most = most
         self._infer = infer
         self._seconds_per_photo = seconds_per_photo

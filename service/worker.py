@@ -8,7 +8,6 @@ On a CPU each thread takes one photo from its opening to its end. On a GPU the n
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import secrets
@@ -16,22 +15,24 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
 
 import numpy as np
 import redis
 from celery import Celery
 from numpy.typing import NDArray
-from PIL import Image
 from structlog.contextvars import bound_contextvars
 
-from model import image_io
+from model import image_io, image_metadata, inspection
 from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from model.engines import cores
 from model.errors import PhotoError
+from model.image_io import SaveOptions
+from model.inspection import InspectionOptions
 from service import celery_app, metrics, webhooks
+from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
@@ -52,16 +53,6 @@ ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
-COMPARISON_SIDE = 2048
-"""Longest side of each half of a comparison, which is for looking at."""
-OPTIONS_TOLD = {"temperature", "vividness", "format", "quality"}
-"""The options that a sidecar repeats: those that the picture depends on. Others, such as a webhook's address, are private."""
-GUESSED = (
-    "The colors are guesses. They were added by a neural network to a photograph that does not hold its true "
-    "colors; only the lightness is the photograph's own."
-)
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
-"""IPTC NewsCodes, Digital Source Type."""
 
 log = get_logger("autochrome.worker")
 
@@ -180,22 +171,30 @@ class Worker:
                 celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
-        stages = _Stages(self._jobs, claim)
+        stages, options = _Stages(self._jobs, claim), claim.options
         with stages.next("open"):
-            picture = image_io.open(self._read(claim), self._settings.limits)
+            data = self._read(claim)
+            photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
+        if inspection.is_kept(photo):
+            with stages.next("save"):
+                result = self._store_result(claim, photo, *kept_file(data, photo, options))
+            self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
+            log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
+            return
         with stages.next("preprocess"):
-            lightness = self._colorizer.preprocess(picture)
+            lightness = self._colorizer.preprocess(photo)
         with stages.next("infer"):
-            answer = self._ask_the_net(claim, picture, lightness)
+            answer = self._ask_the_net(claim, photo, lightness)
         with stages.next("postprocess"):
-            coloring = color_options(claim.options)
-            colored = self._colorizer.postprocess(picture, answer.logits, coloring, self._threads())
+            colored = self._colorizer.postprocess(
+                photo, answer.logits, color_options(options), self._threads()
+            )
         with stages.next("save"):
-            result, others = self._save(claim, picture, colored)
+            result, others = self._save(claim, photo, colored)
         batch = answer.photos if answer.leads else 0
         if batch:
             metrics.BATCH_SIZE.observe(batch)
-        self._jobs.complete(claim, stages.untold, result, others, picture.notices, batch)
+        self._jobs.complete(claim, stages.untold, result, others, photo.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
@@ -212,7 +211,7 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: NDArray[np.float32]) -> Answer:
+    def _ask_the_net(self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32]) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
@@ -223,56 +222,42 @@ class Worker:
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
                 log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
-                lightness = self._colorizer.preprocess(picture, size)
+                lightness = self._colorizer.preprocess(photo, size)
 
     def _threads(self) -> int | None:
         """How many cores a photo may have: all where it is alone, else one, so that none waits for another's share."""
         return None if self.admission.count <= 1 else 1
 
     def _save(
-        self, claim: Claim, picture: image_io.Photo, colored: image_io.Photo
+        self, claim: Claim, photo: image_io.Photo, colored: image_io.Photo
     ) -> tuple[Result, tuple[Artifact, ...]]:
-        options = claim.options
-        format = None if options.format == "auto" else options.format.upper()
-        saved_as = image_io.saved_format(colored, format)
-        data = image_io.save(colored, image_io.SaveOptions(format, options.quality))
+        saving = save_options(claim.options)
+        saved_as = image_io.saved_format(colored, saving.format)
+        result = self._store_result(claim, colored, image_io.save(colored, saving), saved_as)
+        card, asked = self._colorizer.card, claim.options.temperature
+        temperature = card.temperature if asked is None else asked
+        others = []
+        for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
+            self._jobs.renew(claim)  # a slow store takes seconds for each
+            key = artifact_key(claim.id, claim.attempt, made.file)
+            self._store.put(key, made.data)
+            others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
+        return result, tuple(others)
+
+    def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
-        key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
+        key = result_key(claim.id, claim.attempt, image_io.extension(format))
         self._store.put(key, data)
-        result = Result(
+        return Result(
             key=key,
-            width=colored.width,
-            height=colored.height,
-            media_type=image_io.media_type(saved_as),
+            width=photo.width,
+            height=photo.height,
+            media_type=image_io.media_type(format),
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
-        others = []
-        for kind, file, media_type, data in self._artifacts(options, picture, colored, result):
-            self._jobs.renew(claim)  # a slow store takes seconds for each
-            key = artifact_key(claim.id, claim.attempt, file)
-            self._store.put(key, data)
-            others.append(Artifact(kind, kind, key, media_type, len(data)))
-        return result, tuple(others)
-
-    def _artifacts(
-        self, options: Options, picture: image_io.Photo, colored: image_io.Photo, result: Result
-    ) -> Iterator[tuple[Literal["comparison", "sidecar"], str, str, bytes]]:
-        """Kind, name, media type and content of each file that the options ask for beside the result."""
-        if "comparison" in options.artifacts:
-            pixels = comparison(picture.pixels, colored.pixels, colored.alpha)
-            yield "comparison", "comparison.jpg", "image/jpeg", _as_jpeg(options.quality, pixels)
-        if "sidecar" in options.artifacts:
-            own = self._colorizer.card.temperature
-            temperature = own if options.temperature is None else options.temperature
-            yield (
-                "sidecar",
-                "sidecar.json",
-                "application/json",
-                sidecar(options, self.net, temperature, result),
-            )
 
 
 class _Stages:
@@ -325,48 +310,47 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
         log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
 
 
+# What a client asked, as the model is told it
+
+
+def open_photo(data: bytes, options: Options, settings: Settings) -> image_io.Photo:
+    return image_io.open(data, settings.limits)
+
+
+def inspection_options(options: Options) -> InspectionOptions:
+    return InspectionOptions(options.crop_border, options.if_color, options.negative, options.rotate)
+
+
 def color_options(options: Options) -> ColorOptions:
-    """The one place where what a client asked becomes what the model is told."""
     return ColorOptions(temperature=options.temperature, vividness=options.vividness)
 
 
-def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
-    return image_io.save(image_io.Photo(pixels, None, "JPEG"), image_io.SaveOptions("JPEG", quality))
+def save_options(options: Options) -> SaveOptions:
+    return SaveOptions(
+        format=None if options.format == "auto" else options.format.upper(),
+        quality=options.quality,
+        metadata=options.keep_metadata,
+        location=options.keep_location,
+        disclosure=options.embed_disclosure,
+        mark=options.mark,
+    )
 
 
-def comparison(
-    gray: NDArray[Any], colored: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
-) -> NDArray[np.uint8]:
-    """Gray on the left, color on the right, (h, 2w, 3) uint8, at most COMPARISON_SIDE each; what is transparent becomes white.
-
-    `gray`: (H, W) uint8 or uint16, or (H, W, 3) uint8; `colored`: (H, W, 3); `alpha`: how opaque, (H, W), or None.
-    """
-    if gray.dtype == np.uint16:
-        gray = (gray // 257).astype(np.uint8)
-    left = _thumbnail(Image.fromarray(gray).convert("L").convert("RGB"), alpha)
-    right = _thumbnail(Image.fromarray(colored), alpha)
-    return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
+def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[bytes, str]:
+    """A photo's file, which is left as it came, and its format: the very bytes, unless another format or less of the record is wanted."""
+    may_say_all = options.keep_location or not _has_location(photo)
+    if options.format == "auto" and options.keep_metadata and may_say_all:
+        return data, photo.format
+    saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
+    return image_io.save(photo, saving), image_io.saved_format(photo, saving.format)
 
 
-def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
-    if alpha is not None:
-        image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
-    image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
-    return image
-
-
-def sidecar(options: Options, net: Net, temperature: float, result: Result) -> bytes:
-    """How the colors came about, as JSON in UTF-8. `temperature`: as it was used, the option's or the net's own."""
-    said = {
-        "about": GUESSED,
-        "digital_source_type": SOURCE_TYPE,
-        "software": "Autochrome",
-        "net": {"name": net.name, "sha256": net.sha256},
-        "temperature": temperature,
-        "options": options.model_dump(mode="json", include=OPTIONS_TOLD),
-        "result": {"sha256": result.sha256, "width": result.width, "height": result.height},
-    }
-    return (json.dumps(said, indent=2) + "\n").encode()
+def _has_location(photo: image_io.Photo) -> bool:
+    located = image_metadata.Changes("TIFF", *photo.size, location=True, disclosure=False)
+    without = replace(located, location=False)
+    return image_metadata.for_file(photo.metadata, located) != image_metadata.for_file(
+        photo.metadata, without
+    )
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:

@@ -236,7 +236,9 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
     is_small = (
         length.isdecimal() and int(length) <= uploads.IN_MEMORY
     )  # little is lost where the queue has filled since
-    depth = (state.queue.seen if is_small else None) or await run_sync(state.queue.look)
+    depth = state.queue.seen if is_small else None
+    if depth is None:
+        depth = await run_sync(state.queue.look)
     if depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
     if id is None or await run_sync(state.jobs.get, id) is None:
