@@ -3,13 +3,11 @@
 A page is nearly of one tone where it meets the edge of the picture, and ends in straight lines at the photograph. A white wall, snow or sky
 is of one tone too, but does not end so on several sides. Borders may lie within one another: a print with a white border on an album page.
 
-Works on a thumbnail, with numpy alone. N: places along a side of the page, M: places from that side inward.
+Works on a thumbnail, with numpy alone. N: places along a side of the page, M: places from that side inward, P: places where the page ends.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -21,116 +19,186 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 _LAYERS: Final = 3
 """Borders within one another: an album page, a mount, the print's own border."""
-_TILTS: Final = np.tan(np.radians(np.arange(-3.0, 3.1, 0.5)))
+_SLOPES: Final = np.tan(np.radians(np.arange(-3.0, 3.1, 0.5)))
+"""Of photographs that lie aslant."""
 _TOLERANCE: Final = (7.0, 24.0)
 """Steps of 255 from the page's tone that still are page, for one without texture and for the coarsest."""
-_LEAST_DEPTH: Final = 2
+_SAME_LEVEL: Final = 30.0
+"""Steps of 255 by which sides of one border may differ."""
+_LEAST_SIDE: Final = 48
 _LEAST_AREA: Final = 0.12
+"""Of the photograph in its thumbnail."""
 _PLAIN: Final = 0.84
 """The share of a border that is of the page's tone; the rest are captions and stains."""
-_SUPPORT: Final = 0.55
-"""The share of a side of the photograph along which the page ends."""
+_CAPTIONED: Final = 0.6
+"""The same of a side that does not count, but is cut as well if others are sure."""
+_PLAIN_OF_2: Final = 0.97
+_SUPPORT: Final = 0.4
+"""The share of a side of the photograph along which the page ends there."""
+_SUPPORT_OF_3: Final = 0.6
+_SUPPORT_OF_2: Final = 0.9
+"""The same on average of all sides that count."""
+_LINES: Final = 128
+"""At which an end of the border is placed in the photo itself."""
+_RIM: Final = 2
+"""Pixels of page before its end, and two of three that are none behind it."""
+
+
+class _Side:
+    """One side of a page, seen from outside: where along it, and how deep, the page ends."""
+
+    def __init__(self, page_NM: NDArray[np.int16], sign: int) -> None:
+        """`sign`: of the slope of this side where the photograph's is positive."""
+        self.count, self.depth = page_NM.shape
+        self.sign = sign
+        rim = page_NM[:, :_RIM]
+        self.level = float(np.median(rim))
+        texture = float(np.median(np.abs(rim - self.level)))
+        tolerance = min(max(_TOLERANCE[0], 5 * texture), _TOLERANCE[1])
+        plain_NM = np.abs(page_NM - self.level) <= tolerance
+        self._plain_NM = np.zeros((self.count, self.depth + 1), np.int32)
+        np.cumsum(plain_NM, axis=1, out=self._plain_NM[:, 1:])
+        run, self._far = self._plain_NM, self.depth * 2 // 3
+        before = run[:, _RIM : self._far] - run[:, : self._far - _RIM]
+        behind = run[:, _RIM + 3 : self._far + 3] - run[:, _RIM : self._far]
+        ends_NM = (before == _RIM) & (behind <= 1)
+        ends_NM[:, 1:] &= ~ends_NM[:, :-1]  # once each, where the step takes two pixels
+        self._along_P, inward_P = np.nonzero(ends_NM)
+        self._inward_P = inward_P + _RIM
+
+    def vote(self, slope: float, span: tuple[int, int]) -> tuple[float, int]:
+        """(depth, votes): the line of this slope at which the page ends in most places of `span`, a pixel more or less."""
+        inside = (self._along_P >= span[0]) & (self._along_P < span[1])
+        place = self._inward_P - self.sign * slope * (self._along_P - self.count / 2)
+        place = np.rint(place[inside]).astype(np.int64)
+        votes = np.bincount(place[(place >= _RIM) & (place < self._far)], minlength=self._far + 1)
+        near = np.convolve(votes, (1, 1, 1), mode="same")
+        middle = max(_RIM, int(near.argmax()))
+        three = votes[middle - 1 : middle + 2]
+        shift = float(three[2] - three[0]) / max(1, int(near[middle]))
+        return middle + shift, int(near[middle])
+
+    def plain(self, depth: float, slope: float, span: tuple[int, int]) -> float:
+        """The share of the page's tone outside of a line."""
+        along = np.arange(*span)
+        line = np.rint(depth + self.sign * slope * (along - self.count / 2)).astype(np.int64)
+        line = line.clip(0, self.depth)
+        return float(self._plain_NM[along, line].sum() / max(1, line.sum()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """A line where the page ends: `depth` from the side at its middle, `tilt` in pixels each pixel along it."""
-
     depth: float
-    tilt: float
-    votes: int
+    support: float
     plain: float
-    level: float
 
 
 def find(gray_HW: NDArray[np.uint8]) -> Box | None:
     """The photograph's box in a thumbnail of 200 to 500 pixels, or None where it fills its page or nothing is sure."""
-    height, width = gray_HW.shape
-    box = (0, 0, height, width)
+    found = None
+    within = (0, 0, *gray_HW.shape)
     for _ in range(_LAYERS):
-        inner = _inside(gray_HW, box)
-        if inner is None:
+        layer = _layer(gray_HW, within)
+        if layer is None:
             break
-        box = inner
-    if box == (0, 0, height, width):
-        return None
-    return box
+        found, within = layer
+    return found
 
 
-def _inside(gray_HW: NDArray[np.uint8], box: Box) -> Box | None:
-    """What one border encloses, if there is one just within `box`."""
-    top, left, bottom, right = box
+def _layer(gray_HW: NDArray[np.uint8], within: Box) -> tuple[Box, Box] | None:
+    """The box that one border encloses, if there is one, and that in which to look for the next."""
+    top, left, bottom, right = within
     page = gray_HW[top:bottom, left:right].astype(np.int16)
     height, width = page.shape
-    if min(height, width) < 48:
+    if min(height, width) < _LEAST_SIDE:
         return None
-    edges = [_edge(side, 0, len(side), 0.3) for side in _sides(page)]
+    sides = [_Side(page.T, 1), _Side(page, -1), _Side(page[::-1].T, -1), _Side(page[:, ::-1], 1)]
+    spans = [(0, width), (0, height)] * 2
+    slope = max(
+        _SLOPES,
+        key=lambda each: sum(side.vote(each, span)[1] for side, span in zip(sides, spans, strict=True)),
+    )
+    edges = [_edge(side, slope, span, 0.25) for side, span in zip(sides, spans, strict=True)]
     for _ in range(2):
         spans = _spans(edges, height, width)
-        edges = [_edge(side, *span, _SUPPORT) for side, span in zip(_sides(page), spans, strict=True)]
-    if not _convincing(edges):
+        edges = [_edge(side, slope, span, _SUPPORT) for side, span in zip(sides, spans, strict=True)]
+    level = np.median([side.level for side, edge in zip(sides, edges, strict=True) if edge] or [0])
+    edges = [
+        edge if edge and abs(side.level - level) <= _SAME_LEVEL else None
+        for side, edge in zip(sides, edges, strict=True)
+    ]
+    if not _is_border(edges):
         return None
-    depths = [round(edge.depth) if edge else 0 for edge in edges]
+    depths = [
+        0 if edge is None else round(edge.depth + side.sign * slope * (sum(span) / 2 - side.count / 2))
+        for edge, side, span in zip(edges, sides, spans, strict=True)
+    ]
     inner = (top + depths[0], left + depths[1], bottom - depths[2], right - depths[3])
-    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
-    return inner if area >= _LEAST_AREA * gray_HW.size else None
+    if (inner[2] - inner[0]) * (inner[3] - inner[1]) < _LEAST_AREA * gray_HW.size:
+        return None
+    aslant = [
+        0 if edge is None else 2 + round(abs(slope) * (span[1] - span[0]) / 2)
+        for edge, span in zip(edges, spans, strict=True)
+    ]
+    next_within = (inner[0] + aslant[0], inner[1] + aslant[1], inner[2] - aslant[2], inner[3] - aslant[3])
+    return inner, next_within
 
 
-def _sides(page_HW: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Views (N, M) with the top, left, bottom and right side of the page at M = 0."""
-    yield page_HW.T
-    yield page_HW
-    yield page_HW[::-1].T
-    yield page_HW[:, ::-1]
+def _edge(side: _Side, slope: float, span: tuple[int, int], least: float) -> _Edge | None:
+    length = span[1] - span[0]
+    if length < _LEAST_SIDE // 2:
+        return None
+    depth, votes = side.vote(slope, span)
+    plain = side.plain(depth, slope, span)
+    if votes < least * length or plain < _CAPTIONED:
+        return None
+    return _Edge(depth, votes / length, plain)
+
+
+def _is_border(edges: list[_Edge | None]) -> bool:
+    """Three sides or four. Of two, more is asked: a floor and a wall of one tone are found in photographs too."""
+    sure = [edge for edge in edges if edge and edge.plain >= _PLAIN]
+    if len(sure) >= 3:
+        return sum(edge.support for edge in sure) >= _SUPPORT_OF_3 * len(sure)
+    return len(sure) == 2 and all(
+        edge.support >= _SUPPORT_OF_2 and edge.plain >= _PLAIN_OF_2 for edge in sure
+    )
 
 
 def _spans(edges: list[_Edge | None], height: int, width: int) -> list[tuple[int, int]]:
-    top, left, bottom, right = (math.ceil(edge.depth) if edge else 0 for edge in edges)
+    top, left, bottom, right = (round(edge.depth) if edge else 0 for edge in edges)
     across, down = (left, width - right), (top, height - bottom)
     return [across, down, across, down]
 
 
-def _edge(side_NM: NDArray[Any], start: int, stop: int, least: float) -> _Edge | None:
-    """The line at which the page ends, seen from one side, along `start`…`stop` of it."""
-    rows = side_NM[start:stop]
-    count, depth = rows.shape
-    if count < 24:
-        return None
-    rim = rows[:, :_LEAST_DEPTH]
-    level = float(np.median(rim))
-    texture = float(np.median(np.abs(rim - level)))
-    tolerance = min(max(_TOLERANCE[0], 5 * texture), _TOLERANCE[1])
-    plain_NM = np.abs(rows - level) <= tolerance
-    if plain_NM[:, 0].mean() < 0.6:
-        return None
-    run_NM = np.zeros((count, depth + 1), np.int32)
-    np.cumsum(plain_NM, axis=1, out=run_NM[:, 1:])
-    far = depth * 2 // 3
-    ends_NM = (run_NM[:, 2:far] - run_NM[:, : far - 2] == 2) & (
-        run_NM[:, 5 : far + 3] - run_NM[:, 2:far] <= 1
+def refine(pixels: NDArray[Any], box: Box, seen: tuple[int, int]) -> Box:
+    """The same box in the photo itself, (H, W) or (H, W, 3), to the pixel where the border ends sharply.
+
+    `seen`: height and width of the thumbnail, a pixel of which is many here. Reads narrow bands of the photo alone.
+    """
+    height, width = pixels.shape[:2]
+    down, across = height / seen[0], width / seen[1]
+    top, left, bottom, right = (
+        round(place * scale) for place, scale in zip(box, (down, across, down, across), strict=True)
     )
-    along, inward = np.nonzero(ends_NM)
-    inward = inward + 2
-    middle = (count - 1) / 2
-    best: _Edge | None = None
-    for tilt in _TILTS:
-        place = np.rint(inward - tilt * (along - middle)).astype(np.int64)
-        place = place[(place >= 0) & (place < far)]
-        votes = np.bincount(place, minlength=far + 1)
-        near = votes.copy()
-        near[1:] += votes[:-1]
-        near[:-1] += votes[1:]
-        for at in np.argsort(near)[-2:][::-1]:
-            if near[at] < least * count or (best and near[at] <= best.votes) or at < _LEAST_DEPTH:
-                continue
-            line = np.clip(np.rint(at + tilt * (np.arange(count) - middle)).astype(np.int64), 0, depth)
-            outside = run_NM[np.arange(count), line].sum() / max(1, line.sum())
-            if outside >= _PLAIN:
-                best = _Edge(float(at), float(tilt), int(near[at]), float(outside), level)
-    return best
+    rows = slice(top, bottom, max(1, (bottom - top) // _LINES))
+    columns = slice(left, right, max(1, (right - left) // _LINES))
+    upright, turned = pixels[rows], pixels[:, columns].swapaxes(0, 1)
+    return (
+        _step(turned, top, down),
+        _step(upright, left, across),
+        height - _step(turned[:, ::-1], height - bottom, down),
+        width - _step(upright[:, ::-1], width - right, across),
+    )
 
 
-def _convincing(edges: list[_Edge | None]) -> bool:
-    """Three sides or four; or two of a tone that no part of a photograph has so evenly."""
-    found = [edge for edge in edges if edge]
-    return len(found) >= 3
+def _step(lines: NDArray[Any], near: int, reach: float) -> int:
+    """Where the lines differ most suddenly from what they are at the border, (N, M) or (N, M, 3), within `reach` of `near`."""
+    if not near:
+        return 0
+    start = max(0, near - round(1.5 * reach) - 1)
+    band = lines[:, start : near + round(1.5 * reach) + 2].astype(np.float32)
+    if band.ndim == 3:
+        band = band.mean(-1)
+    difference = np.abs(band - band[:, :1]).mean(0)
+    return start + 1 + int(np.diff(difference).argmax())

@@ -19,7 +19,7 @@ from model.borders import Box
 from model.errors import InputError, Notice, PhotoError
 from model.image_io import Photo
 
-_SIDE: Final = 256
+_SIDE: Final = 384
 """The longest side of the thumbnail."""
 _COLOR_SIDE: Final = 48
 """The same where hues are compared: it averages grain and JPEG's blocks away."""
@@ -96,7 +96,7 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
         )
     if found is None:
         return replace(upright, notices=tuple(notices))
-    frame = _refine(upright.pixels, found, gray.shape)
+    frame = borders.refine(upright.pixels, found, gray.shape)
     if options.crop_border:
         notices.append(Notice("border_cropped", "What surrounds the photograph was cut off."))
         return replace(_crop(upright, frame), notices=tuple(notices))
@@ -129,8 +129,8 @@ def is_kept(prepared: Photo) -> bool:
 
 def _thumbnail(photo: Photo) -> Image.Image:
     """L or RGB, `_SIDE` at most; what is transparent counts as it is stored."""
-    step = max(1, max(photo.size) // (4 * _SIDE))
-    pixels = photo.pixels[::step, ::step]  # four times as large as wanted: most of a scan need not be read
+    step = max(1, max(photo.size) // (3 * _SIDE))
+    pixels = photo.pixels[::step, ::step]  # thrice as large as wanted: most of a scan need not be read
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -185,14 +185,6 @@ def _is_flat(gray_HW: NDArray[np.uint8], box: Box) -> bool:
     top, left, bottom, right = box
     low, high = np.percentile(gray_HW[top:bottom, left:right], (1, 99))
     return bool(high - low < _FLAT)
-
-
-def _refine(pixels: NDArray[Any], box: Box, seen: tuple[int, ...]) -> Box:
-    """The box of a thumbnail of shape `seen` in the photo's own pixels."""
-    height, width = pixels.shape[:2]
-    down, across = height / seen[0], width / seen[1]
-    top, left, bottom, right = box
-    return round(top * down), round(left * across), round(bottom * down), round(right * across)
 
 
 def _turn(photo: Photo, degrees: int) -> Photo:
