@@ -8,6 +8,7 @@ Works on a thumbnail, with numpy alone. N: places along a side of the page, M: p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -47,24 +48,41 @@ _RIM: Final = 2
 class _Side:
     """One side of a page, seen from outside: where along it, and how deep, the page ends."""
 
-    def __init__(self, page_NM: NDArray[np.int16], sign: int) -> None:
+    def __init__(self, page_NM: NDArray[np.uint8], sign: int) -> None:
         """`sign`: of the slope of this side where the photograph's is positive."""
         self.count, self.depth = page_NM.shape
         self.sign = sign
-        rim = page_NM[:, :_RIM]
+        self._far = self.depth * 2 // 3
+        page_NM = np.ascontiguousarray(page_NM)
+        rim = page_NM[:, :_RIM].astype(np.int16)
         self.level = float(np.median(rim))
         texture = float(np.median(np.abs(rim - self.level)))
         tolerance = min(max(_TOLERANCE[0], 5 * texture), _TOLERANCE[1])
-        plain_NM = np.abs(page_NM - self.level) <= tolerance
-        self._plain_NM = np.zeros((self.count, self.depth + 1), np.int32)
-        np.cumsum(plain_NM, axis=1, out=self._plain_NM[:, 1:])
-        run, self._far = self._plain_NM, self.depth * 2 // 3
-        before = run[:, _RIM : self._far] - run[:, : self._far - _RIM]
-        behind = run[:, _RIM + 3 : self._far + 3] - run[:, _RIM : self._far]
-        ends_NM = (before == _RIM) & (behind <= 1)
+        low, high = math.ceil(self.level - tolerance), math.floor(self.level + tolerance)
+        self._plain_NM = (page_NM >= max(low, 0)) & (page_NM <= min(high, 255))
+        plain = self._plain_NM.view(np.uint8)
+        first, second, third = (plain[:, _RIM + step : self._far + step] for step in range(3))
+        ends_NM = first + second + third <= 1
+        for step in range(_RIM):
+            ends_NM &= self._plain_NM[:, step : self._far - _RIM + step]
         ends_NM[:, 1:] &= ~ends_NM[:, :-1]  # once each, where the step takes two pixels
         self._along_P, inward_P = np.nonzero(ends_NM)
         self._inward_P = inward_P + _RIM
+
+    def most_votes(self, slopes_S: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(S,) votes: as `vote` gives them along the whole side, for all slopes at once."""
+        aslant_P = self._along_P - self.count / 2
+        place_SP = np.rint(self._inward_P - self.sign * slopes_S[:, None] * aslant_P).astype(np.int64)
+        width = self._far + 1
+        place_SP[(place_SP < _RIM) | (place_SP >= self._far)] = self._far  # counted, and cleared below
+        place_SP += np.arange(len(slopes_S))[:, None] * width
+        votes_SM = np.bincount(place_SP.ravel(), minlength=len(slopes_S) * width).reshape(-1, width)
+        votes_SM[:, self._far] = 0
+        near_SM = votes_SM.copy()
+        near_SM[:, 1:] += votes_SM[:, :-1]
+        near_SM[:, :-1] += votes_SM[:, 1:]
+        most: NDArray[np.int64] = np.where(near_SM.argmax(1) < _RIM, near_SM[:, _RIM], near_SM.max(1))
+        return most
 
     def vote(self, slope: float, span: tuple[int, int]) -> tuple[float, int]:
         """(depth, votes): the line of this slope at which the page ends in most places of `span`, a pixel more or less."""
@@ -83,7 +101,8 @@ class _Side:
         along = np.arange(*span)
         line = np.rint(depth + self.sign * slope * (along - self.count / 2)).astype(np.int64)
         line = line.clip(0, self.depth)
-        return float(self._plain_NM[along, line].sum() / max(1, line.sum()))
+        outside_NM = self._plain_NM[along] & (np.arange(self.depth) < line[:, None])
+        return float(outside_NM.sum() / max(1, line.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +127,13 @@ def find(gray_HW: NDArray[np.uint8]) -> Box | None:
 def _layer(gray_HW: NDArray[np.uint8], within: Box) -> tuple[Box, Box] | None:
     """The box that one border encloses, if there is one, and that in which to look for the next."""
     top, left, bottom, right = within
-    page = gray_HW[top:bottom, left:right].astype(np.int16)
+    page = gray_HW[top:bottom, left:right]
     height, width = page.shape
     if min(height, width) < _LEAST_SIDE:
         return None
     sides = [_Side(page.T, 1), _Side(page, -1), _Side(page[::-1].T, -1), _Side(page[:, ::-1], 1)]
     spans = [(0, width), (0, height)] * 2
-    slope = max(
-        _SLOPES,
-        key=lambda each: sum(side.vote(each, span)[1] for side, span in zip(sides, spans, strict=True)),
-    )
+    slope = _SLOPES[np.sum([side.most_votes(_SLOPES) for side in sides], axis=0).argmax()]
     edges = [_edge(side, slope, span, 0.25) for side, span in zip(sides, spans, strict=True)]
     for _ in range(2):
         spans = _spans(edges, height, width)
@@ -149,8 +165,10 @@ def _edge(side: _Side, slope: float, span: tuple[int, int], least: float) -> _Ed
     if length < _LEAST_SIDE // 2:
         return None
     depth, votes = side.vote(slope, span)
+    if votes < least * length:
+        return None
     plain = side.plain(depth, slope, span)
-    if votes < least * length or plain < _CAPTIONED:
+    if plain < _CAPTIONED:
         return None
     return _Edge(depth, votes / length, plain)
 
