@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -75,8 +76,12 @@ class Colorizer:
             return cls(*onnx_nets.load(path, device, threads))
         chosen = engines.choose_device(device)
         if chosen == "cpu":
-            graph, card = graphs.load(path, taken_back)
-            return cls(CpuEngine(graph, threads), card)
+            with ThreadPoolExecutor(1) as beside:
+                # What numba has compiled takes a third of a second to load: meanwhile OpenVINO compiles, without the interpreter's lock.
+                beside.submit(upsample.lightness, np.zeros((1, 1), np.uint8))
+                graph, card = graphs.load(path, taken_back)
+                engine = CpuEngine(graph, threads)
+            return cls(engine, card)
         from model import checkpoint  # the others need torch
 
         module, card = checkpoint.load(path, taken_back=taken_back)

@@ -55,16 +55,29 @@ class CpuEngine(Engine):
         self._model = model
         self._output = output
         self._threads = threads or cores()
+        self._fitting: set[tuple[int, ...]] = set()
         self._changed = threading.Lock()
         self._compiling = threading.Lock()
         self._inside = 0
         self._wide = _Compiled(model, 1, self._threads)
         self._narrow: _Compiled | None = None
 
-    def run(self, batch_N1hw: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
+    def run(self, batch_N1hw: NDArray[Any], threads: int | None = None) -> NDArray[np.float32]:
+        """See `Engine.run`; or whatever the graph takes instead of lightness. ValueError for a shape that it cannot take."""
+        self._check(batch_N1hw.shape)
         with self._entered() as inside:
             compiled = self._wide if inside == 1 and threads != 1 else self._one_a_core()
             return compiled.run(batch_N1hw, self._output)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        """A compiled graph does not: it reads and writes beyond its arrays where sides do not meet."""
+        if shape[1:] in self._fitting:
+            return
+        try:
+            self._model.clone().reshape([*shape])
+        except RuntimeError as error:
+            raise ValueError(f"the net cannot take arrays of {' × '.join(map(str, shape))}") from error
+        self._fitting.add(shape[1:])
 
     @contextmanager
     def _entered(self) -> Iterator[int]:

@@ -50,10 +50,14 @@ class OnnxEngine(Engine):
         self._is_single = shape is not None and shape[0] == 1
 
     def run(self, batch_N1hw: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
-        """See `Engine.run`. Raises `CheckpointError` (net_unsupported) where the answer has another shape than the card says."""
+        """See `Engine.run`. Raises `CheckpointError` (net_unsupported) where sides or answer are not as the card says."""
         seen: NDArray[Any] = net_input(batch_N1hw, self._card).astype(self._type)
         parts = np.split(seen, len(seen)) if self._is_single else [seen]
-        return net_answer(np.concatenate([self._run(part, threads) for part in parts]), self._card)
+        try:
+            said = [self._run(part, threads) for part in parts]
+        except ValueError as error:
+            raise _unfit(self._card, f"does not run: {error}") from error
+        return net_answer(np.concatenate(said), self._card)
 
 
 def load(path: Path, device: str = "auto", threads: int | None = None) -> tuple[OnnxEngine, OnnxCard]:
