@@ -116,6 +116,7 @@ def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> byte
     """Samples as a TIFF by tifffile's options."""
     import tifffile
 
+    across, down = encoding.dpi or (1, 1)
     file = io.BytesIO()
     tifffile.imwrite(
         file,
@@ -124,7 +125,7 @@ def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> byte
         bigtiff=samples.nbytes > 2**32 - 2**25,
         compression="zlib",
         compressionargs={"level": _TIFF_LEVEL},
-        resolution=encoding.dpi or (1, 1),
+        resolution=(image_exif.ratio(across), image_exif.ratio(down)),
         resolutionunit="NONE" if encoding.dpi is None else "INCH",
         metadata=None,
         software=False,

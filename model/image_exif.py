@@ -8,7 +8,7 @@ Whatever the bytes are, nothing here raises: a structure that cannot be followed
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, Literal
@@ -201,6 +201,16 @@ def corrected(block: bytes, truth: Corrections) -> bytes:
         return b""
 
 
+def resolution(block: bytes) -> tuple[float, float] | None:
+    """(horizontal, vertical) dpi; None where the block does not say them."""
+    try:
+        layout, at = _start(block)
+        stated = _resolution(block, layout, _table(block, layout, at).entries)
+    except (_BrokenError, struct.error):
+        return None
+    return stated if stated is not None and all(1 < value <= 65_535 for value in stated) else None
+
+
 def without_maker_note(block: bytes) -> bytes:
     """The block built anew, as short as it gets: for a JPEG, which holds 64 KiB."""
     try:
@@ -225,7 +235,7 @@ def with_resolution(block: bytes, dpi: tuple[float, float]) -> bytes:
         return block
     block = block or _header("<")
     block += b"\0" * (len(block) % 2)
-    values = b"".join(layout.pack("II", *_ratio(value)) for value in dpi)
+    values = b"".join(layout.pack("II", *ratio(value)) for value in dpi)
     added = (
         _Entry(_X_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block))),
         _Entry(_Y_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block) + 8)),
@@ -353,7 +363,7 @@ def _corrected(original: bytes, truth: Corrections) -> bytes:
     for table in tables:
         kept = [_patched(entry, values, layout) for entry in table.entries if entry.tag not in gone]
         if table is first:
-            kept = _turned(block, layout, kept, truth.dpi)
+            kept = _turned(block, layout, kept, truth.dpi, first.get(_ORIENTATION))
         packed = _packed(kept, layout)
         block[table.at : table.end] = packed.ljust(table.end - table.at, b"\0")
         extents = (_extent(entry, layout, len(block)) for entry in kept)
@@ -416,22 +426,46 @@ def _patched(entry: _Entry, values: Mapping[int, tuple[int, int]], layout: _Layo
 
 
 def _turned(
-    block: bytearray, layout: _Layout, entries: list[_Entry], dpi: tuple[float, float] | None
+    block: bytearray,
+    layout: _Layout,
+    entries: list[_Entry],
+    dpi: tuple[float, float] | None,
+    orientation: _Entry | None,
 ) -> list[_Entry]:
-    """The entries with the two resolutions exchanged, where the photo was turned by a quarter and they differ."""
-    places = {entry.tag: entry for entry in entries if entry.tag in (_X_RESOLUTION, _Y_RESOLUTION)}
-    if dpi is None or len(places) < 2 or abs(dpi[0] - dpi[1]) < 0.5:
+    """The entries with the two resolutions exchanged, where they are those of the photo before it was turned by a quarter."""
+    stated = _resolution(block, layout, entries)
+    if stated is None or abs(stated[0] - stated[1]) < 0.5:
         return entries
-    across, down = places[_X_RESOLUTION], places[_Y_RESOLUTION]
-    extent = _extent(across, layout, len(block))
-    if across.kind != _RATIONAL or down.kind != _RATIONAL or extent is None:
+    if dpi is None:
+        is_turned = orientation is not None and orientation.field[:2] in [
+            layout.pack("H", value) for value in (5, 6, 7, 8)
+        ]
+    else:
+        is_turned = abs(stated[0] - dpi[1]) < 0.5 and abs(stated[1] - dpi[0]) < 0.5
+    if not is_turned:
         return entries
-    numerator, denominator = struct.unpack_from(f"{layout.order}II", block, extent[0])
-    unit = next((entry.field for entry in entries if entry.tag == _UNIT), b"")
-    scale = 2.54 if unit == layout.pack("HH", 3, 0) else 1.0
-    is_turned = abs(numerator / max(denominator, 1) * scale - dpi[1]) < 0.5
-    exchanged = {_X_RESOLUTION: down.field, _Y_RESOLUTION: across.field} if is_turned else {}
-    return [replace(entry, field=exchanged.get(entry.tag, entry.field)) for entry in entries]
+    fields = {entry.tag: entry.field for entry in entries}
+    fields[_X_RESOLUTION], fields[_Y_RESOLUTION] = fields[_Y_RESOLUTION], fields[_X_RESOLUTION]
+    return [replace(entry, field=fields[entry.tag]) for entry in entries]
+
+
+def _resolution(
+    block: bytes | bytearray, layout: _Layout, entries: Iterable[_Entry]
+) -> tuple[float, float] | None:
+    """(horizontal, vertical) in dots an inch; None where it is not said, or not in inches or centimeters."""
+    found = {entry.tag: entry for entry in entries if entry.tag in (_X_RESOLUTION, _Y_RESOLUTION, _UNIT)}
+    unit = found[_UNIT].field if _UNIT in found else layout.pack("HH", 2, 0)
+    scale = {layout.pack("H", 2): 1.0, layout.pack("H", 3): 2.54}.get(unit[:2])
+    if scale is None:
+        return None
+    values = []
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        extent = _extent(found[tag], layout, len(block)) if tag in found else None
+        if extent is None or found[tag].kind != _RATIONAL:
+            return None
+        numerator, denominator = struct.unpack_from(f"{layout.order}II", block, extent[0])
+        values.append(numerator / max(denominator, 1) * scale)
+    return values[0], values[1]
 
 
 def _packed(entries: list[_Entry], layout: _Layout, following: int = 0) -> bytes:
@@ -510,6 +544,7 @@ def _serialized(tree: _Tree, at: int, layout: _Layout, raw: list[_Entry] | None 
     return _packed(sorted(entries, key=lambda entry: entry.tag), layout) + bytes(behind)
 
 
-def _ratio(value: float) -> tuple[int, int]:
-    nearest = Fraction(value).limit_denominator(10_000)
+def ratio(value: float) -> tuple[int, int]:
+    """To a hundredth: PNG counts in dots a meter, which makes 299.9994 of 300 dpi."""
+    nearest = Fraction(value).limit_denominator(100)
     return nearest.numerator, nearest.denominator

@@ -29,7 +29,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from model import image_encoders, image_mark, image_metadata
+from model import image_encoders, image_exif, image_mark, image_metadata
 from model.errors import InputError, Notice, PhotoError
 from model.image_encoders import Encoding
 from model.image_headers import FORMATS, Limits, damaged, probe
@@ -163,7 +163,7 @@ def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
     pixels, alpha = photo.pixels, photo.alpha
     if options.mark:
         pixels, alpha = image_mark.marked(pixels, alpha)
-    encoding = Encoding(options.quality, photo.dpi, _record(photo, container, options))
+    encoding = _encoding(photo, container, options)
     match container:
         case "PNG":
             return image_encoders.png(pixels, alpha, encoding)
@@ -186,8 +186,8 @@ def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOption
     """
     if gray.size != colored.size:
         raise ValueError(f"the gray photo is {gray.size}, the colored one {colored.size}")
-    plain = Encoding(options.quality, gray.dpi, _record(gray, "TIFF", replace(options, disclosure=False)))
-    layer = Encoding(options.quality, gray.dpi, _record(gray, "TIFF", options))
+    plain = _encoding(gray, "TIFF", replace(options, disclosure=False))
+    layer = _encoding(gray, "TIFF", options)
     return Separate(
         image_encoders.tiff(gray.pixels, gray.alpha, plain), image_encoders.color_layer(colored.pixels, layer)
     )
@@ -229,11 +229,12 @@ def extension(format: str) -> str:
     return _EXTENSIONS.get(format, f".{format.lower()}")
 
 
-def _record(photo: Photo, container: str, options: SaveOptions) -> Metadata:
+def _encoding(photo: Photo, container: str, options: SaveOptions) -> Encoding:
     kept = photo.metadata if options.metadata else Metadata()
-    dpi = photo.dpi if options.metadata else None
+    dpi = photo.dpi if options.metadata else None  # EXIF is no place for them where no record is wanted
     changes = Changes(container, *photo.size, dpi, options.location, options.disclosure)
-    return image_metadata.for_file(kept, changes)
+    record = image_metadata.for_file(kept, changes)
+    return Encoding(options.quality, photo.dpi or image_exif.resolution(record.exif), record)
 
 
 def _bound_exif(data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """A photo's record: what its file says beside the picture, read, and made ready for the colored one. Needs no torch.
 
-`read` takes the blocks out of a file as they stand in it. `for_file` gives those that a new file holds: kept as they were but for what would
-be false of it, with words that the format has no place for moved to XMP, and with the disclosure that the colors are guesses.
+`read` takes the blocks out of a file as they stand in it. `for_file` gives those that a new file holds: kept as they were but for what
+would be false of it, with words that the format has no place for moved to XMP, and with the disclosure that the colors are guesses.
 Files come from strangers: time and memory are bounded, a block that is broken or too large is dropped, and nothing here raises.
 docs/metadata.md lists what is kept and what is not.
 """

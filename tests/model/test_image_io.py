@@ -15,12 +15,11 @@ import pytest
 import skimage.color
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image
 
 from model import image_io
 from model.errors import PhotoError
 from model.image_headers import FORMATS, Limits, probe
-from model.image_io import Photo, SaveOptions
 
 CODES = {
     "photo_empty",
@@ -570,112 +569,10 @@ def test_neither_torch_nor_anything_of_a_net_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_jpeg_keeps_color_at_full_resolution() -> None:
-    stripes = np.zeros((32, 32, 3), np.uint8)
-    stripes[:, ::2, 0] = 200
-    stripes[:, 1::2, 2] = 200
-    again = image_io.open(image_io.save(Photo(stripes, None, "JPEG"), SaveOptions(quality=95)))
-    assert np.abs(again.pixels.astype(int) - stripes).max() < 40
-
-
-def test_quality_counts() -> None:
-    noise = Photo(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), None, "JPEG")
-    for format in ("JPEG", "WEBP"):
-        assert len(image_io.save(noise, SaveOptions(format, 30))) < len(
-            image_io.save(noise, SaveOptions(format, 95))
-        )
-    with pytest.raises(ValueError, match="quality"):
-        SaveOptions(quality=0)
-
-
-@pytest.mark.parametrize(
-    ("came_in", "transparent", "asked", "written"),
-    [
-        ("JPEG", False, None, "JPEG"),
-        ("PNG", False, None, "PNG"),
-        ("WEBP", True, None, "WEBP"),
-        ("TIFF", True, None, "TIFF"),
-        ("GIF", False, None, "PNG"),
-        ("BMP", False, None, "PNG"),
-        ("AVIF", False, None, "JPEG"),
-        ("AVIF", True, None, "PNG"),
-        ("PNG", False, "jpeg", "JPEG"),
-        ("PNG", True, "jpeg", "PNG"),
-        ("JPEG", False, "webp", "WEBP"),
-    ],
-)
-def test_saving_takes_the_nearest_format_that_holds_it(
-    came_in: str, transparent: bool, asked: str | None, written: str
-) -> None:
-    made = Photo(COLOR, GRAY if transparent else None, came_in)
-    assert image_io.saved_format(made, asked) == written
-    again = image_io.open(image_io.save(made, SaveOptions(asked)))
-    assert again.format == written
-    assert (again.alpha is not None) == transparent
-
-
-def test_a_photo_too_long_for_webp_is_saved_as_png() -> None:
-    long = Photo(np.zeros((330, 16_384), np.uint8), None, "JPEG")
-    assert image_io.open(image_io.save(long, SaveOptions("webp"))).format == "PNG"
-
-
-def test_an_unknown_format_to_save_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=r"bmp.*JPEG, PNG, WEBP, TIFF"):
-        image_io.save(Photo(GRAY, None, "JPEG"), SaveOptions("bmp"))
-
-
-def test_sixteen_bits_are_saved_as_eight() -> None:
-    for offset in (0, 128):  # the nearest of the 256 levels, not the one below
-        deep = Photo(GRAY.astype(np.uint16) * 257 + offset, None, "PNG")
-        np.testing.assert_array_equal(image_io.open(image_io.save(deep)).pixels, GRAY)
-    shallow = Photo(np.full((8, 8), 7 * 257 + 129, np.uint16), None, "PNG")
-    assert image_io.open(image_io.save(shallow)).pixels[0, 0] == 8
-
-
-@pytest.mark.parametrize("format", image_io.WRITABLE)
-def test_no_metadata_survives_but_the_resolution(format: str) -> None:
-    exif = Image.Exif()
-    exif[0x010F] = "SECRETCAMERA"
-    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
-    text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", "SECRETTEXT")
-    options = {"exif": exif.tobytes(), "pnginfo": text, "comment": b"SECRETCOMMENT", "dpi": (300, 600)}
-    source = "JPEG" if format == "JPEG" else "PNG"
-    data = encode(COLOR, source, **options)
-    assert b"SECRET" in data
-    saved = image_io.save(image_io.open(data), SaveOptions(format))
-    assert b"SECRET" not in saved
-    with Image.open(io.BytesIO(saved)) as image:
-        assert not image.getexif().get_ifd(0x8825)
-        if format != "WEBP":
-            assert [round(float(value)) for value in image.info["dpi"]] == [300, 600]
-
-
 def test_the_resolution_turns_with_the_photo() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert image_io.open(encode(GRAY, "JPEG", exif=exif.tobytes(), dpi=(300, 600))).dpi == (600, 300)
-
-
-@pytest.mark.parametrize("format", image_io.WRITABLE)
-def test_a_saved_photo_says_that_it_is_srgb_in_the_same_bytes_each_time(format: str) -> None:
-    saved = image_io.save(Photo(COLOR, None, "PNG"), SaveOptions(format))
-    with Image.open(io.BytesIO(saved)) as image:
-        profile = image.info["icc_profile"]
-    assert len(profile) < 700
-    assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    assert struct.unpack(">6H", profile[24:36]) == (2000, 1, 1, 0, 0, 0)  # no date of today
-    np.testing.assert_array_equal(image_io.open(image_io.save(Photo(COLOR, None, "PNG"))).pixels, COLOR)
-
-
-def test_media_types_and_extensions() -> None:
-    assert [image_io.media_type(format) for format in image_io.WRITABLE] == [
-        "image/jpeg",
-        "image/png",
-        "image/webp",
-        "image/tiff",
-    ]
-    assert [image_io.extension(format) for format in image_io.WRITABLE] == [".jpg", ".png", ".webp", ".tif"]
 
 
 def test_threads_do_not_disturb_one_another() -> None:
