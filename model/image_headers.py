@@ -1,17 +1,16 @@
 """`probe`: what a picture's file says of itself in its headers, and whether we take it. Nothing is decoded. Needs neither torch nor numpy.
 
-The time and memory that this takes do not depend on what the file says. All parsers read through `_Source`, which hands out a bounded
-number of short pieces; no table is read whole, and no count that a file states makes anything larger.
+The time and memory that this takes do not depend on what the file says. All parsers read through `header_source.Source`, which hands out a
+bounded number of short pieces; no table is read whole, and no count that a file states makes anything larger.
 
-| format | specification |
-|---|---|
-| JPEG | ITU-T T.81, B.1 and B.2 |
-| PNG | W3C PNG (third edition), 5 and 11.3.4 (acTL) |
-| GIF | GIF89a |
-| WebP | RFC 9649 |
-| TIFF | TIFF 6.0, 2, and BigTIFF |
-| BMP | BITMAPCOREHEADER to BITMAPV5HEADER |
-| AVIF | ISO 14496-12 (boxes) and AVIF 1.1 |
+| format | specification | parser |
+|---|---|---|
+| JPEG | ITU-T T.81, B.1 and B.2 | `raster_headers` |
+| PNG | W3C PNG (third edition), 5 and 11.3.4 (acTL) | `raster_headers` |
+| GIF, WebP, BMP | GIF89a, RFC 9649, BITMAPCOREHEADER to BITMAPV5HEADER | `raster_headers` |
+| PNM, TGA | netpbm's pbm, pgm and ppm; TGA 2.0 | `raster_headers` |
+| TIFF | TIFF 6.0, 2, and BigTIFF | `tiff_headers` |
+| AVIF, HEIC, JPEG 2000, JPEG XL | see there | `box_headers` |
 """
 
 from __future__ import annotations
@@ -19,43 +18,87 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO, Final
 
+from model import box_headers, raster_headers, tiff_headers
 from model.errors import PhotoError
+from model.header_source import Header, HeaderError, RefusedError, Source
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
-"""What is taken, by Pillow's names."""
-IN_WORDS: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF"
-_MOST_READS: Final = 200_000
-"""A GIF of 25 MiB takes half of them. A file that takes more was made to keep us busy."""
-_LONGEST_READ: Final = 4096
-_MOST_SEGMENTS: Final = 10_000
-"""Segments of a JPEG before its scan, or chunks of a PNG before its pixels: real files of 25 MiB have some hundreds."""
-_MOST_ENTRIES: Final = 4096
-"""Of a TIFF's directory: real ones have some dozens."""
-_CHUNK: Final = 2**20
+__all__ = [
+    "ENDINGS",
+    "FORMATS",
+    "IN_WORDS",
+    "MAX_ASPECT",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "Header",
+    "Limits",
+    "damaged",
+    "memory_available",
+    "memory_needed",
+    "photographs",
+    "probe",
+]
+
+FORMATS: Final = (
+    "JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF", "JPEG2000", "JXL", "PPM", "TGA",
+)  # fmt: skip
+"""What is taken, by Pillow's names, and JXL."""
+IN_WORDS: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, HEIC, JPEG 2000, JPEG XL, PNM or TGA"
+ENDINGS: Final = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    "JXL": (".jxl",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+}
+"""Endings of names that files of a format have, the usual one first."""
+
+MAX_BYTES: Final = 25 * 2**20
+MAX_PIXELS: Final = 50_000_000
+MAX_SIDE: Final = 16_384
+MAX_ASPECT: Final = 50.0
+"""A service's limits, unless it is told others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Which photos are taken. `check_size` raises PhotoError for others."""
+    """Which photos are taken. `check_size` raises PhotoError for others. None is no limit.
 
-    max_bytes: int = 25 * 2**20
-    max_pixels: int = 50_000_000
-    max_side: int = 16_384
+    The defaults are a service's. Where there is no limit to the pixels, memory is one: `probe` refuses a photo for which there is too
+    little left.
+    """
+
+    max_bytes: int | None = MAX_BYTES
+    max_pixels: int | None = MAX_PIXELS
+    max_side: int | None = MAX_SIDE
     min_side: int = 8
-    max_aspect: float = 50.0
+    max_aspect: float | None = MAX_ASPECT
     """The longer side over the shorter."""
+
+    @classmethod
+    def none(cls) -> Limits:
+        """For one's own photos on one's own machine."""
+        return cls(max_bytes=None, max_pixels=None, max_side=None, min_side=1, max_aspect=None)
 
     def check_size(self, width: int, height: int) -> None:
         """Raises PhotoError: photo_too_large or photo_too_small."""
         short, long = sorted((width, height))
         size = f"The photo is {width} by {height} pixels"
-        if width * height > self.max_pixels:
+        if self.max_pixels is not None and width * height > self.max_pixels:
             raise self.too_many_pixels()
-        if long > self.max_side:
+        if self.max_side is not None and long > self.max_side:
             raise PhotoError(
                 "photo_too_large", f"{size}; {self.max_side} is the longest side.", "Send a smaller version."
             )
@@ -65,14 +108,34 @@ class Limits:
                 f"{size}; each side must have at least {self.min_side}.",
                 "Send a larger version.",
             )
-        if long > self.max_aspect * short:
+        if self.max_aspect is not None and long > self.max_aspect * short:
             raise PhotoError(
                 "photo_too_small",
                 f"{size}: one side is over {self.max_aspect:g} times the other.",
                 "Cut it into pieces.",
             )
 
+    def check_memory(self, header: Header, file_bytes: int) -> None:
+        """Raises PhotoError (photo_too_large) where there is no limit to the pixels and the photo needs more memory than there is."""
+        if self.max_pixels is not None:
+            return
+        needed, there = memory_needed(header, file_bytes), memory_available()
+        if there is not None and needed > there:
+            megapixels = header.width * header.height / 1e6
+            raise PhotoError(
+                "photo_too_large",
+                f"The photo has {megapixels:.0f} megapixels: it takes about {needed / 2**30:.1f} GiB of memory, and"
+                f" {there / 2**30:.1f} GiB are free.",
+                "End other programs, use a machine with more memory, or make the photo smaller.",
+            )
+
     def too_many_pixels(self) -> PhotoError:
+        if self.max_pixels is None:
+            return PhotoError(
+                "photo_too_large",
+                "There is too little memory for the photo.",
+                "End other programs, or make the photo smaller.",
+            )
         return PhotoError(
             "photo_too_large",
             f"The photo has more than {self.max_pixels / 1e6:g} megapixels.",
@@ -80,56 +143,136 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says of itself. The size is as stored, before an orientation is applied."""
-
-    format: str
-    width: int
-    height: int
-    frames: int = 1
-    """1, or 2 where there are more. Pictures that a camera puts behind a JPEG (MPO, depth, gain map) do not count."""
+def memory_needed(header: Header, file_bytes: int = 0) -> int:
+    """Roughly how many bytes it takes to open, color and save a photo, its file among them."""
+    pixels = header.width * header.height
+    colored = 3 * (1 if header.bits <= 8 else 2)
+    return file_bytes + 2 * header.opened_bytes + pixels * (4 + 2 * colored)  # 4: lightness as float32
 
 
-def probe(source: bytes | IO[bytes], limits: Limits = Limits()) -> Header:
+def memory_available() -> int | None:
+    """Bytes that this process may still take, by the system and by its control group; None where neither says."""
+    found = [left for left in (_system_memory(), _group_memory()) if left is not None]
+    return min(found) if found else None
+
+
+def _system_memory() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return None
+
+
+def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Of the control group, version 2 or 1. What its files have in the page cache is given back when needed."""
+    for limit, usage, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = int((root / limit).read_text())  # ValueError for "max"
+            used = int((root / usage).read_text())
+            lines = (root / usage).with_name("memory.stat").read_text().splitlines()
+        except (OSError, ValueError):
+            continue
+        given_back = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
+        if most < 2**60:  # version 1 says so where there is no limit
+            return max(0, most - used + given_back)
+    return None
+
+
+def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None = None) -> Header:
     """The header of a file, which is left at its start, or of a file's bytes. Raises PhotoError for what is not to be taken.
 
-    Of a JPEG or PNG, the mark that ends it must be there too. Other formats that are cut off behind their header are left to the decoder,
-    which has the last word on every photo.
+    `page`: 1 is the first; None is the photograph of a TIFF, and refuses animations. Whether a file is cut off behind its header is left to
+    the decoder, which has the last word on every photo.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise PhotoError("photo_empty", "The file is empty.", "Choose it again and send it once more.")
-    if size > limits.max_bytes:
+    if limits.max_bytes is not None and size > limits.max_bytes:
         raise PhotoError(
             "photo_too_large",
             f"The file has {size / 2**20:.1f} MiB; {limits.max_bytes / 2**20:g} MiB is the most.",
             "Send a smaller version or save it as JPEG.",
         )
-    header = _read(file)
-    limits.check_size(header.width, header.height)
-    if header.frames > 1 and header.format == "TIFF":
-        raise PhotoError("photo_animated", "The TIFF holds several pages.", "Send each as a file of its own.")
-    if header.frames > 1:
+    header = _read(Source(file))
+    if page is not None:
+        header = _page(Source(file), header, page)
+    elif header.frames > 1 and header.format != "TIFF":
         raise PhotoError("photo_animated", "The file is an animation.", "Send a single frame as JPEG or PNG.")
+    limits.check_size(header.width, header.height)
+    limits.check_memory(header, size)
     file.seek(0)
     return header
 
 
-def _read(file: IO[bytes]) -> Header:
-    source = _Source(file)
+def photographs(source: bytes | IO[bytes]) -> tuple[int, ...]:
+    """The numbers, from 1 on, of the pages that are photographs of full size; (1,) of a file that has no pages. Raises PhotoError."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    header = probe(file, Limits(None, None, None, 1, None), page=1)
+    if header.format != "TIFF":
+        return (1,)
+    found = tuple(tiff_headers.photographs(tiff_headers.pages(Source(file))))
+    file.seek(0)
+    return found
+
+
+def _page(source: Source, header: Header, page: int) -> Header:
+    """The header of a page that was asked for."""
+    if header.format == "TIFF":
+        found = tiff_headers.pages(source)
+        if 1 <= page <= len(found):
+            return tiff_headers.header_of(found, page)
+    elif page == 1:
+        return replace(header, frames=1)
+    pages = header.frames if header.format == "TIFF" else 1
+    raise PhotoError(
+        "photo_unsupported",
+        f"The file has no page {page}.",
+        f"It has {pages} page{'s' * (pages > 1)}; choose one of them.",
+    )
+
+
+def _read(source: Source) -> Header:
     start = source.up_to(0, 64)
     for parse, accepts in _PARSERS.items():
         if accepts(start):
-            try:
-                return parse(source)
-            except (_HeaderError, struct.error, IndexError) as error:
-                raise damaged() from error
-    raise PhotoError(
+            return _parsed(parse, source)
+    if raster_headers.is_tga(source):
+        return _parsed(raster_headers.tga, source)
+    raise _unsupported(start)
+
+
+def _parsed(parse: Callable[[Source], Header], source: Source) -> Header:
+    try:
+        return parse(source)
+    except RefusedError as refused:
+        raise PhotoError("photo_unsupported", *refused.args) from refused
+    except (HeaderError, struct.error, IndexError) as error:
+        raise damaged() from error
+
+
+def _unsupported(start: bytes) -> PhotoError:
+    if start.startswith(_RAW_MAGIC) or box_headers.is_canon_raw(start) or start[6:14] == b"HEAPCCDR":
+        return PhotoError("photo_unsupported", *tiff_headers.raw().args)
+    if start.startswith(b"%PDF"):
+        return PhotoError(
+            "photo_unsupported",
+            "The file is a PDF document, not a photo.",
+            "Export the picture in it as TIFF, PNG or JPEG.",
+        )
+    return PhotoError(
         "photo_unsupported",
         "The file is not a photo in a format that can be read.",
-        f"Send a {IN_WORDS} file; save others, HEIC and raw ones too, as JPEG first.",
+        f"Send a {IN_WORDS} file; save others as JPEG first.",
     )
 
 
@@ -141,269 +284,24 @@ def damaged() -> PhotoError:
     )
 
 
-def _cut_off() -> PhotoError:
-    return PhotoError("photo_damaged", "The file ends before the picture does.", "Send the whole file.")
-
-
-class _HeaderError(ValueError):
-    """The header is broken, cut off, or made to take long."""
-
-
-class _Source:
-    """A seekable file for parsers. Reading beyond its end, or too often, raises _HeaderError."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._reads_left = _MOST_READS
-        self.size = file.seek(0, os.SEEK_END)
-
-    def at(self, position: int, size: int) -> bytes:
-        """`size` bytes from `position` on."""
-        piece = self.up_to(position, size)
-        if len(piece) < size:
-            raise _HeaderError("the file ends within its header")
-        return piece
-
-    def up_to(self, position: int, size: int) -> bytes:
-        """`size` bytes from `position` on, fewer at the file's end."""
-        self._reads_left -= 1
-        if self._reads_left < 0 or size > _LONGEST_READ:
-            raise _HeaderError("the header takes too long to read")
-        if position >= self.size:
-            return b""
-        self._file.seek(position)
-        return self._file.read(size)
-
-    def find(self, mark: bytes, start: int) -> bool:
-        """Whether a short mark is in the file from `start` on: one pass over the rest, in pieces of 1 MiB."""
-        self._file.seek(min(start, self.size))
-        tail = b""
-        while chunk := self._file.read(_CHUNK):
-            if mark in tail + chunk:
-                return True
-            tail = (tail + chunk)[-len(mark) + 1 :]
-        return False
-
-
-def _jpeg(source: _Source) -> Header:
-    size: tuple[int, int] | None = None
-    position = 2
-    for _ in range(_MOST_SEGMENTS):
-        mark = source.at(position, 4)
-        if mark[0] != 0xFF or mark[1] == 0xFF:  # junk or filling between segments
-            position += 1
-            continue
-        kind, length = mark[1], int.from_bytes(mark[2:], "big")
-        if kind == 0xDA:  # start of scan
-            break
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):  # a frame
-            bits, height, width, channels = struct.unpack(">BHHB", source.at(position + 4, 6))
-            if bits != 8 or channels not in (1, 3, 4):
-                raise _HeaderError(f"a JPEG of {bits} bits in {channels} channels")
-            size = width, height
-        standalone = kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD9
-        position += 2 if standalone else 2 + length
-    else:
-        raise _HeaderError("the JPEG has too many segments")
-    if size is None:
-        raise _HeaderError("the JPEG has no frame")
-    # Within a scan 0xFF is followed by 0 or a restart mark (T.81, B.1.1.5). So the first end mark behind the start of the first scan is
-    # the real one, and not that of an embedded thumbnail.
-    if not source.find(b"\xff\xd9", position):
-        raise _cut_off()
-    return Header("JPEG", *size, 1)
-
-
-def _png(source: _Source) -> Header:
-    length, kind, width, height = struct.unpack(">I4sII", source.at(8, 16))
-    if kind != b"IHDR" or length != 13:
-        raise _HeaderError("the PNG does not begin with its header")
-    frames, is_frame = 0, False
-    position = 8
-    for _ in range(_MOST_SEGMENTS):
-        length, kind = struct.unpack(">I4s", source.at(position, 8))
-        if kind == b"IDAT":
-            break
-        if kind == b"acTL":
-            frames = int.from_bytes(source.at(position + 8, 4), "big")
-        is_frame |= kind == b"fcTL"  # the picture is the animation's first frame, and not one beside it
-        position += 12 + length
-    else:
-        raise _HeaderError("the PNG has too many chunks")
-    if not source.find(b"IEND\xae\x42\x60\x82", position):
-        raise _cut_off()
-    return Header("PNG", width, height, _counted(frames + (not is_frame) if frames else 1))
-
-
-def _gif(source: _Source) -> Header:
-    width, height, flags = struct.unpack("<HHB", source.at(6, 5))
-    position = 13 + _gif_table(flags)
-    frames = 0
-    while frames < 2 and (mark := source.up_to(position, 1)):
-        position += 1
-        if mark == b"\x3b":
-            break
-        if mark == b"\x21":  # an extension, with its label
-            position = _behind_gif_blocks(source, position + 1)
-        elif mark == b"\x2c":  # a frame
-            descriptor = source.up_to(position, 9)
-            if len(descriptor) < 9:
-                break
-            left, top, wide, high, flags = struct.unpack("<4HB", descriptor)
-            frames += 1
-            if frames == 1:  # the first may be larger than the screen
-                width, height = max(width, left + wide), max(height, top + high)
-            position = _behind_gif_blocks(source, position + 9 + _gif_table(flags) + 1)
-    if not frames:
-        raise _HeaderError("the GIF holds no picture")
-    return Header("GIF", width, height, frames)
-
-
-def _gif_table(flags: int) -> int:
-    """Bytes of the color table that these flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _behind_gif_blocks(source: _Source, position: int) -> int:
-    while (length := source.up_to(position, 1)) and length != b"\0":
-        position += 1 + length[0]
-    return position + 1
-
-
-def _webp(source: _Source) -> Header:
-    if 8 + int.from_bytes(source.at(4, 4), "little") > source.size:
-        raise _cut_off()
-    kind, body = source.at(12, 4), source.at(20, 10)
-    if kind == b"VP8 ":
-        width, height = struct.unpack("<HH", body[6:10])
-        if body[3:6] != b"\x9d\x01\x2a":
-            raise _HeaderError("the WebP begins with no key frame")
-        return Header("WEBP", width & 0x3FFF, height & 0x3FFF, 1)
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        if body[0] != 0x2F:
-            raise _HeaderError("the WebP has no lossless signature")
-        return Header("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 1)
-    if kind != b"VP8X":
-        raise _HeaderError(f"the WebP begins with {kind!r}")
-    width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
-    frames = _webp_frames(source) if body[0] & 0x02 else 1
-    return Header("WEBP", width, height, frames)
-
-
-def _webp_frames(source: _Source) -> int:
-    frames, position = 0, 12
-    while frames < 2 and len(head := source.up_to(position, 8)) == 8:
-        frames += head[:4] == b"ANMF"
-        length = int.from_bytes(head[4:], "little")
-        position += 8 + length + (length & 1)
-    return _counted(frames)
-
-
-def _tiff(source: _Source) -> Header:
-    start = source.at(0, 16)
-    order = "<" if start.startswith(b"II") else ">"
-    is_big = b"\x2b" in start[2:4]
-    directory, count_format, entry = (
-        (start[8:16], f"{order}Q", struct.Struct(f"{order}HHQ8s"))
-        if is_big
-        else (start[4:8], f"{order}H", struct.Struct(f"{order}HHI4s"))
-    )
-    offset = int.from_bytes(directory, "little" if order == "<" else "big")
-    (count,) = struct.unpack(count_format, source.at(offset, struct.calcsize(count_format)))
-    if count > _MOST_ENTRIES:
-        raise _HeaderError(f"the TIFF has {count} entries")
-    position = offset + struct.calcsize(count_format)
-    sides: dict[int, int] = {}
-    for _ in range(count):
-        tag, kind, values, value = entry.unpack(source.at(position, entry.size))
-        position += entry.size
-        code = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)  # BYTE, SHORT, LONG, LONG8
-        if tag in (256, 257) and values == 1 and code and tag not in sides:
-            sides[tag] = struct.unpack_from(order + code, value)[0]
-    if len(sides) < 2:
-        raise _HeaderError("the TIFF does not say its size")
-    following = int.from_bytes(source.up_to(position, len(directory)), "little" if order == "<" else "big")
-    return Header("TIFF", sides[256], sides[257], 1 if following in (0, offset) else 2)
-
-
-def _bmp(source: _Source) -> Header:
-    (size,) = struct.unpack("<I", source.at(14, 4))
-    if size == 12:
-        width, height = struct.unpack("<HH", source.at(18, 4))
-    elif size in (40, 52, 56, 64, 108, 124):
-        width, height = struct.unpack("<Ii", source.at(18, 8))
-    else:
-        raise _HeaderError(f"a BMP whose header has {size} bytes")
-    return Header("BMP", width, abs(height), 1)  # negative: the rows run from top to bottom
-
-
-def _avif(source: _Source) -> Header:
-    """The largest size that any item or track states: tiles, thumbnails and alpha planes are at most as large as the picture."""
-    size, frames = (0, 0), 1
-    is_sequence = source.at(8, 4) in (b"avis", b"msf1")
-    for kind, start, _ in _boxes(source, 0, source.size, _AVIF_NESTED):
-        found = (0, 0)
-        if kind == b"ispe":
-            found = struct.unpack(">II", source.at(start + 4, 8))
-        elif kind == b"stsd":
-            found = struct.unpack(">HH", source.at(start + 40, 4))
-        elif kind == b"stsz" and is_sequence:
-            frames = max(frames, int.from_bytes(source.at(start + 8, 4), "big"))
-        size = max(size, found, key=lambda sides: sides[0] * sides[1])
-    if size == (0, 0):
-        raise _HeaderError("the AVIF does not say its size")
-    return Header("AVIF", *size, _counted(frames))
-
-
-_AVIF_NESTED: Final = dict.fromkeys((b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0) | {
-    b"meta": 4
-}
-"""Boxes with boxes inside, and how many bytes come before these."""
-
-
-def _boxes(
-    source: _Source, start: int, end: int, nested: dict[bytes, int]
-) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start of its body, end) of each box, those inside others too."""
-    pending = [(start, end)]
-    while pending:
-        start, end = pending.pop()
-        while end - start >= 8:
-            length, kind = struct.unpack(">I4s", source.at(start, 8))
-            body = start + 8
-            if length == 1:
-                length = int.from_bytes(source.at(body, 8), "big")
-                body += 8
-            following = end if length == 0 else start + length
-            if not body <= following <= end:
-                raise _HeaderError(f"the box {kind!r} does not fit")
-            yield kind, body, following
-            if kind in nested:
-                pending.append((body + nested[kind], following))
-            start = following
-
-
-def _counted(frames: int) -> int:
-    return min(max(frames, 1), 2)
-
-
-def _is_avif(start: bytes) -> bool:
-    """By its brands: the major one, or one of those that it is compatible with."""
-    brands = [
-        start[8:12],
-        *(start[at : at + 4] for at in range(16, min(int.from_bytes(start[:4], "big"), len(start)), 4)),
-    ]
-    return start[4:8] == b"ftyp" and not {b"avif", b"avis"}.isdisjoint(brands)
-
-
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
-_PARSERS: Final[dict[Callable[[_Source], Header], Callable[[bytes], bool]]] = {
-    _jpeg: lambda start: start.startswith(b"\xff\xd8\xff"),
-    _png: lambda start: start.startswith(b"\x89PNG\r\n\x1a\n"),
-    _webp: lambda start: start.startswith(b"RIFF") and start[8:12] == b"WEBP",
-    _gif: lambda start: start.startswith((b"GIF87a", b"GIF89a")),
-    _tiff: lambda start: start.startswith(_TIFF_MAGIC),
-    _bmp: lambda start: start.startswith(b"BM"),
-    _avif: _is_avif,
+_RAW_MAGIC: Final = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
+"""Of Fujifilm, Olympus, Panasonic, Sigma and Minolta. Other makers' raw files are TIFFs."""
+_PNM_MAGIC: Final = tuple(
+    b"P" + kind + space
+    for kind in (b"1", b"2", b"3", b"4", b"5", b"6")
+    for space in (b" ", b"\t", b"\n", b"\r")
+)
+_PARSERS: Final[dict[Callable[[Source], Header], Callable[[bytes], bool]]] = {
+    raster_headers.jpeg: lambda start: start.startswith(b"\xff\xd8\xff"),
+    raster_headers.png: lambda start: start.startswith(b"\x89PNG\r\n\x1a\n"),
+    raster_headers.webp: lambda start: start.startswith(b"RIFF") and start[8:12] == b"WEBP",
+    raster_headers.gif: lambda start: start.startswith((b"GIF87a", b"GIF89a")),
+    tiff_headers.tiff: lambda start: start.startswith(_TIFF_MAGIC),
+    raster_headers.bmp: lambda start: start.startswith(b"BM"),
+    box_headers.avif: box_headers.is_avif,
+    box_headers.heif: box_headers.is_heif,
+    box_headers.jpeg_2000: lambda start: start.startswith((box_headers.JP2, box_headers.J2K)),
+    box_headers.jpeg_xl: lambda start: start.startswith((box_headers.JXL, box_headers.JXL_BARE)),
+    raster_headers.pnm: lambda start: start.startswith(_PNM_MAGIC),
 }

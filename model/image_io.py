@@ -4,40 +4,45 @@
 
 | what comes in | what is done |
 |---|---|
-| JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF | opened; anything else is refused, whatever its name |
+| the formats of `image_headers.FORMATS` | opened, whatever the name; anything else is refused (docs/formats.md) |
 | EXIF orientation 1…8 | applied: pixels are upright, nothing is left to rotate |
-| an ICC profile, gray ones too | converted to sRGB; a broken or unfitting profile is ignored |
-| 16 bit gray, 12 and 32 bit too | scaled to uint16, never clipped; white-is-zero files inverted |
-| floating point TIFF | refused: its range is not defined |
+| an ICC profile, gray ones too; a PNG's cICP, gAMA, cHRM | converted to sRGB; a broken or unfitting profile is ignored |
+| 9 to 32 bits a channel, gray or in color | scaled to uint16, never clipped; white-is-zero files inverted |
+| floating point values | from 0 to 1 opened as uint16, with a notice; others refused: their range is not defined |
 | CMYK, YCCK, Adobe's inverted CMYK, CIELAB | converted to sRGB |
+| three channels that are equal everywhere | gray |
 | alpha, transparent palettes and colors | kept aside as 8 bits, put back on saving; dropped if all opaque |
 | 1 bit, palette, gray with alpha | expanded |
-| animations, TIFFs of several pages | refused |
+| several pages | the photograph of full size; where several are, the first, with a notice |
+| animations | refused, but for `page=1` |
 | a JPEG with further pictures inside (MPO, depth, gain map) | the first, which is the photograph |
+| an end mark that is missing, a checksum of no picture that is wrong | opened, with a notice |
+| cut off | refused with the share that is there; `partial` opens it |
 | metadata | kept as `Photo.metadata`; what saving makes of it: docs/metadata.md |
-| empty, cut off, too large, too small, too narrow | refused with a code |
+| empty, too large, too small, too narrow | refused with a code |
 """
 
 from __future__ import annotations
 
-import io
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from model import image_encoders, image_exif, image_mark, image_metadata
+from model import decoders, image_encoders, image_exif, image_mark, image_metadata, profiles, raster
 from model.errors import InputError, Notice, PhotoError
 from model.image_encoders import Encoding
-from model.image_headers import FORMATS, Limits, damaged, probe
+from model.image_headers import Limits, damaged, probe
 from model.image_metadata import Changes, Metadata
+from model.raster import Raster
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.ImageFile import ImageFile
 
 WRITABLE: Final = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 _DEFAULTS: Final = (
@@ -55,20 +60,23 @@ _MOST_RATIONALS: Final = 4096
 _MOST_NUMBERS: Final = 2**20
 """In one TIFF or EXIF tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 
-_EXIF: Final = b"Exif\0\0"
-_MOST_EXIF: Final = 16
-"""Segments of a JPEG's EXIF block, of 64 KiB each: cameras write one."""
+warnings.filterwarnings(
+    "ignore", category=UserWarning, module=r"PIL\."
+)  # of pictures that are read all the same
+Image.MAX_IMAGE_PIXELS = (
+    None  # `probe` refuses by the header what is too large, and by the limits that it is given
+)
 
-_Profile = ImageCms.ImageCmsProfile
-_TRANSPOSE: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: Final[Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
 }
+"""What makes pixels upright, by EXIF's orientation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +110,84 @@ class Photo:
         return self.width, self.height
 
 
-def open(data: bytes, limits: Limits = Limits(), at_least: int = 0) -> Photo:  # noqa: A001  (image_io.open, as Image.open)
+def open(  # noqa: A001  (image_io.open, as Image.open)
+    data: bytes,
+    limits: Limits = Limits(),
+    at_least: int = 0,
+    *,
+    page: int | None = None,
+    partial: bool = False,
+) -> Photo:
     """Decode a file's bytes. Raises `PhotoError`, whatever the bytes are.
 
     `at_least`: both sides of a JPEG may come smaller than they are stored, but not smaller than that, and are then decoded in a fraction
-    of the time. 0 decodes all.
+    of the time. 0 decodes all. `page`: which of a TIFF's pages, from 1 on; None is the photograph; 1 is the first frame of an animation,
+    too, which None refuses. `partial`: a JPEG, PNG, TIFF, PNM, BMP or TGA that was cut off is opened, gray where nothing is, and `frame` is
+    what is there.
     """
-    probe(data, limits)
+    header = probe(data, limits, page)
     try:
-        with Image.open(io.BytesIO(_bound_exif(data)), formats=FORMATS) as image:
-            _check_decoder(image, limits)
-            _check_sums(image, data)
-            if at_least and image.format in ("JPEG", "MPO"):
-                image.draft(None, (at_least, at_least))
-            photo = _decode(image)
-            return replace(photo, metadata=image_metadata.read(data, photo.format))
+        photo = _finished(decoders.decode(data, header, at_least, partial), header.format)
+        return replace(photo, metadata=image_metadata.read(data, photo.format, header.page - 1))
     except PhotoError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+    except MemoryError as error:
         raise limits.too_many_pixels() from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
+    except Exception as error:  # decoders raise nearly anything on hostile bytes
         raise damaged() from error
+
+
+def _finished(made: Raster, format: str) -> Photo:
+    """Upright, in sRGB."""
+    pixels = _to_srgb(made)
+    alpha, missing, dpi = made.alpha, made.missing, made.dpi
+    turned = _TURNS.get(made.orientation)
+    if turned is not None:
+        pixels = np.ascontiguousarray(turned(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(turned(alpha))
+        missing = None if missing is None else turned(missing)
+    if dpi is not None and made.orientation in (5, 6, 7, 8):
+        dpi = dpi[1], dpi[0]
+    if dpi is not None and not all(1 < value <= 65_535 for value in dpi):  # 1: the file says nothing
+        dpi = None
+    if alpha is not None and alpha.min() == 255:
+        alpha = None
+    notices, frame = made.notices, None
+    if missing is not None:
+        pixels, frame = _fill_gray(pixels, missing)
+        share = math.floor((1 - float(missing.mean())) * 100)
+        notices = [
+            *notices,
+            Notice(
+                "file_cut_off", f"The file is cut off: {share}% of the picture is there; the rest is gray."
+            ),
+        ]
+    return Photo(pixels, alpha, format, dpi, notices=tuple(dict.fromkeys(notices)), frame=frame)
+
+
+def _to_srgb(made: Raster) -> NDArray[Any]:
+    """(H, W) gray, as which color scans whose channels are equal everywhere come too, or (H, W, 3)."""
+    match made.space:
+        case "cmyk":
+            return raster.as_gray(profiles.cmyk_to_srgb(made.pixels, made.profile))
+        case "lab" | "icclab":
+            return profiles.lab_to_srgb(made.pixels, from_zero=made.space == "icclab")
+    pixels = made.pixels if made.pixels.ndim == 2 else raster.as_gray(made.pixels)
+    if pixels.ndim == 2:
+        return profiles.gray_to_srgb(pixels, made.profile)
+    return profiles.rgb_to_srgb(pixels, made.profile)
+
+
+def _fill_gray(
+    pixels: NDArray[Any], missing: NDArray[np.bool_]
+) -> tuple[NDArray[Any], tuple[int, int, int, int] | None]:
+    """A middle gray where nothing is; and the rectangle that holds all that is there, None if that is nothing."""
+    pixels = pixels.copy()
+    pixels[missing] = np.iinfo(pixels.dtype).max // 2 + 1
+    rows, columns = (np.flatnonzero(~missing.all(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return pixels, None
+    return pixels, (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,163 +300,6 @@ def _encoding(photo: Photo, container: str, options: SaveOptions) -> Encoding:
     changes = Changes(container, *photo.size, dpi, options.location, options.disclosure)
     record = image_metadata.for_file(kept, changes)
     return Encoding(options.quality, photo.dpi or image_exif.resolution(record.exif), record)
-
-
-def _bound_exif(data: bytes) -> bytes:
-    """A JPEG's bytes without the marks of EXIF segments after the first sixteen; other files as they are.
-
-    Pillow joins the segments one by one, and copies all earlier ones each time: 24 MiB of them took four seconds.
-    """
-    if not data.startswith(b"\xff\xd8") or data.count(_EXIF) <= _MOST_EXIF:
-        return data
-    *kept, rest = data.split(_EXIF, _MOST_EXIF)
-    return _EXIF.join([*kept, rest.replace(_EXIF, bytes(len(_EXIF)))])
-
-
-def _check_decoder(image: ImageFile, limits: Limits) -> None:
-    """Pillow may read a file that was made to deceive in another way than `probe`. Nothing has been decoded yet."""
-    limits.check_size(*image.size)
-    if _tile_pixels(image) > max(limits.max_pixels, 4 * image.width * image.height):
-        raise limits.too_many_pixels()
-
-
-def _tile_pixels(image: ImageFile) -> int:
-    """Pixels of one TIFF tile: a decoder holds a whole tile, however little of it the picture uses."""
-    tags = getattr(image, "tag_v2", {})
-    return int(tags.get(322, 0)) * int(tags.get(323, 0))  # TileWidth, TileLength
-
-
-def _check_sums(image: ImageFile, data: bytes) -> None:
-    """Pillow's decoder passes over a PNG's checksums and shows rubbish; its verifier does not."""
-    if image.format == "PNG":
-        Image.open(io.BytesIO(data), formats=("PNG",)).verify()
-
-
-def _decode(image: ImageFile) -> Photo:
-    orientation = _orientation(image)
-    image.load()
-    upright: Image.Image = image
-    if image.format != "TIFF" and orientation in _TRANSPOSE:  # Pillow turns a TIFF while it loads it
-        upright = image.transpose(_TRANSPOSE[orientation])
-    dpi = _dpi(image)
-    if dpi is not None and orientation >= 5:
-        dpi = dpi[1], dpi[0]
-    profile = _read_profile(image.info.get("icc_profile"))
-    if upright.mode == "F":
-        raise PhotoError(
-            "photo_unsupported",
-            "The TIFF holds floating point values.",
-            "Save it with 16 or 8 bits a channel.",
-        )
-    if upright.mode.startswith("I"):
-        pixels, alpha = _wide_gray(upright, getattr(image, "tag_v2", {}))
-        pixels = _gray_to_srgb(pixels, profile)
-    else:
-        pixels, alpha = _narrow(upright, profile)
-    if alpha is not None and alpha.min() == 255:
-        alpha = None
-    return Photo(pixels, alpha, "JPEG" if image.format == "MPO" else str(image.format), dpi)
-
-
-def _orientation(image: ImageFile) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a picture is worth opening whatever its EXIF block holds
-        return 1
-
-
-def _dpi(image: ImageFile) -> tuple[float, float] | None:
-    try:
-        horizontal, vertical = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    sane = all(1 < value <= 65_535 for value in (horizontal, vertical))  # 1: the TIFF says nothing
-    return (horizontal, vertical) if sane else None
-
-
-def _wide_gray(image: Image.Image, tags: Mapping[int, Any]) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
-    """Gray of more than 8 bits as the whole range of uint16, and its alpha.
-
-    Pillow hands over the stored values as they are: 12 bits unscaled, and white as zero if the file says so.
-    """
-    stored = np.asarray(image)
-    alpha: NDArray[np.uint8] | None = None
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        alpha = np.where(stored == transparent, 0, 255).astype(np.uint8)
-    if image.mode == "I":
-        return _from_int32(stored, tags), alpha
-    pixels: NDArray[Any] = stored.astype(np.uint16)
-    if tags.get(258) == (12,):  # BitsPerSample
-        pixels = pixels << 4 | pixels >> 8
-    if tags.get(262) == 0:  # PhotometricInterpretation: WhiteIsZero
-        pixels = 65_535 - pixels
-    return pixels, alpha
-
-
-def _from_int32(stored: NDArray[np.int32], tags: Mapping[int, Any]) -> NDArray[np.uint16]:
-    """32-bit integers, of which many programs use no more than the lower sixteen bits."""
-    signed = tags.get(339, (1,)) == (2,)  # SampleFormat
-    if signed and stored.min() < 0:
-        raise PhotoError(
-            "photo_unsupported", "The TIFF holds negative values.", "Save it with 16 or 8 bits, unsigned."
-        )
-    values = stored.view(np.uint32)
-    if values.max() > 65_535:
-        return (values >> (15 if signed else 16)).astype(np.uint16)
-    return values.astype(np.uint16)
-
-
-def _narrow(image: Image.Image, profile: _Profile | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Everything of 8 bits and less: (H, W) or (H, W, 3) in sRGB, and alpha or None."""
-    gray = image.mode in ("1", "L", "LA", "La")
-    alpha = None
-    if image.has_transparency_data:
-        image = image.convert("LA" if gray else "RGBA")
-        alpha = np.asarray(image.getchannel("A"))
-    if gray:
-        return _gray_to_srgb(np.asarray(image.convert("L")), profile), alpha
-    if image.mode != "CMYK":
-        image = image.convert("RGB")
-    return np.asarray(_to_srgb(image, profile) or image.convert("RGB")), alpha
-
-
-def _read_profile(data: bytes | None) -> _Profile | None:
-    """The profile that a file carries; None where there is none, or a broken one, which must not cost the picture."""
-    if not data:
-        return None
-    try:
-        return _Profile(io.BytesIO(data))
-    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
-        return None
-
-
-def _to_srgb(image: Image.Image, profile: _Profile | None, exact: bool = False) -> Image.Image | None:
-    """`image` through `profile` as RGB; None where there is no profile or it is for another kind of picture.
-
-    `exact` is slow: it does without lcms's tables of 33 steps, which are off by 8 levels in the shadows of a linear gray profile.
-    """
-    if profile is None:
-        return None
-    flags = ImageCms.Flags.NOOPTIMIZE if exact else ImageCms.Flags.NONE
-    try:
-        return ImageCms.profileToProfile(
-            image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB", flags=flags
-        )
-    except (OSError, ValueError, ImageCms.PyCMSError):
-        return None
-
-
-def _gray_to_srgb(pixels: NDArray[Any], profile: _Profile | None) -> NDArray[Any]:
-    """(H, W) uint8 or uint16 through a profile for gray or RGB, by the profile's values for 256 grays."""
-    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    curve = _to_srgb(ramp, profile, exact=True) or _to_srgb(ramp.convert("RGB"), profile, exact=True)
-    if curve is None:
-        return pixels
-    levels: NDArray[Any] = np.asarray(curve)[0, :, 1]
-    if pixels.dtype == np.uint16:
-        levels = np.rint(np.interp(np.arange(65_536), np.arange(256) * 257, levels * 257.0)).astype(np.uint16)
-    return np.take(levels, pixels)
 
 
 def _bounded(load: Callable[..., Any], most_bytes: int) -> Callable[..., Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from model.image_headers import IN_WORDS
+
 EX_CONFIG = 78  # sysexits.h: a process that ends so is not started again, the operator must act
 EX_SOFTWARE = 70  # sysexits.h: a process that ends itself, to be started again
 
@@ -194,7 +196,7 @@ KINDS: Mapping[str, Kind] = {
     "photo_unsupported": Kind(
         415,
         "This is not a photo that can be read",
-        "Send a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF; save others, HEIC too, as JPEG first.",
+        f"Send a {IN_WORDS} file; save others as JPEG first.",
     ),
     "photo_damaged": Kind(
         422,

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from model.image_headers import Limits
+from model.image_headers import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MAX_SIDE, Limits
 from service.errors import SettingsError
 from service.outbound import Allow
 
@@ -24,7 +24,7 @@ OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_LIMITS = Limits()
+MIN_SIDE = Limits().min_side
 
 
 def default_state_dir() -> Path:
@@ -104,11 +104,11 @@ class Settings(BaseSettings):
     for addresses without a key, where the service listens to others than this machine: OPEN_QUOTA."""
     log_format: LogFormat = "text"
 
-    max_bytes: Annotated[int, Field(ge=1)] = _LIMITS.max_bytes
-    max_pixels: Annotated[int, Field(ge=1)] = _LIMITS.max_pixels
-    max_side: Annotated[int, Field(ge=1)] = _LIMITS.max_side
-    min_side: Annotated[int, Field(ge=1)] = _LIMITS.min_side
-    max_aspect: Annotated[float, Field(ge=1)] = _LIMITS.max_aspect
+    max_bytes: Annotated[int, Field(ge=1)] = MAX_BYTES
+    max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
+    max_side: Annotated[int, Field(ge=1)] = MAX_SIDE
+    min_side: Annotated[int, Field(ge=1)] = MIN_SIDE
+    max_aspect: Annotated[float, Field(ge=1)] = MAX_ASPECT
     upload_timeout: Annotated[float, Field(gt=0)] = 300.0
     """A body that takes longer to arrive is cut off."""
     upload_rate: Annotated[int, Field(ge=0)] = 4096

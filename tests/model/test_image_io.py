@@ -29,6 +29,8 @@ CODES = {
     "photo_too_large",
     "photo_too_small",
 }
+BY_PILLOW = tuple(format for format in FORMATS if format not in ("HEIF", "JXL"))
+"""What Pillow can write, to make files of."""
 RNG = np.random.default_rng(7)
 GRAY = np.add.outer(np.arange(24) * 4, np.arange(40) * 4).astype(np.uint8)  # no two corners alike
 COLOR = np.stack([GRAY, 255 - GRAY, np.full_like(GRAY, 90)], axis=2)
@@ -129,7 +131,7 @@ def ink_profile() -> bytes:
     )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", BY_PILLOW)
 def test_every_allowed_format_is_read(format: str) -> None:
     read = image_io.open(encode(COLOR, format))
     assert read.format == format
@@ -156,7 +158,8 @@ def test_the_orientation_is_applied_and_gone(format: str, orientation: int) -> N
     exif[0x0112] = orientation
     data = encode(np.repeat(stored[:, :, None], 3, 2), format, exif=exif.tobytes())
     read = image_io.open(data)
-    assert np.abs(read.pixels.mean(axis=2) - GRAY).max() < 12
+    gray = read.pixels if read.pixels.ndim == 2 else read.pixels.mean(axis=2)
+    assert np.abs(gray.astype(int) - GRAY).max() < 12
     with Image.open(io.BytesIO(image_io.save(read))) as saved:
         assert saved.size == (40, 24)
         assert saved.getexif().get(0x0112, 1) == 1
@@ -244,9 +247,12 @@ def test_negative_and_floating_point_tiffs_are_refused_with_the_reason() -> None
     error = refusal(tiff(8, 8, negative.tobytes(), t258=(3, 32), t262=(3, 1), t339=(3, 2)))
     assert error.code == "photo_unsupported"
     assert "negative" in error.detail
-    error = refusal(encode(np.full((8, 8), 0.5, np.float32), "TIFF"))
-    assert error.code == "photo_unsupported"
-    assert "floating point" in error.detail
+    for odd in (1.5, -0.5, float("nan")):
+        values = np.full((8, 8), 0.5, np.float32)
+        values[3, 3] = odd
+        error = refusal(encode(values, "TIFF"))
+        assert error.code == "photo_unsupported"
+        assert "floating point" in error.detail
 
 
 INKS = np.array(
@@ -326,7 +332,7 @@ def test_a_transparent_palette_entry_becomes_alpha(format: str) -> None:
     ("pixels", "key"),
     [
         (np.full((8, 8), 9, np.uint8), 9),
-        (np.full((8, 8, 3), 9, np.uint8), (9, 9, 9)),
+        (np.full((8, 8, 3), (9, 8, 9), np.uint8), (9, 8, 9)),
         (np.full((8, 8), 900, np.uint16), 900),
     ],
 )
@@ -352,13 +358,6 @@ def test_an_animation_is_refused(format: str) -> None:
     assert "animation" in error.detail
 
 
-def test_a_tiff_of_several_pages_is_refused_as_such() -> None:
-    pages = [Image.fromarray(GRAY), Image.fromarray(GRAY)]
-    error = refusal(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
-    assert error.code == "photo_animated"
-    assert "pages" in error.detail
-
-
 def test_a_jpeg_with_further_pictures_inside_gives_the_first() -> None:
     data = encode(Image.fromarray(COLOR), "MPO", save_all=True, append_images=[Image.fromarray(255 - COLOR)])
     read = image_io.open(data)
@@ -368,14 +367,12 @@ def test_a_jpeg_with_further_pictures_inside_gives_the_first() -> None:
 
 def test_what_is_not_a_photo_is_refused_whatever_its_name() -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"/>'
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
-    for data in (b"just a text", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", svg, heic, b"\0"):
+    for data in (b"just a text", b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", svg, b"\0"):
         assert refusal(data).code == "photo_unsupported"
-    assert refusal(encode(COLOR, "PPM")).code == "photo_unsupported"
     assert refusal(b"").code == "photo_empty"
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format for format in BY_PILLOW if format != "TGA"])  # known by its end
 def test_a_file_cut_off_anywhere_is_refused_as_damaged(format: str) -> None:
     data = encode(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), format)
     for tenth in range(1, 10):
@@ -594,7 +591,7 @@ def seeds() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     files = [encode(small, format, exif=exif.tobytes()) for format in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")]
-    files += [encode(small, format) for format in ("GIF", "BMP")]
+    files += [encode(small, format) for format in ("GIF", "BMP", "PPM", "TGA", "JPEG2000")]
     files += [encode(ink_image(), "JPEG"), encode(small[:, :, 0].astype(np.uint16) * 257, "TIFF")]
     files += [encode(small, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")]
     files += [encode(small, "PNG", icc_profile=WIDE), encode(small[:, :, 0], "PNG", icc_profile=GRAY_LINEAR)]
@@ -624,6 +621,6 @@ def test_whatever_the_bytes_it_is_a_photo_or_a_refusal(
     except PhotoError:
         return
     assert read.pixels.shape in {(read.height, read.width), (read.height, read.width, 3)}
-    assert read.pixels.dtype == np.uint8 or (read.pixels.dtype == np.uint16 and read.pixels.ndim == 2)
+    assert read.pixels.dtype in (np.uint8, np.uint16)
     assert read.alpha is None or read.alpha.shape == (read.height, read.width)
     assert image_io.open(image_io.save(read)).size == read.size

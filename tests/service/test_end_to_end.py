@@ -167,8 +167,8 @@ def test_bad_input_is_refused_with_a_code_and_the_worker_lives(
     request = {
         "empty": lambda: form(b""),
         "text named .jpg": lambda: form(b"Dear sir or madam, enclosed you find no photo. " * 100),
-        "truncated JPEG": lambda: form(photo[: len(photo) // 2]),
-        "truncated PNG": lambda: form(gray_photo("PNG")[:-5000]),
+        "truncated JPEG": lambda: form(photo[:100]),
+        "truncated PNG": lambda: form(gray_photo("PNG")[:40]),
         "PNG bomb": lambda: form(png_bomb(50_000)),
         "animated GIF": lambda: form(animation()),
         "1x1": lambda: form(gray_photo("PNG", (1, 1))),

@@ -40,7 +40,7 @@ def marked_photos(gray_photo) -> dict[str, bytes]:
     text.add_text("Comment", MARK)
     png = gray_photo("PNG", pnginfo=text)
     floating = io.BytesIO()
-    Image.new("F", (64, 64), 0.5).save(floating, "TIFF", tiffinfo={270: MARK})
+    Image.new("F", (64, 64), 2.5).save(floating, "TIFF", tiffinfo={270: MARK})
     return {
         "fine": jpeg,
         "fine too": png,
