@@ -314,7 +314,7 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
 
 
 def open_photo(data: bytes, options: Options, settings: Settings) -> image_io.Photo:
-    return image_io.open(data, settings.limits)
+    return image_io.open(data, settings.limits, page=options.page, partial=options.partial)
 
 
 def inspection_options(options: Options) -> InspectionOptions:

@@ -154,7 +154,7 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
     `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
     """
     keep_for = state.keep_for(upload.options, by)
-    header = header_of(upload.file, state.settings)
+    header = header_of(upload.file, state.settings, upload.options.page)
     order = Order(
         options=upload.options,
         pixels=header.width * header.height,

@@ -144,10 +144,13 @@ async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadF
         await form.close()
 
 
-def header_of(file: IO[bytes], settings: Settings) -> Header:
-    """A photo's header. Refuses what can be refused cheaply, so that it never reaches a worker. Raises a Problem about the photo."""
+def header_of(file: IO[bytes], settings: Settings, page: int | None = None) -> Header:
+    """A photo's header, or that of a page of it. Refuses what can be refused cheaply, so that it never reaches a worker.
+
+    Raises a Problem about the photo.
+    """
     try:
-        return probe(file, settings.limits)
+        return probe(file, settings.limits, page)
     except PhotoError as error:
         raise Problem(error.code, error.detail) from error
 

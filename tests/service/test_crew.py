@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from service.jobs import Bounds, Claim, Jobs, Loaded, Net, Order, Result, new_id
+from service.jobs import Bounds, Claim, Entered, Jobs, Loaded, Net, Order, Result, new_id
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -84,3 +84,32 @@ def test_what_ends_and_how_long_it_took_is_counted(jobs):
         "batch:count": 2,
         "batch:sum": 19,
     }
+
+
+def enter_and_tell(jobs: Jobs) -> Entered:
+    return jobs.create(new_id(), "secret", Order(Options(), 10_000, 600), Bounds(10**6, 10**12))
+
+
+def test_workers_are_notified_no_more_often_than_they_have_threads(jobs):
+    jobs.beat("w1", NET, "cpu", threads=1)
+    jobs.beat("w2", NET, "cpu", threads=2)
+    assert [enter_and_tell(jobs) for _ in range(5)] == [Entered.TO_NOTIFY] * 3 + [Entered.QUIETLY] * 2
+    take(jobs, "w1")  # goes on by itself, and answers no notification
+    assert enter_and_tell(jobs) is Entered.QUIETLY
+    jobs.claim("w2", NET, 10**12, empty=True, answers=True)
+    assert [enter_and_tell(jobs) for _ in range(2)] == [Entered.TO_NOTIFY, Entered.QUIETLY]
+
+
+def test_notifications_that_are_lost_hold_up_others_for_a_second_at_most(jobs, client):
+    jobs.beat("w1", NET, "cpu", threads=1)
+    assert [enter_and_tell(jobs) for _ in range(2)] == [Entered.TO_NOTIFY, Entered.QUIETLY]
+    assert 0 < client.pttl("{autochrome}:notifications") <= 1000
+    client.delete("{autochrome}:notifications")  # as if that time had gone by
+    assert enter_and_tell(jobs) is Entered.TO_NOTIFY
+
+
+def test_every_job_is_notified_of_where_no_worker_is_known(jobs):
+    assert {enter_and_tell(jobs) for _ in range(5)} == {Entered.TO_NOTIFY}
+    for _ in range(3):  # more answers than notifications
+        jobs.claim("w1", NET, 10**12, empty=True, answers=True)
+    assert enter_and_tell(jobs) is Entered.TO_NOTIFY

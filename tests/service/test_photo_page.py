@@ -68,6 +68,13 @@ def test_what_a_person_should_know_of_the_picture_stands_beside_it(api, job, wor
     assert '<li data-code="file_cut_off">A &lt;b&gt;third&lt;/b&gt; is missing.</li>' in html
 
 
+def test_a_photo_that_was_left_in_its_own_colors_is_not_called_a_guess(api, job, work):
+    work(notices=[Notice("kept_in_color", "It was left as it is.")])
+    html = page(api, job["id"], 200, "This photograph was in color already")
+    assert "It was left as it is." in html
+    assert "guess" not in html.partition("</head>")[2]
+
+
 def test_links_for_others_begin_where_the_service_is_seen_from_outside(
     settings, client, serve, gray_photo, work
 ):
