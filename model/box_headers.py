@@ -142,6 +142,10 @@ def jpeg_xl(source: Source) -> Header:
         deep = bits.one_of((8, 0), (10, 0), (12, 0), (1, 6))
         bits.flag()  # modular_16bit_buffers
         extras = bits.one_of((0, 0), (1, 0), (2, 4), (1, 12))
+        if extras > 1:
+            raise RefusedError(
+                "The JPEG XL has several channels beside its colors.", "Save it as TIFF or PNG."
+            )
         for _ in range(extras):
             _jxl_extra_channel(bits)
         bits.flag()  # xyb_encoded

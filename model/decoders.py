@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -248,16 +249,7 @@ def _tiff(data: bytes, header: Header, partial: bool) -> Raster:
     if not tiff_decoder.is_for_pillow(page):
         made = tiff_decoder.decode(data, page, header.page, partial)
     else:
-        try:
-            with _opened(data, header) as image:
-                _check_tile(image)
-                made = _from_pillow(image)
-        except OSError:
-            if page.compression in (2, 3, 4, 6) or page.photometric not in (0, 1, 2):
-                raise
-            made = tiff_decoder.decode(data, page, header.page, partial)
-            if made.missing is None:
-                raise
+        made = _plain_tiff(data, header, page, partial)
     if header.rivals > 1:
         made.notices.append(
             Notice(
@@ -266,6 +258,27 @@ def _tiff(data: bytes, header: Header, partial: bool) -> Raster:
             )
         )
     return made
+
+
+def _plain_tiff(data: bytes, header: Header, page: tiff_headers.Page, partial: bool) -> Raster:
+    """What both read: uncompressed pixels by tifffile, which copies them once, others by Pillow; and what was cut off by tifffile."""
+    both = page.photometric in (0, 1, 2) and page.compression not in (2, 3, 4, 6)
+    if both and page.compression == 1 and page.bits[0] == 8:
+        try:
+            return tiff_decoder.decode(data, page, header.page, partial)
+        except (ValueError, IndexError, KeyError, struct.error):  # an odd layout, which libtiff may know
+            pass
+    try:
+        with _opened(data, header) as image:
+            _check_tile(image)
+            return _from_pillow(image)
+    except OSError:
+        if not both:
+            raise
+        made = tiff_decoder.decode(data, page, header.page, partial)
+        if made.missing is None:
+            raise
+        return made
 
 
 def _check_tile(image: ImageFile) -> None:
@@ -336,7 +349,7 @@ def _jp2_profile(data: bytes) -> bytes | None:
 def _jpeg_xl(data: bytes, header: Header) -> Raster:
     import imagecodecs
 
-    values: NDArray[Any] = imagecodecs.jpegxl_decode(data)
+    values: NDArray[Any] = imagecodecs.jpegxl_decode(data, index=0)
     if values.dtype.kind != "u" or values.shape[:2] not in (
         (header.height, header.width),
         (header.width, header.height),
@@ -410,7 +423,9 @@ def _ascii_numbers(data: bytes, is_bitmap: bool) -> NDArray[np.int64]:
     if is_bitmap:
         digits = np.frombuffer(text, np.uint8).astype(np.int64)
         return digits[(digits == 48) | (digits == 49)] - 48
-    return np.array(text.split(), dtype=np.int64)
+    if text.translate(None, b"0123456789 \t\r\n\v\f"):
+        raise HeaderError("a PNM with something else than numbers")
+    return np.fromstring(text, np.int64, sep=" ")
 
 
 def _filled(data: bytes, header: Header, partial: bool) -> Raster:

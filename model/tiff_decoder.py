@@ -51,6 +51,8 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
         stored: Any = file.pages[number - 1]
         if (stored.imagewidth, stored.imagelength) != page.size or stored.imagedepth != 1:
             raise HeaderError("the page has another size")
+        if math.prod(stored.shaped) != page.area * page.samples:
+            raise HeaderError("the page has another number of values")
         _check_segments(data, page, stored)
         missing = None
         if _is_cut(stored, len(data)):

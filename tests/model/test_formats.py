@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from model import image_io, profiles
@@ -483,3 +485,32 @@ def test_an_icc_profile_of_srgb_leaves_a_scan_as_it_is() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     np.testing.assert_array_equal(opened(made(COLOR8, "PNG", icc_profile=profile)).pixels, COLOR8)
     np.testing.assert_array_equal(opened(tiff(COLOR16, **RGB, iccprofile=profile)).pixels, COLOR16)
+
+
+@pytest.fixture(scope="module")
+def seeds() -> list[bytes]:
+    return [HEIC, HEIC_10, *(make() for make, _ in EXACT.values())]
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_whatever_the_bytes_it_is_a_photo_or_a_refusal(seeds: list[bytes], data: st.DataObject) -> None:
+    hostile = bytearray(data.draw(st.sampled_from(seeds)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        near = len(hostile) if data.draw(st.booleans()) else min(len(hostile), 300)
+        at = data.draw(st.integers(0, near - 1))
+        if data.draw(st.booleans()):
+            hostile[at : at + 2] = data.draw(st.binary(min_size=2, max_size=2))
+        else:
+            hostile[-at - 1] = data.draw(
+                st.integers(0, 255)
+            )  # TIFFs of tifffile have no directory there, others have
+    partial = data.draw(st.booleans())
+    try:
+        photo = image_io.open(bytes(hostile), Limits(max_pixels=1_000_000), partial=partial)
+    except PhotoError:
+        return
+    assert photo.pixels.shape in {(photo.height, photo.width), (photo.height, photo.width, 3)}
+    assert photo.pixels.dtype in (np.uint8, np.uint16)
+    assert photo.alpha is None or photo.alpha.shape == (photo.height, photo.width)
