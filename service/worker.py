@@ -184,7 +184,7 @@ class Worker:
         with stages.next("preprocess"):
             lightness = self._colorizer.preprocess(photo)
         with stages.next("infer"):
-            answer = self._ask_the_net(claim, photo, lightness)
+            answer = self._ask_the_net(claim, photo, lightness, stages.renew)
         with stages.next("postprocess"):
             colored = self._colorizer.postprocess(
                 photo, answer.logits, color_options(options), self._threads()
@@ -211,12 +211,14 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32]) -> Answer:
+    def _ask_the_net(
+        self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32], renew: Callable[[], None]
+    ) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
             try:
-                return self._engine.ask(lightness, partial(self._jobs.renew, claim))
+                return self._engine.ask(lightness, renew)
             except NetOutOfMemory:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
@@ -267,22 +269,32 @@ class _Stages:
         self._jobs = jobs
         self._claim = claim
         self._told_at = time.perf_counter()
+        self._now = STAGES[0]
         self.seconds: dict[str, float] = {}
         self.untold: dict[str, float] = {}
         """Those that the record does not know yet."""
 
     @contextmanager
     def next(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        self._now, start = stage, time.perf_counter()
         yield
         end = time.perf_counter()
         self.seconds[stage] = self.untold[stage] = end - start
         metrics.STAGE_SECONDS.labels(stage).observe(end - start)
-        if (
-            stage != STAGES[-1] and end - self._told_at >= TELL_EVERY
-        ):  # the last one ends with the job, in one step
-            self._jobs.advance(self._claim, self.untold, STAGES[STAGES.index(stage) + 1])
-            self._told_at, self.untold = end, {}
+        is_last = stage == STAGES[-1]  # it ends with the job, in one step
+        if not is_last and end - self._told_at >= TELL_EVERY:
+            self._tell(STAGES[STAGES.index(stage) + 1])
+
+    def renew(self) -> None:
+        """Renew the lease in the middle of a stage, and tell what has not been told."""
+        if self.untold:
+            self._tell(self._now)
+        else:
+            self._jobs.renew(self._claim)
+
+    def _tell(self, following: str) -> None:
+        self._jobs.advance(self._claim, self.untold, following)
+        self._told_at, self.untold = time.perf_counter(), {}
 
 
 def _infer(

@@ -14,7 +14,7 @@
 --   reaper, eraser    string: whoever does this now
 --   reaping           string: since when leases have been looked at without a gap
 --   notified          string: there while queued jobs have just been notified of again
---   notifications     string: how many were sent in this second and not answered yet
+--   notifications     string: how many were sent within three seconds and not answered yet
 --   speed:SLOT        hash: pixels done and milliseconds of work in five seconds
 --   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME
 --   worker:NAME       hash: net, device and threads of a worker, when it began and asked last; gone when it stops beating
@@ -39,7 +39,7 @@ local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local QUOTA_MS = 60 * 1000
 local MOST_EVENTS = 64
-local NOTIFICATIONS_MS = 1000  -- after which those that were not answered count as lost
+local NOTIFICATIONS_MS = 3000  -- after which those that were not answered count as lost
 local SLOT_MS, SLOTS = 5000, 12
 local LOOK_AT = 50  -- jobs before one whose pixels are added up for its estimate, instead of the average
 

@@ -30,4 +30,5 @@ class SlowColorizer(Colorizer):
 
 if __name__ == "__main__":
     set_up_logging()
+    worker.TELL_EVERY = 0  # tests look at the stage
     sys.exit(worker.main(settings.read(), SlowColorizer.load))

@@ -100,10 +100,10 @@ def test_workers_are_notified_no_more_often_than_they_have_threads(jobs):
     assert [enter_and_tell(jobs) for _ in range(2)] == [Entered.TO_NOTIFY, Entered.QUIETLY]
 
 
-def test_notifications_that_are_lost_hold_up_others_for_a_second_at_most(jobs, client):
+def test_notifications_that_are_lost_hold_up_others_for_three_seconds_at_most(jobs, client):
     jobs.beat("w1", NET, "cpu", threads=1)
     assert [enter_and_tell(jobs) for _ in range(2)] == [Entered.TO_NOTIFY, Entered.QUIETLY]
-    assert 0 < client.pttl("{autochrome}:notifications") <= 1000
+    assert 0 < client.pttl("{autochrome}:notifications") <= 3000
     client.delete("{autochrome}:notifications")  # as if that time had gone by
     assert enter_and_tell(jobs) is Entered.TO_NOTIFY
 

@@ -102,7 +102,7 @@ def test_a_format_that_cannot_hold_the_result_is_replaced_and_said(api):
 
 def test_what_only_a_full_decode_finds_is_a_problem_too(api, gray_photo):
     file = io.BytesIO()
-    Image.new("F", (64, 64), 0.5).save(file, "TIFF")
+    Image.new("F", (64, 64), 7.5).save(file, "TIFF")
     answer = api.post("/v1/colorizations", files={"photo": file.getvalue()}, headers={"Prefer": "wait=60"})
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, answer.json()["code"]) == (415, "photo_unsupported")

@@ -418,10 +418,8 @@ def test_a_record_that_does_not_answer_for_a_while_costs_the_job_no_attempt(hand
 
 
 def test_a_lease_is_renewed_while_the_net_moves_and_left_to_end_where_it_hangs(
-    hand, client, settings, enter, until, monkeypatch
+    hand, client, settings, enter, until
 ):
-    monkeypatch.setattr("service.worker.TELL_EVERY", 0)
-
     class Held(OnGpu):
         go_on = threading.Event()
 
