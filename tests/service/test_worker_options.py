@@ -29,11 +29,13 @@ def colorizer() -> Colorizer:
 
 @pytest.fixture
 def color(client, store, settings, colorizer) -> Callable[..., tuple[Job, bytes]]:
-    """A photo through a real worker: its job, and the file that came out, b"" where none did."""
+    """A photo through a real worker: its job, and the file that came out, b"" where none did. `max_pixels`: the operator's limit."""
     jobs = Jobs(client, Lease(60, 0))
-    worker = Worker("w1", colorizer, jobs, store, celery_app.make_app(settings.celery_broker_url), settings)
+    app = celery_app.make_app(settings.celery_broker_url)
 
-    def color(photo: bytes, **options: object) -> tuple[Job, bytes]:
+    def color(photo: bytes, max_pixels: int = 10**6, **options: object) -> tuple[Job, bytes]:
+        limits = {"max_pixels": max_pixels, "max_side": 100_000}
+        worker = Worker("w1", colorizer, jobs, store, app, settings.model_copy(update=limits))
         id = new_id()
         store.put(photo_key(id, "a1"), photo)
         order = Order(Options.model_validate(options), 320 * 240, 60, upload="a1")
@@ -157,3 +159,21 @@ def test_a_page_of_a_tiff_is_chosen_by_its_number(color):
     assert color(out.getvalue())[0].result.width == 300
     assert color(out.getvalue(), page=3)[0].result.width == 220
     assert color(out.getvalue(), page=4)[0].error_code == "photo_unsupported"
+
+
+@pytest.mark.slow
+def test_a_limit_is_honored_to_its_full_value(color):
+    """202 megapixels, which Pillow by itself takes for an attack, in a file of some hundred kilobytes."""
+    side = 14_213
+    row = b"\0" + bytes(range(250)) * (side // 250 + 1)
+    squeeze = zlib.compressobj(1)
+    packed = b"".join(squeeze.compress(row[: side + 1]) for _ in range(side)) + squeeze.flush()
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    header = side.to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    photo = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    assert color(photo, max_pixels=200_000_000)[0].error_code == "photo_too_large"
+    job, _ = color(photo, max_pixels=500_000_000, format="jpeg")
+    assert (job.status, job.result.width, job.result.height) == ("succeeded", side, side)
