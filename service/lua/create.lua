@@ -13,12 +13,4 @@ end
 make_job(id, stamp(now + ARGV[5]), 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
   'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14])
 enqueue(id)
-
--- A worker that has ended a job asks for the next one by itself. More notifications than there are threads would wake nobody.
-local threads = 0
-for _, name in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
-  threads = threads + (redis.call('HGET', key('worker:' .. name), 'threads') or 0)
-end
-if threads > 0 and tonumber(redis.call('GET', key('notifications')) or 0) >= threads then return {1} end
-if redis.call('INCR', key('notifications')) == 1 then redis.call('PEXPIRE', key('notifications'), NOTIFICATIONS_MS) end
-return {2}
+return {is_to_be_notified() and 2 or 1}

@@ -197,6 +197,18 @@ local function enqueue(id)
   emit(id, 'queued', {position = place, eta_s = eta(id, place)})
 end
 
+-- Whether a notification of a job that has just been queued is to be sent; if so, it counts as sent. A worker that has ended a job asks for the
+-- next one by itself: more notifications than all workers have threads would wake nobody.
+local function is_to_be_notified()
+  local threads = 0
+  for _, name in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
+    threads = threads + (redis.call('HGET', key('worker:' .. name), 'threads') or 0)
+  end
+  if threads > 0 and tonumber(redis.call('GET', key('notifications')) or 0) >= threads then return false end
+  if redis.call('INCR', key('notifications')) == 1 then redis.call('PEXPIRE', key('notifications'), NOTIFICATIONS_MS) end
+  return true
+end
+
 local function finish(id, status, code, detail)
   leave(id)
   redis.call('HSET', job(id), 'status', status)
