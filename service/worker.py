@@ -315,17 +315,19 @@ def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
 
 
 def comparison(
-    gray: NDArray[Any], colored: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
+    gray: NDArray[Any], colored: NDArray[Any], alpha: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
     """Gray on the left, color on the right, (h, 2w, 3) uint8, at most COMPARISON_SIDE each; what is transparent becomes white.
 
-    `gray`: (H, W) uint8 or uint16, or (H, W, 3) uint8; `colored`: (H, W, 3); `alpha`: how opaque, (H, W), or None.
+    `gray`: (H, W) or (H, W, 3); `colored`: (H, W, 3), both uint8 or uint16; `alpha`: how opaque, (H, W), or None.
     """
-    if gray.dtype == np.uint16:
-        gray = (gray // 257).astype(np.uint8)
-    left = _thumbnail(Image.fromarray(gray).convert("L").convert("RGB"), alpha)
-    right = _thumbnail(Image.fromarray(colored), alpha)
+    left = _thumbnail(Image.fromarray(_of_8_bits(gray)).convert("L").convert("RGB"), alpha)
+    right = _thumbnail(Image.fromarray(_of_8_bits(colored)), alpha)
     return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
+
+
+def _of_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
 
 
 def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
