@@ -1,7 +1,7 @@
 """The net on a CPU, by OpenVINO, without torch. On a GPU, and for nets in training, it is `model.torch_engine`.
 
-In float32. bfloat16, which OpenVINO takes by itself where a CPU has it, is off by several 8-bit steps on most photographs, and was the
-slower one on the CPU measured, which has no matrix units for it (LOG.md, 2026-11-29).
+In float32. bfloat16, which OpenVINO takes by itself where a CPU has it, changes more than half of all pixels by more than one 8-bit step,
+and was the slower one on the CPU measured, which has no matrix units for it (LOG.md, 2026-11-29).
 
 Lone or one a core: a photo that is alone gets all cores; photos beside each other get one core each, so that no thread waits for another's
 share of a layer. The interpreter's lock is free while a net runs.
