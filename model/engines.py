@@ -111,16 +111,18 @@ class _Compiled:
             "ENABLE_CPU_PINNING": False,  # two processes would pin their threads to the same cores
         }
         self._compiled = _core().compile_model(model, "CPU", options)
+        self._room = threading.Semaphore(streams)  # more requests would wait inside, and take memory for it
         self._free: list[Any] = []
 
     def run(self, batch: NDArray[Any], output: int) -> NDArray[np.float32]:
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True, share_outputs=True)
-        answer: NDArray[np.float32] = request.get_output_tensor(output).data.astype(np.float32)  # a copy
-        self._free.append(request)  # not after an error, which may have left it in between
+        with self._room:
+            try:
+                request = self._free.pop()
+            except IndexError:
+                request = self._compiled.create_infer_request()
+            request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True, share_outputs=True)
+            answer: NDArray[np.float32] = request.get_output_tensor(output).data.astype(np.float32)  # a copy
+            self._free.append(request)  # not after an error, which may have left it in between
         return answer
 
 
