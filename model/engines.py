@@ -1,7 +1,7 @@
 """The net on a CPU, by OpenVINO, without torch. On a GPU, and for nets in training, it is `model.torch_engine`.
 
-In float32. bfloat16, which OpenVINO takes by itself where a CPU has it, is off by several 8-bit steps on most photographs, and was the
-slower one on the CPU measured, which has no matrix units for it (LOG.md, 2026-11-29).
+In float32. bfloat16, which OpenVINO takes by itself where a CPU has it, changes more than half of all pixels by more than one 8-bit step,
+and was the slower one on the CPU measured, which has no matrix units for it (LOG.md, 2026-11-29).
 
 Lone or one a core: a photo that is alone gets all cores; photos beside each other get one core each, so that no thread waits for another's
 share of a layer. The interpreter's lock is free while a net runs.
@@ -111,16 +111,18 @@ class _Compiled:
             "ENABLE_CPU_PINNING": False,  # two processes would pin their threads to the same cores
         }
         self._compiled = _core().compile_model(model, "CPU", options)
+        self._room = threading.Semaphore(streams)  # more requests would wait inside, and take memory for it
         self._free: list[Any] = []
 
     def run(self, batch: NDArray[Any], output: int) -> NDArray[np.float32]:
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True, share_outputs=True)
-        answer: NDArray[np.float32] = request.get_output_tensor(output).data.astype(np.float32)  # a copy
-        self._free.append(request)  # not after an error, which may have left it in between
+        with self._room:
+            try:
+                request = self._free.pop()
+            except IndexError:
+                request = self._compiled.create_infer_request()
+            request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True, share_outputs=True)
+            answer: NDArray[np.float32] = request.get_output_tensor(output).data.astype(np.float32)  # a copy
+            self._free.append(request)  # not after an error, which may have left it in between
         return answer
 
 

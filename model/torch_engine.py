@@ -19,9 +19,19 @@ from model import engines
 class TorchEngine(engines.Engine):
     """See `engines.Engine`. `net` is the module."""
 
-    def __init__(self, net: nn.Module, device: str = "auto", folded: bool = False) -> None:
-        """`device`: see `engines.choose_device`. `folded`: change the net to what is faster; it can then neither learn nor be saved."""
+    def __init__(
+        self,
+        net: nn.Module,
+        device: str = "auto",
+        folded: bool = False,
+        on_gpu: torch.dtype = torch.bfloat16,
+    ) -> None:
+        """`device`: see `engines.choose_device`. `folded`: change the net to what is faster; it can then neither learn nor be saved.
+
+        `on_gpu`: the precision there, of what autocast lowers.
+        """
         self.device = engines.choose_device(device)
+        self._on_gpu = on_gpu
         net.eval()
         if folded:
             fold(net)
@@ -30,11 +40,11 @@ class TorchEngine(engines.Engine):
     @torch.inference_mode()
     def run(self, batch_N1hw: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
         """`threads` is of no concern: PyTorch has its own setting for the process."""
-        on_gpu = torch.device(self.device).type == "cuda"
+        kind = torch.device(self.device).type
         batch = torch.from_numpy(np.ascontiguousarray(batch_N1hw)).to(self.device)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=on_gpu):
+        with torch.autocast(kind, self._on_gpu, enabled=kind == "cuda"):
             answer = self.net(batch.contiguous(memory_format=torch.channels_last)).float()
-        found: NDArray[np.float32] = (_pinned(answer) if on_gpu else answer.cpu()).numpy()
+        found: NDArray[np.float32] = (_pinned(answer) if kind == "cuda" else answer.cpu()).numpy()
         return found
 
 
