@@ -421,11 +421,13 @@ def _ascii_numbers(data: bytes, is_bitmap: bool) -> NDArray[np.int64]:
     lines = [line.partition(b"#")[0] for line in data.split(b"\n")] if b"#" in data else [data]
     text = b"\n".join(lines)
     if is_bitmap:
-        digits = np.frombuffer(text, np.uint8).astype(np.int64)
-        return digits[(digits == 48) | (digits == 49)] - 48
+        digits = np.frombuffer(text, np.uint8)
+        bits: NDArray[np.int64] = (digits[(digits == 48) | (digits == 49)] == 49).astype(np.int64)
+        return bits
     if text.translate(None, b"0123456789 \t\r\n\v\f"):
         raise HeaderError("a PNM with something else than numbers")
-    return np.fromstring(text, np.int64, sep=" ")
+    numbers: NDArray[np.int64] = np.fromstring(text, np.int64, sep=" ")
+    return numbers
 
 
 def _filled(data: bytes, header: Header, partial: bool) -> Raster:

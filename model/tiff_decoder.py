@@ -39,6 +39,8 @@ def is_for_pillow(page: Page) -> bool:
     """8 bits and less, no channel beside the colors, in one plane, in a common compression; no palette of more."""
     fits = max(page.bits) <= 8 and len(set(page.bits)) == 1 and not page.is_planar and page.sample_format == 1
     channels = 1 if page.photometric == 3 else _COLORS.get(page.photometric, 0)
+    if page.photometric == 6 and page.compression not in (6, 7) and page.tags.get(530, (2, 2)) != (1, 1):
+        return False  # Pillow takes chroma of reduced size for pixels
     return fits and page.samples == channels and page.compression in _PILLOW_READS and page.photometric != 9
 
 
@@ -86,7 +88,13 @@ def _check(page: Page) -> None:
             f"The TIFF holds colors of a rare kind (PhotometricInterpretation {page.photometric}).",
             "Save it as gray or RGB.",
         )
-    if page.compression not in _READABLE or (page.photometric == 6 and page.compression != 7):
+    if page.photometric == 6 and page.compression != 7:
+        raise PhotoError(
+            "photo_unsupported",
+            "The TIFF holds YCbCr in a rare layout.",
+            "Save it as RGB, or with JPEG inside.",
+        )
+    if page.compression not in _READABLE:
         raise PhotoError(
             "photo_unsupported",
             f"The TIFF is compressed in a rare way ({page.compression}).",
@@ -201,7 +209,23 @@ def _whole_range(values: NDArray[Any], page: Page, notices: list[Notice]) -> NDA
         )
     if kind == "i" or bits > 16:
         return raster.from_wide(values)
+    if bits == 16 and page.photometric in (0, 1, 2) and (used := _bits_used(values)) < 16:
+        notices.append(
+            Notice(
+                "dark_values",
+                f"The file uses the lower {used} of its 16 bits; they were taken as the whole range.",
+            )
+        )
+        bits = used
     return raster.spread(values, bits)
+
+
+def _bits_used(values: NDArray[Any]) -> int:
+    """12 where the values need 11 or 12 of their 16 bits, as cameras for science and some scanners write them; else 16.
+
+    A photograph whose brightest spot has a sixteenth of white's light would be nearly black.
+    """
+    return 12 if 1_023 < int(values.max()) < 4_096 else 16
 
 
 def _whole(stored: Any, tag: int, default: int) -> int:

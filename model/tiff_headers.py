@@ -33,7 +33,7 @@ _SIZES: Final = {
     18: 8,
 }
 _CODES: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_INTERESTING: Final = (254, 256, 257, 258, 259, 262, 277, 284, 317, 330, 332, 338, 339, 50_706)
+_INTERESTING: Final = (254, 256, 257, 258, 259, 262, 277, 284, 317, 330, 332, 338, 339, 530, 50_706)
 _MOST_VALUES: Final = 16
 """That are looked at, of any tag."""
 

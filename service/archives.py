@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
+from model.image_headers import ENDINGS
 from service.errors import Problem
 
 IN_MEMORY = 2**20
@@ -38,7 +39,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:(?=/|$)")
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 _SAME = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
 _PICTURES = frozenset(
-    (".jpg", ".png", ".webp", ".tiff", ".gif", ".bmp", ".avif", ".heic", ".heif", ".dib", ".mpo", *_SAME)
+    (".dib", ".mpo", *_SAME, *(ending for endings in ENDINGS.values() for ending in endings))
 )
 
 

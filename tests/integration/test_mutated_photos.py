@@ -6,9 +6,11 @@ import io
 from collections import Counter
 
 import httpx
+import imagecodecs
 import numpy as np
 import psutil
 import pytest
+import tifffile
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +32,7 @@ def _valid() -> list[bytes]:
         ("TIFF", "RGB", {"compression": "jpeg"}),
         ("GIF", "P", {}),
         *(("BMP", mode, {}) for mode in ("1", "L", "RGB")),
+        *((format, "L", {}) for format in ("AVIF", "JPEG2000", "PPM", "TGA")),
     ]
     files: list[bytes] = []
     for format, mode, options in kinds:
@@ -38,7 +41,11 @@ def _valid() -> list[bytes]:
         files.append(file.getvalue())
     file = io.BytesIO()
     Image.fromarray(gray.astype(np.uint16) * 257).save(file, "PNG")
-    return [*files, file.getvalue()]
+    deep = np.repeat(gray[:24, :32, None].astype(np.uint16) * 257, 3, 2)
+    planes = io.BytesIO()
+    tifffile.imwrite(planes, np.moveaxis(deep, 2, 0), photometric="rgb", planarconfig="separate")
+    more = [imagecodecs.png_encode(deep), imagecodecs.jpegxl_encode(gray[:24, :32], lossless=True)]
+    return [*files, file.getvalue(), planes.getvalue(), *more]
 
 
 VALID = _valid()

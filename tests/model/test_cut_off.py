@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,23 @@ def test_bytes_behind_the_end_and_a_wrong_name_and_a_broken_record_cost_nothing(
         photo = opened(odd)
         np.testing.assert_array_equal(photo.pixels, plain)
         assert photo.notices == ()
+
+
+MEASURE = """
+import resource, sys
+import imagecodecs
+from model import image_io
+from model.image_headers import Limits
+
+imagecodecs.jpeg8_decode  # loads the library
+data = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+pixels = image_io.open(data, Limits.none()).pixels
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / pixels.nbytes)
+"""
+
+
+def test_a_large_gray_jpeg_is_decoded_into_one_copy() -> None:
+    data = made(GRAY.resize((8_000, 6_000)), "JPEG", quality=50)
+    done = subprocess.run([sys.executable, "-c", MEASURE], input=data, capture_output=True, check=True)
+    assert float(done.stdout) < 1.3

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from model import image_io, profiles
+from model import image_io
 from model.errors import PhotoError
 from model.image_headers import Limits
 
@@ -172,6 +172,15 @@ def test_every_value_is_the_one_that_was_stored(kind: str) -> None:
     assert photo.alpha is None
     assert photo.notices == ()
     assert photo.frame is None
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_twelve_bits_kept_in_sixteen_are_not_nearly_black(white_is_zero: bool) -> None:
+    twelve = G16 >> 4
+    stored, options = (4095 - twelve, {"photometric": "miniswhite"}) if white_is_zero else (twelve, {})
+    photo = opened(tiff(stored, **options))
+    np.testing.assert_array_equal(photo.pixels, np.rint(twelve * (65_535 / 4095)))
+    assert codes(photo) == ["dark_values"]
 
 
 @pytest.mark.parametrize("lossless", [True, False])
@@ -347,12 +356,15 @@ def test_a_16_bit_scan_goes_through_its_profile_with_16_bits() -> None:
     steps = np.random.default_rng(3).integers(0, 65_536, (64, 64, 3), dtype=np.uint16)
     profile = imagecodecs.cms_profile("adobergb")
     read = opened(tiff(steps, **RGB, iccprofile=profile)).pixels
-    wanted = imagecodecs.cms_transform(
-        steps, profile, profiles._srgb_bytes(), colorspace="rgb", outcolorspace="rgb", flags=0x0100
-    )
+    # Adobe RGB (1998), 4.3.5.3: its primaries to XYZ; IEC 61966-2-1: XYZ to sRGB's
+    to_xyz = [[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]]
+    from_xyz = [[3.24097, -1.53738, -0.49861], [-0.96924, 1.87597, 0.04156], [0.05563, -0.20398, 1.05697]]
+    light = np.clip((steps / 65_535) ** (563 / 256) @ np.array(to_xyz).T @ np.array(from_xyz).T, 0, 1)
+    wanted = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     assert read.dtype == np.uint16
-    assert np.abs(read.astype(int) - wanted).max() < 257
-    assert np.abs(read.astype(int) - wanted).mean() < 10
+    error = np.abs(read / 65_535 - wanted) * 255
+    assert np.quantile(error, 0.99) < 0.3
+    assert error.mean() < 0.05
     ramp = np.tile(np.arange(0, 65_536, 64, dtype=np.uint16), (8, 1))
     gray = opened(tiff(ramp, iccprofile=imagecodecs.cms_profile("gray", gamma=1.0))).pixels
     light = ramp[0] / 65_535
@@ -453,6 +465,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "TIFF, JPEG 2000 inside": (lambda: tiff(G16, compression="jpeg2000"), "compressed in a rare way"),
     "TIFF, complex": (lambda: tiff(G8.astype(np.complex64)), "complex"),
+    "TIFF, YCbCr of reduced size": (
+        lambda: tiff(COLOR8, photometric="ycbcr", subsampling=(1, 1)).replace(
+            struct.pack("<HHIHH", 530, 3, 2, 1, 1), struct.pack("<HHIHH", 530, 3, 2, 2, 2)
+        ),
+        "YCbCr",
+    ),
     "TIFF, negative": (lambda: tiff(-G8.astype(np.int16) - 1), "negative"),
 }
 

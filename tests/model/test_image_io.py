@@ -10,6 +10,7 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import pytest
 import skimage.color
@@ -413,6 +414,10 @@ def test_a_file_with_too_many_bytes_is_refused_with_both_numbers() -> None:
     assert "2 MiB" in error.detail
 
 
+def _large_jpeg() -> bytes:
+    return imagecodecs.jpeg8_encode(np.zeros((8_000, 8_000), np.uint16), bitspersample=12)
+
+
 @functools.cache
 def bombs() -> dict[str, bytes]:
     blank = zlib.compressobj(9)
@@ -426,6 +431,13 @@ def bombs() -> dict[str, bytes]:
         "GIF": b"GIF89a"
         + struct.pack("<HH", 65_535, 65_535)
         + b"\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2\x4c\1\0;",
+        "TIFF strip of 16 bits": tiff(
+            64, 64, zlib.compress(b"\0" * 2**28), t258=(3, 16), t259=(3, 8), t262=(3, 1)
+        ),
+        "TIFF tile of 16 bits": tiff(
+            64, 64, tile, t258=(3, 16), t259=(3, 8), t262=(3, 1), t322=(4, 2**14), t323=(4, 2**14)
+        ),
+        "JPEG inside a TIFF": tiff(64, 64, _large_jpeg(), t258=(3, 12), t259=(3, 7), t262=(3, 1)),
         "TIFF tile": tiff(
             64, 64, tile, t258=(3, 8), t259=(3, 8), t262=(3, 1), t322=(4, 2**14), t323=(4, 2**14)
         ),
@@ -449,13 +461,17 @@ except PhotoError as error:
 """
 
 
-@pytest.mark.parametrize("name", ["PNG", "WebP", "GIF", "TIFF tile"])
+WITHIN = ("TIFF strip of 16 bits", "TIFF tile of 16 bits", "JPEG inside a TIFF")
+"""What states a small size, and holds more."""
+
+
+@pytest.mark.parametrize("name", ["PNG", "WebP", "GIF", "TIFF tile", *WITHIN])
 def test_a_bomb_is_refused_before_it_takes_memory(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], input=bombs()[name], capture_output=True, check=True
     )
     code, mebibytes = done.stdout.split()
-    assert code == b"photo_too_large"
+    assert code == (b"photo_damaged" if name in WITHIN else b"photo_too_large")
     assert int(mebibytes) < 40
 
 
@@ -480,7 +496,17 @@ def crowded(tag: int, kind: int, values: bytes) -> bytes:
 
 
 RATIONALS = 3 * 2**20  # of eight bytes each
-CROWDS = ["TIFF", "TIFF, signed", "TIFF of shorts", "TIFF of doubles", "JPEG", "PNG", "WebP", "AVIF"]
+CROWDS = [
+    "TIFF",
+    "TIFF of 16 bits",
+    "TIFF, signed",
+    "TIFF of shorts",
+    "TIFF of doubles",
+    "JPEG",
+    "PNG",
+    "WebP",
+    "AVIF",
+]
 
 
 def crowd(name: str) -> bytes:
@@ -489,6 +515,8 @@ def crowd(name: str) -> bytes:
     match name:
         case "TIFF":
             return crowded(282, 5, values)  # XResolution
+        case "TIFF of 16 bits":
+            return crowded(258, 3, b"\x10\0" * (4 * RATIONALS))  # BitsPerSample
         case "TIFF, signed":
             return crowded(283, 10, values)  # YResolution
         case "TIFF of shorts":

@@ -102,11 +102,19 @@ def test_a_format_that_cannot_hold_the_result_is_replaced_and_said(api):
 
 def test_what_only_a_full_decode_finds_is_a_problem_too(api, gray_photo):
     file = io.BytesIO()
-    Image.new("F", (64, 64), 7.5).save(file, "TIFF")
+    Image.new("F", (64, 64), 2.5).save(file, "TIFF")
     answer = api.post("/v1/colorizations", files={"photo": file.getvalue()}, headers={"Prefer": "wait=60"})
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, answer.json()["code"]) == (415, "photo_unsupported")
     assert "floating point" in answer.json()["detail"]
+    photo = gray_photo(size=(800, 600))
+    cut = {"photo": photo[: len(photo) // 2]}
+    answer = api.post("/v1/colorizations", files=cut, headers={"Prefer": "wait=60"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "photo_damaged")
+    assert "% of the picture is there." in answer.json()["detail"]
+    job, colored = colorize(api, photo[:-2])
+    assert job["status"] == "succeeded", "its end mark alone is missing"
+    assert Image.open(io.BytesIO(colored.content)).size == (800, 600)
 
 
 def png_bomb(side: int) -> bytes:
