@@ -37,7 +37,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from model import decoders, image_encoders, image_exif, image_mark, image_metadata, profiles, raster
 from model.errors import InputError, Notice, PhotoError
 from model.image_encoders import Encoding
-from model.image_headers import Limits, damaged, probe
+from model.image_headers import ENDINGS, Limits, damaged, probe
 from model.image_metadata import Changes, Metadata
 from model.raster import Raster
 
@@ -50,7 +50,6 @@ _DEFAULTS: Final = (
     | dict.fromkeys(("AVIF", "HEIF", "HEIC", "JXL"), "JPEG")
     | dict.fromkeys(("JPEG2000", "JP2"), "TIFF")
 )
-_EXTENSIONS: Final = {"JPEG": ".jpg", "TIFF": ".tif"}
 _JPEG_MAX_SIDE: Final = 65_500  # libjpeg's
 _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
 _AVIF_MAX_SIDE: Final = 32_768  # what libavif's readers take
@@ -128,7 +127,7 @@ def open(  # noqa: A001  (image_io.open, as Image.open)
     header = probe(data, limits, page)
     try:
         photo = _finished(decoders.decode(data, header, at_least, partial), header.format)
-        return replace(photo, metadata=image_metadata.read(data, photo.format, header.page - 1))
+        return replace(photo, metadata=image_metadata.read(data, header.format, header.page - 1))
     except PhotoError:
         raise
     except MemoryError as error:
@@ -290,8 +289,8 @@ def media_type(format: str) -> str:
 
 
 def extension(format: str) -> str:
-    """`.jpg` for "JPEG", and so on."""
-    return _EXTENSIONS.get(format, f".{format.lower()}")
+    """`.jpg` for "JPEG", and so on: the usual one of a format that can be read."""
+    return ENDINGS[format][0]
 
 
 def _encoding(photo: Photo, container: str, options: SaveOptions) -> Encoding:

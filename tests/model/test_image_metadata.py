@@ -130,7 +130,10 @@ def block(
     data[places[34665] : places[34665] + 4] = pack("I", len(data))
     inner = {33437: (5, 1, pack("II", 56, 10)), 34855: short(400), 36867: (2, 20, b"1931:05:06 07:08:09\0")}
     inner |= {37500: (7, 40, b"MAKER" + bytes(35)), 40961: short(2), 40962: short(64), 40963: short(48)}
+    inner |= {40965: (4, 1, pack("I", 0))}
     inside = table(inner)
+    data[inside[40965] : inside[40965] + 4] = pack("I", len(data))
+    table({1: (2, 4, b"R03\0")})
     note = inside[37500]
     data[note + 8 : note + 16] = pack("I", note + 20) + b"\x11\x22\x33\x44"
     data[places[34853] : places[34853] + 4] = pack("I", len(data))
@@ -248,7 +251,7 @@ def test_exif_is_kept_field_by_field(out_of: str, into: str) -> None:
         assert read["GPS GPSLatitude"].replace(" ", "") == "[52,31,1279/100]"
         assert read["GPS GPSLongitude"].replace(" ", "") == "[13,24,3141/100]"
         assert "Horizontal" in read.get("Image Orientation", "Horizontal")
-        assert read["EXIF ColorSpace"] == "sRGB"
+        assert (read["EXIF ColorSpace"], read["Interoperability InteroperabilityIndex"]) == ("sRGB", "R98")
         assert (read["EXIF ExifImageWidth"], read["EXIF ExifImageLength"]) == tuple(map(str, photo.size))
         if out_of != "AVIF":  # which turns by 90°: what was across is down
             assert [read[f"Image {name}Resolution"] for name in "XY"] == ["600", "300"]
@@ -368,6 +371,21 @@ def test_what_is_not_false_stays_at_its_place_byte_for_byte() -> None:
         assert len(after) < len(before) - len(THUMBNAIL)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_a_maker_note_stands_where_it_stood(format: str) -> None:
+    photo = colored(source("JPEG"))
+    after = image_metadata.read(saved(photo, format), format).exif
+    note = photo.metadata.exif.index(b"MAKER")
+    assert after[note : note + 40] == photo.metadata.exif[note : note + 40]
+
+
+def test_instructions_of_others_are_left_to_them() -> None:
+    asked = IPTC + dataset(40, b"Ask Ada first")
+    photo = Photo(np.stack([GRAY] * 3, 2), None, "JPEG", metadata=Metadata(iptc=asked))
+    assert "photoshop:Instructions" not in packet(saved(photo, "JPEG"))
+    assert "<photoshop:Instructions>Ask Ada first<" in packet(saved(photo, "WEBP"))
+
+
 def test_a_block_that_jpeg_cannot_hold_loses_the_maker_note_and_no_more() -> None:
     tree = image_exif._header(">") + image_exif._serialized(
         {270: (2, 8, b"Grandma\0"), 34665: {36867: (2, 20, b"1931:05:06 07:08:09\0"), 37500: (7, 70_000, bytes(70_000))}},
@@ -405,6 +423,7 @@ HOSTILE = {
     "entities": b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>' + XMP,
     "a file from outside": b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
     + XMP.replace(b"family", b"&a;"),
+    "a document type": b"<!DOCTYPE x>" + XMP,
     "no end": XMP[:-200],
     "nested deeply": XMP.replace(b"family|grandma", b"<a>" * 10_000 + b"</a>" * 10_000),
     "too large": XMP.replace(b"family", b"x" * 5_000_000),
@@ -456,6 +475,8 @@ def test_a_text_that_unpacks_to_too_much_is_dropped_in_little_memory() -> None:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert "Bomb" not in dict(read.text)
+    cut = data[:33] + chunk(b"zTXt", b"Cut\0\0" + zlib.compress(b"some words")[:-6]) + data[33:]
+    assert "Cut" not in dict(image_metadata.read(cut, "PNG").text)
     assert read.iptc == IPTC
     assert most < 24 * 2**20
 
