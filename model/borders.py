@@ -62,7 +62,7 @@ class _Side:
         before = run[:, _RIM : self._far] - run[:, : self._far - _RIM]
         behind = run[:, _RIM + 3 : self._far + 3] - run[:, _RIM : self._far]
         ends_NM = (before == _RIM) & (behind <= 1)
-        ends_NM[:, 1:] &= ~ends_NM[:, :-1]  # once each, where the step takes two pixels
+        ends_NM[:, :-1] &= ~ends_NM[:, 1:]  # once each: the last pixel of page fits as well
         self._along_P, inward_P = np.nonzero(ends_NM)
         self._inward_P = inward_P + _RIM
 
