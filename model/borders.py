@@ -65,7 +65,7 @@ class _Side:
         ends_NM = first + second + third <= 1
         for step in range(_RIM):
             ends_NM &= self._plain_NM[:, step : self._far - _RIM + step]
-        ends_NM[:, 1:] &= ~ends_NM[:, :-1]  # once each, where the step takes two pixels
+        ends_NM[:, :-1] &= ~ends_NM[:, 1:]  # once each: the last pixel of page fits as well
         self._along_P, inward_P = np.nonzero(ends_NM)
         self._inward_P = inward_P + _RIM
 

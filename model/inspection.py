@@ -94,7 +94,9 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
         notices.append(
             Notice("mostly_flat", "The picture is nearly of one tone: there is little in it to be colored.")
         )
-    if found is None:
+    if (
+        found is None or upright.frame is not None
+    ):  # a frame that came with the photo: what lies outside is missing
         return replace(upright, notices=tuple(notices))
     frame = borders.refine(upright.pixels, found, gray.shape)
     if options.crop_border:
@@ -199,7 +201,16 @@ def _turn(photo: Photo, degrees: int) -> Photo:
     if dpi is not None and degrees != 180:
         dpi = dpi[1], dpi[0]
     alpha = None if photo.alpha is None else turned(photo.alpha)
-    return replace(photo, pixels=turned(photo.pixels), alpha=alpha, dpi=dpi)
+    frame = photo.frame and _turn_box(photo.frame, photo.size, degrees)
+    return replace(photo, pixels=turned(photo.pixels), alpha=alpha, dpi=dpi, frame=frame)
+
+
+def _turn_box(box: Box, size: tuple[int, int], degrees: int) -> Box:
+    for _ in range(degrees // 90):
+        top, left, bottom, right = box
+        box = left, size[1] - bottom, right, size[1] - top
+        size = size[1], size[0]
+    return box
 
 
 def _invert(photo: Photo) -> Photo:

@@ -327,6 +327,25 @@ def skin(
     return 0
 
 
+@app.command(short_help="how often photos in color, borders and mounts are recognized")
+def inspection(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for inspection.json and inspection.md")
+    ] = Path("out/inspection"),
+) -> int:
+    """Show photos as they are, toned, and on made pages to what looks at photos before they are colored; print how often it is right."""
+    from model.commands import selection
+    from model.evaluate import inspection as rates
+
+    found = selection.Selection(photos, exclude, None, 0, limit).found()
+    summary = rates.summarize(list(_progress(rates.measure(found), len(found), "inspecting")))
+    _write(out, "inspection", summary.as_markdown(), {"photos": len(found)} | summary.as_json())
+    return 0
+
+
 @app.command(short_help="old photographs by two nets side by side, without saying which is which")
 def blind(
     photos: Photos,
