@@ -220,7 +220,7 @@ def test_a_lone_change_is_received_in_a_few_milliseconds(jobs, redis_url):
                         claim = await asyncio.to_thread(take, words)
                         await changed.wait(1)
                         said = time.monotonic()
-                        await asyncio.to_thread(words.complete, claim, 0, RESULT)
+                        await asyncio.to_thread(words.complete, claim, {}, RESULT)
                         await changed.wait(1)
                         taken.append(time.monotonic() - said)
         return taken
