@@ -8,48 +8,21 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from model import color
+from model import palette
 
-COUNT = 313
-GRID = 10.0
+COUNT = palette.COUNT
 SIGMA = 5.0
 NEIGHBORS = 5  # the paper's text; the released training code uses 10
 _REACH = 110.0  # the grid of candidate bins, and of the encoding table, is −110…110 on both axes
 _STEP = 0.5  # the encoding table's resolution, in ab units
 
 
-@cache
-def _centers() -> NDArray[np.float32]:
-    """The corners of all 10×10 cells that the convex hull of the sRGB gamut, seen along L*, touches: exactly the published 313."""
-    ramp = torch.linspace(0, 1, 256)
-    corners = (torch.zeros(256), torch.ones(256))
-    edges = [torch.stack([ramp, x, y]) for x in corners for y in corners]
-    edges += [torch.stack([x, ramp, y]) for x in corners for y in corners]
-    edges += [torch.stack([x, y, ramp]) for x in corners for y in corners]
-    # The color cube's edges are enough: none of its faces reaches beyond their hull on the ab plane.
-    ab = color.lab_from_rgb(torch.stack(edges)[..., None])[:, 1:, :, 0]
-    points = ab.permute(0, 2, 1).reshape(-1, 2).double().numpy()
-    hull = ConvexHull(points)
-    axis = np.arange(-_REACH, _REACH + GRID, GRID)
-    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    # A grid point is a corner of a touched cell when the square of the four cells around it meets the hull. Both are convex, so they
-    # are apart only if an edge of one of them separates them (separating axis theorem).
-    normals, offsets = hull.equations[:, :2], hull.equations[:, 2]
-    meets_hull = (grid @ normals.T - GRID * np.abs(normals).sum(1) + offsets < 0).all(1)
-    meets_box = ((grid - GRID < points.max(0)) & (grid + GRID > points.min(0))).all(1)
-    centers: NDArray[np.float32] = grid[meets_hull & meets_box].astype(np.float32)
-    return centers
-
-
 def centers(device: torch.device | str = "cpu") -> Tensor:
     """(313, 2) float32: the ab value of every bin; a −90…100, b −110…100, both in steps of 10."""
-    return torch.tensor(_centers(), device=device)
+    return torch.from_numpy(palette.centers()).to(device)
 
 
 def nearest(ab_N2HW: Tensor) -> Tensor:
@@ -100,29 +73,13 @@ def histogram(ab_N2HW: Tensor) -> Tensor:
 
 
 def class_weights(prior: Tensor, lam: float = 0.5) -> Tensor:
-    """(313,) weights w ∝ ((1−λ)·p + λ/Q)⁻¹ with E_p[w] = 1 (section 2.2, equation 4).
-
-    λ = 1 weighs all colors alike, λ = 0 by their full rarity; the paper takes ½, and the recipes in
-    training/config.py each their own. `prior` need not be scaled.
-    """
-    if not 0 <= lam <= 1:
-        raise ValueError(
-            f"lam is {lam}, and must lie in 0…1: it mixes the prior with the uniform distribution"
-        )
-    p = prior.double() / prior.double().sum()
-    w = 1 / ((1 - lam) * p + lam / COUNT)
-    return (w / (p * w).sum()).float()
+    """(313,) float32: see `palette.class_weights`."""
+    return torch.from_numpy(palette.class_weights(prior.double().cpu().numpy(), lam)).to(prior.device)
 
 
 def taken_back(weights: Tensor, share: float) -> Tensor:
-    """(313,) to add to the logits of a net that was trained with these class weights: takes back a share of the rebalancing.
-
-    Such a net answers with the weighted distribution w·p. With −share·log w added to its logits it answers with w^(1−share)·p, which at
-    share 1 is the distribution of the photographs. This moves answers between calm and vivid as λ does, but after training and at no cost.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share is {share}, and must lie in 0…1")
-    return -share * weights.log()
+    """(313,) to add to a net's logits: see `palette.taken_back`."""
+    return torch.from_numpy(palette.taken_back(weights.cpu().numpy(), share)).to(weights.device)
 
 
 def annealed_mean(logits_NQHW: Tensor, temperature: float) -> Tensor:

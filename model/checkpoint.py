@@ -1,4 +1,4 @@
-"""Weights on disk: `name.safetensors`, and beside it `name.json`, a card that says where they come from.
+"""Weights on disk as torch nets: `name.safetensors`, and beside it `name.json`, its card (`model.cards`). For training, and for GPUs.
 
 Loading is strict: the hash is the card's, every tensor has its place, every place its tensor, all are finite.
 Otherwise it raises `CheckpointError`: a net that is loaded wrongly would color badly instead of failing.
@@ -12,123 +12,47 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
-import math
 import os
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Final, cast
 
-import pydantic
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from model import bins, download
-from model.errors import AutochromeError, InputError
+from model import bins, cards, download
+from model.cards import Card, CheckpointError, known, locate, read_card
 from model.nets.eccv16 import AB_SCALE, Eccv16
 from model.nets.lite import Lite, LiteL2
+
+__all__ = [  # with what every user of weights needs of their cards
+    "NETS",
+    "RELEASE_SHA256",
+    "RELEASE_URLS",
+    "Card",
+    "CheckpointError",
+    "fetch_known",
+    "known",
+    "load",
+    "load_release",
+    "locate",
+    "read_card",
+    "save",
+    "take_back",
+]
 
 NETS: Final[Mapping[str, type[Lite] | type[Eccv16]]] = {
     "lite": Lite,
     "eccv16": Eccv16,
     "lite-l2": LiteL2,
 }
-_SHIPPED: Final = {"lite"}
-_KNOWN: Final = ("lite", "eccv16")  # weights that have a name of their own
 
 RELEASE_URLS: Final = ("https://colorizers.s3.us-east-2.amazonaws.com/colorization_release_v2-9b330a0b.pth",)
 RELEASE_SHA256: Final = "9b330a0b"  # all that is published of it; the card keeps the whole, once it is known
-
-
-class CheckpointError(AutochromeError):
-    """Weights that cannot be used.
-
-    `code` is net_unknown, weights_missing, weights_damaged, weights_mismatch, weights_not_finite, card_invalid or download_failed.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What a file of weights is, as JSON beside it."""
-
-    name: str
-    net: str  # a key of NETS
-    temperature: Annotated[
-        float, pydantic.Field(gt=0, le=1)
-    ]  # of the annealed mean, for logits as they come out; a net that answers ab has no use for it
-    size: Annotated[int, pydantic.Field(gt=0, multiple_of=32)]  # shorter side of the photos that it expects
-    terms: str  # the licence of the weights, and of what they were made from
-    data: str  # what they were trained on
-    recipe: Mapping[str, Any]
-    commit: str  # of the code that made them
-    numbers: Mapping[str, Any]  # as measured by `python -m model evaluate`
-    created: str  # ISO 8601
-    notes: str = ""
-    sha256: str = ""  # of the safetensors file; `save` fills it in
-    prior: tuple[
-        float, ...
-    ] = ()  # (313,) color distribution of the training photographs; empty where it is not known
-    lam: Annotated[float, pydantic.Field(ge=0, le=1)] = 1.0  # of the class weights: see `bins.class_weights`
-    taken_back: Annotated[float, pydantic.Field(ge=0, le=1)] = (
-        0.0  # share of the rebalancing that `load` takes back
-    )
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a prior that is no distribution over the bins, and for a share without a prior."""
-        if self.prior and not (
-            len(self.prior) == bins.COUNT
-            and all(math.isfinite(value) and value >= 0 for value in self.prior)
-            and sum(self.prior) > 0
-        ):
-            raise InputError(
-                f"the prior must be {bins.COUNT} finite numbers of at least 0 with a positive sum"
-            )
-        if self.prior and not self.lam and not min(self.prior):
-            raise InputError("with lam 0, a color that the prior does not have would weigh infinitely much")
-        if self.taken_back and not self.prior:
-            raise InputError(
-                "a share is to be taken back of a rebalancing whose prior the card does not hold"
-            )
-
-    @property
-    def class_weights(self) -> Tensor | None:
-        """(313,) float32: those that the net was trained with; None for a card without a prior."""
-        return bins.class_weights(torch.tensor(self.prior), self.lam) if self.prior else None
-
-    @property
-    def share(self) -> float:
-        """The share of the rebalancing that is taken back in the net as `load` gives it, 0…1.
-
-        Cards without a prior are of files that have it in their bias; their recipe says how much.
-        """
-        return self.taken_back if self.prior else float(self.recipe.get("taken_back", 0.0))
-
-    def to_json(self) -> str:
-        values = dataclasses.asdict(self)
-        prior = json.dumps(values.pop("prior"))
-        text = json.dumps(values, indent=2, ensure_ascii=False)
-        return (
-            text.removesuffix("\n}") + f',\n  "prior": {prior}\n}}\n'
-        )  # in one line, as the rest is to be read
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Card:
-        """Raises `CheckpointError` (card_invalid), naming each field that is missing or wrong."""
-        try:
-            card = pydantic.TypeAdapter(cls).validate_json(text)
-        except pydantic.ValidationError as error:
-            wrong = "; ".join(_said(fault) for fault in error.errors())
-            raise CheckpointError(
-                "card_invalid", f"The card of the weights is not valid: {wrong}."
-            ) from error
-        if card.net not in NETS:
-            raise _unknown(card.net, NETS)
-        return card
 
 
 def save(net: nn.Module, card: Card, path: Path, dtype: torch.dtype = torch.float16) -> Card:
@@ -158,9 +82,9 @@ def load(
     which is what fine-tuning starts from (what an older file has in its bias stays). The card given back says the share that was applied.
     Raises `CheckpointError`, for a share of a card without a prior too (card_invalid), and InputError for a share outside of 0…1.
     """
-    card, data = _read(path)
+    card, data = cards.read_weights(path)
     if taken_back is not None:
-        card = _with_share(card, taken_back, path)
+        card = cards.with_share(card, taken_back, path)
     try:
         tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
@@ -176,67 +100,11 @@ def take_back(net: nn.Module, card: Card) -> None:
 
     Raises `CheckpointError` (card_invalid) for a net that answers ab itself, which has no rebalancing.
     """
-    weights = card.class_weights
-    if weights is None or not card.taken_back:
-        return
     bias = cast(Tensor, cast(nn.Conv2d, net.head).bias)
-    if len(bias) != bins.COUNT:
-        raise CheckpointError(
-            "card_invalid",
-            f"The card of {card.name} takes a share of the rebalancing back, but a {card.net} answers ab itself and has none.",
-        )
-    with torch.no_grad():
-        bias.add_(bins.taken_back(weights, card.taken_back).to(bias.device))
-
-
-def _with_share(card: Card, share: float, path: Path) -> Card:
-    if not 0 <= share <= 1:
-        raise InputError(f"the share taken back is {share}, and must lie in 0…1")
-    if share and not card.prior:
-        raise CheckpointError(
-            "card_invalid",
-            f"The card of {path} holds no prior of the training colors, so its share taken back is fixed at {card.share:g}.",
-            "Leave it as it is, or export the weights anew from their training run.",
-        )
-    return dataclasses.replace(card, taken_back=share)
-
-
-def _said(fault: Mapping[str, Any]) -> str:
-    """What pydantic found: the field's name and what is wrong with it."""
-    if fault["type"] == "value_error":  # of `Card.__post_init__`, which names the field itself
-        return str(fault["ctx"]["error"])
-    return f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}"
-
-
-def read_card(path: Path) -> Card:
-    """The card beside `path`. Raises `CheckpointError`."""
-    try:
-        return Card.from_json(path.with_suffix(".json").read_bytes())
-    except OSError as error:
-        raise CheckpointError(
-            "weights_missing", f"There is no card {path.with_suffix('.json')}: {error.strerror}."
-        ) from error
-
-
-def known() -> tuple[str, ...]:
-    """The names that `locate` and `fetch_known` take."""
-    return _KNOWN
-
-
-def locate(name: str) -> Path:
-    """Where the weights called `name` are; a name that ends in .safetensors is a path. Raises `CheckpointError` if they are not there."""
-    if name.endswith(".safetensors"):
-        return Path(name)
-    path = _place(name)
-    if path.exists():
-        return path
-    if name in _SHIPPED:
-        raise CheckpointError(
-            "weights_missing", f"{path}, a part of the package, is not there.", "Install it anew."
-        )
-    raise CheckpointError(
-        "weights_missing", f"There is no {path} yet.", f"Run `python -m model weights fetch {name}`."
-    )
+    shift = cards.bias_shift(card, len(bias))
+    if shift is not None:
+        with torch.no_grad():
+            bias.add_(torch.from_numpy(shift).to(bias.device))
 
 
 def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progress | None = None) -> Path:
@@ -244,8 +112,8 @@ def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progr
 
     `mirrors` (a file:// is one too) are asked before the published places. Raises `CheckpointError`.
     """
-    path = _place(name)
-    if name in _SHIPPED or _is_whole(path):
+    path = cards.place(name)
+    if cards.is_shipped(name) or _is_whole(path):
         return locate(name)
     release = path.with_suffix(".pth")
     try:
@@ -267,7 +135,7 @@ def load_release(path: Path, sha256: str = RELEASE_SHA256) -> Eccv16:
 
     Its logits are put in the order of our bins, should it be another. Raises `CheckpointError`.
     """
-    data = _bytes(path)
+    data = cards.read_bytes(path)
     found = hashlib.sha256(data).hexdigest()
     if not found.startswith(sha256):
         raise CheckpointError(
@@ -319,46 +187,12 @@ def _release_card(sha256: str) -> Card:
     )
 
 
-def _place(name: str) -> Path:
-    if name not in _KNOWN:
-        raise _unknown(name, _KNOWN)
-    if name in _SHIPPED:
-        return Path(__file__).parent / "weights" / f"{name}.safetensors"
-    cache = os.environ.get("AUTOCHROME_CACHE_DIR")
-    return (Path(cache) if cache else Path.home() / ".cache" / "autochrome") / f"{name}.safetensors"
-
-
-def _unknown(name: str, known: Iterable[str]) -> CheckpointError:
-    return CheckpointError(
-        "net_unknown", f"There is no network called {name!r}.", f"Choose one of {', '.join(known)}."
-    )
-
-
 def _is_whole(path: Path) -> bool:
     try:
-        _read(path)
+        cards.read_weights(path)
     except CheckpointError:
         return False
     return True
-
-
-def _read(path: Path) -> tuple[Card, bytes]:
-    """The card and the bytes of the weights, whose hash is the card's."""
-    data, card = _bytes(path), read_card(path)
-    if hashlib.sha256(data).hexdigest() != card.sha256:
-        raise CheckpointError(
-            "weights_damaged",
-            f"{path} does not have the hash that its card says.",
-            "Get both anew, as a pair.",
-        )
-    return card, data
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError("weights_missing", f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -3,27 +3,31 @@
     colorizer = Colorizer.load("lite")
     [colored] = colorizer.colorize([image_io.open(data)])
 
-N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
+All of it is numpy, and on a CPU no torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from model import bins, checkpoint, upsample
-from model.checkpoint import Card
-from model.engines import Engine
+from model import cards, engines, graphs, onnx_nets, palette, upsample
+from model.cards import Card, OnnxCard
+from model.engines import CpuEngine, Engine
 from model.errors import InputError
 from model.image_io import Photo
 
-_STRIDE = 32  # both sides the net sees are multiples of it
+if TYPE_CHECKING:
+    from torch import nn
+
+_STRIDE = 32  # both sides that our own nets see are multiples of it
 _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo that is longer is squeezed
 
 
@@ -45,28 +49,56 @@ class ColorOptions:
 
 
 class Colorizer:
-    """A net with its card, on a device."""
+    """A net with its card, on a device. Threads may share one."""
 
-    def __init__(self, net: nn.Module, card: Card, device: str = "auto", frozen: bool = False) -> None:
-        """`device` and `frozen`: see `engines.Engine`."""
+    def __init__(self, net: Engine | nn.Module, card: Card | OnnxCard, device: str = "auto") -> None:
+        """`net`: an engine; or a torch module, such as one in training, with the device that it is to be on (`engines.choose_device`)."""
         self.card = card
-        self._engine = Engine(net, device, frozen)
+        self._engine = net if isinstance(net, Engine) else _torch_engine(net, device)
 
     @classmethod
-    def load(cls, net: str = "lite", device: str = "auto", taken_back: float | None = None) -> Colorizer:
-        """A net by its name, or a weights file by its path. `taken_back`: see `checkpoint.load`.
+    def load(
+        cls,
+        net: str = "lite",
+        device: str = "auto",
+        taken_back: float | None = None,
+        threads: int | None = None,
+    ) -> Colorizer:
+        """A net by its name, a weights file (.safetensors) or an ONNX file with a card (.onnx) by its path.
 
-        Raises `checkpoint.CheckpointError`, and InputError for a device that this machine does not have.
+        `taken_back`: see `checkpoint.load`. `threads`: how many of a CPU's cores it may use in all; None: `engines.cores`.
+        Raises `cards.CheckpointError`, and InputError for a device that this machine does not have.
         """
-        loaded, card = checkpoint.load(checkpoint.locate(net), taken_back=taken_back)
-        return cls(loaded, card, device, frozen=True)
+        path = cards.locate(net)
+        if path.suffix == ".onnx":
+            if taken_back is not None:
+                raise InputError(f"{net} comes from an ONNX file: there is no rebalancing to take back")
+            return cls(*onnx_nets.load(path, device, threads))
+        chosen = engines.choose_device(device)
+        if chosen == "cpu":
+            with ThreadPoolExecutor(1) as beside:
+                # What numba has compiled takes a third of a second to load: meanwhile OpenVINO compiles, without the interpreter's lock.
+                beside.submit(upsample.lightness, np.zeros((1, 1), np.uint8))
+                graph, card = graphs.load(path, taken_back)
+                engine = CpuEngine(graph, threads)
+            return cls(engine, card)
+        from model import checkpoint  # the others need torch
+
+        module, card = checkpoint.load(path, taken_back=taken_back)
+        return cls(_torch_engine(module, chosen, folded=True), card)
 
     @property
     def net(self) -> nn.Module:
+        """The torch module. TypeError where torch does not run the net."""
+        from model.torch_engine import TorchEngine
+
+        if not isinstance(self._engine, TorchEngine):
+            raise TypeError(f"{self.name} does not run by torch; checkpoint.load has it as a module")
         return self._engine.net
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> str:
+        """By PyTorch's name: cpu, cuda, cuda:1 …"""
         return self._engine.device
 
     @property
@@ -78,53 +110,68 @@ class Colorizer:
         """Of the weights file."""
         return self.card.sha256
 
-    def preprocess(self, photo: Photo, size: int | None = None) -> Tensor:
-        """A photo's lightness at the net's size: (1, h, w) in 0…100, the shape kept.
+    def preprocess(self, photo: Photo, size: int | None = None) -> NDArray[np.float32]:
+        """A photo's lightness at the net's size: (1, h, w) in 0…100, the shape kept. Only of `photo.frame`, where it has one.
 
-        `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best.
+        `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best. A net whose input is fixed sees its
+        own size, whatever `size` is.
         """
-        top, left, bottom, right = photo.frame or (0, 0, photo.height, photo.width)
-        width, height = _net_size(right - left, bottom - top, size or self.card.size)
-        pixels = photo.pixels[top:bottom, left:right]
-        if pixels.dtype == np.uint16:  # Pillow reduces these only as float32
-            pixels = pixels.astype(np.float32)
-        small = np.asarray(
-            Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        )
-        if small.dtype == np.float32:
-            small = np.rint(small.clip(0, 65_535)).astype(np.uint16)  # the bicubic of floats overshoots
-        return torch.from_numpy(upsample.lightness(small))[None]
+        pixels = photo.pixels
+        if photo.frame is not None:
+            top, left, bottom, right = photo.frame
+            pixels = pixels[top:bottom, left:right]
+        if pixels.dtype == np.uint16:
+            # Pillow reduces no such RGB, and gray only as float32; a mean of many steps of 8 bits is as good.
+            pixels = np.right_shift(pixels, 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
+        to = _net_size(pixels.shape[1], pixels.shape[0], size or self.card.size, self.card)
+        small = Image.fromarray(pixels).resize(to, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return upsample.lightness(np.asarray(small))[None]
 
-    @torch.inference_mode()
-    def infer(self, lightness: Sequence[Tensor]) -> list[Tensor]:
-        """(1, h, w) lightness each → (313, h/4, w/4) logits each, on the net's device, in the same order.
+    def infer(
+        self, lightness: Sequence[NDArray[np.float32]], threads: int | None = None
+    ) -> list[NDArray[np.float32]]:
+        """(1, h, w) lightness each → (313, h/4, w/4) logits each, in the same order.
 
-        Photos of one shape go through the net together. A net trained by regression gives (2, h/4, w/4) ab instead.
+        Photos of one shape go through the net together. A net trained by regression gives (2, h/4, w/4) ab instead; a net from an ONNX
+        file has bins and sides of its own. `threads`: see `Engine.run`.
         """
-        by_shape: dict[torch.Size, list[int]] = defaultdict(list)
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, single in enumerate(lightness):
             by_shape[single.shape].append(index)
-        logits: dict[int, Tensor] = {}
+        logits: dict[int, NDArray[np.float32]] = {}
         for indices in by_shape.values():
-            answers = self._engine.run(torch.stack([lightness[index] for index in indices]))
+            answers = self._engine.run(np.stack([lightness[index] for index in indices]), threads)
             logits |= dict(zip(indices, answers, strict=True))
         return [logits[index] for index in range(len(lightness))]
 
-    @torch.inference_mode()
-    def decode(self, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Tensor:
-        """Logits → (2, h, w) ab, on the net's device.
+    def decode(
+        self, logits_Qhw: NDArray[np.float32], options: ColorOptions = ColorOptions()
+    ) -> NDArray[np.float32]:
+        """Logits → (2, h, w) ab.
 
         Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing.
         """
-        temperature = self.card.temperature if options.temperature is None else options.temperature
-        ab = logits_Qhw if len(logits_Qhw) == 2 else bins.annealed_mean(logits_Qhw[None], temperature)[0]
-        return ab * options.vividness
+        if len(logits_Qhw) == 2:
+            ab = logits_Qhw
+        else:
+            temperature = self.card.temperature if options.temperature is None else options.temperature
+            centers = self.card.centers if isinstance(self.card, OnnxCard) else None
+            ab = palette.annealed_mean(logits_Qhw, temperature, centers)
+        return ab * np.float32(options.vividness)
 
-    @torch.inference_mode()
-    def postprocess(self, photo: Photo, logits_Qhw: Tensor, options: ColorOptions = ColorOptions()) -> Photo:
-        """Logits → colors → the photo in color, at its own size and with its own lightness."""
-        ab = self.decode(logits_Qhw, options).cpu().numpy()
-        return replace(photo, pixels=upsample.render(photo.pixels, ab, photo.frame))
+    def postprocess(
+        self,
+        photo: Photo,
+        logits_Qhw: NDArray[np.float32],
+        options: ColorOptions = ColorOptions(),
+        threads: int | None = None,
+    ) -> Photo:
+        """Logits → colors → the photo in color, at its own size and depth and with its own lightness. Gray outside of `photo.frame`.
+
+        `threads`: see `upsample.render`.
+        """
+        ab = self.decode(logits_Qhw, options)
+        return replace(photo, pixels=upsample.render(photo.pixels, ab, photo.frame, threads))
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
         """The whole flow for a batch that fits into memory."""
@@ -134,11 +181,23 @@ class Colorizer:
         ]
 
 
-def _net_size(width: int, height: int, short: int) -> tuple[int, int]:
+def _torch_engine(net: nn.Module, device: str, folded: bool = False) -> Engine:
+    from model.torch_engine import TorchEngine
+
+    return TorchEngine(net, device, folded)
+
+
+def _net_size(width: int, height: int, short: int, card: Card | OnnxCard) -> tuple[int, int]:
     """(width, height) for the net: the shorter side `short`, the shape kept to the next multiple of the stride."""
+    stride = _STRIDE
+    if isinstance(card, OnnxCard):
+        if card.square:
+            return card.size, card.size
+        stride = card.multiple
+        short = max(1, short // stride) * stride
     scale = short / min(width, height)
 
     def side(length: int) -> int:
-        return min(_LONGEST * short, max(short, round(length * scale / _STRIDE) * _STRIDE))
+        return min(_LONGEST * short, max(short, round(length * scale / stride) * stride))
 
     return side(width), side(height)

@@ -90,6 +90,8 @@ class Promoted:
     batch: str
     pixels: int
     request_id: str
+    to_notify: bool
+    """Whether a worker that has nothing to do would not know of it."""
 
 
 class Batches:
@@ -233,8 +235,8 @@ class Batches:
         promoted = self._run("promote", bounds.jobs, bounds.pixels, *quota.arguments())
         if promoted is None:
             return None
-        job, batch, pixels, request_id = promoted
-        return Promoted(job, batch, int(pixels), request_id)
+        job, batch, pixels, request_id, to_notify = promoted
+        return Promoted(job, batch, int(pixels), request_id, bool(to_notify))
 
 
 class Scheduler:
@@ -274,7 +276,8 @@ class Scheduler:
             promoted = self._batches.promote(self._bounds, self._quota)
             if promoted is None:
                 return
-            self._notify(promoted.job)
+            if promoted.to_notify:
+                self._notify(promoted.job)
             with bound_contextvars(request=promoted.request_id):
                 megapixels = promoted.pixels / 1e6
                 log.info("job_queued", job=promoted.job, batch=promoted.batch, megapixels=megapixels)

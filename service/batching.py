@@ -1,9 +1,10 @@
-"""Which photos a worker takes in, and how those that wait for the net share one call of it.
+"""Which photos a worker takes in, and how they come through the net: each in its own thread, or those that wait in one call.
 
 Admission takes as many megapixels as there is room for, and nothing beside a photo whose attempt
-failed before; that such a one is given to an empty worker alone is decided in lua/claim.lua. The batcher has the one thread that runs the
-net.
+failed before; that such a one is given to an empty worker alone is decided in lua/claim.lua.
 
+On a CPU a batch is no faster than its photos one by one, so that each photo has one core from its opening to its end: `Direct` calls the
+net in the thread that asks. On a GPU a batch takes little longer than one photo: the `Batcher` has the one thread that runs the net.
 It never waits for more photos: what is there when the net becomes free goes in, so that batches grow with the load.
 Memory that runs out halves the batch, down to single photos. Any other error is tried again photo by photo, so
 that it is only the concern of the photo that caused it.
@@ -11,16 +12,18 @@ that it is only the concern of the photo that caused it.
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from service.jobs import Claim, NoRoom
 from service.observability import get_logger
@@ -30,6 +33,8 @@ ASK_AGAIN = 1.0
 CAUTION = 60.0
 """Seconds for which batches stay smaller after memory ran out: others may use the device for a while."""
 _MEMORY_WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
+Array = NDArray[np.float32]
 
 log = get_logger("autochrome.batching")
 
@@ -134,7 +139,7 @@ class NetOutOfMemory(Exception):  # noqa: N818  (a turn of events: the photo may
 class Answer:
     """What the net said about one photo."""
 
-    logits: Tensor
+    logits: Array
     photos: int
     """How many went through the net together."""
     leads: bool
@@ -143,17 +148,56 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    lightness: Tensor
+    lightness: Array
     answer: Future[Answer] = field(default_factory=Future)
 
 
-class Batcher:
-    """`infer` takes (1, h, w) lightness of one shape each, and gives the logits in the same order."""
+class Direct:
+    """The net in the thread that asks, one photo a call. Any number of threads may ask at once."""
 
     def __init__(
-        self, infer: Callable[[Sequence[Tensor]], list[Tensor]], most: int, seconds_per_photo: float = 8.0
+        self,
+        infer: Callable[[Sequence[Array], int | None], list[Array]],
+        threads: Callable[[], int | None],
     ) -> None:
-        """`most`: photos in one call. `seconds_per_photo`: how long a call may take for each of its photos."""
+        """`infer`: as `Colorizer.infer`. `threads`: how many a call may use now."""
+        self._infer = infer
+        self._threads = threads
+
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+    def warm_up(self, lightness: Array) -> None:
+        """Let happen what happens once: what runs a photo a core is made when it is first wanted."""
+        for threads in (None, 1):
+            self._infer([lightness], threads)
+
+    def ask(self, lightness: Array, renew: Callable[[], None]) -> Answer:
+        """Raises NetOutOfMemory, or whatever the net raised. `renew` is not called: a call takes milliseconds, or it hangs."""
+        try:
+            (logits,) = self._infer([lightness], self._threads())
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise NetOutOfMemory from None
+            raise
+        return Answer(logits, photos=1, leads=True)
+
+
+class Batcher:
+    """The net in a thread of its own, which takes several photos a call."""
+
+    def __init__(
+        self,
+        infer: Callable[[Sequence[Array]], list[Array]],
+        most: int,
+        seconds_per_photo: float = 8.0,
+    ) -> None:
+        """`infer`: as `Colorizer.infer`, for lightness of one shape. `most`: photos in one call. `seconds_per_photo`: how long a call may
+        take for each of its photos.
+        """
         self.most = most
         self._infer = infer
         self._seconds_per_photo = seconds_per_photo
@@ -175,7 +219,12 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def submit(self, lightness: Tensor) -> Future[Answer]:
+    def warm_up(self, lightness: Array) -> None:
+        """Let happen what happens once: a call with one photo, and one with the most."""
+        for answer in [self.submit(lightness) for _ in range(1 + self.most)]:
+            answer.result()
+
+    def submit(self, lightness: Array) -> Future[Answer]:
         """Get in line. The future may be canceled for as long as it waits.
 
         It raises NetOutOfMemory where the photo alone is too large, else whatever the net raised over it.
@@ -188,10 +237,22 @@ class Batcher:
             self._changed.notify()
         return waiting.answer
 
-    @property
-    def waiting(self) -> int:
-        """Photos that wait for the net."""
-        return len(self._waiting)
+    def ask(self, lightness: Array, renew: Callable[[], None]) -> Answer:
+        """Get in line and wait. Calls `renew` about each second as long as the net moves: one that hangs is left to the watchdog.
+
+        Raises NetOutOfMemory, or whatever the net raised.
+        """
+        answer = self.submit(lightness)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    return answer.result(timeout=min(1.0, self._seconds_per_photo / 4))
+                if answer.done():
+                    return answer.result()
+                if self.is_moving:
+                    renew()
+        finally:
+            answer.cancel()  # it need not be in the net if nobody waits for it
 
     @property
     def is_moving(self) -> bool:
@@ -217,10 +278,10 @@ class Batcher:
             if wanted := [one for one in alike if one.answer.set_running_or_notify_cancel()]:
                 return wanted
 
-    def _fitting(self, shape: torch.Size) -> int:
+    def _fitting(self, shape: tuple[int, ...]) -> int:
         if time.monotonic() > self._careful_until:
             self._room = float("inf")
-        return int(min(self.most, max(1.0, self._room / shape.numel())))
+        return int(min(self.most, max(1.0, self._room / math.prod(shape))))
 
     def _run(self, batch: list[_Waiting]) -> None:
         parts = deque([batch])
@@ -234,7 +295,7 @@ class Batcher:
             elif isinstance(fault, NetOutOfMemory):
                 half = len(part) // 2
                 log.warning("batch_halved", photos=len(part), now=half, error="out of memory")
-                self._room = half * part[0].lightness.numel()
+                self._room = half * part[0].lightness.size
                 self._careful_until = time.monotonic() + CAUTION
                 parts.extendleft([part[half:], part[:half]])
             else:
@@ -256,12 +317,13 @@ class Batcher:
             return None
         finally:
             self._late_at = None
-        torch.cuda.empty_cache()  # does nothing where no GPU is in use
+        if torch := sys.modules.get("torch"):  # only where a GPU is in use
+            torch.cuda.empty_cache()
         return NetOutOfMemory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, the device's or the machine's, which PyTorch tells by a plain RuntimeError."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    """Whether memory ran out, the device's or the machine's, which PyTorch and OpenVINO tell by a RuntimeError."""
+    if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)

@@ -210,6 +210,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "photo_too_large": Kind(422, "The photo has too many pixels", "Scale the photo down and send it again."),
     "photo_too_small": Kind(422, "The photo is too small or too narrow", "Send a larger photo."),
+    "photo_in_color": Kind(
+        422,
+        "The photo is in color already",
+        "Send it with `if_color=colorize` to have new colors guessed, or `if_color=keep` to get it back as it is.",
+    ),
     # one member of a ZIP cannot be unpacked; the others go on
     "member_encrypted": Kind(
         422, "The photo is locked with a password", "Pack the photos into a ZIP without a password."
@@ -296,11 +301,6 @@ class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
         super().__init__(f"{code}: {self.detail}")
 
     @property
-    def is_about_the_photo(self) -> bool:
-        """The picture itself cannot be colored, whoever sends it."""
-        return self.code in PHOTO_CODES
-
-    @property
     def is_ours(self) -> bool:
         """Not the client's fault; trying again may help."""
         return self.kind.status >= 500
@@ -320,6 +320,7 @@ PHOTO_CODES = (
     "photo_animated",
     "photo_too_large",
     "photo_too_small",
+    "photo_in_color",
 )
 """Refused when the photo comes in, or by the worker after a full decode."""
 

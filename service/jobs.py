@@ -17,10 +17,12 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any, Literal, cast
 
 import redis
 
+from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
 from service.schemas import Options
@@ -31,6 +33,8 @@ MOST_ATTEMPTS = 3
 """Failed attempts after which a job has failed."""
 MOST_AT_ONCE = 100
 MOST_NOTIFICATIONS = 300
+MOST_NOTICES, LONGEST_NOTICE = 16, 500
+"""Notices in a record, and characters of each: the record must stay small whatever a file brings about."""
 BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
 BEAT_AGAIN = 2.5
@@ -82,6 +86,17 @@ class Bounds:
 
     jobs: int
     pixels: int
+
+
+class Entered(IntEnum):
+    """What became of a job that was to be entered."""
+
+    NOT = 0
+    """The id is taken."""
+    QUIETLY = 1
+    """Workers have as many notifications to answer as would wake them all."""
+    TO_NOTIFY = 2
+    """A worker that has nothing to do would not know of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +191,8 @@ class Job:
     net: Net | None
     result: Result | None
     artifacts: tuple[Artifact, ...]
+    notices: tuple[Notice, ...]
+    """What a person should know of the picture, although it was colored."""
     error_code: str | None
     error_detail: str | None
     owner: str
@@ -220,8 +237,8 @@ class Jobs:
         """
         return bool(self._run("reserve", id, int(seconds * 1000)))
 
-    def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> bool:
-        """Enter a job as queued; False where the id is taken. Raises `queue_full`.
+    def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
+        """Enter a job as queued, unless the id is taken. Raises `queue_full`.
 
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
@@ -237,7 +254,7 @@ class Jobs:
             raise Problem(
                 "queue_full", retry_after=_wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
             )
-        return bool(state)
+        return Entered(state)
 
     def depth(self) -> Depth:
         """How much waits and runs, and how fast it gets done."""
@@ -283,13 +300,28 @@ class Jobs:
 
     # the worker's side
 
-    def claim(self, worker: str, net: Net, room_pixels: int, empty: bool) -> Claim | NoRoom | None:
+    def claim(
+        self, worker: str, net: Net, room_pixels: int, empty: bool, answers: bool = False
+    ) -> Claim | NoRoom | None:
         """Take the best queued job: interactive ones first, then the oldest. None where nothing waits.
 
         `empty`: the worker holds nothing, so that there is room for a job of any size, and for one that runs alone.
+        `answers`: it was asked by a notification, which is answered by this.
         """
         mark = secrets.token_hex(8)  # by which a call that the client repeats gets the same job
-        taken = self._run("claim", worker, *self._lease, net.name, net.sha256, room_pixels, int(empty), mark)
+        taken = self._run(
+            *(
+                "claim",
+                worker,
+                *self._lease,
+                net.name,
+                net.sha256,
+                room_pixels,
+                int(empty),
+                mark,
+                int(answers),
+            )
+        )
         if taken is None:
             return None
         if not taken:
@@ -308,20 +340,31 @@ class Jobs:
         """Lengthen the lease. Raises LeaseLost."""
         _demand(self._run("renew", claim.id, claim.attempt, *self._lease))
 
-    def advance(self, claim: Claim, ended: str, seconds: float, following: str) -> None:
-        """Note that a stage has ended and the next has begun, which renews the lease. Raises LeaseLost."""
-        stage = ended, round(seconds, 4), following
-        _demand(self._run("advance", claim.id, claim.attempt, *self._lease, *stage))
+    def advance(self, claim: Claim, ended: Mapping[str, float], following: str) -> None:
+        """Note stages that have ended, with their seconds, and the one that has begun, which renews the lease. Raises LeaseLost."""
+        _demand(self._run("advance", claim.id, claim.attempt, *self._lease, following, *_flat(ended)))
 
     def complete(
-        self, claim: Claim, save_seconds: float, result: Result, artifacts: Sequence[Artifact] = ()
+        self,
+        claim: Claim,
+        ended: Mapping[str, float],
+        result: Result,
+        artifacts: Sequence[Artifact] = (),
+        notices: Sequence[Notice] = (),
+        batch: int = 0,
     ) -> None:
-        """The job has succeeded with this result. Raises LeaseLost where the attempt is stale."""
+        """The job has succeeded with this result. Raises LeaseLost where the attempt is stale.
+
+        `ended`: the seconds of the stages that `advance` was not told. Of `notices`, what `bounded` keeps. `batch`: how many photos went
+        through the net together, by one of them only, so that each batch is counted once.
+        """
         _demand(
             self._run(
-                *("complete", claim.id, claim.attempt, round(save_seconds, 4), result.key, result.width),
-                *(result.height, result.media_type, result.sha256, result.bytes),
+                *("complete", claim.id, claim.attempt, result.key, result.width, result.height),
+                *(result.media_type, result.sha256, result.bytes),
                 json.dumps([asdict(one) for one in artifacts]),
+                json.dumps([asdict(one) for one in bounded(notices)]),
+                *(batch, *_flat(ended)),
             )
         )
 
@@ -373,9 +416,12 @@ class Jobs:
 
     # the workers themselves
 
-    def beat(self, worker: str, net: Net, device: str, claimed_ms: int = 0) -> None:
-        """Say that a worker lives and has its net loaded, and when it last took a job (ms since 1970)."""
-        self._run("beat", worker, int(BEAT_TTL * 1000), net.name, net.sha256, device, claimed_ms)
+    def beat(self, worker: str, net: Net, device: str, claimed_ms: int = 0, threads: int = 0) -> None:
+        """Say that a worker lives and has its net loaded, when it last took a job (ms since 1970), and how many it works on at once.
+
+        0 threads: unknown, so that each job is notified of.
+        """
+        self._run("beat", worker, int(BEAT_TTL * 1000), net.name, net.sha256, device, claimed_ms, threads)
 
     def gone(self, worker: str) -> None:
         """Say that a worker has stopped in order."""
@@ -398,13 +444,6 @@ class Jobs:
         return cast(list[str], self._run("stalled", int(seconds * 1000), int(BEAT_TTL * 1000)))
 
     # what is counted
-
-    def count_batch(self, photos: int) -> None:
-        """Note that the net was given so many photos at once."""
-        with self._redis.pipeline() as pipe:
-            pipe.hincrby(_key("counters"), "batch:count", 1)
-            pipe.hincrby(_key("counters"), "batch:sum", photos)
-            pipe.execute()
 
     def counters(self) -> dict[str, int | float]:
         """All that was ever counted, by the names in `lua/prelude.lua`: the same from whichever process it is asked."""
@@ -431,8 +470,24 @@ def secret_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """Each notice once, MOST_NOTICES at most, and no detail longer than LONGEST_NOTICE characters."""
+    kept = list(dict.fromkeys(notices))[:MOST_NOTICES]
+    return tuple(Notice(one.code[:64], _shortened(one.detail)) for one in kept)
+
+
+def _shortened(text: str) -> str:
+    """At most LONGEST_NOTICE characters; what is cut off shows as an ellipsis."""
+    return text if len(text) <= LONGEST_NOTICE else text[: LONGEST_NOTICE - 1] + "…"
+
+
 def _key(name: str) -> str:
     return PREFIX + name
+
+
+def _flat(seconds: Mapping[str, float]) -> list[str | float]:
+    """Names and seconds in turns, as scripts take them."""
+    return [word for stage, took in seconds.items() for word in (stage, round(took, 4))]
 
 
 def _demand(done: object) -> None:
@@ -463,6 +518,7 @@ def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),
         artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts", "[]"))),
+        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices", "[]"))),
         error_code=record.get("error_code"),
         error_detail=record.get("error_detail"),
         owner=record.get("owner", ""),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from service.errors import Problem, failure
 
@@ -20,6 +20,11 @@ LISTS = frozenset({"artifacts"})
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     """Sorted, so that one wish has one spelling."""
     return tuple(sorted(set(names)))
+
+
+def _number(value: object) -> object:
+    """Forms and queries hold text, which `Literal` would not read."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
 
 
 class Options(BaseModel):
@@ -41,10 +46,57 @@ class Options(BaseModel):
         Field(ge=0, le=2, allow_inf_nan=False, description="Multiplies the color: 0 is gray, 1 as is."),
     ] = 1.0
     format: Annotated[
-        Literal["auto", "jpeg", "png", "webp"],
+        Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),
     ] = "auto"
     quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
+    if_color: Annotated[
+        Literal["colorize", "keep", "refuse"],
+        Field(
+            description="What to do with a photo that is in color already. colorize: guess new colors; a notice "
+            "says so. keep: give the photo back in its own. refuse: fail with `photo_in_color`."
+        ),
+    ] = "colorize"
+    negative: Annotated[
+        bool, Field(description="The photo is a negative: turn it into a positive, and color that.")
+    ] = False
+    rotate: Annotated[
+        Literal[0, 90, 180, 270],
+        BeforeValidator(_number),
+        Field(description="Degrees by which to turn the photo clockwise before it is colored."),
+    ] = 0
+    crop_border: Annotated[
+        bool,
+        Field(
+            description="Cut off the mount or page around the photograph. Without it that stays, and stays gray."
+        ),
+    ] = False
+    page: Annotated[
+        int | None,
+        Field(ge=1, description="Which page of a TIFF that has several. Null: the photograph among them."),
+    ] = None
+    partial: Annotated[
+        bool,
+        Field(
+            description="Take a file that is cut off: what is there is colored, the rest is gray. Otherwise it is "
+            "refused with `photo_damaged`."
+        ),
+    ] = False
+    keep_metadata: Annotated[
+        bool, Field(description="Keep what the file says beside the picture: EXIF, XMP, IPTC, comments.")
+    ] = True
+    keep_location: Annotated[
+        bool, Field(description="Of that, keep where the photo was taken (GPS) as well.")
+    ] = False
+    embed_disclosure: Annotated[
+        bool,
+        Field(
+            description="Write into the file that its colors are guessed (IPTC Digital Source Type and a sentence)."
+        ),
+    ] = True
+    mark: Annotated[
+        bool, Field(description="Draw a small mark in a corner, which says that the colors are guessed.")
+    ] = False
     artifacts: Annotated[
         tuple[Literal["comparison", "sidecar"], ...],
         Field(
@@ -139,6 +191,11 @@ class ArtifactView(BaseModel):
     bytes: int
 
 
+class NoticeView(BaseModel):
+    code: str = Field(description="Stable, for programs")
+    detail: str = Field(description="A sentence or two, for people")
+
+
 class ErrorView(BaseModel):
     code: str
     title: str
@@ -163,6 +220,9 @@ class JobView(BaseModel):
     net: NetView | None
     result: ResultView | None
     artifacts: list[ArtifactView] = Field(description="What was made beside the result")
+    notices: list[NoticeView] = Field(
+        description="What a person should know of the picture, although the photo was colored"
+    )
     error: ErrorView | None
 
 
@@ -231,6 +291,7 @@ def job_view(job: Job, base_url: str) -> JobView:
             )
             for made in job.artifacts
         ],
+        notices=[NoticeView(code=notice.code, detail=notice.detail) for notice in job.notices],
         error=ErrorView(
             code=job.error_code, title=failure(job.error_code, None).kind.title, detail=job.error_detail or ""
         )

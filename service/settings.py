@@ -86,12 +86,12 @@ class Settings(BaseSettings):
     """As PyTorch names it; auto: a GPU where there is one, else the CPU. Several with commas between, such as
     cuda:0,cuda:1: `python -m service` starts a worker for each."""
     concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Photos in one worker at once: some are opened and finished while others are in the net. Not set: 4 on a
-    CPU, 32 on a GPU."""
+    """Photos in one worker at once: while some wait for the store or the net, others are opened and finished. Not set: one more than there
+    are cores on a CPU, 32 on a GPU."""
     worker_megapixels: Annotated[float, Field(gt=0)] = 100.0
     """Megapixels in one worker at once; a larger photo is taken in when it is empty."""
     batch: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Photos that go through the net together, at most. Not set: 4 on a CPU, 16 on a GPU."""
+    """Photos that go through the net together on a GPU, at most. Not set: 16. On a CPU each goes by itself."""
     stall: Annotated[float, Field(gt=0)] = 60.0
     """A worker that takes nothing for so long, although photos wait, ends and is started again."""
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None

@@ -21,35 +21,53 @@ class Watchdog:
     """Ends the process, after it has written where it hangs, when one of its jobs takes too long.
 
     One for the whole process, set to the earliest deadline of all jobs under way. A thread of Python cannot interrupt a call that
-    hangs in C or on the device; faulthandler's watchdog is a thread of C that does not need the interpreter's lock.
+    hangs in C or on the device; faulthandler's watchdog is a thread of C that does not need the interpreter's lock. To set it ends one such
+    thread and begins another, which is dear beside a small photo: while jobs come and go, a thread of Python sets it about each second.
     """
 
     def __init__(self, seconds: float) -> None:
         """`seconds`: how long one job may take."""
         self._seconds = seconds
+        self._every = min(1.0, seconds / 4)
         self._lock = threading.Lock()
         self._deadlines: dict[object, float] = {}
+        self._is_set = False
+        self._following: Periodic | None = None
 
     @contextmanager
     def guard(self) -> Iterator[None]:
         """End the process (exit code 1) unless the block is left in time."""
         mine = object()
         with self._lock:
-            self._deadlines[mine] = time.monotonic() + self._seconds
-            self._set_timer()
+            now = time.monotonic()
+            self._deadlines[mine] = now + self._seconds
+            if not self._is_set:
+                self._set(now)
+            if self._following is None:
+                self._following = Periodic("watchdog", self._every, self._follow)
+                self._following.start()
         try:
             yield
         finally:
             with self._lock:
-                del self._deadlines[mine]
-                self._set_timer()
+                now = time.monotonic()
+                if (
+                    self._deadlines.pop(mine) - now < 2 * self._every
+                ):  # the timer may be about to end the process
+                    self._set(now)
 
-    def _set_timer(self) -> None:
-        if not self._deadlines:
+    def _follow(self) -> None:
+        with self._lock:
+            if self._is_set:
+                self._set(time.monotonic())
+
+    def _set(self, now: float) -> None:
+        """To the earliest deadline, or to nothing where no job is under way."""
+        self._is_set = bool(self._deadlines)
+        if self._is_set:
+            faulthandler.dump_traceback_later(max(min(self._deadlines.values()) - now, 0.001), exit=True)
+        else:
             faulthandler.cancel_dump_traceback_later()
-            return
-        left = min(self._deadlines.values()) - time.monotonic()
-        faulthandler.dump_traceback_later(max(left, 0.001), exit=True)
 
 
 def end_process(reason: str) -> NoReturn:

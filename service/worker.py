@@ -2,36 +2,38 @@
 
 python -m service worker
 
-Several threads open, preprocess, postprocess and save photos; the batcher's one thread runs the net.
+On a CPU each thread takes one photo from its opening to its end. On a GPU the net has a thread of its own, which takes several at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
 
 import numpy as np
 import redis
-import torch
 from celery import Celery
 from numpy.typing import NDArray
-from PIL import Image
 from structlog.contextvars import bound_contextvars
 
-from model import image_io, image_metadata
-from model.checkpoint import CheckpointError
+from model import image_io, image_metadata, inspection
+from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
+from model.engines import cores
 from model.errors import PhotoError
+from model.image_io import SaveOptions
+from model.inspection import InspectionOptions
 from service import celery_app, metrics, webhooks
-from service.batching import Admission, Answer, Batcher, NetOutOfMemory, is_out_of_memory
+from service.artifacts import Colored, artifacts
+from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, Eraser, Reaper
@@ -47,12 +49,10 @@ STORE_RETRY_DELAY = 2.0
 """Seconds to wait before a job is given back because the store did not answer."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
-ON_A_CPU, ON_A_GPU = (4, 4), (32, 16)
+ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
-COMPARISON_SIDE = 2048
-"""Longest side of each half of a comparison, which is for looking at."""
-OPTIONS_TOLD = {"temperature", "vividness", "format", "quality"}
-"""The options that a sidecar repeats: those that the picture depends on. Others, such as a webhook's address, are private."""
+TELL_EVERY = 0.1
+"""Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
 log = get_logger("autochrome.worker")
 
@@ -68,14 +68,17 @@ class Worker:
         store: Store,
         app: Celery,
         settings: Settings,
-        cores: int = 1,
     ) -> None:
-        """`cores`: how many the net may use while nothing else is to do."""
         self.name = name
         self.net = Net(colorizer.name, colorizer.sha256)
-        by_device = ON_A_CPU if colorizer.device.type == "cpu" else ON_A_GPU
-        self.concurrency = settings.concurrency or by_device[0]
-        self.batcher = Batcher(self._infer, settings.batch or by_device[1], settings.lease)
+        infer = partial(_infer, colorizer)
+        if colorizer.device == "cpu":
+            # One more than cores: there is work while a photo waits for the store or the record.
+            self.concurrency = settings.concurrency or cores() + 1
+            self._engine: Direct | Batcher = Direct(infer, self._threads)
+        else:
+            self.concurrency = settings.concurrency or ON_A_GPU[0]
+            self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
         self.admission = Admission(int(settings.worker_megapixels * 1e6))
         self._colorizer = colorizer
         self._jobs = jobs
@@ -83,37 +86,42 @@ class Worker:
         self._app = app
         self._settings = settings
         self._watchdog = Watchdog(settings.deadline)
-        self._cores = cores
 
     def start(self) -> None:
-        """Start the net's thread, and show it what it will see, so that no photo waits for what happens once."""
-        self.batcher.start()
+        """Start the net, and show it what it will see, so that no photo waits for what happens once."""
+        self._engine.start()
         square = image_io.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
         lightness = self._colorizer.preprocess(square)
-        answers = [self.batcher.submit(lightness) for _ in range(1 + self.batcher.most)]
-        logits = [answer.result().logits for answer in answers]
-        self._colorizer.postprocess(square, logits[0])
+        self._engine.warm_up(lightness)
+        self._colorizer.postprocess(square, self._engine.ask(lightness, lambda: None).logits)
 
     def stop(self) -> None:
-        self.batcher.stop()
+        self._engine.stop()
 
     def run(self, id: str) -> None:
-        """The Celery task. The notification names a job, but the best one is taken; that none waits is no error."""
-        torch.set_num_threads(1)  # a new thread begins with what the net's has last taken
+        """The Celery task: color photos until none waits. The notification names a job, but the best one is taken."""
         try:
-            with self.admission.enter(partial(self._jobs.claim, self.name, self.net)) as claim:
-                if claim is not None:
-                    with bound_contextvars(request=claim.request_id), self._watchdog.guard():
-                        self._attempt(claim)
-                elif self.admission.is_closed:
+            if not self._color_next(answers=True):
+                if self.admission.is_closed:
                     celery_app.notify(self._app, id)  # for those who stay
+                return
+            while self._color_next(answers=False):
+                pass
         except redis.RedisError as error:
             # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
 
+    def _color_next(self, answers: bool) -> bool:
+        """Take the best job and try it. False where none waits, this worker has closed, or the job was given back, with a notification."""
+        with self.admission.enter(partial(self._jobs.claim, self.name, self.net, answers=answers)) as claim:
+            if claim is None:
+                return False
+            with bound_contextvars(request=claim.request_id), self._watchdog.guard():
+                return self._attempt(claim)
+
     def beat(self, jobs: Jobs) -> None:
         """Say that this worker lives. May raise redis.RedisError."""
-        jobs.beat(self.name, self.net, str(self._colorizer.device), self.admission.taken_ms)
+        jobs.beat(self.name, self.net, self._colorizer.device, self.admission.taken_ms, self.concurrency)
 
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
@@ -121,7 +129,8 @@ class Worker:
         if self.admission.empty_for > stall and self.name in jobs.stalled(stall):
             end_process(f"photos wait, and none has been taken for {stall:g} s")
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Claim) -> bool:
+        """Whether it came to an end, good or bad; False where the job was given back."""
         try:
             self._colorize(claim)
         except LeaseLost:
@@ -137,6 +146,7 @@ class Worker:
                 self._jobs.renew(claim)
                 time.sleep(STORE_RETRY_DELAY)
             self._give_back(claim, failed=False)
+            return False
         except Problem as error:
             log.warning("job_failed", job=claim.id, code=error.code, pixels=claim.pixels)
             self._fail(claim, error.code, error.detail)
@@ -148,6 +158,8 @@ class Worker:
                 self._fail(claim, "out_of_memory", KINDS["out_of_memory"].advice)
             else:
                 self._give_back(claim, failed=True)
+                return False
+        return True
 
     def _fail(self, claim: Claim, code: str, detail: str) -> None:
         with _unless_lost(claim):
@@ -159,22 +171,30 @@ class Worker:
                 celery_app.notify(self._app, claim.id)
 
     def _colorize(self, claim: Claim) -> None:
-        stages = _Stages(self._jobs, claim)
+        stages, options = _Stages(self._jobs, claim), claim.options
         with stages.next("open"):
-            picture = image_io.open(self._read(claim), self._settings.limits)
+            data = self._read(claim)
+            photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
+        if inspection.is_kept(photo):
+            with stages.next("save"):
+                result = self._store_result(claim, photo, *kept_file(data, photo, options))
+            self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
+            log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
+            return
         with stages.next("preprocess"):
-            lightness = self._colorizer.preprocess(picture)
+            lightness = self._colorizer.preprocess(photo)
         with stages.next("infer"):
-            answer = self._ask_the_net(claim, picture, lightness)
+            answer = self._ask_the_net(claim, photo, lightness, stages.renew)
         with stages.next("postprocess"):
-            colored = self._colorizer.postprocess(picture, answer.logits, color_options(claim.options))
+            colored = self._colorizer.postprocess(
+                photo, answer.logits, color_options(options), self._threads()
+            )
         with stages.next("save"):
-            result, others = self._save(claim, picture, colored)
-        if answer.leads:
-            metrics.BATCH_SIZE.observe(answer.photos)
-            with suppress(redis.RedisError):  # one count less
-                self._jobs.count_batch(answer.photos)
-        self._jobs.complete(claim, stages.seconds["save"], result, others)
+            result, others = self._save(claim, photo, colored)
+        batch = answer.photos if answer.leads else 0
+        if batch:
+            metrics.BATCH_SIZE.observe(batch)
+        self._jobs.complete(claim, stages.untold, result, others, photo.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
@@ -191,112 +211,106 @@ class Worker:
             raise (Problem("photo_lost") if held else LeaseLost()) from None
         return bytes(data)
 
-    def _ask_the_net(self, claim: Claim, picture: image_io.Photo, lightness: torch.Tensor) -> Answer:
+    def _ask_the_net(
+        self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32], renew: Callable[[], None]
+    ) -> Answer:
         """Raises `out_of_memory` where not even a very small picture fits."""
         size = self._colorizer.card.size
         while True:
             try:
-                return self._wait(claim, self.batcher.submit(lightness))
+                return self._engine.ask(lightness, renew)
             except NetOutOfMemory:
                 size = size * 3 // 4 // 32 * 32  # about half of the pixels
                 if size < SMALLEST:
                     raise Problem("out_of_memory") from None
                 log.warning("input_reduced", job=claim.id, size=size, error="out of memory")
-                lightness = self._colorizer.preprocess(picture, size)
+                lightness = self._colorizer.preprocess(photo, size)
 
-    def _wait(self, claim: Claim, answer: Future[Answer]) -> Answer:
-        """Wait, and renew the lease as long as the net moves. A net that hangs is left to the watchdog."""
-        try:
-            while True:
-                with suppress(TimeoutError):
-                    return answer.result(timeout=min(1.0, self._settings.lease / 4))
-                if answer.done():
-                    return answer.result()
-                if self.batcher.is_moving:
-                    self._jobs.renew(claim)
-        finally:
-            answer.cancel()  # it need not be in the net if nobody waits for it
-
-    def _infer(self, lightness: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Called by the batcher, in its thread. Raises FloatingPointError: no numbers would become no colors."""
-        # The first ones, which warm it up, nobody has claimed.
-        busy = max(0, self.admission.count - len(lightness) - self.batcher.waiting)
-        torch.set_num_threads(max(1, self._cores - busy))
-        try:
-            logits = self._colorizer.infer(lightness)
-            are_numbers = all(bool(single.sum().isfinite()) for single in logits)
-        except torch.AcceleratorError as error:
-            if is_out_of_memory(error):
-                raise
-            end_process(f"the device is lost to this process: {first_line(error)}")
-        if not are_numbers:
-            raise FloatingPointError("the net's answer is no number")
-        return logits
+    def _threads(self) -> int | None:
+        """How many cores a photo may have: all where it is alone, else one, so that none waits for another's share."""
+        return None if self.admission.count <= 1 else 1
 
     def _save(
-        self, claim: Claim, picture: image_io.Photo, colored: image_io.Photo
+        self, claim: Claim, photo: image_io.Photo, colored: image_io.Photo
     ) -> tuple[Result, tuple[Artifact, ...]]:
-        options = claim.options
-        format = None if options.format == "auto" else options.format.upper()
-        saved_as = image_io.saved_format(colored, format)
-        data = image_io.save(colored, image_io.SaveOptions(format, options.quality, location=False))
+        saving = save_options(claim.options)
+        saved_as = image_io.saved_format(colored, saving.format)
+        result = self._store_result(claim, colored, image_io.save(colored, saving), saved_as)
+        card, asked = self._colorizer.card, claim.options.temperature
+        temperature = card.temperature if asked is None else asked
+        others = []
+        for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
+            self._jobs.renew(claim)  # a slow store takes seconds for each
+            key = artifact_key(claim.id, claim.attempt, made.file)
+            self._store.put(key, made.data)
+            others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
+        return result, tuple(others)
+
+    def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
+            self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
-        key = result_key(claim.id, claim.attempt, image_io.extension(saved_as))
+        key = result_key(claim.id, claim.attempt, image_io.extension(format))
         self._store.put(key, data)
-        result = Result(
+        return Result(
             key=key,
-            width=colored.width,
-            height=colored.height,
-            media_type=image_io.media_type(saved_as),
+            width=photo.width,
+            height=photo.height,
+            media_type=image_io.media_type(format),
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
-        others = []
-        for kind, file, media_type, data in self._artifacts(options, picture, colored, result):
-            self._jobs.renew(claim)  # a slow store takes seconds for each
-            key = artifact_key(claim.id, claim.attempt, file)
-            self._store.put(key, data)
-            others.append(Artifact(kind, kind, key, media_type, len(data)))
-        return result, tuple(others)
-
-    def _artifacts(
-        self, options: Options, picture: image_io.Photo, colored: image_io.Photo, result: Result
-    ) -> Iterator[tuple[Literal["comparison", "sidecar"], str, str, bytes]]:
-        """Kind, name, media type and content of each file that the options ask for beside the result."""
-        if "comparison" in options.artifacts:
-            pixels = comparison(picture.pixels, colored.pixels, colored.alpha)
-            yield "comparison", "comparison.jpg", "image/jpeg", _as_jpeg(options.quality, pixels)
-        if "sidecar" in options.artifacts:
-            own = self._colorizer.card.temperature
-            temperature = own if options.temperature is None else options.temperature
-            said = image_metadata.sidecar(
-                net={"name": self.net.name, "sha256": self.net.sha256},
-                options=options.model_dump(mode="json", include=OPTIONS_TOLD),
-                result={"sha256": result.sha256, "width": result.width, "height": result.height},
-                temperature=temperature,
-                notices=picture.notices,
-            )
-            yield "sidecar", "sidecar.json", "application/json", said
 
 
 class _Stages:
-    """Seconds of each stage of one attempt, written to the job's record as the stage ends."""
+    """Seconds of each stage of one attempt, told to the job's record every TELL_EVERY seconds at most."""
 
     def __init__(self, jobs: Jobs, claim: Claim) -> None:
         self._jobs = jobs
         self._claim = claim
+        self._told_at = time.perf_counter()
+        self._now = STAGES[0]
         self.seconds: dict[str, float] = {}
+        self.untold: dict[str, float] = {}
+        """Those that the record does not know yet."""
 
     @contextmanager
     def next(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        self._now, start = stage, time.perf_counter()
         yield
-        self.seconds[stage] = time.perf_counter() - start
-        metrics.STAGE_SECONDS.labels(stage).observe(self.seconds[stage])
-        if stage != STAGES[-1]:  # the last one ends with the job, in one step
-            following = STAGES[STAGES.index(stage) + 1]
-            self._jobs.advance(self._claim, stage, self.seconds[stage], following)
+        end = time.perf_counter()
+        self.seconds[stage] = self.untold[stage] = end - start
+        metrics.STAGE_SECONDS.labels(stage).observe(end - start)
+        is_last = stage == STAGES[-1]  # it ends with the job, in one step
+        if not is_last and end - self._told_at >= TELL_EVERY:
+            self._tell(STAGES[STAGES.index(stage) + 1])
+
+    def renew(self) -> None:
+        """Renew the lease in the middle of a stage, and tell what has not been told."""
+        if self.untold:
+            self._tell(self._now)
+        else:
+            self._jobs.renew(self._claim)
+
+    def _tell(self, following: str) -> None:
+        self._jobs.advance(self._claim, self.untold, following)
+        self._told_at, self.untold = time.perf_counter(), {}
+
+
+def _infer(
+    colorizer: Colorizer, lightness: Sequence[NDArray[np.float32]], threads: int | None = None
+) -> list[NDArray[np.float32]]:
+    """The net's answers. Raises FloatingPointError: no numbers would become no colors. Ends the process where the device is lost."""
+    try:
+        logits = colorizer.infer(lightness, threads)
+        are_numbers = all(math.isfinite(float(single.sum())) for single in logits)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or type(error).__name__ != "AcceleratorError":  # PyTorch's
+            raise
+        end_process(f"the device is lost to this process: {first_line(error)}")
+    if not are_numbers:
+        raise FloatingPointError("the net's answer is no number")
+    return logits
 
 
 @contextmanager
@@ -308,34 +322,47 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
         log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
 
 
+# What a client asked, as the model is told it
+
+
+def open_photo(data: bytes, options: Options, settings: Settings) -> image_io.Photo:
+    return image_io.open(data, settings.limits, page=options.page, partial=options.partial)
+
+
+def inspection_options(options: Options) -> InspectionOptions:
+    return InspectionOptions(options.crop_border, options.if_color, options.negative, options.rotate)
+
+
 def color_options(options: Options) -> ColorOptions:
-    """The one place where what a client asked becomes what the model is told."""
     return ColorOptions(temperature=options.temperature, vividness=options.vividness)
 
 
-def _as_jpeg(quality: int, pixels: NDArray[np.uint8]) -> bytes:
-    return image_io.save(image_io.Photo(pixels, None, "JPEG"), image_io.SaveOptions("JPEG", quality))
+def save_options(options: Options) -> SaveOptions:
+    return SaveOptions(
+        format=None if options.format == "auto" else options.format.upper(),
+        quality=options.quality,
+        metadata=options.keep_metadata,
+        location=options.keep_location,
+        disclosure=options.embed_disclosure,
+        mark=options.mark,
+    )
 
 
-def comparison(
-    gray: NDArray[Any], colored: NDArray[np.uint8], alpha: NDArray[np.uint8] | None
-) -> NDArray[np.uint8]:
-    """Gray on the left, color on the right, (h, 2w, 3) uint8, at most COMPARISON_SIDE each; what is transparent becomes white.
-
-    `gray`: (H, W) uint8 or uint16, or (H, W, 3) uint8; `colored`: (H, W, 3); `alpha`: how opaque, (H, W), or None.
-    """
-    if gray.dtype == np.uint16:
-        gray = (gray // 257).astype(np.uint8)
-    left = _thumbnail(Image.fromarray(gray).convert("L").convert("RGB"), alpha)
-    right = _thumbnail(Image.fromarray(colored), alpha)
-    return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
+def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[bytes, str]:
+    """A photo's file, which is left as it came, and its format: the very bytes, unless another format or less of the record is wanted."""
+    may_say_all = options.keep_location or not _has_location(photo)
+    if options.format == "auto" and options.keep_metadata and may_say_all:
+        return data, photo.format
+    saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
+    return image_io.save(photo, saving), image_io.saved_format(photo, saving.format)
 
 
-def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
-    if alpha is not None:
-        image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
-    image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
-    return image
+def _has_location(photo: image_io.Photo) -> bool:
+    located = image_metadata.Changes("TIFF", *photo.size, location=True, disclosure=False)
+    without = replace(located, location=False)
+    return image_metadata.for_file(photo.metadata, located) != image_metadata.for_file(
+        photo.metadata, without
+    )
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:
@@ -351,13 +378,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
-    # The net's thread alone uses more than one core. OpenMP lets its threads sleep between two operators, which doubles the
-    # net's time, as soon as it has more of them than cores; those count that another thread of ours has ever asked for.
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    worker = Worker(name, _load(settings, load), attempts, store, app, settings, cores)
+    worker = Worker(name, _load(settings, load), attempts, store, app, settings)
     worker.start()
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 

@@ -37,7 +37,8 @@ def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: st
             if isinstance(pixels, str):
                 unreadable.append(path)
             else:
-                yield colorizer.preprocess(Photo(pixels, None, "PNG"))[None].to(colorizer.device)
+                seen = torch.from_numpy(colorizer.preprocess(Photo(pixels, None, "PNG")))
+                yield seen[None].to(colorizer.device)
 
     after, count = batch_norm.adapt(colorizer.net, lightness())
     data.write_names({"unreadable": unreadable}, run)

@@ -84,10 +84,10 @@ def color(
     """Write color.json, color.md and the sheets color.jpg, best.jpg, worst.jpg and failures.jpg; print the tables."""
     from model.colorizer import ColorOptions
     from model.commands import selection
-    from model.engines import choose_device
     from model.evaluate import color as measure
     from model.evaluate import failures, figures, report
     from model.evaluate.judge import Judge, labels
+    from model.torch_engine import choose_device
     from model.training.aging import AGES
 
     selected = selection.Selection(photos, exclude, only, held_out, limit)
@@ -139,10 +139,10 @@ def _by_source(
     """Write by_source.json and by_source.md; print the latter."""
     from model.colorizer import ColorOptions
     from model.commands import selection
-    from model.engines import choose_device
     from model.evaluate import color as measure
     from model.evaluate import report
     from model.evaluate.judge import Judge, labels
+    from model.torch_engine import choose_device
 
     sources = selected.sources()
     colorizers = selection.nets(net, device)
@@ -215,7 +215,7 @@ def decoding(
     found = selection.Selection(photos, exclude, only, held_out, limit).found()
     colorizer = selection.subject(name, run_folder, device)
     own = decodings.own(colorizer)
-    shares = take_back or (_SHARES if colorizer.card.prior else [own.taken_back])
+    shares = take_back or (_SHARES if decodings.card_of(colorizer).prior else [own.taken_back])
     axes = decodings.Axes(sizes, temperatures, shares)
     swept = decodings.sweep(colorizer, _progress(found, len(found), "decoding"), axes)
     text = (
@@ -225,7 +225,7 @@ def decoding(
     settings = {
         "net": colorizer.name,
         "sha256": colorizer.sha256,  # "" for a run's, which has no file
-        "trained": colorizer.card.recipe.get("trained"),
+        "trained": decodings.card_of(colorizer).recipe.get("trained"),
         "photos": len(found),
     }
     _write(out, "decoding", text, settings | decodings.as_json(swept))
@@ -324,6 +324,25 @@ def skin(
     ]
     figures.save(figures.sheet(headings, strips), out / "skin.jpg")
     print(f"the contact sheet: {out / 'skin.jpg'}")
+    return 0
+
+
+@app.command(short_help="how often photos in color, borders and mounts are recognized")
+def inspection(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for inspection.json and inspection.md")
+    ] = Path("out/inspection"),
+) -> int:
+    """Show photos as they are, toned, and on made pages to what looks at photos before they are colored; print how often it is right."""
+    from model.commands import selection
+    from model.evaluate import inspection as rates
+
+    found = selection.Selection(photos, exclude, None, 0, limit).found()
+    summary = rates.summarize(list(_progress(rates.measure(found), len(found), "inspecting")))
+    _write(out, "inspection", summary.as_markdown(), {"photos": len(found)} | summary.as_json())
     return 0
 
 

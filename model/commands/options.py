@@ -27,8 +27,8 @@ Limit = Annotated[
     int, Option("--limit", metavar="N", show_default=False, help="at most so many, evenly chosen")
 ]
 
-Net = Annotated[str, Option("--net", help="a net's name, or a .safetensors file")]
-Nets = Annotated[list[str], Option("--net", metavar="NET...", help="names or .safetensors files")]
+Net = Annotated[str, Option("--net", help="a net's name, or a .safetensors or .onnx file")]
+Nets = Annotated[list[str], Option("--net", metavar="NET...", help="names, .safetensors or .onnx files")]
 Device = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1…")]
 
 Runs = Annotated[

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model import checkpoint
-from model.checkpoint import Card
+from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer
 from model.errors import InputError
 from model.evaluate.color import evenly
@@ -88,13 +88,21 @@ def nets(names: Sequence[str], device: str) -> list[Colorizer]:
     Where cards share a name, each is called by its hash too; of one file's weights under several cards, by the share taken back.
     """
     colorizers = [Colorizer.load(name, device) for name in names]
-    for tell_apart in (lambda card: card.sha256[:8], lambda card: f"{card.share:g} taken back"):
+    for tell_apart in (_hash, _share):
         times = Counter(colorizer.name for colorizer in colorizers)
         for colorizer in colorizers:
             if times[colorizer.name] > 1:
                 card = colorizer.card
                 colorizer.card = replace(card, name=f"{card.name} {tell_apart(card)}")
     return colorizers
+
+
+def _hash(card: Card | OnnxCard) -> str:
+    return card.sha256[:8]
+
+
+def _share(card: Card | OnnxCard) -> str:
+    return f"{card.share:g} taken back" if isinstance(card, Card) else card.sha256
 
 
 def subject(net: str, run: Path | None, device: str) -> Colorizer:

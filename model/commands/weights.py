@@ -20,9 +20,9 @@ _CHOSEN = "(default: what the run's validation chose; if it chose nothing, as th
 @app.command(short_help="print a net's card")
 def show(net: Name) -> int:
     """Print a net's card."""
-    from model import checkpoint
+    from model import cards
 
-    print(checkpoint.read_card(checkpoint.locate(net)).to_json(), end="")
+    print(cards.read_any_card(cards.locate(net)).to_json(), end="")
     return 0
 
 

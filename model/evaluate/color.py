@@ -204,10 +204,12 @@ def colorized(
             yield truth, dict(zip(names, pictures, strict=True))
 
 
-def _older(inputs: Sequence[Tensor], paths: Sequence[Path], kind: str) -> list[Tensor]:
+def _older(
+    inputs: Sequence[NDArray[np.float32]], paths: Sequence[Path], kind: str
+) -> list[NDArray[np.float32]]:
     """(1, h, w) lightness each, all of one size, aged."""
     seeds = torch.tensor([zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths])
-    return list(aging.AGES[kind](torch.stack([*inputs]), seeds))
+    return [*aging.AGES[kind](torch.from_numpy(np.stack(inputs)), seeds).numpy()]
 
 
 def center_crop(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

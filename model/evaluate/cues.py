@@ -203,14 +203,14 @@ def respond(colorizer: Colorizer, shown: Sequence[Stimulus]) -> list[Response]:
         inputs = [colorizer.preprocess(photo) for photo in some]
         outputs = colorizer.infer(inputs)
         for stimulus, photo, seen, output in zip(shown[start:], some, inputs, outputs, strict=False):
-            responses.append(_response(colorizer, stimulus, photo, seen, output))
+            responses.append(_response(colorizer, stimulus, photo, torch.from_numpy(seen), output))
     return responses
 
 
 def _response(
-    colorizer: Colorizer, stimulus: Stimulus, photo: Photo, seen_1HW: Tensor, output: Tensor
+    colorizer: Colorizer, stimulus: Stimulus, photo: Photo, seen_1HW: Tensor, output: NDArray[np.float32]
 ) -> Response:
-    ab = colorizer.decode(output).cpu()
+    ab = torch.from_numpy(colorizer.decode(output))
     seen = adaptive_avg_pool2d(seen_1HW, (ab.shape[1], ab.shape[2]))[0]
     height, width = seen.shape
     where = (slice(height // 4, -height // 4), slice(width // 4, -width // 4)) if stimulus.object else ()
@@ -218,7 +218,7 @@ def _response(
     mean = part.flatten(1).mean(1)
     entropy = None
     if len(output) == bins.COUNT:
-        log_p = torch.log_softmax(output, 0)
+        log_p = torch.log_softmax(torch.from_numpy(output), 0)
         entropy = float(-(log_p.exp() * log_p).sum(0).mean())
     error = gray_error = None
     if stimulus.truth is not None:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import bins
+from model import palette
+from model.cards import Card
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.evaluate import color, figures
@@ -72,9 +73,18 @@ class Sweep:
 
 
 def own(colorizer: Colorizer) -> Decoding:
-    """How a card says that its net is to be decoded."""
-    card = colorizer.card
+    """How a card says that its net is to be decoded. InputError as `card_of`."""
+    card = card_of(colorizer)
     return Decoding(card.size, card.temperature, card.share)
+
+
+def card_of(colorizer: Colorizer) -> Card:
+    """The card of a net of our own. InputError for one from an ONNX file, which has no share of a rebalancing to vary."""
+    if not isinstance(colorizer.card, Card):
+        raise InputError(
+            f"{colorizer.name} comes from an ONNX file: decodings are compared for weights of our own"
+        )
+    return colorizer.card
 
 
 class Decoder:
@@ -82,7 +92,7 @@ class Decoder:
 
     def __init__(self, colorizer: Colorizer, decodings: Sequence[Decoding]) -> None:
         """Raises InputError for a share other than the card's where the card has no prior."""
-        weights = colorizer.card.class_weights
+        weights = card_of(colorizer).class_weights
         card_share = own(colorizer).taken_back
         if weights is None and {d.taken_back for d in decodings} != {card_share}:
             raise InputError(
@@ -90,13 +100,10 @@ class Decoder:
                 "or for a training run that was rebalanced, named by --run"
             )
         self.decodings = decodings
-        self._sized = {
-            size: Colorizer(colorizer.net, replace(colorizer.card, size=size), str(colorizer.device))
-            for size in {d.size for d in decodings}
-        }
+        self._colorizer = colorizer
         self._shift = {
-            d.taken_back: (bins.taken_back(weights, d.taken_back) - bins.taken_back(weights, card_share)).to(
-                colorizer.device
+            d.taken_back: (
+                palette.taken_back(weights, d.taken_back) - palette.taken_back(weights, card_share)
             )[:, None, None]
             for d in decodings
             if weights is not None
@@ -105,11 +112,14 @@ class Decoder:
     def colorize(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
         """(H, W, 3) uint8 → the photo colored from its lightness, by every decoding, in the same shape."""
         photo = Photo(rgb, None, "PNG")
-        logits = {size: net.infer([net.preprocess(photo)])[0] for size, net in self._sized.items()}
+        net = self._colorizer
+        logits = {
+            size: net.infer([net.preprocess(photo, size)])[0] for size in {d.size for d in self.decodings}
+        }
         done: dict[Decoding, NDArray[np.uint8]] = {}
         for d in self.decodings:
-            shifted = logits[d.size] + self._shift.get(d.taken_back, 0)
-            done[d] = self._sized[d.size].postprocess(photo, shifted, ColorOptions(d.temperature)).pixels
+            shifted = logits[d.size] + self._shift.get(d.taken_back, np.float32(0))
+            done[d] = net.postprocess(photo, shifted, ColorOptions(d.temperature)).pixels
         return done
 
 

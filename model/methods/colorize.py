@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from model import bins, color
 from model.errors import InputError
 from model.nets.backbone import Backbone, autocast
-from model.nets.lite import AB_UNIT
+from model.nets.plan import AB_UNIT
 from model.training import aging, augment
 from model.training.batches import Batch
 

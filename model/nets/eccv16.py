@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from model import bins
+from model.nets.plan import ECCV16_BLOCKS, ECCV16_WIDTH
 
 STRIDE = 8  # both sides of the input must be multiples of it
 AB_SCALE = 110.0  # the release's unit of ab
@@ -28,21 +29,18 @@ class Eccv16(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model1 = _block(1, 64, convs=2, stride=2)
-        self.model2 = _block(64, 128, convs=2, stride=2)
-        self.model3 = _block(128, 256, convs=3, stride=2)
-        self.model4 = _block(256, 512, convs=3)
-        self.model5 = _block(512, 512, convs=3, dilation=2)
-        self.model6 = _block(512, 512, convs=3, dilation=2)
-        self.model7 = _block(512, 512, convs=3)
+        channels = 1
+        for place, (width, convs, stride, dilation) in enumerate(ECCV16_BLOCKS, 1):
+            self.add_module(f"model{place}", _block(channels, width, convs, stride, dilation))
+            channels = width
         self.model8 = nn.Sequential(
-            nn.ConvTranspose2d(512, 256, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(channels, ECCV16_WIDTH, 4, stride=2, padding=1),
             nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1),
+            nn.Conv2d(ECCV16_WIDTH, ECCV16_WIDTH, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1),
+            nn.Conv2d(ECCV16_WIDTH, ECCV16_WIDTH, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(256, bins.COUNT, 1),
+            nn.Conv2d(ECCV16_WIDTH, bins.COUNT, 1),
         )
         self.model_out = nn.Conv2d(bins.COUNT, 2, 1, bias=False)
         _initialize(self)
@@ -57,12 +55,12 @@ class Eccv16(nn.Module):
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
         x = (lightness_N1HW - 50) / 100
-        x = self.model4(self.model3(self.model2(self.model1(x))))
-        x = self.model7(self.model6(self.model5(x)))
+        for place in range(1, len(ECCV16_BLOCKS) + 1):
+            x = self.get_submodule(f"model{place}")(x)
         return cast(Tensor, self.model8(x)).float()
 
 
-def _block(channels_in: int, channels: int, convs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+def _block(channels_in: int, channels: int, convs: int, stride: int, dilation: int) -> nn.Sequential:
     """3×3 convolutions, each with its ReLU, the last of them strided, and a norm after the last ReLU."""
     layers: list[nn.Module] = []
     for index in range(convs):

@@ -21,27 +21,21 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from model import bins
-
-# kernel, stride, expansion, out channels, repeats; the stages end at strides 2, 4, 8, 16, 16, 32, 32
-_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
+from model.nets.plan import (
+    AB_UNIT,
+    HINTED,
+    HINTS,
+    LITE_CONTEXT,
+    LITE_DEVIATION,
+    LITE_MEAN,
+    LITE_MERGES,
+    LITE_NORM_EPSILON,
+    LITE_SKIPS,
+    LITE_STAGES,
+    LITE_STEM,
 )
-_SKIPS = {2: 24, 4: 40, 10: 112}  # block whose output the decoder takes at strides 4, 8, 16: its channels
-HINTS = 3  # channels of a hint map: a* and b* over 110, and where there is one
-_HINTED = (
-    (32, 64),
-    (64, 128),
-    (128, 192),
-    (192, 256),
-)  # at strides 4, 8, 16, 32: a hint's features, and the decoder's that they join
+
 STRIDE = 32  # both sides of the input must be multiples of it
-AB_UNIT = 15.0  # about the root mean square of a* and b* in photographs (15.6 over 200)
 
 
 class Block(nn.Module):
@@ -106,10 +100,12 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 2, 1, bias=False), _norm(32), nn.ReLU6(inplace=True))
-        channels = 32
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, LITE_STEM, 3, 2, 1, bias=False), _norm(LITE_STEM), nn.ReLU6(inplace=True)
+        )
+        channels = LITE_STEM
         blocks: list[Block] = []
-        for kernel, stride, expansion, out, repeats in _STAGES:
+        for kernel, stride, expansion, out, repeats in LITE_STAGES:
             for repeat in range(repeats):
                 blocks.append(Block(channels, out, kernel, stride if repeat == 0 else 1, expansion))
                 channels = out
@@ -129,12 +125,11 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, lightness_N1HW: Tensor) -> list[Tensor]:
-        # L* of gray is nearly linear in sRGB, which the backbone was trained on, scaled like this.
-        x = self.stem((lightness_N1HW / 100 - 0.498) / 0.502)
+        x = self.stem((lightness_N1HW / 100 - LITE_MEAN) / LITE_DEVIATION)
         features = []
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index in _SKIPS:
+            if index in LITE_SKIPS:
                 features.append(x)
         return [*features, x]
 
@@ -156,13 +151,13 @@ class Hints(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (HINTS, *(features for features, _ in _HINTED))
+        widths = (HINTS, *(features for features, _ in HINTED))
         self.convs = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2 if place else 1, padding=1, bias=False)
             for place, (before, after) in enumerate(pairwise(widths))
         )
         self.projections = nn.ModuleList(
-            nn.Conv2d(features, joined, 1, bias=False) for features, joined in _HINTED
+            nn.Conv2d(features, joined, 1, bias=False) for features, joined in HINTED
         )
         for projection in self.projections:
             nn.init.zeros_(cast(nn.Conv2d, projection).weight)
@@ -188,11 +183,12 @@ class Lite(nn.Module):
     def __init__(self, outputs: int = bins.COUNT) -> None:
         super().__init__()
         self.backbone = Backbone()
-        self.context = nn.Sequential(_dense(320, 256), _dense(256, 256, dilation=2))
-        self.merge16 = Merge(256, _SKIPS[10], 192)
-        self.merge8 = Merge(192, _SKIPS[4], 128)
-        self.merge4 = Merge(128, _SKIPS[2], 64)
-        self.head = nn.Conv2d(64, outputs, 1)
+        wide, at16, at8, at4 = LITE_CONTEXT, *LITE_MERGES.values()
+        self.context = nn.Sequential(_dense(LITE_STAGES[-1][3], wide), _dense(wide, wide, dilation=2))
+        self.merge16 = Merge(wide, LITE_SKIPS[10], at16)
+        self.merge8 = Merge(at16, LITE_SKIPS[4], at8)
+        self.merge4 = Merge(at8, LITE_SKIPS[2], at4)
+        self.head = nn.Conv2d(at4, outputs, 1)
         self.hints = Hints()
 
     def forward(self, lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None) -> Tensor:
@@ -262,7 +258,7 @@ def _norm_from(ours: str, theirs: str, imagenet: Mapping[str, Tensor]) -> dict[s
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    return nn.BatchNorm2d(channels, eps=LITE_NORM_EPSILON, momentum=0.01)
 
 
 def _dense(channels_in: int, channels_out: int, dilation: int = 1) -> nn.Sequential:

@@ -7,8 +7,8 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -26,7 +26,8 @@ from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network
 from service.errors import Problem, StoreUnavailable
-from service.jobs import ENDED, Job, Order, new_id
+from service.events import Changed
+from service.jobs import ENDED, Entered, Job, Order, new_id
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
 from service.storage import CHUNK, photo_key, upload_prefix
@@ -94,15 +95,12 @@ class Submitted(NamedTuple):
 async def create(request: Request, state: State, by: Colorizing) -> Response:
     key = _idempotency_key(request)
     id = await run_sync(state.jobs.id_for, by.owner or f"at {network(by.address)}", key) if key else None
-    await run_sync(_refuse_if_full, state, id)
-    async with _upload(request, state, by) as upload:
-        try:
-            submitted = await run_sync(submit, state, upload, by, id)
-        except Problem as problem:
-            if problem.code != "id_conflict":
-                raise
-            raise Problem("idempotency_mismatch") from problem
-    return await _answer(request, state, submitted)
+    try:
+        return await _color(request, state, by, id)
+    except Problem as problem:
+        if problem.code != "id_conflict":
+            raise
+        raise Problem("idempotency_mismatch") from problem
 
 
 @router.put(
@@ -121,22 +119,42 @@ async def put(
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
-    await run_sync(_refuse_if_full, state, id)
-    async with _upload(request, state, by) as upload:
-        submitted = await run_sync(submit, state, upload, by, id)
-    return await _answer(request, state, submitted)
+    return await _color(request, state, by, id)
 
 
-def submit(state: ApiState, upload: Upload, by: Caller, id: str | None = None) -> Submitted:
+async def _color(request: Request, state: ApiState, by: Caller, id: str | None) -> Response:
+    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`: see `submit`."""
+    await _refuse_if_full(request, state, id)
+    job = id or new_id()
+    wait = preferred_wait(request.headers.getlist("prefer"))
+    async with _watched(
+        state, job, wait
+    ) as changed:  # from here on, so that the job need not be looked at before its end
+        async with _upload(request, state, by) as upload:
+            submitted = await run_sync(submit, state, upload, by, job, id is not None)
+        return await _answer(request, state, submitted, wait, changed)
+
+
+@asynccontextmanager
+async def _watched(state: ApiState, id: str, wait: int | None) -> AsyncIterator[Changed | None]:
+    """None where nobody waits."""
+    if not wait:
+        yield None
+        return
+    async with state.watches.on(id, only_end=True) as changed:
+        yield changed
+
+
+def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool) -> Submitted:
     """Check a photo, store it, make its job and notify the workers.
 
-    `id`: 32 hexadecimal digits of the client's choosing; the same photo with the same options by the same caller
+    `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
     becomes one job under it.
     Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
     `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
     """
     keep_for = state.keep_for(upload.options, by)
-    header = header_of(upload.file, state.settings)
+    header = header_of(upload.file, state.settings, upload.options.page)
     order = Order(
         options=upload.options,
         pixels=header.width * header.height,
@@ -147,8 +165,8 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str | None = None) -
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
     )
-    if id is None:
-        return _make_job(state, new_id(), upload, order, by)
+    if not is_chosen:
+        return _make_job(state, id, upload, order, by)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
         return _again(state, known, order) if known else _make_job(state, id, upload, order, by)
@@ -162,19 +180,20 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
         state.jobs.reserve(id, RESERVED)
         upload.file.seek(0)
         state.store.put(photo_key(id, order.upload), upload.file)
-        is_new = state.jobs.create(id, secret, order, state.bounds)
+        entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
         if isinstance(error, Problem) and error.code == "queue_full":
             _erase_upload(state, id, order)
         raise
-    if not is_new:
+    if entered is Entered.NOT:
         _erase_upload(state, id, order)
         state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
         return _again(state, state.look(id), order)
     by.headers.update(charged)
-    celery_app.notify(state.celery, id)
+    if entered is Entered.TO_NOTIFY:
+        celery_app.notify(state.celery, id)
     log.info("job_queued", job=id, megapixels=order.pixels / 1e6)
     return Submitted(id, secret, new=True)
 
@@ -211,13 +230,19 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
     ).hexdigest()
 
 
-def _refuse_if_full(state: ApiState, id: str | None) -> None:
+async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
     """Before the body is read: raises `queue_full` where there is room for no photo. One that is in the queue needs none."""
-    if id is not None and state.jobs.get(id) is not None:
+    length = request.headers.get("content-length", "")
+    is_small = (
+        length.isdecimal() and int(length) <= uploads.IN_MEMORY
+    )  # little is lost where the queue has filled since
+    depth = state.queue.seen if is_small else None
+    if depth is None:
+        depth = await run_sync(state.queue.look)
+    if depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
-    depth = state.jobs.depth()
-    if depth.jobs >= state.bounds.jobs or depth.pixels >= state.bounds.pixels:
-        raise Problem("queue_full", retry_after=state.jobs.retry_after())
+    if id is None or await run_sync(state.jobs.get, id) is None:
+        raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
@@ -227,10 +252,11 @@ def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncConte
     return uploads.receive(request, state.settings.max_bytes)
 
 
-async def _answer(request: Request, state: ApiState, submitted: Submitted) -> Response:
+async def _answer(
+    request: Request, state: ApiState, submitted: Submitted, wait: int | None, changed: Changed | None
+) -> Response:
     """The job with its secret, when it has ended or the client will wait no longer; or its picture. Raises its failure."""
-    wait = preferred_wait(request.headers.getlist("prefer"))
-    job = await _when_ended(state, submitted.id, wait or 0)
+    job = await _when_ended(state, submitted, wait or 0, changed)
     headers = {"Location": state.url(job_path(job.id)), "Cache-Control": "no-store"}
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
@@ -252,18 +278,17 @@ async def _answer(request: Request, state: ApiState, submitted: Submitted) -> Re
     return JSONResponse(view.model_dump(mode="json"), 202, {**headers, "Retry-After": _retry_after(job)})
 
 
-async def _when_ended(state: ApiState, id: str, seconds: float) -> Job:
-    """The job when it has ended, or as it stands after `seconds`. Raises `expired`."""
-    if seconds <= 0:
-        return await run_sync(state.find, id)
+async def _when_ended(state: ApiState, submitted: Submitted, seconds: float, changed: Changed | None) -> Job:
+    """The job when it has ended, or as it stands after `seconds`. `changed`: since before it was made. Raises `expired`."""
     give_up = time.monotonic() + seconds
-    async with state.watches.on(id, only_end=True) as changed:
-        while True:
-            job = await run_sync(state.find, id)
-            left = give_up - time.monotonic()
-            if left <= 0 or job.status in ENDED or state.watches.closing:
-                return job
-            await changed.wait(left)
+    if changed is not None and submitted.new:
+        await changed.wait(seconds)
+    while True:
+        job = await run_sync(state.find, submitted.id)
+        left = give_up - time.monotonic()
+        if changed is None or left <= 0 or job.status in ENDED or state.watches.closing:
+            return job
+        await changed.wait(left)
 
 
 def preferred_wait(headers: Iterable[str]) -> int | None:

@@ -95,6 +95,7 @@ _JOB: dict[str, Any] = {
     "net": None,
     "result": None,
     "artifacts": [],
+    "notices": [],
     "error": None,
 }
 _PATH = f"/v1/colorizations/{_EXAMPLE_ID}"
@@ -112,6 +113,12 @@ _DONE: dict[str, Any] = _JOB | {
             "url": f"{_PATH}/artifacts/comparison",
             "media_type": "image/jpeg",
             "bytes": 412345,
+        }
+    ],
+    "notices": [
+        {
+            "code": "checksum_wrong",
+            "detail": "A part of the file that is no picture is damaged. It was passed over.",
         }
     ],
 }

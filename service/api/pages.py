@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
-from model.image_headers import IN_WORDS
+from model.image_headers import ENDINGS, IN_WORDS
 from service.api.state import ApiState, State
 from service.errors import Problem, failure
 from service.jobs import Job
@@ -22,6 +22,8 @@ from service.settings import Settings
 WEB = Path(__file__).parent.parent / "web"
 STATUSES = {"missing": 404, "canceled": 410, "expired": 410, "away": 503}
 """Of a photo's page, where it has no photo to show and never will, or not now."""
+KEPT = "kept_in_color"
+"""The notice of a photo that was in color already and was left so (`model.inspection`)."""
 log = get_logger("autochrome.api")
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -40,6 +42,7 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     templates = Jinja2Templates(directory=WEB / "templates")
     context = {
         "formats": IN_WORDS,
+        "accept": ",".join(["image/*", *(ending for format in ENDINGS.values() for ending in format)]),
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
         "keep_for": duration(settings.keep_for),
@@ -85,6 +88,8 @@ def _described(job: Job, base_url: str) -> dict[str, Any]:
         "net": job.net.name if job.net else "",
         "position": job.queue_position,
         "expires": datetime.fromtimestamp(job.expires / 1000, tz=UTC),
+        "notices": job.notices,
+        "kept": any(notice.code == KEPT for notice in job.notices),
         "title": failure(job.error_code, None).kind.title if job.error_code else "",
         "detail": job.error_detail or "",
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,12 +21,13 @@ from service.budgets import Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Bounds, Job, Jobs, Lease
+from service.jobs import Bounds, Depth, Job, Jobs, Lease
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store
 from service.webhooks import refuse_unless_allowed
 
+LOOK = 0.1
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -54,11 +57,32 @@ class Watches:
             changed.wake()
 
 
+class Queue:
+    """How much waits, asked for at most once in LOOK seconds: who sends a photo to a full queue is to hear so before it is sent."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._seen: Depth | None = None
+        self._seen_at = -math.inf
+
+    @property
+    def seen(self) -> Depth | None:
+        """As it was a moment ago; None where nobody has looked."""
+        return self._seen if time.monotonic() - self._seen_at < LOOK else None
+
+    def look(self) -> Depth:
+        """May raise redis.RedisError."""
+        depth = self._jobs.depth()
+        self._seen, self._seen_at = depth, time.monotonic()
+        return depth
+
+
 @dataclass(frozen=True, slots=True)
 class ApiState:
     settings: Settings
     redis: redis.Redis
     jobs: Jobs
+    queue: Queue
     batches: Batches
     scheduler: Scheduler
     watches: Watches
@@ -81,6 +105,7 @@ class ApiState:
             settings=settings,
             redis=client,
             jobs=jobs,
+            queue=Queue(jobs),
             batches=batches,
             scheduler=Scheduler(
                 batches, jobs, store, quota, bounds, lambda id: celery_app.notify(celery, id)
@@ -137,7 +162,7 @@ def longest_keep_for(settings: Settings) -> float:
     return max(settings.keep_for, settings.max_keep_for)
 
 
-def _state(request: Request) -> ApiState:
+async def _state(request: Request) -> ApiState:  # async, as FastAPI would give a thread to any other
     return cast(ApiState, request.app.state.api)
 
 

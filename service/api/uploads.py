@@ -37,7 +37,8 @@ IN_MEMORY = 2**20
 """Bytes of an upload from which on it lies on disk."""
 PIECE = 2**18
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
-MOST_FIELDS = 16
+MOST_FIELDS = 32
+"""Each option once, and those of several values a few times."""
 MOST_IN_FIELD = 16 * 2**10
 JSON = "application/json"
 MOST_JSON = 64 * 2**10
@@ -74,7 +75,8 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
         async with _form(request, max_bytes) as (photo, fields):
             options = parse_options(query + fields)
             file = cast(IO[bytes], photo.file)
-            yield Upload(file, await run_sync(digest, file), options)
+            is_small = (photo.size or 0) <= IN_MEMORY  # it takes less time than to wake a thread
+            yield Upload(file, digest(file) if is_small else await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         options = parse_options(query)  # before the body: what is wrong with them is said at once
         async with spool() as file:
@@ -142,10 +144,13 @@ async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadF
         await form.close()
 
 
-def header_of(file: IO[bytes], settings: Settings) -> Header:
-    """A photo's header. Refuses what can be refused cheaply, so that it never reaches a worker. Raises a Problem about the photo."""
+def header_of(file: IO[bytes], settings: Settings, page: int | None = None) -> Header:
+    """A photo's header, or that of a page of it. Refuses what can be refused cheaply, so that it never reaches a worker.
+
+    Raises a Problem about the photo.
+    """
     try:
-        return probe(file, settings.limits)
+        return probe(file, settings.limits, page)
     except PhotoError as error:
         raise Problem(error.code, error.detail) from error
 

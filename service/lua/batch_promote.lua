@@ -1,7 +1,7 @@
 -- Queues the job that waits next, and takes it off its sender's quota. Batches take turns; one whose quota is used up lets the others go
 -- first until it is not. A server without memory refuses, as it refuses new jobs: the first write to a job or a quota needs some.
 -- most jobs, most pixels, megapixels a minute without a key, and with one: 0 for no quota
--- → {id, batch, pixels, request id}, or nil where none waits, or may be queued
+-- → {id, batch, pixels, request id, 1 where workers are to be notified}, or nil where none waits, or may be queued
 local moment = string.format('%.3f', clock[1] * 1000 + clock[2] / 1000)  -- finer than milliseconds, for turns that follow each other at once
 while true do
   local id = redis.call('ZRANGEBYSCORE', key('batches'), '-inf', moment, 'LIMIT', 0, 1)[1]
@@ -25,7 +25,7 @@ while true do
         enqueue(first)
         redis.call('LPOP', batch(id) .. ':waiting')
         redis.call('ZADD', key('batches'), moment, id)
-        return {first, id, seen[2], seen[4]}
+        return {first, id, seen[2], seen[4], is_to_be_notified() and 1 or 0}
       end
     end
   end

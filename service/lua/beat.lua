@@ -1,8 +1,9 @@
 -- A worker lives, and has its net loaded.
--- worker, milliseconds, net, hash of its weights, device, ms since 1970 when it last took a job → 1
+-- worker, milliseconds, net, hash of its weights, device, ms since 1970 when it last took a job, jobs that it works on at once → 1
 even_without_memory()
 local worker = key('worker:' .. ARGV[1])
-redis.call('HSET', worker, 'net', ARGV[3], 'net_sha256', ARGV[4], 'device', ARGV[5], 'took', ARGV[6])
+redis.call('HSET', worker, 'net', ARGV[3], 'net_sha256', ARGV[4], 'device', ARGV[5], 'took', ARGV[6],
+  'threads', ARGV[7])
 redis.call('HSETNX', worker, 'born', stamp(now))
 redis.call('PEXPIRE', worker, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', key('workers'), '-inf', stamp(now - ARGV[2]))

@@ -1,6 +1,7 @@
 -- Gives a worker the best queued job: the one whose turn it is. Where that has no room in this worker, none slips past it. A job with a
 -- failed attempt behind it runs alone: it needs an empty worker, and has no room beside it.
--- worker, lease, lease per megapixel, net, hash of its weights, room in pixels, 1 where the worker is empty, mark of this call
+-- worker, lease, lease per megapixel, net, hash of its weights, room in pixels, 1 where the worker is empty, mark of this call,
+-- 1 where it answers a notification
 -- → {id, attempt, options, pixels, request id, upload, failed attempts}; {} where there is no room for the best; nil where none waits
 even_without_memory()
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
@@ -22,6 +23,7 @@ local function best()
   end
 end
 
+if ARGV[9] == '1' and tonumber(redis.call('GET', key('notifications')) or 0) > 0 then redis.call('DECR', key('notifications')) end
 local beats = redis.call('EXISTS', key('worker:' .. worker))
 if beats == 1 then
   redis.call('HSET', key('worker:' .. worker), 'asked', stamp(now))

@@ -14,9 +14,10 @@
 --   reaper, eraser    string: whoever does this now
 --   reaping           string: since when leases have been looked at without a gap
 --   notified          string: there while queued jobs have just been notified of again
+--   notifications     string: how many were sent within three seconds and not answered yet
 --   speed:SLOT        hash: pixels done and milliseconds of work in five seconds
 --   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME
---   worker:NAME       hash: net and device of a worker, when it began and asked last; gone when it stops beating
+--   worker:NAME       hash: net, device and threads of a worker, when it began and asked last; gone when it stops beating
 --   worker:NAME:jobs  set: ids that this process has claimed and not ended
 --   workers           zset: worker by its last beat
 --   webhooks          zset: job id by the time of the next try to tell of its end
@@ -38,6 +39,7 @@ local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local QUOTA_MS = 60 * 1000
 local MOST_EVENTS = 64
+local NOTIFICATIONS_MS = 3000  -- after which those that were not answered count as lost
 local SLOT_MS, SLOTS = 5000, 12
 local LOOK_AT = 50  -- jobs before one whose pixels are added up for its estimate, instead of the average
 
@@ -91,9 +93,13 @@ local function measure(id)
   redis.call('HSET', key('sums'), 'mark', stamp(now))
 end
 
-local function measure_stage(stage, seconds)
-  increment('stage:' .. stage .. ':count')
-  redis.call('HINCRBYFLOAT', key('counters'), 'stage:' .. stage .. ':sum', seconds)
+-- Notes how long stages took: from this argument on, the name of each and its seconds.
+local function note_stages(id, from)
+  for at = from, #ARGV, 2 do
+    redis.call('HSET', job(id), 'seconds_' .. ARGV[at], ARGV[at + 1])
+    increment('stage:' .. ARGV[at] .. ':count')
+    redis.call('HINCRBYFLOAT', key('counters'), 'stage:' .. ARGV[at] .. ':sum', ARGV[at + 1])
+  end
 end
 
 local function emit(id, name, data)
@@ -189,6 +195,18 @@ local function enqueue(id)
   redis.call('HSETNX', key('sums'), 'since', stamp(now))
   local place = redis.call('ZRANK', key('queued'), id) + 1
   emit(id, 'queued', {position = place, eta_s = eta(id, place)})
+end
+
+-- Whether a notification of a job that has just been queued is to be sent; if so, it counts as sent. A worker that has ended a job asks for the
+-- next one by itself: more notifications than all workers have threads would wake nobody.
+local function is_to_be_notified()
+  local threads = 0
+  for _, name in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do
+    threads = threads + (redis.call('HGET', key('worker:' .. name), 'threads') or 0)
+  end
+  if threads > 0 and tonumber(redis.call('GET', key('notifications')) or 0) >= threads then return false end
+  if redis.call('INCR', key('notifications')) == 1 then redis.call('PEXPIRE', key('notifications'), NOTIFICATIONS_MS) end
+  return true
 end
 
 local function finish(id, status, code, detail)

@@ -6,6 +6,7 @@
     python -m tests.benchmarks chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m tests.benchmarks many-jobs    10,000 small jobs while workers come and go
     python -m tests.benchmarks simclr       SimCLR's views, steps and loss beside lightly's
+    python -m tests.benchmarks engines      the net on a CPU by several runtimes, and how far their colors differ
     python -m tests.benchmarks training     crops a second of training, beside those of another commit
 
 Each writes its numbers as JSON and Markdown. Exit status 1: a check failed. A target of speed that is missed fails nothing.
@@ -65,6 +66,10 @@ def _run(arguments: argparse.Namespace) -> Report:
                 simclr.QUICK if arguments.quick else simclr.Config(arguments.rounds, arguments.cores)
             )
             return simclr.run(simclr_config, arguments.lightly, _log)
+        case "engines":
+            from tests.benchmarks import engines
+
+            return engines.run(engines.Config(arguments.rounds, arguments.threads, arguments.busy), _log)
         case _:
             from tests.benchmarks import training
 
@@ -115,6 +120,13 @@ def _parse() -> argparse.Namespace:
     simclr.add_argument("--cores", type=int, default=1, help="for each side (default: 1)")
     simclr.add_argument("--quick", action="store_true", help=quick)
 
+    engines = benchmarks.add_parser("engines", help="the net on a CPU by several runtimes")
+    engines.add_argument("--rounds", type=int, default=40)
+    engines.add_argument("--threads", type=int, default=1)
+    engines.add_argument(
+        "--busy", type=int, default=0, help="processes that only count beside it (default: 0)"
+    )
+
     training = benchmarks.add_parser("training", help="crops a second, beside those of another commit")
     training.add_argument("--base", required=True, help="the other commit")
     training.add_argument("--photos", type=Path, required=True, help="a folder of color photographs")
@@ -122,7 +134,7 @@ def _parse() -> argparse.Namespace:
     training.add_argument("--steps", type=int, default=100)
     training.add_argument("--threads", type=int, default=2)
 
-    for each in (photo, serving, overload, chaos, many_jobs, simclr, training):
+    for each in (photo, serving, overload, chaos, many_jobs, simclr, engines, training):
         each.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="default: out/benchmarks")
     return parser.parse_args()
 

@@ -19,7 +19,7 @@ from model import image_io
 from model.colorizer import Colorizer
 
 MAX_BATCH = 4
-"""Photos in one batch: what the service itself takes at most on a CPU."""
+"""Photos in one batch."""
 BATCH_WAIT = 0.01
 """Seconds that a batch waits to be filled."""
 

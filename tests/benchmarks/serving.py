@@ -35,6 +35,8 @@ from tests.benchmarks.servers import Server, Service, free_port, read_metrics, w
 
 MAX_OVERHEAD_MS = 20.0
 MIN_PIPELINE_SHARE = 0.85
+LEAST_OF_LITSERVE = 1.2
+"""Of its throughput."""
 TARGETS_FROM_CLIENTS = 4
 """With fewer clients there is no target for throughput."""
 OPEN_SHARES = (0.5, 0.8)
@@ -268,7 +270,7 @@ def _targets(here: Sequence[Phase]) -> Iterator[str]:
             for name in ("service", "litserve")
         )
         share = _cpu(here, "pipeline", "lone") / _cpu(here, "service", "closed", clients)
-        yield f"{clients} clients: {ours / theirs:.2f} of LitServe's throughput {_met(ours >= theirs)}"
+        yield f"{clients} clients: {ours / theirs:.2f} of LitServe's throughput {_met(ours >= LEAST_OF_LITSERVE * theirs)}"
         yield f"{clients} clients: {share:.0%} of all CPU-seconds are the pipeline's {_met(share >= MIN_PIPELINE_SHARE)}"
 
 

@@ -114,6 +114,25 @@ def test_a_chosen_photo_comes_back_in_color_beside_the_grey_one(page: Page) -> N
     expect(page.get_by_role("status")).to_have_text("Done. Move the slider to compare before and after.")
 
 
+def test_what_a_person_should_know_stands_beside_the_result_and_is_said_once(page: Page) -> None:
+    choose(page, file(gray()))
+    wait_for_result(page)
+    expect(page.locator("#notices")).to_be_hidden()
+    page.get_by_role("button", name="Color another").click()
+    in_color = Image.fromarray(data.coffee()).resize((480, 320))  # type: ignore[no-untyped-call]
+    choose(page, file(in_color))
+    wait_for_result(page)
+    notice = page.locator("#notices li")
+    expect(notice).to_have_count(1)
+    assert notice.get_attribute("data-code") == "photo_in_color"
+    expect(page.get_by_role("status")).to_contain_text(notice.inner_text())
+
+
+def test_the_picker_offers_what_can_be_opened(page: Page) -> None:
+    accept = (page.get_attribute("#photo", "accept") or "").split(",")
+    assert {"image/*", ".heic", ".tiff", ".jp2"} <= set(accept)
+
+
 def test_each_stage_is_told_with_the_time_it_took(page: Page) -> None:
     choose(page, file(gray()))
     wait_for_result(page)

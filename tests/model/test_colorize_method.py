@@ -29,7 +29,8 @@ from model.methods.colorize import (
     view,
 )
 from model.nets.alexnet import AlexNet
-from model.nets.lite import AB_UNIT, LiteL2
+from model.nets.lite import LiteL2
+from model.nets.plan import AB_UNIT
 from model.training import aging, augment, building, runs
 from model.training import config as configs
 from model.training.batches import Batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 import redis
 import uvicorn
 
+from model.errors import Notice
 from service import local
 from service.database import connect
 from service.errors import KINDS
@@ -125,7 +126,11 @@ def api(serve: Callable[[Settings], httpx.Client], settings: Settings, client: r
 def work(jobs: Jobs, store: Store) -> Callable[..., Claim]:
     """Do what a worker does with the job that waits longest, without a net."""
 
-    def do(picture: bytes = b"a colored picture", artifacts: Mapping[str, bytes] | None = None) -> Claim:
+    def do(
+        picture: bytes = b"a colored picture",
+        artifacts: Mapping[str, bytes] | None = None,
+        notices: Sequence[Notice] = (),
+    ) -> Claim:
         claim = jobs.claim("w1", Net("lite", "ab" * 32), 10**9, True)
         assert isinstance(claim, Claim)
         key = result_key(claim.id, claim.attempt, ".jpg")
@@ -137,7 +142,7 @@ def work(jobs: Jobs, store: Store) -> Callable[..., Claim]:
             )
             store.put(made[-1].key, data)
         result = Result(key, 320, 240, "image/jpeg", hashlib.sha256(picture).hexdigest(), len(picture))
-        jobs.complete(claim, 0.1, result, made)
+        jobs.complete(claim, {"save": 0.1}, result, made, notices)
         return claim
 
     return do

@@ -20,14 +20,15 @@ from service.observability import set_up_logging
 class SlowColorizer(Colorizer):
     """A net that takes its time over whatever there is to see, which excludes the gray square of the warm-up."""
 
-    def infer(self, lightness: Sequence[Any]) -> list[Any]:
+    def infer(self, lightness: Sequence[Any], threads: int | None = None) -> list[Any]:
         if any(one.std() > 0.01 for one in lightness):
             if sys.argv[1] == "lost":
                 raise torch.AcceleratorError("CUDA error: device-side assert triggered")
             time.sleep(float(sys.argv[1]))
-        return super().infer(lightness)
+        return super().infer(lightness, threads)
 
 
 if __name__ == "__main__":
     set_up_logging()
+    worker.TELL_EVERY = 0  # tests look at the stage
     sys.exit(worker.main(settings.read(), SlowColorizer.load))

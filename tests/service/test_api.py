@@ -85,7 +85,7 @@ def test_a_job_tells_how_it_goes_on_and_how_long_it_will_take(api, gray_photo, j
     assert 0 < eta < 60
     assert answer.headers["retry-after"] == str(math.ceil(eta))
     claim = jobs.claim("w1", NET, 10**9, True)
-    jobs.advance(claim, "open", 0.25, "preprocess")
+    jobs.advance(claim, {"open": 0.25}, "preprocess")
     job = api.get(f"/v1/colorizations/{id}").json()
     assert (job["status"], job["timings"], job["queue_position"]) == ("running", {"open": 0.25}, None)
     assert job["net"] == {"name": "lite", "sha256": "ab" * 32}
@@ -209,7 +209,7 @@ def test_erasing_takes_a_job_out_of_the_queue_and_out_of_a_workers_hands(api, gr
     holder = {"Authorization": f"Bearer {running['secret']}"}
     assert api.delete(f"/v1/colorizations/{running['id']}", headers=holder).status_code == 204
     with pytest.raises(errors.LeaseLost):
-        jobs.advance(claim, "open", 0.1, "preprocess")
+        jobs.advance(claim, {"open": 0.1}, "preprocess")
     assert jobs.depth().jobs == jobs.depth().running == 0
     assert list(tmp_path.rglob("photo")) == []
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from service import batching
 from service.batching import Answer, Batcher, NetOutOfMemory, is_out_of_memory
@@ -29,7 +29,7 @@ class MadeNet:
         self.seconds = 0.0
         self.fails: Callable[[list[float]], Exception | None] = lambda batch: None
 
-    def __call__(self, lightness: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, lightness: Sequence[np.ndarray]) -> list[np.ndarray]:
         assert len({one.shape for one in lightness}) == 1
         names = [one.flatten()[0].item() for one in lightness]
         self.batches.append(names)
@@ -60,9 +60,9 @@ def served(net) -> Iterator[Callable[[int], Batcher]]:
         one.stop()
 
 
-def photo(number: float, height: int = 2) -> Tensor:
+def photo(number: float, height: int = 2) -> np.ndarray:
     """A photo that is known again by its first value."""
-    return torch.full((1, height, 3), float(number))
+    return np.full((1, height, 3), number, np.float32)
 
 
 def held(served, net, until, most: int = 4) -> tuple[Batcher, Future[Answer]]:
@@ -82,10 +82,10 @@ def held(served, net, until, most: int = 4) -> tuple[Batcher, Future[Answer]]:
 def test_the_answers_are_those_that_each_photo_gets_by_itself(photos, most):
     together = Batcher(MadeNet(), most)
     together.start()
-    lightness = [torch.arange(3.0 * height).reshape(1, height, 3) + number for number, height in photos]
+    lightness = [np.arange(3.0 * height).reshape(1, height, 3) + number for number, height in photos]
     answers = [together.submit(one) for one in lightness]
     for one, answer in zip(lightness, answers, strict=True):
-        assert torch.equal(answer.result(5).logits, MadeNet()([one])[0])
+        assert np.array_equal(answer.result(5).logits, MadeNet()([one])[0])
     together.stop()
 
 

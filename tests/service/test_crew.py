@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from service.jobs import Bounds, Claim, Jobs, Loaded, Net, Order, Result, new_id
+from service.jobs import Bounds, Claim, Entered, Jobs, Loaded, Net, Order, Result, new_id
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -47,7 +47,7 @@ def test_a_worker_that_takes_nothing_while_jobs_wait_is_known(jobs, client):
     for _ in range(3):
         time.sleep(0.05)
         enter(jobs)
-        jobs.complete(take(jobs, "takes"), 1, RESULT)
+        jobs.complete(take(jobs, "takes"), {"save": 1}, RESULT)
     assert jobs.stalled(0.1) == ["asks not"]
     jobs.beat("asks not", NET, "cpu", int(time.time() * 1000))
     assert jobs.stalled(0.1) == []
@@ -57,8 +57,8 @@ def test_what_ends_and_how_long_it_took_is_counted(jobs):
     for _ in range(4):
         enter(jobs)
     claim = take(jobs, "w1")
-    jobs.advance(claim, "open", 0.02, "preprocess")
-    jobs.complete(claim, 70, RESULT)
+    jobs.advance(claim, {"open": 0.02}, "preprocess")
+    jobs.complete(claim, {"infer": 0.5, "save": 70}, RESULT, batch=3)
     jobs.fail(take(jobs, "w1"), "photo_damaged", "no")
     jobs.cancel(claim.id)  # it had ended before
     jobs.cancel(take(jobs, "w1").id)
@@ -67,17 +67,49 @@ def test_what_ends_and_how_long_it_took_is_counted(jobs):
         jobs.retry(dying, failed=True)
         dying = take(jobs, "w1")
     jobs.retry(dying, failed=True)
-    for photos in (1, 3, 16, 100):
-        jobs.count_batch(photos)
+    for photos in (0, 16):  # 0: another of its batch is counted
+        enter(jobs)
+        jobs.complete(take(jobs, "w1"), {}, RESULT, batch=photos)
     assert jobs.counters() == {
         "stage:open:count": 1,
         "stage:open:sum": 0.02,
+        "stage:infer:count": 1,
+        "stage:infer:sum": 0.5,
         "stage:save:count": 1,
         "stage:save:sum": 70,
-        "outcome:succeeded:": 1,
+        "outcome:succeeded:": 3,
         "outcome:failed:photo_damaged": 1,
         "outcome:canceled:": 1,
         "outcome:failed:internal_error": 1,
-        "batch:count": 4,
-        "batch:sum": 120,
+        "batch:count": 2,
+        "batch:sum": 19,
     }
+
+
+def enter_and_tell(jobs: Jobs) -> Entered:
+    return jobs.create(new_id(), "secret", Order(Options(), 10_000, 600), Bounds(10**6, 10**12))
+
+
+def test_workers_are_notified_no_more_often_than_they_have_threads(jobs):
+    jobs.beat("w1", NET, "cpu", threads=1)
+    jobs.beat("w2", NET, "cpu", threads=2)
+    assert [enter_and_tell(jobs) for _ in range(5)] == [Entered.TO_NOTIFY] * 3 + [Entered.QUIETLY] * 2
+    take(jobs, "w1")  # goes on by itself, and answers no notification
+    assert enter_and_tell(jobs) is Entered.QUIETLY
+    jobs.claim("w2", NET, 10**12, empty=True, answers=True)
+    assert [enter_and_tell(jobs) for _ in range(2)] == [Entered.TO_NOTIFY, Entered.QUIETLY]
+
+
+def test_notifications_that_are_lost_hold_up_others_for_three_seconds_at_most(jobs, client):
+    jobs.beat("w1", NET, "cpu", threads=1)
+    assert [enter_and_tell(jobs) for _ in range(2)] == [Entered.TO_NOTIFY, Entered.QUIETLY]
+    assert 0 < client.pttl("{autochrome}:notifications") <= 3000
+    client.delete("{autochrome}:notifications")  # as if that time had gone by
+    assert enter_and_tell(jobs) is Entered.TO_NOTIFY
+
+
+def test_every_job_is_notified_of_where_no_worker_is_known(jobs):
+    assert {enter_and_tell(jobs) for _ in range(5)} == {Entered.TO_NOTIFY}
+    for _ in range(3):  # more answers than notifications
+        jobs.claim("w1", NET, 10**12, empty=True, answers=True)
+    assert enter_and_tell(jobs) is Entered.TO_NOTIFY

@@ -46,7 +46,7 @@ def test_a_job_s_story_can_be_replayed_from_any_point(jobs):
     claim = take(jobs)
     jobs.retry(claim, failed=False)
     claim = take(jobs)
-    jobs.advance(claim, "open", 0.1, "preprocess")
+    jobs.advance(claim, {"open": 0.1}, "preprocess")
     jobs.fail(claim, "photo_damaged", "The file is cut off.")
     story = [
         ("queued", {"position": 1}),
@@ -68,9 +68,9 @@ def test_a_story_is_no_longer_than_64_events(jobs):
     id = enter(jobs)
     claim = take(jobs)
     for _ in range(50):
-        jobs.advance(claim, "open", 0, "preprocess")
-        jobs.advance(claim, "preprocess", 0, "open")
-    jobs.complete(claim, 0, RESULT)
+        jobs.advance(claim, {"open": 0}, "preprocess")
+        jobs.advance(claim, {"preprocess": 0}, "open")
+    jobs.complete(claim, {"save": 0}, RESULT)
     assert len(events_of(jobs, id)) == 64
     assert events_of(jobs, id)[-1] == ("succeeded", {})
 
@@ -136,10 +136,10 @@ def test_who_waits_for_the_end_is_not_woken_by_what_comes_before(jobs, redis_url
             await end.wait(0)
             await changed.wait(0)
             claim = await asyncio.to_thread(take, jobs)
-            await asyncio.to_thread(jobs.advance, claim, "open", 0.1, "preprocess")
+            await asyncio.to_thread(jobs.advance, claim, {"open": 0.1}, "preprocess")
             assert await _seconds(changed.wait(10)) < 0.2
             assert await _seconds(end.wait(0.3)) == pytest.approx(0.3, abs=0.1)
-            await asyncio.to_thread(jobs.complete, claim, 0, RESULT)
+            await asyncio.to_thread(jobs.complete, claim, {"save": 0}, RESULT)
             assert await _seconds(end.wait(10)) < 0.2
 
     asyncio.run(wait())
@@ -220,7 +220,7 @@ def test_a_lone_change_is_received_in_a_few_milliseconds(jobs, redis_url):
                         claim = await asyncio.to_thread(take, words)
                         await changed.wait(1)
                         said = time.monotonic()
-                        await asyncio.to_thread(words.complete, claim, 0, RESULT)
+                        await asyncio.to_thread(words.complete, claim, {}, RESULT)
                         await changed.wait(1)
                         taken.append(time.monotonic() - said)
         return taken

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from model.errors import Notice
 from service.database import connect
 from service.errors import LeaseLost
 from service.jobs import (
@@ -116,14 +117,25 @@ def test_a_job_goes_through_its_stages_to_its_result(jobs):
     assert (claim.attempt, claim.options.vividness, claim.pixels) == (1, 1.5, 10_000)
     running = jobs.get(id)
     assert (running.status, running.stage, running.queue_position) == ("running", "open", None)
-    jobs.advance(claim, "open", 0.25, "preprocess")
+    jobs.advance(claim, {"open": 0.25}, "preprocess")
     assert (jobs.get(id).stage, jobs.get(id).timings) == ("preprocess", {"open": 0.25})
-    jobs.complete(claim, 0.5, RESULT, [SIDECAR])
+    jobs.complete(claim, {"save": 0.5}, RESULT, [SIDECAR])
     done = jobs.get(id)
     assert done.artifacts == (SIDECAR,)
     assert (done.status, done.result, done.net) == ("succeeded", RESULT, NET)
     assert done.timings == {"open": 0.25, "save": 0.5}
     assert jobs.reap() == []
+
+
+def test_notices_are_kept_with_the_result_each_once_and_not_without_bounds(jobs):
+    id = enter(jobs)
+    first = Notice("checksum_wrong", "“Æ” is damaged.")
+    endless = [Notice(f"n{index}", "long " * 1000) for index in range(1000)]
+    jobs.complete(take(jobs, "w1"), {"save": 0.5}, RESULT, notices=[first, first, *endless])
+    kept = jobs.get(id).notices
+    assert (kept[0], kept[1].code, len(kept)) == (first, "n0", 16)
+    assert all(len(notice.detail) <= 500 for notice in kept)
+    assert kept[1].detail.endswith("…"), "it shows that there was more"
 
 
 def test_of_many_claimers_exactly_one_wins(jobs, redis_url):
@@ -150,14 +162,14 @@ def test_a_stale_attempt_is_refused_whatever_it_says(jobs):
     assert fresh.attempt == 2
     for say in (
         lambda: jobs.renew(stale),
-        lambda: jobs.advance(stale, "open", 1, "preprocess"),
-        lambda: jobs.complete(stale, 1, RESULT),
+        lambda: jobs.advance(stale, {"open": 1}, "preprocess"),
+        lambda: jobs.complete(stale, {"save": 1}, RESULT),
         lambda: jobs.fail(stale, "photo_damaged", "no"),
         lambda: jobs.retry(stale, failed=True),
     ):
         with pytest.raises(LeaseLost):
             say()
-    jobs.complete(fresh, 1, RESULT)
+    jobs.complete(fresh, {"save": 1}, RESULT)
     assert status(jobs, id) == "succeeded"
 
 
@@ -213,7 +225,7 @@ def test_jobs_that_died_together_run_alone_from_then_on_and_only_the_guilty_one_
         if claim.id == poison:
             die(jobs)
         else:
-            jobs.complete(claim, 1, RESULT)
+            jobs.complete(claim, {"save": 1}, RESULT)
             ended.add(claim.id)
     assert ended == victims
     assert (status(jobs, poison), jobs.get(poison).error_code) == ("failed", "worker_died")
@@ -238,7 +250,7 @@ def test_a_job_that_failed_before_is_given_to_an_empty_worker_only_and_passed_by
     assert ask("w4") == NoRoom(), "it is alone until it has ended"
     assert ask("w2").id in later
     assert ask("w3").id in later
-    jobs.complete(claim, 1, RESULT)
+    jobs.complete(claim, {"save": 1}, RESULT)
     assert ask("w4").id in later
 
 
@@ -271,7 +283,7 @@ def test_photos_that_kill_their_worker_fail_and_take_no_other_down_while_all_are
             if claim.id in poison:
                 mine.append(claim)
             else:
-                jobs.complete(claim, 1, RESULT)
+                jobs.complete(claim, {"save": 1}, RESULT)
     assert deaths <= 3 * len(poison)
     assert {id for id in everybody if status(jobs, id) == "failed"} == poison
 
@@ -300,7 +312,7 @@ def test_a_canceled_job_leaves_an_erased_record_and_refuses_its_worker(jobs):
     assert jobs.cancel(id)
     assert not jobs.cancel(id)
     with pytest.raises(LeaseLost):
-        jobs.complete(claim, 1, RESULT)
+        jobs.complete(claim, {"save": 1}, RESULT)
     time.sleep(0.25)
     assert jobs.reap() == []
     job = jobs.get(id)
@@ -317,7 +329,7 @@ def test_a_job_past_its_time_is_expired_even_before_anybody_erases_it(jobs, clie
     jobs.renew(claim)
     time.sleep(0.1)
     with pytest.raises(LeaseLost):
-        jobs.complete(claim, 1, RESULT)
+        jobs.complete(claim, {"save": 1}, RESULT)
     assert status(jobs, id) == "expired"
     assert jobs.expire() == [id]
     jobs.erased(id)

@@ -10,10 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.auth import Keys, Scope
 from service.database import connect
-from service.jobs import Bounds, Jobs, Lease, Net, Order
+from service.jobs import Bounds, Jobs, Lease, Net, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
+RESULT = Result("x/1/result.jpg", 320, 240, "image/jpeg", "cd" * 32, 1234)
 
 
 def numbers(answer: httpx.Response) -> Mapping[str, float]:
@@ -38,11 +39,12 @@ def test_the_record_is_told_as_it_stands(serve, settings, jobs):
     for number in range(3):
         enter(jobs, f"{number:032x}", 2_000_000)
     claim = jobs.claim("w1", NET, 10**9, True)
-    jobs.advance(claim, "open", 0.02, "preprocess")
-    jobs.advance(claim, "preprocess", 0.3, "infer")
+    jobs.advance(claim, {"open": 0.02}, "preprocess")
+    jobs.advance(claim, {"preprocess": 0.3}, "infer")
     jobs.fail(claim, "photo_damaged", "It is damaged.")
+    jobs.complete(jobs.claim("w1", NET, 10**9, True), {}, RESULT, batch=3)
+    enter(jobs, "a" * 32, 2_000_000)
     jobs.claim("w1", NET, 10**9, True)
-    jobs.count_batch(3)
     metrics = numbers(serve(settings).get("/metrics"))
     assert {
         "autochrome_redis_up": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,12 @@ def test_a_client_made_from_it_colors_a_photo(service, gray_photo, tmp_path: Pat
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "colored.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_every_reason_for_which_the_model_refuses_a_photo_is_in_the_table():
+    model = Path(errors.__file__).parents[1] / "model"
+    raised = {
+        code for file in model.glob("*.py") for code in re.findall(r'"(photo_[a-z_]+)",', file.read_text())
+    }
+    assert {"photo_damaged", "photo_in_color"} <= raised, "they were found"
+    assert raised <= set(errors.PHOTO_CODES) & set(errors.KINDS)

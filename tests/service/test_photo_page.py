@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from model.errors import Notice
 from service.jobs import Claim, Net
 
 NET = Net("lite", "ab" * 32)
@@ -59,6 +60,19 @@ def test_a_colored_photo_is_shown_beside_the_gray_one(api, job, work):
     assert about["og:url"] == f"{here}/photos/{job['id']}"
     assert "not the true ones" in about["og:description"]
     assert about["og:image:alt"] == "Left the photograph in gray, right in guessed colors"
+
+
+def test_what_a_person_should_know_of_the_picture_stands_beside_it(api, job, work):
+    work(notices=[Notice("file_cut_off", "A <b>third</b> is missing.")])
+    html = page(api, job["id"], 200, "These colors are a guess")
+    assert '<li data-code="file_cut_off">A &lt;b&gt;third&lt;/b&gt; is missing.</li>' in html
+
+
+def test_a_photo_that_was_left_in_its_own_colors_is_not_called_a_guess(api, job, work):
+    work(notices=[Notice("kept_in_color", "It was left as it is.")])
+    html = page(api, job["id"], 200, "This photograph was in color already")
+    assert "It was left as it is." in html
+    assert "guess" not in html.partition("</head>")[2]
 
 
 def test_links_for_others_begin_where_the_service_is_seen_from_outside(

@@ -63,10 +63,10 @@ def test_a_call_whose_answer_was_lost_can_be_repeated(jobs):
         assert jobs.retry(claim, failed=True)
     claim = take(jobs, "w1")
     for _ in range(2):
-        jobs.complete(claim, 1, RESULT)
+        jobs.complete(claim, {"save": 1}, RESULT)
     other = dataclasses.replace(RESULT, key="x/9/result.jpg")
     with pytest.raises(LeaseLost):
-        jobs.complete(claim, 1, other)
+        jobs.complete(claim, {"save": 1}, other)
     enter(jobs)
     claim = take(jobs, "w1")
     for _ in range(2):
@@ -88,13 +88,13 @@ def test_calls_whose_answers_are_lost_are_repeated_and_change_nothing(jobs, lose
     claim = take(jobs)
     assert (claim.id, claim.attempt) == (id, 1)
     lose_answers(2)
-    jobs.advance(claim, "open", 0.1, "preprocess")
+    jobs.advance(claim, {"open": 0.1}, "preprocess")
     lose_answers(2)
     assert jobs.retry(claim, failed=False)
     claim = take(jobs)
     assert (claim.id, claim.attempt) == (id, 2)
     lose_answers(2)
-    jobs.complete(claim, 1, RESULT)
+    jobs.complete(claim, {"save": 1}, RESULT)
     lose_answers(2)
     assert take(jobs).id == other
     lose_answers(2)
@@ -165,7 +165,7 @@ def test_a_server_that_starts_anew_is_waited_for_by_a_worker(tmp_path):
             restarted: list[subprocess.Popen[bytes]] = []
             restart.start()
             try:
-                jobs.complete(claim, 1, RESULT)
+                jobs.complete(claim, {"save": 1}, RESULT)
                 assert jobs.get(claim.id).status == "succeeded"
             finally:
                 restart.join()
@@ -191,8 +191,8 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
 
     jobs.beat("w1", NET, "cpu")
     jobs.renew(begun)
-    jobs.advance(begun, "open", 0.1, "preprocess")
-    jobs.complete(begun, 0.1, RESULT)
+    jobs.advance(begun, {"open": 0.1}, "preprocess")
+    jobs.complete(begun, {"save": 0.1}, RESULT)
     claimed = [take(jobs) for _ in range(3)]
     assert jobs.retry(claimed[0], failed=True)
     jobs.fail(claimed[1], "photo_damaged", "no")
@@ -202,9 +202,9 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     Eraser(jobs, store, 60).tick()
     assert jobs.expire() == [], "the eraser has erased what was canceled"
     assert jobs.depth().running == 1
-    jobs.complete(claimed[2], 0.1, RESULT)
+    jobs.complete(claimed[2], {"save": 0.1}, RESULT)
     while (left := jobs.claim("w1", NET, 10**12, empty=True)) is not None:
-        jobs.complete(left, 0.1, RESULT)
+        jobs.complete(left, {"save": 0.1}, RESULT)
     ended = sorted(jobs.get(id).status for id in ids)
     assert ended == ["canceled", "failed", "succeeded", "succeeded", "succeeded", "succeeded"]
     own.config_set("maxmemory", 0)
@@ -274,7 +274,7 @@ def test_a_server_that_cannot_write_is_an_error_that_all_handle_and_changes_noth
     for verb in (
         lambda: enter(jobs),
         lambda: take(jobs),
-        lambda: jobs.complete(running, 0.1, RESULT),
+        lambda: jobs.complete(running, {"save": 0.1}, RESULT),
         lambda: jobs.cancel(waiting),
         lambda: jobs.reap(),
     ):
@@ -282,5 +282,5 @@ def test_a_server_that_cannot_write_is_an_error_that_all_handle_and_changes_noth
             verb()
     assert (jobs.get(waiting).status, jobs.get(running.id).status) == ("queued", "running")
     mend()
-    jobs.complete(running, 0.1, RESULT)
+    jobs.complete(running, {"save": 0.1}, RESULT)
     assert take(jobs).id == waiting

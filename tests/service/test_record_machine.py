@@ -121,13 +121,13 @@ class Record(RuleBasedStateMachine):
             match verb:
                 case "complete":
                     key = f"{claim.id}/{claim.attempt}/result.jpg"
-                    self.jobs.complete(claim, 0.1, Result(key, 1, 1, "image/jpeg", "", 1))
+                    self.jobs.complete(claim, {"save": 0.1}, Result(key, 1, 1, "image/jpeg", "", 1))
                 case "fail":
                     self.jobs.fail(claim, "photo_damaged", "no")
                 case "retry" | "failed":
                     self.jobs.retry(claim, failed=verb == "failed")
                 case "advance":
-                    self.jobs.advance(claim, "open", 0.1, "preprocess")
+                    self.jobs.advance(claim, {"open": 0.1}, "preprocess")
                 case "renew":
                     self.jobs.renew(claim)
         except LeaseLost:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from model.errors import Notice
 from service.jobs import Net
 
 NET = Net("lite", "ab" * 32)
@@ -54,12 +55,13 @@ def test_what_happens_to_a_job_is_told_as_it_happens(api, url, jobs, work):
     queued = next(events)
     assert (queued.name, queued.data) == ("queued", {"position": 1, "eta_s": None})
     start = time.monotonic()
-    work()
+    work(notices=[Notice("file_cut_off", "A third is missing.")])
     stage, last = next(events), next(events)
     assert time.monotonic() - start < 1
     assert (stage.name, stage.data["name"]) == ("stage", "open")
     assert (last.name, last.data) == ("succeeded", api.get(url).json())
     assert last.data["result"]["url"] == f"{url}/result"
+    assert last.data["notices"] == [{"code": "file_cut_off", "detail": "A third is missing."}]
     assert list(events) == [], "and that was all"
     assert len({queued.id, stage.id, last.id}) == 3
 

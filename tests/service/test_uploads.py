@@ -41,6 +41,9 @@ def answer_to(line: socket.socket) -> bytes:
         ({"format": "bmp"}, "option_invalid", "format"),
         ({"quality": "0"}, "option_invalid", "quality"),
         ({"quality": ["90", "80"]}, "option_invalid", "quality"),
+        ({"rotate": "45"}, "option_invalid", "rotate"),
+        ({"mark": "perhaps"}, "option_invalid", "mark"),
+        ({"page": "0"}, "option_invalid", "page"),
         ({"artifacts": "comparison,hologram"}, "option_invalid", "artifacts"),
         ({"keep_for": "0"}, "option_invalid", "keep_for"),
         ({"keep_for": "inf"}, "option_invalid", "keep_for"),
@@ -62,6 +65,36 @@ def test_an_empty_option_is_the_default(api, gray_photo):
         "/v1/colorizations", files={"photo": gray_photo()}, data={"temperature": "", "artifacts": ""}
     )
     assert answer.json()["options"] == Options().model_dump(mode="json")
+
+
+def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_photo):
+    told = {
+        "temperature": 0.5,
+        "vividness": 1.5,
+        "format": "tiff",
+        "quality": 80,
+        "if_color": "refuse",
+        "negative": True,
+        "rotate": 270,
+        "crop_border": True,
+        "page": 2,
+        "partial": True,
+        "keep_metadata": False,
+        "keep_location": True,
+        "embed_disclosure": False,
+        "mark": True,
+        "artifacts": ["comparison", "sidecar"],
+        "keep_for": 60.0,
+        "priority": "batch",
+    }
+    assert set(told) == set(Options.model_fields) - {"webhook"}
+    words = {
+        name: [*map(str, value)] if isinstance(value, list) else str(value).lower()
+        for name, value in told.items()
+    }
+    for form, query in ((words, {}), ({}, words)):
+        answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, data=form, params=query)
+        assert answer.json()["options"] == {**told, "webhook": None}
 
 
 def test_options_that_take_several_are_repeated_or_have_commas(api, gray_photo):

@@ -37,3 +37,16 @@ def test_a_call_that_hangs_ends_the_process_and_says_where():
 def test_what_ends_in_time_is_left_alone():
     _, done = run(0)
     assert (done.returncode, done.stdout.strip()) == (0, "came back")
+
+
+def test_a_process_outlives_the_deadlines_of_what_has_ended():
+    """The timer is still set for a while after its job has ended."""
+    quiet = (
+        "import time\nfrom service.watchdog import Watchdog\nwatchdog = Watchdog(0.4)\nfor _ in range(5):\n"
+    )
+    quiet += '    with watchdog.guard():\n        time.sleep({})\ntime.sleep(1)\nprint("alive")'
+    for seconds in (0, 0.35):
+        done = subprocess.run(
+            [sys.executable, "-c", quiet.format(seconds)], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr

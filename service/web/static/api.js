@@ -70,8 +70,6 @@ function listen(id, { onChange, onSilence, signal }) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const source = new EventSource(`${JOBS}/${id}/events`);
-    let timings = {};
-    let stage = null;
     let retrying = null;
     const end = (settle, value) => {
       source.close();
@@ -88,17 +86,9 @@ function listen(id, { onChange, onSilence, signal }) {
         handle(JSON.parse(event.data));
       });
 
-    on("queued", ({ position, eta_s }) => {
-      timings = {};
-      stage = null;
-      onChange({ status: "queued", queue_position: position, eta_s, timings });
-    });
-    on("stage", ({ name }) => {
-      // How long it took comes with the whole job.
-      if (stage && stage !== name) timings[stage] = undefined;
-      stage = name;
-      onChange({ status: "running", queue_position: null, eta_s: null, timings });
-    });
+    // How long stages took comes with the whole job. Short ones have no event of their own.
+    on("queued", ({ position, eta_s }) => onChange({ status: "queued", queue_position: position, eta_s, timings: {} }));
+    on("stage", ({ name }) => onChange({ status: "running", stage: name, queue_position: null, eta_s: null, timings: {} }));
     on("succeeded", (job) => end(resolve, job));
     for (const name of ["failed", "canceled", "expired"]) on(name, (job) => end(reject, endedAs(job)));
     source.onerror = () => {

@@ -8,7 +8,7 @@ import { checkFile, checkPixels, listen } from "./picker.js";
 import { Progress } from "./progress.js";
 
 const element = (id) => document.getElementById(id);
-const { maxMegabytes, maxMegapixels } = document.body.dataset;
+const { maxMegabytes, maxMegapixels, formats } = document.body.dataset;
 const views = ["empty", "work", "done", "trouble"].map(element);
 const preview = element("preview");
 const compare = new Compare(element("compare"));
@@ -44,7 +44,7 @@ async function take(file, others) {
 async function color() {
   const { signal } = begin();
   try {
-    checkFile(photo.file, Number(maxMegabytes));
+    checkFile(photo.file, Number(maxMegabytes), formats);
     progress.reset();
     photo.shown = await loads(preview, photo.url);
     signal.throwIfAborted();
@@ -105,11 +105,12 @@ async function present(finished, picture, signal) {
   await compare.show(photo.shown ? photo.url : null, resultUrl);
   signal.throwIfAborted();
 
-  const { result, timings, net, expires_at: expires } = finished;
+  const { result, timings, net, notices, expires_at: expires } = finished;
   const seconds = Object.values(timings).reduce((sum, one) => sum + one, 0);
   const kind = result.media_type.replace("image/", "").toUpperCase();
   element("details").textContent =
     `${result.width} × ${result.height} pixels, ${kind}, colored in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
+  list(element("notices"), notices);
   element("kept").textContent = `The server keeps both pictures until ${localTime(expires)}, then erases them.`;
   element("download").href = resultUrl;
   element("download").download = coloredName(photo.name, result.media_type);
@@ -117,7 +118,20 @@ async function present(finished, picture, signal) {
   element("erase").disabled = false;
   show("done");
   compare.reveal();
-  say(compare.frame.classList.contains("alone") ? "Done." : "Done. Move the slider to compare before and after.");
+  const done = compare.frame.classList.contains("alone") ? "Done." : "Done. Move the slider to compare before and after.";
+  say([done, ...notices.map(({ detail }) => detail)].join(" "));
+}
+
+/** Shows what a person should know of the picture, one item each; nothing where there is nothing. */
+function list(target, notices) {
+  const items = notices.map(({ code, detail }) => {
+    const item = document.createElement("li");
+    item.dataset.code = code;
+    item.textContent = detail;
+    return item;
+  });
+  target.replaceChildren(...items);
+  target.hidden = items.length === 0;
 }
 
 async function eraseNow() {

@@ -43,9 +43,10 @@ export function listen({ input, plate, take }) {
  * Refuses what needs no server to be refused.
  * @param {File} file
  * @param {number} maxMegabytes
+ * @param {string} formats that can be opened, as a person reads them
  * @throws {Problem}
  */
-export function checkFile(file, maxMegabytes) {
+export function checkFile(file, maxMegabytes, formats) {
   if (file.size === 0) {
     throw new Problem({
       code: "photo_empty",
@@ -57,7 +58,7 @@ export function checkFile(file, maxMegabytes) {
     throw new Problem({
       code: "photo_unsupported",
       title: "This is not a photograph",
-      detail: `“${file.name}” is a file of another kind (${file.type}). Choose a JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF picture.`,
+      detail: `“${file.name}” is a file of another kind (${file.type}). Choose a picture: ${formats}.`,
     });
   }
   if (file.size > maxMegabytes * 2 ** 20) {

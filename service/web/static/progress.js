@@ -39,10 +39,11 @@ export class Progress {
     this.#show(SENTENCES.send, REACHED.send * share);
   }
 
-  /** @param {object} job as the API tells it */
-  job({ status, queue_position: position, eta_s: eta, timings }) {
-    const ended = STAGES.filter((name) => name === "send" || name in timings);
-    const now = status === "running" ? (STAGES[ended.length] ?? "save") : undefined;
+  /** @param {object} job as the API tells it; `stage`: the one that has begun, where that is known */
+  job({ status, stage, queue_position: position, eta_s: eta, timings }) {
+    const begun = STAGES.indexOf(stage ?? "send");
+    const ended = STAGES.filter((name, at) => name === "send" || at < begun || name in timings);
+    const now = status === "running" ? (stage ?? STAGES[ended.length] ?? "save") : undefined;
     for (const [name, item] of this.items) {
       const seconds = timings[name];
       if (ended.includes(name)) mark(item, "done", seconds === undefined ? "" : `${seconds.toFixed(2)} s`);
