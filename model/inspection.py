@@ -64,7 +64,8 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
       what `prepare` returned says so, and the caller gives the file back as it came.
     - if_color="refuse": raises PhotoError photo_in_color.
 
-    Notices: photo_in_color, kept_in_color, border_found, border_cropped, mostly_flat.
+    Notices: photo_in_color, kept_in_color, border_found, border_cropped, mostly_flat. None proposes `negative` or `rotate`: nothing
+    that was tried tells these surely enough (LOG.md).
     """
     upright = _turn(photo, options.rotate)
     if options.negative:

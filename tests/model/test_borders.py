@@ -89,8 +89,15 @@ def portrait_before_a_wall() -> NDArray[np.uint8]:
     return np.asarray(wall)
 
 
+def rounded_thing() -> NDArray[np.uint8]:
+    """Straight along half of each side, as cups and radios are."""
+    page = Image.new("L", (260, 260), 245)
+    ImageDraw.Draw(page).rounded_rectangle((30, 30, 230, 230), 60, 90)
+    return np.asarray(page)
+
+
 @pytest.mark.parametrize(
-    "picture", [sky_over_sea(), portrait_before_a_wall(), np.full((200, 260), 255, np.uint8)]
+    "picture", [rounded_thing(), sky_over_sea(), portrait_before_a_wall(), np.full((200, 260), 255, np.uint8)]
 )
 def test_sky_walls_and_empty_pages_are_no_borders(picture: NDArray[np.uint8]) -> None:
     assert borders.find(picture) is None

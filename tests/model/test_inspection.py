@@ -90,11 +90,15 @@ def test_a_stamp_on_a_gray_print_is_no_color() -> None:
     assert not inspection.is_in_color(Photo(pixels, None, "PNG"))
 
 
-def test_a_gray_print_on_a_green_table_is_gray() -> None:
+def test_a_gray_print_on_a_table_in_color_is_gray() -> None:
     page = np.full((480, 720, 3), (40, 110, 70), np.uint8)
+    page[:, 240:] = (150, 55, 64)  # as light as the green
+    page[:, 480:] = (60, 80, 172)
+    without = Photo(page.copy(), None, "PNG")
     page[40:440, 60:660] = gray("coffee")[..., None]
-    page[300:340, 700:] = (160, 40, 40)
+    assert inspection.is_in_color(without)
     assert not inspection.is_in_color(Photo(page, None, "PNG"))
+    assert codes(prepare(Photo(page, None, "PNG"))) == ["border_found"]
 
 
 def test_sixteen_bits_are_judged_alike() -> None:
