@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from model import png_chunks, profiles, raster, tiff_decoder, tiff_headers
+from model import png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
+from model.box_headers import J2K
 from model.errors import Notice, PhotoError
 from model.header_source import Header, HeaderError, Source
 from model.raster import Raster
-from model.raster_headers import jpeg_frame, pnm_numbers
-from model.tiff_decoder import cut_off
+from model.raster_headers import jpeg_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def decode(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
         case "JXL":
             return _jpeg_xl(data, header)
         case "PPM":
-            return _pnm(data, header, partial)
+            return pnm_decoder.decode(data, partial)
         case "BMP" | "TGA":
             return _filled(data, header, partial)
     if not header.whole:
@@ -171,7 +171,7 @@ def _cut_jpeg(data: bytes, missing: NDArray[np.bool_]) -> PhotoError:
             "The file is cut off: all of the picture is there, but coarser than it was.",
             "Send the whole file.",
         )
-    return cut_off(1 - float(missing.mean()))
+    return raster.cut_off(1 - float(missing.mean()))
 
 
 def _bound_exif(data: bytes) -> bytes:
@@ -195,7 +195,7 @@ def _png(data: bytes, partial: bool) -> Raster:
                 Notice("file_end_missing", "The file lacks its end mark; the picture is whole.")
             )
         elif not partial:
-            raise cut_off(len(rows) / expected)
+            raise raster.cut_off(len(rows) / expected)
         else:
             missing = _png_missing(chunks, rows, expected)
         stream = zlib.compress(rows.ljust(expected, b"\0"), 1)
@@ -323,16 +323,23 @@ def _heif(data: bytes, header: Header) -> Raster:
 def _jpeg_2000(data: bytes, header: Header) -> Raster:
     if header.bits <= 8:
         with _opened(data, header) as image:
-            return _from_pillow(image)
+            made = _from_pillow(image)
+        made.profile = made.profile or _jp2_profile(data)
+        return made
     import imagecodecs
 
-    if header.channels not in (1, 3) or b"pclr" in data[:4096] or header.colors == (0, 18):
+    # Without its boxes, by whose colors imagecodecs converts some files and not others.
+    head, codestream = data[: data.index(J2K)], data[data.index(J2K) :]
+    at = head.find(b"colr\1")
+    space = int.from_bytes(head[at + 7 : at + 11], "big") if at > 0 else 17
+    is_plain = b"pclr" not in head and space in (16, 17)  # sRGB, gray (T.800, table I.10)
+    if header.channels not in (1, 3) or not is_plain:
         raise PhotoError(
             "photo_unsupported",
             "The JPEG 2000 is of a rare kind.",
             "Save it as TIFF with 16 bits, gray or RGB.",
         )
-    values: NDArray[Any] = imagecodecs.jpeg2k_decode(data)
+    values: NDArray[Any] = imagecodecs.jpeg2k_decode(codestream)
     if values.shape[:2] != (header.height, header.width):
         raise HeaderError("the decoder reads another size")
     made = Raster(raster.spread(values, header.bits), "gray" if values.ndim == 2 else "rgb")
@@ -370,66 +377,6 @@ def _jpeg_xl(data: bytes, header: Header) -> Raster:
     return made
 
 
-def _pnm(data: bytes, header: Header, partial: bool) -> Raster:
-    """By numpy, as Pillow keeps 8 bits of a color's 16."""
-    kind, numbers, start = pnm_numbers(Source(io.BytesIO(data)))
-    width, height = numbers[:2]
-    most = numbers[2] if len(numbers) > 2 else 1
-    channels = 3 if kind in b"36" else 1
-    count = width * height * channels
-    values: NDArray[Any]
-    if kind == b"4":
-        packed = np.frombuffer(data, np.uint8, offset=start)[: height * -(-width // 8)]
-        there = len(packed) // -(-width // 8) * width
-        packed = np.pad(packed, (0, height * -(-width // 8) - len(packed))).reshape(height, -1)
-        values = 1 - np.unpackbits(packed, axis=1)[:, :width].reshape(-1)
-    elif kind in b"56":
-        values = np.frombuffer(data[start:], np.uint8) if most < 256 else _big_endian(data[start:])
-        there = min(len(values), count)
-    else:
-        values = _ascii_numbers(data[start:], kind == b"1")
-        there = min(len(values), count)
-        values = 1 - values if kind == b"1" else values
-    values = np.pad(values[:count], (0, max(0, count - len(values))))
-    if values.max(initial=0) > most:
-        raise HeaderError("a PNM with more than white")
-    missing = None
-    if there < count:
-        if not partial:
-            raise cut_off(there / count)
-        missing = np.ones((height, width), bool)
-        missing[: there // (width * channels)] = False
-    pixels = _scaled(values, most).reshape((height, width, 3) if channels == 3 else (height, width))
-    return Raster(pixels, "rgb" if channels == 3 else "gray", missing=missing)
-
-
-def _scaled(values: NDArray[Any], most: int) -> NDArray[Any]:
-    """From 0…most to the range of uint8 or uint16."""
-    kind, top = (np.uint8, 255) if most < 256 else (np.uint16, 65_535)
-    if most == top:
-        return values.astype(kind)
-    table = np.rint(np.arange(most + 1) * (top / most)).astype(kind)
-    return np.take(table, values)
-
-
-def _big_endian(data: bytes) -> NDArray[np.uint16]:
-    return np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype(np.uint16)
-
-
-def _ascii_numbers(data: bytes, is_bitmap: bool) -> NDArray[np.int64]:
-    """Numbers between white space; of a bitmap single digits, with or without."""
-    lines = [line.partition(b"#")[0] for line in data.split(b"\n")] if b"#" in data else [data]
-    text = b"\n".join(lines)
-    if is_bitmap:
-        digits = np.frombuffer(text, np.uint8)
-        bits: NDArray[np.int64] = (digits[(digits == 48) | (digits == 49)] == 49).astype(np.int64)
-        return bits
-    if text.translate(None, b"0123456789 \t\r\n\v\f"):
-        raise HeaderError("a PNM with something else than numbers")
-    numbers: NDArray[np.int64] = np.fromstring(text, np.int64, sep=" ")
-    return numbers
-
-
 def _filled(data: bytes, header: Header, partial: bool) -> Raster:
     """A BMP or TGA. Of one that is cut off, where the picture depends on what is put behind it, it is missing."""
     try:
@@ -444,7 +391,7 @@ def _filled(data: bytes, header: Header, partial: bool) -> Raster:
     differs = one.pixels != other.pixels
     missing = differs.any(axis=2) if differs.ndim == 3 else differs
     if not partial:
-        raise cut_off(1 - float(missing.mean()))
+        raise raster.cut_off(1 - float(missing.mean()))
     one.missing = missing
     return one
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,15 @@ class Raster:
     dpi: tuple[float, float] | None = None
     notices: list[Notice] = field(default_factory=list)
     missing: NDArray[np.bool_] | None = None
+
+
+def cut_off(share: float) -> PhotoError:
+    """The refusal that says how much is there."""
+    return PhotoError(
+        "photo_damaged",
+        f"The file is cut off: {math.floor(share * 100)}% of the picture is there.",
+        "Send the whole file.",
+    )
 
 
 def spread(values: NDArray[Any], bits: int) -> NDArray[Any]:

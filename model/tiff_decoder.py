@@ -60,7 +60,7 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
         if _is_cut(stored, len(data)):
             values, missing = _decode_what_is_there(data, stored, partial)
         else:
-            values = stored.asarray(maxworkers=1)
+            values = _pixels(data, stored, number)
         made = _interpret(_channels_last(values, page), page)
         made.missing = missing
         tag = stored.tags.get(34_675)
@@ -68,15 +68,6 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
         made.orientation = _whole(stored, 274, 1)
         made.dpi = _dpi(stored)
     return made
-
-
-def cut_off(share: float) -> PhotoError:
-    """The refusal that says how much is there."""
-    return PhotoError(
-        "photo_damaged",
-        f"The file is cut off: {math.floor(share * 100)}% of the picture is there.",
-        "Send the whole file.",
-    )
 
 
 def _check(page: Page) -> None:
@@ -122,6 +113,28 @@ def _check_segments(data: bytes, page: Page, stored: Any) -> None:
                 raise HeaderError("a JPEG inside is larger than the page")
 
 
+def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
+    """All values. Some programs fill the last strip up, for which tifffile sets aside too little: it is told the full height."""
+    import tifffile
+
+    try:
+        values: NDArray[Any] = stored.asarray(maxworkers=1)
+    except RuntimeError:  # of imagecodecs
+        rows = int(stored.rowsperstrip or 0)
+        beyond = -stored.imagelength % rows if 0 < rows < stored.imagelength else 0
+        if stored.is_tiled or not beyond:
+            raise
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            taller: Any = file.pages[number - 1]
+            planes, depth, height, width, samples = taller.shaped
+            taller.imagelength = height + beyond
+            taller.shaped = (planes, depth, height + beyond, width, samples)
+            taller.shape = taller.shaped
+            values = taller.asarray(maxworkers=1).reshape(taller.shaped)[:, :, :height]
+        values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if planes > 1 else values[0, 0]
+    return values
+
+
 def _is_cut(stored: Any, size: int) -> bool:
     return any(
         offset + count > size
@@ -154,7 +167,7 @@ def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDAr
                 True
             )
     if not partial:
-        raise cut_off(1 - missing.mean())
+        raise raster.cut_off(1 - missing.mean())
     return np.moveaxis(values[:, 0, ..., 0], 0, -1) if planes > 1 else values[0, 0], missing
 
 

@@ -196,6 +196,53 @@ def test_a_jpeg_xl_of_16_bits_which_its_encoder_calls_linear_is_taken_as_that(
     assert error.max() < 0.8 if lossless else error.mean() < 1.5
 
 
+def padded_strips(pixels: np.ndarray, compression: int, pack: Callable[[bytes], bytes]) -> bytes:
+    """A TIFF in strips of 32 rows, the last of which is filled up to that."""
+    height, width = pixels.shape
+    rows = np.vstack([pixels, np.zeros((-height % 32, width), pixels.dtype)])
+    strips = [bytes(pack(rows[top : top + 32].astype("<u2").tobytes())) for top in range(0, height, 32)]
+    body = b"".join(strips)
+    offsets = 8 + np.cumsum([0, *map(len, strips)])[:-1]
+    counts, base = len(strips), 8 + len(body)
+    table = struct.pack(f"<{2 * counts}I", *offsets, *map(len, strips))
+    tags = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, 1, 16),
+        (259, 3, 1, compression),
+        (262, 3, 1, 1),
+    ]
+    tags += [(273, 4, counts, base), (277, 3, 1, 1), (278, 3, 1, 32), (279, 4, counts, base + 4 * counts)]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return struct.pack("<2sHI", b"II", 42, base + len(table)) + body + table + directory + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("compression", "pack"),
+    [(1, bytes), (5, imagecodecs.lzw_encode), (8, zlib.compress), (32_773, imagecodecs.packbits_encode), (50_000, imagecodecs.zstd_encode)],
+)  # fmt: skip
+def test_a_last_strip_that_is_filled_up_is_no_damage(
+    compression: int, pack: Callable[[bytes], bytes]
+) -> None:
+    np.testing.assert_array_equal(opened(padded_strips(G16, compression, pack)).pixels, G16)
+
+
+@pytest.mark.parametrize("pixels", [G8, G16])
+def test_a_jpeg_2000_goes_through_its_profile(pixels: np.ndarray) -> None:
+    data = imagecodecs.jpeg2k_encode(pixels, codecformat="jp2", reversible=True)
+    profile = imagecodecs.cms_profile("gray", gamma=1.0)
+    colr = struct.pack(">I", 11 + len(profile)) + b"colr\2\0\0" + profile
+    at = data.index(b"colr") - 4
+    old = int.from_bytes(data[at : at + 4], "big")
+    outer = data.index(b"jp2h") - 4
+    grown = int.from_bytes(data[outer : outer + 4], "big") + len(colr) - old
+    data = data[:outer] + struct.pack(">I", grown) + data[outer + 4 : at] + colr + data[at + old :]
+    read = opened(data).pixels
+    light = pixels / np.iinfo(pixels.dtype).max
+    wanted = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(read / np.iinfo(read.dtype).max - wanted).max() < 0.003
+
+
 def test_a_pnm_of_few_grays_reaches_white() -> None:
     photo = opened(b"P2 8 8 3\n" + b"0 1 2 3 " * 16)
     assert photo.pixels[0, :4].tolist() == [0, 85, 170, 255]
