@@ -209,7 +209,9 @@ def _lock(place: int, folder: Path) -> None:
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise InputError(f"another process colors into {folder} now; let it end, or name another folder") from error
+        raise InputError(
+            f"another process colors into {folder} now; let it end, or name another folder"
+        ) from error
     except OSError:  # a file system without locks
         return
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from model.manifest import Manifest, Stamp
-from model.sources import Source, endings, endings_of, folded
+from model.manifest import Manifest, Stamp, Written
+from model.sources import Source, endings, endings_of, folded, identity
 
 _PART: Final = ".autochrome-{}.part"
 _LONGEST_NAME: Final = 255
@@ -33,7 +33,7 @@ Times = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What the name of a photo's result begins from. `shared`: other photos there differ from it by their ending alone, or by letter case."""
+    """What the name of a photo's result begins from. `shared`: others there differ from it by their ending alone, or by letter case."""
 
     path: PurePosixPath
     shared: bool = False
@@ -79,9 +79,15 @@ def names(sources: Sequence[Source]) -> dict[str, Name]:
 class Places:
     """The names in a folder of results, claimed one by one by the threads of a run."""
 
-    def __init__(self, manifest: Manifest, chosen: Mapping[str, Name]) -> None:
-        """`chosen`: see `names`. What a photo's result begins from is left to it by all others."""
+    def __init__(
+        self, manifest: Manifest, chosen: Mapping[str, Name], originals: frozenset[tuple[int, int]]
+    ) -> None:
+        """`chosen`: see `names`. What a photo's result begins from is left to it by all others.
+
+        `originals`: the identities of photos whose place no result may take.
+        """
         self._manifest = manifest
+        self._originals = originals
         self._lock = threading.Lock()
         base = os.path.realpath(manifest.folder)
         self._owners = {
@@ -100,16 +106,29 @@ class Places:
                 owner = self._owners.get(folded(str(name)))
                 if owner is not None and owner != source:
                     continue
-                exists = os.path.lexists(self._manifest.folder / name)
+                target = self._manifest.folder / name
+                exists = os.path.lexists(target)
                 if exists and not self._manifest.is_ours(source, str(name), anew):
+                    continue
+                if exists and identity(target) in self._originals:
                     continue
                 self._owners[folded(str(name))] = source
                 return str(name), exists
         raise FileExistsError(errno.EEXIST, "no name is free for the result", str(wanted))
 
 
+def beside(name: PurePosixPath, ending: str) -> PurePosixPath:
+    """The name of a file that stands beside a result, as in `cat.jpg.json`."""
+    return name.parent / _fitting(name.name, ending)
+
+
+def planned(role: str, name: str, data: bytes) -> Written:
+    """What a manifest says of a file that is about to be written: its times are not known yet."""
+    return Written(role, name, Stamp(len(data), 0, 0, hashlib.sha256(data).hexdigest()))
+
+
 def put(target: Path, data: bytes, may_replace: bool, times: Times | None = None) -> Stamp:
-    """Write a file whole or not at all, whenever we are stopped; its stamp. OSError where it cannot be, FileExistsError for one that is there.
+    """Write a file whole or not at all, whenever we are stopped; its stamp. OSError where that fails, FileExistsError for one there.
 
     The name it is written under first is short, since the target's may be as long as a file system allows.
     """
@@ -129,10 +148,11 @@ def put(target: Path, data: bytes, may_replace: bool, times: Times | None = None
     return Stamp.of(target.stat(), hashlib.sha256(data).hexdigest())
 
 
-def sweep(folder: Path) -> int:
-    """Remove what killed processes left half written in `folder` and below; how many files."""
+def sweep(folder: Path, below: bool = True) -> int:
+    """Remove what killed processes left half written in `folder`, and in folders `below` it; how many files."""
     removed = 0
-    for part in folder.rglob(_PART.format("*")):
+    pattern = _PART.format("*")
+    for part in folder.rglob(pattern) if below else folder.glob(pattern):
         with contextlib.suppress(OSError), part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where its process lives
             part.unlink()

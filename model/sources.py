@@ -31,11 +31,21 @@ _ENDINGS_OF: Final = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-_JUNK_NAMES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r", "picasa.ini", ".picasa.ini"})
+_JUNK_NAMES: Final = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r", "picasa.ini", ".picasa.ini"}
+)
 _JUNK_FOLDERS: Final = frozenset(
     {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information", "lost+found", "@tmp"}
 )
-_JUNK_PREFIXES: Final = ("._", ".autochrome", ".trash", ".spotlight-", ".fseventsd", ".documentrevisions-", ".temporaryitems")
+_JUNK_PREFIXES: Final = (
+    "._",
+    ".autochrome",
+    ".trash",
+    ".spotlight-",
+    ".fseventsd",
+    ".documentrevisions-",
+    ".temporaryitems",
+)
 """`._` begins Apple's doubles of files, `.autochrome` what this program keeps in a folder of results."""
 
 
@@ -60,7 +70,7 @@ class Found:
     closed: list[tuple[Path, str]] = field(default_factory=list)
     """Folders that cannot be read, and why."""
     within: list[Path] = field(default_factory=list)
-    """Photographs in OUT that are no sources: a result that was named, or what no manifest knows in an OUT that lies in a folder given."""
+    """Photographs in OUT that are no sources: a result that was named, or what no manifest knows in an OUT inside a folder given."""
 
 
 def endings() -> frozenset[str]:
@@ -73,7 +83,7 @@ def endings_of(format: str) -> tuple[str, ...]:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """(device, inode) of what is there, behind any link; None where nothing is. Two paths of one file have one identity, however written."""
+    """(device, inode) of what is there, behind any link; None where nothing is. However its path is written, a file has one identity."""
     try:
         found = path.stat()
     except OSError:

@@ -1,76 +1,151 @@
-"""Color photographs into a folder, or show them side by side."""
+"""Color photographs: into a folder, into a file, or through a pipe. And show them side by side."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from typer import Argument, Option, Typer
+from typer import Argument, BadParameter, Option, Typer
 
 from model.commands.options import Device, Net, Out
+from model.commands.terminal import ProgressLog, quiet_libraries, shown
 from model.errors import InputError, PhotoError
-from model.image_headers import FORMATS
 
 if TYPE_CHECKING:
-    from model.colorizer import Colorizer, ColorOptions
-    from model.image_io import Photo
+    from concurrent.futures import Future
 
-_BATCH = 4
+    from model.colorizer import Colorizer
+    from model.folder import Outcome
+    from model.image_headers import Limits
+    from model.manifest import Manifest
+    from model.recipe import Output, Recipe
+    from model.sources import Found
+
+_PIPE = Path("-")
+_NAMED = 5
+"""Names of one kind in a summary, at most; the others are counted."""
+_MOST_NOTICES = 20
+"""Lines of one notice; further ones are counted."""
+_MOST_JOBS = 16
 
 app = Typer()
 
 
 @app.command(short_help="color photographs")
 def colorize(
-    photos: Annotated[list[Path], Argument(metavar="PHOTO_OR_DIR")],
-    out: Annotated[Path, Option("--out", "-o", metavar="OUT", help="folder for the results")],
+    photos: Annotated[
+        list[Path],
+        Argument(
+            metavar="PHOTO_OR_DIR", help="files, folders with all that is in them, or - for standard input"
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="a folder for the results; for one photo also a file, or - for standard output",
+        ),
+    ] = None,
     net: Net = "lite",
     temperature: Annotated[
         float | None,
         Option(help="0, the likeliest color, to 1, the mean of all; default: the net's own"),
     ] = None,
     vividness: Annotated[float, Option(help="factor on the chroma, 0 to 2")] = 1.0,
-    overwrite: Annotated[bool, Option("--overwrite", help="color anew what OUT holds already")] = False,
+    if_color: Annotated[
+        Literal["colorize", "keep", "refuse"],
+        Option(help="a photo that is in color already: color it anew, copy it as it is, or give an error"),
+    ] = "colorize",
+    negative: Annotated[Literal["auto", "yes", "no"], Option(help="whether photos are negatives")] = "auto",
+    rotate: Annotated[
+        Literal["auto", "0", "90", "180", "270"], Option(help="turn photos so many degrees clockwise")
+    ] = "auto",
+    crop_border: Annotated[
+        bool, Option("--crop-border", help="cut off the page around the photograph, which else stays gray")
+    ] = False,
+    page: Annotated[
+        str | None, Option(metavar="N|all", help="of a TIFF with several; default: the photograph among them")
+    ] = None,
+    partial: Annotated[
+        bool, Option("--partial", help="color what is there of files that are cut off; the rest stays gray")
+    ] = False,
+    format: Annotated[
+        str | None, Option(help="jpeg, png, tiff, webp or avif; default: each photo's own, or the nearest")
+    ] = None,
+    quality: Annotated[int, Option(help="of JPEG, WebP and AVIF, 1 to 100")] = 92,
+    strip: Annotated[
+        bool, Option("--strip", help="drop the photo's record: EXIF, XMP, IPTC, comments, file time")
+    ] = False,
+    location: Annotated[
+        bool, Option("--location/--no-location", help="keep where the photo was taken")
+    ] = True,
+    disclosure: Annotated[
+        bool,
+        Option("--disclosure/--no-disclosure", help="say in the file's record that its colors are guessed"),
+    ] = True,
+    mark: Annotated[bool, Option("--mark", help="put a mark into a corner of the picture")] = False,
+    sidecar: Annotated[bool, Option("--sidecar", help="write a JSON file beside each result")] = False,
+    separate: Annotated[
+        bool, Option("--separate", help="write the colors as a file of their own, beside the untouched gray")
+    ] = False,
+    max_megapixels: Annotated[
+        float | None, Option(metavar="N", help="refuse larger photos; default: what memory holds")
+    ] = None,
+    max_bytes: Annotated[int | None, Option(metavar="N", help="refuse larger files; default: none")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="color anew what is done already")] = False,
+    jobs: Annotated[
+        int | None, Option("--jobs", "-j", metavar="N", min=1, help="photos at once; default: one a core")
+    ] = None,
     device: Device = "auto",
+    dry_run: Annotated[
+        bool, Option("--dry-run", "-n", help="say what would be done, and do nothing")
+    ] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="say only what is wrong")] = False,
 ) -> int:
-    """Color each photo into OUT, under its own name; go on past a bad one, name it, and end with 1.
+    """Color photos. Into a folder, each under a name of its own, past bad ones, which are named; the same command again does what is left.
 
-    What OUT holds already is left as it is, so that a run that was stopped goes on where it was.
+    No file that is no result of an earlier run is ever replaced. The exit status is 0; 1 when a photo failed; 3 when none did, but
+    something was left alone, such as files of other kinds; 130 when interrupted.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from model.colorizer import Colorizer, ColorOptions
-
-    options = ColorOptions(temperature, vividness)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder for the results")
-    pairs, others = _sources(photos, out)
-    if not pairs:
-        raise InputError(f"there are no photographs in {', '.join(map(str, photos))}")
-    colorizer = Colorizer.load(net, device)
-    console = Console(stderr=True)
-    counts: Counter[str] = Counter()
-    stopped = False
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("coloring", total=len(pairs))
+    if out is None and photos == [_PIPE]:
+        out = _PIPE
+    if out is None:
+        raise BadParameter(
+            "Missing option '--out' / '-o': a folder, a file for one photo, or - for standard output"
+        )
+    with quiet_libraries():
+        recipe = _recipe(
+            color=(temperature, vividness),
+            inspection={
+                "if_color": if_color,
+                "negative": negative,
+                "rotate": rotate,
+                "crop_border": crop_border,
+            },
+            save={"format": format, "quality": quality, "metadata": not strip, "location": location}
+            | {"disclosure": disclosure, "mark": mark},
+            limits=(max_megapixels, max_bytes),
+            page=_page(page),
+            partial=partial,
+            sidecar=sidecar,
+            separate=separate,
+            keeps_time=not strip,
+        )
+        asked = _Asked(photos, out, net, device, recipe, overwrite, jobs, dry_run, quiet)
         try:
-            for path, outcome, reason in _colored(colorizer, options, pairs, out, overwrite):
-                counts[outcome] += 1
-                if reason:
-                    console.print(f"{path}: {reason}", markup=False, highlight=False, soft_wrap=True)
-                bar.advance(task)
+            return _into_file(asked) if _is_one_file(photos, out) else _into_folder(asked)
         except KeyboardInterrupt:
-            stopped = True
-    said = [f"{counts['colored']} of {len(pairs)} colored into {out}", f"{counts['failed']} failed"]
-    if counts["there"]:
-        said.append(f"{counts['there']} were there already (--overwrite colors them anew)")
-    if others:
-        said.append(f"{sum(others.values())} files of other kinds left alone ({', '.join(sorted(others))})")
-    print(", ".join(said))
-    return 130 if stopped else 1 if counts["failed"] else 0
+            return 130
 
 
 @app.command(short_help="photographs side by side: gray, colored, true")
@@ -99,71 +174,399 @@ def gallery(
     return 0
 
 
-def _colored(
-    colorizer: Colorizer,
-    options: ColorOptions,
-    pairs: Sequence[tuple[Path, Path]],
-    out: Path,
-    overwrite: bool,
-) -> Iterator[tuple[Path, str, str]]:
-    """(photo, "colored" | "there" | "failed", what a person is to know) for each pair, in batches of a few."""
-    from model import image_io
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A command line, understood."""
 
-    taken = {path.resolve() for path, _ in pairs}  # by originals, and by results of this run
-    for start in range(0, len(pairs), _BATCH):
-        batch: list[tuple[Path, Path, Photo]] = []
-        for path, name in pairs[start : start + _BATCH]:
-            try:
-                opened = image_io.open(path.read_bytes())
-            except (PhotoError, OSError) as error:
-                yield path, "failed", error.detail if isinstance(error, PhotoError) else str(error)
-                continue
-            target = (out / name).with_suffix(image_io.extension(image_io.saved_format(opened)))
-            if target.resolve() in taken:
-                yield path, "failed", f"{target} is taken by another photo; color it into another folder"
-            elif target.is_file() and not overwrite:
-                yield path, "there", ""
-            else:
-                taken.add(target.resolve())
-                batch.append((path, target, opened))
-        logits = colorizer.infer([colorizer.preprocess(opened) for _, _, opened in batch])
-        for (path, target, opened), likely in zip(batch, logits, strict=True):
-            try:
-                _write(target, image_io.save(colorizer.postprocess(opened, likely, options)))
-            except OSError as error:
-                yield path, "failed", str(error)
-            else:
-                yield path, "colored", ""
+    photos: Sequence[Path]
+    out: Path
+    net: str
+    device: str
+    recipe: Recipe
+    overwrite: bool
+    jobs: int | None
+    dry_run: bool
+    quiet: bool
 
 
-def _write(target: Path, data: bytes) -> None:
-    """All of it or nothing, whenever we are stopped."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half_written = target.with_name(f".{target.name}.part")
-    half_written.write_bytes(data)
-    half_written.replace(target)
+def _recipe(
+    color: tuple[float | None, float],
+    inspection: Mapping[str, Any],
+    save: Mapping[str, Any],
+    limits: tuple[float | None, int | None],
+    **others: Any,
+) -> Recipe:
+    from model.colorizer import ColorOptions
+    from model.image_io import SaveOptions
+    from model.recipe import Recipe
+
+    known = {field.name for field in fields(SaveOptions)}
+    return Recipe(
+        color=ColorOptions(*color),
+        save=SaveOptions(**{name: value for name, value in save.items() if name in known}),
+        limits=_limits(*limits),
+        **others,
+    )
 
 
-def _sources(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], Counter[str]]:
-    """(photo, its name under OUT) for each photo named and each file with a photo's ending in a folder named; other endings, counted.
+def _page(word: str | None) -> int | Literal["all"] | None:
+    if word is None:
+        return None
+    if word == "all":
+        return "all"
+    if not word.isdecimal() or int(word) < 1:
+        raise BadParameter(f"{word!r} is neither a page's number nor all", param_hint="'--page'")
+    return int(word)
 
-    Where OUT lies inside such a folder, what is in it is the result of an earlier run, and no source.
-    """
-    from model import image_io
 
-    endings = {image_io.extension(name) for name in FORMATS} | {".jpeg", ".jpe", ".jfif", ".tiff"}
-    pairs: list[tuple[Path, Path]] = []
-    others: Counter[str] = Counter()
-    for path in given:
-        if not path.is_dir():
-            pairs.append((path, Path(path.name)))
+def _limits(max_megapixels: float | None, max_bytes: int | None) -> Limits:
+    """None but those that were given: the memory of this machine is the bound."""
+    from model.image_headers import Limits
+
+    unlimited = 2**62
+    pixels = unlimited if max_megapixels is None else int(max_megapixels * 1e6)
+    return Limits(max_bytes or unlimited, pixels, unlimited)
+
+
+# Into a folder
+
+
+def _into_folder(asked: _Asked) -> int:
+    from model import manifest, sources
+
+    if asked.out == _PIPE:
+        raise InputError("only one photo goes through a pipe; name a folder for several")
+    if asked.out.exists() and not asked.out.is_dir():
+        raise InputError(f"{asked.out} is a file; name a folder for the results")
+    if _PIPE in asked.photos:
+        raise InputError("a photo from standard input has no name: give -o a file or -")
+    found = sources.find(asked.photos, asked.out, frozenset(manifest.read(asked.out).results()))
+    if not found.photos:
+        said = "; ".join(_left_alone(found))
+        where = ", ".join(map(shown, asked.photos))
+        raise InputError(f"there are no photographs in {where}{f' ({said})' if said else ''}")
+    if asked.dry_run:
+        return _plan(asked, found)
+    with _writable(asked.out) as record:
+        return _color_all(asked, found, record)
+
+
+@contextlib.contextmanager
+def _writable(out: Path) -> Iterator[Manifest]:
+    """The manifest of OUT. What nothing can be written to is said before any work is done."""
+    from model import manifest, results
+
+    with contextlib.ExitStack() as stack:
+        try:
+            record = stack.enter_context(manifest.opened(out))
+            results.check_writable(out)
+            results.sweep(out)
+        except OSError as error:
+            raise InputError(f"{out} cannot be written: {error.strerror}") from error
+        yield record
+
+
+def _color_all(asked: _Asked, found: Found, record: Manifest) -> int:
+    from model import pipeline
+    from model.folder import Run
+
+    jobs = min(asked.jobs or min(pipeline.cores(), _MOST_JOBS), len(found.photos))
+    loading = _loading(asked, jobs)
+    room = pipeline.Room(pipeline.pixels_at_once(jobs))
+    run = Run(record, found.photos, asked.recipe, loading.result, room, asked.overwrite)
+    telling = _Telling(len(found.photos), asked)
+    with _interruptible(run.stop) as interrupted, telling.log:
+        outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
+        try:
+            loading.result()
+        except BaseException:
+            run.stop.set()
+            raise
+        for outcome in outcomes:
+            telling.tell(outcome)
+    if run.stopped_by is not None:
+        print(
+            f"{shown(asked.out)}: {run.stopped_by.strerror}: stopped; the same command goes on",
+            file=sys.stderr,
+        )
+    telling.sum_up(found)
+    if interrupted:
+        return 128 + interrupted[0]
+    return telling.status(found)
+
+
+def _plan(asked: _Asked, found: Found) -> int:
+    """What a run would do. The formats are those that the files' headers promise."""
+    from model import manifest, pipeline, recipe
+    from model.folder import Run
+
+    loading = _loading(asked, jobs=1)
+    record = manifest.read(asked.out)
+    run = Run(record, found.photos, asked.recipe, loading.result, pipeline.Room(1), asked.overwrite)
+    loading.result()
+    for source in found.photos:
+        if done := run.done(source):
+            print(f"{shown(source.path)}: {done.detail or 'done already'}")
             continue
-        results = out.resolve() if path.resolve() in out.resolve().parents else None
-        for inside in sorted(path.rglob("*")):
-            if inside.is_dir() or (results is not None and results in inside.resolve().parents):
-                continue
-            if inside.suffix.lower() in endings:
-                pairs.append((inside, inside.relative_to(path)))
-            else:
-                others[inside.suffix.lower() or "without an ending"] += 1
-    return pairs, others
+        try:
+            with source.path.open("rb") as file:
+                format = recipe.likely_format(file, asked.recipe)
+        except (PhotoError, OSError) as error:
+            print(
+                f"{shown(source.path)}: {error.detail if isinstance(error, PhotoError) else error.strerror}"
+            )
+            continue
+        print(f"{shown(source.path)} -> {shown(asked.out / run.planned(source, format))}")
+    for line in _left_alone(found):
+        print(f"left alone: {line}")
+    return 3 if _is_any_left(found) else 0
+
+
+def _loading(asked: _Asked, jobs: int) -> Future[Colorizer]:
+    """The net, loaded in a thread of its own while photos are opened."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from model.colorizer import Colorizer
+    from model.pipeline import cores
+
+    def load() -> Colorizer:
+        colorizer = Colorizer.load(asked.net, asked.device)
+        if jobs > 1 and (torch := sys.modules.get("torch")):
+            torch.set_num_threads(max(1, cores() // jobs))  # each photo is colored by a thread of its own
+        return colorizer
+
+    return ThreadPoolExecutor(1).submit(load)
+
+
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event) -> Iterator[list[int]]:
+    """On Ctrl-C, and where the process is asked to end, let what is being written be written. A second time ends at once."""
+    interrupted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def end(number: int, frame: object) -> None:
+        if interrupted:
+            os._exit(128 + number)
+        interrupted.append(number)
+        stop.set()
+
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    heard = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has it
+    before = [signal.signal(number, end) for number in heard]
+    try:
+        yield interrupted
+    finally:
+        for number, handler in zip(heard, before, strict=True):
+            signal.signal(number, handler)
+
+
+class _Telling:
+    """What is said of outcomes as they come, and in the end."""
+
+    def __init__(self, total: int, asked: _Asked) -> None:
+        self.log = ProgressLog(total, asked.quiet)
+        self._total = total
+        self._asked = asked
+        self._kinds: Counter[str] = Counter()
+        self._noticed: dict[str, list[Path]] = {}
+        self._traced = False
+
+    def tell(self, outcome: Outcome) -> None:
+        path = shown(outcome.source.path)
+        self._kinds[outcome.kind] += 1
+        if outcome.trace and not self._traced:  # the first is enough to find the defect
+            self._traced = True
+            self.log.say(outcome.trace.rstrip())
+        if outcome.kind in ("failed", "refused", "changed"):
+            self.log.say(f"{path}: {outcome.detail}")
+        for notice in outcome.notices:
+            named = self._noticed.setdefault(notice.code, [])
+            named.append(outcome.source.path)
+            if len(named) <= _MOST_NOTICES and not self._asked.quiet:
+                self.log.say(f"{path}: {notice.detail}")
+        self.log.advance(outcome.kind == "failed")
+
+    def sum_up(self, found: Found) -> None:
+        if self._asked.quiet:
+            return
+        count = self._kinds
+        said = [f"{count['colored']} of {self._total} colored into {shown(self._asked.out)}"]
+        said += [
+            f"{count[kind]} {words}"
+            for kind, words in {
+                "there": "done already (--overwrite colors anew)",
+                "kept": "in color already and kept as they are",
+                "refused": "in color already and refused",
+                "changed": "changed by somebody since, and left as they are",
+                "failed": "failed",
+            }.items()
+            if count[kind]
+        ]
+        if left := self._total - count.total():
+            said.append(f"{left} not done (the same command goes on)")
+        print(", ".join(said))
+        for code, paths in sorted(self._noticed.items()):
+            print(f"noticed: {code} {len(paths)}: {_few(paths)}")
+        for line in _left_alone(found):
+            print(f"left alone: {line}")
+
+    def status(self, found: Found) -> int:
+        if (
+            self._kinds["failed"]
+            or self._kinds["refused"]
+            or found.closed
+            or self._kinds.total() < self._total
+        ):
+            return 1
+        return 3 if self._kinds["changed"] or _is_any_left(found) else 0
+
+
+def _left_alone(found: Found) -> list[str]:
+    """A line for each kind of thing that was found and is no source."""
+    kinds = Counter(path.suffix.lower() or "without an ending" for path in found.others)
+    counts = ", ".join(f"{shown(kind)} {count}" for kind, count in sorted(kinds.items()))
+    lines = {
+        f"files of other kinds ({counts})": found.others,
+        "links to folders, which are not followed": found.links,
+        "photographs in the folder of results, which are no sources": found.within,
+    }
+    said = [f"{len(paths)} {words}: {_few(paths)}" for words, paths in lines.items() if paths]
+    reasons = [f"{shown(path)} ({reason})" for path, reason in found.closed]
+    if reasons:
+        said.append(f"{len(reasons)} folders that cannot be read: {', '.join(reasons)}")
+    return said
+
+
+def _is_any_left(found: Found) -> bool:
+    return bool(found.others or found.links or found.within or found.closed)
+
+
+def _few(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(shown(path) for path in paths[:_NAMED]) + more
+
+
+# Into a file, or through a pipe
+
+
+def _is_one_file(photos: Sequence[Path], out: Path) -> bool:
+    """Whether OUT is meant as a file: one photo goes in, and OUT is a pipe or has a photo's ending and is no folder."""
+    from model.sources import endings
+
+    if out != _PIPE and (out.is_dir() or out.suffix.lower() not in endings()):
+        return False
+    if len(photos) == 1 and not photos[0].is_dir():
+        return True
+    if out == _PIPE:
+        raise InputError("only one photo goes through a pipe; name a folder for several")
+    raise InputError(f"{out} is the name of one photo, and several are to be colored; name a folder")
+
+
+def _into_file(asked: _Asked) -> int:
+    from model import recipe as recipes
+
+    [photo] = asked.photos
+    recipe = asked.recipe if asked.out == _PIPE else _saved_as(asked)
+    _check_target(asked)
+    if asked.dry_run:
+        print(f"{shown(photo)} -> {shown(asked.out)}")
+        return 0
+    loading = _loading(asked, jobs=1)
+    data, times = _read(photo)
+    try:
+        made = recipes.make(data, recipe, loading.result, lambda: None)
+    except PhotoError as error:
+        print(f"{shown(photo)}: {error.detail}", file=sys.stderr)
+        return 1
+    for notice in made.notices:
+        if not asked.quiet:
+            print(f"{shown(photo)}: {notice.detail}", file=sys.stderr)
+    _write(asked, recipe, made.outputs, times if recipe.keeps_time else None)
+    return 0
+
+
+def _saved_as(asked: _Asked) -> Recipe:
+    """The recipe with the format that the ending of OUT says. InputError where that cannot be written, or --format says another."""
+    from dataclasses import replace
+
+    from model.image_io import WRITABLE
+    from model.sources import endings_of
+
+    ending = asked.out.suffix.lower()
+    by_ending = [format for format in WRITABLE if ending in endings_of(format)]
+    if not by_ending:
+        raise InputError(
+            f"{asked.out}: {ending} files cannot be written; choose one of {', '.join(WRITABLE)}"
+        )
+    wanted = asked.recipe.save.format
+    if wanted is not None and wanted.upper() != by_ending[0]:
+        raise InputError(f"{asked.out} is no name for {wanted}; leave --format out, or change the ending")
+    return replace(asked.recipe, save=replace(asked.recipe.save, format=by_ending[0]))
+
+
+def _check_target(asked: _Asked) -> None:
+    """That the result may be written, before any work is done."""
+    from model import manifest, results, sources
+
+    [photo] = asked.photos
+    if asked.recipe.page == "all":
+        raise InputError("all pages do not fit into one file; name a folder")
+    if asked.out == _PIPE:
+        if asked.recipe.sidecar or asked.recipe.separate:
+            raise InputError(
+                "only one file goes through a pipe: --sidecar and --separate need a name for OUT"
+            )
+        if sys.stdout.isatty() and not asked.dry_run:
+            raise InputError("standard output is a terminal: lead it into a file, or name one by -o")
+        return
+    if photo != _PIPE and sources.identity(photo) == sources.identity(asked.out) is not None:
+        raise InputError(f"{asked.out} is the photo itself, which is never written over; choose another name")
+    originals = {entry.source for entry in manifest.read(asked.out.parent).entries()}
+    if sources.absolute(asked.out) in originals:
+        raise InputError(f"{asked.out} is a photo that was colored before, an original; choose another name")
+    if os.path.lexists(asked.out) and not asked.overwrite:
+        raise InputError(f"{asked.out} is there already; --overwrite replaces it")
+    if asked.dry_run:
+        return
+    try:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        results.check_writable(asked.out.parent)
+        results.sweep(asked.out.parent, below=False)
+    except OSError as error:
+        raise InputError(f"{asked.out.parent} cannot be written: {error.strerror}") from error
+
+
+def _read(photo: Path) -> tuple[bytes, tuple[int, int] | None]:
+    """The bytes of a file and its times, or what comes from standard input."""
+    if photo == _PIPE:
+        return sys.stdin.buffer.read(), None
+    with photo.open("rb") as file:
+        status = os.fstat(file.fileno())
+        return file.read(), (status.st_atime_ns, status.st_mtime_ns)
+
+
+def _write(asked: _Asked, recipe: Recipe, outputs: Sequence[Output], times: tuple[int, int] | None) -> None:
+    from model import results
+
+    names: dict[str, Path] = {}
+    for output in outputs:
+        if asked.out == _PIPE:
+            sys.stdout.buffer.write(output.data)
+            sys.stdout.buffer.flush()
+            return
+        if output.beside:
+            beside = results.beside(PurePosixPath(names[output.beside].name), output.ending)
+            target = asked.out.parent / beside
+        else:
+            target = asked.out
+            if output.format != recipe.save.format:
+                raise InputError(
+                    f"the photo cannot be saved as {recipe.save.format}, which does not hold its transparent parts or its size; "
+                    f"as {output.format} it can: change the ending"
+                )
+        names[output.role] = target
+        results.put(target, output.data, asked.overwrite, times)
+    if not asked.quiet:
+        print(f"1 of 1 colored into {shown(asked.out)}")
