@@ -92,7 +92,8 @@ class Run:
             if results.is_final(error):
                 self.stopped_by = error
                 self.stop.set()
-            return self._without_result(source, "failed", "file_failed", error.strerror or str(error))
+            said = "The link leads nowhere." if _is_dangling(source.path) else error.strerror or str(error)
+            return self._without_result(source, "failed", "file_failed", said)
         except MemoryError:
             said = "There is not memory enough for this photo. Try --jobs 1."
             return self._without_result(source, "failed", "memory_short", said)
@@ -137,7 +138,7 @@ class Run:
                 self._check()
                 data = file.read()
                 stamp = Stamp.of(status, hashlib.sha256(data).hexdigest())
-                made = recipes.make(data, self._recipe, self._net, self._check)
+                made = recipes.make(data, self._recipe, self._net, self._check, source.path.name)
                 self._check()
                 return self._save(source, stamp, status, made)
 
@@ -231,6 +232,10 @@ def _pixels(file: IO[bytes], status: os.stat_result) -> int:
         return status.st_size * _PIXELS_A_BYTE
     finally:
         file.seek(0)
+
+
+def _is_dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _identities(manifest: Manifest, sources: Sequence[Source]) -> frozenset[tuple[int, int]]:

@@ -5,11 +5,12 @@ A recipe is all that decides these files' bytes, beside the photo and the net.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from model import image_io
+from model import image_io, image_metadata
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import Notice
 from model.image_headers import Limits, probe
@@ -67,24 +68,29 @@ class Made:
     notices: tuple[Notice, ...] = ()
 
 
-def make(data: bytes, recipe: Recipe, colorizer: Callable[[], Colorizer], check: Callable[[], None]) -> Made:
+def make(
+    data: bytes, recipe: Recipe, colorizer: Callable[[], Colorizer], check: Callable[[], None], name: str = ""
+) -> Made:
     """What the recipe makes of a photo's file. Raises PhotoError.
 
     `colorizer` gives the net, and is asked once the photo is open. `check` is called between the stages, and may raise to give it up.
+    `name`: the photo's, for a sidecar.
     """
     made = Made()
     for page in _pages(data, recipe):
-        photo = _open(data, recipe, page)
-        check()
-        photo, in_color = _look(photo, recipe)
         part = f"page {page}" if page is not None and recipe.page == "all" else ""
-        result_role = part or "result"
-        if in_color:
+        photo = _look(_open(data, recipe, page), recipe)
+        check()
+        if _is_kept(photo, recipe):
             made.state = "kept"
-            made.outputs.append(_kept(data, photo, recipe, result_role, part))
+            made.outputs.append(_kept(data, photo, recipe, part))
         else:
             colored = _colored(photo, recipe, colorizer(), check)
-            made.outputs += _saved(colored, recipe, result_role, part)
+            outputs = _saved(photo, colored, recipe, part)
+            made.outputs += outputs
+            if recipe.sidecar:
+                source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
+                made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
         made.notices += photo.notices
     return made
 
@@ -114,9 +120,21 @@ def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
     return [*range(1, count + 1)] if count > 1 else [None]
 
 
-def _look(photo: Photo, recipe: Recipe) -> tuple[Photo, bool]:
-    """The photo turned, cropped and inverted as the recipe asks; whether it is in color already, and is to stay."""
-    return photo, False
+def _look(photo: Photo, recipe: Recipe) -> Photo:
+    """The photo turned, inverted and cropped as the recipe asks, with notices of what is to be known of it."""
+    if recipe.inspection is None:
+        return photo
+    from model import inspection
+
+    return inspection.prepare(photo, recipe.inspection)  # type: ignore[no-any-return]
+
+
+def _is_kept(photo: Photo, recipe: Recipe) -> bool:
+    if recipe.inspection is None:
+        return False
+    from model import inspection
+
+    return bool(inspection.is_kept(photo))
 
 
 def _colored(photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None]) -> Photo:
@@ -125,15 +143,39 @@ def _colored(photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable
     return colorizer.postprocess(photo, logits, recipe.color)
 
 
-def _kept(data: bytes, photo: Photo, recipe: Recipe, role: str, part: str) -> Output:
+def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
     """The file as it is, byte for byte, where the recipe asks for nothing else. Its colors are nobody's guess, and it says so of none."""
-    if recipe.save == SaveOptions() and not part:
-        return Output(role, data, photo.format, part)
-    return Output(
-        role, image_io.save(photo, recipe.save), image_io.saved_format(photo, recipe.save.format), part
-    )
+    asked = recipe.save
+    format = image_io.saved_format(photo, asked.format)
+    keeps_record = getattr(asked, "metadata", True) and getattr(asked, "location", True)
+    if keeps_record and asked.format in (None, photo.format) and not part:
+        return Output("result", data, photo.format)
+    unsaid: dict[str, Any] = {"disclosure": False, "mark": False} if hasattr(asked, "mark") else {}
+    plain = replace(asked, **unsaid)
+    return Output(part or "result", image_io.save(photo, plain), format, part)
 
 
-def _saved(colored: Photo, recipe: Recipe, role: str, part: str) -> list[Output]:
+def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Output]:
+    role = part or "result"
     format = image_io.saved_format(colored, recipe.save.format)
-    return [Output(role, image_io.save(colored, recipe.save), format, part)]
+    outputs = [Output(role, image_io.save(colored, recipe.save), format, part)]
+    if recipe.separate:
+        both = image_io.save_separate(photo, colored, recipe.save)  # type: ignore[attr-defined]
+        before = f"{part}, " if part else ""
+        outputs.append(Output(f"{role} gray", both.gray, "TIFF", f"{before}gray"))
+        outputs.append(Output(f"{role} color", both.color, "TIFF", f"{before}color layer"))
+    return outputs
+
+
+def _sidecar(
+    result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
+) -> Output:
+    sha256 = hashlib.sha256(result.data).hexdigest()
+    data = image_metadata.sidecar(  # type: ignore[attr-defined]
+        net={"name": colorizer.name, "sha256": colorizer.sha256},
+        options=recipe.words(),
+        result={"sha256": sha256, "width": colored.width, "height": colored.height},
+        source=source,
+        notices=colored.notices,
+    )
+    return Output(f"{result.role} sidecar", data, beside=result.role, ending=".json")

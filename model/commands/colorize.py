@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from model.colorizer import Colorizer
     from model.folder import Outcome
     from model.image_headers import Limits
+    from model.inspection import InspectionOptions  # type: ignore[import-not-found]
     from model.manifest import Manifest
     from model.recipe import Output, Recipe
     from model.sources import Found
@@ -66,10 +67,10 @@ def colorize(
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or give an error"),
     ] = "colorize",
-    negative: Annotated[Literal["auto", "yes", "no"], Option(help="whether photos are negatives")] = "auto",
+    negative: Annotated[bool, Option("--negative", help="photos are negatives: invert them first")] = False,
     rotate: Annotated[
-        Literal["auto", "0", "90", "180", "270"], Option(help="turn photos so many degrees clockwise")
-    ] = "auto",
+        Literal["0", "90", "180", "270"], Option(help="turn photos so many degrees clockwise first")
+    ] = "0",
     crop_border: Annotated[
         bool, Option("--crop-border", help="cut off the page around the photograph, which else stays gray")
     ] = False,
@@ -129,10 +130,10 @@ def colorize(
             inspection={
                 "if_color": if_color,
                 "negative": negative,
-                "rotate": rotate,
+                "rotate": int(rotate),
                 "crop_border": crop_border,
             },
-            save={"format": format, "quality": quality, "metadata": not strip, "location": location}
+            save={"format": _format(format), "quality": quality, "metadata": not strip, "location": location}
             | {"disclosure": disclosure, "mark": mark},
             limits=(max_megapixels, max_bytes),
             page=_page(page),
@@ -203,10 +204,26 @@ def _recipe(
     known = {field.name for field in fields(SaveOptions)}
     return Recipe(
         color=ColorOptions(*color),
+        inspection=_inspection(inspection),
         save=SaveOptions(**{name: value for name, value in save.items() if name in known}),
         limits=_limits(*limits),
         **others,
     )
+
+
+def _inspection(options: Mapping[str, Any]) -> InspectionOptions | None:
+    try:
+        from model.inspection import InspectionOptions
+    except ModuleNotFoundError:
+        return None
+    return InspectionOptions(**options)
+
+
+def _format(word: str | None) -> str | None:
+    """By Pillow's name."""
+    if word is None:
+        return None
+    return {"JPG": "JPEG", "TIF": "TIFF"}.get(word.upper(), word.upper())
 
 
 def _page(word: str | None) -> int | Literal["all"] | None:
@@ -476,7 +493,7 @@ def _into_file(asked: _Asked) -> int:
     loading = _loading(asked, jobs=1)
     data, times = _read(photo)
     try:
-        made = recipes.make(data, recipe, loading.result, lambda: None)
+        made = recipes.make(data, recipe, loading.result, lambda: None, photo.name)
     except PhotoError as error:
         print(f"{shown(photo)}: {error.detail}", file=sys.stderr)
         return 1
@@ -501,7 +518,7 @@ def _saved_as(asked: _Asked) -> Recipe:
             f"{asked.out}: {ending} files cannot be written; choose one of {', '.join(WRITABLE)}"
         )
     wanted = asked.recipe.save.format
-    if wanted is not None and wanted.upper() != by_ending[0]:
+    if wanted not in (None, by_ending[0]):
         raise InputError(f"{asked.out} is no name for {wanted}; leave --format out, or change the ending")
     return replace(asked.recipe, save=replace(asked.recipe.save, format=by_ending[0]))
 

@@ -39,7 +39,7 @@ class ProgressLog:
         self._total = total
         self._done = 0
         self._failed = 0
-        self._started = self._said = time.monotonic()
+        self._first = self._said = time.monotonic()
         self._said_at = 0
         self._quiet = quiet
         self._bar: Progress | None = None
@@ -67,6 +67,8 @@ class ProgressLog:
 
     def advance(self, failed: bool) -> None:
         self._done += 1
+        if self._done == 1:
+            self._first = time.monotonic()  # the net was loaded before
         self._failed += failed
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0])
@@ -78,9 +80,13 @@ class ProgressLog:
         is_due = waited >= _EVERY_S or self._done - self._said_at >= self._total / 10
         if self._done == self._total or (self._said_at and (not is_due or waited < _SOONEST_S)):
             return  # the summary follows, or the last line is fresh
-        left = (now - self._started) / self._done * (self._total - self._done)
-        failed = f", {self._failed} failed" if self._failed else ""
-        self.say(f"{self._done} of {self._total} photos{failed}, about {_duration(left)} left")
+        said = f"{self._done} of {self._total} photos"
+        if self._failed:
+            said += f", {self._failed} failed"
+        if self._done > 1:
+            left = (now - self._first) / (self._done - 1) * (self._total - self._done)
+            said += f", about {_duration(left)} left"
+        self.say(said)
         self._said, self._said_at = now, self._done
 
 
