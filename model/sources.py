@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from model.image_headers import FORMATS
+from model.errors import PhotoError
+from model.image_headers import FORMATS, Limits, probe
 
 _ENDINGS_OF: Final = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -31,6 +32,7 @@ _ENDINGS_OF: Final = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
+_NO_LIMITS: Final = Limits(2**62, 2**62, 2**62, 1, 2.0**62)
 _JUNK_NAMES: Final = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r", "picasa.ini", ".picasa.ini"}
 )
@@ -102,7 +104,8 @@ def folded(name: str) -> str:
 
 
 def find(given: Sequence[Path], out: Path | None = None, results: frozenset[str] = frozenset()) -> Found:
-    """The photographs in the files and folders `given`. A file counts whatever its name; in a folder its ending must be a photo's.
+    """The photographs in the files and folders `given`. A file counts whatever its name; in a folder its ending must be a photo's, or it
+    has none and the header of one.
 
     What lies in one folder keeps its place under OUT; what lies in several, below the name of each. `results` are absolute paths that a
     manifest knows as results: they are no sources. Nothing in OUT is a source where OUT lies inside a folder given.
@@ -128,7 +131,7 @@ def find(given: Sequence[Path], out: Path | None = None, results: frozenset[str]
                 add(path, PurePosixPath(path.name or str(path)))
             continue
         for file, inside_out in _walk(path, place, found):
-            if file.suffix.lower() not in taken or not (_is_file(file) or not file.exists()):
+            if not _is_photo(file, taken):
                 if not inside_out and absolute(file) not in results:
                     found.others.append(file)
             elif inside_out:
@@ -182,12 +185,26 @@ def _walk(top: Path, out: tuple[int, int] | None, found: Found) -> Iterator[tupl
         waiting += reversed(below)
 
 
-def _is_file(path: Path) -> bool:
-    """A pipe or a device with a photo's name would be read without an end."""
+def _is_photo(path: Path, taken: frozenset[str]) -> bool:
+    """By its ending, also where it cannot be reached; where it has none, by its header.
+
+    A pipe or a device is none, whatever its name: it would be read without an end.
+    """
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
     except OSError:
+        return path.suffix.lower() in taken
+    return path.suffix.lower() in taken or (not path.suffix and _has_photo_header(path))
+
+
+def _has_photo_header(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            probe(file, _NO_LIMITS)
+    except (PhotoError, OSError):
         return False
+    return True
 
 
 def _is_junk(name: str) -> bool:

@@ -124,6 +124,9 @@ def colorize(
         raise BadParameter(
             "Missing option '--out' / '-o': a folder, a file for one photo, or - for standard output"
         )
+    is_file = _is_one_file(photos, out)
+    if not dry_run:
+        _check_place(out, is_file)
     with quiet_libraries():
         recipe = _recipe(
             color=(temperature, vividness),
@@ -144,7 +147,7 @@ def colorize(
         )
         asked = _Asked(photos, out, net, device, recipe, overwrite, jobs, dry_run, quiet)
         try:
-            return _into_file(asked) if _is_one_file(photos, out) else _into_folder(asked)
+            return _into_file(asked) if is_file else _into_folder(asked)
         except KeyboardInterrupt:
             return 130
 
@@ -245,16 +248,29 @@ def _limits(max_megapixels: float | None, max_bytes: int | None) -> Limits:
     return Limits(max_bytes or unlimited, pixels, unlimited)
 
 
+def _check_place(out: Path, is_file: bool) -> None:
+    """Before anything is loaded: that OUT, or the folder in which it is to be made, can be written to."""
+    from model import results
+
+    if out == _PIPE:
+        return
+    if not is_file and out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the results")
+    place = out.parent if is_file else out
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        results.check_writable(place)
+    except OSError as error:
+        raise InputError(f"{place} cannot be written: {error.strerror}") from error
+
+
 # Into a folder
 
 
 def _into_folder(asked: _Asked) -> int:
     from model import manifest, sources
 
-    if asked.out == _PIPE:
-        raise InputError("only one photo goes through a pipe; name a folder for several")
-    if asked.out.exists() and not asked.out.is_dir():
-        raise InputError(f"{asked.out} is a file; name a folder for the results")
     if _PIPE in asked.photos:
         raise InputError("a photo from standard input has no name: give -o a file or -")
     found = sources.find(asked.photos, asked.out, frozenset(manifest.read(asked.out).results()))
@@ -276,7 +292,6 @@ def _writable(out: Path) -> Iterator[Manifest]:
     with contextlib.ExitStack() as stack:
         try:
             record = stack.enter_context(manifest.opened(out))
-            results.check_writable(out)
             results.sweep(out)
         except OSError as error:
             raise InputError(f"{out} cannot be written: {error.strerror}") from error
@@ -444,16 +459,20 @@ def _left_alone(found: Found) -> list[str]:
     """A line for each kind of thing that was found and is no source."""
     kinds = Counter(path.suffix.lower() or "without an ending" for path in found.others)
     counts = ", ".join(f"{shown(kind)} {count}" for kind, count in sorted(kinds.items()))
-    lines = {
-        f"files of other kinds ({counts})": found.others,
-        "links to folders, which are not followed": found.links,
-        "photographs in the folder of results, which are no sources": found.within,
-    }
-    said = [f"{len(paths)} {words}: {_few(paths)}" for words, paths in lines.items() if paths]
+    lines = [
+        (found.others, "file", f"of other kinds ({counts})"),
+        (found.links, "link", "to a folder, not followed"),
+        (found.within, "photograph", "in the folder of results, no source"),
+    ]
+    said = [f"{_count(len(paths), noun)} {words}: {_few(paths)}" for paths, noun, words in lines if paths]
     reasons = [f"{shown(path)} ({reason})" for path, reason in found.closed]
     if reasons:
-        said.append(f"{len(reasons)} folders that cannot be read: {', '.join(reasons)}")
+        said.append(f"{_count(len(reasons), 'folder')} not readable: {', '.join(reasons)}")
     return said
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _is_any_left(found: Found) -> bool:
@@ -549,7 +568,6 @@ def _check_target(asked: _Asked) -> None:
         return
     try:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
-        results.check_writable(asked.out.parent)
         results.sweep(asked.out.parent, below=False)
     except OSError as error:
         raise InputError(f"{asked.out.parent} cannot be written: {error.strerror}") from error
