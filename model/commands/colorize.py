@@ -303,19 +303,19 @@ def _color_all(asked: _Asked, found: Found, record: Manifest) -> int:
     from model.folder import Run
 
     jobs = min(asked.jobs or min(pipeline.cores(), _MOST_JOBS), len(found.photos))
-    loading = _loading(asked, jobs)
     room = pipeline.Room(pipeline.pixels_at_once(jobs))
-    run = Run(record, found.photos, asked.recipe, loading.result, room, asked.overwrite)
     telling = _Telling(len(found.photos), asked)
-    with _interruptible(run.stop) as interrupted, telling.log:
-        outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
-        try:
-            loading.result()
-        except BaseException:
-            run.stop.set()
-            raise
-        for outcome in outcomes:
-            telling.tell(outcome)
+    with _loading(asked, jobs) as loading:
+        run = Run(record, found.photos, asked.recipe, loading.result, room, asked.overwrite)
+        with _interruptible(run.stop) as interrupted, telling.log:
+            outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
+            try:
+                loading.result()
+            except BaseException:
+                run.stop.set()
+                raise
+            for outcome in outcomes:
+                telling.tell(outcome)
     if run.stopped_by is not None:
         print(
             f"{shown(asked.out)}: {run.stopped_by.strerror}: stopped; the same command goes on",
@@ -332,29 +332,31 @@ def _plan(asked: _Asked, found: Found) -> int:
     from model import manifest, pipeline, recipe
     from model.folder import Run
 
-    loading = _loading(asked, jobs=1)
     record = manifest.read(asked.out)
-    run = Run(record, found.photos, asked.recipe, loading.result, pipeline.Room(1), asked.overwrite)
-    loading.result()
-    for source in found.photos:
-        if done := run.done(source):
-            print(f"{shown(source.path)}: {done.detail or 'done already'}")
-            continue
-        try:
-            with source.path.open("rb") as file:
-                format = recipe.likely_format(file, asked.recipe)
-        except (PhotoError, OSError) as error:
-            print(
-                f"{shown(source.path)}: {error.detail if isinstance(error, PhotoError) else error.strerror}"
-            )
-            continue
-        print(f"{shown(source.path)} -> {shown(asked.out / run.planned(source, format))}")
+    failed = bool(found.closed)
+    with _loading(asked, jobs=1) as loading:
+        loading.result()
+        run = Run(record, found.photos, asked.recipe, loading.result, pipeline.Room(1), asked.overwrite)
+        for source in found.photos:
+            if done := run.done(source):
+                print(f"{shown(source.path)}: {done.detail or 'done already'}")
+                continue
+            try:
+                with source.path.open("rb") as file:
+                    format = recipe.likely_format(file, asked.recipe)
+            except (PhotoError, OSError) as error:
+                failed = True
+                said = error.detail if isinstance(error, PhotoError) else error.strerror
+                print(f"{shown(source.path)}: {said}")
+                continue
+            print(f"{shown(source.path)} -> {shown(asked.out / run.planned(source, format))}")
     for line in _left_alone(found):
         print(f"left alone: {line}")
-    return 3 if _is_any_left(found) else 0
+    return 1 if failed else 3 if _is_any_left(found) else 0
 
 
-def _loading(asked: _Asked, jobs: int) -> Future[Colorizer]:
+@contextlib.contextmanager
+def _loading(asked: _Asked, jobs: int) -> Iterator[Future[Colorizer]]:
     """The net, loaded in a thread of its own while photos are opened."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -367,7 +369,8 @@ def _loading(asked: _Asked, jobs: int) -> Future[Colorizer]:
             torch.set_num_threads(max(1, cores() // jobs))  # each photo is colored by a thread of its own
         return colorizer
 
-    return ThreadPoolExecutor(1).submit(load)
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(load)
 
 
 @contextlib.contextmanager
@@ -509,10 +512,10 @@ def _into_file(asked: _Asked) -> int:
     if asked.dry_run:
         print(f"{shown(photo)} -> {shown(asked.out)}")
         return 0
-    loading = _loading(asked, jobs=1)
-    data, times = _read(photo)
     try:
-        made = recipes.make(data, recipe, loading.result, lambda: None, photo.name)
+        with _loading(asked, jobs=1) as loading:
+            data, times = _read(photo)
+            made = recipes.make(data, recipe, loading.result, lambda: None, photo.name)
     except PhotoError as error:
         print(f"{shown(photo)}: {error.detail}", file=sys.stderr)
         return 1

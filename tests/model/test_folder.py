@@ -649,6 +649,8 @@ def test_a_dry_run_says_where_everything_would_go_and_writes_nothing(
     assert colorize(box, "-o", out, "-n") == 3
     assert f"{box / 'a.jpg'}: done already" in capsys.readouterr().out
     assert hashes(out) == before
+    (box / "bad.jpg").write_text("?")
+    assert colorize(box, "-o", out, "-n") == 1
 
 
 @pytest.fixture
