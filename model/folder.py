@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, Literal
 
+from model import image_headers, results
 from model import recipe as recipes
-from model import results
 from model.colorizer import Colorizer
 from model.errors import Notice, PhotoError
 from model.image_headers import Limits, probe
@@ -31,8 +31,11 @@ from model.results import Places
 from model.sources import Source, endings_of, identity
 
 _NO_LIMITS: Final = Limits(2**62, 2**62, 2**62, 1, 2.0**62)
-_PIXELS_A_BYTE: Final = 8
-"""Of a file whose header does not say its size: what a good JPEG has."""
+_BYTES_A_PIXEL: Final = 12
+_BYTES_A_BYTE: Final = 100
+"""Of a file whose header does not say its size: what a JPEG grows to."""
+_UNKNOWN: Final = 640 * 2**20
+_headers: Any = image_headers
 
 Kind = Literal["colored", "kept", "there", "changed", "refused", "failed"]
 """`there`: done by an earlier run. `changed`: done by an earlier run, and the result was changed by somebody since: left as it is."""
@@ -62,8 +65,12 @@ class Run:
         load: Callable[[], Colorizer],
         room: Room,
         overwrite: bool = False,
+        alone: bool = True,
     ) -> None:
-        """`load` gives the net whenever it is asked, and may block the first time. `overwrite`: color anew what is done already."""
+        """`load` gives the net whenever it is asked, and may block the first time. `overwrite`: color anew what is done already.
+
+        `alone`: one photo at a time, which may use all cores; else each one.
+        """
         self.sources = sources
         self.stop = threading.Event()
         self.stopped_by: OSError | None = None
@@ -73,6 +80,7 @@ class Run:
         self._load = load
         self._room = room
         self._overwrite = overwrite
+        self._threads = None if alone else 1
         self._names = results.names(sources)
         self._places = Places(manifest, self._names, _identities(manifest, sources))
 
@@ -134,11 +142,13 @@ class Run:
     def _color(self, source: Source) -> Outcome:
         with source.path.open("rb") as file:
             status = os.fstat(file.fileno())
-            with self._room.of(_pixels(file, status)):
+            with self._room.of(_memory(file, status)):
                 self._check()
                 data = file.read()
                 stamp = Stamp.of(status, hashlib.sha256(data).hexdigest())
-                made = recipes.make(data, self._recipe, self._net, self._check, source.path.name)
+                made = recipes.make(
+                    data, self._recipe, self._net, self._check, source.path.name, self._threads
+                )
                 self._check()
                 return self._save(source, stamp, status, made)
 
@@ -221,17 +231,19 @@ class Run:
             raise StoppedError
 
 
-def _pixels(file: IO[bytes], status: os.stat_result) -> int:
-    """Of a photo, by its header; by its length where that says nothing."""
+def _memory(file: IO[bytes], status: os.stat_result) -> int:
+    """Bytes that a photo takes, by its header; by its length where that says nothing."""
     if not stat.S_ISREG(status.st_mode):
-        return _PIXELS_A_BYTE << 20
+        return _UNKNOWN
     try:
         header = probe(file, _NO_LIMITS)
-        return header.width * header.height
     except PhotoError:
-        return status.st_size * _PIXELS_A_BYTE
+        return status.st_size * _BYTES_A_BYTE
     finally:
         file.seek(0)
+    if hasattr(_headers, "memory_needed"):
+        return int(_headers.memory_needed(header, status.st_size))
+    return header.width * header.height * _BYTES_A_PIXEL
 
 
 def _is_dangling(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Several photos under way at once: each thread takes one from its file to its result, so that reading, the net and writing overlap.
 
-What is under way at once is bounded by its pixels, since a photo's memory goes by them. A photo larger than the bound runs alone.
+What is under way at once is bounded by the memory it takes. A photo that takes more than the bound runs alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import Final, TypeVar
 _Task = TypeVar("_Task")
 _Outcome = TypeVar("_Outcome")
 
-_BYTES_A_PIXEL: Final = 12
-"""Of memory, from a file to its result: 120 megapixels take less than 1.5 GiB."""
-_PIXELS_A_JOB: Final = 50_000_000
+_BYTES_A_JOB: Final = 640 * 2**20
+"""What 50 megapixels take, from a file to its result."""
 _UNKNOWN_MEMORY: Final = 4 * 2**30
 """Where the system does not say what is free."""
 
@@ -30,30 +29,30 @@ class StoppedError(Exception):
 
 
 class Room:
-    """Pixels that may be under way at once. Whoever comes first is let in first, so that a large photo does not wait for ever."""
+    """Bytes of memory that photos may take at once. Whoever comes first is let in first, so that a large one does not wait for ever."""
 
-    def __init__(self, pixels: int) -> None:
-        self.pixels = pixels
+    def __init__(self, size: int) -> None:
+        self.size = size
         self._used = 0
         self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
-    def of(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for a photo of so many pixels; one of more than all waits until it is alone."""
-        pixels = min(max(1, pixels), self.pixels)
+    def of(self, size: int) -> Iterator[None]:
+        """Wait until there is room for so many bytes; what takes more than all waits until it is alone."""
+        size = min(max(1, size), self.size)
         turn = object()
         with self._changed:
             self._waiting.append(turn)
-            self._changed.wait_for(lambda: self._waiting[0] is turn and self._used + pixels <= self.pixels)
+            self._changed.wait_for(lambda: self._waiting[0] is turn and self._used + size <= self.size)
             self._waiting.popleft()
-            self._used += pixels
+            self._used += size
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
-                self._used -= pixels
+                self._used -= size
                 self._changed.notify_all()
 
 
@@ -111,9 +110,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pixels_at_once(jobs: int) -> int:
-    """By the threads, and by half of the memory that is free now."""
-    return max(1, min(jobs * _PIXELS_A_JOB, free_memory() // 2 // _BYTES_A_PIXEL))
+def memory_at_once(jobs: int) -> int:
+    """Bytes, by the threads, and by half of the memory that is free now."""
+    return max(1, min(jobs * _BYTES_A_JOB, free_memory() // 2))
 
 
 def free_memory() -> int:

@@ -8,22 +8,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import IO, TYPE_CHECKING, Any, Literal
+from importlib import import_module
+from inspect import signature
+from typing import IO, Any, Literal
 
-from model import image_io, image_metadata
+from model import image_headers, image_io, image_metadata
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import Notice
 from model.image_headers import Limits, probe
 from model.image_io import Photo, SaveOptions
 
-if TYPE_CHECKING:
-    from model.inspection import InspectionOptions  # type: ignore[import-not-found]
+_io: Any = image_io
+_metadata: Any = image_metadata
+_headers: Any = image_headers
+"""What is built at the same time as this: `save_separate`, `sidecar`, `photographs`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     color: ColorOptions = ColorOptions()
-    inspection: InspectionOptions | None = None
+    inspection: Any = None
+    """`model.inspection.InspectionOptions`; None: the photo is not looked at."""
     save: SaveOptions = SaveOptions()
     page: int | Literal["all"] | None = None
     """Of a file with several: its number from 1, or all. None: the one that is the photograph."""
@@ -69,12 +74,17 @@ class Made:
 
 
 def make(
-    data: bytes, recipe: Recipe, colorizer: Callable[[], Colorizer], check: Callable[[], None], name: str = ""
+    data: bytes,
+    recipe: Recipe,
+    colorizer: Callable[[], Colorizer],
+    check: Callable[[], None],
+    name: str = "",
+    threads: int | None = None,
 ) -> Made:
     """What the recipe makes of a photo's file. Raises PhotoError.
 
     `colorizer` gives the net, and is asked once the photo is open. `check` is called between the stages, and may raise to give it up.
-    `name`: the photo's, for a sidecar.
+    `name`: the photo's, for a sidecar. `threads`: 1 beside other photos, None for a photo that is alone.
     """
     made = Made()
     for page in _pages(data, recipe):
@@ -85,7 +95,7 @@ def make(
             made.state = "kept"
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
-            colored = _colored(photo, recipe, colorizer(), check)
+            colored = _colored(photo, recipe, colorizer(), check, threads)
             outputs = _saved(photo, colored, recipe, part)
             made.outputs += outputs
             if recipe.sidecar:
@@ -116,31 +126,30 @@ def _open(data: bytes, recipe: Recipe, page: int | None) -> Photo:
 def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
     if recipe.page != "all":
         return [recipe.page]
-    count = getattr(image_io, "pages", lambda data: 1)(data)
-    return [*range(1, count + 1)] if count > 1 else [None]
+    pages = _headers.photographs(data) if hasattr(_headers, "photographs") else (1,)
+    return [*pages] if len(pages) > 1 else [None]
 
 
 def _look(photo: Photo, recipe: Recipe) -> Photo:
     """The photo turned, inverted and cropped as the recipe asks, with notices of what is to be known of it."""
     if recipe.inspection is None:
         return photo
-    from model import inspection
-
-    return inspection.prepare(photo, recipe.inspection)  # type: ignore[no-any-return]
+    prepared: Photo = import_module("model.inspection").prepare(photo, recipe.inspection)
+    return prepared
 
 
 def _is_kept(photo: Photo, recipe: Recipe) -> bool:
-    if recipe.inspection is None:
-        return False
-    from model import inspection
-
-    return bool(inspection.is_kept(photo))
+    return recipe.inspection is not None and bool(import_module("model.inspection").is_kept(photo))
 
 
-def _colored(photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None]) -> Photo:
-    [logits] = colorizer.infer([colorizer.preprocess(photo)])
+def _colored(
+    photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None], threads: int | None
+) -> Photo:
+    # What runs by torch has its number of threads for the whole process.
+    asked: dict[str, Any] = {"threads": threads} if "threads" in signature(colorizer.infer).parameters else {}
+    [logits] = colorizer.infer([colorizer.preprocess(photo)], **asked)
     check()
-    return colorizer.postprocess(photo, logits, recipe.color)
+    return colorizer.postprocess(photo, logits, recipe.color, **asked)
 
 
 def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
@@ -160,7 +169,7 @@ def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Outp
     format = image_io.saved_format(colored, recipe.save.format)
     outputs = [Output(role, image_io.save(colored, recipe.save), format, part)]
     if recipe.separate:
-        both = image_io.save_separate(photo, colored, recipe.save)  # type: ignore[attr-defined]
+        both = _io.save_separate(photo, colored, recipe.save)
         before = f"{part}, " if part else ""
         outputs.append(Output(f"{role} gray", both.gray, "TIFF", f"{before}gray"))
         outputs.append(Output(f"{role} color", both.color, "TIFF", f"{before}color layer"))
@@ -171,7 +180,7 @@ def _sidecar(
     result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
 ) -> Output:
     sha256 = hashlib.sha256(result.data).hexdigest()
-    data = image_metadata.sidecar(  # type: ignore[attr-defined]
+    data = _metadata.sidecar(
         net={"name": colorizer.name, "sha256": colorizer.sha256},
         options=recipe.words(),
         result={"sha256": sha256, "width": colored.width, "height": colored.height},

@@ -9,7 +9,9 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from model.colorizer import Colorizer
     from model.folder import Outcome
     from model.image_headers import Limits
-    from model.inspection import InspectionOptions  # type: ignore[import-not-found]
     from model.manifest import Manifest
     from model.recipe import Output, Recipe
     from model.sources import Found
@@ -214,12 +215,10 @@ def _recipe(
     )
 
 
-def _inspection(options: Mapping[str, Any]) -> InspectionOptions | None:
-    try:
-        from model.inspection import InspectionOptions
-    except ModuleNotFoundError:
+def _inspection(options: Mapping[str, Any]) -> Any:
+    if find_spec("model.inspection") is None:
         return None
-    return InspectionOptions(**options)
+    return import_module("model.inspection").InspectionOptions(**options)
 
 
 def _format(word: str | None) -> str | None:
@@ -243,9 +242,10 @@ def _limits(max_megapixels: float | None, max_bytes: int | None) -> Limits:
     """None but those that were given: the memory of this machine is the bound."""
     from model.image_headers import Limits
 
-    unlimited = 2**62
-    pixels = unlimited if max_megapixels is None else int(max_megapixels * 1e6)
-    return Limits(max_bytes or unlimited, pixels, unlimited)
+    # Before `Limits.none`: numbers that no photo reaches.
+    none = Limits.none() if hasattr(Limits, "none") else Limits(2**62, 2**62, 2**62, 1, 2.0**62)
+    pixels = none.max_pixels if max_megapixels is None else int(max_megapixels * 1e6)
+    return replace(none, max_pixels=pixels, max_bytes=none.max_bytes if max_bytes is None else max_bytes)
 
 
 def _check_place(out: Path, is_file: bool) -> None:
@@ -303,10 +303,10 @@ def _color_all(asked: _Asked, found: Found, record: Manifest) -> int:
     from model.folder import Run
 
     jobs = min(asked.jobs or min(pipeline.cores(), _MOST_JOBS), len(found.photos))
-    room = pipeline.Room(pipeline.pixels_at_once(jobs))
+    room = pipeline.Room(pipeline.memory_at_once(jobs))
     telling = _Telling(len(found.photos), asked)
     with _loading(asked, jobs) as loading:
-        run = Run(record, found.photos, asked.recipe, loading.result, room, asked.overwrite)
+        run = Run(record, found.photos, asked.recipe, loading.result, room, asked.overwrite, alone=jobs == 1)
         with _interruptible(run.stop) as interrupted, telling.log:
             outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
             try:
@@ -528,8 +528,6 @@ def _into_file(asked: _Asked) -> int:
 
 def _saved_as(asked: _Asked) -> Recipe:
     """The recipe with the format that the ending of OUT says. InputError where that cannot be written, or --format says another."""
-    from dataclasses import replace
-
     from model.image_io import WRITABLE
     from model.sources import endings_of
 
