@@ -113,7 +113,7 @@ class Run:
 
     def done(self, source: Source) -> Outcome | None:
         """What an earlier run has made of a source, where that is what this run would make of it; None where there is something to do."""
-        entry = self._manifest.entry(source.key)
+        entry = self._manifest.entry(source.key) or self._moved(source)
         if entry is None or self._overwrite:
             return None
         names = tuple(written.name for written in entry.written)
@@ -128,6 +128,21 @@ class Run:
             )
             return Outcome(source, "changed", names, "result_changed", said)
         return None
+
+    def _moved(self, source: Source) -> Entry | None:
+        """What was made of the photo while it was somewhere else, as on a disk that is mounted at another place now."""
+        try:
+            before = self._manifest.moved(source.path)
+            if before is None:
+                return None
+            status = source.path.stat()
+        except OSError:
+            return None
+        assert before.stamp is not None
+        entry = replace(before, source=source.key, stamp=Stamp.of(status, before.stamp.sha256))
+        self._places.inherit(source.key, [one.name for one in (*entry.earlier, *entry.written)])
+        self._manifest.append(entry)
+        return entry
 
     def planned(self, source: Source, format: str) -> str:
         """The name of the result of a source that is saved in this format, if it were colored now."""

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -102,6 +103,8 @@ class Manifest:
         self._entries = entries
         self._file = file
         self._lock = Lock()
+        self._by_name: dict[tuple[str, int], list[Entry]] | None = None
+        """As it was when the run began: by a photo's name and size."""
 
     def entry(self, source: str) -> Entry | None:
         return self._entries.get(source)
@@ -142,6 +145,22 @@ class Manifest:
             for written in (entry.written if entry is not None else ())
             if os.path.lexists(self.folder / written.name) and not self.is_ours(source, written.name)
         ]
+
+    def moved(self, path: Path) -> Entry | None:
+        """The entry of a photo that is at `path` now and no longer where it was: the same name and bytes, which are read if need be."""
+        with self._lock:
+            if self._by_name is None:
+                self._by_name = defaultdict(list)
+                for entry in self._entries.values():
+                    if entry.is_done and entry.stamp is not None:
+                        self._by_name[Path(entry.source).name, entry.stamp.size].append(entry)
+        alike = [
+            entry
+            for entry in self._by_name.get((path.name, path.stat().st_size), ())
+            if not os.path.lexists(entry.source)
+        ]
+        sha256 = hash_of(path) if alike else ""
+        return next((entry for entry in alike if entry.stamp and entry.stamp.sha256 == sha256), None)
 
     def append(self, entry: Entry) -> None:
         """Record it; it is in the operating system's hands when this returns, so that a kill of this process does not lose it."""

@@ -180,10 +180,14 @@ def _sidecar(
     result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
 ) -> Output:
     sha256 = hashlib.sha256(result.data).hexdigest()
+    temperature = recipe.color.temperature
+    if temperature is None:  # the net's own, where it has one
+        temperature = getattr(colorizer.card, "temperature", None)
     data = _metadata.sidecar(
         net={"name": colorizer.name, "sha256": colorizer.sha256},
         options=recipe.words(),
         result={"sha256": sha256, "width": colored.width, "height": colored.height},
+        temperature=temperature,
         source=source,
         notices=colored.notices,
     )

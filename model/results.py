@@ -14,7 +14,7 @@ import hashlib
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -95,6 +95,11 @@ class Places:
         }
         for source, name in chosen.items():
             self._owners.setdefault(folded(str(name.path)), source)
+
+    def inherit(self, source: str, names: Iterable[str]) -> None:
+        """These names are those of `source` now: its photo has moved."""
+        with self._lock:
+            self._owners.update((folded(name), source) for name in names)
 
     def claim(self, source: str, wanted: PurePosixPath, anew: bool = False) -> tuple[str, bool]:
         """The name for a result of `source`: `wanted`, or the next one that nobody has; and whether there is one of ours to be replaced.

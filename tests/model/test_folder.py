@@ -269,6 +269,23 @@ def test_results_that_were_copied_to_another_disk_are_done(
     assert "2 done already" in capsys.readouterr().out
 
 
+def test_photos_that_were_moved_are_known_by_their_bytes(
+    box: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert colorize(box, "-o", out) == 0
+    before = hashes(out)
+    moved = box.rename(tmp_path / "mounted elsewhere")
+    OTHER.rotate(180).save(moved / "b.png")  # another photo of that name
+    capsys.readouterr()
+    for done in (1, 2):
+        assert colorize(moved, "-o", out) == 0
+        assert f"{done} done already" in capsys.readouterr().out
+    assert before.items() <= hashes(out).items()
+    assert listed(out) == ["a.jpg", "b (colored).png", "b.png"]
+    assert colorize(moved, "-o", out, "--vividness", "0.1") == 0
+    assert listed(out) == ["a.jpg", "b (colored).png", "b.png"]
+
+
 def test_a_failed_photo_is_tried_again_once_it_is_mended(
     box: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
