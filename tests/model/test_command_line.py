@@ -453,6 +453,7 @@ every = list(words(command_group(), []))
 assert len(every) > 25, every
 assert [main([*one, "--help"]) for one in every] == [0] * len(every)
 assert main(["train", "colorize"]) == 2
+assert main(["colorize", "a.jpg", "-o", "/proc/out"]) == 1  # which nobody can write to
 assert not {"torch", "numpy", "PIL"} & {*sys.modules}
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
