@@ -77,6 +77,8 @@ def _check_target(asked: Asked) -> None:
     [photo] = asked.photos
     if asked.recipe.page == "all":
         raise InputError("all pages do not fit into one file; name a folder")
+    if asked.recipe.separate and asked.out != PIPE:
+        raise InputError("--separate writes three pictures, which do not fit into one file; name a folder")
     if asked.out == PIPE:
         if asked.recipe.sidecar or asked.recipe.separate:
             raise InputError(

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import image_io, manifest, results, sources
+from model import image_headers, image_io, manifest, results, sources
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.results import Name
@@ -709,3 +709,34 @@ def test_a_photo_in_color_is_noticed_kept_or_refused(
     assert listed(tmp_path / "second") == ["a.jpg", "b.png"]
     assert colorize(box, "-o", box, "--if-color", "keep") == 0
     assert "c (colored).jpg" not in listed(box)
+
+
+@pytest.mark.skipif(not hasattr(image_io, "save_separate"), reason="comes with the record of photos")
+def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
+    box: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--sidecar", "--separate"]
+    assert colorize(box / "a.jpg", "-o", out, *words) == 0
+    before = hashes(out)
+    assert {*before} == {"a (color layer).tif", "a (gray).tif", "a.jpg", "a.jpg.json"}
+    said = json.loads((out / "a.jpg.json").read_text())
+    assert said["result"]["sha256"] == before["a.jpg"]
+    assert said["source"]["sha256"] == hashlib.sha256((box / "a.jpg").read_bytes()).hexdigest()
+    (out / "a.jpg.json").unlink()
+    assert colorize(box / "a.jpg", "-o", out, *words) == 0
+    assert hashes(out) == before
+    capsys.readouterr()
+    assert colorize(box / "a.jpg", "-o", out, *words) == 0
+    assert "1 done already" in capsys.readouterr().out
+    assert colorize(box / "a.jpg", "-o", tmp_path / "one.png", *words) == 1  # two pictures more than one name
+    assert colorize(box / "a.jpg", "-o", tmp_path / "one.png", "--sidecar") == 0
+    assert (tmp_path / "one.png.json").exists()
+
+
+@pytest.mark.skipif(not hasattr(image_headers, "photographs"), reason="comes with the reading of pages")
+def test_every_page_of_a_tiff_is_colored_into_a_file_of_its_own(tmp_path: Path, out: Path) -> None:
+    GRAY.save(tmp_path / "album.tif", save_all=True, append_images=[OTHER])
+    assert colorize(tmp_path / "album.tif", "-o", out, "--page", "all") == 0
+    assert listed(out) == ["album (page 1).tif", "album (page 2).tif"]
+    assert shows(out / "album (page 1).tif", GRAY)
+    assert shows(out / "album (page 2).tif", OTHER)
