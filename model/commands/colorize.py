@@ -1,76 +1,139 @@
-"""Color photographs into a folder, or show them side by side."""
+"""Color photographs: into a folder, into a file, or through a pipe. And show them side by side."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from typer import Argument, Option, Typer
+from typer import Argument, BadParameter, Option, Typer
 
+from model.commands.coloring import PIPE, Asked, check_place
+from model.commands.colorize_file import into_file, is_one_file
+from model.commands.colorize_folder import into_folder
 from model.commands.options import Device, Net, Out
-from model.errors import InputError, PhotoError
-from model.image_headers import FORMATS
+from model.commands.terminal import quiet_libraries
 
 if TYPE_CHECKING:
-    from model.colorizer import Colorizer, ColorOptions
-    from model.image_io import Photo
-
-_BATCH = 4
+    from model.image_headers import Limits
+    from model.recipe import Recipe
 
 app = Typer()
 
 
 @app.command(short_help="color photographs")
 def colorize(
-    photos: Annotated[list[Path], Argument(metavar="PHOTO_OR_DIR")],
-    out: Annotated[Path, Option("--out", "-o", metavar="OUT", help="folder for the results")],
+    photos: Annotated[
+        list[Path],
+        Argument(
+            metavar="PHOTO_OR_DIR", help="files, folders with all that is in them, or - for standard input"
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="a folder for the results; for one photo also a file, or - for standard output",
+        ),
+    ] = None,
     net: Net = "lite",
     temperature: Annotated[
         float | None,
         Option(help="0, the likeliest color, to 1, the mean of all; default: the net's own"),
     ] = None,
     vividness: Annotated[float, Option(help="factor on the chroma, 0 to 2")] = 1.0,
-    overwrite: Annotated[bool, Option("--overwrite", help="color anew what OUT holds already")] = False,
+    if_color: Annotated[
+        Literal["colorize", "keep", "refuse"],
+        Option(help="a photo that is in color already: color it anew, copy it as it is, or give an error"),
+    ] = "colorize",
+    negative: Annotated[bool, Option("--negative", help="photos are negatives: invert them first")] = False,
+    rotate: Annotated[
+        Literal["0", "90", "180", "270"], Option(help="turn photos so many degrees clockwise first")
+    ] = "0",
+    crop_border: Annotated[
+        bool, Option("--crop-border", help="cut off the page around the photograph, which else stays gray")
+    ] = False,
+    page: Annotated[
+        str | None, Option(metavar="N|all", help="of a TIFF with several; default: the photograph among them")
+    ] = None,
+    partial: Annotated[
+        bool, Option("--partial", help="color what is there of files that are cut off; the rest stays gray")
+    ] = False,
+    format: Annotated[
+        str | None, Option(help="jpeg, png, tiff, webp or avif; default: each photo's own, or the nearest")
+    ] = None,
+    quality: Annotated[int, Option(help="of JPEG, WebP and AVIF, 1 to 100")] = 92,
+    strip: Annotated[
+        bool, Option("--strip", help="drop the photo's record: EXIF, XMP, IPTC, comments, file time")
+    ] = False,
+    location: Annotated[
+        bool, Option("--location/--no-location", help="keep where the photo was taken")
+    ] = True,
+    disclosure: Annotated[
+        bool,
+        Option("--disclosure/--no-disclosure", help="say in the file's record that its colors are guessed"),
+    ] = True,
+    mark: Annotated[bool, Option("--mark", help="put a mark into a corner of the picture")] = False,
+    sidecar: Annotated[bool, Option("--sidecar", help="write a JSON file beside each result")] = False,
+    separate: Annotated[
+        bool, Option("--separate", help="write the colors as a file of their own, beside the untouched gray")
+    ] = False,
+    max_megapixels: Annotated[
+        float | None, Option(metavar="N", help="refuse larger photos; default: what memory holds")
+    ] = None,
+    max_bytes: Annotated[int | None, Option(metavar="N", help="refuse larger files; default: none")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="color anew what is done already")] = False,
+    jobs: Annotated[
+        int | None, Option("--jobs", "-j", metavar="N", min=1, help="photos at once; default: one a core")
+    ] = None,
     device: Device = "auto",
+    dry_run: Annotated[
+        bool, Option("--dry-run", "-n", help="say what would be done, and do nothing")
+    ] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="say only what is wrong")] = False,
 ) -> int:
-    """Color each photo into OUT, under its own name; go on past a bad one, name it, and end with 1.
+    """Color photos. Into a folder, each under a name of its own, past bad ones, which are named; the same command again does what is left.
 
-    What OUT holds already is left as it is, so that a run that was stopped goes on where it was.
+    No file that is no result of an earlier run is ever replaced. The exit status is 0; 1 when a photo failed; 3 when none did, but
+    something was left alone, such as files of other kinds; 130 when interrupted.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from model.colorizer import Colorizer, ColorOptions
-
-    options = ColorOptions(temperature, vividness)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder for the results")
-    pairs, others = _sources(photos, out)
-    if not pairs:
-        raise InputError(f"there are no photographs in {', '.join(map(str, photos))}")
-    colorizer = Colorizer.load(net, device)
-    console = Console(stderr=True)
-    counts: Counter[str] = Counter()
-    stopped = False
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("coloring", total=len(pairs))
+    if out is None and photos == [PIPE]:
+        out = PIPE
+    if out is None:
+        raise BadParameter(
+            "Missing option '--out' / '-o': a folder, a file for one photo, or - for standard output"
+        )
+    is_file = is_one_file(photos, out)
+    if not dry_run:
+        check_place(out, is_file)
+    with quiet_libraries():
+        recipe = _recipe(
+            color=(temperature, vividness),
+            inspection={
+                "if_color": if_color,
+                "negative": negative,
+                "rotate": int(rotate),
+                "crop_border": crop_border,
+            },
+            save={"format": _format(format), "quality": quality, "metadata": not strip, "location": location}
+            | {"disclosure": disclosure, "mark": mark},
+            limits=(max_megapixels, max_bytes),
+            page=_page(page),
+            partial=partial,
+            sidecar=sidecar,
+            separate=separate,
+            keeps_time=not strip,
+        )
+        asked = Asked(photos, out, net, device, recipe, overwrite, jobs, dry_run, quiet)
         try:
-            for path, outcome, reason in _colored(colorizer, options, pairs, out, overwrite):
-                counts[outcome] += 1
-                if reason:
-                    console.print(f"{path}: {reason}", markup=False, highlight=False, soft_wrap=True)
-                bar.advance(task)
+            return into_file(asked) if is_file else into_folder(asked)
         except KeyboardInterrupt:
-            stopped = True
-    said = [f"{counts['colored']} of {len(pairs)} colored into {out}", f"{counts['failed']} failed"]
-    if counts["there"]:
-        said.append(f"{counts['there']} were there already (--overwrite colors them anew)")
-    if others:
-        said.append(f"{sum(others.values())} files of other kinds left alone ({', '.join(sorted(others))})")
-    print(", ".join(said))
-    return 130 if stopped else 1 if counts["failed"] else 0
+            return 130
 
 
 @app.command(short_help="photographs side by side: gray, colored, true")
@@ -99,71 +162,55 @@ def gallery(
     return 0
 
 
-def _colored(
-    colorizer: Colorizer,
-    options: ColorOptions,
-    pairs: Sequence[tuple[Path, Path]],
-    out: Path,
-    overwrite: bool,
-) -> Iterator[tuple[Path, str, str]]:
-    """(photo, "colored" | "there" | "failed", what a person is to know) for each pair, in batches of a few."""
-    from model import image_io
+def _recipe(
+    color: tuple[float | None, float],
+    inspection: Mapping[str, Any],
+    save: Mapping[str, Any],
+    limits: tuple[float | None, int | None],
+    **others: Any,
+) -> Recipe:
+    from model.colorizer import ColorOptions
+    from model.image_io import SaveOptions
+    from model.recipe import Recipe
 
-    taken = {path.resolve() for path, _ in pairs}  # by originals, and by results of this run
-    for start in range(0, len(pairs), _BATCH):
-        batch: list[tuple[Path, Path, Photo]] = []
-        for path, name in pairs[start : start + _BATCH]:
-            try:
-                opened = image_io.open(path.read_bytes())
-            except (PhotoError, OSError) as error:
-                yield path, "failed", error.detail if isinstance(error, PhotoError) else str(error)
-                continue
-            target = (out / name).with_suffix(image_io.extension(image_io.saved_format(opened)))
-            if target.resolve() in taken:
-                yield path, "failed", f"{target} is taken by another photo; color it into another folder"
-            elif target.is_file() and not overwrite:
-                yield path, "there", ""
-            else:
-                taken.add(target.resolve())
-                batch.append((path, target, opened))
-        logits = colorizer.infer([colorizer.preprocess(opened) for _, _, opened in batch])
-        for (path, target, opened), likely in zip(batch, logits, strict=True):
-            try:
-                _write(target, image_io.save(colorizer.postprocess(opened, likely, options)))
-            except OSError as error:
-                yield path, "failed", str(error)
-            else:
-                yield path, "colored", ""
+    known = {field.name for field in fields(SaveOptions)}
+    return Recipe(
+        color=ColorOptions(*color),
+        inspection=_inspection(inspection),
+        save=SaveOptions(**{name: value for name, value in save.items() if name in known}),
+        limits=_limits(*limits),
+        **others,
+    )
 
 
-def _write(target: Path, data: bytes) -> None:
-    """All of it or nothing, whenever we are stopped."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half_written = target.with_name(f".{target.name}.part")
-    half_written.write_bytes(data)
-    half_written.replace(target)
+def _inspection(options: Mapping[str, Any]) -> Any:
+    if find_spec("model.inspection") is None:
+        return None
+    return import_module("model.inspection").InspectionOptions(**options)
 
 
-def _sources(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], Counter[str]]:
-    """(photo, its name under OUT) for each photo named and each file with a photo's ending in a folder named; other endings, counted.
+def _format(word: str | None) -> str | None:
+    """By Pillow's name."""
+    if word is None:
+        return None
+    return {"JPG": "JPEG", "TIF": "TIFF"}.get(word.upper(), word.upper())
 
-    Where OUT lies inside such a folder, what is in it is the result of an earlier run, and no source.
-    """
-    from model import image_io
 
-    endings = {image_io.extension(name) for name in FORMATS} | {".jpeg", ".jpe", ".jfif", ".tiff"}
-    pairs: list[tuple[Path, Path]] = []
-    others: Counter[str] = Counter()
-    for path in given:
-        if not path.is_dir():
-            pairs.append((path, Path(path.name)))
-            continue
-        results = out.resolve() if path.resolve() in out.resolve().parents else None
-        for inside in sorted(path.rglob("*")):
-            if inside.is_dir() or (results is not None and results in inside.resolve().parents):
-                continue
-            if inside.suffix.lower() in endings:
-                pairs.append((inside, inside.relative_to(path)))
-            else:
-                others[inside.suffix.lower() or "without an ending"] += 1
-    return pairs, others
+def _page(word: str | None) -> int | Literal["all"] | None:
+    if word is None:
+        return None
+    if word == "all":
+        return "all"
+    if not word.isdecimal() or int(word) < 1:
+        raise BadParameter(f"{word!r} is neither a page's number nor all", param_hint="'--page'")
+    return int(word)
+
+
+def _limits(max_megapixels: float | None, max_bytes: int | None) -> Limits:
+    """None but those that were given: the memory of this machine is the bound."""
+    from model.image_headers import Limits
+
+    # Before `Limits.none`: numbers that no photo reaches.
+    none = Limits.none() if hasattr(Limits, "none") else Limits(2**62, 2**62, 2**62, 1, 2.0**62)
+    pixels = none.max_pixels if max_megapixels is None else int(max_megapixels * 1e6)
+    return replace(none, max_pixels=pixels, max_bytes=none.max_bytes if max_bytes is None else max_bytes)

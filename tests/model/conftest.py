@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from model.colorizer import Colorizer
 from model.evaluate.probes import Labeled
 from model.nets.backbone import Backbone
 from model.training import data
@@ -23,6 +24,12 @@ from model.training.cache import Cache
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def lite() -> Colorizer:
+    """The shipped net, loaded once for all tests."""
+    return Colorizer.load("lite", "cpu")
 
 
 @pytest.fixture

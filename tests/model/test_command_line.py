@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from skimage import data
 
 from model.__main__ import command_group, main, repeated
 from model.checkpoint import CheckpointError
+from model.commands.terminal import ProgressLog
 from model.commands.weights import _numbers
 from model.download import DownloadError
 from model.errors import InputError, PhotoError
@@ -61,47 +65,15 @@ def test_good_photos_end_with_status_zero(box: Path, tmp_path: Path) -> None:
     assert is_colored(tmp_path / "out" / "cat.jpg")
 
 
-def test_a_photo_is_never_written_over_its_original(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (box / "cat.jpg").read_bytes()
-    assert main(["colorize", str(box / "cat.jpg"), "-o", str(box)]) == 1
-    assert (box / "cat.jpg").read_bytes() == before
-    assert "taken" in capsys.readouterr().err
-
-
-def test_two_photos_of_one_name_do_not_replace_each_other(box: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    Image.fromarray(data.rocket()).convert("L").save(other / "cat.jpg")
-    out = tmp_path / "out"
-    assert main(["colorize", str(box / "cat.jpg"), str(other / "cat.jpg"), "-o", str(out)]) == 1
-    with Image.open(out / "cat.jpg") as written, Image.open(box / "cat.jpg") as first:
-        assert written.size == first.size
-
-
-def test_a_result_never_replaces_another_original(box: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    Image.fromarray(data.rocket()).convert("L").save(other / "cat.jpg")
-    before = (box / "cat.jpg").read_bytes()
-    assert main(["colorize", str(box), str(other / "cat.jpg"), "-o", str(box)]) == 1
-    assert (box / "cat.jpg").read_bytes() == before
-
-
-def test_a_second_run_into_a_folder_within_colors_no_results(box: Path) -> None:
-    (box / "fake.jpg").unlink()
-    for _ in range(2):
-        assert main(["colorize", str(box), "-o", str(box / "colored")]) == 0
-    assert sorted(path.name for path in (box / "colored").rglob("*.*")) == ["cat.jpg", "coffee.png"]
-
-
 def test_a_place_that_cannot_be_written_does_not_end_the_run(
     box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    (out / "cat.jpg").mkdir(parents=True)
+    out.mkdir()
+    (out / "older").write_text("a file where a folder would be")
     assert main(["colorize", str(box), "-o", str(out)]) == 1
-    assert f"{box / 'cat.jpg'}: " in capsys.readouterr().err
-    assert is_colored(out / "older" / "coffee.png")
+    assert f"{box / 'older' / 'coffee.png'}: File exists" in capsys.readouterr().err
+    assert is_colored(out / "cat.jpg")
 
 
 def test_a_folder_without_photos_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +103,182 @@ def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
     assert "imaginary" in capsys.readouterr().err
 
 
+# Into a file, and through a pipe
+
+
+def test_a_name_with_a_photos_ending_is_a_file_of_that_format(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new folder" / "grandma.png"
+    assert main(["colorize", str(box / "cat.jpg"), "-o", str(out)]) == 0
+    assert capsys.readouterr().out == f"1 of 1 colored into {out}\n"
+    assert is_colored(out)
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+    assert [path.name for path in out.parent.iterdir()] == ["grandma.png"]
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked_and_the_photo_itself_never(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, out = box / "cat.jpg", tmp_path / "grandma.jpg"
+    out.write_bytes(b"another picture")
+    assert main(["colorize", str(photo), "-o", str(out)]) == 1
+    assert out.read_bytes() == b"another picture"
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert main(["colorize", str(photo), "-o", str(out), "--overwrite"]) == 0
+    assert is_colored(out)
+    before = photo.read_bytes()
+    (tmp_path / "link.jpg").symlink_to(photo)
+    for itself in (photo, tmp_path / "link.jpg"):
+        assert main(["colorize", str(photo), "-o", str(itself), "--overwrite"]) == 1
+        assert "is the photo itself" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_an_original_of_an_earlier_run_is_not_replaced_by_name_either(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["colorize", str(box / "cat.jpg"), "-o", str(box)]) == 0
+    before = (box / "cat.jpg").read_bytes()
+    other = str(box / "older" / "coffee.png")
+    assert main(["colorize", other, "-o", str(box / "cat.jpg"), "--overwrite"]) == 1
+    assert (box / "cat.jpg").read_bytes() == before
+    assert "an original" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "a.gif"], ".gif files cannot be written"),
+        (["-o", "a.png", "--format", "jpeg"], "a.png is no name for JPEG"),
+        (["-o", "a.png", "--page", "all"], "all pages do not fit into one file"),
+        (["-o", "-", "--sidecar"], "only one file goes through a pipe"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_so_is_refused(
+    words: list[str],
+    said: str,
+    box: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["colorize", str(box / "cat.jpg"), *words]) == 1
+    assert said in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [box]
+
+
+def test_one_name_for_several_photos_is_refused(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for photos in ([box], [box / "cat.jpg", box / "fake.jpg"]):
+        assert main(["colorize", *map(str, photos), "-o", str(box / "all.jpg")]) == 1
+        assert "several are to be colored" in capsys.readouterr().err
+        assert main(["colorize", *map(str, photos), "-o", "-"]) == 1
+        assert "only one photo goes through a pipe" in capsys.readouterr().err
+
+
+def test_a_format_that_cannot_hold_the_photo_is_said_for_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gray = Image.fromarray(data.chelsea()).convert("L").resize((90, 60))
+    gray.putalpha(Image.linear_gradient("L").resize((90, 60)))
+    gray.save(tmp_path / "clear.png")
+    assert main(["colorize", str(tmp_path / "clear.png"), "-o", str(tmp_path / "x.jpg")]) == 1
+    assert "cannot be saved as JPEG" in capsys.readouterr().err
+    assert not (tmp_path / "x.jpg").exists()
+
+
+def test_a_photo_goes_through_a_pipe_and_nothing_else_does(box: Path, tmp_path: Path) -> None:
+    photo = (box / "cat.jpg").read_bytes()
+    command = [sys.executable, "-m", "model", "colorize", "-", "--device", "cpu"]
+    done = subprocess.run(command, input=photo, capture_output=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (tmp_path / "piped.jpg").write_bytes(done.stdout)
+    assert is_colored(tmp_path / "piped.jpg")
+
+
+def test_a_pipe_without_a_photo_gives_nothing_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no photo")))
+    assert main(["colorize", "-", "-o", "-"]) == 1
+    said = capsysbinary.readouterr()
+    assert said.out == b""
+    assert said.err.startswith(b"-: The file is not a photo")
+
+
+# What is said
+
+
+def test_a_log_gets_lines_of_progress_and_quiet_none(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["colorize", str(box), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert re.search(r"^1 of 3 photos", said.err, re.MULTILINE)
+    assert main(["colorize", str(box), "-o", str(tmp_path / "out2"), "--quiet"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [line for line in said.err.splitlines() if "fake.jpg: The file" in line]
+    assert said.err
+
+
+def test_progress_is_said_by_tenths_and_by_time_and_never_twice_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("model.commands.terminal.time.monotonic", lambda: now)
+    with ProgressLog(1000) as log:
+        for number in range(1000):
+            now += 0.5 if number < 300 else 0.001
+            log.advance(failed=number == 5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "1 of 1000 photos"
+    assert lines[1] == "21 of 1000 photos, 1 failed, about 8 min left"
+    assert 15 < len(lines) < 20  # one in ten seconds, then one in a second at most
+
+
+def test_no_word_of_a_library_reaches_the_terminal() -> None:
+    program = """
+import logging, os, sys, warnings
+from model.commands.terminal import quiet_libraries
+with quiet_libraries():
+    os.write(2, b"TIFFReadDirectory: Warning\\n")
+    warnings.warn("Corrupt EXIF data")
+    logging.getLogger("tifffile").warning("<tifffile.TiffTag> is odd")
+    print("ours", file=sys.stderr)
+os.write(2, b"after\\n")
+print("last", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0
+    assert done.stderr == "ours\nafter\nlast\n"
+
+
+def test_a_photo_that_libraries_warn_of_is_colored_without_their_words(box: Path, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    Image.fromarray(data.chelsea()).convert("L").save(file, "JPEG", exif=exif)
+    damaged = file.getvalue().replace(b"a description", b"").replace(b"\x01\x0e\x00\x02", b"\x01\x0e\x00\x63")
+    (box / "warned.jpg").write_bytes(damaged)
+    out = tmp_path / "warned.png"
+    command = [
+        sys.executable,
+        "-W",
+        "always",
+        "-m",
+        "model",
+        "colorize",
+        str(box / "warned.jpg"),
+        "-o",
+        str(out),
+    ]
+    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, timeout=100)
+    assert "Warning" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -145,11 +293,12 @@ def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
     ids=lambda error: type(error).__name__,
 )
 def test_what_a_person_can_mend_is_said_in_a_line(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> None:
         raise error
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("model.colorizer.Colorizer.load", fails)
     assert main(["colorize", "old.jpg", "-o", "out"]) == 1
     assert capsys.readouterr().err == f"python -m model: {error}\n"
@@ -158,10 +307,13 @@ def test_what_a_person_can_mend_is_said_in_a_line(
 @pytest.mark.parametrize(
     "error", [ValueError("no shape"), ZeroDivisionError(), KeyError("x"), TypeError("x")]
 )
-def test_an_error_of_the_program_shows_where_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_program_shows_where_it_is(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: object) -> None:
         raise error
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("model.colorizer.Colorizer.load", fails)
     with pytest.raises(type(error)) as caught:
         main(["colorize", "old.jpg", "-o", "out"])
@@ -179,35 +331,6 @@ def test_a_file_of_numbers_that_is_none_is_refused_by_name(tmp_path: Path) -> No
 def test_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "show", "lite"]) == 0
     assert '"name": "lite"' in capsys.readouterr().out
-
-
-def test_what_the_folder_holds_already_is_left_and_a_second_run_colors_the_rest(
-    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "cat.jpg").write_bytes(b"somebody else's")
-    (box / "fake.jpg").unlink()
-    assert main(["colorize", str(box), "-o", str(out)]) == 0
-    assert (out / "cat.jpg").read_bytes() == b"somebody else's"
-    assert is_colored(out / "older" / "coffee.png")
-    assert "1 were there already" in capsys.readouterr().out
-    assert main(["colorize", str(box), "-o", str(out), "--overwrite"]) == 0
-    assert is_colored(out / "cat.jpg")
-    assert not list(out.rglob("*.part"))
-
-
-def test_files_of_other_kinds_are_counted_and_jfif_is_a_jpeg(
-    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (box / "fake.jpg").unlink()
-    (box / "cat.jpg").rename(box / "cat.jfif")
-    (box / "raw.heic").write_bytes(b"?")
-    assert main(["colorize", str(box), "-o", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert "2 of 2 colored" in said
-    assert "1 files of other kinds left alone (.heic)" in said
-    assert is_colored(tmp_path / "out" / "cat.jpg")
 
 
 def test_ctrl_c_ends_with_what_was_done(box: Path, tmp_path: Path) -> None:
@@ -330,6 +453,7 @@ every = list(words(command_group(), []))
 assert len(every) > 25, every
 assert [main([*one, "--help"]) for one in every] == [0] * len(every)
 assert main(["train", "colorize"]) == 2
+assert main(["colorize", "a.jpg", "-o", "/proc/out"]) == 1  # which nobody can write to
 assert not {"torch", "numpy", "PIL"} & {*sys.modules}
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
@@ -345,7 +469,9 @@ model.colorizer.Colorizer.load = fails
 from model.__main__ import main
 sys.exit(main(["colorize", "old.jpg", "-o", "out"]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stderr.endswith("KeyError: 'no shape'\n")

@@ -1,0 +1,135 @@
+"""Color photographs into a folder: what is done already is left, what is bad is named, and an interrupted run goes on another time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from model.commands.coloring import PIPE, Asked, loading
+from model.commands.summary import Telling, is_any_left, left_alone
+from model.commands.terminal import shown
+from model.errors import InputError, PhotoError
+
+if TYPE_CHECKING:
+    from model.manifest import Manifest
+    from model.sources import Found
+
+_MOST_JOBS: Final = 16
+"""By default: beyond, the interpreter's lock is what they wait for."""
+
+
+def into_folder(asked: Asked) -> int:
+    from model import manifest, sources
+
+    if PIPE in asked.photos:
+        raise InputError("a photo from standard input has no name: give -o a file or -")
+    found = sources.find(asked.photos, asked.out, frozenset(manifest.read(asked.out).results()))
+    if not found.photos:
+        said = "; ".join(left_alone(found))
+        where = ", ".join(map(shown, asked.photos))
+        raise InputError(f"there are no photographs in {where}{f' ({said})' if said else ''}")
+    if asked.dry_run:
+        return _plan(asked, found)
+    with _writable(asked.out) as record:
+        return _color_all(asked, found, record)
+
+
+@contextlib.contextmanager
+def _writable(out: Path) -> Iterator[Manifest]:
+    """The manifest of OUT. What nothing can be written to is said before any work is done."""
+    from model import manifest, results
+
+    with contextlib.ExitStack() as stack:
+        try:
+            record = stack.enter_context(manifest.opened(out))
+            results.sweep(out)
+        except OSError as error:
+            raise InputError(f"{out} cannot be written: {error.strerror}") from error
+        yield record
+
+
+def _color_all(asked: Asked, found: Found, record: Manifest) -> int:
+    from model import pipeline
+    from model.folder import Run
+
+    jobs = min(asked.jobs or min(pipeline.cores(), _MOST_JOBS), len(found.photos))
+    room = pipeline.Room(pipeline.memory_at_once(jobs))
+    telling = Telling(len(found.photos), asked)
+    with loading(asked, jobs) as net:
+        run = Run(record, found.photos, asked.recipe, net.result, room, asked.overwrite, alone=jobs == 1)
+        with _interruptible(run.stop) as interrupted, telling.log:
+            outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
+            try:
+                net.result()
+            except BaseException:
+                run.stop.set()
+                raise
+            for outcome in outcomes:
+                telling.tell(outcome)
+    if run.stopped_by is not None:
+        print(
+            f"{shown(asked.out)}: {run.stopped_by.strerror}: stopped; the same command goes on",
+            file=sys.stderr,
+        )
+    telling.sum_up(found)
+    if interrupted:
+        return 128 + interrupted[0]
+    return telling.status(found)
+
+
+def _plan(asked: Asked, found: Found) -> int:
+    """What a run would do. The formats are those that the files' headers promise."""
+    from model import manifest, pipeline, recipe
+    from model.folder import Run
+
+    record = manifest.read(asked.out)
+    failed = bool(found.closed)
+    with loading(asked, jobs=1) as net:
+        net.result()
+        run = Run(record, found.photos, asked.recipe, net.result, pipeline.Room(1), asked.overwrite)
+        for source in found.photos:
+            if done := run.done(source):
+                print(f"{shown(source.path)}: {done.detail or 'done already'}")
+                continue
+            try:
+                with source.path.open("rb") as file:
+                    format = recipe.likely_format(file, asked.recipe)
+            except (PhotoError, OSError) as error:
+                failed = True
+                said = error.detail if isinstance(error, PhotoError) else error.strerror
+                print(f"{shown(source.path)}: {said}")
+                continue
+            print(f"{shown(source.path)} -> {shown(asked.out / run.planned(source, format))}")
+    for line in left_alone(found):
+        print(f"left alone: {line}")
+    return 1 if failed else 3 if is_any_left(found) else 0
+
+
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event) -> Iterator[list[int]]:
+    """On Ctrl-C, and where the process is asked to end, let what is being written be written. A second time ends at once."""
+    interrupted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def end(number: int, frame: object) -> None:
+        if interrupted:
+            os._exit(128 + number)
+        interrupted.append(number)
+        stop.set()
+
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    heard = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has it
+    before = [signal.signal(number, end) for number in heard]
+    try:
+        yield interrupted
+    finally:
+        for number, handler in zip(heard, before, strict=True):
+            signal.signal(number, handler)

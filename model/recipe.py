@@ -1,0 +1,194 @@
+"""From a photo's file to the files that are made of it: open → look → preprocess → infer → postprocess → save.
+
+A recipe is all that decides these files' bytes, beside the photo and the net.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from inspect import signature
+from typing import IO, Any, Literal
+
+from model import image_headers, image_io, image_metadata
+from model.colorizer import Colorizer, ColorOptions
+from model.errors import Notice
+from model.image_headers import Limits, probe
+from model.image_io import Photo, SaveOptions
+
+_io: Any = image_io
+_metadata: Any = image_metadata
+_headers: Any = image_headers
+"""What is built at the same time as this: `save_separate`, `sidecar`, `photographs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    color: ColorOptions = ColorOptions()
+    inspection: Any = None
+    """`model.inspection.InspectionOptions`; None: the photo is not looked at."""
+    save: SaveOptions = SaveOptions()
+    page: int | Literal["all"] | None = None
+    """Of a file with several: its number from 1, or all. None: the one that is the photograph."""
+    partial: bool = False
+    """Files that are cut off are opened as far as they go."""
+    sidecar: bool = False
+    """Beside the result, what was done to it as JSON."""
+    separate: bool = False
+    """Beside the result, its colors without its lightness."""
+    keeps_time: bool = True
+    """The results have the photo's own time of modification."""
+    limits: Limits = Limits()
+
+    def words(self) -> dict[str, Any]:
+        """The options as plain values. Limits do not count: they decide whether, not what."""
+        values = asdict(self)
+        del values["limits"]
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file to be written: a picture of a format, by Pillow's names; or what stands beside another output."""
+
+    role: str
+    """`result`, `page 2`, `sidecar`: stable, by it a later run finds the file again."""
+    data: bytes
+    format: str = ""
+    part: str = ""
+    """Goes into the name, before the ending."""
+    beside: str = ""
+    """The role of the output whose name this one's begins with, and `ending` what follows that."""
+    ending: str = ""
+
+
+@dataclass(slots=True)
+class Made:
+    """What became of a file. `state` is colored, or kept where it is in color already and was to stay."""
+
+    outputs: list[Output] = field(default_factory=list)
+    state: Literal["colored", "kept"] = "colored"
+    notices: tuple[Notice, ...] = ()
+
+
+def make(
+    data: bytes,
+    recipe: Recipe,
+    colorizer: Callable[[], Colorizer],
+    check: Callable[[], None],
+    name: str = "",
+    threads: int | None = None,
+) -> Made:
+    """What the recipe makes of a photo's file. Raises PhotoError.
+
+    `colorizer` gives the net, and is asked once the photo is open. `check` is called between the stages, and may raise to give it up.
+    `name`: the photo's, for a sidecar. `threads`: 1 beside other photos, None for a photo that is alone.
+    """
+    made = Made()
+    for page in _pages(data, recipe):
+        part = f"page {page}" if page is not None and recipe.page == "all" else ""
+        photo = _look(_open(data, recipe, page), recipe)
+        check()
+        if _is_kept(photo, recipe):
+            made.state = "kept"
+            made.outputs.append(_kept(data, photo, recipe, part))
+        else:
+            colored = _colored(photo, recipe, colorizer(), check, threads)
+            outputs = _saved(photo, colored, recipe, part)
+            made.outputs += outputs
+            if recipe.sidecar:
+                source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
+                made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
+        made.notices += photo.notices
+    return made
+
+
+def likely_format(file: bytes | IO[bytes], recipe: Recipe) -> str:
+    """What the result of a file is probably saved as, by the file's header: to be sure, the photo must be decoded."""
+    import numpy as np
+
+    header = probe(file, recipe.limits)
+    pixels = np.broadcast_to(np.uint8(0), (header.height, header.width))
+    return image_io.saved_format(Photo(pixels, None, header.format), recipe.save.format)
+
+
+def _open(data: bytes, recipe: Recipe, page: int | None) -> Photo:
+    asked: dict[str, Any] = {}
+    if page is not None:
+        asked["page"] = page
+    if recipe.partial:
+        asked["partial"] = True
+    return image_io.open(data, recipe.limits, **asked)
+
+
+def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
+    if recipe.page != "all":
+        return [recipe.page]
+    pages = _headers.photographs(data) if hasattr(_headers, "photographs") else (1,)
+    return [*pages] if len(pages) > 1 else [None]
+
+
+def _look(photo: Photo, recipe: Recipe) -> Photo:
+    """The photo turned, inverted and cropped as the recipe asks, with notices of what is to be known of it."""
+    if recipe.inspection is None:
+        return photo
+    prepared: Photo = import_module("model.inspection").prepare(photo, recipe.inspection)
+    return prepared
+
+
+def _is_kept(photo: Photo, recipe: Recipe) -> bool:
+    return recipe.inspection is not None and bool(import_module("model.inspection").is_kept(photo))
+
+
+def _colored(
+    photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None], threads: int | None
+) -> Photo:
+    # What runs by torch has its number of threads for the whole process.
+    asked: dict[str, Any] = {"threads": threads} if "threads" in signature(colorizer.infer).parameters else {}
+    [logits] = colorizer.infer([colorizer.preprocess(photo)], **asked)
+    check()
+    return colorizer.postprocess(photo, logits, recipe.color, **asked)
+
+
+def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
+    """The file as it is, byte for byte, where the recipe asks for nothing else. Its colors are nobody's guess, and it says so of none."""
+    asked = recipe.save
+    format = image_io.saved_format(photo, asked.format)
+    keeps_record = getattr(asked, "metadata", True) and getattr(asked, "location", True)
+    if keeps_record and asked.format in (None, photo.format) and not part:
+        return Output("result", data, photo.format)
+    unsaid: dict[str, Any] = {"disclosure": False, "mark": False} if hasattr(asked, "mark") else {}
+    plain = replace(asked, **unsaid)
+    return Output(part or "result", image_io.save(photo, plain), format, part)
+
+
+def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Output]:
+    role = part or "result"
+    format = image_io.saved_format(colored, recipe.save.format)
+    outputs = [Output(role, image_io.save(colored, recipe.save), format, part)]
+    if recipe.separate:
+        both = _io.save_separate(photo, colored, recipe.save)
+        before = f"{part}, " if part else ""
+        outputs.append(Output(f"{role} gray", both.gray, "TIFF", f"{before}gray"))
+        outputs.append(Output(f"{role} color", both.color, "TIFF", f"{before}color layer"))
+    return outputs
+
+
+def _sidecar(
+    result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
+) -> Output:
+    sha256 = hashlib.sha256(result.data).hexdigest()
+    temperature = recipe.color.temperature
+    if temperature is None:  # the net's own, where it has one
+        temperature = getattr(colorizer.card, "temperature", None)
+    data = _metadata.sidecar(
+        net={"name": colorizer.name, "sha256": colorizer.sha256},
+        options=recipe.words(),
+        result={"sha256": sha256, "width": colored.width, "height": colored.height},
+        temperature=temperature,
+        source=source,
+        notices=colored.notices,
+    )
+    return Output(f"{result.role} sidecar", data, beside=result.role, ending=".json")
