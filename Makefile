@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow test-gpu bench-serving bench-overload bench-chaos bench-many-jobs bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow test-gpu bench-photo bench-serving bench-overload bench-chaos bench-many-jobs bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -35,6 +35,9 @@ test-gpu: setup  ## what only a GPU can show, within eight minutes on a bare CUD
 	AUTOCHROME_REHEARSE=$(REHEARSE) $(BIN)/pytest -m gpu tests/gpu --timeout 240
 
 # Benchmarks: run each alone on the machine. Results come into out/benchmarks.
+
+bench-photo: setup  ## one photograph, and a folder, beside a plain twin: speed, memory, about 6 minutes
+	$(BIN)/python -m tests.benchmarks photo $(PHOTO)
 
 bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 20 minutes
 	$(BIN)/python -m tests.benchmarks serving --litserve out/litserve/bin/python

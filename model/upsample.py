@@ -4,7 +4,7 @@ The loops are compiled by numba and hold no interpreter lock. A picture is cut i
 take bands from one queue wait for each other only at the end, so that a busy neighbor costs no more than the core that it takes.
 
 numba compiles for seconds, once a machine: what it made lies beside this file in `__pycache__`, in the user's cache where that cannot be
-written, or in the folder that NUMBA_CACHE_DIR names. Where nothing can be written, each process compiles anew.
+written, or in the folder that AUTOCHROME_CACHE_DIR or NUMBA_CACHE_DIR names. Where nothing can be written, each process compiles anew.
 
 H×W pixels of a photo, h×w of ab. f is CIE 15's curve, Y (of X, Y, Z) in units of the white.
 """
@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
@@ -185,6 +186,9 @@ def _linear_from_code(dtype: str) -> NDArray[np.float32]:
 
 def _compiled(function: _T) -> _T:
     """`function` by numba, kept on disk where there is a place for it."""
+    if named := os.environ.get("AUTOCHROME_CACHE_DIR"):
+        settings: Any = numba.config
+        settings.CACHE_DIR = settings.CACHE_DIR or str(Path(named) / "compiled")
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
     try:
         return cast(_T, numba.njit(cache=True, **options)(function))

@@ -1,5 +1,6 @@
-"""The benchmarks of the service and of training, each as a command. Run them alone on the machine.
+"""The benchmarks of photographs, the service and training, each as a command. Run them alone on the machine.
 
+    python -m tests.benchmarks photo        one photograph, and a folder, beside a plain twin
     python -m tests.benchmarks serving      the service beside the bare pipeline and LitServe
     python -m tests.benchmarks overload     four times what it can do, for two minutes
     python -m tests.benchmarks chaos        kill -9 of worker, API and Valkey at random, for five minutes
@@ -33,6 +34,13 @@ def main() -> int:
 def _run(arguments: argparse.Namespace) -> Report:
     """Each benchmark imports only what it needs."""
     match arguments.benchmark:
+        case "photo":
+            from tests.benchmarks import photo
+
+            photo_config = (
+                photo.QUICK if arguments.quick else photo.Config(arguments.rounds, arguments.photos)
+            )
+            return photo.run(photo_config, arguments.out / "photo", _log)
         case "serving":
             from tests.benchmarks import serving
 
@@ -79,6 +87,11 @@ def _parse() -> argparse.Namespace:
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     quick = "see whether it works; the numbers mean nothing"
 
+    photo = benchmarks.add_parser("photo", help="one photograph, and a folder, beside a plain twin")
+    photo.add_argument("--rounds", type=int, default=5)
+    photo.add_argument("--photos", type=int, default=200, help="in the folder (default: 200)")
+    photo.add_argument("--quick", action="store_true", help=quick)
+
     serving = benchmarks.add_parser("serving", help="the service beside the bare pipeline and LitServe")
     serving.add_argument(
         "--litserve", type=Path, required=True, help="python of an environment that has LitServe"
@@ -121,7 +134,7 @@ def _parse() -> argparse.Namespace:
     training.add_argument("--steps", type=int, default=100)
     training.add_argument("--threads", type=int, default=2)
 
-    for each in (serving, overload, chaos, many_jobs, simclr, engines, training):
+    for each in (photo, serving, overload, chaos, many_jobs, simclr, engines, training):
         each.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="default: out/benchmarks")
     return parser.parse_args()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +19,13 @@ from torch.nn import functional as F
 
 from model import upsample
 
+ROOT = Path(__file__).parents[2]
 RGB_FROM_XYZ = np.linalg.inv(xyz_from_rgb)
 KINDS = [(np.uint8, 1), (np.uint8, 3), (np.uint16, 1), (np.uint16, 3)]
 NAMES = ["gray 8", "RGB 8", "gray 16", "RGB 16"]
 
 
-def picture(dtype: Any, channels: int, height: int = 97, width: int = 1131) -> NDArray[Any]:
+def picture(dtype: Any, channels: int, height: int = 41, width: int = 1131) -> NDArray[Any]:
     """Of every value: random ones, wider than the loops' chunks."""
     shape = (height, width, 3)[: 2 if channels == 1 else 3]
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
@@ -210,3 +215,11 @@ def test_loops_are_compiled_where_nothing_can_be_kept() -> None:
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)
     assert upsample._compiled(names["twice"])(21) == 42
+
+
+def test_what_was_compiled_lies_in_the_folder_that_is_named_for_it(tmp_path: Path) -> None:
+    code = "import numpy; from model import upsample; upsample.lightness(numpy.zeros((2, 2), numpy.uint8))"
+    others = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment = {**others, "AUTOCHROME_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert [*(tmp_path / "compiled").rglob("upsample._lightness*.nbi")]
