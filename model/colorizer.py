@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import cards, engines, graphs, onnx_nets, palette, upsample
+from model import cards, engines, palette, upsample
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
 from model.image_io import Photo
+from model.runtimes import graphs, onnx_nets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,7 +91,7 @@ class Colorizer:
     @property
     def net(self) -> nn.Module:
         """The torch module. TypeError where torch does not run the net."""
-        from model.torch_engine import TorchEngine
+        from model.runtimes.torch_engine import TorchEngine
 
         if not isinstance(self._engine, TorchEngine):
             raise TypeError(f"{self.name} does not run by torch; checkpoint.load has it as a module")
@@ -182,7 +183,7 @@ class Colorizer:
 
 
 def _torch_engine(net: nn.Module, device: str, folded: bool = False) -> Engine:
-    from model.torch_engine import TorchEngine
+    from model.runtimes.torch_engine import TorchEngine
 
     return TorchEngine(net, device, folded)
 

@@ -1,4 +1,4 @@
-"""The net on a CPU, by OpenVINO, without torch. On a GPU, and for nets in training, it is `model.torch_engine`.
+"""The net on a CPU, by OpenVINO, without torch. On a GPU, and for nets in training, it is `model.runtimes.torch_engine`.
 
 In float32. bfloat16, which OpenVINO takes by itself where a CPU has it, changes more than half of all pixels by more than one 8-bit step,
 and was the slower one on the CPU measured, which has no matrix units for it (LOG.md, 2026-11-29).

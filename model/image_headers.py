@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
-from model import box_headers, raster_headers, tiff_headers
 from model.errors import PhotoError
-from model.header_source import Header, HeaderError, RefusedError, Source
+from model.formats import box_headers, raster_headers, tiff_headers
+from model.formats.header_source import Header, HeaderError, RefusedError, Source
 
 __all__ = [
     "ENDINGS",

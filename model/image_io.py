@@ -34,12 +34,15 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from model import decoders, image_encoders, image_exif, image_mark, image_metadata, profiles, raster
+from model import image_metadata
 from model.errors import InputError, Notice, PhotoError
-from model.image_encoders import Encoding
+from model.formats import decoders, encoders, profiles, raster
+from model.formats import mark as image_mark
+from model.formats.encoders import Encoding
+from model.formats.raster import Raster
 from model.image_headers import ENDINGS, Limits, damaged, probe
 from model.image_metadata import Changes, Metadata
-from model.raster import Raster
+from model.metadata import exif as image_exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -230,15 +233,15 @@ def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
     encoding = _encoding(photo, container, options)
     match container:
         case "PNG":
-            return image_encoders.png(pixels, alpha, encoding)
+            return encoders.png(pixels, alpha, encoding)
         case "TIFF":
-            return image_encoders.tiff(pixels, alpha, encoding)
+            return encoders.tiff(pixels, alpha, encoding)
         case "JPEG":
-            return image_encoders.jpeg(image_encoders.narrowed(pixels), encoding)
+            return encoders.jpeg(encoders.narrowed(pixels), encoding)
         case "WEBP":
-            return image_encoders.webp(image_encoders.narrowed(pixels), alpha, encoding)
+            return encoders.webp(encoders.narrowed(pixels), alpha, encoding)
         case _:
-            return image_encoders.avif(image_encoders.narrowed(pixels), alpha, encoding)
+            return encoders.avif(encoders.narrowed(pixels), alpha, encoding)
 
 
 def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOptions()) -> Separate:
@@ -253,7 +256,7 @@ def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOption
     plain = _encoding(gray, "TIFF", replace(options, disclosure=False))
     layer = _encoding(gray, "TIFF", options)
     return Separate(
-        image_encoders.tiff(gray.pixels, gray.alpha, plain), image_encoders.color_layer(colored.pixels, layer)
+        encoders.tiff(gray.pixels, gray.alpha, plain), encoders.color_layer(colored.pixels, layer)
     )
 
 

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from model import image_blocks, image_exif, image_iptc, image_xmp
 from model.errors import Notice
-from model.image_blocks import Blocks
-from model.image_exif import Corrections
-from model.image_xmp import Text
+from model.metadata import blocks as image_blocks
+from model.metadata import exif as image_exif
+from model.metadata import iptc as image_iptc
+from model.metadata import xmp as image_xmp
+from model.metadata.blocks import Blocks
+from model.metadata.exif import Corrections
+from model.metadata.xmp import Text
 
 GUESSED: Final = (
     "The colors are guesses. They were added by a neural network to a photograph that does not hold its true "

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model import image_io, image_metadata
 from model.errors import Notice
-from model.image_encoders import narrowed
+from model.formats.encoders import narrowed
 from service.jobs import Net, Result
 from service.schemas import Options
 

@@ -321,7 +321,7 @@ def projection(
 def _subjects(runs: Sequence[Path], device: str) -> dict[str, Backbone]:
     """By name: the runs' backbones, and of each kind an untrained one."""
     from model.evaluate.probes import untrained
-    from model.torch_engine import choose_device
+    from model.runtimes.torch_engine import choose_device
     from model.training import building
 
     trained = {run.name: building.load(run) for run in runs}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from model.colorizer import Colorizer
-    from model.recipe import Recipe
+    from model.folder.recipe import Recipe
 
 PIPE: Final = Path("-")
 
@@ -37,7 +37,7 @@ class Asked:
 
 def check_place(out: Path, is_file: bool) -> None:
     """Before anything is loaded: that OUT, or the folder in which it is to be made, can be written to."""
-    from model import results
+    from model.folder import results
 
     if out == PIPE:
         return
@@ -58,7 +58,7 @@ def loading(asked: Asked, jobs: int) -> Iterator[Future[Colorizer]]:
     from concurrent.futures import ThreadPoolExecutor
 
     from model.colorizer import Colorizer
-    from model.pipeline import cores
+    from model.folder.pipeline import cores
 
     def load() -> Colorizer:
         colorizer = Colorizer.load(asked.net, asked.device)

@@ -18,8 +18,8 @@ from model.commands.options import Device, Net, Out
 from model.commands.terminal import quiet_libraries
 
 if TYPE_CHECKING:
+    from model.folder.recipe import Recipe
     from model.image_headers import Limits
-    from model.recipe import Recipe
 
 app = Typer()
 
@@ -170,8 +170,8 @@ def _recipe(
     **others: Any,
 ) -> Recipe:
     from model.colorizer import ColorOptions
+    from model.folder.recipe import Recipe
     from model.image_io import SaveOptions
-    from model.recipe import Recipe
 
     known = {field.name for field in fields(SaveOptions)}
     return Recipe(

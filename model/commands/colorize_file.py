@@ -14,12 +14,12 @@ from model.commands.terminal import shown
 from model.errors import InputError, PhotoError
 
 if TYPE_CHECKING:
-    from model.recipe import Output, Recipe
+    from model.folder.recipe import Output, Recipe
 
 
 def is_one_file(photos: Sequence[Path], out: Path) -> bool:
     """Whether OUT is meant as a file: one photo goes in, and OUT is a pipe or has a photo's ending and is no folder."""
-    from model.sources import endings
+    from model.folder.sources import endings
 
     if out != PIPE and (out.is_dir() or out.suffix.lower() not in endings()):
         return False
@@ -31,7 +31,7 @@ def is_one_file(photos: Sequence[Path], out: Path) -> bool:
 
 
 def into_file(asked: Asked) -> int:
-    from model import recipe as recipes
+    from model.folder import recipe as recipes
 
     [photo] = asked.photos
     recipe = asked.recipe if asked.out == PIPE else _saved_as(asked)
@@ -55,8 +55,8 @@ def into_file(asked: Asked) -> int:
 
 def _saved_as(asked: Asked) -> Recipe:
     """The recipe with the format that the ending of OUT says. InputError where that cannot be written, or --format says another."""
+    from model.folder.sources import endings_of
     from model.image_io import WRITABLE
-    from model.sources import endings_of
 
     ending = asked.out.suffix.lower()
     by_ending = [format for format in WRITABLE if ending in endings_of(format)]
@@ -72,7 +72,7 @@ def _saved_as(asked: Asked) -> Recipe:
 
 def _check_target(asked: Asked) -> None:
     """That the result may be written, before any work is done."""
-    from model import manifest, results, sources
+    from model.folder import manifest, results, sources
 
     [photo] = asked.photos
     if asked.recipe.page == "all":
@@ -113,7 +113,7 @@ def _read(photo: Path) -> tuple[bytes, tuple[int, int] | None]:
 
 
 def _write(asked: Asked, recipe: Recipe, outputs: Sequence[Output], times: tuple[int, int] | None) -> None:
-    from model import results
+    from model.folder import results
 
     names: dict[str, Path] = {}
     for output in outputs:

@@ -17,15 +17,15 @@ from model.commands.terminal import shown
 from model.errors import InputError, PhotoError
 
 if TYPE_CHECKING:
-    from model.manifest import Manifest
-    from model.sources import Found
+    from model.folder.manifest import Manifest
+    from model.folder.sources import Found
 
 _MOST_JOBS: Final = 16
 """By default: beyond, the interpreter's lock is what they wait for."""
 
 
 def into_folder(asked: Asked) -> int:
-    from model import manifest, sources
+    from model.folder import manifest, sources
 
     if PIPE in asked.photos:
         raise InputError("a photo from standard input has no name: give -o a file or -")
@@ -43,7 +43,7 @@ def into_folder(asked: Asked) -> int:
 @contextlib.contextmanager
 def _writable(out: Path) -> Iterator[Manifest]:
     """The manifest of OUT. What nothing can be written to is said before any work is done."""
-    from model import manifest, results
+    from model.folder import manifest, results
 
     with contextlib.ExitStack() as stack:
         try:
@@ -55,8 +55,8 @@ def _writable(out: Path) -> Iterator[Manifest]:
 
 
 def _color_all(asked: Asked, found: Found, record: Manifest) -> int:
-    from model import pipeline
-    from model.folder import Run
+    from model.folder import pipeline
+    from model.folder.run import Run
 
     jobs = min(asked.jobs or min(pipeline.cores(), _MOST_JOBS), len(found.photos))
     room = pipeline.Room(pipeline.memory_at_once(jobs))
@@ -85,8 +85,8 @@ def _color_all(asked: Asked, found: Found, record: Manifest) -> int:
 
 def _plan(asked: Asked, found: Found) -> int:
     """What a run would do. The formats are those that the files' headers promise."""
-    from model import manifest, pipeline, recipe
-    from model.folder import Run
+    from model.folder import manifest, pipeline, recipe
+    from model.folder.run import Run
 
     record = manifest.read(asked.out)
     failed = bool(found.closed)

@@ -87,7 +87,7 @@ def color(
     from model.evaluate import color as measure
     from model.evaluate import failures, figures, report
     from model.evaluate.judge import Judge, labels
-    from model.torch_engine import choose_device
+    from model.runtimes.torch_engine import choose_device
     from model.training.aging import AGES
 
     selected = selection.Selection(photos, exclude, only, held_out, limit)
@@ -142,7 +142,7 @@ def _by_source(
     from model.evaluate import color as measure
     from model.evaluate import report
     from model.evaluate.judge import Judge, labels
-    from model.torch_engine import choose_device
+    from model.runtimes.torch_engine import choose_device
 
     sources = selected.sources()
     colorizers = selection.nets(net, device)

@@ -11,8 +11,8 @@ from model.commands.terminal import ProgressLog, shown
 
 if TYPE_CHECKING:
     from model.commands.coloring import Asked
-    from model.folder import Outcome
-    from model.sources import Found
+    from model.folder.run import Outcome
+    from model.folder.sources import Found
 
 _NAMED: Final = 5
 """Names of one kind, at most; the others are counted."""

@@ -1,4 +1,4 @@
-"""The widths and strides of the nets that color, for whoever builds one: `lite` and `eccv16` as torch modules, `model.graphs` for CPUs."""
+"""The widths and strides of the nets that color, for whoever builds one: as a torch module here, as a graph in `runtimes.graphs`."""
 
 from __future__ import annotations
 

@@ -22,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 from skimage import color, data
 
-from model import cards, checkpoint, graphs
+from model import cards, checkpoint
 from model.colorizer import Colorizer
 from model.engines import CpuEngine
 from model.image_io import Photo
 from model.openvino_runtime import ov
-from model.torch_engine import fold
+from model.runtimes import graphs
+from model.runtimes.torch_engine import fold
 from tests.benchmarks.report import Log, Report, machine, machine_line, median, table
 
 Net = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -19,7 +19,7 @@ from skimage import color, data
 from model import cards, checkpoint
 from model.colorizer import Colorizer
 from model.image_io import Photo
-from model.torch_engine import TorchEngine
+from model.runtimes.torch_engine import TorchEngine
 from service.batching import is_out_of_memory
 from tests.gpu.conftest import REHEARSE, ROOT, Tell
 

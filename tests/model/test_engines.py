@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import cards, engines, graphs
+from model import cards, engines
 from model.engines import CpuEngine, cores
 from model.errors import InputError
+from model.runtimes import graphs
 
 CHANCE = np.random.default_rng(0)
 BATCHES = [

@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import image_headers, image_io, manifest, results, sources
+from model import image_headers, image_io
 from model.__main__ import main
 from model.colorizer import Colorizer
-from model.results import Name
+from model.folder import manifest, results, sources
+from model.folder.results import Name
 
 GRAY = Image.fromarray(data.coffee()).convert("L").resize((96, 64))
 OTHER = Image.fromarray(data.chelsea()).convert("L").resize((96, 64))

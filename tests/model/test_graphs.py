@@ -13,12 +13,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from model import cards, checkpoint, graphs
+from model import cards, checkpoint
 from model.cards import Card, CheckpointError
 from model.engines import CpuEngine
 from model.errors import InputError
 from model.nets.eccv16 import Eccv16
 from model.nets.lite import Lite, LiteL2
+from model.runtimes import graphs
 
 SHIPPED = cards.read_card(cards.locate("lite"))
 LIGHTNESS = np.random.default_rng(0).uniform(0, 100, (2, 1, 64, 96)).astype(np.float32)

@@ -25,10 +25,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import image_exif, image_io, image_iptc, image_metadata, image_xmp
+from model import image_io, image_metadata
 from model.errors import Notice
 from model.image_io import Photo, SaveOptions
 from model.image_metadata import GUESSED, SOURCE_TYPE, Changes, Metadata
+from model.metadata import exif as image_exif
+from model.metadata import iptc as image_iptc
+from model.metadata import xmp as image_xmp
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
 GRAY = np.add.outer(np.arange(48) * 3, np.arange(64)).astype(np.uint8)

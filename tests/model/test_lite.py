@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import checkpoint, color
 from model.nets.lite import Lite, LiteL2, _Depthwise, load_backbone
-from model.torch_engine import fold
+from model.runtimes.torch_engine import fold
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from skimage import color, data
 
-from model import cards, engines, onnx_nets, palette
+from model import cards, engines, palette
 from model.__main__ import main
 from model.cards import CheckpointError, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.image_io import Photo
+from model.runtimes import onnx_nets
 
 GRAY = (color.rgb2gray(data.chelsea()) * 255).astype(np.uint8)
 PHOTO = Photo(GRAY, None, "PNG")

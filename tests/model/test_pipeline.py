@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from model import pipeline
-from model.pipeline import Room, StoppedError
+from model.folder import pipeline
+from model.folder.pipeline import Room, StoppedError
 
 
 def test_every_task_is_done_once_and_tasks_overlap() -> None:

@@ -20,8 +20,8 @@ from PIL import Image, ImageCms
 
 from model import image_io
 from model.errors import InputError
+from model.formats.mark import WORD
 from model.image_io import Photo, SaveOptions
-from model.image_mark import WORD
 
 RNG = np.random.default_rng(7)
 GRAY = np.add.outer(np.arange(24) * 4, np.arange(40) * 4).astype(np.uint8)

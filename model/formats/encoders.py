@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageCms
 
-from model import image_exif, image_iptc
 from model.image_metadata import Metadata
+from model.metadata import exif as image_exif
+from model.metadata import iptc as image_iptc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

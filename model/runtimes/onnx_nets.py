@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model import cards, onnx_files
+from model import cards
 from model.cards import CheckpointError, OnnxCard
 from model.engines import CpuEngine, Engine, choose_device, read_model
 from model.errors import InputError
+from model.runtimes import onnx_files
 
 _HOW_TO_INSTALL = "`pip install '.[onnx-gpu]'` has it"
 

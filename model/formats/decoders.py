@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from model import png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
-from model.box_headers import J2K
 from model.errors import Notice, PhotoError
-from model.header_source import Header, HeaderError, Source
-from model.raster import Raster
-from model.raster_headers import jpeg_frame
+from model.formats import png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
+from model.formats.box_headers import J2K
+from model.formats.header_source import Header, HeaderError, Source
+from model.formats.raster import Raster
+from model.formats.raster_headers import jpeg_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

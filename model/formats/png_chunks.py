@@ -7,9 +7,9 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Final
 
-from model import profiles
 from model.errors import Notice
-from model.header_source import HeaderError
+from model.formats import profiles
+from model.formats.header_source import HeaderError
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS: Final = 200_000

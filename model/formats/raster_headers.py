@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from model.header_source import Header, HeaderError, RefusedError, Source
+from model.formats.header_source import Header, HeaderError, RefusedError, Source
 
 _MOST_SEGMENTS: Final = 10_000
 """Segments of a JPEG before its scan, or chunks of a PNG before its pixels: real files of 25 MiB have some hundreds."""

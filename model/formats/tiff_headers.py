@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from model.header_source import LONGEST_READ, Header, HeaderError, RefusedError, Source
+from model.formats.header_source import LONGEST_READ, Header, HeaderError, RefusedError, Source
 
 _MOST_ENTRIES: Final = 4096
 """Of a directory: real ones have some dozens."""

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from model import image_iptc
+from model.metadata import iptc as image_iptc
 
 XAP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP: Final = b"Photoshop 3.0\0"

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from model.image_xmp import Text
+from model.metadata.xmp import Text
 
 _MOST_RESOURCES: Final = 10_000
 _PROPERTIES: Final = {

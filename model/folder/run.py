@@ -19,16 +19,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, Literal
 
-from model import image_headers, results
-from model import recipe as recipes
+from model import image_headers
 from model.colorizer import Colorizer
 from model.errors import Notice, PhotoError
+from model.folder import recipe as recipes
+from model.folder import results
+from model.folder.manifest import Entry, Manifest, Stamp, State, Written, fingerprint, hash_of
+from model.folder.pipeline import Room, StoppedError
+from model.folder.recipe import Made, Output, Recipe
+from model.folder.results import Places
+from model.folder.sources import Source, endings_of, identity
 from model.image_headers import Limits, probe
-from model.manifest import Entry, Manifest, Stamp, State, Written, fingerprint, hash_of
-from model.pipeline import Room, StoppedError
-from model.recipe import Made, Output, Recipe
-from model.results import Places
-from model.sources import Source, endings_of, identity
 
 _NO_LIMITS: Final = Limits(2**62, 2**62, 2**62, 1, 2.0**62)
 _BYTES_A_PIXEL: Final = 12

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from model import raster
 from model.errors import Notice, PhotoError
-from model.header_source import HeaderError, Source
-from model.raster import Raster
-from model.raster_headers import jpeg_frame
-from model.tiff_headers import Page
+from model.formats import raster
+from model.formats.header_source import HeaderError, Source
+from model.formats.raster import Raster
+from model.formats.raster_headers import jpeg_frame
+from model.formats.tiff_headers import Page
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from model.manifest import Manifest, Stamp, Written
-from model.sources import Source, endings, endings_of, folded, identity
+from model.folder.manifest import Manifest, Stamp, Written
+from model.folder.sources import Source, endings, endings_of, folded, identity
 
 _PART: Final = ".autochrome-{}.part"
 _LONGEST_NAME: Final = 255

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model import raster
-from model.header_source import HeaderError, Source
-from model.raster import Raster
-from model.raster_headers import pnm_numbers
+from model.formats import raster
+from model.formats.header_source import HeaderError, Source
+from model.formats.raster import Raster
+from model.formats.raster_headers import pnm_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from model.header_source import Header, HeaderError, RefusedError, Source
-from model.raster_headers import counted
+from model.formats.header_source import Header, HeaderError, RefusedError, Source
+from model.formats.raster_headers import counted
 
 JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 J2K: Final = b"\xff\x4f\xff\x51"

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from model.errors import PhotoError
-from model.raster import STRIP, to_eight_bits
+from model.formats.raster import STRIP, to_eight_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""What files of photographs hold: headers, pixels, color, and how these are written."""

@@ -1,0 +1,1 @@
+"""What runs a net: OpenVINO on CPUs, PyTorch on GPUs, ONNX files that people bring."""
