@@ -77,7 +77,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "negative": True,
         "rotate": 270,
         "crop_border": True,
-        "page": 2,
+        "page": 1,
         "partial": True,
         "keep_metadata": False,
         "keep_location": True,
