@@ -206,12 +206,12 @@ def test_the_bot_is_healthy_while_its_rounds_go_well(age: int | None, healthy: b
 
 def test_the_worker_image_installs_torch_from_the_index_given() -> None:
     file = Dockerfile.read("docker/worker.Dockerfile")
-    assert file.all("ARG") == ["TORCH_INDEX=https://download.pytorch.org/whl/cpu"]
+    assert file.all("ARG") == ["TORCH_INDEX=https://download.pytorch.org/whl/cpu", "EXTRA=worker"]
     assert any(
-        '--extra-index-url "$TORCH_INDEX"' in command and '".[worker]"' in command
+        '--extra-index-url "$TORCH_INDEX"' in command and '".[$EXTRA]"' in command
         for command in file.all("RUN")
     )
-    assert "torch" in everything_needed_by("worker")
+    assert {"torch", "openvino", "numba", "pi-heif", "imagecodecs", "tifffile"} <= everything_needed_by("worker")
 
 
 def test_the_lock_leaves_the_kind_of_torch_open() -> None:
@@ -222,6 +222,7 @@ def test_the_lock_leaves_the_kind_of_torch_open() -> None:
 
 def test_each_variable_that_is_set_is_a_setting(compose: dict[str, Any]) -> None:
     settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields} | set(bot_settings.known())
+    settings |= {"AUTOCHROME_CACHE_DIR"}  # the model's
     named = {
         name
         for path in DOCKERFILES
@@ -300,9 +301,23 @@ def test_each_service_is_watched_restarted_and_held_on_a_short_rope(
 def test_our_services_wait_for_the_queue_and_share_one_store(name: str, compose: dict[str, Any]) -> None:
     service = compose["services"][name]
     assert service["depends_on"] == {"valkey": {"condition": "service_healthy"}}
-    assert service["volumes"] == ["store:/data"]
+    assert service["volumes"][0] == "store:/data"
     assert service["environment"]["AUTOCHROME_STORE_URL"] == "${AUTOCHROME_STORE_URL:-file:///data/store}"
-    assert set(compose["volumes"]) == {"store", "queue", "bot"}
+    assert set(compose["volumes"]) == {"store", "cache", "queue", "bot"}
+
+
+def test_only_workers_reach_the_code_that_they_have_compiled(compose: dict[str, Any]) -> None:
+    file = Dockerfile.read("docker/worker.Dockerfile")
+    cache = file.variables["AUTOCHROME_CACHE_DIR"]
+    assert [command for command in file.all("RUN") if command.endswith(f"/data {cache}")], "the user owns it"
+    mounted = [
+        name
+        for name in SERVICES
+        if any(volume.startswith("cache:") for volume in compose["services"][name]["volumes"])
+    ]
+    assert mounted == ["worker", "worker-gpu"]
+    for name in mounted:
+        assert f"cache:{cache}" in compose["services"][name]["volumes"]
 
 
 def test_the_queue_forgets_no_job(compose: dict[str, Any]) -> None:
