@@ -44,63 +44,78 @@ def colorize(
     net: Net = "lite",
     temperature: Annotated[
         float | None,
-        Option(help="0, the likeliest color, to 1, the mean of all; default: the net's own"),
+        Option(help="0 (the likeliest color) to 1 (the mean of all); default: the net's own"),
     ] = None,
     vividness: Annotated[float, Option(help="factor on the chroma, 0 to 2")] = 1.0,
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
-        Option(help="a photo that is in color already: color it anew, copy it as it is, or give an error"),
+        Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
     ] = "colorize",
     negative: Annotated[bool, Option("--negative", help="photos are negatives: invert them first")] = False,
     rotate: Annotated[
-        Literal["0", "90", "180", "270"], Option(help="turn photos so many degrees clockwise first")
+        Literal["0", "90", "180", "270"], Option(help="turn photos by so many degrees clockwise first")
     ] = "0",
     crop_border: Annotated[
-        bool, Option("--crop-border", help="cut off the page around the photograph, which else stays gray")
+        bool,
+        Option("--crop-border", help="cut off the page around the photograph; otherwise it stays, in gray"),
     ] = False,
     page: Annotated[
-        str | None, Option(metavar="N|all", help="of a TIFF with several; default: the photograph among them")
+        str | None,
+        Option(
+            metavar="N|all", help="which page of a TIFF, or all of them; default: the photograph among them"
+        ),
     ] = None,
     partial: Annotated[
         bool, Option("--partial", help="color what is there of files that are cut off; the rest stays gray")
     ] = False,
     format: Annotated[
-        str | None, Option(help="jpeg, png, tiff, webp or avif; default: each photo's own, or the nearest")
+        str | None,
+        Option(help="jpeg, png, tiff, webp or avif; default: each photo's own, or the nearest to it"),
     ] = None,
     quality: Annotated[int, Option(help="of JPEG, WebP and AVIF, 1 to 100")] = 92,
     strip: Annotated[
         bool, Option("--strip", help="drop the photo's record: EXIF, XMP, IPTC, comments, file time")
     ] = False,
     location: Annotated[
-        bool, Option("--location/--no-location", help="keep where the photo was taken")
+        bool, Option("--location/--no-location", help="keep in it where the photo was taken (GPS)")
     ] = True,
     disclosure: Annotated[
         bool,
-        Option("--disclosure/--no-disclosure", help="say in the file's record that its colors are guessed"),
+        Option("--disclosure/--no-disclosure", help="say in each file that its colors are guessed"),
     ] = True,
-    mark: Annotated[bool, Option("--mark", help="put a mark into a corner of the picture")] = False,
-    sidecar: Annotated[bool, Option("--sidecar", help="write a JSON file beside each result")] = False,
+    mark: Annotated[
+        bool, Option("--mark", help="write the word colorized into a corner of the picture")
+    ] = False,
+    sidecar: Annotated[
+        bool, Option("--sidecar", help="write JSON beside each result: net, options, notices")
+    ] = False,
     separate: Annotated[
-        bool, Option("--separate", help="write the colors as a file of their own, beside the untouched gray")
+        bool, Option("--separate", help="write also the untouched gray and the colors as files of their own")
     ] = False,
     max_megapixels: Annotated[
-        float | None, Option(metavar="N", help="refuse larger photos; default: what memory holds")
+        float | None, Option(metavar="N", help="refuse larger photos; by default memory is the limit")
     ] = None,
-    max_bytes: Annotated[int | None, Option(metavar="N", help="refuse larger files; default: none")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="color anew what is done already")] = False,
+    max_bytes: Annotated[
+        int | None, Option(metavar="N", help="refuse larger files; no limit by default")
+    ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="color anew what is done already; replace the file that -o names")
+    ] = False,
     jobs: Annotated[
-        int | None, Option("--jobs", "-j", metavar="N", min=1, help="photos at once; default: one a core")
+        int | None,
+        Option("--jobs", "-j", metavar="N", min=1, help="photos at once; default: one a core, 16 at most"),
     ] = None,
     device: Device = "auto",
     dry_run: Annotated[
-        bool, Option("--dry-run", "-n", help="say what would be done, and do nothing")
+        bool, Option("--dry-run", "-n", help="say what would be done, and write nothing")
     ] = False,
     quiet: Annotated[bool, Option("--quiet", "-q", help="say only what is wrong")] = False,
 ) -> int:
-    """Color photos. Into a folder, each under a name of its own, past bad ones, which are named; the same command again does what is left.
+    """Color photographs: a box of them into a folder, one into a file, or through a pipe.
 
-    No file that is no result of an earlier run is ever replaced. The exit status is 0; 1 when a photo failed; 3 when none did, but
-    something was left alone, such as files of other kinds; 130 when interrupted.
+    In a folder, each result has its photo's name. Photos that fail are named and passed over, and the same command again does what is
+    left. Originals are never replaced. The exit status is 0; 1 when a photo failed; 3 when none did, but something was left alone, such
+    as files of other kinds; 130 when interrupted.
     """
     if out is None and photos == [PIPE]:
         out = PIPE
@@ -136,7 +151,7 @@ def colorize(
             return 130
 
 
-@app.command(short_help="photographs side by side: gray, colored, true")
+@app.command(short_help="show photographs side by side: gray, colored, ground truth")
 def gallery(
     out: Out,
     photos: Annotated[

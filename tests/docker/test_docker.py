@@ -211,7 +211,9 @@ def test_the_worker_image_installs_torch_from_the_index_given() -> None:
         '--extra-index-url "$TORCH_INDEX"' in command and '".[$EXTRA]"' in command
         for command in file.all("RUN")
     )
-    assert {"torch", "openvino", "numba", "pi-heif", "imagecodecs", "tifffile"} <= everything_needed_by("worker")
+    assert {"torch", "openvino", "numba", "pi-heif", "imagecodecs", "tifffile"} <= everything_needed_by(
+        "worker"
+    )
 
 
 def test_the_lock_leaves_the_kind_of_torch_open() -> None:
