@@ -93,7 +93,10 @@ class Worker:
         square = image_io.Photo(np.full((256, 256), 128, np.uint8), None, "PNG")
         lightness = self._colorizer.preprocess(square)
         self._engine.warm_up(lightness)
-        self._colorizer.postprocess(square, self._engine.ask(lightness, lambda: None).logits)
+        logits = self._engine.ask(lightness, lambda: None).logits
+        self._colorizer.postprocess(square, logits)
+        deep = replace(square, pixels=square.pixels.astype(np.uint16) * 257)
+        self._colorizer.postprocess(deep, logits)  # the first time on a machine, it is compiled for seconds
 
     def stop(self) -> None:
         self._engine.stop()
