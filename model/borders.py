@@ -55,8 +55,8 @@ class _Side:
         self._far = self.depth * 2 // 3
         page_NM = np.ascontiguousarray(page_NM)
         rim = page_NM[:, :_RIM].astype(np.int16)
-        self.level = float(np.median(rim))
-        texture = float(np.median(np.abs(rim - self.level)))
+        self.level = _median(rim)
+        texture = _median(np.abs(rim - self.level))
         tolerance = min(max(_TOLERANCE[0], 5 * texture), _TOLERANCE[1])
         low, high = math.ceil(self.level - tolerance), math.floor(self.level + tolerance)
         self._plain_NM = (page_NM >= max(low, 0)) & (page_NM <= min(high, 255))
@@ -66,16 +66,18 @@ class _Side:
         for step in range(_RIM):
             ends_NM &= self._plain_NM[:, step : self._far - _RIM + step]
         ends_NM[:, :-1] &= ~ends_NM[:, 1:]  # once each: the last pixel of page fits as well
-        self._along_P, inward_P = np.nonzero(ends_NM)
+        self._along_P, inward_P = np.divmod(np.flatnonzero(ends_NM), ends_NM.shape[1])
         self._inward_P = inward_P + _RIM
 
     def most_votes(self, slopes_S: NDArray[np.float64]) -> NDArray[np.int64]:
         """(S,) votes: as `vote` gives them along the whole side, for all slopes at once."""
-        aslant_P = self._along_P - self.count / 2
-        place_SP = np.rint(self._inward_P - self.sign * slopes_S[:, None] * aslant_P).astype(np.int64)
         width = self._far + 1
-        place_SP[(place_SP < _RIM) | (place_SP >= self._far)] = self._far  # counted, and cleared below
-        place_SP += np.arange(len(slopes_S))[:, None] * width
+        aslant_SN = self.sign * slopes_S[:, None] * (np.arange(self.count) - self.count / 2)
+        place_SP = np.rint(-aslant_SN).astype(np.int64)[:, self._along_P]
+        place_SP += self._inward_P - _RIM
+        np.minimum(place_SP.view(np.uint64), np.uint64(self._far - _RIM), out=place_SP.view(np.uint64))
+        # What lies outside, negative ones as well, is counted in the last place, which is cleared below.
+        place_SP += _RIM + width * np.arange(len(slopes_S))[:, None]
         votes_SM = np.bincount(place_SP.ravel(), minlength=len(slopes_S) * width).reshape(-1, width)
         votes_SM[:, self._far] = 0
         near_SM = votes_SM.copy()
@@ -90,7 +92,9 @@ class _Side:
         place = self._inward_P - self.sign * slope * (self._along_P - self.count / 2)
         place = np.rint(place[inside]).astype(np.int64)
         votes = np.bincount(place[(place >= _RIM) & (place < self._far)], minlength=self._far + 1)
-        near = np.convolve(votes, (1, 1, 1), mode="same")
+        near = votes.copy()
+        near[1:] += votes[:-1]
+        near[:-1] += votes[1:]
         middle = max(_RIM, int(near.argmax()))
         three = votes[middle - 1 : middle + 2]
         shift = float(three[2] - three[0]) / max(1, int(near[middle]))
@@ -135,6 +139,8 @@ def _layer(gray_HW: NDArray[np.uint8], within: Box) -> tuple[Box, Box] | None:
     spans = [(0, width), (0, height)] * 2
     slope = _SLOPES[np.sum([side.most_votes(_SLOPES) for side in sides], axis=0).argmax()]
     edges = [_edge(side, slope, span, 0.25) for side, span in zip(sides, spans, strict=True)]
+    if not any(edges):  # nor would there be in what follows, which asks for more
+        return None
     for _ in range(2):
         spans = _spans(edges, height, width)
         edges = [_edge(side, slope, span, _SUPPORT) for side, span in zip(sides, spans, strict=True)]
@@ -187,6 +193,12 @@ def _spans(edges: list[_Edge | None], height: int, width: int) -> list[tuple[int
     top, left, bottom, right = (round(edge.depth) if edge else 0 for edge in edges)
     across, down = (left, width - right), (top, height - bottom)
     return [across, down, across, down]
+
+
+def _median(values: NDArray[Any]) -> float:
+    """As `np.median`, which takes longer than this for few values."""
+    ordered = np.sort(values, axis=None)
+    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 
 
 def refine(pixels: NDArray[Any], box: Box, seen: tuple[int, int]) -> Box:
