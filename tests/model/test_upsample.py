@@ -18,6 +18,7 @@ from skimage.color.colorconv import xyz_from_rgb
 from torch.nn import functional as F
 
 from model import upsample
+from model.compiled import compiled
 
 ROOT = Path(__file__).parents[2]
 RGB_FROM_XYZ = np.linalg.inv(xyz_from_rgb)
@@ -214,7 +215,7 @@ def test_loops_are_compiled_where_nothing_can_be_kept() -> None:
     """numba keeps nothing of a function that no file holds, as it keeps nothing where no folder can be written."""
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)
-    assert upsample._compiled(names["twice"])(21) == 42
+    assert compiled(names["twice"])(21) == 42
 
 
 def test_what_was_compiled_lies_in_the_folder_that_is_named_for_it(tmp_path: Path) -> None:
