@@ -2,18 +2,33 @@
 
 numba compiles for seconds, once a machine: what it made lies beside the loops' file in `__pycache__`, in the user's cache where that cannot
 be written, or in the folder that AUTOCHROME_CACHE_DIR or NUMBA_CACHE_DIR names. Where nothing can be written, each process compiles anew.
+
+numba looks for scipy's linear algebra, which none of our loops uses and whose import takes a quarter of a second. It does without where
+that is not to be had, so it is kept from being found while numba looks.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-import numba
-from numba import types
-from numba.extending import intrinsic
+_LINEAR_ALGEBRA: Final = "scipy.linalg"
+
+if _LINEAR_ALGEBRA in sys.modules:
+    import numba
+else:
+    sys.modules[_LINEAR_ALGEBRA] = None  # type: ignore[assignment]  # so Python marks a module that is not to be had
+    try:
+        import numba
+        import numba.np.arraymath  # where it looks
+    finally:
+        del sys.modules[_LINEAR_ALGEBRA]
+
+from numba import types  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
 
 _T = TypeVar("_T", bound=Callable[..., Any])
 _FREEDOMS: Final = frozenset({"contract", "nsz", "arcp"})
