@@ -3,7 +3,7 @@
 A page is nearly of one tone where it meets the edge of the picture, and ends in straight lines at the photograph. A white wall, snow or sky
 is of one tone too, but does not end so on several sides. Borders may lie within one another: a print with a white border on an album page.
 
-Works on a thumbnail, with numpy alone. N: places along a side of the page, M: places from that side inward, P: places where the page ends.
+Works on a thumbnail. N: places along a side of the page, M: places from that side inward, P: places where the page ends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model.compiled import compiled
 
 Box: TypeAlias = tuple[int, int, int, int]
 """(top, left, bottom, right), the last two exclusive."""
@@ -55,29 +57,19 @@ class _Side:
         self._far = self.depth * 2 // 3
         page_NM = np.ascontiguousarray(page_NM)
         rim = page_NM[:, :_RIM].astype(np.int16)
-        self.level = float(np.median(rim))
-        texture = float(np.median(np.abs(rim - self.level)))
+        self.level = _median(rim)
+        texture = _median(np.abs(rim - self.level))
         tolerance = min(max(_TOLERANCE[0], 5 * texture), _TOLERANCE[1])
         low, high = math.ceil(self.level - tolerance), math.floor(self.level + tolerance)
         self._plain_NM = (page_NM >= max(low, 0)) & (page_NM <= min(high, 255))
-        plain = self._plain_NM.view(np.uint8)
-        first, second, third = (plain[:, _RIM + step : self._far + step] for step in range(3))
-        ends_NM = first + second + third <= 1
-        for step in range(_RIM):
-            ends_NM &= self._plain_NM[:, step : self._far - _RIM + step]
-        ends_NM[:, :-1] &= ~ends_NM[:, 1:]  # once each: the last pixel of page fits as well
-        self._along_P, inward_P = np.nonzero(ends_NM)
-        self._inward_P = inward_P + _RIM
+        self._along_P, self._inward_P = _ends(self._plain_NM, self._far)
 
     def most_votes(self, slopes_S: NDArray[np.float64]) -> NDArray[np.int64]:
         """(S,) votes: as `vote` gives them along the whole side, for all slopes at once."""
-        aslant_P = self._along_P - self.count / 2
-        place_SP = np.rint(self._inward_P - self.sign * slopes_S[:, None] * aslant_P).astype(np.int64)
-        width = self._far + 1
-        place_SP[(place_SP < _RIM) | (place_SP >= self._far)] = self._far  # counted, and cleared below
-        place_SP += np.arange(len(slopes_S))[:, None] * width
-        votes_SM = np.bincount(place_SP.ravel(), minlength=len(slopes_S) * width).reshape(-1, width)
-        votes_SM[:, self._far] = 0
+        aslant_SN = -self.sign * slopes_S[:, None] * (np.arange(self.count) - self.count / 2)
+        shift_SN = np.rint(aslant_SN).astype(np.int64)
+        votes_SM = np.zeros((len(slopes_S), self._far + 1), np.int64)
+        _count(shift_SN, self._along_P, self._inward_P, votes_SM)
         near_SM = votes_SM.copy()
         near_SM[:, 1:] += votes_SM[:, :-1]
         near_SM[:, :-1] += votes_SM[:, 1:]
@@ -90,7 +82,9 @@ class _Side:
         place = self._inward_P - self.sign * slope * (self._along_P - self.count / 2)
         place = np.rint(place[inside]).astype(np.int64)
         votes = np.bincount(place[(place >= _RIM) & (place < self._far)], minlength=self._far + 1)
-        near = np.convolve(votes, (1, 1, 1), mode="same")
+        near = votes.copy()
+        near[1:] += votes[:-1]
+        near[:-1] += votes[1:]
         middle = max(_RIM, int(near.argmax()))
         three = votes[middle - 1 : middle + 2]
         shift = float(three[2] - three[0]) / max(1, int(near[middle]))
@@ -135,6 +129,8 @@ def _layer(gray_HW: NDArray[np.uint8], within: Box) -> tuple[Box, Box] | None:
     spans = [(0, width), (0, height)] * 2
     slope = _SLOPES[np.sum([side.most_votes(_SLOPES) for side in sides], axis=0).argmax()]
     edges = [_edge(side, slope, span, 0.25) for side, span in zip(sides, spans, strict=True)]
+    if not any(edges):  # nor would there be in what follows, which asks for more
+        return None
     for _ in range(2):
         spans = _spans(edges, height, width)
         edges = [_edge(side, slope, span, _SUPPORT) for side, span in zip(sides, spans, strict=True)]
@@ -187,6 +183,46 @@ def _spans(edges: list[_Edge | None], height: int, width: int) -> list[tuple[int
     top, left, bottom, right = (round(edge.depth) if edge else 0 for edge in edges)
     across, down = (left, width - right), (top, height - bottom)
     return [across, down, across, down]
+
+
+@compiled
+def _ends(plain_NM: Any, far: int) -> Any:
+    """(P,) along and (P,) inward, int32: where `_RIM` pixels of page are followed by three of which one is page at most.
+
+    Only within `far`, and once where two that lie side by side fit: the latter.
+    """
+    along_P = np.empty(plain_NM.shape[0] * far // 2, np.int32)
+    inward_P = np.empty(len(along_P), np.int32)
+    fits = np.zeros(far + 1, np.bool_)
+    found = 0
+    for n in range(plain_NM.shape[0]):
+        row = plain_NM[n]
+        for end in range(_RIM, far):
+            one, two, three = row[end], row[end + 1], row[end + 2]
+            fits[end] = row[end - 2] & row[end - 1] & ~((one & two) | (one & three) | (two & three))
+        for end in range(_RIM, far):
+            if fits[end] & ~fits[end + 1]:
+                along_P[found], inward_P[found] = n, end
+                found += 1
+    return along_P[:found].copy(), inward_P[:found].copy()
+
+
+@compiled
+def _count(shift_SN: Any, along_P: Any, inward_P: Any, votes_SM: Any) -> None:
+    """Add the votes of all ends to `votes_SM`, by slope and depth, whose last place gets none."""
+    last = votes_SM.shape[1] - 1
+    for s in range(len(shift_SN)):
+        shift_N, votes_M = shift_SN[s], votes_SM[s]
+        for p in range(len(along_P)):
+            place = inward_P[p] + shift_N[along_P[p]]
+            if _RIM <= place < last:
+                votes_M[place] += 1
+
+
+def _median(values: NDArray[Any]) -> float:
+    """As `np.median`, which takes longer than this for few values."""
+    ordered = np.sort(values, axis=None)
+    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 
 
 def refine(pixels: NDArray[Any], box: Box, seen: tuple[int, int]) -> Box:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import cards, engines, palette, upsample
+from model import annealing, cards, engines, upsample
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
@@ -157,7 +157,7 @@ class Colorizer:
         else:
             temperature = self.card.temperature if options.temperature is None else options.temperature
             centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-            ab = palette.annealed_mean(logits_Qhw, temperature, centers)
+            ab = annealing.annealed_mean(logits_Qhw, temperature, centers)
         return ab * np.float32(options.vividness)
 
     def postprocess(

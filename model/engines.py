@@ -48,12 +48,15 @@ class CpuEngine(Engine):
     device = "cpu"
 
     def __init__(self, model: Any, threads: int | None = None, output: int = 0) -> None:
-        """`model`: an `openvino.Model`. `threads`: how many cores it may use in all; None: `cores`. `output`: which of its outputs.
+        """`model`: an `openvino.Model`; where its output has the layout NHWC, `run` answers (N, Q, h', w') all the same.
+
+        `threads`: how many cores it may use in all; None: `cores`. `output`: which of its outputs.
 
         What runs one photo a core is only compiled once two photos have met, which takes a tenth of a second and as much memory again.
         """
         self._model = model
         self._output = output
+        self._is_channels_last = model.outputs[output].get_node().layout == ov.Layout("NHWC")
         self._threads = threads or cores()
         self._fitting: set[tuple[int, ...]] = set()
         self._changed = threading.Lock()
@@ -67,7 +70,8 @@ class CpuEngine(Engine):
         self._check(batch_N1hw.shape)
         with self._entered() as inside:
             compiled = self._wide if inside == 1 and threads != 1 else self._one_a_core()
-            return compiled.run(batch_N1hw, self._output)
+            answer = compiled.run(batch_N1hw, self._output)
+        return np.moveaxis(answer, -1, 1) if self._is_channels_last else answer
 
     def _check(self, shape: tuple[int, ...]) -> None:
         """A compiled graph does not: it reads and writes beyond its arrays where sides do not meet."""

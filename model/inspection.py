@@ -71,10 +71,11 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
     if options.negative:
         upright = _invert(upright)
     thumbnail = _thumbnail(upright)
-    gray = np.asarray(thumbnail.convert("L"))
-    found = borders.find(gray)
+    gray = thumbnail.convert("L")
+    seen = np.asarray(gray)
+    found = borders.find(seen)
     notices = list(upright.notices)
-    inside = found or (0, 0, *gray.shape)
+    inside = found or (0, 0, *seen.shape)
     if _hue_spread(thumbnail, inside) > _IN_COLOR:
         if options.if_color == "refuse":
             raise PhotoError(
@@ -99,7 +100,7 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
         found is None or upright.frame is not None
     ):  # a frame that came with the photo: what lies outside is missing
         return replace(upright, notices=tuple(notices))
-    frame = borders.refine(upright.pixels, found, gray.shape)
+    frame = borders.refine(upright.pixels, found, seen.shape)
     if options.crop_border:
         notices.append(Notice("border_cropped", "What surrounds the photograph was cut off."))
         return replace(_crop(upright, frame), notices=tuple(notices))
@@ -184,9 +185,12 @@ _XYZ_OVER_WHITE: Final = (
 )
 
 
-def _is_flat(gray_HW: NDArray[np.uint8], box: Box) -> bool:
+def _is_flat(gray: Image.Image, box: Box) -> bool:
     top, left, bottom, right = box
-    low, high = np.percentile(gray_HW[top:bottom, left:right], (1, 99))
+    counts = np.cumsum(gray.crop((left, top, right, bottom)).histogram())
+    places = np.array([0.01, 0.99]) * (counts[-1] - 1)
+    below, above = (np.searchsorted(counts, np.floor(places) + step, side="right") for step in (0, 1))
+    low, high = below + (np.minimum(above, 255) - below) * (places % 1)
     return bool(high - low < _FLAT)
 
 

@@ -3,9 +3,6 @@
 The loops are compiled by numba and hold no interpreter lock. A picture is cut into bands of rows, and each band is one call: threads that
 take bands from one queue wait for each other only at the end, so that a busy neighbor costs no more than the core that it takes.
 
-numba compiles for seconds, once a machine: what it made lies beside this file in `__pycache__`, in the user's cache where that cannot be
-written, or in the folder that AUTOCHROME_CACHE_DIR or NUMBA_CACHE_DIR names. Where nothing can be written, each process compiles anew.
-
 H×W pixels of a photo, h×w of ab. f is CIE 15's curve, Y (of X, Y, Z) in units of the white.
 """
 
@@ -16,14 +13,12 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
-import numba
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from model.compiled import bits_of, compiled, with_bits
 
 Frame = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels; the last two are beyond."""
@@ -56,13 +51,6 @@ _TWO = _f(2)
 _HALF = _f(0.5)
 _ZERO = _f(0)
 _SLACK = _f(1e-6)  # of linear light: beyond 0…1 by no more counts as inside, and is clipped
-
-_T = TypeVar("_T", bound=Callable[..., Any])
-
-
-def _intrinsic(function: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    """numba's `intrinsic`, whose types are those of the function that it is given and not of what it makes."""
-    return cast(Callable[[Any], Any], intrinsic(function))
 
 
 def render(
@@ -184,62 +172,34 @@ def _linear_from_code(dtype: str) -> NDArray[np.float32]:
     return linear.astype(np.float32)
 
 
-def _compiled(function: _T) -> _T:
-    """`function` by numba, kept on disk where there is a place for it."""
-    if named := os.environ.get("AUTOCHROME_CACHE_DIR"):
-        settings: Any = numba.config
-        settings.CACHE_DIR = settings.CACHE_DIR or str(Path(named) / "compiled")
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "arcp"}}
-    try:
-        return cast(_T, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # no folder that numba knows can be written
-        return cast(_T, numba.njit(**options)(function))
-
-
-@_intrinsic
-def _bits_of(typing: Any, number: Any) -> Any:
-    """The bits of a float32 as int32."""
-    return types.int32(types.float32), lambda context, builder, signature, values: builder.bitcast(
-        values[0], context.get_value_type(types.int32)
-    )
-
-
-@_intrinsic
-def _with_bits(typing: Any, bits: Any) -> Any:
-    """The float32 of these bits."""
-    return types.float32(types.int32), lambda context, builder, signature, values: builder.bitcast(
-        values[0], context.get_value_type(types.float32)
-    )
-
-
-@_compiled
+@compiled
 def _cube_root(x: Any) -> Any:
     """x^(1/3) of a positive float32, to its rounding.
 
     A third of a number's bits is a guess to 4%; two steps of Halley's method make it exact. Unlike a library's, it runs on vectors.
     """
-    root = _with_bits(np.int32(_f(_bits_of(x)) * _THIRD) + np.int32(709921077))
+    root = with_bits(np.int32(_f(bits_of(x)) * _THIRD) + np.int32(709921077))
     cube = root * root * root
     root = root * (cube + _TWO * x) / (_TWO * cube + x)
     cube = root * root * root
     return root * (cube + _TWO * x) / (_TWO * cube + x)
 
 
-@_compiled
+@compiled
 def _curve(y: Any) -> Any:
     """CIE 15's f of Y."""
     root = _cube_root(y if y > _EPSILON else _EPSILON)
     return root if y > _EPSILON else _KAPPA * y + _OFFSET
 
 
-@_compiled
+@compiled
 def _cubed(f: Any) -> Any:
     """The inverse of f: a cube, and the line below it."""
     bent = f if f > _BEND else _BEND
     return bent * bent * bent + (f - bent) * _PER_KAPPA
 
 
-@_compiled
+@compiled
 def _mix(y: Any, f: Any, a: Any, b: Any) -> Any:
     """Linear R, G, B of a lightness (Y and its f) and a color. Gray gives Y itself, thrice."""
     x = _cubed(f + a) - y
@@ -247,7 +207,7 @@ def _mix(y: Any, f: Any, a: Any, b: Any) -> Any:
     return y + _RX * x + _RZ * z, y + _GX * x + _GZ * z, y + _BX * x + _BZ * z
 
 
-@_compiled
+@compiled
 def _is_inside(red: Any, green: Any, blue: Any) -> Any:
     low = red if red < green else green
     low = low if low < blue else blue
@@ -256,7 +216,7 @@ def _is_inside(red: Any, green: Any, blue: Any) -> Any:
     return (low >= -_SLACK) & (high <= _ONE + _SLACK)
 
 
-@_compiled
+@compiled
 def _code(linear: Any, scale: Any) -> Any:
     """Linear light → its sRGB value times `scale`, to the nearest whole number. x^(1/2.4) is c·c^(1/4) with c = x^(1/3)."""
     x = linear if linear > _ZERO else _ZERO
@@ -266,7 +226,7 @@ def _code(linear: Any, scale: Any) -> Any:
     return np.int32(scale * (power if x > _TOE else _f(12.92) * x) + _HALF)
 
 
-@_compiled
+@compiled
 def _luminance(part: Any, to_linear: Any, y: Any) -> None:
     """Fill `y` with Y of the pixels of (n, 1 or 3) `part`."""
     if part.shape[1] == 1:
@@ -277,7 +237,7 @@ def _luminance(part: Any, to_linear: Any, y: Any) -> None:
             y[i] = _WR * to_linear[part[i, 0]] + _WG * to_linear[part[i, 1]] + _WB * to_linear[part[i, 2]]
 
 
-@_compiled
+@compiled
 def _lightness(pixels: Any, to_linear: Any, found: Any) -> None:
     """Fill (rows, W) `found` with L*."""
     for down in range(len(found)):
@@ -287,7 +247,7 @@ def _lightness(pixels: Any, to_linear: Any, found: Any) -> None:
             found[down, i] = min(max(light, _ZERO), _f(100))  # rounding leads 6e-8 below 0
 
 
-@_compiled
+@compiled
 def _linear_light(y: Any, ab: Any, linear: Any) -> None:
     """Fill (3, n) `linear`: R, G, B of Y and of (2, n) ab in units of f."""
     a, b = ab[0], ab[1]
@@ -295,7 +255,7 @@ def _linear_light(y: Any, ab: Any, linear: Any) -> None:
         linear[0, i], linear[1, i], linear[2, i] = _mix(y[i], _curve(y[i]), a[i], b[i])
 
 
-@_compiled
+@compiled
 def _reduce_chroma(y: Any, ab: Any, linear: Any, is_outside: Any, places: Any, packed: Any) -> None:
     """Give each color outside sRGB in `linear` the largest share of its ab that sRGB can show, by bisection. Share 0 is gray.
 
@@ -323,7 +283,7 @@ def _reduce_chroma(y: Any, ab: Any, linear: Any, is_outside: Any, places: Any, p
         linear[0, i], linear[1, i], linear[2, i] = _mix(py[j], pf[j], share[j] * pa[j], share[j] * pb[j])
 
 
-@_compiled
+@compiled
 def _encode(linear: Any, scale: Any, codes: Any, part: Any) -> None:
     """Fill (n, 3) `part` with the sRGB of `linear`. `codes` is scratch: a loop that interleaves does not run on vectors if it computes."""
     for plane in range(3):
@@ -334,7 +294,7 @@ def _encode(linear: Any, scale: Any, codes: Any, part: Any) -> None:
         part[i, 0], part[i, 1], part[i, 2] = codes[0, i], codes[1, i], codes[2, i]
 
 
-@_compiled
+@compiled
 def _render(
     pixels: Any, to_linear: Any, rows_2hW: Any, fade: Any, first_row: int, frame_height: int, colored: Any
 ) -> None:

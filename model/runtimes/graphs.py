@@ -1,8 +1,8 @@
 """The nets that color as graphs for OpenVINO, built from the tensors of a weights file: a CPU needs no torch to run them.
 
 They are the modules of `model.nets`, layer by layer, with each norm folded into the convolution before it where one is. To build one takes
-a tenth of a second: nothing is converted, and nothing need be kept between runs. From (N, 1, H, W) lightness to (N, 313, H/4, W/4) logits
-or (N, 2, H/4, W/4) ab, for any N, H and W that the net's stride divides.
+a tenth of a second: nothing is converted, and nothing need be kept between runs. From (N, 1, H, W) lightness to (N, H/4, W/4, 313) logits
+or (N, H/4, W/4, 2) ab, for any N, H and W that the net's stride divides.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def _build(tensors: Tensors, card: Card, path: Path) -> Any:
     lightness = op.parameter([-1, 1, -1, -1], np.float32, name="lightness")
     answer = _eccv16(layers, lightness) if card.net == "eccv16" else _lite(layers, lightness, outputs)
     layers.check(card.net, path)
-    return ov.Model([answer], [lightness], card.name)
+    channels_last = op.result(answer)
+    channels_last.set_layout(ov.Layout("NHWC"))
+    return ov.Model([channels_last], [lightness], card.name)
 
 
 def _lite(layers: _Layers, lightness: Any, outputs: int) -> Any:
@@ -65,8 +67,7 @@ def _lite(layers: _Layers, lightness: Any, outputs: int) -> Any:
         channels = plan.LITE_CONTEXT
     skips = [*plan.LITE_SKIPS.values()]
     for (stride, width), skip in zip(plan.LITE_MERGES.items(), (2, 1, 0), strict=True):
-        x = op.concat([_doubled(x), fine[skip]], 1)
-        x = layers.dense(x, f"merge{stride}.mix.0", channels + skips[skip], width)
+        x = layers.merged(x, fine[skip], f"merge{stride}.mix.0", channels, skips[skip], width)
         channels = width
     layers.leave_hints()
     x = layers.conv(x, "head", channels, outputs, 1, is_last=True)
@@ -139,8 +140,14 @@ class _Layers:
             self.take(f"{name}.weight", (out, channels, kernel, kernel)),
             self.take(f"{name}.bias", (out,)),
         )
-        if is_last and self._shift is not None:
-            bias = bias + self._shift
+        if is_last:
+            if self._shift is not None:
+                bias = bias + self._shift
+            x = op.transpose(x, np.array([0, 2, 3, 1]))
+            return op.add(
+                op.matmul(x, op.constant(np.ascontiguousarray(weight[:, :, 0, 0])), False, True),
+                op.constant(bias),
+            )
         return _convolved(x, weight, bias, stride, dilation)
 
     def dense(self, x: Any, name: str, channels: int, out: int, dilation: int = 1) -> Any:
@@ -171,6 +178,19 @@ class _Layers:
             return op.clamp(x, 0.0, 6.0)
         return op.relu(x) if after == "relu" else x
 
+    def merged(self, coarse: Any, fine: Any, name: str, channels: int, more: int, out: int) -> Any:
+        """See `nets.lite.Merge`: `coarse` doubled, `fine` beside it, and a dense layer over both; as a sum of what each gives to it.
+
+        A pixel that is doubled meets two taps of three with the same value: a transposed convolution that has their sums does the same
+        with four products a channel instead of nine, and nothing is doubled or joined in memory.
+        """
+        weight = self.take(f"{name}.weight", (out, channels + more, 3, 3))
+        sequence, _, place = name.rpartition(".")
+        scale, bias = self._norm(f"{sequence}.{int(place) + 1}", out, plan.NORM_EPSILON)
+        of_coarse, of_fine = np.split(weight * scale[:, None, None, None], [channels], axis=1)
+        doubled = _transposed(coarse, _doubling(of_coarse))
+        return op.relu(op.add(_convolved(fine, of_fine, bias), doubled))
+
     def norm(self, x: Any, name: str, channels: int) -> Any:
         """One that follows a nonlinearity, and cannot be folded."""
         scale, bias = self._norm(name, channels, plan.NORM_EPSILON)
@@ -180,10 +200,7 @@ class _Layers:
         """Twofold, by a transposed convolution of 4×4 with a bias."""
         weight = self.take(f"{name}.weight", (channels, out, 4, 4))
         bias = self.take(f"{name}.bias", (out,))
-        twofold = op.convolution_backprop_data(
-            x, op.constant(weight), strides=[2, 2], pads_begin=[1, 1], pads_end=[1, 1], dilations=[1, 1]
-        )
-        return op.add(twofold, _per_channel(bias))
+        return op.add(_transposed(x, weight), _per_channel(bias))
 
     def leave_hints(self) -> None:
         """The path of color hints, which no door offers yet: it must fit where it is there, and changes nothing."""
@@ -237,17 +254,21 @@ def _convolved(
     return op.add(y, _per_channel(bias))
 
 
-def _doubled(x: Any) -> Any:
-    """Nearest, twofold."""
-    return op.interpolate(
-        x,
-        np.array([2, 2], np.float32),
-        mode="nearest",
-        shape_calculation_mode="scales",
-        axes=np.array([2, 3]),
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
+def _transposed(x: Any, weight: NDArray[np.float32]) -> Any:
+    """A transposed convolution of 4×4, which doubles the sides."""
+    return op.convolution_backprop_data(
+        x, op.constant(weight), strides=[2, 2], pads_begin=[1, 1], pads_end=[1, 1], dilations=[1, 1]
     )
+
+
+def _doubling(weight_OI33: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(O, I, 3, 3) of a convolution → (I, O, 4, 4) of the transposed one that equals it after nearest, twofold."""
+    weight_IO33 = weight_OI33[..., ::-1, ::-1].swapaxes(0, 1)
+    sums_IO44 = np.zeros((*weight_IO33.shape[:2], 4, 4), np.float32)
+    for down in (0, 1):
+        for across in (0, 1):
+            sums_IO44[..., down : down + 3, across : across + 3] += weight_IO33
+    return sums_IO44
 
 
 def _per_channel(values: NDArray[np.float32]) -> Any:

@@ -106,7 +106,7 @@ def _openvino(graph: Any, precision: str, threads: int) -> Net:
     def infer(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
         request.infer({0: lightness}, share_inputs=True, share_outputs=True)
         answer: NDArray[np.float32] = request.get_output_tensor(0).data.astype(np.float32)
-        return answer
+        return np.moveaxis(answer, -1, 1)
 
     return infer
 

@@ -110,3 +110,17 @@ def test_the_ends_of_a_border_are_found_to_the_pixel_of_a_large_photo() -> None:
     found = borders.find(seen)
     assert found is not None
     assert borders.refine(pixels, found, seen.shape) == (207, 333, 2811, 3590)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.8, 0.97])
+def test_ends_of_the_page_are_those_that_a_plain_search_finds(share: float) -> None:
+    page = np.random.default_rng(0).random((60, 75)) < share
+    far = 50
+    fits = {
+        (along, inward)
+        for along in range(60)
+        for inward in range(2, far)
+        if page[along, inward - 2 : inward].all() and page[along, inward : inward + 3].sum() <= 1
+    }
+    expected = sorted((along, inward) for along, inward in fits if (along, inward + 1) not in fits)
+    assert [*zip(*borders._ends(page, far), strict=True)] == expected

@@ -178,3 +178,16 @@ def test_tiny_and_narrow_pictures_pass(shape: tuple[int, int]) -> None:
 def test_it_needs_no_torch() -> None:
     code = "import sys, model.inspection; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_flat_picture_has_less_than_eight_steps_between_its_percentiles() -> None:
+    random = np.random.default_rng(0)
+    told = set()
+    for _ in range(300):
+        height, width = random.integers(5, 40, 2)
+        gray = np.clip(random.normal(128, random.uniform(1, 2.5), (height, width)), 0, 255).astype(np.uint8)
+        low, high = np.percentile(gray[1:-1, 2:-2], (1, 99))
+        told.add(high - low < 8)
+        box = (1, 2, height - 1, width - 2)
+        assert inspection._is_flat(Image.fromarray(gray), box) == (high - low < 8)
+    assert told == {True, False}

@@ -1,20 +1,16 @@
-"""The bins and the annealed mean in numpy, against the paper's construction and against torch."""
+"""The bins in numpy, against the paper's construction."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-import time
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial import ConvexHull
 from skimage import color
 
-from model import bins, palette
-
-LOGITS = (np.random.default_rng(0).standard_normal((313, 9, 7)) * 4).astype(np.float32)
+from model import palette
 
 
 def test_the_bins_are_the_released_file_to_the_byte() -> None:
@@ -48,47 +44,6 @@ def test_the_bins_are_the_corners_of_all_cells_that_the_gamut_touches() -> None:
 def test_who_changes_the_centers_changes_a_copy() -> None:
     palette.centers()[:] = 0
     assert np.abs(palette.centers()).max() == 110
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.38, 0.01, 1e-6, 1e-30, 1e-45, 0.0])
-def test_the_annealed_mean_is_torchs(temperature: float) -> None:
-    expected = bins.annealed_mean(torch.from_numpy(LOGITS)[None], temperature)[0].numpy()
-    np.testing.assert_allclose(palette.annealed_mean(LOGITS, temperature), expected, atol=2e-4)
-
-
-def test_the_annealed_mean_by_hand() -> None:
-    """Three bins, one position: e^0, e^(2/½), e^(−1/½) as weights."""
-    centers = np.array([[10, 0], [0, 20], [-30, 30]], np.float32)
-    weights = np.exp([0.0, 4.0, -2.0])
-    expected = (weights[:, None] * centers).sum(0) / weights.sum()
-    logits = np.array([0, 2, -1], np.float32).reshape(3, 1, 1)
-    np.testing.assert_allclose(palette.annealed_mean(logits, 0.5, centers)[:, 0, 0], expected, rtol=1e-5)
-
-
-def test_logits_that_would_overflow_do_not() -> None:
-    found = palette.annealed_mean(LOGITS * 1000, 0.1)
-    assert np.isfinite(found).all()
-    assert np.array_equal(found, palette.annealed_mean(LOGITS, 0))
-
-
-@pytest.mark.parametrize("wrong", [-0.1, float("nan")])
-def test_temperatures_below_0_are_refused(wrong: float) -> None:
-    with pytest.raises(ValueError, match="must not be negative"):
-        palette.annealed_mean(LOGITS, wrong)
-
-
-def test_logits_of_another_palette_are_refused() -> None:
-    with pytest.raises(ValueError, match="312 logits for 313 colors"):
-        palette.annealed_mean(LOGITS[:312], 0.5)
-
-
-def test_an_answer_of_the_nets_size_takes_milliseconds_of_one_core() -> None:
-    logits = (np.random.default_rng(0).standard_normal((313, 56, 80)) * 4).astype(np.float32)
-    palette.annealed_mean(logits, 0.5)
-    before = time.process_time()
-    for _ in range(5):
-        palette.annealed_mean(logits, 0.5)
-    assert (time.process_time() - before) / 5 < 0.03, "2.3 ms on a quiet core"
 
 
 def test_class_weights_average_to_one_and_taken_back_wholly_give_the_photographs_distribution() -> None:

@@ -18,6 +18,7 @@ from skimage.color.colorconv import xyz_from_rgb
 from torch.nn import functional as F
 
 from model import upsample
+from model.compiled import compiled
 
 ROOT = Path(__file__).parents[2]
 RGB_FROM_XYZ = np.linalg.inv(xyz_from_rgb)
@@ -214,7 +215,7 @@ def test_loops_are_compiled_where_nothing_can_be_kept() -> None:
     """numba keeps nothing of a function that no file holds, as it keeps nothing where no folder can be written."""
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)
-    assert upsample._compiled(names["twice"])(21) == 42
+    assert compiled(names["twice"])(21) == 42
 
 
 def test_what_was_compiled_lies_in_the_folder_that_is_named_for_it(tmp_path: Path) -> None:
@@ -223,3 +224,12 @@ def test_what_was_compiled_lies_in_the_folder_that_is_named_for_it(tmp_path: Pat
     environment = {**others, "AUTOCHROME_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert [*(tmp_path / "compiled").rglob("upsample._lightness*.nbi")]
+
+
+def test_linear_algebra_is_not_loaded_for_the_loops_and_can_be_had_after_them() -> None:
+    code = (
+        "import sys, numpy; from model import upsample; upsample.lightness(numpy.zeros((2, 2), numpy.uint8));"
+        "assert 'scipy.linalg' not in sys.modules;"
+        "import scipy.linalg; assert scipy.linalg.det(numpy.eye(2)) == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
