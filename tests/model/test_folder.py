@@ -736,7 +736,8 @@ def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
 
 @pytest.mark.skipif(not hasattr(image_headers, "photographs"), reason="comes with the reading of pages")
 def test_every_page_of_a_tiff_is_colored_into_a_file_of_its_own(tmp_path: Path, out: Path) -> None:
-    GRAY.save(tmp_path / "album.tif", save_all=True, append_images=[OTHER])
+    first, second = GRAY.copy(), OTHER.copy()  # as PNG they were saved before, which Pillow would go by for the second
+    first.save(tmp_path / "album.tif", save_all=True, append_images=[second])
     assert colorize(tmp_path / "album.tif", "-o", out, "--page", "all") == 0
     assert listed(out) == ["album (page 1).tif", "album (page 2).tif"]
     assert shows(out / "album (page 1).tif", GRAY)
