@@ -128,6 +128,7 @@ def open(  # noqa: A001  (image_io.open, as Image.open)
     what is there.
     """
     header = probe(data, limits, page)
+    limits.check_memory(header, len(data))
     try:
         photo = _finished(decoders.decode(data, header, at_least, partial), header.format)
         return replace(photo, metadata=image_metadata.read(data, header.format, header.page - 1))

@@ -25,6 +25,8 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from model.machine import cores
+
 Frame = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels; the last two are beyond."""
 
@@ -139,11 +141,6 @@ def _in_bands(work: Callable[[int, int], None], height: int, width: int, threads
     with ThreadPoolExecutor(workers, "upsample") as pool:
         for done in [pool.submit(work, *band) for band in bands]:
             done.result()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _across(ab_2hw: NDArray[np.float32], width: int, left: int, right: int) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import image_headers, image_io
+from model import image_io
 from model.__main__ import main
 from model.colorizer import Colorizer
 from model.folder import manifest, results, sources
@@ -712,7 +712,6 @@ def test_a_photo_in_color_is_noticed_kept_or_refused(
     assert "c (colored).jpg" not in listed(box)
 
 
-@pytest.mark.skipif(not hasattr(image_io, "save_separate"), reason="comes with the record of photos")
 def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
     box: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -734,9 +733,11 @@ def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
     assert (tmp_path / "one.png.json").exists()
 
 
-@pytest.mark.skipif(not hasattr(image_headers, "photographs"), reason="comes with the reading of pages")
 def test_every_page_of_a_tiff_is_colored_into_a_file_of_its_own(tmp_path: Path, out: Path) -> None:
-    first, second = GRAY.copy(), OTHER.copy()  # as PNG they were saved before, which Pillow would go by for the second
+    first, second = (
+        GRAY.copy(),
+        OTHER.copy(),
+    )  # as PNG they were saved before, which Pillow would go by for the second
     first.save(tmp_path / "album.tif", save_all=True, append_images=[second])
     assert colorize(tmp_path / "album.tif", "-o", out, "--page", "all") == 0
     assert listed(out) == ["album (page 1).tif", "album (page 2).tif"]
