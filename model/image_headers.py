@@ -98,13 +98,13 @@ class Limits:
             raise self.too_many_pixels()
         if self.max_side is not None and long > self.max_side:
             raise PhotoError(
-                "photo_too_large", f"{size}; {self.max_side} is the longest side.", "Send a smaller version."
+                "photo_too_large", f"{size}; {self.max_side} is the longest side.", "Use a smaller version."
             )
         if short < self.min_side:
             raise PhotoError(
                 "photo_too_small",
                 f"{size}; each side must have at least {self.min_side}.",
-                "Send a larger version.",
+                "Use a larger version.",
             )
         if self.max_aspect is not None and long > self.max_aspect * short:
             raise PhotoError(
@@ -137,7 +137,7 @@ class Limits:
         return PhotoError(
             "photo_too_large",
             f"The photo has more than {self.max_pixels / 1e6:g} megapixels.",
-            "Send a smaller version.",
+            "Use a smaller version.",
         )
 
 
@@ -157,18 +157,18 @@ def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     size = file.seek(0, os.SEEK_END)
     if size == 0:
-        raise PhotoError("photo_empty", "The file is empty.", "Choose it again and send it once more.")
+        raise PhotoError("photo_empty", "The file is empty.", "Get it again from where it came.")
     if limits.max_bytes is not None and size > limits.max_bytes:
         raise PhotoError(
             "photo_too_large",
             f"The file has {size / 2**20:.1f} MiB; {limits.max_bytes / 2**20:g} MiB is the most.",
-            "Send a smaller version or save it as JPEG.",
+            "Use a smaller version, or save it as JPEG.",
         )
     header = _read(Source(file))
     if page is not None:
         header = _page(Source(file), header, page)
     elif header.frames > 1 and header.format != "TIFF":
-        raise PhotoError("photo_animated", "The file is an animation.", "Send a single frame as JPEG or PNG.")
+        raise PhotoError("photo_animated", "The file is an animation.", "Save a single frame as JPEG or PNG.")
     limits.check_size(header.width, header.height)
     file.seek(0)
     return header
@@ -232,7 +232,7 @@ def _unsupported(start: bytes) -> PhotoError:
     return PhotoError(
         "photo_unsupported",
         "The file is not a photo in a format that can be read.",
-        f"Send a {IN_WORDS} file; save others as JPEG first.",
+        f"Use a {IN_WORDS} file; save others as JPEG first.",
     )
 
 
@@ -240,7 +240,7 @@ def damaged() -> PhotoError:
     return PhotoError(
         "photo_damaged",
         "The photo is damaged or cut off, or of a rare kind.",
-        "Send it again, or save it anew as JPEG or PNG.",
+        "Get it again from where it came, or save it anew as JPEG or PNG.",
     )
 
 
