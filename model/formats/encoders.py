@@ -24,8 +24,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from model.image_metadata import Metadata
-from model.metadata import exif as image_exif
-from model.metadata import iptc as image_iptc
+from model.metadata import exif, iptc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +67,7 @@ def jpeg(pixels: NDArray[np.uint8], encoding: Encoding) -> bytes:
     if record.xmp:
         segments.append((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + record.xmp))
     if record.iptc:
-        segments.append((0xED, b"Photoshop 3.0\0" + image_iptc.wrapped(record.iptc)))
+        segments.append((0xED, b"Photoshop 3.0\0" + iptc.wrapped(record.iptc)))
     segments.append((0xE2, b"ICC_PROFILE\0\x01\x01" + profile(pixels.ndim == 2)))
     if record.comment:
         segments.append((0xFE, record.comment))
@@ -122,11 +121,11 @@ def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> byte
     tifffile.imwrite(
         file,
         samples,
-        byteorder=image_exif.byte_order(encoding.record.exif),
+        byteorder=exif.byte_order(encoding.record.exif),
         bigtiff=samples.nbytes > 2**32 - 2**25,
         compression="zlib",
         compressionargs={"level": _TIFF_LEVEL},
-        resolution=(image_exif.ratio(across), image_exif.ratio(down)),
+        resolution=(exif.ratio(across), exif.ratio(down)),
         resolutionunit="NONE" if encoding.dpi is None else "INCH",
         metadata=None,
         software=False,
@@ -134,7 +133,7 @@ def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> byte
         **options,
     )
     data = bytearray(file.getbuffer())
-    image_exif.into_tiff(data, encoding.record.exif, encoding.record.xmp, encoding.record.iptc)
+    exif.into_tiff(data, encoding.record.exif, encoding.record.xmp, encoding.record.iptc)
     return bytes(data)
 
 
@@ -232,9 +231,9 @@ def _by_pillow(
     return file.getvalue()
 
 
-def _raw_profile(iptc: bytes) -> bytes:
+def _raw_profile(datasets: bytes) -> bytes:
     """As ImageMagick writes it and ExifTool reads it: PNG has no place of its own for IPTC."""
-    body = image_iptc.wrapped(iptc)
+    body = iptc.wrapped(datasets)
     digits = body.hex()
     lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
     return f"\niptc\n{len(body):8}\n{lines}\n".encode()
