@@ -29,7 +29,7 @@ from model import image_io, image_metadata
 from model.errors import Notice
 from model.image_io import Photo, SaveOptions
 from model.image_metadata import GUESSED, SOURCE_TYPE, Changes, Metadata
-from model.metadata import exif, iptc, xmp
+from model.metadata import exif, iptc, tiff, xmp
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
 GRAY = np.add.outer(np.arange(48) * 3, np.arange(64)).astype(np.uint8)
@@ -388,9 +388,9 @@ def test_instructions_of_others_are_left_to_them() -> None:
 
 
 def test_a_block_that_jpeg_cannot_hold_loses_the_maker_note_and_no_more() -> None:
-    tree = exif._header(">") + exif._serialized(
+    tree = tiff.header(">") + tiff.serialized(
         {270: (2, 8, b"Grandma\0"), 34665: {36867: (2, 20, b"1931:05:06 07:08:09\0"), 37500: (7, 70_000, bytes(70_000))}},
-        8, exif._Layout(">"),
+        8, tiff.Layout(">"),
     )  # fmt: skip
     photo = Photo(np.stack([GRAY] * 3, 2), None, "JPEG", metadata=Metadata(exif=tree))
     read = fields(saved(photo, "JPEG"))
