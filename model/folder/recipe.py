@@ -6,6 +6,7 @@ A recipe is all that decides these files' bytes, beside the photo and the net.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import IO, Any, Literal
@@ -61,10 +62,10 @@ class Output:
 
 @dataclass(slots=True)
 class Made:
-    """What became of a file. `state` is colored, or kept where it is in color already and was to stay."""
+    """What became of a file. `state` is kept where it is in color already, with all its pages, and was to stay; else colored."""
 
     outputs: list[Output] = field(default_factory=list)
-    state: Literal["colored", "kept"] = "colored"
+    state: Literal["colored", "kept"] = "kept"
     notices: tuple[Notice, ...] = ()
 
 
@@ -88,22 +89,23 @@ def make(
         photo = inspection.prepare(opened, recipe.inspection)
         check()
         if inspection.is_kept(photo):
-            made.state = "kept"
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
+            made.state = "colored"
             colored = _colored(photo, recipe, colorizer(), check, threads)
             outputs = _saved(photo, colored, recipe, part)
             made.outputs += outputs
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
-        made.notices += photo.notices
+        made.notices = tuple(dict.fromkeys((*made.notices, *photo.notices)))
     return made
 
 
-def likely_format(file: bytes | IO[bytes], recipe: Recipe) -> str:
+def likely_format(file: IO[bytes], recipe: Recipe) -> str:
     """What the result of a file is probably saved as, by the file's header: to be sure, the photo must be decoded. Raises PhotoError."""
     header = image_headers.probe(file, recipe.limits, None if recipe.page == "all" else recipe.page)
+    recipe.limits.check_memory(header, file.seek(0, os.SEEK_END))
     black = np.uint8(0) if header.bits <= 8 else np.uint16(0)
     pixels = np.broadcast_to(black, (header.height, header.width))  # of no memory
     return image_io.saved_format(Photo(pixels, None, header.format), recipe.save.format)
