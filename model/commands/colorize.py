@@ -117,8 +117,17 @@ def colorize(
 
         recipe = Recipe(
             color=ColorOptions(temperature, vividness),
-            inspection=InspectionOptions(crop_border, if_color, negative, _DEGREES[rotate]),
-            save=SaveOptions(_format(format), quality, not strip, location, disclosure, mark),
+            inspection=InspectionOptions(
+                crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
+            ),
+            save=SaveOptions(
+                format=_format(format),
+                quality=quality,
+                metadata=not strip,
+                location=location,
+                disclosure=disclosure,
+                mark=mark,
+            ),
             page=_page(page),
             partial=partial,
             sidecar=sidecar,
