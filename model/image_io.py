@@ -237,11 +237,11 @@ def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
         case "TIFF":
             return encoders.tiff(pixels, alpha, encoding)
         case "JPEG":
-            return encoders.jpeg(encoders.narrowed(pixels), encoding)
+            return encoders.jpeg(raster.to_eight_bits(pixels), encoding)
         case "WEBP":
-            return encoders.webp(encoders.narrowed(pixels), alpha, encoding)
+            return encoders.webp(raster.to_eight_bits(pixels), alpha, encoding)
         case _:
-            return encoders.avif(encoders.narrowed(pixels), alpha, encoding)
+            return encoders.avif(raster.to_eight_bits(pixels), alpha, encoding)
 
 
 def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOptions()) -> Separate:

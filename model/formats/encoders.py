@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageCms
 
+from model.formats.raster import STRIP
 from model.image_metadata import Metadata
 from model.metadata import exif, iptc
 
@@ -35,8 +36,6 @@ _TIFF_LEVEL: Final = 1
 """With the horizontal predictor, photographs gain nothing by a higher one."""
 _AVIF_SPEED: Final = 9
 """0, slow, to 10. At 8 libavif takes three times as long, for files as large."""
-_BAND: Final = 2**22
-"""Pixels that are converted at once."""
 _HALF_LIGHT: Final = 32_768
 """L* of 50, of 0…65535 for 0…100."""
 
@@ -143,7 +142,7 @@ def color_layer(pixels: NDArray[Any], encoding: Encoding) -> bytes:
 
     layer = np.empty(pixels.shape, np.uint16)
     layer[..., 0] = _HALF_LIGHT
-    rows = max(1, _BAND // 4 // pixels.shape[1])
+    rows = max(1, STRIP // pixels.shape[1])
     for top in range(0, len(pixels), rows):
         ab = rgb2lab(pixels[top : top + rows] / np.iinfo(pixels.dtype).max)[..., 1:]
         layer[top : top + rows, :, 1:] = np.rint(ab * 256).astype(np.int16).view(np.uint16)
@@ -162,18 +161,6 @@ def avif(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, encoding: E
     """(H, W) or (H, W, 3), chroma at full resolution."""
     chroma = "4:0:0" if pixels.ndim == 2 else "4:4:4"
     return _by_pillow(pixels, alpha, "AVIF", encoding, subsampling=chroma, speed=_AVIF_SPEED, max_threads=2)
-
-
-def narrowed(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint16 as the nearest of 256 levels; uint8 as it is."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    narrow = np.empty(pixels.shape, np.uint8)
-    rows = max(1, _BAND // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        band = pixels[top : top + rows].astype(np.uint32)
-        narrow[top : top + rows] = (band + 128) // 257
-    return narrow
 
 
 @functools.cache

@@ -56,10 +56,14 @@ def spread(values: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Of uint16, rounded."""
+    """uint16 as the nearest of 256 levels; uint8 as it is."""
     if values.dtype == np.uint8:
         return values
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    narrow = np.empty(values.shape, np.uint8)
+    rows = max(1, STRIP // math.prod(values.shape[1:]))
+    for top in range(0, len(values), rows):
+        narrow[top : top + rows] = (values[top : top + rows].astype(np.uint32) + 128) // 257
+    return narrow
 
 
 def without_alpha(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
