@@ -20,9 +20,10 @@ RUN groupadd --gid 10001 autochrome \
     && install -d -o autochrome -g autochrome -m 0750 /data
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
-COPY model/__init__.py model/errors.py model/image_headers.py model/
-COPY model/formats/__init__.py model/formats/header_source.py model/formats/raster_headers.py model/formats/tiff_headers.py \
-    model/formats/box_headers.py model/formats/
+COPY model/__init__.py model/errors.py model/image_headers.py model/machine.py model/
+COPY model/formats/__init__.py model/formats/header_source.py model/formats/raster_headers.py \
+     model/formats/tiff_headers.py model/formats/box_headers.py model/formats/
+COPY model/metadata/__init__.py model/metadata/tiff.py model/metadata/
 COPY service/ service/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

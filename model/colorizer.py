@@ -67,7 +67,7 @@ class Colorizer:
     ) -> Colorizer:
         """A net by its name, a weights file (.safetensors) or an ONNX file with a card (.onnx) by its path.
 
-        `taken_back`: see `checkpoint.load`. `threads`: how many of a CPU's cores it may use in all; None: `engines.cores`.
+        `taken_back`: see `checkpoint.load`. `threads`: how many of a CPU's cores it may use in all; None: `machine.cores`.
         Raises `cards.CheckpointError`, and InputError for a device that this machine does not have.
         """
         path = cards.locate(net)

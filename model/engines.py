@@ -9,7 +9,6 @@ share of a layer. The interpreter's lock is free while a net runs.
 
 from __future__ import annotations
 
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import InputError
+from model.machine import cores
 from model.openvino_runtime import ov
 
 _GPU_SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version", "/dev/dxg", "/dev/kfd")
@@ -138,13 +138,6 @@ def _core() -> Any:
 def read_model(path: Path) -> Any:
     """An ONNX file as an `openvino.Model`. RuntimeError, in OpenVINO's words, where it cannot be one."""
     return _core().read_model(path)
-
-
-def cores() -> int:
-    """How many cores a net may use: those that this process has, or fewer by OMP_NUM_THREADS."""
-    has = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return min(has, int(asked)) if asked.isdecimal() and int(asked) else has
 
 
 def choose_device(name: str) -> str:

@@ -20,12 +20,12 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Final
 
 from model.errors import PhotoError
 from model.formats import box_headers, raster_headers, tiff_headers
 from model.formats.header_source import Header, HeaderError, RefusedError, Source
+from model.machine import memory_available
 
 __all__ = [
     "ENDINGS",
@@ -38,7 +38,6 @@ __all__ = [
     "Header",
     "Limits",
     "damaged",
-    "memory_available",
     "memory_needed",
     "photographs",
     "probe",
@@ -50,13 +49,13 @@ FORMATS: Final = (
 """What is taken, by Pillow's names, and JXL."""
 IN_WORDS: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, HEIC, JPEG 2000, JPEG XL, PNM or TGA"
 ENDINGS: Final = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "AVIF": (".avif",),
+    "BMP": (".bmp", ".dib"),
+    "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif", ".hif"),
     "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
     "JXL": (".jxl",),
@@ -76,8 +75,7 @@ MAX_ASPECT: Final = 50.0
 class Limits:
     """Which photos are taken. `check_size` raises PhotoError for others. None is no limit.
 
-    The defaults are a service's. Where there is no limit to the pixels, memory is one: `probe` refuses a photo for which there is too
-    little left.
+    The defaults are a service's. Where there is no limit to the pixels, memory is one, by `check_memory`.
     """
 
     max_bytes: int | None = MAX_BYTES
@@ -100,13 +98,13 @@ class Limits:
             raise self.too_many_pixels()
         if self.max_side is not None and long > self.max_side:
             raise PhotoError(
-                "photo_too_large", f"{size}; {self.max_side} is the longest side.", "Send a smaller version."
+                "photo_too_large", f"{size}; {self.max_side} is the longest side.", "Use a smaller version."
             )
         if short < self.min_side:
             raise PhotoError(
                 "photo_too_small",
                 f"{size}; each side must have at least {self.min_side}.",
-                "Send a larger version.",
+                "Use a larger version.",
             )
         if self.max_aspect is not None and long > self.max_aspect * short:
             raise PhotoError(
@@ -139,7 +137,7 @@ class Limits:
         return PhotoError(
             "photo_too_large",
             f"The photo has more than {self.max_pixels / 1e6:g} megapixels.",
-            "Send a smaller version.",
+            "Use a smaller version.",
         )
 
 
@@ -150,66 +148,28 @@ def memory_needed(header: Header, file_bytes: int = 0) -> int:
     return file_bytes + 2 * header.opened_bytes + pixels * (4 + 2 * colored)  # 4: lightness as float32
 
 
-def memory_available() -> int | None:
-    """Bytes that this process may still take, by the system and by its control group; None where neither says."""
-    found = [left for left in (_system_memory(), _group_memory()) if left is not None]
-    return min(found) if found else None
-
-
-def _system_memory() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on this system
-        return None
-
-
-def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Of the control group, version 2 or 1. What its files have in the page cache is given back when needed."""
-    for limit, usage, cache in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        try:
-            most = int((root / limit).read_text())  # ValueError for "max"
-            used = int((root / usage).read_text())
-            lines = (root / usage).with_name("memory.stat").read_text().splitlines()
-        except (OSError, ValueError):
-            continue
-        given_back = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
-        if most < 2**60:  # version 1 says so where there is no limit
-            return max(0, most - used + given_back)
-    return None
-
-
 def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None = None) -> Header:
     """The header of a file, which is left at its start, or of a file's bytes. Raises PhotoError for what is not to be taken.
 
-    `page`: 1 is the first; None is the photograph of a TIFF, and refuses animations. Whether a file is cut off behind its header is left to
-    the decoder, which has the last word on every photo.
+    `page`: 1 is the first; None is the photograph of a TIFF, and refuses animations. Whether there is memory for the photo is left to
+    `Limits.check_memory`, and whether the file is cut off behind its header to the decoder, which has the last word on every photo.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     size = file.seek(0, os.SEEK_END)
     if size == 0:
-        raise PhotoError("photo_empty", "The file is empty.", "Choose it again and send it once more.")
+        raise PhotoError("photo_empty", "The file is empty.", "Get it again from where it came.")
     if limits.max_bytes is not None and size > limits.max_bytes:
         raise PhotoError(
             "photo_too_large",
             f"The file has {size / 2**20:.1f} MiB; {limits.max_bytes / 2**20:g} MiB is the most.",
-            "Send a smaller version or save it as JPEG.",
+            "Use a smaller version, or save it as JPEG.",
         )
     header = _read(Source(file))
     if page is not None:
         header = _page(Source(file), header, page)
     elif header.frames > 1 and header.format != "TIFF":
-        raise PhotoError("photo_animated", "The file is an animation.", "Send a single frame as JPEG or PNG.")
+        raise PhotoError("photo_animated", "The file is an animation.", "Save a single frame as JPEG or PNG.")
     limits.check_size(header.width, header.height)
-    limits.check_memory(header, size)
     file.seek(0)
     return header
 
@@ -217,7 +177,7 @@ def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None
 def photographs(source: bytes | IO[bytes]) -> tuple[int, ...]:
     """The numbers, from 1 on, of the pages that are photographs of full size; (1,) of a file that has no pages. Raises PhotoError."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
-    header = probe(file, Limits(None, None, None, 1, None), page=1)
+    header = probe(file, Limits.none(), page=1)
     if header.format != "TIFF":
         return (1,)
     found = tuple(tiff_headers.photographs(tiff_headers.pages(Source(file))))
@@ -272,7 +232,7 @@ def _unsupported(start: bytes) -> PhotoError:
     return PhotoError(
         "photo_unsupported",
         "The file is not a photo in a format that can be read.",
-        f"Send a {IN_WORDS} file; save others as JPEG first.",
+        f"Use a {IN_WORDS} file; save others as JPEG first.",
     )
 
 
@@ -280,7 +240,7 @@ def damaged() -> PhotoError:
     return PhotoError(
         "photo_damaged",
         "The photo is damaged or cut off, or of a rare kind.",
-        "Send it again, or save it anew as JPEG or PNG.",
+        "Get it again from where it came, or save it anew as JPEG or PNG.",
     )
 
 

@@ -36,13 +36,12 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from model import image_metadata
 from model.errors import InputError, Notice, PhotoError
-from model.formats import decoders, encoders, profiles, raster
-from model.formats import mark as image_mark
+from model.formats import decoders, encoders, mark, profiles, raster
 from model.formats.encoders import Encoding
 from model.formats.raster import Raster
 from model.image_headers import ENDINGS, Limits, damaged, probe
 from model.image_metadata import Changes, Metadata
-from model.metadata import exif as image_exif
+from model.metadata import exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,6 +127,7 @@ def open(  # noqa: A001  (image_io.open, as Image.open)
     what is there.
     """
     header = probe(data, limits, page)
+    limits.check_memory(header, len(data))
     try:
         photo = _finished(decoders.decode(data, header, at_least, partial), header.format)
         return replace(photo, metadata=image_metadata.read(data, header.format, header.page - 1))
@@ -229,7 +229,7 @@ def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
     container = saved_format(photo, options.format)
     pixels, alpha = photo.pixels, photo.alpha
     if options.mark:
-        pixels, alpha = image_mark.marked(pixels, alpha)
+        pixels, alpha = mark.marked(pixels, alpha)
     encoding = _encoding(photo, container, options)
     match container:
         case "PNG":
@@ -237,11 +237,11 @@ def save(photo: Photo, options: SaveOptions = SaveOptions()) -> bytes:
         case "TIFF":
             return encoders.tiff(pixels, alpha, encoding)
         case "JPEG":
-            return encoders.jpeg(encoders.narrowed(pixels), encoding)
+            return encoders.jpeg(raster.to_eight_bits(pixels), encoding)
         case "WEBP":
-            return encoders.webp(encoders.narrowed(pixels), alpha, encoding)
+            return encoders.webp(raster.to_eight_bits(pixels), alpha, encoding)
         case _:
-            return encoders.avif(encoders.narrowed(pixels), alpha, encoding)
+            return encoders.avif(raster.to_eight_bits(pixels), alpha, encoding)
 
 
 def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOptions()) -> Separate:
@@ -301,7 +301,7 @@ def _encoding(photo: Photo, container: str, options: SaveOptions) -> Encoding:
     dpi = photo.dpi if options.metadata else None  # EXIF is no place for them where no record is wanted
     changes = Changes(container, *photo.size, dpi, options.location, options.disclosure)
     record = image_metadata.for_file(kept, changes)
-    return Encoding(options.quality, photo.dpi or image_exif.resolution(record.exif), record)
+    return Encoding(options.quality, photo.dpi or exif.resolution(record.exif), record)
 
 
 def _bounded(load: Callable[..., Any], most_bytes: int) -> Callable[..., Any]:

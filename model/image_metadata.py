@@ -17,10 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from model.errors import Notice
-from model.metadata import blocks as image_blocks
-from model.metadata import exif as image_exif
-from model.metadata import iptc as image_iptc
-from model.metadata import xmp as image_xmp
+from model.metadata import blocks, exif, iptc, xmp
 from model.metadata.blocks import Blocks
 from model.metadata.exif import Corrections
 from model.metadata.xmp import Text
@@ -61,9 +58,7 @@ _UNTRUE: Final = {
     "xmpNote": ("HasExtendedXMP",),
 }
 """XMP properties that describe the old file's pixels, its thumbnail, or a part that is not kept."""
-_UNTRUE_NAMES: Final = {
-    (image_xmp.NAMESPACES[prefix], name) for prefix, names in _UNTRUE.items() for name in names
-}
+_UNTRUE_NAMES: Final = {(xmp.NAMESPACES[prefix], name) for prefix, names in _UNTRUE.items() for name in names}
 _PLACES: Final = re.compile(r"gps|(?:latitude|longitude|altitude)$", re.IGNORECASE)
 
 
@@ -103,12 +98,12 @@ def read(data: bytes, format: str, page: int = 0) -> Metadata:
     `page`: of a TIFF.
     """
     readers: dict[str, Callable[[bytes], Blocks]] = {
-        "JPEG": image_blocks.of_jpeg,
-        "PNG": image_blocks.of_png,
-        "WEBP": image_blocks.of_webp,
-        "TIFF": lambda data: Blocks(*image_exif.of_tiff(data, page)),
-        **dict.fromkeys(("AVIF", "HEIF", "HEIC"), image_blocks.of_heif),
-        **dict.fromkeys(("JPEG2000", "JP2", "JXL"), image_blocks.of_boxes),
+        "JPEG": blocks.of_jpeg,
+        "PNG": blocks.of_png,
+        "WEBP": blocks.of_webp,
+        "TIFF": lambda data: Blocks(*exif.of_tiff(data, page)),
+        **dict.fromkeys(("AVIF", "HEIF", "HEIC"), blocks.of_heif),
+        **dict.fromkeys(("JPEG2000", "JP2", "JXL"), blocks.of_boxes),
     }
     if format.upper() not in readers:
         return Metadata()
@@ -118,9 +113,9 @@ def read(data: bytes, format: str, page: int = 0) -> Metadata:
         return Metadata()
     is_wrapped = found.iptc.startswith(b"8BIM")
     return Metadata(
-        exif=image_exif.checked(found.exif) if len(found.exif) <= _MOST_BLOCK else b"",
-        xmp=image_xmp.checked(found.xmp),
-        iptc=image_iptc.checked(image_iptc.unwrapped(found.iptc) if is_wrapped else found.iptc),
+        exif=exif.checked(found.exif) if len(found.exif) <= _MOST_BLOCK else b"",
+        xmp=xmp.checked(found.xmp),
+        iptc=iptc.checked(iptc.unwrapped(found.iptc) if is_wrapped else found.iptc),
         comment=found.comment[:_IN_JPEG],
         text=found.text,
     )
@@ -129,13 +124,12 @@ def read(data: bytes, format: str, page: int = 0) -> Metadata:
 def for_file(metadata: Metadata, changes: Changes) -> Metadata:
     """The blocks that a new, upright sRGB file of `changes.format` holds; empty where it has no place for one."""
     format = changes.format
-    exif = _exif(metadata.exif, changes)
     text = [(key, value) for key, value in metadata.text if changes.location or not _PLACES.search(key)]
-    words = image_iptc.words(metadata.iptc) if format in ("WEBP", "AVIF") else {}
+    words = iptc.words(metadata.iptc) if format in ("WEBP", "AVIF") else {}
     comment = metadata.comment
     if format == "PNG":
         if comment and "Comment" not in dict(text):
-            text.append(("Comment", image_iptc.decoded(comment)))
+            text.append(("Comment", iptc.decoded(comment)))
         comment = b""
     else:
         words = _words_of_text(text, comment, format) | words
@@ -144,14 +138,14 @@ def for_file(metadata: Metadata, changes: Changes) -> Metadata:
         elif format != "JPEG":
             comment = b""
         text = []
-    xmp = _xmp(metadata, words, changes)
+    packet = _xmp(metadata, words, changes)
     if format == "PNG" and changes.disclosure:
         text = [(key, value) for key, value in text if (key, value) != ("Disclaimer", GUESSED)]
         text.append(("Disclaimer", GUESSED))
-    iptc = metadata.iptc if format in ("JPEG", "PNG", "TIFF") else b""
-    if format == "JPEG" and len(iptc) > _IN_JPEG - 64:
-        iptc = b""
-    return Metadata(exif, xmp, iptc, comment, tuple(text))
+    datasets = metadata.iptc if format in ("JPEG", "PNG", "TIFF") else b""
+    if format == "JPEG" and len(datasets) > _IN_JPEG - 64:
+        datasets = b""
+    return Metadata(_exif(metadata.exif, changes), packet, datasets, comment, tuple(text))
 
 
 def sidecar(
@@ -187,7 +181,7 @@ def _words_of_text(text: Iterable[tuple[str, str]], comment: bytes, format: str)
     words = {
         _PNG_WORDS[key][0]: Text((value,), _PNG_WORDS[key][1]) for key, value in text if key in _PNG_WORDS
     }
-    rest = [] if format == "JPEG" else [image_iptc.decoded(comment)] if comment else _rest(text)
+    rest = [] if format == "JPEG" else [iptc.decoded(comment)] if comment else _rest(text)
     if rest:
         words["exif:UserComment"] = Text(("\n".join(rest),), "Alt")
     return words
@@ -207,12 +201,12 @@ def _exif(block: bytes, changes: Changes) -> bytes:
         changes.location,
         keep_orientation=changes.format != "AVIF",  # Pillow would write the whole block anew, to take it out
     )
-    block = image_exif.corrected(block, truth)
+    block = exif.corrected(block, truth)
     if changes.format == "JPEG" and len(block) > _IN_JPEG - 6:
-        block = image_exif.without_maker_note(block)
+        block = exif.without_maker_note(block)
         block = block if len(block) <= _IN_JPEG - 6 else b""
     if changes.format in ("WEBP", "AVIF") and changes.dpi is not None:
-        block = image_exif.with_resolution(block, changes.dpi)
+        block = exif.with_resolution(block, changes.dpi)
     return block
 
 
@@ -221,7 +215,7 @@ def _xmp(metadata: Metadata, words: Mapping[str, Text], changes: Changes) -> byt
     if changes.disclosure:
         always["Iptc4xmpExt:DigitalSourceType"] = Text((SOURCE_TYPE,))
         added["xmp:CreatorTool"] = Text((SOFTWARE,))
-        if not any(number == (2, 40) for number, _, _ in image_iptc.datasets(metadata.iptc)):
+        if not any(number == (2, 40) for number, _, _ in iptc.datasets(metadata.iptc)):
             added.setdefault("photoshop:Instructions", Text((GUESSED,)))
     replaced = {
         "tiff:Orientation": Text(("1",)),
@@ -233,13 +227,13 @@ def _xmp(metadata: Metadata, words: Mapping[str, Text], changes: Changes) -> byt
         "photoshop:ColorMode": Text(("3",)),
     }
 
-    def is_dropped(name: image_xmp.Name) -> bool:
+    def is_dropped(name: xmp.Name) -> bool:
         return name in _UNTRUE_NAMES or (not changes.location and bool(_PLACES.search(name[1])))
 
-    packet = image_xmp.edited(metadata.xmp, is_dropped, replaced, added, always)
-    if changes.format == "JPEG" and len(packet) > _IN_JPEG - len(image_blocks.XAP):
-        packet = image_xmp.without_padding(packet)
-        if len(packet) > _IN_JPEG - len(image_blocks.XAP):
-            packet = image_xmp.edited(b"", is_dropped, {}, added if changes.disclosure else {}, always)
-            packet = packet if len(packet) <= _IN_JPEG - len(image_blocks.XAP) else b""
+    packet = xmp.edited(metadata.xmp, is_dropped, replaced, added, always)
+    if changes.format == "JPEG" and len(packet) > _IN_JPEG - len(blocks.XAP):
+        packet = xmp.without_padding(packet)
+        if len(packet) > _IN_JPEG - len(blocks.XAP):
+            packet = xmp.edited(b"", is_dropped, {}, added if changes.disclosure else {}, always)
+            packet = packet if len(packet) <= _IN_JPEG - len(blocks.XAP) else b""
     return packet

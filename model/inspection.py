@@ -64,13 +64,18 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
       what `prepare` returned says so, and the caller gives the file back as it came.
     - if_color="refuse": raises PhotoError photo_in_color.
 
+    Of a photo that came with a `frame`, as one that was cut off does, only what lies within it is looked at: what is missing is no border,
+    and is not cropped.
+
     Notices: photo_in_color, kept_in_color, border_found, border_cropped, mostly_flat. None proposes `negative` or `rotate`: nothing
     that was tried tells these surely enough (LOG.md).
     """
     upright = _turn(photo, options.rotate)
     if options.negative:
         upright = _invert(upright)
-    thumbnail = _thumbnail(upright)
+    there = upright.frame or (0, 0, upright.height, upright.width)
+    part = _cut(upright.pixels, there)
+    thumbnail = _thumbnail(part)
     gray = thumbnail.convert("L")
     seen = np.asarray(gray)
     found = borders.find(seen)
@@ -81,7 +86,7 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
             raise PhotoError(
                 "photo_in_color",
                 _IN_COLOR_ALREADY,
-                "Send it with if_color=colorize to have it colored anew from its lightness.",
+                "With colorize instead of refuse it is colored anew from its lightness, with keep it stays as it is.",
             )
         if options.if_color == "keep":
             kept = Notice("kept_in_color", f"{_IN_COLOR_ALREADY} It was left as it is.")
@@ -96,18 +101,17 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
         notices.append(
             Notice("mostly_flat", "The picture is nearly of one tone: there is little in it to be colored.")
         )
-    if (
-        found is None or upright.frame is not None
-    ):  # a frame that came with the photo: what lies outside is missing
+    if found is None:
         return replace(upright, notices=tuple(notices))
-    frame = borders.refine(upright.pixels, found, seen.shape)
+    top, left, bottom, right = borders.refine(part, found, seen.shape)
+    frame = (there[0] + top, there[1] + left, there[0] + bottom, there[1] + right)
     if options.crop_border:
         notices.append(Notice("border_cropped", "What surrounds the photograph was cut off."))
-        return replace(_crop(upright, frame), notices=tuple(notices))
+        return replace(_crop(upright, frame, there), notices=tuple(notices))
     notices.append(
         Notice(
             "border_found",
-            "The photograph does not fill its page. What surrounds it stays gray; crop_border cuts it off.",
+            "The photograph does not fill its page. What surrounds it stays gray, unless it is to be cut off.",
         )
     )
     return replace(upright, frame=frame, notices=tuple(notices))
@@ -121,7 +125,7 @@ def is_in_color(photo: Photo) -> bool:
     """
     if photo.pixels.ndim == 2:
         return False
-    thumbnail = _thumbnail(photo)
+    thumbnail = _thumbnail(_cut(photo.pixels, photo.frame or (0, 0, photo.height, photo.width)))
     gray = np.asarray(thumbnail.convert("L"))
     return _hue_spread(thumbnail, borders.find(gray) or (0, 0, *gray.shape)) > _IN_COLOR
 
@@ -131,10 +135,15 @@ def is_kept(prepared: Photo) -> bool:
     return any(notice.code == "kept_in_color" for notice in prepared.notices)
 
 
-def _thumbnail(photo: Photo) -> Image.Image:
+def _cut(plane: NDArray[Any], box: Box) -> NDArray[Any]:
+    top, left, bottom, right = box
+    return plane[top:bottom, left:right]
+
+
+def _thumbnail(pixels: NDArray[Any]) -> Image.Image:
     """L or RGB, `_SIDE` at most; what is transparent counts as it is stored."""
-    step = max(1, max(photo.size) // (3 * _SIDE))
-    pixels = photo.pixels[::step, ::step]  # thrice as large as wanted: most of a scan need not be read
+    step = max(1, max(pixels.shape[:2]) // (3 * _SIDE))
+    pixels = pixels[::step, ::step]  # thrice as large as wanted: most of a scan need not be read
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -222,9 +231,17 @@ def _invert(photo: Photo) -> Photo:
     return replace(photo, pixels=np.iinfo(photo.pixels.dtype).max - photo.pixels)
 
 
-def _crop(photo: Photo, frame: Box) -> Photo:
-    top, left, bottom, right = frame
-    alpha = None if photo.alpha is None else np.ascontiguousarray(photo.alpha[top:bottom, left:right])
+def _crop(photo: Photo, frame: Box, there: Box) -> Photo:
+    """The photograph in its frame, and what is missing beside it: a side of the frame that ends what is `there` is not cut."""
+    page = (0, 0, photo.height, photo.width)
+    top, left, bottom, right = (
+        outmost if side == end else side for side, end, outmost in zip(frame, there, page, strict=True)
+    )
+    box = (top, left, bottom, right)
+    inner = (frame[0] - top, frame[1] - left, frame[2] - top, frame[3] - left)
     return replace(
-        photo, pixels=np.ascontiguousarray(photo.pixels[top:bottom, left:right]), alpha=alpha, frame=None
+        photo,
+        pixels=np.ascontiguousarray(_cut(photo.pixels, box)),
+        alpha=None if photo.alpha is None else np.ascontiguousarray(_cut(photo.alpha, box)),
+        frame=None if box == frame else inner,
     )

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 COUNT: Final = 313
-GRID: Final = 10.0
 # From a = −90 to 100 in steps of 10: the first and last b. These are the corners of all 10×10 cells that the convex hull of the sRGB
 # gamut, seen along L*, touches.
 _FIRST_A: Final = -90

@@ -9,7 +9,6 @@ H×W pixels of a photo, h×w of ab. f is CIE 15's curve, Y (of X, Y, Z) in units
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import bits_of, compiled, with_bits
+from model.machine import cores
 
 Frame = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels; the last two are beyond."""
@@ -127,11 +127,6 @@ def _in_bands(work: Callable[[int, int], None], height: int, width: int, threads
     with ThreadPoolExecutor(workers, "upsample") as pool:
         for done in [pool.submit(work, *band) for band in bands]:
             done.result()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _across(ab_2hw: NDArray[np.float32], width: int, left: int, right: int) -> NDArray[np.float32]:

@@ -38,9 +38,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:(?=/|$)")
 # Naming Files, Paths, and Namespaces (Microsoft): whatever the extension, these are devices.
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 _SAME = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
-_PICTURES = frozenset(
-    (".dib", ".mpo", *_SAME, *(ending for endings in ENDINGS.values() for ending in endings))
-)
+_PICTURES = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model import image_io, image_metadata
 from model.errors import Notice
-from model.formats.encoders import narrowed
+from model.formats.raster import to_eight_bits
 from service.jobs import Net, Result
 from service.schemas import Options
 
@@ -71,8 +71,8 @@ def comparison(
 
     `gray`: (H, W) or (H, W, 3); `colored`: (H, W, 3); both of 8 or 16 bits; `alpha`: how opaque, (H, W), or None.
     """
-    left = _thumbnail(Image.fromarray(narrowed(gray)).convert("L").convert("RGB"), alpha)
-    right = _thumbnail(Image.fromarray(narrowed(colored)), alpha)
+    left = _thumbnail(Image.fromarray(to_eight_bits(gray)).convert("L").convert("RGB"), alpha)
+    right = _thumbnail(Image.fromarray(to_eight_bits(colored)), alpha)
     return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
 
 

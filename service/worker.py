@@ -27,10 +27,10 @@ from structlog.contextvars import bound_contextvars
 from model import image_io, image_metadata, inspection
 from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from model.engines import cores
 from model.errors import PhotoError
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
+from model.machine import cores
 from service import celery_app, metrics, webhooks
 from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory

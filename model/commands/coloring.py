@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +52,11 @@ def check_place(out: Path, is_file: bool) -> None:
 
 
 @contextlib.contextmanager
-def loading(asked: Asked, jobs: int) -> Iterator[Future[Colorizer]]:
+def loading(asked: Asked) -> Iterator[Future[Colorizer]]:
     """The net, loaded in a thread of its own while photos are opened."""
     from concurrent.futures import ThreadPoolExecutor
 
     from model.colorizer import Colorizer
-    from model.folder.pipeline import cores
-
-    def load() -> Colorizer:
-        colorizer = Colorizer.load(asked.net, asked.device)
-        if jobs > 1 and (torch := sys.modules.get("torch")):
-            torch.set_num_threads(max(1, cores() // jobs))  # each photo is colored by a thread of its own
-        return colorizer
 
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(load)
+        yield thread.submit(Colorizer.load, asked.net, asked.device)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from importlib import import_module
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from typer import Argument, BadParameter, Option, Typer
 
@@ -18,10 +15,11 @@ from model.commands.options import Device, Net, Out
 from model.commands.terminal import quiet_libraries
 
 if TYPE_CHECKING:
-    from model.folder.recipe import Recipe
     from model.image_headers import Limits
 
 app = Typer()
+
+_DEGREES: Final[dict[str, Literal[0, 90, 180, 270]]] = {"0": 0, "90": 90, "180": 180, "270": 270}
 
 
 @app.command(short_help="color photographs")
@@ -127,22 +125,30 @@ def colorize(
     if not dry_run:
         check_place(out, is_file)
     with quiet_libraries():
-        recipe = _recipe(
-            color=(temperature, vividness),
-            inspection={
-                "if_color": if_color,
-                "negative": negative,
-                "rotate": int(rotate),
-                "crop_border": crop_border,
-            },
-            save={"format": _format(format), "quality": quality, "metadata": not strip, "location": location}
-            | {"disclosure": disclosure, "mark": mark},
-            limits=(max_megapixels, max_bytes),
+        from model.colorizer import ColorOptions
+        from model.folder.recipe import Recipe
+        from model.image_io import SaveOptions
+        from model.inspection import InspectionOptions
+
+        recipe = Recipe(
+            color=ColorOptions(temperature, vividness),
+            inspection=InspectionOptions(
+                crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
+            ),
+            save=SaveOptions(
+                format=_format(format),
+                quality=quality,
+                metadata=not strip,
+                location=location,
+                disclosure=disclosure,
+                mark=mark,
+            ),
             page=_page(page),
             partial=partial,
             sidecar=sidecar,
             separate=separate,
             keeps_time=not strip,
+            limits=_limits(max_megapixels, max_bytes),
         )
         asked = Asked(photos, out, net, device, recipe, overwrite, jobs, dry_run, quiet)
         try:
@@ -177,33 +183,6 @@ def gallery(
     return 0
 
 
-def _recipe(
-    color: tuple[float | None, float],
-    inspection: Mapping[str, Any],
-    save: Mapping[str, Any],
-    limits: tuple[float | None, int | None],
-    **others: Any,
-) -> Recipe:
-    from model.colorizer import ColorOptions
-    from model.folder.recipe import Recipe
-    from model.image_io import SaveOptions
-
-    known = {field.name for field in fields(SaveOptions)}
-    return Recipe(
-        color=ColorOptions(*color),
-        inspection=_inspection(inspection),
-        save=SaveOptions(**{name: value for name, value in save.items() if name in known}),
-        limits=_limits(*limits),
-        **others,
-    )
-
-
-def _inspection(options: Mapping[str, Any]) -> Any:
-    if find_spec("model.inspection") is None:
-        return None
-    return import_module("model.inspection").InspectionOptions(**options)
-
-
 def _format(word: str | None) -> str | None:
     """By Pillow's name."""
     if word is None:
@@ -225,7 +204,5 @@ def _limits(max_megapixels: float | None, max_bytes: int | None) -> Limits:
     """None but those that were given: the memory of this machine is the bound."""
     from model.image_headers import Limits
 
-    # Before `Limits.none`: numbers that no photo reaches.
-    none = Limits.none() if hasattr(Limits, "none") else Limits(2**62, 2**62, 2**62, 1, 2.0**62)
-    pixels = none.max_pixels if max_megapixels is None else int(max_megapixels * 1e6)
-    return replace(none, max_pixels=pixels, max_bytes=none.max_bytes if max_bytes is None else max_bytes)
+    most = None if max_megapixels is None else int(max_megapixels * 1e6)
+    return replace(Limits.none(), max_pixels=most, max_bytes=max_bytes)

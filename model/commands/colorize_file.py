@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def is_one_file(photos: Sequence[Path], out: Path) -> bool:
     """Whether OUT is meant as a file: one photo goes in, and OUT is a pipe or has a photo's ending and is no folder."""
-    from model.folder.sources import endings
+    from model.folder.sources import PHOTO_ENDINGS
 
-    if out != PIPE and (out.is_dir() or out.suffix.lower() not in endings()):
+    if out != PIPE and (out.is_dir() or out.suffix.lower() not in PHOTO_ENDINGS):
         return False
     if len(photos) == 1 and not photos[0].is_dir():
         return True
@@ -40,7 +40,7 @@ def into_file(asked: Asked) -> int:
         print(f"{shown(photo)} -> {shown(asked.out)}")
         return 0
     try:
-        with loading(asked, jobs=1) as net:
+        with loading(asked) as net:
             data, times = _read(photo)
             made = recipes.make(data, recipe, net.result, lambda: None, photo.name)
     except PhotoError as error:
@@ -55,11 +55,11 @@ def into_file(asked: Asked) -> int:
 
 def _saved_as(asked: Asked) -> Recipe:
     """The recipe with the format that the ending of OUT says. InputError where that cannot be written, or --format says another."""
-    from model.folder.sources import endings_of
+    from model.image_headers import ENDINGS
     from model.image_io import WRITABLE
 
     ending = asked.out.suffix.lower()
-    by_ending = [format for format in WRITABLE if ending in endings_of(format)]
+    by_ending = [format for format in WRITABLE if ending in ENDINGS[format]]
     if not by_ending:
         raise InputError(
             f"{asked.out}: {ending} files cannot be written; choose one of {', '.join(WRITABLE)}"

@@ -57,11 +57,12 @@ def _writable(out: Path) -> Iterator[Manifest]:
 def _color_all(asked: Asked, found: Found, record: Manifest) -> int:
     from model.folder import pipeline
     from model.folder.run import Run
+    from model.machine import cores
 
-    jobs = min(asked.jobs or min(pipeline.cores(), _MOST_JOBS), len(found.photos))
+    jobs = min(asked.jobs or min(cores(), _MOST_JOBS), len(found.photos))
     room = pipeline.Room(pipeline.memory_at_once(jobs))
     telling = Telling(len(found.photos), asked)
-    with loading(asked, jobs) as net:
+    with loading(asked) as net:
         run = Run(record, found.photos, asked.recipe, net.result, room, asked.overwrite, alone=jobs == 1)
         with _interruptible(run.stop) as interrupted, telling.log:
             outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
@@ -90,7 +91,7 @@ def _plan(asked: Asked, found: Found) -> int:
 
     record = manifest.read(asked.out)
     failed = bool(found.closed)
-    with loading(asked, jobs=1) as net:
+    with loading(asked) as net:
         net.result()
         run = Run(record, found.photos, asked.recipe, net.result, pipeline.Room(1), asked.overwrite)
         for source in found.photos:

@@ -6,19 +6,19 @@ What is under way at once is bounded by the memory it takes. A photo that takes 
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final, TypeVar
+
+from model.machine import memory_available
 
 _Task = TypeVar("_Task")
 _Outcome = TypeVar("_Outcome")
 
-_BYTES_A_JOB: Final = 640 * 2**20
+BYTES_A_JOB: Final = 640 * 2**20
 """What 50 megapixels take, from a file to its result."""
 _UNKNOWN_MEMORY: Final = 4 * 2**30
 """Where the system does not say what is free."""
@@ -105,26 +105,7 @@ def run(
     return outcomes()
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def memory_at_once(jobs: int) -> int:
     """Bytes, by the threads, and by half of the memory that is free now."""
-    return max(1, min(jobs * _BYTES_A_JOB, free_memory() // 2))
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: what Linux calls available, or what its control group leaves."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        [free] = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except (OSError, ValueError):
-        return _UNKNOWN_MEMORY
-    try:
-        group = Path("/sys/fs/cgroup")
-        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # "max": no bound
-        return free
-    return min(free, max(0, most - used))
+    free = memory_available()
+    return max(1, min(jobs * BYTES_A_JOB, (_UNKNOWN_MEMORY if free is None else free) // 2))

@@ -1,4 +1,4 @@
-"""From a photo's file to the files that are made of it: open → look → preprocess → infer → postprocess → save.
+"""From a photo's file to the files that are made of it: open → prepare → preprocess → infer → postprocess → save.
 
 A recipe is all that decides these files' bytes, beside the photo and the net.
 """
@@ -6,29 +6,25 @@ A recipe is all that decides these files' bytes, beside the photo and the net.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
-from inspect import signature
 from typing import IO, Any, Literal
 
-from model import image_headers, image_io, image_metadata
+import numpy as np
+
+from model import image_headers, image_io, image_metadata, inspection
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import Notice
-from model.image_headers import Limits, probe
+from model.image_headers import Limits
 from model.image_io import Photo, SaveOptions
-
-_io: Any = image_io
-_metadata: Any = image_metadata
-_headers: Any = image_headers
-"""What is built at the same time as this: `save_separate`, `sidecar`, `photographs`."""
+from model.inspection import InspectionOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     color: ColorOptions = ColorOptions()
-    inspection: Any = None
-    """`model.inspection.InspectionOptions`; None: the photo is not looked at."""
+    inspection: InspectionOptions = InspectionOptions()
     save: SaveOptions = SaveOptions()
     page: int | Literal["all"] | None = None
     """Of a file with several: its number from 1, or all. None: the one that is the photograph."""
@@ -66,10 +62,10 @@ class Output:
 
 @dataclass(slots=True)
 class Made:
-    """What became of a file. `state` is colored, or kept where it is in color already and was to stay."""
+    """What became of a file. `state` is kept where it is in color already, with all its pages, and was to stay; else colored."""
 
     outputs: list[Output] = field(default_factory=list)
-    state: Literal["colored", "kept"] = "colored"
+    state: Literal["colored", "kept"] = "kept"
     notices: tuple[Notice, ...] = ()
 
 
@@ -89,78 +85,54 @@ def make(
     made = Made()
     for page in _pages(data, recipe):
         part = f"page {page}" if page is not None and recipe.page == "all" else ""
-        photo = _look(_open(data, recipe, page), recipe)
+        opened = image_io.open(data, recipe.limits, page=page, partial=recipe.partial)
+        photo = inspection.prepare(opened, recipe.inspection)
         check()
-        if _is_kept(photo, recipe):
-            made.state = "kept"
+        if inspection.is_kept(photo):
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
+            made.state = "colored"
             colored = _colored(photo, recipe, colorizer(), check, threads)
             outputs = _saved(photo, colored, recipe, part)
             made.outputs += outputs
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
-        made.notices += photo.notices
+        made.notices = tuple(dict.fromkeys((*made.notices, *photo.notices)))
     return made
 
 
-def likely_format(file: bytes | IO[bytes], recipe: Recipe) -> str:
-    """What the result of a file is probably saved as, by the file's header: to be sure, the photo must be decoded."""
-    import numpy as np
-
-    header = probe(file, recipe.limits)
-    pixels = np.broadcast_to(np.uint8(0), (header.height, header.width))
+def likely_format(file: IO[bytes], recipe: Recipe) -> str:
+    """What the result of a file is probably saved as, by the file's header: to be sure, the photo must be decoded. Raises PhotoError."""
+    header = image_headers.probe(file, recipe.limits, None if recipe.page == "all" else recipe.page)
+    recipe.limits.check_memory(header, file.seek(0, os.SEEK_END))
+    black = np.uint8(0) if header.bits <= 8 else np.uint16(0)
+    pixels = np.broadcast_to(black, (header.height, header.width))  # of no memory
     return image_io.saved_format(Photo(pixels, None, header.format), recipe.save.format)
-
-
-def _open(data: bytes, recipe: Recipe, page: int | None) -> Photo:
-    asked: dict[str, Any] = {}
-    if page is not None:
-        asked["page"] = page
-    if recipe.partial:
-        asked["partial"] = True
-    return image_io.open(data, recipe.limits, **asked)
 
 
 def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
     if recipe.page != "all":
         return [recipe.page]
-    pages = _headers.photographs(data) if hasattr(_headers, "photographs") else (1,)
+    pages = image_headers.photographs(data)
     return [*pages] if len(pages) > 1 else [None]
-
-
-def _look(photo: Photo, recipe: Recipe) -> Photo:
-    """The photo turned, inverted and cropped as the recipe asks, with notices of what is to be known of it."""
-    if recipe.inspection is None:
-        return photo
-    prepared: Photo = import_module("model.inspection").prepare(photo, recipe.inspection)
-    return prepared
-
-
-def _is_kept(photo: Photo, recipe: Recipe) -> bool:
-    return recipe.inspection is not None and bool(import_module("model.inspection").is_kept(photo))
 
 
 def _colored(
     photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None], threads: int | None
 ) -> Photo:
-    # What runs by torch has its number of threads for the whole process.
-    asked: dict[str, Any] = {"threads": threads} if "threads" in signature(colorizer.infer).parameters else {}
-    [logits] = colorizer.infer([colorizer.preprocess(photo)], **asked)
+    [logits] = colorizer.infer([colorizer.preprocess(photo)], threads)
     check()
-    return colorizer.postprocess(photo, logits, recipe.color, **asked)
+    return colorizer.postprocess(photo, logits, recipe.color, threads)
 
 
 def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
     """The file as it is, byte for byte, where the recipe asks for nothing else. Its colors are nobody's guess, and it says so of none."""
     asked = recipe.save
     format = image_io.saved_format(photo, asked.format)
-    keeps_record = getattr(asked, "metadata", True) and getattr(asked, "location", True)
-    if keeps_record and asked.format in (None, photo.format) and not part:
+    if asked.metadata and asked.location and asked.format in (None, photo.format) and not part:
         return Output("result", data, photo.format)
-    unsaid: dict[str, Any] = {"disclosure": False, "mark": False} if hasattr(asked, "mark") else {}
-    plain = replace(asked, **unsaid)
+    plain = replace(asked, disclosure=False, mark=False)
     return Output(part or "result", image_io.save(photo, plain), format, part)
 
 
@@ -169,7 +141,7 @@ def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Outp
     format = image_io.saved_format(colored, recipe.save.format)
     outputs = [Output(role, image_io.save(colored, recipe.save), format, part)]
     if recipe.separate:
-        both = _io.save_separate(photo, colored, recipe.save)
+        both = image_io.save_separate(photo, colored, recipe.save)
         before = f"{part}, " if part else ""
         outputs.append(Output(f"{role} gray", both.gray, "TIFF", f"{before}gray"))
         outputs.append(Output(f"{role} color", both.color, "TIFF", f"{before}color layer"))
@@ -180,14 +152,12 @@ def _sidecar(
     result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
 ) -> Output:
     sha256 = hashlib.sha256(result.data).hexdigest()
-    temperature = recipe.color.temperature
-    if temperature is None:  # the net's own, where it has one
-        temperature = getattr(colorizer.card, "temperature", None)
-    data = _metadata.sidecar(
+    asked = recipe.color.temperature
+    data = image_metadata.sidecar(
         net={"name": colorizer.name, "sha256": colorizer.sha256},
         options=recipe.words(),
         result={"sha256": sha256, "width": colored.width, "height": colored.height},
-        temperature=temperature,
+        temperature=colorizer.card.temperature if asked is None else asked,
         source=source,
         notices=colored.notices,
     )

@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from model.folder.manifest import Manifest, Stamp, Written
-from model.folder.sources import Source, endings, endings_of, folded, identity
+from model.folder.sources import PHOTO_ENDINGS, Source, folded, identity
+from model.image_headers import ENDINGS
 
 _PART: Final = ".autochrome-{}.part"
 _LONGEST_NAME: Final = 255
@@ -45,11 +46,11 @@ class Name:
         `scan.bmp.png`. What is no photo's ending, as in `Vilna 12.5.1931`, stays in any case.
         """
         ending = self.path.suffix.lower()
-        if ending in endings_of(format):
+        if ending in ENDINGS[format]:
             stem, ending = self.path.stem, self.path.suffix
         else:
-            stem = self.path.stem if ending in endings() and not self.shared else self.path.name
-            ending = endings_of(format)[0]
+            stem = self.path.stem if ending in PHOTO_ENDINGS and not self.shared else self.path.name
+            ending = ENDINGS[format][0]
         return self.path.parent / _fitting(stem, f" ({part}){ending}" if part else ending)
 
 
@@ -59,9 +60,8 @@ def names(sources: Sequence[Source]) -> dict[str, Name]:
     The names do not depend on what the files hold: they are the same in every run with the same photos.
     """
     by_stem: dict[str, list[Source]] = defaultdict(list)
-    taken_endings = endings()
     for source in sources:
-        has_ending = source.name.suffix.lower() in taken_endings
+        has_ending = source.name.suffix.lower() in PHOTO_ENDINGS
         by_stem[folded(str(source.name.with_suffix("") if has_ending else source.name))].append(source)
     chosen: dict[str, Name] = {}
     for group in by_stem.values():

@@ -19,24 +19,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, Literal
 
-from model import image_headers
 from model.colorizer import Colorizer
 from model.errors import Notice, PhotoError
 from model.folder import recipe as recipes
 from model.folder import results
 from model.folder.manifest import Entry, Manifest, Stamp, State, Written, fingerprint, hash_of
-from model.folder.pipeline import Room, StoppedError
+from model.folder.pipeline import BYTES_A_JOB, Room, StoppedError
 from model.folder.recipe import Made, Output, Recipe
 from model.folder.results import Places
-from model.folder.sources import Source, endings_of, identity
-from model.image_headers import Limits, probe
+from model.folder.sources import Source, identity
+from model.image_headers import ENDINGS, Limits, memory_needed, probe
 
-_NO_LIMITS: Final = Limits(2**62, 2**62, 2**62, 1, 2.0**62)
-_BYTES_A_PIXEL: Final = 12
 _BYTES_A_BYTE: Final = 100
 """Of a file whose header does not say its size: what a JPEG grows to."""
-_UNKNOWN: Final = 640 * 2**20
-_headers: Any = image_headers
 
 Kind = Literal["colored", "kept", "there", "changed", "refused", "failed"]
 """`there`: done by an earlier run. `changed`: done by an earlier run, and the result was changed by somebody since: left as it is."""
@@ -213,7 +208,7 @@ class Run:
         """The name of the last run, where it still fits; else what the photo's own name says."""
         for written in self._before(source):
             name = PurePosixPath(written.name)
-            if written.role == role and name.suffix.lower() in endings_of(format):
+            if written.role == role and name.suffix.lower() in ENDINGS[format]:
                 return name
         return self._names[source.key].saved_as(format, part)
 
@@ -250,16 +245,14 @@ class Run:
 def _memory(file: IO[bytes], status: os.stat_result) -> int:
     """Bytes that a photo takes, by its header; by its length where that says nothing."""
     if not stat.S_ISREG(status.st_mode):
-        return _UNKNOWN
+        return BYTES_A_JOB
     try:
-        header = probe(file, _NO_LIMITS)
+        header = probe(file, Limits.none())
     except PhotoError:
         return status.st_size * _BYTES_A_BYTE
     finally:
         file.seek(0)
-    if hasattr(_headers, "memory_needed"):
-        return int(_headers.memory_needed(header, status.st_size))
-    return header.width * header.height * _BYTES_A_PIXEL
+    return memory_needed(header, status.st_size)
 
 
 def _is_dangling(path: Path) -> bool:

@@ -15,24 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from model.errors import PhotoError
-from model.image_headers import FORMATS, Limits, probe
+from model.image_headers import ENDINGS, Limits, probe
 
-_ENDINGS_OF: Final = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "TIFF": (".tif", ".tiff"),
-    "PNG": (".png",),
-    "BMP": (".bmp", ".dib"),
-    "AVIF": (".avif", ".avifs"),
-    "HEIC": (".heic", ".heif", ".hif"),
-    "HEIF": (".heic", ".heif", ".hif"),
-    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
-    "JP2": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
-    "JXL": (".jxl",),
-    "JPEGXL": (".jxl",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
-}
-_NO_LIMITS: Final = Limits(2**62, 2**62, 2**62, 1, 2.0**62)
+PHOTO_ENDINGS: Final = frozenset(ending for endings in ENDINGS.values() for ending in endings)
+"""In small letters, with the dot: how files of the formats that are taken are named."""
 _JUNK_NAMES: Final = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r", "picasa.ini", ".picasa.ini"}
 )
@@ -75,15 +61,6 @@ class Found:
     """Photographs in OUT that are no sources: a result that was named, or what no manifest knows in an OUT inside a folder given."""
 
 
-def endings() -> frozenset[str]:
-    """In small letters, with the dot: how files of the formats that are taken are named."""
-    return frozenset(ending for name in FORMATS for ending in _ENDINGS_OF.get(name, (f".{name.lower()}",)))
-
-
-def endings_of(format: str) -> tuple[str, ...]:
-    return _ENDINGS_OF.get(format, (f".{format.lower()}",))
-
-
 def identity(path: Path) -> tuple[int, int] | None:
     """(device, inode) of what is there, behind any link; None where nothing is. However its path is written, a file has one identity."""
     try:
@@ -115,7 +92,6 @@ def find(given: Sequence[Path], out: Path | None = None, results: frozenset[str]
     folders = [path for path in given if path.is_dir()]
     prefixes = _prefixes(folders)
     place = identity(out) if out is not None else None
-    taken = endings()
 
     def add(path: Path, name: PurePosixPath) -> None:
         key = absolute(path)
@@ -131,7 +107,7 @@ def find(given: Sequence[Path], out: Path | None = None, results: frozenset[str]
                 add(path, PurePosixPath(path.name or str(path)))
             continue
         for file, inside_out in _walk(path, place, found):
-            if not _is_photo(file, taken):
+            if not _is_photo(file):
                 if not inside_out and absolute(file) not in results:
                     found.others.append(file)
             elif inside_out:
@@ -185,7 +161,7 @@ def _walk(top: Path, out: tuple[int, int] | None, found: Found) -> Iterator[tupl
         waiting += reversed(below)
 
 
-def _is_photo(path: Path, taken: frozenset[str]) -> bool:
+def _is_photo(path: Path) -> bool:
     """By its ending, also where it cannot be reached; where it has none, by its header.
 
     A pipe or a device is none, whatever its name: it would be read without an end.
@@ -194,14 +170,14 @@ def _is_photo(path: Path, taken: frozenset[str]) -> bool:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
     except OSError:
-        return path.suffix.lower() in taken
-    return path.suffix.lower() in taken or (not path.suffix and _has_photo_header(path))
+        return path.suffix.lower() in PHOTO_ENDINGS
+    return path.suffix.lower() in PHOTO_ENDINGS or (not path.suffix and _has_photo_header(path))
 
 
 def _has_photo_header(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            probe(file, _NO_LIMITS)
+            probe(file, Limits.none())
     except (PhotoError, OSError):
         return False
     return True

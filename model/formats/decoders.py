@@ -67,7 +67,7 @@ def decode(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
         raise PhotoError(
             "photo_damaged",
             f"The file is cut off: {math.floor(len(data) / announced * 100)}% of it is there.",
-            "Send the whole file.",
+            "Use the whole file.",
         )
     with _opened(data, header) as image:
         made = _from_pillow(image)
@@ -169,7 +169,7 @@ def _cut_jpeg(data: bytes, missing: NDArray[np.bool_]) -> PhotoError:
         return PhotoError(
             "photo_damaged",
             "The file is cut off: all of the picture is there, but coarser than it was.",
-            "Send the whole file.",
+            "Use the whole file, or ask for what is there with the option partial.",
         )
     return raster.cut_off(1 - float(missing.mean()))
 

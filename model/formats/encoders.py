@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageCms
 
+from model.formats.raster import STRIP
 from model.image_metadata import Metadata
-from model.metadata import exif as image_exif
-from model.metadata import iptc as image_iptc
+from model.metadata import exif, iptc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +36,6 @@ _TIFF_LEVEL: Final = 1
 """With the horizontal predictor, photographs gain nothing by a higher one."""
 _AVIF_SPEED: Final = 9
 """0, slow, to 10. At 8 libavif takes three times as long, for files as large."""
-_BAND: Final = 2**22
-"""Pixels that are converted at once."""
 _HALF_LIGHT: Final = 32_768
 """L* of 50, of 0…65535 for 0…100."""
 
@@ -68,7 +66,7 @@ def jpeg(pixels: NDArray[np.uint8], encoding: Encoding) -> bytes:
     if record.xmp:
         segments.append((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + record.xmp))
     if record.iptc:
-        segments.append((0xED, b"Photoshop 3.0\0" + image_iptc.wrapped(record.iptc)))
+        segments.append((0xED, b"Photoshop 3.0\0" + iptc.wrapped(record.iptc)))
     segments.append((0xE2, b"ICC_PROFILE\0\x01\x01" + profile(pixels.ndim == 2)))
     if record.comment:
         segments.append((0xFE, record.comment))
@@ -122,11 +120,11 @@ def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> byte
     tifffile.imwrite(
         file,
         samples,
-        byteorder=image_exif.byte_order(encoding.record.exif),
+        byteorder=exif.byte_order(encoding.record.exif),
         bigtiff=samples.nbytes > 2**32 - 2**25,
         compression="zlib",
         compressionargs={"level": _TIFF_LEVEL},
-        resolution=(image_exif.ratio(across), image_exif.ratio(down)),
+        resolution=(exif.ratio(across), exif.ratio(down)),
         resolutionunit="NONE" if encoding.dpi is None else "INCH",
         metadata=None,
         software=False,
@@ -134,7 +132,7 @@ def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> byte
         **options,
     )
     data = bytearray(file.getbuffer())
-    image_exif.into_tiff(data, encoding.record.exif, encoding.record.xmp, encoding.record.iptc)
+    exif.into_tiff(data, encoding.record.exif, encoding.record.xmp, encoding.record.iptc)
     return bytes(data)
 
 
@@ -144,7 +142,7 @@ def color_layer(pixels: NDArray[Any], encoding: Encoding) -> bytes:
 
     layer = np.empty(pixels.shape, np.uint16)
     layer[..., 0] = _HALF_LIGHT
-    rows = max(1, _BAND // 4 // pixels.shape[1])
+    rows = max(1, STRIP // pixels.shape[1])
     for top in range(0, len(pixels), rows):
         ab = rgb2lab(pixels[top : top + rows] / np.iinfo(pixels.dtype).max)[..., 1:]
         layer[top : top + rows, :, 1:] = np.rint(ab * 256).astype(np.int16).view(np.uint16)
@@ -163,18 +161,6 @@ def avif(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, encoding: E
     """(H, W) or (H, W, 3), chroma at full resolution."""
     chroma = "4:0:0" if pixels.ndim == 2 else "4:4:4"
     return _by_pillow(pixels, alpha, "AVIF", encoding, subsampling=chroma, speed=_AVIF_SPEED, max_threads=2)
-
-
-def narrowed(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint16 as the nearest of 256 levels; uint8 as it is."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    narrow = np.empty(pixels.shape, np.uint8)
-    rows = max(1, _BAND // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        band = pixels[top : top + rows].astype(np.uint32)
-        narrow[top : top + rows] = (band + 128) // 257
-    return narrow
 
 
 @functools.cache
@@ -232,9 +218,9 @@ def _by_pillow(
     return file.getvalue()
 
 
-def _raw_profile(iptc: bytes) -> bytes:
+def _raw_profile(datasets: bytes) -> bytes:
     """As ImageMagick writes it and ExifTool reads it: PNG has no place of its own for IPTC."""
-    body = image_iptc.wrapped(iptc)
+    body = iptc.wrapped(datasets)
     digits = body.hex()
     lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
     return f"\niptc\n{len(body):8}\n{lines}\n".encode()

@@ -40,7 +40,7 @@ def cut_off(share: float) -> PhotoError:
     return PhotoError(
         "photo_damaged",
         f"The file is cut off: {math.floor(share * 100)}% of the picture is there.",
-        "Send the whole file.",
+        "Use the whole file, or ask for what is there with the option partial.",
     )
 
 
@@ -56,10 +56,14 @@ def spread(values: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Of uint16, rounded."""
+    """uint16 as the nearest of 256 levels; uint8 as it is."""
     if values.dtype == np.uint8:
         return values
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    narrow = np.empty(values.shape, np.uint8)
+    rows = max(1, STRIP // math.prod(values.shape[1:]))
+    for top in range(0, len(values), rows):
+        narrow[top : top + rows] = (values[top : top + rows].astype(np.uint32) + 128) // 257
+    return narrow
 
 
 def without_alpha(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:

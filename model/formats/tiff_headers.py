@@ -8,30 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.formats.header_source import LONGEST_READ, Header, HeaderError, RefusedError, Source
+from model.metadata.tiff import MOST_ENTRIES, SIZES, Layout
 
-_MOST_ENTRIES: Final = 4096
-"""Of a directory: real ones have some dozens."""
 _MOST_PAGES: Final = 4096
 _RAW_PHOTOMETRIC: Final = (32_803, 34_892)
 """A color filter array, and what a camera's linear raw file has."""
-_SIZES: Final = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
 _CODES: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _INTERESTING: Final = (254, 256, 257, 258, 259, 262, 277, 284, 317, 330, 332, 338, 339, 530, 50_706)
 _MOST_VALUES: Final = 16
@@ -134,8 +115,8 @@ def photographs(found: Sequence[Page]) -> list[int]:
 
 def pages(source: Source) -> list[Page]:
     """All pages that the file chains. Raises HeaderError where one does not say its size."""
-    layout = _Layout(source.at(0, 16))
-    offset, seen, found = layout.first, set[int](), list[Page]()
+    layout, offset = _start(source)
+    seen, found = set[int](), list[Page]()
     while offset and offset not in seen and len(found) < _MOST_PAGES:
         seen.add(offset)
         try:
@@ -153,22 +134,18 @@ def pages(source: Source) -> list[Page]:
     return found
 
 
-class _Layout:
-    """The byte order, and how wide the offsets are."""
-
-    def __init__(self, start: bytes) -> None:
-        self.order = "<" if start.startswith(b"II") else ">"
-        self.big = b"\x2b" in start[2:4]
-        self.entry = struct.Struct(f"{self.order}HHQ8s" if self.big else f"{self.order}HHI4s")
-        self.count = struct.Struct(f"{self.order}Q" if self.big else f"{self.order}H")
-        self.offset = struct.Struct(f"{self.order}Q" if self.big else f"{self.order}I")
-        (self.first,) = self.offset.unpack(start[8:16] if self.big else start[4:8])
+def _start(source: Source) -> tuple[Layout, int]:
+    """How the file is laid out, and where its first directory is."""
+    start = source.at(0, 16)
+    layout = Layout("<" if start.startswith(b"II") else ">", big=b"\x2b" in start[2:4])
+    (first,) = layout.offset.unpack(start[8:16] if layout.big else start[4:8])
+    return layout, first
 
 
-def _page(source: Source, layout: _Layout, offset: int) -> tuple[Page, int]:
+def _page(source: Source, layout: Layout, offset: int) -> tuple[Page, int]:
     """The page whose directory is there, and the next one's offset."""
     (count,) = layout.count.unpack(source.at(offset, layout.count.size))
-    if count > _MOST_ENTRIES:
+    if count > MOST_ENTRIES:
         raise HeaderError(f"the TIFF has {count} entries")
     tags: dict[int, tuple[int, ...]] = {}
     is_crowded = False
@@ -184,7 +161,7 @@ def _page(source: Source, layout: _Layout, offset: int) -> tuple[Page, int]:
     return Page(tags, is_crowded), following
 
 
-def _entries(source: Source, layout: _Layout, start: int, count: int) -> Iterator[bytes]:
+def _entries(source: Source, layout: Layout, start: int, count: int) -> Iterator[bytes]:
     size = layout.entry.size
     at_once = LONGEST_READ // size
     for first in range(0, count, at_once):
@@ -192,21 +169,21 @@ def _entries(source: Source, layout: _Layout, start: int, count: int) -> Iterato
         yield from (piece[at : at + size] for at in range(0, len(piece), size))
 
 
-def _values(source: Source, layout: _Layout, kind: int, count: int, value: bytes) -> tuple[int, ...]:
+def _values(source: Source, layout: Layout, kind: int, count: int, value: bytes) -> tuple[int, ...]:
     """The first sixteen of a tag's whole numbers; none of another kind."""
     code = _CODES.get(kind)
     if code is None:
         return ()
     taken = min(count, _MOST_VALUES)
-    if count * _SIZES[kind] > len(value):
-        value = source.up_to(layout.offset.unpack(value)[0], taken * _SIZES[kind])
-    if len(value) < taken * _SIZES[kind]:
+    if count * SIZES[kind] > len(value):
+        value = source.up_to(layout.offset.unpack(value)[0], taken * SIZES[kind])
+    if len(value) < taken * SIZES[kind]:
         return ()
     return struct.unpack_from(f"{layout.order}{taken}{code}", value)
 
 
 def _refuse_raw(source: Source, found: Sequence[Page]) -> None:
-    layout = _Layout(source.at(0, 16))
+    layout, _ = _start(source)
     inner: list[Page] = []
     for page in found[:4]:
         for offset in page.tags.get(330, ())[:8]:  # SubIFDs

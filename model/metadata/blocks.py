@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from model.metadata import iptc as image_iptc
+from model.metadata.iptc import unwrapped
 
 XAP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP: Final = b"Photoshop 3.0\0"
@@ -61,7 +61,7 @@ def of_jpeg(data: bytes) -> Blocks:
             iptc += body[len(PHOTOSHOP) :]
         elif kind == 0xFE:
             comment = comment or body
-    return Blocks(exif, xmp, image_iptc.unwrapped(iptc), comment)
+    return Blocks(exif, xmp, unwrapped(iptc), comment)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

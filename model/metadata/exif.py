@@ -13,30 +13,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, Literal
 
-_SIZES: Final = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
-"""Bytes of one value of each of TIFF's types."""
+from model.metadata import tiff
+
 _BYTE, _SHORT, _LONG, _RATIONAL = 1, 3, 4, 5
-_MOST_ENTRIES: Final = 4096
 _MOST_PAGES: Final = 1000
-_MOST_BYTES: Final = 4 * 2**20
-"""Of all values that are carried from one file to another: real ones have some kilobytes, large MakerNotes 100."""
 
 _WIDTH, _HEIGHT, _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 256, 257, 274, 282, 283, 296
 _EXIF, _GPS, _INTEROPERABILITY, _MAKER_NOTE = 34665, 34853, 40965, 37500
@@ -106,65 +86,6 @@ _OF_THE_PHOTO: Final = frozenset(
 """What a TIFF's first directory says of the photograph: title, author, dates, device. The rest describes the file."""
 
 
-class _BrokenError(ValueError):
-    """A structure that cannot be followed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Byte order, "<" or ">", and whether it is a BigTIFF."""
-
-    order: str
-    big: bool = False
-
-    @property
-    def entry(self) -> struct.Struct:
-        return struct.Struct(f"{self.order}HHQ8s" if self.big else f"{self.order}HHI4s")
-
-    @property
-    def offset(self) -> struct.Struct:
-        return struct.Struct(f"{self.order}Q" if self.big else f"{self.order}I")
-
-    @property
-    def count(self) -> struct.Struct:
-        return struct.Struct(f"{self.order}Q" if self.big else f"{self.order}H")
-
-    def pack(self, code: str, *values: int) -> bytes:
-        return struct.pack(self.order + code, *values)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    tag: int
-    kind: int
-    count: int
-    field: bytes
-    """The value where it fits, or else where it lies: 4 bytes, 8 in a BigTIFF."""
-
-    @property
-    def size(self) -> int:
-        return _SIZES.get(self.kind, 0) * self.count
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A directory as it stands in a block."""
-
-    at: int
-    end: int
-    entries: tuple[_Entry, ...]
-    following: int
-
-    def get(self, tag: int) -> _Entry | None:
-        return next((entry for entry in self.entries if entry.tag == tag), None)
-
-
-_Value = tuple[int, int, bytes]
-"""Type, count and bytes, in the byte order of the structure."""
-_Tree = dict[int, "_Value | _Tree"]
-"""A directory with its values, and the directories inside it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Corrections:
     """What is true of the file that an EXIF block goes into. `dpi` is (horizontal, vertical)."""
@@ -182,10 +103,10 @@ def checked(block: bytes) -> bytes:
     """The block without an `Exif` mark before it; empty where its first directory cannot be read."""
     block = block.removeprefix(b"Exif\0\0")
     try:
-        layout, at = _start(block)
-        if layout.big or not _table(block, layout, at).entries:
+        layout, at = tiff.start(block)
+        if layout.big or not tiff.table(block, layout, at).entries:
             return b""
-    except (_BrokenError, struct.error):
+    except (tiff.BrokenError, struct.error):
         return b""
     return block
 
@@ -197,16 +118,16 @@ def corrected(block: bytes, truth: Corrections) -> bytes:
     """
     try:
         return _corrected(block, truth) if block else b""
-    except (_BrokenError, struct.error):
+    except (tiff.BrokenError, struct.error):
         return b""
 
 
 def resolution(block: bytes) -> tuple[float, float] | None:
     """(horizontal, vertical) dpi; None where the block does not say them."""
     try:
-        layout, at = _start(block)
-        stated = _resolution(block, layout, _table(block, layout, at).entries)
-    except (_BrokenError, struct.error):
+        layout, at = tiff.start(block)
+        stated = _resolution(block, layout, tiff.table(block, layout, at).entries)
+    except (tiff.BrokenError, struct.error):
         return None
     return stated if stated is not None and all(1 < value <= 65_535 for value in stated) else None
 
@@ -214,52 +135,52 @@ def resolution(block: bytes) -> tuple[float, float] | None:
 def without_maker_note(block: bytes) -> bytes:
     """The block built anew, as short as it gets: for a JPEG, which holds 64 KiB."""
     try:
-        layout, at = _start(block)
+        layout, at = tiff.start(block)
         tree = _tree(block, layout, at)
-    except (_BrokenError, struct.error):
+    except (tiff.BrokenError, struct.error):
         return b""
     inner = tree.get(_EXIF)
     if isinstance(inner, dict):
         inner.pop(_MAKER_NOTE, None)
-    return _header(layout.order) + _serialized(tree, 8, layout)
+    return tiff.header(layout.order) + tiff.serialized(tree, 8, layout)
 
 
 def with_resolution(block: bytes, dpi: tuple[float, float]) -> bytes:
     """The block with these dpi where it says none; a new one for an empty block. For files that have no other place for them."""
     try:
-        layout, at = _start(block) if block else (_Layout("<"), 0)
-        entries = _table(block, layout, at).entries if block else ()
-    except (_BrokenError, struct.error):
+        layout, at = tiff.start(block) if block else (tiff.Layout("<"), 0)
+        entries = tiff.table(block, layout, at).entries if block else ()
+    except (tiff.BrokenError, struct.error):
         return block
     if any(entry.tag == _X_RESOLUTION for entry in entries):
         return block
-    block = block or _header("<")
+    block = block or tiff.header("<")
     block += b"\0" * (len(block) % 2)
     values = b"".join(layout.pack("II", *ratio(value)) for value in dpi)
     added = (
-        _Entry(_X_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block))),
-        _Entry(_Y_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block) + 8)),
-        _Entry(_UNIT, _SHORT, 1, layout.pack("HH", 2, 0)),
+        tiff.Entry(_X_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block))),
+        tiff.Entry(_Y_RESOLUTION, _RATIONAL, 1, layout.pack("I", len(block) + 8)),
+        tiff.Entry(_UNIT, _SHORT, 1, layout.pack("HH", 2, 0)),
     )
     kept = (entry for entry in entries if entry.tag not in (_X_RESOLUTION, _Y_RESOLUTION, _UNIT))
-    table = _packed(sorted((*kept, *added), key=lambda entry: entry.tag), layout)
+    table = tiff.packed(sorted((*kept, *added), key=lambda entry: entry.tag), layout)
     return block[:4] + layout.pack("I", len(block) + 16) + block[8:] + values + table
 
 
 def of_tiff(data: bytes, page: int = 0) -> tuple[bytes, bytes, bytes]:
     """(EXIF block, XMP, IPTC-IIM) of a page of a TIFF file: what its directory says of the photograph, as a block of its own."""
     try:
-        layout, at = _start(data)
+        layout, at = tiff.start(data)
         for _ in range(min(page, _MOST_PAGES)):
-            at = _table(data, layout, at).following
+            at = tiff.table(data, layout, at).following
         tree = _tree(data, layout, at, {*_OF_THE_PHOTO, _XMP, _IPTC, _PHOTOSHOP})
-    except (_BrokenError, struct.error):
+    except (tiff.BrokenError, struct.error):
         return b"", b"", b""
     xmp, iptc, photoshop = (_bytes(tree.pop(tag, None)) for tag in (_XMP, _IPTC, _PHOTOSHOP))
     if set(tree) <= {_X_RESOLUTION, _Y_RESOLUTION, _UNIT}:
         return b"", xmp, iptc or photoshop
-    small = _Layout(layout.order)
-    return _header(small.order) + _serialized(tree, 8, small), xmp, iptc or photoshop
+    small = tiff.Layout(layout.order)
+    return tiff.header(small.order) + tiff.serialized(tree, 8, small), xmp, iptc or photoshop
 
 
 def byte_order(block: bytes) -> Literal["<", ">"]:
@@ -272,11 +193,11 @@ def into_tiff(data: bytearray, block: bytes, xmp: bytes, iptc: bytes) -> None:
 
     Its directory is written anew at its end. `data` was written by us: raises ValueError where it is no such file.
     """
-    layout, at = _start(data)
-    carried: _Tree = {}
+    layout, at = tiff.start(data)
+    carried: tiff.Tree = {}
     if block:
-        _, first = _start(block)
-        carried = _tree(block, _Layout(layout.order), first, _OF_THE_PHOTO)
+        _, first = tiff.start(block)
+        carried = _tree(block, tiff.Layout(layout.order), first, _OF_THE_PHOTO)
         for tag in (_X_RESOLUTION, _Y_RESOLUTION, _UNIT):
             carried.pop(tag, None)  # the file's own
     for tag, kind, value in ((_XMP, _BYTE, xmp), (_IPTC, _BYTE, iptc)):
@@ -285,57 +206,17 @@ def into_tiff(data: bytearray, block: bytes, xmp: bytes, iptc: bytes) -> None:
     if not carried:
         return
     data += b"\0" * (len(data) % 2)
-    raw = [entry for entry in _table(data, layout, at).entries if entry.tag not in carried]
+    raw = [entry for entry in tiff.table(data, layout, at).entries if entry.tag not in carried]
     end = len(data)
-    data += _serialized(carried, end, layout, raw)
+    data += tiff.serialized(carried, end, layout, raw)
     where = 8 if layout.big else 4
     data[where : where + layout.offset.size] = layout.offset.pack(end)
 
 
-def _start(data: bytes | bytearray) -> tuple[_Layout, int]:
-    """How a structure is laid out, and where its first directory is."""
-    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
-    if order is None:
-        raise _BrokenError("no byte order")
-    (magic,) = struct.unpack_from(f"{order}H", data, 2)
-    if magic not in (42, 43):
-        raise _BrokenError(f"the magic number is {magic}")
-    layout = _Layout(order, magic == 43)
-    (at,) = layout.offset.unpack_from(data, 8 if layout.big else 4)
-    return layout, at
-
-
-def _header(order: str) -> bytes:
-    return (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
-
-
-def _table(data: bytes | bytearray, layout: _Layout, at: int) -> _Table:
-    if not 8 <= at <= len(data) - layout.count.size:
-        raise _BrokenError("a directory lies outside")
-    (count,) = layout.count.unpack_from(data, at)
-    first = at + layout.count.size
-    end = first + count * layout.entry.size
-    if count > _MOST_ENTRIES or end > len(data):
-        raise _BrokenError(f"a directory of {count} entries")
-    entries = tuple(_Entry(*fields) for fields in layout.entry.iter_unpack(bytes(data[first:end])))
-    if end + layout.offset.size > len(data):  # cut off behind its last entry, which harms nobody
-        return _Table(at, end, entries, 0)
-    (following,) = layout.offset.unpack_from(data, end)
-    return _Table(at, end + layout.offset.size, entries, following)
-
-
-def _extent(entry: _Entry, layout: _Layout, length: int) -> tuple[int, int] | None:
-    """(start, end) of a value that lies outside its entry; None for one that does not, or of which not all is there."""
-    if entry.size <= len(entry.field):
-        return None
-    (start,) = layout.offset.unpack(entry.field)
-    return (start, start + entry.size) if 8 <= start <= length - entry.size else None
-
-
 def _corrected(original: bytes, truth: Corrections) -> bytes:
-    layout, at = _start(original)
+    layout, at = tiff.start(original)
     block = bytearray(original)
-    first = _table(block, layout, at)
+    first = tiff.table(block, layout, at)
     gone = _OF_THE_FILE | (set() if truth.location else {_GPS, _MAKER_NOTE})
     gone |= set() if truth.keep_orientation else {_ORIENTATION}
     values = {
@@ -364,36 +245,36 @@ def _corrected(original: bytes, truth: Corrections) -> bytes:
         kept = [_patched(entry, values, layout) for entry in table.entries if entry.tag not in gone]
         if table is first:
             kept = _turned(block, layout, kept, truth.dpi, first.get(_ORIENTATION))
-        packed = _packed(kept, layout)
+        packed = tiff.packed(kept, layout)
         block[table.at : table.end] = packed.ljust(table.end - table.at, b"\0")
-        extents = (_extent(entry, layout, len(block)) for entry in kept)
+        extents = (tiff.extent(entry, layout, len(block)) for entry in kept)
         end = max(end, table.at + len(packed), *(extent[1] for extent in extents if extent))
     if truth.location:
         for table in positions:
-            extents = (_extent(entry, layout, len(block)) for entry in table.entries)
+            extents = (tiff.extent(entry, layout, len(block)) for entry in table.entries)
             end = max(end, table.end, *(extent[1] for extent in extents if extent))
     return bytes(block[: max(end, len(block.rstrip(b"\0")))])
 
 
-def _inner(block: bytearray, layout: _Layout, table: _Table, tag: int) -> list[_Table]:
+def _inner(block: bytearray, layout: tiff.Layout, table: tiff.Table, tag: int) -> list[tiff.Table]:
     """The directory that an entry points to; none where it cannot be read."""
     entry = table.get(tag)
     if entry is None:
         return []
     try:
-        return [_table(block, layout, layout.offset.unpack(entry.field)[0])]
-    except _BrokenError:
+        return [tiff.table(block, layout, layout.offset.unpack(entry.field)[0])]
+    except tiff.BrokenError:
         return []
 
 
-def _thumbnails(block: bytearray, layout: _Layout, first: _Table) -> Iterator[_Table]:
+def _thumbnails(block: bytearray, layout: tiff.Layout, first: tiff.Table) -> Iterator[tiff.Table]:
     """The directories behind the first, whose pictures are wiped on the way."""
     seen, at = {first.at}, first.following
     while at not in seen and len(seen) < 8:
         seen.add(at)
         try:
-            table = _table(block, layout, at)
-        except _BrokenError:
+            table = tiff.table(block, layout, at)
+        except tiff.BrokenError:
             return
         for place, length in ((513, 514), (273, 279)):  # a JPEG; or a strip
             start, size = (table.get(tag) for tag in (place, length))
@@ -406,32 +287,35 @@ def _thumbnails(block: bytearray, layout: _Layout, first: _Table) -> Iterator[_T
 
 
 def _wipe(
-    block: bytearray, layout: _Layout, table: _Table, entries: list[_Entry] | tuple[_Entry, ...]
+    block: bytearray,
+    layout: tiff.Layout,
+    table: tiff.Table,
+    entries: list[tiff.Entry] | tuple[tiff.Entry, ...],
 ) -> None:
     """Zeros for the values of these entries that lie outside their table."""
     for entry in entries:
-        extent = _extent(entry, layout, len(block))
+        extent = tiff.extent(entry, layout, len(block))
         if extent is not None:
             block[slice(*extent)] = bytes(extent[1] - extent[0])
 
 
-def _patched(entry: _Entry, values: Mapping[int, tuple[int, int]], layout: _Layout) -> _Entry:
+def _patched(entry: tiff.Entry, values: Mapping[int, tuple[int, int]], layout: tiff.Layout) -> tiff.Entry:
     if entry.tag == 1 and entry.field == b"R03\0":  # the index of Adobe RGB, where sRGB's is R98
         return replace(entry, field=b"R98\0")
     if entry.tag not in values:
         return entry
     kind, value = values[entry.tag]
     field = layout.pack("HH", value, 0) if kind == _SHORT else layout.pack("I", value)
-    return _Entry(entry.tag, kind, 1, field)
+    return tiff.Entry(entry.tag, kind, 1, field)
 
 
 def _turned(
     block: bytearray,
-    layout: _Layout,
-    entries: list[_Entry],
+    layout: tiff.Layout,
+    entries: list[tiff.Entry],
     dpi: tuple[float, float] | None,
-    orientation: _Entry | None,
-) -> list[_Entry]:
+    orientation: tiff.Entry | None,
+) -> list[tiff.Entry]:
     """The entries with the two resolutions exchanged, where they are those of the photo before it was turned by a quarter."""
     stated = _resolution(block, layout, entries)
     if stated is None or abs(stated[0] - stated[1]) < 0.5:
@@ -450,7 +334,7 @@ def _turned(
 
 
 def _resolution(
-    block: bytes | bytearray, layout: _Layout, entries: Iterable[_Entry]
+    block: bytes | bytearray, layout: tiff.Layout, entries: Iterable[tiff.Entry]
 ) -> tuple[float, float] | None:
     """(horizontal, vertical) in dots an inch; None where it is not said, or not in inches or centimeters."""
     found = {entry.tag: entry for entry in entries if entry.tag in (_X_RESOLUTION, _Y_RESOLUTION, _UNIT)}
@@ -460,7 +344,7 @@ def _resolution(
         return None
     values = []
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        extent = _extent(found[tag], layout, len(block)) if tag in found else None
+        extent = tiff.extent(found[tag], layout, len(block)) if tag in found else None
         if extent is None or found[tag].kind != _RATIONAL:
             return None
         numerator, denominator = struct.unpack_from(f"{layout.order}II", block, extent[0])
@@ -468,22 +352,17 @@ def _resolution(
     return values[0], values[1]
 
 
-def _packed(entries: list[_Entry], layout: _Layout, following: int = 0) -> bytes:
-    rows = (layout.entry.pack(entry.tag, entry.kind, entry.count, entry.field) for entry in entries)
-    return layout.count.pack(len(entries)) + b"".join(rows) + layout.offset.pack(following)
-
-
 def _tree(
     data: bytes | bytearray,
-    layout: _Layout,
+    layout: tiff.Layout,
     at: int,
     wanted: frozenset[int] | set[int] | None = None,
     nested: Mapping[int, frozenset[int]] = _NESTED,
-) -> _Tree:
-    """A directory with its values and inner directories, without what cannot be read or is too much. Raises _BrokenError."""
-    tree: _Tree = {}
-    left = _MOST_BYTES
-    for entry in _table(data, layout, at).entries:
+) -> tiff.Tree:
+    """A directory with its values and inner directories, without what cannot be read or is too much. Raises tiff.BrokenError."""
+    tree: tiff.Tree = {}
+    left = tiff.MOST_BYTES
+    for entry in tiff.table(data, layout, at).entries:
         if (wanted is not None and entry.tag not in wanted) or entry.tag in tree:
             continue
         if entry.tag in _NESTED:
@@ -491,7 +370,7 @@ def _tree(
             if entry.tag in nested and (inner := _inner_tree(data, layout, entry, inside)):
                 tree[entry.tag] = inner
             continue
-        value = _value(data, layout, entry)
+        value = tiff.value(data, layout, entry)
         if value is not None and len(value[2]) <= left:
             left -= len(value[2])
             tree[entry.tag] = value
@@ -499,49 +378,16 @@ def _tree(
 
 
 def _inner_tree(
-    data: bytes | bytearray, layout: _Layout, entry: _Entry, nested: Mapping[int, frozenset[int]]
-) -> _Tree:
+    data: bytes | bytearray, layout: tiff.Layout, entry: tiff.Entry, nested: Mapping[int, frozenset[int]]
+) -> tiff.Tree:
     try:
         return _tree(data, layout, layout.offset.unpack(entry.field)[0], None, nested)
-    except _BrokenError:
+    except tiff.BrokenError:
         return {}
 
 
-def _value(data: bytes | bytearray, layout: _Layout, entry: _Entry) -> _Value | None:
-    """None for what lies outside, or is of a type that only a BigTIFF has."""
-    if entry.size == 0 or entry.kind > 13:
-        return None
-    if entry.size <= len(entry.field):
-        return entry.kind, entry.count, entry.field[: entry.size]
-    extent = _extent(entry, layout, len(data))
-    if extent is None or entry.size > _MOST_BYTES:
-        return None
-    return entry.kind, entry.count, bytes(data[slice(*extent)])
-
-
-def _bytes(value: _Value | _Tree | None) -> bytes:
+def _bytes(value: tiff.Value | tiff.Tree | None) -> bytes:
     return value[2] if isinstance(value, tuple) else b""
-
-
-def _serialized(tree: _Tree, at: int, layout: _Layout, raw: list[_Entry] | None = None) -> bytes:
-    """A directory and all that it refers to, to stand at `at`. `raw`: further entries, whose values are in the file already."""
-    entries = list(raw or ())
-    size = layout.count.size + (len(entries) + len(tree)) * layout.entry.size + layout.offset.size
-    behind = bytearray()
-    width = layout.offset.size
-    for tag, value in tree.items():
-        if isinstance(value, tuple) and len(value[2]) <= width:
-            entries.append(_Entry(tag, value[0], value[1], value[2].ljust(width, b"\0")))
-            continue
-        behind += b"\0" * (len(behind) % 2)
-        place = at + size + len(behind)
-        if isinstance(value, dict):
-            behind += _serialized(value, place, layout)
-            entries.append(_Entry(tag, 16 if layout.big else _LONG, 1, layout.offset.pack(place)))
-        else:
-            behind += value[2]
-            entries.append(_Entry(tag, value[0], value[1], layout.offset.pack(place)))
-    return _packed(sorted(entries, key=lambda entry: entry.tag), layout) + bytes(behind)
 
 
 def ratio(value: float) -> tuple[int, int]:

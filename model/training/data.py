@@ -27,6 +27,7 @@ from PIL import Image
 
 from model import color, image_io
 from model.errors import PhotoError
+from model.formats.raster import to_eight_bits
 
 SCIKIT_IMAGE = (
     "astronaut.png",
@@ -112,8 +113,7 @@ def read(path: Path, at_least: int = 0) -> NDArray[np.uint8]:
     except PhotoError as error:
         kind = TooSmallError if error.code == "photo_too_small" else OSError
         raise kind(f"{path}: {error.detail}") from error
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / 257).astype(np.uint8)
+    pixels = to_eight_bits(pixels)
     return pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1)
 
 

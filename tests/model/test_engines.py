@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from model import cards, engines
-from model.engines import CpuEngine, cores
+from model.engines import CpuEngine
 from model.errors import InputError
 from model.runtimes import graphs
 
@@ -110,15 +110,6 @@ def test_what_runs_one_photo_a_core_is_made_when_two_have_met(graph: object) -> 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, range(2)))
     assert engine._narrow is not None
-
-
-def test_cores_are_those_that_openmp_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    has = len(os.sched_getaffinity(0))
-    assert cores() == has
-    for said, expected in (("1", 1), ("1,2", 1), ("9999", has), ("0", has), ("many", has)):
-        monkeypatch.setenv("OMP_NUM_THREADS", said)
-        assert cores() == expected
 
 
 # Devices

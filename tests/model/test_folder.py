@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -634,6 +634,7 @@ def test_what_interrupts_a_run_leaves_whole_files_and_a_true_manifest(
     for number in range(9):
         GRAY.save(box / f"{number}.png")
     put = results.put
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in no process in the background
 
     def interrupted(target: Path, *rest: Any) -> manifest.Stamp:
         if target.name == "2.png":
@@ -648,7 +649,7 @@ def test_what_interrupts_a_run_leaves_whole_files_and_a_true_manifest(
     assert listed(out) == ["0.png", "1.png", "2.png"]
     assert all(is_colored(out / name) for name in listed(out))
     assert {name for name, entry in entries(out).items() if entry.state == "colored"} == {*listed(out)}
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     assert threading.active_count() < 9
 
 
@@ -684,21 +685,11 @@ def test_a_dry_run_says_where_everything_would_go_and_writes_nothing(
     assert colorize(box, "-o", out, "-n") == 1
 
 
-@pytest.fixture
-def in_color(box: Path) -> Callable[[], Path]:
-    pytest.importorskip("model.inspection")
-
-    def make() -> Path:
-        Image.fromarray(data.coffee()).resize((300, 200)).save(box / "c.jpg", quality=95)
-        return box / "c.jpg"
-
-    return make
-
-
 def test_a_photo_in_color_is_noticed_kept_or_refused(
-    box: Path, out: Path, tmp_path: Path, in_color: Callable[[], Path], capsys: pytest.CaptureFixture[str]
+    box: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photo = in_color()
+    photo = box / "c.jpg"
+    Image.fromarray(data.coffee()).resize((300, 200)).save(photo, quality=95)
     assert colorize(box, "-o", out) == 0
     assert "noticed: photo_in_color 1: " in capsys.readouterr().out
     assert colorize(box, "-o", out, "--if-color", "keep") == 0
@@ -712,7 +703,6 @@ def test_a_photo_in_color_is_noticed_kept_or_refused(
     assert "c (colored).jpg" not in listed(box)
 
 
-@pytest.mark.skipif(not hasattr(image_io, "save_separate"), reason="comes with the record of photos")
 def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
     box: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -734,10 +724,40 @@ def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
     assert (tmp_path / "one.png.json").exists()
 
 
-@pytest.mark.skipif(not hasattr(image_headers, "photographs"), reason="comes with the reading of pages")
 def test_every_page_of_a_tiff_is_colored_into_a_file_of_its_own(tmp_path: Path, out: Path) -> None:
-    GRAY.save(tmp_path / "album.tif", save_all=True, append_images=[OTHER])
+    first, second = (
+        GRAY.copy(),
+        OTHER.copy(),
+    )  # as PNG they were saved before, which Pillow would go by for the second
+    first.save(tmp_path / "album.tif", save_all=True, append_images=[second])
     assert colorize(tmp_path / "album.tif", "-o", out, "--page", "all") == 0
     assert listed(out) == ["album (page 1).tif", "album (page 2).tif"]
     assert shows(out / "album (page 1).tif", GRAY)
     assert shows(out / "album (page 2).tif", OTHER)
+
+
+def test_of_an_album_in_its_own_folder_the_page_in_color_is_kept_and_the_gray_one_colored(
+    tmp_path: Path,
+) -> None:
+    album = tmp_path / "album.tif"
+    in_color = Image.fromarray(data.coffee()).resize(GRAY.size)
+    in_color.save(album, save_all=True, append_images=[GRAY.convert("RGB")])
+    assert colorize(album, "-o", tmp_path, "--page", "all", "--if-color", "keep") == 0
+    assert listed(tmp_path) == ["album (page 1).tif", "album (page 2).tif", "album.tif"]
+    assert np.abs(pixels(tmp_path / "album (page 1).tif") - np.asarray(in_color)).max() == 0
+    assert is_colored(tmp_path / "album (page 2).tif")
+
+
+def test_a_dry_run_knows_16_bits_and_memory_by_the_header(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = np.asarray(GRAY).astype(np.uint16) * 257
+    (tmp_path / "deep.jp2").write_bytes(imagecodecs.jpeg2k_encode(deep, codecformat="jp2", reversible=True))
+    (tmp_path / "deep.jxl").write_bytes(imagecodecs.jpegxl_encode(deep, lossless=True, effort=1))
+    assert colorize(tmp_path / "deep.jxl", "-o", out, "-n") == 0
+    assert f"-> {out / 'deep.tif'}" in capsys.readouterr().out  # as JPEG it would lose 8 bits
+    assert colorize(tmp_path / "deep.jxl", "-o", out) == 0
+    assert listed(out) == ["deep.tif"]
+    monkeypatch.setattr(image_headers, "memory_available", lambda: 10_000)
+    assert colorize(tmp_path / "deep.jp2", "-o", out, "-n") == 1
+    assert "GiB are free" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import image_headers
+from model import image_headers, image_io
 from model.errors import PhotoError
 from model.image_headers import (
     ENDINGS,
@@ -23,7 +23,6 @@ from model.image_headers import (
     IN_WORDS,
     Header,
     Limits,
-    memory_available,
     memory_needed,
     photographs,
     probe,
@@ -271,28 +270,17 @@ def test_no_limit_is_no_limit(gray_photo):
 def test_without_limits_memory_is_one_and_says_both_numbers(monkeypatch):
     gray, deep = Header("PNG", 12_000, 10_000, channels=1), Header("PNG", 12_000, 10_000, bits=16)
     assert 0.12e9 * 3 < memory_needed(gray) < 1.5 * 2**30 < memory_needed(deep)
-    there = memory_available()
-    assert there is not None
-    assert 2**20 < there < 2**50
     monkeypatch.setattr(image_headers, "memory_available", lambda: 2**30)
+    header = probe(png(20_000, 10_000), Limits.none())  # a header can be looked at whatever the memory
     with pytest.raises(PhotoError) as refused:
-        probe(png(20_000, 10_000), Limits.none())
+        Limits.none().check_memory(header, 1)
     assert refused.value.code == "photo_too_large"
     assert "200 megapixels" in refused.value.sentence
     assert "1.0 GiB are free" in refused.value.sentence
-    assert probe(png(1_000, 1_000), Limits.none()).width == 1_000
-
-
-def test_a_control_groups_limit_counts(tmp_path):
-    for name, text in (
-        ("memory.max", "1000000"),
-        ("memory.current", "700000"),
-        ("memory.stat", "anon 1\ninactive_file 200000\n"),
-    ):
-        (tmp_path / name).write_text(text)
-    assert image_headers._group_memory(tmp_path) == 500_000
-    (tmp_path / "memory.max").write_text("max")
-    assert image_headers._group_memory(tmp_path) is None
+    Limits.none().check_memory(probe(png(1_000, 1_000)), 1)
+    Limits().check_memory(header, 1)  # a limit in pixels takes its place
+    with pytest.raises(PhotoError, match="200 megapixels"):
+        image_io.open(png(20_000, 10_000), Limits.none())
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -29,9 +29,7 @@ from model import image_io, image_metadata
 from model.errors import Notice
 from model.image_io import Photo, SaveOptions
 from model.image_metadata import GUESSED, SOURCE_TYPE, Changes, Metadata
-from model.metadata import exif as image_exif
-from model.metadata import iptc as image_iptc
-from model.metadata import xmp as image_xmp
+from model.metadata import exif, iptc, tiff, xmp
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
 GRAY = np.add.outer(np.arange(48) * 3, np.arange(64)).astype(np.uint8)
@@ -364,7 +362,7 @@ def test_what_is_not_false_stays_at_its_place_byte_for_byte() -> None:
     """A MakerNote points into its block; so nothing moves."""
     for order in ("<", ">"):
         before = block(order, THUMBNAIL)
-        after = image_exif.corrected(before, image_exif.Corrections(48, 64, (600, 300)))
+        after = exif.corrected(before, exif.Corrections(48, 64, (600, 300)))
         note = before.index(b"MAKER")
         assert after.index(b"MAKER") == note
         assert after[note : note + 40] == before[note : note + 40]
@@ -390,9 +388,9 @@ def test_instructions_of_others_are_left_to_them() -> None:
 
 
 def test_a_block_that_jpeg_cannot_hold_loses_the_maker_note_and_no_more() -> None:
-    tree = image_exif._header(">") + image_exif._serialized(
+    tree = tiff.header(">") + tiff.serialized(
         {270: (2, 8, b"Grandma\0"), 34665: {36867: (2, 20, b"1931:05:06 07:08:09\0"), 37500: (7, 70_000, bytes(70_000))}},
-        8, image_exif._Layout(">"),
+        8, tiff.Layout(">"),
     )  # fmt: skip
     photo = Photo(np.stack([GRAY] * 3, 2), None, "JPEG", metadata=Metadata(exif=tree))
     read = fields(saved(photo, "JPEG"))
@@ -438,7 +436,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_xmp_is_dropped(kind: str) -> None:
-    assert image_xmp.checked(HOSTILE[kind]) == b""
+    assert xmp.checked(HOSTILE[kind]) == b""
     file = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + HOSTILE[kind])
     data = source("TIFF")
     Image.fromarray(GRAY).save(opened := io.BytesIO(), "PNG")
@@ -451,16 +449,16 @@ def test_hostile_xmp_is_dropped(kind: str) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8", "utf-32"])
 def test_xmp_in_any_unicode_becomes_utf_8(encoding: str) -> None:
     text = XMP.decode().replace("\ufeff", "")
-    assert "Die Großmutter" in image_xmp.checked(text.encode(encoding)).decode()
+    assert "Die Großmutter" in xmp.checked(text.encode(encoding)).decode()
 
 
 def test_empty_elements_are_cut_whole() -> None:
     before = XMP.replace(
         b"<exif:GPSLongitude>13,24.5235E</exif:GPSLongitude>", b'<exif:GPSLongitude exif:a=">"/>'
     )
-    after = image_xmp.edited(before, lambda name: name[1].startswith("GPS"), {}, {}, {})
+    after = xmp.edited(before, lambda name: name[1].startswith("GPS"), {}, {}, {})
     assert b"GPS" not in after
-    assert image_xmp.checked(after) == after
+    assert xmp.checked(after) == after
     assert len(before) - len(after) < 150
 
 
@@ -492,10 +490,10 @@ def test_directories_that_go_in_circles_or_claim_too_much_end_soon() -> None:
     for data in (circle, many, large, b"", b"II*\0", b"II+\0" + bytes(20)):
         for order in (b"II", b"MM"):
             hostile = order + data[2:]
-            exif = image_exif.checked(hostile)
-            image_exif.corrected(exif, image_exif.Corrections(10, 10, (1, 2), location=False))
-            image_exif.of_tiff(hostile, page=999_999)
-            image_exif.without_maker_note(exif)
+            block = exif.checked(hostile)
+            exif.corrected(block, exif.Corrections(10, 10, (1, 2), location=False))
+            exif.of_tiff(hostile, page=999_999)
+            exif.without_maker_note(block)
     assert time.perf_counter() - start < 1
 
 
@@ -517,7 +515,7 @@ def test_whatever_the_bytes_a_record_is_read_and_written(
     for into in image_io.WRITABLE:
         made = image_metadata.for_file(read, Changes(into, 48, 64, (300, 600), location))
         assert SOURCE_TYPE.encode() in made.xmp
-        assert image_xmp.checked(made.xmp) == made.xmp
+        assert xmp.checked(made.xmp) == made.xmp
     photo = Photo(GRAY[:16, :16], None, "PNG", metadata=read)
     for into in ("TIFF", "WEBP"):
         assert image_io.open(saved(photo, into)).size == photo.size
@@ -533,7 +531,7 @@ def test_whatever_the_block_no_coordinate_gets_through(
     for where, _, new in edits:
         at = int(where * len(data))
         data = data[:at] + new + data[at + len(new) :]
-    after = image_exif.corrected(data, image_exif.Corrections(48, 64, (600, 300), location=False))
+    after = exif.corrected(data, exif.Corrections(48, 64, (600, 300), location=False))
     try:
         read = fields(after) if after else {}
     except IndexError:  # exifread's own, at a directory that is none
@@ -679,7 +677,7 @@ def _has_xmp(data: bytes) -> bool:
 
 def _has_iptc(data: bytes) -> bool:
     found = image_metadata.read(data, str(Image.open(io.BytesIO(data)).format)).iptc
-    return dict.fromkeys(number for number, _, _ in image_iptc.datasets(found)).keys() >= {(2, 120), (2, 80)}
+    return dict.fromkeys(number for number, _, _ in iptc.datasets(found)).keys() >= {(2, 120), (2, 80)}
 
 
 def _has_comment(data: bytes) -> bool:

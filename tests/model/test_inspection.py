@@ -169,6 +169,30 @@ def test_notices_and_frames_of_opening_are_kept() -> None:
     )  # what is missing is no border
 
 
+def test_of_a_photo_that_was_cut_off_only_what_is_there_is_judged() -> None:
+    pixels = color("astronaut").pixels.copy()
+    pixels[60:] = 128
+    assert not inspection.is_in_color(Photo(pixels, None, "JPEG"))  # most of it is gray
+    cut = Photo(pixels, None, "JPEG", frame=(0, 0, 60, 512))
+    assert inspection.is_in_color(cut)
+    assert codes(prepare(cut)) == ["photo_in_color"]
+    empty = np.full((400, 600), 250, np.uint8)
+    empty[100:] = 128
+    assert codes(prepare(Photo(empty, None, "JPEG", frame=(0, 0, 100, 600)))) == ["mostly_flat"]
+
+
+def test_a_border_is_found_and_cropped_where_the_rest_of_its_page_is_missing() -> None:
+    page, (top, left, bottom, right) = framed("coffee", 245)
+    page[bottom - 100 :] = 128
+    photo = Photo(page, None, "JPEG", frame=(0, 0, bottom - 100, page.shape[1]))
+    prepared = prepare(photo)
+    assert prepared.frame == (top, left, bottom - 100, right)
+    assert prepared.pixels is page
+    cropped = prepare(photo, InspectionOptions(crop_border=True))
+    assert cropped.frame == (0, 0, bottom - 100 - top, right - left)
+    np.testing.assert_array_equal(cropped.pixels, page[top:, left:right])  # what is missing still is
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (1, 900), (900, 2), (60, 48)])
 def test_tiny_and_narrow_pictures_pass(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)

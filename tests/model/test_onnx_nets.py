@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from skimage import color, data
 
-from model import cards, engines, palette
+from model import cards, palette
 from model.__main__ import main
 from model.cards import CheckpointError, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
@@ -479,4 +479,3 @@ def test_threads_at_once_share_a_brought_net(brought: Callable[..., Path]) -> No
     with ThreadPoolExecutor(3) as pool:
         for found in pool.map(lambda _: colorizer.colorize([PHOTO])[0].pixels, range(6)):
             assert np.abs(found.astype(int) - expected).max() <= 1
-    assert engines.cores() >= 1

@@ -112,7 +112,7 @@ def test_a_large_photo_does_not_wait_for_ever_behind_small_ones() -> None:
 
 
 def test_the_room_is_bounded_by_threads_and_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "free_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(pipeline, "memory_available", lambda: 64 * 2**30)
     assert pipeline.memory_at_once(4) == 4 * pipeline.memory_at_once(1)
-    monkeypatch.setattr(pipeline, "free_memory", lambda: 2**30)
+    monkeypatch.setattr(pipeline, "memory_available", lambda: 2**30)
     assert pipeline.memory_at_once(16) == 2**29

@@ -1,0 +1,50 @@
+"""What this machine has for this process: cores and memory. Needs nothing but the standard library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cores() -> int:
+    """How many cores coloring may use: those that this process has, or fewer by OMP_NUM_THREADS."""
+    has = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(has, int(asked)) if asked.isdecimal() and int(asked) else has
+
+
+def memory_available() -> int | None:
+    """Bytes that this process may still take, by the system and by its control group; None where neither says."""
+    found = [left for left in (_system_memory(), _group_memory()) if left is not None]
+    return min(found) if found else None
+
+
+def _system_memory() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return None
+
+
+def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Of the control group, version 2 or 1. What its files have in the page cache is given back when needed."""
+    for limit, usage, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = int((root / limit).read_text())  # ValueError for "max"
+            used = int((root / usage).read_text())
+            lines = (root / usage).with_name("memory.stat").read_text().splitlines()
+        except (OSError, ValueError):
+            continue
+        given_back = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
+        if most < 2**60:  # version 1 says so where there is no limit
+            return max(0, most - used + given_back)
+    return None
