@@ -28,7 +28,7 @@ from model.formats import png_chunks, pnm_decoder, profiles, raster, tiff_decode
 from model.formats.box_headers import J2K
 from model.formats.header_source import Header, HeaderError, Source
 from model.formats.raster import Raster
-from model.formats.raster_headers import jpeg_frame
+from model.formats.raster_headers import check_scans, jpeg_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,6 +86,8 @@ def _opened(data: bytes, header: Header) -> ImageFile:
 
 
 def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
+    decodings = 1 if header.whole else len(_TAILS)
+    check_scans(data, jpeg_frame(Source(io.BytesIO(data)))[0], header.width * header.height * decodings)
     missing, notices = None, []
     if not header.whole:
         data, missing = _ended(data)
@@ -188,7 +190,8 @@ def _bound_exif(data: bytes) -> bytes:
 def _png(data: bytes, partial: bool) -> Raster:
     chunks = png_chunks.read(data)
     missing, stream = None, None
-    if chunks.is_cut:
+    made = None if chunks.is_cut else _png_raster(chunks, None)
+    if made is None or chunks.is_cut:
         rows, expected = chunks.rows()
         if len(rows) == expected:
             chunks.notices.append(
@@ -199,7 +202,7 @@ def _png(data: bytes, partial: bool) -> Raster:
         else:
             missing = _png_missing(chunks, rows, expected)
         stream = zlib.compress(rows.ljust(expected, b"\0"), 1)
-    made = _png_raster(chunks, stream)
+        made = _png_raster(chunks, stream)
     made.profile = chunks.profile()
     made.notices = chunks.notices
     made.missing = missing
@@ -222,7 +225,20 @@ def _png_raster(chunks: png_chunks.Chunks, stream: bytes | None) -> Raster:
     if bits == 16:
         return _png_deep(chunks, stream)
     with Image.open(io.BytesIO(chunks.file(stream)), formats=("PNG",)) as image:
-        return _from_pillow(image)
+        made = _from_pillow(image)
+        if stream is None and _ends_in_zeros(image):
+            rows, expected = chunks.rows()
+            chunks.is_cut = len(rows) < expected
+        return made
+
+
+def _ends_in_zeros(image: Image.Image) -> bool:
+    """Whether one of the last two rows is all zeros, as rows are that Pillow found no pixels for, or none that can be. It says nothing."""
+    width, height = image.size
+    return any(
+        image.crop((0, row, width, row + 1)).getbbox(alpha_only=False) is None
+        for row in range(max(0, height - 2), height)
+    )
 
 
 def _png_deep(chunks: png_chunks.Chunks, stream: bytes | None) -> Raster:
@@ -271,6 +287,8 @@ def _plain_tiff(data: bytes, header: Header, page: tiff_headers.Page, partial: b
     try:
         with _opened(data, header) as image:
             _check_tile(image)
+            offsets, counts = _segments(image)
+            tiff_decoder.check_segments(data, page, offsets, counts)
             return _from_pillow(image)
     except OSError:
         if not both:
@@ -279,6 +297,13 @@ def _plain_tiff(data: bytes, header: Header, page: tiff_headers.Page, partial: b
         if made.missing is None:
             raise
         return made
+
+
+def _segments(image: ImageFile) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where a TIFF's strips or tiles are, and their bytes."""
+    tags = getattr(image, "tag_v2", {})
+    offsets, counts = (tags.get(tag) or tags.get(other) or () for tag, other in ((324, 273), (325, 279)))
+    return tuple(offsets), tuple(counts)
 
 
 def _check_tile(image: ImageFile) -> None:

@@ -72,8 +72,8 @@ def gray_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     if curve is None:
         return pixels
     levels: NDArray[Any] = curve[0, :, 1]
-    if np.abs(levels.astype(np.int32) - steps).max() < _NOTHING:
-        return pixels
+    if np.abs(levels.astype(np.int32) - steps).max() < _NOTHING or levels.min() == levels.max():
+        return pixels  # one of sRGB; or a broken one, that leaves nothing of the picture
     if pixels.dtype == np.uint8:
         levels = to_eight_bits(levels)
     return np.take(levels, pixels)
@@ -220,6 +220,8 @@ def _through_matrix(pixels: NDArray[np.uint16], data: bytes) -> NDArray[np.uint1
             outcolorspace="xyz",
             flags=_NO_OPTIMIZATION,
         )[0]
+        if not np.isfinite(xyz).all() or xyz[-1, 1] <= 0:
+            return pixels  # a broken profile
         curves.append(np.ascontiguousarray(xyz[:, 1] / xyz[-1, 1], np.float32))
         columns.append(xyz[-1])
     to_linear = np.ascontiguousarray((_XYZ_TO_RGB @ np.stack(columns, axis=1)).T, np.float32)

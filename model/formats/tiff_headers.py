@@ -12,6 +12,8 @@ from model.formats.header_source import LONGEST_READ, Header, HeaderError, Refus
 _MOST_ENTRIES: Final = 4096
 """Of a directory: real ones have some dozens."""
 _MOST_PAGES: Final = 4096
+_MOST_ENTRIES_IN_ALL: Final = 200_000
+"""Of all directories together, which may overlap: a file of 25 MiB had 50 million."""
 _RAW_PHOTOMETRIC: Final = (32_803, 34_892)
 """A color filter array, and what a camera's linear raw file has."""
 _SIZES: Final = {
@@ -45,6 +47,8 @@ class Page:
     tags: dict[int, tuple[int, ...]]
     is_crowded: bool
     """A tag holds more numbers than any photograph needs."""
+    entries: int = 0
+    """Of its directory, those too that do not matter here."""
 
     def one(self, tag: int, default: int) -> int:
         return (self.tags.get(tag) or (default,))[0]
@@ -136,7 +140,8 @@ def pages(source: Source) -> list[Page]:
     """All pages that the file chains. Raises HeaderError where one does not say its size."""
     layout = _Layout(source.at(0, 16))
     offset, seen, found = layout.first, set[int](), list[Page]()
-    while offset and offset not in seen and len(found) < _MOST_PAGES:
+    entries = 0
+    while offset and offset not in seen and len(seen) < _MOST_PAGES and entries < _MOST_ENTRIES_IN_ALL:
         seen.add(offset)
         try:
             page, offset = _page(source, layout, offset)
@@ -144,6 +149,7 @@ def pages(source: Source) -> list[Page]:
             if not found:
                 raise
             break  # the first pages are there
+        entries += page.entries
         if 256 in page.tags and 257 in page.tags:
             found.append(page)
         elif not found:
@@ -181,7 +187,7 @@ def _page(source: Source, layout: _Layout, offset: int) -> tuple[Page, int]:
             tags[tag] = _values(source, layout, kind, values, value)
     behind = source.up_to(start + count * layout.entry.size, layout.offset.size)
     following = layout.offset.unpack(behind)[0] if len(behind) == layout.offset.size else 0
-    return Page(tags, is_crowded), following
+    return Page(tags, is_crowded, count), following
 
 
 def _entries(source: Source, layout: _Layout, start: int, count: int) -> Iterator[bytes]:
