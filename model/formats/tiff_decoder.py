@@ -167,7 +167,7 @@ def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDAr
         there = len(piece) / count if count else 0.0
         if there < 1 and stored.compression == 1:
             piece = piece.ljust(count, b"\0")
-        if len(piece) == count:
+        if count and len(piece) == count:
             decoded, place, shape = stored.decode(piece, index)
         else:
             decoded, place, shape = stored.decode(None, index)
