@@ -100,15 +100,24 @@ def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
     if deep or header.channels == 4 or at_least or _is_arithmetic(data):
         made = _jpeg_rare(bounded, header, at_least, deep)
     else:
-        with _opened(bounded, header) as image:
-            made = Raster(np.empty(0), orientation=_orientation(image), dpi=_dpi(image))
-            made.profile = image.info.get("icc_profile")
+        made = _jpeg_record(bounded, header)
         made.pixels = _jpeg_array(bounded, header)
         made.space = "gray" if made.pixels.ndim == 2 else "rgb"
     if missing is not None and missing.shape == made.pixels.shape[:2]:
         made.missing = missing
     made.notices += notices
     return made
+
+
+def _jpeg_record(data: bytes, header: Header) -> Raster:
+    """What its segments say of the pixels; nothing where one is broken: it must not cost the picture."""
+    try:
+        with _opened(data, header) as image:
+            made = Raster(np.empty(0), orientation=_orientation(image), dpi=_dpi(image))
+            made.profile = image.info.get("icc_profile")
+            return made
+    except Exception:  # Pillow raises nearly anything, a KeyError among them
+        return Raster(np.empty(0))
 
 
 def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster:
@@ -290,11 +299,11 @@ def _plain_tiff(data: bytes, header: Header, page: tiff_headers.Page, partial: b
             offsets, counts = _segments(image)
             tiff_decoder.check_segments(data, page, offsets, counts)
             return _from_pillow(image)
-    except OSError:
+    except (OSError, KeyError) as error:  # KeyError: a tag of the record is broken, and Pillow sees no TIFF
         if not both:
             raise
         made = tiff_decoder.decode(data, page, header.page, partial)
-        if made.missing is None:
+        if made.missing is None and not isinstance(error, KeyError):
             raise
         return made
 

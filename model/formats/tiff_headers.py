@@ -182,7 +182,8 @@ def _page(source: Source, layout: _Layout, offset: int) -> tuple[Page, int]:
     for entry in _entries(source, layout, start, count):
         tag, kind, values, value = layout.entry.unpack(entry)
         most = 4096 if kind in (5, 10) else 2**20
-        is_crowded |= kind not in (1, 2, 7) and values > most
+        is_there = values * _SIZES.get(kind, 1) <= source.size  # or else decoders pass over it
+        is_crowded |= kind not in (1, 2, 7) and values > most and is_there
         if tag in _INTERESTING and tag not in tags:
             tags[tag] = _values(source, layout, kind, values, value)
     behind = source.up_to(start + count * layout.entry.size, layout.offset.size)
