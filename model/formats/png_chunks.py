@@ -140,8 +140,11 @@ def read(data: bytes) -> Chunks:
         position += 12 + length
     else:
         raise HeaderError("the PNG has too many chunks")
-    if b"IHDR" not in found.kept or not found.pixels or (found.layout[3] == 3 and b"PLTE" not in found.kept):
+    if b"IHDR" not in found.kept or not found.pixels:
         raise HeaderError("the PNG lacks a chunk")
+    palette = len(found.kept.get(b"PLTE", b""))
+    if found.layout[3] == 3 and (palette == 0 or palette % 3 or palette > 768):
+        raise HeaderError("the PNG lacks its palette")  # Pillow shows black
     return found
 
 

@@ -213,6 +213,17 @@ def test_a_png_of_too_few_pixels_is_not_taken_for_a_black_one() -> None:
     assert (image_io.open(saved(dark, "PNG")).pixels == dark).all(), "a black rim is a picture"
 
 
+@pytest.mark.parametrize("entries", [0, 5, 770])
+def test_a_png_whose_palette_is_none_is_not_taken_for_a_black_one(entries: int) -> None:
+    file = io.BytesIO()
+    Image.fromarray(COLOR).quantize(16).save(file, "PNG")
+    data = file.getvalue()
+    place = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[place : place + 4], "big")
+    assert image_io.open(data).size == (64, 48)
+    refused(data[:place] + chunk(b"PLTE", bytes(entries)) + data[place + 12 + length :])
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiff_whose_strips_have_no_bytes_is_not_taken_for_a_black_one(bits: int) -> None:
     refused(tiff((64, 48), 8, b"", [(0, 0)] * 48, bits))
