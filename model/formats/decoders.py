@@ -40,6 +40,10 @@ _MOST_EXIF: Final = 16
 _END: Final = b"\xff\xd9"
 _TAILS: Final = (b"\0" * 64, b"\x55" * 64, b"\xaa\x33" * 32)
 """Put behind a JPEG that was cut off, each decodes to something else: where all agree, the file's own bytes say what is there."""
+_BLOCK: Final = 8
+"""Rows that a JPEG holds together."""
+_LEAST_LOST: Final = 0.01
+"""The share of a JPEG with an end mark: some encoders leave out its last bits."""
 _PALETTE_TAG: Final = 320
 
 
@@ -87,7 +91,8 @@ def _opened(data: bytes, header: Header) -> ImageFile:
 
 def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
     decodings = 1 if header.whole else len(_TAILS)
-    check_scans(data, jpeg_frame(Source(io.BytesIO(data)))[0], header.width * header.height * decodings)
+    first_scan = jpeg_frame(Source(io.BytesIO(data)))[0]
+    check_scans(data, first_scan, header.width * header.height * decodings)
     missing, notices = None, []
     if not header.whole:
         data, missing = _ended(data)
@@ -103,6 +108,10 @@ def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
         made = _jpeg_record(bounded, header)
         made.pixels = _jpeg_array(bounded, header)
         made.space = "gray" if made.pixels.ndim == 2 else "rgb"
+        if header.whole and _ends_flat(made.pixels):
+            missing = _lost_before_the_end(data[: data.index(_END, first_scan)])
+            if missing is not None and not partial:
+                raise _cut_jpeg(data, missing)
     if missing is not None and missing.shape == made.pixels.shape[:2]:
         made.missing = missing
     made.notices += notices
@@ -173,6 +182,23 @@ def _ended(data: bytes) -> tuple[bytes, NDArray[np.bool_] | None]:
     rows = differs.any(axis=1)
     differs[int(np.argmax(rows)) :] = True  # later rows may agree by chance
     return data + _END, differs
+
+
+def _ends_flat(pixels: NDArray[Any]) -> bool:
+    """Whether the last rows are of one tone, as a decoder fills those that it finds nothing for. It says nothing."""
+    rows = pixels[-_BLOCK:].reshape(-1, pixels.shape[2] if pixels.ndim == 3 else 1)
+    return bool((rows == rows[0]).all())
+
+
+def _lost_before_the_end(data: bytes) -> NDArray[np.bool_] | None:
+    """The pixels that are missing in a JPEG that was cut off and given an end mark, which is not in `data`; None if hardly any."""
+    import imagecodecs
+
+    one, other = (imagecodecs.jpeg8_decode(data + tail + _END) for tail in _TAILS[1:])
+    differs: NDArray[np.bool_] = (one != other).any(axis=2) if one.ndim == 3 else one != other
+    if differs.any():
+        differs[int(np.argmax(differs.any(axis=1))) :] = True
+    return differs if differs.mean() > _LEAST_LOST else None
 
 
 def _cut_jpeg(data: bytes, missing: NDArray[np.bool_]) -> PhotoError:

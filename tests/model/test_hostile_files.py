@@ -213,6 +213,22 @@ def test_a_png_of_too_few_pixels_is_not_taken_for_a_black_one() -> None:
     assert (image_io.open(saved(dark, "PNG")).pixels == dark).all(), "a black rim is a picture"
 
 
+@pytest.mark.parametrize("pixels", [GRAY, COLOR])
+def test_a_jpeg_that_was_cut_off_and_given_an_end_mark_is_not_taken_for_a_flat_one(
+    pixels: np.ndarray,
+) -> None:
+    large = np.kron(pixels, np.ones((8, 8) + (1,) * (pixels.ndim - 2), np.uint8))
+    file = saved(large, "JPEG", quality=95)
+    for share in (0.5, 0.8):
+        refused(file[: int(len(file) * share)] + b"\xff\xd9")
+    photo = image_io.open(file[: len(file) // 2] + b"\xff\xd9", partial=True)
+    assert photo.frame is not None
+    assert 0.3 < photo.frame[2] / photo.height < 0.7
+    large[-40:] = 0
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        assert image_io.open(saved(large, "JPEG", **options)).frame is None, "a black rim is a picture"
+
+
 @pytest.mark.parametrize("entries", [0, 5, 770])
 def test_a_png_whose_palette_is_none_is_not_taken_for_a_black_one(entries: int) -> None:
     file = io.BytesIO()
