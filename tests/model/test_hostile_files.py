@@ -18,7 +18,7 @@ from PIL import Image
 from model import image_io
 from model.errors import PhotoError
 from model.formats import profiles
-from model.image_headers import probe
+from model.image_headers import Limits, probe
 from model.metadata import blocks
 
 SECONDS = 2.0
@@ -313,6 +313,14 @@ def test_a_broken_profile_does_not_cost_the_picture(name: str, deep: bool) -> No
     assert photo.pixels.std() > 10 * (257 if deep else 1), "something is left to be seen"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 3), (8, 400)])
+def test_the_smallest_and_narrowest_pictures_are_saved_with_a_mark(size: tuple[int, int]) -> None:
+    photo = image_io.Photo(np.full(size[::-1], 100, np.uint8), None, "PNG")
+    for format in image_io.WRITABLE:
+        saved_file = image_io.save(photo, image_io.SaveOptions(format=format, mark=True))
+        assert image_io.open(saved_file, Limits.none()).size == size
+
+
 # Several at once
 
 
@@ -324,8 +332,8 @@ def test_readers_and_writers_in_several_threads_get_what_one_gets() -> None:
         saved(COLOR, "AVIF"),
         saved(COLOR, "JPEG2000"),
         saved(COLOR, "TIFF", compression="tiff_lzw"),
-        imagecodecs.png_encode(COLOR.astype(np.uint16) * 257),
-        imagecodecs.jpegxl_encode(COLOR, lossless=True),
+        bytes(imagecodecs.png_encode(COLOR.astype(np.uint16) * 257)),
+        bytes(imagecodecs.jpegxl_encode(COLOR, lossless=True)),
     ]
 
     def through(file: bytes) -> tuple[bytes, bytes]:
