@@ -311,6 +311,8 @@ def test_a_broken_profile_does_not_cost_the_picture(name: str, deep: bool) -> No
     photo = image_io.open(file.getvalue())
     assert photo.pixels.shape == COLOR.shape
     assert photo.pixels.std() > 10 * (257 if deep else 1), "something is left to be seen"
+    gray = profiles.gray_to_srgb(pixels[..., 0], BROKEN_PROFILES[name])
+    assert gray.std() > 10 * (257 if deep else 1)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 3), (8, 400)])
