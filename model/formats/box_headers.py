@@ -24,6 +24,9 @@ _NESTED: Final = dict.fromkeys((b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"m
     b"meta": 4
 }
 """Boxes with boxes inside, and how many bytes come before these."""
+_MOST_TILES: Final = 1024
+_LEAST_TILE: Final = 64 * 64
+"""Pixels, where there are many."""
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc", b"hevx"}
 
 
@@ -111,6 +114,10 @@ def jpeg_2000(source: Source) -> Header:
     depths = source.at(start + 42, 3 * min(channels, 8))
     if not 1 <= channels <= 5 or right <= left or bottom <= top:
         raise HeaderError(f"a JPEG 2000 of {channels} channels")
+    wide, high = struct.unpack(">II", source.at(start + 24, 8))
+    tiles = -(-right // max(1, wide)) * -(-bottom // max(1, high))
+    if tiles > max(_MOST_TILES, (right - left) * (bottom - top) // _LEAST_TILE):
+        raise HeaderError(f"a JPEG 2000 of {tiles} tiles")  # a decoder takes ten kilobytes for each
     bits = max((depth & 0x7F) + 1 for depth in depths[::3])
     is_signed = any(depth & 0x80 for depth in depths[::3])
     if bits > 16 or is_signed:

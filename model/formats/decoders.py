@@ -28,7 +28,7 @@ from model.formats import png_chunks, pnm_decoder, profiles, raster, tiff_decode
 from model.formats.box_headers import J2K
 from model.formats.header_source import Header, HeaderError, Source
 from model.formats.raster import Raster
-from model.formats.raster_headers import jpeg_frame
+from model.formats.raster_headers import check_scans, jpeg_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +40,10 @@ _MOST_EXIF: Final = 16
 _END: Final = b"\xff\xd9"
 _TAILS: Final = (b"\0" * 64, b"\x55" * 64, b"\xaa\x33" * 32)
 """Put behind a JPEG that was cut off, each decodes to something else: where all agree, the file's own bytes say what is there."""
+_BLOCK: Final = 8
+"""Rows that a JPEG holds together."""
+_LEAST_LOST: Final = 0.01
+"""The share of a JPEG with an end mark: some encoders leave out its last bits."""
 _PALETTE_TAG: Final = 320
 
 
@@ -86,6 +90,9 @@ def _opened(data: bytes, header: Header) -> ImageFile:
 
 
 def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
+    decodings = 1 if header.whole else len(_TAILS)
+    first_scan = jpeg_frame(Source(io.BytesIO(data)))[0]
+    check_scans(data, first_scan, header.width * header.height * decodings)
     missing, notices = None, []
     if not header.whole:
         data, missing = _ended(data)
@@ -98,15 +105,28 @@ def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
     if deep or header.channels == 4 or at_least or _is_arithmetic(data):
         made = _jpeg_rare(bounded, header, at_least, deep)
     else:
-        with _opened(bounded, header) as image:
-            made = Raster(np.empty(0), orientation=_orientation(image), dpi=_dpi(image))
-            made.profile = image.info.get("icc_profile")
+        made = _jpeg_record(bounded, header)
         made.pixels = _jpeg_array(bounded, header)
         made.space = "gray" if made.pixels.ndim == 2 else "rgb"
+        if header.whole and _ends_flat(made.pixels):
+            missing = _lost_before_the_end(data[: data.index(_END, first_scan)])
+            if missing is not None and not partial:
+                raise _cut_jpeg(data, missing)
     if missing is not None and missing.shape == made.pixels.shape[:2]:
         made.missing = missing
     made.notices += notices
     return made
+
+
+def _jpeg_record(data: bytes, header: Header) -> Raster:
+    """What its segments say of the pixels; nothing where one is broken: it must not cost the picture."""
+    try:
+        with _opened(data, header) as image:
+            made = Raster(np.empty(0), orientation=_orientation(image), dpi=_dpi(image))
+            made.profile = image.info.get("icc_profile")
+            return made
+    except Exception:  # Pillow raises nearly anything, a KeyError among them
+        return Raster(np.empty(0))
 
 
 def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster:
@@ -164,6 +184,23 @@ def _ended(data: bytes) -> tuple[bytes, NDArray[np.bool_] | None]:
     return data + _END, differs
 
 
+def _ends_flat(pixels: NDArray[Any]) -> bool:
+    """Whether the last rows are of one tone, as a decoder fills those that it finds nothing for. It says nothing."""
+    rows = pixels[-_BLOCK:].reshape(-1, pixels.shape[2] if pixels.ndim == 3 else 1)
+    return bool((rows == rows[0]).all())
+
+
+def _lost_before_the_end(data: bytes) -> NDArray[np.bool_] | None:
+    """The pixels that are missing in a JPEG that was cut off and given an end mark, which is not in `data`; None if hardly any."""
+    import imagecodecs
+
+    one, other = (imagecodecs.jpeg8_decode(data + tail + _END) for tail in _TAILS[1:])
+    differs: NDArray[np.bool_] = (one != other).any(axis=2) if one.ndim == 3 else one != other
+    if differs.any():
+        differs[int(np.argmax(differs.any(axis=1))) :] = True
+    return differs if differs.mean() > _LEAST_LOST else None
+
+
 def _cut_jpeg(data: bytes, missing: NDArray[np.bool_]) -> PhotoError:
     if data.count(b"\xff\xda") > 2 and b"\xff\xc2" in data:  # a progressive one, behind its first scan
         return PhotoError(
@@ -188,7 +225,8 @@ def _bound_exif(data: bytes) -> bytes:
 def _png(data: bytes, partial: bool) -> Raster:
     chunks = png_chunks.read(data)
     missing, stream = None, None
-    if chunks.is_cut:
+    made = None if chunks.is_cut else _png_raster(chunks, None)
+    if made is None or chunks.is_cut:
         rows, expected = chunks.rows()
         if len(rows) == expected:
             chunks.notices.append(
@@ -199,7 +237,7 @@ def _png(data: bytes, partial: bool) -> Raster:
         else:
             missing = _png_missing(chunks, rows, expected)
         stream = zlib.compress(rows.ljust(expected, b"\0"), 1)
-    made = _png_raster(chunks, stream)
+        made = _png_raster(chunks, stream)
     made.profile = chunks.profile()
     made.notices = chunks.notices
     made.missing = missing
@@ -222,7 +260,20 @@ def _png_raster(chunks: png_chunks.Chunks, stream: bytes | None) -> Raster:
     if bits == 16:
         return _png_deep(chunks, stream)
     with Image.open(io.BytesIO(chunks.file(stream)), formats=("PNG",)) as image:
-        return _from_pillow(image)
+        made = _from_pillow(image)
+        if stream is None and _ends_in_zeros(image):
+            rows, expected = chunks.rows()
+            chunks.is_cut = len(rows) < expected
+        return made
+
+
+def _ends_in_zeros(image: Image.Image) -> bool:
+    """Whether one of the last two rows is all zeros, as rows are that Pillow found no pixels for, or none that can be. It says nothing."""
+    width, height = image.size
+    return any(
+        image.crop((0, row, width, row + 1)).getbbox(alpha_only=False) is None
+        for row in range(max(0, height - 2), height)
+    )
 
 
 def _png_deep(chunks: png_chunks.Chunks, stream: bytes | None) -> Raster:
@@ -271,14 +322,23 @@ def _plain_tiff(data: bytes, header: Header, page: tiff_headers.Page, partial: b
     try:
         with _opened(data, header) as image:
             _check_tile(image)
+            offsets, counts = _segments(image)
+            tiff_decoder.check_segments(data, page, offsets, counts)
             return _from_pillow(image)
-    except OSError:
+    except (OSError, KeyError) as error:  # KeyError: a tag of the record is broken, and Pillow sees no TIFF
         if not both:
             raise
         made = tiff_decoder.decode(data, page, header.page, partial)
-        if made.missing is None:
+        if made.missing is None and not isinstance(error, KeyError):
             raise
         return made
+
+
+def _segments(image: ImageFile) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where a TIFF's strips or tiles are, and their bytes."""
+    tags = getattr(image, "tag_v2", {})
+    offsets, counts = (tags.get(tag) or tags.get(other) or () for tag, other in ((324, 273), (325, 279)))
+    return tuple(offsets), tuple(counts)
 
 
 def _check_tile(image: ImageFile) -> None:

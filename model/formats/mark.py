@@ -25,9 +25,12 @@ def marked(
 ) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """(H, W) or (H, W, 3), uint8 or uint16, with the mark in the lower right corner, and its alpha, opaque under the mark. Copies both.
 
-    White letters with a dark rim, mixed with what is there: readable on any ground, and without a color of their own.
+    White letters with a dark rim, mixed with what is there: readable on any ground, and without a color of their own. A line of
+    single pixels has no room for it and comes back as it is.
     """
     height, width = pixels.shape[:2]
+    if min(width, height) < 2:  # no room for a square
+        return pixels, alpha
     rim, ink = _word(width, height) or _square(width, height)
     margin = max(1, min(width, height) // 50)
     bottom, right = height - min(margin, height - rim.shape[0]), width - min(margin, width - rim.shape[1])

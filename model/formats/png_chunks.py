@@ -38,7 +38,7 @@ class Chunks:
     colors: dict[bytes, bytes] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     is_cut: bool = False
-    """The file ends, or is damaged, before its end mark."""
+    """The file ends, or is damaged, before its end mark; or its pixels do."""
 
     @property
     def layout(self) -> tuple[int, int, int, int, bool]:
@@ -57,12 +57,14 @@ class Chunks:
         """The rows that are there, filters included, and how many bytes all of them have."""
         width, height, bits, color, interlaced = self.layout
         a_pixel = bits * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
-        passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+        passes: list[tuple[int, int, int]] = []  # where each begins and ends, and the bytes of a row
         expected = 0
-        for left, top, across, down in passes:
+        for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
             wide, high = -((left - width) // across), -((top - height) // down)
             if wide > 0 and high > 0:
-                expected += high * (1 + (wide * a_pixel + 7) // 8)
+                a_row = 1 + (wide * a_pixel + 7) // 8
+                passes.append((expected, expected + high * a_row, a_row))
+                expected += high * a_row
         inflate = zlib.decompressobj()
         rows = bytearray()
         try:
@@ -72,6 +74,11 @@ class Chunks:
                     break
         except zlib.error:
             pass  # what was inflated before is there
+        for start, end, a_row in passes:
+            filters = rows[start:end:a_row]
+            sound = len(filters) - len(filters.lstrip(b"\0\1\2\3\4"))
+            if sound < len(filters):
+                return bytes(rows[: start + sound * a_row]), expected
         return bytes(rows[:expected]), expected
 
     def profile(self) -> bytes | None:
@@ -97,9 +104,12 @@ class Chunks:
         is_srgb = abs(gamma - _SRGB_GAMMA) < 500 or not 5_000 <= gamma <= 500_000
         if points is None and is_srgb:
             return None
-        if is_srgb:  # the curve is that of sRGB, only the primaries are others
-            return profiles.curve_profile(profiles.srgb_curve(), points)
-        return profiles.gamma_profile(100_000 / gamma, points)
+        try:
+            if is_srgb:  # the curve is that of sRGB, only the primaries are others
+                return profiles.curve_profile(profiles.srgb_curve(), points)
+            return profiles.gamma_profile(100_000 / gamma, points)
+        except RuntimeError:  # of Little CMS: primaries on one line
+            return None
 
 
 def read(data: bytes) -> Chunks:
@@ -130,8 +140,11 @@ def read(data: bytes) -> Chunks:
         position += 12 + length
     else:
         raise HeaderError("the PNG has too many chunks")
-    if b"IHDR" not in found.kept or not found.pixels or (found.layout[3] == 3 and b"PLTE" not in found.kept):
+    if b"IHDR" not in found.kept or not found.pixels:
         raise HeaderError("the PNG lacks a chunk")
+    palette = len(found.kept.get(b"PLTE", b""))
+    if found.layout[3] == 3 and (palette == 0 or palette % 3 or palette > 768):
+        raise HeaderError("the PNG lacks its palette")  # Pillow shows black
     return found
 
 
@@ -152,9 +165,31 @@ def _keep(found: Chunks, kind: bytes, body: bytes) -> None:
     if kind in (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"):
         found.colors.setdefault(kind, body)
     elif kind in _KEPT:
-        found.kept.setdefault(kind, body)
-    elif kind in (b"tEXt", b"zTXt") and body.startswith(b"Raw profile type ") and len(body) < _LONGEST_RECORD:
+        if _fits(found, kind, body):
+            found.kept.setdefault(kind, body)
+    elif kind in (b"tEXt", b"zTXt") and body.startswith(b"Raw profile type ") and _is_short(kind, body):
         found.kept.setdefault(kind, body)  # where ImageMagick puts EXIF
+
+
+def _fits(found: Chunks, kind: bytes, body: bytes) -> bool:
+    """Whether the chunk has a length that it can have: Pillow refuses the file for another."""
+    if kind == b"pHYs":
+        return len(body) == 9
+    if kind == b"tRNS" and len(found.kept.get(b"IHDR", b"")) == 13:
+        return len(body) == {0: 2, 2: 6}.get(found.layout[3], len(body))
+    return True
+
+
+def _is_short(kind: bytes, text: bytes) -> bool:
+    """Whether a text, which zTXt packs, is no longer than Pillow takes: it refuses the file for another."""
+    if kind == b"tEXt":
+        return len(text) < _LONGEST_RECORD
+    inflate = zlib.decompressobj()
+    try:
+        inflate.decompress(text.partition(b"\0")[2][1:], _LONGEST_RECORD)
+    except zlib.error:
+        return False
+    return inflate.eof
 
 
 def _chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:

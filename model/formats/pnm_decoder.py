@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from model.formats.raster_headers import pnm_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_MOST_COMMENTS: Final = 10_000
 
 
 def decode(data: bytes, partial: bool) -> Raster:
@@ -36,13 +39,14 @@ def decode(data: bytes, partial: bool) -> Raster:
         values = _ascii_numbers(data[start:], kind == b"1")
         there = min(len(values), count)
         values = 1 - values if kind == b"1" else values
-    values = np.pad(values[:count], (0, max(0, count - len(values))))
-    if values.max(initial=0) > most:
+    if values[:count].max(initial=0) > most:
         raise HeaderError("a PNM with more than white")
+    if there < count and not partial:
+        raise raster.cut_off(there / count)
+    values = values[:count].astype(np.uint8 if most < 256 else np.uint16, copy=False)
+    values = np.pad(values, (0, count - len(values)))
     missing = None
     if there < count:
-        if not partial:
-            raise raster.cut_off(there / count)
         missing = np.ones((height, width), bool)
         missing[: there // (width * channels)] = False
     pixels = _scaled(values, most).reshape((height, width, 3) if channels == 3 else (height, width))
@@ -64,8 +68,9 @@ def _big_endian(data: bytes) -> NDArray[np.uint16]:
 
 def _ascii_numbers(data: bytes, is_bitmap: bool) -> NDArray[np.int64]:
     """Numbers between white space; of a bitmap single digits, with or without."""
-    lines = [line.partition(b"#")[0] for line in data.split(b"\n")] if b"#" in data else [data]
-    text = b"\n".join(lines)
+    if data.count(b"#") > _MOST_COMMENTS:
+        raise HeaderError("a PNM of comments")
+    text = re.sub(rb"#[^\n]*", b"", data)
     if is_bitmap:
         digits = np.frombuffer(text, np.uint8)
         bits: NDArray[np.int64] = (digits[(digits == 48) | (digits == 49)] == 49).astype(np.int64)

@@ -26,6 +26,8 @@ _NO_OPTIMIZATION: Final = 0x0100
 _FINE_TABLE: Final = 0x0400
 _NOTHING: Final = 128
 """Half a step of 8 bits: a profile that changes less is sRGB's, and 16 bits stay as they are."""
+_NOTHING_LEFT: Final = 16
+"""Steps of 8 bits between the darkest and the lightest of all colors."""
 _D50: Final = np.array([0.9642, 1.0, 0.8249])
 _XYZ_TO_RGB: Final = np.array(
     [
@@ -53,7 +55,8 @@ def read(data: bytes | None) -> _Profile | None:
     if not data:
         return None
     try:
-        return _Profile(io.BytesIO(data))
+        profile = _Profile(io.BytesIO(data))
+        return profile if profile.profile.xcolor_space else None  # not every name can be read
     except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return None
 
@@ -72,8 +75,8 @@ def gray_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     if curve is None:
         return pixels
     levels: NDArray[Any] = curve[0, :, 1]
-    if np.abs(levels.astype(np.int32) - steps).max() < _NOTHING:
-        return pixels
+    if np.abs(levels.astype(np.int32) - steps).max() < _NOTHING or np.ptp(levels) < 257 * _NOTHING_LEFT:
+        return pixels  # one of sRGB; or a broken one, that leaves nothing of the picture
     if pixels.dtype == np.uint8:
         levels = to_eight_bits(levels)
     return np.take(levels, pixels)
@@ -82,7 +85,12 @@ def gray_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
 def rgb_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     """(H, W, 3) uint8 or uint16."""
     profile = read(data)
-    if profile is None or data is None or profile.profile.xcolor_space.strip() != "RGB" or _is_srgb(profile):
+    if (
+        profile is None
+        or data is None
+        or profile.profile.xcolor_space.strip() != "RGB"
+        or _is_ignored(profile)
+    ):
         return pixels
     if pixels.dtype == np.uint8:
         converted = _shallow(Image.fromarray(pixels), profile)
@@ -212,14 +220,19 @@ def _through_matrix(pixels: NDArray[np.uint16], data: bytes) -> NDArray[np.uint1
     for channel in range(3):
         ramp = np.zeros((1, 65_536, 3), np.float32)
         ramp[0, :, channel] = np.linspace(0, 1, 65_536)
-        xyz = imagecodecs.cms_transform(
-            ramp,
-            data,
-            imagecodecs.cms_profile("xyz"),
-            colorspace="rgb",
-            outcolorspace="xyz",
-            flags=_NO_OPTIMIZATION,
-        )[0]
+        try:
+            xyz = imagecodecs.cms_transform(
+                ramp,
+                data,
+                imagecodecs.cms_profile("xyz"),
+                colorspace="rgb",
+                outcolorspace="xyz",
+                flags=_NO_OPTIMIZATION,
+            )[0]
+        except (ValueError, RuntimeError):
+            return pixels  # the profile does not fit
+        if not np.isfinite(xyz).all() or xyz[-1, 1] <= 0:
+            return pixels  # a broken profile
         curves.append(np.ascontiguousarray(xyz[:, 1] / xyz[-1, 1], np.float32))
         columns.append(xyz[-1])
     to_linear = np.ascontiguousarray((_XYZ_TO_RGB @ np.stack(columns, axis=1)).T, np.float32)
@@ -259,14 +272,15 @@ def _shallow(image: Image.Image, profile: _Profile) -> Image.Image | None:
         return None
 
 
-def _is_srgb(profile: _Profile) -> bool:
-    """Whether colors stay as they are, to one step of 8 bits."""
+def _is_ignored(profile: _Profile) -> bool:
+    """Whether colors stay as they are, to one step of 8 bits, by the profile; or the profile is broken, and leaves nothing of a picture."""
     steps = np.linspace(0, 255, 9).astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(27, 27, 3)
     converted = _shallow(Image.fromarray(cube), profile)
     if converted is None:
         return False
-    return int(np.abs(np.asarray(converted).astype(np.int16) - cube).max()) <= 1
+    shown = np.asarray(converted).astype(np.int16)
+    return int(np.abs(shown - cube).max()) <= 1 or int(np.ptp(shown)) < _NOTHING_LEFT
 
 
 def _tags(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Final
 
@@ -9,6 +10,13 @@ from model.formats.header_source import Header, HeaderError, RefusedError, Sourc
 
 _MOST_SEGMENTS: Final = 10_000
 """Segments of a JPEG before its scan, or chunks of a PNG before its pixels: real files of 25 MiB have some hundreds."""
+_MOST_SCANS: Final = 100
+_LEAST_SCANS: Final = 32
+"""Even of the largest photo."""
+_MOST_SCANNED: Final = 1_500_000_000
+"""Pixels of all scans together: some six seconds."""
+_NEXT_MARK: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""Within a scan: neither a byte of 255, nor a restart."""
 _MOST_TOKENS: Final = 200
 """Characters of a PNM's numbers, comments apart."""
 
@@ -51,6 +59,26 @@ def jpeg_frame(source: Source, position: int = 2) -> tuple[int, tuple[int, int, 
     if frame is None:
         raise HeaderError("the JPEG has no frame")
     return position, frame
+
+
+def check_scans(data: bytes | memoryview, position: int, pixels: int) -> None:
+    """Raises HeaderError where a JPEG has more scans than encoders make; `position` is that of the first one.
+
+    Each costs a pass over all `pixels`, however few bytes it has: 25 MiB of them would take hours. Encoders write about ten.
+    """
+    most = min(_MOST_SCANS, max(_LEAST_SCANS, _MOST_SCANNED // max(1, pixels)))
+    scans = 0
+    for _ in range(10 * _MOST_SCANS):
+        if data[position : position + 2] == b"\xff\xda":
+            scans += 1
+        if scans > most:
+            break
+        behind = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        mark = _NEXT_MARK.search(data, behind)
+        if mark is None or mark[0] == b"\xff\xd9":
+            return
+        position = mark.start()
+    raise HeaderError("the JPEG has too many scans")
 
 
 def png(source: Source) -> Header:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from model.errors import Notice, PhotoError
 from model.formats import raster
 from model.formats.header_source import HeaderError, Source
 from model.formats.raster import Raster
-from model.formats.raster_headers import jpeg_frame
+from model.formats.raster_headers import check_scans, jpeg_frame
 from model.formats.tiff_headers import Page
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
             raise HeaderError("the page has another size")
         if math.prod(stored.shaped) != page.area * page.samples:
             raise HeaderError("the page has another number of values")
-        _check_segments(data, page, stored)
+        _check_tiles(page, stored)
+        check_segments(data, page, stored.dataoffsets, stored.databytecounts)
         missing = None
         if _is_cut(stored, len(data)):
             values, missing = _decode_what_is_there(data, stored, partial)
@@ -64,7 +66,7 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
         made = _interpret(_channels_last(values, page), page)
         made.missing = missing
         tag = stored.tags.get(34_675)
-        made.profile = bytes(tag.value) if tag is not None else None
+        made.profile = tag.value if tag is not None and isinstance(tag.value, bytes) else None
         made.orientation = _whole(stored, 274, 1)
         made.dpi = _dpi(stored)
     return made
@@ -99,18 +101,30 @@ def _check(page: Page) -> None:
         raise HeaderError("a TIFF of a rare layout")
 
 
-def _check_segments(data: bytes, page: Page, stored: Any) -> None:
-    """A tile is decoded whole, and a JPEG inside says its own size: neither may be much larger than the page."""
+def _check_tiles(page: Page, stored: Any) -> None:
+    """A tile is decoded whole: it may not be much larger than the page. Where there are too few, nothing would be said of it."""
     tile = int(stored.tilewidth or 0) * int(stored.tilelength or 0)
     if tile > max(_MOST_IN_A_TILE * page.area, 2**22):
         raise HeaderError("a tile is larger than the page")
+    if len(stored.dataoffsets) < math.prod(stored.chunked):
+        raise HeaderError("strips or tiles are missing")
+
+
+def check_segments(data: bytes, page: Page, offsets: Sequence[int], counts: Sequence[int]) -> None:
+    """Strips or tiles may not take long to read: they may overlap, and a JPEG inside says its own size. Raises HeaderError."""
+    # Strips may share their bytes, as empty ones do, but reading and unpacking them takes time for each.
+    if sum(counts) > len(data) + 2 * page.area * page.samples * (max(page.bits) // 8 + 1):
+        raise HeaderError("the strips are longer than the file and the pixels")
     if page.compression != 7:
         return
-    for offset, count in zip(stored.dataoffsets, stored.databytecounts, strict=False):
+    source = Source(io.BytesIO(data))  # one for all: it hands out so many pieces
+    view = memoryview(data)
+    for offset, count in zip(offsets, counts, strict=False):
         if count and offset + count <= len(data):
-            _, (_, _, width, height, _) = jpeg_frame(Source(io.BytesIO(data[offset : offset + count])))
+            position, (_, _, width, height, _) = jpeg_frame(source, offset + 2)
             if width * height > max(_MOST_IN_A_TILE * page.area, 2**22):
                 raise HeaderError("a JPEG inside is larger than the page")
+            check_scans(view[: offset + count], position, width * height)
 
 
 def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
@@ -136,8 +150,9 @@ def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
 
 
 def _is_cut(stored: Any, size: int) -> bool:
+    is_packed = stored.compression != 1  # where nothing is packed into no bytes, as in maps with blank tiles
     return any(
-        offset + count > size
+        offset + count > size or (is_packed and not count)
         for offset, count in zip(stored.dataoffsets, stored.databytecounts, strict=False)
     )
 
@@ -152,7 +167,7 @@ def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDAr
         there = len(piece) / count if count else 0.0
         if there < 1 and stored.compression == 1:
             piece = piece.ljust(count, b"\0")
-        if len(piece) == count:
+        if count and len(piece) == count:
             decoded, place, shape = stored.decode(piece, index)
         else:
             decoded, place, shape = stored.decode(None, index)

@@ -11,6 +11,8 @@ from model.formats.header_source import LONGEST_READ, Header, HeaderError, Refus
 from model.metadata.tiff import MOST_ENTRIES, SIZES, Layout
 
 _MOST_PAGES: Final = 4096
+_MOST_ENTRIES_IN_ALL: Final = 200_000
+"""Of all directories together, which may overlap: a file of 25 MiB had 50 million."""
 _RAW_PHOTOMETRIC: Final = (32_803, 34_892)
 """A color filter array, and what a camera's linear raw file has."""
 _CODES: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
@@ -26,6 +28,8 @@ class Page:
     tags: dict[int, tuple[int, ...]]
     is_crowded: bool
     """A tag holds more numbers than any photograph needs."""
+    entries: int = 0
+    """Of its directory, those too that do not matter here."""
 
     def one(self, tag: int, default: int) -> int:
         return (self.tags.get(tag) or (default,))[0]
@@ -117,7 +121,8 @@ def pages(source: Source) -> list[Page]:
     """All pages that the file chains. Raises HeaderError where one does not say its size."""
     layout, offset = _start(source)
     seen, found = set[int](), list[Page]()
-    while offset and offset not in seen and len(found) < _MOST_PAGES:
+    entries = 0
+    while offset and offset not in seen and len(seen) < _MOST_PAGES and entries < _MOST_ENTRIES_IN_ALL:
         seen.add(offset)
         try:
             page, offset = _page(source, layout, offset)
@@ -125,6 +130,7 @@ def pages(source: Source) -> list[Page]:
             if not found:
                 raise
             break  # the first pages are there
+        entries += page.entries
         if 256 in page.tags and 257 in page.tags:
             found.append(page)
         elif not found:
@@ -153,12 +159,13 @@ def _page(source: Source, layout: Layout, offset: int) -> tuple[Page, int]:
     for entry in _entries(source, layout, start, count):
         tag, kind, values, value = layout.entry.unpack(entry)
         most = 4096 if kind in (5, 10) else 2**20
-        is_crowded |= kind not in (1, 2, 7) and values > most
+        is_there = values * SIZES.get(kind, 1) <= source.size  # or else decoders pass over it
+        is_crowded |= kind not in (1, 2, 7) and values > most and is_there
         if tag in _INTERESTING and tag not in tags:
             tags[tag] = _values(source, layout, kind, values, value)
     behind = source.up_to(start + count * layout.entry.size, layout.offset.size)
     following = layout.offset.unpack(behind)[0] if len(behind) == layout.offset.size else 0
-    return Page(tags, is_crowded), following
+    return Page(tags, is_crowded, count), following
 
 
 def _entries(source: Source, layout: Layout, start: int, count: int) -> Iterator[bytes]:

@@ -31,7 +31,8 @@ _MOST_BLOCK: Final = 4 * 2**20
 _MOST_TEXTS: Final = 256
 _MOST_TEXT: Final = 2**20
 """Of all texts of a PNG together."""
-_RAW_PROFILE: Final = re.compile(r"\s*[^\n]*\n\s*(\d{1,8})\s+([0-9a-fA-F\s]*)")
+_RAW_PROFILE: Final = re.compile(r"\s*+[^\n]*+\n\s*+(\d{1,8})\s++([0-9a-fA-F\s]*+)")
+"""Nothing is tried twice: of a text of blank lines, all ways to share them out took hours."""
 _UUIDS: Final = {
     "exif": bytes.fromhex("4a706754696666457869662d3e4a5032"),
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
@@ -228,12 +229,13 @@ def _item_places(data: bytes, start: int, end: int, idat: int) -> dict[int, list
             not index_size + offset_size + length_size
         ):  # such extents take no bytes, and so no end to them would be found
             continue
-        for _ in range(count):
+        for _ in range(min(count, _MOST_EXTENTS)):
             number(index_size)
             first = base + number(offset_size)
             length = number(length_size)
             if len(extents) < _MOST_EXTENTS and length <= _MOST_BLOCK:
                 extents.append((first, first + length))
+        at += max(0, count - _MOST_EXTENTS) * (index_size + offset_size + length_size)
     return places
 
 

@@ -27,6 +27,8 @@ _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _XML_LANG: Final = "http://www.w3.org/XML/1998/namespace"
 MOST_BYTES: Final = 4 * 2**20
 _DEEPEST: Final = 64
+_MOST_ELEMENTS: Final = 2**18
+"""Photoshop's longest histories have some ten thousand."""
 _BEGIN: Final = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _TAG: Final = re.compile(rb"<(?>[^<>\"']|\"[^\"]*\"|'[^']*')*+>")
 _ATTRIBUTE: Final = re.compile(rb"\s+([^\s=/>\"']+)\s*=\s*(?>\"[^\"]*\"|'[^']*')")
@@ -146,7 +148,7 @@ def _scanned(packet: bytes, is_cut: Callable[[Name], bool]) -> _Found:
     found = _Found()
     path: list[Name] = []
     cut_from: list[int] = []  # the depths of elements that are being cut: one at a time
-    cut_start = 0
+    cut_start = elements = 0
     current: Name | None = None
     parser = expat.ParserCreate("utf-8", "\n")
     parser.namespace_prefixes = True
@@ -154,10 +156,11 @@ def _scanned(packet: bytes, is_cut: Callable[[Name], bool]) -> _Found:
     parser.ordered_attributes = True
 
     def start(tag: str, attributes: list[str]) -> None:
-        nonlocal cut_start, current
+        nonlocal cut_start, current, elements
         name, _ = _split(tag)
-        if len(path) >= _DEEPEST:
-            raise _BrokenError("nested too deeply")
+        elements += 1
+        if len(path) >= _DEEPEST or elements > _MOST_ELEMENTS:
+            raise _BrokenError("nested too deeply, or too many elements")
         in_description = len(path) >= 1 and path[-1] == (_RDF, "Description")
         of_the_photo = in_description and len(path) >= 2 and path[-2] == (_RDF, "RDF")
         path.append(name)
