@@ -33,6 +33,8 @@ _READABLE: Final = (1, 5, 7, 8, 32_773, 32_946, 34_925, 50_000)
 _COLORS: Final = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3, 8: 3, 9: 3}
 """Channels by PhotometricInterpretation: gray, RGB, CMYK, YCbCr, CIELAB, ICCLAB."""
 _MOST_IN_A_TILE: Final = 4
+_HEADER: Final = 8
+"""Bytes, before which no pixel can be."""
 
 
 def is_for_pillow(page: Page) -> bool:
@@ -56,6 +58,7 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
         if math.prod(stored.shaped) != page.area * page.samples:
             raise HeaderError("the page has another number of values")
         _check_segments(data, page, stored)
+        _check_places(page, stored)
         missing = None
         if _is_cut(stored, len(data)):
             values, missing = _decode_what_is_there(data, stored, partial)
@@ -113,6 +116,27 @@ def _check_segments(data: bytes, page: Page, stored: Any) -> None:
                 raise HeaderError("a JPEG inside is larger than the page")
 
 
+def _check_places(page: Page, stored: Any) -> None:
+    """Uncompressed strips that lie over one another: one of the offsets is wrong, and nothing else would say so.
+
+    Strips that are the same may share one place.
+    """
+    if page.compression != 1:
+        return
+    whole = math.prod(stored.chunks) * max(page.bits) // 8
+    ends = 0
+    for offset, count in sorted(set(zip(stored.dataoffsets, stored.databytecounts, strict=False))):
+        if not _is_written(offset, count):
+            continue
+        if offset < ends:
+            raise PhotoError(
+                "photo_damaged",
+                "The TIFF's directory is damaged: parts of the picture lie over one another.",
+                "Save it anew with the program that wrote it, or scan it again.",
+            )
+        ends = max(ends, offset + min(count, whole))
+
+
 def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
     """All values. Some programs fill the last strip up, for which tifffile sets aside too little: it is told the full height."""
     import tifffile
@@ -137,9 +161,14 @@ def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
 
 def _is_cut(stored: Any, size: int) -> bool:
     return any(
-        offset + count > size
+        offset + count > size or not _is_written(offset, count)
         for offset, count in zip(stored.dataoffsets, stored.databytecounts, strict=False)
     )
+
+
+def _is_written(offset: int, count: int) -> bool:
+    """Whether a strip says where it is. Strips that were never written say 0, and those of a damaged directory point into the header."""
+    return offset >= _HEADER and count > 0
 
 
 def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -148,11 +177,11 @@ def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDAr
     values = np.zeros(stored.shaped, stored.dtype)  # (plane, depth, H, W, sample)
     missing = np.zeros(stored.shaped[2:4], bool)
     for index, (offset, count) in enumerate(zip(stored.dataoffsets, stored.databytecounts, strict=True)):
-        piece = data[offset : offset + count]
+        piece = data[offset : offset + count] if _is_written(offset, count) else b""
         there = len(piece) / count if count else 0.0
         if there < 1 and stored.compression == 1:
             piece = piece.ljust(count, b"\0")
-        if len(piece) == count:
+        if count and len(piece) == count:
             decoded, place, shape = stored.decode(piece, index)
         else:
             decoded, place, shape = stored.decode(None, index)

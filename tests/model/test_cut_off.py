@@ -202,3 +202,38 @@ def test_a_large_gray_jpeg_is_decoded_into_one_copy() -> None:
     data = made(GRAY.resize((8_000, 6_000)), "JPEG", quality=50)
     done = subprocess.run([sys.executable, "-c", MEASURE], input=data, capture_output=True, check=True)
     assert float(done.stdout) < 1.3
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
+@pytest.mark.parametrize("wrong", ["offset 0", "offset in the header", "no bytes"])
+def test_a_tiffs_strip_that_is_nowhere_is_missing_and_not_black(
+    depth: type, compression: str | None, wrong: str
+) -> None:
+    pixels = G16 if depth is np.uint16 else np.asarray(GRAY)
+    data = bytearray(tiff(pixels, photometric="minisblack", rowsperstrip=50, compression=compression))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags[279 if wrong == "no bytes" else 273]
+        size = 2 if tag.dtype == 3 else 4
+        place = tag.valueoffset + 2 * size
+    data[place : place + size] = (4 if "header" in wrong else 0).to_bytes(size, "little")
+    assert share(bytes(data)) == 87  # seven of eight strips
+    photo = opened(bytes(data), partial=True)
+    kept = np.r_[0:100, 150:400]
+    np.testing.assert_array_equal(photo.pixels[kept], pixels[kept])
+    assert set(np.unique(photo.pixels[100:150])) == {128 if depth is np.uint8 else 32_768}
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_strips_that_lie_over_one_another_are_refused_and_equal_ones_may_share_a_place(depth: type) -> None:
+    pixels = (G16 if depth is np.uint16 else np.asarray(GRAY)).copy()
+    pixels[50:100] = pixels[0:50]
+    data = bytearray(tiff(pixels, photometric="minisblack", rowsperstrip=50))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        place, first = file.pages[0].tags[273].valueoffset + 4, file.pages[0].dataoffsets[0]
+    struct.pack_into("<I", data, place, first)
+    np.testing.assert_array_equal(opened(bytes(data)).pixels, pixels)
+    struct.pack_into("<I", data, place, first + 100)
+    for partial in (False, True):
+        with pytest.raises(PhotoError, match="lie over one another"):
+            opened(bytes(data), partial=partial)
