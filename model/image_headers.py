@@ -207,7 +207,9 @@ def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None
     if page is not None:
         header = _page(Source(file), header, page)
     elif header.frames > 1 and header.format != "TIFF":
-        raise PhotoError("photo_animated", "The file is an animation.", "Send a single frame as JPEG or PNG.")
+        raise PhotoError(
+            "photo_animated", "The file is an animation.", "Send one frame, or ask for its first (page=1)."
+        )
     limits.check_size(header.width, header.height)
     limits.check_memory(header, size)
     file.seek(0)

@@ -46,6 +46,9 @@ def into_file(asked: Asked) -> int:
     except PhotoError as error:
         print(f"{shown(photo)}: {error.detail}", file=sys.stderr)
         return 1
+    except FileNotFoundError:
+        print(f"{shown(photo)}: No such file or directory", file=sys.stderr)
+        return 1
     for notice in made.notices:
         if not asked.quiet:
             print(f"{shown(photo)}: {notice.detail}", file=sys.stderr)

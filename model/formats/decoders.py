@@ -24,7 +24,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from model.errors import Notice, PhotoError
-from model.formats import png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
+from model.formats import jpeg_restarts, png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
 from model.formats.box_headers import J2K
 from model.formats.header_source import Header, HeaderError, Source
 from model.formats.raster import Raster
@@ -93,6 +93,13 @@ def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
             notices.append(Notice("file_end_missing", "The file lacks its end mark; the picture is whole."))
         elif not partial:
             raise _cut_jpeg(data, missing)
+    else:
+        try:
+            jpeg_restarts.check(data)
+        except PhotoError as damage:
+            if not partial:
+                raise
+            notices.append(Notice("file_damaged", damage.sentence))
     bounded = _bound_exif(data)
     deep = header.bits != 8
     if deep or header.channels == 4 or at_least or _is_arithmetic(data):
@@ -169,7 +176,7 @@ def _cut_jpeg(data: bytes, missing: NDArray[np.bool_]) -> PhotoError:
         return PhotoError(
             "photo_damaged",
             "The file is cut off: all of the picture is there, but coarser than it was.",
-            "Send the whole file.",
+            "Send the whole file, or ask for what is there of it (partial).",
         )
     return raster.cut_off(1 - float(missing.mean()))
 

@@ -40,7 +40,7 @@ def cut_off(share: float) -> PhotoError:
     return PhotoError(
         "photo_damaged",
         f"The file is cut off: {math.floor(share * 100)}% of the picture is there.",
-        "Send the whole file.",
+        "Send the whole file, or ask for what is there of it (partial).",
     )
 
 

@@ -237,3 +237,28 @@ def test_strips_that_lie_over_one_another_are_refused_and_equal_ones_may_share_a
     for partial in (False, True):
         with pytest.raises(PhotoError, match="lie over one another"):
             opened(bytes(data), partial=partial)
+
+
+RESTARTS = {
+    "gray": ("L", {}),
+    "color, 4:2:0": ("RGB", {}),
+    "color, 4:4:4": ("RGB", {"subsampling": 0}),
+    "progressive": ("RGB", {"progressive": True}),
+    "CMYK": ("CMYK", {}),
+}
+
+
+@pytest.mark.parametrize("kind", RESTARTS)
+def test_a_jpeg_that_lost_something_in_its_middle_is_refused_where_its_restart_marks_tell(kind: str) -> None:
+    mode, options = RESTARTS[kind]
+    image = COFFEE.convert(mode).crop((0, 0, 333, 217))
+    data = made(image, "JPEG", restart_marker_blocks=13, **options)
+    whole = opened(data)
+    np.testing.assert_array_equal(whole.pixels, opened(data, partial=True).pixels)
+    first, second = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)][5:7]
+    for broken in (data[:first] + data[second:], data[:first] + data[first + 2 :]):
+        with pytest.raises(PhotoError, match="damaged in its middle"):
+            opened(broken)
+        part = opened(broken, partial=True)
+        assert part.size == whole.size
+        assert codes(part) == ["file_damaged"]
