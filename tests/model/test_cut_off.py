@@ -165,6 +165,17 @@ def test_a_png_with_a_wrong_checksum_in_its_pixels_is_refused_or_opened_up_to_th
     np.testing.assert_array_equal(photo.pixels[: bottom - 1], np.asarray(COFFEE)[: bottom - 1])
 
 
+@pytest.mark.parametrize("image", [GRAY, COFFEE])
+def test_a_png_whose_pixels_are_right_by_their_own_checksum_is_opened(image: Image.Image) -> None:
+    data = bytearray(made(image, "PNG"))
+    first = data.index(b"IDAT")
+    length = int.from_bytes(data[first - 4 : first], "big")
+    data[first + 4 + length] ^= 1  # the first byte of the chunk's checksum
+    photo = opened(bytes(data))
+    assert codes(photo) == ["file_checksum_wrong"]
+    np.testing.assert_array_equal(photo.pixels, np.asarray(image))
+
+
 def test_a_webp_says_how_much_of_the_file_is_there() -> None:
     data = made(GRAY, "WEBP")
     with pytest.raises(PhotoError, match="40% of it is there"):
