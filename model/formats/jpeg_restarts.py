@@ -60,9 +60,9 @@ def _check_scan(data: bytes, start: int, stop: int, expected: int) -> None:
 
 def _units(frame: bytes, scan: bytes) -> int:
     """How many units a scan codes (T.81, A.2): blocks of 8 × 8 where it holds one component, else groups of them."""
-    height, width, count = struct.unpack_from(">HHB", frame, 1)
+    height, width, count = (int(value) for value in struct.unpack_from(">HHB", frame, 1))
     sampling = {frame[6 + 3 * at]: divmod(frame[7 + 3 * at], 16) for at in range(count)}
-    across, down = (max(factors) for factors in zip(*sampling.values(), strict=True))
+    across, down = (int(max(factors)) for factors in zip(*sampling.values(), strict=True))
     if scan[0] > 1:
         return math.ceil(width / (8 * across)) * math.ceil(height / (8 * down))
     wide, high = sampling[scan[1]]

@@ -263,11 +263,12 @@ def _whole_range(values: NDArray[Any], page: Page, notices: list[Notice]) -> NDA
 
 
 def _bits_used(values: NDArray[Any]) -> int:
-    """12 where the values need 11 or 12 of their 16 bits, as cameras for science and some scanners write them; else 16.
+    """12 where the values need 11 or 12 of their 16 bits, as cameras for science and some scanners write them; 10 for 9 or 10; else 16.
 
-    A photograph whose brightest spot has a sixteenth of white's light would be nearly black.
+    A photograph whose brightest spot has a sixteenth of white's value would be nearly black. One of 14 bits would be dark, as some are.
     """
-    return 12 if 1_023 < int(values.max()) < 4_096 else 16
+    most = int(values.max())
+    return 10 if 255 < most < 1_024 else 12 if 1_023 < most < 4_096 else 16
 
 
 def _whole(stored: Any, tag: int, default: int) -> int:

@@ -175,11 +175,12 @@ def test_every_value_is_the_one_that_was_stored(kind: str) -> None:
 
 
 @pytest.mark.parametrize("white_is_zero", [False, True])
-def test_twelve_bits_kept_in_sixteen_are_not_nearly_black(white_is_zero: bool) -> None:
-    twelve = G16 >> 4
-    stored, options = (4095 - twelve, {"photometric": "miniswhite"}) if white_is_zero else (twelve, {})
+@pytest.mark.parametrize("bits", [10, 12])
+def test_fewer_bits_kept_in_sixteen_are_not_nearly_black(bits: int, white_is_zero: bool) -> None:
+    few, most = G16 >> (16 - bits), 2**bits - 1
+    stored, options = (most - few, {"photometric": "miniswhite"}) if white_is_zero else (few, {})
     photo = opened(tiff(stored, **options))
-    np.testing.assert_array_equal(photo.pixels, np.rint(twelve * (65_535 / 4095)))
+    np.testing.assert_array_equal(photo.pixels, np.rint(few * (65_535 / most)))
     assert codes(photo) == ["dark_values"]
 
 
