@@ -127,6 +127,8 @@ def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster
             )
         return Raster(pixels, "gray" if pixels.ndim == 2 else "rgb")
     with _opened(data, header) as image:
+        # libjpeg's arithmetic decoder cannot wait for more bytes, as Pillow lets it do after each 64 KiB.
+        image.decodermaxblock = max(image.decodermaxblock, len(data))
         if at_least:
             image.draft(None, (at_least, at_least))
         return _from_pillow(image)

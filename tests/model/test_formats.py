@@ -580,3 +580,23 @@ def test_whatever_the_bytes_it_is_a_photo_or_a_refusal(seeds: list[bytes], data:
     assert photo.pixels.shape in {(photo.height, photo.width), (photo.height, photo.width, 3)}
     assert photo.pixels.dtype in (np.uint8, np.uint16)
     assert photo.alpha is None or photo.alpha.shape == (photo.height, photo.width)
+
+
+# Made by libjpeg-turbo: cjpeg -arithmetic. No library here writes such files.
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAx"
+    "NDQ0Hyc5PTgyPC4zNDL/yQALCAAYABgBAREA/8wABgAQEAX/2gAIAQEAAD8A/wC4/wBGM0xQtrsG2OBWfSpmClh6IWN74G02h9PA"
+    "TQpz/9k="
+)
+
+
+def test_an_arithmetic_jpeg_is_read_wherever_its_scan_lies() -> None:
+    """Pillow hands out 64 KiB at once, and this kind of scan cannot be continued."""
+    ramp = np.add.outer(np.arange(24) * 5, np.arange(24) * 5)
+    assert np.abs(opened(ARITHMETIC).pixels.astype(int) - ramp).max() < 6
+    scan = ARITHMETIC.index(b"\xff\xda")
+    for beyond in (0, 12, 20):
+        words = bytes(65_536 - scan - 4 - beyond)
+        comment = b"\xff\xfe" + struct.pack(">H", len(words) + 2) + words
+        data = ARITHMETIC[:2] + comment + ARITHMETIC[2:]
+        np.testing.assert_array_equal(opened(data).pixels, opened(ARITHMETIC).pixels)
