@@ -168,7 +168,11 @@ def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None
     if page is not None:
         header = _page(Source(file), header, page)
     elif header.frames > 1 and header.format != "TIFF":
-        raise PhotoError("photo_animated", "The file is an animation.", "Save a single frame as JPEG or PNG.")
+        raise PhotoError(
+            "photo_animated",
+            "The file is an animation.",
+            "Save one frame as JPEG or PNG, or ask for the first one (page=1).",
+        )
     limits.check_size(header.width, header.height)
     file.seek(0)
     return header

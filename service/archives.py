@@ -27,7 +27,9 @@ INDEX_A_FILE = 512
 CHUNK = 2**18
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # LZMA may ask for gigabytes of memory
 _ENCRYPTED = 0x1 | 0x40  # APPNOTE.TXT 4.4.4: bits 0 and 6
-_MACINTOSH, _LEFTOVERS = "__MACOSX/", frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_LEFTOVERS = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
+_LEFTOVER_FOLDERS = frozenset({"__macosx", "@eadir"})
+_APPLE_DOUBLE = "._"
 
 MOST_NAME_BYTES = 180
 """Of one part of a name: most file systems take 255, and a number and an extension are yet to come."""
@@ -141,11 +143,10 @@ class _Pipe:
 
 
 def _is_no_photo(member: zipfile.ZipInfo) -> bool:
-    return (
-        member.is_dir()
-        or member.filename.startswith(_MACINTOSH)
-        or member.filename.rpartition("/")[2] in _LEFTOVERS
-    )
+    """A folder, or what systems put beside photographs: the command line passes over the same."""
+    *folders, name = member.filename.lower().split("/")
+    is_left_over = name in _LEFTOVERS or name.startswith(_APPLE_DOUBLE)
+    return member.is_dir() or is_left_over or not _LEFTOVER_FOLDERS.isdisjoint(folders)
 
 
 def _refusal(member: zipfile.ZipInfo, bounds: Bounds) -> Problem | None:

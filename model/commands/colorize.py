@@ -185,9 +185,17 @@ def gallery(
 
 def _format(word: str | None) -> str | None:
     """By Pillow's name."""
+    from model.image_io import WRITABLE
+
     if word is None:
         return None
-    return {"JPG": "JPEG", "TIF": "TIFF"}.get(word.upper(), word.upper())
+    format = {"JPG": "JPEG", "TIF": "TIFF"}.get(word.upper(), word.upper())
+    if format not in WRITABLE:
+        raise BadParameter(
+            f"{word!r} cannot be written; choose one of {', '.join(WRITABLE).lower()}",
+            param_hint="'--format'",
+        )
+    return format
 
 
 def _page(word: str | None) -> int | Literal["all"] | None:

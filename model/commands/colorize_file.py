@@ -104,12 +104,15 @@ def _check_target(asked: Asked) -> None:
 
 
 def _read(photo: Path) -> tuple[bytes, tuple[int, int] | None]:
-    """The bytes of a file and its times, or what comes from standard input."""
+    """The bytes of a file and its times, or what comes from standard input. Raises PhotoError where it cannot be read."""
     if photo == PIPE:
         return sys.stdin.buffer.read(), None
-    with photo.open("rb") as file:
-        status = os.fstat(file.fileno())
-        return file.read(), (status.st_atime_ns, status.st_mtime_ns)
+    try:
+        with photo.open("rb") as file:
+            status = os.fstat(file.fileno())
+            return file.read(), (status.st_atime_ns, status.st_mtime_ns)
+    except OSError as error:
+        raise PhotoError("photo_unreadable", error.strerror or str(error)) from error
 
 
 def _write(asked: Asked, recipe: Recipe, outputs: Sequence[Output], times: tuple[int, int] | None) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from model.errors import Notice, PhotoError
-from model.formats import png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
+from model.formats import jpeg_restarts, png_chunks, pnm_decoder, profiles, raster, tiff_decoder, tiff_headers
 from model.formats.box_headers import J2K
 from model.formats.header_source import Header, HeaderError, Source
 from model.formats.raster import Raster
@@ -100,6 +100,13 @@ def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
             notices.append(Notice("file_end_missing", "The file lacks its end mark; the picture is whole."))
         elif not partial:
             raise _cut_jpeg(data, missing)
+    else:
+        try:
+            jpeg_restarts.check(data)
+        except PhotoError as damage:
+            if not partial:
+                raise
+            notices.append(Notice("file_damaged", damage.sentence))
     bounded = _bound_exif(data)
     deep = header.bits != 8
     if deep or header.channels == 4 or at_least or _is_arithmetic(data):
@@ -140,6 +147,8 @@ def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster
             )
         return Raster(pixels, "gray" if pixels.ndim == 2 else "rgb")
     with _opened(data, header) as image:
+        # libjpeg's arithmetic decoder cannot wait for more bytes, as Pillow lets it do after each 64 KiB.
+        image.decodermaxblock = max(image.decodermaxblock, len(data))
         if at_least:
             image.draft(None, (at_least, at_least))
         return _from_pillow(image)

@@ -15,6 +15,8 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS: Final = 200_000
 _LONGEST_PROFILE: Final = 16 * 2**20
 _LONGEST_RECORD: Final = 2**18
+_AT_ONCE: Final = 2**20
+"""Bytes that are inflated at once to see whether they can be."""
 _SRGB_GAMMA: Final = 45_455
 _KEPT: Final = (b"IHDR", b"PLTE", b"tRNS", b"pHYs", b"eXIf")
 _ADAM7: Final = (
@@ -115,6 +117,7 @@ class Chunks:
 def read(data: bytes) -> Chunks:
     """All chunks of a PNG, their checksums compared. Raises HeaderError where it is damaged before its pixels."""
     found, view, position = Chunks(), memoryview(data), 8
+    sound = None  # how many parts of the pixels come before the first with a wrong checksum
     for _ in range(_MOST_CHUNKS):
         if position + 12 > len(data):
             found.is_cut = True
@@ -124,10 +127,12 @@ def read(data: bytes) -> Chunks:
         sum_there = view[position + 8 + length : position + 12 + length]
         is_whole = len(sum_there) == 4
         is_right = is_whole and zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(sum_there, "big")
-        if kind == b"IDAT" and is_right:
+        if kind == b"IDAT" and is_whole:
+            if sound is None and not is_right:
+                sound = len(found.pixels)
             found.pixels.append(body)
-        elif kind == b"IDAT" or not is_whole or not kind.isalpha():
-            if kind == b"IDAT" and not is_whole:
+        elif not is_whole or not kind.isalpha():
+            if kind == b"IDAT":
                 found.pixels.append(body)
             found.is_cut = True
             break
@@ -140,12 +145,39 @@ def read(data: bytes) -> Chunks:
         position += 12 + length
     else:
         raise HeaderError("the PNG has too many chunks")
+    if sound is not None and b"IHDR" in found.kept:
+        _judge_pixels(found, sound)
     if b"IHDR" not in found.kept or not found.pixels:
         raise HeaderError("the PNG lacks a chunk")
     palette = len(found.kept.get(b"PLTE", b""))
     if found.layout[3] == 3 and (palette == 0 or palette % 3 or palette > 768):
         raise HeaderError("the PNG lacks its palette")  # Pillow shows black
     return found
+
+
+def _judge_pixels(found: Chunks, sound: int) -> None:
+    """A chunk of pixels has a wrong checksum. The zlib stream has one of its own (RFC 1950): where that is right, the pixels are."""
+    width, height, *_ = found.layout
+    left = 2 * (8 * width + 8) * height  # more than any picture of this size has
+    inflate = zlib.decompressobj()
+    try:
+        for part in found.pixels:
+            rest: bytes | memoryview = part
+            while rest and not inflate.eof and left > 0:
+                left -= len(inflate.decompress(rest, _AT_ONCE))
+                rest = inflate.unconsumed_tail
+    except zlib.error:
+        pass
+    if inflate.eof:
+        found.notices.append(
+            Notice(
+                "file_checksum_wrong",
+                "A checksum in the file is wrong; another one says that the picture is whole.",
+            )
+        )
+    else:
+        del found.pixels[sound:]
+        found.is_cut = True
 
 
 def _pass_over(found: Chunks, kind: bytes) -> None:

@@ -34,6 +34,8 @@ _READABLE: Final = (1, 5, 7, 8, 32_773, 32_946, 34_925, 50_000)
 _COLORS: Final = {0: 1, 1: 1, 2: 3, 5: 4, 6: 3, 8: 3, 9: 3}
 """Channels by PhotometricInterpretation: gray, RGB, CMYK, YCbCr, CIELAB, ICCLAB."""
 _MOST_IN_A_TILE: Final = 4
+_HEADER: Final = 8
+"""Bytes, before which no pixel can be."""
 
 
 def is_for_pillow(page: Page) -> bool:
@@ -58,6 +60,7 @@ def decode(data: bytes, page: Page, number: int, partial: bool) -> Raster:
             raise HeaderError("the page has another number of values")
         _check_tiles(page, stored)
         check_segments(data, page, stored.dataoffsets, stored.databytecounts)
+        _check_places(page, stored)
         missing = None
         if _is_cut(stored, len(data)):
             values, missing = _decode_what_is_there(data, stored, partial)
@@ -127,6 +130,27 @@ def check_segments(data: bytes, page: Page, offsets: Sequence[int], counts: Sequ
             check_scans(view[: offset + count], position, width * height)
 
 
+def _check_places(page: Page, stored: Any) -> None:
+    """Uncompressed strips that lie over one another: one of the offsets is wrong, and nothing else would say so.
+
+    Strips that are the same may share one place.
+    """
+    if page.compression != 1:
+        return
+    whole = math.prod(stored.chunks) * max(page.bits) // 8
+    ends = 0
+    for offset, count in sorted(set(zip(stored.dataoffsets, stored.databytecounts, strict=False))):
+        if not _is_written(offset, count):
+            continue
+        if offset < ends:
+            raise PhotoError(
+                "photo_damaged",
+                "The TIFF's directory is damaged: parts of the picture lie over one another.",
+                "Save it anew with the program that wrote it, or scan it again.",
+            )
+        ends = max(ends, offset + min(count, whole))
+
+
 def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
     """All values. Some programs fill the last strip up, for which tifffile sets aside too little: it is told the full height."""
     import tifffile
@@ -150,11 +174,15 @@ def _pixels(data: bytes, stored: Any, number: int) -> NDArray[Any]:
 
 
 def _is_cut(stored: Any, size: int) -> bool:
-    is_packed = stored.compression != 1  # where nothing is packed into no bytes, as in maps with blank tiles
     return any(
-        offset + count > size or (is_packed and not count)
+        offset + count > size or not _is_written(offset, count)
         for offset, count in zip(stored.dataoffsets, stored.databytecounts, strict=False)
     )
+
+
+def _is_written(offset: int, count: int) -> bool:
+    """Whether a strip says where it is. Strips that were never written say 0, and those of a damaged directory point into the header."""
+    return offset >= _HEADER and count > 0
 
 
 def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -163,7 +191,7 @@ def _decode_what_is_there(data: bytes, stored: Any, partial: bool) -> tuple[NDAr
     values = np.zeros(stored.shaped, stored.dtype)  # (plane, depth, H, W, sample)
     missing = np.zeros(stored.shaped[2:4], bool)
     for index, (offset, count) in enumerate(zip(stored.dataoffsets, stored.databytecounts, strict=True)):
-        piece = data[offset : offset + count]
+        piece = data[offset : offset + count] if _is_written(offset, count) else b""
         there = len(piece) / count if count else 0.0
         if there < 1 and stored.compression == 1:
             piece = piece.ljust(count, b"\0")
@@ -249,11 +277,12 @@ def _whole_range(values: NDArray[Any], page: Page, notices: list[Notice]) -> NDA
 
 
 def _bits_used(values: NDArray[Any]) -> int:
-    """12 where the values need 11 or 12 of their 16 bits, as cameras for science and some scanners write them; else 16.
+    """12 where the values need 11 or 12 of their 16 bits, as cameras for science and some scanners write them; 10 for 9 or 10; else 16.
 
-    A photograph whose brightest spot has a sixteenth of white's light would be nearly black.
+    A photograph whose brightest spot has a sixteenth of white's value would be nearly black. One of 14 bits would be dark, as some are.
     """
-    return 12 if 1_023 < int(values.max()) < 4_096 else 16
+    most = int(values.max())
+    return 10 if 255 < most < 1_024 else 12 if 1_023 < most < 4_096 else 16
 
 
 def _whole(stored: Any, tag: int, default: int) -> int:

@@ -106,13 +106,13 @@ def header_of(found: Sequence[Page], number: int, rivals: int = 1) -> Header:
 def photographs(found: Sequence[Page]) -> list[int]:
     """Numbers, from 1 on, of the pages that hold a photograph of full size.
 
-    Pages that say of themselves that they are thumbnails or masks are none, nor are those of less than a quarter of the largest's area,
-    nor gray ones of the same size as one in color: scanners write infrared light so.
+    Pages that say of themselves that they are thumbnails or masks are none, nor are those of less than a third of the largest's area, as
+    previews of half the size are, nor gray ones of the same size as one in color: scanners write infrared light so.
     """
     named = [number for number, page in enumerate(found, 1) if not page.is_reduced]
     full = named or list(range(1, len(found) + 1))
     largest = max(found[number - 1].area for number in full)
-    full = [number for number in full if found[number - 1].area * 4 >= largest]
+    full = [number for number in full if found[number - 1].area * 3 >= largest]
     colored = {found[number - 1].size for number in full if not found[number - 1].is_gray}
     return [n for n in full if not (found[n - 1].is_gray and found[n - 1].size in colored)]
 

@@ -103,7 +103,23 @@ def test_a_missing_photo_and_an_unknown_net_are_said_plainly(
     assert "imaginary" in capsys.readouterr().err
 
 
+def test_a_format_that_is_none_is_said_before_any_photo_is_opened(
+    box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in ("out", "new.jpg"):
+        assert main(["colorize", str(box / "cat.jpg"), "-o", str(tmp_path / out), "--format", "gif"]) == 2
+        assert "jpeg, png, webp, tiff, avif" in capsys.readouterr().err
+        assert not (tmp_path / out).exists()
+
+
 # Into a file, and through a pipe
+
+
+def test_a_photo_that_is_not_there_is_said_in_plain_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["colorize", str(tmp_path / "none.jpg"), "-o", str(tmp_path / "new.jpg")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'none.jpg'}: No such file or directory\n"
 
 
 def test_a_name_with_a_photos_ending_is_a_file_of_that_format(

@@ -165,6 +165,17 @@ def test_a_png_with_a_wrong_checksum_in_its_pixels_is_refused_or_opened_up_to_th
     np.testing.assert_array_equal(photo.pixels[: bottom - 1], np.asarray(COFFEE)[: bottom - 1])
 
 
+@pytest.mark.parametrize("image", [GRAY, COFFEE])
+def test_a_png_whose_pixels_are_right_by_their_own_checksum_is_opened(image: Image.Image) -> None:
+    data = bytearray(made(image, "PNG"))
+    first = data.index(b"IDAT")
+    length = int.from_bytes(data[first - 4 : first], "big")
+    data[first + 4 + length] ^= 1  # the first byte of the chunk's checksum
+    photo = opened(bytes(data))
+    assert codes(photo) == ["file_checksum_wrong"]
+    np.testing.assert_array_equal(photo.pixels, np.asarray(image))
+
+
 def test_a_webp_says_how_much_of_the_file_is_there() -> None:
     data = made(GRAY, "WEBP")
     with pytest.raises(PhotoError, match="40% of it is there"):
@@ -202,3 +213,63 @@ def test_a_large_gray_jpeg_is_decoded_into_one_copy() -> None:
     data = made(GRAY.resize((8_000, 6_000)), "JPEG", quality=50)
     done = subprocess.run([sys.executable, "-c", MEASURE], input=data, capture_output=True, check=True)
     assert float(done.stdout) < 1.3
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
+@pytest.mark.parametrize("wrong", ["offset 0", "offset in the header", "no bytes"])
+def test_a_tiffs_strip_that_is_nowhere_is_missing_and_not_black(
+    depth: type, compression: str | None, wrong: str
+) -> None:
+    pixels = G16 if depth is np.uint16 else np.asarray(GRAY)
+    data = bytearray(tiff(pixels, photometric="minisblack", rowsperstrip=50, compression=compression))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags[279 if wrong == "no bytes" else 273]
+        size = 2 if tag.dtype == 3 else 4
+        place = tag.valueoffset + 2 * size
+    data[place : place + size] = (4 if "header" in wrong else 0).to_bytes(size, "little")
+    assert share(bytes(data)) == 87  # seven of eight strips
+    photo = opened(bytes(data), partial=True)
+    kept = np.r_[0:100, 150:400]
+    np.testing.assert_array_equal(photo.pixels[kept], pixels[kept])
+    assert set(np.unique(photo.pixels[100:150])) == {128 if depth is np.uint8 else 32_768}
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_strips_that_lie_over_one_another_are_refused_and_equal_ones_may_share_a_place(depth: type) -> None:
+    pixels = (G16 if depth is np.uint16 else np.asarray(GRAY)).copy()
+    pixels[50:100] = pixels[0:50]
+    data = bytearray(tiff(pixels, photometric="minisblack", rowsperstrip=50))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        place, first = file.pages[0].tags[273].valueoffset + 4, file.pages[0].dataoffsets[0]
+    struct.pack_into("<I", data, place, first)
+    np.testing.assert_array_equal(opened(bytes(data)).pixels, pixels)
+    struct.pack_into("<I", data, place, first + 100)
+    for partial in (False, True):
+        with pytest.raises(PhotoError, match="lie over one another"):
+            opened(bytes(data), partial=partial)
+
+
+RESTARTS = {
+    "gray": ("L", {}),
+    "color, 4:2:0": ("RGB", {}),
+    "color, 4:4:4": ("RGB", {"subsampling": 0}),
+    "progressive": ("RGB", {"progressive": True}),
+    "CMYK": ("CMYK", {}),
+}
+
+
+@pytest.mark.parametrize("kind", RESTARTS)
+def test_a_jpeg_that_lost_something_in_its_middle_is_refused_where_its_restart_marks_tell(kind: str) -> None:
+    mode, options = RESTARTS[kind]
+    image = COFFEE.convert(mode).crop((0, 0, 333, 217))
+    data = made(image, "JPEG", restart_marker_blocks=13, **options)
+    whole = opened(data)
+    np.testing.assert_array_equal(whole.pixels, opened(data, partial=True).pixels)
+    first, second = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)][5:7]
+    for broken in (data[:first] + data[second:], data[:first] + data[first + 2 :]):
+        with pytest.raises(PhotoError, match="damaged in its middle"):
+            opened(broken)
+        part = opened(broken, partial=True)
+        assert part.size == whole.size
+        assert codes(part) == ["file_damaged"]

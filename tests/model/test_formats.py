@@ -175,11 +175,12 @@ def test_every_value_is_the_one_that_was_stored(kind: str) -> None:
 
 
 @pytest.mark.parametrize("white_is_zero", [False, True])
-def test_twelve_bits_kept_in_sixteen_are_not_nearly_black(white_is_zero: bool) -> None:
-    twelve = G16 >> 4
-    stored, options = (4095 - twelve, {"photometric": "miniswhite"}) if white_is_zero else (twelve, {})
+@pytest.mark.parametrize("bits", [10, 12])
+def test_fewer_bits_kept_in_sixteen_are_not_nearly_black(bits: int, white_is_zero: bool) -> None:
+    few, most = G16 >> (16 - bits), 2**bits - 1
+    stored, options = (most - few, {"photometric": "miniswhite"}) if white_is_zero else (few, {})
     photo = opened(tiff(stored, **options))
-    np.testing.assert_array_equal(photo.pixels, np.rint(twelve * (65_535 / 4095)))
+    np.testing.assert_array_equal(photo.pixels, np.rint(few * (65_535 / most)))
     assert codes(photo) == ["dark_values"]
 
 
@@ -579,3 +580,23 @@ def test_whatever_the_bytes_it_is_a_photo_or_a_refusal(seeds: list[bytes], data:
     assert photo.pixels.shape in {(photo.height, photo.width), (photo.height, photo.width, 3)}
     assert photo.pixels.dtype in (np.uint8, np.uint16)
     assert photo.alpha is None or photo.alpha.shape == (photo.height, photo.width)
+
+
+# Made by libjpeg-turbo: cjpeg -arithmetic. No library here writes such files.
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAx"
+    "NDQ0Hyc5PTgyPC4zNDL/yQALCAAYABgBAREA/8wABgAQEAX/2gAIAQEAAD8A/wC4/wBGM0xQtrsG2OBWfSpmClh6IWN74G02h9PA"
+    "TQpz/9k="
+)
+
+
+def test_an_arithmetic_jpeg_is_read_wherever_its_scan_lies() -> None:
+    """Pillow hands out 64 KiB at once, and this kind of scan cannot be continued."""
+    ramp = np.add.outer(np.arange(24) * 5, np.arange(24) * 5)
+    assert np.abs(opened(ARITHMETIC).pixels.astype(int) - ramp).max() < 6
+    scan = ARITHMETIC.index(b"\xff\xda")
+    for beyond in (0, 12, 20):
+        words = bytes(65_536 - scan - 4 - beyond)
+        comment = b"\xff\xfe" + struct.pack(">H", len(words) + 2) + words
+        data = ARITHMETIC[:2] + comment + ARITHMETIC[2:]
+        np.testing.assert_array_equal(opened(data).pixels, opened(ARITHMETIC).pixels)

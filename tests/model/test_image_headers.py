@@ -197,6 +197,7 @@ def tiff_of(*pages: tuple[np.ndarray, dict[str, object]]) -> bytes:
 
 
 FULL, SMALL = np.zeros((40, 60), np.uint8), np.zeros((10, 15), np.uint8)
+HALF = np.zeros((20, 31), np.uint8)  # a program that rounds up
 COLOR = np.zeros((40, 60, 3), np.uint8)
 THUMBNAIL: dict[str, object] = {"subfiletype": 1}
 RGB: dict[str, object] = {"photometric": "rgb"}
@@ -209,6 +210,7 @@ RGB: dict[str, object] = {"photometric": "rgb"}
         ([(FULL, {}), (SMALL, THUMBNAIL)], 1, (1,)),
         ([(SMALL, THUMBNAIL), (FULL, {})], 2, (2,)),
         ([(SMALL, {}), (FULL, {})], 2, (2,)),
+        ([(HALF, {}), (FULL, {})], 2, (2,)),
         ([(FULL, {}), (COLOR, RGB)], 2, (2,)),
         ([(FULL, {}), (FULL[:, :50], {})], 1, (1, 2)),
         ([(FULL, THUMBNAIL), (SMALL, THUMBNAIL)], 1, (1,)),

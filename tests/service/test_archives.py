@@ -47,6 +47,7 @@ def patched(archive: bytes, place: int, value: bytes, name: bytes) -> bytes:
 def test_what_was_packed_is_unpacked(method):
     members = {"a.jpg": NOISE, "folder/b ä.jpg": b"b" * 2000}
     junk = {"folder/": b"", "__MACOSX/._a.jpg": b"x", "folder/.DS_Store": b"x", "Thumbs.db": b"x"}
+    junk |= {"folder/._a.jpg": b"x", "folder/@eaDir/a.jpg": b"x", "folder/__MACOSX/a.jpg": b"x"}
     assert read(zipped(members | junk, method)) == members
 
 
