@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from PIL import Image
 
 from bot.models import State
 
@@ -101,6 +98,17 @@ def test_what_reddit_takes_only_later_is_still_the_same(
     assert quick_service.jobs == {}
 
 
+def test_what_an_earlier_try_was_told_erases_it(server, gallery, gray_photo, bot, in_color, quick_service):
+    post = gallery(in_color, gray_photo())
+    fault = server.fail("/i/2.jpg", 503)
+    server.person("ben").comment(post, "u/colorizebot all")
+    bot.work(lambda: fault.hits)
+    quick_service.fails_at_once = True
+    bot.work(server.bot.comments)
+    assert post.gallery[1] in server.bot.comments()[0].text
+    assert [job["status"] for job in quick_service.jobs.values()] == ["succeeded"]
+
+
 def test_what_a_kill_left_of_it_the_next_sweep_erases(
     server, shown, ask, bot, in_color, quick_service, monkeypatch
 ):
@@ -125,9 +133,3 @@ def test_a_recolored_picture_is_another_job_also_for_the_same_mention(
     bot.work(server.bot.comments)
     assert "Here it is in color" in server.bot.comments()[0].text
     assert not before & quick_service.jobs.keys()
-
-
-def file(image: Image.Image, format: str = "JPEG", **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, format, **options)
-    return out.getvalue()
