@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bot.models import State
@@ -66,8 +68,8 @@ def test_of_several_those_in_color_are_passed_over_and_may_be_asked_for(
     said = ask("ben", post, "u/colorizebot all")
     assert [url in said.text for url in post.gallery] == [False, True, False]
     assert "Here it is in color" in said.text
-    again = ask("ben", said, "recolor 1")
-    assert post.gallery[0] in again.text
+    assert "I have colored this one already" in ask("cleo", post, "u/colorizebot 2").text
+    assert post.gallery[0] in ask("ben", said, "recolor 1").text
 
 
 @pytest.mark.usefixtures("when")
@@ -76,8 +78,10 @@ def test_where_the_others_are_no_good_which_one_is_in_color_is_said(
 ):
     cut_off = gray_photo(size=(40, 30))
     quick_service.failing[cut_off] = "photo_damaged"
-    said = ask("ben", gallery(b"Dear sir", cut_off, in_color), "u/colorizebot all")
+    post = gallery(b"Dear sir", cut_off, in_color)
+    said = ask("ben", post, "u/colorizebot all")
     assert "Picture 3 of 3 seems to be in color already." in said.text
+    assert post.gallery[2] in ask("ben", said, re.search("`(recolor.*?)`", said.text)[1]).text
 
 
 @pytest.mark.parametrize(
