@@ -288,9 +288,10 @@ class Database:
             found: str = self._db.execute(sql, values).fetchone()[0]
             return found
 
-    def release(self, mention: str) -> None:
-        """Leave its pictures to others."""
-        self._db.execute("DELETE FROM claims WHERE mention = ?", (mention,))
+    def release(self, mention: str, image_url: str = "") -> None:
+        """Leave its pictures to others, or only this one."""
+        sql = "DELETE FROM claims WHERE mention = ? AND ? IN ('', image_url)"
+        self._db.execute(sql, (mention, image_url))
 
     def save_task(self, task: Task) -> None:
         """Before the service is asked, and again when it has told the secret."""
@@ -306,10 +307,10 @@ class Database:
         return [Task(*row) for row in self._db.execute(sql, (mention,))]
 
     def with_leftover_tasks(self) -> list[str]:
-        """Mentions that ended without an answer and still have tasks."""
+        """Mentions that ended without a picture and still have tasks."""
         sql = (
             "SELECT DISTINCT mention FROM tasks JOIN mentions ON fullname = mention"
-            " WHERE state IN ('refused', 'given_up', 'erased')"
+            " WHERE state IN ('refused', 'given_up', 'erased') OR (state = 'replied' AND outcome = 'in_color')"
         )
         return [row[0] for row in self._db.execute(sql)]
 

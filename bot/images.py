@@ -1,27 +1,23 @@
-"""Which picture is meant, and the picture itself: found in a comment or post, downloaded from allowed hosts alone, looked at.
+"""Which picture is meant, and its file: found in a comment or post, downloaded from allowed hosts alone, not opened.
 
 ImageError
 ├── HostRefusedError   the address, or where it leads on to, is not on the list
 ├── MissingError       there is nothing, or a stand-in for what was removed
-├── NotAnImageError    what is there is no picture that can be read
-├── TooLargeError      it has more bytes or pixels than it may
+├── NotAnImageError    what is there is said to be no picture, or is empty
+├── TooLargeError      it has more bytes than it may
 └── UnreachableError   it may work later
 """
 
 from __future__ import annotations
 
-import io
 import re
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import httpx
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bot.commands import read_markdown
 from bot.models import Comment, Post
@@ -30,14 +26,11 @@ DEFAULT_HOSTS = ("i.redd.it", "preview.redd.it", "external-preview.redd.it", "i.
 """Reddit's and Imgur's; the last only redirects to i.imgur.com."""
 MAX_URL_LENGTH = 2048
 MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 50_000_000
 MAX_REDIRECTS = 5
 TIMEOUT = 10.0
 """Seconds without a byte."""
 DEADLINE = 30.0
 """Seconds for one picture in all."""
-DECODERS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Pillow's, that may see a file. It is no list of what is colored: the service says that of what these do not know."""
 
 FoundIn: TypeAlias = Literal["comment", "parent", "gallery", "link", "text", "crosspost", "preview"]
 
@@ -82,14 +75,14 @@ class MissingError(ImageError):
 
 
 class NotAnImageError(ImageError):
-    """Something else is there, or a broken picture."""
+    """Something else is there, or nothing. Whether a picture can be read the service says."""
 
 
 class TooLargeError(ImageError):
-    """It has more bytes or pixels than it may. `megabytes`: the most; 0: it is not the bytes."""
+    """It has more bytes than it may. `megabytes`: the most."""
 
-    def __init__(self, message: str, megabytes: int = 0) -> None:
-        super().__init__(message)
+    def __init__(self, megabytes: int) -> None:
+        super().__init__(f"the picture has more than {megabytes} MB")
         self.megabytes = megabytes
 
 
@@ -302,8 +295,7 @@ def _refuse_unless_image(answer: httpx.Response) -> None:
 
 
 def _read(answer: httpx.Response, max_bytes: int, is_late: Callable[[], bool]) -> bytes:
-    megabytes = max(1, max_bytes // 2**20)
-    too_large = TooLargeError(f"the picture has more than {megabytes} MB", megabytes)
+    too_large = TooLargeError(max(1, max_bytes // 2**20))
     said = answer.headers.get("content-length", "")
     if said.isascii() and said.isdecimal() and int(said) > max_bytes:
         raise too_large
@@ -322,89 +314,3 @@ def _read(answer: httpx.Response, max_bytes: int, is_late: Callable[[], bool]) -
 def _retry_after(answer: httpx.Response) -> float:
     said = answer.headers.get("retry-after", "")
     return float(said) if said.isascii() and said.isdecimal() else 0.0
-
-
-# Whether it is in color already. Sepia and other tints are gray: one hue for each lightness.
-#
-# A picture in color has different hues where it is equally light. So the picture's points are sorted by lightness,
-# and what counts is how far the hues of each lightness lie apart, not how far they lie from gray.
-#
-# When in doubt it is gray: a photograph of nearly one hue is then colored although nobody needed it, where the other
-# mistake would send away somebody whose print has turned brown in places.
-
-THUMBNAIL = 64
-"""Side of what is looked at, in pixels: it averages away grain and the blocks of JPEG."""
-LEVELS = 16
-"""Of lightness."""
-FAR = 12.0
-"""Steps of 255 in Cb or Cr between a point and the usual hue of its lightness, from where on one sees it."""
-FAR_SHARE = 0.05
-"""Of points that are far: more of them, and the picture is in color. A stamp or a thumb tack is less."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What is seen of a picture."""
-
-    in_color: bool
-    animated: bool
-    """Whether it has several frames."""
-
-
-def inspect(data: bytes) -> ImageInfo:
-    """Open a picture and look at it. Raises NotAnImageError or TooLargeError.
-
-    A file of a kind that is not known here passes for a gray picture: the service judges it.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata; size is checked below
-            with Image.open(io.BytesIO(data), formats=DECODERS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise TooLargeError(f"{width} × {height} pixels")
-                animated = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
-                image.draft("RGB", (4 * THUMBNAIL, 4 * THUMBNAIL))
-                small = _thumbnail(image)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        return ImageInfo(in_color=False, animated=False)
-    except (Image.DecompressionBombError, MemoryError) as error:
-        raise TooLargeError(str(error)) from error
-    except Exception as error:  # Pillow's decoders raise whatever they like at what is broken
-        raise NotAnImageError(type(error).__name__) from error
-    return ImageInfo(_is_in_color(small), animated)
-
-
-def _is_in_color(image: Image.Image) -> bool:
-    """Whether more than one hue is seen at the same lightness. The image: RGB, a few thousand pixels."""
-    by_level: dict[int, list[tuple[int, int]]] = {}
-    for light, blue, red in _points(image):
-        by_level.setdefault(light * LEVELS // 256, []).append((blue, red))
-    far = sum(_far_from_usual(hues) for hues in by_level.values())
-    return far > FAR_SHARE * image.width * image.height
-
-
-def _far_from_usual(hues: Sequence[tuple[int, int]]) -> int:
-    """How many lie far from the median hue."""
-    blue = median(pair[0] for pair in hues)
-    red = median(pair[1] for pair in hues)
-    return sum((pair[0] - blue) ** 2 + (pair[1] - red) ** 2 > FAR**2 for pair in hues)
-
-
-def _points(image: Image.Image) -> list[tuple[int, int, int]]:
-    """Y, Cb and Cr of each pixel, 0 to 255 (JFIF 1.02)."""
-    data = image.convert("YCbCr").tobytes()
-    return list(zip(data[0::3], data[1::3], data[2::3], strict=True))
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    """(THUMBNAIL, THUMBNAIL) at most, RGB, what is transparent on gray."""
-    small = ImageOps.exif_transpose(image)
-    if small.mode in ("I", "I;16", "F"):
-        return Image.new("RGB", (1, 1))  # these modes hold no color
-    small = small.convert("RGBA")
-    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    ground = Image.new("RGBA", small.size, (128, 128, 128, 255))
-    return Image.alpha_composite(ground, small).convert("RGB")

@@ -9,61 +9,24 @@ from dataclasses import replace
 import httpx
 
 from bot import replies
-from bot.client import (
-    BusyError,
-    Client,
-    ClientError,
-    ConflictError,
-    GoneError,
-    Job,
-    NotAllowedError,
-    NotFoundError,
-    Options,
-    PhotoRefusedError,
-    RefusedError,
-    UnavailableError,
-    job_id,
-)
+from bot.client import BusyError, Client, ClientError, NotAllowedError, NotFoundError, UnavailableError
 from bot.database import Database
-from bot.images import (
-    HostRefusedError,
-    ImageError,
-    ImageLink,
-    MissingError,
-    TooLargeError,
-    UnreachableError,
-    download,
-    inspect,
-)
+from bot.images import ImageLink, UnreachableError
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox
 from bot.policy import Color, Context, Erase, Ignore, Policy, Refuse, Say
 from bot.reddit import ForbiddenError, NoAnswerError, Reddit, RedditError, SignInError, ThrottledError
 from bot.replies import IN_PRIVATE, NO_DETAILS, ColoredImage, Details, Reason
 from bot.settings import Settings
+from bot.tasks import InColorError, NotColoredError, Tasks
 
 MAX_ATTEMPTS = 8
 """Failures of one mention that nobody knows the reason of, until it is given up."""
 LOOK_AGAIN = 1.0
 """Seconds until a job that is not done is looked at again, or a picture that another mention has."""
-WAIT_FOR_JOB = 3.0
-"""Seconds that a round waits for one picture; the next round looks again."""
-POLL_JOB = 0.25
-"""Seconds between two looks at a job."""
-MAX_KEEP_FOR_TTL = 600.0
-"""Seconds after which the service is asked anew for how long it keeps a picture."""
 _REASONS = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
 """Of Reddit's codes."""
 log = logging.getLogger("autochrome.bot")
-
-
-class NotColoredError(Exception):
-    """There will be no picture, for this reason."""
-
-    def __init__(self, reason: Reason, details: Details = NO_DETAILS) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.details = details
 
 
 class MentionHandler:
@@ -213,6 +176,7 @@ class MentionHandler:
         mention = context.mention
         if mention.state == State.REPLYING:
             self._outbox.resume(mention)
+            self._delete_tasks_when_over(mention)
             return
         decision = self._policy.decide(context)
         match decision:
@@ -251,18 +215,13 @@ class MentionHandler:
         for task in self._database.tasks(mention.fullname):  # of a try whose picture has changed since
             if task.job_id not in started:
                 self._eraser.delete_task(task)
-        if started:
-            self._database.update(mention.fullname, State.QUEUED, self._clock(), shown_in=wanted.shown_in)
-            log.info("mention_queued mention=%s images=%d", mention.fullname, len(started))
-            return
-        self._database.release(mention.fullname)
-        text = replies.already_in_color(free[0].index, wanted.total)
-        self._reply(context, text, "in_color", State.REPLIED)
+        self._database.update(mention.fullname, State.QUEUED, self._clock(), shown_in=wanted.shown_in)
+        log.info("mention_queued mention=%s images=%d", mention.fullname, len(started))
 
     # From queued to replied.
 
     def _finish(self, context: Context) -> None:
-        """When all its pictures are colored, say so."""
+        """When none of its pictures is worked on any more, say what has become of them."""
         mention = context.mention
         if context.request is None or (isinstance(context.request, Comment) and context.request.removed):
             self._give_up(mention, "gone")
@@ -276,6 +235,9 @@ class MentionHandler:
             done = self._tasks.done(mention.fullname)
         except NotFoundError:  # the service has lost its memory: once more from the beginning
             self._outbox.postpone(mention, State.SEEN)
+            return
+        except InColorError as error:
+            self._say_in_color(context, error.task)
             return
         if done is None:
             self._look_again(mention, State.QUEUED)
@@ -292,6 +254,14 @@ class MentionHandler:
             vividness=task.vividness,
         )
         self._reply(replace(context, mention=mention), text, "colored", State.REPLIED)
+
+    def _say_in_color(self, context: Context, task: Task) -> None:
+        """Before it is said, its pictures are left to others, so that nobody who asks for new colors is sent to this reply."""
+        mention = context.mention
+        self._database.release(mention.fullname)
+        text = replies.already_in_color(task.position, task.total)
+        self._reply(context, text, "in_color", State.REPLIED)
+        self._delete_tasks_when_over(mention)
 
     # Ends.
 
@@ -316,7 +286,6 @@ class MentionHandler:
     def _refuse(self, context: Context, reason: Reason, details: Details = NO_DETAILS) -> None:
         """Say why not: in the thread, or in a message where the thread is no place for it."""
         mention, request = context.mention, context.request
-        self._eraser.try_to_delete_tasks(mention.fullname)
         text = replies.refusal(reason, details)
         if reason not in IN_PRIVATE:
             self._reply(context, text, reason, State.REFUSED)
@@ -324,137 +293,19 @@ class MentionHandler:
             self._outbox.message(mention, request.author, text, reason)
         else:
             self._give_up(mention, reason)
+        self._delete_tasks_when_over(mention)
+
+    def _delete_tasks_when_over(self, mention: Mention) -> None:
+        """Not before: where the reply is still to be made, or to be made again, the jobs alone know what to say."""
+        now = self._database.mention(mention.fullname)
+        if now and (now.state == State.REFUSED or (now.state, now.outcome) == (State.REPLIED, "in_color")):
+            self._eraser.try_to_delete_tasks(mention.fullname)
 
     def _give_up(self, mention: Mention, outcome: str) -> None:
         """Without a word."""
         self._eraser.try_to_delete_tasks(mention.fullname)
         self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome=outcome)
         log.info("mention_dropped mention=%s reason=%s", mention.fullname, outcome)
-
-
-class Tasks:
-    """The pictures of mentions, as jobs of the service."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        service: Client,
-        web: httpx.Client,
-        clock: Callable[[], float],
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._service = service
-        self._web = web
-        self._clock = clock
-        self._max_keep_for = float("inf")
-        """Seconds for which the service keeps a job at most, as it said at `_max_keep_for_read_at`."""
-        self._max_keep_for_read_at = float("-inf")
-
-    def start(self, mention: Mention, wanted: Color, images: Sequence[ImageLink]) -> set[str]:
-        """Those that are gray, or wanted whatever they are. Of several, what is no good is passed over.
-
-        Ids of the jobs that were made. Raises NotColoredError where none could be made for a reason.
-        """
-        started: set[str] = set()
-        first_error: NotColoredError | None = None
-        for image in images:
-            try:
-                data = self._fetch(image, wanted.command.kind == "recolor")
-                if data is not None:
-                    started.add(self._start(mention, wanted, image, data))
-            except NotColoredError as error:
-                first_error = first_error or error
-        if first_error and not started:
-            raise first_error
-        return started
-
-    def done(self, mention: str) -> list[tuple[Task, Job]] | None:
-        """Its colored pictures; None where one is still worked on. Raises NotColoredError where all failed."""
-        done: list[tuple[Task, Job]] = []
-        failed = Reason.FAILED
-        for task in self._database.tasks(mention):
-            try:
-                job = self._service.wait_for(task.job_id, WAIT_FOR_JOB, POLL_JOB)
-            except GoneError:
-                raise NotColoredError(Reason.BUSY) from None
-            if not job.is_over:
-                return None
-            if job.status == "succeeded":
-                done.append((task, job))
-                continue
-            failed = replies.reason_of(job.error)
-            self._service.delete(task.job_id, task.secret)
-            self._database.delete_task(task.job_id)
-        if not done:
-            raise NotColoredError(failed)
-        return done
-
-    def _fetch(self, image: ImageLink, even_in_color: bool) -> bytes | None:
-        """Its file; None where it is in color."""
-        try:
-            data = download(self._web, image.url, self._settings.bot_image_hosts)
-            info = inspect(data)
-        except UnreachableError:
-            raise
-        except ImageError as error:
-            raise _not_colored(error) from error
-        if info.animated:
-            raise NotColoredError(Reason.VIDEO)
-        return None if info.in_color and not even_in_color else data
-
-    def _start(self, mention: Mention, wanted: Color, image: ImageLink, data: bytes) -> str:
-        """The id of a job, which a repetition makes no second time."""
-        vividness = wanted.command.vividness
-        id = job_id(self._database.secret, mention.fullname, image.url, {"vividness": vividness})
-        task = Task(id, mention.fullname, image.index, wanted.total, image.url, vividness)
-        self._database.save_task(task)
-        try:
-            job = self._create(data, id, vividness)
-        except ConflictError:  # made before the service's settings changed
-            job = self._service.get(id)
-        except (NotFoundError, NotAllowedError):
-            raise
-        except RefusedError as error:
-            self._database.delete_task(id)
-            raise NotColoredError(replies.reason_of(error.code)) from error
-        self._database.save_task(replace(task, secret=job.secret))
-        return id
-
-    def _create(self, data: bytes, id: str, vividness: float) -> Job:
-        """Have it colored. An option that is refused may be one that was allowed when the service was last asked."""
-        if self._clock() >= self._max_keep_for_read_at + MAX_KEEP_FOR_TTL:
-            self._read_max_keep_for()
-        try:
-            return self._service.create(data, id, self._options(vividness))
-        except (PhotoRefusedError, NotAllowedError, NotFoundError, GoneError, ConflictError):
-            raise
-        except RefusedError:
-            before = self._max_keep_for
-            self._read_max_keep_for()
-            if self._max_keep_for == before:
-                raise
-        return self._service.create(data, id, self._options(vividness))
-
-    def _read_max_keep_for(self) -> None:
-        self._max_keep_for = self._service.max_keep_for()
-        self._max_keep_for_read_at = self._clock()
-
-    def _options(self, vividness: float) -> Options:
-        keep_for = min(self._settings.bot_keep_for, self._max_keep_for)
-        return {"artifacts": "comparison", "keep_for": f"{keep_for:g}", "vividness": vividness}
-
-
-def _not_colored(error: ImageError) -> NotColoredError:
-    match error:
-        case HostRefusedError():
-            return NotColoredError(Reason.HOST, Details(host=error.host))
-        case MissingError():
-            return NotColoredError(Reason.GONE)
-        case TooLargeError():
-            return NotColoredError(Reason.TOO_LARGE, Details(megabytes=error.megabytes))
-    return NotColoredError(Reason.NOT_AN_IMAGE)
 
 
 def place_of(error: BaseException) -> str:

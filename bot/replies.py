@@ -171,9 +171,10 @@ def already_colored(permalink: str) -> str:
 def already_in_color(index: int = 1, total: int = 1) -> str:
     """The picture is in color."""
     which = f"Picture {index} of {total}" if total > 1 else "This picture"
+    answer = f"recolor {index}" if total > 1 else "recolor"
     return _signed(
         f"{which} seems to be in color already. If I am wrong, or you want to see how I would have guessed, answer "
-        "`recolor`."
+        f"`{answer}`."
     )
 
 

@@ -155,6 +155,27 @@ def here(bot_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
+def ask(server: Server, bot: Here) -> Callable[..., Any]:
+    """Write a comment, and give the bot's answer to it, None where it stays silent. `bot`: of the test's own file."""
+
+    def call(
+        name: str, on: Any, text: str = "u/colorizebot", at: Here = bot, as_moderator: bool = False
+    ) -> Any:
+        comment = server.person(name).comment(on, text)
+        if as_moderator:
+            server.person(name).distinguish(comment)
+
+        def is_over() -> bool:
+            known = at.loop.database.mention(comment.fullname)
+            return known is not None and known.state not in ("seen", "queued", "colored", "replying")
+
+        at.work(is_over)
+        return next((said for said in server.bot.comments() if said.parent is comment), None)
+
+    return call
+
+
+@pytest.fixture
 def unused_url() -> str:
     """An address at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -162,10 +183,16 @@ def unused_url() -> str:
 
 
 class QuickService:
-    """The part of our API that the bot calls, without a net: every JPEG or PNG is colored at once. For tests of the bot alone."""
+    """The part of our API that the bot calls, without a net: every JPEG or PNG is colored at once, but for those in `failing`.
+    For tests of the bot alone.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.failing: dict[bytes, str] = {}
+        """Files of which a job fails, and its code; `photo_in_color` where it is to refuse such a one."""
+        self.fails_at_once = False
+        """Whether the answer to PUT says so already, or only the job when it is looked at."""
         self.sent: list[str] = []
         """Ids in the order in which they came, repetitions too."""
         self.lost = 0
@@ -196,26 +223,38 @@ class QuickService:
             return JSONResponse({"code": "not_allowed", "detail": "This key may not color."}, 403)
         if float(request.query_params["keep_for"]) > self.max_keep_for:
             return JSONResponse({"code": "option_invalid", "detail": "keep_for is too long."}, 422)
-        if not (await request.body()).startswith((b"\xff\xd8", b"\x89PNG")):
+        body = await request.body()
+        if body.startswith(b"GIF89a"):
+            return JSONResponse({"code": "photo_animated", "detail": "That moves."}, 422)
+        if not body.startswith((b"\xff\xd8", b"\x89PNG")):
             return JSONResponse({"code": "photo_unsupported", "detail": "That is no photo."}, 415)
         id = request.path_params["id"]
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
         named = {"net": None, "result": None, "artifacts": [], "error": None, "secret": "s" * 43}
         job = {"id": id, "status": "succeeded", "expires_at": expires.isoformat(), **named}
+        code = self.failing.get(body, "")
+        if code and (code != "photo_in_color" or request.query_params.get("if_color") == "refuse"):
+            job |= {"status": "failed", "error": {"code": code, "detail": "So it is."}}
         self.jobs.setdefault(id, job | {"query": dict(request.query_params)})
         if self.lost:
             self.lost -= 1
             return Response(status_code=502)
+        if job["status"] == "failed" and self.fails_at_once:
+            return JSONResponse(job["error"], 422)
+        if job["status"] == "failed":
+            return JSONResponse({**self.jobs[id], "status": "queued", "error": None}, 202)
         return JSONResponse(self.jobs[id])
 
     async def get(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["id"])
         if request.path_params["id"] in self.expired:
             return Response(status_code=410)
-        return JSONResponse(job) if job else Response(status_code=404)
+        return JSONResponse({**job, "secret": ""}) if job else Response(status_code=404)
 
     async def delete(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {'s' * 43}":
+            return JSONResponse({"code": "secret_missing", "detail": "Whose job is it?"}, 401)
         self.jobs.pop(request.path_params["id"], None)
         return Response(status_code=204)
 
@@ -240,4 +279,6 @@ def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.sent.clear()
     _quick_service.expired.clear()
     _quick_service.max_keep_for = 7 * 86400.0
+    _quick_service.failing.clear()
+    _quick_service.fails_at_once = False
     return _quick_service

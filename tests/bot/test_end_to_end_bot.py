@@ -13,7 +13,8 @@ import httpx
 import numpy as np
 import pytest
 import redis
-from PIL import Image
+from PIL import Image, ImageOps
+from skimage import data
 
 from service import local
 
@@ -85,6 +86,35 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     assert b"Traceback" not in logs["service"]
 
 
+def test_what_the_service_finds_in_a_photo_is_what_the_bot_says(server, shown, bot, until):
+    photo = Image.fromarray(data.astronaut()).resize((256, 256))
+    gray, color, frame = encoded(photo.convert("L")), encoded(photo), photo.convert("P")
+    moving = encoded(frame, "GIF", save_all=True, append_images=[frame.rotate(90)])
+    expected = {
+        gray: "Here it is in color",
+        encoded(toned(photo)): "Here it is in color",
+        color: "This picture seems to be in color already.",
+        moving: "That is a video or an animation",
+        gray[: len(gray) // 2]: "its file is cut off or broken",
+        b"Dear sir": "not a picture that I can read",
+    }
+    mentions = [
+        server.person(f"person{number}").comment(shown(f"{number}.jpg", file), "u/colorizebot")
+        for number, file in enumerate(expected)
+    ]
+    until(lambda: len(server.bot.comments()) == len(mentions), 20, "an answer to each")
+    answers = {said.parent.fullname: said for said in server.bot.comments()}
+    for mention, sentence in zip(mentions, expected.values(), strict=True):
+        assert sentence in answers[mention.fullname].text
+
+    [in_color] = [said for said in answers.values() if "seems to be in color already" in said.text]
+    recolored = server.person("cleo").comment(in_color, "recolor")
+    until(lambda: len(server.bot.comments()) > len(mentions), 10, "an answer to recolor")
+    [said] = [said for said in server.bot.comments() if said.parent is recolored]
+    assert "Here it is in color" in said.text
+    until(lambda: not server.bot.unread(), 5, "all are marked as read")
+
+
 def test_a_dry_run_says_what_it_would_say_and_writes_nothing(server, shown, service, launch, bot_settings):
     server.person("ben").comment(shown(), "u/colorizebot")
     bot = launch(
@@ -152,7 +182,18 @@ def traces(words: Iterable[str], held: Mapping[str, object]) -> list[tuple[str, 
     ]
 
 
-def chroma(data: bytes) -> np.ndarray:
+def encoded(image: Image.Image, format: str = "JPEG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def toned(image: Image.Image) -> Image.Image:
+    """In sepia."""
+    return ImageOps.colorize(image.convert("L"), (30, 15, 5), (250, 235, 205), (150, 115, 75))
+
+
+def chroma(file: bytes) -> np.ndarray:
     """How far each pixel is from gray, 0…255."""
-    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int)
     return pixels.max(axis=2) - pixels.min(axis=2)

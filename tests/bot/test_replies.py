@@ -127,6 +127,7 @@ def test_a_later_mention_gets_the_link_and_color_is_seen() -> None:
     assert "This picture seems to be in color already." in replies.already_in_color()
     assert "Picture 2 of 3 seems to be in color already." in replies.already_in_color(2, 3)
     assert "`recolor`" in replies.already_in_color()
+    assert "`recolor 2`" in replies.already_in_color(2, 3)
 
 
 def test_commands_are_answered() -> None:
