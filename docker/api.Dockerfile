@@ -21,6 +21,8 @@ RUN groupadd --gid 10001 autochrome \
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
 COPY model/__init__.py model/errors.py model/image_headers.py model/
+COPY model/formats/__init__.py model/formats/header_source.py model/formats/box_headers.py \
+     model/formats/raster_headers.py model/formats/tiff_headers.py model/formats/
 COPY service/ service/
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -44,7 +44,7 @@ def test_every_entry_point_is_a_main(group: str, count: int) -> None:
         assert callable(EntryPoint(name, place, group).load())
 
 
-def test_the_extra_all_has_every_extra_but_that_of_developers() -> None:
+def test_the_extra_all_has_every_extra_but_those_of_developers_and_of_gpus() -> None:
     extras = PROJECT["optional-dependencies"]
 
     def within(name: str) -> set[str]:
@@ -55,7 +55,7 @@ def test_the_extra_all_has_every_extra_but_that_of_developers() -> None:
                     found |= within(one)
         return found
 
-    assert within("all") == {*extras} - {"dev"}
+    assert within("all") == {*extras} - {"dev", "onnx-gpu"}
 
 
 def test_a_command_of_another_package_gets_its_words_and_gives_its_status(
