@@ -106,7 +106,7 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
     notices.append(
         Notice(
             "border_found",
-            "The photograph does not fill its page. What surrounds it stays gray; crop_border cuts it off.",
+            "The photograph does not fill its page. What surrounds it was left gray.",
         )
     )
     return replace(upright, frame=frame, notices=tuple(notices))
