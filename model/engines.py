@@ -145,7 +145,7 @@ def choose_device(name: str) -> str:
 
     PyTorch, whose import takes a second, is only asked where something speaks for a GPU, or one is named.
     """
-    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+    if name in ("cpu", "cpu:0") or (name == "auto" and not _may_have_gpu()):
         return "cpu"
     try:
         import torch

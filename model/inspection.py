@@ -111,7 +111,7 @@ def prepare(photo: Photo, options: InspectionOptions = InspectionOptions()) -> P
     notices.append(
         Notice(
             "border_found",
-            "The photograph does not fill its page. What surrounds it stays gray, unless it is to be cut off.",
+            "The photograph does not fill its page. What surrounds it was left gray.",
         )
     )
     return replace(upright, frame=frame, notices=tuple(notices))

@@ -95,11 +95,12 @@ def _everything(settings: Settings) -> int:
 
 
 def _api(settings: Settings, descriptor: int | None) -> int:
-    from service.api.app import create_app, serve
     from service.database import refuse_cluster
-    from service.local import address, listen
 
     refuse_cluster(settings.required_redis_url)
+    from service.api.app import create_app, serve
+    from service.local import address, listen
+
     set_up_logging(settings.log_format)
     app = create_app(settings)
     if descriptor is not None:

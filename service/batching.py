@@ -57,9 +57,9 @@ class Admission:
         self._closed = False
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is inside, and no notification is being answered."""
-        return self._answering == 0
+    def answering(self) -> int:
+        """Threads that color a photo, or ask for one."""
+        return self._answering
 
     @property
     def count(self) -> int:

@@ -17,7 +17,7 @@ from service.storage import Store
 EVERY = 1.0
 """Seconds between two ticks of one worker."""
 OLDER_THAN = 2.0
-"""A queued job this old, seen by an idle worker, may have lost its notification."""
+"""A queued job this old, seen by a worker with an idle thread, may have lost its notification."""
 QUIET = 3.0
 """Seconds in which notifications of queued jobs are sent again once at most, by all workers together. A worker that dies takes
 notifications along that it has received and not answered, and their jobs' owners wait this long."""
@@ -31,10 +31,11 @@ log = get_logger("autochrome.janitor")
 class Reaper:
     """Takes jobs from workers that fell silent. Every step can be cut off and is made up for by the next tick."""
 
-    def __init__(self, jobs: Jobs, notify: Callable[[str], None], is_idle: Callable[[], bool]) -> None:
+    def __init__(self, jobs: Jobs, notify: Callable[[str], None], has_idle: Callable[[], bool]) -> None:
+        """`has_idle`: whether a thread of this worker has nothing to do."""
         self._jobs = jobs
         self._notify = notify
-        self._is_idle = is_idle
+        self._has_idle = has_idle
 
     def tick(self) -> None:
         """May raise redis.RedisError."""
@@ -44,7 +45,7 @@ class Reaper:
             for id in self._jobs.reap():
                 log.warning("lease_expired", job=id)
                 self._notify(id)
-            if self._is_idle():
+            if self._has_idle():
                 for id in self._jobs.stranded(OLDER_THAN, QUIET):
                     self._notify(id)
 

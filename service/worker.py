@@ -387,7 +387,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     worker.start()
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
-    reaper = Reaper(jobs, partial(celery_app.notify, app), lambda: worker.admission.is_idle)
+    reaper = Reaper(
+        jobs, partial(celery_app.notify, app), lambda: worker.admission.answering < worker.concurrency
+    )
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),

@@ -40,11 +40,15 @@ for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "*"):
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def map_case(context: Any, case: Any) -> Any:
     """What no schema can say of a good request: files come last in a form, an option stands in the form or in the
-    query, and an Idempotency-Key is used once.
+    query, a page is one that the file has, and an Idempotency-Key is used once.
     """
     good = case.meta is None or case.meta.generation.mode.is_positive
     if good and case.headers and KEY in case.headers:
         case.headers[KEY] = secrets.token_hex(16)
+    if good:
+        for part in (case.query, case.body):
+            if isinstance(part, dict) and part.get("page"):
+                part["page"] = 1
     if good and case.media_type == "multipart/form-data" and isinstance(case.body, dict):
         for name in FILES:
             if name in case.body:

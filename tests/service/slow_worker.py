@@ -1,6 +1,8 @@
 """The real worker with the real net, slowed down in `infer`: there is time to kill it. Run as a program by tests.
 
-python tests/service/slow_worker.py SECONDS | lost
+python tests/service/slow_worker.py SECONDS | FILE | lost
+
+It takes so many seconds, or until there is such a file; or the device is lost.
 """
 
 from __future__ import annotations
@@ -8,9 +10,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from model.colorizer import Colorizer
 from service import settings, worker
@@ -22,10 +23,20 @@ class SlowColorizer(Colorizer):
 
     def infer(self, lightness: Sequence[Any], threads: int | None = None) -> list[Any]:
         if any(one.std() > 0.01 for one in lightness):
-            if sys.argv[1] == "lost":
-                raise torch.AcceleratorError("CUDA error: device-side assert triggered")
-            time.sleep(float(sys.argv[1]))
+            _wait(sys.argv[1])
         return super().infer(lightness, threads)
+
+
+def _wait(how: str) -> None:
+    if how == "lost":
+        import torch  # takes a second of each start
+
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+    if how.replace(".", "").isdigit():
+        time.sleep(float(how))
+    else:
+        while not Path(how).exists():
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

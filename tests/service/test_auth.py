@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import httpx
 import pytest
 
+from service.__main__ import main
 from service.auth import Keys, Scope, is_key
 from service.errors import Problem
 
@@ -189,19 +191,31 @@ def keys_command(redis_url: str, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-def test_the_command_makes_lists_and_revokes(keys, client, redis_url):
+@pytest.fixture
+def command(redis_url, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """The same in this process, which is quicker: exit code, output, errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("AUTOCHROME_REDIS_URL", redis_url)
+        monkeypatch.setattr("sys.argv", ["autochrome", "keys", *arguments])
+        return main(), *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_makes_lists_and_revokes(keys, client, redis_url, command):
     made = keys_command(redis_url, "create", "Anna's laptop", "--scope", "colorize", "--scope", "metrics")
     key = made.stdout.strip()
     id, kept = keys.check(key)
     assert kept.scopes == {"colorize", "metrics"}
-    listed = keys_command(redis_url, "list").stdout
+    listed = command("list")[1]
     assert id in listed
     assert "Anna's laptop" in listed
     assert "colorize,metrics" in listed
     assert key.split("_")[2] not in listed
-    assert keys_command(redis_url, "revoke", id).returncode == 0
-    assert id not in keys_command(redis_url, "list").stdout
-    unknown = keys_command(redis_url, "revoke", id)
-    assert unknown.returncode == 1
-    assert id in unknown.stderr
-    assert keys_command(redis_url, "create", "x", "--scope", "everything").returncode == 2
+    assert command("revoke", id)[0] == 0
+    assert id not in command("list")[1]
+    code, _, error = command("revoke", id)
+    assert code == 1
+    assert id in error
+    assert command("create", "x", "--scope", "everything")[0] == 2

@@ -28,10 +28,8 @@ SHORT_LEASE = {"lease": 2, "lease_per_megapixel": 0}
 def worker(launch, settings) -> Callable:
     """Start a real worker that takes its time in the net, and wait until it has loaded it."""
 
-    def start(seconds: float | str, **more: object):
-        launched = launch(
-            SLOW, str(seconds), redis_url=settings.redis_url, store_url=settings.store_url, **more
-        )
+    def start(how: float | str | Path, **more: object):
+        launched = launch(SLOW, str(how), redis_url=settings.redis_url, store_url=settings.store_url, **more)
         launched.line("net_loaded", 60)
         return launched
 
@@ -155,14 +153,17 @@ def test_jobs_that_were_in_a_killed_worker_together_are_done_alone(worker, enter
 
 
 def test_jobs_whose_notifications_were_lost_are_done_soon_and_a_worker_that_is_stopped_ends_what_it_began(
-    worker, enter, jobs, client, until
+    worker, enter, jobs, client, until, tmp_path
 ):
     id = enter()
     client.delete("autochrome")  # the queue, with the notification in it
-    stopping = worker(1.5)
+    stopping = worker(tmp_path / "go on", concurrency=2)
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
     another = enter(notifies=False)
-    until(lambda: state(jobs, another) == ("running", "infer"), 10, "the next one is in the net")
+    until(lambda: state(jobs, another) == ("running", "infer"), 10, "the next one is there beside it")
+    assert state(jobs, id) == ("running", "infer")
+    stopping.process.send_signal(signal.SIGTERM)
+    (tmp_path / "go on").touch()
     assert stopping.stop() == 0
     assert state(jobs, id)[0] == state(jobs, another)[0] == "succeeded"
     assert jobs.workers() == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from service.janitor import Reaper
 from service.jobs import Bounds, Claim, Entered, Jobs, Loaded, Net, Order, Result, new_id
 from service.schemas import Options
 
@@ -106,6 +107,20 @@ def test_notifications_that_are_lost_hold_up_others_for_three_seconds_at_most(jo
     assert 0 < client.pttl("{autochrome}:notifications") <= 3000
     client.delete("{autochrome}:notifications")  # as if that time had gone by
     assert enter_and_tell(jobs) is Entered.TO_NOTIFY
+
+
+def test_jobs_whose_notifications_a_dead_worker_took_along_come_to_another_and_those_without_any_as_well(
+    jobs, client, monkeypatch
+):
+    monkeypatch.setattr("service.janitor.OLDER_THAN", 0)
+    jobs.beat("dead", NET, "cpu", threads=2)
+    jobs.beat("w2", NET, "cpu", threads=1)
+    told = [enter_and_tell(jobs) for _ in range(5)]  # "dead" has received them all, and answers none
+    assert told == [Entered.TO_NOTIFY] * 3 + [Entered.QUIETLY] * 2
+    notified: list[str] = []
+    Reaper(jobs, notified.append, has_idle=lambda: True).tick()
+    assert sorted(notified) == sorted(client.zrange("{autochrome}:queued", 0, -1))
+    assert len(notified) == 5
 
 
 def test_every_job_is_notified_of_where_no_worker_is_known(jobs):

@@ -49,15 +49,15 @@ def test_a_job_whose_worker_fell_silent_is_notified_of_at_once(jobs, store, reap
     assert notified == [id]
 
 
-def test_a_lost_notification_is_sent_again_but_only_by_an_idle_worker_and_not_all_the_time(
+def test_a_lost_notification_is_sent_again_but_only_by_a_worker_with_an_idle_thread_and_not_all_the_time(
     jobs, store, notified, monkeypatch
 ):
     monkeypatch.setattr("service.janitor.OLDER_THAN", 0.1)
     id = enter(jobs, store)
     time.sleep(0.15)
-    Reaper(jobs, notified.append, is_idle=lambda: False).tick()
+    Reaper(jobs, notified.append, has_idle=lambda: False).tick()
     assert notified == []
-    idle = Reaper(jobs, notified.append, is_idle=lambda: True)
+    idle = Reaper(jobs, notified.append, has_idle=lambda: True)
     idle.tick()
     idle.tick()
     assert notified == [id]
@@ -217,7 +217,7 @@ def test_a_job_of_a_batch_that_lost_its_notification_is_notified_of_as_soon_as_o
     id = new_id()
     jobs.create(id, "secret", Order(Options(), 100, 60, batch=True), Bounds(10, 10**9))
     time.sleep(0.1)
-    Reaper(jobs, notified.append, is_idle=lambda: True).tick()
+    Reaper(jobs, notified.append, has_idle=lambda: True).tick()
     assert notified == [id]
 
 

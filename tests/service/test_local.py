@@ -206,20 +206,23 @@ def test_a_wrong_setting_is_said_in_one_sentence(variable, value, reason):
     assert "Traceback" not in done.stderr
 
 
-def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last(tmp_path):
-    done = run(AUTOCHROME_NET="nope", AUTOCHROME_PORT="0", AUTOCHROME_STATE_DIR=str(tmp_path))
+def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last_and_a_misspelt_one_is_warned_of_once(
+    tmp_path,
+):
+    settings = {
+        "NET": "nope",
+        "PORT": "0",
+        "STATE_DIR": str(tmp_path),
+        "CACHE_DIR": str(tmp_path),
+        "PROT": "80",
+    }
+    done = run(**{f"AUTOCHROME_{name}": value for name, value in settings.items()})
     assert done.returncode == 78
     assert "program_ended" not in done.stderr
     reason = done.stderr.index("error: AUTOCHROME_NET='nope'")
     assert reason < done.stderr.index("program_refused program=worker")
-
-
-def test_a_misspelt_setting_is_warned_of_once(launch, tmp_path):
-    launched = launch("-m", "service", state_dir=tmp_path, port=0, prot=80, cache_dir=tmp_path)
-    launched.line("service_ready ", 60)
-    warnings = [line for line in launched.lines if "warning: " in line]
-    assert warnings == [
-        "warning: AUTOCHROME_PROT is no setting and changes nothing. Did you mean AUTOCHROME_PORT?\n"
+    assert [line for line in done.stderr.splitlines() if "warning: " in line] == [
+        "warning: AUTOCHROME_PROT is no setting and changes nothing. Did you mean AUTOCHROME_PORT?"
     ]
 
 

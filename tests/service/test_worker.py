@@ -208,7 +208,7 @@ def test_photos_in_many_threads_come_out_as_they_do_alone_and_on_a_gpu_go_throug
     assert counted["batch:sum"] == 12
     assert (counted["batch:count"] < 12) == (kind is OnGpu), "some went together"
     assert small == counted["batch:count"], "no more than four at once"
-    assert many.admission.is_idle
+    assert many.admission.answering == 0
 
 
 def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(hand, jobs, enter, client):
@@ -225,7 +225,7 @@ def test_an_error_of_ours_is_tried_three_times_and_never_ends_in_gray(hand, jobs
         assert client.llen("autochrome") == times - 1, "it notifies for itself"
         worker.run(id)
     assert (jobs.get(id).status, jobs.get(id).error_code) == ("failed", "internal_error")
-    assert worker.admission.is_idle
+    assert worker.admission.answering == 0
 
 
 def test_an_answer_of_no_numbers_is_an_error_and_only_of_the_photo_that_got_it(hand, jobs, enter, gray_photo):
