@@ -38,10 +38,10 @@ test-gpu: setup  ## what only a GPU can show, within eight minutes on a bare CUD
 
 # Benchmarks: run each alone on the machine. Results come into out/benchmarks.
 
-bench-photo: setup  ## one photograph, and a folder, beside a plain twin: speed, memory, about 6 minutes
+bench-photo: setup  ## one photograph, and a folder, beside a plain twin: speed, memory, about 3 minutes
 	$(BIN)/python -m tests.benchmarks photo $(PHOTO)
 
-bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 20 minutes
+bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 15 minutes
 	$(BIN)/python -m tests.benchmarks serving --litserve out/litserve/bin/python
 
 out/litserve/ready: requirements.lock
