@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from bot import replies
-from bot.client import Client, ClientError
+from bot.client import Client, ClientError, NotAllowedError
 from bot.database import Database
 from bot.models import Comment, Mention, Post, State, Task
 from bot.reddit import (
@@ -152,7 +152,13 @@ class Eraser:
 
     def _delete_tasks(self, fullname: str) -> None:
         for task in self._database.tasks(fullname):
-            self.delete_task(task)
+            try:
+                self.delete_task(task)
+            except (
+                NotAllowedError
+            ):  # its secret was in an answer that was lost: it stays until its time is over
+                log.warning("delete_failed mention=%s error=NotAllowedError", fullname)
+                self._database.delete_task(task.job_id)
 
     def delete_task(self, task: Task) -> None:
         """At the service, too. Raises ClientError."""

@@ -148,7 +148,7 @@ class Colorizer:
     def decode(
         self, logits_Qhw: NDArray[np.float32], options: ColorOptions = ColorOptions()
     ) -> NDArray[np.float32]:
-        """Logits → (2, h, w) ab.
+        """Logits → (2, h, w) ab. Raises FloatingPointError for an answer that is no number, as of a net that overflows.
 
         Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing.
         """
@@ -158,6 +158,8 @@ class Colorizer:
             temperature = self.card.temperature if options.temperature is None else options.temperature
             centers = self.card.centers if isinstance(self.card, OnnxCard) else None
             ab = annealing.annealed_mean(logits_Qhw, temperature, centers)
+        if not np.isfinite(ab).all():  # it would become black
+            raise FloatingPointError(f"the answer of {self.name} is no number")
         return ab * np.float32(options.vividness)
 
     def postprocess(

@@ -52,6 +52,7 @@ _DEFAULTS: Final = (
     | dict.fromkeys(("AVIF", "HEIF", "HEIC", "JXL"), "JPEG")
     | dict.fromkeys(("JPEG2000", "JP2"), "TIFF")
 )
+_MEDIA_TYPES: Final = {"JPEG2000": "image/jp2", "PPM": "image/x-portable-anymap", "TGA": "image/x-tga"}
 _JPEG_MAX_SIDE: Final = 65_500  # libjpeg's
 _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
 _AVIF_MAX_SIDE: Final = 32_768  # what libavif's readers take
@@ -288,7 +289,7 @@ def saved_format(photo: Photo, format: str | None = None) -> str:
 
 def media_type(format: str) -> str:
     """`image/jpeg` for "JPEG", and so on."""
-    return f"image/{format.lower()}"
+    return _MEDIA_TYPES.get(format, f"image/{format.lower()}")
 
 
 def extension(format: str) -> str:

@@ -59,7 +59,10 @@ _UNTRUE: Final = {
 }
 """XMP properties that describe the old file's pixels, its thumbnail, or a part that is not kept."""
 _UNTRUE_NAMES: Final = {(xmp.NAMESPACES[prefix], name) for prefix, names in _UNTRUE.items() for name in names}
-_PLACES: Final = re.compile(r"gps|(?:latitude|longitude|altitude)$", re.IGNORECASE)
+_PLACES: Final = re.compile(
+    r"(?i:gps)|(?i:latitude|longitude|altitude)$|(?:^|[a-z])(?:Lat|Lon|Long|Alt)$|^(?:lat|lon|long|alt|lat_long)$"
+)
+_PLACE_NAMESPACES: Final = ("http://www.w3.org/2003/01/geo/", "http://www.georss.org/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,9 @@ def _xmp(metadata: Metadata, words: Mapping[str, Text], changes: Changes) -> byt
     }
 
     def is_dropped(name: xmp.Name) -> bool:
-        return name in _UNTRUE_NAMES or (not changes.location and bool(_PLACES.search(name[1])))
+        return name in _UNTRUE_NAMES or (
+            not changes.location and (bool(_PLACES.search(name[1])) or name[0].startswith(_PLACE_NAMESPACES))
+        )
 
     packet = xmp.edited(metadata.xmp, is_dropped, replaced, added, always)
     if changes.format == "JPEG" and len(packet) > _IN_JPEG - len(blocks.XAP):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model import image_io, image_metadata
-from model.errors import Notice
 from model.formats.raster import to_eight_bits
-from service.jobs import Net, Result
+from service.jobs import Net, Result, bounded
 from service.schemas import Options
 
 COMPARISON_SIDE = 2048
@@ -85,11 +84,10 @@ def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Ima
 
 def sidecar(colored: Colored, result: Result) -> bytes:
     """How the colors came about, as JSON in UTF-8."""
-    notices: Sequence[Notice] = colored.before.notices
     return image_metadata.sidecar(
         net={"name": colored.net.name, "sha256": colored.net.sha256},
         options=colored.options.model_dump(mode="json", include=OPTIONS_TOLD),
         result={"sha256": result.sha256, "width": result.width, "height": result.height},
         temperature=colored.temperature,
-        notices=notices,
+        notices=bounded(colored.before.notices),
     )

@@ -14,6 +14,7 @@ import json
 import math
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ MOST_ATTEMPTS = 3
 """Failed attempts after which a job has failed."""
 MOST_AT_ONCE = 100
 MOST_NOTIFICATIONS = 300
-MOST_NOTICES, LONGEST_NOTICE = 16, 500
+MOST_NOTICES, MOST_OF_A_CODE, LONGEST_NOTICE = 16, 3, 500
 """Notices in a record, and characters of each: the record must stay small whatever a file brings about."""
 BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
@@ -471,9 +472,17 @@ def secret_hash(secret: str) -> str:
 
 
 def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
-    """Each notice once, MOST_NOTICES at most, and no detail longer than LONGEST_NOTICE characters."""
-    kept = list(dict.fromkeys(notices))[:MOST_NOTICES]
-    return tuple(Notice(one.code[:64], _shortened(one.detail)) for one in kept)
+    """Each notice once, MOST_NOTICES at most, and no detail longer than LONGEST_NOTICE characters.
+
+    Of one code no more than MOST_OF_A_CODE: a file with many small faults must not crowd out what was seen in its picture.
+    """
+    times: Counter[str] = Counter()
+    kept = []
+    for one in dict.fromkeys(notices):
+        times[one.code] += 1
+        if times[one.code] <= MOST_OF_A_CODE:
+            kept.append(Notice(one.code[:64], _shortened(one.detail)))
+    return tuple(kept[:MOST_NOTICES])
 
 
 def _shortened(text: str) -> str:

@@ -54,6 +54,14 @@ ON_A_GPU = (32, 16)
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
+_EXIF, _XMP, _EXTENDED_XMP = (
+    b"Exif\0\0",
+    b"http://ns.adobe.com/xap/1.0/\0",
+    b"http://ns.adobe.com/xmp/extension/",
+)
+_FURTHER_PICTURES = b"MPF\0"
+"""Marks of what a JPEG holds beside its picture (Exif 2.32, XMP part 3, CIPA DC-007)."""
+
 log = get_logger("autochrome.worker")
 
 
@@ -352,20 +360,36 @@ def save_options(options: Options) -> SaveOptions:
 
 
 def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[bytes, str]:
-    """A photo's file, which is left as it came, and its format: the very bytes, unless another format or less of the record is wanted."""
-    may_say_all = options.keep_location or not _has_location(photo)
-    if options.format == "auto" and options.keep_metadata and may_say_all:
+    """A photo's file, which is left as it came, and its format.
+
+    The very bytes, unless another format, a page, a part or less of the record is wanted, or the file may tell a place that it is not to.
+    """
+    as_it_came = options.format == "auto" and options.page is None and not options.partial
+    may_say_all = options.keep_location or not _may_have_location(data, photo)
+    if as_it_came and options.keep_metadata and may_say_all:
         return data, photo.format
     saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
     return image_io.save(photo, saving), image_io.saved_format(photo, saving.format)
 
 
-def _has_location(photo: image_io.Photo) -> bool:
-    located = image_metadata.Changes("TIFF", *photo.size, location=True, disclosure=False)
-    without = replace(located, location=False)
-    return image_metadata.for_file(photo.metadata, located) != image_metadata.for_file(
-        photo.metadata, without
+def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
+    """Whether the file may say where the photo was taken. What is not known to have been read whole counts as saying so.
+
+    Only of a JPEG all of the record is read: one EXIF block, one XMP packet without an extension, no further pictures.
+    """
+    metadata = photo.metadata
+    is_read_whole = (
+        photo.format == "JPEG"
+        and data.count(_EXIF) == bool(metadata.exif)
+        and data.count(_XMP) == bool(metadata.xmp)
+        and not any(mark in data for mark in (_EXTENDED_XMP, _FURTHER_PICTURES))
     )
+    if not is_read_whole:
+        return True
+    located = image_metadata.Changes("TIFF", *photo.size, location=True, disclosure=False)
+    kept = image_metadata.for_file(metadata, located)
+    is_understood = bool(kept.exif) == bool(metadata.exif) and bool(kept.xmp) == bool(metadata.xmp)
+    return not is_understood or kept != image_metadata.for_file(metadata, replace(located, location=False))
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:

@@ -23,6 +23,7 @@ from threading import Lock
 from typing import Any, Final, Literal
 
 from model.errors import InputError, Notice
+from model.image_metadata import SOURCE_TYPE
 
 NAME: Final = ".autochrome.jsonl"
 
@@ -122,20 +123,19 @@ class Manifest:
         }
 
     def is_ours(self, source: str, name: str, even_changed: bool = False) -> bool:
-        """Whether the file `name` is what we made of the source, and nobody has changed it since, or `even_changed`.
+        """Whether the file `name` is what we made of the source, and nobody has changed it since.
 
-        A link is never ours, wherever it leads.
+        `even_changed`: or somebody has, and it says still that its colors are guessed. Another photograph may have got the name of a result
+        that is gone. A link is never ours, wherever it leads.
         """
         entry = self._entries.get(source)
         path = self.folder / name
-        return (
-            entry is not None
-            and not path.is_symlink()
-            and any(
-                written.name == name and (even_changed or written.stamp.fits(path))
-                for written in (*entry.written, *entry.earlier)
-            )
-        )
+        if entry is None or path.is_symlink():
+            return False
+        named = [written for written in (*entry.written, *entry.earlier) if written.name == name]
+        if any(written.stamp.fits(path) for written in named):
+            return True
+        return even_changed and bool(named) and _says_guessed(path)
 
     def changed(self, source: str) -> list[str]:
         """Of the files that were last made of the source, those that are there and that somebody has changed since."""
@@ -160,7 +160,11 @@ class Manifest:
             if not os.path.lexists(entry.source)
         ]
         sha256 = hash_of(path) if alike else ""
-        return next((entry for entry in alike if entry.stamp and entry.stamp.sha256 == sha256), None)
+        found = next((entry for entry in alike if entry.stamp and entry.stamp.sha256 == sha256), None)
+        if found is not None:  # of two that are alike one has moved
+            with self._lock:
+                self._by_name[path.name, found.stamp.size if found.stamp else 0].remove(found)
+        return found
 
     def append(self, entry: Entry) -> None:
         """Record it; it is in the operating system's hands when this returns, so that a kill of this process does not lose it."""
@@ -224,6 +228,14 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _says_guessed(path: Path) -> bool:
+    """Whether the file carries our disclosure."""
+    try:
+        return SOURCE_TYPE.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
 def _lock(place: int, folder: Path) -> None:
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,7 +256,10 @@ def _write_whole(file: io.FileIO, data: bytes) -> None:
 def _compact(path: Path, entries: Mapping[str, Entry]) -> None:
     """One line a source, put in place at once."""
     part = path.with_name(f"{path.name}.part")
-    part.write_bytes(b"".join(json.dumps(asdict(entry)).encode() + b"\n" for entry in entries.values()))
+    with part.open("wb") as file:
+        file.writelines(json.dumps(asdict(entry)).encode() + b"\n" for entry in entries.values())
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

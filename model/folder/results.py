@@ -147,6 +147,7 @@ def put(target: Path, data: bytes, may_replace: bool, times: Times | None = None
             file.flush()
             if times is not None:
                 os.utime(file.fileno(), ns=times)
+            os.fsync(file.fileno())  # or else the manifest could outlive a power cut, and the result not
             _rename(part, target, may_replace)
     finally:
         part.unlink(missing_ok=True)

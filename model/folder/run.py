@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, Literal
 
+from model.cards import OnnxCard
 from model.colorizer import Colorizer
 from model.errors import Notice, PhotoError
 from model.folder import recipe as recipes
@@ -115,7 +116,8 @@ class Run:
         names = tuple(written.name for written in entry.written)
         if self._manifest.is_current(source.key, source.path, self.fingerprint):
             if entry.state == "saving":  # it was killed between its last file and its last line
-                self._manifest.append(replace(entry, state="colored"))
+                is_kept = any(notice.code == "kept_in_color" for notice in entry.notices)
+                self._manifest.append(replace(entry, state="kept" if is_kept else "colored"))
             kind: Kind = "refused" if entry.state == "refused" else "there"
             return Outcome(source, kind, names, entry.code, entry.detail)
         if entry.is_done and (changed := self._manifest.changed(source.key)):
@@ -148,7 +150,8 @@ class Run:
     @property
     def fingerprint(self) -> str:
         """Of the recipe and the net. Waits for the net."""
-        return fingerprint(self._recipe.words(), self._net().sha256)
+        net = self._net()
+        return fingerprint(self._recipe.words(), (net.sha256, *_decoding(net)))
 
     def _color(self, source: Source) -> Outcome:
         with source.path.open("rb") as file:
@@ -253,6 +256,14 @@ def _memory(file: IO[bytes], status: os.stat_result) -> int:
     finally:
         file.seek(0)
     return memory_needed(header, status.st_size)
+
+
+def _decoding(net: Colorizer) -> list[str]:
+    """What the card of a net decides of the colors, which may change while the weights stay."""
+    card = net.card
+    if isinstance(card, OnnxCard):
+        return [repr(replace(card, terms="", source="", data="", notes="", extra={}))]
+    return [repr((card.size, card.temperature, card.share, card.lam))]
 
 
 def _is_dangling(path: Path) -> bool:

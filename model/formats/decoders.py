@@ -29,6 +29,7 @@ from model.formats.box_headers import J2K
 from model.formats.header_source import Header, HeaderError, Source
 from model.formats.raster import Raster
 from model.formats.raster_headers import check_scans, jpeg_frame
+from model.metadata import blocks, exif
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,7 +146,13 @@ def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster
                 "The JPEG holds CMYK of more than 8 bits.",
                 "Save it anew as TIFF or RGB.",
             )
-        return Raster(pixels, "gray" if pixels.ndim == 2 else "rgb")
+        block = exif.checked(blocks.of_jpeg(data).exif)
+        return Raster(
+            pixels,
+            "gray" if pixels.ndim == 2 else "rgb",
+            orientation=exif.orientation(block),
+            dpi=exif.resolution(block),
+        )
     with _opened(data, header) as image:
         # libjpeg's arithmetic decoder cannot wait for more bytes, as Pillow lets it do after each 64 KiB.
         image.decodermaxblock = max(image.decodermaxblock, len(data))

@@ -122,6 +122,17 @@ def corrected(block: bytes, truth: Corrections) -> bytes:
         return b""
 
 
+def orientation(block: bytes) -> int:
+    """1…8, as EXIF counts; 1 where the block says nothing that can be read."""
+    try:
+        layout, at = tiff.start(block)
+        entry = tiff.table(block, layout, at).get(_ORIENTATION)
+    except (tiff.BrokenError, struct.error):
+        return 1
+    field = entry.field[:2] if entry is not None else b""
+    return next((value for value in range(1, 9) if field == layout.pack("H", value)), 1)
+
+
 def resolution(block: bytes) -> tuple[float, float] | None:
     """(horizontal, vertical) dpi; None where the block does not say them."""
     try:
@@ -229,7 +240,7 @@ def _corrected(original: bytes, truth: Corrections) -> bytes:
     }
     tables = [first, *_inner(block, layout, first, _EXIF)]
     tables += [inner for table in tables[1:] for inner in _inner(block, layout, table, _INTEROPERABILITY)]
-    positions = _inner(block, layout, first, _GPS)
+    positions = [position for table in tables for position in _inner(block, layout, table, _GPS)]
     # First wipe, then write: where a hostile block lets two things overlap, what is written wins.
     for table in _thumbnails(block, layout, first):
         _wipe(block, layout, table, table.entries)

@@ -330,6 +330,7 @@ class BatchUpload:
         """Raises what `ApiState.keep_for` and `Batches.open` do."""
         if "priority" not in options.model_fields_set:
             options = options.model_copy(update={"priority": "batch"})
+        self._page = options.page
         keep_for = state.keep_for(options, by)
         self._state = state
         self._id = id
@@ -356,7 +357,7 @@ class BatchUpload:
             return
         sha256 = digest(file)
         try:
-            header = header_of(file, self._state.settings)
+            header = header_of(file, self._state.settings, self._page)
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:

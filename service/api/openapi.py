@@ -117,7 +117,7 @@ _DONE: dict[str, Any] = _JOB | {
     ],
     "notices": [
         {
-            "code": "checksum_wrong",
+            "code": "file_checksum_wrong",
             "detail": "A part of the file that is no picture is damaged. It was passed over.",
         }
     ],

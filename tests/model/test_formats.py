@@ -17,7 +17,7 @@ import skimage.data
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from model import image_io
 from model.errors import PhotoError
@@ -265,6 +265,12 @@ def test_twelve_bits_of_a_jpeg_come_out_as_sixteen() -> None:
     photo = opened(imagecodecs.jpeg8_encode(twelve, level=100, bitspersample=12))
     assert photo.pixels.dtype == np.uint16
     assert np.abs(photo.pixels / 65_535 - twelve / 4095).max() < 4 / 4095
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    block = b"Exif\0\0" + turned.tobytes().removeprefix(b"Exif\0\0")
+    data = imagecodecs.jpeg8_encode(twelve[:16], level=100, bitspersample=12)
+    sideways = opened(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
+    assert sideways.pixels.shape == (twelve.shape[1], 16)
 
 
 def test_a_channel_that_nothing_is_said_of_is_ignored_with_a_notice() -> None:

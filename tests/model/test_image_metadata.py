@@ -62,6 +62,8 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
   <rdf:Description rdf:about="uuid:grandma" xmlns:d="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
     xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:ext="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
     xmlns:lr="http://ns.adobe.com/lightroom/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:own="http://example.org/own/"
+    xmlns:geo="http://www.w3.org/2003/01/geo/wgs84_pos#" geo:lat="31.2132"
+    xmlns:drone="http://www.dji.com/drone-dji/1.0/" drone:LRFTargetLon="24.5235"
     tiff:Orientation="6" exif:GPSLatitude='52,31.2132N' own:note="a > b" xmp:Rating="4">
    <d:title><rdf:Alt><rdf:li xml:lang="x-default">Die Großmutter</rdf:li></rdf:Alt></d:title>
    <exif:GPSLongitude>13,24.5235E</exif:GPSLongitude>

@@ -129,7 +129,8 @@ def test_photos_of_a_batch_are_queued_and_charged_once_though_answers_are_lost(j
     assert batches.promote(Bounds(10, 10**9), quota) is None, "the quota is used up"
     assert [file.status for file in batches.files("ab" * 16)] == ["queued", "queued", "waiting"]
     assert jobs.depth().jobs == 2
-    assert [jobs.get(id).queue_position for id in ids] == [1, 2, None]
+    *positions, last = [jobs.get(id).queue_position for id in ids]
+    assert ({*positions}, last) == ({1, 2}, None), "within one millisecond, in any order"
 
 
 def test_photos_of_a_batch_wait_while_a_server_has_no_memory(own, fill):

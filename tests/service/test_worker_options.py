@@ -126,6 +126,15 @@ def test_a_photo_that_is_kept_does_not_tell_where_it_was_taken_unless_asked(colo
     assert record(file) == ("Leitz", False)
     assert b"TrainedAlgorithmicMedia" not in file, "nothing in it is a guess"
     assert color(photo, if_color="keep", keep_location=True)[1] == photo
+    bare = jpeg(True, place=False)
+    place = Image.open(io.BytesIO(photo)).getexif().tobytes()
+    twice = b"\xff\xe1" + (len(place) + 2).to_bytes(2, "big") + place
+    second = color(bare[:2] + bare[2:].replace(b"\xff\xdb", twice + b"\xff\xdb", 1), if_color="keep")[1]
+    assert second.count(b"Exif\0\0") == 1
+    assert record(second) == ("Leitz", False)
+    out = io.BytesIO()
+    Image.open(io.BytesIO(photo)).save(out, "GIF", comment=b"51.5 N", optimize=False)
+    assert b"51.5 N" not in color(out.getvalue(), if_color="keep")[1], "of a GIF no record is read"
     assert color(photo, if_color="keep", format="png")[0].result.media_type == "image/png"
 
 
@@ -150,6 +159,19 @@ def test_a_file_that_is_cut_off_is_colored_as_far_as_it_goes_only_where_asked(co
     job, file = color(cut, partial=True)
     assert "file_cut_off" in [notice.code for notice in job.notices]
     assert Image.open(io.BytesIO(file)).size == (300, 200)
+
+
+def test_many_small_faults_of_a_file_do_not_hide_what_is_seen_in_its_picture(color, store):
+    out = io.BytesIO()
+    Image.fromarray(data.coffee()).resize((300, 200)).save(out, "PNG")
+    names = [bytes(f"t{chr(97 + i)}Xt", "ascii") for i in range(26)]
+    bad = b"".join(b"\0\0\0\0" + name + b"\0\0\0\0" for name in names)
+    whole = out.getvalue()
+    job, _ = color(whole[:33] + bad + whole[33:], artifacts=["sidecar"])
+    codes = [notice.code for notice in job.notices]
+    assert "photo_in_color" in codes
+    assert len(codes) < 5
+    assert len(json.loads(store.get(job.artifacts[0].key))["notices"]) == len(codes)
 
 
 def test_a_page_of_a_tiff_is_chosen_by_its_number(color):
