@@ -52,7 +52,7 @@ class MentionHandler:
         self._eraser = eraser
         self._clock = clock
         self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
-        self._tasks = Tasks(settings, database, service, web, clock)
+        self._tasks = Tasks(settings, database, service, web, eraser, clock)
 
     def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.

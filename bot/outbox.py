@@ -152,17 +152,17 @@ class Eraser:
 
     def _delete_tasks(self, fullname: str) -> None:
         for task in self._database.tasks(fullname):
-            try:
-                self.delete_task(task)
-            except (
-                NotAllowedError
-            ):  # its secret was in an answer that was lost: it stays until its time is over
-                log.warning("delete_failed mention=%s error=NotAllowedError", fullname)
-                self._database.delete_task(task.job_id)
+            self.delete_task(task)
 
     def delete_task(self, task: Task) -> None:
-        """At the service, too. Raises ClientError."""
-        self._service.delete(task.job_id, task.secret)
+        """At the service, too. Raises ClientError.
+
+        A job whose secret was in an answer that was lost stays there until its time is over.
+        """
+        try:
+            self._service.delete(task.job_id, task.secret)
+        except NotAllowedError:
+            log.warning("delete_failed mention=%s error=NotAllowedError", task.mention)
         self._database.delete_task(task.job_id)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -32,6 +31,7 @@ from bot.images import (
     download,
 )
 from bot.models import Mention, Task
+from bot.outbox import Eraser
 from bot.policy import Color
 from bot.replies import NO_DETAILS, Details, Reason
 from bot.settings import Settings
@@ -44,7 +44,6 @@ MAX_KEEP_FOR_TTL = 600.0
 """Seconds after which the service is asked anew for how long it keeps a picture."""
 IN_COLOR = "photo_in_color"
 """The service's code for a photo that is in color already, of a job that is to refuse such a one."""
-log = logging.getLogger("autochrome.bot")
 
 
 class NotColoredError(Exception):
@@ -73,12 +72,14 @@ class Tasks:
         database: Database,
         service: Client,
         web: httpx.Client,
+        eraser: Eraser,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._database = database
         self._service = service
         self._web = web
+        self._eraser = eraser
         self._clock = clock
         self._max_keep_for = float("inf")
         """Seconds for which the service keeps a job at most, as it said at `_max_keep_for_read_at`."""
@@ -132,12 +133,8 @@ class Tasks:
 
     def _discard(self, task: Task) -> None:
         """Erase a picture that was not colored, and leave it to others."""
-        try:
-            self._service.delete(task.job_id, task.secret)
-        except NotAllowedError:  # its secret was in an answer that was lost: it stays until its time is over
-            log.warning("delete_failed mention=%s error=NotAllowedError", task.mention)
         self._database.release(task.mention, task.image_url)
-        self._database.delete_task(task.job_id)
+        self._eraser.delete_task(task)
 
     def _fetch(self, image: ImageLink) -> bytes:
         """Its file."""

@@ -117,6 +117,19 @@ def test_a_photo_whose_arrival_the_service_could_not_confirm_is_not_colored_twic
     assert (len(quick_service.sent), len(set(quick_service.sent))) == (3, 1)
 
 
+def test_a_photo_whose_secret_was_lost_does_not_stop_a_mention_that_was_edited_meanwhile(
+    server, shown, bot, quick_service
+):
+    mention = server.person("ben").comment(shown(), "u/colorizebot")
+    quick_service.lost = 1
+    bot.ahead += bot.loop.round()
+    [lost] = quick_service.jobs
+    mention.text = "u/colorizebot vivid"
+    bot.work(server.bot.comments)
+    assert "More vivid than I would." in server.bot.comments()[0].text
+    assert lost in quick_service.jobs, "it stays until its time is over"
+
+
 def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(bot_service_url=unused_url, bot_retry_for=30, bot_poll_interval=5)

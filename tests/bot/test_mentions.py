@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -126,6 +127,22 @@ def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, 
     assert answer.deleted
     assert bot.states()["erased"] == 2, "the answer's mention and the command to delete it"
     assert "Here it is in color" in ask("cleo", post).text, "it may be asked for again"
+
+
+def test_a_picture_whose_secret_was_lost_does_not_keep_the_others_from_being_erased(
+    server, gray_photo, ask, bot, quick_service
+):
+    pictures = [server.picture(f"{number}.jpg", gray_photo(size=(64, 40 + number))) for number in range(3)]
+    answer = ask(
+        "ben", server.person("ann").post("OldPhotos", "An album", gallery=pictures), "u/colorizebot all"
+    )
+    lost, *_ = bot.loop.database.tasks(answer.parent.fullname)
+    bot.loop.database.save_task(replace(lost, secret="of another job"))
+    ask("ben", answer, "delete")
+    assert list(quick_service.jobs) == [lost.job_id], "it stays until its time is over"
+    assert answer.deleted
+    assert bot.loop.database.mention(answer.parent.fullname).state is State.ERASED
+    assert bot.loop.database.tasks(answer.parent.fullname) == []
 
 
 def test_who_opts_out_is_left_alone_until_they_opt_in(server, shown, ask):
