@@ -112,6 +112,17 @@ def test_results_come_as_one_zip_under_safe_names(api, photos, work, check_probl
     assert api.head(f"{path}/result").content == b""
 
 
+def test_an_animation_is_taken_in_only_where_a_page_of_it_is_asked_for(api):
+    out = io.BytesIO()
+    frames = [Image.new("L", (32, 24), shade) for shade in (40, 200)]
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    sent = form([("a.gif", out.getvalue())])
+    [refused] = api.post("/v1/batches", files=sent).json()["files"]
+    assert (refused["status"], refused["error"]["code"]) == ("failed", "photo_animated")
+    [taken] = api.post("/v1/batches?page=1", files=sent).json()["files"]
+    assert (taken["status"], taken["error"]) == ("queued", None)
+
+
 def test_the_pages_of_a_long_batch_follow_each_other(api, photos):
     sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos)]
     id = api.post("/v1/batches", files=form(sent)).json()["id"]

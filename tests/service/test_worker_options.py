@@ -120,6 +120,23 @@ def test_a_photo_in_color_is_noticed_colored_kept_or_refused_as_asked(color):
     assert color(jpeg(False), if_color="refuse")[0].status == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("format", "media_type"),
+    [
+        ("GIF", "image/gif"),
+        ("BMP", "image/bmp"),
+        ("JPEG2000", "image/jp2"),
+        ("PPM", "image/x-portable-anymap"),
+        ("TGA", "image/x-tga"),
+    ],
+)
+def test_a_photo_that_is_kept_is_called_what_it_is(color, format, media_type):
+    out = io.BytesIO()
+    Image.fromarray(data.coffee()).resize((60, 40)).save(out, format)
+    job, file = color(out.getvalue(), if_color="keep", keep_location=True)
+    assert (file, job.result.media_type) == (out.getvalue(), media_type)
+
+
 def test_a_photo_that_is_kept_does_not_tell_where_it_was_taken_unless_asked(color):
     photo = jpeg(True)
     _, file = color(photo, if_color="keep")
