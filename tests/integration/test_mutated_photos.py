@@ -84,7 +84,8 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-def _try(fast_service, count: int) -> None:
+def statuses(fast_service, count: int) -> Counter[int]:
+    """How often each status answered so many damaged photos. The worker lives on, and what it colored can be opened."""
     (worker,) = fast_service.parts()["worker"]
     answers: Counter[int] = Counter()
     with httpx.Client(base_url=fast_service.url, timeout=120) as api:
@@ -118,15 +119,18 @@ def _try(fast_service, count: int) -> None:
     assert [member.pid for member in fast_service.parts()["worker"]] == [worker.pid], "the worker died"
     assert worker.status() != psutil.STATUS_ZOMBIE
     assert (worker.memory_info().rss - before) / 2**20 < GROWTH_MB
-    assert answers[200] > count / 50, "some are still photos"
-    assert answers[422] > count / 20, "some are not"
+    return answers
 
 
 @pytest.mark.timeout(120)
 def test_a_hundred_damaged_photos_are_colored_or_refused(fast_service):
-    _try(fast_service, 100)
+    answers = statuses(fast_service, 100)
+    assert answers[200] > 2, "some are still photos"
+    assert answers[422] > 5, "some are not"
 
 
 @pytest.mark.slow
 def test_two_thousand_damaged_photos_are_colored_or_refused(fast_service):
-    _try(fast_service, 2000)
+    answers = statuses(fast_service, 2000)
+    assert answers[200] > 40, "some are still photos"
+    assert answers[422] > 100, "some are not"
