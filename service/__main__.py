@@ -50,9 +50,8 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    program = (
-        MODULE if sys.argv[0].endswith(".py") else sys.argv[0]
-    )  # the script `autochrome` puts its own name there
+    # The script `autochrome` puts its own name there.
+    program = MODULE if sys.argv[0].endswith(".py") else sys.argv[0]
     parser = argparse.ArgumentParser(
         prog=program,
         description=str(__doc__).replace(MODULE, program),

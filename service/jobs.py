@@ -35,7 +35,7 @@ MOST_ATTEMPTS = 3
 MOST_AT_ONCE = 100
 MOST_NOTIFICATIONS = 300
 MOST_NOTICES, MOST_OF_A_CODE, LONGEST_NOTICE = 16, 3, 500
-"""Notices in a record, and characters of each: the record must stay small whatever a file brings about."""
+"""Notices in a record, of one code among them, and characters of each: the record must stay small whatever a file brings about."""
 BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
 BEAT_AGAIN = 2.5
@@ -310,19 +310,8 @@ class Jobs:
         `answers`: it was asked by a notification, which is answered by this.
         """
         mark = secrets.token_hex(8)  # by which a call that the client repeats gets the same job
-        taken = self._run(
-            *(
-                "claim",
-                worker,
-                *self._lease,
-                net.name,
-                net.sha256,
-                room_pixels,
-                int(empty),
-                mark,
-                int(answers),
-            )
-        )
+        asked = room_pixels, int(empty), mark, int(answers)
+        taken = self._run("claim", worker, *self._lease, net.name, net.sha256, *asked)
         if taken is None:
             return None
         if not taken:

@@ -51,9 +51,8 @@ class Watchdog:
         finally:
             with self._lock:
                 now = time.monotonic()
-                if (
-                    self._deadlines.pop(mine) - now < 2 * self._every
-                ):  # the timer may be about to end the process
+                left = self._deadlines.pop(mine) - now
+                if left < 2 * self._every:  # the timer may be about to end the process
                     self._set(now)
 
     def _follow(self) -> None:

@@ -54,13 +54,11 @@ ON_A_GPU = (32, 16)
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
-_EXIF, _XMP, _EXTENDED_XMP = (
-    b"Exif\0\0",
-    b"http://ns.adobe.com/xap/1.0/\0",
-    b"http://ns.adobe.com/xmp/extension/",
-)
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 _FURTHER_PICTURES = b"MPF\0"
-"""Marks of what a JPEG holds beside its picture (Exif 2.32, XMP part 3, CIPA DC-007)."""
+"""These four: marks of what a JPEG holds beside its picture (Exif 2.32, XMP part 3, CIPA DC-007)."""
 
 log = get_logger("autochrome.worker")
 

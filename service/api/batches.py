@@ -330,12 +330,12 @@ class BatchUpload:
         """Raises what `ApiState.keep_for` and `Batches.open` do."""
         if "priority" not in options.model_fields_set:
             options = options.model_copy(update={"priority": "batch"})
-        self._page = options.page
         keep_for = state.keep_for(options, by)
         self._state = state
         self._id = id
         self._owner = by.owner
         self._keep_for = keep_for
+        self._page = options.page
         mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
         self._state.batches.open(
             *(id, keep_for, mark, by.owner, by.address, by.request_id, options), by.secret

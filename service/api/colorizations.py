@@ -127,9 +127,8 @@ async def _color(request: Request, state: ApiState, by: Caller, id: str | None) 
     await _refuse_if_full(request, state, id)
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
-    async with _watched(
-        state, job, wait
-    ) as changed:  # from here on, so that the job need not be looked at before its end
+    # Watched before it is made, so that it need not be looked at before its end.
+    async with _watched(state, job, wait) as changed:
         async with _upload(request, state, by) as upload:
             submitted = await run_sync(submit, state, upload, by, job, id is not None)
         return await _answer(request, state, submitted, wait, changed)
@@ -233,9 +232,8 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
     """Before the body is read: raises `queue_full` where there is room for no photo. One that is in the queue needs none."""
     length = request.headers.get("content-length", "")
-    is_small = (
-        length.isdecimal() and int(length) <= uploads.IN_MEMORY
-    )  # little is lost where the queue has filled since
+    # Little is lost where the queue has filled while a small body came.
+    is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)

@@ -28,6 +28,7 @@ from service.storage import Store
 from service.webhooks import refuse_unless_allowed
 
 LOOK = 0.1
+"""Seconds for which a look at the queue is good enough for a small photo."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -58,7 +59,7 @@ class Watches:
 
 
 class Queue:
-    """How much waits, asked for at most once in LOOK seconds: who sends a photo to a full queue is to hear so before it is sent."""
+    """How much waits, and how much did a moment ago: whoever sends a photo to a full queue is told so before it is sent."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
