@@ -58,7 +58,10 @@ _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 _FURTHER_PICTURES = b"MPF\0"
-"""These four: marks of what a JPEG holds beside its picture (Exif 2.32, XMP part 3, CIPA DC-007)."""
+_MANIFEST = b"jumdc2pa"
+"""These five: marks of what a JPEG holds beside its picture (Exif 2.32, XMP part 3, CIPA DC-007, C2PA 2.1)."""
+_END = b"\xff\xd9"
+"""Of a JPEG (T.81). Phones append videos, which may say a place of their own."""
 
 log = get_logger("autochrome.worker")
 
@@ -373,14 +376,16 @@ def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[byt
 def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
     """Whether the file may say where the photo was taken. What is not known to have been read whole counts as saying so.
 
-    Only of a JPEG all of the record is read: one EXIF block, one XMP packet without an extension, no further pictures.
+    Only of a JPEG all of the record is read: one EXIF block, one XMP packet without an extension, no manifest of its origin, no further
+    pictures, and nothing behind its end.
     """
     metadata = photo.metadata
     is_read_whole = (
         photo.format == "JPEG"
         and data.count(_EXIF) == bool(metadata.exif)
         and data.count(_XMP) == bool(metadata.xmp)
-        and not any(mark in data for mark in (_EXTENDED_XMP, _FURTHER_PICTURES))
+        and not any(mark in data for mark in (_EXTENDED_XMP, _FURTHER_PICTURES, _MANIFEST))
+        and data.rstrip(b"\0").endswith(_END)
     )
     if not is_read_whole:
         return True

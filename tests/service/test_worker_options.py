@@ -149,6 +149,12 @@ def test_a_photo_that_is_kept_does_not_tell_where_it_was_taken_unless_asked(colo
     second = color(bare[:2] + bare[2:].replace(b"\xff\xdb", twice + b"\xff\xdb", 1), if_color="keep")[1]
     assert second.count(b"Exif\0\0") == 1
     assert record(second) == ("Leitz", False)
+    video = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom+51.5000-000.1278/"
+    assert b"+51.5" not in color(bare + video, if_color="keep")[1], "as phones append it to a photograph"
+    manifest = b"JP\0\x01\0\0\0\x01\0\0\0\x30jumb\0\0\0\x20jumdc2pa GPSLatitude 51.5"
+    said = b"\xff\xeb" + (len(manifest) + 2).to_bytes(2, "big") + manifest
+    assert b"GPSLatitude" not in color(bare[:2] + said + bare[2:], if_color="keep")[1]
+    assert color(bare, if_color="keep")[1] == bare
     out = io.BytesIO()
     Image.open(io.BytesIO(photo)).save(out, "GIF", comment=b"51.5 N", optimize=False)
     assert b"51.5 N" not in color(out.getvalue(), if_color="keep")[1], "of a GIF no record is read"
