@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PNG_SPEED: Final = {"level": 1, "strategy": 3, "filter": 16}
-"""Run lengths of the differences between neighbors: photographs come out as small as at zlib's level 6, in a quarter of the time."""
+"""Run lengths of the differences between neighbors, which is fast, and makes photographs no larger than a higher level does."""
 _TIFF_LEVEL: Final = 1
 """With the horizontal predictor, photographs gain nothing by a higher one."""
 _AVIF_SPEED: Final = 9
-"""0, slow, to 10. At 8 libavif takes three times as long, for files as large."""
+"""0, slow, to 10. Below 9 libavif takes longer, for files as large."""
 _HALF_LIGHT: Final = 32_768
 """L* of 50, of 0…65535 for 0…100."""
 

@@ -1,8 +1,8 @@
 """Colors of a file to sRGB: by its ICC profile, by the code points of video (ITU-T H.273), by a PNG's gamma, by CIELAB's formula.
 
-Profiles go through Little CMS, pixels of 8 bits by Pillow's. Errors for 16 bits, in steps of 8: gray, by a table of all 65,536 values,
-0.004; RGB through a matrix profile, by its curves and its matrix in float32, 0.07 (Little CMS itself: 20, as it takes a table); RGB through
-a table profile as Little CMS does it, by a table of 49 steps a side.
+Profiles go through Little CMS, pixels of 8 bits by Pillow's. Gray of 16 bits goes by a table of all 65,536 values; RGB of 16 bits through a
+matrix profile by its curves and its matrix in float32, as Little CMS takes a coarse table for it, and through a table profile as Little
+CMS does it, by a table of 49 steps a side.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _MOST_TEXTS: Final = 256
 _MOST_TEXT: Final = 2**20
 """Of all texts of a PNG together."""
 _RAW_PROFILE: Final = re.compile(r"\s*+[^\n]*+\n\s*+(\d{1,8})\s++([0-9a-fA-F\s]*+)")
-"""Nothing is tried twice: of a text of blank lines, all ways to share them out took hours."""
+"""Nothing is tried twice: of a text of blank lines, all ways to share them out would take hours."""
 _UUIDS: Final = {
     "exif": bytes.fromhex("4a706754696666457869662d3e4a5032"),
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
