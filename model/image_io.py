@@ -41,7 +41,7 @@ from model.formats.encoders import Encoding
 from model.formats.raster import Raster
 from model.image_headers import ENDINGS, Limits, damaged, probe
 from model.image_metadata import Changes, Metadata
-from model.metadata import exif
+from model.metadata import exif, tiff
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,9 +58,6 @@ _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
 _AVIF_MAX_SIDE: Final = 32_768  # what libavif's readers take
 _AVIF_MAX_PIXELS: Final = 2**28
 _BYTES: Final = (1, 2, 7)  # BYTE, ASCII and UNDEFINED, which Pillow leaves as they are
-_MOST_RATIONALS: Final = 4096
-_MOST_NUMBERS: Final = 2**20
-"""In one TIFF or EXIF tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 
 warnings.filterwarnings(
     "ignore", category=UserWarning, module=r"PIL\."
@@ -322,7 +319,7 @@ def _bound_tags() -> None:
     """
     for kind, (size, load) in ImageFileDirectory_v2._load_dispatch.items():
         if kind not in _BYTES:
-            most = _MOST_RATIONALS if load.__name__.endswith("rational") else _MOST_NUMBERS
+            most = tiff.MOST_RATIONALS if load.__name__.endswith("rational") else tiff.MOST_NUMBERS
             ImageFileDirectory_v2._load_dispatch[kind] = size, _bounded(load, most * size)
 
 
