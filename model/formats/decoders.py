@@ -109,9 +109,10 @@ def _jpeg(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
                 raise
             notices.append(Notice("file_damaged", damage.sentence))
     bounded = _bound_exif(data)
-    deep = header.bits != 8
-    if deep or header.channels == 4 or at_least or _is_arithmetic(data):
-        made = _jpeg_rare(bounded, header, at_least, deep)
+    if header.bits != 8:
+        made = _jpeg_deep(bounded, header)
+    elif header.channels == 4 or at_least or _is_arithmetic(data):
+        made = _jpeg_by_pillow(bounded, header, at_least)
     else:
         made = _jpeg_record(bounded, header)
         made.pixels = _jpeg_array(bounded, header)
@@ -137,22 +138,26 @@ def _jpeg_record(data: bytes, header: Header) -> Raster:
         return Raster(np.empty(0))
 
 
-def _jpeg_rare(data: bytes, header: Header, at_least: int, deep: bool) -> Raster:
-    if deep:
-        pixels = raster.spread(_jpeg_array(data, header), header.bits)
-        if pixels.ndim == 3 and pixels.shape[2] == 4:
-            raise PhotoError(
-                "photo_unsupported",
-                "The JPEG holds CMYK of more than 8 bits.",
-                "Save it anew as TIFF or RGB.",
-            )
-        block = exif.checked(blocks.of_jpeg(data).exif)
-        return Raster(
-            pixels,
-            "gray" if pixels.ndim == 2 else "rgb",
-            orientation=exif.orientation(block),
-            dpi=exif.resolution(block),
+def _jpeg_deep(data: bytes, header: Header) -> Raster:
+    """Of other than 8 bits: Pillow reads not even what its segments say."""
+    pixels = raster.spread(_jpeg_array(data, header), header.bits)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        raise PhotoError(
+            "photo_unsupported",
+            "The JPEG holds CMYK of more than 8 bits.",
+            "Save it anew as TIFF or RGB.",
         )
+    block = exif.checked(blocks.of_jpeg(data).exif)
+    return Raster(
+        pixels,
+        "gray" if pixels.ndim == 2 else "rgb",
+        profile=blocks.jpeg_profile(data),
+        orientation=exif.orientation(block),
+        dpi=exif.resolution(block),
+    )
+
+
+def _jpeg_by_pillow(data: bytes, header: Header, at_least: int) -> Raster:
     with _opened(data, header) as image:
         # libjpeg's arithmetic decoder cannot wait for more bytes, as Pillow lets it do after each 64 KiB.
         image.decodermaxblock = max(image.decodermaxblock, len(data))

@@ -24,6 +24,7 @@ from model.metadata.iptc import unwrapped
 
 XAP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP: Final = b"Photoshop 3.0\0"
+_ICC: Final = b"ICC_PROFILE\0"
 _MOST_SEGMENTS: Final = 10_000
 _MOST_EXTENTS: Final = 16
 _MOST_BLOCK: Final = 4 * 2**20
@@ -65,6 +66,12 @@ def of_jpeg(data: bytes) -> Blocks:
     return Blocks(exif, xmp, unwrapped(iptc), comment)
 
 
+def jpeg_profile(data: bytes) -> bytes:
+    """The ICC profile, from segments that count from 1 on (ICC.1, B.4); empty where there is none."""
+    bodies = [body for kind, body in _segments(data) if kind == 0xE2 and body.startswith(_ICC)]
+    return b"".join(body[len(_ICC) + 2 :] for body in sorted(bodies))
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(marker, body) of a JPEG's segments before its first scan."""
     at = 2
@@ -81,7 +88,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             at += 2
             continue
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind in (0xE1, 0xED, 0xFE):
+        if kind in (0xE1, 0xE2, 0xED, 0xFE):
             yield kind, data[at + 4 : at + 2 + length]
         at += 2 + length
 

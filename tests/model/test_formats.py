@@ -273,6 +273,18 @@ def test_twelve_bits_of_a_jpeg_come_out_as_sixteen() -> None:
     assert sideways.pixels.shape == (twelve.shape[1], 16)
 
 
+def test_twelve_bits_of_a_jpeg_go_through_its_profile() -> None:
+    """As the same values in a TIFF do. The profile is in two segments, the second one first."""
+    data = imagecodecs.jpeg8_encode(G16 >> 4, level=100, bitspersample=12)
+    profile = imagecodecs.cms_profile("gray", gamma=1.0)
+    parts = [b"ICC_PROFILE\0\2\2" + profile[100:], b"ICC_PROFILE\0\1\2" + profile[:100]]
+    segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in parts)
+    plain = opened(data).pixels
+    light = opened(data[:2] + segments + data[2:]).pixels
+    np.testing.assert_array_equal(light, opened(tiff(plain, iccprofile=profile)).pixels)
+    assert np.abs(light.astype(int) - plain).max() > 10_000
+
+
 def test_a_channel_that_nothing_is_said_of_is_ignored_with_a_notice() -> None:
     photo = opened(tiff(np.stack([G8, 255 - G8], 2), extrasamples=["unspecified"]))
     np.testing.assert_array_equal(photo.pixels, G8)
