@@ -67,13 +67,13 @@ def decode(data: bytes, header: Header, at_least: int, partial: bool) -> Raster:
             return pnm_decoder.decode(data, partial)
         case "BMP" | "TGA":
             return _filled(data, header, partial)
-    if not header.whole:
-        announced = 8 + int.from_bytes(data[4:8], "little")  # a WebP's
-        raise PhotoError(
-            "photo_damaged",
-            f"The file is cut off: {math.floor(len(data) / announced * 100)}% of it is there.",
-            "Use the whole file.",
-        )
+        case "WEBP" if not header.whole:
+            announced = 8 + int.from_bytes(data[4:8], "little")
+            raise PhotoError(
+                "photo_damaged",
+                f"The file is cut off: {math.floor(len(data) / announced * 100)}% of it is there.",
+                "Use the whole file.",
+            )
     with _opened(data, header) as image:
         made = _from_pillow(image)
     if header.colors is not None and made.profile is None:
@@ -482,10 +482,9 @@ def _from_pillow(image: ImageFile) -> Raster:
     made = Raster(np.empty(0), orientation=_orientation(image), dpi=_dpi(image))
     image.load()
     if image.format == "TIFF":  # which Pillow turns while it loads it
-        made.orientation, made.dpi = (
-            1,
-            made.dpi if made.orientation < 5 or made.dpi is None else made.dpi[::-1],
-        )
+        if made.dpi is not None and made.orientation >= 5:
+            made.dpi = made.dpi[::-1]
+        made.orientation = 1
     made.profile = image.info.get("icc_profile")
     shown: Image.Image = image
     if image.format == "TIFF" and image.mode in ("P", "PA"):

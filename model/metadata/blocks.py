@@ -232,10 +232,8 @@ def _item_places(data: bytes, start: int, end: int, idat: int) -> dict[int, list
         base = number(base_size) + (idat if in_idat else 0)
         extents = places.setdefault(item, [])
         count = number(2)
-        if (
-            not index_size + offset_size + length_size
-        ):  # such extents take no bytes, and so no end to them would be found
-            continue
+        if not index_size + offset_size + length_size:
+            continue  # such extents take no bytes, and so no end to them would be found
         for _ in range(min(count, _MOST_EXTENTS)):
             number(index_size)
             first = base + number(offset_size)
