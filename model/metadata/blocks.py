@@ -27,7 +27,7 @@ PHOTOSHOP: Final = b"Photoshop 3.0\0"
 _ICC: Final = b"ICC_PROFILE\0"
 _MOST_SEGMENTS: Final = 10_000
 _MOST_EXTENTS: Final = 16
-_MOST_BLOCK: Final = 4 * 2**20
+MOST_BLOCK: Final = 4 * 2**20
 """Of one block, compressed or not."""
 _MOST_TEXTS: Final = 256
 _MOST_TEXT: Final = 2**20
@@ -59,7 +59,7 @@ def of_jpeg(data: bytes) -> Blocks:
             exif = exif or body
         elif kind == 0xE1 and body.startswith(XAP):
             xmp = xmp or body[len(XAP) :]
-        elif kind == 0xED and body.startswith(PHOTOSHOP) and len(iptc) < _MOST_BLOCK:
+        elif kind == 0xED and body.startswith(PHOTOSHOP) and len(iptc) < MOST_BLOCK:
             iptc += body[len(PHOTOSHOP) :]
         elif kind == 0xFE:
             comment = comment or body
@@ -123,7 +123,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IEND":
             return
-        if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and length <= 2 * _MOST_BLOCK:
+        if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and length <= 2 * MOST_BLOCK:
             yield kind, data[at + 8 : at + 8 + length]
         at += 12 + length
 
@@ -134,18 +134,18 @@ def _png_text(kind: bytes, body: bytes) -> tuple[str, str]:
     if not 1 <= len(key) <= 79:
         raise ValueError("a keyword of no or many letters")
     if kind == b"tEXt":
-        return key.decode("latin-1"), rest[:_MOST_BLOCK].decode("latin-1")
+        return key.decode("latin-1"), rest[:MOST_BLOCK].decode("latin-1")
     if kind == b"zTXt":
         return key.decode("latin-1"), _inflated(rest[1:]).decode("latin-1")
     is_compressed, rest = rest[0], rest[2:]
     _language, _translated, value = rest.split(b"\0", 2)
-    return key.decode("latin-1"), (_inflated(value) if is_compressed else value[:_MOST_BLOCK]).decode("utf-8")
+    return key.decode("latin-1"), (_inflated(value) if is_compressed else value[:MOST_BLOCK]).decode("utf-8")
 
 
 def _inflated(data: bytes) -> bytes:
     """Raises zlib.error for what is broken, and ValueError for what is too much."""
     machine = zlib.decompressobj()
-    value = machine.decompress(data, _MOST_BLOCK)
+    value = machine.decompress(data, MOST_BLOCK)
     if not machine.eof:
         raise ValueError("cut off, or too much")
     return value
@@ -174,9 +174,9 @@ def of_webp(data: bytes) -> Blocks:
         if at + 8 > len(data):
             break
         kind, length = struct.unpack_from("<4sI", data, at)
-        if kind == b"EXIF" and length <= _MOST_BLOCK:
+        if kind == b"EXIF" and length <= MOST_BLOCK:
             exif = exif or data[at + 8 : at + 8 + length]
-        elif kind == b"XMP " and length <= _MOST_BLOCK:
+        elif kind == b"XMP " and length <= MOST_BLOCK:
             xmp = xmp or data[at + 8 : at + 8 + length]
         at += 8 + length + (length & 1)
     return Blocks(exif, xmp)
@@ -191,7 +191,7 @@ def of_heif(data: bytes) -> Blocks:
     found = {b"Exif": b"", b"mime": b""}
     for item, kind in kinds:
         if item in places and kind in found and not found[kind]:
-            found[kind] = b"".join(data[start:end] for start, end in places[item])[:_MOST_BLOCK]
+            found[kind] = b"".join(data[start:end] for start, end in places[item])[:MOST_BLOCK]
     exif = found[b"Exif"]
     return Blocks(exif[4 + int.from_bytes(exif[:4], "big") :], found[b"mime"])
 
@@ -238,7 +238,7 @@ def _item_places(data: bytes, start: int, end: int, idat: int) -> dict[int, list
             number(index_size)
             first = base + number(offset_size)
             length = number(length_size)
-            if len(extents) < _MOST_EXTENTS and length <= _MOST_BLOCK:
+            if len(extents) < _MOST_EXTENTS and length <= MOST_BLOCK:
                 extents.append((first, first + length))
         at += max(0, count - _MOST_EXTENTS) * (index_size + offset_size + length_size)
     return places
@@ -248,7 +248,7 @@ def of_boxes(data: bytes) -> Blocks:
     """JPEG 2000 and JPEG XL: boxes at the top of the file. Codestreams without boxes have no record."""
     found = {"exif": b"", "xmp": b"", "iptc": b""}
     for kind, start, end in _boxes(data, 0, len(data)):
-        block = data[start:end] if end - start <= _MOST_BLOCK else b""
+        block = data[start:end] if end - start <= MOST_BLOCK else b""
         if kind == b"Exif":
             found["exif"] = found["exif"] or block[4 + int.from_bytes(block[:4], "big") :]
         elif kind == b"xml " and b"adobe:ns:meta" in block:
