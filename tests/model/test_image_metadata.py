@@ -458,7 +458,6 @@ HOSTILE = {
 def test_hostile_xmp_is_dropped(kind: str) -> None:
     assert xmp.checked(HOSTILE[kind]) == b""
     file = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + HOSTILE[kind])
-    data = source("TIFF")
     Image.fromarray(GRAY).save(opened := io.BytesIO(), "PNG")
     data = opened.getvalue()[:33] + file + opened.getvalue()[33:]
     photo = image_io.open(data)
