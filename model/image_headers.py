@@ -43,10 +43,6 @@ __all__ = [
     "probe",
 ]
 
-FORMATS: Final = (
-    "JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF", "JPEG2000", "JXL", "PPM", "TGA",
-)  # fmt: skip
-"""What is taken, by Pillow's names, and JXL."""
 IN_WORDS: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, HEIC, JPEG 2000, JPEG XL, PNM or TGA"
 ENDINGS: Final = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -63,6 +59,8 @@ ENDINGS: Final = {
     "TGA": (".tga",),
 }
 """Endings of names that files of a format have, the usual one first."""
+FORMATS: Final = tuple(ENDINGS)
+"""What is taken, by Pillow's names, and JXL."""
 
 MAX_BYTES: Final = 25 * 2**20
 MAX_PIXELS: Final = 50_000_000

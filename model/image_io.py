@@ -7,7 +7,7 @@
 | the formats of `image_headers.FORMATS` | opened, whatever the name; anything else is refused (docs/formats.md) |
 | EXIF orientation 1…8 | applied: pixels are upright, nothing is left to rotate |
 | an ICC profile, gray ones too; a PNG's cICP, gAMA, cHRM | converted to sRGB; a broken or unfitting profile is ignored |
-| 9 to 32 bits a channel, gray or in color | scaled to uint16, never clipped; white-is-zero files inverted |
+| 9 to 64 bits a channel, gray or in color | scaled to uint16, never clipped; white-is-zero files inverted |
 | floating point values | from 0 to 1 opened as uint16, with a notice; others refused: their range is not defined |
 | CMYK, YCCK, Adobe's inverted CMYK, CIELAB | converted to sRGB |
 | three channels that are equal everywhere | gray |
@@ -41,7 +41,7 @@ from model.formats.encoders import Encoding
 from model.formats.raster import Raster
 from model.image_headers import ENDINGS, Limits, damaged, probe
 from model.image_metadata import Changes, Metadata
-from model.metadata import exif
+from model.metadata import exif, tiff
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,16 +58,11 @@ _WEBP_MAX_SIDE: Final = 16_383  # RFC 9649: fourteen bits
 _AVIF_MAX_SIDE: Final = 32_768  # what libavif's readers take
 _AVIF_MAX_PIXELS: Final = 2**28
 _BYTES: Final = (1, 2, 7)  # BYTE, ASCII and UNDEFINED, which Pillow leaves as they are
-_MOST_RATIONALS: Final = 4096
-_MOST_NUMBERS: Final = 2**20
-"""In one TIFF or EXIF tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 
-warnings.filterwarnings(
-    "ignore", category=UserWarning, module=r"PIL\."
-)  # of pictures that are read all the same
-Image.MAX_IMAGE_PIXELS = (
-    None  # `probe` refuses by the header what is too large, and by the limits that it is given
-)
+# Pillow warns of pictures that are read all the same.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# `probe` refuses by the header what is too large, and by the limits that it is given.
+Image.MAX_IMAGE_PIXELS = None
 
 _TURNS: Final[Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -264,8 +259,9 @@ def save_separate(gray: Photo, colored: Photo, options: SaveOptions = SaveOption
 def saved_format(photo: Photo, format: str | None = None) -> str:
     """What `save` writes: `format`, by default the photo's own, or the nearest that can hold it.
 
-    By default GIF, BMP and PNM become PNG; AVIF (slow to write), HEIC and JPEG XL, which phones and cameras make, JPEG; JPEG 2000, which
-    archives keep as masters, TIFF, which they keep as well, and which loses nothing. More than 8 bits then become TIFF rather than JPEG.
+    By default GIF, BMP, PNM and TGA become PNG; AVIF (slow to write), HEIC and JPEG XL, which phones and cameras make, JPEG; JPEG 2000,
+    which archives keep as masters, TIFF, which they keep as well, and which loses nothing. More than 8 bits then become TIFF rather than
+    JPEG.
     Whatever is asked for: JPEG holds no alpha, and no format holds every size, so PNG takes their place. Raises InputError for a format
     that is not one of `WRITABLE`.
     """
@@ -317,12 +313,12 @@ def _bounded(load: Callable[..., Any], most_bytes: int) -> Callable[..., Any]:
 def _bound_tags() -> None:
     """Let Pillow unpack no more than so many numbers from a TIFF or EXIF tag.
 
-    It makes a Python object of each, and of a rational one that is large and slow to make: 24 MiB of them took 36 s and 2.8 GB. TIFF, JPEG
-    and AVIF files have tags that it reads while it opens them, before anybody else could look at these.
+    It makes a Python object of each, and of a rational one that is large and slow to make. TIFF, JPEG and AVIF files have tags that it
+    reads while it opens them, before anybody else could look at these.
     """
     for kind, (size, load) in ImageFileDirectory_v2._load_dispatch.items():
         if kind not in _BYTES:
-            most = _MOST_RATIONALS if load.__name__.endswith("rational") else _MOST_NUMBERS
+            most = tiff.MOST_RATIONALS if load.__name__.endswith("rational") else tiff.MOST_NUMBERS
             ImageFileDirectory_v2._load_dispatch[kind] = size, _bounded(load, most * size)
 
 

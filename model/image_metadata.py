@@ -30,7 +30,6 @@ SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWi
 """IPTC NewsCodes, Digital Source Type: a photograph, and what a trained model added to it."""
 SOFTWARE: Final = "Autochrome"
 
-_MOST_BLOCK: Final = 4 * 2**20
 _IN_JPEG: Final = 65_533
 """Bytes in a JPEG's segment."""
 _PNG_WORDS: Final = {
@@ -116,7 +115,7 @@ def read(data: bytes, format: str, page: int = 0) -> Metadata:
         return Metadata()
     is_wrapped = found.iptc.startswith(b"8BIM")
     return Metadata(
-        exif=exif.checked(found.exif) if len(found.exif) <= _MOST_BLOCK else b"",
+        exif=exif.checked(found.exif) if len(found.exif) <= blocks.MOST_BLOCK else b"",
         xmp=xmp.checked(found.xmp),
         iptc=iptc.checked(iptc.unwrapped(found.iptc) if is_wrapped else found.iptc),
         comment=found.comment[:_IN_JPEG],

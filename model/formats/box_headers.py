@@ -240,9 +240,8 @@ def _jxl_color(bits: _Bits) -> tuple[int, tuple[int, int] | None]:
         raise _jxl_other_color()
     white = bits.enum()
     primaries = bits.enum() if space == 0 and white != 2 else 1
-    if (
-        white != 1 or primaries not in _JXL_PRIMARIES or bits.flag()
-    ):  # not D65, its own primaries, its own gamma
+    has_other_points = white != 1 or primaries not in _JXL_PRIMARIES  # 1 is D65
+    if has_other_points or bits.flag():  # the flag: a gamma of its own
         raise _jxl_other_color()
     return 3 if space == 0 else 1, (_JXL_PRIMARIES[primaries], bits.enum())
 

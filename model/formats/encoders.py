@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image, ImageCms
 
-from model.formats.raster import STRIP
+from model.formats import png_chunks, raster
 from model.image_metadata import Metadata
-from model.metadata import exif, iptc
+from model.metadata import blocks, exif, iptc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PNG_SPEED: Final = {"level": 1, "strategy": 3, "filter": 16}
-"""Run lengths of the differences between neighbors: photographs come out as small as at zlib's level 6, in a quarter of the time."""
+"""Run lengths of the differences between neighbors, which is fast, and makes photographs no larger than a higher level does."""
 _TIFF_LEVEL: Final = 1
 """With the horizontal predictor, photographs gain nothing by a higher one."""
 _AVIF_SPEED: Final = 9
-"""0, slow, to 10. At 8 libavif takes three times as long, for files as large."""
+"""0, slow, to 10. Below 9 libavif takes longer, for files as large."""
 _HALF_LIGHT: Final = 32_768
 """L* of 50, of 0…65535 for 0…100."""
 
@@ -64,9 +64,9 @@ def jpeg(pixels: NDArray[np.uint8], encoding: Encoding) -> bytes:
     if record.exif:
         segments.append((0xE1, b"Exif\0\0" + record.exif))
     if record.xmp:
-        segments.append((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + record.xmp))
+        segments.append((0xE1, blocks.XAP + record.xmp))
     if record.iptc:
-        segments.append((0xED, b"Photoshop 3.0\0" + iptc.wrapped(record.iptc)))
+        segments.append((0xED, blocks.PHOTOSHOP + iptc.wrapped(record.iptc)))
     segments.append((0xE2, b"ICC_PROFILE\0\x01\x01" + profile(pixels.ndim == 2)))
     if record.comment:
         segments.append((0xFE, record.comment))
@@ -90,10 +90,7 @@ def png(pixels: NDArray[Any], alpha: NDArray[np.uint8] | None, encoding: Encodin
     if record.iptc:
         chunks.append((b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(_raw_profile(record.iptc))))
     chunks += [_text(key, value) for key, value in record.text]
-    packed = (
-        struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    )
+    packed = (part for kind, body in chunks for part in png_chunks.chunk(kind, body))
     return b"".join([encoded[:33], *packed, memoryview(encoded)[33:]])  # behind IHDR
 
 
@@ -142,10 +139,9 @@ def color_layer(pixels: NDArray[Any], encoding: Encoding) -> bytes:
 
     layer = np.empty(pixels.shape, np.uint16)
     layer[..., 0] = _HALF_LIGHT
-    rows = max(1, STRIP // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        ab = rgb2lab(pixels[top : top + rows] / np.iinfo(pixels.dtype).max)[..., 1:]
-        layer[top : top + rows, :, 1:] = np.rint(ab * 256).astype(np.int16).view(np.uint16)
+    for rows in raster.strips(pixels):
+        ab = rgb2lab(pixels[rows] / np.iinfo(pixels.dtype).max)[..., 1:]
+        layer[rows, :, 1:] = np.rint(ab * 256).astype(np.int16).view(np.uint16)
     white = (318, 5, 2, (31_273, 100_000, 32_902, 100_000), True)  # WhitePoint, as x and y
     return tiff_page(
         layer, encoding, photometric="cielab", planarconfig="contig", extratags=[white], predictor=True
@@ -210,10 +206,10 @@ def _by_pillow(
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[1 if samples.ndim == 2 else samples.shape[2]]
     size = pixels.shape[1], pixels.shape[0]
     options |= {"quality": encoding.quality, "icc_profile": profile(mode[0] == "L" and format == "AVIF")}
-    blocks = {"exif": encoding.record.exif, "xmp": encoding.record.xmp}
+    kept = {"exif": encoding.record.exif, "xmp": encoding.record.xmp}
     file = io.BytesIO()
     Image.frombuffer(mode, size, samples, "raw", mode, 0, 1).save(
-        file, format, **options, **{name: block for name, block in blocks.items() if block}
+        file, format, **options, **{name: block for name, block in kept.items() if block}
     )
     return file.getvalue()
 

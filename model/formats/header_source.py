@@ -29,8 +29,7 @@ class Header:
     bits: int = field(default=8, compare=False)
     """A channel."""
     whole: bool = field(default=True, compare=False)
-    """False: the mark that ends a JPEG or PNG is missing."""
-
+    """False: the mark that ends a JPEG or PNG is missing, or a WebP is shorter than it says."""
     colors: tuple[int, int] | None = field(default=None, compare=False)
     """H.273's primaries and transfer, where a box states them."""
 

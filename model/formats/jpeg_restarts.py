@@ -12,10 +12,9 @@ import struct
 from typing import Final
 
 from model.errors import PhotoError
+from model.formats.raster_headers import NEXT_MARK
 
 _RESTART: Final = re.compile(rb"\xff([\xd0-\xd7])")
-_NEXT_MARK: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""Behind a scan: neither a byte of 255, nor a restart."""
 _COSINE_FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 """Whose units are blocks of 8 × 8."""
 _MOST_MARKS: Final = 10_000
@@ -39,7 +38,7 @@ def check(data: bytes) -> None:
         elif kind == 0xDA:
             if not interval:
                 return
-            behind = _NEXT_MARK.search(data, end)
+            behind = NEXT_MARK.search(data, end)
             stop = behind.start() if behind else len(data)
             if frame:
                 _check_scan(data, end, stop, math.ceil(_units(frame, body) / interval) - 1)

@@ -53,7 +53,7 @@ class Chunks:
         kept = [(kind, body) for kind, body in self.kept.items() if keyed or kind != b"tRNS"]
         stream = b"".join(self.pixels) if pixels is None else pixels
         parts = [*kept, (b"IDAT", stream), (b"IEND", b"")]
-        return _SIGNATURE + b"".join(part for kind, body in parts for part in _chunk(kind, body))
+        return _SIGNATURE + b"".join(part for kind, body in parts for part in chunk(kind, body))
 
     def rows(self) -> tuple[bytes, int]:
         """The rows that are there, filters included, and how many bytes all of them have."""
@@ -224,7 +224,8 @@ def _is_short(kind: bytes, text: bytes) -> bool:
     return inflate.eof
 
 
-def _chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
+def chunk(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
+    """A chunk's head, its body, and its checksum."""
     head = struct.pack(">I4s", len(body), kind)
     return head, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 

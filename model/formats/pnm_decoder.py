@@ -49,17 +49,8 @@ def decode(data: bytes, partial: bool) -> Raster:
     if there < count:
         missing = np.ones((height, width), bool)
         missing[: there // (width * channels)] = False
-    pixels = _scaled(values, most).reshape((height, width, 3) if channels == 3 else (height, width))
+    pixels = raster.stretched(values, most).reshape((height, width, 3) if channels == 3 else (height, width))
     return Raster(pixels, "rgb" if channels == 3 else "gray", missing=missing)
-
-
-def _scaled(values: NDArray[Any], most: int) -> NDArray[Any]:
-    """From 0…most to the range of uint8 or uint16."""
-    kind, top = (np.uint8, 255) if most < 256 else (np.uint16, 65_535)
-    if most == top:
-        return values.astype(kind)
-    table = np.rint(np.arange(most + 1) * (top / most)).astype(kind)
-    return np.take(table, values)
 
 
 def _big_endian(data: bytes) -> NDArray[np.uint16]:

@@ -1,8 +1,8 @@
 """Colors of a file to sRGB: by its ICC profile, by the code points of video (ITU-T H.273), by a PNG's gamma, by CIELAB's formula.
 
-Profiles go through Little CMS, pixels of 8 bits by Pillow's. Errors for 16 bits, in steps of 8: gray, by a table of all 65,536 values,
-0.004; RGB through a matrix profile, by its curves and its matrix in float32, 0.07 (Little CMS itself: 20, as it takes a table); RGB through
-a table profile as Little CMS does it, by a table of 49 steps a side.
+Profiles go through Little CMS, pixels of 8 bits by Pillow's. Gray of 16 bits goes by a table of all 65,536 values; RGB of 16 bits through a
+matrix profile by its curves and its matrix in float32, as Little CMS takes a coarse table for it, and through a table profile as Little
+CMS does it, by a table of 49 steps a side.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from model.errors import PhotoError
-from model.formats.raster import STRIP, to_eight_bits
+from model.formats import raster
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def gray_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     if np.abs(levels.astype(np.int32) - steps).max() < _NOTHING or np.ptp(levels) < 257 * _NOTHING_LEFT:
         return pixels  # one of sRGB; or a broken one, that leaves nothing of the picture
     if pixels.dtype == np.uint8:
-        levels = to_eight_bits(levels)
+        levels = raster.to_eight_bits(levels)
     return np.take(levels, pixels)
 
 
@@ -107,14 +107,14 @@ def cmyk_to_srgb(pixels: NDArray[Any], data: bytes | None) -> NDArray[Any]:
     if profile is not None and profile.profile.xcolor_space.strip() == "CMYK":
         height, width = pixels.shape[:2]
         image = Image.frombytes(
-            "CMYK", (width, height), np.ascontiguousarray(to_eight_bits(pixels)).tobytes()
+            "CMYK", (width, height), np.ascontiguousarray(raster.to_eight_bits(pixels)).tobytes()
         )
         converted = _shallow(image, profile)
         if converted is not None:
             return np.asarray(converted)
     most = np.iinfo(pixels.dtype).max
     rgb = np.empty((*pixels.shape[:2], 3), pixels.dtype)
-    for rows in strips(pixels):
+    for rows in raster.strips(pixels):
         light = most - pixels[rows].astype(np.uint32)
         rgb[rows] = (light[..., :3] * light[..., 3:] + most // 2) // most
     return rgb
@@ -126,7 +126,7 @@ def lab_to_srgb(pixels: NDArray[Any], from_zero: bool) -> NDArray[Any]:
     most = np.iinfo(pixels.dtype).max
     scale = 1 if pixels.dtype == np.uint8 else 256
     half = 128 * scale
-    for rows in strips(pixels):
+    for rows in raster.strips(pixels):
         stored = pixels[rows]
         offset = stored[..., 1:].astype(np.int32)
         if not from_zero:
@@ -192,12 +192,6 @@ def _corners(points: tuple[float, ...] | None) -> dict[str, Any]:
     return {"whitepoint": [*points[:2], 1.0], "primaries": corners}
 
 
-def strips(pixels: NDArray[Any]) -> list[slice]:
-    """Slices of rows, each of about STRIP pixels."""
-    rows = max(1, STRIP // max(1, pixels.shape[1]))
-    return [slice(top, top + rows) for top in range(0, len(pixels), rows)]
-
-
 def _encoded(linear: NDArray[Any]) -> NDArray[Any]:
     """Linear light to sRGB's values (IEC 61966-2-1), clipped to 0…1."""
     linear = np.clip(linear, 0, 1)
@@ -237,7 +231,7 @@ def _through_matrix(pixels: NDArray[np.uint16], data: bytes) -> NDArray[np.uint1
         columns.append(xyz[-1])
     to_linear = np.ascontiguousarray((_XYZ_TO_RGB @ np.stack(columns, axis=1)).T, np.float32)
     rgb = np.empty_like(pixels)
-    for rows in strips(pixels):
+    for rows in raster.strips(pixels):
         light = np.empty(pixels[rows].shape, np.float32)
         for channel, curve in enumerate(curves):
             light[..., channel] = np.take(curve, pixels[rows][..., channel])

@@ -13,8 +13,8 @@ from model.errors import Notice, PhotoError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STRIP: Final = 1 << 18
-"""Pixels that are worked on at once, so that floating point copies stay small."""
+_STRIP: Final = 1 << 18
+"""Values that are worked on at once, so that floating point copies stay small."""
 
 
 @dataclass(slots=True)
@@ -46,13 +46,22 @@ def cut_off(share: float) -> PhotoError:
 
 def spread(values: NDArray[Any], bits: int) -> NDArray[Any]:
     """Whole numbers of so many bits over the range of uint8 or, from nine bits on, uint16."""
-    top = 255 if bits <= 8 else 65_535
-    kind = np.uint8 if bits <= 8 else np.uint16
-    most = (1 << bits) - 1
+    return stretched(values, (1 << bits) - 1)
+
+
+def stretched(values: NDArray[Any], most: int) -> NDArray[Any]:
+    """Whole numbers from 0 to `most` over the range of uint8 or, where `most` is over 255, uint16."""
+    kind, top = (np.uint8, 255) if most < 256 else (np.uint16, 65_535)
     if most == top:
         return values.astype(kind, copy=False)
     table = np.rint(np.arange(most + 1) * (top / most)).astype(kind)
     return np.take(table, values, mode="clip")
+
+
+def strips(values: NDArray[Any]) -> list[slice]:
+    """Slices of rows, each of about _STRIP values."""
+    rows = max(1, _STRIP // max(1, math.prod(values.shape[1:])))
+    return [slice(top, top + rows) for top in range(0, len(values), rows)]
 
 
 def to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -60,9 +69,8 @@ def to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     narrow = np.empty(values.shape, np.uint8)
-    rows = max(1, STRIP // math.prod(values.shape[1:]))
-    for top in range(0, len(values), rows):
-        narrow[top : top + rows] = (values[top : top + rows].astype(np.uint32) + 128) // 257
+    for rows in strips(values):
+        narrow[rows] = (values[rows].astype(np.uint32) + 128) // 257
     return narrow
 
 

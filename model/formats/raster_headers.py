@@ -15,8 +15,8 @@ _LEAST_SCANS: Final = 32
 """Even of the largest photo."""
 _MOST_SCANNED: Final = 1_500_000_000
 """Pixels of all scans together: some six seconds."""
-_NEXT_MARK: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""Within a scan: neither a byte of 255, nor a restart."""
+NEXT_MARK: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""What ends a scan: neither a byte of 255, nor a restart."""
 _MOST_TOKENS: Final = 200
 """Characters of a PNM's numbers, comments apart."""
 
@@ -74,7 +74,7 @@ def check_scans(data: bytes | memoryview, position: int, pixels: int) -> None:
         if scans > most:
             break
         behind = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        mark = _NEXT_MARK.search(data, behind)
+        mark = NEXT_MARK.search(data, behind)
         if mark is None or mark[0] == b"\xff\xd9":
             return
         position = mark.start()

@@ -23,9 +23,8 @@ from model.formats.tiff_headers import Page
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-logging.getLogger("tifffile").setLevel(
-    logging.CRITICAL
-)  # what it says of pictures that are read all the same
+# tifffile reports errors of pictures that are read all the same.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _PILLOW_READS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 32_773, 32_946)
 """Compressions: none, CCITT's, LZW, JPEG, deflate, PackBits."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.formats.header_source import LONGEST_READ, Header, HeaderError, RefusedError, Source
-from model.metadata.tiff import MOST_ENTRIES, SIZES, Layout
+from model.metadata.tiff import MOST_ENTRIES, MOST_NUMBERS, MOST_RATIONALS, SIZES, Layout
 
 _MOST_PAGES: Final = 4096
 _MOST_ENTRIES_IN_ALL: Final = 200_000
@@ -158,7 +158,7 @@ def _page(source: Source, layout: Layout, offset: int) -> tuple[Page, int]:
     start = offset + layout.count.size
     for entry in _entries(source, layout, start, count):
         tag, kind, values, value = layout.entry.unpack(entry)
-        most = 4096 if kind in (5, 10) else 2**20
+        most = MOST_RATIONALS if kind in (5, 10) else MOST_NUMBERS
         is_there = values * SIZES.get(kind, 1) <= source.size  # or else decoders pass over it
         is_crowded |= kind not in (1, 2, 7) and values > most and is_there
         if tag in _INTERESTING and tag not in tags:

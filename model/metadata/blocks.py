@@ -24,15 +24,16 @@ from model.metadata.iptc import unwrapped
 
 XAP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP: Final = b"Photoshop 3.0\0"
+_ICC: Final = b"ICC_PROFILE\0"
 _MOST_SEGMENTS: Final = 10_000
 _MOST_EXTENTS: Final = 16
-_MOST_BLOCK: Final = 4 * 2**20
+MOST_BLOCK: Final = 4 * 2**20
 """Of one block, compressed or not."""
 _MOST_TEXTS: Final = 256
 _MOST_TEXT: Final = 2**20
 """Of all texts of a PNG together."""
 _RAW_PROFILE: Final = re.compile(r"\s*+[^\n]*+\n\s*+(\d{1,8})\s++([0-9a-fA-F\s]*+)")
-"""Nothing is tried twice: of a text of blank lines, all ways to share them out took hours."""
+"""Nothing is tried twice: of a text of blank lines, all ways to share them out would take hours."""
 _UUIDS: Final = {
     "exif": bytes.fromhex("4a706754696666457869662d3e4a5032"),
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
@@ -58,11 +59,17 @@ def of_jpeg(data: bytes) -> Blocks:
             exif = exif or body
         elif kind == 0xE1 and body.startswith(XAP):
             xmp = xmp or body[len(XAP) :]
-        elif kind == 0xED and body.startswith(PHOTOSHOP) and len(iptc) < _MOST_BLOCK:
+        elif kind == 0xED and body.startswith(PHOTOSHOP) and len(iptc) < MOST_BLOCK:
             iptc += body[len(PHOTOSHOP) :]
         elif kind == 0xFE:
             comment = comment or body
     return Blocks(exif, xmp, unwrapped(iptc), comment)
+
+
+def jpeg_profile(data: bytes) -> bytes:
+    """The ICC profile, from segments that count from 1 on (ICC.1, B.4); empty where there is none."""
+    bodies = [body for kind, body in _segments(data) if kind == 0xE2 and body.startswith(_ICC)]
+    return b"".join(body[len(_ICC) + 2 :] for body in sorted(bodies))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -81,7 +88,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             at += 2
             continue
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind in (0xE1, 0xED, 0xFE):
+        if kind in (0xE1, 0xE2, 0xED, 0xFE):
             yield kind, data[at + 4 : at + 2 + length]
         at += 2 + length
 
@@ -116,7 +123,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IEND":
             return
-        if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and length <= 2 * _MOST_BLOCK:
+        if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and length <= 2 * MOST_BLOCK:
             yield kind, data[at + 8 : at + 8 + length]
         at += 12 + length
 
@@ -127,18 +134,18 @@ def _png_text(kind: bytes, body: bytes) -> tuple[str, str]:
     if not 1 <= len(key) <= 79:
         raise ValueError("a keyword of no or many letters")
     if kind == b"tEXt":
-        return key.decode("latin-1"), rest[:_MOST_BLOCK].decode("latin-1")
+        return key.decode("latin-1"), rest[:MOST_BLOCK].decode("latin-1")
     if kind == b"zTXt":
         return key.decode("latin-1"), _inflated(rest[1:]).decode("latin-1")
     is_compressed, rest = rest[0], rest[2:]
     _language, _translated, value = rest.split(b"\0", 2)
-    return key.decode("latin-1"), (_inflated(value) if is_compressed else value[:_MOST_BLOCK]).decode("utf-8")
+    return key.decode("latin-1"), (_inflated(value) if is_compressed else value[:MOST_BLOCK]).decode("utf-8")
 
 
 def _inflated(data: bytes) -> bytes:
     """Raises zlib.error for what is broken, and ValueError for what is too much."""
     machine = zlib.decompressobj()
-    value = machine.decompress(data, _MOST_BLOCK)
+    value = machine.decompress(data, MOST_BLOCK)
     if not machine.eof:
         raise ValueError("cut off, or too much")
     return value
@@ -167,9 +174,9 @@ def of_webp(data: bytes) -> Blocks:
         if at + 8 > len(data):
             break
         kind, length = struct.unpack_from("<4sI", data, at)
-        if kind == b"EXIF" and length <= _MOST_BLOCK:
+        if kind == b"EXIF" and length <= MOST_BLOCK:
             exif = exif or data[at + 8 : at + 8 + length]
-        elif kind == b"XMP " and length <= _MOST_BLOCK:
+        elif kind == b"XMP " and length <= MOST_BLOCK:
             xmp = xmp or data[at + 8 : at + 8 + length]
         at += 8 + length + (length & 1)
     return Blocks(exif, xmp)
@@ -184,7 +191,7 @@ def of_heif(data: bytes) -> Blocks:
     found = {b"Exif": b"", b"mime": b""}
     for item, kind in kinds:
         if item in places and kind in found and not found[kind]:
-            found[kind] = b"".join(data[start:end] for start, end in places[item])[:_MOST_BLOCK]
+            found[kind] = b"".join(data[start:end] for start, end in places[item])[:MOST_BLOCK]
     exif = found[b"Exif"]
     return Blocks(exif[4 + int.from_bytes(exif[:4], "big") :], found[b"mime"])
 
@@ -225,15 +232,13 @@ def _item_places(data: bytes, start: int, end: int, idat: int) -> dict[int, list
         base = number(base_size) + (idat if in_idat else 0)
         extents = places.setdefault(item, [])
         count = number(2)
-        if (
-            not index_size + offset_size + length_size
-        ):  # such extents take no bytes, and so no end to them would be found
-            continue
+        if not index_size + offset_size + length_size:
+            continue  # such extents take no bytes, and so no end to them would be found
         for _ in range(min(count, _MOST_EXTENTS)):
             number(index_size)
             first = base + number(offset_size)
             length = number(length_size)
-            if len(extents) < _MOST_EXTENTS and length <= _MOST_BLOCK:
+            if len(extents) < _MOST_EXTENTS and length <= MOST_BLOCK:
                 extents.append((first, first + length))
         at += max(0, count - _MOST_EXTENTS) * (index_size + offset_size + length_size)
     return places
@@ -243,7 +248,7 @@ def of_boxes(data: bytes) -> Blocks:
     """JPEG 2000 and JPEG XL: boxes at the top of the file. Codestreams without boxes have no record."""
     found = {"exif": b"", "xmp": b"", "iptc": b""}
     for kind, start, end in _boxes(data, 0, len(data)):
-        block = data[start:end] if end - start <= _MOST_BLOCK else b""
+        block = data[start:end] if end - start <= MOST_BLOCK else b""
         if kind == b"Exif":
             found["exif"] = found["exif"] or block[4 + int.from_bytes(block[:4], "big") :]
         elif kind == b"xml " and b"adobe:ns:meta" in block:

@@ -30,59 +30,17 @@ _NESTED: Final = {
 """The tags that point to directories, and which of these each may hold: no deeper, so that no circle is followed."""
 _OF_THE_FILE: Final = frozenset(
     {
-        254,
-        255,
-        258,
-        259,
-        262,
-        266,
-        273,
-        277,
-        278,
-        279,
-        280,
-        281,
-        284,
-        301,
-        317,
-        318,
-        319,
-        320,
-        321,
-        322,
-        323,
-        324,
-        325,
-        330,
-        338,
-        339,
+        254, 255, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 338, 339,
+        347, *range(512, 522), 529, 530, 531, 532, _XMP, _IPTC, _PHOTOSHOP, _ICC, 37724, 50341,
     }
-    | {347, *range(512, 522), 529, 530, 531, 532, _XMP, _IPTC, _PHOTOSHOP, _ICC, 37724, 50341}
-)
+)  # fmt: skip
 """What a directory says of how the pixels were stored, and other blocks, which are kept on their own. None is true of the new file."""
 _OF_THE_PHOTO: Final = frozenset(
     {
-        269,
-        270,
-        271,
-        272,
-        _X_RESOLUTION,
-        _Y_RESOLUTION,
-        285,
-        _UNIT,
-        297,
-        305,
-        306,
-        315,
-        316,
-        18246,
-        18249,
-        33432,
-        _EXIF,
-        _GPS,
+        269, 270, 271, 272, _X_RESOLUTION, _Y_RESOLUTION, 285, _UNIT, 297, 305, 306, 315, 316, 18246, 18249, 33432, 33434, 33437,
+        _EXIF, _GPS, 34855, 36867, 36868, *range(40091, 40096),
     }
-    | {33434, 33437, 34855, 36867, 36868, *range(40091, 40096)}
-)
+)  # fmt: skip
 """What a TIFF's first directory says of the photograph: title, author, dates, device. The rest describes the file."""
 
 
@@ -243,14 +201,12 @@ def _corrected(original: bytes, truth: Corrections) -> bytes:
     positions = [position for table in tables for position in _inner(block, layout, table, _GPS)]
     # First wipe, then write: where a hostile block lets two things overlap, what is written wins.
     for table in _thumbnails(block, layout, first):
-        _wipe(block, layout, table, table.entries)
-        block[table.at : table.end] = bytes(table.end - table.at)
+        _wipe_table(block, layout, table)
     if not truth.location:
         for table in positions:
-            _wipe(block, layout, table, table.entries)
-            block[table.at : table.end] = bytes(table.end - table.at)
+            _wipe_table(block, layout, table)
     for table in tables:
-        _wipe(block, layout, table, [entry for entry in table.entries if entry.tag in gone])
+        _wipe(block, layout, (entry for entry in table.entries if entry.tag in gone))
     end = 8
     for table in tables:
         kept = [_patched(entry, values, layout) for entry in table.entries if entry.tag not in gone]
@@ -297,12 +253,13 @@ def _thumbnails(block: bytearray, layout: tiff.Layout, first: tiff.Table) -> Ite
         at = table.following
 
 
-def _wipe(
-    block: bytearray,
-    layout: tiff.Layout,
-    table: tiff.Table,
-    entries: list[tiff.Entry] | tuple[tiff.Entry, ...],
-) -> None:
+def _wipe_table(block: bytearray, layout: tiff.Layout, table: tiff.Table) -> None:
+    """Zeros for a table and its values."""
+    _wipe(block, layout, table.entries)
+    block[table.at : table.end] = bytes(table.end - table.at)
+
+
+def _wipe(block: bytearray, layout: tiff.Layout, entries: Iterable[tiff.Entry]) -> None:
     """Zeros for the values of these entries that lie outside their table."""
     for entry in entries:
         extent = tiff.extent(entry, layout, len(block))

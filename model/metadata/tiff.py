@@ -32,6 +32,9 @@ MOST_ENTRIES: Final = 4096
 """Of a directory: real ones have some dozens."""
 MOST_BYTES: Final = 4 * 2**20
 """Of all values that are carried from one file to another: real ones have some kilobytes, large MakerNotes 100."""
+MOST_RATIONALS: Final = 4096
+MOST_NUMBERS: Final = 2**20
+"""In one tag. A photo of 50 megapixels in tiles of 16 × 16 pixels has 200,000 offsets; no tag has 100 rationals."""
 _LONG: Final = 4
 
 

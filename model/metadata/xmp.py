@@ -111,14 +111,6 @@ def edited(
     return b"".join(parts)
 
 
-def properties(packet: bytes) -> dict[Name, str]:
-    """The photo's own properties with the first text of each; of a packet that has passed `checked`."""
-    try:
-        return _scanned(packet, lambda _: False).properties if packet else {}
-    except _BrokenError:
-        return {}
-
-
 def without_padding(packet: bytes) -> bytes:
     """A packet carries kilobytes of blanks for whoever edits it in place."""
     return _PADDING.sub(b"\n", packet, count=1)

@@ -86,11 +86,15 @@ IPTC += dataset(25, b"family") + dataset(25, b"album") + dataset(55, b"19310506"
 
 
 def block(
-    order: str = ">", thumbnail: bytes = b"", orientation: int = 6, with_picture: bool = False
+    order: str = ">",
+    thumbnail: bytes = b"",
+    orientation: int = 6,
+    with_picture: bool = False,
+    gps_in_exif: bool = False,
 ) -> bytes:
     """An EXIF block as cameras write them, with a MakerNote that points into it, and a thumbnail behind all.
 
-    With a picture it is a TIFF file.
+    With a picture it is a TIFF file. `gps_in_exif`: the Exif directory points to the coordinates, and not the first one.
     """
 
     def pack(code: str, *values: int) -> bytes:
@@ -121,7 +125,8 @@ def block(
     first = {tag: (2, len(text) + 1, text + b"\0") for tag, text in TEXTS.items()}
     first |= {256: (4, 1, pack("I", 64)), 257: (4, 1, pack("I", 48)), 274: short(orientation), 296: short(2)}
     first |= {282: (5, 1, pack("II", 300, 1)), 283: (5, 1, pack("II", 600, 1))}
-    first |= {34665: (4, 1, pack("I", 0)), 34853: (4, 1, pack("I", 0))}
+    pointer = {34853: (4, 1, pack("I", 0))}
+    first |= {34665: (4, 1, pack("I", 0))} | ({} if gps_in_exif else pointer)
     if with_picture:
         first |= {258: short(8), 259: short(1), 262: short(1), 277: short(1), 278: short(48)}
         first |= {273: (4, 1, pack("I", 0)), 279: (4, 1, pack("I", GRAY.size))}
@@ -133,13 +138,14 @@ def block(
     data[places[34665] : places[34665] + 4] = pack("I", len(data))
     inner = {33437: (5, 1, pack("II", 56, 10)), 34855: short(400), 36867: (2, 20, b"1931:05:06 07:08:09\0")}
     inner |= {37500: (7, 40, b"MAKER" + bytes(35)), 40961: short(2), 40962: short(64), 40963: short(48)}
-    inner |= {40965: (4, 1, pack("I", 0))}
+    inner |= {40965: (4, 1, pack("I", 0))} | (pointer if gps_in_exif else {})
     inside = table(inner)
     data[inside[40965] : inside[40965] + 4] = pack("I", len(data))
     table({1: (2, 4, b"R03\0")})
     note = inside[37500]
     data[note + 8 : note + 16] = pack("I", note + 20) + b"\x11\x22\x33\x44"
-    data[places[34853] : places[34853] + 4] = pack("I", len(data))
+    to_gps = (inside if gps_in_exif else places)[34853]
+    data[to_gps : to_gps + 4] = pack("I", len(data))
     table(
         {
             1: (2, 2, b"N\0"),
@@ -346,6 +352,18 @@ def test_without_location_no_coordinate_is_in_the_file(into: str) -> None:
         assert "Berlin" in packet(data), "a place that somebody wrote is a caption"
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_coordinates_that_the_exif_directory_points_to_are_dropped_too(order: str) -> None:
+    record = Metadata(exif=block(order, gps_in_exif=True))
+    photo = Photo(GRAY, None, "JPEG", metadata=record)
+    secrets = [struct.pack(order + "6I", *place) for place in (LATITUDE, LONGITUDE)]
+    assert all(secret in saved(photo, "JPEG") for secret in secrets)
+    data = saved(photo, "JPEG", location=False)
+    assert not any(secret in data for secret in secrets)
+    assert struct.pack(order + "HHI", 34853, 4, 1) not in data, "nor what pointed to them"
+    assert fields(data)["EXIF DateTimeOriginal"] == "1931:05:06 07:08:09"
+
+
 @pytest.mark.parametrize("into", FORMATS)
 def test_stripped_files_hold_nothing_of_the_record(into: str) -> None:
     for out_of in FORMATS:
@@ -440,7 +458,6 @@ HOSTILE = {
 def test_hostile_xmp_is_dropped(kind: str) -> None:
     assert xmp.checked(HOSTILE[kind]) == b""
     file = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + HOSTILE[kind])
-    data = source("TIFF")
     Image.fromarray(GRAY).save(opened := io.BytesIO(), "PNG")
     data = opened.getvalue()[:33] + file + opened.getvalue()[33:]
     photo = image_io.open(data)
