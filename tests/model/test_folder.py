@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -303,6 +304,53 @@ def test_photos_that_were_moved_are_known_by_their_bytes(
     assert listed(out) == ["a.jpg", "b (colored).png", "b.png"]
     assert colorize(moved, "-o", out, "--vividness", "0.1") == 0
     assert listed(out) == ["a.jpg", "b (colored).png", "b.png"]
+
+
+def test_of_photos_that_are_alike_each_has_a_result_of_its_own_wherever_they_move(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = tmp_path / "box"
+    for folder in ("one", "two"):
+        (box / folder).mkdir(parents=True)
+        GRAY.save(box / folder / "a.png")
+    assert colorize(box, "-o", out) == 0
+    before = hashes(out)
+    moved = box.rename(tmp_path / "mounted elsewhere")
+    for done, folder in ((2, "three"), (3, "four")):  # in a run of its own each
+        (moved / folder).mkdir()
+        GRAY.save(moved / folder / "a.png")
+        capsys.readouterr()
+        assert colorize(moved, "-o", out) == 0
+        said = capsys.readouterr().out
+        assert f"1 of {done + 1} colored" in said
+        assert f"{done} done already" in said
+        there = [entry for entry in manifest.read(out).entries() if Path(entry.source).exists()]
+        assert sorted(entry.written[0].name for entry in there) == listed(out)
+        assert len(listed(out)) == done + 1
+    assert before.items() <= hashes(out).items()
+
+
+def test_two_threads_are_not_given_one_entry_of_a_photo_that_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = [tmp_path / folder / "a.png" for folder in ("one", "two")]
+    for path in twins:
+        path.parent.mkdir()
+        GRAY.save(path)
+    stamp = manifest.Stamp.of(twins[0].stat(), manifest.hash_of(twins[0]))
+    gone = manifest.Entry("/gone/a.png", stamp, "", "colored")
+    both_read = threading.Barrier(2, timeout=20)
+    hash_of = manifest.hash_of
+
+    def together(path: Path) -> str:
+        both_read.wait()
+        return hash_of(path)
+
+    monkeypatch.setattr(manifest, "hash_of", together)
+    with manifest.opened(tmp_path / "out") as record, ThreadPoolExecutor(2) as threads:
+        record.append(gone)
+        given = [*threads.map(record.moved, twins)]
+    assert given in ([gone, None], [None, gone])
 
 
 def test_a_failed_photo_is_tried_again_once_it_is_mended(
