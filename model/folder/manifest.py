@@ -90,6 +90,8 @@ class Entry:
     notices: tuple[Notice, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     """The recipe in words, for people and programs that read the file."""
+    becomes: State = "colored"
+    """Of `saving`: the state once all files are in their places."""
 
     @property
     def is_done(self) -> bool:
@@ -304,6 +306,7 @@ def _entry(values: dict[str, Any]) -> Entry:
         detail=str(values["detail"]),
         notices=tuple(Notice(one["code"], one["detail"]) for one in values["notices"]),
         options=values["options"],
+        becomes=values.get("becomes", "colored"),  # lines of earlier versions do not say it
     )
 
 

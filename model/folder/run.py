@@ -116,8 +116,7 @@ class Run:
         names = tuple(written.name for written in entry.written)
         if self._manifest.is_current(source.key, source.path, self.fingerprint):
             if entry.state == "saving":  # it was killed between its last file and its last line
-                is_kept = any(notice.code == "kept_in_color" for notice in entry.notices)
-                self._manifest.append(replace(entry, state="kept" if is_kept else "colored"))
+                self._manifest.append(replace(entry, state=entry.becomes))
             kind: Kind = "refused" if entry.state == "refused" else "there"
             return Outcome(source, kind, names, entry.code, entry.detail)
         if entry.is_done and (changed := self._manifest.changed(source.key)):
@@ -182,6 +181,7 @@ class Run:
             earlier=before,
             notices=made.notices,
             options=self._options(),
+            becomes=made.state,
         )
         self._manifest.append(entry)
         written = []

@@ -450,6 +450,36 @@ def test_a_run_that_ends_beside_the_last_step_leaves_no_second_result(
     assert all(is_colored(out / name) for name in listed(out))
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_run_that_is_killed_before_its_last_line_says_the_next_time_what_it_did(
+    pages: int, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A photo in color was kept; an album of which only one page was in color was colored."""
+    album = tmp_path / "album.tif"
+    more = [GRAY.convert("RGB")] * (pages - 1)
+    Image.fromarray(data.coffee()).resize(GRAY.size).save(album, save_all=True, append_images=more)
+    words = [album, "-o", out, "--page", "all", "--if-color", "keep"]
+
+    class KilledError(BaseException):
+        pass
+
+    append = manifest.Manifest.append
+
+    def killed(record: manifest.Manifest, entry: manifest.Entry) -> None:
+        if entry.is_done:
+            raise KilledError
+        append(record, entry)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest.Manifest, "append", killed)
+        with pytest.raises(KilledError):
+            colorize(*words)
+    assert entries(out)["album.tif"].state == "saving"
+    assert colorize(*words) == 0
+    assert "1 done already" in capsys.readouterr().out
+    assert entries(out)["album.tif"].state == ("kept" if pages == 1 else "colored")
+
+
 def test_two_runs_into_one_folder_do_not_mix(
     box: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
