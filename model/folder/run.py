@@ -150,7 +150,7 @@ class Run:
     def fingerprint(self) -> str:
         """Of the recipe and the net. Waits for the net."""
         net = self._net()
-        return fingerprint(self._recipe.words(), (net.sha256, *_decoding(net)))
+        return fingerprint(self._recipe.words(), (net.sha256, _decoding(net)))
 
     def _color(self, source: Source) -> Outcome:
         with source.path.open("rb") as file:
@@ -258,12 +258,12 @@ def _memory(file: IO[bytes], status: os.stat_result) -> int:
     return memory_needed(header, status.st_size)
 
 
-def _decoding(net: Colorizer) -> list[str]:
+def _decoding(net: Colorizer) -> str:
     """What the card of a net decides of the colors, which may change while the weights stay."""
     card = net.card
     if isinstance(card, OnnxCard):
-        return [repr(replace(card, terms="", source="", data="", notes="", extra={}))]
-    return [repr((card.size, card.temperature, card.share, card.lam))]
+        return repr(replace(card, terms="", source="", data="", notes="", extra={}))
+    return repr((card.size, card.temperature, card.taken_back, card.prior, card.lam))
 
 
 def _is_dangling(path: Path) -> bool:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import image_headers, image_io
+from model import image_headers, image_io, palette
 from model.__main__ import main
+from model.cards import NetInput, NetOutput, OnnxCard
 from model.colorizer import Colorizer
 from model.folder import manifest, results, sources
 from model.folder.results import Name
@@ -228,6 +230,44 @@ def test_another_net_colors_anew(
     capsys.readouterr()
     assert colorize(box, "-o", out) == 0
     assert "2 of 2 colored" in capsys.readouterr().out
+
+
+EVEN = (1 / palette.COUNT,) * palette.COUNT
+OTHER_PRIOR = (2 / (palette.COUNT + 1), *(1 / (palette.COUNT + 1),) * (palette.COUNT - 1))
+BROUGHT = OnnxCard("mine", 256, NetInput("lightness"), NetOutput("logits"), "none", sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("brought", "change", "is_done"),
+    [
+        (False, {"temperature": 0.9}, False),
+        (False, {"size": 192}, False),
+        (False, {"taken_back": 0.5}, False),
+        (False, {"prior": OTHER_PRIOR}, False),
+        (False, {"lam": 0.5}, False),
+        (False, {"terms": "others", "notes": "more", "numbers": {"psnr": 1}}, True),
+        (True, {"input": NetInput("lightness", mean=(50.0,))}, False),
+        (True, {"temperature": 0.5}, False),
+        (True, {"terms": "others", "notes": "more", "extra": {"psnr": 1}}, True),
+    ],
+)
+def test_a_card_that_decides_the_colors_otherwise_colors_anew_and_its_words_do_not(
+    brought: bool,
+    change: dict[str, Any],
+    is_done: bool,
+    box: Path,
+    out: Path,
+    lite: Colorizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    card = BROUGHT if brought else replace(lite.card, prior=EVEN, taken_back=0.2)
+    monkeypatch.setattr(lite, "card", card)
+    assert colorize(box / "a.jpg", "-o", out) == 0
+    monkeypatch.setattr(lite, "card", replace(card, **change))
+    capsys.readouterr()
+    assert colorize(box / "a.jpg", "-o", out) == 0
+    assert ("1 done already" if is_done else "1 of 1 colored") in capsys.readouterr().out
 
 
 def test_another_format_leaves_the_first_results_which_are_no_sources_either(box: Path) -> None:
