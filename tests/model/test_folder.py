@@ -50,6 +50,16 @@ def box(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def nine(tmp_path: Path) -> Path:
+    """`0.png` to `8.png`."""
+    folder = tmp_path / "nine"
+    folder.mkdir()
+    for number in range(9):
+        GRAY.save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
@@ -712,12 +722,8 @@ def test_one_bad_photo_does_not_stop_the_others_whatever_happens_to_it(
 
 
 def test_a_full_disk_ends_the_run_at_once(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nine: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box = tmp_path / "box"
-    box.mkdir()
-    for number in range(9):
-        GRAY.save(box / f"{number}.png")
     put = results.put
 
     def full(target: Path, *rest: Any) -> manifest.Stamp:
@@ -727,12 +733,12 @@ def test_a_full_disk_ends_the_run_at_once(
 
     with monkeypatch.context() as patched:
         patched.setattr(results, "put", full)
-        assert colorize(box, "-o", out, "--jobs", "1") == 1
+        assert colorize(nine, "-o", out, "--jobs", "1") == 1
     said = capsys.readouterr()
     assert "No space left on device: stopped; the same command goes on" in said.err
     assert "2 of 9 colored" in said.out
     assert "1 failed, 6 not done" in said.out
-    assert colorize(box, "-o", out) == 0
+    assert colorize(nine, "-o", out) == 0
     assert "7 of 9 colored" in capsys.readouterr().out
 
 
@@ -750,12 +756,8 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_loaded(
 
 
 def test_what_interrupts_a_run_leaves_whole_files_and_a_true_manifest(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nine: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box = tmp_path / "box"
-    box.mkdir()
-    for number in range(9):
-        GRAY.save(box / f"{number}.png")
     put = results.put
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in no process in the background
 
@@ -766,7 +768,7 @@ def test_what_interrupts_a_run_leaves_whole_files_and_a_true_manifest(
 
     with monkeypatch.context() as patched:
         patched.setattr(results, "put", interrupted)
-        assert colorize(box, "-o", out, "--jobs", "1") == 130
+        assert colorize(nine, "-o", out, "--jobs", "1") == 130
     assert "3 of 9 colored" in (said := capsys.readouterr().out)
     assert "6 not done (the same command goes on)" in said
     assert listed(out) == ["0.png", "1.png", "2.png"]
