@@ -115,10 +115,18 @@ class Manifest:
     def entries(self) -> list[Entry]:
         return [*self._entries.values()]
 
-    def results(self) -> dict[str, str]:
-        """The absolute path of every file that was made, to the source that it was made of."""
+    def owners(self) -> dict[str, str]:
+        """The name of every file that was made, to the source that it was made of; of a photo that has moved, where it is now."""
+        return {
+            written.name: entry.source
+            for entry in self._entries.values()
+            for written in (*entry.earlier, *entry.written)
+        }
+
+    def results(self) -> frozenset[str]:
+        """The absolute path of every file that was made."""
         base = os.path.realpath(self.folder)
-        return {str(Path(base, name)): source for name, source in self._owners().items()}
+        return frozenset(str(Path(base, name)) for name in self.owners())
 
     def is_ours(self, source: str, name: str, even_changed: bool = False) -> bool:
         """Whether the file `name` is what we made of the source, and nobody has changed it since.
@@ -185,17 +193,9 @@ class Manifest:
             and all(written.stamp.fits(self.folder / written.name) for written in entry.written)
         )
 
-    def _owners(self) -> dict[str, str]:
-        """The name of every file that was made, to the source that has it now: where a photo has moved, the one that it is at since."""
-        return {
-            written.name: entry.source
-            for entry in self._entries.values()
-            for written in (*entry.earlier, *entry.written)
-        }
-
     def _sorted_by_name(self) -> defaultdict[tuple[str, int], list[Entry]]:
         """By a photo's name and size, what is done, without what a photo that has moved was given before."""
-        owners = self._owners()
+        owners = self.owners()
         by_name = defaultdict(list)
         for entry in self._entries.values():
             has_its_own = all(owners[written.name] == entry.source for written in entry.written)
