@@ -102,9 +102,8 @@ class Run:
         except MemoryError:
             said = "There is not memory enough for this photo. Try --jobs 1."
             return self._without_result(source, "failed", "memory_short", said)
-        except (
-            Exception
-        ) as error:  # one photo that finds a defect of ours must not stop twelve thousand others
+        except Exception as error:
+            # One photo that finds a defect of ours must not stop twelve thousand others.
             said = f"This is an error of the program, not of the photo: {type(error).__name__}: {error}"
             return self._without_result(source, "failed", "program_failed", said, traceback.format_exc())
 

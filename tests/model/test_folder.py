@@ -34,6 +34,10 @@ GRAY = Image.fromarray(data.coffee()).convert("L").resize((96, 64))
 OTHER = Image.fromarray(data.chelsea()).convert("L").resize((96, 64))
 
 
+class KilledError(BaseException):
+    """Ends a run as a kill does: nothing handles it."""
+
+
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch: pytest.MonkeyPatch, lite: Colorizer) -> None:
     monkeypatch.setattr(Colorizer, "load", lambda *_, **__: lite)
@@ -140,9 +144,8 @@ def test_two_boxes_with_the_same_names_are_both_colored(tmp_path: Path, out: Pat
     assert colorize(tmp_path / "box1/001.png", tmp_path / "box2/001.png", "-o", flat) == 0
     assert listed(flat) == ["001 (2).png", "001.png"]
     assert shows(flat / "001 (2).png", OTHER)
-    assert (
-        colorize(tmp_path / "box2/001.png", "-o", flat, "--overwrite") == 0
-    )  # alone, and under its name all the same
+    alone = tmp_path / "box2/001.png"  # which keeps its name all the same
+    assert colorize(alone, "-o", flat, "--overwrite") == 0
     assert listed(flat) == ["001 (2).png", "001.png"]
     assert shows(flat / "001.png", GRAY)
 
@@ -481,9 +484,6 @@ def test_a_run_that_ends_beside_the_last_step_leaves_no_second_result(
     """Between the manifest's two lines about a photo: its result is not there yet, or the result of other options is still there."""
     assert colorize(box, "-o", out, "--vividness", "0") == 0
 
-    class KilledError(BaseException):
-        pass
-
     put = results.put
 
     def killed(*arguments: Any) -> None:
@@ -509,9 +509,6 @@ def test_a_run_that_is_killed_before_its_last_line_says_the_next_time_what_it_di
     more = [GRAY.convert("RGB")] * (pages - 1)
     Image.fromarray(data.coffee()).resize(GRAY.size).save(album, save_all=True, append_images=more)
     words = [album, "-o", out, "--page", "all", "--if-color", "keep"]
-
-    class KilledError(BaseException):
-        pass
 
     append = manifest.Manifest.append
 
@@ -850,10 +847,8 @@ def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
 
 
 def test_every_page_of_a_tiff_is_colored_into_a_file_of_its_own(tmp_path: Path, out: Path) -> None:
-    first, second = (
-        GRAY.copy(),
-        OTHER.copy(),
-    )  # as PNG they were saved before, which Pillow would go by for the second
+    # Copies: others have saved these as PNG, which Pillow would go by for the second page.
+    first, second = GRAY.copy(), OTHER.copy()
     first.save(tmp_path / "album.tif", save_all=True, append_images=[second])
     assert colorize(tmp_path / "album.tif", "-o", out, "--page", "all") == 0
     assert listed(out) == ["album (page 1).tif", "album (page 2).tif"]
