@@ -29,7 +29,7 @@ def into_folder(asked: Asked) -> int:
 
     if PIPE in asked.photos:
         raise InputError("a photo from standard input has no name: give -o a file or -")
-    found = sources.find(asked.photos, asked.out, frozenset(manifest.read(asked.out).results()))
+    found = sources.find(asked.photos, asked.out, manifest.read(asked.out).results())
     if not found.photos:
         said = "; ".join(left_alone(found))
         where = ", ".join(map(shown, asked.photos))

@@ -90,6 +90,8 @@ class Entry:
     notices: tuple[Notice, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     """The recipe in words, for people and programs that read the file."""
+    becomes: State = "colored"
+    """Of `saving`: the state once all files are in their places."""
 
     @property
     def is_done(self) -> bool:
@@ -104,8 +106,8 @@ class Manifest:
         self._entries = entries
         self._file = file
         self._lock = Lock()
-        self._by_name: dict[tuple[str, int], list[Entry]] | None = None
-        """As it was when the run began: by a photo's name and size."""
+        self._by_name: defaultdict[tuple[str, int], list[Entry]] | None = None
+        """What `moved` may give still."""
 
     def entry(self, source: str) -> Entry | None:
         return self._entries.get(source)
@@ -113,14 +115,18 @@ class Manifest:
     def entries(self) -> list[Entry]:
         return [*self._entries.values()]
 
-    def results(self) -> dict[str, str]:
-        """The absolute path of every file that was made, to the source that it was made of."""
-        base = os.path.realpath(self.folder)
+    def owners(self) -> dict[str, str]:
+        """The name of every file that was made, to the source that it was made of; of a photo that has moved, where it is now."""
         return {
-            str(Path(base, written.name)): entry.source
+            written.name: entry.source
             for entry in self._entries.values()
             for written in (*entry.earlier, *entry.written)
         }
+
+    def results(self) -> frozenset[str]:
+        """The absolute path of every file that was made."""
+        base = os.path.realpath(self.folder)
+        return frozenset(str(Path(base, name)) for name in self.owners())
 
     def is_ours(self, source: str, name: str, even_changed: bool = False) -> bool:
         """Whether the file `name` is what we made of the source, and nobody has changed it since.
@@ -147,23 +153,24 @@ class Manifest:
         ]
 
     def moved(self, path: Path) -> Entry | None:
-        """The entry of a photo that is at `path` now and no longer where it was: the same name and bytes, which are read if need be."""
+        """The entry of a photo that is at `path` now and no longer where it was: the same name and bytes, which are read if need be.
+
+        An entry is given once, in this run and in later ones: of photos that are alike, each has a result of its own.
+        """
+        size = path.stat().st_size
         with self._lock:
             if self._by_name is None:
-                self._by_name = defaultdict(list)
-                for entry in self._entries.values():
-                    if entry.is_done and entry.stamp is not None:
-                        self._by_name[Path(entry.source).name, entry.stamp.size].append(entry)
-        alike = [
-            entry
-            for entry in self._by_name.get((path.name, path.stat().st_size), ())
-            if not os.path.lexists(entry.source)
-        ]
-        sha256 = hash_of(path) if alike else ""
-        found = next((entry for entry in alike if entry.stamp and entry.stamp.sha256 == sha256), None)
-        if found is not None:  # of two that are alike one has moved
-            with self._lock:
-                self._by_name[path.name, found.stamp.size if found.stamp else 0].remove(found)
+                self._by_name = self._sorted_by_name()
+            alike = self._by_name[path.name, size]
+            gone = [entry for entry in alike if not os.path.lexists(entry.source)]
+        if not gone:
+            return None
+        sha256 = hash_of(path)
+        with self._lock:  # another thread may have been given one of them meanwhile
+            left = (entry for entry in gone if entry in alike)
+            found = next((entry for entry in left if entry.stamp and entry.stamp.sha256 == sha256), None)
+            if found is not None:
+                alike.remove(found)
         return found
 
     def append(self, entry: Entry) -> None:
@@ -185,6 +192,16 @@ class Manifest:
             and entry.stamp.fits(path)
             and all(written.stamp.fits(self.folder / written.name) for written in entry.written)
         )
+
+    def _sorted_by_name(self) -> defaultdict[tuple[str, int], list[Entry]]:
+        """By a photo's name and size, what is done, without what a photo that has moved was given before."""
+        owners = self.owners()
+        by_name = defaultdict(list)
+        for entry in self._entries.values():
+            has_its_own = all(owners[written.name] == entry.source for written in entry.written)
+            if entry.is_done and entry.stamp is not None and has_its_own:
+                by_name[Path(entry.source).name, entry.stamp.size].append(entry)
+        return by_name
 
 
 def read(folder: Path) -> Manifest:
@@ -289,6 +306,7 @@ def _entry(values: dict[str, Any]) -> Entry:
         detail=str(values["detail"]),
         notices=tuple(Notice(one["code"], one["detail"]) for one in values["notices"]),
         options=values["options"],
+        becomes=values.get("becomes", "colored"),  # lines of earlier versions do not say it
     )
 
 

@@ -89,10 +89,7 @@ class Places:
         self._manifest = manifest
         self._originals = originals
         self._lock = threading.Lock()
-        base = os.path.realpath(manifest.folder)
-        self._owners = {
-            folded(os.path.relpath(path, base)): source for path, source in manifest.results().items()
-        }
+        self._owners = {folded(name): source for name, source in manifest.owners().items()}
         for source, name in chosen.items():
             self._owners.setdefault(folded(str(name.path)), source)
 

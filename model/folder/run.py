@@ -102,9 +102,8 @@ class Run:
         except MemoryError:
             said = "There is not memory enough for this photo. Try --jobs 1."
             return self._without_result(source, "failed", "memory_short", said)
-        except (
-            Exception
-        ) as error:  # one photo that finds a defect of ours must not stop twelve thousand others
+        except Exception as error:
+            # One photo that finds a defect of ours must not stop twelve thousand others.
             said = f"This is an error of the program, not of the photo: {type(error).__name__}: {error}"
             return self._without_result(source, "failed", "program_failed", said, traceback.format_exc())
 
@@ -116,8 +115,7 @@ class Run:
         names = tuple(written.name for written in entry.written)
         if self._manifest.is_current(source.key, source.path, self.fingerprint):
             if entry.state == "saving":  # it was killed between its last file and its last line
-                is_kept = any(notice.code == "kept_in_color" for notice in entry.notices)
-                self._manifest.append(replace(entry, state="kept" if is_kept else "colored"))
+                self._manifest.append(replace(entry, state=entry.becomes))
             kind: Kind = "refused" if entry.state == "refused" else "there"
             return Outcome(source, kind, names, entry.code, entry.detail)
         if entry.is_done and (changed := self._manifest.changed(source.key)):
@@ -151,7 +149,7 @@ class Run:
     def fingerprint(self) -> str:
         """Of the recipe and the net. Waits for the net."""
         net = self._net()
-        return fingerprint(self._recipe.words(), (net.sha256, *_decoding(net)))
+        return fingerprint(self._recipe.words(), (net.sha256, _decoding(net)))
 
     def _color(self, source: Source) -> Outcome:
         with source.path.open("rb") as file:
@@ -182,6 +180,7 @@ class Run:
             earlier=before,
             notices=made.notices,
             options=self._options(),
+            becomes=made.state,
         )
         self._manifest.append(entry)
         written = []
@@ -258,12 +257,12 @@ def _memory(file: IO[bytes], status: os.stat_result) -> int:
     return memory_needed(header, status.st_size)
 
 
-def _decoding(net: Colorizer) -> list[str]:
+def _decoding(net: Colorizer) -> str:
     """What the card of a net decides of the colors, which may change while the weights stay."""
     card = net.card
     if isinstance(card, OnnxCard):
-        return [repr(replace(card, terms="", source="", data="", notes="", extra={}))]
-    return [repr((card.size, card.temperature, card.share, card.lam))]
+        return repr(replace(card, terms="", source="", data="", notes="", extra={}))
+    return repr((card.size, card.temperature, card.taken_back, card.prior, card.lam))
 
 
 def _is_dangling(path: Path) -> bool:

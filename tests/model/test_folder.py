@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,19 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from model import image_headers, image_io
+from model import image_headers, image_io, palette
 from model.__main__ import main
+from model.cards import NetInput, NetOutput, OnnxCard
 from model.colorizer import Colorizer
 from model.folder import manifest, results, sources
 from model.folder.results import Name
 
 GRAY = Image.fromarray(data.coffee()).convert("L").resize((96, 64))
 OTHER = Image.fromarray(data.chelsea()).convert("L").resize((96, 64))
+
+
+class KilledError(BaseException):
+    """Ends a run as a kill does: nothing handles it."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +50,16 @@ def box(tmp_path: Path) -> Path:
     folder.mkdir()
     GRAY.save(folder / "a.jpg", quality=95)
     OTHER.save(folder / "b.png")
+    return folder
+
+
+@pytest.fixture
+def nine(tmp_path: Path) -> Path:
+    """`0.png` to `8.png`."""
+    folder = tmp_path / "nine"
+    folder.mkdir()
+    for number in range(9):
+        GRAY.save(folder / f"{number}.png")
     return folder
 
 
@@ -127,9 +144,8 @@ def test_two_boxes_with_the_same_names_are_both_colored(tmp_path: Path, out: Pat
     assert colorize(tmp_path / "box1/001.png", tmp_path / "box2/001.png", "-o", flat) == 0
     assert listed(flat) == ["001 (2).png", "001.png"]
     assert shows(flat / "001 (2).png", OTHER)
-    assert (
-        colorize(tmp_path / "box2/001.png", "-o", flat, "--overwrite") == 0
-    )  # alone, and under its name all the same
+    alone = tmp_path / "box2/001.png"  # which keeps its name all the same
+    assert colorize(alone, "-o", flat, "--overwrite") == 0
     assert listed(flat) == ["001 (2).png", "001.png"]
     assert shows(flat / "001.png", GRAY)
 
@@ -229,6 +245,44 @@ def test_another_net_colors_anew(
     assert "2 of 2 colored" in capsys.readouterr().out
 
 
+EVEN = (1 / palette.COUNT,) * palette.COUNT
+OTHER_PRIOR = (2 / (palette.COUNT + 1), *(1 / (palette.COUNT + 1),) * (palette.COUNT - 1))
+BROUGHT = OnnxCard("mine", 256, NetInput("lightness"), NetOutput("logits"), "none", sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("brought", "change", "is_done"),
+    [
+        (False, {"temperature": 0.9}, False),
+        (False, {"size": 192}, False),
+        (False, {"taken_back": 0.5}, False),
+        (False, {"prior": OTHER_PRIOR}, False),
+        (False, {"lam": 0.5}, False),
+        (False, {"terms": "others", "notes": "more", "numbers": {"psnr": 1}}, True),
+        (True, {"input": NetInput("lightness", mean=(50.0,))}, False),
+        (True, {"temperature": 0.5}, False),
+        (True, {"terms": "others", "notes": "more", "extra": {"psnr": 1}}, True),
+    ],
+)
+def test_a_card_that_decides_the_colors_otherwise_colors_anew_and_its_words_do_not(
+    brought: bool,
+    change: dict[str, Any],
+    is_done: bool,
+    box: Path,
+    out: Path,
+    lite: Colorizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    card = BROUGHT if brought else replace(lite.card, prior=EVEN, taken_back=0.2)
+    monkeypatch.setattr(lite, "card", card)
+    assert colorize(box / "a.jpg", "-o", out) == 0
+    monkeypatch.setattr(lite, "card", replace(card, **change))
+    capsys.readouterr()
+    assert colorize(box / "a.jpg", "-o", out) == 0
+    assert ("1 done already" if is_done else "1 of 1 colored") in capsys.readouterr().out
+
+
 def test_another_format_leaves_the_first_results_which_are_no_sources_either(box: Path) -> None:
     assert colorize(box, "-o", box) == 0
     assert colorize(box, "-o", box, "--format", "png") == 0
@@ -303,6 +357,53 @@ def test_photos_that_were_moved_are_known_by_their_bytes(
     assert listed(out) == ["a.jpg", "b (colored).png", "b.png"]
     assert colorize(moved, "-o", out, "--vividness", "0.1") == 0
     assert listed(out) == ["a.jpg", "b (colored).png", "b.png"]
+
+
+def test_of_photos_that_are_alike_each_has_a_result_of_its_own_wherever_they_move(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = tmp_path / "box"
+    for folder in ("one", "two"):
+        (box / folder).mkdir(parents=True)
+        GRAY.save(box / folder / "a.png")
+    assert colorize(box, "-o", out) == 0
+    before = hashes(out)
+    moved = box.rename(tmp_path / "mounted elsewhere")
+    for done, folder in ((2, "three"), (3, "four")):  # in a run of its own each
+        (moved / folder).mkdir()
+        GRAY.save(moved / folder / "a.png")
+        capsys.readouterr()
+        assert colorize(moved, "-o", out) == 0
+        said = capsys.readouterr().out
+        assert f"1 of {done + 1} colored" in said
+        assert f"{done} done already" in said
+        there = [entry for entry in manifest.read(out).entries() if Path(entry.source).exists()]
+        assert sorted(entry.written[0].name for entry in there) == listed(out)
+        assert len(listed(out)) == done + 1
+    assert before.items() <= hashes(out).items()
+
+
+def test_two_threads_are_not_given_one_entry_of_a_photo_that_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = [tmp_path / folder / "a.png" for folder in ("one", "two")]
+    for path in twins:
+        path.parent.mkdir()
+        GRAY.save(path)
+    stamp = manifest.Stamp.of(twins[0].stat(), manifest.hash_of(twins[0]))
+    gone = manifest.Entry("/gone/a.png", stamp, "", "colored")
+    both_read = threading.Barrier(2, timeout=20)
+    hash_of = manifest.hash_of
+
+    def together(path: Path) -> str:
+        both_read.wait()
+        return hash_of(path)
+
+    monkeypatch.setattr(manifest, "hash_of", together)
+    with manifest.opened(tmp_path / "out") as record, ThreadPoolExecutor(2) as threads:
+        record.append(gone)
+        given = [*threads.map(record.moved, twins)]
+    assert given in ([gone, None], [None, gone])
 
 
 def test_a_failed_photo_is_tried_again_once_it_is_mended(
@@ -383,9 +484,6 @@ def test_a_run_that_ends_beside_the_last_step_leaves_no_second_result(
     """Between the manifest's two lines about a photo: its result is not there yet, or the result of other options is still there."""
     assert colorize(box, "-o", out, "--vividness", "0") == 0
 
-    class KilledError(BaseException):
-        pass
-
     put = results.put
 
     def killed(*arguments: Any) -> None:
@@ -400,6 +498,33 @@ def test_a_run_that_ends_beside_the_last_step_leaves_no_second_result(
     assert colorize(box, "-o", out) == 0
     assert listed(out) == ["a.jpg", "b.png"]
     assert all(is_colored(out / name) for name in listed(out))
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_run_that_is_killed_before_its_last_line_says_the_next_time_what_it_did(
+    pages: int, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A photo in color was kept; an album of which only one page was in color was colored."""
+    album = tmp_path / "album.tif"
+    more = [GRAY.convert("RGB")] * (pages - 1)
+    Image.fromarray(data.coffee()).resize(GRAY.size).save(album, save_all=True, append_images=more)
+    words = [album, "-o", out, "--page", "all", "--if-color", "keep"]
+
+    append = manifest.Manifest.append
+
+    def killed(record: manifest.Manifest, entry: manifest.Entry) -> None:
+        if entry.is_done:
+            raise KilledError
+        append(record, entry)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest.Manifest, "append", killed)
+        with pytest.raises(KilledError):
+            colorize(*words)
+    assert entries(out)["album.tif"].state == "saving"
+    assert colorize(*words) == 0
+    assert "1 done already" in capsys.readouterr().out
+    assert entries(out)["album.tif"].state == ("kept" if pages == 1 else "colored")
 
 
 def test_two_runs_into_one_folder_do_not_mix(
@@ -594,12 +719,8 @@ def test_one_bad_photo_does_not_stop_the_others_whatever_happens_to_it(
 
 
 def test_a_full_disk_ends_the_run_at_once(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nine: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box = tmp_path / "box"
-    box.mkdir()
-    for number in range(9):
-        GRAY.save(box / f"{number}.png")
     put = results.put
 
     def full(target: Path, *rest: Any) -> manifest.Stamp:
@@ -609,12 +730,12 @@ def test_a_full_disk_ends_the_run_at_once(
 
     with monkeypatch.context() as patched:
         patched.setattr(results, "put", full)
-        assert colorize(box, "-o", out, "--jobs", "1") == 1
+        assert colorize(nine, "-o", out, "--jobs", "1") == 1
     said = capsys.readouterr()
     assert "No space left on device: stopped; the same command goes on" in said.err
     assert "2 of 9 colored" in said.out
     assert "1 failed, 6 not done" in said.out
-    assert colorize(box, "-o", out) == 0
+    assert colorize(nine, "-o", out) == 0
     assert "7 of 9 colored" in capsys.readouterr().out
 
 
@@ -632,12 +753,8 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_loaded(
 
 
 def test_what_interrupts_a_run_leaves_whole_files_and_a_true_manifest(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nine: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    box = tmp_path / "box"
-    box.mkdir()
-    for number in range(9):
-        GRAY.save(box / f"{number}.png")
     put = results.put
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in no process in the background
 
@@ -648,7 +765,7 @@ def test_what_interrupts_a_run_leaves_whole_files_and_a_true_manifest(
 
     with monkeypatch.context() as patched:
         patched.setattr(results, "put", interrupted)
-        assert colorize(box, "-o", out, "--jobs", "1") == 130
+        assert colorize(nine, "-o", out, "--jobs", "1") == 130
     assert "3 of 9 colored" in (said := capsys.readouterr().out)
     assert "6 not done (the same command goes on)" in said
     assert listed(out) == ["0.png", "1.png", "2.png"]
@@ -730,10 +847,8 @@ def test_what_stands_beside_a_result_is_made_again_when_it_is_lost(
 
 
 def test_every_page_of_a_tiff_is_colored_into_a_file_of_its_own(tmp_path: Path, out: Path) -> None:
-    first, second = (
-        GRAY.copy(),
-        OTHER.copy(),
-    )  # as PNG they were saved before, which Pillow would go by for the second
+    # Copies: others have saved these as PNG, which Pillow would go by for the second page.
+    first, second = GRAY.copy(), OTHER.copy()
     first.save(tmp_path / "album.tif", save_all=True, append_images=[second])
     assert colorize(tmp_path / "album.tif", "-o", out, "--page", "all") == 0
     assert listed(out) == ["album (page 1).tif", "album (page 2).tif"]
