@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -27,6 +27,7 @@ NETS: Final = ("lite", "eccv16", "lite-l2")
 _SHIPPED: Final = {"lite"}
 _KNOWN: Final = ("lite", "eccv16")  # weights that have a name of their own
 _FILES: Final = (".safetensors", ".onnx")
+_TOLD: Final = 8  # of the tensors that are wrong
 
 _T = TypeVar("_T")
 _FORBIDDEN: Final = pydantic.ConfigDict(extra="forbid")
@@ -221,8 +222,12 @@ def read_any_card(path: Path) -> Card | OnnxCard:
     return OnnxCard.from_json(card_text(path)) if path.suffix == ".onnx" else read_card(path)
 
 
-def read_weights(path: Path) -> tuple[Card, bytes]:
-    """The card beside `path` (.safetensors) and the bytes of the weights, whose hash is the card's. Raises `CheckpointError`."""
+def read_weights(path: Path, taken_back: float | None = None) -> tuple[Card, bytes]:
+    """The card beside `path` (.safetensors) and the bytes of the weights, whose hash is the card's.
+
+    `taken_back`: another share of the rebalancing than the card's, 0…1. Raises `CheckpointError`, for a share of a card without a prior too
+    (card_invalid), and InputError for a share outside of 0…1.
+    """
     data, card = read_bytes(path), read_card(path)
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise CheckpointError(
@@ -230,7 +235,7 @@ def read_weights(path: Path) -> tuple[Card, bytes]:
             f"{path} does not have the hash that its card says.",
             "Get both anew, as a pair.",
         )
-    return card, data
+    return (card if taken_back is None else _with_share(card, taken_back, path)), data
 
 
 def read_bytes(path: Path) -> bytes:
@@ -241,11 +246,7 @@ def read_bytes(path: Path) -> bytes:
         raise CheckpointError("weights_missing", f"{path} cannot be read: {error.strerror}.") from error
 
 
-def with_share(card: Card, share: float, path: Path) -> Card:
-    """The card of `path` with another share of the rebalancing taken back, 0…1.
-
-    Raises InputError for another share, and `CheckpointError` (card_invalid) where the card holds no prior.
-    """
+def _with_share(card: Card, share: float, path: Path) -> Card:
     if not 0 <= share <= 1:
         raise InputError(f"the share taken back is {share}, and must lie in 0…1")
     if share and not card.prior:
@@ -271,6 +272,21 @@ def bias_shift(card: Card, outputs: int) -> NDArray[np.float32] | None:
             f"The card of {card.name} takes a share of the rebalancing back, but a {card.net} answers ab itself and has none.",
         )
     return palette.taken_back(weights, card.taken_back)
+
+
+def misfit(path: Path, net: str, wrong: Sequence[str]) -> CheckpointError:
+    """The tensors in `path` are not those of `net`; `wrong` says it of each, and the first eight are told."""
+    more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+    return CheckpointError(
+        "weights_mismatch", f"{path} does not fit {net}: {'; '.join(wrong[:_TOLD])}{more}."
+    )
+
+
+def not_finite(names: Sequence[str]) -> CheckpointError:
+    """The tensors of these names hold no numbers; the first eight are told."""
+    return CheckpointError(
+        "weights_not_finite", f"These weights hold NaN or infinity: {', '.join(names[:_TOLD])}."
+    )
 
 
 def known() -> tuple[str, ...]:

@@ -23,14 +23,11 @@ from model.nets import plan
 from model.openvino_runtime import op, ov
 
 Tensors = Mapping[str, NDArray[Any]]
-_SAID = 8  # of what is wrong with a file
 
 
 def load(path: Path, taken_back: float | None = None) -> tuple[Any, Card]:
     """The net in `path` (.safetensors) as an `openvino.Model`, and its card; as strict as `checkpoint.load`, with the same errors."""
-    card, data = cards.read_weights(path)
-    if taken_back is not None:
-        card = cards.with_share(card, taken_back, path)
+    card, data = cards.read_weights(path, taken_back)
     try:
         tensors = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
@@ -217,14 +214,9 @@ class _Layers:
             f"{name} is not of this network" for name in self._tensors if name not in self._taken
         ]
         if wrong:
-            more = f"; and {len(wrong) - _SAID} more" if len(wrong) > _SAID else ""
-            raise CheckpointError(
-                "weights_mismatch", f"{path} does not fit {net}: {'; '.join(wrong[:_SAID])}{more}."
-            )
+            raise cards.misfit(path, net, wrong)
         if bad := [name for name, value in self._tensors.items() if not np.isfinite(value).all()]:
-            raise CheckpointError(
-                "weights_not_finite", f"These weights hold NaN or infinity: {', '.join(bad[:_SAID])}."
-            )
+            raise cards.not_finite(bad)
 
     def _norm(
         self, name: str, channels: int, epsilon: float
