@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pydantic
@@ -31,6 +31,10 @@ _TOLD: Final = 8  # of the tensors that are wrong
 
 _T = TypeVar("_T")
 _FORBIDDEN: Final = pydantic.ConfigDict(extra="forbid")
+_Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
+_Temperature: TypeAlias = Annotated[float, pydantic.Field(gt=0, le=1)]
+"""Of the annealed mean."""
+_Side: TypeAlias = Annotated[int, pydantic.Field(gt=0, le=4096)]
 
 
 class CheckpointError(AutochromeError):
@@ -47,11 +51,9 @@ class Card:
 
     name: str
     net: str  # one of NETS
-    temperature: Annotated[
-        float, pydantic.Field(gt=0, le=1)
-    ]  # of the annealed mean, for logits as they come out; a net that answers ab has no use for it
+    temperature: _Temperature  # for logits as they come out; a net that answers ab has no use for it
     size: Annotated[int, pydantic.Field(gt=0, multiple_of=32)]  # shorter side of the photos that it expects
-    terms: str  # the licence of the weights, and of what they were made from
+    terms: str  # the license of the weights, and of what they were made from
     data: str  # what they were trained on
     recipe: Mapping[str, Any]
     commit: str  # of the code that made them
@@ -59,15 +61,9 @@ class Card:
     created: str  # ISO 8601
     notes: str = ""
     sha256: str = ""  # of the safetensors file; `save` fills it in
-    prior: tuple[
-        float, ...
-    ] = ()  # (313,) color distribution of the training photographs; empty where it is not known
-    lam: Annotated[float, pydantic.Field(ge=0, le=1)] = (
-        1.0  # of the class weights: see `palette.class_weights`
-    )
-    taken_back: Annotated[float, pydantic.Field(ge=0, le=1)] = (
-        0.0  # share of the rebalancing that `load` takes back
-    )
+    prior: tuple[float, ...] = ()  # (313,) color distribution of the training photographs; empty: unknown
+    lam: _Share = 1.0  # of the class weights: see `palette.class_weights`
+    taken_back: _Share = 0.0  # of the rebalancing, which `load` takes back
 
     def __post_init__(self) -> None:
         """Raises InputError for a prior that is no distribution over the bins, and for a share without a prior."""
@@ -101,11 +97,9 @@ class Card:
 
     def to_json(self) -> str:
         values = dataclasses.asdict(self)
-        prior = json.dumps(values.pop("prior"))
+        prior = json.dumps(values.pop("prior"))  # in one line: its 313 numbers would bury the rest
         text = json.dumps(values, indent=2, ensure_ascii=False)
-        return (
-            text.removesuffix("\n}") + f',\n  "prior": {prior}\n}}\n'
-        )  # in one line, as the rest is to be read
+        return text.removesuffix("\n}") + f',\n  "prior": {prior}\n}}\n'
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -177,18 +171,14 @@ class OnnxCard:
     __pydantic_config__ = _FORBIDDEN
 
     name: str
-    size: Annotated[
-        int, pydantic.Field(gt=0, le=4096)
-    ]  # shorter side of what it sees; its only side if square
+    size: _Side  # shorter side of what it sees; its only side if square
     input: NetInput
     output: NetOutput
     terms: str  # the license of the weights, and of what they were made from
     square: bool = False  # whether it sees size × size only, into which photos are squeezed
-    multiple: Annotated[int, pydantic.Field(gt=0, le=4096)] = 32  # of which both sides are
-    temperature: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0  # of the annealed mean, for logits
-    sha256: Annotated[str, pydantic.Field(pattern="^([0-9a-f]{64})?$")] = (
-        ""  # of the ONNX file; "" is unchecked
-    )
+    multiple: _Side = 32  # of which both sides are
+    temperature: _Temperature = 1.0  # for logits
+    sha256: Annotated[str, pydantic.Field(pattern="^([0-9a-f]{64})?$")] = ""  # of the file; "": unchecked
     source: str = ""  # where the file comes from
     data: str = ""  # what it was trained on
     notes: str = ""
