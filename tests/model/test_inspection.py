@@ -163,10 +163,8 @@ def test_notices_and_frames_of_opening_are_kept() -> None:
     assert prepare(photo).notices == (from_file,)
     assert prepare(photo).frame == (0, 0, 200, 600)
     assert prepare(photo, InspectionOptions(rotate=90)).frame == (0, 200, 600, 400)
-    assert prepare(photo, InspectionOptions(crop_border=True)).size == (
-        600,
-        400,
-    )  # what is missing is no border
+    uncropped = prepare(photo, InspectionOptions(crop_border=True))
+    assert uncropped.size == (600, 400)  # what is missing is no border
 
 
 def test_of_a_photo_that_was_cut_off_only_what_is_there_is_judged() -> None:
