@@ -11,10 +11,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pydantic
@@ -27,9 +27,14 @@ NETS: Final = ("lite", "eccv16", "lite-l2")
 _SHIPPED: Final = {"lite"}
 _KNOWN: Final = ("lite", "eccv16")  # weights that have a name of their own
 _FILES: Final = (".safetensors", ".onnx")
+_TOLD: Final = 8  # of the tensors that are wrong
 
 _T = TypeVar("_T")
 _FORBIDDEN: Final = pydantic.ConfigDict(extra="forbid")
+_Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
+_Temperature: TypeAlias = Annotated[float, pydantic.Field(gt=0, le=1)]
+"""Of the annealed mean."""
+_Side: TypeAlias = Annotated[int, pydantic.Field(gt=0, le=4096)]
 
 
 class CheckpointError(AutochromeError):
@@ -46,11 +51,9 @@ class Card:
 
     name: str
     net: str  # one of NETS
-    temperature: Annotated[
-        float, pydantic.Field(gt=0, le=1)
-    ]  # of the annealed mean, for logits as they come out; a net that answers ab has no use for it
+    temperature: _Temperature  # for logits as they come out; a net that answers ab has no use for it
     size: Annotated[int, pydantic.Field(gt=0, multiple_of=32)]  # shorter side of the photos that it expects
-    terms: str  # the licence of the weights, and of what they were made from
+    terms: str  # the license of the weights, and of what they were made from
     data: str  # what they were trained on
     recipe: Mapping[str, Any]
     commit: str  # of the code that made them
@@ -58,15 +61,9 @@ class Card:
     created: str  # ISO 8601
     notes: str = ""
     sha256: str = ""  # of the safetensors file; `save` fills it in
-    prior: tuple[
-        float, ...
-    ] = ()  # (313,) color distribution of the training photographs; empty where it is not known
-    lam: Annotated[float, pydantic.Field(ge=0, le=1)] = (
-        1.0  # of the class weights: see `palette.class_weights`
-    )
-    taken_back: Annotated[float, pydantic.Field(ge=0, le=1)] = (
-        0.0  # share of the rebalancing that `load` takes back
-    )
+    prior: tuple[float, ...] = ()  # (313,) color distribution of the training photographs; empty: unknown
+    lam: _Share = 1.0  # of the class weights: see `palette.class_weights`
+    taken_back: _Share = 0.0  # of the rebalancing, which `load` takes back
 
     def __post_init__(self) -> None:
         """Raises InputError for a prior that is no distribution over the bins, and for a share without a prior."""
@@ -100,11 +97,9 @@ class Card:
 
     def to_json(self) -> str:
         values = dataclasses.asdict(self)
-        prior = json.dumps(values.pop("prior"))
+        prior = json.dumps(values.pop("prior"))  # in one line: its 313 numbers would bury the rest
         text = json.dumps(values, indent=2, ensure_ascii=False)
-        return (
-            text.removesuffix("\n}") + f',\n  "prior": {prior}\n}}\n'
-        )  # in one line, as the rest is to be read
+        return text.removesuffix("\n}") + f',\n  "prior": {prior}\n}}\n'
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -176,18 +171,14 @@ class OnnxCard:
     __pydantic_config__ = _FORBIDDEN
 
     name: str
-    size: Annotated[
-        int, pydantic.Field(gt=0, le=4096)
-    ]  # shorter side of what it sees; its only side if square
+    size: _Side  # shorter side of what it sees; its only side if square
     input: NetInput
     output: NetOutput
     terms: str  # the license of the weights, and of what they were made from
     square: bool = False  # whether it sees size × size only, into which photos are squeezed
-    multiple: Annotated[int, pydantic.Field(gt=0, le=4096)] = 32  # of which both sides are
-    temperature: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0  # of the annealed mean, for logits
-    sha256: Annotated[str, pydantic.Field(pattern="^([0-9a-f]{64})?$")] = (
-        ""  # of the ONNX file; "" is unchecked
-    )
+    multiple: _Side = 32  # of which both sides are
+    temperature: _Temperature = 1.0  # for logits
+    sha256: Annotated[str, pydantic.Field(pattern="^([0-9a-f]{64})?$")] = ""  # of the file; "": unchecked
     source: str = ""  # where the file comes from
     data: str = ""  # what it was trained on
     notes: str = ""
@@ -221,8 +212,12 @@ def read_any_card(path: Path) -> Card | OnnxCard:
     return OnnxCard.from_json(card_text(path)) if path.suffix == ".onnx" else read_card(path)
 
 
-def read_weights(path: Path) -> tuple[Card, bytes]:
-    """The card beside `path` (.safetensors) and the bytes of the weights, whose hash is the card's. Raises `CheckpointError`."""
+def read_weights(path: Path, taken_back: float | None = None) -> tuple[Card, bytes]:
+    """The card beside `path` (.safetensors) and the bytes of the weights, whose hash is the card's.
+
+    `taken_back`: another share of the rebalancing than the card's, 0…1. Raises `CheckpointError`, for a share of a card without a prior too
+    (card_invalid), and InputError for a share outside of 0…1.
+    """
     data, card = read_bytes(path), read_card(path)
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise CheckpointError(
@@ -230,7 +225,7 @@ def read_weights(path: Path) -> tuple[Card, bytes]:
             f"{path} does not have the hash that its card says.",
             "Get both anew, as a pair.",
         )
-    return card, data
+    return (card if taken_back is None else _with_share(card, taken_back, path)), data
 
 
 def read_bytes(path: Path) -> bytes:
@@ -241,11 +236,7 @@ def read_bytes(path: Path) -> bytes:
         raise CheckpointError("weights_missing", f"{path} cannot be read: {error.strerror}.") from error
 
 
-def with_share(card: Card, share: float, path: Path) -> Card:
-    """The card of `path` with another share of the rebalancing taken back, 0…1.
-
-    Raises InputError for another share, and `CheckpointError` (card_invalid) where the card holds no prior.
-    """
+def _with_share(card: Card, share: float, path: Path) -> Card:
     if not 0 <= share <= 1:
         raise InputError(f"the share taken back is {share}, and must lie in 0…1")
     if share and not card.prior:
@@ -271,6 +262,21 @@ def bias_shift(card: Card, outputs: int) -> NDArray[np.float32] | None:
             f"The card of {card.name} takes a share of the rebalancing back, but a {card.net} answers ab itself and has none.",
         )
     return palette.taken_back(weights, card.taken_back)
+
+
+def misfit(path: Path, net: str, wrong: Sequence[str]) -> CheckpointError:
+    """The tensors in `path` are not those of `net`; `wrong` says it of each, and the first eight are told."""
+    more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+    return CheckpointError(
+        "weights_mismatch", f"{path} does not fit {net}: {'; '.join(wrong[:_TOLD])}{more}."
+    )
+
+
+def not_finite(names: Sequence[str]) -> CheckpointError:
+    """The tensors of these names hold no numbers; the first eight are told."""
+    return CheckpointError(
+        "weights_not_finite", f"These weights hold NaN or infinity: {', '.join(names[:_TOLD])}."
+    )
 
 
 def known() -> tuple[str, ...]:

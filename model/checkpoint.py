@@ -82,9 +82,7 @@ def load(
     which is what fine-tuning starts from (what an older file has in its bias stays). The card given back says the share that was applied.
     Raises `CheckpointError`, for a share of a card without a prior too (card_invalid), and InputError for a share outside of 0…1.
     """
-    card, data = cards.read_weights(path)
-    if taken_back is not None:
-        card = cards.with_share(card, taken_back, path)
+    card, data = cards.read_weights(path, taken_back)
     try:
         tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
@@ -207,10 +205,7 @@ def _fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         if name in tensors and tensors[name].shape != value.shape
     ]
     if wrong:
-        more = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise CheckpointError(
-            "weights_mismatch", f"{path} does not fit {type(net).__name__}: {'; '.join(wrong[:8])}{more}."
-        )
+        raise cards.misfit(path, type(net).__name__, wrong)
     _check_finite(tensors)
     net.load_state_dict(tensors)
 
@@ -218,9 +213,7 @@ def _fill(net: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:
     bad = [name for name, value in tensors.items() if not value.isfinite().all()]
     if bad:
-        raise CheckpointError(
-            "weights_not_finite", f"These weights hold NaN or infinity: {', '.join(bad[:8])}."
-        )
+        raise cards.not_finite(bad)
 
 
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:

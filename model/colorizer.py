@@ -83,7 +83,7 @@ class Colorizer:
                 graph, card = graphs.load(path, taken_back)
                 engine = CpuEngine(graph, threads)
             return cls(engine, card)
-        from model import checkpoint  # the others need torch
+        from model import checkpoint  # imports torch, which only other devices need
 
         module, card = checkpoint.load(path, taken_back=taken_back)
         return cls(_torch_engine(module, chosen, folded=True), card)

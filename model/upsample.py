@@ -24,9 +24,7 @@ Frame = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels; the last two are beyond."""
 
 _BAND: Final = 1 << 19  # pixels of one band: some milliseconds of work
-_CHUNK: Final = (
-    512  # pixels that a thread works on at once: what it holds of them stays in its core's nearest cache
-)
+_CHUNK: Final = 512  # pixels that a thread works on at once: few enough for its core's nearest cache
 _HALVINGS: Final = 14  # of the interval that holds the largest chroma: to 0.006 of 100
 _FADE: Final = 4  # pixels inside a frame's edge over which color sets in
 

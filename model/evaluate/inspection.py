@@ -33,7 +33,7 @@ _TONES: Final = {
 _PAGES: Final = (255, 250, 245, 225, 200, 150, 90, 40, 20, 0)
 _CAPTION: Final = "With grandmother in the garden, June 1931"
 
-Rgb = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ def summarize(measured: Sequence[tuple[Mapping[str, bool], bool, float]]) -> Rat
     )
 
 
-def _rgb(path: Path) -> Rgb:
+def _rgb(path: Path) -> Pixels:
     pixels = image_io.open(path.read_bytes()).pixels
     return np.stack([pixels] * 3, -1) if pixels.ndim == 2 else pixels
 
 
-def _gray(rgb: Rgb) -> Rgb:
+def _gray(rgb: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
@@ -97,7 +97,7 @@ def _photo(pixels: NDArray[Any]) -> Photo:
     return Photo(pixels, None, "JPEG")
 
 
-def _versions(rgb: Rgb, rng: np.random.Generator) -> dict[str, Rgb]:
+def _versions(rgb: Pixels, rng: np.random.Generator) -> dict[str, Pixels]:
     gray = _gray(rgb).astype(np.float32)[..., None]
     three = np.repeat(gray, 3, -1)
     versions = {
@@ -131,13 +131,13 @@ def _stained(toned: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return stained
 
 
-def _jpeg(pixels: NDArray[Any], quality: int) -> Rgb:
+def _jpeg(pixels: NDArray[Any], quality: int) -> Pixels:
     file = io.BytesIO()
     Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))
 
 
-def _page(photo: Image.Image, rng: np.random.Generator) -> tuple[Rgb, Box]:
+def _page(photo: Image.Image, rng: np.random.Generator) -> tuple[Pixels, Box]:
     """A gray photo on a page: perhaps with a border of its own, aslant, a caption, and paper that has a texture."""
     scale = float(rng.choice([1, 1.5, 2, 3]))
     photo = photo.resize((int(photo.width * scale), int(photo.height * scale)), Image.Resampling.BICUBIC)

@@ -23,14 +23,11 @@ from model.nets import plan
 from model.openvino_runtime import op, ov
 
 Tensors = Mapping[str, NDArray[Any]]
-_SAID = 8  # of what is wrong with a file
 
 
 def load(path: Path, taken_back: float | None = None) -> tuple[Any, Card]:
     """The net in `path` (.safetensors) as an `openvino.Model`, and its card; as strict as `checkpoint.load`, with the same errors."""
-    card, data = cards.read_weights(path)
-    if taken_back is not None:
-        card = cards.with_share(card, taken_back, path)
+    card, data = cards.read_weights(path, taken_back)
     try:
         tensors = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
@@ -70,7 +67,7 @@ def _lite(layers: _Layers, lightness: Any, outputs: int) -> Any:
         x = layers.merged(x, fine[skip], f"merge{stride}.mix.0", channels, skips[skip], width)
         channels = width
     layers.leave_hints()
-    x = layers.conv(x, "head", channels, outputs, 1, is_last=True)
+    x = layers.last(x, "head", channels, outputs)
     return op.multiply(x, _f(plan.AB_UNIT)) if outputs == 2 else x
 
 
@@ -100,7 +97,7 @@ def _eccv16(layers: _Layers, lightness: Any) -> Any:
     for index in (2, 4):
         x = op.relu(layers.conv(x, f"model8.{index}", plan.ECCV16_WIDTH, plan.ECCV16_WIDTH, 3))
     layers.take("model_out.weight", (2, palette.COUNT, 1, 1))  # the release's decoding, which is not used
-    return layers.conv(x, "model8.6", plan.ECCV16_WIDTH, palette.COUNT, 1, is_last=True)
+    return layers.last(x, "model8.6", plan.ECCV16_WIDTH, palette.COUNT)
 
 
 class _Layers:
@@ -133,22 +130,20 @@ class _Layers:
         kernel: int,
         stride: int = 1,
         dilation: int = 1,
-        is_last: bool = False,
     ) -> Any:
         """With a bias."""
-        weight, bias = (
-            self.take(f"{name}.weight", (out, channels, kernel, kernel)),
-            self.take(f"{name}.bias", (out,)),
-        )
-        if is_last:
-            if self._shift is not None:
-                bias = bias + self._shift
-            x = op.transpose(x, np.array([0, 2, 3, 1]))
-            return op.add(
-                op.matmul(x, op.constant(np.ascontiguousarray(weight[:, :, 0, 0])), False, True),
-                op.constant(bias),
-            )
+        weight = self.take(f"{name}.weight", (out, channels, kernel, kernel))
+        bias = self.take(f"{name}.bias", (out,))
         return _convolved(x, weight, bias, stride, dilation)
+
+    def last(self, x: Any, name: str, channels: int, out: int) -> Any:
+        """1×1 with a bias, as a product of matrices: its answer has the channels last, as `annealing` reads them fastest."""
+        weight = self.take(f"{name}.weight", (out, channels, 1, 1))[:, :, 0, 0]
+        bias = self.take(f"{name}.bias", (out,))
+        if self._shift is not None:
+            bias = bias + self._shift
+        x = op.transpose(x, np.array([0, 2, 3, 1]))
+        return op.add(op.matmul(x, op.constant(np.ascontiguousarray(weight)), False, True), op.constant(bias))
 
     def dense(self, x: Any, name: str, channels: int, out: int, dilation: int = 1) -> Any:
         """See `nets.lite._dense`."""
@@ -203,7 +198,7 @@ class _Layers:
         return op.add(_transposed(x, weight), _per_channel(bias))
 
     def leave_hints(self) -> None:
-        """The path of color hints, which no door offers yet: it must fit where it is there, and changes nothing."""
+        """The path of color hints, which nothing offers yet: it must fit where it is there, and changes nothing."""
         widths = (plan.HINTS, *(features for features, _ in plan.HINTED))
         shapes = {f"hints.convs.{n}.weight": (b, a, 3, 3) for n, (a, b) in enumerate(pairwise(widths))}
         shapes |= {f"hints.projections.{n}.weight": (b, a, 1, 1) for n, (a, b) in enumerate(plan.HINTED)}
@@ -217,14 +212,9 @@ class _Layers:
             f"{name} is not of this network" for name in self._tensors if name not in self._taken
         ]
         if wrong:
-            more = f"; and {len(wrong) - _SAID} more" if len(wrong) > _SAID else ""
-            raise CheckpointError(
-                "weights_mismatch", f"{path} does not fit {net}: {'; '.join(wrong[:_SAID])}{more}."
-            )
+            raise cards.misfit(path, net, wrong)
         if bad := [name for name, value in self._tensors.items() if not np.isfinite(value).all()]:
-            raise CheckpointError(
-                "weights_not_finite", f"These weights hold NaN or infinity: {', '.join(bad[:_SAID])}."
-            )
+            raise cards.not_finite(bad)
 
     def _norm(
         self, name: str, channels: int, epsilon: float

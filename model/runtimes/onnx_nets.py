@@ -78,7 +78,8 @@ def load(path: Path, device: str = "auto", threads: int | None = None) -> tuple[
     del data
     card = replace(card, sha256=found)
     chosen = _device(device, card)
-    return (_on_cpu if chosen == "cpu" else _on_gpu)(path, card, chosen, threads), card
+    engine = _on_cpu(path, card, threads) if chosen == "cpu" else _on_gpu(path, card, chosen)
+    return engine, card
 
 
 def net_input(batch_N1hw: NDArray[np.float32], card: OnnxCard) -> NDArray[np.float32]:
@@ -113,7 +114,7 @@ def _gray(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
     return gray.astype(np.float32)
 
 
-def _on_cpu(path: Path, card: OnnxCard, _device: str, threads: int | None) -> OnnxEngine:
+def _on_cpu(path: Path, card: OnnxCard, threads: int | None) -> OnnxEngine:
     try:
         model = read_model(path)
     except RuntimeError as error:
@@ -131,7 +132,7 @@ def _on_cpu(path: Path, card: OnnxCard, _device: str, threads: int | None) -> On
     return OnnxEngine(card, "cpu", ports, engine.run)
 
 
-def _on_gpu(path: Path, card: OnnxCard, device: str, _threads: int | None) -> OnnxEngine:
+def _on_gpu(path: Path, card: OnnxCard, device: str) -> OnnxEngine:
     index = int(device.partition(":")[2] or 0)
     return with_onnxruntime(path, card, device, [("CUDAExecutionProvider", {"device_id": index})])
 

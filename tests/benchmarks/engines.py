@@ -6,13 +6,10 @@ that do nothing but count run beside it.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,7 @@ from model.image_io import Photo
 from model.openvino_runtime import ov
 from model.runtimes import graphs
 from model.runtimes.torch_engine import fold
-from tests.benchmarks.report import Log, Report, machine, machine_line, median, table
+from tests.benchmarks.report import Log, Report, machine, machine_line, median, neighbors, table
 
 Net = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "moon", "brick", "page")
@@ -56,7 +53,7 @@ def run(config: Config, log: Log) -> Report:
     )
     wall: dict[str, list[float]] = {name: [] for name in nets}
     cpu: dict[str, list[float]] = {name: [] for name in nets}
-    with _neighbors(config.busy):
+    with neighbors(config.busy):
         for round_ in range(-3, config.rounds):
             for name, net in nets.items():
                 before, begun = time.process_time(), time.perf_counter()
@@ -160,14 +157,3 @@ def _off(colorizer: Colorizer, net: Net) -> tuple[float, float]:
         steps.append(float(found.mean()))
         within.append(float((found.max(-1) <= 1).mean()))
     return float(np.mean(steps)), float(np.mean(within))
-
-
-@contextmanager
-def _neighbors(count: int) -> Iterator[None]:
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -18,12 +17,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.report import ROOT, Check, Log, Report, machine, machine_line, median, spread, table
+from tests.benchmarks.report import (
+    ROOT,
+    Check,
+    Log,
+    Report,
+    machine,
+    machine_line,
+    median,
+    neighbors,
+    spread,
+    table,
+)
 
 _SIDES = ("product", "twin")
 _LARGE = ("large-gray.jpg", "large-sepia.jpg")
@@ -112,7 +122,7 @@ def _one_photo(
             side.color(scratch / photo, scratch)
     for circumstance, busy in (("calm", 0), ("busy", config.busy)):
         seconds[circumstance] = {side: [] for side in _SIDES}
-        with _busy(busy):
+        with neighbors(busy):
             for round_ in range(config.rounds):
                 for name in _SIDES if round_ % 2 == 0 else reversed(_SIDES):
                     took = [sides[name].color(scratch / photo, scratch) for photo in _LARGE]
@@ -158,18 +168,6 @@ class _Side:
         if not line:
             raise RuntimeError(f"the {self.name} has ended with status {self._process.wait()}")
         return dict(json.loads(line))
-
-
-@contextlib.contextmanager
-def _busy(count: int) -> Iterator[None]:
-    """So many processes that keep a core busy each."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def _colorize(photos: Path, out: Path) -> Run:

@@ -36,7 +36,7 @@ def main(requests: int, paths: list[str]) -> None:
         start = time.perf_counter()
         colorize(index)
         seconds.append(time.perf_counter() - start)
-    colorize(0, threads=1)  # what runs a photo a core is made when it is first wanted
+    colorize(0, threads=1)  # the first such call compiles the net for one core
     before = _cpu_seconds()
     for index in range(requests):
         colorize(index, threads=1)

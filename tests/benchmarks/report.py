@@ -1,4 +1,7 @@
-"""What a benchmark reports: checks, percentiles, tables, and the machine, date and commit that the numbers come from."""
+"""What a benchmark reports: checks, percentiles, tables, and the machine, date and commit that the numbers come from.
+
+And `neighbors`, beside which some of them are taken.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +82,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def neighbors(count: int) -> Iterator[None]:
+    """So many processes that keep a core busy each."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def machine() -> dict[str, Any]:

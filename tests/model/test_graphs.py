@@ -153,5 +153,5 @@ def test_a_share_for_weights_without_a_prior_is_refused(saved: Callable[..., Pat
 
 
 def test_the_answers_for_a_position_lie_side_by_side() -> None:
-    """As the CPU has them, and as `annealing` is fastest on: turning them over took a tenth of the net's time."""
+    """As the CPU has them, and as `annealing` reads them fastest: nothing need be copied between."""
     assert np.moveaxis(answers(cards.locate("lite")), 1, -1).flags.c_contiguous

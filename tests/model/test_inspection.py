@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from skimage import data
 from model import image_io, inspection
 from model.borders import Box
 from model.errors import InputError, Notice, PhotoError
+from model.evaluate import inspection as evaluation
 from model.image_io import Photo
 from model.inspection import InspectionOptions, prepare
 
@@ -56,7 +58,7 @@ def test_a_photograph_in_color_is_refused_or_kept_as_asked() -> None:
 
 @pytest.mark.parametrize("options", [{"if_color": "drop"}, {"rotate": 45}])
 def test_other_options_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f"^{next(iter(options))} is .*, not "):
         InspectionOptions(**options)
 
 
@@ -163,10 +165,8 @@ def test_notices_and_frames_of_opening_are_kept() -> None:
     assert prepare(photo).notices == (from_file,)
     assert prepare(photo).frame == (0, 0, 200, 600)
     assert prepare(photo, InspectionOptions(rotate=90)).frame == (0, 200, 600, 400)
-    assert prepare(photo, InspectionOptions(crop_border=True)).size == (
-        600,
-        400,
-    )  # what is missing is no border
+    uncropped = prepare(photo, InspectionOptions(crop_border=True))
+    assert uncropped.size == (600, 400)  # what is missing is no border
 
 
 def test_of_a_photo_that_was_cut_off_only_what_is_there_is_judged() -> None:
@@ -215,3 +215,18 @@ def test_a_flat_picture_has_less_than_eight_steps_between_its_percentiles() -> N
         box = (1, 2, height - 1, width - 2)
         assert inspection._is_flat(Image.fromarray(gray), box) == (high - low < 8)
     assert told == {True, False}
+
+
+def test_how_often_it_is_right_is_counted_by_what_was_shown(tmp_path: Path) -> None:
+    photos = [tmp_path / f"{name}.png" for name in ("astronaut", "coffee")]
+    for photo in photos:
+        Image.fromarray(getattr(data, photo.stem)()[::2, ::2]).save(photo)
+    measured = [*evaluation.measure(photos)]
+    assert [*evaluation.measure(photos)] == measured, "the same photos give the same numbers"
+    rates = evaluation.summarize(measured)
+    called = dict(rates.in_color)
+    assert called.pop("in color") == called.pop("in color, half the saturation") == (2, 2)
+    assert {*called.values()} == {(0, 2)}
+    assert rates.framed == (0, 2)
+    assert min(rates.overlaps) > 0.8
+    assert "| on a made page: found | 2 of 2 | 100.0% |" in rates.as_markdown()

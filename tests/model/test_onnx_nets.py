@@ -373,8 +373,9 @@ def test_a_file_that_was_cut_off_is_refused_wherever_it_ends(brought: Callable[.
     path = brought(convolution(1, 2), ECCV16_LOGITS)
     for length in range(1, len(whole), len(whole) // 40):
         path.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError, match="is no ONNX file") as refused:
             Colorizer.load(str(path), "cpu")
+        assert refused.value.code == "weights_damaged"
 
 
 # Weights in other files
