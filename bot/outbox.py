@@ -162,7 +162,9 @@ class Eraser:
         try:
             self._service.delete(task.job_id, task.secret)
         except NotAllowedError as error:
-            if not error.code.startswith("secret_"):  # it is the bot's own key that is wrong, which can be set right
+            if not error.code.startswith(
+                "secret_"
+            ):  # it is the bot's own key that is wrong, which can be set right
                 raise
             log.warning("delete_failed mention=%s error=%s", task.mention, error.code)
         self._database.delete_task(task.job_id)

@@ -152,14 +152,14 @@ class Colorizer:
 
         Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing.
         """
+        if not np.isfinite(logits_Qhw.sum()):  # it would become black, or at temperature 0 any color
+            raise FloatingPointError(f"the answer of {self.name} is no number")
         if len(logits_Qhw) == 2:
             ab = logits_Qhw
         else:
             temperature = self.card.temperature if options.temperature is None else options.temperature
             centers = self.card.centers if isinstance(self.card, OnnxCard) else None
             ab = annealing.annealed_mean(logits_Qhw, temperature, centers)
-        if not np.isfinite(ab).all():  # it would become black
-            raise FloatingPointError(f"the answer of {self.name} is no number")
         return ab * np.float32(options.vividness)
 
     def postprocess(

@@ -130,7 +130,8 @@ def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
     """The file as it is, byte for byte, where the recipe asks for nothing else. Its colors are nobody's guess, and it says so of none."""
     asked = recipe.save
     format = image_io.saved_format(photo, asked.format)
-    if asked.metadata and asked.location and asked.format in (None, photo.format) and not part:
+    is_whole = not part and recipe.page is None
+    if is_whole and asked.metadata and asked.location and asked.format in (None, photo.format):
         return Output("result", data, photo.format)
     plain = replace(asked, disclosure=False, mark=False)
     return Output(part or "result", image_io.save(photo, plain), format, part)

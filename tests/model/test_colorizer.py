@@ -148,10 +148,14 @@ def test_infer_keeps_the_order_of_mixed_shapes(colorizer: Colorizer) -> None:
 
 
 def test_an_answer_that_is_no_number_is_an_error_and_no_black_picture(colorizer: Colorizer) -> None:
-    logits = np.zeros((313, 8, 8), np.float32)
-    logits[5, 4, 4] = np.inf
-    with pytest.raises(FloatingPointError, match="no number"):
-        colorizer.postprocess(gray(np.full((64, 64), 128, np.uint8)), logits)
+    for wrong in (np.inf, np.nan):
+        logits = np.zeros((313, 8, 8), np.float32)
+        logits[5, 4, 4] = wrong
+        for temperature in (None, 0):
+            with pytest.raises(FloatingPointError, match="no number"):
+                colorizer.postprocess(
+                    gray(np.full((64, 64), 128, np.uint8)), logits, ColorOptions(temperature)
+                )
 
 
 def test_two_threads_at_once_answer_as_one_after_the_other(colorizer: Colorizer) -> None:

@@ -868,6 +868,17 @@ def test_of_an_album_in_its_own_folder_the_page_in_color_is_kept_and_the_gray_on
     assert is_colored(tmp_path / "album (page 2).tif")
 
 
+def test_of_one_page_that_is_kept_the_others_do_not_come_along(tmp_path: Path) -> None:
+    album = tmp_path / "album.tif"
+    in_color = Image.fromarray(data.coffee()).resize(GRAY.size)
+    GRAY.convert("RGB").save(album, save_all=True, append_images=[in_color])
+    assert colorize(album, "-o", tmp_path / "out", "--page", "2", "--if-color", "keep") == 0
+    [kept] = (tmp_path / "out").glob("*.tif")
+    assert np.abs(pixels(kept) - np.asarray(in_color)).max() == 0
+    with Image.open(kept) as opened:
+        assert opened.n_frames == 1
+
+
 def test_a_dry_run_knows_16_bits_and_memory_by_the_header(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
