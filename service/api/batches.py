@@ -374,14 +374,16 @@ class BatchUpload:
                 self.photo(name, found, found.seek(0, 2))
 
     def end(self) -> None:
-        """All of it has come. Raises `canceled`."""
+        """All of it has come. Raises `canceled` or `queue_unavailable`."""
         self._state.batches.close(self._id)
+        self._confirm()
         log.info("batch_received", batch=self._id, files=self.seen)
 
     def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
         self.seen += 1
         mark = _mark(name, sha256)
         if self._state.batches.knows(self._id, mark):
+            self._confirm()
             return
         job = self._state.batches.job_for(self._id, self._owner, mark)
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
@@ -396,12 +398,18 @@ class BatchUpload:
             self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()
+        self._confirm()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
         """Write a file down as failed."""
         self.seen += 1
         file = File(name[:MOST_IN_NAME], None, code=problem.code, detail=problem.detail)
         self._state.batches.add(self._id, _mark(name, content), file)
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """After each file: a failover in the middle would lose some, and keep what comes after it."""
+        self._state.confirm(f"batch:{self._id}")
 
 
 def _mark(name: str, content: str) -> str:

@@ -150,7 +150,7 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
     becomes one job under it.
     Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
-    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
+    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable`, `queue_unavailable` or redis.RedisError.
     """
     keep_for = state.keep_for(upload.options, by)
     header = header_of(upload.file, state.settings, upload.options.page)
@@ -164,11 +164,14 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
     )
-    if not is_chosen:
-        return _make_job(state, id, upload, order, by)
-    with _unless_in_flight(state, id):
-        known = state.jobs.get(id)
-        return _again(state, known, order) if known else _make_job(state, id, upload, order, by)
+    if is_chosen:
+        with _unless_in_flight(state, id):
+            known = state.jobs.get(id)
+            submitted = _again(state, known, order) if known else _make_job(state, id, upload, order, by)
+    else:
+        submitted = _make_job(state, id, upload, order, by)
+    state.confirm(f"job:{id}")
+    return submitted
 
 
 def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller) -> Submitted:

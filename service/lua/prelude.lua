@@ -31,6 +31,7 @@
 --   batches           zset: batch id by the time when one of its files may be queued
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
+--   confirming        string: what was last waited for until replicas have it, see `is_confirmed` in service/database.py
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else
 
