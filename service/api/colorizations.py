@@ -34,9 +34,9 @@ from service.storage import CHUNK, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
-ENTERING = 60.0
-"""Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
-only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
+ENTERING = 10.0
+"""Seconds for which a second request with an id of the client's choosing is refused while the first is stored, or after a process died
+over it. This only spares work: storing may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
