@@ -65,7 +65,7 @@ def _broker(url: str) -> dict[str, Any]:
     """Celery's settings for a broker. Raises ValueError."""
     if "://" not in url:
         raise ValueError("it does not begin with a scheme such as redis:// or amqp://")
-    if url.startswith(("amqp://", "amqps://")):
+    if url.startswith(("amqp://", "amqps://", "pyamqp://")):
         # Of a quorum queue most nodes have each message. Celery then has every consumer prefetch for itself, as these queues demand.
         return {
             "broker_url": url,

@@ -37,6 +37,7 @@ MOST_CONNECTIONS = 10_000
 """Of one client. A thread has one at a time, and who makes threads bounds them: redis-py's own 100 would refuse the next thread."""
 SENTINEL_TIMEOUT = 1.0
 """Seconds for an answer of one Sentinel, before the next is asked."""
+SENTINEL_PORT = 26379
 SENTINEL_FORM = "sentinel://[user:password@]host:26379,host:26379,…/master-name[/database]"
 
 
@@ -66,11 +67,15 @@ class Sentinels:
         master, _, database = parts.path.strip("/").partition("/")
         own = dict(parse_qsl(parts.query, keep_blank_values=True))
         known = own.keys() <= {"sentinel_username", "sentinel_password"}
-        found = [urlsplit(f"//{host}") for host in hosts.split(",")]
-        if not master or not known or not (database or "0").isdecimal() or not all(h.hostname for h in found):
+        try:
+            found = tuple(_host_and_port(host) for host in hosts.split(","))
+            is_whole = bool(master) and known and (database or "0").isdecimal()
+        except ValueError:  # its words may be a part of the password
+            is_whole = False
+        if not is_whole:
             raise ValueError(f"a Redis behind Sentinels is written {SENTINEL_FORM}")
         return cls(
-            tuple((str(host.hostname), host.port or 26379) for host in found),
+            found,
             unquote(master),
             int(database or 0),
             {key: unquote(value) for key, value in (("username", name), ("password", password)) if value},
@@ -85,6 +90,14 @@ class Sentinels:
             "socket_timeout": SENTINEL_TIMEOUT,
             "socket_connect_timeout": SENTINEL_TIMEOUT,
         }
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Raises ValueError."""
+    parts = urlsplit(f"//{address}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    return parts.hostname, parts.port or SENTINEL_PORT
 
 
 def connect(url: str, retries: int = RETRIES, timeout: float = 10.0) -> redis.Redis:

@@ -157,5 +157,5 @@ def verify(fleet: Fleet, puts: Puts) -> None:
         Check("all succeeded", set(verification.statuses) == {"succeeded"}, str(dict(verification.statuses))),
         Check("the record counts each end once", ended == puts.count, f"{ended:.0f} of {puts.count}"),
     ]
-    print("\n" + puts.summary, *[check.line for check in checks], sep="\n")
+    sys.stdout.write("\n".join(["", puts.summary, *[check.line for check in checks], ""]))
     assert [check.line for check in checks if not check.passed] == []

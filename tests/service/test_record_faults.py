@@ -285,23 +285,3 @@ def test_a_server_that_cannot_write_is_an_error_that_all_handle_and_changes_noth
     mend()
     jobs.complete(running, {"save": 0.1}, RESULT)
     assert take(jobs).id == waiting
-
-
-def test_three_hundred_threads_have_a_connection_each(redis_url):
-    """redis-py's own bound is 100: the next thread would be told that there are too many connections."""
-    together, faults = threading.Barrier(300), []
-
-    def ask(client: redis.Redis) -> None:
-        together.wait(30)
-        try:
-            client.blpop(["nothing"], timeout=0.5)  # keeps its connection
-        except redis.RedisError as error:
-            faults.append(error)
-
-    with connect(redis_url) as client:
-        threads = [threading.Thread(target=ask, args=[client]) for _ in range(300)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert faults == []
