@@ -72,7 +72,8 @@ def _broker(url: str) -> dict[str, Any]:
             "broker_transport_options": {"confirm_publish": True},
             "task_default_queue_type": "quorum",
         }
-    options: dict[str, Any] = {"health_check_interval": 25, "socket_connect_timeout": 5}
+    # A server that takes calls and answers none is given up by who notifies, and by who waits for notifications.
+    options: dict[str, Any] = {"health_check_interval": 10, "socket_timeout": 5, "socket_connect_timeout": 5}
     sentinels = Sentinels.of(url)
     if sentinels is None:
         return {"broker_url": url, "broker_transport_options": options}

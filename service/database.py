@@ -21,7 +21,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.commands.core import Script
 from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from service.errors import SettingsError
 
@@ -122,8 +122,17 @@ def connect(url: str, retries: int = RETRIES, timeout: float = 10.0) -> redis.Re
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
     once = Retry(NoBackoff(), retries=0)
     manager: Any = cast(Any, Sentinel)(sentinels.hosts, sentinel_kwargs={**sentinels.options, "retry": once})
-    login = {"db": sentinels.database, **sentinels.login}
+    login = {"db": sentinels.database, **sentinels.login, "connection_class": _ToTheMaster}
     return cast(redis.Redis, manager.master_for(sentinels.master, **login, **options))
+
+
+class _ToTheMaster(SentinelManagedConnection):
+    """redis-py connects to the server that it had when it repeats a call (8.1, `send_packed_command`): this one asks for the master."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if not self._sock:
+            cast(Any, self).connect_to(self.connection_pool.get_master_address())
+        cast(Any, super()).send_packed_command(command, check_health)
 
 
 @asynccontextmanager

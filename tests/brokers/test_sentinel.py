@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.database import connect
+from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.events import Hub
 from service.jobs import Bounds, Jobs, Lease, Order, new_id
 from service.schemas import Options
@@ -109,6 +109,15 @@ def test_a_job_that_only_the_master_has_is_refused_and_made_when_it_is_sent_agai
     puts.accepted[id] = answer.json()["secret"]
     redises.start(master)
     verify(fleet, puts)
+
+
+def test_a_workers_call_that_the_old_master_did_not_answer_is_answered_by_the_new_one(redises):
+    with connect(redises.url, WORKER_RETRIES, WORKER_TIMEOUT) as client:
+        client.set("photos", 1)
+        master = redises.master
+        redises.kill(master)
+        assert client.incr("photos") == 2
+        assert redises.master != master
 
 
 def test_who_waits_for_a_job_is_told_by_the_new_master(redises):
