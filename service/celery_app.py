@@ -20,6 +20,8 @@ from service.errors import SettingsError
 from service.observability import get_logger
 
 COLORIZE = "autochrome.colorize"
+BROKER_TIMEOUT = 5.0
+"""Seconds after which a broker that takes calls and answers none is given up by who notifies, and soon after by who waits for messages."""
 CONFIRM_TIMEOUT = 2.0
 """Seconds in which RabbitMQ is to confirm a message. A quorum queue without a majority never does."""
 HEARTBEAT = 20
@@ -49,7 +51,7 @@ def make_app(broker_url: str) -> Celery:
         broker_connection_max_retries=None,
         # A Redis without memory delivers a message and then cannot record that: else that would end the worker.
         broker_channel_error_retry=True,
-        broker_connection_timeout=5,
+        broker_connection_timeout=BROKER_TIMEOUT,
         broker_heartbeat=HEARTBEAT,
     )
     try:
@@ -72,8 +74,11 @@ def _broker(url: str) -> dict[str, Any]:
             "broker_transport_options": {"confirm_publish": True},
             "task_default_queue_type": "quorum",
         }
-    # A server that takes calls and answers none is given up by who notifies, and by who waits for notifications.
-    options: dict[str, Any] = {"health_check_interval": 10, "socket_timeout": 5, "socket_connect_timeout": 5}
+    options: dict[str, Any] = {
+        "health_check_interval": 2 * BROKER_TIMEOUT,
+        "socket_timeout": BROKER_TIMEOUT,
+        "socket_connect_timeout": BROKER_TIMEOUT,
+    }
     sentinels = Sentinels.of(url)
     if sentinels is None:
         return {"broker_url": url, "broker_transport_options": options}

@@ -32,11 +32,11 @@ def fleet(tmp_path: Path, redises: Redises, net: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-def put(fleet: Fleet, id: str, body: bytes) -> Response:
+def put(fleet: Fleet, id: str, body: bytes, kind: str = "colorizations") -> Response:
     async def send() -> Response:
         connection = Connection(fleet.url)
         try:
-            return await connection.request("PUT", f"/v1/colorizations/{id}", body, FORM)
+            return await connection.request("PUT", f"/v1/{kind}/{id}", body, FORM)
         finally:
             await connection.close()
 
@@ -93,6 +93,7 @@ def test_a_job_that_only_the_master_has_is_refused_and_made_when_it_is_sent_agai
     assert (refused.status, refused.json()["code"]) == (503, "queue_unavailable")
     assert refused.headers["retry-after"] == "5"
     assert put(fleet, id, bodies[0]).status == 503, "it is known by now, and still not safe"
+    assert put(fleet, id, bodies[0], "batches").status == 503
 
     redises.kill(master)
     for port in replicas:  # what lies in their sockets must not reach them

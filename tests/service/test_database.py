@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 
 import pytest
 import redis
 
-from service.celery_app import make_app
+from service.celery_app import make_app, notify
 from service.database import Sentinels, connect
 from service.errors import SettingsError
 
@@ -53,6 +55,16 @@ def test_a_url_of_sentinels_that_cannot_be_is_said_without_its_secrets(url):
             use(url)
         assert "secret" not in str(said.value)
         assert "slash" not in str(said.value)
+
+
+def test_a_broker_that_takes_calls_and_answers_none_is_given_up(monkeypatch, caplog):
+    monkeypatch.setattr("service.celery_app.BROKER_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        start = time.monotonic()
+        notify(make_app(f"redis://{host}:{port}/0"), "ab" * 16)
+    assert time.monotonic() - start < 5
+    assert "notification_failed" in caplog.text
 
 
 def test_three_hundred_threads_have_a_connection_each(redis_url):
