@@ -160,6 +160,21 @@ KINDS: Mapping[str, Kind] = {
         "No photo could be fetched from that address",
         "Open the address in a browser: it must show the picture itself, without signing in.",
     ),
+    "presign_disabled": Kind(
+        403,
+        "Photos are not written to the store directly here",
+        "Send the photo itself to POST /v1/colorizations. Whoever runs this service with a store on S3 may set AUTOCHROME_PRESIGN.",
+    ),
+    "upload_unknown": Kind(
+        404,
+        "There is no such upload",
+        "Its time is up, it has become a job, or it is another key's. Ask for a new one: POST /v1/uploads.",
+    ),
+    "upload_mismatch": Kind(
+        422,
+        "The photo is not as long as was announced",
+        "Ask for an upload of as many bytes as the photo has, and write all of it to its URL.",
+    ),
     "webhook_disabled": Kind(
         403,
         "Webhooks are not enabled here",
@@ -240,6 +255,12 @@ KINDS: Mapping[str, Kind] = {
         503,
         "Too many photos are being fetched at once",
         "Try again in a few seconds, or send the photo itself.",
+        headers=_SOON,
+    ),
+    "uploads_full": Kind(
+        503,
+        "Too many uploads are announced",
+        "Make jobs of those that you have announced, or come again when their time is up.",
         headers=_SOON,
     ),
     "queue_full": Kind(

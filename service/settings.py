@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     """Any Celery broker; by default the same Redis."""
     store_url: str | None = None
     """file:///folder or s3://bucket/prefix; by default a folder in `state_dir`."""
+    presign: bool = False
+    """Whether clients read results from S3 itself and, with a key, write photos there, by URLs that are signed for a short time."""
+    presign_seconds: Annotated[float, Field(ge=1, le=7 * 24 * 3600)] = 300.0
+    """For how long such a URL is good."""
+    uploads_bytes: Annotated[int, Field(ge=1)] = 2**30
+    """Bytes of photos that clients were told to write to S3 and that are no jobs yet, all together; one key has a quarter of it."""
 
     net: str = "lite"
     device: str = "auto"
@@ -150,6 +156,14 @@ class Settings(BaseSettings):
     def _webhooks_are_signed(self) -> Settings:
         if self.webhook_hosts and not self.webhook_secret:
             raise ValueError("AUTOCHROME_WEBHOOK_HOSTS needs AUTOCHROME_WEBHOOK_SECRET: whsec_ and base64")
+        return self
+
+    @model_validator(mode="after")
+    def _presigned_urls_are_of_s3(self) -> Settings:
+        if self.presign and not self.effective_store_url.startswith("s3://"):
+            raise ValueError(
+                "AUTOCHROME_PRESIGN needs a store on S3: AUTOCHROME_STORE_URL=s3://bucket/prefix"
+            )
         return self
 
     @property

@@ -2,7 +2,8 @@
 
 Keys: `{id}/upload-{upload}/photo` as it came in, `{id}/{attempt}/result.{extension}` as each attempt wrote it, and
 beside that what was asked for besides. Uploads that race for one id have a key each; the record says which of them is
-the job's. A photo of a batch, whose id follows from its bytes, lies at `{id}/photo`.
+the job's. A photo of a batch, whose id follows from its bytes, lies at `{id}/photo`; so does one that its sender puts
+into the bucket itself, under the id of its place.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -23,6 +24,7 @@ from obstore.store import LocalStore, S3Store
 from service.errors import SettingsError, StoreUnavailable, first_line
 
 if TYPE_CHECKING:
+    from obstore import Attributes
     from obstore.store import ClientConfig, RetryConfig
 
 CHUNK = 2**20
@@ -62,6 +64,12 @@ def attempt_prefix(id: str, attempt: int) -> str:
     return f"{id}/{attempt}"
 
 
+def file_name(key: str) -> str:
+    """What a browser saves a result or an artifact as."""
+    name = key.rpartition("/")[2]
+    return "colorized." + name.rpartition(".")[2] if name.startswith("result.") else name
+
+
 class Store:
     """Files by key. Every verb raises `store_unavailable` where the store does not answer."""
 
@@ -87,10 +95,11 @@ class Store:
                 f"AUTOCHROME_STORE_URL={url!r} cannot be used: {first_line(error)}."
             ) from error
 
-    def put(self, key: str, data: bytes | IO[bytes]) -> None:
-        """Write a whole file, replacing what was there."""
+    def put(self, key: str, data: bytes | IO[bytes], media_type: str = "") -> None:
+        """Write a whole file, replacing what was there. `media_type`: what S3 says of it to who gets it from there."""
+        attributes = _attributes(key, media_type) if media_type and self._folder is None else None
         try:
-            obstore.put(self._files, key, data)
+            obstore.put(self._files, key, data, attributes=attributes)
         except (BaseError, OSError) as error:
             raise StoreUnavailable() from error
 
@@ -123,11 +132,85 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreUnavailable() from error
 
+    def signed(self, method: Literal["GET", "PUT"], key: str, seconds: float) -> str:
+        """A URL by which anybody may read or write this one file at S3 itself, for so long.
+
+        The signature binds method, key and time, and not how much is written. Raises ValueError for a folder.
+        """
+        if not isinstance(self._files, S3Store):
+            raise ValueError("files in a folder have no URLs")
+        try:
+            return obstore.sign(self._files, method, key, timedelta(seconds=max(1, int(seconds))))
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+
+    def size(self, key: str) -> int:
+        """Bytes of a file. Raises FileNotFoundError."""
+        try:
+            return obstore.head(self._files, key)["size"]
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+
+    def part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of a file from `start` on. Raises FileNotFoundError."""
+        try:
+            return bytes(obstore.get_range(self._files, key, start=start, length=length))
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file within the store, where S3 moves the bytes itself. Raises FileNotFoundError."""
+        try:
+            obstore.copy(self._files, source, target)
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+
+    def prefixes(self) -> list[str]:
+        """The first part of every key there is: ids, and what else lies there."""
+        try:
+            if self._folder is not None:
+                with os.scandir(self._folder) as entries:
+                    return [entry.name for entry in entries]
+            return [
+                path.rpartition("/")[2]
+                for path in obstore.list_with_delimiter(self._files)["common_prefixes"]
+            ]
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+
+    def modified(self, prefix: str) -> float:
+        """When something under a prefix was last written, in seconds since 1970; 0 where nothing is."""
+        try:
+            if self._folder is not None:
+                folder = self._folder / prefix
+                return max((path.lstat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
+            entries = (entry for batch in obstore.list(self._files, prefix) for entry in batch)
+            return max((entry["last_modified"].timestamp() for entry in entries), default=0.0)
+        except FileNotFoundError:
+            return 0.0  # erased in the same moment
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+
     def _delete(self, key: str) -> None:
         try:
             obstore.delete(self._files, key)
         except FileNotFoundError:
             return  # another erased it in the same moment
+
+
+def _attributes(key: str, media_type: str) -> Attributes:
+    """The headers with which S3 hands a file out: those of the API, but that the time until it expires is not known here."""
+    return {
+        "Content-Type": media_type,
+        "Content-Disposition": f'inline; filename="{file_name(key)}"',
+        "Cache-Control": "private, no-cache",
+    }
 
 
 def _client_options() -> ClientConfig:

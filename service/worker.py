@@ -254,7 +254,7 @@ class Worker:
         for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
-            self._store.put(key, made.data)
+            self._store.put(key, made.data, made.media_type)
             others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
         return result, tuple(others)
 
@@ -263,7 +263,7 @@ class Worker:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(format))
-        self._store.put(key, data)
+        self._store.put(key, data, image_io.media_type(format))
         return Result(
             key=key,
             width=photo.width,

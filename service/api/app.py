@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, problems
+from service.api import batches, colorizations, events, health, presigned, problems
 from service.api.health import Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.readiness = Readiness(state.redis, state.jobs, state.store)
     app.state.metrics = Metrics(state.jobs, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (colorizations, batches, events, health, problems)]
+    routers = [part.router for part in (colorizations, presigned, batches, events, health, problems)]
     for router in routers:
         app.include_router(router)
     add_pages(app, settings)

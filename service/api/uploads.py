@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from anyio import CancelScope, CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -55,8 +55,10 @@ class Upload:
     file: IO[bytes]
     """Seekable."""
     sha256: str
-    """Of the photo's bytes, as hexadecimal digits."""
+    """Of the photo's bytes, as hexadecimal digits; or what else only these bytes are known by."""
     options: Options
+    key: str = ""
+    """Where it lies in the store already."""
 
 
 def media_type(request: Request) -> str:
@@ -301,17 +303,18 @@ class _Reader:
 
 
 @asynccontextmanager
-async def by_url(request: Request, settings: Settings) -> AsyncIterator[Upload]:
-    """Read a JSON body and fetch the photo that it names, as if it had been sent.
+async def by_url(wish: dict[str, Any], settings: Settings) -> AsyncIterator[Upload]:
+    """Fetch the photo that a JSON body names, as if it had been sent.
 
     Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed` or `fetches_busy`; also
     `url_failed`, with what was found there, in place of the block's `photo_unsupported` or `photo_empty`.
     """
     if not settings.url_hosts:
         raise Problem("url_disabled")
-    if request.query_params:
-        raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
-    url, options = _wish(await _json(request))
+    url = wish.pop("url", None)
+    if not isinstance(url, str):
+        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
+    options = options_from_json(wish)
     settings.url_hosts.target(url)  # what is refused is refused at once, even when all threads are busy
     limiter = _limiter()
     if limiter.available_tokens < 1:
@@ -330,23 +333,24 @@ async def by_url(request: Request, settings: Settings) -> AsyncIterator[Upload]:
             ) from problem
 
 
-async def _json(request: Request) -> bytes:
+async def wish_of(request: Request) -> dict[str, Any]:
+    """A JSON body: which photo, and options beside it. Raises `json_invalid` or `option_invalid`."""
+    if request.query_params:
+        raise Problem(
+            "option_invalid", "Options stand in the JSON body, beside the photo, and not in the query."
+        )
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MOST_JSON:
             raise Problem("json_invalid", what=f"The JSON has more than {MOST_JSON // 1024} KiB.")
-    return bytes(body)
-
-
-def _wish(body: bytes) -> tuple[str, Options]:
     try:
-        wish = json.loads(body)
+        wish = json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
         raise Problem("json_invalid") from error
-    if not isinstance(wish, dict) or not isinstance(wish.get("url"), str):
-        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
-    return wish.pop("url"), options_from_json(wish)
+    if not isinstance(wish, dict):
+        raise Problem("json_invalid")
+    return wish
 
 
 def _limiter() -> CapacityLimiter:

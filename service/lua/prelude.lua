@@ -30,6 +30,9 @@
 --   batch:ID:waiting  list: ids of its jobs that wait to be queued: they are `waiting`, and in no set of jobs but `due`
 --   batches           zset: batch id by the time when one of its files may be queued
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
+--   place:ID          string: ID:OWNER:BYTES of a photo that its sender is to write to the store; gone when its time is up
+--   places            zset: these by the time when that is
+--   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else

@@ -1,0 +1,305 @@
+"""Photos that their senders write to S3 themselves, and results that are read there: by URLs that are signed for a short time.
+
+A photo has a place first, under an id of its own: `POST /v1/uploads` takes its bytes off a budget and answers with a URL. Its sender
+PUTs it there, and makes a job of it by `{"upload": id}`. The URL is good for a while longer, and its holder might write again; so
+the photo is copied within the bucket to where no URL leads, and only the copy is looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Annotated, Any, cast
+
+import redis
+from anyio import CancelScope
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import RedirectResponse
+
+from service.api import uploads
+from service.api.problems import documented
+from service.api.state import ApiState, State, is_id
+from service.api.uploads import Upload
+from service.auth import Caller, Scope, caller_with
+from service.database import PREFIX, Scripts
+from service.errors import Problem, StoreUnavailable
+from service.jobs import new_id
+from service.observability import get_logger
+from service.schemas import options_from_json, utc
+from service.storage import photo_key
+
+BLOCK = 64 * 2**10
+"""Bytes of a photo that are read at a time to find its header."""
+MOST_BLOCKS = 64
+"""Of one photo. Nearly every header is in the first, or in the first and the last."""
+OF_ONE = 0.25
+"""The part of all bytes that one key may have announced."""
+log = get_logger("autochrome.api")
+
+router = APIRouter()
+
+
+class PlaceRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    bytes: int = Field(strict=True, ge=1, description="How many bytes the photo has, exactly")
+
+
+class PlaceView(BaseModel):
+    """A place in the store for one photo."""
+
+    id: str = Field(description="For `upload` in the body of POST /v1/colorizations")
+    method: str
+    url: str = Field(description="Where to write the photo; the address is a secret")
+    headers: dict[str, str] = Field(description="To be sent along")
+    expires_at: datetime = Field(description="The photo must be written and its job made before")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    id: str
+    owner: str
+    bytes: int
+
+    @property
+    def text(self) -> str:
+        """As `lua/place.lua` writes it."""
+        return f"{self.id}:{self.owner}:{self.bytes}"
+
+
+class Places:
+    """Where photos may be written that are no jobs yet, and how much of the budget they take. All may raise redis.RedisError."""
+
+    def __init__(self, client: redis.Redis, most_bytes: int) -> None:
+        self._redis = client
+        self._most = most_bytes
+        self._scripts = Scripts(client)
+
+    def open(self, place: Place, seconds: float) -> int:
+        """When its time is up (ms since 1970); it is erased and its bytes are given back then. Raises `uploads_full`."""
+        most = int(self._most * OF_ONE)
+        answer = self._scripts.run(
+            *("place", place.id, place.owner, place.bytes, int(seconds * 1000), most, self._most)
+        )
+        if int(answer) <= 0:
+            whose = "Your key has" if int(answer) == 0 else "All keys together have"
+            raise Problem("uploads_full", what=f"{whose} too much announced that is no job yet.")
+        return int(answer)
+
+    def find(self, id: str, owner: str) -> Place:
+        """Raises `upload_unknown`, which does not tell what is another's from what is not."""
+        text = cast("str | None", self._redis.get(f"{PREFIX}place:{id}")) if is_id(id) else None
+        if text is None:
+            raise Problem("upload_unknown")
+        _, whose, size = text.split(":")
+        if whose != owner:
+            raise Problem("upload_unknown")
+        return Place(id, owner, int(size))
+
+    def close(self, place: Place) -> None:
+        """Give its bytes back. That it is erased when its time is up stays promised: its URL may be good until then."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(f"{PREFIX}place:{place.id}")
+            pipe.zrem(f"{PREFIX}places", place.text)
+            pipe.execute()
+
+
+@router.post(
+    "/v1/uploads",
+    summary="A place for a photo, to be written to the store directly",
+    operation_id="create_upload",
+    status_code=201,
+    response_model=PlaceView,
+    responses=documented(
+        *(
+            "presign_disabled",
+            "key_missing",
+            "key_invalid",
+            "scope_missing",
+            "body_too_large",
+            "upload_timeout",
+        ),
+        *("json_invalid", "option_invalid", "uploads_full", "store_unavailable", "queue_unavailable"),
+        "internal_error",
+    ),
+)
+async def create(
+    request: Request,
+    state: State,
+    by: Annotated[Caller, Depends(caller_with(Scope.COLORIZE))],
+    response: Response,
+) -> PlaceView:
+    if not state.settings.presign:
+        raise Problem("presign_disabled")
+    if not by.owner:  # S3 takes as much as comes: that is not for strangers
+        raise Problem("key_missing")
+    wish = await uploads.wish_of(request)
+    try:
+        wanted = PlaceRequest.model_validate(wish)
+    except ValidationError as invalid:
+        faults = (f"`{fault['loc'][0]}`: {fault['msg']}." for fault in invalid.errors(include_url=False))
+        raise Problem("option_invalid", " ".join(faults)) from invalid
+    if wanted.bytes > state.settings.max_bytes:
+        raise Problem("body_too_large", what=f"{state.settings.max_bytes / 2**20:g} MiB is the most.")
+    response.headers["Cache-Control"] = "no-store"
+    return await run_sync(_give, state, Place(new_id(), by.owner, wanted.bytes))
+
+
+def _give(state: ApiState, place: Place) -> PlaceView:
+    settings = state.settings
+    # Who begins to write in the last moment has as long for it as any other upload.
+    expires = _places(state).open(place, settings.presign_seconds + settings.upload_timeout)
+    log.info("place_given", upload=place.id, megabytes=place.bytes / 1e6)
+    return PlaceView(
+        id=place.id,
+        method="PUT",
+        url=state.store.signed("PUT", photo_key(place.id), settings.presign_seconds),
+        headers={"Content-Length": str(place.bytes)},
+        expires_at=utc(expires),
+    )
+
+
+@asynccontextmanager
+async def from_json(request: Request, state: ApiState, by: Caller) -> AsyncIterator[Upload]:
+    """The photo that a JSON body names: by its address elsewhere, or by its place in the store.
+
+    Raises `json_invalid`, `option_unknown`, `option_invalid`, what `uploads.by_url` raises, or `presign_disabled`. Reading the photo may
+    raise `upload_unknown`, `photo_missing` or `upload_mismatch`.
+    """
+    wish = await uploads.wish_of(request)
+    if "upload" not in wish:
+        by.require(Scope.URL)
+        async with uploads.by_url(wish, state.settings) as upload:
+            yield upload
+        return
+    if not state.settings.presign:
+        raise Problem("presign_disabled")
+    id = wish.pop("upload")
+    if not isinstance(id, str):
+        raise Problem("json_invalid", what="`upload` is no string.")
+    placed = _Placed(state, id, by.owner)
+    try:
+        file = cast("IO[bytes]", io.BufferedReader(_Remote(state, placed.seal)))
+        yield Upload(file, f"upload {id}", options_from_json(wish), placed.key)
+    except BaseException:
+        with CancelScope(shield=True):
+            await run_sync(placed.leave)
+        raise
+    await run_sync(placed.end)
+
+
+class _Placed:
+    """A photo in its place, on its way to be a job. A job that is known already needs none: nothing is asked before `seal`."""
+
+    def __init__(self, state: ApiState, id: str, owner: str) -> None:
+        self._state = state
+        self._id = id
+        self._owner = owner
+        self._place: Place | None = None
+        self._sealed = f"{id}/{secrets.token_hex(8)}"
+        self.key = f"{self._sealed}/photo"
+        """Of the copy to which no URL leads."""
+
+    def seal(self) -> tuple[str, int]:
+        """Copy it. Its key, and how many bytes it has. Raises `upload_unknown`, `photo_missing` or `upload_mismatch`."""
+        place = self._place = _places(self._state).find(self._id, self._owner)
+        store = self._state.store
+        try:
+            size = store.size(photo_key(place.id))
+            if size == place.bytes:
+                store.copy(photo_key(place.id), self.key)
+                size = store.size(self.key)  # it may have been written again in between
+        except FileNotFoundError as error:
+            raise Problem("photo_missing", "Nothing has been written to the upload's URL yet.") from error
+        if size != place.bytes:
+            if size > place.bytes:
+                self._close(place)
+            raise Problem("upload_mismatch", what=f"{place.bytes} bytes were announced, {size} have come.")
+        return self.key, size
+
+    def leave(self) -> None:
+        """It has become no job: erase the copy. The place stays until its time is up."""
+        if self._place is not None:
+            with suppress(StoreUnavailable):  # then the eraser does it
+                self._state.store.erase(self._sealed)
+
+    def end(self) -> None:
+        """It has become a job, and has been copied once more."""
+        if self._place is not None:
+            with suppress(
+                redis.RedisError
+            ):  # the eraser, again: the job is made, and its sender is to be told so
+                self._close(self._place)
+
+    def _close(self, place: Place) -> None:
+        with suppress(StoreUnavailable):
+            self._state.store.erase(place.id)
+        _places(self._state).close(place)
+
+
+class _Remote(io.RawIOBase):
+    """A file in the store, of which only what is asked for is read, in blocks, and not many of them."""
+
+    def __init__(self, state: ApiState, opened: Callable[[], tuple[str, int]]) -> None:
+        self._state = state
+        self._open = opened
+        self._file: tuple[str, int] | None = None
+        self._position = 0
+        self._blocks: dict[int, bytes] = {}
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        _, size = self._opened()
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        block, skipped = divmod(self._position, BLOCK)
+        piece = self._block(block)[skipped : skipped + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _opened(self) -> tuple[str, int]:
+        if self._file is None:
+            self._file = self._open()
+        return self._file
+
+    def _block(self, number: int) -> bytes:
+        key, size = self._opened()
+        if number * BLOCK >= size:
+            return b""
+        if number not in self._blocks:
+            if len(self._blocks) == MOST_BLOCKS:
+                raise Problem(
+                    "photo_unsupported",
+                    f"Its header is not within {MOST_BLOCKS * BLOCK // 2**20} MiB. Send the photo itself, in the body.",
+                )
+            start = number * BLOCK
+            self._blocks[number] = self._state.store.part(key, start, min(BLOCK, size - start))
+        return self._blocks[number]
+
+
+def redirect(key: str, etag: str, expires: float, state: ApiState) -> Response:
+    """To where a file can be read for a short time, and no longer than `expires` seconds from now."""
+    url = state.store.signed("GET", key, min(state.settings.presign_seconds, expires))
+    return RedirectResponse(url, 307, {"ETag": etag, "Cache-Control": "no-store"})
+
+
+def _places(state: ApiState) -> Places:
+    return Places(state.redis, state.settings.uploads_bytes)
