@@ -36,7 +36,7 @@ from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.janitor import EVERY, Eraser, Reaper
+from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
 from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
 from service.observability import get_logger
 from service.schemas import Options
@@ -422,6 +422,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
         Periodic("reaper", EVERY, reaper.tick),
         Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
+        Periodic(
+            "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
+        ),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]

@@ -265,7 +265,7 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
     if uploads.media_type(request) == uploads.JSON:
-        return presigned.from_json(request, state, by)
+        return presigned.named(request, state, by, lambda body: uploads.by_url(body, state.settings))
     return uploads.receive(request, state.settings.max_bytes)
 
 

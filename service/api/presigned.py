@@ -8,10 +8,11 @@ the photo is copied within the bucket to where no URL leads, and only the copy i
 from __future__ import annotations
 
 import io
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Annotated, Any, cast
@@ -22,6 +23,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import RedirectResponse
+from starlette.types import Message
 
 from service.api import uploads
 from service.api.problems import documented
@@ -140,7 +142,9 @@ async def create(
         raise Problem("presign_disabled")
     if not by.owner:  # S3 takes as much as comes: that is not for strangers
         raise Problem("key_missing")
-    wish = await uploads.wish_of(request)
+    wish = _object(await uploads.json_body(request))
+    if wish is None:
+        raise Problem("json_invalid", 'Send one JSON object in UTF-8: `{"bytes": 14680064}`.')
     try:
         wanted = PlaceRequest.model_validate(wish)
     except ValidationError as invalid:
@@ -167,20 +171,30 @@ def _give(state: ApiState, place: Place) -> PlaceView:
 
 
 @asynccontextmanager
-async def from_json(request: Request, state: ApiState, by: Caller) -> AsyncIterator[Upload]:
-    """The photo that a JSON body names: by its address elsewhere, or by its place in the store.
+async def named(
+    request: Request,
+    state: ApiState,
+    by: Caller,
+    by_url: Callable[[Request], AbstractAsyncContextManager[Upload]],
+) -> AsyncIterator[Upload]:
+    """The photo that a JSON body names by its place in the store, or by its address elsewhere, which is left to `by_url`.
 
-    Raises `json_invalid`, `option_unknown`, `option_invalid`, what `uploads.by_url` raises, or `presign_disabled`. Reading the photo may
-    raise `upload_unknown`, `photo_missing` or `upload_mismatch`.
+    Raises `json_invalid`, `option_unknown`, `option_invalid`, `presign_disabled` or what `by_url` raises. Reading the photo may raise
+    `upload_unknown`, `photo_missing` or `upload_mismatch`.
     """
-    wish = await uploads.wish_of(request)
-    if "upload" not in wish:
+    body = await uploads.json_body(request)
+    wish = _object(body)
+    if wish is None or "upload" not in wish:
         by.require(Scope.URL)
-        async with uploads.by_url(wish, state.settings) as upload:
+        async with by_url(_with_body(request, body)) as upload:
             yield upload
         return
     if not state.settings.presign:
         raise Problem("presign_disabled")
+    if request.query_params:
+        raise Problem(
+            "option_invalid", "Options stand in the JSON body, beside `upload`, and not in the query."
+        )
     id = wish.pop("upload")
     if not isinstance(id, str):
         raise Problem("json_invalid", what="`upload` is no string.")
@@ -193,6 +207,24 @@ async def from_json(request: Request, state: ApiState, by: Caller) -> AsyncItera
             await run_sync(placed.leave)
         raise
     await run_sync(placed.end)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    """None where it is no JSON object."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _with_body(request: Request, body: bytes) -> Request:
+    """The same request, whose body has been read."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)
 
 
 class _Placed:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from anyio import CancelScope, CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -303,18 +303,17 @@ class _Reader:
 
 
 @asynccontextmanager
-async def by_url(wish: dict[str, Any], settings: Settings) -> AsyncIterator[Upload]:
-    """Fetch the photo that a JSON body names, as if it had been sent.
+async def by_url(request: Request, settings: Settings) -> AsyncIterator[Upload]:
+    """Read a JSON body and fetch the photo that it names, as if it had been sent.
 
     Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed` or `fetches_busy`; also
     `url_failed`, with what was found there, in place of the block's `photo_unsupported` or `photo_empty`.
     """
     if not settings.url_hosts:
         raise Problem("url_disabled")
-    url = wish.pop("url", None)
-    if not isinstance(url, str):
-        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
-    options = options_from_json(wish)
+    if request.query_params:
+        raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
+    url, options = _wish(await json_body(request))
     settings.url_hosts.target(url)  # what is refused is refused at once, even when all threads are busy
     limiter = _limiter()
     if limiter.available_tokens < 1:
@@ -333,24 +332,24 @@ async def by_url(wish: dict[str, Any], settings: Settings) -> AsyncIterator[Uplo
             ) from problem
 
 
-async def wish_of(request: Request) -> dict[str, Any]:
-    """A JSON body: which photo, and options beside it. Raises `json_invalid` or `option_invalid`."""
-    if request.query_params:
-        raise Problem(
-            "option_invalid", "Options stand in the JSON body, beside the photo, and not in the query."
-        )
+async def json_body(request: Request) -> bytes:
+    """Raises `json_invalid` where it is too long."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MOST_JSON:
             raise Problem("json_invalid", what=f"The JSON has more than {MOST_JSON // 1024} KiB.")
+    return bytes(body)
+
+
+def _wish(body: bytes) -> tuple[str, Options]:
     try:
-        wish = json.loads(bytes(body))
+        wish = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Problem("json_invalid") from error
-    if not isinstance(wish, dict):
-        raise Problem("json_invalid")
-    return wish
+    if not isinstance(wish, dict) or not isinstance(wish.get("url"), str):
+        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
+    return wish.pop("url"), options_from_json(wish)
 
 
 def _limiter() -> CapacityLimiter:
