@@ -52,9 +52,11 @@ class Readiness:
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
         self._said = ("", "")
         self.threads = CapacityLimiter(ASKING)
+        self.stopping = False
+        """Whether this process was told to stop and answers for a while yet."""
 
     def check(self) -> None:
-        """Raises `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter."""
+        """Raises `stopping`, `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter."""
         try:
             self._check()
         except Problem as problem:
@@ -63,6 +65,8 @@ class Readiness:
         self._say("readiness_gained")
 
     def _check(self) -> None:
+        if self.stopping:
+            raise Problem("stopping")
         try:
             self._redis.set(PREFIX + "ready", 1, px=1000)
             workers = self._jobs.workers()
@@ -109,8 +113,10 @@ async def livez() -> dict[str, str]:
 @router.get(
     "/readyz",
     summary="Whether photos sent now will be colored",
-    description="A worker is alive with its net loaded, and Redis and the store can be written to.",
-    responses=documented("workers_unavailable", "store_unavailable", "queue_unavailable", "internal_error"),
+    description="A worker is alive with its net loaded, Redis and the store can be written to, and this process is not about to stop.",
+    responses=documented(
+        "workers_unavailable", "stopping", "store_unavailable", "queue_unavailable", "internal_error"
+    ),
 )
 async def readyz(request: Request) -> dict[str, str]:
     readiness: Readiness = request.app.state.readiness
