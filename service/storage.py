@@ -123,6 +123,19 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreUnavailable() from error
 
+    def ids_with(self, data: bytes) -> set[str]:
+        """The ids under which a file of these very bytes lies. Reads every file of that size."""
+        found = set()
+        try:
+            for batch in obstore.list(self._files):
+                for key in (entry["path"] for entry in batch if entry["size"] == len(data)):
+                    with suppress(FileNotFoundError):  # it was erased in the same moment
+                        if self.get(key) == data:
+                            found.add(key.partition("/")[0])
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+        return found
+
     def _delete(self, key: str) -> None:
         try:
             obstore.delete(self._files, key)

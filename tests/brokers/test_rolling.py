@@ -1,4 +1,4 @@
-"""Two APIs behind haproxy and two workers are restarted one after the other, under uploads, waits, streams and downloads: no request fails."""
+"""Two APIs behind haproxy and two workers are restarted one after the other, under load of all kinds: no request fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -102,7 +103,14 @@ class Clients:
         self._stop = threading.Event()
         self.sent: Counter[str] = Counter()
         self.failed: list[str] = []
-        kinds = [self._uploads, self._uploads, self._waits, self._streams, self._slow_uploads, self._slow_downloads]
+        kinds = [
+            self._uploads,
+            self._uploads,
+            self._waits,
+            self._streams,
+            self._slow_uploads,
+            self._slow_downloads,
+        ]
         self._threads = [threading.Thread(target=self._repeat, args=(kind,)) for kind in kinds]
 
     def __enter__(self) -> Clients:
@@ -124,7 +132,9 @@ class Clients:
                     self.failed.append(f"{kind.__name__}: {type(error).__name__}: {error}")
                 time.sleep(0.05)
 
-    def _ask(self, client: httpx.Client, what: str, method: str, path: str, *statuses: int, **more: object) -> httpx.Response:
+    def _ask(
+        self, client: httpx.Client, what: str, method: str, path: str, *statuses: int, **more: object
+    ) -> httpx.Response:
         self.sent[what] += 1
         answer = client.request(method, path, **more)
         assert answer.status_code in statuses, f"{what}: {answer.status_code}: {answer.text[:300]}"
@@ -211,7 +221,11 @@ def is_ready(url: str) -> bool:
 
 
 def test_no_request_fails_while_all_parts_are_restarted(parties, gray_photo, large, until, capsys):
-    apis = {name: urlsplit(party.running.line(r"url=(http://\S+)")[1]).netloc for name, party in parties.items() if "api" in name}
+    apis = {
+        name: urlsplit(party.running.line(r"url=(http://\S+)")[1]).netloc
+        for name, party in parties.items()
+        if "api" in name
+    }
     with haproxy(CONFIG, **apis) as url:
         until(lambda: is_ready(url), 20, "haproxy has found an API ready")
         with Clients(url, gray_photo(), large) as clients:
@@ -220,23 +234,35 @@ def test_no_request_fails_while_all_parts_are_restarted(parties, gray_photo, lar
                 begun = time.monotonic()
                 assert party.restart() in (0, -signal.SIGTERM)
                 with capsys.disabled():
-                    print(f"\n{name} restarted in {time.monotonic() - begun:.1f} s", end="")
+                    sys.stdout.write(f"\n{name} restarted in {time.monotonic() - begun:.1f} s")
                 time.sleep(3)
     with capsys.disabled():
-        print(f"\n{json.dumps(clients.sent)}, failed: {len(clients.failed)}")
+        sys.stdout.write(f"\n{json.dumps(clients.sent)}, failed: {len(clients.failed)}\n")
     assert not clients.failed
-    assert min(clients.sent[kind] for kind in ("POST", "PUT, wait", "stream of events", "slow POST", "slow download")) >= 3
+    assert (
+        min(
+            clients.sent[kind]
+            for kind in ("POST", "PUT, wait", "stream of events", "slow POST", "slow download")
+        )
+        >= 3
+    )
 
 
 def test_without_a_worker_results_are_still_shown_and_photos_taken_in(parties, gray_photo, until):
-    apis = {name: urlsplit(party.running.line(r"url=(http://\S+)")[1]).netloc for name, party in parties.items() if "api" in name}
+    apis = {
+        name: urlsplit(party.running.line(r"url=(http://\S+)")[1]).netloc
+        for name, party in parties.items()
+        if "api" in name
+    }
     with haproxy(CONFIG, **apis) as url, httpx.Client(base_url=url, timeout=70) as client:
         until(lambda: is_ready(url), 20, "haproxy has found an API ready")
         send = {"content": gray_photo(), "headers": {"Content-Type": "image/jpeg", "Prefer": "wait=60"}}
         done = client.post("/v1/colorizations", **send).json()
         for name in ("worker_1", "worker_2"):
             parties[name].running.stop()
-        problem = until(lambda: (answer := client.get("/readyz")).status_code == 503 and answer, 10, "no API is ready")
+        problem = until(
+            lambda: (answer := client.get("/readyz")).status_code == 503 and answer, 10, "no API is ready"
+        )
         assert problem.json()["code"] == "workers_unavailable", "the API itself says so, not the proxy"
         assert client.get(f"/v1/colorizations/{done['id']}/result").status_code == 200
         assert client.post("/v1/colorizations", files={"photo": gray_photo()}).status_code == 202

@@ -63,7 +63,7 @@ class FakeS3(BaseHTTPRequestHandler):
     def _list(self, bucket: str, prefix: str) -> bytes:
         names = (path.removeprefix(f"{bucket}/") for path in sorted(self.objects))
         entries = "".join(
-            f"<Contents><Key>{name}</Key><Size>1</Size><ETag>e</ETag>"
+            f"<Contents><Key>{name}</Key><Size>{len(self.objects[f'{bucket}/{name}'])}</Size><ETag>e</ETag>"
             "<LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
             for name in names
             if name.startswith(prefix)
@@ -112,6 +112,7 @@ def test_files_are_kept_and_erased_under_the_prefix_of_the_url(objects, tmp_path
     store.put(photo_key("abc"), b"another's")
     assert store.get(photo_key("ab")) == large
     assert store.get(result_key("ab", 1, ".jpg")) == b"result"
+    assert (store.ids_with(b"result"), store.ids_with(b"nobody's")) == ({"ab"}, set())
     store.erase("ab")
     store.erase("ab")
     assert set(objects) == {"/photos/autochrome/abc/photo"}
