@@ -279,6 +279,12 @@ KINDS: Mapping[str, Kind] = {
         "Photos are accepted and wait. Start a worker, or wait for one that is starting.",
         headers=_SOON,
     ),
+    "stopping": Kind(
+        503,
+        "This process is about to stop",
+        "It still answers for a moment. Send new requests to another one.",
+        headers=_SOON,
+    ),
     "worker_died": Kind(
         500,
         "The worker died over this photo",

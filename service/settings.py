@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*`: all."""
     cors_origins: Words = ()
     """Other sites whose pages may use the API from a browser, such as https://photos.example; `*`: all."""
+    drain: Annotated[float, Field(ge=0)] = 0.0
+    """For how long an API that is told to stop still takes requests, while `/readyz` refuses, so that a proxy sends no more."""
+    grace: Annotated[int, Field(ge=0)] = 5
+    """Then open requests have so long to end."""
 
     state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(default_factory=default_state_dir)
     redis_url: str | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, cast
@@ -139,69 +139,73 @@ class Store:
         """
         if not isinstance(self._files, S3Store):
             raise ValueError("files in a folder have no URLs")
-        try:
+        with _answering():
             return obstore.sign(self._files, method, key, timedelta(seconds=max(1, int(seconds))))
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
 
     def size(self, key: str) -> int:
         """Bytes of a file. Raises FileNotFoundError."""
-        try:
+        with _answering():
             return obstore.head(self._files, key)["size"]
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
 
     def part(self, key: str, start: int, length: int) -> bytes:
         """Bytes of a file from `start` on. Raises FileNotFoundError."""
-        try:
+        with _answering():
             return bytes(obstore.get_range(self._files, key, start=start, length=length))
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
 
     def copy(self, source: str, target: str) -> None:
         """Copy a file within the store, where S3 moves the bytes itself. Raises FileNotFoundError."""
-        try:
+        with _answering():
             obstore.copy(self._files, source, target)
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
 
     def prefixes(self) -> list[str]:
         """The first part of every key there is: ids, and what else lies there."""
-        try:
+        with _answering():
             if self._folder is not None:
-                with os.scandir(self._folder) as entries:
-                    return [entry.name for entry in entries]
-            return [
-                path.rpartition("/")[2]
-                for path in obstore.list_with_delimiter(self._files)["common_prefixes"]
-            ]
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
+                return [path.name for path in self._folder.iterdir()]
+            found = obstore.list_with_delimiter(self._files)["common_prefixes"]
+            return [path.rpartition("/")[2] for path in found]
 
     def modified(self, prefix: str) -> float:
         """When something under a prefix was last written, in seconds since 1970; 0 where nothing is."""
-        try:
+        times = [0.0]
+        with suppress(FileNotFoundError), _answering():  # it is erased in this moment
             if self._folder is not None:
                 folder = self._folder / prefix
-                return max((path.lstat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
-            entries = (entry for batch in obstore.list(self._files, prefix) for entry in batch)
-            return max((entry["last_modified"].timestamp() for entry in entries), default=0.0)
-        except FileNotFoundError:
-            return 0.0  # erased in the same moment
+                times += [path.lstat().st_mtime for path in (folder, *folder.rglob("*"))]
+            else:
+                entries = (entry for batch in obstore.list(self._files, prefix) for entry in batch)
+                times += [entry["last_modified"].timestamp() for entry in entries]
+        return max(times)
+
+    def ids_with(self, data: bytes) -> set[str]:
+        """The ids under which a file of these very bytes lies. Reads every file of that size."""
+        found = set()
+        try:
+            for batch in obstore.list(self._files):
+                for key in (entry["path"] for entry in batch if entry["size"] == len(data)):
+                    with suppress(FileNotFoundError):  # it was erased in the same moment
+                        if self.get(key) == data:
+                            found.add(key.partition("/")[0])
         except (BaseError, OSError) as error:
             raise StoreUnavailable() from error
+        return found
 
     def _delete(self, key: str) -> None:
         try:
             obstore.delete(self._files, key)
         except FileNotFoundError:
             return  # another erased it in the same moment
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Raises `store_unavailable` where the store does not answer."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        raise StoreUnavailable() from error
 
 
 def _attributes(key: str, media_type: str) -> Attributes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -35,8 +37,6 @@ from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
 from service.watchdog import Periodic
 
-GRACE = 5
-"""Seconds that open requests have when the process is told to stop."""
 ASKED_BY_PAGES = (
     "Authorization",
     "Content-Type",
@@ -82,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.api = state
     app.state.authenticator = Authenticator(Keys(state.redis), settings.anonymous, settings.is_behind_proxy)
     app.state.readiness = Readiness(state.redis, state.jobs, state.store)
-    app.state.metrics = Metrics(state.jobs, settings.stall)
+    app.state.metrics = Metrics(state.redis, state.jobs, settings.stall)
     _go_around(app, settings)
     routers = [part.router for part in (colorizations, presigned, batches, events, health, problems)]
     for router in routers:
@@ -94,15 +94,31 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class _Server(uvicorn.Server):
-    """Told to stop, it sends home who only waits; else they would use up the time that uploads have to end."""
+    """Told to stop, it answers on while a proxy sees `/readyz` refuse; a second signal ends that.
 
-    def __init__(self, config: uvicorn.Config, state: ApiState) -> None:
+    Then it sends home who only waits; else they would use up the time that uploads and downloads have to end.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._state = state
+        self._state: ApiState = app.state.api
+        self._readiness: Readiness = app.state.readiness
+        self._close_at = math.inf
+        self._signal = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self._readiness.stopping and self._state.settings.drain:
+            self._readiness.stopping = True
+            self._signal, self._close_at = sig, time.monotonic() + self._state.settings.drain
+            return
+        self._readiness.stopping = True
         super().handle_exit(sig, frame)
         self._state.watches.close()
+
+    async def on_tick(self, counter: int) -> bool:
+        if time.monotonic() >= self._close_at and not self.should_exit:
+            self.handle_exit(self._signal, None)
+        return await super().on_tick(counter)
 
 
 def server(app: FastAPI) -> uvicorn.Server:
@@ -113,9 +129,9 @@ def server(app: FastAPI) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=app.state.api.settings.grace,
     )
-    return _Server(config, app.state.api)
+    return _Server(config, app)
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:

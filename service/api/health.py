@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import redis
 from anyio import CapacityLimiter, to_thread
@@ -32,6 +33,8 @@ from service.webhooks import OUTCOMES
 
 FRESH = 5.0
 """Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""
+OUR_FAULTS = ("worker_died", "out_of_memory", "photo_lost", "internal_error")
+"""Codes of jobs that fail by no fault of their photo."""
 ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
@@ -52,9 +55,11 @@ class Readiness:
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
         self._said = ("", "")
         self.threads = CapacityLimiter(ASKING)
+        self.stopping = False
+        """Whether this process was told to stop and answers for a while yet."""
 
     def check(self) -> None:
-        """Raises `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter."""
+        """Raises `stopping`, `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter."""
         try:
             self._check()
         except Problem as problem:
@@ -63,6 +68,8 @@ class Readiness:
         self._say("readiness_gained")
 
     def _check(self) -> None:
+        if self.stopping:
+            raise Problem("stopping")
         try:
             self._redis.set(PREFIX + "ready", 1, px=1000)
             workers = self._jobs.workers()
@@ -109,8 +116,10 @@ async def livez() -> dict[str, str]:
 @router.get(
     "/readyz",
     summary="Whether photos sent now will be colored",
-    description="A worker is alive with its net loaded, and Redis and the store can be written to.",
-    responses=documented("workers_unavailable", "store_unavailable", "queue_unavailable", "internal_error"),
+    description="A worker is alive with its net loaded, Redis and the store can be written to, and this process is not about to stop.",
+    responses=documented(
+        "workers_unavailable", "stopping", "store_unavailable", "queue_unavailable", "internal_error"
+    ),
 )
 async def readyz(request: Request) -> dict[str, str]:
     readiness: Readiness = request.app.state.readiness
@@ -153,8 +162,8 @@ def metrics(request: Request) -> Response:
 class Metrics:
     """One process's registry: its own answers, its own memory and CPU, and the record as it stands when asked."""
 
-    def __init__(self, jobs: Jobs, stall: float) -> None:
-        """`stall`: seconds after which a worker counts as stalled."""
+    def __init__(self, client: redis.Redis, jobs: Jobs, stall: float) -> None:
+        """`client`: of the Redis that holds the record. `stall`: seconds after which a worker counts as stalled."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "autochrome_http_requests",
@@ -169,7 +178,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_Record(jobs, stall))
+        self.registry.register(_Record(client, jobs, stall))
         ProcessCollector(registry=self.registry)
 
     def seen(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -181,7 +190,8 @@ class Metrics:
 class _Record(Collector):
     """What the record says; where Redis does not answer, that alone."""
 
-    def __init__(self, jobs: Jobs, stall: float) -> None:
+    def __init__(self, client: redis.Redis, jobs: Jobs, stall: float) -> None:
+        self._redis = client
         self._jobs = jobs
         self._stall = stall
 
@@ -190,7 +200,12 @@ class _Record(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
+            found = [
+                *self._waiting(),
+                *self._workers(),
+                *_counted(self._jobs.counters()),
+                *_server(self._redis),
+            ]
         except redis.RedisError as error:
             log.warning("record_failed", error=errors.first_line(error))
             found = []
@@ -234,14 +249,34 @@ def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(name, words, value=value)
 
 
+def _server(client: redis.Redis) -> Iterator[Metric]:
+    """How the Redis itself does."""
+    seen: Mapping[str, Any] = {**client.info("memory"), **client.info("persistence")}
+    yield _gauge("autochrome_redis_memory_bytes", "What Redis uses", seen["used_memory"])
+    yield _gauge("autochrome_redis_memory_limit_bytes", "Its `maxmemory`; 0: none", seen.get("maxmemory", 0))
+    outcomes = [seen.get(f"aof_last_{act}_status", "ok") for act in ("write", "bgrewrite")]
+    yield _gauge(
+        "autochrome_redis_log_failing",
+        "1 where Redis could not write or rewrite its append-only file the last time",
+        int(outcomes != ["ok", "ok"]),
+    )
+
+
 def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
     """The record's counters (see service/lua/prelude.lua) as Prometheus has them."""
     ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
-    for field, count in sorted(counters.items()):
+    # Those that are alerted of are there from the beginning: Prometheus sees no increase in a number that appears.
+    never = {f"outcome:failed:{code}": 0 for code in OUR_FAULTS}
+    for field, count in sorted({**never, **counters}.items()):
         kind, *names = field.split(":", 2)
         if kind == "outcome":
             ended.add_metric(names, count)
     yield ended
+    yield CounterMetricFamily(
+        "autochrome_leases_expired",
+        "Attempts that failed as their worker fell silent",
+        value=counters.get("leases:expired", 0),
+    )
     webhooks = CounterMetricFamily(
         "autochrome_webhooks", "Webhooks by what became of them", labels=("outcome",)
     )

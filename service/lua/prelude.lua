@@ -16,7 +16,8 @@
 --   notified          string: there while queued jobs have just been notified of again
 --   notifications     string: how many were sent within three seconds and not answered yet
 --   speed:SLOT        hash: pixels done and milliseconds of work in five seconds
---   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME
+--   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME,
+--                     leases:expired
 --   worker:NAME       hash: net, device and threads of a worker, when it began and asked last; gone when it stops beating
 --   worker:NAME:jobs  set: ids that this process has claimed and not ended
 --   workers           zset: worker by its last beat

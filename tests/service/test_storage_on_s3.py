@@ -26,6 +26,7 @@ def test_files_are_kept_and_erased_under_the_prefix_of_the_url(bucket, tmp_path)
     store.put(photo_key("abc"), b"another's")
     assert store.get(photo_key("ab")) == large
     assert store.get(result_key("ab", 1, ".jpg")) == b"result"
+    assert (store.ids_with(b"result"), store.ids_with(b"nobody's")) == ({"ab"}, set())
     store.erase("ab")
     store.erase("ab")
     assert bucket() == {"autochrome/abc/photo"}

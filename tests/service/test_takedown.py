@@ -1,0 +1,86 @@
+"""`python -m service erase`: an operator takes pictures down, by id, by address, or by a copy of the photo or the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.__main__ import main
+
+
+@pytest.fixture
+def erase(settings, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process: exit code, output, errors."""
+
+    def run(*what: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("AUTOCHROME_REDIS_URL", settings.redis_url)
+        monkeypatch.setenv("AUTOCHROME_STORE_URL", settings.store_url)
+        monkeypatch.setattr("sys.argv", ["autochrome", "erase", *map(str, what)])
+        return main(), *capsys.readouterr()
+
+    return run
+
+
+def send(api, photo: bytes) -> str:
+    return str(api.post("/v1/colorizations", files={"photo": photo}).json()["id"])
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def status(api, id: str) -> str:
+    return str(api.get(f"/v1/colorizations/{id}").json()["status"])
+
+
+def test_by_id_or_by_the_address_of_a_page_or_a_file(api, photos, erase, folder):
+    ids = [send(api, photo) for photo in photos[:4]]
+    code, said, _ = erase(
+        ids[0], f"https://colors.example/photos/{ids[1]}", f"/v1/colorizations/{ids[2]}/result"
+    )
+    assert code == 0
+    assert said.split()[1::2] == ids[:3]
+    assert [status(api, id) for id in ids] == ["canceled"] * 3 + ["queued"]
+    assert [path.relative_to(folder).parts[0] for path in files(folder)] == [ids[3]]
+
+
+def test_by_a_copy_of_the_photo_or_of_the_result_however_often_it_was_sent(
+    api, photos, erase, folder, work, tmp_path
+):
+    twice = [send(api, photos[0]), send(api, photos[0])]
+    colored = send(api, photos[1])
+    for _ in range(3):
+        work(picture=b"colored " + str(_).encode())
+    other = send(api, photos[2])
+    copy, result = tmp_path / "copy.jpg", tmp_path / "result.jpg"
+    copy.write_bytes(photos[0])
+    result.write_bytes(api.get(f"/v1/colorizations/{colored}/result").content)
+    assert erase(copy, result)[0] == 0
+    assert [status(api, id) for id in (*twice, colored, other)] == ["canceled"] * 3 + ["queued"]
+    assert {path.relative_to(folder).parts[0] for path in files(folder)} == {other}
+
+
+def test_a_batch_with_all_its_jobs_or_one_photo_of_it(api, photos, erase, folder, tmp_path):
+    batch = api.post(
+        "/v1/batches", files=[("photo", (f"{n}.jpg", photo)) for n, photo in enumerate(photos[:3])]
+    ).json()
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(photos[1])
+    assert erase(copy)[0] == 0
+    assert len(files(folder)) == 2
+    code, said, _ = erase(batch["id"])
+    assert (code, said.splitlines()[-1]) == (0, f"erased {batch['id']}, a batch with 2 jobs")
+    assert not files(folder)
+    assert api.get(f"/v1/batches/{batch['id']}").json()["status"] == "canceled"
+
+
+def test_what_is_not_there_is_said(api, erase, tmp_path, photos):
+    unknown = tmp_path / "unknown.jpg"
+    unknown.write_bytes(photos[0])
+    id = send(api, photos[1])
+    code, said, errors = erase("0" * 32, unknown, id)
+    assert (code, said) == (1, f"erased {id}\n")
+    assert "0" * 32 in errors
+    assert str(unknown) in errors
