@@ -507,6 +507,7 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the janitor
     state.store.erase(id)
     state.jobs.erased(id)
+    log.info("job_erased", job=id)
     return Response(status_code=204)
 
 
