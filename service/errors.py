@@ -143,7 +143,9 @@ KINDS: Mapping[str, Kind] = {
         "It is cut off, broken or no ZIP at all. Pack the photos again and send the whole file.",
     ),
     "json_invalid": Kind(
-        400, "The JSON cannot be read", "Send one JSON object in UTF-8 with `url`, and options beside it."
+        400,
+        "The JSON cannot be read",
+        "Send one JSON object in UTF-8 with `url` or `upload`, and options beside it.",
     ),
     "url_disabled": Kind(
         403,
