@@ -135,7 +135,7 @@ class Batches:
         """
         opened: int | str = self._run(
             *("open", id, int(keep_for * 1000), fingerprint, owner, payer(owner, address), request_id),
-            *(options.model_dump_json(), self._most_waiting, secret_hash(secret) if secret else ""),
+            *(options.short_json(), self._most_waiting, secret_hash(secret) if secret else ""),
             *(secret_hash(self.secret_for(id)), secrets.token_hex(8), int(options.priority == "batch")),
         )
         match opened:

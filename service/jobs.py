@@ -42,7 +42,10 @@ BEAT_AGAIN = 2.5
 """Seconds that workers have to beat again after all were cut off."""
 UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
-_EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
+_EVENT_ID = re.compile(r"\d{1,9}")
+_EVENTS_AN_ATTEMPT = 10
+_AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
+"""Numbers of the events that come when nothing else is left of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,8 @@ class Job:
     owner: str
     group: str
     fingerprint: str
+    attempt: int
+    """How many attempts have begun."""
 
     def is_opened_by(self, secret: str) -> bool:
         """Whether this is the secret that was given out when the job was made."""
@@ -245,7 +250,7 @@ class Jobs:
         empty has room for any photo.
         """
         state, *full = self._run(
-            *("create", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
+            *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
         )
@@ -282,14 +287,6 @@ class Jobs:
             return None
         record = dict(zip(flat[::2], flat[1::2], strict=True))
         return _job(id, record, now, position, None if eta is None else float(eta))
-
-    def events(self, id: str, after: str = "0") -> list[Event]:
-        """What happened to a job after an event: the last 64, or the very last one when it is erased."""
-        since = after if _EVENT_ID.fullmatch(after) else "0"
-        rows = cast(
-            list[tuple[str, dict[str, str]]], self._redis.xrange(_key(f"job:{id}:events"), min=f"({since}")
-        )
-        return [Event(event, fields["name"], json.loads(fields["data"])) for event, fields in rows]
 
     def cancel(self, id: str) -> bool:
         """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
@@ -352,8 +349,7 @@ class Jobs:
             self._run(
                 *("complete", claim.id, claim.attempt, result.key, result.width, result.height),
                 *(result.media_type, result.sha256, result.bytes),
-                json.dumps([asdict(one) for one in artifacts]),
-                json.dumps([asdict(one) for one in bounded(notices)]),
+                *(_json(artifacts), _json(bounded(notices))),
                 *(batch, *_flat(ended)),
             )
         )
@@ -479,6 +475,34 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_NOTICE else text[: LONGEST_NOTICE - 1] + "…"
 
 
+def events_of(job: Job, after: str = "0") -> list[Event]:
+    """What there is to tell of a job to who has seen its event `after`, each once: that it was queued, the stage it is in, or its end.
+
+    All follows from how it stands, so that nothing is kept for it: a stage that is over is not told any more, and of an erased job
+    only that. An id is the attempt and the step in it as one number, which only grows.
+    """
+    first = _EVENTS_AN_ATTEMPT * job.attempt
+    found: list[tuple[int, str, dict[str, Any]]] = []
+    if job.status in _AFTER_ALL:
+        found = [(_AFTER_ALL[job.status], job.status, {})]
+    elif job.status == "queued":
+        if job.queue_position is not None:  # else it waits in its batch
+            found = [(first + _EVENTS_AN_ATTEMPT, "queued", {})]
+    else:
+        found = [(first, "queued", {})]
+        if job.status in ENDED:
+            found.append((first + _EVENTS_AN_ATTEMPT - 1, job.status, {}))
+        elif job.stage:
+            step = STAGES.index(job.stage) if job.stage in STAGES else len(STAGES)
+            found.append((first + 1 + step, "stage", {"name": job.stage}))
+    seen = int(after) if _EVENT_ID.fullmatch(after) else 0
+    return [Event(str(number), name, data) for number, name, data in found if number > seen]
+
+
+def _json(parts: Sequence[Artifact] | Sequence[Notice]) -> str:
+    return json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
+
+
 def _key(name: str) -> str:
     return PREFIX + name
 
@@ -515,13 +539,14 @@ def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta
         options=Options.model_validate_json(record.get("options", "{}")),
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),
-        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts", "[]"))),
-        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices", "[]"))),
+        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts") or "[]")),
+        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices") or "[]")),
         error_code=record.get("error_code"),
         error_detail=record.get("error_detail"),
         owner=record.get("owner", ""),
         group=record.get("group", ""),
         fingerprint=record.get("fingerprint", ""),
+        attempt=int(record.get("attempt", 0)),
     )
 
 

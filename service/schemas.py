@@ -128,6 +128,10 @@ class Options(BaseModel):
         ),
     ] = None
 
+    def short_json(self) -> str:
+        """As it is kept in records: without what is as by default."""
+        return self.model_dump_json(exclude_defaults=True)
+
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
     """Options from form fields and query parameters; an empty value means the default.

@@ -4,8 +4,7 @@
 -- Every key begins with `{autochrome}:`. One server has all of them: the scripts make names of keys from what they read and declare none,
 -- and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 --
---   job:ID            hash: the record
---   job:ID:events     stream: what happened to it, the last 64
+--   job:ID            hash: the record; a value of more than 64 bytes is in pieces, NAME, NAME:1 and so on (see `set_fields`)
 --   queued            zset: id by its turn: its time of making, for batches an hour later
 --   batched           zset: of those, the ones of batches by their time of making
 --   running           zset: id by the end of its lease
@@ -38,7 +37,7 @@ local PREFIX = '{autochrome}:'
 local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `410` after its job expired
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local QUOTA_MS = 60 * 1000
-local MOST_EVENTS = 64
+local MOST_IN_FIELD = 64  -- bytes; the default of hash-max-listpack-value
 local NOTIFICATIONS_MS = 3000  -- after which those that were not answered count as lost
 local SLOT_MS, SLOTS = 5000, 12
 local LOOK_AT = 50  -- jobs before one whose pixels are added up for its estimate, instead of the average
@@ -102,15 +101,50 @@ local function note_stages(id, from)
   end
 end
 
-local function emit(id, name, data)
-  local stream = job(id) .. ':events'
-  redis.call('XADD', stream, 'MAXLEN', MOST_EVENTS, '*', 'name', name, 'data', cjson.encode(data))
-  redis.call('PEXPIREAT', stream, stamp(redis.call('HGET', job(id), 'expires') + ERASED_RECORD_MS))
-  redis.call('PUBLISH', key((name == 'queued' or name == 'stage') and 'changed' or 'ended'), id)
+-- Sets fields of a record: names and values in turns. A hash with one value of more than 64 bytes is no listpack any more, and takes three times
+-- the memory, so that a longer one is kept in pieces. Such a field is written once.
+local function set_fields(id, ...)
+  local words, flat = {...}, {}
+  for at = 1, #words, 2 do
+    local value = tostring(words[at + 1])
+    for piece = 0, math.max(0, math.ceil(#value / MOST_IN_FIELD) - 1) do
+      flat[#flat + 1] = piece == 0 and words[at] or words[at] .. ':' .. piece
+      flat[#flat + 1] = string.sub(value, MOST_IN_FIELD * piece + 1, MOST_IN_FIELD * (piece + 1))
+    end
+  end
+  redis.call('HSET', job(id), unpack(flat))
 end
 
+-- A field's value, all its pieces; false where there is none.
+local function get_field(id, name)
+  local value = redis.call('HGET', job(id), name)
+  local piece = value
+  local number = 0
+  while piece and #piece == MOST_IN_FIELD do
+    number = number + 1
+    piece = redis.call('HGET', job(id), name .. ':' .. number)
+    value = value .. (piece or '')
+  end
+  return value
+end
+
+-- A record's fields and values in turns, each value whole.
+local function get_fields(id)
+  local seen, flat = redis.call('HGETALL', job(id)), {}
+  for at = 1, #seen, 2 do
+    if not string.find(seen[at], ':', 1, true) then
+      flat[#flat + 1] = seen[at]
+      flat[#flat + 1] = #seen[at + 1] == MOST_IN_FIELD and get_field(id, seen[at]) or seen[at + 1]
+    end
+  end
+  return flat
+end
+
+-- Says that something has happened to a job. What it was follows from the record (`events_of` in jobs.py).
+local function publish(id, is_end) redis.call('PUBLISH', key(is_end and 'ended' or 'changed'), id) end
+
 -- Whoever asked for a webhook is to be told how the job ended, and nothing after it was erased.
-local function schedule_webhook(id, event, options)
+local function schedule_webhook(id, event, options)  -- the options as JSON
   redis.call('DEL', key('webhook:' .. id))
   redis.call('ZREM', key('webhooks'), id)
   local url = event and options and cjson.decode(options).webhook
@@ -128,7 +162,7 @@ end
 
 -- A new record. The caller gives it its status.
 local function make_job(id, expires, ...)
-  redis.call('HSET', job(id), 'created', stamp(now), 'expires', expires, 'attempt', 0, 'failures', 0, ...)
+  set_fields(id, 'created', stamp(now), 'expires', expires, 'attempt', 0, 'failures', 0, ...)
   redis.call('ZADD', key('due'), expires, id)
 end
 
@@ -193,8 +227,7 @@ local function enqueue(id)
   redis.call('ZADD', key('queued'), stamp(turn), id)
   redis.call('HINCRBY', key('sums'), 'queued', seen[3])
   redis.call('HSETNX', key('sums'), 'since', stamp(now))
-  local place = redis.call('ZRANK', key('queued'), id) + 1
-  emit(id, 'queued', {position = place, eta_s = eta(id, place)})
+  publish(id, false)
 end
 
 -- Whether a notification of a job that has just been queued is to be sent; if so, it counts as sent. A worker that has ended a job asks for the
@@ -209,13 +242,35 @@ local function is_to_be_notified()
   return true
 end
 
+-- What an ended record keeps no longer: only work needs it. It is written anew, as fields that go leave a hash as large as it was.
+local ONLY_OF_WORK = {pixels = true, batch = true, failures = true, request_id = true, upload = true}
+
+local function compact(id)
+  local seen, kept = get_fields(id), {}
+  for at = 1, #seen, 2 do
+    local name, value = seen[at], seen[at + 1]
+    if name == 'options' and string.find(value, '"webhook"', 1, true) then
+      local options = cjson.decode(value)
+      options.webhook = nil  -- the delivery has it
+      value = next(options) and cjson.encode(options) or '{}'
+    end
+    if not ONLY_OF_WORK[name] and value ~= '' then
+      kept[#kept + 1] = name
+      kept[#kept + 1] = value
+    end
+  end
+  redis.call('DEL', job(id))
+  set_fields(id, unpack(kept))
+end
+
 local function finish(id, status, code, detail)
   leave(id)
-  redis.call('HSET', job(id), 'status', status)
-  if code then redis.call('HSET', job(id), 'error_code', code, 'error_detail', detail) end
+  schedule_webhook(id, status, get_field(id, 'options'))
+  set_fields(id, 'status', status)
+  if code then set_fields(id, 'error_code', code, 'error_detail', detail) end
+  compact(id)
   increment('outcome:' .. status .. ':' .. (code or ''))
-  emit(id, status, {code = code})
-  schedule_webhook(id, status, redis.call('HGET', job(id), 'options'))
+  publish(id, true)
 end
 
 -- An attempt is over without a result. Returns whether the job waits again: after so many failed attempts it has failed.
@@ -231,17 +286,17 @@ end
 
 -- Leaves an erased record, which says no more than that there was a job.
 local function erase_record(id, status)
-  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'options', 'erase_again')
+  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'erase_again')
+  local options = get_field(id, 'options')
   leave(id)
   redis.call('DEL', job(id))
   redis.call('HSET', job(id), 'status', status, 'created', kept[1], 'expires', kept[2], 'secret', kept[3])
   -- A worker that does not know yet may still write files.
-  if kept[4] == 'running' or kept[6] then redis.call('HSET', job(id), 'erase_again', 1) end
+  if kept[4] == 'running' or kept[5] then redis.call('HSET', job(id), 'erase_again', 1) end
   local unfinished = kept[4] == 'queued' or kept[4] == 'running'
   if unfinished then increment('outcome:' .. status .. ':') end
-  schedule_webhook(id, unfinished and status, kept[5])
-  emit(id, status, {})
-  redis.call('XTRIM', job(id) .. ':events', 'MAXLEN', 1)
+  schedule_webhook(id, unfinished and status, options)
+  publish(id, true)
 end
 
 -- Whether a batch takes files in or has them queued; and its status.
