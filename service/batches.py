@@ -110,7 +110,11 @@ class Batches:
 
     def secret_for(self, id: str) -> str:
         """What erases a batch whose sender brought no secret. It is no job's: the two may have one id."""
-        return self._jobs.secret_for(f"batch {id}")
+        return self._jobs.secret_for(id, "batch")
+
+    def secret_again(self, batch: Batch) -> str | None:
+        """The same, of one that was made before; None where it is its sender's own."""
+        return self._jobs.secret_again(batch.id, batch.is_opened_by, "batch")
 
     def job_for(self, id: str, owner: str, mark: str) -> str:
         """The id of a file's job, the same each time. No Idempotency-Key leads to it: they have no blanks."""

@@ -290,10 +290,12 @@ class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
         what: str = "",
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         """`detail`: what is wrong in this case, and what to do. Without it, `what` is wrong, followed by the advice of its kind.
-        `retry_after`: seconds until trying again is likely to help."""
+        `retry_after`: seconds until trying again is likely to help. `members`: what its document says besides."""
         self.code = code
+        self.members: Mapping[str, str] = members or {}
         self.kind = KINDS[code]
         self.detail = detail or f"{what} {self.kind.advice}".lstrip()
         waiting = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -325,9 +327,15 @@ PHOTO_CODES = (
 """Refused when the photo comes in, or by the worker after a full decode."""
 
 
-def failure(code: str | None, detail: str | None) -> Problem:
+def failure(
+    code: str | None,
+    detail: str | None,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, str] | None = None,
+) -> Problem:
     """Why a job failed. Codes that this version does not know are internal errors: a newer worker must not break an older API."""
-    return Problem(code if code and code in KINDS else "internal_error", detail)
+    known = code if code and code in KINDS else "internal_error"
+    return Problem(known, detail, headers=headers, members=members)
 
 
 def first_line(error: BaseException | None) -> str:

@@ -15,7 +15,7 @@ import math
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -272,9 +272,18 @@ class Jobs:
         depth = self.depth()
         return _wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
 
-    def secret_for(self, id: str) -> str:
-        """The secret of a job: whoever makes it again by the same id is told the same."""
-        return base64.urlsafe_b64encode(self._hmac(f"secret {id}")).decode().rstrip("=")
+    def secret_for(self, id: str, kind: Literal["job", "batch"] = "job") -> str:
+        """The secret of a job, or of a batch, whose sender brought none: always the same. No API key begins so."""
+        named = id if kind == "job" else f"{kind} {id}"
+        return f"{kind}_" + base64.urlsafe_b64encode(self._hmac(f"secret {named}")).decode().rstrip("=")
+
+    def secret_again(
+        self, id: str, is_opened_by: Callable[[str], bool], kind: Literal["job", "batch"] = "job"
+    ) -> str | None:
+        """The secret of what was made before; None where it is its sender's own, of which only a hash is kept."""
+        secret = self.secret_for(id, kind)
+        before_prefixes = secret.partition("_")[2]
+        return next((each for each in (secret, before_prefixes) if is_opened_by(each)), None)
 
     def id_for(self, owner: str, key: str) -> str:
         """The id of the job that an owner's Idempotency-Key stands for: 32 hexadecimal digits."""

@@ -233,7 +233,10 @@ class JobView(BaseModel):
 class CreatedJobView(JobView):
     """The answer to POST and PUT: the only one with the secret."""
 
-    secret: str = Field(description="Lets its holder erase the job.")
+    secret: str | None = Field(
+        description="Lets its holder erase the job. Null where it was made before and nothing shows that its sender made it: "
+        "neither its API key, nor its Idempotency-Key, nor the secret itself"
+    )
 
 
 class FileView(BaseModel):
@@ -263,7 +266,9 @@ class BatchView(BaseModel):
 class CreatedBatchView(BatchView):
     """The answer to POST and PUT: the only one with the secret."""
 
-    secret: str = Field(description="Lets its holder erase the batch.")
+    secret: str | None = Field(
+        description="Lets its holder erase the batch. Null to an API key where the batch has a secret of its sender's own"
+    )
 
 
 def job_view(job: Job, base_url: str) -> JobView:

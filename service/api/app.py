@@ -138,7 +138,7 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
-            expose_headers=[*READ_BY_PAGES, REQUEST_ID],
+            expose_headers=[*READ_BY_PAGES, REQUEST_ID, colorizations.SECRET_HEADER],
         )
     app.add_middleware(Access, seen=app.state.metrics.seen)
     app.add_middleware(request_ids)

@@ -242,8 +242,9 @@ async def _end(upload: BatchUpload) -> None:
 
 def _created(state: ApiState, id: str, by: Caller) -> Response:
     """To who made it, or has shown to be that one: with the secret."""
-    view = _view_of(state, _find(state, id), 0, PAGE)
-    created = CreatedBatchView(**view.model_dump(), secret=by.secret or state.batches.secret_for(id))
+    batch = _find(state, id)
+    view = _view_of(state, batch, 0, PAGE)
+    created = CreatedBatchView(**view.model_dump(), secret=by.secret or state.batches.secret_again(batch))
     headers = {
         "Location": state.url(batch_path(id)),
         "Retry-After": RETRY_AFTER,

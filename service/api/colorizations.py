@@ -40,6 +40,8 @@ only spares work: an upload may take longer, and `Jobs.create` decides which one
 LONGEST_RETRY_AFTER = 3600
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
+SECRET_HEADER = "Autochrome-Secret"
+"""Where an answer that is a picture tells the job's secret."""
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 log = get_logger("autochrome.api")
@@ -73,13 +75,15 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
+Putting = Annotated[Caller, Depends(caller_with(Scope.COLORIZE, secrets=True))]
 
 
 class Submitted(NamedTuple):
     """A photo that is in the queue, or was before."""
 
     id: str
-    secret: str
+    secret: str | None
+    """None: its sender has not shown to be who made it."""
     new: bool
     """False: the very same was sent before, and nothing was done."""
 
@@ -96,7 +100,7 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     key = _idempotency_key(request)
     id = await run_sync(state.jobs.id_for, by.owner or f"at {network(by.address)}", key) if key else None
     try:
-        return await _color(request, state, by, id)
+        return await _color(request, state, by, id, is_proven=True)
     except Problem as problem:
         if problem.code != "id_conflict":
             raise
@@ -109,28 +113,30 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     operation_id="put_colorization",
     status_code=202,
     response_model=CreatedJobView,
-    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict")},
+    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict", "secret_wrong")},
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
     request: Request,
     state: State,
-    by: Colorizing,
+    by: Putting,
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
     return await _color(request, state, by, id)
 
 
-async def _color(request: Request, state: ApiState, by: Caller, id: str | None) -> Response:
-    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`: see `submit`."""
+async def _color(
+    request: Request, state: ApiState, by: Caller, id: str | None, is_proven: bool = False
+) -> Response:
+    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`, `is_proven`: see `submit`."""
     await _refuse_if_full(request, state, id)
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
     async with _watched(state, job, wait) as changed:
         async with _upload(request, state, by) as upload:
-            submitted = await run_sync(submit, state, upload, by, job, id is not None)
+            submitted = await run_sync(submit, state, upload, by, job, id is not None, is_proven)
         return await _answer(request, state, submitted, wait, changed)
 
 
@@ -144,12 +150,14 @@ async def _watched(state: ApiState, id: str, wait: int | None) -> AsyncIterator[
         yield changed
 
 
-def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool) -> Submitted:
+def submit(
+    state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool, is_proven: bool = False
+) -> Submitted:
     """Check a photo, store it, make its job and notify the workers.
 
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
-    becomes one job under it.
-    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
+    becomes one job under it. `is_proven`: only who made the job can know what led to this id, so that it is told the secret again.
+    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `secret_wrong`, `in_flight`,
     `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
     """
     keep_for = state.keep_for(upload.options, by)
@@ -165,16 +173,20 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
         upload=secrets.token_hex(8),
     )
     if not is_chosen:
-        return _make_job(state, id, upload, order, by)
+        return _make_job(state, id, upload, order, by, is_proven)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
-        return _again(state, known, order) if known else _make_job(state, id, upload, order, by)
+        if known:
+            return _again(state, known, order, by, is_proven)
+        return _make_job(state, id, upload, order, by, is_proven)
 
 
-def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller) -> Submitted:
+def _make_job(
+    state: ApiState, id: str, upload: Upload, order: Order, by: Caller, is_proven: bool
+) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
     charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
-    secret = state.jobs.secret_for(id)
+    secret = by.secret or state.jobs.secret_for(id)
     try:
         state.jobs.reserve(id, RESERVED)
         upload.file.seek(0)
@@ -189,7 +201,7 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
     if entered is Entered.NOT:
         _erase_upload(state, id, order)
         state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
-        return _again(state, state.look(id), order)
+        return _again(state, state.look(id), order, by, is_proven)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
         celery_app.notify(state.celery, id)
@@ -197,14 +209,18 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
     return Submitted(id, secret, new=True)
 
 
-def _again(state: ApiState, job: Job, order: Order) -> Submitted:
-    """An id that is not new: it must stand for the same."""
+def _again(state: ApiState, job: Job, order: Order, by: Caller, is_proven: bool) -> Submitted:
+    """An id that is not new: it must stand for the same. To know id and photo, which may both be public, proves nothing."""
     if job.status == "expired":
         raise Problem("expired")
     _refuse_if_canceled(job)
     if job.fingerprint != order.fingerprint:
         raise Problem("id_conflict")
-    return Submitted(job.id, state.jobs.secret_for(job.id), new=False)
+    if by.secret and not job.is_opened_by(by.secret):
+        raise Problem("secret_wrong")
+    is_maker = is_proven or (by.owner != "" and by.owner == job.owner)
+    known = state.jobs.secret_again(job.id, job.is_opened_by) if is_maker else None
+    return Submitted(job.id, by.secret or known, new=False)
 
 
 def _erase_upload(state: ApiState, id: str, order: Order) -> None:
@@ -259,7 +275,8 @@ async def _answer(
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
     if job.status == "failed":
-        raise _failure(job)
+        told = {"secret": submitted.secret} if submitted.secret else {}
+        raise errors.failure(job.error_code, job.error_detail, headers=headers, members={"id": job.id, **told})
     is_wanted_now = job.status == "succeeded" and (wait is not None or not submitted.new)
     if (
         is_wanted_now
@@ -269,6 +286,8 @@ async def _answer(
         with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
             answer = await run_sync(_file_response, _result_of(job), job, request, state, None)
             answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
+            if submitted.secret:
+                answer.headers[SECRET_HEADER] = submitted.secret
             return answer
     view = CreatedJobView(**job_view(job, state.url("")).model_dump(), secret=submitted.secret)
     if is_wanted_now:
