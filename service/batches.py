@@ -23,7 +23,7 @@ from service.errors import KINDS, Problem
 from service.jobs import Bounds, Jobs, secret_hash
 from service.observability import get_logger
 from service.schemas import Options
-from service.storage import Store
+from service.storage import Store, erase_job
 
 SCHEDULE_EVERY = 1.0
 """Seconds between two ticks of the scheduler."""
@@ -285,9 +285,7 @@ class Scheduler:
     def erase(self, id: str) -> None:
         """Erase all files of a canceled batch. Raises `store_unavailable`; then the next tick but one goes on."""
         for job in self._batches.jobs_of(id):
-            self._jobs.cancel(job)
-            self._store.erase(job)
-            self._jobs.erased(job)
+            erase_job(self._jobs, self._store, job)
         self._batches.erased(id)
 
 

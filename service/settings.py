@@ -136,6 +136,14 @@ class Settings(BaseSettings):
     """Photos that may wait. One more is refused with 503."""
     queue_megapixels: Annotated[float, Field(gt=0)] = 5000.0
     """Megapixels that may wait, all photos together."""
+    store_bytes: Annotated[int, Field(ge=0)] = 100 * 2**30
+    """Photos, results and room for those to come, all together; more is refused with 507. 0: no limit."""
+    free_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What photos leave free of the disk of a store that is a folder. Not set: a tenth of it, 32 MiB to 1 GiB."""
+    valkey_bytes: Annotated[int, Field(ge=4 * 2**20)] | None = None
+    """Memory of the embedded Valkey. Not set: an eighth of the machine's, 64 MiB to 1 GiB."""
+    log_rewrite: Annotated[float, Field(ge=0)] = 300.0
+    """How often at most Redis writes its append-only file anew after something was erased, which it holds until then. 0: never."""
     keep_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """From a job's making until its photo and result are erased."""
     max_keep_for: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0

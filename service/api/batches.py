@@ -23,7 +23,7 @@ from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import Batch, File, Standing
 from service.errors import Problem, StoreUnavailable, failure
-from service.jobs import ENDED, new_id
+from service.jobs import ENDED, Space, new_id
 from service.observability import get_logger
 from service.schemas import (
     BatchView,
@@ -53,7 +53,15 @@ _OF_UPLOADS = (
     *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout", "unsupported_media_type"),
     *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
     *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
-    *("canceled", "expired", "queue_full", "store_unavailable", "queue_unavailable", "internal_error"),
+    *(
+        "canceled",
+        "expired",
+        "queue_full",
+        "store_full",
+        "store_unavailable",
+        "queue_unavailable",
+        "internal_error",
+    ),
 )
 
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
@@ -175,6 +183,9 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
 
 async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
     """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and not state.has_room(await run_sync(state.queue.look), int(length)):
+        raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":
         await _receive_form(request, state, id, by)
@@ -335,6 +346,7 @@ class BatchUpload:
         self._id = id
         self._owner = by.owner
         self._keep_for = keep_for
+        self._options = options
         self._page = options.page
         mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
         self._state.batches.open(
@@ -346,7 +358,7 @@ class BatchUpload:
     def photo(self, name: str, file: IO[bytes], size: int) -> None:
         """Take in one file of `size` bytes, of which no more than max_bytes need be there.
 
-        Raises `batch_too_large`, `id_conflict`, `canceled`, `store_unavailable` or redis.RedisError.
+        Raises `batch_too_large`, `id_conflict`, `canceled`, `store_full`, `store_unavailable` or redis.RedisError.
         """
         most = self._state.settings.max_bytes
         if size > most:
@@ -385,15 +397,16 @@ class BatchUpload:
             return
         job = self._state.batches.job_for(self._id, self._owner, mark)
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
-        self._state.jobs.reserve(job, self._keep_for)
-        file.seek(0)
-        self._state.store.put(photo_key(job), file)
+        pixels, space = header.width * header.height, Space()
         try:
-            file_of_batch = File(name[:MOST_IN_NAME], job)
-            self._state.batches.add(self._id, mark, file_of_batch, header.width * header.height)
+            with self._state.room_for(job, self._keep_for, file, pixels, self._options) as space:
+                self._state.store.put(photo_key(job), file)
+            self._state.batches.add(self._id, mark, File(name[:MOST_IN_NAME], job), pixels)
         except Problem:
-            self._state.store.erase(job)
-            self._state.jobs.erased(job)
+            with suppress(StoreUnavailable):  # it is erased when the batch would be
+                self._state.store.erase(job)
+                self._state.jobs.unreserve(job, space)
+                self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()
 

@@ -27,10 +27,10 @@ from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
-from service.jobs import ENDED, Entered, Job, Order, new_id
+from service.jobs import ENDED, Entered, Job, Order, Space, new_id
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.storage import CHUNK, photo_key, upload_prefix
+from service.storage import CHUNK, erase_job, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -59,7 +59,7 @@ _OF_UPLOADS = (
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
     *("key_missing", "key_invalid", "scope_missing", "rate_limited"),
-    *("in_flight", "canceled", "expired", "queue_full", "store_unavailable"),
+    *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -150,7 +150,7 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
     becomes one job under it.
     Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
-    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
+    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `store_unavailable` or redis.RedisError.
     """
     keep_for = state.keep_for(upload.options, by)
     header = header_of(upload.file, state.settings, upload.options.page)
@@ -175,19 +175,19 @@ def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
     charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
     secret = state.jobs.secret_for(id)
+    space = Space()
     try:
-        state.jobs.reserve(id, RESERVED)
-        upload.file.seek(0)
-        state.store.put(photo_key(id, order.upload), upload.file)
+        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options) as space:
+            state.store.put(photo_key(id, order.upload), upload.file)
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
-        if isinstance(error, Problem) and error.code == "queue_full":
-            _erase_upload(state, id, order)
+        if isinstance(error, Problem):
+            _erase_upload(state, id, order, space)
         raise
     if entered is Entered.NOT:
-        _erase_upload(state, id, order)
+        _erase_upload(state, id, order, space)
         state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
         return _again(state, state.look(id), order)
     by.headers.update(charged)
@@ -207,10 +207,11 @@ def _again(state: ApiState, job: Job, order: Order) -> Submitted:
     return Submitted(job.id, state.jobs.secret_for(job.id), new=False)
 
 
-def _erase_upload(state: ApiState, id: str, order: Order) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
-    with suppress(StoreUnavailable):  # then the eraser does it, when the id's time is up
+    with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))
+        state.jobs.unreserve(id, space)
 
 
 @contextmanager
@@ -230,17 +231,21 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
-    """Before the body is read: raises `queue_full` where there is room for no photo. One that is in the queue needs none."""
+    """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
     length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
     is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    if depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
+    has_room = state.has_room(depth, int(length) if length.isdecimal() and len(length) < 19 else 0)
+    if has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
-    if id is None or await run_sync(state.jobs.get, id) is None:
-        raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
+    if id is not None and await run_sync(state.jobs.get, id) is not None:
+        return
+    if not has_room:
+        raise Problem("store_full")
+    raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
@@ -471,9 +476,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
-    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the janitor
-    state.store.erase(id)
-    state.jobs.erased(id)
+    erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
     return Response(status_code=204)
 
 

@@ -18,5 +18,7 @@ if made ~= '' and redis.call('EXISTS', job(made)) == 0 then  -- it does where it
   redis.call('RPUSH', batch(id) .. ':waiting', made)
   redis.call('ZADD', key('batches'), 'NX', stamp(now), id)
 end
-for _, part in ipairs({':known', ':files', ':waiting'}) do redis.call('PEXPIREAT', batch(id) .. part, seen[1]) end
+for _, part in ipairs({':known', ':files', ':waiting'}) do
+  redis.call('PEXPIREAT', batch(id) .. part, stamp(seen[1] + ERASED_RECORD_MS))  -- should nobody erase it
+end
 return 'added'

@@ -25,5 +25,6 @@ redis.call('HSET', batch(id), 'status', 'receiving', 'created', stamp(now), 'exp
 redis.call('PEXPIREAT', batch(id), stamp(expires + ERASED_RECORD_MS))
 redis.call('HSET', batch(id) .. ':order', 'payer', ARGV[5], 'request_id', ARGV[6], 'options', ARGV[7],
   'batch', ARGV[12])
-redis.call('PEXPIREAT', batch(id) .. ':order', stamp(expires))
+redis.call('PEXPIREAT', batch(id) .. ':order', stamp(expires + ERASED_RECORD_MS))  -- should nobody erase it
+redis.call('ZADD', key('batches:due'), stamp(expires), id)
 return expires

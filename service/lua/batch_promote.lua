@@ -7,8 +7,10 @@ while true do
   local id = redis.call('ZRANGEBYSCORE', key('batches'), '-inf', moment, 'LIMIT', 0, 1)[1]
   if not id then return nil end
   local first = redis.call('LINDEX', batch(id) .. ':waiting', 0)
-  if not first or not is_batch_alive(id) then
+  if not first then
     redis.call('ZREM', key('batches'), id)
+  elseif not is_batch_alive(id) then
+    redis.call('ZADD', key('batches'), stamp(now + 1000), id)  -- it is erased, unless the server's clock has jumped
   else
     local seen = redis.call('HMGET', job(first), 'status', 'pixels', 'owner', 'request_id')
     if seen[1] ~= 'waiting' then

@@ -10,7 +10,11 @@
 --   batched           zset: of those, the ones of batches by their time of making
 --   running           zset: id by the end of its lease
 --   due               zset: id by the time when its files are to be erased
---   sums              hash: pixels of `queued` and `running`; since: when something began to wait; mark: until when work has been measured
+--   sums              hash: pixels of `queued` and `running`; since: when something began to wait; mark: until when work has been measured;
+--                     store, room: bytes of `stored` and `room`; erased, rewritten: when a record was last erased, and the log rewritten
+--   stored            hash: bytes of the store by id: its photo, and its results or the room that is kept for them
+--   room              hash: of these, bytes that are kept for results which are not written yet
+--   clock             hash: shift: milliseconds by which the server's clock has jumped in all; by and at: the last jump, and when
 --   reaper, eraser    string: whoever does this now
 --   reaping           string: since when leases have been looked at without a gap
 --   notified          string: there while queued jobs have just been notified of again
@@ -24,11 +28,12 @@
 --   webhooks:MARK     string: for a short time, which ids a call has begun and given up, as JSON
 --   webhook:ID        hash: url, event, ended, tries; failure: the last error of ours
 --   batch:ID          hash: the record of a batch, for as long as an id answers `410`
---   batch:ID:order    hash: what is asked for; gone when the batch expires, as all below
+--   batch:ID:order    hash: what is asked for; erased when the batch expires, as all below
 --   batch:ID:files    list: each file as JSON, in the order in which they came
 --   batch:ID:known    set: what files are known by, that none is taken in twice
 --   batch:ID:waiting  list: ids of its jobs that wait to be queued: they are `waiting`, and in no set of jobs but `due`
 --   batches           zset: batch id by the time when one of its files may be queued
+--   batches:due       zset: batch id by the time when it expires
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
 --   changed           channel: ids of jobs to which something happened that is not their end
@@ -56,6 +61,33 @@ local function increment(counter) redis.call('HINCRBY', key('counters'), counter
 -- A server that is out of memory refuses a script at its first write, unless that one needs no memory: such a script runs to its end
 -- (Redis, Scripting with Lua: "Using EVAL under low memory conditions"). What enters jobs is to be refused; all else begins with this.
 local function even_without_memory() redis.call('DEL', key('nothing')) end
+
+-- Takes bytes of the store for an id: those of a photo that is about to be written, and room for its results.
+local function take_store(id, photo, room)
+  redis.call('HINCRBY', key('stored'), id, stamp(photo + room))
+  redis.call('HINCRBY', key('room'), id, stamp(room))
+  redis.call('HINCRBY', key('sums'), 'store', stamp(photo + room))
+  redis.call('HINCRBY', key('sums'), 'room', stamp(room))
+end
+
+-- Gives room that an id has for results back, all of it or less; what was written instead counts.
+local function settle_store(id, written, most)
+  local room = tonumber(redis.call('HGET', key('room'), id) or 0)
+  if room == 0 and written == 0 then return end
+  local left = math.max(0, room - (most or room))
+  if left == 0 then redis.call('HDEL', key('room'), id) else redis.call('HSET', key('room'), id, stamp(left)) end
+  redis.call('HINCRBY', key('sums'), 'room', stamp(left - room))
+  redis.call('HINCRBY', key('stored'), id, stamp(written + left - room))
+  redis.call('HINCRBY', key('sums'), 'store', stamp(written + left - room))
+end
+
+-- No file of an id is left.
+local function drop_store(id)
+  redis.call('HINCRBY', key('sums'), 'store', stamp(-(redis.call('HGET', key('stored'), id) or 0)))
+  redis.call('HINCRBY', key('sums'), 'room', stamp(-(redis.call('HGET', key('room'), id) or 0)))
+  redis.call('HDEL', key('stored'), id)
+  redis.call('HDEL', key('room'), id)
+end
 
 -- pixels per millisecond of work, or nil where none was done in the last minute
 local function speed()
@@ -146,7 +178,7 @@ local function quota_cost(pixels, most) return math.min(most, math.max(1, math.c
 -- may be spent again; and what the photo costs. Its first write needs memory.
 local function charge_quota(who, most, pixels, token)
   local charges, cost = key('quota:' .. who), quota_cost(pixels, most)
-  local rows = redis.call('ZRANGEBYSCORE', charges, '(' .. stamp(now - QUOTA_MS), '+inf', 'WITHSCORES')
+  local rows = redis.call('ZRANGEBYSCORE', charges, '(' .. stamp(now - QUOTA_MS), stamp(now), 'WITHSCORES')
   local left = most
   for at = 1, #rows, 2 do left = left - string.match(rows[at], '%d+$') end
   local reset = (rows[2] or now) + QUOTA_MS - now
@@ -214,6 +246,7 @@ local function finish(id, status, code, detail)
   redis.call('HSET', job(id), 'status', status)
   if code then redis.call('HSET', job(id), 'error_code', code, 'error_detail', detail) end
   increment('outcome:' .. status .. ':' .. (code or ''))
+  settle_store(id, 0)  -- `complete` has said what was written
   emit(id, status, {code = code})
   schedule_webhook(id, status, redis.call('HGET', job(id), 'options'))
 end
@@ -237,6 +270,7 @@ local function erase_record(id, status)
   redis.call('HSET', job(id), 'status', status, 'created', kept[1], 'expires', kept[2], 'secret', kept[3])
   -- A worker that does not know yet may still write files.
   if kept[4] == 'running' or kept[6] then redis.call('HSET', job(id), 'erase_again', 1) end
+  redis.call('HSET', key('sums'), 'erased', stamp(now))
   local unfinished = kept[4] == 'queued' or kept[4] == 'running'
   if unfinished then increment('outcome:' .. status .. ':') end
   schedule_webhook(id, unfinished and status, kept[5])
@@ -248,5 +282,13 @@ end
 local function is_batch_alive(id)
   local seen = redis.call('HMGET', batch(id), 'status', 'expires')
   return seen[1] and seen[1] ~= 'canceled' and now < tonumber(seen[2]), seen[1]
+end
+
+-- Nothing more of a batch is taken in or queued. The list of its files stays.
+local function close_batch(id)
+  for _, part in ipairs({':waiting', ':order', ':known'}) do redis.call('DEL', batch(id) .. part) end
+  redis.call('ZREM', key('batches'), id)
+  redis.call('ZREM', key('batches:due'), id)
+  redis.call('HSET', key('sums'), 'erased', stamp(now))
 end
 
