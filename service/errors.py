@@ -134,6 +134,12 @@ KINDS: Mapping[str, Kind] = {
         "Too many megapixels in too short a time",
         "Send it again after as many seconds as the header Retry-After says.",
     ),
+    "storage_limited": Kind(
+        429,
+        "You keep as much here as one may",
+        "Erase photos that you no longer need, or wait until they expire, and send it again.",
+        headers={"Retry-After": "60"},
+    ),
     "batch_too_large": Kind(
         413, "The batch has too many photos", "Send it as several smaller batches.", headers=_CLOSE
     ),
@@ -249,6 +255,13 @@ KINDS: Mapping[str, Kind] = {
         headers=_SOON,
     ),
     "queue_unavailable": Kind(503, "The queue does not answer", "Try again in a few seconds.", headers=_SOON),
+    "store_full": Kind(
+        507,
+        "There is no room for more photos",
+        "Room comes as earlier photos are erased: send it again after as many seconds as the header Retry-After says. "
+        "Photos that were accepted are safe, and can be fetched and erased.",
+        headers={"Retry-After": "60"},
+    ),
     "store_unavailable": Kind(
         503, "The photo store does not answer", "Try again in a few seconds.", headers=_SOON
     ),
@@ -311,8 +324,8 @@ class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
 class StoreUnavailable(Problem):
     """The store does not answer, or has no room: worth a class, as those who clean up go on without it."""
 
-    def __init__(self, detail: str | None = None, *, what: str = "") -> None:
-        super().__init__("store_unavailable", detail, what=what)
+    def __init__(self, detail: str | None = None, *, what: str = "", code: str = "store_unavailable") -> None:
+        super().__init__(code, detail, what=what)
 
 
 PHOTO_CODES = (

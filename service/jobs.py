@@ -42,6 +42,10 @@ BEAT_AGAIN = 2.5
 """Seconds that workers have to beat again after all were cut off."""
 UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
+FOREVER = 10.0**15
+"""Milliseconds since 1970 that no clock says."""
+_OF_THE_SENDER = -3
+"""As `lua/prelude.lua` says that a sender has no room left."""
 _EVENT_ID = re.compile(r"\d{1,9}")
 _EVENTS_AN_ATTEMPT = 10
 _AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
@@ -64,6 +68,15 @@ class Loaded(Net):
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Whose budget something is taken from, and how many bytes that one may hold at a time: of the store, and of records; 0: no limit."""
+
+    payer: str = ""
+    store: int = 0
+    records: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What is asked for when a job is entered."""
 
@@ -82,6 +95,8 @@ class Order:
     """Id of the batch that it belongs to."""
     upload: str = ""
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
+    share: Share = Share()
+    """From which the record is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,24 @@ class Depth:
     """Ended in the last minute, per second in which there was work; None where nothing was."""
     oldest_ms: int
     """For how long the one that waits longest has waited."""
+    store: int = 0
+    """Bytes of the store: photos, results, and room for those to come."""
+    store_room: int = 0
+    """Of these, room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What an upload takes of the store, and how much there is. Bytes."""
+
+    photo: int = 0
+    results: int = 0
+    """Room that is kept until they are written: an estimate."""
+    most: int = 0
+    """In the store, of all; 0: no limit."""
+    free: int | None = None
+    """That may still be written to the store's disk; None: unknown."""
+    share: Share = Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +269,24 @@ class Jobs:
 
     # the API's side
 
-    def reserve(self, id: str, seconds: float) -> bool:
-        """Promise that files under this id are erased after `seconds`, whatever happens before `create`.
+    def reserve(self, id: str, seconds: float, space: Space | None = None) -> bool:
+        """Take room in the store, and promise that files under this id are erased after `seconds`, whatever happens before `create`.
 
-        False where the id is taken: then there is nothing to write under it.
+        False where the id is taken: then there is nothing to write under it. The room is given back with the files:
+        by `unreserve`, or `erased`. Raises `store_full` or `storage_limited`.
         """
-        return bool(self._run("reserve", id, int(seconds * 1000)))
+        return _given(self._run("reserve", id, int(seconds * 1000), *_asked(space or Space())))
+
+    def demand_room(self, space: Space) -> None:
+        """Take nothing, but raise what `reserve` would now."""
+        _given(self._run("room", *_asked(space)))
+
+    def unreserve(self, id: str, space: Space) -> None:
+        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took."""
+        self._run("unreserve", id, space.photo, space.results)
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
-        """Enter a job as queued, unless the id is taken. Raises `queue_full`.
+        """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.
 
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
@@ -253,7 +295,10 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
+            *(order.share.payer, order.share.records),
         )
+        if state == -2:
+            raise records_limited()
         if state == -1:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
@@ -264,8 +309,8 @@ class Jobs:
 
     def depth(self) -> Depth:
         """How much waits and runs, and how fast it gets done."""
-        jobs, pixels, running, running_pixels, speed, oldest_ms = self._run("depth")
-        return Depth(jobs, pixels, running, running_pixels, float(speed) or None, oldest_ms)
+        jobs, pixels, running, running_pixels, speed, *rest = self._run("depth")
+        return Depth(jobs, pixels, running, running_pixels, float(speed) or None, *rest)
 
     def retry_after(self) -> int:
         """Seconds until one job less of average size is likely to wait, 1 to 3600."""
@@ -390,9 +435,47 @@ class Jobs:
         found = self._run("stranded", int(older_than * 1000), int(quiet * 1000), MOST_NOTIFICATIONS)
         return cast(Sequence[str], found)
 
-    def expire(self) -> Sequence[str]:
-        """Leave erased records of jobs past their time. Returns ids whose files are to be erased; then say `erased`."""
-        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE))
+    def expire(self, until: float = FOREVER) -> Sequence[str]:
+        """Leave erased records of jobs past their time. Returns ids whose files are to be erased; then say `erased`.
+
+        `until`: ms since 1970 up to which the server's clock is known to be right.
+        """
+        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until))
+
+    def due(self, skip: int = 0, until: float = FOREVER) -> Sequence[str]:
+        """Ids whose files are to be erased, the first of them passed over. A server that refuses to write answers this."""
+        return cast(Sequence[str], self._run("due", MOST_AT_ONCE, skip, until))
+
+    def look_at_clock(self, expected: float | None, jumps: str, tolerance: float) -> tuple[int, str, int]:
+        """The server's time in ms since 1970, all its jumps added up, and this one in ms, or 0.
+
+        `expected`: what it should be, where `jumps` are all that the caller knows of. Where it is more than
+        `tolerance` seconds off, and nobody has seen that before, all that is alive gets the time that it had left.
+        """
+        now, jumps, by = self._run("clock", expected or 0, jumps, int(tolerance * 1000))
+        return now, jumps, by
+
+    def clock(self) -> tuple[float, float] | None:
+        """The last jump of the server's clock, in seconds, and how many seconds ago it was; None where there was none."""
+        by, at = cast(list[str | None], self._redis.hmget(_key("clock"), ["by", "at"]))
+        if by is None or at is None:
+            return None
+        seconds, _ = self._redis.time()
+        return int(by) / 1000, seconds - int(at) / 1000
+
+    def recount(self) -> int:
+        """Add up again what is in the store. Returns by how many bytes the sum was wrong."""
+        return int(self._run("recount"))
+
+    def rewrite_log(self, every: float) -> bool:
+        """Have the server write its log anew, which still holds what was erased since; every so many seconds at most.
+
+        False where there is nothing to do. Raises redis.ResponseError where the server forbids it.
+        """
+        is_wanted = bool(self._run("rewrite", int(every * 1000)))
+        if is_wanted:
+            self._redis.bgrewriteaof()
+        return is_wanted
 
     def postpone(self, id: str, seconds: float) -> None:
         """Say that files could not be erased: they are due again in some time."""
@@ -465,6 +548,30 @@ def secret_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def records_limited() -> Problem:
+    """A sender holds as many records as one may."""
+    return Problem(
+        "storage_limited",
+        what="Your photos of the last days and their jobs are as many as are kept for one sender.",
+    )
+
+
+def _asked(space: Space) -> tuple[str | int, ...]:
+    free = -1 if space.free is None else max(0, space.free)
+    return space.photo, space.results, space.most, free, space.share.payer, space.share.store
+
+
+def _given(answer: Sequence[int]) -> bool:
+    state, *first_due = answer
+    if state == _OF_THE_SENDER:
+        raise Problem(
+            "storage_limited", what="With this photo you would keep more bytes here than one sender may."
+        )
+    if state < 0:
+        raise Problem("store_full", retry_after=_wait_for_room(first_due[0]))
+    return bool(state)
+
+
 def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
     """Each notice once, MOST_NOTICES at most, and no detail longer than LONGEST_NOTICE characters.
 
@@ -509,7 +616,9 @@ def events_of(job: Job, after: str = "0") -> list[Event]:
 
 
 def _json(parts: Sequence[Artifact] | Sequence[Notice]) -> str:
-    return json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
+    return (
+        json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
+    )
 
 
 def _key(name: str) -> str:
@@ -530,6 +639,11 @@ def _wait_for(pixels: float, pixels_per_s: float) -> int:
     """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
     seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
     return min(max(seconds, 1), LONGEST_WAIT)
+
+
+def _wait_for_room(first_due_ms: int) -> int:
+    """Seconds until something is erased; negative: nothing is going to be."""
+    return min(max(math.ceil(first_due_ms / 1000), 1), LONGEST_WAIT) if first_due_ms >= 0 else LONGEST_WAIT
 
 
 def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta_s: float | None) -> Job:

@@ -81,7 +81,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.api = state
     app.state.authenticator = Authenticator(Keys(state.redis), settings.anonymous, settings.is_behind_proxy)
-    app.state.readiness = Readiness(state.redis, state.jobs, state.store)
+    app.state.readiness = Readiness(
+        state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), 1)
+    )
     app.state.metrics = Metrics(state.jobs, settings.stall)
     _go_around(app, settings)
     routers = [part.router for part in (colorizations, batches, events, health, problems)]

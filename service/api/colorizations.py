@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import secrets
 import time
@@ -24,13 +25,13 @@ from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network
+from service.budgets import network, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
-from service.jobs import ENDED, Entered, Job, Order, new_id
+from service.jobs import ENDED, Entered, Job, Order, Space, new_id
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.storage import CHUNK, photo_key, upload_prefix
+from service.storage import CHUNK, erase_job, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -60,8 +61,8 @@ _OF_UPLOADS = (
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
-    *("key_missing", "key_invalid", "scope_missing", "rate_limited"),
-    *("in_flight", "canceled", "expired", "queue_full", "store_unavailable"),
+    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited"),
+    *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -157,8 +158,9 @@ def submit(
 
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
     becomes one job under it. `is_proven`: only who made the job can know what led to this id, so that it is told the secret again.
-    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `secret_wrong`, `in_flight`,
-    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
+    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `secret_wrong`,
+    `in_flight`, `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `storage_limited`, `store_unavailable` or
+    redis.RedisError.
     """
     keep_for = state.keep_for(upload.options, by)
     header = header_of(upload.file, state.settings, upload.options.page)
@@ -171,6 +173,7 @@ def submit(
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
+        share=state.quota.share(by.owner, by.address),
     )
     if not is_chosen:
         return _make_job(state, id, upload, order, by, is_proven)
@@ -185,22 +188,23 @@ def _make_job(
     state: ApiState, id: str, upload: Upload, order: Order, by: Caller, is_proven: bool
 ) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
-    charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
+    counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
+    charged = state.quota.charge(by.owner, by.address, counts, order.upload)
     secret = by.secret or state.jobs.secret_for(id)
+    space = Space()
     try:
-        state.jobs.reserve(id, RESERVED)
-        upload.file.seek(0)
-        state.store.put(photo_key(id, order.upload), upload.file)
+        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.share) as space:
+            state.store.put(photo_key(id, order.upload), upload.file)
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
-            state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
-        if isinstance(error, Problem) and error.code == "queue_full":
-            _erase_upload(state, id, order)
+            state.quota.give_back(by.owner, by.address, counts, order.upload)
+        if isinstance(error, Problem):
+            _erase_upload(state, id, order, space)
         raise
     if entered is Entered.NOT:
-        _erase_upload(state, id, order)
-        state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
+        _erase_upload(state, id, order, space)
+        state.quota.give_back(by.owner, by.address, counts, order.upload)
         return _again(state, state.look(id), order, by, is_proven)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
@@ -223,10 +227,11 @@ def _again(state: ApiState, job: Job, order: Order, by: Caller, is_proven: bool)
     return Submitted(job.id, by.secret or known, new=False)
 
 
-def _erase_upload(state: ApiState, id: str, order: Order) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
-    with suppress(StoreUnavailable):  # then the eraser does it, when the id's time is up
+    with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))
+        state.jobs.unreserve(id, space)
 
 
 @contextmanager
@@ -246,17 +251,21 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
-    """Before the body is read: raises `queue_full` where there is room for no photo. One that is in the queue needs none."""
+    """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
     length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
     is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    if depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
+    has_room = state.has_room(depth, int(length) if length.isdecimal() and len(length) < 19 else 0)
+    if has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
-    if id is None or await run_sync(state.jobs.get, id) is None:
-        raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
+    if id is not None and await run_sync(state.jobs.get, id) is not None:
+        return
+    if not has_room:
+        raise Problem("store_full")
+    raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
@@ -276,7 +285,9 @@ async def _answer(
         headers["Preference-Applied"] = f"wait={wait}"
     if job.status == "failed":
         told = {"secret": submitted.secret} if submitted.secret else {}
-        raise errors.failure(job.error_code, job.error_detail, headers=headers, members={"id": job.id, **told})
+        raise errors.failure(
+            job.error_code, job.error_detail, headers=headers, members={"id": job.id, **told}
+        )
     is_wanted_now = job.status == "succeeded" and (wait is not None or not submitted.new)
     if (
         is_wanted_now
@@ -490,9 +501,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
-    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the janitor
-    state.store.erase(id)
-    state.jobs.erased(id)
+    erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
     return Response(status_code=204)
 
 

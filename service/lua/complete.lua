@@ -13,6 +13,9 @@ if tonumber(ARGV[11]) > 0 then
   increment('batch:count')
   redis.call('HINCRBY', key('counters'), 'batch:sum', ARGV[11])
 end
+local written = tonumber(ARGV[8])
+for _, artifact in ipairs(cjson.decode(ARGV[9] ~= '' and ARGV[9] or '[]')) do written = written + artifact.bytes end
+settle_store(id, written)
 measure(id)
 finish(id, 'succeeded')
 return 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -53,7 +53,10 @@ def test_who_comes_back_is_told_what_has_happened_since_and_still_holds(jobs):
     claim = take(jobs)
     jobs.advance(claim, {"open": 0.1}, "preprocess")
     whole = events_of(jobs.get(id), opened.id)
-    assert [(event.name, event.data) for event in whole] == [("queued", {}), ("stage", {"name": "preprocess"})]
+    assert [(event.name, event.data) for event in whole] == [
+        ("queued", {}),
+        ("stage", {"name": "preprocess"}),
+    ]
     assert events_of(jobs.get(id), whole[0].id) == whole[1:]
     assert events_of(jobs.get(id), whole[1].id) == []
     jobs.fail(claim, "photo_damaged", "The file is cut off.")
