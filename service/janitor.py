@@ -75,7 +75,10 @@ class Clock:
 
     def look(self) -> float:
         """What the server's clock says, in ms since 1970, after a jump has been made up for. May raise redis.RedisError."""
-        now, self._jumps, by = self._jobs.look_at_clock(self.expected(), self._jumps, NO_JUMP)
+        begun = _uptime()
+        now, self._jumps, by = self._jobs.look_at_clock(
+            self.expected(), self._jumps, NO_JUMP, begun - self._seen_at
+        )
         self._seen, self._seen_at = now, _uptime()
         if by:
             log.error(
