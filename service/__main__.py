@@ -172,7 +172,7 @@ def _erase(settings: Settings, wanted: list[str]) -> int:
     from service.batches import Batches
     from service.database import connect
     from service.jobs import Jobs, Lease
-    from service.storage import Store
+    from service.storage import Store, erase_job
 
     client, store = connect(_redis_url(settings)), Store(settings.effective_store_url)
     jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
@@ -180,14 +180,15 @@ def _erase(settings: Settings, wanted: list[str]) -> int:
 
     def erase(id: str) -> bool:
         is_batch = batches.cancel(id)
-        others = [erase(job) for job in batches.jobs_of(id)] if is_batch else []
-        is_job = jobs.cancel(id)
-        store.erase(id)
-        jobs.erased(id, settings.deadline)
         if is_batch:
+            others = [erase(job) for job in batches.jobs_of(id)]
             batches.erased(id)
-        if is_job or is_batch:
-            print(f"erased {id}" + f", a batch with {sum(others)} jobs" * is_batch)
+            print(f"erased {id}, a batch with {sum(others)} jobs")
+        job = jobs.get(id)
+        is_job = job is not None and job.status not in ("canceled", "expired")
+        erase_job(jobs, store, id)
+        if is_job:
+            print(f"erased {id}")
         return is_job or is_batch
 
     missing = 0

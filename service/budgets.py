@@ -1,7 +1,8 @@
-"""How many megapixels a key, or an address, may send in any minute: a moving window in Redis, exact to the unit.
+"""What a key, or an address, may send in any minute and hold at a time.
 
-Each photo costs its megapixels, rounded up. One that is larger than a whole quota costs all of it: it has to
-wait until nothing else was sent for a minute, but it can be sent.
+Of megapixels there is a moving window in Redis, exact to the unit. Each photo costs its megapixels, rounded up; one whose file
+is large for them costs as many as have so many bytes (`weight`). One that is larger than a whole quota costs all of it: it has to
+wait until nothing else was sent for a minute, but it can be sent. What is held is counted by the scripts which enter jobs and erase files.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import redis
 
 from service.database import Scripts
 from service.errors import Problem
+from service.jobs import Share
 from service.settings import Settings
 
 WINDOW = 60
+BYTES_A_PIXEL = 2
+"""A file of more counts as one of more pixels. Uncompressed, gray has 1 or 2; a color photo of 16 bits has 6, and counts three times."""
 V6_NETWORK = 64
 """One household or machine has a whole network of this prefix to choose its addresses from."""
 
@@ -44,7 +48,7 @@ class Quota:
         wait = max(1, math.ceil(wait_ms / 1000))
         raise Problem(
             "rate_limited",
-            f"This photo counts {cost} megapixels, of {most} that may be sent in any minute {left} are left. "
+            f"This counts as {cost} megapixels, of {most} that may be sent in any minute {left} are left. "
             f"Send it again in {wait} s.",
             headers={"Retry-After": str(wait), **_headers(most, left, wait)},
         )
@@ -55,9 +59,19 @@ class Quota:
         if most is not None:
             self._scripts.run("uncharge", payer(owner, address), most, pixels, token)
 
+    def share(self, owner: str, address: str) -> Share:
+        """What a sender may hold at a time."""
+        store, records = self._settings.share(anonymous=not owner)
+        return Share(payer(owner, address) if store or records else "", store, records)
+
     def arguments(self) -> tuple[int, int]:
         """Megapixels a minute of an address, and of a key; 0: no limit."""
         return self._settings.quota(anonymous=True) or 0, self._settings.quota(anonymous=False) or 0
+
+
+def weight(pixels: int, size: int) -> int:
+    """The pixels that a photo of so many bytes counts as."""
+    return max(pixels, size // BYTES_A_PIXEL)
 
 
 def payer(owner: str, address: str) -> str:

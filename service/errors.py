@@ -134,6 +134,12 @@ KINDS: Mapping[str, Kind] = {
         "Too many megapixels in too short a time",
         "Send it again after as many seconds as the header Retry-After says.",
     ),
+    "storage_limited": Kind(
+        429,
+        "You keep as much here as one may",
+        "Erase photos that you no longer need, or wait until they expire, and send it again.",
+        headers={"Retry-After": "60"},
+    ),
     "batch_too_large": Kind(
         413, "The batch has too many photos", "Send it as several smaller batches.", headers=_CLOSE
     ),
@@ -259,12 +265,6 @@ KINDS: Mapping[str, Kind] = {
         "Try again in a few seconds, or send the photo itself.",
         headers=_SOON,
     ),
-    "uploads_full": Kind(
-        503,
-        "Too many uploads are announced",
-        "Make jobs of those that you have announced, or come again when their time is up.",
-        headers=_SOON,
-    ),
     "queue_full": Kind(
         503,
         "Too many photos are waiting",
@@ -272,6 +272,13 @@ KINDS: Mapping[str, Kind] = {
         headers=_SOON,
     ),
     "queue_unavailable": Kind(503, "The queue does not answer", "Try again in a few seconds.", headers=_SOON),
+    "store_full": Kind(
+        507,
+        "There is no room for more photos",
+        "Room comes as earlier photos are erased: send it again after as many seconds as the header Retry-After says. "
+        "Photos that were accepted are safe, and can be fetched and erased.",
+        headers={"Retry-After": "60"},
+    ),
     "store_unavailable": Kind(
         503, "The photo store does not answer", "Try again in a few seconds.", headers=_SOON
     ),
@@ -319,10 +326,12 @@ class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
         what: str = "",
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         """`detail`: what is wrong in this case, and what to do. Without it, `what` is wrong, followed by the advice of its kind.
-        `retry_after`: seconds until trying again is likely to help."""
+        `retry_after`: seconds until trying again is likely to help. `members`: what its document says besides."""
         self.code = code
+        self.members: Mapping[str, str] = members or {}
         self.kind = KINDS[code]
         self.detail = detail or f"{what} {self.kind.advice}".lstrip()
         waiting = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -338,8 +347,8 @@ class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
 class StoreUnavailable(Problem):
     """The store does not answer, or has no room: worth a class, as those who clean up go on without it."""
 
-    def __init__(self, detail: str | None = None, *, what: str = "") -> None:
-        super().__init__("store_unavailable", detail, what=what)
+    def __init__(self, detail: str | None = None, *, what: str = "", code: str = "store_unavailable") -> None:
+        super().__init__(code, detail, what=what)
 
 
 PHOTO_CODES = (
@@ -354,9 +363,15 @@ PHOTO_CODES = (
 """Refused when the photo comes in, or by the worker after a full decode."""
 
 
-def failure(code: str | None, detail: str | None) -> Problem:
+def failure(
+    code: str | None,
+    detail: str | None,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, str] | None = None,
+) -> Problem:
     """Why a job failed. Codes that this version does not know are internal errors: a newer worker must not break an older API."""
-    return Problem(code if code and code in KINDS else "internal_error", detail)
+    known = code if code and code in KINDS else "internal_error"
+    return Problem(known, detail, headers=headers, members=members)
 
 
 def first_line(error: BaseException | None) -> str:

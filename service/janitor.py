@@ -10,6 +10,9 @@ import re
 import time
 from collections.abc import Callable
 
+import redis
+
+from service.database import refuses_writes
 from service.errors import StoreUnavailable, first_line
 from service.jobs import Jobs
 from service.observability import get_logger
@@ -27,6 +30,9 @@ SWEEP_TICK, SWEEP_EVERY = 60.0, 3600.0
 """Seconds between two looks of one worker at whether to sweep, and between two sweeps."""
 LATER = 60.0
 """Seconds after which is tried again what could not be erased."""
+NO_JUMP = 60.0
+"""Seconds by which a clock may be off without having jumped: of the server and of this machine, and of a call that took long."""
+RECOUNT_EVERY = 3600.0
 
 ORPHANS_AT_ONCE = 500
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -56,22 +62,69 @@ class Reaper:
                     self._notify(id)
 
 
-class Eraser:
-    """Erases files past their time. `deadline`: seconds in which a worker ends what it has begun."""
+class Clock:
+    """Notices when the clock of the record's server jumps, by the time that has passed for this process.
 
-    def __init__(self, jobs: Jobs, store: Store, deadline: float) -> None:
+    Then all jobs get the time that they had left, as if nothing had happened, and again when the clock comes back. Time in
+    which the machine sleeps has passed; a jump while nobody looks is not noticed.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._seen: float | None = None
+        self._seen_at = 0.0
+        self._jumps = ""
+
+    def expected(self) -> float | None:
+        """What the server's clock should say now, in ms since 1970; None where nobody has looked."""
+        return None if self._seen is None else self._seen + 1000 * (_uptime() - self._seen_at)
+
+    def look(self) -> float:
+        """What the server's clock says, in ms since 1970, after a jump has been made up for. May raise redis.RedisError."""
+        begun = _uptime()
+        now, self._jumps, by = self._jobs.look_at_clock(
+            self.expected(), self._jumps, NO_JUMP, begun - self._seen_at
+        )
+        self._seen, self._seen_at = now, _uptime()
+        if by:
+            log.error(
+                "clock_jumped",
+                seconds=by / 1000,
+                advice="set the clock of Redis right; no job has lost time by it",
+            )
+        return now
+
+
+class Eraser:
+    """Erases files past their time, also where the record's server refuses to write, being on a disk that the files have filled."""
+
+    def __init__(self, jobs: Jobs, store: Store, deadline: float, rewrite_every: float = 0) -> None:
+        """`deadline`: seconds in which a worker ends what it has begun. `rewrite_every`: as `Jobs.rewrite_log`; 0: never."""
         self._jobs = jobs
         self._store = store
         self._deadline = deadline
+        self._rewrite_every = rewrite_every
+        self._clock = Clock(jobs)
+        self._recounted = time.monotonic()
+        self._emptied: set[str] = set()
+        """Ids whose files are erased, and whose records could not be written."""
 
     def tick(self) -> None:
         """May raise redis.RedisError."""
-        with self._jobs.alone("eraser", LOCK_SECONDS) as mine:
-            if mine:
-                self._erase_the_expired(time.monotonic() + LOCK_SECONDS / 2)
+        try:
+            until = self._clock.look()
+            with self._jobs.alone("eraser", LOCK_SECONDS) as mine:
+                if mine:
+                    self._erase_the_expired(time.monotonic() + LOCK_SECONDS / 2, until)
+                    self._look_after_the_record()
+            self._emptied.clear()
+        except redis.ResponseError as refused:
+            if not refuses_writes(refused):
+                raise
+            self._make_room()
 
-    def _erase_the_expired(self, end: float) -> None:
-        for id in self._jobs.expire():
+    def _erase_the_expired(self, end: float, until: float) -> None:
+        for id in self._jobs.expire(until):
             if time.monotonic() > end:
                 return
             try:
@@ -82,6 +135,36 @@ class Eraser:
                 self._jobs.postpone(id, LATER)
                 return  # most likely the store hangs for all of them
             self._jobs.erased(id, self._deadline)
+
+    def _look_after_the_record(self) -> None:
+        """Have the log of the server forget what was erased, and add up anew what is in the store."""
+        if self._rewrite_every:
+            try:
+                self._jobs.rewrite_log(self._rewrite_every)
+            except redis.ResponseError as error:
+                log.warning("log_rewrite_refused", error=first_line(error))
+                self._rewrite_every = 0.0  # a managed Redis, which sees to its log itself
+        if time.monotonic() - self._recounted > RECOUNT_EVERY:
+            self._recounted = time.monotonic()
+            if wrong := self._jobs.recount():
+                log.info("store_recounted", bytes=wrong)
+
+    def _make_room(self) -> None:
+        """Erase the files alone: the records follow when the server writes again."""
+        until = self._clock.expected()
+        if until is None:
+            return
+        end, skip, before = time.monotonic() + LOCK_SECONDS / 2, 0, len(self._emptied)
+        while (due := self._jobs.due(skip, until)) and time.monotonic() < end:
+            for id in due:
+                if id not in self._emptied:
+                    self._store.erase(id)
+                    self._emptied.add(id)
+            skip += len(due)
+        if len(self._emptied) > before:
+            log.warning(
+                "files_erased_before_records", jobs=len(self._emptied), reason="the record cannot be written"
+            )
 
 
 class Sweeper:
@@ -116,3 +199,8 @@ class Sweeper:
                 erased += 1
         if erased:
             log.warning("orphans_erased", count=erased)
+
+
+def _uptime() -> float:
+    """Seconds since the machine was started, those in which it slept included where the system counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

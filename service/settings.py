@@ -22,6 +22,8 @@ ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
 """Read by others: the first by the model, the others by docker-compose.yml."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
+OPEN_BYTES, OPEN_RECORDS = 8 * 2**30, 32 * 2**20
+"""Bytes of the store and of records that one address may hold: some 2,000 photos of a camera at a time, and 3,500 photos a day."""
 LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIN_SIDE = Limits().min_side
@@ -88,8 +90,6 @@ class Settings(BaseSettings):
     """Whether clients read results from S3 itself and, with a key, write photos there, by URLs that are signed for a short time."""
     presign_seconds: Annotated[float, Field(ge=1, le=7 * 24 * 3600)] = 300.0
     """For how long such a URL is good."""
-    uploads_bytes: Annotated[int, Field(ge=1)] = 2**30
-    """Bytes of photos that clients were told to write to S3 and that are no jobs yet, all together; one key has a quarter of it."""
 
     net: str = "lite"
     device: str = "auto"
@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     quota_megapixels_per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """What one key, or one address without a key, may send in any minute; 0: no limit. Not set: no limit, but
     for addresses without a key, where the service listens to others than this machine: OPEN_QUOTA."""
+    caller_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What photos and results of one key, or of one address without a key, may take of the store at a time; 0: no limit. Not set: no limit,
+    but for addresses without a key, where the service listens to others than this machine: OPEN_BYTES."""
+    caller_records: Annotated[int, Field(ge=0)] | None = None
+    """The same of bytes of records in Redis: OPEN_RECORDS."""
     log_format: LogFormat = "text"
 
     max_bytes: Annotated[int, Field(ge=1)] = MAX_BYTES
@@ -146,6 +151,14 @@ class Settings(BaseSettings):
     """Photos that may wait. One more is refused with 503."""
     queue_megapixels: Annotated[float, Field(gt=0)] = 5000.0
     """Megapixels that may wait, all photos together."""
+    store_bytes: Annotated[int, Field(ge=0)] = 100 * 2**30
+    """Photos, results and room for those to come, all together; more is refused with 507. 0: no limit."""
+    free_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What photos leave free of the disk of a store that is a folder. Not set: a tenth of it, 32 MiB to 1 GiB."""
+    valkey_bytes: Annotated[int, Field(ge=4 * 2**20)] | None = None
+    """Memory of the embedded Valkey. Not set: an eighth of the machine's, 64 MiB to 1 GiB."""
+    log_rewrite: Annotated[float, Field(ge=0)] = 300.0
+    """How often at most Redis writes its append-only file anew after something was erased, which it holds until then. 0: never."""
     keep_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """From a job's making until its photo and result are erased."""
     max_keep_for: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
@@ -180,6 +193,15 @@ class Settings(BaseSettings):
         if self.quota_megapixels_per_minute is not None:
             return self.quota_megapixels_per_minute or None
         return OPEN_QUOTA if anonymous and self.host not in LOOPBACK else None
+
+    def share(self, anonymous: bool) -> tuple[int, int]:
+        """Bytes of the store and of records that one key, or one address without a key, may hold; 0: no limit."""
+        is_open = anonymous and self.host not in LOOPBACK
+        store, records = (OPEN_BYTES, OPEN_RECORDS) if is_open else (0, 0)
+        return (
+            store if self.caller_bytes is None else self.caller_bytes,
+            records if self.caller_records is None else self.caller_records,
+        )
 
     @property
     def is_behind_proxy(self) -> bool:

@@ -10,24 +10,39 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
+import redis
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from service.errors import SettingsError, StoreUnavailable, first_line
+from service.database import refuses_writes
+from service.errors import Problem, SettingsError, StoreUnavailable, first_line
+from service.jobs import Jobs
+from service.schemas import Options
 
 if TYPE_CHECKING:
     from obstore import Attributes
     from obstore.store import ClientConfig, RetryConfig
 
 CHUNK = 2**20
+FREE_SHARE, LEAST_FREE, MOST_FREE = 0.1, 32 * 2**20, 2**30
+"""What is left free of a folder's disk where the settings say nothing: this share of it, in bytes at least and at most."""
+ROOM_COMES_WITHIN = 2.5
+"""Seconds in which a server of the record writes again when its disk has room: Redis and Valkey try each second."""
+ERASED_UNRECORDED = (
+    "The photo and what was made from it are erased. The disk of the queue is full, so that this could not be recorded yet: "
+    "send the request again in a few seconds."
+)
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
 RETRY_TIMEOUT = timedelta(seconds=3)
@@ -70,14 +85,32 @@ def file_name(key: str) -> str:
     return "colorized." + name.rpartition(".")[2] if name.startswith("result.") else name
 
 
+def results_bytes(photo: int, pixels: int, options: Options) -> int:
+    """How much room to keep for what is made from a photo of so many bytes and pixels: an estimate, rather too large than too small.
+
+    Coders that lose take about a byte a pixel at quality 100, and half of that at 92; those that do not, no more than the photo's
+    own took for each of its channels, of which a gray one has one.
+    """
+    lossless = options.format in ("png", "tiff")
+    result = max(2 * photo, pixels // 2, 3 * pixels if lossless else 0)
+    return (
+        result
+        + (pixels if "comparison" in options.artifacts else 0)
+        + 4096 * ("sidecar" in options.artifacts)
+    )
+
+
 class Store:
     """Files by key. Every verb raises `store_unavailable` where the store does not answer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keep_free: int | None = None) -> None:
         """`url` is file:///folder, made where it is missing, or s3://bucket/prefix with AWS_* variables.
 
-        Raises SettingsError.
+        `keep_free`: bytes of a folder's disk that no photo is to take; None: a share of it. Raises SettingsError.
         """
+        self._keep_free = keep_free
+        self._under_way = 0
+        self._lock = threading.Lock()
         self._files: LocalStore | S3Store
         self._folder: Path | None = None
         try:
@@ -101,7 +134,35 @@ class Store:
         try:
             obstore.put(self._files, key, data, attributes=attributes)
         except (BaseError, OSError) as error:
+            raise _failure(error) from error
+
+    def free(self) -> int | None:
+        """Bytes that may still be written to a folder, less what is under way in this process; None where nobody knows.
+
+        Raises `store_unavailable`.
+        """
+        if self._folder is None:
+            return None
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError as error:
             raise StoreUnavailable() from error
+        keep_free = self._keep_free
+        if keep_free is None:
+            keep_free = min(max(int(FREE_SHARE * disk.f_blocks * disk.f_frsize), LEAST_FREE), MOST_FREE)
+        return disk.f_bavail * disk.f_frsize - keep_free - self._under_way
+
+    @contextmanager
+    def under_way(self, size: int) -> Iterator[int | None]:
+        """While so many bytes are written by this process, the disk does not show yet that they are taken. Gives what is free for them."""
+        with self._lock:
+            self._under_way += size
+        try:
+            free = self.free()
+            yield None if free is None else free + size
+        finally:
+            with self._lock:
+                self._under_way -= size
 
     def get(self, key: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
@@ -215,6 +276,44 @@ def _attributes(key: str, media_type: str) -> Attributes:
         "Content-Disposition": f'inline; filename="{file_name(key)}"',
         "Cache-Control": "private, no-cache",
     }
+
+
+def erase_job(jobs: Jobs, store: Store, id: str) -> None:
+    """Erase a job's files, and leave an erased record.
+
+    A record's server whose disk is full refuses to write: then the files go first, which may give it room.
+    Raises `store_unavailable`, `queue_unavailable` where the files are gone and the record is not, or redis.RedisError.
+    """
+    try:
+        jobs.cancel(id)
+    except redis.ResponseError as refused:
+        if not refuses_writes(refused):
+            raise
+        store.erase(id)
+        _cancel_when_there_is_room(jobs, id)
+    store.erase(id)  # what a worker has written in between, too
+    jobs.erased(id)
+
+
+def _cancel_when_there_is_room(jobs: Jobs, id: str) -> None:
+    """Raises `queue_unavailable`."""
+    give_up = time.monotonic() + ROOM_COMES_WITHIN
+    while True:
+        try:
+            jobs.cancel(id)
+            return
+        except redis.ResponseError as refused:
+            if time.monotonic() > give_up:
+                raise Problem("queue_unavailable", ERASED_UNRECORDED) from refused
+        time.sleep(0.2)
+
+
+def _failure(error: Exception) -> StoreUnavailable:
+    """Of a write. obstore has no class of its own for a full disk."""
+    is_full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+    if is_full or any(f"os error {number})" in str(error) for number in (ENOSPC, EDQUOT)):
+        return StoreUnavailable(code="store_full")
+    return StoreUnavailable()
 
 
 def _client_options() -> ClientConfig:

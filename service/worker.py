@@ -421,7 +421,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     periodics = [
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
         Periodic("reaper", EVERY, reaper.tick),
-        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
+        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline, settings.log_rewrite).tick),
         Periodic(
             "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
         ),

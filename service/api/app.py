@@ -81,8 +81,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.api = state
     app.state.authenticator = Authenticator(Keys(state.redis), settings.anonymous, settings.is_behind_proxy)
-    app.state.readiness = Readiness(state.redis, state.jobs, state.store)
-    app.state.metrics = Metrics(state.redis, state.jobs, settings.stall)
+    app.state.readiness = Readiness(
+        state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), 1)
+    )
+    app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
     routers = [part.router for part in (colorizations, presigned, batches, events, health, problems)]
     for router in routers:
@@ -154,7 +156,7 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
-            expose_headers=[*READ_BY_PAGES, REQUEST_ID],
+            expose_headers=[*READ_BY_PAGES, REQUEST_ID, colorizations.SECRET_HEADER],
         )
     app.add_middleware(Access, seen=app.state.metrics.seen)
     app.add_middleware(request_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import secrets
 import time
@@ -24,13 +25,13 @@ from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network
+from service.budgets import network, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
-from service.jobs import ENDED, Entered, Job, Order, new_id
+from service.jobs import ENDED, Entered, Job, Order, Space, new_id
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.storage import CHUNK, file_name, photo_key, upload_prefix
+from service.storage import CHUNK, erase_job, file_name, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -40,6 +41,8 @@ only spares work: an upload may take longer, and `Jobs.create` decides which one
 LONGEST_RETRY_AFTER = 3600
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
+SECRET_HEADER = "Autochrome-Secret"
+"""Where an answer that is a picture tells the job's secret."""
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 log = get_logger("autochrome.api")
@@ -59,8 +62,8 @@ _OF_UPLOADS = (
     *("presign_disabled", "upload_unknown", "upload_mismatch"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
-    *("key_missing", "key_invalid", "scope_missing", "rate_limited"),
-    *("in_flight", "canceled", "expired", "queue_full", "store_unavailable"),
+    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited"),
+    *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -77,13 +80,15 @@ Redirect = Annotated[
     bool, Query(description="false: the file itself, also where it could be read from the store directly")
 ]
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
+Putting = Annotated[Caller, Depends(caller_with(Scope.COLORIZE, secrets=True))]
 
 
 class Submitted(NamedTuple):
     """A photo that is in the queue, or was before."""
 
     id: str
-    secret: str
+    secret: str | None
+    """None: its sender has not shown to be who made it."""
     new: bool
     """False: the very same was sent before, and nothing was done."""
 
@@ -100,7 +105,7 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     key = _idempotency_key(request)
     id = await run_sync(state.jobs.id_for, by.owner or f"at {network(by.address)}", key) if key else None
     try:
-        return await _color(request, state, by, id)
+        return await _color(request, state, by, id, is_proven=True)
     except Problem as problem:
         if problem.code != "id_conflict":
             raise
@@ -113,28 +118,30 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     operation_id="put_colorization",
     status_code=202,
     response_model=CreatedJobView,
-    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict")},
+    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict", "secret_wrong")},
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
     request: Request,
     state: State,
-    by: Colorizing,
+    by: Putting,
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
     return await _color(request, state, by, id)
 
 
-async def _color(request: Request, state: ApiState, by: Caller, id: str | None) -> Response:
-    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`: see `submit`."""
+async def _color(
+    request: Request, state: ApiState, by: Caller, id: str | None, is_proven: bool = False
+) -> Response:
+    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`, `is_proven`: see `submit`."""
     await _refuse_if_full(request, state, id)
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
     async with _watched(state, job, wait) as changed:
         async with _upload(request, state, by) as upload:
-            submitted = await run_sync(submit, state, upload, by, job, id is not None)
+            submitted = await run_sync(submit, state, upload, by, job, id is not None, is_proven)
         return await _answer(request, state, submitted, wait, changed)
 
 
@@ -148,21 +155,24 @@ async def _watched(state: ApiState, id: str, wait: int | None) -> AsyncIterator[
         yield changed
 
 
-def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool) -> Submitted:
+def submit(
+    state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool, is_proven: bool = False
+) -> Submitted:
     """Check a photo, store it, make its job and notify the workers.
 
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
-    becomes one job under it.
-    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
-    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_unavailable` or redis.RedisError.
+    becomes one job under it. `is_proven`: only who made the job can know what led to this id, so that it is told the secret again.
+    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `secret_wrong`,
+    `in_flight`, `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `storage_limited`, `store_unavailable` or
+    redis.RedisError.
     """
     if not is_chosen:
-        return _make_job(state, id, upload, _order(state, upload, by), by)
+        return _make_job(state, id, upload, _order(state, upload, by), by, is_proven)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
         if known:
-            return _again(state, known, _fingerprint(upload, by))
-        return _make_job(state, id, upload, _order(state, upload, by), by)
+            return _again(state, known, _fingerprint(upload, by), by, is_proven)
+        return _make_job(state, id, upload, _order(state, upload, by), by, is_proven)
 
 
 def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
@@ -178,27 +188,32 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
+        share=state.quota.share(by.owner, by.address),
     )
 
 
-def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller) -> Submitted:
+def _make_job(
+    state: ApiState, id: str, upload: Upload, order: Order, by: Caller, is_proven: bool
+) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
-    charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
-    secret = state.jobs.secret_for(id)
+    counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
+    charged = state.quota.charge(by.owner, by.address, counts, order.upload)
+    secret = by.secret or state.jobs.secret_for(id)
+    space = Space()
     try:
-        state.jobs.reserve(id, RESERVED)
-        _store(state, upload, photo_key(id, order.upload))
+        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.share) as space:
+            _store(state, upload, photo_key(id, order.upload))
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
-            state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
-        if isinstance(error, Problem) and error.code == "queue_full":
-            _erase_upload(state, id, order)
+            state.quota.give_back(by.owner, by.address, counts, order.upload)
+        if isinstance(error, Problem):
+            _erase_upload(state, id, order, space)
         raise
     if entered is Entered.NOT:
-        _erase_upload(state, id, order)
-        state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
-        return _again(state, state.look(id), order.fingerprint)
+        _erase_upload(state, id, order, space)
+        state.quota.give_back(by.owner, by.address, counts, order.upload)
+        return _again(state, state.look(id), order.fingerprint, by, is_proven)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
         celery_app.notify(state.celery, id)
@@ -217,20 +232,25 @@ def _store(state: ApiState, upload: Upload, key: str) -> None:
     state.store.put(key, upload.file)
 
 
-def _again(state: ApiState, job: Job, fingerprint: str) -> Submitted:
-    """An id that is not new: it must stand for the same."""
+def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: bool) -> Submitted:
+    """An id that is not new: it must stand for the same. To know id and photo, which may both be public, proves nothing."""
     if job.status == "expired":
         raise Problem("expired")
     _refuse_if_canceled(job)
     if job.fingerprint != fingerprint:
         raise Problem("id_conflict")
-    return Submitted(job.id, state.jobs.secret_for(job.id), new=False)
+    if by.secret and not job.is_opened_by(by.secret):
+        raise Problem("secret_wrong")
+    is_maker = is_proven or (by.owner != "" and by.owner == job.owner)
+    known = state.jobs.secret_again(job.id, job.is_opened_by) if is_maker else None
+    return Submitted(job.id, by.secret or known, new=False)
 
 
-def _erase_upload(state: ApiState, id: str, order: Order) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
-    with suppress(StoreUnavailable):  # then the eraser does it, when the id's time is up
+    with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))
+        state.jobs.unreserve(id, space)
 
 
 @contextmanager
@@ -250,17 +270,24 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
-    """Before the body is read: raises `queue_full` where there is room for no photo. One that is in the queue needs none."""
+    """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
     length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
     is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    if depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
+    size = int(length) if length.isdecimal() and len(length) < 19 else 0
+    if not (has_room := state.has_room(depth, size)):
+        depth = await run_sync(state.queue.look)  # something may have been erased since
+        has_room = state.has_room(depth, size)
+    if has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
-    if id is None or await run_sync(state.jobs.get, id) is None:
-        raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
+    if id is not None and await run_sync(state.jobs.get, id) is not None:
+        return
+    if not has_room:
+        raise Problem("store_full")
+    raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
@@ -278,7 +305,10 @@ async def _answer(
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
     if job.status == "failed":
-        raise _failure(job)
+        told = {"secret": submitted.secret} if submitted.secret else {}
+        raise errors.failure(
+            job.error_code, job.error_detail, headers=headers, members={"id": job.id, **told}
+        )
     is_wanted_now = job.status == "succeeded" and (wait is not None or not submitted.new)
     if (
         is_wanted_now
@@ -288,6 +318,8 @@ async def _answer(
         with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
             answer = await run_sync(_file_response, _result_of(job), job, request, state, None, False)
             answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
+            if submitted.secret:
+                answer.headers[SECRET_HEADER] = submitted.secret
             return answer
     view = CreatedJobView(**job_view(job, state.url("")).model_dump(), secret=submitted.secret)
     if is_wanted_now:
@@ -504,9 +536,7 @@ def _matches(if_none_match: str, etag: str) -> bool:
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
-    state.jobs.cancel(id)  # what a crash leaves undone from here on is done by the janitor
-    state.store.erase(id)
-    state.jobs.erased(id)
+    erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
     log.info("job_erased", job=id)
     return Response(status_code=204)
 

@@ -57,8 +57,19 @@ _OWNERSHIP = {
     "in": "header",
     "required": False,
     "schema": {"type": "string"},
-    "example": "Bearer pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
+    "example": "Bearer job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
     "description": "`Bearer` and the secret that came with the first answer, or the API key that made it",
+}
+_SECRET_OF_A_JOB = {
+    "name": "authorization",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
+    "description": (
+        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which the job is erased. Sent "
+        "again with it, the photo is answered with it. With neither, the secret is in the first answer alone."
+    ),
 }
 _SECRET_OF_A_BATCH = {
     "name": "authorization",
@@ -155,7 +166,7 @@ _PLACE: dict[str, Any] = {
     "headers": {"Content-Length": "14680064"},
     "expires_at": "2026-01-01T00:10:00Z",
 }
-_SECRET = {"secret": "pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
+_SECRET = {"secret": "job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
 EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("create_colorization", "202"): {"queued": _JOB | _SECRET},
     ("create_colorization", "200"): {"succeeded": _DONE | _SECRET},
@@ -219,6 +230,7 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
     place = {"schema": {**PlaceRequest.model_json_schema(), "example": {"bytes": 14_680_064}}}
     operations["create_upload"]["requestBody"] = {"required": True, "content": {JSON: place}}
     operations["put_batch"]["parameters"].append(_SECRET_OF_A_BATCH)
+    operations["put_colorization"]["parameters"].append(_SECRET_OF_A_JOB)
     for name in ("erase_colorization", "erase_batch"):
         operations[name]["parameters"].append(_OWNERSHIP)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Annotated, Any, cast
 
@@ -30,9 +30,9 @@ from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload
 from service.auth import Caller, Scope, caller_with
-from service.database import PREFIX, Scripts
+from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.jobs import new_id
+from service.jobs import Jobs, Share, Space, new_id
 from service.observability import get_logger
 from service.schemas import options_from_json, utc
 from service.storage import photo_key
@@ -41,8 +41,8 @@ BLOCK = 64 * 2**10
 """Bytes of a photo that are read at a time to find its header."""
 MOST_BLOCKS = 64
 """Of one photo. Nearly every header is in the first, or in the first and the last."""
-OF_ONE = 0.25
-"""The part of all bytes that one key may have announced."""
+SMALLEST = 2**20
+"""Bytes that a place costs at least: so the store's bounds are bounds on how many there are."""
 log = get_logger("autochrome.api")
 
 router = APIRouter()
@@ -66,51 +66,52 @@ class PlaceView(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """Where a key's holder may write one photo that is no job yet."""
+
     id: str
     owner: str
     bytes: int
 
     @property
-    def text(self) -> str:
-        """As `lua/place.lua` writes it."""
-        return f"{self.id}:{self.owner}:{self.bytes}"
+    def space(self) -> Space:
+        """What it takes of the store."""
+        return Space(photo=max(self.bytes, SMALLEST))
 
 
 class Places:
-    """Where photos may be written that are no jobs yet, and how much of the budget they take. All may raise redis.RedisError."""
+    """What was announced. Its bytes are taken of the store like those of any photo. All may raise redis.RedisError."""
 
-    def __init__(self, client: redis.Redis, most_bytes: int) -> None:
+    def __init__(self, client: redis.Redis, jobs: Jobs) -> None:
         self._redis = client
-        self._most = most_bytes
-        self._scripts = Scripts(client)
+        self._jobs = jobs
 
-    def open(self, place: Place, seconds: float) -> int:
-        """When its time is up (ms since 1970); it is erased and its bytes are given back then. Raises `uploads_full`."""
-        most = int(self._most * OF_ONE)
-        answer = self._scripts.run(
-            *("place", place.id, place.owner, place.bytes, int(seconds * 1000), most, self._most)
-        )
-        if int(answer) <= 0:
-            whose = "Your key has" if int(answer) == 0 else "All keys together have"
-            raise Problem("uploads_full", what=f"{whose} too much announced that is no job yet.")
-        return int(answer)
+    def open(self, place: Place, seconds: float, most: int, share: Share) -> int:
+        """When its time is up (ms since 1970); it is erased and its bytes are given back then. Raises `store_full` or `storage_limited`.
+
+        `most`: bytes in the store, of all; 0: no limit.
+        """
+        self._jobs.reserve(place.id, seconds, replace(place.space, most=most, share=share))
+        now, micros = self._redis.time()
+        expires = now * 1000 + micros // 1000 + int(seconds * 1000)
+        self._redis.set(_key(place.id), f"{place.owner}:{place.bytes}", pxat=expires)
+        return expires
 
     def find(self, id: str, owner: str) -> Place:
         """Raises `upload_unknown`, which does not tell what is another's from what is not."""
-        text = cast("str | None", self._redis.get(f"{PREFIX}place:{id}")) if is_id(id) else None
-        if text is None:
-            raise Problem("upload_unknown")
-        _, whose, size = text.split(":")
-        if whose != owner:
+        text = cast("str | None", self._redis.get(_key(id))) if is_id(id) else None
+        whose, _, size = (text or "").partition(":")
+        if text is None or whose != owner:
             raise Problem("upload_unknown")
         return Place(id, owner, int(size))
 
     def close(self, place: Place) -> None:
         """Give its bytes back. That it is erased when its time is up stays promised: its URL may be good until then."""
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(f"{PREFIX}place:{place.id}")
-            pipe.zrem(f"{PREFIX}places", place.text)
-            pipe.execute()
+        if self._redis.delete(_key(place.id)):
+            self._jobs.unreserve(place.id, place.space)
+
+
+def _key(id: str) -> str:
+    return f"{PREFIX}place:{id}"
 
 
 @router.post(
@@ -128,8 +129,8 @@ class Places:
             "body_too_large",
             "upload_timeout",
         ),
-        *("json_invalid", "option_invalid", "uploads_full", "store_unavailable", "queue_unavailable"),
-        "internal_error",
+        *("json_invalid", "option_invalid", "store_full", "storage_limited", "store_unavailable"),
+        *("queue_unavailable", "internal_error"),
     ),
 )
 async def create(
@@ -153,13 +154,15 @@ async def create(
     if wanted.bytes > state.settings.max_bytes:
         raise Problem("body_too_large", what=f"{state.settings.max_bytes / 2**20:g} MiB is the most.")
     response.headers["Cache-Control"] = "no-store"
-    return await run_sync(_give, state, Place(new_id(), by.owner, wanted.bytes))
+    return await run_sync(_give, state, Place(new_id(), by.owner, wanted.bytes), by.address)
 
 
-def _give(state: ApiState, place: Place) -> PlaceView:
+def _give(state: ApiState, place: Place, address: str) -> PlaceView:
     settings = state.settings
     # Who begins to write in the last moment has as long for it as any other upload.
-    expires = _places(state).open(place, settings.presign_seconds + settings.upload_timeout)
+    seconds = settings.presign_seconds + settings.upload_timeout
+    share = state.quota.share(place.owner, address)
+    expires = _places(state).open(place, seconds, settings.store_bytes, share)
     log.info("place_given", upload=place.id, megabytes=place.bytes / 1e6)
     return PlaceView(
         id=place.id,
@@ -334,4 +337,4 @@ def redirect(key: str, etag: str, expires: float, state: ApiState) -> Response:
 
 
 def _places(state: ApiState) -> Places:
-    return Places(state.redis, state.settings.uploads_bytes)
+    return Places(state.redis, state.jobs)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import IO, Annotated, cast
 
 import redis
 from celery import Celery
@@ -21,10 +22,10 @@ from service.budgets import Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Bounds, Depth, Job, Jobs, Lease
+from service.jobs import Bounds, Depth, Job, Jobs, Lease, Share, Space
 from service.schemas import Options
 from service.settings import Settings
-from service.storage import Store
+from service.storage import Store, results_bytes
 from service.webhooks import refuse_unless_allowed
 
 LOOK = 0.1
@@ -99,7 +100,7 @@ class ApiState:
         client = connect(settings.required_redis_url)
         jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
         batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
-        store, quota = Store(settings.effective_store_url), Quota(client, settings)
+        store, quota = Store(settings.effective_store_url, settings.free_bytes), Quota(client, settings)
         celery = celery_app.make_app(settings.celery_broker_url)
         bounds = Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6))
         return cls(
@@ -137,6 +138,39 @@ class ApiState:
         if job is None:
             raise Problem("not_found")
         return job
+
+    def store_left(self, depth: Depth) -> int | None:
+        """Bytes that photos and results may still take, by the store's cap and by its disk; None without either.
+
+        Raises `store_unavailable`.
+        """
+        most, free = self.settings.store_bytes, self.store.free()
+        bounds = [most - depth.store] if most else []
+        return min([*bounds, free - depth.store_room] if free is not None else bounds, default=None)
+
+    def has_room(self, depth: Depth, photo: int) -> bool:
+        """Whether the store is likely to take a photo of so many bytes, by what is known of it before it comes.
+
+        Raises `store_unavailable`.
+        """
+        left = self.store_left(depth)
+        return left is None or photo < left
+
+    @contextmanager
+    def room_for(
+        self, id: str, seconds: float, photo: IO[bytes], pixels: int, options: Options, share: Share
+    ) -> Iterator[Space]:
+        """Take room in the store for a photo, which is to be written in this block, and for its results.
+
+        Promises that they are erased after `seconds`, if nothing is made of them. Raises `store_full`, `storage_limited`,
+        `store_unavailable` or redis.RedisError.
+        """
+        size = photo.seek(0, os.SEEK_END)
+        photo.seek(0)
+        with self.store.under_way(size) as free:
+            results = results_bytes(size, pixels, options)
+            space = Space(size, results, self.settings.store_bytes, free, share)
+            yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:
         """For how many seconds files are kept under these options, where this caller may have them.

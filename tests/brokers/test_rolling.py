@@ -38,16 +38,16 @@ CONNECTION = httpx.Limits(max_keepalive_connections=1)
 
 
 @contextmanager
-def haproxy(config: Path, **ports: str) -> Iterator[str]:
-    """Its address, as soon as it answers."""
+def haproxy(config: Path, log: Path, **ports: str) -> Iterator[str]:
+    """Its address. What it logs is written to `log`."""
     front = f"127.0.0.1:{free_port()}"
     environment = os.environ | {f"AUTOCHROME_{name.upper()}": address for name, address in ports.items()}
-    with subprocess.Popen(
-        ["haproxy", "-db", "-f", str(config)],
-        env=environment | {"AUTOCHROME_FRONT": front},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    command = ["haproxy", "-db", "-f", str(config)]
+    environment["AUTOCHROME_FRONT"] = front
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.DEVNULL) as process,
+    ):
         try:
             yield f"http://{front}"
         finally:
@@ -85,11 +85,11 @@ class Party:
 
 @pytest.fixture
 def parties(launch: Callable, valkey: str, tmp_path: Path) -> dict[str, Party]:
-    """Two APIs and two workers, as docker/haproxy.cfg wants them."""
+    """Two workers and two APIs, as docker/haproxy.cfg wants them, in the order in which they are replaced."""
     shared = {"redis_url": valkey, "store_url": (tmp_path / "store").as_uri(), "state_dir": tmp_path}
     ours = {**shared, "trusted_proxies": "127.0.0.1", "drain": 3, "grace": 60}
-    made = {f"api_{n}": Party(launch, "api", port=free_port(), **ours) for n in (1, 2)}
-    made |= {f"worker_{n}": Party(launch, "worker", concurrency=2, **shared) for n in (1, 2)}
+    made = {f"worker_{n}": Party(launch, "worker", concurrency=2, **shared) for n in (1, 2)}
+    made |= {f"api_{n}": Party(launch, "api", port=free_port(), **ours) for n in (1, 2)}
     for party in made.values():
         party.wait()
     return made
@@ -220,13 +220,13 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def test_no_request_fails_while_all_parts_are_restarted(parties, gray_photo, large, until, capsys):
+def test_no_request_fails_while_all_parts_are_restarted(parties, gray_photo, large, until, capsys, tmp_path):
     apis = {
         name: urlsplit(party.running.line(r"url=(http://\S+)")[1]).netloc
         for name, party in parties.items()
         if "api" in name
     }
-    with haproxy(CONFIG, **apis) as url:
+    with haproxy(CONFIG, tmp_path / "log", **apis) as url:
         until(lambda: is_ready(url), 20, "haproxy has found an API ready")
         with Clients(url, gray_photo(), large) as clients:
             time.sleep(3)
@@ -248,13 +248,13 @@ def test_no_request_fails_while_all_parts_are_restarted(parties, gray_photo, lar
     )
 
 
-def test_without_a_worker_results_are_still_shown_and_photos_taken_in(parties, gray_photo, until):
+def test_without_a_worker_results_are_still_shown_and_photos_taken_in(parties, gray_photo, until, tmp_path):
     apis = {
         name: urlsplit(party.running.line(r"url=(http://\S+)")[1]).netloc
         for name, party in parties.items()
         if "api" in name
     }
-    with haproxy(CONFIG, **apis) as url, httpx.Client(base_url=url, timeout=70) as client:
+    with haproxy(CONFIG, tmp_path / "log", **apis) as url, httpx.Client(base_url=url, timeout=70) as client:
         until(lambda: is_ready(url), 20, "haproxy has found an API ready")
         send = {"content": gray_photo(), "headers": {"Content-Type": "image/jpeg", "Prefer": "wait=60"}}
         done = client.post("/v1/colorizations", **send).json()
@@ -273,6 +273,13 @@ def test_the_proxys_own_limits_by_address_hold_where_they_are_turned_on(tmp_path
     config = tmp_path / "haproxy.cfg"
     config.write_text(CONFIG.read_text().replace("#? ", ""))
     closed = f"127.0.0.1:{free_port()}"
-    with haproxy(config, api_1=closed, api_2=closed) as url, httpx.Client(base_url=url) as client:
+    with (
+        haproxy(config, tmp_path / "log", api_1=closed, api_2=closed) as url,
+        httpx.Client(base_url=url) as client,
+    ):
         time.sleep(0.5)
-        assert Counter(client.get("/").status_code for _ in range(203)) == {503: 200, 429: 3}
+        statuses = Counter(client.get("/photos/0f8fad5bd9cb?secret=x").status_code for _ in range(203))
+    assert statuses == {503: 200, 429: 3}
+    lines = (tmp_path / "log").read_text()
+    assert "429 GET" in lines
+    assert not [words for words in ("127.0.0.1", "0f8fad5bd9cb", "secret") if words in lines]

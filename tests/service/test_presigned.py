@@ -25,6 +25,7 @@ from service.api.presigned import Place, Places
 from service.auth import Keys, Scope
 from service.errors import Problem
 from service.janitor import Eraser
+from service.jobs import Share
 from service.settings import Settings
 from service.storage import Store, photo_key
 
@@ -237,28 +238,26 @@ def test_a_large_photo_is_not_read_whole_to_look_at_its_header(api, key, monkeyp
 
 
 def test_bytes_are_taken_off_a_budget_until_there_is_a_job(start, key, client, gray_photo, check_problem):
-    api = start(uploads_bytes=2**23)
+    api = start(caller_bytes=9 * 2**19, store_bytes=6 * 2**20)
     photo = gray_photo()
-    assert announce(api, key, 2**20).status_code == 201
-    full = announce(api, key, 2**20 + 1)
-    check_problem(full, "uploads_full")
-    assert full.headers["retry-after"] == "5"
-    small = announce(api, key, len(photo))  # costs a MiB all the same
-    check_problem(announce(api, key, 1), "uploads_full")
+    assert announce(api, key, 2**21).status_code == 201
+    check_problem(announce(api, key, 3 * 2**20), "storage_limited")
+    small = announce(api, key, len(photo))  # counts as a MiB all the same
+    assert announce(api, key, 1).status_code == 201
+    check_problem(announce(api, key, 1), "storage_limited")
     assert api.post("/v1/colorizations", json={"upload": write(small, photo)}, headers=key).status_code == 202
     assert announce(api, key, 1).status_code == 201, "it was given back"
-    others = [announce(api, _key(client), 2**21).status_code for _ in range(4)]
-    assert others == [201, 201, 201, 503], "all keys together"
+    check_problem(announce(api, _key(client), 2**21), "store_full")
 
 
 def test_a_place_that_was_not_used_is_erased_and_given_back(client, jobs, store, until, bucket):
-    places, place = Places(client, 2**22), Place("ab" * 16, "one", 2**20)
-    places.open(place, 0.2)
+    places, place, share = Places(client, jobs), Place("ab" * 16, "one", 2**21), Share("key:one", 2**21)
+    places.open(place, 0.2, 0, share)
     store.put(photo_key(place.id), b"a photo")
-    with pytest.raises(Problem, match="uploads_full"):
-        places.open(Place("cd" * 16, "one", 1), 60)
+    with pytest.raises(Problem, match="storage_limited"):
+        places.open(Place("cd" * 16, "one", 1), 60, 0, share)
     until(lambda: Eraser(jobs, store, 300).tick() or not bucket(), 10, "the photo is erased")
-    places.open(Place("cd" * 16, "one", 1), 60)
+    places.open(Place("cd" * 16, "one", 1), 60, 0, share)
     with pytest.raises(Problem, match="upload_unknown"):
         places.find(place.id, "one")
 

@@ -153,11 +153,14 @@ def test_a_picture_that_is_not_ready_in_time_is_a_job_to_ask_about(api, gray_pho
 
 def test_a_photo_that_is_sent_again_is_answered_with_its_picture(api, color, gray_photo):
     url = f"/v1/colorizations/{'ab' * 16}"
-    assert color(url=url, Accept="image/jpeg").content == PICTURE
+    first = color(url=url, Accept="image/jpeg")
+    assert first.content == PICTURE
     again = api.put(url, files={"photo": gray_photo()}, headers={"Accept": "image/jpeg"})
     assert (again.status_code, again.content) == (200, PICTURE)
-    job = api.put(url, files={"photo": gray_photo()})
-    assert job.json()["secret"], "its sender is still given the secret"
+    assert "autochrome-secret" not in again.headers, "who sends the same photo may be anybody"
+    holder = {"Authorization": f"Bearer {first.headers['autochrome-secret']}"}
+    assert api.put(url, files={"photo": gray_photo()}, headers=holder).json()["secret"]
+    assert api.delete(url, headers=holder).status_code == 204
 
 
 @pytest.mark.parametrize(

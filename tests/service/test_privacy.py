@@ -1,4 +1,4 @@
-"""`python -m service erase`: an operator takes pictures down, by id, by address, or by a copy of the photo or the result."""
+"""What is left of a photo and of its sender, and `python -m service erase`, by which an operator takes pictures down."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from service.__main__ import main
+
+SENDER = "203.0.113.9"
+NAME = "Aunt-Marys-wedding.jpg"
 
 
 @pytest.fixture
@@ -84,3 +88,55 @@ def test_what_is_not_there_is_said(api, erase, tmp_path, photos):
     assert (code, said) == (1, f"erased {id}\n")
     assert "0" * 32 in errors
     assert str(unknown) in errors
+
+
+def held(client: redis.Redis, words: str) -> set[str]:
+    """The keys of Redis under which these words stand."""
+    reading = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": client.smembers,
+        "zset": lambda key: client.zrange(key, 0, -1),
+        "stream": client.xrange,
+    }
+    return {key for key in client.scan_iter() if words in f"{key} {reading[client.type(key)](key)}"}
+
+
+@pytest.fixture
+def from_afar(tight) -> dict:
+    """The API behind a proxy that tells it of SENDER, and the headers by which it does."""
+    api = tight(trusted_proxies=("127.0.0.1",), quota_megapixels_per_minute=100)
+    return {"api": api, "headers": {"X-Forwarded-For": SENDER}}
+
+
+def test_the_address_of_a_sender_is_kept_for_a_minute(from_afar, client, photos):
+    api, headers = from_afar.values()
+    for photo in photos[:3]:
+        assert api.post("/v1/colorizations", files={"photo": photo}, headers=headers).status_code == 202
+    [key] = held(client, SENDER)
+    assert 0 < client.ttl(key) <= 60
+
+
+def test_of_a_batch_the_address_and_the_names_are_kept_until_it_is_erased(from_afar, client, photos):
+    api, headers = from_afar.values()
+    files = [("photo", (NAME, photo)) for photo in photos[:3]]
+    made = api.post("/v1/batches", files=files, headers=headers).json()
+    of_quota = {key for key in held(client, SENDER) if "quota:" in key}
+    assert held(client, SENDER) - of_quota
+    assert held(client, NAME)
+    erased = api.delete(f"/v1/batches/{made['id']}", headers={"Authorization": f"Bearer {made['secret']}"})
+    assert erased.status_code == 204
+    assert held(client, SENDER) == of_quota
+    assert not held(client, NAME)
+
+
+def test_of_an_erased_job_its_times_and_the_hash_of_its_secret_are_left(api, client, photos, folder, work):
+    made = api.post("/v1/colorizations", files={"photo": (NAME, photos[0])}, data={"vividness": 1.37}).json()
+    assert not held(client, NAME), "the name of a file is not kept at all"
+    work()
+    api.delete(f"/v1/colorizations/{made['id']}", headers={"Authorization": f"Bearer {made['secret']}"})
+    assert not files(folder)
+    assert not held(client, "1.37")
+    record = client.hgetall(f"{{autochrome}}:job:{made['id']}")
+    assert set(record) <= {"status", "created", "expires", "secret", "erase_again"}
