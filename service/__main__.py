@@ -179,7 +179,8 @@ def _erase(settings: Settings, wanted: list[str]) -> int:
     batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
 
     def erase(id: str) -> bool:
-        is_batch = batches.cancel(id)
+        batch = batches.get(id)
+        is_batch = batch is not None and batches.cancel(id)
         if is_batch:
             others = [erase(job) for job in batches.jobs_of(id)]
             batches.erased(id)

@@ -9,6 +9,7 @@ import asyncio
 import math
 import signal
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -30,6 +31,8 @@ BUSY = 0.6
 ERASED_DAYS = 7
 """For which an id still answers that its job has expired."""
 WARM_UP = 8
+SETTLE = 3.0
+"""Seconds after which a server has given back what it needed only for its answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Config:
 
     photos: int = 120
     sides: tuple[int, ...] = (1024, 4000)
-    records: int = 1000
+    records: int = 3000
     keep_days: float = 1.0
 
 
@@ -48,13 +51,14 @@ QUICK = Config(photos=8, sides=(512,), records=50)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one photo: CPU-seconds, and bytes of its file and of its result."""
+    """Of one photo: CPU-seconds, and bytes of its file and of its result; and megabytes that the worker has after all of them."""
 
     worker: float
     api: float
     valkey: float
     photo: float
     result: float
+    worker_mb: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +130,11 @@ def _measure(folder: Path, side: int, count: int) -> Cost:
         if {sample.status for sample in outcome.samples} != {200}:
             raise RuntimeError(f"not every photograph of {side} px was colored")
         cpu = {part: (used - before.get(part, 0)) / count for part, used in service.cpu_seconds().items()}
+        memory = service.resident_mb()["worker"]
         photo, result = (
             (late - early) / count for early, late in zip(files, _bytes(service.store), strict=True)
         )
-    return Cost(cpu["worker"], cpu["api"], cpu["valkey"], photo, result)
+    return Cost(cpu["worker"], cpu["api"], cpu["valkey"], photo, result, memory)
 
 
 def _bytes(store: Path) -> tuple[int, int]:
@@ -161,6 +166,7 @@ def _measure_record(folder: Path, count: int) -> Record:
 
 
 def _used(server: redis.Redis) -> int:
+    time.sleep(SETTLE)
     return int(server.info("memory")["used_memory"])
 
 
@@ -207,10 +213,14 @@ def _measured(costs: dict[int, Cost], record: Record) -> str:
             *(1000 * seconds for seconds in (cost.worker, cost.api, cost.valkey)),
             cost.photo / 1e6,
             cost.result / 1e6,
+            cost.worker_mb,
         )
         for side, cost in costs.items()
     ]
-    head = ("a photo of", "worker, CPU ms", "API, CPU ms", "Valkey, CPU ms", "photo MB", "result MB")
+    head = (
+        *("a photo of", "worker, CPU ms", "API, CPU ms", "Valkey, CPU ms", "photo MB", "result MB"),
+        "worker's memory MB",
+    )
     words = (
         f"A job in Redis: {record.waiting:.0f} bytes while it waits, {record.ended:.0f} when it has ended, "
         f"{record.erased:.0f} when it was erased.\n"

@@ -98,7 +98,7 @@ def test_every_number_that_the_alerts_and_the_documents_name_is_there(service):
     root = Path(__file__).parents[2]
     groups = yaml.safe_load((root / "docker/prometheus/alerts.yml").read_text())["groups"]
     words = " ".join(rule["expr"] for group in groups for rule in group["rules"])
-    assert len(groups) == 2
+    assert "autochrome_workers" in words
     table = "\n".join(
         re.findall(r"^\| `autochrome.*", (root / "docs/operating.md").read_text(), re.MULTILINE)
     )
