@@ -178,6 +178,7 @@ def submit(
 def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
     """Check a photo and what is wished for it. Raises as `submit` does."""
     keep_for = state.keep_for(upload.options, by)
+    upload.file.seek(0)  # finds one that lies in the store already, where there is one
     header = header_of(upload.file, state.settings, upload.options.page)
     return Order(
         options=upload.options,

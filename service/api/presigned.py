@@ -312,7 +312,9 @@ class _Remote(io.RawIOBase):
 
     def _opened(self) -> tuple[str, int]:
         if self._file is None:
-            self._file = self._open()
+            self._file = _, size = self._open()
+            self._block(0)  # now, as those who parse it hold others up
+            self._block((size - 1) // BLOCK)
         return self._file
 
     def _block(self, number: int) -> bytes:
