@@ -17,6 +17,7 @@ import redis
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 from pydantic import ValidationError
 
@@ -284,3 +285,11 @@ def test_without_the_setting_nothing_is_signed(start, key, gray_photo, work, che
 def test_a_folder_cannot_be_signed_for():
     with pytest.raises(ValidationError, match="AUTOCHROME_PRESIGN needs a store on S3"):
         Settings(presign=True)
+
+
+def test_the_contract_says_how(api):
+    contract = api.get("/openapi.json").json()
+    OpenAPIV31SpecValidator(contract).validate()
+    body = contract["paths"]["/v1/colorizations"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"]["required"] == ["upload"]
+    assert "307" in contract["paths"]["/v1/colorizations/{id}/result"]["get"]["responses"]
