@@ -18,7 +18,7 @@ from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import JSON, Part, digest, header_of, media_type, parts, spool, write_body
+from service.api.uploads import JSON, Part, cut_off, digest, header_of, media_type, parts, spool, write_body
 from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
@@ -403,6 +403,7 @@ class BatchUpload:
         sha256 = digest(file)
         try:
             header = header_of(file, self._state.settings, self._page)
+            cut_off(file, header)
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:
@@ -456,7 +457,7 @@ class BatchUpload:
         mark = _mark(name, content)
         if self._state.batches.knows(self._id, mark):
             return
-        self._state.quota.charge(self._owner, self._address, 0, mark[:16])
+        self._state.quota.charge(self._owner, self._address, 0, _mark(self._id, mark)[:16])
         detail = _cut(problem.detail, MOST_IN_DETAIL)
         file = File(_cut(name, MOST_IN_NAME), code=problem.code, detail=detail)
         self._state.batches.add(self._id, mark, file, most_records=self._share.records)

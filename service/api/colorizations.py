@@ -23,7 +23,7 @@ from service.api import uploads
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Upload, header_of
+from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network, weight
 from service.errors import Problem, StoreUnavailable
@@ -164,6 +164,7 @@ def submit(
     """
     keep_for = state.keep_for(upload.options, by)
     header = header_of(upload.file, state.settings, upload.options.page)
+    cut_off(upload.file, header)
     order = Order(
         options=upload.options,
         pixels=header.width * header.height,

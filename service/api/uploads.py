@@ -27,7 +27,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from model.errors import PhotoError
-from model.image_headers import Header, probe
+from model.image_headers import Header, end_of, probe
 from service.errors import Problem
 from service.outbound import fetch
 from service.schemas import Options, options_from_json, parse_options
@@ -153,6 +153,14 @@ def header_of(file: IO[bytes], settings: Settings, page: int | None = None) -> H
         return probe(file, settings.limits, page)
     except PhotoError as error:
         raise Problem(error.code, error.detail) from error
+
+
+def cut_off(file: IO[bytes], header: Header) -> None:
+    """Drop what lies behind the picture and is not its own: it would be stored for nothing."""
+    end = end_of(file, header)
+    if end < file.seek(0, os.SEEK_END):
+        file.truncate(end)
+    file.seek(0)
 
 
 def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
