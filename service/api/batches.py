@@ -346,7 +346,11 @@ def _listing(
         while files:
             yield comma + ",".join(_file_view(file, root).model_dump_json() for file in files)
             place, comma = place + len(files), ","
-            files = state.batches.files(batch.id, place, min(end - place, SLICE)).files if place < end else []
+            files = (
+                state.batches.files(batch.id, place, min(end - place, SLICE), count=False).files
+                if place < end
+                else []
+            )
         yield f"]{after}"
 
     return Listing(status, pieces)
