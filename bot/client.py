@@ -43,7 +43,7 @@ MAX_WAIT = 25.0
 """Seconds for which one request is kept waiting; proxies cut off longer ones."""
 MIN_DELAY, MAX_DELAY = 0.5, 15.0
 _ID = re.compile(r"[0-9a-f]{32}")
-_TRANSIENT = {408, 425, 500, 502, 503, 504}
+_TRANSIENT = {408, 425, 500, 502, 503, 504, 507}
 """Statuses that pass."""
 
 
@@ -100,6 +100,7 @@ _OF_CODES: dict[str, type[ClientError]] = {
     "canceled": GoneError,
     "rate_limited": BusyError,
     "queue_full": BusyError,
+    "store_full": BusyError,
     "in_flight": BusyError,
     "worker_died": FailedError,
     "out_of_memory": FailedError,

@@ -292,6 +292,9 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+RECORD_FULL = "The memory of the queue is full."
+
+
 class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
     """An error that a client sees. KeyError for a code that is not in the table."""
 

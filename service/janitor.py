@@ -37,8 +37,17 @@ log = get_logger("autochrome.janitor")
 class Reaper:
     """Takes jobs from workers that fell silent. Every step can be cut off and is made up for by the next tick."""
 
-    def __init__(self, jobs: Jobs, notify: Callable[[str], None], has_idle: Callable[[], bool]) -> None:
-        """`has_idle`: whether a thread of this worker has nothing to do."""
+    def __init__(
+        self,
+        jobs: Jobs,
+        notify: Callable[[str], object],
+        has_idle: Callable[[], bool],
+        work: Callable[[str], None] = lambda id: None,
+    ) -> None:
+        """`has_idle`: whether a thread of this worker has nothing to do. `work`: begin to color what waits, without a notification:
+        where `notify` gives False, as no broker takes one.
+        """
+        self._work = work
         self._jobs = jobs
         self._notify = notify
         self._has_idle = has_idle
@@ -53,7 +62,9 @@ class Reaper:
                 self._notify(id)
             if self._has_idle():
                 for id in self._jobs.stranded(OLDER_THAN, QUIET):
-                    self._notify(id)
+                    if self._notify(id) is False:
+                        self._work(id)
+                        break  # it would take none of the others either
 
 
 class Clock:
@@ -75,7 +86,10 @@ class Clock:
 
     def look(self) -> float:
         """What the server's clock says, in ms since 1970, after a jump has been made up for. May raise redis.RedisError."""
-        now, self._jumps, by = self._jobs.look_at_clock(self.expected(), self._jumps, NO_JUMP)
+        begun = _uptime()
+        now, self._jumps, by = self._jobs.look_at_clock(
+            self.expected(), self._jumps, NO_JUMP, begun - self._seen_at
+        )
         self._seen, self._seen_at = now, _uptime()
         if by:
             log.error(

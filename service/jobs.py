@@ -446,13 +446,16 @@ class Jobs:
         """Ids whose files are to be erased, the first of them passed over. A server that refuses to write answers this."""
         return cast(Sequence[str], self._run("due", MOST_AT_ONCE, skip, until))
 
-    def look_at_clock(self, expected: float | None, jumps: str, tolerance: float) -> tuple[int, str, int]:
+    def look_at_clock(
+        self, expected: float | None, jumps: str, tolerance: float, since: float
+    ) -> tuple[int, str, int]:
         """The server's time in ms since 1970, all its jumps added up, and this one in ms, or 0.
 
         `expected`: what it should be, where `jumps` are all that the caller knows of. Where it is more than
-        `tolerance` seconds off, and nobody has seen that before, all that is alive gets the time that it had left.
+        `tolerance` seconds off, and nobody has seen that before, all that is alive gets the time that it had left, but for jobs
+        made in the `since` seconds after the caller looked last and on the clock as it is now.
         """
-        now, jumps, by = self._run("clock", expected or 0, jumps, int(tolerance * 1000))
+        now, jumps, by = self._run("clock", expected or 0, jumps, int(tolerance * 1000), int(since * 1000))
         return now, jumps, by
 
     def clock(self) -> tuple[float, float] | None:

@@ -33,6 +33,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.database import refuses_writes
 from service.errors import EX_CONFIG, SettingsError
 from service.observability import get_logger, relay, set_up_logging
 from service.settings import Settings
@@ -402,18 +403,23 @@ def flush_valkey(state_dir: Path) -> None:
 def stop_orphan(socket: Path) -> None:
     """Stop a server that an earlier process left behind on this socket. It keeps what it has."""
     with suppress(redis.RedisError), _without_retries(socket) as client:
-        client.ping()
         client.shutdown()
     socket.unlink(missing_ok=True)
 
 
 def wait_for_valkey(socket: Path, seconds: float) -> bool:
-    """Whether the server answered within that time; it does not while it reads its file."""
+    """Whether the server answered within that time; it does not while it reads its file.
+
+    One that cannot write does not greet either, and has answered: the eraser makes room for it.
+    """
     give_up = time.monotonic() + seconds
     with _without_retries(socket) as client:
         while time.monotonic() < give_up:
-            with suppress(redis.RedisError):
+            try:
                 return bool(client.ping())
+            except redis.RedisError as error:
+                if refuses_writes(error):
+                    return True
             time.sleep(0.02)
     return False
 

@@ -259,11 +259,17 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    has_room = state.has_room(depth, int(length) if length.isdecimal() and len(length) < 19 else 0)
-    if has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
+    size = int(length) if length.isdecimal() and len(length) < 19 else 0
+    if not (has_room := state.has_room(depth, size)):
+        depth = await run_sync(state.queue.look)  # something may have been erased since
+        has_room = state.has_room(depth, size)
+    has_memory = not state.queue.is_full
+    if has_memory and has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
     if id is not None and await run_sync(state.jobs.get, id) is not None:
         return
+    if not has_memory:
+        raise Problem("store_full", what=errors.RECORD_FULL)
     if not has_room:
         raise Problem("store_full")
     raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))

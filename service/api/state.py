@@ -28,6 +28,8 @@ from service.settings import Settings
 from service.storage import Store, results_bytes
 from service.webhooks import refuse_unless_allowed
 
+FULL = 0.5
+"""Seconds for which a Redis that had no memory is taken to have none: its refusals are dear, as they come after the photo."""
 LOOK = 0.1
 """Seconds for which a look at the queue is good enough for a small photo."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -66,6 +68,15 @@ class Queue:
         self._jobs = jobs
         self._seen: Depth | None = None
         self._seen_at = -math.inf
+        self._full_at = -math.inf
+
+    @property
+    def is_full(self) -> bool:
+        """Whether Redis had no memory for a job a moment ago."""
+        return time.monotonic() - self._full_at < FULL
+
+    def note_full(self) -> None:
+        self._full_at = time.monotonic()
 
     @property
     def seen(self) -> Depth | None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from service.auth import Keys, Scope
 from service.batches import Batches, File
+from service.janitor import Eraser
 from service.schemas import Options
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
@@ -238,12 +239,13 @@ def test_a_secret_of_a_job_with_the_batchs_id_does_not_open_the_batch(api, photo
     check_problem(api.delete(f"/v1/batches/{ID}", headers=bearer(job["secret"])), "secret_wrong")
 
 
-def test_a_batch_expires_with_all_it_has(api, photos, client, until, check_problem):
+def test_a_batch_expires_with_all_it_has(api, photos, client, jobs, store, until, check_problem):
     batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])]), data={"keep_for": "1"}).json()
     path = f"/v1/batches/{batch['id']}"
     until(lambda: api.get(path).status_code != 200, 5, "it has expired")
     check_problem(api.get(path), "expired")
     check_problem(api.get(f"{path}/result"), "expired")
+    Eraser(jobs, store, 60).tick()
     kept = client.keys(f"*batch:{batch['id']}*")
     assert kept == [f"{{autochrome}}:batch:{batch['id']}"]
     assert not {"options", "address"} & set(client.hkeys(kept[0]))

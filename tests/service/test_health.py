@@ -34,15 +34,30 @@ def test_without_a_worker_it_is_alive_but_not_ready(serve, settings, jobs):
 def test_a_redis_that_takes_no_writes_is_not_ready(serve, settings, jobs, client):
     api = serve(settings)
     jobs.beat("w1", NET, "cpu", 0)
-    client.config_set("maxmemory", "1")
+    client.replicaof("127.0.0.1", 1)
     try:
         answer = api.get("/readyz")
         assert api.get("/livez").status_code == 200
     finally:
-        client.config_set("maxmemory", "0")
+        client.replicaof("NO", "ONE")
     assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
     assert "written" in answer.json()["detail"]
     assert api.get("/readyz").status_code == 200
+
+
+def test_what_is_full_is_said_while_all_that_was_accepted_goes_on(serve, settings, jobs, client):
+    full = serve(settings.model_copy(update={"free_bytes": 2**60}))
+    jobs.beat("w1", NET, "cpu", 0)
+    assert full.get("/readyz").json()["notices"] == [{"code": "store_full", "detail": ANY}]
+    api = serve(settings)
+    client.config_set("maxmemory", "1")
+    try:
+        answer = api.get("/readyz")
+    finally:
+        client.config_set("maxmemory", "0")
+    assert answer.status_code == 200
+    assert answer.json()["notices"] == [{"code": "record_full", "detail": ANY}]
+    assert api.get("/readyz").json() == {"status": "ok"}
 
 
 def test_a_store_that_takes_no_writes_is_not_ready(serve, settings, jobs, tmp_path, monkeypatch):

@@ -222,13 +222,13 @@ def test_without_its_queue_the_service_lives_and_says_so(
         assert answer.headers["retry-after"] == "5"
 
 
-def test_a_queue_that_is_out_of_memory_is_unavailable_and_not_broken(
+def test_a_queue_that_is_out_of_memory_says_so_and_is_not_broken(
     api, gray_photo, client, check_problem, tmp_path
 ):
     client.config_set("maxmemory", 1)
     try:
         answer = api.post("/v1/colorizations", files={"photo": gray_photo()})
-        check_problem(answer, "queue_unavailable")
+        assert "memory of the queue" in check_problem(answer, "store_full")["detail"]
         assert int(answer.headers["retry-after"]) >= 1
     finally:
         client.config_set("maxmemory", 0)
@@ -267,7 +267,7 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
         answer = api.post("/v1/batches", content=photo, headers={"Content-Type": "application/zip"})
     else:
         answer = api.post("/v1/batches", files={"photo": photo})
-    check_problem(answer, "store_unavailable")
+    check_problem(answer, "store_full")
     assert int(answer.headers["retry-after"]) >= 1
     assert list(tmp_path.rglob("photo")) == []
 
