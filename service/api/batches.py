@@ -18,10 +18,11 @@ from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Part, digest, header_of, media_type, parts, spool, write_body
+from service.api.uploads import Part, charged, digest, header_of, media_type, parts, spool, write_body
 from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import Batch, File, Standing
+from service.budgets import payer
 from service.errors import Problem, StoreUnavailable, failure
 from service.jobs import ENDED, new_id
 from service.observability import get_logger
@@ -53,6 +54,7 @@ _OF_UPLOADS = (
     *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout", "unsupported_media_type"),
     *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
     *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
+    *("cross_site", "too_many_at_once", "uploads_busy"),
     *("canceled", "expired", "queue_full", "store_unavailable", "queue_unavailable", "internal_error"),
 )
 
@@ -163,7 +165,9 @@ def result(
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_BATCH),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_BATCH
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
@@ -180,8 +184,9 @@ async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> No
         await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
         upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
-        async with spool() as file:
-            await write_body(request, file.write)
+        caller = payer(by.owner, by.address)
+        async with charged(request, state.spool, caller) as body, spool() as file:
+            await write_body(body, file.write)
             await run_sync(upload.archive, file)
         await _end(upload)
     elif kind == "":
@@ -201,7 +206,7 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
-    async with aclosing(parts(request, most)) as form:
+    async with aclosing(parts(request, most, state.spool, payer(by.owner, by.address))) as form:
         async for part in form:
             if part.filename is None:
                 if upload is not None:  # the photos before would have been entered without it

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import redis
@@ -24,7 +25,7 @@ from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network
+from service.budgets import network, payer
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, new_id
@@ -38,6 +39,8 @@ ENTERING = 60.0
 """Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
 only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
+FETCH_PIXELS = 1_000_000
+"""What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
@@ -58,7 +61,8 @@ _OF_UPLOADS = (
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
-    *("key_missing", "key_invalid", "scope_missing", "rate_limited"),
+    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "cross_site"),
+    *("uploads_busy", "too_many_at_once"),
     *("in_flight", "canceled", "expired", "queue_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
@@ -244,10 +248,12 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+    caller = payer(by.owner, by.address)
     if uploads.media_type(request) == uploads.JSON:
         by.require(Scope.URL)
-        return uploads.by_url(request, state.settings)
-    return uploads.receive(request, state.settings.max_bytes)
+        pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
+        return uploads.by_url(request, state.settings, state.spool, state.fetches, caller, pay)
+    return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
 
 
 async def _answer(
@@ -465,7 +471,9 @@ def _matches(if_none_match: str, etag: str) -> bool:
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_JOB),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_JOB
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:

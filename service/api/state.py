@@ -17,11 +17,12 @@ from fastapi import Depends, Request
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
-from service.budgets import Quota
+from service.budgets import Budget, Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
 from service.jobs import Bounds, Depth, Job, Jobs, Lease
+from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store
@@ -92,6 +93,10 @@ class ApiState:
     celery: Celery
     bounds: Bounds
     """Of the queue."""
+    spool: Budget
+    """Bytes of the bodies that this process has in its hands."""
+    fetches: Budget
+    """Photos that this process fetches, half of them for one caller at most."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -116,6 +121,10 @@ class ApiState:
             store=store,
             celery=celery,
             bounds=bounds,
+            spool=Budget(
+                settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
+            ),
+            fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
         )
 
     def url(self, path: str) -> str:
