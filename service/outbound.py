@@ -370,7 +370,7 @@ class _Timed(httpcore.NetworkStream):
         seconds = self._clock.left(self._clock.timeouts.connect)
         try:
             return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._clock)
-        except httpcore.ConnectError as error:
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise Problem("url_failed", "No secure connection to that address could be made.") from error
 
     def get_extra_info(self, info: str) -> Any:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, cast
 
@@ -48,7 +49,9 @@ SPARE_FILES = 64
 EXTRA = 32
 """Connections beyond the most: they are told that this is so, and whoever asks whether the process lives is answered."""
 BACKLOG = 256
-SWEEP_EVERY = 1.0
+SWEEP_EVERY = 0.25
+AT_ONCE = 32
+"""Connections that are ended in one step: others are answered between two of them."""
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _ACKED = struct.Struct("=120xQ")  # struct tcp_info of linux/tcp.h: tcpi_bytes_acked
 
@@ -77,6 +80,8 @@ class Connections:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: set[Connection] = set()
+        self._owing: dict[Connection, None] = {}
+        """Those that owe a header, in the order in which they began to."""
         self._by_address: Counter[str] = Counter()
         self._sweeping: asyncio.TimerHandle | None = None
         self._everybody = "*" in limits.proxies
@@ -95,17 +100,17 @@ class Connections:
         """Make room for a connection, or let it be an extra one, or cut it."""
         crowded = self._is_over_address(new)
         if crowded or len(self._open) >= self._limits.connections:
-            rivals = [
-                one for one in self._open if one.can_be_closed and (not crowded or one.sender == new.sender)
-            ]
-            if rivals:
-                self._cut(min(rivals, key=lambda one: one.owes_since))
+            rivals = (one for one in self._owing if not crowded or one.sender == new.sender)
+            rival = next((one for one in rivals if one.can_be_closed), None)
+            if rival is not None:
+                self._cut(rival)
             elif len(self._open) < self._limits.connections + EXTRA:
                 new.be_refused()
             else:
                 new.transport.abort()
                 return
         self._open.add(new)
+        new.owe()
         self._by_address[new.sender] += 1
         if self._sweeping is None:
             self._sweeping = new.loop.call_later(SWEEP_EVERY, self._sweep, new.loop)
@@ -113,9 +118,18 @@ class Connections:
     def leave(self, one: Connection) -> None:
         if one in self._open:
             self._open.remove(one)
+            self._owing.pop(one, None)
             self._by_address[one.sender] -= 1
             if not self._by_address[one.sender]:
                 del self._by_address[one.sender]
+
+    def owes(self, one: Connection) -> None:
+        """A header, from now on."""
+        if one in self._open:
+            self._owing[one] = None
+
+    def owes_nothing(self, one: Connection) -> None:
+        self._owing.pop(one, None)
 
     def _is_over_address(self, new: Connection) -> bool:
         if self._everybody or self._by_address[new.sender] < self._limits.per_address:
@@ -132,9 +146,13 @@ class Connections:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
+        cut = 0
         for one in [*self._open]:
             if one.is_over(now, self._limits.rate):
                 self._cut(one)
+                cut += 1
+            if cut == AT_ONCE:  # the others soon: whoever came together is not ended together
+                break
         self._sweeping = loop.call_later(SWEEP_EVERY, self._sweep, loop) if self._open else None
 
 
@@ -184,6 +202,11 @@ class Connection(HttpToolsProtocol):
         self._refuse(Problem("header_timeout"))
         return False
 
+    def owe(self) -> None:
+        """A header, from now on."""
+        self.owes_since = self.loop.time()
+        self._others.owes(self)
+
     def be_refused(self) -> None:
         """Answer nothing on it but that there are too many, and whether this process lives."""
         whole = cast(ASGIApp, self.app)
@@ -222,7 +245,6 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.sender = network(self.client[0]) if self.client else ""
-        self.owes_since = self.loop.time()
         self._others.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -257,6 +279,7 @@ class Connection(HttpToolsProtocol):
         self._unparsed = self._framing = 0
         self._has_body_to_come = True
         self.owes_since = math.inf
+        self._others.owes_nothing(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -272,7 +295,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.pipeline:
-            self.owes_since = self.loop.time()
+            self.owe()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem("request_invalid"))
@@ -290,13 +313,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         self._unset_keepalive_if_required()
-        answer = respond(problem, "")
-        lines = [
-            STATUS_LINE[answer.status_code],
-            *(b"%s: %s\r\n" % field for field in answer.raw_headers),
-            b"\r\n",
-        ]
-        self.transport.write(b"".join([*lines, bytes(answer.body)]))
+        self.transport.write(_written(problem.code, problem.detail))
         self.transport.write_eof()
         self.transport.pause_reading()
 
@@ -306,3 +323,11 @@ def _networks(written: Iterable[str]) -> Iterator[IPv4Network | IPv6Network]:
     for word in written:
         with suppress(ValueError):
             yield ip_network(word, strict=False)
+
+
+@lru_cache(maxsize=16)
+def _written(code: str, detail: str) -> bytes:
+    """A problem as it goes over the wire, where no application is there to say it."""
+    answer = respond(Problem(code, detail), "")
+    head = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
+    return b"".join([STATUS_LINE[answer.status_code], head, b"\r\n", bytes(answer.body)])

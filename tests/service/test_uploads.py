@@ -154,7 +154,7 @@ def test_a_body_is_refused_by_what_it_says_of_itself_before_it_is_sent(api):
 
 
 def test_a_body_that_trickles_is_cut_off(settings, client, serve, monkeypatch):
-    monkeypatch.setattr("service.api.middleware.HEAD_START", 0.3)
+    monkeypatch.setattr("service.api.middleware.PACE_WINDOW", 0.3)
     api = serve(settings.model_copy(update={"upload_rate": 10_000}))
     with connect(api) as line:
         line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode())
@@ -165,6 +165,18 @@ def test_a_body_that_trickles_is_cut_off(settings, client, serve, monkeypatch):
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b"upload_timeout" in got
     assert b"connection: close" in got.lower()
+
+
+def test_a_body_that_was_fast_may_not_be_slow_for_longer_than_one_that_never_was(
+    settings, client, serve, monkeypatch
+):
+    monkeypatch.setattr("service.api.middleware.PACE_WINDOW", 0.5)
+    api = serve(settings.model_copy(update={"upload_rate": 10_000}))
+    with connect(api) as line:
+        line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + bytes(500_000))  # worth 50 s
+        start = time.monotonic()
+        assert answer_to(line).startswith(b"HTTP/1.1 408 ")
+    assert 0.4 <= time.monotonic() - start < 10
 
 
 def test_a_body_that_takes_too_long_in_all_is_cut_off_whatever_its_pace(settings, client, serve):
@@ -180,7 +192,7 @@ def test_a_body_that_takes_too_long_in_all_is_cut_off_whatever_its_pace(settings
 
 
 def test_a_body_at_a_fair_pace_may_take_its_time(settings, client, serve, monkeypatch, gray_photo):
-    monkeypatch.setattr("service.api.middleware.HEAD_START", 0.3)
+    monkeypatch.setattr("service.api.middleware.PACE_WINDOW", 0.6)
     api = serve(settings.model_copy(update={"upload_rate": 2_000}))
     photo = gray_photo()
 
