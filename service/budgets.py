@@ -89,10 +89,10 @@ class Budget:
         with self._lock:
             others = self._held[caller] - before
             if after > before:
-                if self._held.total() - before + after > self._total:
-                    raise Problem(self._busy)
                 if others and others + after > self._each:
                     raise Problem("too_many_at_once")
+                if self._held.total() - before + after > self._total:
+                    raise Problem(self._busy)
             self._held[caller] = others + after
             if not self._held[caller]:
                 del self._held[caller]

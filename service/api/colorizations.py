@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from service import celery_app, errors
 from service.api import uploads
-from service.api.middleware import PHOTO_POLICY, is_head
+from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
@@ -235,9 +235,8 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
     """Before the body is read: raises `queue_full` where there is room for no photo. One that is in the queue needs none."""
-    length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
-    is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
+    is_small = 0 < declared_length(request.headers) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)

@@ -37,6 +37,8 @@ HEADER_BYTES = 32 * 2**10
 """Of a header, of the fields behind a chunked body, and of a chunk's own header: what a parser is given before anything comes of it."""
 MOST_PIPELINED = 8
 """Requests that wait for the answer to one before them, on the same connection."""
+LONGEST_LENGTH = 20
+"""Digits of a Content-Length."""
 READ_WINDOW = 15.0
 """Seconds over which a client's reading is measured."""
 LINGER = 2.0
@@ -267,9 +269,10 @@ class Connection(HttpToolsProtocol):
                     )
                 )
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._unparsed = self._framing = self._body_seen = 0
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-length" and len(value) > LONGEST_LENGTH:  # zeros may go before a number
+            raise httptools.HttpParserError("no body is so long")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
@@ -298,6 +301,7 @@ class Connection(HttpToolsProtocol):
             self.owe()
 
     def send_400_response(self, msg: str) -> None:
+        """What the parser raises, and what is raised within its calls, ends here."""
         self._refuse(Problem("request_invalid"))
 
     def _unsupported_upgrade_warning(self) -> None:

@@ -157,9 +157,9 @@ class BodyLimit:
 
 
 def declared_length(headers: Headers) -> int:
-    """Bytes that a body says it has; 0 where it does not say. What is no number has been refused by then, but zeros may go before one."""
-    declared = headers.get("content-length", "").lstrip("0")
-    return int(declared) if declared.isascii() and declared.isdecimal() and len(declared) < 20 else 0
+    """Bytes that a body says it has; 0 where it does not say. The server has refused what is no number, or has many digits."""
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
 
 
 class BodyPace:
