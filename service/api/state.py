@@ -18,11 +18,12 @@ from fastapi import Depends, Request
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
-from service.budgets import Quota
+from service.budgets import Budget, Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Bounds, Depth, Job, Jobs, Lease, Share, Space
+from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, results_bytes
@@ -104,6 +105,10 @@ class ApiState:
     celery: Celery
     bounds: Bounds
     """Of the queue."""
+    spool: Budget
+    """Bytes of the bodies that this process has in its hands."""
+    fetches: Budget
+    """Photos that this process fetches, half of them for one caller at most."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -128,6 +133,10 @@ class ApiState:
             store=store,
             celery=celery,
             bounds=bounds,
+            spool=Budget(
+                settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
+            ),
+            fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
         )
 
     def url(self, path: str) -> str:
@@ -160,7 +169,7 @@ class ApiState:
 
     @contextmanager
     def room_for(
-        self, id: str, seconds: float, photo: IO[bytes], pixels: int, options: Options, share: Share
+        self, id: str, seconds: float, photo: IO[bytes], pixels: int, options: Options, allowance: Allowance
     ) -> Iterator[Space]:
         """Take room in the store for a photo, which is to be written in this block, and for its results.
 
@@ -171,7 +180,7 @@ class ApiState:
         photo.seek(0)
         with self.store.under_way(size) as free:
             results = results_bytes(size, pixels, options)
-            space = Space(size, results, self.settings.store_bytes, free, share)
+            space = Space(size, results, self.settings.store_bytes, free, allowance)
             yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:

@@ -4,6 +4,7 @@
     python -m tests.benchmarks serving      the service beside the bare pipeline and LitServe
     python -m tests.benchmarks overload     four times what it can do, for two minutes
     python -m tests.benchmarks fill         a small disk and a small Redis filled at four times what it can do, two minutes each
+    python -m tests.benchmarks connections  half requests, endless headers and slow clients, at 1,024 files
     python -m tests.benchmarks chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m tests.benchmarks many-jobs    10,000 small jobs while workers come and go
     python -m tests.benchmarks simclr       SimCLR's views, steps and loss beside lightly's
@@ -56,6 +57,10 @@ def _run(arguments: argparse.Namespace) -> Report:
             from tests.benchmarks import fill
 
             return fill.run(fill.FAST if arguments.fast else fill.Config(arguments.seconds), _log)
+        case "connections":
+            from tests.benchmarks import connections
+
+            return connections.run(connections.Config(arguments.seconds, arguments.halves), _log)
         case "chaos":
             from tests.benchmarks import chaos
 
@@ -112,6 +117,10 @@ def _parse() -> argparse.Namespace:
     fill.add_argument("--seconds", type=float, default=120.0, help="for each of the two (default: 120)")
     fill.add_argument("--fast", action="store_true", help="a few seconds of it")
 
+    connections = benchmarks.add_parser("connections", help="half requests, endless headers and slow clients")
+    connections.add_argument("--seconds", type=float, default=60.0)
+    connections.add_argument("--halves", type=int, default=1010, help="half requests (default: 1010)")
+
     chaos = benchmarks.add_parser("chaos", help="kill -9 at random under load")
     chaos.add_argument("--seconds", type=float, default=300.0)
     chaos.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
@@ -143,7 +152,7 @@ def _parse() -> argparse.Namespace:
     training.add_argument("--steps", type=int, default=100)
     training.add_argument("--threads", type=int, default=2)
 
-    for each in (photo, serving, overload, fill, chaos, many_jobs, simclr, engines, training):
+    for each in (photo, serving, overload, fill, connections, chaos, many_jobs, simclr, engines, training):
         each.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="default: out/benchmarks")
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ from PIL import Image
 from service.auth import Keys, Scope
 from service.budgets import Quota, network
 from service.errors import Problem
-from service.jobs import STAGES, Bounds, Net, Order, Result, Share, Space, new_id
+from service.jobs import STAGES, Allowance, Bounds, Net, Order, Result, Space, new_id
 from service.schemas import Options
 from service.settings import Settings
 
@@ -196,7 +196,7 @@ def test_what_one_sender_holds_in_the_store_is_bounded_and_given_back_when_it_is
     assert int(refused.headers["retry-after"]) >= 1
     assert jobs.depth().jobs == 2
     keyed = {"Authorization": f"Bearer {Keys(client).create('another', [Scope.COLORIZE])}"}
-    assert put(api, photo, **keyed).status_code == 202, "each has a share of its own"
+    assert put(api, photo, **keyed).status_code == 202, "each has a allowance of its own"
     work(b"colored" * 1000)
     held, store = bytes_held(client, jobs)
     assert sorted(held) == ["address:127.0.0.1", f"key:{keyed['Authorization'].split('_')[1]}"]
@@ -293,10 +293,10 @@ def test_a_job_that_is_erased_gives_the_most_of_its_record_back(tight, gray_phot
 
 
 def test_the_records_of_a_sender_count_no_longer_than_they_are_kept(client, jobs):
-    share = Share("address:192.0.2.1", 0, 2000)
+    allowance = Allowance("address:192.0.2.1", 0, 2000)
 
     def enter() -> None:
-        order = Order(Options(), 100, 60, share=share)
+        order = Order(Options(), 100, 60, allowance=allowance)
         jobs.create(new_id(), "secret", order, Bounds(10, 10**9))
 
     enter()
@@ -320,8 +320,8 @@ def test_a_job_takes_under_3_kb_of_redis_while_it_lives_and_1_kb_when_it_has_end
 
     id = new_id()
     order = Order(Options(webhook=webhook), 12_000_000, 86400, owner="ab" * 6, request_id="cd" * 12,
-                  fingerprint="ef" * 32, upload="01" * 8, share=Share("key:" + "ab" * 6, 10**9, 10**9))  # fmt: skip
-    jobs.reserve(id, 60, Space(10**6, 10**6, share=order.share))
+                  fingerprint="ef" * 32, upload="01" * 8, allowance=Allowance("key:" + "ab" * 6, 10**9, 10**9))  # fmt: skip
+    jobs.reserve(id, 60, Space(10**6, 10**6, allowance=order.allowance))
     jobs.create(id, jobs.secret_for(id), order, Bounds(10, 10**9))
     sizes = [used(id)]
     claim = jobs.claim("worker-of-a-machine-1", Net("lite", "ab" * 32), 10**9, empty=True)
@@ -339,7 +339,7 @@ def test_a_job_takes_under_3_kb_of_redis_while_it_lives_and_1_kb_when_it_has_end
 
 def test_docs_say_how_many_photos_a_day_a_megabyte_of_redis_holds(client, jobs):
     """Each photo has a record for a day, and what is left of it for a week more."""
-    bounds, share = Bounds(10**5, 10**12), Share("address:192.0.2.1", 10**12, 10**9)
+    bounds, allowance = Bounds(10**5, 10**12), Allowance("address:192.0.2.1", 10**12, 10**9)
 
     def used() -> int:
         return client.info("memory")["used_memory"]
@@ -347,8 +347,10 @@ def test_docs_say_how_many_photos_a_day_a_megabyte_of_redis_holds(client, jobs):
     def enter() -> str:
         id = new_id()
         words = {"request_id": "cd" * 12, "fingerprint": "ef" * 32, "upload": "01" * 8}
-        jobs.reserve(id, 60, Space(10**6, 10**6, share=share))
-        jobs.create(id, jobs.secret_for(id), Order(Options(), 100, 86400, share=share, **words), bounds)
+        jobs.reserve(id, 60, Space(10**6, 10**6, allowance=allowance))
+        jobs.create(
+            id, jobs.secret_for(id), Order(Options(), 100, 86400, allowance=allowance, **words), bounds
+        )
         return id
 
     def end() -> None:
