@@ -43,8 +43,17 @@ log = get_logger("autochrome.janitor")
 class Reaper:
     """Takes jobs from workers that fell silent. Every step can be cut off and is made up for by the next tick."""
 
-    def __init__(self, jobs: Jobs, notify: Callable[[str], None], has_idle: Callable[[], bool]) -> None:
-        """`has_idle`: whether a thread of this worker has nothing to do."""
+    def __init__(
+        self,
+        jobs: Jobs,
+        notify: Callable[[str], object],
+        has_idle: Callable[[], bool],
+        work: Callable[[str], None] = lambda id: None,
+    ) -> None:
+        """`has_idle`: whether a thread of this worker has nothing to do. `work`: begin to color what waits, without a notification:
+        where `notify` gives False, as no broker takes one.
+        """
+        self._work = work
         self._jobs = jobs
         self._notify = notify
         self._has_idle = has_idle
@@ -59,7 +68,9 @@ class Reaper:
                 self._notify(id)
             if self._has_idle():
                 for id in self._jobs.stranded(OLDER_THAN, QUIET):
-                    self._notify(id)
+                    if self._notify(id) is False:
+                        self._work(id)
+                        break  # it would take none of the others either
 
 
 class Clock:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import redis
@@ -20,12 +21,12 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from service import celery_app, errors
 from service.api import presigned, uploads
-from service.api.middleware import PHOTO_POLICY, is_head
+from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Upload, header_of
+from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network, weight
+from service.budgets import network, payer, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, Space, new_id
@@ -39,6 +40,8 @@ ENTERING = 60.0
 """Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
 only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
+FETCH_PIXELS = 1_000_000
+"""What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 SECRET_HEADER = "Autochrome-Secret"
@@ -62,7 +65,8 @@ _OF_UPLOADS = (
     *("presign_disabled", "upload_unknown", "upload_mismatch"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
-    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited"),
+    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited", "cross_site"),
+    *("uploads_busy", "too_many_at_once"),
     *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
@@ -180,6 +184,8 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
     keep_for = state.keep_for(upload.options, by)
     upload.file.seek(0)  # finds one that lies in the store already, where there is one
     header = header_of(upload.file, state.settings, upload.options.page)
+    if not upload.key:
+        cut_off(upload.file, header)
     return Order(
         options=upload.options,
         pixels=header.width * header.height,
@@ -189,7 +195,7 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
-        share=state.quota.share(by.owner, by.address),
+        allowance=state.quota.allowance(by.owner, by.address),
     )
 
 
@@ -202,7 +208,7 @@ def _make_job(
     secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.share) as space:
+        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.allowance) as space:
             _store(state, upload, photo_key(id, order.upload))
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
@@ -272,29 +278,38 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
     """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
-    length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
-    is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
+    is_small = 0 < declared_length(request.headers) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    size = int(length) if length.isdecimal() and len(length) < 19 else 0
+    size = max(0, declared_length(request.headers))
     if not (has_room := state.has_room(depth, size)):
         depth = await run_sync(state.queue.look)  # something may have been erased since
         has_room = state.has_room(depth, size)
-    if has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
+    has_memory = not state.queue.is_full
+    if has_memory and has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
     if id is not None and await run_sync(state.jobs.get, id) is not None:
         return
+    if not has_memory:
+        raise Problem("store_full", what=errors.RECORD_FULL)
     if not has_room:
         raise Problem("store_full")
     raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+    caller = payer(by.owner, by.address)
     if uploads.media_type(request) == uploads.JSON:
-        return presigned.named(request, state, by, lambda body: uploads.by_url(body, state.settings))
-    return uploads.receive(request, state.settings.max_bytes)
+        pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
+        return presigned.named(
+            request,
+            state,
+            by,
+            lambda body: uploads.by_url(body, state.settings, state.spool, state.fetches, caller, pay),
+        )
+    return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
 
 
 async def _answer(
@@ -531,7 +546,9 @@ def _matches(if_none_match: str, etag: str) -> bool:
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_JOB),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_JOB
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:

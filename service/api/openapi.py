@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from service.api.colorizations import LONGEST_WAIT
 from service.api.presigned import PlaceRequest
-from service.api.problems import ProblemDocument
+from service.api.problems import ProblemDocument, documented
 from service.api.state import longest_keep_for
 from service.api.uploads import JSON
 from service.errors import KINDS
@@ -218,6 +218,7 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
     }
     for operation in operations.values():
         _forget_unsent(operation)
+        operation["responses"]["421"] = documented("host_unknown")[421]
         _describe_ids(operation)
     for name in ("create_colorization", "put_colorization"):
         _take_photos(operations[name], options, named)

@@ -32,7 +32,7 @@ from service.api.uploads import Upload
 from service.auth import Caller, Scope, caller_with
 from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.jobs import Jobs, Share, Space, new_id
+from service.jobs import Allowance, Jobs, Space, new_id
 from service.observability import get_logger
 from service.schemas import options_from_json, utc
 from service.storage import photo_key
@@ -85,12 +85,12 @@ class Places:
         self._redis = client
         self._jobs = jobs
 
-    def open(self, place: Place, seconds: float, most: int, share: Share) -> int:
+    def open(self, place: Place, seconds: float, most: int, allowance: Allowance) -> int:
         """When its time is up (ms since 1970); it is erased and its bytes are given back then. Raises `store_full` or `storage_limited`.
 
         `most`: bytes in the store, of all; 0: no limit.
         """
-        self._jobs.reserve(place.id, seconds, replace(place.space, most=most, share=share))
+        self._jobs.reserve(place.id, seconds, replace(place.space, most=most, allowance=allowance))
         now, micros = self._redis.time()
         expires = now * 1000 + micros // 1000 + int(seconds * 1000)
         self._redis.set(_key(place.id), f"{place.owner}:{place.bytes}", pxat=expires)
@@ -161,8 +161,8 @@ def _give(state: ApiState, place: Place, address: str) -> PlaceView:
     settings = state.settings
     # Who begins to write in the last moment has as long for it as any other upload.
     seconds = settings.presign_seconds + settings.upload_timeout
-    share = state.quota.share(place.owner, address)
-    expires = _places(state).open(place, seconds, settings.store_bytes, share)
+    allowance = state.quota.allowance(place.owner, address)
+    expires = _places(state).open(place, seconds, settings.store_bytes, allowance)
     log.info("place_given", upload=place.id, megabytes=place.bytes / 1e6)
     return PlaceView(
         id=place.id,

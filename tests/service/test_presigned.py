@@ -26,7 +26,7 @@ from service.api.presigned import Place, Places
 from service.auth import Keys, Scope
 from service.errors import Problem
 from service.janitor import Eraser
-from service.jobs import Share
+from service.jobs import Allowance
 from service.settings import Settings
 from service.storage import Store, photo_key
 
@@ -252,7 +252,7 @@ def test_bytes_are_taken_off_a_budget_until_there_is_a_job(start, key, client, g
 
 
 def test_a_place_that_was_not_used_is_erased_and_given_back(client, jobs, store, until, bucket):
-    places, place, share = Places(client, jobs), Place("ab" * 16, "one", 2**21), Share("key:one", 2**21)
+    places, place, share = Places(client, jobs), Place("ab" * 16, "one", 2**21), Allowance("key:one", 2**21)
     places.open(place, 0.2, 0, share)
     store.put(photo_key(place.id), b"a photo")
     with pytest.raises(Problem, match="storage_limited"):
