@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Annotated, Any, cast
@@ -41,6 +41,8 @@ BLOCK = 64 * 2**10
 """Bytes of a photo that are read at a time to find its header."""
 MOST_BLOCKS = 64
 """Of one photo. Nearly every header is in the first, or in the first and the last."""
+USING = 60.0
+"""Seconds for which a second request with the same place is refused while the first makes a job of it."""
 SMALLEST = 2**20
 """Bytes that a place costs at least: so the store's bounds are bounds on how many there are."""
 log = get_logger("autochrome.api")
@@ -238,13 +240,17 @@ class _Placed:
         self._id = id
         self._owner = owner
         self._place: Place | None = None
+        self._held = ExitStack()
         self._sealed = f"{id}/{secrets.token_hex(8)}"
         self.key = f"{self._sealed}/photo"
         """Of the copy to which no URL leads."""
 
     def seal(self) -> tuple[str, int]:
-        """Copy it. Its key, and how many bytes it has. Raises `upload_unknown`, `photo_missing` or `upload_mismatch`."""
-        place = self._place = _places(self._state).find(self._id, self._owner)
+        """Copy it. Its key, and how many bytes it has. Raises `upload_unknown`, `in_flight`, `photo_missing` or `upload_mismatch`."""
+        place = _places(self._state).find(self._id, self._owner)
+        if not self._held.enter_context(self._state.jobs.alone(f"place:{place.id}:used", USING)):
+            raise Problem("in_flight")
+        self._place = _places(self._state).find(self._id, self._owner)  # another may have used it until now
         store = self._state.store
         try:
             size = store.size(photo_key(place.id))
@@ -261,16 +267,14 @@ class _Placed:
 
     def leave(self) -> None:
         """It has become no job: erase the copy. The place stays until its time is up."""
-        if self._place is not None:
-            with suppress(StoreUnavailable):  # then the eraser does it
+        with self._held, suppress(StoreUnavailable):  # then the eraser does it
+            if self._place is not None:
                 self._state.store.erase(self._sealed)
 
     def end(self) -> None:
-        """It has become a job, and has been copied once more."""
-        if self._place is not None:
-            with suppress(
-                redis.RedisError
-            ):  # the eraser, again: the job is made, and its sender is to be told so
+        """It has become a job, and has been copied once more. That is to be told, whatever fails here: then the eraser does it."""
+        with suppress(redis.RedisError), self._held:
+            if self._place is not None:
                 self._close(self._place)
 
     def _close(self, place: Place) -> None:

@@ -39,6 +39,7 @@
 --   batches:due       zset: batch id by the time when it expires
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
 --   place:ID          string: OWNER:BYTES of a photo that its sender is to write to the store; gone when its time is up
+--   place:ID:used    string: there while a job is made of it
 --   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
 --   changed           channel: ids of jobs to which something happened that is not their end

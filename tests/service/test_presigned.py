@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -183,6 +184,19 @@ def test_only_whoever_announced_a_photo_can_use_it_and_only_once(api, key, clien
         "the same request again"
     )
     check_problem(api.put(own, json={"upload": id, "vividness": 2}, headers=key), "id_conflict")
+
+
+def test_of_requests_that_come_at_once_one_makes_the_job(api, key, gray_photo, jobs):
+    photo = gray_photo()
+    id = write(announce(api, key, len(photo)), photo)
+
+    def color(_: int) -> int:
+        return api.post("/v1/colorizations", json={"upload": id}, headers=key).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(color, range(8)))
+    assert statuses.count(202) == jobs.depth().jobs == 1
+    assert set(statuses) <= {202, 404, 409}
 
 
 def test_a_photo_of_another_length_than_announced_is_refused_and_a_longer_one_erased(
