@@ -399,7 +399,7 @@ class BatchUpload:
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
         pixels, space = header.width * header.height, Space()
         try:
-            with self._state.room_for(job, self._keep_for, file, pixels, self._options) as space:
+            with self._state.room_for(job, self._keep_for, file, header, self._options) as space:
                 self._state.store.put(photo_key(job), file)
             self._state.batches.add(self._id, mark, File(name[:MOST_IN_NAME], job), pixels)
         except Problem:

@@ -17,6 +17,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
+from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
 from service.api import uploads
 from service.api.middleware import PHOTO_POLICY, is_head
@@ -165,19 +166,21 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
         upload=secrets.token_hex(8),
     )
     if not is_chosen:
-        return _make_job(state, id, upload, order, by)
+        return _make_job(state, id, upload, header, order, by)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
-        return _again(state, known, order) if known else _make_job(state, id, upload, order, by)
+        return _again(state, known, order) if known else _make_job(state, id, upload, header, order, by)
 
 
-def _make_job(state: ApiState, id: str, upload: Upload, order: Order, by: Caller) -> Submitted:
+def _make_job(
+    state: ApiState, id: str, upload: Upload, header: ImageHeader, order: Order, by: Caller
+) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
     charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
     secret = state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options) as space:
+        with state.room_for(id, RESERVED, upload.file, header, order.options) as space:
             state.store.put(photo_key(id, order.upload), upload.file)
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:

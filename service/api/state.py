@@ -15,6 +15,7 @@ import redis
 from celery import Celery
 from fastapi import Depends, Request
 
+from model.image_headers import Header
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
@@ -160,7 +161,7 @@ class ApiState:
 
     @contextmanager
     def room_for(
-        self, id: str, seconds: float, photo: IO[bytes], pixels: int, options: Options
+        self, id: str, seconds: float, photo: IO[bytes], header: Header, options: Options
     ) -> Iterator[Space]:
         """Take room in the store for a photo, which is to be written in this block, and for its results.
 
@@ -170,7 +171,7 @@ class ApiState:
         size = photo.seek(0, os.SEEK_END)
         photo.seek(0)
         with self.store.under_way(size) as free:
-            space = Space(size, results_bytes(size, pixels, options), self.settings.store_bytes, free)
+            space = Space(size, results_bytes(size, header, options), self.settings.store_bytes, free)
             yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:
