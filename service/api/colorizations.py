@@ -19,6 +19,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
+from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
 from service.api import uploads
 from service.api.middleware import PHOTO_POLICY, declared_length, is_head
@@ -181,16 +182,22 @@ def submit(
         allowance=state.quota.allowance(by.owner, by.address),
     )
     if not is_chosen:
-        return _make_job(state, id, upload, order, by, is_proven)
+        return _make_job(state, id, upload, header, order, by, is_proven)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
         if known:
             return _again(state, known, order, by, is_proven)
-        return _make_job(state, id, upload, order, by, is_proven)
+        return _make_job(state, id, upload, header, order, by, is_proven)
 
 
 def _make_job(
-    state: ApiState, id: str, upload: Upload, order: Order, by: Caller, is_proven: bool
+    state: ApiState,
+    id: str,
+    upload: Upload,
+    header: ImageHeader,
+    order: Order,
+    by: Caller,
+    is_proven: bool,
 ) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
     counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
@@ -198,7 +205,7 @@ def _make_job(
     secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.allowance) as space:
+        with state.room_for(id, RESERVED, upload.file, header, order.options, order.allowance) as space:
             state.store.put(photo_key(id, order.upload), upload.file)
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
