@@ -25,7 +25,7 @@ from service.errors import SettingsError, StoreUnavailable, first_line
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-CHUNK = 2**20
+CHUNK = 2**18
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
 RETRY_TIMEOUT = timedelta(seconds=3)
