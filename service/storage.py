@@ -33,7 +33,7 @@ from service.schemas import Options
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-CHUNK = 2**20
+CHUNK = 2**18
 FREE_SHARE, LEAST_FREE, MOST_FREE = 0.1, 32 * 2**20, 2**30
 """What is left free of a folder's disk where the settings say nothing: this share of it, in bytes at least and at most."""
 ROOM_COMES_WITHIN = 2.5
