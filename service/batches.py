@@ -283,7 +283,7 @@ class Scheduler:
         store: Store,
         quota: Quota,
         bounds: Bounds,
-        notify: Callable[[str], object],
+        notify: Callable[[str], None],
     ) -> None:
         """`bounds`: of the whole queue."""
         self._batches = batches

@@ -60,14 +60,12 @@ def _check(app: Celery, broker_url: str) -> None:
         raise SettingsError(f"AUTOCHROME_BROKER_URL cannot be used: {reason}.") from error
 
 
-def notify(app: Celery, id: str) -> bool:
-    """Tell the workers of a job. False where the broker does not take it, which is no error: the reaper sees to the job."""
+def notify(app: Celery, id: str) -> None:
+    """Tell the workers of a job. A broker that does not answer is no error: the reaper notifies again."""
     try:
         app.send_task(COLORIZE, args=[id], ignore_result=True)
     except (OperationalError, OSError) as error:
         log.warning("notification_failed", job=id, error=type(error).__name__)
-        return False
-    return True
 
 
 def consume(app: Celery, task: Callable[[str], None], threads: int, on_stop: Callable[[], None]) -> int:

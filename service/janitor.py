@@ -46,12 +46,12 @@ class Reaper:
     def __init__(
         self,
         jobs: Jobs,
-        notify: Callable[[str], object],
+        notify: Callable[[str], None],
         has_idle: Callable[[], bool],
         work: Callable[[str], None] = lambda id: None,
     ) -> None:
-        """`has_idle`: whether a thread of this worker has nothing to do. `work`: begin to color what waits, without a notification:
-        where `notify` gives False, as no broker takes one.
+        """`has_idle`: whether a thread of this worker has nothing to do. `work`: begin to color what waits, as if notified: a broker
+        that is full, or only just reached again, hands out no notification for a while.
         """
         self._work = work
         self._jobs = jobs
@@ -67,10 +67,11 @@ class Reaper:
                 log.warning("lease_expired", job=id)
                 self._notify(id)
             if self._has_idle():
-                for id in self._jobs.stranded(OLDER_THAN, QUIET):
-                    if self._notify(id) is False:
-                        self._work(id)
-                        break  # it would take none of the others either
+                stranded = self._jobs.stranded(OLDER_THAN, QUIET)
+                for id in stranded:
+                    self._notify(id)
+                if stranded:
+                    self._work(stranded[0])
 
 
 class Clock:

@@ -23,7 +23,7 @@ ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 OPEN_BYTES, OPEN_RECORDS = 8 * 2**30, 32 * 2**20
-"""Bytes of the store and of records that one address may hold: some 2,000 photos of a camera at a time, and 3,500 photos a day."""
+"""Bytes of the store and of records that one address may hold: some 2,000 photos of a camera at a time, and 7,000 photos a day."""
 FORM_ALLOWANCE = 64 * 2**10
 """Bytes that a form may have beside its photo."""
 LogFormat = Literal["text", "json"]

@@ -126,7 +126,7 @@ class Worker:
             log.warning("record_lost", job=id, error=str(error))
 
     def run_unnotified(self, id: str) -> None:
-        """Color what waits in a thread that no message has woken, one at most: a broker without memory hands none out."""
+        """Color what waits in a thread that no message has woken, one at most: a broker that is full hands none out."""
         if self._unnotified is None or not self._unnotified.is_alive():
             self._unnotified = threading.Thread(target=self.run, args=(id,), name="unnotified", daemon=True)
             self._unnotified.start()

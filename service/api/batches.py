@@ -456,7 +456,7 @@ class BatchUpload:
         pixels, space = header.width * header.height, Space()
         try:
             with self._state.room_for(
-                job, self._keep_for, file, pixels, self._options, self._allowance
+                job, self._keep_for, file, header, self._options, self._allowance
             ) as space:
                 self._state.store.put(photo_key(job), file)
             counts = weight(pixels, space.photo)

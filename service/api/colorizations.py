@@ -19,6 +19,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
+from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
 from service.api import presigned, uploads
 from service.api.middleware import PHOTO_POLICY, declared_length, is_head
@@ -171,22 +172,22 @@ def submit(
     redis.RedisError.
     """
     if not is_chosen:
-        return _make_job(state, id, upload, _order(state, upload, by), by, is_proven)
+        return _make_job(state, id, upload, by, is_proven)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
         if known:
             return _again(state, known, _fingerprint(upload, by), by, is_proven)
-        return _make_job(state, id, upload, _order(state, upload, by), by, is_proven)
+        return _make_job(state, id, upload, by, is_proven)
 
 
-def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
+def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Order]:
     """Check a photo and what is wished for it. Raises as `submit` does."""
     keep_for = state.keep_for(upload.options, by)
     upload.file.seek(0)  # finds one that lies in the store already, where there is one
     header = header_of(upload.file, state.settings, upload.options.page)
     if not upload.key:
         cut_off(upload.file, header)
-    return Order(
+    return header, Order(
         options=upload.options,
         pixels=header.width * header.height,
         keep_for=keep_for,
@@ -199,16 +200,15 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> Order:
     )
 
 
-def _make_job(
-    state: ApiState, id: str, upload: Upload, order: Order, by: Caller, is_proven: bool
-) -> Submitted:
+def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: bool) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
+    header, order = _order(state, upload, by)
     counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
     charged = state.quota.charge(by.owner, by.address, counts, order.upload)
     secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.allowance) as space:
+        with state.room_for(id, RESERVED, upload.file, header, order.options, order.allowance) as space:
             _store(state, upload, photo_key(id, order.upload))
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:

@@ -50,7 +50,7 @@ MOST_CONNECTIONS = 512
 SPARE_FILES = 64
 EXTRA = 32
 """Connections beyond the most: they are told that this is so, and whoever asks whether the process lives is answered."""
-BACKLOG = 256
+BACKLOG = 512
 SWEEP_EVERY = 0.25
 AT_ONCE = 32
 """Connections that are ended in one step: others are answered between two of them."""

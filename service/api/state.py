@@ -15,6 +15,7 @@ import redis
 from celery import Celery
 from fastapi import Depends, Request
 
+from model.image_headers import Header
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
@@ -178,7 +179,13 @@ class ApiState:
 
     @contextmanager
     def room_for(
-        self, id: str, seconds: float, photo: IO[bytes], pixels: int, options: Options, allowance: Allowance
+        self,
+        id: str,
+        seconds: float,
+        photo: IO[bytes],
+        header: Header,
+        options: Options,
+        allowance: Allowance,
     ) -> Iterator[Space]:
         """Take room in the store for a photo, which is to be written in this block, and for its results.
 
@@ -188,7 +195,7 @@ class ApiState:
         size = photo.seek(0, os.SEEK_END)
         photo.seek(0)
         with self.store.under_way(size) as free:
-            results = results_bytes(size, pixels, options)
+            results = results_bytes(size, header, options)
             space = Space(size, results, self.settings.store_bytes, free, allowance)
             yield space if self.jobs.reserve(id, seconds, space) else Space()
 

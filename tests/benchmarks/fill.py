@@ -36,6 +36,8 @@ READY_WITHIN = 10.0
 RESTART_WITHIN = 45.0
 QUEUE = 16
 """Photos that may wait on the small disk: what fills it is what was colored, and all is colored long before its time is past."""
+LEASE = 3.0
+"""Seconds after which what a full disk broke off is begun anew."""
 LARGE, SMALL = 1024, 48
 """Pixels on the longer side: photos that fill a disk, and those that fill a Redis."""
 SUCCEEDED = 'autochrome_jobs_ended_total{code="",status="succeeded"}'
@@ -54,7 +56,7 @@ class Config:
     restart: bool = True
 
 
-FAST = Config(seconds=12.0, keep_for=9.0, redis_mb=4, full_for=3.0, restart=False)
+FAST = Config(seconds=8.0, keep_for=6.0, redis_mb=4, full_for=2.0, restart=False)
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class Sent:
     """id → secret"""
     seconds: list[float] = field(default_factory=list)
     """Of refusals."""
+    erased: int = 0
     ready: Counter[int] = field(default_factory=Counter)
     rows: list[tuple[float, ...]] = field(default_factory=list)
     """Seconds, MB free on the disk, MB in the store, jobs colored, jobs erased, MB of the API."""
@@ -79,6 +82,7 @@ class Watch(threading.Thread):
     def __init__(self, service: Service, disk: Path, sent: Sent) -> None:
         super().__init__(daemon=True)
         self._service, self._disk, self._sent = service, disk, sent
+        self._before = jobs_in(service.store) + sent.erased - len(sent.accepted)
         self._over = threading.Event()
         self._began = time.perf_counter()
 
@@ -93,7 +97,7 @@ class Watch(threading.Thread):
                         shutil.disk_usage(self._disk).free / 2**20,
                         values.get("autochrome_store_bytes", 0) / 2**20,
                         values.get(SUCCEEDED, 0),
-                        len(self._sent.accepted) - jobs_in(self._service.store),
+                        self._before + len(self._sent.accepted) - jobs_in(self._service.store),
                         self._service.resident_mb().get("api", 0),
                     )
                 )
@@ -101,6 +105,7 @@ class Watch(threading.Thread):
     def stop(self) -> None:
         self._over.set()
         self.join()
+        self._sent.erased = int(self._sent.rows[-1][4]) if self._sent.rows else 0
 
 
 def run(config: Config, log: Log) -> Report:
@@ -142,7 +147,7 @@ def fill_disk(
     config: Config, folder: Path, disk: Path, settings: Mapping[str, object], log: Log
 ) -> tuple[Sent, list[Check]]:
     sent, photos = Sent(), write_photos(folder / "large", LARGE)
-    settings = {**settings, "keep_for": config.keep_for, "queue_jobs": QUEUE}
+    settings = {**settings, "keep_for": config.keep_for, "queue_jobs": QUEUE, "lease": LEASE}
     service = Service(disk / "state", **settings)
     try:
         rate = config.times * load.capacity(

@@ -231,11 +231,7 @@ def test_nothing_becomes_a_websocket(line):
     [
         *(b"Content-Length: +5", b"Content-Length: -5", b"Content-Length: 5\r\nContent-Length: 5"),
         *(b"Content-Length: 5, 5", b"Content-Length: 0x5", b"Content-Length: 5 5", b"Content-Length: \xb2"),
-        *(
-            b"Content-Length: " + b"9" * 5000,
-            b"Content-Length: " + b"0" * 5000 + b"5",
-            b"Content-Length: " + b"0" * 20 + b"5",
-        ),
+        *(b"Content-Length: " + b"9" * 5000,),
         *(b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length:"),
         *(
             b"Content-Length: 5\r\nTransfer-Encoding: chunked",
@@ -256,6 +252,12 @@ def test_a_request_that_could_be_read_in_two_ways_is_read_in_none(line, fields):
     answer = said(sender)
     assert not answer or status(answer) == 400  # or cut off, where it was read as far as its body
     assert answer.count(b"HTTP/1.1 ") <= 1
+
+
+def test_a_length_of_5000_digits_is_refused_whatever_number_it_is(line):
+    sender = line()
+    sender.sendall(UPLOAD + b"Connection: close\r\nContent-Length: " + b"0" * 5000 + b"5\r\n\r\nhello")
+    assert status(said(sender)) == 400
 
 
 @pytest.mark.parametrize("head", [b"GET /livez HTTP/1.1\r\n\r\n", b"GET /v1/nets HTTP/1.1\r\n\r\n"])
