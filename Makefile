@@ -42,7 +42,7 @@ test-gpu: setup  ## what only a GPU can show, within eight minutes on a bare CUD
 
 # With Docker, else as root with buildah and debootstrap (Debian's packages of these names). BASE names another base for all of them.
 images: setup  ## build the three images, start each, color a photo by them, and say their sizes: some minutes
-	$(BIN)/pytest -m images tests/docker/test_images.py
+	$(BIN)/pytest -s -m images tests/docker/test_images.py
 
 # Benchmarks: run each alone on the machine. Results come into out/benchmarks.
 
