@@ -35,6 +35,7 @@ from service import local
 from service.database import connect
 from service.jobs import Jobs, Lease, Net
 from service.settings import ELSEWHERE, Settings
+from service.settings import read as read_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docker").glob("*.Dockerfile"))
@@ -300,7 +301,9 @@ def test_the_bot_is_healthy_while_its_rounds_go_well(age: int | None, healthy: b
     assert (done.returncode == 0) is healthy
 
 
-def test_every_setting_reaches_the_services_that_read_it(compose: dict[str, Any]) -> None:
+def test_every_setting_reaches_the_services_that_read_it(
+    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields}
     workers_alone = {"AUTOCHROME_DEVICE", "AUTOCHROME_METRICS_PORT"}
     for name in OURS:
@@ -311,6 +314,10 @@ def test_every_setting_reaches_the_services_that_read_it(compose: dict[str, Any]
     chosen = {"AUTOCHROME_REDIS_PASSWORD": "x", "AUTOCHROME_ANONYMOUS": "false"}
     for name in OURS:
         assert rendered(chosen)[name]["environment"]["AUTOCHROME_ANONYMOUS"] == "false"
+    for name in ("api", "worker"):
+        for variable, value in rendered({"AUTOCHROME_REDIS_PASSWORD": "x"})[name]["environment"].items():
+            monkeypatch.setenv(variable, value)
+        assert read_settings().anonymous is True, "what is not set is the default"
 
 
 def test_a_misspelt_setting_of_the_file_reaches_who_warns_of_it_and_compose_reads_none_unknown(
@@ -318,12 +325,11 @@ def test_a_misspelt_setting_of_the_file_reaches_who_warns_of_it_and_compose_read
 ) -> None:
     for name in OURS:
         assert compose["services"][name]["env_file"] == [{"path": ".env", "required": False}]
-    known = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields} | set(ELSEWHERE)
-    text = (ROOT / "docker-compose.yml").read_text()
-    asked = set(re.findall(r"\$\{(AUTOCHROME_\w+)", text))
-    assert asked - known <= {"AUTOCHROME_SPOOL_BYTES"}
+    settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields}
+    its_own = set(re.findall(r"\$\{(AUTOCHROME_\w+)", (ROOT / "docker-compose.yml").read_text())) - settings
+    assert its_own - set(ELSEWHERE) <= {"AUTOCHROME_SPOOL_BYTES"}
     page = (ROOT / "docker/README.md").read_text()
-    assert not [name for name in asked if name not in page]
+    assert not [name for name in its_own if name not in page]
 
 
 def test_compose_does_not_start_without_a_password_for_the_queue() -> None:
