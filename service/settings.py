@@ -18,7 +18,16 @@ from service.errors import SettingsError
 from service.outbound import Allow
 
 PREFIX = "AUTOCHROME_"
-ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
+ELSEWHERE = [
+    "AUTOCHROME_CACHE_DIR",
+    "AUTOCHROME_API_MEM_LIMIT",
+    "AUTOCHROME_BIND",
+    "AUTOCHROME_GPU_LOCK",
+    "AUTOCHROME_ISOLATED",
+    "AUTOCHROME_REDIS_PASSWORD",
+    "AUTOCHROME_WORKER_CPUS",
+    "AUTOCHROME_WORKER_MEM_LIMIT",
+]
 """Read by others: the first by the model, the others by docker-compose.yml."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
