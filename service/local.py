@@ -33,6 +33,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.database import refuses_writes
 from service.errors import EX_CONFIG, SettingsError
 from service.observability import get_logger, relay, set_up_logging
 from service.settings import Settings
@@ -43,6 +44,10 @@ LONGEST_BACKOFF = 10.0
 STEADY = 30.0
 """A program that ran this long is started again at once when it dies."""
 FLUSH_EVERY = 1.0
+REWRITE_FROM = 8 * 2**20
+"""Bytes from which on the append-only file is written anew when it has doubled."""
+MEMORY_SHARE, LEAST_MEMORY, MOST_MEMORY = 1 / 8, 64 * 2**20, 2**30
+"""What the embedded server may take where the settings say nothing: this share of the machine's memory; bytes at least and at most."""
 LONGEST_SOCKET_PATH = 100
 """unix(7): 107 bytes on Linux, 103 on macOS."""
 OVERCOMMIT_WARNING = "Memory overcommit must be enabled"
@@ -192,7 +197,7 @@ class Supervisor:
         stop_orphan(path)
         child = Child(
             "valkey",
-            valkey_command(state_dir, path),
+            valkey_command(state_dir, path, self._settings.valkey_bytes),
             dict(os.environ),
             self._relay,
             at_death=signal.SIGTERM,
@@ -225,6 +230,7 @@ class Supervisor:
             [*service, "api", "--fd", str(number)],
             environment,
             self._relay,
+            stop_timeout=self._settings.drain + self._settings.grace + 5,
             file_descriptors=(number,),
         )
         self._apis.append(api)
@@ -349,8 +355,11 @@ def valkey_socket(state_dir: Path) -> Path:
     return short / "valkey.sock"
 
 
-def valkey_command(state_dir: Path, socket: Path) -> list[str]:
-    """The command line of the server. Raises SettingsError where there is none to run."""
+def valkey_command(state_dir: Path, socket: Path, memory: int | None = None) -> list[str]:
+    """The command line of the server. `memory`: bytes it may take for data; None: a share of the machine's.
+
+    Raises SettingsError where there is none to run.
+    """
     data = state_dir / "valkey"
     private_folder(data)
     options = {
@@ -362,12 +371,23 @@ def valkey_command(state_dir: Path, socket: Path) -> list[str]:
         # With "everysec" a server that waits for the disk holds writes back that it has answered already, and a kill -9 loses
         # them. So it hands all to the kernel before it answers, and `flush` sees to the disk: only a power cut costs a second.
         "appendfsync": "no",
+        # A file that a full disk or a power cut ended early is read up to there.
+        "aof-load-truncated": "yes",
+        # A small disk must not fill with what has happened to jobs that are gone.
+        "auto-aof-rewrite-min-size": str(REWRITE_FROM),
         "save": "",
+        "maxmemory": str(memory or _memory_share()),
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
         "daemonize": "no",
     }
     return [_valkey_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _memory_share() -> int:
+    """Bytes for the server's data on a machine of this size."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(max(int(MEMORY_SHARE * total), LEAST_MEMORY), MOST_MEMORY)
 
 
 def flush_valkey(state_dir: Path) -> None:
@@ -384,18 +404,23 @@ def flush_valkey(state_dir: Path) -> None:
 def stop_orphan(socket: Path) -> None:
     """Stop a server that an earlier process left behind on this socket. It keeps what it has."""
     with suppress(redis.RedisError), _without_retries(socket) as client:
-        client.ping()
         client.shutdown()
     socket.unlink(missing_ok=True)
 
 
 def wait_for_valkey(socket: Path, seconds: float) -> bool:
-    """Whether the server answered within that time; it does not while it reads its file."""
+    """Whether the server answered within that time; it does not while it reads its file.
+
+    One that cannot write does not greet either, and has answered: the eraser makes room for it.
+    """
     give_up = time.monotonic() + seconds
     with _without_retries(socket) as client:
         while time.monotonic() < give_up:
-            with suppress(redis.RedisError):
+            try:
                 return bool(client.ping())
+            except redis.RedisError as error:
+                if refuses_writes(error):
+                    return True
             time.sleep(0.02)
     return False
 

@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,7 +37,7 @@ from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.janitor import EVERY, Eraser, Reaper
+from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
 from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
 from service.observability import get_logger
 from service.schemas import Options
@@ -95,6 +96,7 @@ class Worker:
         self._app = app
         self._settings = settings
         self._watchdog = Watchdog(settings.deadline)
+        self._unnotified: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the net, and show it what it will see, so that no photo waits for what happens once."""
@@ -122,6 +124,12 @@ class Worker:
         except redis.RedisError as error:
             # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
+
+    def run_unnotified(self, id: str) -> None:
+        """Color what waits in a thread that no message has woken, one at most: a broker that is full hands none out."""
+        if self._unnotified is None or not self._unnotified.is_alive():
+            self._unnotified = threading.Thread(target=self.run, args=(id,), name="unnotified", daemon=True)
+            self._unnotified.start()
 
     def _color_next(self, answers: bool) -> bool:
         """Take the best job and try it. False where none waits, this worker has closed, or the job was given back, with a notification."""
@@ -254,7 +262,7 @@ class Worker:
         for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
-            self._store.put(key, made.data)
+            self._store.put(key, made.data, made.media_type)
             others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
         return result, tuple(others)
 
@@ -263,7 +271,7 @@ class Worker:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(format))
-        self._store.put(key, data)
+        self._store.put(key, data, image_io.media_type(format))
         return Result(
             key=key,
             width=photo.width,
@@ -415,13 +423,19 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
     reaper = Reaper(
-        jobs, partial(celery_app.notify, app), lambda: worker.admission.answering < worker.concurrency
+        jobs,
+        partial(celery_app.notify, app),
+        lambda: worker.admission.answering < worker.concurrency,
+        worker.run_unnotified,
     )
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
         Periodic("reaper", EVERY, reaper.tick),
-        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
+        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline, settings.log_rewrite).tick),
+        Periodic(
+            "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
+        ),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]
