@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow test-gpu bench-photo bench-serving bench-overload bench-chaos bench-many-jobs bench-sizing bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow test-gpu bench-photo bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -52,6 +52,12 @@ out/litserve/ready: requirements.lock
 
 bench-overload: setup  ## four times what the service can do, for two minutes
 	$(BIN)/python -m tests.benchmarks overload
+
+bench-fill: setup  ## a small disk and a small Redis filled at four times what the service can do, for two minutes each
+	$(BIN)/python -m tests.benchmarks fill
+
+bench-connections: setup  ## half requests, endless headers and slow clients, for a minute
+	$(BIN)/python -m tests.benchmarks connections
 
 bench-chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
 	$(BIN)/python -m tests.benchmarks chaos

@@ -224,16 +224,16 @@ class Batches:
             *(id, shown, int(created), int(expires), owner, secret, Options.model_validate_json(options)),
         )
 
-    def files(self, id: str, start: int = 0, most: int = SLICE) -> Files:
-        """How some files stand, in the order in which they came, and how many of all have each status."""
-        counts, *rows = self._run("files", id, start, start + most - 1)
+    def files(self, id: str, start: int = 0, most: int = SLICE, count: bool = True) -> Files:
+        """How some files stand, in the order in which they came, and how many of all have each status, if asked to `count`."""
+        counts, *rows = self._run("files", id, start, start + most - 1, int(count))
         stand = [_stand(*rows[at : at + 4]) for at in range(0, len(rows), 4)]
         return Files(dict(zip(counts[::2], counts[1::2], strict=True)), stand)
 
     def all_files(self, id: str) -> Iterator[Standing]:
         """How each file stands when it is asked for; few of them are in memory at a time."""
         start = 0
-        while some := self.files(id, start).files:
+        while some := self.files(id, start, count=False).files:
             yield from some
             start += len(some)
 

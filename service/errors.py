@@ -44,6 +44,28 @@ _SOON = {"Retry-After": "5"}
 
 KINDS: Mapping[str, Kind] = {
     # the request was wrong
+    "request_invalid": Kind(
+        400,
+        "The request cannot be read",
+        "Send well-formed HTTP/1.1: one Host, and at most one Content-Length, of plain digits.",
+        headers=_CLOSE,
+    ),
+    "header_too_large": Kind(
+        431, "The request's header is too large", "Send fewer or shorter header fields.", headers=_CLOSE
+    ),
+    "header_timeout": Kind(
+        408, "The request's header took too long", "Send the request again, without a pause.", headers=_CLOSE
+    ),
+    "host_unknown": Kind(
+        421,
+        "This server does not go by that name",
+        "Use the address that whoever runs this service gave out. To have it go by another, list the name in AUTOCHROME_HOSTS.",
+    ),
+    "cross_site": Kind(
+        403,
+        "Another site's page may not do this",
+        "Send it from this server's own page, from a program, or from a site that the operator lists in AUTOCHROME_CORS_ORIGINS.",
+    ),
     "body_too_large": Kind(
         413,
         "The upload is too large",
@@ -139,6 +161,12 @@ KINDS: Mapping[str, Kind] = {
         "You keep as much here as one may",
         "Erase photos that you no longer need, or wait until they expire, and send it again.",
         headers={"Retry-After": "60"},
+    ),
+    "too_many_at_once": Kind(
+        429,
+        "Too much at once from one sender",
+        "Wait until your other uploads have ended, then send it again.",
+        headers=_SOON,
     ),
     "batch_too_large": Kind(
         413, "The batch has too many photos", "Send it as several smaller batches.", headers=_CLOSE
@@ -242,6 +270,12 @@ KINDS: Mapping[str, Kind] = {
         422, "The photo is damaged inside the ZIP", "Pack it again, or send the photo itself."
     ),
     # not the client's fault; trying again may help
+    "connections_busy": Kind(
+        503, "Too many connections are open", "Try again in a few seconds.", headers={**_SOON, **_CLOSE}
+    ),
+    "uploads_busy": Kind(
+        503, "Too many photos are being received at once", "Try again in a few seconds.", headers=_SOON
+    ),
     "fetches_busy": Kind(
         503,
         "Too many photos are being fetched at once",
@@ -296,6 +330,9 @@ KINDS: Mapping[str, Kind] = {
         500, "Something is broken on our side", "It was not your photo's fault. Please report it."
     ),
 }
+
+
+RECORD_FULL = "The memory of the queue is full."
 
 
 class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)

@@ -37,8 +37,17 @@ log = get_logger("autochrome.janitor")
 class Reaper:
     """Takes jobs from workers that fell silent. Every step can be cut off and is made up for by the next tick."""
 
-    def __init__(self, jobs: Jobs, notify: Callable[[str], None], has_idle: Callable[[], bool]) -> None:
-        """`has_idle`: whether a thread of this worker has nothing to do."""
+    def __init__(
+        self,
+        jobs: Jobs,
+        notify: Callable[[str], None],
+        has_idle: Callable[[], bool],
+        work: Callable[[str], None] = lambda id: None,
+    ) -> None:
+        """`has_idle`: whether a thread of this worker has nothing to do. `work`: begin to color what waits, as if notified: a broker
+        that is full, or only just reached again, hands out no notification for a while.
+        """
+        self._work = work
         self._jobs = jobs
         self._notify = notify
         self._has_idle = has_idle
@@ -52,8 +61,11 @@ class Reaper:
                 log.warning("lease_expired", job=id)
                 self._notify(id)
             if self._has_idle():
-                for id in self._jobs.stranded(OLDER_THAN, QUIET):
+                stranded = self._jobs.stranded(OLDER_THAN, QUIET)
+                for id in stranded:
                     self._notify(id)
+                if stranded:
+                    self._work(stranded[0])
 
 
 class Clock:

@@ -68,7 +68,7 @@ class Loaded(Net):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Allowance:
     """Whose budget something is taken from, and how many bytes that one may hold at a time: of the store, and of records; 0: no limit."""
 
     payer: str = ""
@@ -95,7 +95,7 @@ class Order:
     """Id of the batch that it belongs to."""
     upload: str = ""
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
-    share: Share = Share()
+    allowance: Allowance = Allowance()
     """From which the record is taken."""
 
 
@@ -147,7 +147,7 @@ class Space:
     """In the store, of all; 0: no limit."""
     free: int | None = None
     """That may still be written to the store's disk; None: unknown."""
-    share: Share = Share()
+    allowance: Allowance = Allowance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
-            *(order.share.payer, order.share.records),
+            *(order.allowance.payer, order.allowance.records),
         )
         if state == -2:
             raise records_limited()
@@ -561,7 +561,7 @@ def records_limited() -> Problem:
 
 def _asked(space: Space) -> tuple[str | int, ...]:
     free = -1 if space.free is None else max(0, space.free)
-    return space.photo, space.results, space.most, free, space.share.payer, space.share.store
+    return space.photo, space.results, space.most, free, space.allowance.payer, space.allowance.store
 
 
 def _given(answer: Sequence[int]) -> bool:

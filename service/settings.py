@@ -23,7 +23,9 @@ ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 OPEN_BYTES, OPEN_RECORDS = 8 * 2**30, 32 * 2**20
-"""Bytes of the store and of records that one address may hold: some 2,000 photos of a camera at a time, and 3,500 photos a day."""
+"""Bytes of the store and of records that one address may hold: some 2,000 photos of a camera at a time, and 7,000 photos a day."""
+FORM_ALLOWANCE = 64 * 2**10
+"""Bytes that a form may have beside its photo."""
 LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIN_SIDE = Limits().min_side
@@ -78,6 +80,17 @@ class Settings(BaseSettings):
     """For how long an API that is told to stop still takes requests, while `/readyz` refuses, so that a proxy sends no more."""
     grace: Annotated[int, Field(ge=0)] = 5
     """Then open requests have so long to end."""
+    hosts: Words = ()
+    """Names by which the service is asked beside `public_url`'s, such as photos.example, or `*.photos.example` for what lies below it;
+    `*`: any. Addresses, names without a dot, localhost and this machine's own name always are."""
+
+    connections: Annotated[int, Field(ge=1)] | None = None
+    """Connections to the API that may be open at once. Not set: 512, and fewer where the process may have few files open."""
+    connections_per_address: Annotated[int, Field(ge=1)] = 64
+    """Of these, from one address; of IPv6 from one /64. This machine and `trusted_proxies` may have all."""
+    spool_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Of bodies that the API has in its hands at once, which lie in the folder for temporary files; a quarter of it may be one
+    sender's. Not set: twice the largest body."""
 
     state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(default_factory=default_state_dir)
     redis_url: str | None = None
@@ -123,7 +136,8 @@ class Settings(BaseSettings):
     upload_timeout: Annotated[float, Field(gt=0)] = 300.0
     """A body that takes longer to arrive is cut off."""
     upload_rate: Annotated[int, Field(ge=0)] = 4096
-    """Bytes a second below which a body is cut off, once it has had ten seconds. 0: any pace will do."""
+    """Bytes a second that a body must have over any fifteen seconds, or be cut off; and so must an answer that is read. 0: any pace will
+    do."""
 
     batch_files: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Photos in one batch."""
@@ -171,6 +185,23 @@ class Settings(BaseSettings):
             raise ValueError("AUTOCHROME_WEBHOOK_HOSTS needs AUTOCHROME_WEBHOOK_SECRET: whsec_ and base64")
         return self
 
+    @model_validator(mode="after")
+    def _largest_body_fits(self) -> Settings:
+        if self.effective_spool_bytes < self.largest_body:
+            raise ValueError(
+                f"AUTOCHROME_SPOOL_BYTES is smaller than a body may be, which is {self.largest_body} by AUTOCHROME_MAX_BYTES and"
+                " AUTOCHROME_BATCH_BYTES"
+            )
+        return self
+
+    @property
+    def largest_body(self) -> int:
+        return max(self.max_bytes, self.batch_bytes) + FORM_ALLOWANCE
+
+    @property
+    def effective_spool_bytes(self) -> int:
+        return self.spool_bytes or 2 * self.largest_body
+
     @property
     def limits(self) -> Limits:
         """Which photos are taken."""
@@ -182,7 +213,7 @@ class Settings(BaseSettings):
             return self.quota_megapixels_per_minute or None
         return OPEN_QUOTA if anonymous and self.host not in LOOPBACK else None
 
-    def share(self, anonymous: bool) -> tuple[int, int]:
+    def allowance(self, anonymous: bool) -> tuple[int, int]:
         """Bytes of the store and of records that one key, or one address without a key, may hold; 0: no limit."""
         is_open = anonymous and self.host not in LOOPBACK
         store, records = (OPEN_BYTES, OPEN_RECORDS) if is_open else (0, 0)

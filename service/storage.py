@@ -24,6 +24,7 @@ import redis
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
+from model.image_headers import Header
 from service.database import refuses_writes
 from service.errors import Problem, SettingsError, StoreUnavailable, first_line
 from service.jobs import Jobs
@@ -32,7 +33,7 @@ from service.schemas import Options
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-CHUNK = 2**20
+CHUNK = 2**18
 FREE_SHARE, LEAST_FREE, MOST_FREE = 0.1, 32 * 2**20, 2**30
 """What is left free of a folder's disk where the settings say nothing: this share of it, in bytes at least and at most."""
 ROOM_COMES_WITHIN = 2.5
@@ -41,6 +42,8 @@ ERASED_UNRECORDED = (
     "The photo and what was made from it are erased. The disk of the queue is full, so that this could not be recorded yet: "
     "send the request again in a few seconds."
 )
+LOSSLESS, LOSING = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
+SIDECAR = 4096
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
 RETRY_TIMEOUT = timedelta(seconds=3)
@@ -77,18 +80,19 @@ def attempt_prefix(id: str, attempt: int) -> str:
     return f"{id}/{attempt}"
 
 
-def results_bytes(photo: int, pixels: int, options: Options) -> int:
-    """How much room to keep for what is made from a photo of so many bytes and pixels: an estimate, rather too large than too small.
+def results_bytes(photo: int, header: Header, options: Options) -> int:
+    """How much room to keep for what is made from a photo of so many bytes: an estimate, rather too large than too small.
 
-    Coders that lose take about a byte a pixel at quality 100, and half of that at 92; those that do not, no more than the photo's
-    own took for each of its channels, of which a gray one has one.
+    Coders that lose take half a byte a pixel at quality 92, or about as much as the photo; those that do not, no more than the pixels.
     """
-    lossless = options.format in ("png", "tiff")
-    result = max(2 * photo, pixels // 2, 3 * pixels if lossless else 0)
+    pixels = header.width * header.height
+    result = max(2 * photo, pixels // 2)
+    if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSING):
+        result = pixels * (6 if header.bits > 8 else 3)
     return (
         result
         + (pixels if "comparison" in options.artifacts else 0)
-        + 4096 * ("sidecar" in options.artifacts)
+        + SIDECAR * ("sidecar" in options.artifacts)
     )
 
 

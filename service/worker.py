@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -95,6 +96,7 @@ class Worker:
         self._app = app
         self._settings = settings
         self._watchdog = Watchdog(settings.deadline)
+        self._unnotified: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the net, and show it what it will see, so that no photo waits for what happens once."""
@@ -122,6 +124,12 @@ class Worker:
         except redis.RedisError as error:
             # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
+
+    def run_unnotified(self, id: str) -> None:
+        """Color what waits in a thread that no message has woken, one at most: a broker that is full hands none out."""
+        if self._unnotified is None or not self._unnotified.is_alive():
+            self._unnotified = threading.Thread(target=self.run, args=(id,), name="unnotified", daemon=True)
+            self._unnotified.start()
 
     def _color_next(self, answers: bool) -> bool:
         """Take the best job and try it. False where none waits, this worker has closed, or the job was given back, with a notification."""
@@ -415,7 +423,10 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
     reaper = Reaper(
-        jobs, partial(celery_app.notify, app), lambda: worker.admission.answering < worker.concurrency
+        jobs,
+        partial(celery_app.notify, app),
+        lambda: worker.admission.answering < worker.concurrency,
+        worker.run_unnotified,
     )
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import cast
+from urllib.parse import urlsplit
 
 import uvicorn
 from anyio.to_thread import run_sync
@@ -17,6 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
 from service.api import batches, colorizations, events, health, problems
+from service.api.connections import BACKLOG, Connections, Limits, most_connections
 from service.api.health import Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -25,7 +29,10 @@ from service.api.middleware import (
     BodyLimit,
     BodyPace,
     HeadAsGet,
+    KnownHosts,
+    SameSite,
     StrictHeaders,
+    host_name,
     request_ids,
 )
 from service.api.openapi import document
@@ -125,8 +132,18 @@ class _Server(uvicorn.Server):
 
 def server(app: FastAPI) -> uvicorn.Server:
     """What answers for an application; whom to believe about addresses is the application's own business."""
+    settings = app.state.api.settings
+    limits = Limits(
+        settings.connections or most_connections(),
+        settings.connections_per_address,
+        settings.upload_rate,
+        settings.trusted_proxies,
+    )
     config = uvicorn.Config(
         app,
+        http=cast(type[asyncio.Protocol], Connections(limits).protocol),
+        ws="none",
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -139,6 +156,13 @@ def server(app: FastAPI) -> uvicorn.Server:
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer on an open socket until SIGTERM."""
     server(app).run(sockets=[listener])
+
+
+def _names(settings: Settings) -> set[str]:
+    """By which this service is asked."""
+    machine = socket.gethostname().lower()
+    public = host_name(urlsplit(settings.public_url or "").netloc)
+    return {*map(str.lower, settings.hosts), settings.host.lower(), public, machine, f"{machine}.local"}
 
 
 def _go_around(app: FastAPI, settings: Settings) -> None:
@@ -158,6 +182,11 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
             expose_headers=[*READ_BY_PAGES, REQUEST_ID, colorizations.SECRET_HEADER],
         )
+    origins = [urlsplit(settings.public_url)] if settings.public_url else []
+    app.add_middleware(
+        SameSite, origins=[*settings.cors_origins, *(f"{url.scheme}://{url.netloc}" for url in origins)]
+    )
+    app.add_middleware(KnownHosts, names=_names(settings))
     app.add_middleware(Access, seen=app.state.metrics.seen)
     app.add_middleware(request_ids)
     app.add_middleware(StrictHeaders)  # for what Access answers by itself, too

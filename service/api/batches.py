@@ -18,11 +18,22 @@ from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import JSON, Part, digest, header_of, media_type, parts, spool, write_body
+from service.api.uploads import (
+    JSON,
+    Part,
+    charged,
+    cut_off,
+    digest,
+    header_of,
+    media_type,
+    parts,
+    spool,
+    write_body,
+)
 from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
-from service.budgets import weight
+from service.budgets import payer, weight
 from service.errors import Problem, StoreUnavailable, failure
 from service.jobs import ENDED, Space, new_id
 from service.observability import get_logger
@@ -55,16 +66,15 @@ _OF_UPLOADS = (
     *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
     *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
     *(
+        "cross_site",
+        "too_many_at_once",
+        "uploads_busy",
+        "rate_limited",
+        "storage_limited",
         "canceled",
         "expired",
-        "queue_full",
-        "store_full",
-        "storage_limited",
-        "rate_limited",
-        "store_unavailable",
-        "queue_unavailable",
-        "internal_error",
     ),
+    *("queue_full", "store_full", "store_unavailable", "queue_unavailable", "internal_error"),
 )
 
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
@@ -173,7 +183,9 @@ def result(
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_BATCH),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_BATCH
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
@@ -193,8 +205,9 @@ async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> No
         await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
         upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
-        async with spool() as file:
-            await write_body(request, file.write)
+        caller = payer(by.owner, by.address)
+        async with charged(request, state.spool, caller) as body, spool() as file:
+            await write_body(body, file.write)
             await run_sync(upload.archive, file)
         await _end(upload)
     elif kind == "":
@@ -214,7 +227,7 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
-    async with aclosing(parts(request, most)) as form:
+    async with aclosing(parts(request, most, state.spool, payer(by.owner, by.address))) as form:
         async for part in form:
             if part.filename is None:
                 if upload is not None:  # the photos before would have been entered without it
@@ -346,7 +359,11 @@ def _listing(
         while files:
             yield comma + ",".join(_file_view(file, root).model_dump_json() for file in files)
             place, comma = place + len(files), ","
-            files = state.batches.files(batch.id, place, min(end - place, SLICE)).files if place < end else []
+            files = (
+                state.batches.files(batch.id, place, min(end - place, SLICE), count=False).files
+                if place < end
+                else []
+            )
         yield f"]{after}"
 
     return Listing(status, pieces)
@@ -375,14 +392,14 @@ class BatchUpload:
         self._id = id
         self._owner = by.owner
         self._address = by.address
-        self._share = state.quota.share(by.owner, by.address)
+        self._allowance = state.quota.allowance(by.owner, by.address)
         self._keep_for = keep_for
         self._options = options
         self._page = options.page
         mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
         self._state.batches.open(
             *(id, keep_for, mark, by.owner, by.address, by.request_id, options),
-            *(by.secret, self._share.records),
+            *(by.secret, self._allowance.records),
         )
         self.seen = 0
         """Files in this upload, those that were there before included."""
@@ -403,6 +420,7 @@ class BatchUpload:
         sha256 = digest(file)
         try:
             header = header_of(file, self._state.settings, self._page)
+            cut_off(file, header)
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:
@@ -414,7 +432,7 @@ class BatchUpload:
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
 
         def admit(size: int) -> None:
-            self._state.jobs.demand_room(Space(size, size, settings.store_bytes, share=self._share))
+            self._state.jobs.demand_room(Space(size, size, settings.store_bytes, allowance=self._allowance))
 
         for name, found in unpack(file, bounds, admit):
             if isinstance(found, Problem):
@@ -436,11 +454,13 @@ class BatchUpload:
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
         pixels, space = header.width * header.height, Space()
         try:
-            with self._state.room_for(job, self._keep_for, file, pixels, self._options, self._share) as space:
+            with self._state.room_for(
+                job, self._keep_for, file, header, self._options, self._allowance
+            ) as space:
                 self._state.store.put(photo_key(job), file)
             counts = weight(pixels, space.photo)
             self._state.batches.add(
-                self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts, self._share.records
+                self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts, self._allowance.records
             )
         except Problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be
@@ -451,15 +471,15 @@ class BatchUpload:
         self._state.scheduler.schedule()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
-        """Write a file down as failed. It costs as much as the smallest photo, and its sender's share of records."""
+        """Write a file down as failed. It costs as much as the smallest photo, and its sender's allowance of records."""
         self.seen += 1
         mark = _mark(name, content)
         if self._state.batches.knows(self._id, mark):
             return
-        self._state.quota.charge(self._owner, self._address, 0, mark[:16])
+        self._state.quota.charge(self._owner, self._address, 0, _mark(self._id, mark)[:16])
         detail = _cut(problem.detail, MOST_IN_DETAIL)
         file = File(_cut(name, MOST_IN_NAME), code=problem.code, detail=detail)
-        self._state.batches.add(self._id, mark, file, most_records=self._share.records)
+        self._state.batches.add(self._id, mark, file, most_records=self._allowance.records)
 
 
 def _cut(text: str, most: int) -> str:

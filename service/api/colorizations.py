@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import redis
@@ -18,14 +19,15 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
+from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
 from service.api import uploads
-from service.api.middleware import PHOTO_POLICY, is_head
+from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Upload, header_of
+from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network, weight
+from service.budgets import network, payer, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, Space, new_id
@@ -39,6 +41,8 @@ ENTERING = 60.0
 """Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
 only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
+FETCH_PIXELS = 1_000_000
+"""What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 SECRET_HEADER = "Autochrome-Secret"
@@ -61,7 +65,8 @@ _OF_UPLOADS = (
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
-    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited"),
+    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited", "cross_site"),
+    *("uploads_busy", "too_many_at_once"),
     *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
@@ -164,6 +169,7 @@ def submit(
     """
     keep_for = state.keep_for(upload.options, by)
     header = header_of(upload.file, state.settings, upload.options.page)
+    cut_off(upload.file, header)
     order = Order(
         options=upload.options,
         pixels=header.width * header.height,
@@ -173,19 +179,25 @@ def submit(
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
-        share=state.quota.share(by.owner, by.address),
+        allowance=state.quota.allowance(by.owner, by.address),
     )
     if not is_chosen:
-        return _make_job(state, id, upload, order, by, is_proven)
+        return _make_job(state, id, upload, header, order, by, is_proven)
     with _unless_in_flight(state, id):
         known = state.jobs.get(id)
         if known:
             return _again(state, known, order, by, is_proven)
-        return _make_job(state, id, upload, order, by, is_proven)
+        return _make_job(state, id, upload, header, order, by, is_proven)
 
 
 def _make_job(
-    state: ApiState, id: str, upload: Upload, order: Order, by: Caller, is_proven: bool
+    state: ApiState,
+    id: str,
+    upload: Upload,
+    header: ImageHeader,
+    order: Order,
+    by: Caller,
+    is_proven: bool,
 ) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
     counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
@@ -193,7 +205,7 @@ def _make_job(
     secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, order.pixels, order.options, order.share) as space:
+        with state.room_for(id, RESERVED, upload.file, header, order.options, order.allowance) as space:
             state.store.put(photo_key(id, order.upload), upload.file)
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
@@ -252,30 +264,34 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
     """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
-    length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
-    is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
+    is_small = 0 < declared_length(request.headers) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    size = int(length) if length.isdecimal() and len(length) < 19 else 0
+    size = max(0, declared_length(request.headers))
     if not (has_room := state.has_room(depth, size)):
         depth = await run_sync(state.queue.look)  # something may have been erased since
         has_room = state.has_room(depth, size)
-    if has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
+    has_memory = not state.queue.is_full
+    if has_memory and has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
     if id is not None and await run_sync(state.jobs.get, id) is not None:
         return
+    if not has_memory:
+        raise Problem("store_full", what=errors.RECORD_FULL)
     if not has_room:
         raise Problem("store_full")
     raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+    caller = payer(by.owner, by.address)
     if uploads.media_type(request) == uploads.JSON:
         by.require(Scope.URL)
-        return uploads.by_url(request, state.settings)
-    return uploads.receive(request, state.settings.max_bytes)
+        pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
+        return uploads.by_url(request, state.settings, state.spool, state.fetches, caller, pay)
+    return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
 
 
 async def _answer(
@@ -498,7 +514,9 @@ def _matches(if_none_match: str, etag: str) -> bool:
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_JOB),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_JOB
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:

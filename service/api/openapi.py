@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.api.colorizations import LONGEST_WAIT
-from service.api.problems import ProblemDocument
+from service.api.problems import ProblemDocument, documented
 from service.api.state import longest_keep_for
 from service.api.uploads import JSON
 from service.errors import KINDS
@@ -211,6 +211,7 @@ def _complete(
     }
     for operation in operations.values():
         _forget_unsent(operation)
+        operation["responses"]["421"] = documented("host_unknown")[421]
         _describe_ids(operation)
     for name in ("create_colorization", "put_colorization"):
         _take_photos(operations[name], options, by_url)

@@ -15,19 +15,23 @@ import redis
 from celery import Celery
 from fastapi import Depends, Request
 
+from model.image_headers import Header
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
-from service.budgets import Quota
+from service.budgets import Budget, Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Bounds, Depth, Job, Jobs, Lease, Share, Space
+from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, results_bytes
 from service.webhooks import refuse_unless_allowed
 
+FULL = 0.5
+"""Seconds for which a Redis that had no memory is taken to have none: its refusals are dear, as they come after the photo."""
 LOOK = 0.1
 """Seconds for which a look at the queue is good enough for a small photo."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -66,6 +70,15 @@ class Queue:
         self._jobs = jobs
         self._seen: Depth | None = None
         self._seen_at = -math.inf
+        self._full_at = -math.inf
+
+    @property
+    def is_full(self) -> bool:
+        """Whether Redis had no memory for a job a moment ago."""
+        return time.monotonic() - self._full_at < FULL
+
+    def note_full(self) -> None:
+        self._full_at = time.monotonic()
 
     @property
     def seen(self) -> Depth | None:
@@ -93,6 +106,10 @@ class ApiState:
     celery: Celery
     bounds: Bounds
     """Of the queue."""
+    spool: Budget
+    """Bytes of the bodies that this process has in its hands."""
+    fetches: Budget
+    """Photos that this process fetches, half of them for one caller at most."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -117,6 +134,10 @@ class ApiState:
             store=store,
             celery=celery,
             bounds=bounds,
+            spool=Budget(
+                settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
+            ),
+            fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
         )
 
     def url(self, path: str) -> str:
@@ -158,7 +179,13 @@ class ApiState:
 
     @contextmanager
     def room_for(
-        self, id: str, seconds: float, photo: IO[bytes], pixels: int, options: Options, share: Share
+        self,
+        id: str,
+        seconds: float,
+        photo: IO[bytes],
+        header: Header,
+        options: Options,
+        allowance: Allowance,
     ) -> Iterator[Space]:
         """Take room in the store for a photo, which is to be written in this block, and for its results.
 
@@ -168,8 +195,8 @@ class ApiState:
         size = photo.seek(0, os.SEEK_END)
         photo.seek(0)
         with self.store.under_way(size) as free:
-            results = results_bytes(size, pixels, options)
-            space = Space(size, results, self.settings.store_bytes, free, share)
+            results = results_bytes(size, header, options)
+            space = Space(size, results, self.settings.store_bytes, free, allowance)
             yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:

@@ -341,7 +341,7 @@ local function compact(id)
       options.webhook = nil  -- the delivery has it
       value = next(options) and cjson.encode(options) or '{}'
     end
-    if not ONLY_OF_WORK[name] and value ~= '' then
+    if not ONLY_OF_WORK[name] and value ~= '' and value ~= '{}' then
       kept[#kept + 1] = name
       kept[#kept + 1] = value
     end

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 import redis
-import uvicorn
 
 from model.errors import Notice
 from service import local
@@ -98,14 +97,13 @@ def settings(redis_url: str, tmp_path: Path, client: redis.Redis) -> Settings:
 def serve() -> Iterator[Callable[[Settings], httpx.Client]]:
     """The API for some settings, over real HTTP in this process; it is ended with the test."""
     from service.api.app import create_app
+    from service.api.app import server as make_server
 
     with ExitStack() as running:
 
         def start(settings: Settings) -> httpx.Client:
             listener = running.enter_context(listen("127.0.0.1", 0))
-            server = uvicorn.Server(
-                uvicorn.Config(create_app(settings), log_config=None, proxy_headers=False)
-            )
+            server = make_server(create_app(settings))
             thread = threading.Thread(target=server.run, args=([listener],))
             thread.start()
             running.callback(thread.join)

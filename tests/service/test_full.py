@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import redis
 
+from model.image_headers import Limits, probe
 from service import local
 from service.database import connect
 from service.errors import Problem
@@ -129,7 +131,7 @@ def test_an_upload_that_becomes_no_job_holds_nothing(api, tight, gray_photo, sum
 
 
 def room_of(photo: bytes) -> int:
-    return results_bytes(len(photo), 320 * 240, Options())
+    return results_bytes(len(photo), probe(io.BytesIO(photo), Limits()), Options())
 
 
 def test_two_uploads_that_race_for_an_id_give_back_what_one_of_them_took(jobs, client, sums):

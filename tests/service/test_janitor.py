@@ -69,6 +69,17 @@ def test_a_lost_notification_is_sent_again_but_only_by_a_worker_with_an_idle_thr
     assert notified == [id]
 
 
+def test_who_notifies_again_of_jobs_begins_with_them_as_no_broker_may_hand_a_notification_out(
+    jobs, store, notified, monkeypatch
+):
+    monkeypatch.setattr("service.janitor.OLDER_THAN", 0.05)
+    ids, worked = {enter(jobs, store) for _ in range(2)}, []
+    time.sleep(0.1)
+    Reaper(jobs, notified.append, lambda: True, worked.append).tick()
+    assert {*notified} == ids
+    assert len(worked) == 1, "who works goes on until nothing waits"
+
+
 def test_what_has_expired_is_erased_with_its_files(jobs, store, eraser, tmp_path):
     kept, gone = enter(jobs, store), enter(jobs, store, keep_for=0.1)
     store.put(result_key(gone, 1, ".jpg"), b"result")
@@ -294,7 +305,7 @@ def test_a_clock_that_jumps_a_day_ahead_and_back_expires_nothing_early_or_late(
     assert jobs.clock()[0] == pytest.approx(-DAY, abs=2)
     time.sleep(1.1)
     batches.promote(Bounds(10, 10**9), Quota(client, Settings()))
-    assert [file.status for file in batches.files("ab" * 16)] == ["queued"]
+    assert [file.status for file in batches.all_files("ab" * 16)] == ["queued"]
     time.sleep(max(0, begun + 3.3 - time.monotonic()))
     erasers[0].tick()
     with pytest.raises(FileNotFoundError):

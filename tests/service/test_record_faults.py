@@ -120,13 +120,13 @@ def test_photos_of_a_batch_are_queued_and_charged_once_though_answers_are_lost(j
     for id, mark in zip(ids, "xyz", strict=True):
         lose_answers(1)
         batches.add("ab" * 16, mark, File(f"{mark}.jpg", id), 10_000)
-    assert [file.status for file in batches.files("ab" * 16)] == ["waiting"] * 3
+    assert [file.status for file in batches.all_files("ab" * 16)] == ["waiting"] * 3
     assert [batches.promote(Bounds(1, 10**9), quota).job] == ids[:1]
     assert batches.promote(Bounds(1, 10**9), quota) is None, "there is no room"
     lose_answers(1)
     batches.promote(Bounds(10, 10**9), quota)  # perhaps one more is queued: its notification is made up for
     assert batches.promote(Bounds(10, 10**9), quota) is None, "the quota is used up"
-    assert [file.status for file in batches.files("ab" * 16)] == ["queued", "queued", "waiting"]
+    assert [file.status for file in batches.all_files("ab" * 16)] == ["queued", "queued", "waiting"]
     assert jobs.depth().jobs == 2
     *positions, last = [jobs.get(id).queue_position for id in ids]
     assert ({*positions}, last) == ({1, 2}, None), "within one millisecond, in any order"
@@ -142,7 +142,7 @@ def test_photos_of_a_batch_wait_while_a_server_has_no_memory(own, fill):
         batches.promote(Bounds(10, 10**9), quota)
     with pytest.raises(redis.RedisError, match="used memory > 'maxmemory'"):
         batches.add("ab" * 16, "y", File("y.jpg", "ef" * 16), 10_000)
-    assert [file.status for file in batches.files("ab" * 16)] == ["waiting"]
+    assert [file.status for file in batches.all_files("ab" * 16)] == ["waiting"]
     assert not own.keys("*quota*")
     own.config_set("maxmemory", 0)
     assert batches.promote(Bounds(10, 10**9), quota).job == "cd" * 16
