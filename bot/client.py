@@ -247,12 +247,15 @@ class Client:
 
     def result(self, id: str) -> bytes:
         """The colored picture."""
-        return self._send("GET", f"/v1/colorizations/{id}/result", headers={"Accept": "*/*"}).content
+        return self._file(f"/v1/colorizations/{id}/result")
 
     def artifact(self, id: str, name: str) -> bytes:
         """What was made beside it, such as `comparison`."""
-        path = f"/v1/colorizations/{id}/artifacts/{name}"
-        return self._send("GET", path, headers={"Accept": "*/*"}).content
+        return self._file(f"/v1/colorizations/{id}/artifacts/{name}")
+
+    def _file(self, path: str) -> bytes:
+        """It may lie in a store elsewhere, to which httpx sends no key along."""
+        return self._send("GET", path, headers={"Accept": "*/*"}, follow_redirects=True).content
 
     def delete(self, id: str, secret: str = "") -> None:
         """Erase the job with its photo and result; done, too, where there is none any more.

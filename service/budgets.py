@@ -85,9 +85,9 @@ class Budget:
         self._lock = threading.Lock()
 
     @contextmanager
-    def take(self, caller: str, amount: int) -> Iterator[Share]:
+    def take(self, caller: str, amount: int) -> Iterator[Held]:
         """Hold so much within. Raises `too_many_at_once`, or the problem of the code `busy`."""
-        share = Share(self, caller)
+        share = Held(self, caller)
         try:
             share.hold(amount)
             yield share
@@ -107,7 +107,7 @@ class Budget:
                 del self._held[caller]
 
 
-class Share:
+class Held:
     """What one request holds of a budget."""
 
     def __init__(self, budget: Budget, caller: str) -> None:

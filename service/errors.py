@@ -177,7 +177,9 @@ KINDS: Mapping[str, Kind] = {
         "It is cut off, broken or no ZIP at all. Pack the photos again and send the whole file.",
     ),
     "json_invalid": Kind(
-        400, "The JSON cannot be read", "Send one JSON object in UTF-8 with `url`, and options beside it."
+        400,
+        "The JSON cannot be read",
+        "Send one JSON object in UTF-8 with `url` or `upload`, and options beside it.",
     ),
     "url_disabled": Kind(
         403,
@@ -193,6 +195,21 @@ KINDS: Mapping[str, Kind] = {
         422,
         "No photo could be fetched from that address",
         "Open the address in a browser: it must show the picture itself, without signing in.",
+    ),
+    "presign_disabled": Kind(
+        403,
+        "Photos are not written to the store directly here",
+        "Send the photo itself to POST /v1/colorizations. Whoever runs this service with a store on S3 may set AUTOCHROME_PRESIGN.",
+    ),
+    "upload_unknown": Kind(
+        404,
+        "There is no such upload",
+        "Its time is up, it has become a job, or it is another key's. Ask for a new one: POST /v1/uploads.",
+    ),
+    "upload_mismatch": Kind(
+        422,
+        "The photo is not as long as was announced",
+        "Ask for an upload of as many bytes as the photo has, and write all of it to its URL.",
     ),
     "webhook_disabled": Kind(
         403,
@@ -303,6 +320,12 @@ KINDS: Mapping[str, Kind] = {
         503,
         "No worker is ready",
         "Photos are accepted and wait. Start a worker, or wait for one that is starting.",
+        headers=_SOON,
+    ),
+    "stopping": Kind(
+        503,
+        "This process is about to stop",
+        "It still answers for a moment. Send new requests to another one.",
         headers=_SOON,
     ),
     "worker_died": Kind(

@@ -485,6 +485,15 @@ class Jobs:
         """Say that files could not be erased: they are due again in some time."""
         self._run("postpone", id, int(seconds * 1000))
 
+    def is_sweep_due(self, every: float) -> bool:
+        """Whether nobody has begun to look through the store for `every` seconds; then it counts as begun."""
+        return bool(self._redis.set(_key("swept"), 1, nx=True, px=int(every * 1000)))
+
+    def orphans(self, ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Of ids under which files lie: those of which nothing is known, and those that were erased."""
+        unknown, erased = self._run("orphans", *ids)
+        return unknown, erased
+
     @contextmanager
     def alone(self, what: str, seconds: float) -> Iterator[bool]:
         """Whether this process is the one that does so, for as long as the block lasts, `seconds` at most."""

@@ -18,7 +18,16 @@ from service.errors import SettingsError
 from service.outbound import Allow
 
 PREFIX = "AUTOCHROME_"
-ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
+ELSEWHERE = [
+    "AUTOCHROME_CACHE_DIR",
+    "AUTOCHROME_API_MEM_LIMIT",
+    "AUTOCHROME_BIND",
+    "AUTOCHROME_GPU_LOCK",
+    "AUTOCHROME_ISOLATED",
+    "AUTOCHROME_REDIS_PASSWORD",
+    "AUTOCHROME_WORKER_CPUS",
+    "AUTOCHROME_WORKER_MEM_LIMIT",
+]
 """Read by others: the first by the model, the others by docker-compose.yml."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
@@ -76,6 +85,10 @@ class Settings(BaseSettings):
     """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*`: all."""
     cors_origins: Words = ()
     """Other sites whose pages may use the API from a browser, such as https://photos.example; `*`: all."""
+    drain: Annotated[float, Field(ge=0)] = 0.0
+    """For how long an API that is told to stop still takes requests, while `/readyz` refuses, so that a proxy sends no more."""
+    grace: Annotated[int, Field(ge=0)] = 5
+    """Then open requests have so long to end."""
     hosts: Words = ()
     """Names by which the service is asked beside `public_url`'s, such as photos.example, or `*.photos.example` for what lies below it;
     `*`: any. Addresses, names without a dot, localhost and this machine's own name always are."""
@@ -95,6 +108,10 @@ class Settings(BaseSettings):
     """Any Celery broker; by default the same Redis."""
     store_url: str | None = None
     """file:///folder or s3://bucket/prefix; by default a folder in `state_dir`."""
+    presign: bool = False
+    """Whether clients read results from S3 itself and, with a key, write photos there, by URLs that are signed for a short time."""
+    presign_seconds: Annotated[float, Field(ge=1, le=7 * 24 * 3600)] = 300.0
+    """For how long such a URL is good."""
 
     net: str = "lite"
     device: str = "auto"
@@ -179,6 +196,14 @@ class Settings(BaseSettings):
     def _webhooks_are_signed(self) -> Settings:
         if self.webhook_hosts and not self.webhook_secret:
             raise ValueError("AUTOCHROME_WEBHOOK_HOSTS needs AUTOCHROME_WEBHOOK_SECRET: whsec_ and base64")
+        return self
+
+    @model_validator(mode="after")
+    def _presigned_urls_are_of_s3(self) -> Settings:
+        if self.presign and not self.effective_store_url.startswith("s3://"):
+            raise ValueError(
+                "AUTOCHROME_PRESIGN needs a store on S3: AUTOCHROME_STORE_URL=s3://bucket/prefix"
+            )
         return self
 
     @model_validator(mode="after")

@@ -192,6 +192,7 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     batch = _find(state, id)
     by.require_ownership(batch.owner, batch.is_opened_by)
     _erase(state, id)
+    log.info("batch_erased", batch=id)
     return Response(status_code=204)
 
 

@@ -16,12 +16,12 @@ from typing import Annotated, Any, NamedTuple
 
 import redis
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
 from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
-from service.api import uploads
+from service.api import presigned, uploads
 from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
@@ -33,7 +33,7 @@ from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, Space, new_id
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.storage import CHUNK, erase_job, photo_key, upload_prefix
+from service.storage import CHUNK, erase_job, file_name, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -63,6 +63,7 @@ _OF_FILES = (
 _OF_UPLOADS = (
     *("body_too_large", "upload_timeout", "unsupported_media_type", "form_invalid", "json_invalid"),
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
+    *("presign_disabled", "upload_unknown", "upload_mismatch"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
     *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited", "cross_site"),
@@ -80,6 +81,9 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"model": CreatedJobView, "description": "Accepted: ask at `Location` until it has ended"},
 }
 
+Redirect = Annotated[
+    bool, Query(description="false: the file itself, also where it could be read from the store directly")
+]
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
 Putting = Annotated[Caller, Depends(caller_with(Scope.COLORIZE, secrets=True))]
 
@@ -167,10 +171,23 @@ def submit(
     `in_flight`, `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `storage_limited`, `store_unavailable` or
     redis.RedisError.
     """
+    if not is_chosen:
+        return _make_job(state, id, upload, by, is_proven)
+    with _unless_in_flight(state, id):
+        known = state.jobs.get(id)
+        if known:
+            return _again(state, known, _fingerprint(upload, by), by, is_proven)
+        return _make_job(state, id, upload, by, is_proven)
+
+
+def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Order]:
+    """Check a photo and what is wished for it. Raises as `submit` does."""
     keep_for = state.keep_for(upload.options, by)
+    upload.file.seek(0)  # finds one that lies in the store already, where there is one
     header = header_of(upload.file, state.settings, upload.options.page)
-    cut_off(upload.file, header)
-    order = Order(
+    if not upload.key:
+        cut_off(upload.file, header)
+    return header, Order(
         options=upload.options,
         pixels=header.width * header.height,
         keep_for=keep_for,
@@ -181,32 +198,18 @@ def submit(
         upload=secrets.token_hex(8),
         allowance=state.quota.allowance(by.owner, by.address),
     )
-    if not is_chosen:
-        return _make_job(state, id, upload, header, order, by, is_proven)
-    with _unless_in_flight(state, id):
-        known = state.jobs.get(id)
-        if known:
-            return _again(state, known, order, by, is_proven)
-        return _make_job(state, id, upload, header, order, by, is_proven)
 
 
-def _make_job(
-    state: ApiState,
-    id: str,
-    upload: Upload,
-    header: ImageHeader,
-    order: Order,
-    by: Caller,
-    is_proven: bool,
-) -> Submitted:
+def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: bool) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
+    header, order = _order(state, upload, by)
     counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
     charged = state.quota.charge(by.owner, by.address, counts, order.upload)
     secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
         with state.room_for(id, RESERVED, upload.file, header, order.options, order.allowance) as space:
-            state.store.put(photo_key(id, order.upload), upload.file)
+            _store(state, upload, photo_key(id, order.upload))
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
@@ -217,7 +220,7 @@ def _make_job(
     if entered is Entered.NOT:
         _erase_upload(state, id, order, space)
         state.quota.give_back(by.owner, by.address, counts, order.upload)
-        return _again(state, state.look(id), order, by, is_proven)
+        return _again(state, state.look(id), order.fingerprint, by, is_proven)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
         celery_app.notify(state.celery, id)
@@ -225,12 +228,23 @@ def _make_job(
     return Submitted(id, secret, new=True)
 
 
-def _again(state: ApiState, job: Job, order: Order, by: Caller, is_proven: bool) -> Submitted:
+def _store(state: ApiState, upload: Upload, key: str) -> None:
+    if upload.key:
+        try:
+            state.store.copy(upload.key, key)
+        except FileNotFoundError as gone:  # its time was up just now
+            raise Problem("upload_unknown") from gone
+        return
+    upload.file.seek(0)
+    state.store.put(key, upload.file)
+
+
+def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: bool) -> Submitted:
     """An id that is not new: it must stand for the same. To know id and photo, which may both be public, proves nothing."""
     if job.status == "expired":
         raise Problem("expired")
     _refuse_if_canceled(job)
-    if job.fingerprint != order.fingerprint:
+    if job.fingerprint != fingerprint:
         raise Problem("id_conflict")
     if by.secret and not job.is_opened_by(by.secret):
         raise Problem("secret_wrong")
@@ -288,9 +302,13 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
     caller = payer(by.owner, by.address)
     if uploads.media_type(request) == uploads.JSON:
-        by.require(Scope.URL)
         pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
-        return uploads.by_url(request, state.settings, state.spool, state.fetches, caller, pay)
+        return presigned.named(
+            request,
+            state,
+            by,
+            lambda body: uploads.by_url(body, state.settings, state.spool, state.fetches, caller, pay),
+        )
     return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
 
 
@@ -314,7 +332,7 @@ async def _answer(
         and prefers_picture(request.headers.getlist("accept"), job.result.media_type)
     ):
         with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
-            answer = await run_sync(_file_response, _result_of(job), job, request, state, None)
+            answer = await run_sync(_file_response, _result_of(job), job, request, state, None, False)
             answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
             if submitted.secret:
                 answer.headers[SECRET_HEADER] = submitted.secret
@@ -409,7 +427,6 @@ class File:
     etag: str
     media_type: str
     bytes: int
-    name: str
 
 
 @router.get(
@@ -420,14 +437,19 @@ class File:
     responses={
         200: {"content": {"image/*": _BYTES}, "description": "The picture; it never changes"},
         304: {"description": "The client's copy is the picture"},
+        307: {"description": "It can be read there for a short time"},
         **documented(*_OF_FILES),
     },
 )
 def result(
-    id: str, request: Request, state: State, if_none_match: Annotated[str | None, Header()] = None
+    id: str,
+    request: Request,
+    state: State,
+    if_none_match: Annotated[str | None, Header()] = None,
+    redirect: Redirect = True,
 ) -> Response:
     job = _finished(state, id)
-    return _file_response(_result_of(job), job, request, state, if_none_match)
+    return _file_response(_result_of(job), job, request, state, if_none_match, redirect)
 
 
 @router.get(
@@ -441,11 +463,17 @@ def result(
             "description": "The file; it never changes",
         },
         304: {"description": "The client's copy is the file"},
+        307: {"description": "It can be read there for a short time"},
         **documented(*_OF_FILES),
     },
 )
 def artifact(
-    id: str, name: str, request: Request, state: State, if_none_match: Annotated[str | None, Header()] = None
+    id: str,
+    name: str,
+    request: Request,
+    state: State,
+    if_none_match: Annotated[str | None, Header()] = None,
+    redirect: Redirect = True,
 ) -> Response:
     job = _finished(state, id)
     made = next((made for made in job.artifacts if made.name == name), None)
@@ -457,8 +485,8 @@ def artifact(
         raise Problem("not_ready")
     # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
     etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
-    file = File(made.key, etag, made.media_type, made.bytes, made.key.rpartition("/")[2])
-    return _file_response(file, job, request, state, if_none_match)
+    file = File(made.key, etag, made.media_type, made.bytes)
+    return _file_response(file, job, request, state, if_none_match, redirect)
 
 
 def _finished(state: ApiState, id: str) -> Job:
@@ -474,23 +502,27 @@ def _result_of(job: Job) -> File:
     """Raises `not_ready`."""
     if job.result is None:
         raise Problem("not_ready")
-    name = "colorized." + job.result.key.rpartition(".")[2]
-    return File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes, name)
+    return File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes)
 
 
-def _file_response(file: File, job: Job, request: Request, state: ApiState, known: str | None) -> Response:
+def _file_response(
+    file: File, job: Job, request: Request, state: ApiState, known: str | None, redirect: bool
+) -> Response:
     """The file, or as little of it as the client needs. Raises `expired` or `store_unavailable`."""
     headers = {
         "ETag": file.etag,
         "Cache-Control": f"private, immutable, max-age={max(0, int(job.expires / 1000 - time.time()))}",
         "Content-Security-Policy": PHOTO_POLICY,
-        "Content-Disposition": f'inline; filename="{file.name}"',
+        "Content-Disposition": f'inline; filename="{file_name(file.key)}"',
     }
     if known is not None and _matches(known, file.etag):
         return Response(status_code=304, headers=headers)
-    headers["Content-Length"] = str(file.bytes)
     if is_head(request):
+        headers["Content-Length"] = str(file.bytes)
         return Response(headers=headers, media_type=file.media_type)
+    if redirect and state.settings.presign:
+        return presigned.redirect(file.key, headers["ETag"], job.expires / 1000 - time.time(), state)
+    headers["Content-Length"] = str(file.bytes)
     try:
         pieces = state.store.stream(file.key)
     except FileNotFoundError as gone:
@@ -523,6 +555,7 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
     erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
+    log.info("job_erased", job=id)
     return Response(status_code=204)
 
 

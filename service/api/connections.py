@@ -224,23 +224,23 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_write_buffer_size()
 
     def _reads_too_slowly(self, now: float, rate: int) -> bool:
-        if not self._unsent:
+        if not self._unsent or (taken := self._acknowledged()) is None:
             self._reading = None
-        elif self._reading is None:
-            self._reading = now, self._acknowledged()
-        elif now - self._reading[0] >= READ_WINDOW:
-            since, before = self._reading
-            self._reading = now, self._acknowledged()
-            return self._reading[1] - before < rate * (now - since)
-        return False
+            return False
+        since, before = self._reading = self._reading or (now, taken)
+        if now - since < READ_WINDOW:
+            return False
+        self._reading = now, taken
+        return taken - before < rate * (now - since)
 
-    def _acknowledged(self) -> int:
-        """Bytes that the other side has taken: buffers on the way are emptied in steps of megabytes, and tell nothing."""
+    def _acknowledged(self) -> int | None:
+        """Bytes that the other side has taken; None where the system does not say. How full the buffers are here tells nothing:
+        they are emptied in steps of megabytes."""
         kind = getattr(socket, "TCP_INFO", None)
         if kind is None or self.client is None:  # not Linux, or no TCP
-            return 0
+            return None
         info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, kind, 192)
-        return int(_ACKED.unpack_from(info)[0]) if len(info) >= _ACKED.size else 0
+        return int(_ACKED.unpack_from(info)[0]) if len(info) >= _ACKED.size else None
 
     # what asyncio and the parser call
 
@@ -263,11 +263,7 @@ class Connection(HttpToolsProtocol):
             if self._unparsed > HEADER_BYTES:
                 self._refuse(Problem("header_too_large"))
             elif self._framing > HEADER_BYTES + 2 * self._body_seen:
-                self._refuse(
-                    Problem(
-                        "request_invalid", "The body comes in chunks of next to nothing. Send larger ones."
-                    )
-                )
+                self._refuse(Problem("request_invalid"))  # chunks of next to nothing
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"content-length" and len(value) > LONGEST_LENGTH:  # zeros may go before a number
@@ -276,9 +272,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
-            raise httptools.HttpParserError(
-                "too many requests before the first answer"
-            )  # see send_400_response
+            raise httptools.HttpParserError("too many requests before the first answer")
         self._unparsed = self._framing = 0
         self._has_body_to_come = True
         self.owes_since = math.inf

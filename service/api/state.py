@@ -160,13 +160,22 @@ class ApiState:
             raise Problem("not_found")
         return job
 
+    def store_left(self, depth: Depth) -> int | None:
+        """Bytes that photos and results may still take, by the store's cap and by its disk; None without either.
+
+        Raises `store_unavailable`.
+        """
+        most, free = self.settings.store_bytes, self.store.free()
+        bounds = [most - depth.store] if most else []
+        return min([*bounds, free - depth.store_room] if free is not None else bounds, default=None)
+
     def has_room(self, depth: Depth, photo: int) -> bool:
         """Whether the store is likely to take a photo of so many bytes, by what is known of it before it comes.
 
         Raises `store_unavailable`.
         """
-        most, free = self.settings.store_bytes, self.store.free()
-        return (not most or depth.store + photo < most) and (free is None or depth.store_room + photo < free)
+        left = self.store_left(depth)
+        return left is None or photo < left
 
     @contextmanager
     def room_for(

@@ -62,8 +62,10 @@ class Upload:
     file: IO[bytes]
     """Seekable."""
     sha256: str
-    """Of the photo's bytes, as hexadecimal digits."""
+    """Of the photo's bytes, as hexadecimal digits; or what else only these bytes are known by."""
     options: Options
+    key: str = ""
+    """Where it lies in the store already."""
 
 
 def media_type(request: Request) -> str:
@@ -369,7 +371,7 @@ async def by_url(
         raise Problem("url_disabled")
     if request.query_params:
         raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
-    url, options = _wish(await _json(request))
+    url, options = _wish(await json_body(request))
     settings.url_hosts.target(url)  # what is refused is refused at once, even when all are busy
     get = partial(fetch, url, allow=settings.url_hosts, max_bytes=settings.max_bytes)
     with spool.take(caller, settings.max_bytes) as share:
@@ -389,7 +391,8 @@ async def by_url(
                 ) from problem
 
 
-async def _json(request: Request) -> bytes:
+async def json_body(request: Request) -> bytes:
+    """Raises `json_invalid` where it is too long."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

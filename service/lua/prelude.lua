@@ -23,7 +23,8 @@
 --   notified          string: there while queued jobs have just been notified of again
 --   notifications     string: how many were sent within three seconds and not answered yet
 --   speed:SLOT        hash: pixels done and milliseconds of work in five seconds
---   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME
+--   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME,
+--                     leases:expired
 --   worker:NAME       hash: net, device and threads of a worker, when it began and asked last; gone when it stops beating
 --   worker:NAME:jobs  set: ids that this process has claimed and not ended
 --   workers           zset: worker by its last beat
@@ -38,6 +39,9 @@
 --   batches           zset: batch id by the time when one of its files may be queued
 --   batches:due       zset: batch id by the time when it expires
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
+--   place:ID          string: OWNER:BYTES of a photo that its sender is to write to the store; gone when its time is up
+--   place:ID:used    string: there while a job is made of it
+--   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else

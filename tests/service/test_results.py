@@ -57,6 +57,32 @@ def test_what_was_made_beside_the_result_is_listed_and_handed_out(api, job, chec
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "..%2F..%2Fphoto",
+            "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+            "..%5c..%5cphoto",
+            "%2Fetc%2Fpasswd",
+            "comparison.jpg",
+        ),
+        *(
+            "comparison%00",
+            "comparison%2F..",
+            "..;%2Fphoto",
+            "%252e%252e%252fphoto",
+            "comparison%20",
+            "*",
+        ),
+    ],
+)
+def test_a_name_that_leads_out_of_a_job_leads_nowhere(api, job, name, check_problem):
+    check_problem(api.get(f"{job}/artifacts/{name}"), "not_found")
+    check_problem(api.get(f"/v1/colorizations/{name}"), "not_found")
+    check_problem(api.get(f"/v1/batches/{name}"), "not_found")
+
+
 @pytest.mark.parametrize("known", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])
 def test_a_client_that_has_the_result_is_not_sent_it_again(api, job, known):
     answer = api.get(f"{job}/result", headers={"If-None-Match": known})
