@@ -235,14 +235,15 @@ def test_the_eraser_makes_room_where_the_record_cannot_be_written_and_the_record
     assert jobs.get(kept).status == "queued"
 
 
+@pytest.mark.parametrize("what", ["colorizations", "batches"])
 def test_a_client_erases_its_photo_where_the_record_cannot_be_written(
-    cramped, serve, tmp_path, gray_photo, until, folder, check_problem, monkeypatch
+    cramped, serve, tmp_path, gray_photo, until, folder, check_problem, monkeypatch, what
 ):
     monkeypatch.setattr("service.storage.ROOM_COMES_WITHIN", 0.5)
     store = (tmp_path / "a store").as_uri()
     api = serve(Settings(redis_url=f"unix://{cramped.socket}", store_url=store, state_dir=tmp_path))
-    made = api.post("/v1/colorizations", files={"photo": gray_photo()}).json()
-    path = f"/v1/colorizations/{made['id']}"
+    made = api.post(f"/v1/{what}", files={"photo": gray_photo()}).json()
+    path = f"/v1/{what}/{made['id']}"
     cramped.fill()
     assert (
         "disk"
