@@ -313,6 +313,11 @@ class Scheduler:
                 megapixels = promoted.pixels / 1e6
                 log.info("job_queued", job=promoted.job, batch=promoted.batch, megapixels=megapixels)
 
+    def erase_files(self, id: str) -> None:
+        """Of a batch, and leave all records as they are. Raises `store_unavailable`."""
+        for job in self._batches.jobs_of(id):
+            self._store.erase(job)
+
     def erase(self, id: str) -> None:
         """Erase all files of a canceled batch. Raises `store_unavailable`; then the next tick but one goes on."""
         for job in self._batches.jobs_of(id):

@@ -150,7 +150,7 @@ class Eraser:
 
     def _look_after_the_record(self) -> None:
         """Have the log of the server forget what was erased, and add up anew what is in the store."""
-        if self._rewrite_every:
+        if self._rewrite_every and (self._store.free() or 1) > 0:  # a full disk has no room for a second log
             try:
                 self._jobs.rewrite_log(self._rewrite_every)
             except redis.ResponseError as error:

@@ -275,7 +275,8 @@ class Jobs:
         False where the id is taken: then there is nothing to write under it. The room is given back with the files:
         by `unreserve`, or `erased`. Raises `store_full` or `storage_limited`.
         """
-        return _given(self._run("reserve", id, int(seconds * 1000), *_asked(space or Space())))
+        asked = _asked(space or Space())
+        return _given(self._run("reserve", id, int(seconds * 1000), *asked, secrets.token_hex(8)))
 
     def demand_room(self, space: Space) -> None:
         """Take nothing, but raise what `reserve` would now."""

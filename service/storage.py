@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from errno import EDQUOT, ENOSPC
@@ -283,28 +283,28 @@ def _attributes(key: str, media_type: str) -> Attributes:
 
 
 def erase_job(jobs: Jobs, store: Store, id: str) -> None:
-    """Erase a job's files, and leave an erased record.
-
-    A record's server whose disk is full refuses to write: then the files go first, which may give it room.
-    Raises `store_unavailable`, `queue_unavailable` where the files are gone and the record is not, or redis.RedisError.
-    """
-    try:
-        jobs.cancel(id)
-    except redis.ResponseError as refused:
-        if not refuses_writes(refused):
-            raise
-        store.erase(id)
-        _cancel_when_there_is_room(jobs, id)
+    """Erase a job's files, and leave an erased record. Raises `store_unavailable`, or as `cancel`."""
+    cancel(lambda: jobs.cancel(id), lambda: store.erase(id))
     store.erase(id)  # what a worker has written in between, too
     jobs.erased(id)
 
 
-def _cancel_when_there_is_room(jobs: Jobs, id: str) -> None:
-    """Raises `queue_unavailable`."""
+def cancel(write: Callable[[], object], erase: Callable[[], None]) -> None:
+    """Leave an erased record by `write`. Where a full disk keeps its server from that, `erase` files first, which may give it room.
+
+    Raises `queue_unavailable` where the files are gone and the record is not, or redis.RedisError.
+    """
+    try:
+        write()
+        return
+    except redis.ResponseError as refused:
+        if not refuses_writes(refused):
+            raise
+    erase()
     give_up = time.monotonic() + ROOM_COMES_WITHIN
     while True:
         try:
-            jobs.cancel(id)
+            write()
             return
         except redis.ResponseError as refused:
             if time.monotonic() > give_up:

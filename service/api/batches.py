@@ -48,7 +48,7 @@ from service.schemas import (
     parse_options,
     utc,
 )
-from service.storage import photo_key
+from service.storage import cancel, photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
@@ -306,7 +306,7 @@ def _results(state: ApiState, id: str) -> Iterator[tuple[str, Iterator[bytes]]]:
 
 def _erase(state: ApiState, id: str) -> None:
     """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the scheduler ends it."""
-    state.batches.cancel(id)
+    cancel(lambda: state.batches.cancel(id), lambda: state.scheduler.erase_files(id))
     state.scheduler.erase(id)
 
 

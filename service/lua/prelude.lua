@@ -15,6 +15,7 @@
 --   room              hash: of these, bytes that are kept for results which are not written yet
 --   payers            hash: whose budget these bytes are taken from, by id; only where there is a limit, as the two below
 --   held              hash: bytes of the store by who pays for them
+--   reserved:MARK     string: for a short time, that a call has taken its bytes
 --   records:WHO       hash: bytes of records by the hour, since 1970, until which they are kept
 --   clock             hash: shift: milliseconds by which the server's clock has jumped in all; by and at: the last jump, and when
 --   reaper, eraser    string: whoever does this now
@@ -51,6 +52,7 @@ local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local QUOTA_MS = 60 * 1000
 local HOUR_MS = 3600 * 1000
+local MARK_MS = 60 * 1000  -- in which a call whose answer was lost may come again
 local RECORD_BYTES, ERASED_RECORD_BYTES = 1200, 400  -- of a job, with its places in sets: about what a test measures
 local ENTRY_BYTES = 150  -- of a file of a batch, beside its name and what is said of it
 local MOST_IN_FIELD = 64  -- bytes; the default of hash-max-listpack-value

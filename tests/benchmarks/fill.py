@@ -75,6 +75,14 @@ class Sent:
     rows: list[tuple[float, ...]] = field(default_factory=list)
     """Seconds, MB free on the disk, MB in the store, jobs colored, jobs erased, MB of the API."""
 
+    def results(self) -> dict[str, Any]:
+        """Plain values. A Counter would not outlive `asdict`."""
+        counters = {"statuses": self.statuses, "codes": self.codes, "ready": self.ready}
+        return {
+            **{name: dict(counter) for name, counter in counters.items()},
+            **{"accepted": len(self.accepted), "refusal_seconds": self.seconds, "rows": self.rows},
+        }
+
 
 class Watch(threading.Thread):
     """Looks at a service twice a second."""
@@ -119,8 +127,8 @@ def run(config: Config, log: Log) -> Report:
     results = {
         "machine": place,
         "config": asdict(config),
-        "disk": asdict(on_disk),
-        "redis": asdict(in_memory),
+        "disk": on_disk.results(),
+        "redis": in_memory.results(),
         "checks": [asdict(check) for check in checks],
     }
     return Report("fill", results, _text(place, config, on_disk, in_memory, checks), checks)

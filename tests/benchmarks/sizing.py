@@ -41,7 +41,7 @@ class Config:
 
     photos: int = 120
     sides: tuple[int, ...] = (1024, 4000)
-    records: int = 3000
+    records: int = 1000
     keep_days: float = 1.0
 
 
@@ -166,8 +166,10 @@ def _measure_record(folder: Path, count: int) -> Record:
 
 
 def _used(server: redis.Redis) -> int:
+    """By keys: without connections, buffers and scripts."""
     time.sleep(SETTLE)
-    return int(server.info("memory")["used_memory"])
+    stats = server.memory_stats()
+    return int(stats["dataset.bytes"] + stats["db.0"]["overhead.hashtable.main"])
 
 
 def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:

@@ -33,16 +33,28 @@ class Cramped:
     """A Valkey whose append-only file can be kept from growing, as a full disk would."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.socket = local.valkey_socket(folder)
         self.log = folder / "valkey/appendonlydir"
-        # Python ignores SIGXFSZ, and so shall the server: its write fails, as one to a full disk does.
-        command = local.valkey_command(folder, self.socket)
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, restore_signals=False)
-        assert local.wait_for_valkey(self.socket, 10)
+        self.start()
         self.client = connect(f"unix://{self.socket}")
 
-    def fill(self) -> None:
-        self._limit(max(path.stat().st_size for path in self.log.iterdir()))
+    def start(self) -> None:
+        # Python ignores SIGXFSZ, and so shall the server: its write fails, as one to a full disk does.
+        command = local.valkey_command(self.folder, self.socket)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, restore_signals=False)
+        assert local.wait_for_valkey(self.socket, 10)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fill(self, room: int = 0) -> None:
+        self._limit(max(path.stat().st_size for path in self.log.iterdir()) + room)
         while self.writes():
             pass
 
@@ -197,6 +209,9 @@ def test_uploads_under_way_and_room_for_results_count_against_the_free_disk(stor
     with pytest.raises(Problem, match="store_full"):
         jobs.reserve(new_id(), 60, Space(100, 101, free=700))
     jobs.reserve(new_id(), 60, Space(100, 100, free=700))
+    with pytest.raises(Problem, match="store_full"):
+        jobs.reserve(new_id(), 60, Space(100, 101, most=1000))
+    jobs.reserve(new_id(), 60, Space(100, 100, most=1000))
 
 
 def test_the_eraser_makes_room_where_the_record_cannot_be_written_and_the_records_follow(
@@ -220,14 +235,15 @@ def test_the_eraser_makes_room_where_the_record_cannot_be_written_and_the_record
     assert jobs.get(kept).status == "queued"
 
 
+@pytest.mark.parametrize("what", ["colorizations", "batches"])
 def test_a_client_erases_its_photo_where_the_record_cannot_be_written(
-    cramped, serve, tmp_path, gray_photo, until, folder, check_problem, monkeypatch
+    cramped, serve, tmp_path, gray_photo, until, folder, check_problem, monkeypatch, what
 ):
     monkeypatch.setattr("service.storage.ROOM_COMES_WITHIN", 0.5)
     store = (tmp_path / "a store").as_uri()
     api = serve(Settings(redis_url=f"unix://{cramped.socket}", store_url=store, state_dir=tmp_path))
-    made = api.post("/v1/colorizations", files={"photo": gray_photo()}).json()
-    path = f"/v1/colorizations/{made['id']}"
+    made = api.post(f"/v1/{what}", files={"photo": gray_photo()}).json()
+    path = f"/v1/{what}/{made['id']}"
     cramped.fill()
     assert (
         "disk"
@@ -244,6 +260,26 @@ def test_a_client_erases_its_photo_where_the_record_cannot_be_written(
     until(cramped.writes, 5, "it writes again by itself")
     assert api.delete(path, headers=bearer(made)).status_code == 204
     check_problem(api.get(f"{path}/result"), "canceled")
+
+
+def test_a_disk_that_cuts_a_log_short_after_it_was_written_anew_costs_nothing_that_was_answered(
+    cramped, until
+):
+    """Valkey 9.1 opens a log that it writes anew without O_APPEND: see `keep_appending`."""
+    cramped.client.bgrewriteaof()
+    until(
+        lambda: any("2.incr" in path.name for path in cramped.log.iterdir()), 5, "it writes into another file"
+    )
+    local.keep_appending(cramped.pid, cramped.folder)
+    for turn in range(3):
+        cramped.client.rpush("answered", "x" * 1000 * turn)
+        cramped.fill(room=17)
+        cramped.make_room()
+        until(cramped.writes, 5, "it writes again by itself")
+    cramped.client.rpush("answered", "after")
+    cramped.kill()
+    cramped.start()
+    assert cramped.client.llen("answered") == 4
 
 
 def test_a_server_that_refuses_even_to_greet_has_started(cramped):

@@ -139,10 +139,10 @@ def test_probes_may_ask_for_the_head_alone(serve, settings, jobs, path):
 def test_told_to_stop_it_is_not_ready_and_answers_on_until_a_proxy_has_seen_that(
     launch, settings, jobs, gray_photo, until
 ):
-    jobs.beat("w1", NET, "cpu", 0)
     shared = {"redis_url": settings.redis_url, "store_url": settings.store_url, "drain": 2, "port": 0}
     api = launch("-m", "service", "api", **shared)
     with httpx.Client(base_url=api.line(r"url=(http://\S+)")[1], timeout=10) as client:
+        jobs.beat("w1", NET, "cpu", 0)
         assert client.get("/readyz").status_code == 200
         id = client.post("/v1/colorizations", files={"photo": gray_photo()}).json()["id"]
         with client.stream("GET", f"/v1/colorizations/{id}/events") as stream:

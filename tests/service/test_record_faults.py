@@ -19,7 +19,7 @@ from service.celery_app import make_app, notify
 from service.database import WORKER_RETRIES, connect
 from service.errors import LeaseLost, Problem
 from service.janitor import Eraser, Reaper
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, events_of, new_id
+from service.jobs import Allowance, Bounds, Claim, Jobs, Lease, Net, Order, Result, Space, events_of, new_id
 from service.schemas import Options
 from service.settings import Settings
 
@@ -102,6 +102,13 @@ def test_calls_whose_answers_are_lost_are_repeated_and_change_nothing(jobs, lose
         assert mine
     assert [event.name for event in events_of(jobs.get(id))] == ["queued", "succeeded"]
     assert jobs.counters()["stage:open:count"] == jobs.counters()["outcome:succeeded:"] == 1
+
+
+def test_bytes_are_taken_once_though_answers_are_lost(jobs, client, lose_answers):
+    allowance = Allowance("address:192.0.2.1", 1000)
+    lose_answers(2)
+    assert jobs.reserve("ab" * 16, 60, Space(400, 200, allowance=allowance))
+    assert jobs.depth().store == int(client.hget("{autochrome}:held", "address:192.0.2.1")) == 600
 
 
 def test_a_batch_that_was_begun_by_a_call_that_redis_got_twice_is_its_senders(jobs, client, lose_answers):
