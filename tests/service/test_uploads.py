@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from service.api.state import FULL
 from service.errors import SettingsError
 from service.schemas import Options
 from service.settings import read
@@ -320,6 +321,7 @@ def test_a_queue_that_is_out_of_memory_says_so_and_is_not_broken(
     finally:
         client.config_set("maxmemory", 0)
     assert list(tmp_path.rglob("photo")) == []
+    time.sleep(FULL)
     assert api.post("/v1/colorizations", files={"photo": gray_photo()}).status_code == 202
 
 
