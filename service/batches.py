@@ -156,12 +156,13 @@ class Batches:
         """Whether a file is there already. Raises as `add` would."""
         return not self._add(id, mark, "")
 
-    def add(self, id: str, mark: str, file: File, pixels: int = 0) -> bool:
+    def add(self, id: str, mark: str, file: File, pixels: int = 0, memory: int = 0) -> bool:
         """Take a file in, and make its job if it has an id for one; False where it was there already.
 
-        Raises `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete without this file.
+        `memory`: as `Order` has it. Raises `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete
+        without this file.
         """
-        job = (file.job, secret_hash(self._jobs.secret_for(file.job)), pixels) if file.job else ("",)
+        job = (file.job, secret_hash(self._jobs.secret_for(file.job)), pixels, memory) if file.job else ("",)
         return self._add(id, mark, json.dumps(asdict(file)), *job)
 
     def _add(self, id: str, mark: str, file: str, *job: str | int) -> bool:

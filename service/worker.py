@@ -30,7 +30,7 @@ from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
-from model.machine import cores
+from model.machine import cores, memory_resident, memory_total
 from service import celery_app, metrics, webhooks
 from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
@@ -51,6 +51,8 @@ SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
 ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
+UNKNOWN_MEMORY = 2 * 2**30
+"""Bytes for photos where the system does not say what there is."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
@@ -88,7 +90,8 @@ class Worker:
         else:
             self.concurrency = settings.concurrency or ON_A_GPU[0]
             self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
-        self.admission = Admission(int(settings.worker_megapixels * 1e6))
+        room, self._most_memory = _memory(settings)
+        self.admission = Admission(room)
         self._colorizer = colorizer
         self._jobs = jobs
         self._store = store
@@ -184,6 +187,8 @@ class Worker:
 
     def _colorize(self, claim: Claim) -> None:
         stages, options = _Stages(self._jobs, claim), claim.options
+        if self._most_memory is not None and claim.memory > self._most_memory:
+            raise _too_large(claim, self._most_memory)
         with stages.next("open"):
             data = self._read(claim)
             photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
@@ -323,6 +328,24 @@ def _infer(
     if not are_numbers:
         raise FloatingPointError("the net's answer is no number")
     return logits
+
+
+def _memory(settings: Settings) -> tuple[int, int | None]:
+    """Bytes that photos may take at once; and the most that one alone may, where that is known: all there is but what this process has now."""
+    total = memory_total()
+    if total is None:
+        return settings.worker_memory or UNKNOWN_MEMORY, None
+    room = settings.worker_memory or total // 2
+    return room, max(room, total - memory_resident())
+
+
+def _too_large(claim: Claim, most: int) -> PhotoError:
+    return PhotoError(
+        "photo_too_large",
+        f"The photo has {claim.pixels / 1e6:.0f} megapixels: coloring it takes about {claim.memory / 2**30:.1f} GiB of memory, and the"
+        f" service has {most / 2**30:.1f} GiB.",
+        "Use a smaller version.",
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
-from model.image_headers import Header
+from model.image_headers import Header, memory_needed
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
@@ -335,7 +335,7 @@ class BatchUpload:
         self._id = id
         self._owner = by.owner
         self._keep_for = keep_for
-        self._page = options.page
+        self._page, self._format = options.page, options.format
         mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
         self._state.batches.open(
             *(id, keep_for, mark, by.owner, by.address, by.request_id, options), by.secret
@@ -361,7 +361,7 @@ class BatchUpload:
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:
-            self._keep(name, sha256, file, header)
+            self._keep(name, sha256, file, header, size)
 
     def archive(self, file: IO[bytes]) -> None:
         """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
@@ -378,7 +378,7 @@ class BatchUpload:
         self._state.batches.close(self._id)
         log.info("batch_received", batch=self._id, files=self.seen)
 
-    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
+    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header, size: int) -> None:
         self.seen += 1
         mark = _mark(name, sha256)
         if self._state.batches.knows(self._id, mark):
@@ -390,7 +390,8 @@ class BatchUpload:
         self._state.store.put(photo_key(job), file)
         try:
             file_of_batch = File(name[:MOST_IN_NAME], job)
-            self._state.batches.add(self._id, mark, file_of_batch, header.width * header.height)
+            memory = memory_needed(header, size, self._format)
+            self._state.batches.add(self._id, mark, file_of_batch, header.width * header.height, memory)
         except Problem:
             self._state.store.erase(job)
             self._state.jobs.erased(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import secrets
 import time
@@ -17,6 +18,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
+from model.image_headers import memory_needed
 from service import celery_app, errors
 from service.api import uploads
 from service.api.middleware import PHOTO_POLICY, is_head
@@ -24,7 +26,7 @@ from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network
+from service.budgets import network, payer
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, new_id
@@ -163,6 +165,8 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
+        memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
+        payer=payer(by.owner, by.address),
     )
     if not is_chosen:
         return _make_job(state, id, upload, order, by)
