@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+_M_MMAP_THRESHOLD = -3
+"""glibc's malloc.h"""
+_LARGE_BLOCK = 4 * 2**20
+"""Bytes; photos of a megapixel are smaller, and their blocks are used again."""
 
 
 def cores() -> int:
@@ -29,6 +36,15 @@ def memory_total() -> int | None:
 def memory_resident() -> int:
     """Bytes that this process has had at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def give_back_large_blocks() -> None:
+    """Have what large photos took go back to the system when they are done.
+
+    glibc keeps blocks of up to 32 MiB once it has met some, and of a process with many threads most of it stays with them.
+    """
+    with suppress(OSError, AttributeError):  # other systems' C libraries know no such call
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def memory_available() -> int | None:

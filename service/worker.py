@@ -30,7 +30,7 @@ from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
-from model.machine import cores, memory_resident, memory_total
+from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, webhooks
 from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
@@ -331,7 +331,7 @@ def _infer(
 
 
 def _memory(settings: Settings) -> tuple[int, int | None]:
-    """Bytes that photos may take at once; and the most that one alone may, where that is known: all there is but what this process has now."""
+    """Bytes that photos may take at once; and the most that one alone may, where that is known: all but what this process has now."""
     total = memory_total()
     if total is None:
         return settings.worker_memory or UNKNOWN_MEMORY, None
@@ -423,6 +423,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
+    give_back_large_blocks()
     if settings.metrics_port is not None:
         metrics.serve(settings.host, settings.metrics_port)
     lease = Lease(settings.lease, settings.lease_per_megapixel)

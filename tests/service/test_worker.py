@@ -453,6 +453,17 @@ def test_a_photo_that_cannot_be_decoded_fails_at_once_with_its_code(hand, jobs, 
     assert job.error_detail
 
 
+def test_a_photo_for_which_no_worker_has_the_memory_is_refused_before_it_is_read(hand, jobs):
+    id = new_id()
+    order = Order(Options(), 40_000_000, 60, memory=2**60)
+    jobs.create(id, "secret", order, Bounds(1000, 10**9))
+    hand().run(id)
+    job = jobs.get(id)
+    assert job.error_code == "photo_too_large", "and not photo_lost, although there is none"
+    assert "40 megapixels" in job.error_detail
+    assert f"{2**30:.1f} GiB" in job.error_detail
+
+
 def test_the_workers_limits_are_the_doors(hand, jobs, settings, enter):
     id = enter()
     hand(settings=settings.model_copy(update={"max_pixels": 1000})).run(id)
