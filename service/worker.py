@@ -46,7 +46,9 @@ from service.watchdog import Periodic, Watchdog, end_process
 
 BEAT_EVERY = 2.0
 STORE_RETRY_DELAY = 2.0
-"""Seconds to wait before a job is given back because the store did not answer."""
+"""Seconds to wait before the store is tried again, or a job given back because the store did not answer."""
+STORE_PATIENCE = 60.0
+"""Seconds for which a result waits for a store that is full or does not answer, before the job is given back and will be colored anew."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
 ON_A_GPU = (32, 16)
@@ -259,7 +261,7 @@ class Worker:
         for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
-            self._store.put(key, made.data)
+            self._put(claim, key, made.data)
             others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
         return result, tuple(others)
 
@@ -268,7 +270,7 @@ class Worker:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(format))
-        self._store.put(key, data)
+        self._put(claim, key, data)
         return Result(
             key=key,
             width=photo.width,
@@ -277,6 +279,20 @@ class Worker:
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
+
+
+    def _put(self, claim: Claim, key: str, data: bytes) -> None:
+        """Store what was dear to make: a store that is full has room again when the eraser has been there. Raises StoreUnavailable."""
+        give_up = time.monotonic() + STORE_PATIENCE
+        while True:
+            try:
+                return self._store.put(key, data)
+            except StoreUnavailable as error:
+                if time.monotonic() > give_up or self.admission.is_closed:
+                    raise
+                log.warning("result_waits", job=claim.id, error=first_line(error.__cause__))
+            self._jobs.renew(claim)
+            time.sleep(STORE_RETRY_DELAY)
 
 
 class _Stages:
