@@ -280,7 +280,6 @@ class Worker:
             bytes=len(data),
         )
 
-
     def _put(self, claim: Claim, key: str, data: bytes) -> None:
         """Store what was dear to make: a store that is full has room again when the eraser has been there. Raises StoreUnavailable."""
         give_up = time.monotonic() + STORE_PATIENCE
