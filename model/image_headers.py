@@ -69,8 +69,8 @@ MAX_ASPECT: Final = 50.0
 """A service's limits, unless it is told others."""
 
 
-_AVIF_ENCODER: Final = 32
-"""Bytes a pixel that libavif takes beside what it is given. All other encoders take a few rows."""
+_ENCODERS: Final = {"AVIF": 36, "WEBP": 4}
+"""Bytes a pixel that libavif and libwebp take beside what they are given. Other encoders take a few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def memory_needed(header: Header, file_bytes: int = 0, saved: str = "") -> int:
     """Roughly how many bytes it takes to open, color and save a photo, its file among them. `saved`: the format, where one is asked for."""
     pixels = header.width * header.height * (1 if header.bits <= 8 else 2)
     alpha = pixels if header.alpha else 0
-    encoder = _AVIF_ENCODER * header.width * header.height if saved.upper() == "AVIF" else 0
+    encoder = _ENCODERS.get(saved.upper(), 0) * header.width * header.height
     opened, colored = pixels * max(1, header.channels) + alpha, pixels * 3 + alpha
     return (
         file_bytes + 2 * opened + 4 * header.width * header.height + 2 * colored + encoder

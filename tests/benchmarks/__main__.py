@@ -5,6 +5,7 @@
     python -m tests.benchmarks overload     four times what it can do, for two minutes
     python -m tests.benchmarks chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m tests.benchmarks many-jobs    10,000 small jobs while workers come and go
+    python -m tests.benchmarks memory       what photos of each kind take in a worker
     python -m tests.benchmarks simclr       SimCLR's views, steps and loss beside lightly's
     python -m tests.benchmarks engines      the net on a CPU by several runtimes, and how far their colors differ
     python -m tests.benchmarks training     crops a second of training, beside those of another commit
@@ -59,6 +60,10 @@ def _run(arguments: argparse.Namespace) -> Report:
             from tests.benchmarks import chaos
 
             return chaos.many_jobs(chaos.ManyJobsConfig(arguments.jobs, arguments.seed), _log)
+        case "memory":
+            from tests.benchmarks import memory
+
+            return memory.run(memory.Config(arguments.megapixels), _log)
         case "simclr":
             from tests.benchmarks import simclr
 
@@ -112,6 +117,9 @@ def _parse() -> argparse.Namespace:
     many_jobs.add_argument("--jobs", type=int, default=10_000)
     many_jobs.add_argument("--seed", type=int, default=0)
 
+    memory = benchmarks.add_parser("memory", help="what photos of each kind take in a worker")
+    memory.add_argument("--megapixels", type=float, default=24.0)
+
     simclr = benchmarks.add_parser("simclr", help="SimCLR's views, steps and loss beside lightly's")
     simclr.add_argument(
         "--lightly", type=Path, required=True, help="python of an environment that has lightly"
@@ -134,7 +142,7 @@ def _parse() -> argparse.Namespace:
     training.add_argument("--steps", type=int, default=100)
     training.add_argument("--threads", type=int, default=2)
 
-    for each in (photo, serving, overload, chaos, many_jobs, simclr, engines, training):
+    for each in (photo, serving, overload, chaos, many_jobs, memory, simclr, engines, training):
         each.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="default: out/benchmarks")
     return parser.parse_args()
 

@@ -1,28 +1,28 @@
 """The memory that photos of several kinds take in a real worker, beside what is reckoned from their headers before they are opened.
 
-One photo at a time, by HTTP and through a whole service; then six large ones with transparency at once, which must stay within the worker's bound.
+One photo at a time, by HTTP through a whole service; then six of 49.9 megapixels with transparency at once, which are to stay within what
+the worker may take for photos.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.image_headers import memory_needed, probe
-from tests.benchmarks import load
+from model.image_headers import Limits, memory_needed, probe
 from tests.benchmarks.report import Check, Log, Report, machine, machine_line, table
 from tests.benchmarks.servers import Service
 
@@ -31,10 +31,12 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`megapixels` of each photo, and of the one that is huge."""
+    """`megapixels` of each photo, and of each of `at_once`; `worker_memory`: bytes that photos may take."""
 
     megapixels: float = 24.0
-    huge: float = 100.0
+    at_once: int = 6
+    large: float = 49.9
+    worker_memory: int = 2 * 2**30
 
 
 Pixels = NDArray[Any]
@@ -142,3 +144,106 @@ def picture(megapixels: float) -> Pixels:
     grain = np.random.default_rng(0).integers(-4, 5, (1024, 1024))
     tiled = np.tile(grain, (-(-height // 1024), -(-width // 1024)))[:height, :width]
     return np.asarray((waves + tiled).clip(0, 255).astype(np.uint8))
+
+
+def run(config: Config, log: Log) -> Report:
+    place = machine()
+    gray, rows = picture(config.megapixels), []
+    limits = {
+        "max_bytes": 2**30,
+        "max_pixels": 10**9,
+        "max_side": 10**5,
+        "worker_memory": config.worker_memory,
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="autochrome-memory-") as folder,
+        Service(Path(folder), **limits) as service,
+    ):
+        [worker] = service.parts()["worker"]
+        _color(service.url, JPEG(picture(0.1)), {})
+        base = _now(worker.pid)
+        for name, (make, options) in KINDS.items():
+            photo = make(gray)
+            reckoned = memory_needed(probe(photo, Limits.none()), len(photo), options.get("format", ""))
+            before = _begin(worker.pid)
+            _color(service.url, photo, options)
+            taken = _peak(worker.pid) - before
+            rows.append(
+                (name, len(photo) / MIB, taken / gray.size, reckoned / gray.size, _now(worker.pid) / MIB)
+            )
+            log(f"{name}: {taken / gray.size:.1f} bytes a pixel, {reckoned / gray.size:.1f} reckoned")
+        large = PNG(_rgba(picture(config.large)))
+        before = _begin(worker.pid)
+        with ThreadPoolExecutor(config.at_once) as pool:
+            list(pool.map(lambda _: _color(service.url, large, {}), range(config.at_once)))
+        peak, after = _peak(worker.pid), _now(worker.pid)
+    most = before + config.worker_memory
+    named = f"{config.at_once} PNGs of {config.large:g} megapixels with transparency at once"
+    checks = [
+        Check(
+            "a photo takes no more than is reckoned", all(row[2] <= row[3] for row in rows), "See the table."
+        ),
+        Check(
+            f"{named} stay within what photos may take",
+            peak <= most,
+            f"{peak / MIB:.0f} MiB, of {most / MIB:.0f}.",
+        ),
+        Check(
+            "it is given back",
+            after <= base + 256 * MIB,
+            f"{base / MIB:.0f} MiB before all, {after / MIB:.0f} after all.",
+        ),
+    ]
+    results = {
+        "machine": place,
+        "config": asdict(config),
+        "kinds": rows,
+        "base": base,
+        "peak": peak,
+        "after": after,
+    }
+    head = (f"{config.megapixels:g} megapixels", "file, MiB", "bytes a pixel", "reckoned", "MiB afterwards")
+    text = [
+        "# Memory of a worker\n",
+        machine_line(place),
+        "",
+        *[check.line for check in checks],
+        "",
+        table(head, rows),
+    ]
+    return Report("memory", results, "\n".join(text), checks)
+
+
+def _color(url: str, photo: bytes, options: dict[str, Any]) -> None:
+    answer = httpx.post(
+        f"{url}/v1/colorizations",
+        files={"photo": photo},
+        data=options,
+        headers={"Prefer": "wait=60"},
+        timeout=120,
+    )
+    while answer.status_code == 202 or answer.json()["status"] in ("queued", "running"):
+        time.sleep(0.2)
+        answer = httpx.get(answer.headers.get("location") or str(answer.url), timeout=120)
+    if answer.json()["status"] != "succeeded":
+        raise RuntimeError(answer.text)
+
+
+def _begin(pid: int) -> int:
+    """Let the peak begin anew (proc(5), clear_refs); what the process has now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return _now(pid)
+
+
+def _now(pid: int) -> int:
+    return _line(pid, "VmRSS:")
+
+
+def _peak(pid: int) -> int:
+    return _line(pid, "VmHWM:")
+
+
+def _line(pid: int, name: str) -> int:
+    """Bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
