@@ -147,7 +147,10 @@ def memory_needed(header: Header, file_bytes: int = 0, saved: str = "") -> int:
     """Roughly how many bytes it takes to open, color and save a photo, its file among them. `saved`: the format, where one is asked for."""
     pixels = header.width * header.height * (1 if header.bits <= 8 else 2)
     alpha = pixels if header.alpha else 0
-    encoder = _ENCODERS.get(saved.upper(), 0) * header.width * header.height
+    written = (
+        header.format.replace("AVIF", "JPEG") if saved in ("", "auto") else saved.upper()
+    )  # as `image_io.saved_format` has it
+    encoder = _ENCODERS.get(written, 0) * header.width * header.height
     opened, colored = pixels * max(1, header.channels) + alpha, pixels * 3 + alpha
     return (
         file_bytes + 2 * opened + 4 * header.width * header.height + 2 * colored + encoder
