@@ -460,19 +460,25 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
+    started: list[Worker] = []
+    notify = partial(celery_app.notify, app)
+
+    def has_idle() -> bool:
+        return any(one.admission.answering < one.concurrency for one in started)
+
+    # It begins before the net is loaded, which takes seconds: where this is the only worker, a dead one's jobs wait for that as well.
+    reaper = Periodic("reaper", EVERY, Reaper(jobs, notify, has_idle).tick)
+    reaper.start()
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     worker = Worker(name, _load(settings, load), attempts, store, app, settings)
     worker.start()
+    started.append(worker)
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
-    reaper = Reaper(
-        jobs, partial(celery_app.notify, app), lambda: worker.admission.answering < worker.concurrency
-    )
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
-        Periodic("reaper", EVERY, reaper.tick),
         Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
@@ -482,7 +488,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     try:
         return celery_app.consume(app, worker.run, worker.concurrency, worker.admission.close)
     finally:
-        for periodic in periodics:
+        for periodic in (reaper, *periodics):
             periodic.stop()
         hooks.stop()
         worker.stop()

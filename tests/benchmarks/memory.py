@@ -224,7 +224,7 @@ def _color(url: str, photo: bytes, options: dict[str, Any]) -> None:
     )
     while answer.status_code == 202 or answer.json()["status"] in ("queued", "running"):
         time.sleep(0.2)
-        answer = httpx.get(answer.headers.get("location") or str(answer.url), timeout=120)
+        answer = httpx.get(answer.url.join(answer.headers.get("location", "")), timeout=120)
     if answer.json()["status"] != "succeeded":
         raise RuntimeError(answer.text)
 
