@@ -10,6 +10,7 @@
 --   batched           zset: of those, the ones whose turn is later than their time of making, by that
 --   isolating         zset: worker that empties itself for a job that failed before, or has one, by the time until which that counts
 --   isolated          string: there for as long after such an attempt as it took
+--   crew              string: how many workers there were at most of late
 --   running           zset: id by the end of its lease
 --   due               zset: id by the time when its files are to be erased
 --   sums              hash: pixels of `queued` and `running`; since: when something began to wait; mark: until when work has been measured
@@ -41,6 +42,7 @@ local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local ISOLATED_TURN = 1e15  -- later than all others
 local ISOLATED_MS = 3600 * 1000  -- longer than any attempt
+local CREW_MS = 30 * 1000  -- in which a worker that died is started again
 local EMPTYING_MS = 5000  -- a worker that empties itself asks each second
 local BYTES_A_PIXEL = 64  -- where a record does not say what memory its photo takes
 local QUOTA_MS = 60 * 1000

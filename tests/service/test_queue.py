@@ -109,7 +109,7 @@ def ask(jobs: Jobs, worker: str, empty: bool) -> str | None:
     return found.id if isinstance(found, Claim) else found and ""
 
 
-def test_one_of_two_workers_empties_itself_for_a_failed_job_and_the_other_goes_on(jobs):
+def test_one_of_two_workers_empties_itself_for_a_failed_job_and_the_other_goes_on(jobs, client):
     first, second = (enter(jobs, payer="key:k7", pixels=2_500_000) for _ in range(2))
     fail(jobs, first, second)
     for worker in ("a", "b"):
@@ -123,10 +123,12 @@ def test_one_of_two_workers_empties_itself_for_a_failed_job_and_the_other_goes_o
     assert ask(jobs, "a", empty=False) == "", "it is alone"
     assert [ask(jobs, "b", empty) for empty in (False, True)] == good[2:4]
     assert ask(jobs, "a", empty=False) == ""
+    client.zrem("{autochrome}:workers", "a")  # as if it had died
     jobs.cancel(first)
+    assert ask(jobs, "b", empty=True) == good[4], "it is the only one left, and a failed job may end it"
+    jobs.beat("a", NET, "cpu")
     assert ask(jobs, "b", empty=False) == "", "now the other is the first to ask"
-    assert ask(jobs, "a", empty=True) == good[4]
-    assert ask(jobs, "b", empty=False) == ""
+    assert ask(jobs, "a", empty=True) == good[5]
 
 
 def test_the_only_worker_does_others_for_as_long_as_the_failed_attempt_took(jobs, client):
