@@ -35,7 +35,7 @@ def connect(url: str, retries: int = RETRIES, timeout: float = 10.0) -> redis.Re
             decode_responses=True,
             socket_timeout=timeout,
             socket_connect_timeout=min(timeout, 5),
-            health_check_interval=25,
+            # No health checks: a server that cannot write refuses PING too, and would not be read from.
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries=retries),
             retry_on_error=[ReadOnlyError],
         )
@@ -57,6 +57,16 @@ def refuse_cluster(url: str) -> None:
             "AUTOCHROME_REDIS_URL names a node of a Redis Cluster, which cannot serve: each script here works on many "
             "keys at once. Name a single Redis or Valkey; it may have replicas."
         )
+
+
+def refuses_writes(error: redis.RedisError) -> bool:
+    """Whether the server answers, and writes nothing: it could not put what it was told last onto its disk."""
+    return "MISCONF" in str(error)
+
+
+def is_out_of_memory(error: redis.RedisError) -> bool:
+    """Whether the server has as much as it may hold, so that it takes nothing new in."""
+    return isinstance(error, redis.OutOfMemoryError) or str(error).startswith("OOM ")
 
 
 class Scripts:

@@ -9,6 +9,7 @@ under memory pressure.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import http.client
@@ -33,6 +34,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.database import refuses_writes
 from service.errors import EX_CONFIG, SettingsError
 from service.observability import get_logger, relay, set_up_logging
 from service.settings import Settings
@@ -43,6 +45,14 @@ LONGEST_BACKOFF = 10.0
 STEADY = 30.0
 """A program that ran this long is started again at once when it dies."""
 FLUSH_EVERY = 1.0
+APPENDING_EVERY = 0.2
+PIDFD_GETFD = 438
+"""The number of the system call, on every machine that has it (Linux 5.6)."""
+REWRITE_FROM = 8 * 2**20
+"""Bytes from which on the append-only file is written anew when it has doubled: a small disk must not fill with jobs that are gone."""
+REWRITE_EVERY = 5.0
+MEMORY_SHARE, LEAST_MEMORY, MOST_MEMORY = 1 / 8, 64 * 2**20, 2**30
+"""What the embedded server may take where the settings say nothing: this share of the machine's memory; bytes at least and at most."""
 LONGEST_SOCKET_PATH = 100
 """unix(7): 107 bytes on Linux, 103 on macOS."""
 OVERCOMMIT_WARNING = "Memory overcommit must be enabled"
@@ -128,6 +138,12 @@ class Child:
         self._backoff = min(max(1.0, 2 * self._backoff), LONGEST_BACKOFF)
         return code
 
+    @property
+    def pid(self) -> int | None:
+        """Of its process; None where it has none."""
+        process = self._process
+        return None if process is None else process.pid
+
     def ask_to_stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
@@ -192,7 +208,7 @@ class Supervisor:
         stop_orphan(path)
         child = Child(
             "valkey",
-            valkey_command(state_dir, path),
+            valkey_command(state_dir, path, self._settings.valkey_bytes),
             dict(os.environ),
             self._relay,
             at_death=signal.SIGTERM,
@@ -201,6 +217,8 @@ class Supervisor:
         child.start()
         self._servers.append(child)
         Periodic("flush", FLUSH_EVERY, partial(flush_valkey, state_dir)).start()
+        Periodic("appending", APPENDING_EVERY, lambda: keep_appending(child.pid, state_dir)).start()
+        Periodic("rewrite", REWRITE_EVERY, partial(rewrite_log, path, state_dir)).start()
         if not wait_for_valkey(path, seconds=60):
             raise SettingsError(f"Valkey does not answer on {path}; its lines above say why.")
         return f"unix://{path}"
@@ -225,6 +243,7 @@ class Supervisor:
             [*service, "api", "--fd", str(number)],
             environment,
             self._relay,
+            stop_timeout=self._settings.drain + self._settings.grace + 5,
             file_descriptors=(number,),
         )
         self._apis.append(api)
@@ -349,8 +368,11 @@ def valkey_socket(state_dir: Path) -> Path:
     return short / "valkey.sock"
 
 
-def valkey_command(state_dir: Path, socket: Path) -> list[str]:
-    """The command line of the server. Raises SettingsError where there is none to run."""
+def valkey_command(state_dir: Path, socket: Path, memory: int | None = None) -> list[str]:
+    """The command line of the server. `memory`: bytes it may take for data; None: a share of the machine's.
+
+    Raises SettingsError where there is none to run.
+    """
     data = state_dir / "valkey"
     private_folder(data)
     options = {
@@ -362,12 +384,23 @@ def valkey_command(state_dir: Path, socket: Path) -> list[str]:
         # With "everysec" a server that waits for the disk holds writes back that it has answered already, and a kill -9 loses
         # them. So it hands all to the kernel before it answers, and `flush` sees to the disk: only a power cut costs a second.
         "appendfsync": "no",
+        # A file that a full disk or a power cut ended early is read up to there.
+        "aof-load-truncated": "yes",
+        # `rewrite_log` sees to that, where there is room for it.
+        "auto-aof-rewrite-percentage": "0",
         "save": "",
+        "maxmemory": str(memory or _memory_share()),
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
         "daemonize": "no",
     }
     return [_valkey_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def _memory_share() -> int:
+    """Bytes for the server's data on a machine of this size."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(max(int(MEMORY_SHARE * total), LEAST_MEMORY), MOST_MEMORY)
 
 
 def flush_valkey(state_dir: Path) -> None:
@@ -381,21 +414,75 @@ def flush_valkey(state_dir: Path) -> None:
                 os.close(file)
 
 
+def rewrite_log(socket: Path, state_dir: Path) -> None:
+    """Have the server write its append-only file anew where that has doubled, and the disk has room for both with some left."""
+    files = [*(state_dir / "valkey" / "appendonlydir").glob("*.*.*.*")]
+    sizes = {file: file.stat().st_size for file in files}
+    added = sum(size for file, size in sizes.items() if ".incr." in file.name)
+    total = sum(sizes.values())
+    has_room = shutil.disk_usage(state_dir).free > total + REWRITE_FROM
+    if has_room and added > max(REWRITE_FROM, total - added):
+        with suppress(redis.RedisError), _without_retries(socket) as client:
+            client.bgrewriteaof()
+
+
+def keep_appending(pid: int | None, state_dir: Path) -> None:
+    """Have every write of the server go to the end of its append-only file.
+
+    Valkey 9.1 opens that so when it starts, and not when it writes it anew. Then what a full disk cut short, and the server has cut
+    off again, leaves a hole, and its next such cut takes away what it has answered: it would not even start again. The flag belongs to
+    what both processes have open, and so can be set from here. Where the system does not let us, the file stays as it is.
+    """
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return
+    files = str(state_dir / "valkey" / "appendonlydir")
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            if entry.readlink().as_posix().startswith(files) and not _appends(pid, entry.name):
+                _set_append(pid, int(entry.name))
+
+
+def _appends(pid: int, descriptor: str) -> bool:
+    seen = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
+    return bool(int(seen.partition("flags:")[2].split()[0], 8) & os.O_APPEND)
+
+
+def _set_append(pid: int, descriptor: int) -> None:
+    """Raises OSError."""
+    process = os.pidfd_open(pid)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        copy = libc.syscall(PIDFD_GETFD, process, descriptor, 0)
+        if copy < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        try:
+            fcntl.fcntl(copy, fcntl.F_SETFL, fcntl.fcntl(copy, fcntl.F_GETFL) | os.O_APPEND)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(process)
+
+
 def stop_orphan(socket: Path) -> None:
     """Stop a server that an earlier process left behind on this socket. It keeps what it has."""
     with suppress(redis.RedisError), _without_retries(socket) as client:
-        client.ping()
         client.shutdown()
     socket.unlink(missing_ok=True)
 
 
 def wait_for_valkey(socket: Path, seconds: float) -> bool:
-    """Whether the server answered within that time; it does not while it reads its file."""
+    """Whether the server answered within that time; it does not while it reads its file.
+
+    One that cannot write does not greet either, and has answered: the eraser makes room for it.
+    """
     give_up = time.monotonic() + seconds
     with _without_retries(socket) as client:
         while time.monotonic() < give_up:
-            with suppress(redis.RedisError):
+            try:
                 return bool(client.ping())
+            except redis.RedisError as error:
+                if refuses_writes(error):
+                    return True
             time.sleep(0.02)
     return False
 

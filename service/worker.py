@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,7 +38,7 @@ from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.janitor import EVERY, Eraser, Reaper
+from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
 from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
 from service.observability import get_logger
 from service.schemas import Options
@@ -99,6 +100,7 @@ class Worker:
         self._app = app
         self._settings = settings
         self._watchdog = Watchdog(settings.deadline)
+        self._unnotified: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the net, and show it what it will see, so that no photo waits for what happens once."""
@@ -126,6 +128,12 @@ class Worker:
         except redis.RedisError as error:
             # The record cannot be written now. The reaper makes up for the lease, or for the notification.
             log.warning("record_lost", job=id, error=str(error))
+
+    def run_unnotified(self, id: str) -> None:
+        """Color what waits in a thread that no message has woken, one at most: a broker that is full hands none out."""
+        if self._unnotified is None or not self._unnotified.is_alive():
+            self._unnotified = threading.Thread(target=self.run, args=(id,), name="unnotified", daemon=True)
+            self._unnotified.start()
 
     def _color_next(self, answers: bool) -> bool:
         """Take the best job and try it. False where none waits, this worker has closed, or the job was given back, with a notification."""
@@ -260,7 +268,7 @@ class Worker:
         for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
-            self._put(claim, key, made.data)
+            self._put(claim, key, made.data, made.media_type)
             others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
         return result, tuple(others)
 
@@ -269,7 +277,7 @@ class Worker:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(format))
-        self._put(claim, key, data)
+        self._put(claim, key, data, image_io.media_type(format))
         return Result(
             key=key,
             width=photo.width,
@@ -279,12 +287,12 @@ class Worker:
             bytes=len(data),
         )
 
-    def _put(self, claim: Claim, key: str, data: bytes) -> None:
+    def _put(self, claim: Claim, key: str, data: bytes, media_type: str) -> None:
         """Store what was dear to make: a store that is full has room again when the eraser has been there. Raises StoreUnavailable."""
         give_up = time.monotonic() + STORE_PATIENCE
         while True:
             try:
-                return self._store.put(key, data)
+                return self._store.put(key, data, media_type)
             except StoreUnavailable as error:
                 if time.monotonic() > give_up or self.admission.is_closed:
                     raise
@@ -466,8 +474,12 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     def has_idle() -> bool:
         return any(one.admission.answering < one.concurrency for one in started)
 
+    def run_unnotified(id: str) -> None:
+        for one in started:
+            one.run_unnotified(id)
+
     # It begins before the net is loaded, which takes seconds: where this is the only worker, a dead one's jobs wait for that as well.
-    reaper = Periodic("reaper", EVERY, Reaper(jobs, notify, has_idle).tick)
+    reaper = Periodic("reaper", EVERY, Reaper(jobs, notify, has_idle, run_unnotified).tick)
     reaper.start()
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -479,7 +491,10 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
-        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline).tick),
+        Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline, settings.log_rewrite).tick),
+        Periodic(
+            "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
+        ),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]

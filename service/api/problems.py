@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
-from service.errors import KINDS, Problem, StoreUnavailable, first_line
+from service.database import is_out_of_memory, refuses_writes
+from service.errors import KINDS, RECORD_FULL, Problem, first_line
 from service.observability import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -60,7 +61,7 @@ def respond(
     problem: Problem, instance: str, headers: Mapping[str, str] | None = None, root: str = ""
 ) -> JSONResponse:
     return JSONResponse(
-        document(problem, instance, root).model_dump(),
+        {**document(problem, instance, root).model_dump(), **problem.members},
         status_code=problem.kind.status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", **problem.headers, **(headers or {})},
@@ -122,14 +123,18 @@ def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
     @app.exception_handler(RedisError)
     async def on_redis(request: Request, error: RedisError) -> JSONResponse:
         log.error("queue_failed", path=request.url.path, error=str(error))
-        return _answer(request, Problem("queue_unavailable"))
+        if is_out_of_memory(error):
+            request.app.state.api.queue.note_full()
+            return _answer(request, Problem("store_full", what=RECORD_FULL))
+        full = "The disk of the queue is full." if refuses_writes(error) else ""
+        return _answer(request, Problem("queue_unavailable", what=full))
 
     @app.exception_handler(OSError)
     async def on_disk(request: Request, error: OSError) -> JSONResponse:
         if error.errno not in (ENOSPC, EDQUOT):
             raise error
         log.error("upload_failed", path=request.url.path, error=str(error))
-        return _answer(request, StoreUnavailable(what="There is no room for the upload now."))
+        return _answer(request, Problem("store_full", what="There is no room for the upload now."))
 
     @app.exception_handler(ClientDisconnect)
     async def on_gone(request: Request, error: ClientDisconnect) -> JSONResponse:

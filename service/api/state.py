@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import IO, Annotated, cast
 
 import redis
 from celery import Celery
 from fastapi import Depends, Request
 
+from model.image_headers import Header
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
-from service.budgets import Quota
+from service.budgets import Budget, Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Bounds, Depth, Job, Jobs, Lease
+from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
-from service.storage import Store
+from service.storage import Store, results_bytes
 from service.webhooks import refuse_unless_allowed
 
+FULL = 0.5
+"""Seconds for which a Redis that had no memory is taken to have none: its refusals are dear, as they come after the photo."""
 LOOK = 0.1
 """Seconds for which a look at the queue is good enough for a small photo."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -65,6 +70,15 @@ class Queue:
         self._jobs = jobs
         self._seen: Depth | None = None
         self._seen_at = -math.inf
+        self._full_at = -math.inf
+
+    @property
+    def is_full(self) -> bool:
+        """Whether Redis had no memory for a job a moment ago."""
+        return time.monotonic() - self._full_at < FULL
+
+    def note_full(self) -> None:
+        self._full_at = time.monotonic()
 
     @property
     def seen(self) -> Depth | None:
@@ -92,6 +106,10 @@ class ApiState:
     celery: Celery
     bounds: Bounds
     """Of the queue."""
+    spool: Budget
+    """Bytes of the bodies that this process has in its hands."""
+    fetches: Budget
+    """Photos that this process fetches, half of them for one caller at most."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -99,7 +117,7 @@ class ApiState:
         client = connect(settings.required_redis_url)
         jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
         batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
-        store, quota = Store(settings.effective_store_url), Quota(client, settings)
+        store, quota = Store(settings.effective_store_url, settings.free_bytes), Quota(client, settings)
         celery = celery_app.make_app(settings.celery_broker_url)
         bounds = Bounds(jobs=settings.queue_jobs, pixels=int(settings.queue_megapixels * 1e6))
         return cls(
@@ -116,6 +134,10 @@ class ApiState:
             store=store,
             celery=celery,
             bounds=bounds,
+            spool=Budget(
+                settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
+            ),
+            fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
         )
 
     def url(self, path: str) -> str:
@@ -137,6 +159,45 @@ class ApiState:
         if job is None:
             raise Problem("not_found")
         return job
+
+    def store_left(self, depth: Depth) -> int | None:
+        """Bytes that photos and results may still take, by the store's cap and by its disk; None without either.
+
+        Raises `store_unavailable`.
+        """
+        most, free = self.settings.store_bytes, self.store.free()
+        bounds = [most - depth.store] if most else []
+        return min([*bounds, free - depth.store_room] if free is not None else bounds, default=None)
+
+    def has_room(self, depth: Depth, photo: int) -> bool:
+        """Whether the store is likely to take a photo of so many bytes, by what is known of it before it comes.
+
+        Raises `store_unavailable`.
+        """
+        left = self.store_left(depth)
+        return left is None or photo < left
+
+    @contextmanager
+    def room_for(
+        self,
+        id: str,
+        seconds: float,
+        photo: IO[bytes],
+        header: Header,
+        options: Options,
+        allowance: Allowance,
+    ) -> Iterator[Space]:
+        """Take room in the store for a photo, which is to be written in this block, and for its results.
+
+        Promises that they are erased after `seconds`, if nothing is made of them. Raises `store_full`, `storage_limited`,
+        `store_unavailable` or redis.RedisError.
+        """
+        size = photo.seek(0, os.SEEK_END)
+        photo.seek(0)
+        with self.store.under_way(size) as free:
+            results = results_bytes(size, header, options)
+            space = Space(size, results, self.settings.store_bytes, free, allowance)
+            yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:
         """For how many seconds files are kept under these options, where this caller may have them.

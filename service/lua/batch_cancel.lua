@@ -4,7 +4,6 @@ even_without_memory()
 local id = ARGV[1]
 if not is_batch_alive(id) then return 0 end
 redis.call('HSET', batch(id), 'status', 'canceled')
-for _, part in ipairs({':waiting', ':order', ':known'}) do redis.call('DEL', batch(id) .. part) end
-redis.call('ZREM', key('batches'), id)
+close_batch(id)
 redis.call('ZADD', key('batches:erasing'), stamp(now), id)
 return 1

@@ -8,9 +8,8 @@ local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
 local is_empty = ARGV[7] == '1'
 
 local function claimed(id)
-  local found = redis.call('HMGET', job(id), 'attempt', 'options', 'pixels', 'request_id', 'upload', 'failures')
-  found[7] = memory(id)
-  return {id, unpack(found)}
+  local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures')
+  return {id, seen[1], get_field(id, 'options'), seen[2], seen[3], seen[4], seen[5], memory(id)}
 end
 
 local function best(from, to)
@@ -78,5 +77,5 @@ lease(id, ARGV[2], ARGV[3])
 redis.call('SADD', mine, id)
 redis.call('PEXPIRE', mine, ERASED_RECORD_MS)
 redis.call('HINCRBY', job(id), 'attempt', 1)
-emit(id, 'stage', {name = 'open'})
+publish(id, false)
 return claimed(id)

@@ -1,5 +1,14 @@
--- Promises that files under an id are erased, even if no record ever follows: they may now be written.
--- id, milliseconds → 1, or 0 where the id is taken
-if redis.call('EXISTS', job(ARGV[1])) == 1 then return 0 end
-redis.call('ZADD', key('due'), stamp(now + ARGV[2]), ARGV[1])
-return 1
+-- Promises that files under an id are erased, even if no record ever follows: they may now be written. Takes their bytes of the store.
+-- id, milliseconds, bytes of the photo, room for its results, most bytes in the store or 0, bytes that may still be written to its disk or -1,
+-- who pays or '', most bytes that one may hold or 0, mark of this call
+-- → {1}, {0} where the id is taken, or {what `lacks_room` says, milliseconds until something is erased}
+local id, photo, room = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+if redis.call('EXISTS', job(id)) == 1 then return {0} end
+local taken = key('reserved:' .. ARGV[9])
+if redis.call('EXISTS', taken) == 1 then return {1} end  -- the answer to this call was lost, and it came again
+local lack = lacks_room(photo, room, tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]))
+if lack then return {lack, first_due()} end
+redis.call('ZADD', key('due'), stamp(now + ARGV[2]), id)
+take_store(id, photo, room, ARGV[7])
+redis.call('SET', taken, 1, 'PX', MARK_MS)
+return {1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,15 +35,30 @@ def test_without_a_worker_it_is_alive_but_not_ready(serve, settings, jobs):
 def test_a_redis_that_takes_no_writes_is_not_ready(serve, settings, jobs, client):
     api = serve(settings)
     jobs.beat("w1", NET, "cpu", 0)
-    client.config_set("maxmemory", "1")
+    client.replicaof("127.0.0.1", 1)
     try:
         answer = api.get("/readyz")
         assert api.get("/livez").status_code == 200
     finally:
-        client.config_set("maxmemory", "0")
+        client.replicaof("NO", "ONE")
     assert (answer.status_code, answer.json()["code"]) == (503, "queue_unavailable")
     assert "written" in answer.json()["detail"]
     assert api.get("/readyz").status_code == 200
+
+
+def test_what_is_full_is_said_while_all_that_was_accepted_goes_on(serve, settings, jobs, client):
+    full = serve(settings.model_copy(update={"free_bytes": 2**60}))
+    jobs.beat("w1", NET, "cpu", 0)
+    assert full.get("/readyz").json()["notices"] == [{"code": "store_full", "detail": ANY}]
+    api = serve(settings)
+    client.config_set("maxmemory", "1")
+    try:
+        answer = api.get("/readyz")
+    finally:
+        client.config_set("maxmemory", "0")
+    assert answer.status_code == 200
+    assert answer.json()["notices"] == [{"code": "record_full", "detail": ANY}]
+    assert api.get("/readyz").json() == {"status": "ok"}
 
 
 def test_a_store_that_takes_no_writes_is_not_ready(serve, settings, jobs, tmp_path, monkeypatch):
@@ -118,3 +134,26 @@ def test_probes_may_ask_for_the_head_alone(serve, settings, jobs, path):
     jobs.beat("w1", NET, "cpu", 0)
     answer = serve(settings).head(path)
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_told_to_stop_it_is_not_ready_and_answers_on_until_a_proxy_has_seen_that(
+    launch, settings, jobs, gray_photo, until
+):
+    shared = {"redis_url": settings.redis_url, "store_url": settings.store_url, "drain": 2, "port": 0}
+    api = launch("-m", "service", "api", **shared)
+    with httpx.Client(base_url=api.line(r"url=(http://\S+)")[1], timeout=10) as client:
+        jobs.beat("w1", NET, "cpu", 0)
+        assert client.get("/readyz").status_code == 200
+        id = client.post("/v1/colorizations", files={"photo": gray_photo()}).json()["id"]
+        with client.stream("GET", f"/v1/colorizations/{id}/events") as stream:
+            lines = stream.iter_lines()
+            until(lambda: next(lines) == "event: queued", 5, "it says how the job stands")
+            told = time.monotonic()
+            api.process.send_signal(signal.SIGTERM)
+            answer = until(lambda: (a := client.get("/readyz")).status_code == 503 and a, 1, "it refuses")
+            assert answer.json()["code"] == "stopping"
+            assert client.get("/livez").status_code == 200
+            assert client.post("/v1/colorizations", files={"photo": gray_photo()}).status_code == 202
+            list(lines)  # to an end in order: httpx raises where it is cut off
+        assert api.process.wait(5) in (0, -signal.SIGTERM)
+        assert time.monotonic() - told > 2

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
 
+from service import database
+from service.batches import Batches, File
+from service.budgets import Quota
 from service.errors import StoreUnavailable
-from service.janitor import Eraser, Reaper
+from service.janitor import Eraser, Reaper, Sweeper
 from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
 from service.schemas import Options
+from service.settings import Settings
 from service.storage import Store, photo_key, result_key
 
 NET = Net("lite", "ab" * 32)
+DAY = 25 * 3600
 
 
 @pytest.fixture
@@ -61,6 +69,17 @@ def test_a_lost_notification_is_sent_again_but_only_by_a_worker_with_an_idle_thr
     idle.tick()
     idle.tick()
     assert notified == [id]
+
+
+def test_who_notifies_again_of_jobs_begins_with_them_as_no_broker_may_hand_a_notification_out(
+    jobs, store, notified, monkeypatch
+):
+    monkeypatch.setattr("service.janitor.OLDER_THAN", 0.05)
+    ids, worked = {enter(jobs, store) for _ in range(2)}, []
+    time.sleep(0.1)
+    Reaper(jobs, notified.append, lambda: True, worked.append).tick()
+    assert {*notified} == ids
+    assert len(worked) == 1, "who works goes on until nothing waits"
 
 
 def test_what_has_expired_is_erased_with_its_files(jobs, store, eraser, tmp_path):
@@ -240,6 +259,62 @@ def test_ten_thousand_jobs_that_wait_do_not_slow_it_down(jobs, client, store, no
     assert _commands(client) - before < 1000, "whatever it did, it was not with each of them"
 
 
+@pytest.fixture
+def set_clock(client, monkeypatch) -> Callable[[float], None]:
+    """The server's clock as the scripts see it, so many seconds off."""
+    real = database._text
+
+    def shifted(name: str) -> str:
+        return real(name).replace(
+            "redis.call('TIME')",
+            "(function() local time = redis.call('TIME') "
+            "return {time[1] + (redis.call('GET', 'test:clock') or 0), time[2]} end)()",
+        )
+
+    monkeypatch.setattr(database, "_text", shifted)
+    return lambda seconds: client.set("test:clock", int(seconds))
+
+
+def test_a_clock_that_jumps_a_day_ahead_and_back_expires_nothing_early_or_late(
+    client, store, set_clock, notified, caplog
+):
+    set_clock(0)
+    jobs = Jobs(client, Lease(60, 0))
+    batches, erasers = Batches(client, jobs, 10, 10), [Eraser(jobs, store, 60) for _ in range(2)]
+    for eraser in erasers:
+        eraser.tick()
+    short, begun = enter(jobs, store, 3), time.monotonic()
+    claim = jobs.claim("w1", NET, 10**9, empty=True)
+    waiting = enter(jobs, store, 600)
+    batches.open("ab" * 16, 600, "print", "", "192.0.2.1", "", Options())
+    batches.add("ab" * 16, "x", File("x.jpg", "cd" * 16), 10_000)
+    assert all(client.pttl(key) > DAY * 1000 for key in client.keys("*batch:*")), "Redis has the same clock"
+    for jump in (DAY, 0):
+        set_clock(jump)
+        batches.promote(Bounds(10, 10**9), Quota(client, Settings()))  # before anybody has noticed
+        made = enter(jobs, store, 600)
+        for eraser in erasers:
+            eraser.tick()
+        assert jobs.get(made).expires == pytest.approx(1000 * (time.time() + 600 + jump), abs=2000)
+        Reaper(jobs, notified.append, lambda: False).tick()
+        jobs.renew(claim)
+        assert (jobs.get(short).status, jobs.get(waiting).status) == ("running", "queued")
+        assert jobs.depth().oldest_ms < 10_000
+        assert store.get(photo_key(short)) == b"photo"
+    assert notified == []
+    said = [record.msg["seconds"] for record in caplog.records if "clock_jumped" in record.message]
+    assert said == pytest.approx([DAY, -DAY], abs=2), "once each, though two have noticed"
+    assert jobs.clock()[0] == pytest.approx(-DAY, abs=2)
+    time.sleep(1.1)
+    batches.promote(Bounds(10, 10**9), Quota(client, Settings()))
+    assert [file.status for file in batches.all_files("ab" * 16)] == ["queued"]
+    time.sleep(max(0, begun + 3.3 - time.monotonic()))
+    erasers[0].tick()
+    with pytest.raises(FileNotFoundError):
+        store.get(photo_key(short))
+    assert store.get(photo_key(waiting)) == b"photo"
+
+
 def _commands(client: redis.Redis) -> int:
     """How many commands the server has run, those of scripts included."""
     return sum(stats["calls"] for stats in client.info("commandstats").values())
@@ -248,3 +323,48 @@ def _commands(client: redis.Redis) -> int:
 def _waiting() -> dict[str, str | int]:
     order = {"status": "queued", "options": "{}", "pixels": 100, "attempt": 0, "failures": 0}
     return {**order, "created": 1, "expires": 4 * 10**12, "secret": ""}
+
+
+def age(folder: Path, seconds: float) -> None:
+    """As if it had been written so long ago."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_files_of_an_erased_record_that_came_back_are_erased_at_once(jobs, store, eraser, tmp_path):
+    gone, canceled, kept = enter(jobs, store, keep_for=0.1), enter(jobs, store), enter(jobs, store)
+    jobs.cancel(canceled)
+    time.sleep(0.15)
+    eraser.tick()
+    for id in (gone, canceled):  # an older copy of the store is put back
+        store.put(photo_key(id), b"photo")
+    Sweeper(jobs, store, longest=60).sweep()
+    assert [path.parent.name for path in tmp_path.rglob("photo")] == [kept]
+
+
+def test_files_that_no_record_knows_are_erased_when_none_could_be_kept_any_longer(jobs, store, tmp_path):
+    old, young, promised = new_id(), new_id(), new_id()
+    jobs.reserve(promised, 60)
+    for id in (old, young, promised):
+        store.put(photo_key(id), b"photo")
+    store.put("ready/probe", b"")
+    folder = tmp_path / "a store"
+    for id in (old, promised, "ready"):
+        age(folder / id, 100)
+    Sweeper(jobs, store, longest=90).sweep()
+    assert {path.name for path in folder.iterdir()} == {young, promised, "ready"}
+
+
+def test_a_record_that_is_not_restored_yet_costs_no_photo(client, jobs, store, tmp_path):
+    ids = {enter(jobs, store) for _ in range(3)}
+    client.flushall()
+    Sweeper(jobs, store, longest=60).tick()
+    assert {path.name for path in (tmp_path / "a store").iterdir()} == ids
+
+
+def test_the_store_is_looked_through_once_in_an_hour_by_whichever_worker(jobs, store, monkeypatch):
+    looks: list[int] = []
+    monkeypatch.setattr(Store, "prefixes", lambda self: looks.append(1) or [])
+    for _ in range(3):
+        Sweeper(jobs, store, longest=60).tick()
+    assert looks == [1]

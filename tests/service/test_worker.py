@@ -78,7 +78,7 @@ def is_a_photo(lightness: np.ndarray) -> bool:
 
 def test_a_photo_that_is_erased_while_it_is_saved_leaves_nothing(hand, jobs, settings, enter, tmp_path):
     class ErasedMeanwhile(Store):
-        def put(self, key: str, data: object) -> None:
+        def put(self, key: str, data: object, media_type: str = "") -> None:
             jobs.cancel(id)
             self.erase(id)
             super().put(key, data)
@@ -145,11 +145,11 @@ class Full(Store):
 
     left = 0
 
-    def put(self, key: str, data: object) -> None:
+    def put(self, key: str, data: object, *more: object) -> None:
         if self.left and "/result" in key:
             self.left -= 1
             raise StoreUnavailable from OSError(errno.ENOSPC, "No space left on device")
-        super().put(key, data)
+        super().put(key, data, *more)
 
 
 @pytest.mark.parametrize(("patience", "attempts"), [(60, 1), (0, 5)])
