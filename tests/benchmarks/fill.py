@@ -77,10 +77,13 @@ class Sent:
 
     def results(self) -> dict[str, Any]:
         """Plain values. A Counter would not outlive `asdict`."""
-        counters = {"statuses": self.statuses, "codes": self.codes, "ready": self.ready}
         return {
-            **{name: dict(counter) for name, counter in counters.items()},
-            **{"accepted": len(self.accepted), "refusal_seconds": self.seconds, "rows": self.rows},
+            "statuses": dict(self.statuses),
+            "codes": dict(self.codes),
+            "ready": dict(self.ready),
+            "accepted": len(self.accepted),
+            "refusal_seconds": self.seconds,
+            "rows": self.rows,
         }
 
 
