@@ -6,17 +6,26 @@ work of the job record and the reaper.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from queue import Empty
+from typing import Any
+from urllib.parse import quote
 
-from celery import Celery, signals
-from celery.platforms import SecurityWarning
-from kombu.exceptions import OperationalError
+import redis
+from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as redis_transport
 
+from service.database import Sentinels
 from service.errors import SettingsError
 from service.observability import get_logger
 
 COLORIZE = "autochrome.colorize"
+BROKER_TIMEOUT = 5.0
+"""Seconds after which a broker that takes calls and answers none is given up by who notifies, and soon after by who waits for messages."""
+CONFIRM_TIMEOUT = 2.0
+"""Seconds in which RabbitMQ is to confirm a message. A quorum queue without a majority never does."""
+HEARTBEAT = 20
+"""Seconds between two signs of life on AMQP: a worker that was cut off from RabbitMQ connects again after two of these."""
 log = get_logger("autochrome.tasks")
 
 
@@ -25,15 +34,14 @@ def make_app(broker_url: str) -> Celery:
 
     Raises SettingsError where Celery knows no such broker. Nothing is connected yet.
     """
-    app = Celery("autochrome", broker=broker_url, set_as_current=False)
-    _check(app, broker_url)
+    app = Celery("autochrome", set_as_current=False)
     app.conf.update(
         task_default_queue="autochrome",
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=False,
-        task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2},
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
         worker_send_task_events=False,
@@ -43,52 +51,100 @@ def make_app(broker_url: str) -> Celery:
         broker_connection_max_retries=None,
         # A Redis without memory delivers a message and then cannot record that: else that would end the worker.
         broker_channel_error_retry=True,
-        broker_connection_timeout=5,
-        broker_transport_options={"health_check_interval": 25, "socket_connect_timeout": 5},
+        broker_connection_timeout=BROKER_TIMEOUT,
+        broker_heartbeat=HEARTBEAT,
     )
-    return app
-
-
-def _check(app: Celery, broker_url: str) -> None:
-    """Raises SettingsError here, where the first notification would otherwise fail."""
     try:
-        if "://" not in broker_url:
-            raise ValueError("it does not begin with a scheme such as redis:// or amqp://")
+        app.conf.update(_broker(broker_url))
         app.connection_for_write().transport  # noqa: B018  (made when it is asked for; it connects to nothing)
     except (KeyError, ValueError, ImportError) as error:
         reason = error.args[0] if error.args else error
         raise SettingsError(f"AUTOCHROME_BROKER_URL cannot be used: {reason}.") from error
+    return app
+
+
+def _broker(url: str) -> dict[str, Any]:
+    """Celery's settings for a broker. Raises ValueError."""
+    if "://" not in url:
+        raise ValueError("it does not begin with a scheme such as redis:// or amqp://")
+    if url.startswith(("amqp://", "amqps://", "pyamqp://")):
+        # Of a quorum queue most nodes have each message. Celery then has every consumer prefetch for itself, as these queues demand.
+        return {
+            "broker_url": url,
+            "broker_transport_options": {"confirm_publish": True},
+            "task_default_queue_type": "quorum",
+        }
+    options: dict[str, Any] = {
+        "health_check_interval": 2 * BROKER_TIMEOUT,
+        "socket_timeout": BROKER_TIMEOUT,
+        "socket_connect_timeout": BROKER_TIMEOUT,
+    }
+    sentinels = Sentinels.of(url)
+    if sentinels is None:
+        return {"broker_url": url, "broker_transport_options": options}
+    login = ":".join(quote(sentinels.login.get(key, ""), safe="") for key in ("username", "password"))
+    options |= {"master_name": sentinels.master, "sentinel_kwargs": sentinels.options}
+    hosts = [f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in sentinels.hosts]
+    return {
+        "broker_url": ";".join(f"sentinel://{login}@{host}/{sentinels.database}" for host in hosts),
+        "broker_transport_options": options,
+    }
 
 
 def notify(app: Celery, id: str) -> None:
-    """Tell the workers of a job. A broker that does not answer is no error: the reaper notifies again."""
+    """Tell the workers of a job. That it cannot be told is no error, whatever the broker's library raises: the reaper notifies again."""
     try:
-        app.send_task(COLORIZE, args=[id], ignore_result=True)
-    except (OperationalError, OSError) as error:
+        app.send_task(COLORIZE, args=[id], ignore_result=True, confirm_timeout=CONFIRM_TIMEOUT)
+    except Exception as error:
         log.warning("notification_failed", job=id, error=type(error).__name__)
 
 
-def consume(app: Celery, task: Callable[[str], None], threads: int, on_stop: Callable[[], None]) -> int:
-    """Call `task` with the id of each message until SIGTERM, upon which `on_stop` is called and those begun are ended.
-
-    Returns the exit code.
-    """
-    app.task(name=COLORIZE)(task)
-    signals.setup_logging.connect(_keep_logging, weak=False)
-    signals.worker_shutting_down.connect(lambda **_: on_stop(), weak=False)
-    # It warns root of pickled messages; ours are JSON, and in a container root is the custom.
-    warnings.simplefilter("ignore", SecurityWarning)
-    worker = app.Worker(
-        pool="threads",
-        concurrency=threads,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-    )
-    worker.start()
-    return int(worker.exitcode or 0)
+def log_dropped(reason: str) -> None:
+    """A message was no notification of a job."""
+    log.warning("message_dropped", reason=reason)
 
 
-def _keep_logging(**_: object) -> None:
-    """Celery sets up no log of its own where a receiver of this signal says to have done so."""
+# Whoever can write to a Redis can put anything on Celery's list there. By itself kombu would end the worker over it.
+
+
+class _RubbishInRedis:
+    """A channel that drops what is not JSON: on a list of Redis anything can lie."""
+
+    def _brpop_read(self, **options: object) -> object:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (Empty, redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            log_dropped(type(error).__name__)
+            raise Empty from None  # as if nothing had come
+
+
+class _RubbishDelivered:
+    """A transport that drops JSON which is no message."""
+
+    def _deliver(self, message: object, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)  # type: ignore[misc]
+        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError, OSError):
+            raise
+        except Exception as error:
+            log_dropped(type(error).__name__)
+
+
+class RedisTransport(_RubbishDelivered, redis_transport.Transport):
+    class Channel(_RubbishInRedis, redis_transport.Channel):
+        pass
+
+
+class SentinelTransport(_RubbishDelivered, redis_transport.SentinelTransport):
+    class Channel(_RubbishInRedis, redis_transport.SentinelChannel):
+        pass
+
+
+# By these names kombu finds what serves a URL.
+TRANSPORT_ALIASES.update(
+    redis=f"{__name__}:RedisTransport",
+    rediss=f"{__name__}:RedisTransport",
+    sentinel=f"{__name__}:SentinelTransport",
+)

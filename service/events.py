@@ -9,13 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import NoReturn
 
-import redis.asyncio
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
-from service.database import PREFIX
+from service.database import PREFIX, connect_to_listen
 from service.errors import first_line
 from service.observability import get_logger
 
@@ -117,14 +114,7 @@ class Hub:
 
     async def _subscribe(self) -> NoReturn:
         """Until the server answers no more: then raises RedisError or OSError."""
-        client = redis.asyncio.Redis.from_url(
-            self._url,
-            decode_responses=True,
-            socket_connect_timeout=5,
-            # Else it would come back unnoticed, and what it missed be lost.
-            retry=Retry(NoBackoff(), retries=0),
-        )
-        async with client, client.pubsub() as subscription:
+        async with connect_to_listen(self._url) as client, client.pubsub() as subscription:
             await subscription.subscribe(ENDED)
             self._subscription, self._follows_all = subscription, False
             await self._tune()

@@ -103,9 +103,14 @@ class Settings(BaseSettings):
 
     state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(default_factory=default_state_dir)
     redis_url: str | None = None
-    """redis://, rediss:// or unix://; without it `python -m service` starts a server of its own."""
+    """redis://, rediss:// or unix://; behind Sentinels sentinel://:password@host:26379,host:26379/master-name/0. Without it
+    `python -m service` starts a server of its own."""
     broker_url: str | None = None
-    """Any Celery broker; by default the same Redis."""
+    """amqp:// or amqps:// of RabbitMQ, or a Redis, written as above; by default the same Redis."""
+    confirm_replicas: Annotated[int, Field(ge=0, le=9)] | None = None
+    """Replicas of Redis that must have a job before it is accepted, so that no failover loses it. Not set: 1 behind Sentinels, else 0."""
+    confirm_timeout: Annotated[float, Field(gt=0, le=5)] = 1.0
+    """How long replicas have for that; then the photo is refused with 503 and may be sent again."""
     store_url: str | None = None
     """file:///folder or s3://bucket/prefix; by default a folder in `state_dir`."""
     presign: bool = False
@@ -263,6 +268,13 @@ class Settings(BaseSettings):
             database = dict(pair.partition("=")[::2] for pair in query.split("&")).get("db", "0")
             return f"redis+socket://{path}?virtual_host={database}"
         return url
+
+    @property
+    def confirmations(self) -> int:
+        """`confirm_replicas`, or what it is where it is not set."""
+        if self.confirm_replicas is not None:
+            return self.confirm_replicas
+        return int(self.required_redis_url.startswith("sentinel://"))
 
     @property
     def required_redis_url(self) -> str:

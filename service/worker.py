@@ -33,7 +33,7 @@ from model.errors import PhotoError
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
-from service import celery_app, metrics, webhooks
+from service import celery_app, metrics, notifications, webhooks
 from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
@@ -501,7 +501,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     for periodic in periodics:
         periodic.start()
     try:
-        return celery_app.consume(app, worker.run, worker.concurrency, worker.admission.close)
+        return notifications.consume(app, worker.run, worker.concurrency, worker.admission.close)
     finally:
         for periodic in (reaper, *periodics):
             periodic.stop()

@@ -442,14 +442,16 @@ class BatchUpload:
                 self.photo(name, found, found.seek(0, 2))
 
     def end(self) -> None:
-        """All of it has come. Raises `canceled`."""
+        """All of it has come. Raises `canceled` or `queue_unavailable`."""
         self._state.batches.close(self._id)
+        self._confirm()
         log.info("batch_received", batch=self._id, files=self.seen)
 
     def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header, size: int) -> None:
         self.seen += 1
         mark = _mark(name, sha256)
         if self._state.batches.knows(self._id, mark):
+            self._confirm()
             return
         job = self._state.batches.job_for(self._id, self._owner, mark)
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
@@ -471,17 +473,24 @@ class BatchUpload:
                 self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()
+        self._confirm()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
         """Write a file down as failed. It costs as much as the smallest photo, and its sender's allowance of records."""
         self.seen += 1
         mark = _mark(name, content)
         if self._state.batches.knows(self._id, mark):
+            self._confirm()
             return
         self._state.quota.charge(self._owner, self._address, 0, _mark(self._id, mark)[:16])
         detail = _cut(problem.detail, MOST_IN_DETAIL)
         file = File(_cut(name, MOST_IN_NAME), code=problem.code, detail=detail)
         self._state.batches.add(self._id, mark, file, most_records=self._allowance.records)
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """After each file: a failover in the middle would lose some, and keep what comes after it."""
+        self._state.confirm(f"batch:{self._id}")
 
 
 def _cut(text: str, most: int) -> str:

@@ -38,9 +38,9 @@ from service.storage import CHUNK, erase_job, file_name, photo_key, upload_prefi
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
-ENTERING = 60.0
-"""Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
-only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
+ENTERING = 10.0
+"""Seconds for which a second request with an id of the client's choosing is refused while the first is stored, or after a process died
+over it. This only spares work: storing may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
 FETCH_PIXELS = 1_000_000
 """What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
@@ -169,9 +169,17 @@ def submit(
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
     becomes one job under it. `is_proven`: only who made the job can know what led to this id, so that it is told the secret again.
     Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `secret_wrong`,
-    `in_flight`, `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `storage_limited`, `store_unavailable` or
-    redis.RedisError.
+    `in_flight`, `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `storage_limited`, `store_unavailable`,
+    `queue_unavailable` or redis.RedisError.
     """
+    submitted = _submit(state, upload, by, id, is_chosen, is_proven)
+    state.confirm(f"job:{id}")
+    return submitted
+
+
+def _submit(
+    state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool, is_proven: bool
+) -> Submitted:
     if not is_chosen:
         return _make_job(state, id, upload, by, is_proven)
     with _unless_in_flight(state, id):

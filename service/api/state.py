@@ -20,7 +20,7 @@ from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
 from service.budgets import Budget, Quota
-from service.database import connect
+from service.database import connect, is_confirmed
 from service.errors import Problem
 from service.events import Changed, Hub
 from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
@@ -159,6 +159,12 @@ class ApiState:
         if job is None:
             raise Problem("not_found")
         return job
+
+    def confirm(self, name: str) -> None:
+        """See that a failover does not lose this key of the record. Raises `queue_unavailable`: then the client is to repeat itself."""
+        replicas = self.settings.confirmations
+        if replicas and not is_confirmed(self.redis, name, replicas, self.settings.confirm_timeout):
+            raise Problem("queue_unavailable", what=f"Not on {replicas + 1} servers yet.")
 
     def store_left(self, depth: Depth) -> int | None:
         """Bytes that photos and results may still take, by the store's cap and by its disk; None without either.

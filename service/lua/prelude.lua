@@ -46,6 +46,7 @@
 --   place:ID:used    string: there while a job is made of it
 --   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
+--   confirming        string: what was last waited for until replicas have it, see `is_confirmed` in service/database.py
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else
 

@@ -110,6 +110,13 @@ class Server:
         """By part; what processes share counts in each."""
         return {part: _total(members, _resident_mb) for part, members in self.parts().items()}
 
+    def kill(self) -> None:
+        """kill -9, of all of it."""
+        for member in self.family():
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what still lives after half a minute."""
         family = self.family()

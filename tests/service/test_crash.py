@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -250,3 +251,54 @@ def test_a_net_or_device_that_is_not_there_is_said_in_one_sentence(settings, var
     assert done.returncode == 78
     assert f"AUTOCHROME_{variable}={value!r}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_no_notification_is_dropped_with_one_line_and_holds_up_no_job(
+    worker, enter, jobs, client, until
+):
+    steady = worker(0, concurrency=1)
+    id = enter(notifies=False)
+
+    def message(body: object = ([new_id()], {}, {}), headers: object = None, **more: object) -> str:
+        names = {"task": "autochrome.colorize", "id": "x", "lang": "py"} if headers is None else headers
+        delivery = {"exchange": "", "routing_key": "autochrome"}
+        properties = {"delivery_tag": new_id(), "body_encoding": "utf-8", "delivery_info": delivery}
+        kind = {"content-type": "application/json", "content-encoding": "utf-8"}
+        text = body if isinstance(body, str) else json.dumps(body)
+        return json.dumps({"body": text, "headers": names, "properties": properties, **kind, **more})
+
+    rubbish = [
+        *("", "rubbish", "\xff\xfe", "[" * 100_000, "null", "7", "[1]", '"text"', "{}", '{"properties": {}}'),
+        json.dumps({"__type__": "uuid", "__value__": 7}),
+        "x" * 8_000_000,
+        message(properties={"delivery_tag": ["a", "list"], "delivery_info": {}}),
+        message(properties=[]),
+        message(headers={"task": "os.system", "id": "x"}),
+        message(headers={"task": ["autochrome.colorize"], "id": "x"}),
+        message(headers={"task": "autochrome.colorize"}),
+        message(headers=["a", "list"]),
+        message(headers={}),
+        message(headers={"task": "autochrome.colorize", "id": "x", "eta": "tomorrow"}),
+        message(headers={"task": "autochrome.colorize", "id": "x", "expires": {}}),
+        message(headers={"task": "autochrome.colorize", "id": "x", "timelimit": "long", "retries": []}),
+        message(headers={"task": "autochrome.colorize", "id": "x", "compression": "zlib"}),
+        message(**{"content-type": "application/x-python-serialize"}),
+        message("not JSON"),
+        message([]),
+        message([[], {}, {}]),
+        message([[7], {}, {}]),
+        message([["x" * 1_000_000], {}, {}]),
+        message([[new_id(), "more"], {}, {}]),
+        message([[new_id()], {"keyword": 1}, {}]),
+        message({"a": "mapping"}),
+    ]
+    client.rpush("autochrome", *rubbish)  # it takes them from this end
+    until(lambda: client.llen("autochrome") == 0, 10, "all have been taken")
+    after = enter()
+    until(lambda: {state(jobs, each)[0] for each in (id, after)} == {"succeeded"}, 10, "jobs are done")
+    assert steady.process.poll() is None
+    dropped = [line for line in steady.lines if "message_dropped" in line]
+    assert len(dropped) == len(rubbish), "".join(steady.lines)
+    assert max(map(len, steady.lines)) < 500
+    assert "Traceback" not in "".join(steady.lines)
+    assert client.hlen("unacked") == 0, "nothing comes again"
