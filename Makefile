@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow test-brokers test-gpu images bench-photo bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow test-brokers test-gpu images bench-photo bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-memory bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -81,6 +81,9 @@ bench-many-jobs: setup  ## 10,000 small jobs while workers come and go
 
 bench-sizing: setup  ## what a photo costs in CPU, Redis and store, and what so many a day need, about 3 minutes
 	$(BIN)/python -m tests.benchmarks sizing
+
+bench-memory: setup  ## what photos of each kind take in a worker, about 3 minutes
+	$(BIN)/python -m tests.benchmarks memory
 
 bench-simclr: setup out/lightly/ready  ## SimCLR's views, steps and loss beside lightly's, about 10 minutes
 	$(BIN)/python -m tests.benchmarks simclr --lightly out/lightly/bin/python $(SIMCLR)

@@ -72,6 +72,10 @@ MAX_ASPECT: Final = 50.0
 """A service's limits, unless it is told others."""
 
 
+_ENCODERS: Final = {"AVIF": 36, "WEBP": 4}
+"""Bytes a pixel that libavif and libwebp take beside what they are given. Other encoders take a few rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Which photos are taken. `check_size` raises PhotoError for others. None is no limit.
@@ -142,11 +146,18 @@ class Limits:
         )
 
 
-def memory_needed(header: Header, file_bytes: int = 0) -> int:
-    """Roughly how many bytes it takes to open, color and save a photo, its file among them."""
-    pixels = header.width * header.height
-    colored = 3 * (1 if header.bits <= 8 else 2)
-    return file_bytes + 2 * header.opened_bytes + pixels * (4 + 2 * colored)  # 4: lightness as float32
+def memory_needed(header: Header, file_bytes: int = 0, saved: str = "") -> int:
+    """Roughly how many bytes it takes to open, color and save a photo, its file among them. `saved`: the format, where one is asked for."""
+    pixels = header.width * header.height * (1 if header.bits <= 8 else 2)
+    alpha = pixels if header.alpha else 0
+    written = (
+        header.format.replace("AVIF", "JPEG") if saved in ("", "auto") else saved.upper()
+    )  # as `image_io.saved_format` has it
+    encoder = _ENCODERS.get(written, 0) * header.width * header.height
+    opened, colored = pixels * max(1, header.channels) + alpha, pixels * 3 + alpha
+    return (
+        file_bytes + 2 * opened + 4 * header.width * header.height + 2 * colored + encoder
+    )  # 4: lightness as float32
 
 
 def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None = None) -> Header:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
+import sys
+from contextlib import suppress
 from pathlib import Path
+
+_M_MMAP_THRESHOLD = -3
+"""glibc's malloc.h"""
+_LARGE_BLOCK = 4 * 2**20
+"""Bytes; photos of a megapixel are smaller, and their blocks are used again."""
 
 
 def cores() -> int:
@@ -11,6 +20,31 @@ def cores() -> int:
     has = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return min(has, int(asked)) if asked.isdecimal() and int(asked) else has
+
+
+def memory_total() -> int | None:
+    """Bytes that this machine has, or fewer by its control group; None where neither says."""
+    try:
+        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        has = None
+    group = _group()
+    found = [most for most in (has, group[0] if group else None) if most is not None]
+    return min(found) if found else None
+
+
+def memory_resident() -> int:
+    """Bytes that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def give_back_large_blocks() -> None:
+    """Have what large photos took go back to the system when they are done.
+
+    glibc keeps blocks of up to 32 MiB once it has met some, and of a process with many threads most of it stays with them.
+    """
+    with suppress(OSError, AttributeError):  # other systems' C libraries know no such call
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 def memory_available() -> int | None:
@@ -33,7 +67,12 @@ def _system_memory() -> int | None:
 
 
 def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Of the control group, version 2 or 1. What its files have in the page cache is given back when needed."""
+    group = _group(root)
+    return max(0, group[0] - group[1]) if group else None
+
+
+def _group(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int] | None:
+    """The most that the control group may have, version 2 or 1, and what it has, but for files in the page cache, which is given back."""
     for limit, usage, cache in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
@@ -46,5 +85,5 @@ def _group_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
             continue
         given_back = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
         if most < 2**60:  # version 1 says so where there is no limit
-            return max(0, most - used + given_back)
+            return most, used - given_back
     return None

@@ -180,18 +180,26 @@ class Batches:
         return not self._add(id, mark, "")
 
     def add(
-        self, id: str, mark: str, file: File, pixels: int = 0, weight: int = 0, most_records: int = 0
+        self,
+        id: str,
+        mark: str,
+        file: File,
+        pixels: int = 0,
+        weight: int = 0,
+        most_records: int = 0,
+        memory: int = 0,
     ) -> bool:
         """Take a file in, and make its job if it has an id for one; False where it was there already.
 
         `weight`: the pixels that it counts as of a quota. `most_records`: bytes of records that the sender may hold; 0: no limit.
+        `memory`: as `Order` has it.
         Raises `storage_limited`; `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete
         without this file.
         """
         job = (file.job, secret_hash(self._jobs.secret_for(file.job))) if file.job else ("", "")
         kept = {name: value for name, value in asdict(file).items() if value is not None}
         text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
-        return self._add(id, mark, text, *job, pixels, max(pixels, weight), most_records)
+        return self._add(id, mark, text, *job, pixels, max(pixels, weight), most_records, memory)
 
     def _add(self, id: str, mark: str, file: str, *job: str | int) -> bool:
         match self._run("add", id, mark, self._most_files, file, *job):

@@ -1,7 +1,7 @@
 """Which photos a worker takes in, and how they come through the net: each in its own thread, or those that wait in one call.
 
-Admission takes as many megapixels as there is room for, and nothing beside a photo whose attempt
-failed before; that such a one is given to an empty worker alone is decided in lua/claim.lua.
+Admission takes as many photos as there is memory for, by what is reckoned from their headers, and nothing beside one whose attempt
+failed before; which worker empties itself for such a one is decided in lua/claim.lua.
 
 On a CPU a batch is no faster than its photos one by one, so that each photo has one core from its opening to its end: `Direct` calls the
 net in the thread that asks. On a GPU a batch takes little longer than one photo: the `Batcher` has the one thread that runs the net.
@@ -46,8 +46,9 @@ class Admission:
     it is, small ones do not pass it for ever. An empty worker takes whatever comes.
     """
 
-    def __init__(self, pixels: int) -> None:
-        self._pixels = pixels
+    def __init__(self, memory: int) -> None:
+        """`memory`: bytes that photos may take at once."""
+        self._memory = memory
         self._door = threading.Lock()
         self._changed = threading.Condition()
         self._inside: dict[tuple[str, int], Claim] = {}
@@ -88,7 +89,7 @@ class Admission:
 
     @contextmanager
     def enter(self, claim: Callable[[int, bool], Claim | NoRoom | None]) -> Iterator[Claim | None]:
-        """Ask `claim(pixels of room, whether empty)` until it gives a job or says that none waits.
+        """Ask `claim(bytes of room, whether empty)` until it gives a job or says that none waits.
 
         None where none waits, or where this worker has closed.
         """
@@ -128,7 +129,7 @@ class Admission:
         return any(inside.isolate for inside in self._inside.values())
 
     def _room(self) -> int:
-        return max(0, self._pixels - sum(inside.pixels for inside in self._inside.values()))
+        return max(0, self._memory - sum(inside.memory for inside in self._inside.values()))
 
 
 class NetOutOfMemory(Exception):  # noqa: N818  (a turn of events: the photo may fit when it is smaller)

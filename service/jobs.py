@@ -95,6 +95,10 @@ class Order:
     """Id of the batch that it belongs to."""
     upload: str = ""
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
+    memory: int = 0
+    """Bytes that a worker needs for it, reckoned from its header; 0: unknown, and as many as any photo of so many pixels."""
+    payer: str = ""
+    """Whose quota it was taken off, as `budgets.payer` has it: an attempt that ends its worker is charged once more."""
     allowance: Allowance = Allowance()
     """From which the record is taken."""
 
@@ -174,6 +178,8 @@ class Claim:
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
     failures: int
     """Attempts that have failed before, perhaps by this photo's doing. An attempt that only the store held up is none."""
+    memory: int = 0
+    """Bytes that the worker needs for it."""
 
     @property
     def isolate(self) -> bool:
@@ -183,7 +189,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NoRoom:
-    """The next job has more pixels than the worker has room for, or it, or one that the worker has, is to be alone."""
+    """The next job needs more memory than the worker has room for, or one that the worker has, or is to take next, is alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +302,7 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
-            *(order.allowance.payer, order.allowance.records),
+            *(order.allowance.payer, order.allowance.records, order.memory, order.payer),
         )
         if state == -2:
             raise records_limited()
@@ -354,24 +360,26 @@ class Jobs:
     # the worker's side
 
     def claim(
-        self, worker: str, net: Net, room_pixels: int, empty: bool, answers: bool = False
+        self, worker: str, net: Net, room: int, empty: bool, answers: bool = False
     ) -> Claim | NoRoom | None:
         """Take the best queued job: interactive ones first, then the oldest. None where nothing waits.
 
-        `empty`: the worker holds nothing, so that there is room for a job of any size, and for one that runs alone.
+        `room`: bytes of memory for photos. `empty`: the worker holds nothing, so that there is room for a job of any size, and for one that
+        runs alone, which waits for such a worker and holds up no other.
         `answers`: it was asked by a notification, which is answered by this.
         """
         mark = secrets.token_hex(8)  # by which a call that the client repeats gets the same job
-        asked = room_pixels, int(empty), mark, int(answers)
+        asked = room, int(empty), mark, int(answers)
         taken = self._run("claim", worker, *self._lease, net.name, net.sha256, *asked)
         if taken is None:
             return None
         if not taken:
             return NoRoom()
-        id, attempt, options, pixels, request_id, upload, failures = taken
+        id, attempt, options, pixels, request_id, upload, failures, memory = taken
         return Claim(
             *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, upload),
             failures=int(failures or 0),
+            memory=int(memory),
         )
 
     def is_held(self, claim: Claim) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -125,8 +125,9 @@ class Settings(BaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=256)] | None = None
     """Photos in one worker at once: while some wait for the store or the net, others are opened and finished. Not set: one more than there
     are cores on a CPU, 32 on a GPU."""
-    worker_megapixels: Annotated[float, Field(gt=0)] = 100.0
-    """Megapixels in one worker at once; a larger photo is taken in when it is empty."""
+    worker_memory: Annotated[ByteSize, Field(gt=0)] | None = None
+    """Bytes that the photos in one worker may take at once, or `2GiB`; one that takes more is taken in when it is empty. Not set: half
+    of the memory that the machine or the container has."""
     batch: Annotated[int, Field(ge=1, le=256)] | None = None
     """Photos that go through the net together on a GPU, at most. Not set: 16. On a CPU each goes by itself."""
     stall: Annotated[float, Field(gt=0)] = 60.0

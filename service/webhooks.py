@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
+from urllib.parse import urlsplit
 
 import redis
 from standardwebhooks.webhooks import Webhook
@@ -30,8 +31,8 @@ PAUSES = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Seconds before each further try; after the last of these tries it is given up, whatever the tries ended with."""
 LONGEST = 24 * 3600.0
 """Seconds after the end of a job from which on nothing is tried any more, should there have been no worker to try."""
-AT_ONCE = 8
-"""Deliveries that one worker makes at a time: receivers that hang must not hold up all others."""
+AT_ONCE, AT_A_RECEIVER = 16, 4
+"""Deliveries that one worker makes at a time, in all and to one host and port: one that hangs must not hold up all others."""
 LEASE = 60.0
 """Seconds after which a delivery that was begun and never ended is begun anew; longer than any takes."""
 TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0)
@@ -88,7 +89,9 @@ class Webhooks:
         self._timeouts = timeouts
         self._network = network
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
-        self._under_way: set[Future[None]] = set()
+        self._under_way: dict[Future[None], str] = {}
+        """With the address of each."""
+        self._stopping = False
 
     @classmethod
     def of(cls, settings: Settings, client: redis.Redis, jobs: Jobs) -> Webhooks:
@@ -96,22 +99,38 @@ class Webhooks:
         return cls(client, jobs, settings.webhook_hosts, settings.webhook_secret, base_url.rstrip("/"))
 
     def tick(self) -> None:
-        """Begin as many deliveries as there are threads free. May raise redis.RedisError."""
+        """Begin what is due, as threads are free, until nothing is. May raise redis.RedisError."""
         if not self._hosts:
             self._say_what_waits()
             return
-        self._under_way = {future for future in self._under_way if not future.done()}
+        while self._begin() and not self._stopping:
+            wait(self._under_way, timeout=EVERY, return_when=FIRST_COMPLETED)
+
+    def _begin(self) -> bool:
+        """Whether there was anything to begin."""
+        self._under_way = {future: url for future, url in self._under_way.items() if not future.done()}
         free = AT_ONCE - len(self._under_way)
-        if free:
-            taken, given_up = self._scripts.run(
-                *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000)),
+        if not free:
+            return False
+        receivers = [urlsplit(url).netloc.lower() for url in self._under_way.values()]
+        taken, given_up = self._scripts.run(
+            *(
+                "webhook_take",
+                free,
+                int(LEASE * 1000),
+                1 + len(self._pauses),
+                int(LONGEST * 1000),
                 token_hex(8),
-            )
-            for id, event, tries in given_up:
-                log.warning("webhook_given_up", job=id, status=event, tries=int(tries))
-            for id, url, event, ended, tries in taken:
-                delivery = Delivery(id, url, event, int(ended), int(tries))
-                self._under_way.add(self._threads.submit(self._deliver, delivery))
+            ),
+            AT_A_RECEIVER,
+            *receivers,
+        )
+        for id, event, tries in given_up:
+            log.warning("webhook_given_up", job=id, status=event, tries=int(tries))
+        for id, url, event, ended, tries in taken:
+            delivery = Delivery(id, url, event, int(ended), int(tries))
+            self._under_way[self._threads.submit(self._deliver, delivery)] = url
+        return bool(taken)
 
     def _say_what_waits(self) -> None:
         """Once. What was asked for before webhooks were turned off waits for its end with its job."""
@@ -121,6 +140,7 @@ class Webhooks:
 
     def stop(self) -> None:
         """Let those that are under way come to their end."""
+        self._stopping = True
         self._threads.shutdown(cancel_futures=True)
 
     def _deliver(self, delivery: Delivery) -> None:

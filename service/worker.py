@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import secrets
 import socket
 import threading
@@ -31,7 +32,7 @@ from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
-from model.machine import cores
+from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, notifications, webhooks
 from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
@@ -47,22 +48,24 @@ from service.watchdog import Periodic, Watchdog, end_process
 
 BEAT_EVERY = 2.0
 STORE_RETRY_DELAY = 2.0
-"""Seconds to wait before a job is given back because the store did not answer."""
+"""Seconds to wait before the store is tried again, or a job given back because the store did not answer."""
+STORE_PATIENCE = 60.0
+"""Seconds for which a result waits for a store that is full or does not answer, before the job is given back and will be colored anew."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
 ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
+UNKNOWN_MEMORY = 2 * 2**30
+"""Bytes for photos where the system does not say what there is."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
-_EXIF = b"Exif\0\0"
-_XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
-_FURTHER_PICTURES = b"MPF\0"
-_MANIFEST = b"jumdc2pa"
-"""These five: marks of what a JPEG holds beside its picture (Exif 2.32, XMP part 3, CIPA DC-007, C2PA 2.1)."""
-_END = b"\xff\xd9"
-"""Of a JPEG (T.81). Phones append videos, which may say a place of their own."""
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_PLACELESS = {0xE0: (b"JFIF\0",), 0xE1: (_EXIF, _XMP), 0xE2: (b"ICC_PROFILE\0",), 0xEE: (b"Adobe",)}
+"""How segments of a JPEG begin that hold no place, or are read whole (T.81, JFIF, ICC.1, Exif 2.32, XMP part 3)."""
+_TABLES = {0xDB, 0xDD, *range(0xC0, 0xD0)}
+"""Of a JPEG: what decodes it."""
+_JPEG_MARK = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 log = get_logger("autochrome.worker")
 
@@ -89,7 +92,8 @@ class Worker:
         else:
             self.concurrency = settings.concurrency or ON_A_GPU[0]
             self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
-        self.admission = Admission(int(settings.worker_megapixels * 1e6))
+        room, self._most_memory = _memory(settings)
+        self.admission = Admission(room)
         self._colorizer = colorizer
         self._jobs = jobs
         self._store = store
@@ -192,6 +196,8 @@ class Worker:
 
     def _colorize(self, claim: Claim) -> None:
         stages, options = _Stages(self._jobs, claim), claim.options
+        if self._most_memory is not None and claim.memory > self._most_memory:
+            raise _too_large(claim, self._most_memory)
         with stages.next("open"):
             data = self._read(claim)
             photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
@@ -262,7 +268,7 @@ class Worker:
         for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
-            self._store.put(key, made.data, made.media_type)
+            self._put(claim, key, made.data, made.media_type)
             others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
         return result, tuple(others)
 
@@ -271,7 +277,7 @@ class Worker:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(format))
-        self._store.put(key, data, image_io.media_type(format))
+        self._put(claim, key, data, image_io.media_type(format))
         return Result(
             key=key,
             width=photo.width,
@@ -280,6 +286,19 @@ class Worker:
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
         )
+
+    def _put(self, claim: Claim, key: str, data: bytes, media_type: str) -> None:
+        """Store what was dear to make: a store that is full has room again when the eraser has been there. Raises StoreUnavailable."""
+        give_up = time.monotonic() + STORE_PATIENCE
+        while True:
+            try:
+                return self._store.put(key, data, media_type)
+            except StoreUnavailable as error:
+                if time.monotonic() > give_up or self.admission.is_closed:
+                    raise
+                log.warning("result_waits", job=claim.id, error=first_line(error.__cause__))
+            self._jobs.renew(claim)
+            time.sleep(STORE_RETRY_DELAY)
 
 
 class _Stages:
@@ -333,6 +352,24 @@ def _infer(
     return logits
 
 
+def _memory(settings: Settings) -> tuple[int, int | None]:
+    """Bytes that photos may take at once; and the most that one alone may, where that is known: all but what this process has now."""
+    total = memory_total()
+    if total is None:
+        return settings.worker_memory or UNKNOWN_MEMORY, None
+    room = settings.worker_memory or total // 2
+    return room, max(room, total - memory_resident())
+
+
+def _too_large(claim: Claim, most: int) -> PhotoError:
+    return PhotoError(
+        "photo_too_large",
+        f"The photo has {claim.pixels / 1e6:.0f} megapixels: coloring it takes about {claim.memory / 2**30:.1f} GiB of memory, and the"
+        f" service has {most / 2**30:.1f} GiB.",
+        "Use a smaller version.",
+    )
+
+
 @contextmanager
 def _unless_lost(claim: Claim) -> Iterator[None]:
     """What is said here need not be said where the job is another's by now."""
@@ -384,16 +421,15 @@ def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[byt
 def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
     """Whether the file may say where the photo was taken. What is not known to have been read whole counts as saying so.
 
-    Only of a JPEG all of the record is read: one EXIF block, one XMP packet without an extension, no manifest of its origin, no further
-    pictures, and nothing behind its end.
+    Only of a JPEG all of the record is read, and only where it holds one EXIF block and one XMP packet, and else what is known to hold no
+    place: no extension, manifest or further picture, nothing of an application's own, and nothing behind its end.
     """
     metadata = photo.metadata
     is_read_whole = (
         photo.format == "JPEG"
+        and _is_placeless(data)
         and data.count(_EXIF) == bool(metadata.exif)
         and data.count(_XMP) == bool(metadata.xmp)
-        and not any(mark in data for mark in (_EXTENDED_XMP, _FURTHER_PICTURES, _MANIFEST))
-        and data.rstrip(b"\0").endswith(_END)
     )
     if not is_read_whole:
         return True
@@ -403,11 +439,27 @@ def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
     return not is_understood or kept != image_metadata.for_file(metadata, replace(located, location=False))
 
 
+def _is_placeless(jpeg: bytes) -> bool:
+    """Whether all of its segments are those of _PLACELESS and _TABLES, and nothing else is between or behind them."""
+    at, in_scan = 2, False
+    while mark := _JPEG_MARK.search(jpeg, at):
+        kind, begin = mark[1][0], mark.end()
+        if mark.start() != at and not in_scan:
+            return False
+        if kind == 0xD9:  # the end; phones append videos, which may say a place of their own
+            return not jpeg[begin:].strip(b"\0")
+        at, in_scan = begin + int.from_bytes(jpeg[begin : begin + 2], "big"), kind == 0xDA
+        if not in_scan and kind not in _TABLES and not jpeg.startswith(_PLACELESS.get(kind, ()), begin + 2):
+            return False
+    return False
+
+
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:
     """Load the net, then take jobs until SIGTERM, upon which those begun are ended. Returns the exit code.
 
     Raises SettingsError where the net, the queue or the store cannot be used.
     """
+    give_back_large_blocks()
     if settings.metrics_port is not None:
         metrics.serve(settings.host, settings.metrics_port)
     lease = Lease(settings.lease, settings.lease_per_megapixel)
@@ -416,22 +468,29 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     attempts = Jobs(connect(settings.required_redis_url, WORKER_RETRIES, WORKER_TIMEOUT), lease)
     store = Store(settings.effective_store_url)
     app = celery_app.make_app(settings.celery_broker_url)
+    started: list[Worker] = []
+    notify = partial(celery_app.notify, app)
+
+    def has_idle() -> bool:
+        return any(one.admission.answering < one.concurrency for one in started)
+
+    def run_unnotified(id: str) -> None:
+        for one in started:
+            one.run_unnotified(id)
+
+    # It begins before the net is loaded, which takes seconds: where this is the only worker, a dead one's jobs wait for that as well.
+    reaper = Periodic("reaper", EVERY, Reaper(jobs, notify, has_idle, run_unnotified).tick)
+    reaper.start()
     start = time.perf_counter()
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     worker = Worker(name, _load(settings, load), attempts, store, app, settings)
     worker.start()
+    started.append(worker)
     log.info("net_loaded", net=worker.net.name, worker=name, seconds=time.perf_counter() - start)
 
-    reaper = Reaper(
-        jobs,
-        partial(celery_app.notify, app),
-        lambda: worker.admission.answering < worker.concurrency,
-        worker.run_unnotified,
-    )
     hooks = webhooks.Webhooks.of(settings, client, jobs)
     periodics = [
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
-        Periodic("reaper", EVERY, reaper.tick),
         Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline, settings.log_rewrite).tick),
         Periodic(
             "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
@@ -444,7 +503,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     try:
         return notifications.consume(app, worker.run, worker.concurrency, worker.admission.close)
     finally:
-        for periodic in periodics:
+        for periodic in (reaper, *periodics):
             periodic.stop()
         hooks.stop()
         worker.stop()

@@ -28,6 +28,8 @@ class Header:
     channels: int = field(default=3, compare=False)
     bits: int = field(default=8, compare=False)
     """A channel."""
+    alpha: bool = field(default=True, compare=False)
+    """Whether there may be transparency beside these channels."""
     whole: bool = field(default=True, compare=False)
     """False: the mark that ends a JPEG or PNG is missing, or a WebP is shorter than it says."""
     colors: tuple[int, int] | None = field(default=None, compare=False)

@@ -38,7 +38,7 @@ def jpeg(source: Source) -> Header:
     # Within a scan 0xFF is followed by 0 or a restart mark (T.81, B.1.1.5). So the first end mark behind the start of the first scan is
     # the real one, and not that of an embedded thumbnail.
     whole = source.find(b"\xff\xd9", position)
-    return Header("JPEG", width, height, channels=channels, bits=bits, whole=whole)
+    return Header("JPEG", width, height, channels=channels, bits=bits, alpha=False, whole=whole)
 
 
 def jpeg_frame(source: Source, position: int = 2) -> tuple[int, tuple[int, int, int, int, int]]:
@@ -102,7 +102,11 @@ def png(source: Source) -> Header:
         raise HeaderError("the PNG has too many chunks")
     whole = source.find(b"IEND\xae\x42\x60\x82", position)
     frames = counted(frames + (not is_frame) if frames else 1)
-    return Header("PNG", width, height, frames, channels=1 if color in (0, 4) else 3, bits=bits, whole=whole)
+    channels, alpha = (
+        1 if color in (0, 4) else 3,
+        color in (3, 4, 6),
+    )  # of a palette (3), any color may be transparent
+    return Header("PNG", width, height, frames, channels=channels, bits=bits, alpha=alpha, whole=whole)
 
 
 def png_end(source: Source) -> int | None:
@@ -187,7 +191,7 @@ def webp(source: Source) -> Header:
         width, height = struct.unpack("<HH", body[6:10])
         if body[3:6] != b"\x9d\x01\x2a":
             raise HeaderError("the WebP begins with no key frame")
-        return Header("WEBP", width & 0x3FFF, height & 0x3FFF, whole=whole)
+        return Header("WEBP", width & 0x3FFF, height & 0x3FFF, alpha=False, whole=whole)
     if kind == b"VP8L":
         bits = int.from_bytes(body[1:5], "little")
         if body[0] != 0x2F:
@@ -225,9 +229,8 @@ def pnm(source: Source) -> Header:
     top = numbers[2] if len(numbers) > 2 else 1
     if not 0 < top < 65_536:
         raise HeaderError(f"a PNM whose white is {top}")
-    return Header(
-        "PPM", numbers[0], numbers[1], channels=3 if kind in b"36" else 1, bits=8 if top < 256 else 16
-    )
+    channels, bits = 3 if kind in b"36" else 1, 8 if top < 256 else 16
+    return Header("PPM", numbers[0], numbers[1], channels=channels, bits=bits, alpha=False)
 
 
 def pnm_numbers(source: Source) -> tuple[bytes, list[int], int]:

@@ -99,6 +99,7 @@ def header_of(found: Sequence[Page], number: int, rivals: int = 1) -> Header:
         page=number,
         rivals=rivals,
         channels=1 if page.is_gray else 3,
+        alpha=bool(page.extra),
         bits=max(page.bits),
     )
 

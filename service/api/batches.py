@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from model.image_headers import Header
+from model.image_headers import Header, memory_needed
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
@@ -425,7 +425,7 @@ class BatchUpload:
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:
-            self._keep(name, sha256, file, header)
+            self._keep(name, sha256, file, header, size)
 
     def archive(self, file: IO[bytes]) -> None:
         """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
@@ -447,7 +447,7 @@ class BatchUpload:
         self._confirm()
         log.info("batch_received", batch=self._id, files=self.seen)
 
-    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header) -> None:
+    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header, size: int) -> None:
         self.seen += 1
         mark = _mark(name, sha256)
         if self._state.batches.knows(self._id, mark):
@@ -461,9 +461,10 @@ class BatchUpload:
                 job, self._keep_for, file, header, self._options, self._allowance
             ) as space:
                 self._state.store.put(photo_key(job), file)
-            counts = weight(pixels, space.photo)
+            counts, memory = weight(pixels, space.photo), memory_needed(header, size, self._options.format)
             self._state.batches.add(
-                self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts, self._allowance.records
+                *(self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts),
+                *(self._allowance.records, memory),
             )
         except Problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be

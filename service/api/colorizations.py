@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
 from model.image_headers import Header as ImageHeader
+from model.image_headers import memory_needed
 from service import celery_app, errors
 from service.api import presigned, uploads
 from service.api.middleware import PHOTO_POLICY, declared_length, is_head
@@ -204,6 +205,8 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
+        memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
+        payer=payer(by.owner, by.address),
         allowance=state.quota.allowance(by.owner, by.address),
     )
 

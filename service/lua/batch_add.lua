@@ -1,6 +1,6 @@
 -- Takes a file in, with its job, which waits to be queued.
 -- id, what the file is known by, most files, file or '' to ask only, id of its job or '' where it is refused, hash of the job's secret, pixels, what
--- it counts as of a quota, most bytes of records that its sender may hold or 0
+-- it counts as of a quota, most bytes of records that its sender may hold or 0, bytes of memory
 -- → 'records': that one holds so many, 'added' (or it may be), 'known', 'gone': the batch is, 'complete': nothing more is taken in, 'full'
 local id, file, made = ARGV[1], ARGV[4], ARGV[5]
 local alive, status = is_batch_alive(id)
@@ -18,7 +18,7 @@ redis.call('RPUSH', batch(id) .. ':files', file)
 if made ~= '' and redis.call('EXISTS', job(made)) == 0 then  -- it does where it is of a batch that had this id and these photos before
   local order = redis.call('HMGET', batch(id) .. ':order', 'options', 'batch', 'request_id')
   make_job(made, seen[1], 'status', 'waiting', 'secret', ARGV[6], 'options', order[1], 'pixels', ARGV[7], 'weight', ARGV[8], 'batch', order[2],
-    'owner', seen[2], 'request_id', order[3], 'fingerprint', '', 'group', id, 'upload', '')
+    'owner', seen[2], 'request_id', order[3], 'fingerprint', '', 'group', id, 'upload', '', 'memory', ARGV[10])
   redis.call('RPUSH', batch(id) .. ':waiting', made)
   redis.call('ZADD', key('batches'), 'NX', stamp(now), id)
 end

@@ -8,4 +8,7 @@ redis.call('HSETNX', worker, 'born', stamp(now))
 redis.call('PEXPIRE', worker, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', key('workers'), '-inf', stamp(now - ARGV[2]))
 redis.call('ZADD', key('workers'), stamp(now), ARGV[1])
+-- One that is started again has its net loaded later than that, and is not counted beside the one that it replaces.
+local crew = redis.call('ZCOUNT', key('workers'), stamp(now - 2200), '+inf')
+if crew >= tonumber(redis.call('GET', key('crew')) or 0) then redis.call('SET', key('crew'), crew, 'PX', CREW_MS) end
 return 1

@@ -1,25 +1,26 @@
 -- Gives a worker the best queued job: the one whose turn it is. Where that has no room in this worker, none slips past it. A job with a
--- failed attempt behind it runs alone: it needs an empty worker, and has no room beside it.
--- worker, lease, lease per megapixel, net, hash of its weights, room in pixels, 1 where the worker is empty, mark of this call,
+-- failed attempt behind it runs alone. Nobody else waits for that: such jobs come by themselves, and one worker after another empties itself for one.
+-- worker, lease, lease per megapixel, net, hash of its weights, room in bytes, 1 where the worker is empty, mark of this call,
 -- 1 where it answers a notification
--- → {id, attempt, options, pixels, request id, upload, failed attempts}; {} where there is no room for the best; nil where none waits
+-- → {id, attempt, options, pixels, request id, upload, failed attempts, bytes of memory}; {} where there is no room for the best; nil where none waits
 even_without_memory()
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
+local is_empty = ARGV[7] == '1'
 
 local function claimed(id)
   local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures')
-  return {id, seen[1], get_field(id, 'options'), seen[2], seen[3], seen[4], seen[5]}
+  return {id, seen[1], get_field(id, 'options'), seen[2], seen[3], seen[4], seen[5], memory(id)}
 end
 
-local function best()
-  local from = 0
+local function best(from, to)
+  local at = 0
   while true do
-    local ids = redis.call('ZRANGE', key('queued'), from, from + 49)
+    local ids = redis.call('ZRANGEBYSCORE', key('queued'), from, to, 'LIMIT', at, 50)
     if #ids == 0 then return nil end
     for _, id in ipairs(ids) do
       if now < tonumber(redis.call('HGET', job(id), 'expires')) then return id end
     end
-    from = from + 50
+    at = at + 50
   end
 end
 
@@ -34,13 +35,34 @@ for _, other in ipairs(held) do
   if seen[1] == ARGV[8] then return claimed(other) end  -- the answer to this call was lost, and it came again
   isolated = isolated or tonumber(seen[2] or 0) > 0
 end
-local id = best()
-if not id then return nil end
-local seen = redis.call('HMGET', job(id), 'pixels', 'failures')
-local is_empty = ARGV[7] == '1'
-local has_room = is_empty or tonumber(seen[1]) <= tonumber(ARGV[6])
-if tonumber(seen[2] or 0) > 0 then has_room = is_empty and #held == 0 end
-if isolated or not has_room then return {} end
+local id, failed = best('-inf', '(' .. stamp(ISOLATED_TURN)), best(stamp(ISOLATED_TURN), '+inf')
+if not (id or failed) then return nil end
+if isolated then return {} end
+
+-- Whether this worker is the one that empties itself, or may be: at most half of all at once, and none while all but one are gone, since a photo may
+-- end this one as well. Where there is only one, it first does others for as long as the last such attempt took, where others wait.
+local function is_to_isolate()
+  redis.call('ZREMRANGEBYSCORE', key('isolating'), '-inf', stamp(now))
+  if redis.call('ZSCORE', key('isolating'), worker) then return true end
+  local most = 1
+  if tonumber(redis.call('GET', key('crew')) or 0) > 1 then
+    most = math.floor(redis.call('ZCOUNT', key('workers'), stamp(now - 4000), '+inf') / 2)
+  elseif (id or not is_empty) and redis.call('EXISTS', key('isolated')) == 1 then
+    return false
+  end
+  return redis.call('ZCARD', key('isolating')) < most
+end
+
+if failed and is_to_isolate() then
+  local is_alone = is_empty and #held == 0
+  redis.call('ZADD', key('isolating'), stamp(now + (is_alone and ISOLATED_MS or EMPTYING_MS)), worker)
+  if not is_alone then return {} end
+  id = failed
+elseif not id then
+  return nil
+elseif not is_empty and memory(id) > tonumber(ARGV[6]) then
+  return {}
+end
 
 for _, field in ipairs(redis.call('HKEYS', job(id))) do  -- what an earlier attempt took
   if string.sub(field, 1, 8) == 'seconds_' then redis.call('HDEL', job(id), field) end
@@ -49,7 +71,8 @@ if redis.call('ZCARD', key('running')) == 0 then redis.call('HSET', key('sums'),
 leave(id)
 redis.call('HSET', job(id), 'status', 'running', 'stage', 'open', 'worker', worker, 'net', ARGV[4], 'net_sha256', ARGV[5],
   'claim', ARGV[8], 'beats', beats)
-redis.call('HINCRBY', key('sums'), 'running', seen[1])
+if id == failed then redis.call('HSET', job(id), 'isolated', stamp(now)) end
+redis.call('HINCRBY', key('sums'), 'running', redis.call('HGET', job(id), 'pixels'))
 lease(id, ARGV[2], ARGV[3])
 redis.call('SADD', mine, id)
 redis.call('PEXPIRE', mine, ERASED_RECORD_MS)

@@ -5,8 +5,11 @@
 -- and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 --
 --   job:ID            hash: the record; a value of more than 64 bytes is in pieces, NAME, NAME:1 and so on (see `set_fields`)
---   queued            zset: id by its turn: its time of making, for batches an hour later
---   batched           zset: of those, the ones of batches by their time of making
+--   queued            zset: id by its turn: its time of making, for batches an hour later, after a failed attempt from ISOLATED_TURN on
+--   batched           zset: of those, the ones whose turn is later than their time of making, by that
+--   isolating         zset: worker that empties itself for a job that failed before, or has one, by the time until which that counts
+--   isolated          string: there for as long after such an attempt as it took
+--   crew              string: how many workers there were at most of late
 --   running           zset: id by the end of its lease
 --   due               zset: id by the time when its files are to be erased
 --   sums              hash: pixels of `queued` and `running`; since: when something began to wait; mark: until when work has been measured;
@@ -50,6 +53,11 @@
 local PREFIX = '{autochrome}:'
 local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `410` after its job expired
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
+local ISOLATED_TURN = 1e15  -- later than all others
+local ISOLATED_MS = 3600 * 1000  -- longer than any attempt
+local CREW_MS = 30 * 1000  -- in which a worker that died is started again
+local EMPTYING_MS = 5000  -- a worker that empties itself asks each second
+local BYTES_A_PIXEL = 64  -- where a record does not say what memory its photo takes
 local QUOTA_MS = 60 * 1000
 local HOUR_MS = 3600 * 1000
 local MARK_MS = 60 * 1000  -- in which a call whose answer was lost may come again
@@ -247,6 +255,12 @@ local function schedule_webhook(id, event, options)  -- the options as JSON
   redis.call('ZADD', key('webhooks'), stamp(now), id)
 end
 
+-- bytes that a worker needs for a job's photo
+local function memory(id)
+  local seen = redis.call('HMGET', job(id), 'memory', 'pixels')
+  return tonumber(seen[1] or 0) > 0 and tonumber(seen[1]) or BYTES_A_PIXEL * seen[2]
+end
+
 -- Sets the end of a running job's lease.
 local function lease(id, base_ms, per_megapixel_ms)
   local megapixels = redis.call('HGET', job(id), 'pixels') / 1e6
@@ -298,7 +312,7 @@ end
 
 -- The job waits and runs no more. The caller gives it its next status.
 local function leave(id)
-  local seen = redis.call('HMGET', job(id), 'status', 'pixels', 'worker')
+  local seen = redis.call('HMGET', job(id), 'status', 'pixels', 'worker', 'isolated')
   local status = seen[1]
   if status ~= 'queued' and status ~= 'running' then return end
   redis.call('ZREM', key(status), id)
@@ -306,16 +320,19 @@ local function leave(id)
   redis.call('HINCRBY', key('sums'), status, stamp(-seen[2]))
   if redis.call('ZCARD', key('queued')) == 0 then redis.call('HDEL', key('sums'), 'since') end
   if seen[3] then redis.call('SREM', key('worker:' .. seen[3] .. ':jobs'), id) end
-  redis.call('HDEL', job(id), 'worker', 'stage', 'claim', 'beats')
+  if seen[4] then
+    redis.call('ZREM', key('isolating'), seen[3])
+    redis.call('SET', key('isolated'), 1, 'PX', stamp(math.max(1, now - seen[4])))
+  end
+  redis.call('HDEL', job(id), 'worker', 'stage', 'claim', 'beats', 'isolated')
 end
 
 local function enqueue(id)
-  local seen = redis.call('HMGET', job(id), 'created', 'batch', 'pixels')
+  local seen = redis.call('HMGET', job(id), 'created', 'batch', 'pixels', 'failures')
   local turn = tonumber(seen[1])
-  if seen[2] == '1' then
-    redis.call('ZADD', key('batched'), seen[1], id)
-    turn = turn + HEAD_START_MS
-  end
+  if seen[2] == '1' then turn = turn + HEAD_START_MS end
+  if tonumber(seen[4] or 0) > 0 then turn = turn + ISOLATED_TURN end
+  if turn > tonumber(seen[1]) then redis.call('ZADD', key('batched'), seen[1], id) end
   redis.call('HSET', job(id), 'status', 'queued')
   redis.call('ZADD', key('queued'), stamp(turn), id)
   redis.call('HINCRBY', key('sums'), 'queued', seen[3])
@@ -335,8 +352,20 @@ local function is_to_be_notified()
   return true
 end
 
+-- An attempt has failed. Where it was alone in its worker, nothing but this photo can have ended it, and its sender's quota is charged once more.
+local function note_failure(id)
+  redis.call('HINCRBY', job(id), 'failures', 1)
+  local seen = redis.call('HMGET', job(id), 'isolated', 'group', 'payer', 'attempt', 'pixels')
+  local payer = seen[2] and seen[2] ~= '' and redis.call('HGET', batch(seen[2]) .. ':order', 'payer') or seen[3]
+  if not seen[1] or (payer or '') == '' then return end
+  local charges = key('quota:' .. payer)
+  redis.call('ZADD', charges, stamp(now), id .. '/' .. seen[4] .. ':' .. math.max(1, math.ceil(seen[5] / 1e6)))
+  redis.call('PEXPIRE', charges, QUOTA_MS)
+end
+
 -- What an ended record keeps no longer: only work needs it. It is written anew, as fields that go leave a hash as large as it was.
-local ONLY_OF_WORK = {pixels = true, weight = true, batch = true, failures = true, request_id = true, upload = true}
+local ONLY_OF_WORK = {pixels = true, weight = true, batch = true, failures = true, request_id = true, upload = true,
+  memory = true, payer = true}
 
 local function compact(id)
   local seen, kept = get_fields(id), {}

@@ -6,5 +6,5 @@ local seen = redis.call('HMGET', job(id), 'status', 'attempt')
 if seen[1] == 'queued' and seen[2] == ARGV[2] then return 1 end  -- said again, or reaped: it waits
 if seen[1] == 'failed' and seen[2] == ARGV[2] then return 0 end
 if not is_held(id, ARGV[2]) then return -1 end
-redis.call('HINCRBY', job(id), 'failures', ARGV[6])
+if ARGV[6] == '1' then note_failure(id) end
 return requeue(id, ARGV[3], ARGV[4], ARGV[5]) and 1 or 0

@@ -8,6 +8,7 @@
     python -m tests.benchmarks chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m tests.benchmarks many-jobs    10,000 small jobs while workers come and go
     python -m tests.benchmarks sizing       what a photo costs, and what so many a day need
+    python -m tests.benchmarks memory       what photos of each kind take in a worker
     python -m tests.benchmarks simclr       SimCLR's views, steps and loss beside lightly's
     python -m tests.benchmarks engines      the net on a CPU by several runtimes, and how far their colors differ
     python -m tests.benchmarks training     crops a second of training, beside those of another commit
@@ -70,6 +71,10 @@ def _run(arguments: argparse.Namespace) -> Report:
             from tests.benchmarks import chaos
 
             return chaos.many_jobs(chaos.ManyJobsConfig(arguments.jobs, arguments.seed), _log)
+        case "memory":
+            from tests.benchmarks import memory
+
+            return memory.run(memory.Config(arguments.megapixels), _log)
         case "simclr":
             from tests.benchmarks import simclr
 
@@ -137,6 +142,8 @@ def _parse() -> argparse.Namespace:
 
     sizing = benchmarks.add_parser("sizing", help="what a photo costs, and so many a day")
     sizing.add_argument("--quick", action="store_true", help=quick)
+    memory = benchmarks.add_parser("memory", help="what photos of each kind take in a worker")
+    memory.add_argument("--megapixels", type=float, default=24.0)
 
     simclr = benchmarks.add_parser("simclr", help="SimCLR's views, steps and loss beside lightly's")
     simclr.add_argument(
@@ -169,6 +176,7 @@ def _parse() -> argparse.Namespace:
         chaos,
         many_jobs,
         sizing,
+        memory,
         simclr,
         engines,
         training,

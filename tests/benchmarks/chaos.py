@@ -24,7 +24,7 @@ from tests.benchmarks import load
 from tests.benchmarks.load import FORM, Connection, Connections, for_each, form
 from tests.benchmarks.report import Check, Log, Report, machine, machine_line, table
 from tests.benchmarks.servers import Service, read_metrics, unfinished, write_fast_net, write_photos
-from tests.benchmarks.verification import Kill, Verification
+from tests.benchmarks.verification import Kill, Verification, follow
 
 PARTS = ("worker", "api", "valkey")
 LOAD = 0.4
@@ -198,6 +198,7 @@ class Killer:
         self._log = log
         self._randomness = random.Random(seed)
         self._next: list[str] = []
+        self._following: list[asyncio.Task[None]] = []
 
     async def at_random(self, seconds: float, pause: tuple[float, float]) -> None:
         give_up = time.monotonic() + seconds
@@ -212,10 +213,18 @@ class Killer:
         """As soon as there is one to kill."""
         while not (there := self._service.parts().get(part)):
             await asyncio.sleep(0.1)
+        victim = self._randomness.choice(there)
         with suppress(psutil.NoSuchProcess):
             self.kills.append(Kill(int(time.time() * 1000), part))
-            self._randomness.choice(there).send_signal(signal.SIGKILL)
+            victim.send_signal(signal.SIGKILL)
             self._log(f"killed {part}")
+        if part == "worker":
+            following = follow(self._service.valkey_socket, victim.pid, self.kills[-1].seconds)
+            self._following.append(asyncio.create_task(following))
+
+    async def all_taken_again(self) -> None:
+        """Until what was in killed workers' hands is another's."""
+        await asyncio.gather(*self._following)
 
 
 async def _kill_under_load(service: Service, sender: Sender, killer: Killer, config: Config) -> None:
@@ -226,6 +235,7 @@ async def _kill_under_load(service: Service, sender: Sender, killer: Killer, con
         await asyncio.to_thread(service.wait_until_ready, "/readyz")
         await sender.burst(BURST)
         await killer.kill("worker")
+        await killer.all_taken_again()
     await sender.connections.close()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -25,16 +25,20 @@ RESTART = 6.0
 """Seconds that a part which was killed before has had to come back."""
 ERASURE = 20.0
 """Seconds in which the service erases what is due."""
-DUE = "{autochrome}:due"
-"""The one key of the job record that is read here: ids by the time when their files are to be erased. Nothing over HTTP tells of it."""
+LONGEST_FOLLOWED = 60.0
+"""Seconds for which a dead worker's jobs are watched."""
+RECORD = "{autochrome}:"
+"""Keys of the job record that are read here, as nothing over HTTP tells of them: `due`, ids by the time when their files are to be erased;
+`workers`, `worker:NAME:jobs` and `job:ID`, for whose attempt a job is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """`at`: milliseconds since 1970."""
+    """`at`: milliseconds since 1970. `seconds`: until each job that was in its hands was taken again."""
 
     at: int
     part: str
+    seconds: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,6 @@ class Redelivery:
     killed_at: int
     alone: bool
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`at`: milliseconds since 1970, on Valkey's clock, which is this machine's."""
-
-    at: int
-    name: str
-    stage: str
 
 
 @dataclass(slots=True)
@@ -82,16 +77,8 @@ class Verification:
             self.statuses[job["status"] + code] += 1
         succeeded = [id for id, job in self._jobs.items() if job["status"] == "succeeded"]
         await self._for_each(succeeded, self._check_result)
-        histories: dict[str, list[Event]] = {}
-
-        async def remember(connection: Connection, id: str) -> None:
-            histories[id] = await _history(connection, id)
-
-        await self._for_each(self._jobs, remember)
-        self._ended_twice = [
-            id for id, history in histories.items() if sum(event.name in FINAL for event in history) != 1
-        ]
-        self.redeliveries = list(_redeliveries(self.kills, histories.values()))
+        await self._for_each(self._jobs, self._check_end)
+        self.redeliveries = list(_redeliveries(self.kills))
         files = self._files()
         self._doubled = [id for id in succeeded if sum("/result." in name for name in files.get(id, [])) != 1]
 
@@ -180,6 +167,17 @@ class Verification:
         if response.headers.get("etag") != f'"{hashlib.sha256(response.body).hexdigest()}"':
             self._damaged.append(id)
 
+    async def _check_end(self, connection: Connection, id: str) -> None:
+        """All events of a job that has ended: they are replayed, and the stream closed."""
+        response = await connection.request("GET", f"/v1/colorizations/{id}/events")
+        names = [
+            line.partition(": ")[2]
+            for line in response.body.decode().splitlines()
+            if line.startswith("event: ")
+        ]
+        if sum(name in FINAL for name in names) != 1:
+            self._ended_twice.append(id)
+
     async def _erase_job(self, connection: Connection, id: str) -> None:
         headers = {"Authorization": f"Bearer {self.accepted[id]}"}
         await connection.request("DELETE", f"/v1/colorizations/{id}", headers=headers)
@@ -195,9 +193,9 @@ class Verification:
         if not self._orphans:
             return
         with redis.Redis(unix_socket_path=str(self.service.valkey_socket)) as client:
-            scheduled = [id for id in self._orphans if client.zscore(DUE, id) is not None]
+            scheduled = [id for id in self._orphans if client.zscore(RECORD + "due", id) is not None]
             if scheduled:
-                client.zadd(DUE, dict.fromkeys(scheduled, 0), xx=True)
+                client.zadd(RECORD + "due", dict.fromkeys(scheduled, 0), xx=True)
         give_up = time.monotonic() + ERASURE
         while any(id in self._files() for id in scheduled) and time.monotonic() < give_up:
             await asyncio.sleep(0.5)
@@ -217,30 +215,36 @@ class Verification:
         await for_each(self.service.url, list(ids), do)
 
 
-def _redeliveries(kills: Sequence[Kill], histories: Iterable[Sequence[Event]]) -> Iterable[Redelivery]:
-    """Jobs in whose events a worker was killed in the middle of a stage, by when they were opened again."""
+async def follow(socket: Path, pid: int, seconds: list[float]) -> None:
+    """Add the seconds from now until each job that a worker, just killed, had in its hands was taken again, or has ended."""
+    began = time.monotonic()
+    held: dict[str, int] | None = None
+    with redis.Redis(unix_socket_path=str(socket), decode_responses=True) as record:
+        while (held is None or held) and (passed := time.monotonic() - began) < LONGEST_FOLLOWED:
+            with suppress(redis.RedisError):  # it may have been killed, too
+                held = _held(record, pid) if held is None else held
+                for id, attempt in [*held.items()]:
+                    status, now = record.hmget(f"{RECORD}job:{id}", ["status", "attempt"])
+                    if status in FINAL or int(now or 0) > attempt:
+                        seconds.append(passed)
+                        del held[id]
+            await asyncio.sleep(0.05)
+    seconds += [LONGEST_FOLLOWED] * len(held or ())
+
+
+def _held(record: redis.Redis, pid: int) -> dict[str, int]:
+    """The attempt of each job in a worker's hands."""
+    held: dict[str, int] = {}
+    for name in cast(list[str], record.zrange(RECORD + "workers", 0, -1)):
+        if name.split(":")[-2] == str(pid):
+            for id in cast(set[str], record.smembers(f"{RECORD}worker:{name}:jobs")):
+                held[id] = int(record.hget(f"{RECORD}job:{id}", "attempt") or 0)
+    return held
+
+
+def _redeliveries(kills: Sequence[Kill]) -> Iterable[Redelivery]:
     moments = [kill.at for kill in kills]
-    histories = list(histories)
     for kill in kills:
-        if kill.part != "worker":
-            continue
         alone = not any(0 < other - kill.at < 1000 * MAX_REDELIVERY for other in moments)
         alone &= not any(0 < kill.at - other < 1000 * RESTART for other in moments)
-        for history in histories:
-            before = [event for event in history if event.at <= kill.at]
-            again = next((e for e in history if e.at > kill.at and e.stage == "open"), None)
-            if before and before[-1].name == "stage" and again is not None:
-                yield Redelivery(kill.at, alone, (again.at - kill.at) / 1000)
-
-
-async def _history(connection: Connection, id: str) -> list[Event]:
-    """All events of a job that has ended: the stream is replayed and closed."""
-    response = await connection.request("GET", f"/v1/colorizations/{id}/events")
-    events: list[Event] = []
-    for block in response.body.decode().split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and line[0] != ":")
-        if "id" in fields and "event" in fields:
-            name, at = fields["event"], int(fields["id"].partition("-")[0])
-            stage = json.loads(fields["data"]).get("name", "") if name == "stage" else ""
-            events.append(Event(at, name, stage))
-    return events
+        yield from (Redelivery(kill.at, alone, seconds) for seconds in kill.seconds)

@@ -267,8 +267,10 @@ def test_no_limit_is_no_limit(gray_photo):
 
 
 def test_without_limits_memory_is_one_and_says_both_numbers(monkeypatch):
-    gray, deep = Header("PNG", 12_000, 10_000, channels=1), Header("PNG", 12_000, 10_000, bits=16)
+    gray = Header("PNG", 12_000, 10_000, channels=1, alpha=False)
+    deep = Header("PNG", 12_000, 10_000, bits=16, alpha=False)
     assert 0.12e9 * 3 < memory_needed(gray) < 1.5 * 2**30 < memory_needed(deep)
+    assert memory_needed(gray, saved="avif") > 3 * memory_needed(gray)
     monkeypatch.setattr(image_headers, "memory_available", lambda: 2**30)
     header = probe(png(20_000, 10_000), Limits.none())  # a header can be looked at whatever the memory
     with pytest.raises(PhotoError) as refused:
@@ -299,6 +301,26 @@ def test_hostile_jpeg_xl_and_jpeg_2000_headers_are_refused_or_let_in(data):
     except PhotoError as refused:
         found = refused.code
     assert isinstance(found, Header) or found.startswith("photo_")
+
+
+def test_transparency_is_known_from_the_header_and_takes_memory(gray_photo):
+    def has_alpha(mode: str, format: str, **options: object) -> bool:
+        file = io.BytesIO()
+        Image.new(mode, (64, 48), 1).save(file, format, **options)
+        return probe(file.getvalue()).alpha
+
+    assert [has_alpha(mode, "PNG") for mode in ("L", "RGB", "LA", "RGBA", "P")] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert [has_alpha(mode, "TIFF") for mode in ("L", "RGB", "RGBA")] == [False, False, True]
+    assert not has_alpha("L", "JPEG")
+    assert not has_alpha("L", "PPM")
+    opaque, transparent = Header("PNG", 100, 100, alpha=False), Header("PNG", 100, 100)
+    assert memory_needed(transparent) - memory_needed(opaque) == 4 * 100 * 100
 
 
 @pytest.mark.parametrize(

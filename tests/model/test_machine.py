@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model import machine
-from model.machine import cores, memory_available
+from model.machine import cores, memory_available, memory_resident, memory_total
 
 
 def test_cores_are_those_that_openmp_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,9 +21,11 @@ def test_cores_are_those_that_openmp_may_use(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_memory_that_is_there_is_some_and_less_than_a_petabyte() -> None:
-    there = memory_available()
+    there, all_of_it = memory_available(), memory_total()
     assert there is not None
-    assert 2**20 < there < 2**50
+    assert all_of_it is not None
+    assert 2**20 < there < all_of_it < 2**50
+    assert 2**20 < memory_resident() < all_of_it
 
 
 def test_a_control_groups_limit_counts(tmp_path: Path) -> None:

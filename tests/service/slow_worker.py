@@ -1,12 +1,13 @@
 """The real worker with the real net, slowed down in `infer`: there is time to kill it. Run as a program by tests.
 
-python tests/service/slow_worker.py SECONDS | FILE | lost
+python tests/service/slow_worker.py SECONDS | FILE | lost | kills
 
-It takes so many seconds, or until there is such a file; or the device is lost.
+It takes so many seconds, or until there is such a file; or the device is lost; or the process ends over a dark photo.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +23,10 @@ class SlowColorizer(Colorizer):
     """A net that takes its time over whatever there is to see, which excludes the gray square of the warm-up."""
 
     def infer(self, lightness: Sequence[Any], threads: int | None = None) -> list[Any]:
-        if any(one.std() > 0.01 for one in lightness):
+        if sys.argv[1] == "kills":
+            if any(one.mean() < 20 for one in lightness):
+                os._exit(9)
+        elif any(one.std() > 0.01 for one in lightness):
             _wait(sys.argv[1])
         return super().infer(lightness, threads)
 

@@ -24,7 +24,7 @@ class Queue:
         self.claims: list[tuple[int, bool]] = []
 
     def put(self, name: str, pixels: int, isolate: bool = False) -> None:
-        self.waiting.append(Claim(name, 1, Options(), pixels, "", "", isolate))
+        self.waiting.append(Claim(name, 1, Options(), pixels, "", "", isolate, memory=pixels))
 
     def claim(self, room: int, empty: bool) -> Claim | NoRoom | None:
         self.claims.append((room, empty))

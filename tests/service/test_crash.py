@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from service.celery_app import make_app, notify
 from service.database import connect
@@ -42,9 +44,9 @@ def enter(jobs, settings, gray_photo) -> Callable[..., str]:
     """Enter a job and notify the workers, as the API does."""
     app = make_app(settings.celery_broker_url)
 
-    def enter(notifies: bool = True, pixels: int = 320 * 240) -> str:
+    def enter(notifies: bool = True, pixels: int = 320 * 240, photo: bytes | None = None) -> str:
         id = new_id()
-        Store(settings.effective_store_url).put(photo_key(id), gray_photo())
+        Store(settings.effective_store_url).put(photo_key(id), photo or gray_photo())
         jobs.create(id, "secret", Order(Options(), pixels, 600), PLENTY)
         if notifies:
             notify(app, id)
@@ -151,6 +153,52 @@ def test_jobs_that_were_in_a_killed_worker_together_are_done_alone(worker, enter
 
     until(done, 20, "all have succeeded")
     assert together == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_photos_that_kill_workers_fail_in_time_and_others_go_on_at_a_third_of_the_pace_at_least(
+    worker, launch, settings, enter, jobs
+):
+    dark = io.BytesIO()
+    Image.effect_noise((320, 240), 8).point(lambda level: level // 8).save(dark, "PNG")
+    running = [worker("kills"), worker("kills")]
+
+    def succeeded() -> float:
+        return jobs.counters().get("outcome:succeeded:", 0)
+
+    def start_again(index: int) -> None:
+        running[index] = launch(SLOW, "kills", redis_url=settings.redis_url, store_url=settings.store_url)
+
+    def go_on(until: Callable[[], bool]) -> float:
+        """Photos a second while there is always something to do and dead workers are started again."""
+        begin, before = time.monotonic(), succeeded()
+        while not until():
+            for _ in range(100 - jobs.depth().jobs):
+                enter()
+            for index, one in enumerate(running):
+                if one.process.poll() is not None:
+                    start_again(index)
+            time.sleep(0.1)
+        return (succeeded() - before) / (time.monotonic() - begin)
+
+    def lasted(seconds: float) -> Callable[[], bool]:
+        end = time.monotonic() + seconds
+        return lambda: time.monotonic() > end
+
+    go_on(lasted(3))
+    undisturbed = go_on(lasted(8))
+    begin = time.monotonic()
+    killers = [enter(photo=dark.getvalue())]
+    go_on(lasted(5))
+    killers.append(enter(photo=dark.getvalue()))
+    disturbed = go_on(lambda: all(state(jobs, id)[0] == "failed" for id in killers))
+    took = time.monotonic() - begin
+    assert took < 120
+    assert disturbed > undisturbed / 3, (
+        "one of two workers is dead or empty nearly all the time, and started again beside the other"
+    )
+    assert jobs.counters().get("outcome:failed:worker_died", 0) == len(killers), "and no other"
 
 
 def test_jobs_whose_notifications_were_lost_are_done_soon_and_a_worker_that_is_stopped_ends_what_it_began(

@@ -22,9 +22,11 @@ def jobs(client) -> Jobs:
     return Jobs(client, Lease(3600, 0))
 
 
-def enter(jobs: Jobs, pixels: int = 1_000_000, batch: bool = False, bounds: Bounds = ROOMY) -> str:
+def enter(
+    jobs: Jobs, pixels: int = 1_000_000, batch: bool = False, bounds: Bounds = ROOMY, **more: object
+) -> str:
     id = new_id()
-    assert jobs.create(id, "secret", Order(Options(), pixels, 60, batch=batch), bounds)
+    assert jobs.create(id, "secret", Order(Options(), pixels, 60, batch=batch, **more), bounds)
     time.sleep(0.002)  # so that the order of making is that of the clock's milliseconds
     return id
 
@@ -72,14 +74,17 @@ def test_a_job_that_is_given_back_keeps_its_turn(jobs):
     assert [take(jobs).id for _ in range(3)] == [third, first, second]
 
 
-def test_a_worker_gets_what_it_has_room_for_and_an_empty_one_anything(jobs):
-    large, small = enter(jobs, pixels=50_000_000), enter(jobs, pixels=10)
-    assert jobs.claim("w1", NET, 49_999_999, empty=False) == NoRoom()
-    assert take(jobs, room=50_000_000, empty=False).id == large, "and none slips past it"
+def test_a_worker_gets_what_it_has_memory_for_and_an_empty_one_anything(jobs):
+    large, small = enter(jobs, pixels=10, memory=800_000_000), enter(jobs, pixels=1000, memory=10)
+    assert jobs.claim("w1", NET, 799_999_999, empty=False) == NoRoom()
+    claim = take(jobs, room=800_000_000, empty=False)
+    assert (claim.id, claim.memory) == (large, 800_000_000), "and none slips past it"
     assert take(jobs, room=10, empty=False).id == small
     assert jobs.claim("w1", NET, 0, empty=False) is None
     huge = enter(jobs, pixels=10**9)
-    assert take(jobs, room=0, empty=True).id == huge
+    claim = take(jobs, room=0, empty=True)
+    assert claim.id == huge
+    assert claim.memory == 64 * 10**9, "of a record that does not say it, the most that any takes"
 
 
 def test_one_past_its_time_is_passed_over(jobs):
@@ -88,6 +93,102 @@ def test_one_past_its_time_is_passed_over(jobs):
     waiting = enter(jobs)
     time.sleep(0.1)
     assert take(jobs).id == waiting
+
+
+def fail(jobs: Jobs, *ids: str) -> None:
+    """An attempt of each of these, which are next, fails."""
+    claims = [take(jobs) for _ in ids]
+    assert [claim.id for claim in claims] == [*ids]
+    for claim in claims:
+        assert jobs.retry(claim, failed=True)
+
+
+def ask(jobs: Jobs, worker: str, empty: bool) -> str | None:
+    """The id of the job that a worker gets, "" where it is to wait, None where nothing waits for it."""
+    found = jobs.claim(worker, NET, 10**12, empty)
+    return found.id if isinstance(found, Claim) else found and ""
+
+
+def test_one_of_two_workers_empties_itself_for_a_failed_job_and_the_other_goes_on(jobs, client):
+    first, second = (enter(jobs, payer="key:k7", pixels=2_500_000) for _ in range(2))
+    fail(jobs, first, second)
+    for worker in ("a", "b"):
+        jobs.beat(worker, NET, "cpu")
+    good = [enter(jobs) for _ in range(6)]
+    assert jobs.get(good[0]).queue_position == 1
+    assert jobs.get(first).queue_position == 7
+    assert ask(jobs, "a", empty=False) == "", "it is to be empty"
+    assert [ask(jobs, "b", empty) for empty in (False, True)] == good[:2]
+    assert ask(jobs, "a", empty=True) == first
+    assert ask(jobs, "a", empty=False) == "", "it is alone"
+    assert [ask(jobs, "b", empty) for empty in (False, True)] == good[2:4]
+    assert ask(jobs, "a", empty=False) == ""
+    client.zrem("{autochrome}:workers", "a")  # as if it had died
+    jobs.cancel(first)
+    assert ask(jobs, "b", empty=True) == good[4], "it is the only one left, and a failed job may end it"
+    jobs.beat("a", NET, "cpu")
+    assert ask(jobs, "b", empty=False) == "", "now the other is the first to ask"
+    assert ask(jobs, "a", empty=True) == good[5]
+
+
+def test_the_only_worker_does_others_for_as_long_as_the_failed_attempt_took(jobs, client):
+    jobs.beat("w1", NET, "cpu")
+    ids = [enter(jobs) for _ in range(2)]
+    fail(jobs, *ids)
+    good = [enter(jobs) for _ in range(3)]
+    claim = take(jobs)
+    assert claim.id == ids[0]
+    time.sleep(0.2)
+    assert jobs.retry(claim, failed=True)
+    assert 100 < client.pttl("{autochrome}:isolated") <= 300
+    assert ask(jobs, "w1", empty=True) == good[0]
+    time.sleep(0.3)
+    assert ask(jobs, "w1", empty=False) == "", "the next one's time has come"
+    jobs.cancel(good[0])
+    assert ask(jobs, "w1", empty=True) == ids[0]
+
+
+def test_failed_jobs_that_nobody_else_waits_beside_follow_each_other_at_once(jobs):
+    jobs.beat("w1", NET, "cpu")
+    ids = [enter(jobs) for _ in range(3)]
+    fail(jobs, *ids)
+    for id in ids:
+        time.sleep(0.02)
+        claim = take(jobs)
+        assert claim.id == id
+        jobs.complete(claim, {}, RESULT)
+
+
+def test_a_worker_that_dies_while_it_empties_itself_is_not_waited_for(jobs, client):
+    id = enter(jobs)
+    fail(jobs, id)
+    good = [enter(jobs) for _ in range(2)]
+    assert ask(jobs, "dead", empty=False) == ""
+    assert ask(jobs, "w1", empty=True) == good[0]
+    assert 0 < client.zscore("{autochrome}:isolating", "dead") / 1000 - time.time() <= 5
+    client.zadd("{autochrome}:isolating", {"dead": time.time() * 1000 - 1})  # as if that time had gone by
+    assert ask(jobs, "w1", empty=False) == "", "it is to be empty in its place"
+    jobs.cancel(good[0])
+    assert ask(jobs, "w1", empty=True) == id
+
+
+def test_an_attempt_that_failed_alone_is_taken_off_its_senders_quota_once_more(jobs, client):
+    id = enter(jobs, payer="key:k7", pixels=2_500_000)
+    other = enter(jobs, pixels=1)
+
+    def charged() -> int:
+        rows = client.zrange("{autochrome}:quota:key:k7", 0, -1)
+        return sum(int(row.rpartition(":")[2]) for row in rows)
+
+    fail(jobs, id)
+    assert charged() == 0, "it may have been another's doing"
+    jobs.cancel(other)
+    fail(jobs, id)
+    assert charged() == 3
+    claim = take(jobs)
+    assert not jobs.retry(claim, failed=True)
+    assert (charged(), jobs.get(id).status) == (6, "failed")
+    assert "k7" not in str(client.hgetall(f"{{autochrome}}:job:{id}"))
 
 
 def test_a_full_queue_refuses_by_number_and_by_pixels_and_has_room_again(jobs):

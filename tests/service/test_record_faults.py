@@ -51,7 +51,7 @@ def enter(jobs: Jobs, pixels: int = 10_000) -> str:
 
 
 def take(jobs: Jobs, worker: str = "w1") -> Claim:
-    claim = jobs.claim(worker, NET, room_pixels=10**12, empty=True)
+    claim = jobs.claim(worker, NET, room=10**12, empty=True)
     assert isinstance(claim, Claim), claim
     return claim
 

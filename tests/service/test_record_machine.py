@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -53,7 +54,7 @@ class Modeled:
 
     @property
     def turn(self) -> int:
-        return self.created + HOUR * self.batch
+        return self.created + HOUR * self.batch + 10**15 * self.isolate
 
     @property
     def isolate(self) -> bool:
@@ -103,17 +104,27 @@ class Record(RuleBasedStateMachine):
     @rule(worker=WORKERS, room=st.integers(0, 15))
     def claim(self, worker: str, room: int) -> None:
         held, waiting = self.held_by(worker), self.waiting()
-        claim = self.jobs.claim(worker, NET, room, empty=not held)
-        if not waiting:
+        ordinary = [id for id in waiting if not self.model[id].isolate]
+        failed = waiting[len(ordinary) :]
+        self.client.delete(
+            "{autochrome}:isolated"
+        )  # as if the time after the last failed attempt had gone by
+        isolating = self.client.zrange("{autochrome}:isolating", 0, -1)
+        claim = self.jobs.claim(worker, NET, 64 * room, empty=not held)
+        is_turn = bool(failed) and isolating in ([], [worker])
+        if waiting and any(one.isolate for one in held):
+            assert claim == NoRoom()
+            return
+        if not (ordinary or is_turn):
             assert claim is None
             return
-        best = self.model[waiting[0]]
-        fits = not held or (best.pixels <= room and not best.isolate)
-        if any(one.isolate for one in held) or not fits:
+        id = failed[0] if is_turn else ordinary[0]
+        best = self.model[id]
+        if held and (is_turn or best.pixels > room):
             assert claim == NoRoom()
             return
         assert isinstance(claim, Claim)
-        assert (claim.id, claim.pixels, claim.isolate) == (waiting[0], best.pixels, best.isolate)
+        assert (claim.id, claim.pixels, claim.isolate) == (id, best.pixels, best.isolate)
         best.status, best.worker, best.stage = "running", worker, "open"
         best.events = ["queued", "stage"]
         self.claims.append(claim)
@@ -212,8 +223,17 @@ class Record(RuleBasedStateMachine):
             assert set(self.client.zrange(f"{{autochrome}}:{status}", 0, -1)) == {
                 id for id, one in self.model.items() if one.status == status
             }
-        assert self.client.zcard("{autochrome}:batched") == sum(self.model[id].batch for id in self.waiting())
+        assert self.client.zcard("{autochrome}:batched") == sum(
+            self.model[id].batch or self.model[id].isolate for id in self.waiting()
+        )
         assert ("since" in self.client.hgetall("{autochrome}:sums")) == bool(self.waiting())
+
+    @invariant()
+    def slots_of_failed_jobs_are_those_of_workers_that_have_one(self) -> None:
+        until = time.time() * 1000 + HOUR / 2
+        taken = set(self.client.zrangebyscore("{autochrome}:isolating", until, "+inf"))
+        held = {one.worker for one in self.model.values() if one.status == "running" and one.isolate}
+        assert taken == held
 
     @invariant()
     def ended_once(self) -> None:

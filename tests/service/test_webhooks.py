@@ -384,22 +384,36 @@ def test_receivers_that_hang_do_not_hold_up_another(client, slow_jobs, receiver,
     released = threading.Event()
     hanging = Receiver(lambda: 503 if released.wait(120) else 200)
     try:
-        for number in range(5):
-            order(slow_jobs, hanging.origin, f"{number:032x}")
+        for number in range(20):
+            order(slow_jobs, f"{hanging.origin}/{number}", f"{number:032x}")
             succeed(slow_jobs)
         order(slow_jobs, receiver.origin)
         succeed(slow_jobs)
         long = Timeouts(120, 120, 120)
         deliver(f"{receiver.origin} {hanging.origin}", pauses=(3600,), timeouts=long)
-        until(lambda: receiver.received and len(hanging.received) == 5, 30, "received while five hang")
-        until(lambda: counted(client, "delivered"), 30, "delivered while five hang")
+        until(lambda: receiver.received and hanging.received, 30, "received while twenty are due elsewhere")
+        until(lambda: counted(client, "delivered"), 30, "delivered while others hang")
         assert put_off(client) == 0
+        time.sleep(0.2)
+        assert len(hanging.received) == 4, "at one receiver at once"
         released.set()
-        until(lambda: put_off(client) == 5, 30, "all are to be tried again")
+        until(lambda: put_off(client) == 20, 30, "all are to be tried again")
     finally:
         released.set()
         hanging.stop()
-    assert (len(hanging.received), len(receiver.received)) == (5, 1)
+    assert (len(hanging.received), len(receiver.received)) == (20, 1)
+
+
+def test_many_deliveries_to_one_receiver_follow_each_other_at_once(client, slow_jobs, receiver):
+    for number in range(30):
+        order(slow_jobs, receiver.origin, f"{number:032x}")
+        succeed(slow_jobs)
+    hooks = Webhooks(client, slow_jobs, Allow.of(receiver.origin), (SECRET,), "")
+    for _ in range(3):
+        hooks.tick()
+        time.sleep(0.6)
+    hooks.stop()
+    assert counted(client, "delivered") == 30, "in fewer ticks than a receiver has slots for"
 
 
 def test_receivers_that_hang_are_left(client, slow_jobs, deliver, until):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -137,6 +138,35 @@ def test_a_store_that_hangs_costs_no_failed_attempt(hand, jobs, client, settings
         finally:
             ended.set()
         reaping.result()
+
+
+class Full(Store):
+    """Has no room for results for so many tries."""
+
+    left = 0
+
+    def put(self, key: str, data: object, *more: object) -> None:
+        if self.left and "/result" in key:
+            self.left -= 1
+            raise StoreUnavailable from OSError(errno.ENOSPC, "No space left on device")
+        super().put(key, data, *more)
+
+
+@pytest.mark.parametrize(("patience", "attempts"), [(60, 1), (0, 5)])
+def test_a_result_waits_for_room_in_a_full_store_and_its_job_is_neither_lost_nor_failed(
+    hand, jobs, client, settings, enter, monkeypatch, patience, attempts
+):
+    monkeypatch.setattr("service.worker.STORE_RETRY_DELAY", 0.02)
+    monkeypatch.setattr("service.worker.STORE_PATIENCE", patience)
+    store = Full(settings.store_url)
+    store.left = 4  # more than the failed attempts that a job may have
+    worker, id = hand(store=store), enter()
+    for attempt in range(1, attempts + 1):
+        worker.run(id)
+        assert client.hget(f"{{autochrome}}:job:{id}", "attempt") == str(attempt)
+    job = jobs.get(id)
+    assert job.status == "succeeded"
+    assert len(store.get(job.result.key)) == job.result.bytes
 
 
 def test_a_store_that_gives_slowly_keeps_the_lease(hand, jobs, client, settings, enter):
@@ -451,6 +481,17 @@ def test_a_photo_that_cannot_be_decoded_fails_at_once_with_its_code(hand, jobs, 
     job = jobs.get(id)
     assert (job.status, job.error_code) == ("failed", "photo_damaged")
     assert job.error_detail
+
+
+def test_a_photo_for_which_no_worker_has_the_memory_is_refused_before_it_is_read(hand, jobs):
+    id = new_id()
+    order = Order(Options(), 40_000_000, 60, memory=2**60)
+    jobs.create(id, "secret", order, Bounds(1000, 10**9))
+    hand().run(id)
+    job = jobs.get(id)
+    assert job.error_code == "photo_too_large", "and not photo_lost, although there is none"
+    assert "40 megapixels" in job.error_detail
+    assert f"{2**30:.1f} GiB" in job.error_detail
 
 
 def test_the_workers_limits_are_the_doors(hand, jobs, settings, enter):

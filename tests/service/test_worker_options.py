@@ -155,6 +155,14 @@ def test_a_photo_that_is_kept_does_not_tell_where_it_was_taken_unless_asked(colo
     said = b"\xff\xeb" + (len(manifest) + 2).to_bytes(2, "big") + manifest
     assert b"GPSLatitude" not in color(bare[:2] + said + bare[2:], if_color="keep")[1]
     assert color(bare, if_color="keep")[1] == bare
+    maker = b"\xff\xe7" + (2 + 14).to_bytes(2, "big") + b"Maker\x00 51.5 N"
+    assert b"51.5 N" not in color(bare[:2] + maker + bare[2:], if_color="keep")[1], (
+        "of an application nobody knows"
+    )
+    said = Image.open(io.BytesIO(bare))
+    out = io.BytesIO()
+    said.save(out, "JPEG", exif=said.getexif(), progressive=True)
+    assert color(out.getvalue(), if_color="keep")[1] == out.getvalue()
     out = io.BytesIO()
     Image.open(io.BytesIO(photo)).save(out, "GIF", comment=b"51.5 N", optimize=False)
     assert b"51.5 N" not in color(out.getvalue(), if_color="keep")[1], "of a GIF no record is read"
