@@ -3,17 +3,21 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow test-gpu bench-photo bench-serving bench-overload bench-fill bench-chaos bench-many-jobs bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow test-gpu images bench-photo bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/ready  ## the virtual environment, with everything that the lock pins
 
-$(VENV)/ready: requirements.lock
+# PyTorch's own index has a build for CPUs, without CUDA's gigabytes; where pip knows of none, PyPI's comes with what it needs.
+$(VENV)/ready: requirements.lock requirements-torch-cpu.lock requirements-torch-cuda.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; try make PYTHON=python3.12"'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement requirements-torch-cpu.lock 2>/dev/null \
+		|| $(BIN)/pip install --quiet --require-hashes --no-deps --requirement requirements-torch-cuda.lock
+	$(BIN)/pip check --quiet
 	@touch $@
 
 run: setup  ## everything on this machine: http://127.0.0.1:8000
@@ -36,6 +40,10 @@ test-gpu: setup  ## what only a GPU can show, within eight minutes on a bare CUD
 	@$(if $(REHEARSE),true,$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make test-gpu: there is no CUDA device here")')
 	AUTOCHROME_REHEARSE=$(REHEARSE) $(BIN)/pytest -m gpu tests/gpu --timeout 240
 
+# With Docker, else as root with buildah and debootstrap (Debian's packages of these names). BASE names another base for all of them.
+images: setup  ## build the three images, start each, color a photo by them, and say their sizes: some minutes
+	$(BIN)/pytest -s -m images tests/docker/test_images.py
+
 # Benchmarks: run each alone on the machine. Results come into out/benchmarks.
 
 bench-photo: setup  ## one photograph, and a folder, beside a plain twin: speed, memory, about 3 minutes
@@ -46,7 +54,8 @@ bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline
 
 out/litserve/ready: requirements.lock
 	$(PYTHON) -m venv out/litserve
-	out/litserve/bin/pip install --quiet --constraint requirements.lock '.[worker]' litserve==0.2.19
+	sed -n 's/ \\$$//; /==/p' requirements.lock > out/litserve/versions.txt
+	out/litserve/bin/pip install --quiet --constraint out/litserve/versions.txt '.[worker]' litserve==0.2.19
 	out/litserve/bin/pip uninstall --quiet --yes autochrome && rm -rf build *.egg-info
 	@touch $@
 
@@ -56,11 +65,17 @@ bench-overload: setup  ## four times what the service can do, for two minutes
 bench-fill: setup  ## a small disk and a small Redis filled at four times what the service can do, for two minutes each
 	$(BIN)/python -m tests.benchmarks fill
 
+bench-connections: setup  ## half requests, endless headers and slow clients, for a minute
+	$(BIN)/python -m tests.benchmarks connections
+
 bench-chaos: setup  ## kill -9 of worker, API and Valkey at random, for five minutes
 	$(BIN)/python -m tests.benchmarks chaos
 
 bench-many-jobs: setup  ## 10,000 small jobs while workers come and go
 	$(BIN)/python -m tests.benchmarks many-jobs
+
+bench-sizing: setup  ## what a photo costs in CPU, Redis and store, and what so many a day need, about 3 minutes
+	$(BIN)/python -m tests.benchmarks sizing
 
 bench-simclr: setup out/lightly/ready  ## SimCLR's views, steps and loss beside lightly's, about 10 minutes
 	$(BIN)/python -m tests.benchmarks simclr --lightly out/lightly/bin/python $(SIMCLR)
@@ -109,11 +124,17 @@ lecture: setup  ## compare the ways of learning without labels on PHOTOS, hours 
 	@test -n "$(PHOTOS)" || { echo "make lecture PHOTOS=…: a folder with train and val, each with a folder a class"; exit 1; }
 	$(BIN)/python -m model lecture --photos $(PHOTOS) $(if $(GALLERY),--gallery $(GALLERY)) $(if $(VOC),--voc $(VOC)) $(if $(CAMVID),--camvid $(CAMVID)) $(LECTURE)
 
-check: setup  ## lint, format, types, and who may import whom
+# OSV's advisories; where they cannot be reached, that is said, and all else is checked.
+OSV = https://api.osv.dev/v1
+check: setup  ## lint, format, types, who may import whom, and known vulnerabilities of what the lock pins
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if $(BIN)/python -c 'from urllib.request import urlopen; urlopen("$(OSV)/vulns/OSV-2020-111", timeout=3)' 2>/dev/null; then \
+		$(BIN)/pip-audit --service osv --osv-url $(OSV)/query --progress-spinner off --disable-pip --require-hashes \
+			--requirement requirements.lock --requirement requirements-torch-cuda.lock; \
+	else echo "pip-audit is left out: $(OSV) cannot be reached"; fi
 
 docs: setup  ## the documentation as a site, in out/site
 	$(BIN)/mkdocs build --strict --clean
@@ -122,12 +143,20 @@ format: setup  ## let ruff lay out the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock:  ## resolve pyproject.toml anew into requirements.lock
-	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet '.[dev]'
-	@# A local label such as +cpu names one machine's build of torch, and would shut out the others.
-	$(VENV)-lock/bin/pip freeze --exclude autochrome | sed 's/+[a-z0-9]*$$//' > requirements.lock
-	rm -rf $(VENV)-lock build *.egg-info
+# What is pinned stays as it is where it still fits; UPGRADE=--upgrade takes the newest.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+COMPILE = $(VENV)-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
+TORCH   = $(shell grep -om1 'torch==[0-9.]*' pyproject.toml)
+lock:  ## resolve pyproject.toml into requirements*.lock and docker/*.lock, with hashes for every system
+	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv==0.13.9
+	$(COMPILE) $(UPGRADE) --extra dev --no-emit-package torch pyproject.toml -o requirements.lock
+	echo '$(TORCH)' | $(COMPILE) --no-config --python-version 3.11 - -c requirements.lock -o requirements-torch-cuda.lock
+	for part in api bot worker gpu; do \
+		$(COMPILE) --no-config --extra $$part pyproject.toml -c requirements.lock -o docker/$$part.lock || exit 1; done
+	printf '%s ; sys_platform == "darwin"\n%s+cpu ; sys_platform == "linux"\n' '$(TORCH)' '$(TORCH)' \
+		| $(COMPILE) --no-config --python-version 3.11 --no-deps --default-index $(TORCH_INDEX) - -o requirements-torch-cpu.lock \
+		|| echo "$(TORCH_INDEX) cannot be read: requirements-torch-cpu.lock stays as it is"
+	rm -rf $(VENV)-lock
 
 clean:  ## remove what setup and the tests made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

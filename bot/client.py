@@ -1,7 +1,7 @@
 """A client of the REST API, for anybody: it needs nothing of the bot, and shows how the API is meant to be used.
 
     with Client("http://127.0.0.1:8000") as client:
-        job = client.create(photo, new_id(), {"artifacts": "comparison"}, wait=30)
+        job = client.create(photo, new_id(), {"artifacts": "comparison"}, wait=30, secret=secrets.token_hex(24))
         client.wait_for(job.id, 60)
         picture = client.result(job.id)
         client.delete(job.id, job.secret)
@@ -158,6 +158,11 @@ def job_id(secret: bytes, used_for: str, picture: str, options: Options) -> str:
     return hmac.new(secret, said, hashlib.sha256).hexdigest()[:32]
 
 
+def job_secret(secret: bytes, id: str) -> str:
+    """A secret for the job of this id that its sender knows even where the answer is lost. `secret`: as `job_id` takes it."""
+    return hmac.new(secret, f"secret of {id}".encode(), hashlib.sha256).hexdigest()
+
+
 class Client:
     """Speaks to one service. Every method raises ClientError and nothing else, but for wrong arguments."""
 
@@ -182,6 +187,7 @@ class Client:
         self._http = httpx.Client(
             base_url=url.rstrip("/"), headers=headers, timeout=timeout, transport=transport
         )
+        self.has_key = bool(key)
         self._timeout = timeout
         self._retry_for = retry_for
         self._sleep = sleep
@@ -198,17 +204,24 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def create(self, photo: bytes, id: str, options: Options | None = None, wait: float = 0) -> Job:
-        """Have a photo colored under this id; once, however often this is called. `wait`: for its end, seconds."""
+    def create(
+        self, photo: bytes, id: str, options: Options | None = None, wait: float = 0, secret: str = ""
+    ) -> Job:
+        """Have a photo colored under this id; once, however often this is called. `wait`: for its end, seconds.
+
+        `secret`: 32 to 128 random letters and digits by which the job is erased, where the client has no API key, which does that
+        too. Without either only the first answer tells a secret: it is lost with that.
+        """
         if not _ID.fullmatch(id):
             raise ValueError(f"{id!r} is no id: 32 lowercase hexadecimal digits")
         held = min(max(wait, 0.0), MAX_WAIT)
+        own = {"Authorization": f"Bearer {secret}"} if secret and not self.has_key else {}
         response = self._send(
             "PUT",
             f"/v1/colorizations/{id}",
             content=photo,
             params={name: str(value) for name, value in (options or {}).items()},
-            headers={"Content-Type": "application/octet-stream", "Prefer": f"wait={int(held)}"},
+            headers={"Content-Type": "application/octet-stream", "Prefer": f"wait={int(held)}", **own},
             timeout=self._timeout + held,
         )
         return _job(response)
@@ -234,12 +247,15 @@ class Client:
 
     def result(self, id: str) -> bytes:
         """The colored picture."""
-        return self._send("GET", f"/v1/colorizations/{id}/result", headers={"Accept": "*/*"}).content
+        return self._file(f"/v1/colorizations/{id}/result")
 
     def artifact(self, id: str, name: str) -> bytes:
         """What was made beside it, such as `comparison`."""
-        path = f"/v1/colorizations/{id}/artifacts/{name}"
-        return self._send("GET", path, headers={"Accept": "*/*"}).content
+        return self._file(f"/v1/colorizations/{id}/artifacts/{name}")
+
+    def _file(self, path: str) -> bytes:
+        """It may lie in a store elsewhere, to which httpx sends no key along."""
+        return self._send("GET", path, headers={"Accept": "*/*"}, follow_redirects=True).content
 
     def delete(self, id: str, secret: str = "") -> None:
         """Erase the job with its photo and result; done, too, where there is none any more.
@@ -333,7 +349,7 @@ def _job(response: httpx.Response) -> Job:
         return Job(
             id=document["id"],
             status=document["status"],
-            secret=document.get("secret", ""),
+            secret=document.get("secret") or "",
             expires_at=datetime.fromisoformat(document["expires_at"]),
             net=(document["net"] or {}).get("name", ""),
             width=result.get("width", 0),

@@ -19,6 +19,7 @@ from bot.client import (
     PhotoRefusedError,
     RefusedError,
     job_id,
+    job_secret,
 )
 from bot.database import Database
 from bot.images import (
@@ -153,14 +154,20 @@ class Tasks:
             options["if_color"] = "refuse"
         id = job_id(self._database.secret, mention.fullname, image.url, options)
         known = {task.job_id: task.secret for task in self._database.tasks(mention.fullname)}
-        secret = known.get(id, "")  # of an earlier try
+        own = "" if self._service.has_key else job_secret(self._database.secret, id)
+        secret = known.get(id) or own  # of an earlier try, or known before the service is asked
         task = Task(id, mention.fullname, image.index, wanted.total, image.url, vividness, secret)
         self._database.save_task(task)
         try:
-            job = self._create(data, id, options)
+            job = self._create(data, id, options, secret)
         except ConflictError:  # made before the service's settings changed
             job = self._service.get(id)
-        except (NotFoundError, NotAllowedError):
+        except NotAllowedError as error:
+            if error.code != "secret_wrong":
+                raise
+            secret = ""  # it was made by a bot that sent none yet, and the answer was lost
+            job = self._service.get(id)
+        except NotFoundError:
             raise
         except RefusedError as error:
             if error.code == IN_COLOR:  # the job is there, and has failed: `done` finds it so
@@ -170,12 +177,12 @@ class Tasks:
         self._database.save_task(replace(task, secret=job.secret or secret))
         return id
 
-    def _create(self, data: bytes, id: str, options: Options) -> Job:
+    def _create(self, data: bytes, id: str, options: Options, secret: str) -> Job:
         """Have it colored. An option that is refused may be one that was allowed when the service was last asked."""
         if self._clock() >= self._max_keep_for_read_at + MAX_KEEP_FOR_TTL:
             self._read_max_keep_for()
         try:
-            return self._service.create(data, id, self._options(options))
+            return self._service.create(data, id, self._options(options), secret=secret)
         except (PhotoRefusedError, NotAllowedError, NotFoundError, GoneError, ConflictError):
             raise
         except RefusedError:
@@ -183,7 +190,7 @@ class Tasks:
             self._read_max_keep_for()
             if self._max_keep_for == before:
                 raise
-        return self._service.create(data, id, self._options(options))
+        return self._service.create(data, id, self._options(options), secret=secret)
 
     def _read_max_keep_for(self) -> None:
         self._max_keep_for = self._service.max_keep_for()

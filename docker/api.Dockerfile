@@ -1,18 +1,22 @@
 # syntax=docker/dockerfile:1
 # The web page and the REST API. No torch: what needs the network goes to a worker through the queue.
 #     docker build -f docker/api.Dockerfile -t autochrome-api .
+# 3.11.15 on Debian 13, of 2026-08-05, for every architecture. `make images` builds on another.
+ARG BASE=python:3.11-slim-trixie@sha256:90744cff8f32887f075c47d747a173ff333e9e98801667af93c357fa9f5e28ff
 
-FROM python:3.11-slim-trixie AS dependencies
+FROM ${BASE} AS dependencies
 WORKDIR /build
-RUN python -m venv /opt/venv
+RUN python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
-# Without the packages this installs only what they depend on: a change in our code leaves this layer as it is.
-COPY pyproject.toml requirements.lock ./
-RUN touch README.md
+COPY docker/api.lock image.lock
+# Wheels alone, so that nothing is compiled; no tests of packages, and no pip, which nothing needs when it runs.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint requirements.lock ".[api]"
+    pip install --require-hashes --no-deps --only-binary :all: --requirement image.lock \
+    && pip check \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
+    && pip uninstall --yes setuptools pip
 
-FROM python:3.11-slim-trixie
+FROM ${BASE}
 LABEL org.opencontainers.image.title="Autochrome API" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 autochrome \
@@ -25,6 +29,7 @@ COPY model/formats/__init__.py model/formats/header_source.py model/formats/rast
      model/formats/tiff_headers.py model/formats/box_headers.py model/formats/
 COPY model/metadata/__init__.py model/metadata/tiff.py model/metadata/
 COPY service/ service/
+RUN /opt/venv/bin/python -m compileall -q /app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

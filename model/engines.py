@@ -152,7 +152,9 @@ def choose_device(name: str) -> str:
     except ModuleNotFoundError as error:
         if name == "auto":
             return "cpu"
-        raise InputError(f"the device {name!r} needs PyTorch, which is not installed") from error
+        raise InputError(
+            f"the device {name!r} needs PyTorch, which is not installed: `pip install '.[gpu]'` has it"
+        ) from error
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -19,7 +19,9 @@ import io
 import os
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from typing import IO, Final
 
 from model.errors import PhotoError
@@ -38,6 +40,7 @@ __all__ = [
     "Header",
     "Limits",
     "damaged",
+    "end_of",
     "memory_needed",
     "photographs",
     "probe",
@@ -174,6 +177,38 @@ def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None
     limits.check_size(header.width, header.height)
     file.seek(0)
     return header
+
+
+def end_of(file: IO[bytes], header: Header) -> int:
+    """How many bytes of a file are its picture's, which is left at its start: all where its format does not say, or it is not whole.
+
+    What a JPEG says to have behind it (further pictures, a gain map, a film) is its own. Nothing that is opened lies behind the end.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    end: int | None = None
+    try:
+        if header.format == "PNG" and header.whole:
+            end = raster_headers.png_end(Source(file))
+        elif header.format == "JPEG" and header.whole:
+            with closing(_mapped(file, size)) as data:
+                end = raster_headers.jpeg_end(Source(file), data)
+        elif header.format == "WEBP":
+            end = raster_headers.webp_end(Source(file))
+    except HeaderError:
+        end = None
+    file.seek(0)
+    return min(end or size, size)
+
+
+def _mapped(file: IO[bytes], size: int) -> mmap:
+    """A file's bytes, without a copy of a large one in memory."""
+    try:
+        return mmap(file.fileno(), size, access=ACCESS_READ)
+    except OSError:  # it is in memory
+        data = mmap(-1, size)
+        data.write(file.read())
+        return data
 
 
 def photographs(source: bytes | IO[bytes]) -> tuple[int, ...]:

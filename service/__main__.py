@@ -5,6 +5,7 @@
     python -m service worker     colors photos; needs AUTOCHROME_REDIS_URL
     python -m service health     0 when a worker of this machine is ready: for a container's health check
     python -m service keys       API keys: create NAME [--scope S]…, list, revoke ID
+    python -m service erase      erase jobs and batches: by id, by address, or by a copy of the photo or the result
 
 Every setting is an environment variable that begins with AUTOCHROME_.
 """
@@ -13,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import socket
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from service import settings as configuration
-from service.errors import EX_CONFIG, SettingsError
+from service.errors import EX_CONFIG, Problem, SettingsError
 from service.observability import get_logger, set_up_logging
 from service.settings import Settings
 
@@ -40,6 +43,8 @@ def main() -> int:
                 return _health(settings)
             case "keys":
                 return _keys(settings, arguments)
+            case "erase":
+                return _erase(settings, arguments.what)
             case _:
                 return _everything(settings)
     except SettingsError as error:
@@ -73,6 +78,10 @@ def _parse() -> argparse.Namespace:
     )
     verbs.add_parser("list", help="id, times of making and last use, scopes, name")
     verbs.add_parser("revoke", help="refuse a key from now on").add_argument("id", help="as in the list")
+    erase = parts.add_parser("erase", help="erase jobs and batches, as an operator")
+    erase.add_argument(
+        "what", nargs="+", help="an id, an address that holds one, or a file: the photo or its result"
+    )
     return parser.parse_args()
 
 
@@ -132,12 +141,10 @@ def _health(settings: Settings) -> int:
 def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
     import redis
 
-    from service import local
     from service.auth import Keys, Scope
     from service.database import connect
 
-    url = settings.redis_url or f"unix://{local.valkey_socket(settings.state_dir.absolute())}"
-    keys = Keys(connect(url))
+    keys = Keys(connect(_redis_url(settings)))
     try:
         match arguments.verb:
             case "create":
@@ -154,10 +161,65 @@ def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"error: {error}; there are {', '.join(Scope)}\n")
         return 2
     except redis.RedisError as error:
-        raise SettingsError(
-            f"Redis does not answer: {str(error).rstrip('.')}. Start `python -m service`, or set AUTOCHROME_REDIS_URL."
-        ) from error
+        raise _silent(error) from error
     return 0
+
+
+def _erase(settings: Settings, wanted: list[str]) -> int:
+    """Returns 1 where something of `wanted` was not found."""
+    import redis
+
+    from service.batches import Batches
+    from service.database import connect
+    from service.jobs import Jobs, Lease
+    from service.storage import Store, erase_job
+
+    client, store = connect(_redis_url(settings)), Store(settings.effective_store_url)
+    jobs = Jobs(client, Lease(settings.lease, settings.lease_per_megapixel))
+    batches = Batches(client, jobs, settings.batch_files, settings.batch_backlog)
+
+    def erase(id: str) -> bool:
+        batch = batches.get(id)
+        is_batch = batch is not None and batches.cancel(id)
+        if is_batch:
+            others = [erase(job) for job in batches.jobs_of(id)]
+            batches.erased(id)
+            print(f"erased {id}, a batch with {sum(others)} jobs")
+        job = jobs.get(id)
+        is_job = job is not None and job.status not in ("canceled", "expired")
+        erase_job(jobs, store, id)
+        if is_job:
+            print(f"erased {id}")
+        return is_job or is_batch
+
+    missing = 0
+    try:
+        for one in wanted:
+            is_file = Path(one).is_file()
+            ids = store.ids_with(Path(one).read_bytes()) if is_file else re.findall(r"\b[0-9a-f]{32}\b", one)
+            if not [id for id in ids if erase(id)]:
+                missing = 1
+                sys.stderr.write(f"error: nothing is kept of {one}\n")
+    except redis.RedisError as error:
+        raise _silent(error) from error
+    except Problem as problem:
+        raise SettingsError(
+            f"{problem.detail} Files that are not erased yet will be, as all that is due."
+        ) from problem
+    return missing
+
+
+def _redis_url(settings: Settings) -> str:
+    """That of the embedded server where none is set."""
+    from service import local
+
+    return settings.redis_url or f"unix://{local.valkey_socket(settings.state_dir.absolute())}"
+
+
+def _silent(error: Exception) -> SettingsError:
+    return SettingsError(
+        f"Redis does not answer: {str(error).rstrip('.')}. Start `python -m service`, or set AUTOCHROME_REDIS_URL."
+    )
 
 
 def _day(milliseconds: int | None) -> str:

@@ -7,7 +7,7 @@ import stat
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
@@ -74,9 +74,12 @@ class _Bounded:
         return read
 
 
-def unpack(file: IO[bytes], bounds: Bounds) -> Iterator[tuple[str, IO[bytes] | Problem]]:
+def unpack(
+    file: IO[bytes], bounds: Bounds, admit: Callable[[int], None] = lambda size: None
+) -> Iterator[tuple[str, IO[bytes] | Problem]]:
     """Each file of an archive: its name, and its bytes or what is the matter with it.
 
+    `admit` is told how many bytes each is going to have, before it is unpacked; what it raises ends the whole.
     The bytes are a seekable file, closed when the next is asked for. Folders and what systems leave behind are passed
     over. Raises `archive_invalid` or `batch_too_large` before the first.
     """
@@ -105,6 +108,7 @@ def unpack(file: IO[bytes], bounds: Bounds) -> Iterator[tuple[str, IO[bytes] | P
             if refusal is not None:
                 yield member.filename, refusal
                 continue
+            admit(member.file_size)
             with SpooledTemporaryFile(max_size=IN_MEMORY) as unpacked:
                 yield member.filename, _unpack(archive, member, cast(IO[bytes], unpacked))
 

@@ -209,12 +209,18 @@ def _bearer(request: Request) -> str:
 
 
 def _is_at_this_machine(request: Request, address: str) -> bool:
-    """Whether nobody stands between: a proxy that is not trusted would pass the whole world off as itself."""
+    """Whether nobody stands between: a proxy that is not trusted would pass the whole world off as itself, and a stranger's name that
+    was made to lead here would let a page of that stranger read what comes."""
+    name = request.url.hostname or ""
+    is_ours = _is_loopback(address) and (name == "localhost" or _is_loopback(name))
+    return is_ours and not any(header in request.headers for header in OF_PROXIES)
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        loopback = ipaddress.ip_address(address).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-    return loopback and not any(name in request.headers for name in OF_PROXIES)
 
 
 def _hash(secret: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -20,7 +20,7 @@ from structlog.contextvars import bound_contextvars
 from service.budgets import Quota, payer
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, Problem
-from service.jobs import Bounds, Jobs, secret_hash
+from service.jobs import Bounds, Jobs, records_limited, secret_hash
 from service.observability import get_logger
 from service.schemas import Options
 from service.storage import Store, erase_job
@@ -31,6 +31,8 @@ SHARE = 0.5
 """Of the queue, that batches may fill; the rest is kept for people."""
 MOST_AT_ONCE = 200
 """Jobs that are queued in one tick."""
+SLICE = 100
+"""Files of a batch that are looked at in one go."""
 ERASING = 30.0
 """Seconds after which an erasure counts as broken off."""
 RETRY_AFTER = 60
@@ -48,7 +50,7 @@ class File:
     """One file of a batch, as it was taken in."""
 
     name: str
-    job: str | None
+    job: str | None = None
     """Id of the job that colors it; None where it was refused, for `code` and `detail`."""
     code: str | None = None
     detail: str | None = None
@@ -63,6 +65,18 @@ class Standing:
     job: str | None
     code: str | None
     detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Some files of a batch, and how many of all have each status."""
+
+    counts: dict[str, int]
+    files: list[Standing]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,11 @@ class Batches:
 
     def secret_for(self, id: str) -> str:
         """What erases a batch whose sender brought no secret. It is no job's: the two may have one id."""
-        return self._jobs.secret_for(f"batch {id}")
+        return self._jobs.secret_for(id, "batch")
+
+    def secret_again(self, batch: Batch) -> str | None:
+        """The same, of one that was made before; None where it is its sender's own."""
+        return self._jobs.secret_again(batch.id, batch.is_opened_by, "batch")
 
     def job_for(self, id: str, owner: str, mark: str) -> str:
         """The id of a file's job, the same each time. No Idempotency-Key leads to it: they have no blanks."""
@@ -126,23 +144,28 @@ class Batches:
         request_id: str,
         options: Options,
         secret: str = "",
+        most_records: int = 0,
     ) -> int:
         """Begin a batch, or go on with it. Returns when it expires.
 
         `secret`: what the sender knows. A new batch gets it for its own; one that no key made is gone on with by
         it alone, since whoever is shown the batch knows all else.
-        Raises `id_conflict`, `secret_missing`, `secret_wrong`, `canceled`, `expired`, or `queue_full` for a new one.
+        Raises `id_conflict`, `secret_missing`, `secret_wrong`, `canceled`, `expired`, or for a new one `queue_full` or `storage_limited`.
+        `most_records`: bytes of records that the sender may hold; 0: no limit.
         """
         opened: int | str = self._run(
             *("open", id, int(keep_for * 1000), fingerprint, owner, payer(owner, address), request_id),
-            *(options.model_dump_json(), self._most_waiting, secret_hash(secret) if secret else ""),
+            *(options.short_json(), self._most_waiting, secret_hash(secret) if secret else ""),
             *(secret_hash(self.secret_for(id)), secrets.token_hex(8), int(options.priority == "batch")),
+            most_records,
         )
         match opened:
             case int():
                 return opened
             case "another":
                 raise Problem("id_conflict")
+            case "records":
+                raise records_limited()
             case "unproven":
                 raise Problem("secret_wrong" if secret else "secret_missing", UNPROVEN)
             case "full":
@@ -156,16 +179,24 @@ class Batches:
         """Whether a file is there already. Raises as `add` would."""
         return not self._add(id, mark, "")
 
-    def add(self, id: str, mark: str, file: File, pixels: int = 0) -> bool:
+    def add(
+        self, id: str, mark: str, file: File, pixels: int = 0, weight: int = 0, most_records: int = 0
+    ) -> bool:
         """Take a file in, and make its job if it has an id for one; False where it was there already.
 
-        Raises `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete without this file.
+        `weight`: the pixels that it counts as of a quota. `most_records`: bytes of records that the sender may hold; 0: no limit.
+        Raises `storage_limited`; `batch_too_large`; `canceled` where the batch is gone; `id_conflict` where it was complete
+        without this file.
         """
-        job = (file.job, secret_hash(self._jobs.secret_for(file.job)), pixels) if file.job else ("",)
-        return self._add(id, mark, json.dumps(asdict(file)), *job)
+        job = (file.job, secret_hash(self._jobs.secret_for(file.job))) if file.job else ("", "")
+        kept = {name: value for name, value in asdict(file).items() if value is not None}
+        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+        return self._add(id, mark, text, *job, pixels, max(pixels, weight), most_records)
 
     def _add(self, id: str, mark: str, file: str, *job: str | int) -> bool:
         match self._run("add", id, mark, self._most_files, file, *job):
+            case "records":
+                raise records_limited()
             case "gone":
                 raise Problem("canceled")
             case "complete":
@@ -193,23 +224,23 @@ class Batches:
             *(id, shown, int(created), int(expires), owner, secret, Options.model_validate_json(options)),
         )
 
-    def files(self, id: str) -> list[Standing]:
-        """How each file stands, in the order in which they came."""
-        kept = cast(list[str], self._redis.lrange(f"{PREFIX}batch:{id}:files", 0, -1))
-        files = [File(**json.loads(text)) for text in kept]
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for file in files:
-                fields = ("status", "expires", "error_code", "error_detail")
-                pipe.hmget(f"{PREFIX}job:{file.job or ''}", fields)
-            (seconds, micros), *jobs = pipe.execute()
-        now = seconds * 1000 + micros // 1000
-        return [_stand(file, job, now) for file, job in zip(files, jobs, strict=True)]
+    def files(self, id: str, start: int = 0, most: int = SLICE, count: bool = True) -> Files:
+        """How some files stand, in the order in which they came, and how many of all have each status, if asked to `count`."""
+        counts, *rows = self._run("files", id, start, start + most - 1, int(count))
+        stand = [_stand(*rows[at : at + 4]) for at in range(0, len(rows), 4)]
+        return Files(dict(zip(counts[::2], counts[1::2], strict=True)), stand)
+
+    def all_files(self, id: str) -> Iterator[Standing]:
+        """How each file stands when it is asked for; few of them are in memory at a time."""
+        start = 0
+        while some := self.files(id, start, count=False).files:
+            yield from some
+            start += len(some)
 
     def jobs_of(self, id: str) -> Sequence[str]:
         """The ids of all its jobs."""
         kept = cast(list[str], self._redis.lrange(f"{PREFIX}batch:{id}:files", 0, -1))
-        return [job for text in kept if (job := json.loads(text)["job"])]
+        return [job for text in kept if (job := json.loads(text).get("job"))]
 
     def cancel(self, id: str) -> bool:
         """Leave an erased record: nothing more is taken in or queued. Erase its files, say `erased`.
@@ -294,17 +325,13 @@ class Scheduler:
         self._batches.erased(id)
 
 
-def _stand(file: File, job: list[str | None], now: int) -> Standing:
-    """`job`: status, expires, error_code and error_detail of its record."""
-    status, expires, code, detail = job
+def _stand(text: str, status: str, code: str, detail: str) -> Standing:
+    """`text`: the file's JSON; `code` and `detail` of its job's error, or ""."""
+    file = File(**json.loads(text))
     if file.code is not None:
         return Standing(file.name, "failed", None, file.code, file.detail)
-    if status is None or expires is None:
-        return Standing(file.name, "expired", None, None, None)
-    if now >= int(expires):
-        status = "expired"
-    if status == "waiting":
-        return Standing(file.name, "waiting", None, None, None)
+    if status in ("waiting", "expired"):
+        return Standing(file.name, cast(Any, status), None, None, None)
     if status == "failed":
         code, detail = code or "internal_error", detail or KINDS["internal_error"].advice
-    return Standing(file.name, cast(Any, status), file.job, code, detail)
+    return Standing(file.name, cast(Any, status), file.job, code or None, detail or None)

@@ -1,21 +1,29 @@
-"""How many megapixels a key, or an address, may send in any minute: a moving window in Redis, exact to the unit.
+"""What callers may send in any minute and hold at a time (`Quota`), and what one process has in its hands (`Budget`).
 
-Each photo costs its megapixels, rounded up. One that is larger than a whole quota costs all of it: it has to
-wait until nothing else was sent for a minute, but it can be sent.
+Of megapixels there is a moving window in Redis, exact to the unit. Each photo costs its megapixels, rounded up; one whose file
+is large for them costs as many as have so many bytes (`weight`). One that is larger than a whole quota costs all of it: it has to
+wait until nothing else was sent for a minute, but it can be sent. What is held is counted by the scripts which enter jobs and erase files.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import redis
 
 from service.database import Scripts
 from service.errors import Problem
+from service.jobs import Allowance
 from service.settings import Settings
 
 WINDOW = 60
+BYTES_A_PIXEL = 2
+"""A file of more counts as one of more pixels. Uncompressed, gray has 1 or 2; a color photo of 16 bits has 6, and counts three times."""
 V6_NETWORK = 64
 """One household or machine has a whole network of this prefix to choose its addresses from."""
 
@@ -44,7 +52,7 @@ class Quota:
         wait = max(1, math.ceil(wait_ms / 1000))
         raise Problem(
             "rate_limited",
-            f"This photo counts {cost} megapixels, of {most} that may be sent in any minute {left} are left. "
+            f"This counts as {cost} megapixels, of {most} that may be sent in any minute {left} are left. "
             f"Send it again in {wait} s.",
             headers={"Retry-After": str(wait), **_headers(most, left, wait)},
         )
@@ -55,9 +63,67 @@ class Quota:
         if most is not None:
             self._scripts.run("uncharge", payer(owner, address), most, pixels, token)
 
+    def allowance(self, owner: str, address: str) -> Allowance:
+        """What a sender may hold at a time."""
+        store, records = self._settings.allowance(anonymous=not owner)
+        return Allowance(payer(owner, address) if store or records else "", store, records)
+
     def arguments(self) -> tuple[int, int]:
         """Megapixels a minute of an address, and of a key; 0: no limit."""
         return self._settings.quota(anonymous=True) or 0, self._settings.quota(anonymous=False) or 0
+
+
+class Budget:
+    """Bytes, or slots, of one process: so many in all, and a share of them for each caller. Threads may use it."""
+
+    def __init__(self, total: int, each: int, busy: str) -> None:
+        """`each`: what one caller may hold, but for one that holds nothing else. `busy`: the code where `total` is spent."""
+        self._total = total
+        self._each = each
+        self._busy = busy
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def take(self, caller: str, amount: int) -> Iterator[Held]:
+        """Hold so much within. Raises `too_many_at_once`, or the problem of the code `busy`."""
+        share = Held(self, caller)
+        try:
+            share.hold(amount)
+            yield share
+        finally:
+            share.hold(0)
+
+    def _move(self, caller: str, before: int, after: int) -> None:
+        with self._lock:
+            others = self._held[caller] - before
+            if after > before:
+                if others and others + after > self._each:
+                    raise Problem("too_many_at_once")
+                if self._held.total() - before + after > self._total:
+                    raise Problem(self._busy)
+            self._held[caller] = others + after
+            if not self._held[caller]:
+                del self._held[caller]
+
+
+class Held:
+    """What one request holds of a budget."""
+
+    def __init__(self, budget: Budget, caller: str) -> None:
+        self._budget = budget
+        self._caller = caller
+        self.amount = 0
+
+    def hold(self, amount: int) -> None:
+        """More or less than before. Raises what `Budget.take` does, and then holds what it held."""
+        self._budget._move(self._caller, self.amount, amount)
+        self.amount = amount
+
+
+def weight(pixels: int, size: int) -> int:
+    """The pixels that a photo of so many bytes counts as."""
+    return max(pixels, size // BYTES_A_PIXEL)
 
 
 def payer(owner: str, address: str) -> str:

@@ -44,6 +44,28 @@ _SOON = {"Retry-After": "5"}
 
 KINDS: Mapping[str, Kind] = {
     # the request was wrong
+    "request_invalid": Kind(
+        400,
+        "The request cannot be read",
+        "Send well-formed HTTP/1.1: one Host, and at most one Content-Length, of plain digits.",
+        headers=_CLOSE,
+    ),
+    "header_too_large": Kind(
+        431, "The request's header is too large", "Send fewer or shorter header fields.", headers=_CLOSE
+    ),
+    "header_timeout": Kind(
+        408, "The request's header took too long", "Send the request again, without a pause.", headers=_CLOSE
+    ),
+    "host_unknown": Kind(
+        421,
+        "This server does not go by that name",
+        "Use the address that whoever runs this service gave out. To have it go by another, list the name in AUTOCHROME_HOSTS.",
+    ),
+    "cross_site": Kind(
+        403,
+        "Another site's page may not do this",
+        "Send it from this server's own page, from a program, or from a site that the operator lists in AUTOCHROME_CORS_ORIGINS.",
+    ),
     "body_too_large": Kind(
         413,
         "The upload is too large",
@@ -134,6 +156,18 @@ KINDS: Mapping[str, Kind] = {
         "Too many megapixels in too short a time",
         "Send it again after as many seconds as the header Retry-After says.",
     ),
+    "storage_limited": Kind(
+        429,
+        "You keep as much here as one may",
+        "Erase photos that you no longer need, or wait until they expire, and send it again.",
+        headers={"Retry-After": "60"},
+    ),
+    "too_many_at_once": Kind(
+        429,
+        "Too much at once from one sender",
+        "Wait until your other uploads have ended, then send it again.",
+        headers=_SOON,
+    ),
     "batch_too_large": Kind(
         413, "The batch has too many photos", "Send it as several smaller batches.", headers=_CLOSE
     ),
@@ -143,7 +177,9 @@ KINDS: Mapping[str, Kind] = {
         "It is cut off, broken or no ZIP at all. Pack the photos again and send the whole file.",
     ),
     "json_invalid": Kind(
-        400, "The JSON cannot be read", "Send one JSON object in UTF-8 with `url`, and options beside it."
+        400,
+        "The JSON cannot be read",
+        "Send one JSON object in UTF-8 with `url` or `upload`, and options beside it.",
     ),
     "url_disabled": Kind(
         403,
@@ -159,6 +195,21 @@ KINDS: Mapping[str, Kind] = {
         422,
         "No photo could be fetched from that address",
         "Open the address in a browser: it must show the picture itself, without signing in.",
+    ),
+    "presign_disabled": Kind(
+        403,
+        "Photos are not written to the store directly here",
+        "Send the photo itself to POST /v1/colorizations. Whoever runs this service with a store on S3 may set AUTOCHROME_PRESIGN.",
+    ),
+    "upload_unknown": Kind(
+        404,
+        "There is no such upload",
+        "Its time is up, it has become a job, or it is another key's. Ask for a new one: POST /v1/uploads.",
+    ),
+    "upload_mismatch": Kind(
+        422,
+        "The photo is not as long as was announced",
+        "Ask for an upload of as many bytes as the photo has, and write all of it to its URL.",
     ),
     "webhook_disabled": Kind(
         403,
@@ -236,6 +287,12 @@ KINDS: Mapping[str, Kind] = {
         422, "The photo is damaged inside the ZIP", "Pack it again, or send the photo itself."
     ),
     # not the client's fault; trying again may help
+    "connections_busy": Kind(
+        503, "Too many connections are open", "Try again in a few seconds.", headers={**_SOON, **_CLOSE}
+    ),
+    "uploads_busy": Kind(
+        503, "Too many photos are being received at once", "Try again in a few seconds.", headers=_SOON
+    ),
     "fetches_busy": Kind(
         503,
         "Too many photos are being fetched at once",
@@ -263,6 +320,12 @@ KINDS: Mapping[str, Kind] = {
         503,
         "No worker is ready",
         "Photos are accepted and wait. Start a worker, or wait for one that is starting.",
+        headers=_SOON,
+    ),
+    "stopping": Kind(
+        503,
+        "This process is about to stop",
+        "It still answers for a moment. Send new requests to another one.",
         headers=_SOON,
     ),
     "worker_died": Kind(
@@ -300,10 +363,12 @@ class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
         what: str = "",
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         """`detail`: what is wrong in this case, and what to do. Without it, `what` is wrong, followed by the advice of its kind.
-        `retry_after`: seconds until trying again is likely to help."""
+        `retry_after`: seconds until trying again is likely to help. `members`: what its document says besides."""
         self.code = code
+        self.members: Mapping[str, str] = members or {}
         self.kind = KINDS[code]
         self.detail = detail or f"{what} {self.kind.advice}".lstrip()
         waiting = {} if retry_after is None else {"Retry-After": str(retry_after)}
@@ -335,9 +400,15 @@ PHOTO_CODES = (
 """Refused when the photo comes in, or by the worker after a full decode."""
 
 
-def failure(code: str | None, detail: str | None) -> Problem:
+def failure(
+    code: str | None,
+    detail: str | None,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, str] | None = None,
+) -> Problem:
     """Why a job failed. Codes that this version does not know are internal errors: a newer worker must not break an older API."""
-    return Problem(code if code and code in KINDS else "internal_error", detail)
+    known = code if code and code in KINDS else "internal_error"
+    return Problem(known, detail, headers=headers, members=members)
 
 
 def first_line(error: BaseException | None) -> str:

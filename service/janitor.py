@@ -1,11 +1,12 @@
-"""Notifies workers again of jobs whose notification or whose worker was lost, and erases what is past its time.
+"""Notifies workers again of jobs whose notification or whose worker was lost; erases what is past its time, and what nobody knows of.
 
-Both run in every worker process, each under a lock of its own, so that one at a time does it and none is needed in
+All run in every worker process, each under a lock of its own, so that one at a time does it and none is needed in
 particular; and so that a store which hangs holds up no job.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -25,11 +26,16 @@ QUIET = 3.0
 """Seconds in which notifications of queued jobs are sent again once at most, by all workers together. A worker that dies takes
 notifications along that it has received and not answered, and their jobs' owners wait this long."""
 LOCK_SECONDS = 30.0
+SWEEP_TICK, SWEEP_EVERY = 60.0, 3600.0
+"""Seconds between two looks of one worker at whether to sweep, and between two sweeps."""
 LATER = 60.0
 """Seconds after which is tried again what could not be erased."""
 NO_JUMP = 60.0
 """Seconds by which a clock may be off without having jumped: of the server and of this machine, and of a call that took long."""
 RECOUNT_EVERY = 3600.0
+
+ORPHANS_AT_ONCE = 500
+_ID = re.compile(r"[0-9a-f]{32}")
 
 log = get_logger("autochrome.janitor")
 
@@ -171,6 +177,40 @@ class Eraser:
             log.warning(
                 "files_erased_before_records", jobs=len(self._emptied), reason="the record cannot be written"
             )
+
+
+class Sweeper:
+    """Looks through the store for files that no record stands for, once an hour.
+
+    Everything that is written is due to be erased before it is written, so that there are such files only where the store and the record
+    are of different times: one of them was restored, or the record lost its last second in a crash. What the record says is erased
+    is erased again at once. What it does not know may belong to a record that is yet to be restored, and is erased when
+    the longest time is over for which anything is kept.
+    """
+
+    def __init__(self, jobs: Jobs, store: Store, longest: float) -> None:
+        """`longest`: seconds for which a file may be kept at most."""
+        self._jobs = jobs
+        self._store = store
+        self._longest = longest
+
+    def tick(self) -> None:
+        """May raise redis.RedisError or `store_unavailable`."""
+        if self._jobs.is_sweep_due(SWEEP_EVERY):
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Now. May raise redis.RedisError or `store_unavailable`."""
+        ids = [name for name in self._store.prefixes() if _ID.fullmatch(name)]
+        erased = 0
+        for start in range(0, len(ids), ORPHANS_AT_ONCE):
+            unknown, gone = self._jobs.orphans(ids[start : start + ORPHANS_AT_ONCE])
+            old = [id for id in unknown if self._store.modified(id) < time.time() - self._longest]
+            for id in (*gone, *old):
+                self._store.erase(id)
+                erased += 1
+        if erased:
+            log.warning("orphans_erased", count=erased)
 
 
 def _uptime() -> float:

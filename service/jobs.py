@@ -15,7 +15,7 @@ import math
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -44,7 +44,12 @@ UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 FOREVER = 10.0**15
 """Milliseconds since 1970 that no clock says."""
-_EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
+_OF_THE_SENDER = -3
+"""As `lua/prelude.lua` says that a sender has no room left."""
+_EVENT_ID = re.compile(r"\d{1,9}")
+_EVENTS_AN_ATTEMPT = 10
+_AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
+"""Numbers of the events that come when nothing else is left of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,15 @@ class Loaded(Net):
     """A network that a worker has loaded, and where."""
 
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Whose budget something is taken from, and how many bytes that one may hold at a time: of the store, and of records; 0: no limit."""
+
+    payer: str = ""
+    store: int = 0
+    records: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,8 @@ class Order:
     """Id of the batch that it belongs to."""
     upload: str = ""
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
+    allowance: Allowance = Allowance()
+    """From which the record is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,7 @@ class Space:
     """In the store, of all; 0: no limit."""
     free: int | None = None
     """That may still be written to the store's disk; None: unknown."""
+    allowance: Allowance = Allowance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +235,8 @@ class Job:
     owner: str
     group: str
     fingerprint: str
+    attempt: int
+    """How many attempts have begun."""
 
     def is_opened_by(self, secret: str) -> bool:
         """Whether this is the secret that was given out when the job was made."""
@@ -254,32 +273,32 @@ class Jobs:
         """Take room in the store, and promise that files under this id are erased after `seconds`, whatever happens before `create`.
 
         False where the id is taken: then there is nothing to write under it. The room is given back with the files:
-        by `unreserve`, or `erased`. Raises `store_full`.
+        by `unreserve`, or `erased`. Raises `store_full` or `storage_limited`.
         """
-        space = space or Space()
-        state, *first_due = self._run(
-            *("reserve", id, int(seconds * 1000), space.photo, space.results, space.most),
-            -1 if space.free is None else max(0, space.free),
-        )
-        if state < 0:
-            raise Problem("store_full", retry_after=_wait_for_room(first_due[0]))
-        return bool(state)
+        return _given(self._run("reserve", id, int(seconds * 1000), *_asked(space or Space())))
+
+    def demand_room(self, space: Space) -> None:
+        """Take nothing, but raise what `reserve` would now."""
+        _given(self._run("room", *_asked(space)))
 
     def unreserve(self, id: str, space: Space) -> None:
         """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took."""
         self._run("unreserve", id, space.photo, space.results)
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
-        """Enter a job as queued, unless the id is taken. Raises `queue_full`.
+        """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.
 
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
         """
         state, *full = self._run(
-            *("create", id, secret_hash(secret), order.options.model_dump_json(), order.pixels),
+            *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
+            *(order.allowance.payer, order.allowance.records),
         )
+        if state == -2:
+            raise records_limited()
         if state == -1:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
@@ -298,9 +317,18 @@ class Jobs:
         depth = self.depth()
         return _wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
 
-    def secret_for(self, id: str) -> str:
-        """The secret of a job: whoever makes it again by the same id is told the same."""
-        return base64.urlsafe_b64encode(self._hmac(f"secret {id}")).decode().rstrip("=")
+    def secret_for(self, id: str, kind: Literal["job", "batch"] = "job") -> str:
+        """The secret of a job, or of a batch, whose sender brought none: always the same. No API key begins so."""
+        named = id if kind == "job" else f"{kind} {id}"
+        return f"{kind}_" + base64.urlsafe_b64encode(self._hmac(f"secret {named}")).decode().rstrip("=")
+
+    def secret_again(
+        self, id: str, is_opened_by: Callable[[str], bool], kind: Literal["job", "batch"] = "job"
+    ) -> str | None:
+        """The secret of what was made before; None where it is its sender's own, of which only a hash is kept."""
+        secret = self.secret_for(id, kind)
+        before_prefixes = secret.partition("_")[2]
+        return next((each for each in (secret, before_prefixes) if is_opened_by(each)), None)
 
     def id_for(self, owner: str, key: str) -> str:
         """The id of the job that an owner's Idempotency-Key stands for: 32 hexadecimal digits."""
@@ -313,14 +341,6 @@ class Jobs:
             return None
         record = dict(zip(flat[::2], flat[1::2], strict=True))
         return _job(id, record, now, position, None if eta is None else float(eta))
-
-    def events(self, id: str, after: str = "0") -> list[Event]:
-        """What happened to a job after an event: the last 64, or the very last one when it is erased."""
-        since = after if _EVENT_ID.fullmatch(after) else "0"
-        rows = cast(
-            list[tuple[str, dict[str, str]]], self._redis.xrange(_key(f"job:{id}:events"), min=f"({since}")
-        )
-        return [Event(event, fields["name"], json.loads(fields["data"])) for event, fields in rows]
 
     def cancel(self, id: str) -> bool:
         """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
@@ -383,8 +403,7 @@ class Jobs:
             self._run(
                 *("complete", claim.id, claim.attempt, result.key, result.width, result.height),
                 *(result.media_type, result.sha256, result.bytes),
-                json.dumps([asdict(one) for one in artifacts]),
-                json.dumps([asdict(one) for one in bounded(notices)]),
+                *(_json(artifacts), _json(bounded(notices))),
                 *(batch, *_flat(ended)),
             )
         )
@@ -465,6 +484,15 @@ class Jobs:
         """Say that files could not be erased: they are due again in some time."""
         self._run("postpone", id, int(seconds * 1000))
 
+    def is_sweep_due(self, every: float) -> bool:
+        """Whether nobody has begun to look through the store for `every` seconds; then it counts as begun."""
+        return bool(self._redis.set(_key("swept"), 1, nx=True, px=int(every * 1000)))
+
+    def orphans(self, ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Of ids under which files lie: those of which nothing is known, and those that were erased."""
+        unknown, erased = self._run("orphans", *ids)
+        return unknown, erased
+
     @contextmanager
     def alone(self, what: str, seconds: float) -> Iterator[bool]:
         """Whether this process is the one that does so, for as long as the block lasts, `seconds` at most."""
@@ -532,6 +560,30 @@ def secret_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def records_limited() -> Problem:
+    """A sender holds as many records as one may."""
+    return Problem(
+        "storage_limited",
+        what="Your photos of the last days and their jobs are as many as are kept for one sender.",
+    )
+
+
+def _asked(space: Space) -> tuple[str | int, ...]:
+    free = -1 if space.free is None else max(0, space.free)
+    return space.photo, space.results, space.most, free, space.allowance.payer, space.allowance.store
+
+
+def _given(answer: Sequence[int]) -> bool:
+    state, *first_due = answer
+    if state == _OF_THE_SENDER:
+        raise Problem(
+            "storage_limited", what="With this photo you would keep more bytes here than one sender may."
+        )
+    if state < 0:
+        raise Problem("store_full", retry_after=_wait_for_room(first_due[0]))
+    return bool(state)
+
+
 def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
     """Each notice once, MOST_NOTICES at most, and no detail longer than LONGEST_NOTICE characters.
 
@@ -549,6 +601,36 @@ def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
 def _shortened(text: str) -> str:
     """At most LONGEST_NOTICE characters; what is cut off shows as an ellipsis."""
     return text if len(text) <= LONGEST_NOTICE else text[: LONGEST_NOTICE - 1] + "…"
+
+
+def events_of(job: Job, after: str = "0") -> list[Event]:
+    """What there is to tell of a job to who has seen its event `after`, each once: that it was queued, the stage it is in, or its end.
+
+    All follows from how it stands, so that nothing is kept for it: a stage that is over is not told any more, and of an erased job
+    only that. An id is the attempt and the step in it as one number, which only grows.
+    """
+    first = _EVENTS_AN_ATTEMPT * job.attempt
+    found: list[tuple[int, str, dict[str, Any]]] = []
+    if job.status in _AFTER_ALL:
+        found = [(_AFTER_ALL[job.status], job.status, {})]
+    elif job.status == "queued":
+        if job.queue_position is not None:  # else it waits in its batch
+            found = [(first + _EVENTS_AN_ATTEMPT, "queued", {})]
+    else:
+        found = [(first, "queued", {})]
+        if job.status in ENDED:
+            found.append((first + _EVENTS_AN_ATTEMPT - 1, job.status, {}))
+        elif job.stage:
+            step = STAGES.index(job.stage) if job.stage in STAGES else len(STAGES)
+            found.append((first + 1 + step, "stage", {"name": job.stage}))
+    seen = int(after) if _EVENT_ID.fullmatch(after) else 0
+    return [Event(str(number), name, data) for number, name, data in found if number > seen]
+
+
+def _json(parts: Sequence[Artifact] | Sequence[Notice]) -> str:
+    return (
+        json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
+    )
 
 
 def _key(name: str) -> str:
@@ -592,13 +674,14 @@ def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta
         options=Options.model_validate_json(record.get("options", "{}")),
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),
-        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts", "[]"))),
-        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices", "[]"))),
+        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts") or "[]")),
+        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices") or "[]")),
         error_code=record.get("error_code"),
         error_detail=record.get("error_detail"),
         owner=record.get("owner", ""),
         group=record.get("group", ""),
         fingerprint=record.get("fingerprint", ""),
+        attempt=int(record.get("attempt", 0)),
     )
 
 

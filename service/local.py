@@ -243,6 +243,7 @@ class Supervisor:
             [*service, "api", "--fd", str(number)],
             environment,
             self._relay,
+            stop_timeout=self._settings.drain + self._settings.grace + 5,
             file_descriptors=(number,),
         )
         self._apis.append(api)

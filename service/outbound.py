@@ -3,7 +3,7 @@
 Whom: hosts of the lists `url_hosts` and `webhook_hosts`. A URL is taken apart once, here, and what comes out is what is
 connected to: no second parser may see another host in it. Refused are other schemes, user names, other ports, and hosts
 spelt as numbers (WHATWG URL, "ends in a number"); by address, whatever IANA's special-purpose registries do not call
-global (RFC 6890), and every IPv6 address that carries such an IPv4 address inside.
+global (RFC 6890), by a table here, and every IPv6 address that carries such an IPv4 address inside.
 
 How: the host is looked up once; every address that comes back must be public; the connection goes to one of these very
 addresses, while TLS goes by the name. httpcore is the part of httpx that only speaks HTTP, and lets us dial: it
@@ -39,15 +39,48 @@ _UNREADABLE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _BRACKETS = re.compile(r"\[[^]]*](:\d*)?")
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 _ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214, 6.1: what stands before an IPv4 address in the lower half
-_NOT_PUBLIC = (
-    IPv4Network("168.63.129.16/32"),  # Azure's own services, seen from each of its machines
-    IPv4Network("192.88.99.0/24"),  # relays of 6to4, withdrawn (RFC 7526)
-)
 _UNICAST = IPv6Network("2000::/3")  # all that IANA has given out so far
+# https://www.iana.org/assignments/iana-ipv4-special-registry as of 2025-10-09, what is not globally reachable; where a block
+# has exceptions that are, such as 192.0.0.9 for PCP, none of them has a website.
+_SPECIAL_V4 = [
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private use
+        "100.64.0.0/10",  # shared address space of carriers
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local; metadata of most clouds
+        "172.16.0.0/12",  # private use
+        "192.0.0.0/24",  # IETF protocol assignments; metadata of Oracle's cloud at 192.0.0.192
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # relays of 6to4, withdrawn (RFC 7526)
+        "192.168.0.0/16",  # private use
+        "198.18.0.0/15",  # benchmarking
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast: a registry of its own
+        "240.0.0.0/4",  # reserved, and the limited broadcast
+        "168.63.129.16/32",  # not of IANA: Azure's own services, seen from each of its machines
+    )
+]
+# https://www.iana.org/assignments/iana-ipv6-special-registry as of 2025-10-09, of 2000::/3; all else but NAT64 is refused anyhow.
+_SPECIAL_V6 = [
+    IPv6Network(block)
+    for block in (
+        "2001::/23",  # IETF protocol assignments: Teredo, benchmarking, ORCHID and others
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, which leads to an IPv4 address; withdrawn (RFC 7526)
+        "3fff::/20",  # documentation
+    )
+]
 
+MOST_FETCHES = 8
+"""Photos that one process fetches at once, in threads of their own: slow hosts must not take all of them."""
 MOST_REDIRECTS = 3
 MOST_ADDRESSES = 4
 IN_MEMORY = 2**20
+UNREACHABLE = "That host cannot be reached: it has no address, none on the public internet, or none that takes connections there."
+"""One text for all of these: which names this server's own network knows, and what listens there, is nobody's business."""
 AGENT = f"autochrome/{__version__}"
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -133,27 +166,19 @@ def is_public(address: str) -> bool:
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv6Address) and address not in _UNICAST:
-        return address in _NAT64
-    if any(address in network for network in _NOT_PUBLIC):
-        return False
-    return address.is_global and not (
-        address.is_multicast or address.is_reserved or address.is_private or address.is_unspecified
-    )
+    if isinstance(address, IPv4Address):
+        return not any(address in block for block in _SPECIAL_V4)
+    return address in _NAT64 or (address in _UNICAST and not any(address in block for block in _SPECIAL_V6))
 
 
 def _unwrapped(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
-    """The address, or what it stands for, and the IPv4 addresses that tunnels and translators read from it."""
+    """The address, or what it stands for, and the IPv4 address that a translator or a tunnel reads from it."""
     if isinstance(address, IPv4Address):
         yield address
     elif address.ipv4_mapped is not None:
         yield address.ipv4_mapped
     else:
         yield address
-        if address.sixtofour is not None:
-            yield address.sixtofour
-        if address.teredo is not None:
-            yield from address.teredo
         if address in _NAT64 or int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
             yield IPv4Address(int(address) & 0xFFFFFFFF)
 
@@ -345,7 +370,7 @@ class _Timed(httpcore.NetworkStream):
         seconds = self._clock.left(self._clock.timeouts.connect)
         try:
             return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._clock)
-        except httpcore.ConnectError as error:
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise Problem("url_failed", "No secure connection to that address could be made.") from error
 
     def get_extra_info(self, info: str) -> Any:
@@ -379,10 +404,12 @@ def _exchange(
             pool.stream(method, url, headers=list(words.items()), content=body) as response,
         ):
             yield response
+    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+        raise Problem("url_failed", UNREACHABLE) from error
     except httpcore.TimeoutException as error:
         raise Problem("url_failed", "That address does not answer, or does not end, in time.") from error
     except httpcore.NetworkError as error:
-        raise Problem("url_failed", "That address cannot be reached, or broke off.") from error
+        raise Problem("url_failed", "That address broke off.") from error
     except httpcore.ProtocolError as error:
         raise Problem(
             "url_failed", "What answers at that address does not speak HTTP as it should."
@@ -390,7 +417,7 @@ def _exchange(
 
 
 def _checked_addresses(target: Target, clock: _Clock, network: Network) -> Sequence[str]:
-    """The host's addresses, of which every one may be dialed. Raises `url_not_allowed` or `url_failed`."""
+    """The host's addresses, of which every one may be dialed. Raises `url_failed`."""
     answer: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -404,11 +431,9 @@ def _checked_addresses(target: Target, clock: _Clock, network: Network) -> Seque
     try:
         addresses = answer.get(timeout=clock.left(clock.timeouts.connect))
     except (queue.Empty, httpcore.TimeoutException) as error:
-        raise Problem("url_failed", f"The host {target.host!r} could not be looked up in time.") from error
-    if not addresses:
-        raise Problem("url_failed", f"There is no host {target.host!r}.")
-    if not target.trusted and not all(is_public(address) for address in addresses):
-        raise Problem("url_not_allowed", f"The host {target.host!r} does not lie on the public internet.")
+        raise Problem("url_failed", UNREACHABLE) from error
+    if not addresses or not (target.trusted or all(is_public(address) for address in addresses)):
+        raise Problem("url_failed", UNREACHABLE)
     return addresses[:MOST_ADDRESSES]
 
 

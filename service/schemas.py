@@ -128,6 +128,10 @@ class Options(BaseModel):
         ),
     ] = None
 
+    def short_json(self) -> str:
+        """As it is kept in records: without what is as by default."""
+        return self.model_dump_json(exclude_defaults=True)
+
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
     """Options from form fields and query parameters; an empty value means the default.
@@ -229,7 +233,10 @@ class JobView(BaseModel):
 class CreatedJobView(JobView):
     """The answer to POST and PUT: the only one with the secret."""
 
-    secret: str = Field(description="Lets its holder erase the job.")
+    secret: str | None = Field(
+        description="Lets its holder erase the job. Null where it was made before and nothing shows that its sender made it: "
+        "neither its API key, nor its Idempotency-Key, nor the secret itself"
+    )
 
 
 class FileView(BaseModel):
@@ -259,7 +266,9 @@ class BatchView(BaseModel):
 class CreatedBatchView(BatchView):
     """The answer to POST and PUT: the only one with the secret."""
 
-    secret: str = Field(description="Lets its holder erase the batch.")
+    secret: str | None = Field(
+        description="Lets its holder erase the batch. Null to an API key where the batch has a secret of its sender's own"
+    )
 
 
 def job_view(job: Job, base_url: str) -> JobView:

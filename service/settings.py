@@ -18,10 +18,23 @@ from service.errors import SettingsError
 from service.outbound import Allow
 
 PREFIX = "AUTOCHROME_"
-ELSEWHERE = ["AUTOCHROME_CACHE_DIR", "AUTOCHROME_BIND", "AUTOCHROME_ISOLATED"]
+ELSEWHERE = [
+    "AUTOCHROME_CACHE_DIR",
+    "AUTOCHROME_API_MEM_LIMIT",
+    "AUTOCHROME_BIND",
+    "AUTOCHROME_GPU_LOCK",
+    "AUTOCHROME_ISOLATED",
+    "AUTOCHROME_REDIS_PASSWORD",
+    "AUTOCHROME_WORKER_CPUS",
+    "AUTOCHROME_WORKER_MEM_LIMIT",
+]
 """Read by others: the first by the model, the others by docker-compose.yml."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
+OPEN_BYTES, OPEN_RECORDS = 8 * 2**30, 32 * 2**20
+"""Bytes of the store and of records that one address may hold: some 2,000 photos of a camera at a time, and 7,000 photos a day."""
+FORM_ALLOWANCE = 64 * 2**10
+"""Bytes that a form may have beside its photo."""
 LogFormat = Literal["text", "json"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIN_SIDE = Limits().min_side
@@ -72,6 +85,21 @@ class Settings(BaseSettings):
     """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; `*`: all."""
     cors_origins: Words = ()
     """Other sites whose pages may use the API from a browser, such as https://photos.example; `*`: all."""
+    drain: Annotated[float, Field(ge=0)] = 0.0
+    """For how long an API that is told to stop still takes requests, while `/readyz` refuses, so that a proxy sends no more."""
+    grace: Annotated[int, Field(ge=0)] = 5
+    """Then open requests have so long to end."""
+    hosts: Words = ()
+    """Names by which the service is asked beside `public_url`'s, such as photos.example, or `*.photos.example` for what lies below it;
+    `*`: any. Addresses, names without a dot, localhost and this machine's own name always are."""
+
+    connections: Annotated[int, Field(ge=1)] | None = None
+    """Connections to the API that may be open at once. Not set: 512, and fewer where the process may have few files open."""
+    connections_per_address: Annotated[int, Field(ge=1)] = 64
+    """Of these, from one address; of IPv6 from one /64. This machine and `trusted_proxies` may have all."""
+    spool_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Of bodies that the API has in its hands at once, which lie in the folder for temporary files; a quarter of it may be one
+    sender's. Not set: twice the largest body."""
 
     state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(default_factory=default_state_dir)
     redis_url: str | None = None
@@ -80,6 +108,10 @@ class Settings(BaseSettings):
     """Any Celery broker; by default the same Redis."""
     store_url: str | None = None
     """file:///folder or s3://bucket/prefix; by default a folder in `state_dir`."""
+    presign: bool = False
+    """Whether clients read results from S3 itself and, with a key, write photos there, by URLs that are signed for a short time."""
+    presign_seconds: Annotated[float, Field(ge=1, le=7 * 24 * 3600)] = 300.0
+    """For how long such a URL is good."""
 
     net: str = "lite"
     device: str = "auto"
@@ -102,6 +134,11 @@ class Settings(BaseSettings):
     quota_megapixels_per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """What one key, or one address without a key, may send in any minute; 0: no limit. Not set: no limit, but
     for addresses without a key, where the service listens to others than this machine: OPEN_QUOTA."""
+    caller_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What photos and results of one key, or of one address without a key, may take of the store at a time; 0: no limit. Not set: no limit,
+    but for addresses without a key, where the service listens to others than this machine: OPEN_BYTES."""
+    caller_records: Annotated[int, Field(ge=0)] | None = None
+    """The same of bytes of records in Redis: OPEN_RECORDS."""
     log_format: LogFormat = "text"
 
     max_bytes: Annotated[int, Field(ge=1)] = MAX_BYTES
@@ -112,7 +149,8 @@ class Settings(BaseSettings):
     upload_timeout: Annotated[float, Field(gt=0)] = 300.0
     """A body that takes longer to arrive is cut off."""
     upload_rate: Annotated[int, Field(ge=0)] = 4096
-    """Bytes a second below which a body is cut off, once it has had ten seconds. 0: any pace will do."""
+    """Bytes a second that a body must have over any fifteen seconds, or be cut off; and so must an answer that is read. 0: any pace will
+    do."""
 
     batch_files: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Photos in one batch."""
@@ -160,6 +198,31 @@ class Settings(BaseSettings):
             raise ValueError("AUTOCHROME_WEBHOOK_HOSTS needs AUTOCHROME_WEBHOOK_SECRET: whsec_ and base64")
         return self
 
+    @model_validator(mode="after")
+    def _presigned_urls_are_of_s3(self) -> Settings:
+        if self.presign and not self.effective_store_url.startswith("s3://"):
+            raise ValueError(
+                "AUTOCHROME_PRESIGN needs a store on S3: AUTOCHROME_STORE_URL=s3://bucket/prefix"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _largest_body_fits(self) -> Settings:
+        if self.effective_spool_bytes < self.largest_body:
+            raise ValueError(
+                f"AUTOCHROME_SPOOL_BYTES is smaller than a body may be, which is {self.largest_body} by AUTOCHROME_MAX_BYTES and"
+                " AUTOCHROME_BATCH_BYTES"
+            )
+        return self
+
+    @property
+    def largest_body(self) -> int:
+        return max(self.max_bytes, self.batch_bytes) + FORM_ALLOWANCE
+
+    @property
+    def effective_spool_bytes(self) -> int:
+        return self.spool_bytes or 2 * self.largest_body
+
     @property
     def limits(self) -> Limits:
         """Which photos are taken."""
@@ -170,6 +233,15 @@ class Settings(BaseSettings):
         if self.quota_megapixels_per_minute is not None:
             return self.quota_megapixels_per_minute or None
         return OPEN_QUOTA if anonymous and self.host not in LOOPBACK else None
+
+    def allowance(self, anonymous: bool) -> tuple[int, int]:
+        """Bytes of the store and of records that one key, or one address without a key, may hold; 0: no limit."""
+        is_open = anonymous and self.host not in LOOPBACK
+        store, records = (OPEN_BYTES, OPEN_RECORDS) if is_open else (0, 0)
+        return (
+            store if self.caller_bytes is None else self.caller_bytes,
+            records if self.caller_records is None else self.caller_records,
+        )
 
     @property
     def is_behind_proxy(self) -> bool:

@@ -2,7 +2,8 @@
 
 Keys: `{id}/upload-{upload}/photo` as it came in, `{id}/{attempt}/result.{extension}` as each attempt wrote it, and
 beside that what was asked for besides. Uploads that race for one id have a key each; the record says which of them is
-the job's. A photo of a batch, whose id follows from its bytes, lies at `{id}/photo`.
+the job's. A photo of a batch, whose id follows from its bytes, lies at `{id}/photo`; so does one that its sender puts
+into the bucket itself, under the id of its place.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -31,9 +32,10 @@ from service.jobs import Jobs
 from service.schemas import Options
 
 if TYPE_CHECKING:
+    from obstore import Attributes
     from obstore.store import ClientConfig, RetryConfig
 
-CHUNK = 2**20
+CHUNK = 2**18
 FREE_SHARE, LEAST_FREE, MOST_FREE = 0.1, 32 * 2**20, 2**30
 """What is left free of a folder's disk where the settings say nothing: this share of it, in bytes at least and at most."""
 ROOM_COMES_WITHIN = 2.5
@@ -80,6 +82,12 @@ def attempt_prefix(id: str, attempt: int) -> str:
     return f"{id}/{attempt}"
 
 
+def file_name(key: str) -> str:
+    """What a browser saves a result or an artifact as."""
+    name = key.rpartition("/")[2]
+    return "colorized." + name.rpartition(".")[2] if name.startswith("result.") else name
+
+
 def results_bytes(photo: int, header: Header, options: Options) -> int:
     """How much room to keep for what is made from a photo of so many bytes: an estimate, rather too large than too small.
 
@@ -124,10 +132,11 @@ class Store:
                 f"AUTOCHROME_STORE_URL={url!r} cannot be used: {first_line(error)}."
             ) from error
 
-    def put(self, key: str, data: bytes | IO[bytes]) -> None:
-        """Write a whole file, replacing what was there."""
+    def put(self, key: str, data: bytes | IO[bytes], media_type: str = "") -> None:
+        """Write a whole file, replacing what was there. `media_type`: what S3 says of it to who gets it from there."""
+        attributes = _attributes(key, media_type) if media_type and self._folder is None else None
         try:
-            obstore.put(self._files, key, data)
+            obstore.put(self._files, key, data, attributes=attributes)
         except (BaseError, OSError) as error:
             raise _failure(error) from error
 
@@ -188,11 +197,89 @@ class Store:
         except (BaseError, OSError) as error:
             raise StoreUnavailable() from error
 
+    def signed(self, method: Literal["GET", "PUT"], key: str, seconds: float) -> str:
+        """A URL by which anybody may read or write this one file at S3 itself, for so long.
+
+        The signature binds method, key and time, and not how much is written. Raises ValueError for a folder.
+        """
+        if not isinstance(self._files, S3Store):
+            raise ValueError("files in a folder have no URLs")
+        with _answering():
+            return obstore.sign(self._files, method, key, timedelta(seconds=max(1, int(seconds))))
+
+    def size(self, key: str) -> int:
+        """Bytes of a file. Raises FileNotFoundError."""
+        with _answering():
+            return obstore.head(self._files, key)["size"]
+
+    def part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of a file from `start` on. Raises FileNotFoundError."""
+        with _answering():
+            return bytes(obstore.get_range(self._files, key, start=start, length=length))
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file within the store, where S3 moves the bytes itself. Raises FileNotFoundError."""
+        with _answering():
+            obstore.copy(self._files, source, target)
+
+    def prefixes(self) -> list[str]:
+        """The first part of every key there is: ids, and what else lies there."""
+        with _answering():
+            if self._folder is not None:
+                return [path.name for path in self._folder.iterdir()]
+            found = obstore.list_with_delimiter(self._files)["common_prefixes"]
+            return [path.rpartition("/")[2] for path in found]
+
+    def modified(self, prefix: str) -> float:
+        """When something under a prefix was last written, in seconds since 1970; 0 where nothing is."""
+        times = [0.0]
+        with suppress(FileNotFoundError), _answering():  # it is erased in this moment
+            if self._folder is not None:
+                folder = self._folder / prefix
+                times += [path.lstat().st_mtime for path in (folder, *folder.rglob("*"))]
+            else:
+                entries = (entry for batch in obstore.list(self._files, prefix) for entry in batch)
+                times += [entry["last_modified"].timestamp() for entry in entries]
+        return max(times)
+
+    def ids_with(self, data: bytes) -> set[str]:
+        """The ids under which a file of these very bytes lies. Reads every file of that size."""
+        found = set()
+        try:
+            for batch in obstore.list(self._files):
+                for key in (entry["path"] for entry in batch if entry["size"] == len(data)):
+                    with suppress(FileNotFoundError):  # it was erased in the same moment
+                        if self.get(key) == data:
+                            found.add(key.partition("/")[0])
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable() from error
+        return found
+
     def _delete(self, key: str) -> None:
         try:
             obstore.delete(self._files, key)
         except FileNotFoundError:
             return  # another erased it in the same moment
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Raises `store_unavailable` where the store does not answer."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        raise StoreUnavailable() from error
+
+
+def _attributes(key: str, media_type: str) -> Attributes:
+    """The headers with which S3 hands a file out: those of the API, but that the time until it expires is not known here."""
+    return {
+        "Content-Type": media_type,
+        "Content-Disposition": f'inline; filename="{file_name(key)}"',
+        "Cache-Control": "private, no-cache",
+    }
 
 
 def erase_job(jobs: Jobs, store: Store, id: str) -> None:

@@ -37,7 +37,7 @@ from service.artifacts import Colored, artifacts
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
-from service.janitor import EVERY, Eraser, Reaper
+from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
 from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
 from service.observability import get_logger
 from service.schemas import Options
@@ -262,7 +262,7 @@ class Worker:
         for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
-            self._store.put(key, made.data)
+            self._store.put(key, made.data, made.media_type)
             others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
         return result, tuple(others)
 
@@ -271,7 +271,7 @@ class Worker:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             self._store.erase(attempt_prefix(claim.id, earlier))
         key = result_key(claim.id, claim.attempt, image_io.extension(format))
-        self._store.put(key, data)
+        self._store.put(key, data, image_io.media_type(format))
         return Result(
             key=key,
             width=photo.width,
@@ -433,6 +433,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         Periodic("beat", BEAT_EVERY, partial(worker.beat, jobs)),
         Periodic("reaper", EVERY, reaper.tick),
         Periodic("eraser", EVERY, Eraser(jobs, store, settings.deadline, settings.log_rewrite).tick),
+        Periodic(
+            "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
+        ),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]

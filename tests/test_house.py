@@ -145,6 +145,14 @@ def test_operators_read_of_every_setting() -> None:
     assert sorted(named) == sorted(Settings.model_fields)
 
 
+def test_each_test_that_operators_are_told_of_is_there() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs/operations").glob("*.md"))
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", pages))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 20
+    assert not [name for name in named if f"def {name}(" not in tests]
+
+
 def test_service_and_bot_say_the_version_that_the_package_has() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert service.__version__ == bot.__version__ == version

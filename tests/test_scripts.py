@@ -55,7 +55,7 @@ def test_the_extra_all_has_every_extra_but_those_of_developers_and_of_one_kind_o
                     found |= within(one)
         return found
 
-    assert within("all") == {*extras} - {"dev", "onnx-gpu"}
+    assert within("all") == {*extras} - {"dev", "gpu"}
 
 
 def test_a_command_of_another_package_gets_its_words_and_gives_its_status(

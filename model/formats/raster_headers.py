@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from mmap import mmap
 from typing import Final
 
 from model.formats.header_source import Header, HeaderError, RefusedError, Source
@@ -17,6 +18,8 @@ _MOST_SCANNED: Final = 1_500_000_000
 """Pixels of all scans together: some six seconds."""
 NEXT_MARK: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """What ends a scan: neither a byte of 255, nor a restart."""
+_MORE_BEHIND: Final = re.compile(rb"MPF\0|Container:Directory|:MicroVideo|:MotionPhoto")
+"""By these a JPEG says that further pictures or a film lie behind it: CIPA DC-007, Ultra HDR and motion photos."""
 _MOST_TOKENS: Final = 200
 """Characters of a PNM's numbers, comments apart."""
 
@@ -100,6 +103,45 @@ def png(source: Source) -> Header:
     whole = source.find(b"IEND\xae\x42\x60\x82", position)
     frames = counted(frames + (not is_frame) if frames else 1)
     return Header("PNG", width, height, frames, channels=1 if color in (0, 4) else 3, bits=bits, whole=whole)
+
+
+def png_end(source: Source) -> int | None:
+    """Where a PNG ends by its chunks; None where they do not lead to an end."""
+    position = 8
+    while len(head := source.up_to(position, 8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        position += 12 + length
+        if kind == b"IEND":
+            return position if length == 0 else None
+    return None
+
+
+def jpeg_end(source: Source, data: mmap) -> int | None:
+    """Where a JPEG's picture ends, by its segments and scans; None where these lead to no end, or what is behind it belongs to it."""
+    position, _ = jpeg_frame(source)
+    if _MORE_BEHIND.search(data, 0, position):
+        return None
+    for _ in range(_MOST_SEGMENTS):
+        mark, length = data[position : position + 2], int.from_bytes(data[position + 2 : position + 4], "big")
+        if mark == b"\xff\xd9":
+            return position + 2
+        if mark == b"\xff\xff":  # filling between segments
+            position += 1
+            continue
+        if len(mark) < 2 or mark[0] != 0xFF or length < 2:
+            return None
+        position += 2 + length
+        if mark == b"\xff\xda":
+            found = NEXT_MARK.search(data, position)
+            if found is None:
+                return None
+            position = found.start()
+    return None
+
+
+def webp_end(source: Source) -> int:
+    """Where a WebP ends, as it says."""
+    return 8 + int.from_bytes(source.at(4, 4), "little")
 
 
 def gif(source: Source) -> Header:

@@ -1,6 +1,6 @@
 """Nets that somebody brings: an ONNX file with a card beside it (`cards.OnnxCard`, docs/nets.md).
 
-On a CPU OpenVINO runs them, on a GPU ONNX Runtime, where `onnxruntime-gpu` is installed (`pip install '.[onnx-gpu]'`).
+On a CPU OpenVINO runs them, on a GPU ONNX Runtime, where `onnxruntime-gpu` is installed (`pip install '.[gpu]'`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from model.engines import CpuEngine, Engine, choose_device, read_model
 from model.errors import InputError
 from model.runtimes import onnx_files
 
-_HOW_TO_INSTALL = "`pip install '.[onnx-gpu]'` has it"
+_HOW_TO_INSTALL = "`pip install '.[gpu]'` has it"
 
 log = logging.getLogger("autochrome.nets")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import cast
+from urllib.parse import urlsplit
 
 import uvicorn
 from anyio.to_thread import run_sync
@@ -14,7 +19,8 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, problems
+from service.api import batches, colorizations, events, health, presigned, problems
+from service.api.connections import BACKLOG, Connections, Limits, most_connections
 from service.api.health import Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -23,7 +29,10 @@ from service.api.middleware import (
     BodyLimit,
     BodyPace,
     HeadAsGet,
+    KnownHosts,
+    SameSite,
     StrictHeaders,
+    host_name,
     request_ids,
 )
 from service.api.openapi import document
@@ -35,8 +44,6 @@ from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
 from service.watchdog import Periodic
 
-GRACE = 5
-"""Seconds that open requests have when the process is told to stop."""
 ASKED_BY_PAGES = (
     "Authorization",
     "Content-Type",
@@ -84,9 +91,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.readiness = Readiness(
         state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), 1)
     )
-    app.state.metrics = Metrics(state.jobs, settings.stall)
+    app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (colorizations, batches, events, health, problems)]
+    routers = [part.router for part in (colorizations, presigned, batches, events, health, problems)]
     for router in routers:
         app.include_router(router)
     add_pages(app, settings)
@@ -96,33 +103,66 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class _Server(uvicorn.Server):
-    """Told to stop, it sends home who only waits; else they would use up the time that uploads have to end."""
+    """Told to stop, it answers on while a proxy sees `/readyz` refuse; a second signal ends that.
 
-    def __init__(self, config: uvicorn.Config, state: ApiState) -> None:
+    Then it sends home who only waits; else they would use up the time that uploads and downloads have to end.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._state = state
+        self._state: ApiState = app.state.api
+        self._readiness: Readiness = app.state.readiness
+        self._close_at = math.inf
+        self._signal = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self._readiness.stopping and self._state.settings.drain:
+            self._readiness.stopping = True
+            self._signal, self._close_at = sig, time.monotonic() + self._state.settings.drain
+            return
+        self._readiness.stopping = True
         super().handle_exit(sig, frame)
         self._state.watches.close()
+
+    async def on_tick(self, counter: int) -> bool:
+        if time.monotonic() >= self._close_at and not self.should_exit:
+            self.handle_exit(self._signal, None)
+        return await super().on_tick(counter)
 
 
 def server(app: FastAPI) -> uvicorn.Server:
     """What answers for an application; whom to believe about addresses is the application's own business."""
+    settings = app.state.api.settings
+    limits = Limits(
+        settings.connections or most_connections(),
+        settings.connections_per_address,
+        settings.upload_rate,
+        settings.trusted_proxies,
+    )
     config = uvicorn.Config(
         app,
+        http=cast(type[asyncio.Protocol], Connections(limits).protocol),
+        ws="none",
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=app.state.api.settings.grace,
     )
-    return _Server(config, app.state.api)
+    return _Server(config, app)
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer on an open socket until SIGTERM."""
     server(app).run(sockets=[listener])
+
+
+def _names(settings: Settings) -> set[str]:
+    """By which this service is asked."""
+    machine = socket.gethostname().lower()
+    public = host_name(urlsplit(settings.public_url or "").netloc)
+    return {*map(str.lower, settings.hosts), settings.host.lower(), public, machine, f"{machine}.local"}
 
 
 def _go_around(app: FastAPI, settings: Settings) -> None:
@@ -140,8 +180,13 @@ def _go_around(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=[*ASKED_BY_PAGES, REQUEST_ID],
-            expose_headers=[*READ_BY_PAGES, REQUEST_ID],
+            expose_headers=[*READ_BY_PAGES, REQUEST_ID, colorizations.SECRET_HEADER],
         )
+    origins = [urlsplit(settings.public_url)] if settings.public_url else []
+    app.add_middleware(
+        SameSite, origins=[*settings.cors_origins, *(f"{url.scheme}://{url.netloc}" for url in origins)]
+    )
+    app.add_middleware(KnownHosts, names=_names(settings))
     app.add_middleware(Access, seen=app.state.metrics.seen)
     app.add_middleware(request_ids)
     app.add_middleware(StrictHeaders)  # for what Access answers by itself, too

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import IO, Annotated, Any, Literal
 
 import redis
 from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Part, digest, header_of, media_type, parts, spool, write_body
+from service.api.uploads import (
+    JSON,
+    Part,
+    charged,
+    cut_off,
+    digest,
+    header_of,
+    media_type,
+    parts,
+    spool,
+    write_body,
+)
 from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.batches import Batch, File, Standing
+from service.batches import SLICE, Batch, File, Files, Standing
+from service.budgets import payer, weight
 from service.errors import Problem, StoreUnavailable, failure
 from service.jobs import ENDED, Space, new_id
 from service.observability import get_logger
@@ -40,8 +52,8 @@ from service.storage import cancel, photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
 MOST_FIELDS = 32
-MOST_IN_NAME = 1000
-"""Letters that are kept of a name."""
+MOST_IN_NAME, MOST_IN_DETAIL = 400, 400
+"""Bytes that are kept of a name, and of what is the matter with a file."""
 PAGE = 1000
 RETRY_AFTER = "5"
 log = get_logger("autochrome.api")
@@ -54,14 +66,15 @@ _OF_UPLOADS = (
     *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
     *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
     *(
+        "cross_site",
+        "too_many_at_once",
+        "uploads_busy",
+        "rate_limited",
+        "storage_limited",
         "canceled",
         "expired",
-        "queue_full",
-        "store_full",
-        "store_unavailable",
-        "queue_unavailable",
-        "internal_error",
     ),
+    *("queue_full", "store_full", "store_unavailable", "queue_unavailable", "internal_error"),
 )
 
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]
@@ -117,15 +130,15 @@ async def put(
 def read(
     id: str,
     state: State,
-    response: Response,
     cursor: Annotated[str, Query(pattern=r"^[0-9]{1,6}$", description="`next` of the page before")] = "0",
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Files on one page")] = PAGE,
-) -> BatchView:
-    view = _view_of(state, _find(state, id), int(cursor), limit)
-    response.headers["Cache-Control"] = "no-store"
-    if view.status in ("receiving", "running"):
-        response.headers["Retry-After"] = RETRY_AFTER
-    return view
+) -> Response:
+    batch = _find(state, id)
+    listing = _listing(state, batch, int(cursor), limit)
+    headers = {"Cache-Control": "no-store"}
+    if listing.status in ("receiving", "running"):
+        headers["Retry-After"] = RETRY_AFTER
+    return StreamingResponse(listing.pieces(), headers=headers, media_type=JSON)
 
 
 @router.get(
@@ -150,8 +163,7 @@ def result(
     batch = _find(state, id)
     if batch.status == "canceled":
         raise Problem("canceled")
-    files = state.batches.files(id)
-    if not partial and _status_of(batch, files) != "ended":
+    if not partial and _status_of(batch, state.batches.files(id, most=1)) != "ended":
         raise Problem("not_ready", "The batch has not ended. Ask again later, or for `?partial=true`.")
     headers = {
         "Content-Disposition": 'attachment; filename="colorized.zip"',
@@ -160,7 +172,7 @@ def result(
     }
     if is_head(request):
         return Response(headers=headers, media_type=ZIP_TYPES[0])
-    return StreamingResponse(pack(_results(state, files)), headers=headers, media_type=ZIP_TYPES[0])
+    return StreamingResponse(pack(_results(state, id)), headers=headers, media_type=ZIP_TYPES[0])
 
 
 @router.delete(
@@ -171,13 +183,16 @@ def result(
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_BATCH),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_BATCH
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     batch = _find(state, id)
     by.require_ownership(batch.owner, batch.is_opened_by)
     _erase(state, id)
+    log.info("batch_erased", batch=id)
     return Response(status_code=204)
 
 
@@ -191,8 +206,9 @@ async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> No
         await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
         upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
-        async with spool() as file:
-            await write_body(request, file.write)
+        caller = payer(by.owner, by.address)
+        async with charged(request, state.spool, caller) as body, spool() as file:
+            await write_body(body, file.write)
             await run_sync(upload.archive, file)
         await _end(upload)
     elif kind == "":
@@ -212,7 +228,7 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
-    async with aclosing(parts(request, most)) as form:
+    async with aclosing(parts(request, most, state.spool, payer(by.owner, by.address))) as form:
         async for part in form:
             if part.filename is None:
                 if upload is not None:  # the photos before would have been entered without it
@@ -253,14 +269,14 @@ async def _end(upload: BatchUpload) -> None:
 
 def _created(state: ApiState, id: str, by: Caller) -> Response:
     """To who made it, or has shown to be that one: with the secret."""
-    view = _view_of(state, _find(state, id), 0, PAGE)
-    created = CreatedBatchView(**view.model_dump(), secret=by.secret or state.batches.secret_for(id))
+    batch = _find(state, id)
+    listing = _listing(state, batch, 0, PAGE, {"secret": by.secret or state.batches.secret_again(batch)})
     headers = {
         "Location": state.url(batch_path(id)),
         "Retry-After": RETRY_AFTER,
         "Cache-Control": "no-store",
     }
-    return JSONResponse(created.model_dump(mode="json"), 202, headers)
+    return StreamingResponse(listing.pieces(), 202, headers, JSON)
 
 
 def _find(state: ApiState, id: str) -> Batch:
@@ -273,10 +289,10 @@ def _find(state: ApiState, id: str) -> Batch:
     return batch
 
 
-def _results(state: ApiState, files: list[Standing]) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _results(state: ApiState, id: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Names for the ZIP, and the pictures piece by piece. One that was erased meanwhile is left out."""
     names = Names()
-    for file in files:
+    for file in state.batches.all_files(id):
         job = state.jobs.get(file.job) if file.job and file.status == "succeeded" else None
         if job is None or job.result is None:
             continue
@@ -300,27 +316,58 @@ def _forget(state: ApiState, id: str) -> None:
         _erase(state, id)
 
 
-def _status_of(batch: Batch, files: list[Standing]) -> Literal["receiving", "running", "ended", "canceled"]:
+def _status_of(batch: Batch, files: Files) -> Literal["receiving", "running", "ended", "canceled"]:
     """Of the whole."""
     if batch.status == "receiving" or batch.status == "canceled":
         return batch.status
-    return "ended" if all(file.status in ENDED for file in files) else "running"
+    return "ended" if ENDED.issuperset(files.counts) else "running"
 
 
-def _view_of(state: ApiState, batch: Batch, start: int, limit: int) -> BatchView:
-    files = [] if batch.status == "canceled" else state.batches.files(batch.id)
-    root = state.url("")
-    return BatchView(
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of a batch, as it is written: no more than a few files are in memory at a time, however many are asked for."""
+
+    status: str
+    pieces: Callable[[], Iterator[str]]
+
+
+def _listing(
+    state: ApiState, batch: Batch, start: int, limit: int, more: Mapping[str, Any] | None = None
+) -> Listing:
+    """`more`: what the answer has besides."""
+    some = Files({}, [])
+    if batch.status != "canceled":
+        some = state.batches.files(batch.id, start, min(limit, SLICE))
+    root, end = state.url(""), min(start + limit, some.total)
+    status = _status_of(batch, some)
+    view = BatchView(
         id=batch.id,
-        status=_status_of(batch, files),
+        status=status,
         created_at=utc(batch.created),
         expires_at=utc(batch.expires),
         options=batch.options.model_copy(update={"webhook": None}),  # its address may hold a secret
-        counts=dict(sorted(Counter(file.status for file in files).items())),
+        counts=dict(sorted(some.counts.items())),
         result_url=f"{root}{batch_path(batch.id)}/result",
-        files=[_file_view(file, root) for file in files[start : start + limit]],
-        next=str(start + limit) if start + limit < len(files) else None,
+        files=[],
+        next=str(end) if end < some.total else None,
     )
+    whole = CreatedBatchView(**view.model_dump(), **more) if more else view
+    before, after = whole.model_dump_json().split('"files":[]')
+
+    def pieces() -> Iterator[str]:
+        files, place, comma = some.files, start, ""
+        yield f'{before}"files":['
+        while files:
+            yield comma + ",".join(_file_view(file, root).model_dump_json() for file in files)
+            place, comma = place + len(files), ","
+            files = (
+                state.batches.files(batch.id, place, min(end - place, SLICE), count=False).files
+                if place < end
+                else []
+            )
+        yield f"]{after}"
+
+    return Listing(status, pieces)
 
 
 def _file_view(file: Standing, root: str) -> FileView:
@@ -345,12 +392,15 @@ class BatchUpload:
         self._state = state
         self._id = id
         self._owner = by.owner
+        self._address = by.address
+        self._allowance = state.quota.allowance(by.owner, by.address)
         self._keep_for = keep_for
         self._options = options
         self._page = options.page
         mark = hashlib.sha256(f"{options.model_dump_json()}\n{by.owner}".encode()).hexdigest()
         self._state.batches.open(
-            *(id, keep_for, mark, by.owner, by.address, by.request_id, options), by.secret
+            *(id, keep_for, mark, by.owner, by.address, by.request_id, options),
+            *(by.secret, self._allowance.records),
         )
         self.seen = 0
         """Files in this upload, those that were there before included."""
@@ -358,7 +408,8 @@ class BatchUpload:
     def photo(self, name: str, file: IO[bytes], size: int) -> None:
         """Take in one file of `size` bytes, of which no more than max_bytes need be there.
 
-        Raises `batch_too_large`, `id_conflict`, `canceled`, `store_full`, `store_unavailable` or redis.RedisError.
+        Raises `batch_too_large`, `id_conflict`, `canceled`, `rate_limited`, `storage_limited`, `store_full`,
+        `store_unavailable` or redis.RedisError.
         """
         most = self._state.settings.max_bytes
         if size > most:
@@ -370,6 +421,7 @@ class BatchUpload:
         sha256 = digest(file)
         try:
             header = header_of(file, self._state.settings, self._page)
+            cut_off(file, header)
         except Problem as problem:
             self._refuse(name, sha256, problem)
         else:
@@ -379,7 +431,11 @@ class BatchUpload:
         """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
         settings = self._state.settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
-        for name, found in unpack(file, bounds):
+
+        def admit(size: int) -> None:
+            self._state.jobs.demand_room(Space(size, size, settings.store_bytes, allowance=self._allowance))
+
+        for name, found in unpack(file, bounds, admit):
             if isinstance(found, Problem):
                 self._refuse(name, found.code, found)
             else:
@@ -399,9 +455,14 @@ class BatchUpload:
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
         pixels, space = header.width * header.height, Space()
         try:
-            with self._state.room_for(job, self._keep_for, file, header, self._options) as space:
+            with self._state.room_for(
+                job, self._keep_for, file, header, self._options, self._allowance
+            ) as space:
                 self._state.store.put(photo_key(job), file)
-            self._state.batches.add(self._id, mark, File(name[:MOST_IN_NAME], job), pixels)
+            counts = weight(pixels, space.photo)
+            self._state.batches.add(
+                self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts, self._allowance.records
+            )
         except Problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be
                 self._state.store.erase(job)
@@ -411,10 +472,20 @@ class BatchUpload:
         self._state.scheduler.schedule()
 
     def _refuse(self, name: str, content: str, problem: Problem) -> None:
-        """Write a file down as failed."""
+        """Write a file down as failed. It costs as much as the smallest photo, and its sender's allowance of records."""
         self.seen += 1
-        file = File(name[:MOST_IN_NAME], None, code=problem.code, detail=problem.detail)
-        self._state.batches.add(self._id, _mark(name, content), file)
+        mark = _mark(name, content)
+        if self._state.batches.knows(self._id, mark):
+            return
+        self._state.quota.charge(self._owner, self._address, 0, _mark(self._id, mark)[:16])
+        detail = _cut(problem.detail, MOST_IN_DETAIL)
+        file = File(_cut(name, MOST_IN_NAME), code=problem.code, detail=detail)
+        self._state.batches.add(self._id, mark, file, most_records=self._allowance.records)
+
+
+def _cut(text: str, most: int) -> str:
+    """As much of it as `most` bytes of UTF-8 hold."""
+    return text.encode(errors="replace")[:most].decode(errors="ignore")
 
 
 def _mark(name: str, content: str) -> str:

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import redis
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse, StreamingResponse
 
 from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
-from service.api import uploads
-from service.api.middleware import PHOTO_POLICY, is_head
+from service.api import presigned, uploads
+from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Upload, header_of
+from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network
+from service.budgets import network, payer, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import ENDED, Entered, Job, Order, Space, new_id
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.storage import CHUNK, erase_job, photo_key, upload_prefix
+from service.storage import CHUNK, erase_job, file_name, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -39,8 +41,12 @@ ENTERING = 60.0
 """Seconds for which a second request with an id of the client's choosing is refused while the first is stored. This
 only spares work: an upload may take longer, and `Jobs.create` decides which one the job is made from."""
 LONGEST_RETRY_AFTER = 3600
+FETCH_PIXELS = 1_000_000
+"""What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
+SECRET_HEADER = "Autochrome-Secret"
+"""Where an answer that is a picture tells the job's secret."""
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 log = get_logger("autochrome.api")
@@ -57,9 +63,11 @@ _OF_FILES = (
 _OF_UPLOADS = (
     *("body_too_large", "upload_timeout", "unsupported_media_type", "form_invalid", "json_invalid"),
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
+    *("presign_disabled", "upload_unknown", "upload_mismatch"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
-    *("key_missing", "key_invalid", "scope_missing", "rate_limited"),
+    *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited", "cross_site"),
+    *("uploads_busy", "too_many_at_once"),
     *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
     *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
 )
@@ -73,14 +81,19 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"model": CreatedJobView, "description": "Accepted: ask at `Location` until it has ended"},
 }
 
+Redirect = Annotated[
+    bool, Query(description="false: the file itself, also where it could be read from the store directly")
+]
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
+Putting = Annotated[Caller, Depends(caller_with(Scope.COLORIZE, secrets=True))]
 
 
 class Submitted(NamedTuple):
     """A photo that is in the queue, or was before."""
 
     id: str
-    secret: str
+    secret: str | None
+    """None: its sender has not shown to be who made it."""
     new: bool
     """False: the very same was sent before, and nothing was done."""
 
@@ -97,7 +110,7 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     key = _idempotency_key(request)
     id = await run_sync(state.jobs.id_for, by.owner or f"at {network(by.address)}", key) if key else None
     try:
-        return await _color(request, state, by, id)
+        return await _color(request, state, by, id, is_proven=True)
     except Problem as problem:
         if problem.code != "id_conflict":
             raise
@@ -110,28 +123,30 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     operation_id="put_colorization",
     status_code=202,
     response_model=CreatedJobView,
-    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict")},
+    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict", "secret_wrong")},
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
     request: Request,
     state: State,
-    by: Colorizing,
+    by: Putting,
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
     return await _color(request, state, by, id)
 
 
-async def _color(request: Request, state: ApiState, by: Caller, id: str | None) -> Response:
-    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`: see `submit`."""
+async def _color(
+    request: Request, state: ApiState, by: Caller, id: str | None, is_proven: bool = False
+) -> Response:
+    """Take the photo in, and answer when it is colored or the client will wait no longer. `id`, `is_proven`: see `submit`."""
     await _refuse_if_full(request, state, id)
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
     async with _watched(state, job, wait) as changed:
         async with _upload(request, state, by) as upload:
-            submitted = await run_sync(submit, state, upload, by, job, id is not None)
+            submitted = await run_sync(submit, state, upload, by, job, id is not None, is_proven)
         return await _answer(request, state, submitted, wait, changed)
 
 
@@ -145,17 +160,34 @@ async def _watched(state: ApiState, id: str, wait: int | None) -> AsyncIterator[
         yield changed
 
 
-def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool) -> Submitted:
+def submit(
+    state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool, is_proven: bool = False
+) -> Submitted:
     """Check a photo, store it, make its job and notify the workers.
 
     `id`: 32 hexadecimal digits; `is_chosen`: of the client's choosing, so that the same photo with the same options by the same caller
-    becomes one job under it.
-    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `in_flight`,
-    `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `store_unavailable` or redis.RedisError.
+    becomes one job under it. `is_proven`: only who made the job can know what led to this id, so that it is told the secret again.
+    Raises `scope_missing`, `webhook_disabled`, `url_not_allowed`, one of PHOTO_CODES, `option_invalid`, `id_conflict`, `secret_wrong`,
+    `in_flight`, `canceled`, `expired`, `rate_limited`, `queue_full`, `store_full`, `storage_limited`, `store_unavailable` or
+    redis.RedisError.
     """
+    if not is_chosen:
+        return _make_job(state, id, upload, by, is_proven)
+    with _unless_in_flight(state, id):
+        known = state.jobs.get(id)
+        if known:
+            return _again(state, known, _fingerprint(upload, by), by, is_proven)
+        return _make_job(state, id, upload, by, is_proven)
+
+
+def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Order]:
+    """Check a photo and what is wished for it. Raises as `submit` does."""
     keep_for = state.keep_for(upload.options, by)
+    upload.file.seek(0)  # finds one that lies in the store already, where there is one
     header = header_of(upload.file, state.settings, upload.options.page)
-    order = Order(
+    if not upload.key:
+        cut_off(upload.file, header)
+    return header, Order(
         options=upload.options,
         pixels=header.width * header.height,
         keep_for=keep_for,
@@ -164,35 +196,31 @@ def submit(state: ApiState, upload: Upload, by: Caller, id: str, is_chosen: bool
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
+        allowance=state.quota.allowance(by.owner, by.address),
     )
-    if not is_chosen:
-        return _make_job(state, id, upload, header, order, by)
-    with _unless_in_flight(state, id):
-        known = state.jobs.get(id)
-        return _again(state, known, order) if known else _make_job(state, id, upload, header, order, by)
 
 
-def _make_job(
-    state: ApiState, id: str, upload: Upload, header: ImageHeader, order: Order, by: Caller
-) -> Submitted:
+def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: bool) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
-    charged = state.quota.charge(by.owner, by.address, order.pixels, order.upload)
-    secret = state.jobs.secret_for(id)
+    header, order = _order(state, upload, by)
+    counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
+    charged = state.quota.charge(by.owner, by.address, counts, order.upload)
+    secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, header, order.options) as space:
-            state.store.put(photo_key(id, order.upload), upload.file)
+        with state.room_for(id, RESERVED, upload.file, header, order.options, order.allowance) as space:
+            _store(state, upload, photo_key(id, order.upload))
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
-            state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
+            state.quota.give_back(by.owner, by.address, counts, order.upload)
         if isinstance(error, Problem):
             _erase_upload(state, id, order, space)
         raise
     if entered is Entered.NOT:
         _erase_upload(state, id, order, space)
-        state.quota.give_back(by.owner, by.address, order.pixels, order.upload)
-        return _again(state, state.look(id), order)
+        state.quota.give_back(by.owner, by.address, counts, order.upload)
+        return _again(state, state.look(id), order.fingerprint, by, is_proven)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
         celery_app.notify(state.celery, id)
@@ -200,14 +228,29 @@ def _make_job(
     return Submitted(id, secret, new=True)
 
 
-def _again(state: ApiState, job: Job, order: Order) -> Submitted:
-    """An id that is not new: it must stand for the same."""
+def _store(state: ApiState, upload: Upload, key: str) -> None:
+    if upload.key:
+        try:
+            state.store.copy(upload.key, key)
+        except FileNotFoundError as gone:  # its time was up just now
+            raise Problem("upload_unknown") from gone
+        return
+    upload.file.seek(0)
+    state.store.put(key, upload.file)
+
+
+def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: bool) -> Submitted:
+    """An id that is not new: it must stand for the same. To know id and photo, which may both be public, proves nothing."""
     if job.status == "expired":
         raise Problem("expired")
     _refuse_if_canceled(job)
-    if job.fingerprint != order.fingerprint:
+    if job.fingerprint != fingerprint:
         raise Problem("id_conflict")
-    return Submitted(job.id, state.jobs.secret_for(job.id), new=False)
+    if by.secret and not job.is_opened_by(by.secret):
+        raise Problem("secret_wrong")
+    is_maker = is_proven or (by.owner != "" and by.owner == job.owner)
+    known = state.jobs.secret_again(job.id, job.is_opened_by) if is_maker else None
+    return Submitted(job.id, by.secret or known, new=False)
 
 
 def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
@@ -235,13 +278,12 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
 
 async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
     """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
-    length = request.headers.get("content-length", "")
     # Little is lost where the queue has filled while a small body came.
-    is_small = length.isdecimal() and int(length) <= uploads.IN_MEMORY
+    is_small = 0 < declared_length(request.headers) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
         depth = await run_sync(state.queue.look)
-    size = int(length) if length.isdecimal() and len(length) < 19 else 0
+    size = max(0, declared_length(request.headers))
     if not (has_room := state.has_room(depth, size)):
         depth = await run_sync(state.queue.look)  # something may have been erased since
         has_room = state.has_room(depth, size)
@@ -258,10 +300,16 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+    caller = payer(by.owner, by.address)
     if uploads.media_type(request) == uploads.JSON:
-        by.require(Scope.URL)
-        return uploads.by_url(request, state.settings)
-    return uploads.receive(request, state.settings.max_bytes)
+        pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
+        return presigned.named(
+            request,
+            state,
+            by,
+            lambda body: uploads.by_url(body, state.settings, state.spool, state.fetches, caller, pay),
+        )
+    return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
 
 
 async def _answer(
@@ -273,7 +321,10 @@ async def _answer(
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
     if job.status == "failed":
-        raise _failure(job)
+        told = {"secret": submitted.secret} if submitted.secret else {}
+        raise errors.failure(
+            job.error_code, job.error_detail, headers=headers, members={"id": job.id, **told}
+        )
     is_wanted_now = job.status == "succeeded" and (wait is not None or not submitted.new)
     if (
         is_wanted_now
@@ -281,8 +332,10 @@ async def _answer(
         and prefers_picture(request.headers.getlist("accept"), job.result.media_type)
     ):
         with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
-            answer = await run_sync(_file_response, _result_of(job), job, request, state, None)
+            answer = await run_sync(_file_response, _result_of(job), job, request, state, None, False)
             answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
+            if submitted.secret:
+                answer.headers[SECRET_HEADER] = submitted.secret
             return answer
     view = CreatedJobView(**job_view(job, state.url("")).model_dump(), secret=submitted.secret)
     if is_wanted_now:
@@ -374,7 +427,6 @@ class File:
     etag: str
     media_type: str
     bytes: int
-    name: str
 
 
 @router.get(
@@ -385,14 +437,19 @@ class File:
     responses={
         200: {"content": {"image/*": _BYTES}, "description": "The picture; it never changes"},
         304: {"description": "The client's copy is the picture"},
+        307: {"description": "It can be read there for a short time"},
         **documented(*_OF_FILES),
     },
 )
 def result(
-    id: str, request: Request, state: State, if_none_match: Annotated[str | None, Header()] = None
+    id: str,
+    request: Request,
+    state: State,
+    if_none_match: Annotated[str | None, Header()] = None,
+    redirect: Redirect = True,
 ) -> Response:
     job = _finished(state, id)
-    return _file_response(_result_of(job), job, request, state, if_none_match)
+    return _file_response(_result_of(job), job, request, state, if_none_match, redirect)
 
 
 @router.get(
@@ -406,11 +463,17 @@ def result(
             "description": "The file; it never changes",
         },
         304: {"description": "The client's copy is the file"},
+        307: {"description": "It can be read there for a short time"},
         **documented(*_OF_FILES),
     },
 )
 def artifact(
-    id: str, name: str, request: Request, state: State, if_none_match: Annotated[str | None, Header()] = None
+    id: str,
+    name: str,
+    request: Request,
+    state: State,
+    if_none_match: Annotated[str | None, Header()] = None,
+    redirect: Redirect = True,
 ) -> Response:
     job = _finished(state, id)
     made = next((made for made in job.artifacts if made.name == name), None)
@@ -422,8 +485,8 @@ def artifact(
         raise Problem("not_ready")
     # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
     etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
-    file = File(made.key, etag, made.media_type, made.bytes, made.key.rpartition("/")[2])
-    return _file_response(file, job, request, state, if_none_match)
+    file = File(made.key, etag, made.media_type, made.bytes)
+    return _file_response(file, job, request, state, if_none_match, redirect)
 
 
 def _finished(state: ApiState, id: str) -> Job:
@@ -439,23 +502,27 @@ def _result_of(job: Job) -> File:
     """Raises `not_ready`."""
     if job.result is None:
         raise Problem("not_ready")
-    name = "colorized." + job.result.key.rpartition(".")[2]
-    return File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes, name)
+    return File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes)
 
 
-def _file_response(file: File, job: Job, request: Request, state: ApiState, known: str | None) -> Response:
+def _file_response(
+    file: File, job: Job, request: Request, state: ApiState, known: str | None, redirect: bool
+) -> Response:
     """The file, or as little of it as the client needs. Raises `expired` or `store_unavailable`."""
     headers = {
         "ETag": file.etag,
         "Cache-Control": f"private, immutable, max-age={max(0, int(job.expires / 1000 - time.time()))}",
         "Content-Security-Policy": PHOTO_POLICY,
-        "Content-Disposition": f'inline; filename="{file.name}"',
+        "Content-Disposition": f'inline; filename="{file_name(file.key)}"',
     }
     if known is not None and _matches(known, file.etag):
         return Response(status_code=304, headers=headers)
-    headers["Content-Length"] = str(file.bytes)
     if is_head(request):
+        headers["Content-Length"] = str(file.bytes)
         return Response(headers=headers, media_type=file.media_type)
+    if redirect and state.settings.presign:
+        return presigned.redirect(file.key, headers["ETag"], job.expires / 1000 - time.time(), state)
+    headers["Content-Length"] = str(file.bytes)
     try:
         pieces = state.store.stream(file.key)
     except FileNotFoundError as gone:
@@ -479,13 +546,16 @@ def _matches(if_none_match: str, etag: str) -> bool:
     response_class=Response,
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
-        **documented("secret_missing", "key_invalid", "secret_wrong", "store_unavailable", *_OF_A_JOB),
+        **documented(
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_JOB
+        ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
     by.require_ownership(job.owner, job.is_opened_by)
     erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
+    log.info("job_erased", job=id)
     return Response(status_code=204)
 
 

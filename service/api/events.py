@@ -15,7 +15,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from service.api.middleware import is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State
-from service.jobs import ENDED, Event, Job
+from service.jobs import ENDED, Event, Job, events_of
 from service.observability import get_logger
 from service.schemas import job_view
 
@@ -34,15 +34,15 @@ EXAMPLE = """retry: 2000
 
 event: queued
 data: {"position":2,"eta_s":1.8}
-id: 1767225600000-0
+id: 10
 
 event: stage
 data: {"name":"open"}
-id: 1767225601100-0
+id: 11
 
 event: succeeded
 data: {"id":"0f8fad5bd9cb469fa16570867728950e","status":"succeeded"}
-id: 1767225601900-0
+id: 19
 
 """
 
@@ -52,8 +52,9 @@ id: 1767225601900-0
     summary="What happens to a job, as it happens",
     description=(
         "`queued {position, eta_s}`, `stage {name}`, and at last `succeeded`, `failed`, `canceled` or `expired` "
-        "with the job. `Last-Event-ID` goes on where a broken stream ended; after the last event there is "
-        "nothing to come back for: 204. A `queued` without an id says that others have moved the job's place."
+        "with the job. `Last-Event-ID` goes on where a broken stream ended, with what has "
+        "happened since and still holds: a stage that is over meanwhile is left out. After the last event there is nothing to come back "
+        "for: 204. A `queued` without an id says that others have moved the job's place."
     ),
     operation_id="follow_colorization",
     response_class=Response,
@@ -76,7 +77,7 @@ async def events(
 ) -> Response:
     job = await run_sync(state.look, id)
     after = last_event_id or "0"
-    if job.status in ENDED and not await run_sync(state.jobs.events, id, after):
+    if job.status in ENDED and not events_of(job, after):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if is_head(request):
@@ -115,12 +116,10 @@ class _Stream:
 
     async def _news(self) -> tuple[bytes, bool]:
         """What the client has not been sent yet, and whether that is all that will ever be sent."""
-        events = await run_sync(self._state.jobs.events, self._id, self._after)
-        if not events and self._place is None:
-            return b"", False
         job = await run_sync(self._state.jobs.get, self._id)
         if job is None:
             return b"", True
+        events = events_of(job, self._after)
         news = b"".join(self._frame(event, job) for event in events)
         if events:
             self._after = events[-1].id

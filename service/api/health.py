@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -25,7 +26,7 @@ from service.api.state import State
 from service.auth import Scope, caller_with
 from service.database import PREFIX, is_out_of_memory
 from service.errors import Problem, StoreUnavailable
-from service.jobs import STAGES, Jobs
+from service.jobs import STAGES, Depth, Jobs
 from service.metrics import SECONDS
 from service.observability import get_logger
 from service.schemas import NetView
@@ -34,6 +35,8 @@ from service.webhooks import OUTCOMES
 
 FRESH = 5.0
 """Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""
+OUR_FAULTS = ("worker_died", "out_of_memory", "photo_lost", "internal_error")
+"""Codes of jobs that fail by no fault of their photo."""
 ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
@@ -51,6 +54,9 @@ CLOCK_JUMPED = (
     "The clock of Redis jumped by {0:.0f} s, {1:.0f} s ago. No photo expires early or late by that. Set the clock right; where it is right "
     "now, nothing is to be done."
 )
+
+StoreLeft = Callable[[Depth], int | None]
+"""Bytes that the store still takes; None where it has no bound. Raises `store_unavailable`."""
 
 router = APIRouter()
 log = get_logger("autochrome.api")
@@ -71,11 +77,13 @@ class Readiness:
         self._probe = f"ready/{socket.gethostname()}-{os.getpid()}"
         self._said = ("", "")
         self.threads = CapacityLimiter(ASKING)
+        self.stopping = False
+        """Whether this process was told to stop and answers for a while yet."""
 
     def check(self) -> list[dict[str, str]]:
         """What an operator should know, each with `code` and `detail`, although what was accepted is colored, read and erased.
 
-        Raises `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter.
+        Raises `stopping`, `queue_unavailable`, `store_unavailable` or `workers_unavailable`, which say what is the matter.
         """
         try:
             notices = self._check()
@@ -87,6 +95,8 @@ class Readiness:
         return notices
 
     def _check(self) -> list[dict[str, str]]:
+        if self.stopping:
+            raise Problem("stopping")
         try:
             takes_new = self._takes_new()
             workers, jump = self._jobs.workers(), self._jobs.clock()
@@ -150,9 +160,12 @@ async def livez() -> dict[str, str]:
 @router.get(
     "/readyz",
     summary="Whether photos sent now will be colored",
-    description="A worker is alive with its net loaded, and Redis and the store can be written to. Where they are full, or a clock is "
-    "wrong, `notices` say so: new photos may be refused, those that were accepted are colored, read and erased.",
-    responses=documented("workers_unavailable", "store_unavailable", "queue_unavailable", "internal_error"),
+    description="A worker is alive with its net loaded, Redis and the store can be written to, and this process is not about to stop. "
+    "Where they are full, or a clock is wrong, `notices` say so: new photos may be refused, those that were accepted are colored, read and "
+    "erased.",
+    responses=documented(
+        "workers_unavailable", "stopping", "store_unavailable", "queue_unavailable", "internal_error"
+    ),
 )
 async def readyz(request: Request) -> dict[str, Any]:
     readiness: Readiness = request.app.state.readiness
@@ -195,8 +208,8 @@ def metrics(request: Request) -> Response:
 class Metrics:
     """One process's registry: its own answers, its own memory and CPU, and the record as it stands when asked."""
 
-    def __init__(self, jobs: Jobs, stall: float) -> None:
-        """`stall`: seconds after which a worker counts as stalled."""
+    def __init__(self, client: redis.Redis, jobs: Jobs, left: StoreLeft, stall: float) -> None:
+        """`client`: of the Redis that holds the record. `stall`: seconds after which a worker counts as stalled."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "autochrome_http_requests",
@@ -211,7 +224,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_Record(jobs, stall))
+        self.registry.register(_Record(client, jobs, left, stall))
         ProcessCollector(registry=self.registry)
 
     def seen(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -223,8 +236,10 @@ class Metrics:
 class _Record(Collector):
     """What the record says; where Redis does not answer, that alone."""
 
-    def __init__(self, jobs: Jobs, stall: float) -> None:
+    def __init__(self, client: redis.Redis, jobs: Jobs, left: StoreLeft, stall: float) -> None:
+        self._redis = client
         self._jobs = jobs
+        self._left = left
         self._stall = stall
 
     def describe(self) -> Iterator[Metric]:
@@ -232,7 +247,12 @@ class _Record(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = [*self._waiting(), *self._workers(), *_counted(self._jobs.counters())]
+            found = [
+                *self._waiting(),
+                *self._workers(),
+                *_counted(self._jobs.counters()),
+                *_server(self._redis),
+            ]
         except redis.RedisError as error:
             log.warning("record_failed", error=errors.first_line(error))
             found = []
@@ -249,6 +269,11 @@ class _Record(Collector):
             "autochrome_store_bytes", "Bytes of photos and results, and room for those to come", depth.store
         )
         yield _gauge("autochrome_store_room_bytes", "Bytes of these that are room", depth.store_room)
+        with suppress(StoreUnavailable):
+            if (left := self._left(depth)) is not None:
+                yield _gauge(
+                    "autochrome_store_left_bytes", "Bytes that photos and results may still take", left
+                )
         by, ago = self._jobs.clock() or (0.0, math.inf)
         jumped = by if ago < JUMP_SHOWN else 0
         yield _gauge("autochrome_clock_jump_seconds", "The last jump of Redis's clock, for a day", jumped)
@@ -287,14 +312,34 @@ def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(name, words, value=value)
 
 
+def _server(client: redis.Redis) -> Iterator[Metric]:
+    """How the Redis itself does."""
+    seen: Mapping[str, Any] = {**client.info("memory"), **client.info("persistence")}
+    yield _gauge("autochrome_redis_memory_bytes", "What Redis uses", seen["used_memory"])
+    yield _gauge("autochrome_redis_memory_limit_bytes", "Its `maxmemory`; 0: none", seen.get("maxmemory", 0))
+    outcomes = [seen.get(f"aof_last_{act}_status", "ok") for act in ("write", "bgrewrite")]
+    yield _gauge(
+        "autochrome_redis_log_failing",
+        "1 where Redis could not write or rewrite its append-only file the last time",
+        int(outcomes != ["ok", "ok"]),
+    )
+
+
 def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
     """The record's counters (see service/lua/prelude.lua) as Prometheus has them."""
     ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
-    for field, count in sorted(counters.items()):
+    # Those that are alerted of are there from the beginning: Prometheus sees no increase in a number that appears.
+    never = {f"outcome:failed:{code}": 0 for code in OUR_FAULTS}
+    for field, count in sorted({**never, **counters}.items()):
         kind, *names = field.split(":", 2)
         if kind == "outcome":
             ended.add_metric(names, count)
     yield ended
+    yield CounterMetricFamily(
+        "autochrome_leases_expired",
+        "Attempts that failed as their worker fell silent",
+        value=counters.get("leases:expired", 0),
+    )
     webhooks = CounterMetricFamily(
         "autochrome_webhooks", "Webhooks by what became of them", labels=("outcome",)
     )

@@ -1,4 +1,4 @@
-"""What goes around every request: its id, its line in the log and its count; limits on its body, HEAD, strict headers."""
+"""What goes around every request: its id, line in the log and count; whom it is for and from; its body's limits; HEAD, strict headers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 
 import anyio
 from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
@@ -19,6 +20,7 @@ from structlog.contextvars import bound_contextvars
 from service.api.problems import respond
 from service.errors import KINDS, Problem
 from service.observability import get_logger
+from service.settings import FORM_ALLOWANCE
 
 REQUEST_ID = "X-Request-ID"
 NOWHERE = "nowhere"
@@ -33,12 +35,12 @@ logging.getLogger("asgi_correlation_id").setLevel(
 Seen = Callable[[str, str, int, float], None]
 """Called with each answer: method, route, status, seconds until its last byte."""
 
-FORM_ALLOWANCE = 64 * 2**10
-"""Bytes that a form may have beside its photo."""
+PROBES = ("/livez", "/readyz")
+"""Answered under any name: who watches a process asks it by whatever address it has, and learns nothing of anybody."""
 MOST_DRAINED = 4
 """Photos' worth of a body that is read and thrown away: a client that is still sending reads no answer."""
-HEAD_START = 10.0
-"""Seconds that a body has before its pace counts."""
+PACE_WINDOW = 15.0
+"""Seconds over which the pace of a body counts: so long may it be silent, however fast it was before."""
 _ASKED = "autochrome.head"
 
 PAGE_POLICY = (
@@ -130,8 +132,7 @@ class BodyLimit:
         detail = f"The upload has more than {(most - FORM_ALLOWANCE) / 2**20:g} MiB. {advice}"
         drained = most + self._drain
         headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
-        length = int(declared) if declared.isdecimal() else 0
+        length = declared_length(headers)
         # Clients that wait for leave to send read the answer at once; and of some we read nothing at all.
         needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
         if length > most and needs_no_draining:
@@ -155,11 +156,17 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
+def declared_length(headers: Headers) -> int:
+    """Bytes that a body says it has; 0 where it does not say. The server has refused what is no number, or has many digits."""
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
+
+
 class BodyPace:
-    """Cut off a body that takes too long, in all or for what has come of it so far."""
+    """Cut off a body that takes too long, in all, or over a moving window."""
 
     def __init__(self, app: ASGIApp, seconds: float, batch_seconds: float, rate: int) -> None:
-        """`rate`: bytes a second that it must reach after a head start; 0: any."""
+        """`rate`: bytes a second that it must have over any PACE_WINDOW; 0: any."""
         self._app = app
         self._seconds = seconds
         self._batch_seconds = batch_seconds
@@ -170,28 +177,117 @@ class BodyPace:
             await self._app(scope, receive, send)
             return
         seconds = self._batch_seconds if is_batch(scope) else self._seconds
-        begun = math.inf
-        seen = 0
+        give_up = math.inf
+        credit = (
+            PACE_WINDOW  # seconds that it may be silent: what it sends is worth some, but is not saved up
+        )
         more = True
 
         async def paced() -> Message:
-            nonlocal begun, seen, more
+            nonlocal give_up, credit, more
             if not more:  # all that can still come is word that the client has gone
                 return await receive()
-            begun = min(begun, time.monotonic())
-            earned = HEAD_START + seen / self._rate if self._rate else math.inf
-            left = begun + min(seconds, earned) - time.monotonic()
+            begun = time.monotonic()
+            give_up = min(give_up, begun + seconds)
+            left = min(give_up - begun, credit if self._rate else math.inf)
             try:
                 with anyio.fail_after(max(0, left)):
                     message = await receive()
             except TimeoutError as slow:
                 more = False
                 raise Problem("upload_timeout") from slow
-            seen += len(message.get("body", b""))
+            if self._rate:
+                waited = time.monotonic() - begun
+                credit = min(PACE_WINDOW, credit - waited + len(message.get("body", b"")) / self._rate)
             more = message.get("more_body", False)
             return message
 
         await self._app(scope, paced, send)
+
+
+class KnownHosts:
+    """Refuse requests to another host's name, which a browser sends where a stranger's name was made to lead here (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        """`names`: in lower case; `*.example` for what lies below it, `*` for any."""
+        self._app = app
+        self._names = frozenset(names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = self._problem(scope) if scope["type"] == "http" else None
+        app = respond(problem, scope["path"], root=scope.get("root_path", "")) if problem else self._app
+        await app(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        if _path_of(scope) in PROBES:
+            return None
+        hosts = Headers(scope=scope).getlist("host")
+        if len(hosts) > 1 or (not hosts and scope["http_version"] != "1.0"):
+            return Problem("request_invalid")
+        host = host_name(hosts[0]) if hosts else ""
+        if "." not in host or is_address(host) or host.endswith(".localhost") or "*" in self._names:
+            return None
+        below = (f"*.{host.split('.', count)[-1]}" for count in range(1, host.count(".") + 1))
+        return (
+            None
+            if host in self._names or any(name in self._names for name in below)
+            else Problem("host_unknown")
+        )
+
+
+def host_name(host: str) -> str:
+    """Of a header `Host`, or of an origin behind its scheme: lower case, no port, no brackets, no final dot."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name.lower().removesuffix(".")
+
+
+def is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class SameSite:
+    """Refuse what another site's page has a browser send and change here, where no key or secret shows that it is meant.
+
+    A browser says where a request comes from (Fetch Metadata's `Sec-Fetch-Site`, `Origin`); programs say neither. A bearer token is
+    no browser's to add, and a page that adds one must ask first (CORS).
+    """
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
+        """`origins`: of pages that may; `*`: all."""
+        self._app = app
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if (
+            scope["type"] == "http"
+            and scope["method"] not in ("GET", "HEAD", "OPTIONS")
+            and self._is_foreign(scope)
+        ):
+            app = respond(Problem("cross_site"), scope["path"], root=scope.get("root_path", ""))
+        await app(scope, receive, send)
+
+    def _is_foreign(self, scope: Scope) -> bool:
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if headers.get("authorization", "")[:7].lower() == "bearer " or not self._origins.isdisjoint(
+            (origin, "*")
+        ):
+            return False
+        site = headers.get("sec-fetch-site")
+        if site is not None:
+            return site not in ("same-origin", "none")
+        return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
+
+
+def _path_of(scope: Scope) -> str:
+    """Below the path under which the service is shown."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 class BelowPath:
@@ -227,8 +323,7 @@ class HeadAsGet:
 
 def is_batch(scope: Scope) -> bool:
     """Whether it goes to where many photos may come at once."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")).startswith("/v1/batches")
+    return _path_of(scope).startswith("/v1/batches")
 
 
 def is_head(request: HTTPConnection) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.api.colorizations import LONGEST_WAIT
-from service.api.problems import ProblemDocument
+from service.api.presigned import PlaceRequest
+from service.api.problems import ProblemDocument, documented
 from service.api.state import longest_keep_for
 from service.api.uploads import JSON
 from service.errors import KINDS
@@ -56,8 +57,19 @@ _OWNERSHIP = {
     "in": "header",
     "required": False,
     "schema": {"type": "string"},
-    "example": "Bearer pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
+    "example": "Bearer job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
     "description": "`Bearer` and the secret that came with the first answer, or the API key that made it",
+}
+_SECRET_OF_A_JOB = {
+    "name": "authorization",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
+    "description": (
+        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which the job is erased. Sent "
+        "again with it, the photo is answered with it. With neither, the secret is in the first answer alone."
+    ),
 }
 _SECRET_OF_A_BATCH = {
     "name": "authorization",
@@ -147,13 +159,21 @@ _BATCH: dict[str, Any] = {
     ],
     "next": None,
 }
-_SECRET = {"secret": "pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
+_PLACE: dict[str, Any] = {
+    "id": "2f1d6a0c93b84e5f8a7c6b5d4e3f2a1b",
+    "method": "PUT",
+    "url": "https://photos.s3.eu-central-1.amazonaws.com/2f1d6a0c93b84e5f8a7c6b5d4e3f2a1b/photo?X-Amz-Signature=…",
+    "headers": {"Content-Length": "14680064"},
+    "expires_at": "2026-01-01T00:10:00Z",
+}
+_SECRET = {"secret": "job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
 EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("create_colorization", "202"): {"queued": _JOB | _SECRET},
     ("create_colorization", "200"): {"succeeded": _DONE | _SECRET},
     ("put_colorization", "202"): {"queued": _JOB | _SECRET},
     ("put_colorization", "200"): {"succeeded": _DONE | _SECRET},
     ("read_colorization", "200"): {"queued": _JOB, "succeeded": _DONE, "failed": _FAILED},
+    ("create_upload", "201"): {"place": _PLACE},
     ("create_batch", "202"): {"running": _BATCH | _SECRET},
     ("put_batch", "202"): {"running": _BATCH | _SECRET},
     ("read_batch", "200"): {"running": _BATCH},
@@ -176,19 +196,17 @@ def document(app: FastAPI, settings: Settings) -> None:
     """Let `/openapi.json` say all of the contract."""
     describe = app.openapi
     options = _options(settings)
-    by_url = _by_url(options) if settings.url_hosts else None
+    named = _named(options, settings)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(describe(), options, by_url)
+            app.openapi_schema = _complete(describe(), options, named)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(
-    schema: dict[str, Any], options: dict[str, Any], by_url: dict[str, Any] | None
-) -> dict[str, Any]:
+def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[str, Any]]) -> dict[str, Any]:
     schemas = schema["components"]["schemas"]
     schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -200,16 +218,20 @@ def _complete(
     }
     for operation in operations.values():
         _forget_unsent(operation)
+        operation["responses"]["421"] = documented("host_unknown")[421]
         _describe_ids(operation)
     for name in ("create_colorization", "put_colorization"):
-        _take_photos(operations[name], options, by_url)
+        _take_photos(operations[name], options, named)
         for status in ("200", "202"):
             operations[name]["responses"][status]["links"] = {**_LINKS, "erase": _ERASE}
     for name in ("create_batch", "put_batch"):
         _take_batches(operations[name], options)
         operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
+    place = {"schema": {**PlaceRequest.model_json_schema(), "example": {"bytes": 14_680_064}}}
+    operations["create_upload"]["requestBody"] = {"required": True, "content": {JSON: place}}
     operations["put_batch"]["parameters"].append(_SECRET_OF_A_BATCH)
+    operations["put_colorization"]["parameters"].append(_SECRET_OF_A_JOB)
     for name in ("erase_colorization", "erase_batch"):
         operations[name]["parameters"].append(_OWNERSHIP)
     operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
@@ -242,15 +264,28 @@ def _describe_ids(operation: dict[str, Any]) -> None:
             parameter["schema"]["pattern"] = "^[0-9a-f]{32}$"
 
 
-def _by_url(options: dict[str, Any]) -> dict[str, Any]:
-    """What a JSON body may say, where the operator lets photos be fetched."""
-    return {
-        "type": "object",
-        "required": ["url"],
-        "additionalProperties": False,
-        "properties": {"url": _URL, **options},
-        "example": {"url": "https://photos.example/harbor-1912.jpg", "vividness": 1.1},
-    }
+def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
+    """What a JSON body may say: where a photo lies, if the operator lets it be fetched, or what was written to the store directly."""
+    ways: dict[str, dict[str, Any]] = {}
+    if settings.url_hosts:
+        ways["url"] = {**_URL, "example": "https://photos.example/harbor-1912.jpg"}
+    if settings.presign:
+        ways["upload"] = {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Id of an upload",
+            "example": _EXAMPLE_ID,
+        }
+    return [
+        {
+            "type": "object",
+            "required": [name],
+            "additionalProperties": False,
+            "properties": {name: way, **options},
+            "example": {name: way["example"], "vividness": 1.1},
+        }
+        for name, way in ways.items()
+    ]
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:
@@ -279,15 +314,15 @@ def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _take_photos(operation: dict[str, Any], options: dict[str, Any], by_url: dict[str, Any] | None) -> None:
+def _take_photos(operation: dict[str, Any], options: dict[str, Any], named: list[dict[str, Any]]) -> None:
     operation["parameters"] = [*operation.get("parameters", []), *_queries(options), _PREFER]
     form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **_written(options)}}
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": {**form, "additionalProperties": False}},
         "image/*": {"schema": _PHOTO},
     }
-    if by_url is not None:
-        content[JSON] = {"schema": by_url}
+    if named:
+        content[JSON] = {"schema": named[0] if len(named) == 1 else {"oneOf": named}}
     operation["requestBody"] = {"required": True, "content": content}
 
 

@@ -61,7 +61,7 @@ def respond(
     problem: Problem, instance: str, headers: Mapping[str, str] | None = None, root: str = ""
 ) -> JSONResponse:
     return JSONResponse(
-        document(problem, instance, root).model_dump(),
+        {**document(problem, instance, root).model_dump(), **problem.members},
         status_code=problem.kind.status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", **problem.headers, **(headers or {})},

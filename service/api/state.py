@@ -19,11 +19,12 @@ from model.image_headers import Header
 from service import celery_app
 from service.auth import Caller, Scope
 from service.batches import Batches, Scheduler
-from service.budgets import Quota
+from service.budgets import Budget, Quota
 from service.database import connect
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Bounds, Depth, Job, Jobs, Lease, Space
+from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, results_bytes
@@ -105,6 +106,10 @@ class ApiState:
     celery: Celery
     bounds: Bounds
     """Of the queue."""
+    spool: Budget
+    """Bytes of the bodies that this process has in its hands."""
+    fetches: Budget
+    """Photos that this process fetches, half of them for one caller at most."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -129,6 +134,10 @@ class ApiState:
             store=store,
             celery=celery,
             bounds=bounds,
+            spool=Budget(
+                settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
+            ),
+            fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
         )
 
     def url(self, path: str) -> str:
@@ -151,27 +160,43 @@ class ApiState:
             raise Problem("not_found")
         return job
 
+    def store_left(self, depth: Depth) -> int | None:
+        """Bytes that photos and results may still take, by the store's cap and by its disk; None without either.
+
+        Raises `store_unavailable`.
+        """
+        most, free = self.settings.store_bytes, self.store.free()
+        bounds = [most - depth.store] if most else []
+        return min([*bounds, free - depth.store_room] if free is not None else bounds, default=None)
+
     def has_room(self, depth: Depth, photo: int) -> bool:
         """Whether the store is likely to take a photo of so many bytes, by what is known of it before it comes.
 
         Raises `store_unavailable`.
         """
-        most, free = self.settings.store_bytes, self.store.free()
-        return (not most or depth.store + photo < most) and (free is None or depth.store_room + photo < free)
+        left = self.store_left(depth)
+        return left is None or photo < left
 
     @contextmanager
     def room_for(
-        self, id: str, seconds: float, photo: IO[bytes], header: Header, options: Options
+        self,
+        id: str,
+        seconds: float,
+        photo: IO[bytes],
+        header: Header,
+        options: Options,
+        allowance: Allowance,
     ) -> Iterator[Space]:
         """Take room in the store for a photo, which is to be written in this block, and for its results.
 
-        Promises that they are erased after `seconds`, if nothing is made of them. Raises `store_full`, `store_unavailable` or
-        redis.RedisError.
+        Promises that they are erased after `seconds`, if nothing is made of them. Raises `store_full`, `storage_limited`,
+        `store_unavailable` or redis.RedisError.
         """
         size = photo.seek(0, os.SEEK_END)
         photo.seek(0)
         with self.store.under_way(size) as free:
-            space = Space(size, results_bytes(size, header, options), self.settings.store_bytes, free)
+            results = results_bytes(size, header, options)
+            space = Space(size, results, self.settings.store_bytes, free, allowance)
             yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:

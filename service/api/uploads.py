@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,27 +26,33 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser as FormParser
+from starlette.types import Message
 
 from model.errors import PhotoError
-from model.image_headers import Header, probe
+from model.image_headers import Header, end_of, probe
+from service.api.middleware import declared_length
+from service.budgets import Budget
 from service.errors import Problem
-from service.outbound import fetch
+from service.outbound import MOST_FETCHES, fetch
 from service.schemas import Options, options_from_json, parse_options
 from service.settings import Settings
 
-IN_MEMORY = 2**20
+IN_MEMORY = 2**18
 """Bytes of an upload from which on it lies on disk."""
-PIECE = 2**18
+PIECE = 2**16
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
 MOST_FIELDS = 32
 """Each option once, and those of several values a few times."""
 MOST_IN_FIELD = 16 * 2**10
 JSON = "application/json"
 MOST_JSON = 64 * 2**10
-MOST_FETCHES = 8
-"""Fetches that one process has under way. They have threads of their own: slow hosts must not take all of them."""
+MOST_PARSES = 2
+"""Headers of photos that are looked at at once. The worst file costs a third of a second of CPU: others must be answered meanwhile."""
 _NAMED = re.compile(r"[a-z]+/[a-z0-9.+-]{1,60}")
 _threads: RunVar[CapacityLimiter] = RunVar("autochrome.by_url")
+_parses = threading.BoundedSemaphore(MOST_PARSES)
+FormParser.spool_max_size = IN_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,10 @@ class Upload:
     file: IO[bytes]
     """Seekable."""
     sha256: str
-    """Of the photo's bytes, as hexadecimal digits."""
+    """Of the photo's bytes, as hexadecimal digits; or what else only these bytes are known by."""
     options: Options
+    key: str = ""
+    """Where it lies in the store already."""
 
 
 def media_type(request: Request) -> str:
@@ -65,34 +74,53 @@ def media_type(request: Request) -> str:
 
 
 @asynccontextmanager
-async def receive(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
-    """Read the body. Raises `unsupported_media_type`, `form_invalid`, `photo_missing`, `body_too_large`, or for the options
-    `option_unknown` or `option_invalid`.
+async def receive(request: Request, max_bytes: int, budget: Budget, caller: str) -> AsyncIterator[Upload]:
+    """Read the body, within its sender's share of the spool. Raises `uploads_busy`, `too_many_at_once`, `unsupported_media_type`,
+    `form_invalid`, `photo_missing`, `body_too_large`, or for the options `option_unknown` or `option_invalid`.
     """
     kind = media_type(request)
     query = request.query_params.multi_items()
     if kind == "multipart/form-data":
-        async with _form(request, max_bytes) as (photo, fields):
+        async with charged(request, budget, caller) as body, _form(body, max_bytes) as (photo, fields):
             options = parse_options(query + fields)
             file = cast(IO[bytes], photo.file)
             is_small = (photo.size or 0) <= IN_MEMORY  # it takes less time than to wake a thread
             yield Upload(file, digest(file) if is_small else await run_sync(digest, file), options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         options = parse_options(query)  # before the body: what is wrong with them is said at once
-        async with spool() as file:
+        async with charged(request, budget, caller) as body, spool() as file:
             seen = hashlib.sha256()
 
             def write(piece: bytes) -> None:
                 seen.update(piece)
                 file.write(piece)
 
-            await write_body(request, write)
+            await write_body(body, write)
             _check_length(file.tell(), max_bytes)
             yield Upload(file, seen.hexdigest(), options)
     elif kind == "":
         raise Problem("photo_missing")
     else:
         raise Problem("unsupported_media_type", what=f"A body of type {kind[:60]!r} is not understood.")
+
+
+@asynccontextmanager
+async def charged(request: Request, budget: Budget, caller: str) -> AsyncIterator[Request]:
+    """The request with its body charged: what it says it has before any of it is read, what it does not say as it comes.
+
+    Raises `uploads_busy` or `too_many_at_once`; so does reading it.
+    """
+    seen = 0
+    with budget.take(caller, declared_length(request.headers)) as share:
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await request.receive()
+            seen += len(message.get("body", b""))
+            share.hold(max(share.amount, seen))
+            return message
+
+        yield Request(request.scope, counted)
 
 
 async def write_body(request: Request, write: Callable[[bytes], object]) -> None:
@@ -149,10 +177,19 @@ def header_of(file: IO[bytes], settings: Settings, page: int | None = None) -> H
 
     Raises a Problem about the photo.
     """
-    try:
-        return probe(file, settings.limits, page)
-    except PhotoError as error:
-        raise Problem(error.code, error.detail) from error
+    with _parses:
+        try:
+            return probe(file, settings.limits, page)
+        except PhotoError as error:
+            raise Problem(error.code, error.detail) from error
+
+
+def cut_off(file: IO[bytes], header: Header) -> None:
+    """Drop what lies behind the picture and is not its own: it would be stored for nothing."""
+    end = end_of(file, header)
+    if end < file.seek(0, os.SEEK_END):
+        file.truncate(end)
+    file.seek(0)
 
 
 def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
@@ -204,11 +241,13 @@ class Part:
             raise Problem("form_invalid", f"The field {self.name[:40]!r} is no UTF-8 text.") from error
 
 
-async def parts(request: Request, most: Callable[[Part], int]) -> AsyncGenerator[Part, None]:
-    """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over.
-    Close it (`aclosing`) where it is left early.
+async def parts(
+    request: Request, most: Callable[[Part], int], budget: Budget, caller: str
+) -> AsyncGenerator[Part, None]:
+    """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over. What is there of them
+    is charged. Close it (`aclosing`) where it is left early.
 
-    Raises `form_invalid`.
+    Raises `form_invalid`, `uploads_busy` or `too_many_at_once`.
     """
     _, parameters = parse_options_header(request.headers.get("content-type"))
     boundary = parameters.get(b"boundary")
@@ -217,12 +256,16 @@ async def parts(request: Request, most: Callable[[Part], int]) -> AsyncGenerator
     reader = _Reader(most)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
-        async for chunk in request.stream():
-            await run_sync(parser.write, chunk)  # which writes files: the event loop must not wait for a disk
-            while reader.whole:
-                part = reader.whole.popleft()
-                async with closing(part.file):
-                    yield part
+        with budget.take(caller, 0) as share:
+            async for chunk in request.stream():
+                share.hold(reader.kept + len(chunk))
+                await run_sync(
+                    parser.write, chunk
+                )  # it writes files: the event loop must not wait for a disk
+                while reader.whole:
+                    part = reader.whole.popleft()
+                    async with closing(part.file):
+                        yield part
         if not reader.has_ended:
             raise Problem("form_invalid", what="The form ends before its last line.")
     except FormParserError as error:
@@ -257,8 +300,17 @@ class _Reader:
             "on_end": self._on_end,
         }
 
+    @property
+    def kept(self) -> int:
+        """Bytes of parts that are not given out yet."""
+        return sum(min(part.size, self._room) for part in self._open)
+
+    @property
+    def _open(self) -> list[Part]:
+        return [*self.whole, *([self._part] if self._part else [])]
+
     def close(self) -> None:
-        for part in (*self.whole, *([self._part] if self._part else [])):
+        for part in self._open:
             part.file.close()
 
     def _on_begin(self) -> None:
@@ -301,36 +353,46 @@ class _Reader:
 
 
 @asynccontextmanager
-async def by_url(request: Request, settings: Settings) -> AsyncIterator[Upload]:
-    """Read a JSON body and fetch the photo that it names, as if it had been sent.
+async def by_url(
+    request: Request,
+    settings: Settings,
+    spool: Budget,
+    fetches: Budget,
+    caller: str,
+    pay: Callable[[], object],
+) -> AsyncIterator[Upload]:
+    """Read a JSON body and fetch the photo that it names, as if it had been sent. `pay` is called before anything is fetched.
 
-    Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed` or `fetches_busy`; also
-    `url_failed`, with what was found there, in place of the block's `photo_unsupported` or `photo_empty`.
+    Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed`, `uploads_busy`,
+    `fetches_busy`, `too_many_at_once` or what `pay` does; also `url_failed`, with what was found there, in place of the block's
+    `photo_unsupported` or `photo_empty`.
     """
     if not settings.url_hosts:
         raise Problem("url_disabled")
     if request.query_params:
         raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
-    url, options = _wish(await _json(request))
-    settings.url_hosts.target(url)  # what is refused is refused at once, even when all threads are busy
-    limiter = _limiter()
-    if limiter.available_tokens < 1:
-        raise Problem("fetches_busy")
+    url, options = _wish(await json_body(request))
+    settings.url_hosts.target(url)  # what is refused is refused at once, even when all are busy
     get = partial(fetch, url, allow=settings.url_hosts, max_bytes=settings.max_bytes)
-    fetched = await run_sync(get, limiter=limiter)
-    async with closing(fetched.file) as file:
-        try:
-            yield Upload(file, await run_sync(digest, file), options)
-        except Problem as problem:
-            if problem.code not in ("photo_unsupported", "photo_empty"):
-                raise
-            what = f" but {fetched.media_type}" if _NAMED.fullmatch(fetched.media_type) else ""
-            raise Problem(
-                "url_failed", what=f"That address holds no photo that can be read,{what}."
-            ) from problem
+    with spool.take(caller, settings.max_bytes) as share:
+        with fetches.take(caller, 1):
+            await run_sync(pay)
+            fetched = await run_sync(get, limiter=_limiter())
+        async with closing(fetched.file) as file:
+            share.hold(file.seek(0, os.SEEK_END))
+            try:
+                yield Upload(file, await run_sync(digest, file), options)
+            except Problem as problem:
+                if problem.code not in ("photo_unsupported", "photo_empty"):
+                    raise
+                what = f" but {fetched.media_type}" if _NAMED.fullmatch(fetched.media_type) else ""
+                raise Problem(
+                    "url_failed", what=f"That address holds no photo that can be read,{what}."
+                ) from problem
 
 
-async def _json(request: Request) -> bytes:
+async def json_body(request: Request) -> bytes:
+    """Raises `json_invalid` where it is too long."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

@@ -7,5 +7,5 @@ lease(id, ARGV[3], ARGV[4])
 if redis.call('HGET', job(id), 'stage') == ARGV[5] then return 1 end  -- said again, the answer was lost
 redis.call('HSET', job(id), 'stage', ARGV[5])
 note_stages(id, 6)
-emit(id, 'stage', {name = ARGV[5]})
+publish(id, false)
 return 1

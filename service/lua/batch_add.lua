@@ -1,6 +1,7 @@
 -- Takes a file in, with its job, which waits to be queued.
--- id, what the file is known by, most files, file or '' to ask only, id of its job or '' where it is refused, hash of the job's secret, pixels
--- → 'added' (or it may be), 'known', 'gone': the batch is, 'complete': nothing more is taken in, 'full'
+-- id, what the file is known by, most files, file or '' to ask only, id of its job or '' where it is refused, hash of the job's secret, pixels, what
+-- it counts as of a quota, most bytes of records that its sender may hold or 0
+-- → 'records': that one holds so many, 'added' (or it may be), 'known', 'gone': the batch is, 'complete': nothing more is taken in, 'full'
 local id, file, made = ARGV[1], ARGV[4], ARGV[5]
 local alive, status = is_batch_alive(id)
 if not alive then return 'gone' end
@@ -9,11 +10,14 @@ if status == 'complete' then return 'complete' end
 if redis.call('LLEN', batch(id) .. ':files') >= tonumber(ARGV[3]) then return 'full' end
 if file == '' then return 'added' end
 local seen = redis.call('HMGET', batch(id), 'expires', 'owner')
+local payer, most = redis.call('HGET', batch(id) .. ':order', 'payer'), tonumber(ARGV[9])
+if not take_records(payer, #file + ENTRY_BYTES, seen[1], most) then return 'records' end
+if made ~= '' and not take_record(payer, seen[1], most) then return 'records' end
 redis.call('SADD', batch(id) .. ':known', ARGV[2])
 redis.call('RPUSH', batch(id) .. ':files', file)
 if made ~= '' and redis.call('EXISTS', job(made)) == 0 then  -- it does where it is of a batch that had this id and these photos before
   local order = redis.call('HMGET', batch(id) .. ':order', 'options', 'batch', 'request_id')
-  make_job(made, seen[1], 'status', 'waiting', 'secret', ARGV[6], 'options', order[1], 'pixels', ARGV[7], 'batch', order[2],
+  make_job(made, seen[1], 'status', 'waiting', 'secret', ARGV[6], 'options', order[1], 'pixels', ARGV[7], 'weight', ARGV[8], 'batch', order[2],
     'owner', seen[2], 'request_id', order[3], 'fingerprint', '', 'group', id, 'upload', '')
   redis.call('RPUSH', batch(id) .. ':waiting', made)
   redis.call('ZADD', key('batches'), 'NX', stamp(now), id)

@@ -1,8 +1,8 @@
 -- Begins a batch, or goes on with it.
 -- id, milliseconds to keep, fingerprint, owner, who pays, request id, options, most files that may wait for a new batch to be begun,
 -- hash of the secret that the sender says it has or '', hash of the one that it gets otherwise, mark of this call, 1 where its jobs
--- let others go first
--- → time of expiry; 'expired', 'canceled', 'another': it is a different one, 'full': too many wait, or 'unproven': no key made it, and the
+-- let others go first, most bytes of records that one may hold or 0
+-- → time of expiry; 'expired', 'canceled', 'another': it is a different one, 'full': too many wait, 'records': its sender holds as many as one may, or 'unproven': no key made it, and the
 -- sender does not know its secret
 local id = ARGV[1]
 local seen = redis.call('HMGET', batch(id), 'status', 'expires', 'fingerprint', 'owner', 'secret', 'made')
@@ -20,6 +20,7 @@ for _, other in ipairs(redis.call('ZRANGE', key('batches'), 0, -1)) do
 end
 if waiting >= tonumber(ARGV[8]) then return 'full' end
 local expires = now + ARGV[2]
+if not take_record(ARGV[5], expires, tonumber(ARGV[13])) then return 'records' end
 redis.call('HSET', batch(id), 'status', 'receiving', 'created', stamp(now), 'expires', stamp(expires), 'fingerprint', ARGV[3],
   'owner', ARGV[4], 'secret', ARGV[9] ~= '' and ARGV[9] or ARGV[10], 'made', ARGV[11])
 redis.call('PEXPIREAT', batch(id), stamp(expires + ERASED_RECORD_MS))

@@ -12,14 +12,14 @@ while true do
   elseif not is_batch_alive(id) then
     redis.call('ZADD', key('batches'), stamp(now + 1000), id)  -- it is erased, unless the server's clock has jumped
   else
-    local seen = redis.call('HMGET', job(first), 'status', 'pixels', 'owner', 'request_id')
+    local seen = redis.call('HMGET', job(first), 'status', 'pixels', 'owner', 'request_id', 'weight')
     if seen[1] ~= 'waiting' then
       redis.call('LPOP', batch(id) .. ':waiting')
     elseif not has_room(seen[2], ARGV[1], ARGV[2]) then
       return nil
     else
       local most, wait = tonumber(seen[3] == '' and ARGV[3] or ARGV[4]), 0
-      if most > 0 then wait = charge_quota(redis.call('HGET', batch(id) .. ':order', 'payer'), most, seen[2], first) end
+      if most > 0 then wait = charge_quota(redis.call('HGET', batch(id) .. ':order', 'payer'), most, seen[5] or seen[2], first) end
       if wait > 0 then
         redis.call('ZADD', key('batches'), stamp(now + wait), id)
       else

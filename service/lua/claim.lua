@@ -7,8 +7,8 @@ even_without_memory()
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
 
 local function claimed(id)
-  local found = redis.call('HMGET', job(id), 'attempt', 'options', 'pixels', 'request_id', 'upload', 'failures')
-  return {id, unpack(found)}
+  local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures')
+  return {id, seen[1], get_field(id, 'options'), seen[2], seen[3], seen[4], seen[5]}
 end
 
 local function best()
@@ -54,5 +54,5 @@ lease(id, ARGV[2], ARGV[3])
 redis.call('SADD', mine, id)
 redis.call('PEXPIRE', mine, ERASED_RECORD_MS)
 redis.call('HINCRBY', job(id), 'attempt', 1)
-emit(id, 'stage', {name = 'open'})
+publish(id, false)
 return claimed(id)

@@ -6,7 +6,7 @@ local id = ARGV[1]
 local seen = redis.call('HMGET', job(id), 'status', 'result_key')
 if seen[1] == 'succeeded' and seen[2] == ARGV[3] then return 1 end  -- said again, the answer was lost
 if not is_held(id, ARGV[2]) then return 0 end
-redis.call('HSET', job(id), 'result_key', ARGV[3], 'result_width', ARGV[4], 'result_height', ARGV[5],
+set_fields(id, 'result_key', ARGV[3], 'result_width', ARGV[4], 'result_height', ARGV[5],
   'result_media_type', ARGV[6], 'result_sha256', ARGV[7], 'result_bytes', ARGV[8], 'artifacts', ARGV[9], 'notices', ARGV[10])
 note_stages(id, 12)
 if tonumber(ARGV[11]) > 0 then
@@ -14,7 +14,7 @@ if tonumber(ARGV[11]) > 0 then
   redis.call('HINCRBY', key('counters'), 'batch:sum', ARGV[11])
 end
 local written = tonumber(ARGV[8])
-for _, artifact in ipairs(cjson.decode(ARGV[9])) do written = written + artifact.bytes end
+for _, artifact in ipairs(cjson.decode(ARGV[9] ~= '' and ARGV[9] or '[]')) do written = written + artifact.bytes end
 settle_store(id, written)
 measure(id)
 finish(id, 'succeeded')

@@ -1,7 +1,8 @@
 -- Enters a job as queued.
 -- id, secret hash, options, pixels, milliseconds to keep, 1 for a batch, owner, request id, fingerprint, group, mark of this call, most jobs,
--- most pixels, upload
--- → {2} new, and workers are to be notified; {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room
+-- most pixels, upload, who pays or '', most bytes of records that one may hold or 0
+-- → {2} new, and workers are to be notified; {1} new; {0} where the id is taken; {-1, jobs, pixels, speed} where there is no room;
+-- {-2} where its sender holds as many records as one may
 local id = ARGV[1]
 if redis.call('EXISTS', job(id)) == 1 then
   -- where the answer to this call was lost, it came again
@@ -10,6 +11,7 @@ end
 if not has_room(ARGV[4], ARGV[12], ARGV[13]) then
   return {-1, redis.call('ZCARD', key('queued')), sum('queued'), tostring((speed() or 0) * 1000)}
 end
+if not take_record(ARGV[15], now + ARGV[5], tonumber(ARGV[16])) then return {-2} end
 make_job(id, stamp(now + ARGV[5]), 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
   'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14])
 enqueue(id)

@@ -4,8 +4,7 @@
 -- Every key begins with `{autochrome}:`. One server has all of them: the scripts make names of keys from what they read and declare none,
 -- and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 --
---   job:ID            hash: the record
---   job:ID:events     stream: what happened to it, the last 64
+--   job:ID            hash: the record; a value of more than 64 bytes is in pieces, NAME, NAME:1 and so on (see `set_fields`)
 --   queued            zset: id by its turn: its time of making, for batches an hour later
 --   batched           zset: of those, the ones of batches by their time of making
 --   running           zset: id by the end of its lease
@@ -14,13 +13,17 @@
 --                     store, room: bytes of `stored` and `room`; erased, rewritten: when a record was last erased, and the log rewritten
 --   stored            hash: bytes of the store by id: its photo, and its results or the room that is kept for them
 --   room              hash: of these, bytes that are kept for results which are not written yet
+--   payers            hash: whose budget these bytes are taken from, by id; only where there is a limit, as the two below
+--   held              hash: bytes of the store by who pays for them
+--   records:WHO       hash: bytes of records by the hour, since 1970, until which they are kept
 --   clock             hash: shift: milliseconds by which the server's clock has jumped in all; by and at: the last jump, and when
 --   reaper, eraser    string: whoever does this now
 --   reaping           string: since when leases have been looked at without a gap
 --   notified          string: there while queued jobs have just been notified of again
 --   notifications     string: how many were sent within three seconds and not answered yet
 --   speed:SLOT        hash: pixels done and milliseconds of work in five seconds
---   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME
+--   counters          hash: outcome:STATUS:CODE, stage:NAME:count and :sum (seconds), batch:count and :sum (photos), webhooks:OUTCOME,
+--                     leases:expired
 --   worker:NAME       hash: net, device and threads of a worker, when it began and asked last; gone when it stops beating
 --   worker:NAME:jobs  set: ids that this process has claimed and not ended
 --   workers           zset: worker by its last beat
@@ -35,6 +38,9 @@
 --   batches           zset: batch id by the time when one of its files may be queued
 --   batches:due       zset: batch id by the time when it expires
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
+--   place:ID          string: OWNER:BYTES of a photo that its sender is to write to the store; gone when its time is up
+--   place:ID:used    string: there while a job is made of it
+--   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else
@@ -43,7 +49,10 @@ local PREFIX = '{autochrome}:'
 local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `410` after its job expired
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local QUOTA_MS = 60 * 1000
-local MOST_EVENTS = 64
+local HOUR_MS = 3600 * 1000
+local RECORD_BYTES, ERASED_RECORD_BYTES = 1200, 400  -- of a job, with its places in sets: about what a test measures
+local ENTRY_BYTES = 150  -- of a file of a batch, beside its name and what is said of it
+local MOST_IN_FIELD = 64  -- bytes; the default of hash-max-listpack-value
 local NOTIFICATIONS_MS = 3000  -- after which those that were not answered count as lost
 local SLOT_MS, SLOTS = 5000, 12
 local LOOK_AT = 50  -- jobs before one whose pixels are added up for its estimate, instead of the average
@@ -62,11 +71,35 @@ local function increment(counter) redis.call('HINCRBY', key('counters'), counter
 -- (Redis, Scripting with Lua: "Using EVAL under low memory conditions"). What enters jobs is to be refused; all else begins with this.
 local function even_without_memory() redis.call('DEL', key('nothing')) end
 
--- Takes bytes of the store for an id: those of a photo that is about to be written, and room for its results.
-local function take_store(id, photo, room)
-  redis.call('HINCRBY', key('stored'), id, stamp(photo + room))
+-- An id holds so many bytes of the store more, or less.
+local function count_store(id, bytes)
+  redis.call('HINCRBY', key('stored'), id, stamp(bytes))
+  redis.call('HINCRBY', key('sums'), 'store', stamp(bytes))
+  local payer = redis.call('HGET', key('payers'), id)
+  if payer and redis.call('HINCRBY', key('held'), payer, stamp(bytes)) <= 0 then redis.call('HDEL', key('held'), payer) end
+end
+
+-- Why a photo of so many bytes, with room for its results, is not to be written: -1: the store is full, -2: its disk is, -3: its sender holds
+-- as much as one may; nil where it may be. Each bound may be 0 for none, that of the disk -1.
+local function lacks_room(photo, room, most, free, payer, most_of_payer)
+  if most_of_payer > 0 and (redis.call('HGET', key('held'), payer) or 0) + photo + room > most_of_payer then return -3 end
+  if most > 0 and sum('store') + photo + room > most then return -1 end
+  if free >= 0 and sum('room') + photo + room > free then return -2 end
+  return nil
+end
+
+-- Milliseconds until something is erased; -1: nothing is going to be.
+local function first_due()
+  local first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
+  return first[2] and math.max(0, first[2] - now) or -1
+end
+
+-- Takes bytes of the store for an id: those of a photo that is about to be written, and room for its results. Who was the first to write
+-- under an id pays for all of it.
+local function take_store(id, photo, room, payer)
+  if payer ~= '' then redis.call('HSETNX', key('payers'), id, payer) end
+  count_store(id, photo + room)
   redis.call('HINCRBY', key('room'), id, stamp(room))
-  redis.call('HINCRBY', key('sums'), 'store', stamp(photo + room))
   redis.call('HINCRBY', key('sums'), 'room', stamp(room))
 end
 
@@ -77,16 +110,40 @@ local function settle_store(id, written, most)
   local left = math.max(0, room - (most or room))
   if left == 0 then redis.call('HDEL', key('room'), id) else redis.call('HSET', key('room'), id, stamp(left)) end
   redis.call('HINCRBY', key('sums'), 'room', stamp(left - room))
-  redis.call('HINCRBY', key('stored'), id, stamp(written + left - room))
-  redis.call('HINCRBY', key('sums'), 'store', stamp(written + left - room))
+  count_store(id, written + left - room)
 end
 
 -- No file of an id is left.
 local function drop_store(id)
-  redis.call('HINCRBY', key('sums'), 'store', stamp(-(redis.call('HGET', key('stored'), id) or 0)))
+  count_store(id, -(redis.call('HGET', key('stored'), id) or 0))
   redis.call('HINCRBY', key('sums'), 'room', stamp(-(redis.call('HGET', key('room'), id) or 0)))
-  redis.call('HDEL', key('stored'), id)
-  redis.call('HDEL', key('room'), id)
+  for _, of in ipairs({'stored', 'room', 'payers'}) do redis.call('HDEL', key(of), id) end
+end
+
+local function hour_of(time) return stamp(math.ceil(time / HOUR_MS)) end
+
+-- Takes bytes of records, kept until some time, from what their sender may hold. False where there are not so many left; 0: no limit.
+local function take_records(payer, bytes, expires, most)
+  if most == 0 then return true end
+  local name, held = key('records:' .. payer), 0
+  local seen = redis.call('HGETALL', name)
+  for at = 1, #seen, 2 do
+    if seen[at] * HOUR_MS > now then held = held + seen[at + 1] end
+  end
+  if held + bytes > most then return false end
+  redis.call('HINCRBY', name, hour_of(expires), stamp(bytes))
+  for at = 1, #seen, 2 do
+    if seen[at] * HOUR_MS <= now then redis.call('HDEL', name, seen[at]) end
+  end
+  local ends = hour_of(expires) * HOUR_MS
+  if redis.call('PTTL', name) < ends - now then redis.call('PEXPIREAT', name, stamp(ends)) end
+  return true
+end
+
+-- The same for a job: its record, and what is left of that when it is erased.
+local function take_record(payer, expires, most)
+  if not take_records(payer, RECORD_BYTES, expires, most) then return false end
+  return take_records(payer, ERASED_RECORD_BYTES, expires + ERASED_RECORD_MS, most)
 end
 
 -- pixels per millisecond of work, or nil where none was done in the last minute
@@ -134,15 +191,50 @@ local function note_stages(id, from)
   end
 end
 
-local function emit(id, name, data)
-  local stream = job(id) .. ':events'
-  redis.call('XADD', stream, 'MAXLEN', MOST_EVENTS, '*', 'name', name, 'data', cjson.encode(data))
-  redis.call('PEXPIREAT', stream, stamp(redis.call('HGET', job(id), 'expires') + ERASED_RECORD_MS))
-  redis.call('PUBLISH', key((name == 'queued' or name == 'stage') and 'changed' or 'ended'), id)
+-- Sets fields of a record: names and values in turns. A hash with one value of more than 64 bytes is no listpack any more, and takes three times
+-- the memory, so that a longer one is kept in pieces. Such a field is written once.
+local function set_fields(id, ...)
+  local words, flat = {...}, {}
+  for at = 1, #words, 2 do
+    local value = tostring(words[at + 1])
+    for piece = 0, math.max(0, math.ceil(#value / MOST_IN_FIELD) - 1) do
+      flat[#flat + 1] = piece == 0 and words[at] or words[at] .. ':' .. piece
+      flat[#flat + 1] = string.sub(value, MOST_IN_FIELD * piece + 1, MOST_IN_FIELD * (piece + 1))
+    end
+  end
+  redis.call('HSET', job(id), unpack(flat))
 end
 
+-- A field's value, all its pieces; false where there is none.
+local function get_field(id, name)
+  local value = redis.call('HGET', job(id), name)
+  local piece = value
+  local number = 0
+  while piece and #piece == MOST_IN_FIELD do
+    number = number + 1
+    piece = redis.call('HGET', job(id), name .. ':' .. number)
+    value = value .. (piece or '')
+  end
+  return value
+end
+
+-- A record's fields and values in turns, each value whole.
+local function get_fields(id)
+  local seen, flat = redis.call('HGETALL', job(id)), {}
+  for at = 1, #seen, 2 do
+    if not string.find(seen[at], ':', 1, true) then
+      flat[#flat + 1] = seen[at]
+      flat[#flat + 1] = #seen[at + 1] == MOST_IN_FIELD and get_field(id, seen[at]) or seen[at + 1]
+    end
+  end
+  return flat
+end
+
+-- Says that something has happened to a job. What it was follows from the record (`events_of` in jobs.py).
+local function publish(id, is_end) redis.call('PUBLISH', key(is_end and 'ended' or 'changed'), id) end
+
 -- Whoever asked for a webhook is to be told how the job ended, and nothing after it was erased.
-local function schedule_webhook(id, event, options)
+local function schedule_webhook(id, event, options)  -- the options as JSON
   redis.call('DEL', key('webhook:' .. id))
   redis.call('ZREM', key('webhooks'), id)
   local url = event and options and cjson.decode(options).webhook
@@ -160,7 +252,7 @@ end
 
 -- A new record. The caller gives it its status.
 local function make_job(id, expires, ...)
-  redis.call('HSET', job(id), 'created', stamp(now), 'expires', expires, 'attempt', 0, 'failures', 0, ...)
+  set_fields(id, 'created', stamp(now), 'expires', expires, 'attempt', 0, 'failures', 0, ...)
   redis.call('ZADD', key('due'), expires, id)
 end
 
@@ -225,8 +317,7 @@ local function enqueue(id)
   redis.call('ZADD', key('queued'), stamp(turn), id)
   redis.call('HINCRBY', key('sums'), 'queued', seen[3])
   redis.call('HSETNX', key('sums'), 'since', stamp(now))
-  local place = redis.call('ZRANK', key('queued'), id) + 1
-  emit(id, 'queued', {position = place, eta_s = eta(id, place)})
+  publish(id, false)
 end
 
 -- Whether a notification of a job that has just been queued is to be sent; if so, it counts as sent. A worker that has ended a job asks for the
@@ -241,14 +332,36 @@ local function is_to_be_notified()
   return true
 end
 
+-- What an ended record keeps no longer: only work needs it. It is written anew, as fields that go leave a hash as large as it was.
+local ONLY_OF_WORK = {pixels = true, weight = true, batch = true, failures = true, request_id = true, upload = true}
+
+local function compact(id)
+  local seen, kept = get_fields(id), {}
+  for at = 1, #seen, 2 do
+    local name, value = seen[at], seen[at + 1]
+    if name == 'options' and string.find(value, '"webhook"', 1, true) then
+      local options = cjson.decode(value)
+      options.webhook = nil  -- the delivery has it
+      value = next(options) and cjson.encode(options) or '{}'
+    end
+    if not ONLY_OF_WORK[name] and value ~= '' and value ~= '{}' then
+      kept[#kept + 1] = name
+      kept[#kept + 1] = value
+    end
+  end
+  redis.call('DEL', job(id))
+  set_fields(id, unpack(kept))
+end
+
 local function finish(id, status, code, detail)
   leave(id)
-  redis.call('HSET', job(id), 'status', status)
-  if code then redis.call('HSET', job(id), 'error_code', code, 'error_detail', detail) end
+  schedule_webhook(id, status, get_field(id, 'options'))
+  set_fields(id, 'status', status)
+  if code then set_fields(id, 'error_code', code, 'error_detail', detail) end
+  compact(id)
   increment('outcome:' .. status .. ':' .. (code or ''))
   settle_store(id, 0)  -- `complete` has said what was written
-  emit(id, status, {code = code})
-  schedule_webhook(id, status, redis.call('HGET', job(id), 'options'))
+  publish(id, true)
 end
 
 -- An attempt is over without a result. Returns whether the job waits again: after so many failed attempts it has failed.
@@ -264,18 +377,23 @@ end
 
 -- Leaves an erased record, which says no more than that there was a job.
 local function erase_record(id, status)
-  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'options', 'erase_again')
+  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'erase_again')
+  local options = get_field(id, 'options')
   leave(id)
   redis.call('DEL', job(id))
   redis.call('HSET', job(id), 'status', status, 'created', kept[1], 'expires', kept[2], 'secret', kept[3])
   -- A worker that does not know yet may still write files.
-  if kept[4] == 'running' or kept[6] then redis.call('HSET', job(id), 'erase_again', 1) end
+  if kept[4] == 'running' or kept[5] then redis.call('HSET', job(id), 'erase_again', 1) end
   redis.call('HSET', key('sums'), 'erased', stamp(now))
+  local payer = redis.call('HGET', key('payers'), id)
+  local hour = hour_of(kept[2])
+  if payer and redis.call('HEXISTS', key('records:' .. payer), hour) == 1 then
+    redis.call('HINCRBY', key('records:' .. payer), hour, stamp(-RECORD_BYTES))
+  end
   local unfinished = kept[4] == 'queued' or kept[4] == 'running'
   if unfinished then increment('outcome:' .. status .. ':') end
-  schedule_webhook(id, unfinished and status, kept[5])
-  emit(id, status, {})
-  redis.call('XTRIM', job(id) .. ':events', 'MAXLEN', 1)
+  schedule_webhook(id, unfinished and status, options)
+  publish(id, true)
 end
 
 -- Whether a batch takes files in or has them queued; and its status.

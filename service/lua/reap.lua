@@ -21,6 +21,7 @@ end
 local waiting = {}
 for _, id in ipairs(lost) do
   redis.call('HINCRBY', job(id), 'failures', 1)
+  increment('leases:expired')
   if requeue(id, ARGV[1], ARGV[2], ARGV[3]) then waiting[#waiting + 1] = id end
 end
 return waiting

@@ -8,5 +8,10 @@ for at = 1, #held, 2 do
 end
 local kept = redis.call('HGETALL', key('room'))
 for at = 1, #kept, 2 do room = room + kept[at + 1] end
+redis.call('DEL', key('held'))
+local payers = redis.call('HGETALL', key('payers'))
+for at = 1, #payers, 2 do
+  redis.call('HINCRBY', key('held'), payers[at + 1], redis.call('HGET', key('stored'), payers[at]) or 0)
+end
 redis.call('HSET', key('sums'), 'store', stamp(store), 'room', stamp(room))
 return before - store

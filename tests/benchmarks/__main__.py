@@ -4,8 +4,10 @@
     python -m tests.benchmarks serving      the service beside the bare pipeline and LitServe
     python -m tests.benchmarks overload     four times what it can do, for two minutes
     python -m tests.benchmarks fill         a small disk and a small Redis filled at four times what it can do, two minutes each
+    python -m tests.benchmarks connections  half requests, endless headers and slow clients, at 1,024 files
     python -m tests.benchmarks chaos        kill -9 of worker, API and Valkey at random, for five minutes
     python -m tests.benchmarks many-jobs    10,000 small jobs while workers come and go
+    python -m tests.benchmarks sizing       what a photo costs, and what so many a day need
     python -m tests.benchmarks simclr       SimCLR's views, steps and loss beside lightly's
     python -m tests.benchmarks engines      the net on a CPU by several runtimes, and how far their colors differ
     python -m tests.benchmarks training     crops a second of training, beside those of another commit
@@ -56,6 +58,10 @@ def _run(arguments: argparse.Namespace) -> Report:
             from tests.benchmarks import fill
 
             return fill.run(fill.FAST if arguments.fast else fill.Config(arguments.seconds), _log)
+        case "connections":
+            from tests.benchmarks import connections
+
+            return connections.run(connections.Config(arguments.seconds, arguments.halves), _log)
         case "chaos":
             from tests.benchmarks import chaos
 
@@ -75,6 +81,10 @@ def _run(arguments: argparse.Namespace) -> Report:
             from tests.benchmarks import engines
 
             return engines.run(engines.Config(arguments.rounds, arguments.threads, arguments.busy), _log)
+        case "sizing":
+            from tests.benchmarks import sizing
+
+            return sizing.run(sizing.QUICK if arguments.quick else sizing.Config(), _log)
         case _:
             from tests.benchmarks import training
 
@@ -112,6 +122,10 @@ def _parse() -> argparse.Namespace:
     fill.add_argument("--seconds", type=float, default=120.0, help="for each of the two (default: 120)")
     fill.add_argument("--fast", action="store_true", help="a few seconds of it")
 
+    connections = benchmarks.add_parser("connections", help="half requests, endless headers and slow clients")
+    connections.add_argument("--seconds", type=float, default=60.0)
+    connections.add_argument("--halves", type=int, default=1010, help="half requests (default: 1010)")
+
     chaos = benchmarks.add_parser("chaos", help="kill -9 at random under load")
     chaos.add_argument("--seconds", type=float, default=300.0)
     chaos.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
@@ -120,6 +134,9 @@ def _parse() -> argparse.Namespace:
     many_jobs = benchmarks.add_parser("many-jobs", help="small jobs while workers come and go")
     many_jobs.add_argument("--jobs", type=int, default=10_000)
     many_jobs.add_argument("--seed", type=int, default=0)
+
+    sizing = benchmarks.add_parser("sizing", help="what a photo costs, and so many a day")
+    sizing.add_argument("--quick", action="store_true", help=quick)
 
     simclr = benchmarks.add_parser("simclr", help="SimCLR's views, steps and loss beside lightly's")
     simclr.add_argument(
@@ -143,7 +160,19 @@ def _parse() -> argparse.Namespace:
     training.add_argument("--steps", type=int, default=100)
     training.add_argument("--threads", type=int, default=2)
 
-    for each in (photo, serving, overload, fill, chaos, many_jobs, simclr, engines, training):
+    for each in (
+        photo,
+        serving,
+        overload,
+        fill,
+        connections,
+        chaos,
+        many_jobs,
+        sizing,
+        simclr,
+        engines,
+        training,
+    ):
         each.add_argument("--out", type=Path, default=Path("out/benchmarks"), help="default: out/benchmarks")
     return parser.parse_args()
 

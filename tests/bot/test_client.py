@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -90,8 +91,9 @@ def real(service: Any) -> Iterator[Client]:
 def test_one_life_on_the_real_service(real: Client, gray_photo: Callable[..., bytes]) -> None:
     id = new_id()
     options = {"artifacts": "comparison", "vividness": 1.4, "keep_for": 3600}
-    done = real.create(gray_photo(), id, options, wait=25)
-    again = real.create(gray_photo(), id, options, wait=25)
+    own = secrets.token_hex(24)
+    done = real.create(gray_photo(), id, options, wait=25, secret=own)
+    again = real.create(gray_photo(), id, options, wait=25, secret=own)
     assert (done.status, done.id, done.width, done.height, done.net) == ("succeeded", id, 320, 240, "lite")
     assert done.artifacts == ("comparison",)
     assert again == done, "the same photo under the same id is colored once, and the secret is the same"
@@ -101,8 +103,11 @@ def test_one_life_on_the_real_service(real: Client, gray_photo: Callable[..., by
     assert httpx.get(real.result_url(id)).content == real.result(id)
     with pytest.raises(ConflictError):
         real.create(gray_photo(size=(64, 64)), id, options)
-    with pytest.raises(NotAllowedError):
-        real.delete(id, "x" * 43)
+    assert done.secret == own
+    assert real.create(gray_photo(), id, options).secret == "", "the photo and its id prove nothing"
+    for other in ("x" * 43, ""):
+        with pytest.raises(NotAllowedError):
+            real.delete(id, other)
     real.delete(id, done.secret)
     real.delete(id, done.secret)
     with pytest.raises(GoneError):

@@ -77,8 +77,6 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     record = about.pop(f"{{autochrome}}:job:{job}")
     assert record.keys() == {b"status", b"created", b"expires", b"secret"}, "only that it was is known"
     assert record[b"status"] == b"canceled"
-    [(_, event)] = about.pop(f"{{autochrome}}:job:{job}:events")
-    assert event == {b"name": b"canceled", b"data": b"{}"}
     assert about.keys() == {"{autochrome}:due"}, "when that, too, is to be forgotten"
     logs = {"bot": "".join(bot.lines).encode(), "service": "".join(service.lines[lines_before:]).encode()}
     assert traces(sent, logs) == []

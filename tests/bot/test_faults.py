@@ -117,7 +117,7 @@ def test_a_photo_whose_arrival_the_service_could_not_confirm_is_not_colored_twic
     assert (len(quick_service.sent), len(set(quick_service.sent))) == (3, 1)
 
 
-def test_a_photo_whose_secret_was_lost_does_not_stop_a_mention_that_was_edited_meanwhile(
+def test_a_photo_whose_answer_was_lost_is_erased_where_the_mention_was_edited_meanwhile(
     server, shown, bot, quick_service
 ):
     mention = server.person("ben").comment(shown(), "u/colorizebot")
@@ -127,7 +127,7 @@ def test_a_photo_whose_secret_was_lost_does_not_stop_a_mention_that_was_edited_m
     mention.text = "u/colorizebot vivid"
     bot.work(server.bot.comments)
     assert "More vivid than I would." in server.bot.comments()[0].text
-    assert lost in quick_service.jobs, "it stays until its time is over"
+    assert lost not in quick_service.jobs, "its secret is the bot's own, whatever became of the answer"
 
 
 def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):

@@ -17,20 +17,25 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from bot import settings as bot_settings
 from service import local
 from service.database import connect
 from service.jobs import Jobs, Lease, Net
-from service.settings import Settings
+from service.settings import ELSEWHERE, Settings
+from service.settings import read as read_settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docker").glob("*.Dockerfile"))
@@ -73,7 +78,10 @@ class Dockerfile:
     def copied(self) -> list[str]:
         """What is copied from the build context."""
         sources = [rest.split()[:-1] for rest in self.all("COPY") if not rest.startswith("--from=")]
-        return [source for each in sources for source in each]
+        defaults = dict(argument.split("=", 1) for argument in self.all("ARG"))
+        return [
+            re.sub(r"\$\{(\w+)\}", lambda name: defaults[name[1]], each) for one in sources for each in one
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +90,39 @@ def compose() -> dict[str, Any]:
     loaded = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert isinstance(loaded, dict)
     return loaded
+
+
+def rendered(variables: dict[str, str]) -> dict[str, Any]:
+    """The services as Compose makes them of a shell's variables. Raises KeyError with its words where one is missing that must be set."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        if found["name"] in variables:
+            return variables[found["name"]]
+        if found["how"] == ":?":
+            raise KeyError(f"{found['name']} {found['rest']}")
+        return str(found["rest"])
+
+    def whole(part: Any) -> Any:
+        match part:
+            case dict():
+                return {key: whole(each) for key, each in part.items()}
+            case list():
+                return [whole(each) for each in part]
+            case str():
+                return re.sub(r"\$\$|\$\{(?P<name>\w+)(?P<how>:-|:\?)(?P<rest>[^}]*)\}", value, part)
+        return part
+
+    services: dict[str, Any] = whole(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+    for service in services.values():
+        given = service.get("environment", {})
+        service["environment"] = {
+            name: variables.get(name) if text is None else str(text)
+            for name, text in given.items()
+            if text is not None or name in variables
+        }
+    return services
 
 
 def tool(name: str) -> str:
@@ -113,19 +154,23 @@ def test_what_an_image_copies_exists_and_reaches_the_builder(path: str) -> None:
     assert "*" in ignore, "the builder gets what is named and nothing else"
     sources = Dockerfile.read(path).copied
     package = "bot/" if "bot" in path else "service/"
-    assert {"pyproject.toml", "requirements.lock", package} <= set(sources)
+    assert package in sources
     for source in sources:
         assert (ROOT / source).exists(), f"{path} copies {source}, which does not exist"
         above = {f"!{folder}/" for folder in Path(source).parents}
-        assert {f"!{source}", *above} & {*ignore}, f"{path} copies {source}, which .dockerignore holds back"
+        let_through = any(fnmatch(f"!{source}", line) for line in ignore) or above & {*ignore}
+        assert let_through, f"{path} copies {source}, which .dockerignore holds back"
 
 
 @pytest.mark.parametrize("path", DOCKERFILES)
 def test_an_image_runs_as_an_ordinary_user_on_a_named_release_of_debian(path: str) -> None:
     file = Dockerfile.read(path)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", file.last("USER"))
-    for base in file.all("FROM"):
-        assert re.match(r"python:3\.11-slim-(trixie|bookworm)\b", base), base
+    assert re.fullmatch(r"BASE=python:3\.11-slim-trixie@sha256:[0-9a-f]{64}", file.all("ARG")[0]), (
+        "by its digest"
+    )
+    assert file.all("FROM") == ["${BASE} AS dependencies", "${BASE}"]
+    assert len({Dockerfile.read(each).all("ARG")[0] for each in DOCKERFILES}) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,12 +182,65 @@ def test_an_image_starts_a_part_that_the_service_has(path: str, part: str) -> No
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
 
 
-def test_the_api_image_installs_no_torch() -> None:
-    installs = " ".join(Dockerfile.read("docker/api.Dockerfile").all("RUN"))
-    (extra,) = re.findall(r'"\.\[([\w-]+)\]"', installs)
-    needed = everything_needed_by(extra)
-    assert {"fastapi", "uvicorn", "obstore"} <= needed
-    assert not {name for name in needed if name in ("torch", "triton") or name.startswith("nvidia")}
+@pytest.mark.parametrize(
+    ("part", "has", "has_not"),
+    [
+        ("api", {"fastapi", "uvicorn", "obstore"}, {"torch", "numpy", "openvino"}),
+        ("bot", {"praw", "httpx"}, {"torch", "fastapi", "celery"}),
+        (
+            "worker",
+            {"openvino", "numba", "pi-heif", "imagecodecs", "tifffile"},
+            {"torch", "triton", "nvidia-cublas"},
+        ),
+        ("gpu", {"openvino", "torch", "nvidia-cublas", "onnxruntime-gpu"}, {"praw"}),
+    ],
+)
+def test_an_image_is_pinned_to_what_its_part_needs_and_to_hashes(
+    part: str, has: set[str], has_not: set[str]
+) -> None:
+    locked = lock(f"docker/{part}.lock")
+    whole = lock("requirements.lock") | lock("requirements-torch-cuda.lock")
+    assert has <= set(locked)
+    assert not has_not & set(locked)
+    assert everything_needed_by("worker" if part == "gpu" else part) <= set(locked)
+    elsewhere = {"onnxruntime-gpu", "coloredlogs", "flatbuffers", "humanfriendly"}
+    differs = {name for name in locked if name not in elsewhere and locked[name] != whole.get(name)}
+    assert not differs, "make lock"
+
+
+@pytest.mark.parametrize("path", DOCKERFILES)
+def test_an_image_installs_wheels_by_their_hashes_and_nothing_else(path: str) -> None:
+    file = Dockerfile.read(path)
+    installs = [command for command in file.all("RUN") if "pip install" in command]
+    assert len(installs) == 1
+    for option in ("--require-hashes", "--no-deps", "--only-binary :all:", "--requirement image.lock"):
+        assert option in installs[0]
+    [copied] = [each for each in file.copied if each.endswith(".lock")]
+    assert copied == f"docker/{Path(path).name.partition('.')[0]}.lock"
+
+
+@pytest.mark.parametrize("path", sorted(path.name for path in ROOT.glob("*.lock")))
+def test_each_file_of_a_lock_has_a_hash(path: str) -> None:
+    assert lock(path)
+    entries = re.split(r"\n(?=\S)", re.sub(r"^ *#.*\n", "", (ROOT / path).read_text(), flags=re.MULTILINE))
+    assert not [entry for entry in entries if entry and not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)]
+
+
+def test_the_lock_leaves_the_build_of_torch_open() -> None:
+    assert not [name for name in lock("requirements.lock") if re.match(r"torch$|nvidia|triton|cuda", name)]
+    on_cpu = (ROOT / "requirements-torch-cpu.lock").read_text()
+    [version] = lock("requirements-torch-cuda.lock")["torch"]
+    assert lock("requirements-torch-cpu.lock") == {"torch": {version, f"{version}+cpu"}}
+    assert f"torch=={version}+cpu ; sys_platform == 'linux'" in on_cpu
+    assert f'"torch=={version}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def lock(path: str) -> dict[str, set[str]]:
+    """Name → versions, of which each is for some system or Python."""
+    versions: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^ ;\\]+)", (ROOT / path).read_text(), re.MULTILINE):
+        versions.setdefault(canonicalize_name(name), set()).add(version)
+    return versions
 
 
 API_WITH_NO_OTHERS = """
@@ -184,8 +282,7 @@ def test_the_api_starts_and_finds_its_queue_with_nothing_but_what_its_image_hold
 
 def test_the_bot_image_has_neither_torch_nor_the_service_and_starts_the_bot() -> None:
     file = Dockerfile.read("docker/bot.Dockerfile")
-    assert not {"service/", "model/"} & set(file.copied)
-    assert not {"torch", "fastapi", "celery"} & everything_needed_by("bot")
+    assert {each for each in file.copied if not each.startswith("docker/")} == {"bot/"}
     assert file.command == ["python", "-m", "bot"]
     command = [sys.executable, *file.command[1:], "--help"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
@@ -204,22 +301,111 @@ def test_the_bot_is_healthy_while_its_rounds_go_well(age: int | None, healthy: b
     assert (done.returncode == 0) is healthy
 
 
-def test_the_worker_image_installs_torch_from_the_index_given() -> None:
-    file = Dockerfile.read("docker/worker.Dockerfile")
-    assert file.all("ARG") == ["TORCH_INDEX=https://download.pytorch.org/whl/cpu", "EXTRA=worker"]
-    assert any(
-        '--extra-index-url "$TORCH_INDEX"' in command and '".[$EXTRA]"' in command
-        for command in file.all("RUN")
-    )
-    assert {"torch", "openvino", "numba", "pi-heif", "imagecodecs", "tifffile"} <= everything_needed_by(
-        "worker"
+def test_every_setting_reaches_the_services_that_read_it(
+    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields}
+    workers_alone = {"AUTOCHROME_DEVICE", "AUTOCHROME_METRICS_PORT"}
+    for name in OURS:
+        missing = known - set(compose["services"][name]["environment"])
+        if name == "api":
+            missing -= workers_alone
+        assert not missing, "each needs a line under x-settings"
+    chosen = {"AUTOCHROME_REDIS_PASSWORD": "x", "AUTOCHROME_ANONYMOUS": "false"}
+    for name in OURS:
+        assert rendered(chosen)[name]["environment"]["AUTOCHROME_ANONYMOUS"] == "false"
+    for name in ("api", "worker"):
+        for variable, value in rendered({"AUTOCHROME_REDIS_PASSWORD": "x"})[name]["environment"].items():
+            monkeypatch.setenv(variable, value)
+        assert read_settings().anonymous is True, "what is not set is the default"
+
+
+def test_a_misspelt_setting_of_the_file_reaches_who_warns_of_it_and_compose_reads_none_unknown(
+    compose: dict[str, Any],
+) -> None:
+    for name in OURS:
+        assert compose["services"][name]["env_file"] == [{"path": ".env", "required": False}]
+    settings = {f"AUTOCHROME_{name.upper()}" for name in Settings.model_fields}
+    its_own = set(re.findall(r"\$\{(AUTOCHROME_\w+)", (ROOT / "docker-compose.yml").read_text())) - settings
+    assert its_own - set(ELSEWHERE) <= {"AUTOCHROME_SPOOL_BYTES"}
+    page = (ROOT / "docker/README.md").read_text()
+    assert not [name for name in its_own if name not in page]
+
+
+def test_compose_does_not_start_without_a_password_for_the_queue() -> None:
+    with pytest.raises(KeyError, match=r"AUTOCHROME_REDIS_PASSWORD is not set\. Write one"):
+        rendered({})
+    services = rendered({"AUTOCHROME_REDIS_PASSWORD": "s3cret"})
+    for name in OURS:
+        assert services[name]["environment"]["AUTOCHROME_REDIS_URL"] == "redis://:s3cret@valkey:6379/0"
+    assert "s3cret" not in str(
+        [services["bot"], services["valkey"]["command"], services["valkey"]["healthcheck"]]
     )
 
 
-def test_the_lock_leaves_the_kind_of_torch_open() -> None:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    (torch,) = (line for line in lines if re.match(r"torch\b", line))
-    assert "+" not in torch, "a local label such as +cpu would shut out the CUDA build"
+def test_the_queue_asks_for_its_password_and_ps_does_not_show_it(tmp_path: Path) -> None:
+    valkey = rendered({"AUTOCHROME_REDIS_PASSWORD": "s3cret"})["valkey"]
+    binary = tmp_path / "valkey-server"
+    binary.symlink_to(local.valkey_command(tmp_path, tmp_path / "socket")[0])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [word.replace("/tmp/", f"{tmp_path}/") for word in valkey["command"]]
+    environment = os.environ | valkey["environment"] | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen([*command, f"--port {port}", f"--dir {tmp_path}"], env=environment) as server:
+        try:
+            holder = redis.Redis(port=port, password="s3cret", retry=Retry(ConstantBackoff(0.1), 50))
+            assert holder.ping()
+            assert holder.config_get("maxmemory") == {"maxmemory": str(512 * 2**20)}
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis(port=port).ping()
+            assert b"s3cret" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+            assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_bounded(name: str) -> None:
+    service = rendered({"AUTOCHROME_REDIS_PASSWORD": "x"})[name]
+    assert size(service["mem_limit"]) == size(service["memswap_limit"]), "no swap beyond it"
+    assert "cpus" in service
+    assert service["pids_limit"] > 0
+    [tmpfs] = service["tmpfs"]
+    folder, _, room = tmpfs.partition(":size=")
+    assert folder == "/tmp"
+    assert size(room) < 0.7 * size(service["mem_limit"]), "it counts as the service's memory"
+
+
+def test_a_batch_as_large_as_may_be_fits_into_the_spool() -> None:
+    [tmpfs] = rendered({"AUTOCHROME_REDIS_PASSWORD": "x"})["api"]["tmpfs"]
+    assert size(tmpfs.partition("=")[2]) > 1.1 * Settings().batch_bytes
+
+
+def size(text: str) -> int:
+    """Bytes, as Compose writes them: 64m, 4g, or a number."""
+    number, unit = re.fullmatch(r"(\d+)([mg]?)", text).groups()  # type: ignore[union-attr]
+    return int(number) * {"": 1, "m": 2**20, "g": 2**30}[unit]
+
+
+def test_only_the_service_has_the_keys_of_the_store(compose: dict[str, Any]) -> None:
+    for name in SERVICES:
+        has = {key for key in compose["services"][name].get("environment", {}) if key.startswith("AWS_")}
+        assert bool(has) == (name in OURS)
+
+
+def test_what_is_pulled_is_pinned_by_its_digest(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        if "build" not in service:
+            assert re.fullmatch(r"valkey/valkey:9-alpine@sha256:[0-9a-f]{64}", service["image"]), name
+
+
+def test_a_prometheus_on_the_inner_network_reads_the_workers_metrics(compose: dict[str, Any]) -> None:
+    for name in ("worker", "worker-gpu"):
+        service = compose["services"][name]
+        assert service["expose"] == [str(service["environment"]["AUTOCHROME_METRICS_PORT"])]
+        assert service["environment"]["AUTOCHROME_HOST"] == "0.0.0.0"
+        assert service["networks"] == ["inside"]
+        assert "ports" not in service, "and nobody else"
 
 
 def test_each_variable_that_is_set_is_a_setting(compose: dict[str, Any]) -> None:
@@ -243,9 +429,10 @@ def test_the_bot_is_given_its_own_settings_alone(compose: dict[str, Any]) -> Non
     bot = compose["services"]["bot"]
     assert [file["path"] for file in bot["env_file"]] == ["docker/bot.env"]
     assert set(bot["environment"]) <= set(bot_settings.known())
-    assert "docker/bot.env" in (ROOT / ".gitignore").read_text(), "it holds a password"
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/.env", "/docker/bot.env"} <= set(ignored), "they hold passwords"
     for name in OURS:
-        assert "env_file" not in compose["services"][name], "nor does the service read the bot's"
+        assert [file["path"] for file in compose["services"][name]["env_file"]] == [".env"], "not the bot's"
 
 
 def bot_example(uncomment: bool) -> dict[str, str]:
@@ -324,7 +511,7 @@ def test_only_workers_reach_the_code_that_they_have_compiled(compose: dict[str, 
 
 def test_the_queue_forgets_no_job(compose: dict[str, Any]) -> None:
     valkey = compose["services"]["valkey"]
-    command = " ".join(valkey["command"])
+    command = " ".join(valkey["command"][3:])
     assert valkey["volumes"] == ["queue:/data"]
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
@@ -336,9 +523,7 @@ def test_the_gpu_and_the_bot_are_asked_for_only_by_their_profiles(compose: dict[
     assert services["bot"]["profiles"] == ["reddit"]
     gpu = services["worker-gpu"]
     assert gpu["profiles"] == ["gpu"]
-    assert gpu["build"]["args"]["TORCH_INDEX"].startswith(
-        "${TORCH_INDEX:-https://download.pytorch.org/whl/cu"
-    )
+    assert gpu["build"]["args"] == {"LOCK": "${AUTOCHROME_GPU_LOCK:-docker/gpu.lock}"}
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     assert gpu["image"] != services["worker"]["image"]

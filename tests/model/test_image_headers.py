@@ -23,6 +23,7 @@ from model.image_headers import (
     IN_WORDS,
     Header,
     Limits,
+    end_of,
     memory_needed,
     photographs,
     probe,
@@ -298,3 +299,41 @@ def test_hostile_jpeg_xl_and_jpeg_2000_headers_are_refused_or_let_in(data):
     except PhotoError as refused:
         found = refused.code
     assert isinstance(found, Header) or found.startswith("photo_")
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"quality": 5, "restart_marker_blocks": 3}),
+     ("PNG", {}), ("WEBP", {}), ("WEBP", {"lossless": True})],
+)  # fmt: skip
+@pytest.mark.parametrize("tail", [bytes(5000), b"\xff\xd9" * 50, b"\0\0\0\0IEND\xae\x42\x60\x82"])
+def test_what_lies_behind_a_picture_s_end_is_not_its_own(format, options, tail):
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, format, **options)
+    whole = file.getvalue()
+    padded = whole + tail
+    assert end_of(io.BytesIO(whole), probe(whole)) == len(whole)
+    assert end_of(io.BytesIO(padded), probe(padded)) == len(whole)
+    before, after = image_io.open(padded), image_io.open(whole)
+    assert np.array_equal(before.pixels, after.pixels)
+
+
+def test_what_a_jpeg_says_to_have_behind_it_is_its_own():
+    first, second = Image.new("L", (64, 48), 40), Image.new("L", (64, 48), 200)
+    file = io.BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    motion = io.BytesIO()
+    first.save(motion, "JPEG", xmp=b'<x:xmpmeta><rdf:Description GCamera:MotionPhoto="1"/></x:xmpmeta>')
+    for whole in (file.getvalue(), motion.getvalue() + b"ftypmp42" + bytes(3000)):
+        assert end_of(io.BytesIO(whole), probe(whole)) == len(whole)
+
+
+def test_a_file_that_leads_to_no_end_is_all_its_own():
+    file = io.BytesIO()
+    Image.new("L", (64, 48), 40).save(file, "PNG")
+    broken = bytearray(file.getvalue() + bytes(500))
+    at = broken.index(b"IDAT") - 4
+    broken[at : at + 4] = (2**31 - 1).to_bytes(4, "big")
+    for data in (bytes(broken), file.getvalue()[:-20]):
+        assert end_of(io.BytesIO(data), probe(data)) == len(data)

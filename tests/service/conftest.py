@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import obstore
 import pytest
 import redis
-import uvicorn
+from obstore.store import S3Store
 
 from model.errors import Notice
 from service import local
@@ -98,14 +102,13 @@ def settings(redis_url: str, tmp_path: Path, client: redis.Redis) -> Settings:
 def serve() -> Iterator[Callable[[Settings], httpx.Client]]:
     """The API for some settings, over real HTTP in this process; it is ended with the test."""
     from service.api.app import create_app
+    from service.api.app import server as make_server
 
     with ExitStack() as running:
 
         def start(settings: Settings) -> httpx.Client:
             listener = running.enter_context(listen("127.0.0.1", 0))
-            server = uvicorn.Server(
-                uvicorn.Config(create_app(settings), log_config=None, proxy_headers=False)
-            )
+            server = make_server(create_app(settings))
             thread = threading.Thread(target=server.run, args=([listener],))
             thread.start()
             running.callback(thread.join)
@@ -134,18 +137,62 @@ def work(jobs: Jobs, store: Store) -> Callable[..., Claim]:
         claim = jobs.claim("w1", Net("lite", "ab" * 32), 10**9, True)
         assert isinstance(claim, Claim)
         key = result_key(claim.id, claim.attempt, ".jpg")
-        store.put(key, picture)
+        store.put(key, picture, "image/jpeg")
         made = []
         for name, data in (artifacts or {}).items():
             made.append(
                 Artifact(name, name, f"{attempt_prefix(claim.id, 1)}/{name}.jpg", "image/jpeg", len(data))
             )
-            store.put(made[-1].key, data)
+            store.put(made[-1].key, data, made[-1].media_type)
         result = Result(key, 320, 240, "image/jpeg", hashlib.sha256(picture).hexdigest(), len(picture))
         jobs.complete(claim, {"save": 0.1}, result, made, notices)
         return claim
 
     return do
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[httpx.Client]:
+    """An S3 to test against, as a server of its own. It keeps objects of others from who has no signature, but checks none."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        try:
+            _wait_for(client)
+            yield client
+        finally:
+            process.terminate()
+
+
+def _wait_for(client: httpx.Client) -> None:
+    for _ in range(200):
+        with suppress(httpx.TransportError):
+            client.get("/moto-api/")
+            return
+        time.sleep(0.05)
+    pytest.fail("moto does not answer")
+
+
+@pytest.fixture
+def bucket(moto: httpx.Client, monkeypatch) -> Callable[[], set[str]]:
+    """The bucket `photos`, empty, and the settings that lead there; gives the keys of what lies there."""
+    moto.post("/moto-api/reset").raise_for_status()
+    moto.put("/photos").raise_for_status()
+    monkeypatch.setenv("AWS_ENDPOINT", str(moto.base_url))
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    everything = S3Store("photos", client_options={"allow_http": True})
+
+    def keys() -> set[str]:
+        return {entry["path"] for batch in obstore.list(everything) for entry in batch}
+
+    return keys
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import subprocess
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -49,6 +50,27 @@ def test_what_was_packed_is_unpacked(method):
     junk = {"folder/": b"", "__MACOSX/._a.jpg": b"x", "folder/.DS_Store": b"x", "Thumbs.db": b"x"}
     junk |= {"folder/._a.jpg": b"x", "folder/@eaDir/a.jpg": b"x", "folder/__MACOSX/a.jpg": b"x"}
     assert read(zipped(members | junk, method)) == members
+
+
+def test_what_is_not_admitted_is_not_unpacked(monkeypatch):
+    def admit(size: int) -> None:
+        sizes.append(size)
+        if sum(sizes) > 5000:
+            raise Problem("storage_limited")
+
+    members = zipped({"a.jpg": bytes(4000), "b.jpg": bytes(2**20), "c.jpg": b"c"})
+    unpacked: list[str] = []
+    open_member = zipfile.ZipFile.open
+
+    def watched(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+        unpacked.append(member.filename)
+        return open_member(archive, member)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", watched)
+    sizes: list[int] = []
+    with pytest.raises(Problem, match="storage_limited"):
+        list(unpack(io.BytesIO(members), BOUNDS, admit))
+    assert (sizes, unpacked) == ([4000, 2**20], ["a.jpg"])
 
 
 def test_members_that_mean_harm_are_named_and_the_others_unpacked():

@@ -12,6 +12,7 @@ import pytest
 
 from service.__main__ import main
 from service.auth import Keys, Scope, is_key
+from service.batches import Batches
 from service.errors import Problem
 
 
@@ -118,6 +119,13 @@ def test_a_photo_that_could_not_be_stored_costs_nothing(serve, settings, gray_ph
     store.unlink()
     store.mkdir()
     assert send(api, gray_photo()).headers["ratelimit"].startswith('"megapixels";r=1;')
+
+
+def test_no_secret_can_be_taken_for_a_key(jobs, client):
+    batches = Batches(client, jobs, most_files=10, most_waiting=10)
+    secrets = [make(f"{n:032x}") for n in range(2000) for make in (jobs.secret_for, batches.secret_for)]
+    assert not any(is_key(secret) for secret in secrets)
+    assert {secret.split("_")[0] for secret in secrets} == {"job", "batch"}
 
 
 def test_a_key_is_known_again_with_its_scopes_until_it_is_revoked(keys, client):

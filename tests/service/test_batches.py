@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
+import threading
+import time
 import zipfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
 from service.auth import Keys, Scope
+from service.batches import Batches, File
 from service.janitor import Eraser
+from service.schemas import Options
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 OWN = "a-secret-of-my-own-0123456789abcdef"
@@ -134,6 +141,35 @@ def test_the_pages_of_a_long_batch_follow_each_other(api, photos):
         seen.append([file["name"] for file in page["files"]])
         cursor = page["next"]
     assert seen == [["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], ["6.jpg", "7.jpg"]]
+
+
+def test_forty_large_listings_at_once_take_little_memory(launch, redis_url, client, jobs, tmp_path):
+    batches = Batches(client, jobs, most_files=2000, most_waiting=10)
+    batches.open(ID, 600, "print", "", "192.0.2.1", "", Options())
+    refused = (File(f"{n:0400}", None, "photo_unsupported", "This is no photo. " * 20) for n in range(4000))
+    client.rpush(f"{{autochrome}}:batch:{ID}:files", *(json.dumps(asdict(file)) for file in refused))
+    program = launch("-m", "service", "api", redis_url=redis_url, state_dir=tmp_path, port=0)
+    url = program.line(r"api_listening url=(http://\S+)")[1] + f"/v1/batches/{ID}"
+    names = [file["name"] for file in httpx.get(url, timeout=30).json()["files"]]
+    assert names == [f"{number:0400}" for number in range(1000)]
+    process = psutil.Process(program.process.pid)
+    before, most = process.memory_info().rss, 0
+    answers: list[int] = []
+
+    def ask() -> None:
+        with httpx.stream("GET", url, timeout=60) as answer:
+            time.sleep(0.5)
+            answers.append(len(answer.read()))
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most = max(most, process.memory_info().rss)
+        time.sleep(0.01)
+    assert len(answers) == 40
+    assert len(set(answers)) == 1
+    assert (most - before) / 2**20 < 80
 
 
 def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, client):

@@ -1,14 +1,26 @@
-"""Megapixels a minute, by key and by address."""
+"""What a key or an address may send in a minute and hold at a time: megapixels, bytes of the store, bytes of records."""
 
 from __future__ import annotations
 
+import io
 import re
+import threading
+import zipfile
+from itertools import pairwise
+from pathlib import Path
 
+import httpx
 import pytest
+from PIL import Image
 
+from service.auth import Keys, Scope
 from service.budgets import Quota, network
 from service.errors import Problem
+from service.jobs import STAGES, Allowance, Bounds, Net, Order, Result, Space, new_id
+from service.schemas import Options
 from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 MEGAPIXEL = 1_000_000
 
@@ -156,3 +168,211 @@ def test_a_charge_whose_answer_was_lost_is_taken_once(client, lose_answers):
     lose_answers(2)
     limited.give_back("", "1.2.3.4", 6 * MEGAPIXEL, "a")
     assert "r=0" in limited.charge("", "1.2.3.4", 10 * MEGAPIXEL, "b")["RateLimit"]
+
+
+def bytes_held(client, jobs) -> tuple[dict[str, str], int]:
+    return client.hgetall("{autochrome}:held"), jobs.depth().store
+
+
+def raw(width: int, height: int) -> bytes:
+    """A gray TIFF: a byte a pixel, and no end at which it could be cut off."""
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, "TIFF")
+    return file.getvalue()
+
+
+def put(api: httpx.Client, photo: bytes, **headers: str) -> httpx.Response:
+    return api.put(f"/v1/colorizations/{new_id()}", files={"photo": photo}, headers=headers)
+
+
+def test_what_one_sender_holds_in_the_store_is_bounded_and_given_back_when_it_is_erased(
+    tight, client, jobs, work, check_problem
+):
+    api = tight(caller_bytes=1_100_000)
+    photo = raw(300, 500)  # 150 kB, and room for results of twice as many
+    made = [api.post("/v1/colorizations", files={"photo": photo}) for _ in range(2)]
+    refused = api.post("/v1/colorizations", files={"photo": photo})
+    check_problem(refused, "storage_limited")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert jobs.depth().jobs == 2
+    keyed = {"Authorization": f"Bearer {Keys(client).create('another', [Scope.COLORIZE])}"}
+    assert put(api, photo, **keyed).status_code == 202, "each has a allowance of its own"
+    work(b"colored" * 1000)
+    held, store = bytes_held(client, jobs)
+    assert sorted(held) == ["address:127.0.0.1", f"key:{keyed['Authorization'].split('_')[1]}"]
+    assert sum(map(int, held.values())) == store
+    assert api.post("/v1/colorizations", files={"photo": photo}).status_code == 202, (
+        "room for results that turned out small is free again"
+    )
+    check_problem(api.post("/v1/colorizations", files={"photo": photo}), "storage_limited")
+    for answer in made:
+        erase = {"Authorization": f"Bearer {answer.json()['secret']}"}
+        assert api.delete(answer.headers["location"], headers=erase).status_code == 204
+    assert int(bytes_held(client, jobs)[0]["address:127.0.0.1"]) < 500_000
+    jobs.recount()
+    assert sum(map(int, bytes_held(client, jobs)[0].values())) == bytes_held(client, jobs)[1]
+    assert api.post("/v1/colorizations", files={"photo": photo}).status_code == 202
+
+
+def test_a_zip_is_not_unpacked_into_more_than_its_sender_may_hold(tight, client, jobs, folder, check_problem):
+    api = tight(caller_bytes=1_000_000)
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(40):
+            archive.writestr(f"{number}.tiff", raw(400, 500 + number))
+    assert len(zipped.getvalue()) < 40_000, "8 MB when it is unpacked"
+    largest = 0
+
+    def watch() -> None:
+        nonlocal largest
+        while not ended.wait(0.002):
+            largest = max(largest, jobs.depth().store)
+
+    ended = threading.Event()
+    watching = threading.Thread(target=watch)
+    watching.start()
+    answer = api.post("/v1/batches", files={"archive": zipped.getvalue()})
+    ended.set()
+    watching.join()
+    check_problem(answer, "storage_limited")
+    assert largest <= 1_000_000
+    assert (bytes_held(client, jobs), [*folder.rglob("photo")]) == (({}, 0), [])
+
+
+def test_a_file_that_is_large_for_its_pixels_counts_by_its_bytes(tight):
+    api = tight(quota_megapixels_per_minute=10)
+    photo = io.BytesIO()
+    Image.new("L", (64, 64)).save(photo, "BMP")
+    padded = photo.getvalue() + bytes(9_000_000)
+    assert '"megapixels";r=5;' in put(api, padded).headers["ratelimit"]
+    assert put(api, padded).headers["ratelimit"].startswith('"megapixels";r=0;')
+    assert put(api, padded).status_code == 429
+
+
+def test_what_lies_behind_a_picture_is_not_stored(api, gray_photo, photo_of):
+    for format in ("PNG", "JPEG", "WEBP"):
+        photo = gray_photo(format, size=(64, 64))
+        made = put(api, photo + bytes(3_000_000))
+        assert made.status_code == 202
+        assert photo_of(made.json()["id"]) == photo
+    [file] = api.post("/v1/batches", files={"photo": photo + bytes(3_000_000)}).json()["files"]
+    assert file["status"] == "queued"
+
+
+def test_files_that_a_batch_refuses_cost_their_sender(tight, client, check_problem):
+    api = tight(quota_megapixels_per_minute=5)
+    sent = [("photo", (f"{number}.txt", b"no photo")) for number in range(5)]
+    answer = api.post("/v1/batches", files=sent)
+    assert (answer.status_code, answer.json()["counts"]) == (202, {"failed": 5})
+    check_problem(api.post("/v1/batches", files=sent[:1]), "rate_limited")
+
+
+def test_records_that_one_sender_holds_are_bounded_refused_files_among_them(tight, client, check_problem):
+    api = tight(caller_records=60_000)
+    before = client.info("memory")["used_memory"]
+    sent = [("photo", ("\U0001f600" * 900 + f"{number}.txt", b"no photo")) for number in range(50)]
+    for _ in range(20):
+        answer = api.post("/v1/batches", files=sent)
+        if answer.status_code != 202:
+            break
+    check_problem(answer, "storage_limited")
+    check_problem(api.post("/v1/batches", files=sent[:1]), "storage_limited")
+    assert client.info("memory")["used_memory"] - before < 120_000
+
+
+def test_a_job_that_is_erased_gives_the_most_of_its_record_back(tight, gray_photo, check_problem):
+    api = tight(caller_records=10_000)
+    small = gray_photo(size=(16, 16))
+    *accepted, refused = [api.post("/v1/colorizations", files={"photo": small}) for _ in range(7)]
+    assert {answer.status_code for answer in accepted} == {202}
+    check_problem(refused, "storage_limited")
+    for answer in accepted:
+        erase = {"Authorization": f"Bearer {answer.json()['secret']}"}
+        api.delete(answer.headers["location"], headers=erase)
+    assert api.post("/v1/colorizations", files={"photo": small}).status_code == 202
+
+
+def test_the_records_of_a_sender_count_no_longer_than_they_are_kept(client, jobs):
+    allowance = Allowance("address:192.0.2.1", 0, 2000)
+
+    def enter() -> None:
+        order = Order(Options(), 100, 60, allowance=allowance)
+        jobs.create(new_id(), "secret", order, Bounds(10, 10**9))
+
+    enter()
+    with pytest.raises(Problem, match="storage_limited"):
+        enter()
+    name = "{autochrome}:records:address:192.0.2.1"
+    hours = sorted(map(int, client.hkeys(name)))
+    assert hours[1] - hours[0] == 7 * 24, "what is left of an erased one is kept for a week more"
+    client.hset(name, str(hours[0] - 2), client.hget(name, hours[0]))
+    client.hdel(name, hours[0])
+    enter()
+
+
+MOST_LIVE, MOST_ENDED, MOST_DELIVERED = 3000, 1024, 850
+
+
+@pytest.mark.parametrize("webhook", [None, "https://hooks.example.com/autochrome/0123456789abcdef"])
+def test_a_job_takes_under_3_kb_of_redis_while_it_lives_and_1_kb_when_it_has_ended(client, jobs, webhook):
+    def used(id: str) -> int:
+        return sum(client.memory_usage(key, samples=0) for key in client.keys(f"*{id}*"))
+
+    id = new_id()
+    order = Order(Options(webhook=webhook), 12_000_000, 86400, owner="ab" * 6, request_id="cd" * 12,
+                  fingerprint="ef" * 32, upload="01" * 8, allowance=Allowance("key:" + "ab" * 6, 10**9, 10**9))  # fmt: skip
+    jobs.reserve(id, 60, Space(10**6, 10**6, allowance=order.allowance))
+    jobs.create(id, jobs.secret_for(id), order, Bounds(10, 10**9))
+    sizes = [used(id)]
+    claim = jobs.claim("worker-of-a-machine-1", Net("lite", "ab" * 32), 10**9, empty=True)
+    for stage, following in pairwise(STAGES):
+        jobs.advance(claim, {stage: 0.1234}, following)
+        sizes.append(used(id))
+    assert max(sizes) < MOST_LIVE
+    result = Result(f"{id}/1/result.jpg", 4000, 3000, "image/jpeg", "ab" * 32, 3_456_789)
+    jobs.complete(claim, {"save": 0.1}, result)
+    assert used(id) <= MOST_ENDED, "a webhook that is still to be delivered included"
+    client.delete(f"{{autochrome}}:webhook:{id}")
+    assert used(id) <= MOST_DELIVERED
+    assert jobs.get(id).result == result
+
+
+def test_docs_say_how_many_photos_a_day_a_megabyte_of_redis_holds(client, jobs):
+    """Each photo has a record for a day, and what is left of it for a week more."""
+    bounds, allowance = Bounds(10**5, 10**12), Allowance("address:192.0.2.1", 10**12, 10**9)
+
+    def used() -> int:
+        return sum(client.memory_usage(key, samples=0) for key in client.keys("*"))
+
+    def enter() -> str:
+        id = new_id()
+        words = {"request_id": "cd" * 12, "fingerprint": "ef" * 32, "upload": "01" * 8}
+        jobs.reserve(id, 60, Space(10**6, 10**6, allowance=allowance))
+        jobs.create(
+            id, jobs.secret_for(id), Order(Options(), 100, 86400, allowance=allowance, **words), bounds
+        )
+        return id
+
+    def end() -> None:
+        claim = jobs.claim("w1", Net("lite", "ab" * 32), 10**12, empty=True)
+        result = Result(f"{claim.id}/1/result.jpg", 1, 1, "image/jpeg", "ab" * 32, 10**6)
+        jobs.complete(claim, dict.fromkeys(STAGES, 0.1234), result)
+
+    def erase(id: str) -> None:
+        jobs.cancel(id)
+        jobs.erased(id)
+
+    first = enter()  # which loads the scripts
+    end()
+    erase(first)
+    empty, count = used(), 300
+    ids = [enter() for _ in range(count)]
+    for _ in ids:
+        end()
+    ended = (used() - empty) / count
+    for id in ids:
+        erase(id)
+    erased = (used() - empty) / count
+    a_day = 1e6 / (ended + 7 * erased)
+    said = re.search(r"about (\d+) photos a day for each megabyte", (ROOT / "docs/operating.md").read_text())
+    assert int(said[1]) == pytest.approx(a_day, rel=0.1), f"{ended:.0f} bytes, then {erased:.0f}"

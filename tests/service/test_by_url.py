@@ -114,12 +114,28 @@ def test_it_is_off_until_hosts_are_listed(serve, settings, client, web):
 
 def test_a_url_that_leads_elsewhere_is_refused(api, web):
     for url in (
-        *("http://127.0.0.1:1/", "http://localhost/", "http://localhost:22/", "https://localhost/photo"),
+        *("http://127.0.0.1:1/", "http://localhost:22/"),
         *("file:///etc/passwd", "http://photos.example/", "http://2130706433/", "", "\ud800", "http://x\n"),
         "http://user:pw@localhost/",
     ):
         check_problem(ask(api, {"url": url}), "url_not_allowed")
     assert not web.requests
+
+
+def test_a_name_of_the_inner_network_and_one_that_there_is_not_are_told_apart_by_nothing(
+    serve, settings, client
+):
+    anywhere = serve(settings.model_copy(update={"url_hosts": Allow.of("*")}))
+    answers = [
+        ask(anywhere, {"url": url})
+        for url in (
+            *("http://localhost/", "https://localhost/x", "http://127.0.0.1/", "http://10.0.0.1/"),
+            *("http://no-such-host.invalid/", "http://[fd00::1]/", "http://192.0.0.192/"),
+        )
+    ]
+    for answer in answers:
+        check_problem(answer, "url_failed")
+    assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
 def test_a_redirect_out_of_the_list_is_refused(api, web):
@@ -175,20 +191,37 @@ def test_options_in_the_query_are_not_passed_over(api, web):
     check_problem(answer, "option_invalid")
 
 
-def test_slow_hosts_do_not_take_the_threads_of_all_others(api, web, until):
+def test_slow_hosts_do_not_take_the_threads_of_all_others_nor_one_caller_all_slots(
+    serve, settings, client, web, until
+):
+    behind = {"url_hosts": Allow.of(f"{web.origin} localhost"), "trusted_proxies": ("127.0.0.1",)}
+    api = serve(settings.model_copy(update=behind))
     slow = {"url": f"{web.origin}/slow"}
+    at = [{"X-Forwarded-For": f"9.9.9.{number}"} for number in range(3)]
     with ThreadPoolExecutor(8) as clients:
-        waiting = [clients.submit(ask, api, slow) for _ in range(8)]
+        waiting = [clients.submit(ask, api, slow, **at[0]) for _ in range(4)]
+        until(lambda: len(web.requests) == 4, 10, "four under way")
+        check_problem(ask(api, slow, **at[0]), "too_many_at_once")
+        waiting += [clients.submit(ask, api, slow, **at[1]) for _ in range(4)]
         until(lambda: len(web.requests) == 8, 10, "eight under way")
         start = time.monotonic()
-        check_problem(ask(api, slow), "fetches_busy")
+        check_problem(ask(api, slow, **at[2]), "fetches_busy")
         check_problem(ask(api, {"url": "http://photos.example/"}), "url_not_allowed")  # no use in waiting
         assert api.get("/v1/nets").status_code == 200
         assert time.monotonic() - start < 2
         web.released.set()
         for each in waiting:
             check_problem(each.result(), "url_failed", "404")
-    assert ask(api, {"url": f"{web.origin}/photo"}).status_code == 202
+    assert ask(api, {"url": f"{web.origin}/photo"}, **at[0]).status_code == 202
+
+
+def test_a_fetch_is_charged_before_it_is_made_whatever_comes_of_it(serve, settings, client, web):
+    listed = {"url_hosts": Allow.of(web.origin), "quota_megapixels_per_minute": 3}
+    api = serve(settings.model_copy(update=listed))
+    for _ in range(3):
+        check_problem(ask(api, {"url": f"{web.origin}/missing"}), "url_failed")
+    check_problem(ask(api, {"url": f"{web.origin}/missing"}), "rate_limited")
+    assert len(web.requests) == 3
 
 
 def test_a_key_needs_the_scope(serve, settings, client, web):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from service.api.app import create_app
@@ -76,6 +78,91 @@ def test_pages_of_other_sites_are_let_in_where_the_operator_says_so(settings, cl
     assert opened.options(url, headers=ask | {"Origin": "https://other.example"}).status_code == 400
     other = opened.post("/v1/colorizations", files=send["files"], headers={"Origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        *(
+            (name, True)
+            for name in ("127.0.0.1:8000", "localhost:8000", "LOCALHOST", "app.localhost", "[::1]:8000")
+        ),
+        *(
+            (name, True)
+            for name in ("192.168.1.7:8000", "[2001:db8::1]", "api:8000", "photos.example", "Photos.Example.")
+        ),
+        *(
+            (name, True)
+            for name in ("a.wild.example:8000", "a.b.wild.example", "listed.example", socket.gethostname())
+        ),
+        *(
+            (name, False)
+            for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:8000", "wild.example")
+        ),
+        *(
+            (name, False)
+            for name in ("localhost.evil.example", "notphotos.example", "photos.example.evil.example")
+        ),
+        *((name, False) for name in ("photos.example@evil.example", "evil.example#localhost")),
+    ],
+)
+def test_a_strangers_name_that_was_made_to_lead_here_is_refused(
+    settings, client, serve, check_problem, host, known
+):
+    named = {"public_url": "https://photos.example/color", "hosts": ("*.wild.example", "listed.example")}
+    api = serve(settings.model_copy(update=named))
+    for path in ("/", "/v1/nets", "/openapi.json"):
+        answer = api.get(path, headers={"Host": host})
+        if known:
+            assert answer.status_code == 200
+        else:
+            check_problem(answer, "host_unknown")
+    assert api.get("/livez", headers={"Host": host}).status_code == 200, "who watches asks by any address"
+
+
+@pytest.mark.parametrize("hosts", [(), ("*",)])
+def test_metrics_are_not_read_by_a_page_whose_name_was_made_to_lead_here(settings, client, serve, hosts):
+    api = serve(settings.model_copy(update={"hosts": hosts}))
+    assert api.get("/metrics").status_code == 200
+    assert api.get("/metrics", headers={"Host": "localhost:1"}).status_code == 200
+    assert api.get("/metrics", headers={"Host": "evil.example"}).status_code in (401, 421)
+
+
+SENT_BY = [
+    ({}, 202),  # no browser
+    ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, 202),
+    ({"Sec-Fetch-Site": "none"}, 202),
+    ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Sec-Fetch-Site": "same-site", "Origin": "https://other.photos.example"}, 403),
+    ({"Sec-Fetch-Site": "cross-site", "Origin": "null"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Origin": "https://evil.example"}, 403),
+    ({"Origin": "http://127.0.0.1:1"}, 403),
+    ({"Origin": "OURS"}, 202),
+    ({"Origin": "https://photos.example"}, 202),  # our own public address, whatever the proxy calls us
+    ({"Sec-Fetch-Site": "cross-site", "Origin": "https://listed.example"}, 202),
+    (
+        {"Sec-Fetch-Site": "cross-site", "Authorization": "Basic eDp5"},
+        403,
+    ),  # which browsers add by themselves
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), SENT_BY)
+def test_a_page_of_another_site_cannot_have_a_browser_color_or_erase(
+    settings, client, serve, gray_photo, headers, status
+):
+    known = {"public_url": "https://photos.example/color", "cors_origins": ("https://listed.example",)}
+    api = serve(settings.model_copy(update=known))
+    ours = f"http://{api.base_url.host}:{api.base_url.port}"
+    headers = {name: ours if value == "OURS" else value for name, value in headers.items()}
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, headers=headers)
+    assert answer.status_code == status
+    assert api.delete(f"/v1/colorizations/{'0' * 32}", headers=headers).status_code == (
+        404 if status == 202 else 403
+    )
+    assert api.get("/v1/nets", headers=headers).status_code == 200, "to read is for CORS to say"
+    assert status == 202 or answer.json()["code"] == "cross_site"
 
 
 def test_lists_are_written_with_commas_or_spaces(monkeypatch):

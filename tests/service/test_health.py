@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -133,3 +134,26 @@ def test_probes_may_ask_for_the_head_alone(serve, settings, jobs, path):
     jobs.beat("w1", NET, "cpu", 0)
     answer = serve(settings).head(path)
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_told_to_stop_it_is_not_ready_and_answers_on_until_a_proxy_has_seen_that(
+    launch, settings, jobs, gray_photo, until
+):
+    jobs.beat("w1", NET, "cpu", 0)
+    shared = {"redis_url": settings.redis_url, "store_url": settings.store_url, "drain": 2, "port": 0}
+    api = launch("-m", "service", "api", **shared)
+    with httpx.Client(base_url=api.line(r"url=(http://\S+)")[1], timeout=10) as client:
+        assert client.get("/readyz").status_code == 200
+        id = client.post("/v1/colorizations", files={"photo": gray_photo()}).json()["id"]
+        with client.stream("GET", f"/v1/colorizations/{id}/events") as stream:
+            lines = stream.iter_lines()
+            until(lambda: next(lines) == "event: queued", 5, "it says how the job stands")
+            told = time.monotonic()
+            api.process.send_signal(signal.SIGTERM)
+            answer = until(lambda: (a := client.get("/readyz")).status_code == 503 and a, 1, "it refuses")
+            assert answer.json()["code"] == "stopping"
+            assert client.get("/livez").status_code == 200
+            assert client.post("/v1/colorizations", files={"photo": gray_photo()}).status_code == 202
+            list(lines)  # to an end in order: httpx raises where it is cut off
+        assert api.process.wait(5) in (0, -signal.SIGTERM)
+        assert time.monotonic() - told > 2

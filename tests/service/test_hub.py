@@ -13,7 +13,7 @@ import pytest
 from service import local
 from service.database import connect
 from service.events import CHANGED, Hub
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, new_id
+from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, events_of, new_id
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -37,65 +37,50 @@ def take(jobs: Jobs) -> Claim:
     return claim
 
 
-def events_of(jobs: Jobs, id: str, after: str = "0") -> list[tuple[str, dict]]:
-    return [(event.name, event.data) for event in jobs.events(id, after)]
+def told(jobs: Jobs, id: str, after: str = "0") -> list[tuple[str, dict]]:
+    return [(event.name, event.data) for event in events_of(jobs.get(id), after)]
 
 
-def test_a_job_s_story_can_be_replayed_from_any_point(jobs):
+def test_who_comes_back_is_told_what_has_happened_since_and_still_holds(jobs):
     id = enter(jobs)
+    [queued] = events_of(jobs.get(id))
+    assert told(jobs, id) == [("queued", {})]
     claim = take(jobs)
+    [opened] = events_of(jobs.get(id), queued.id)
+    assert (opened.name, opened.data) == ("stage", {"name": "open"})
     jobs.retry(claim, failed=False)
+    assert told(jobs, id, queued.id) == told(jobs, id, opened.id) == [("queued", {})], "it waits anew"
     claim = take(jobs)
     jobs.advance(claim, {"open": 0.1}, "preprocess")
-    jobs.fail(claim, "photo_damaged", "The file is cut off.")
-    story = [
-        ("queued", {"position": 1}),
-        ("stage", {"name": "open"}),
-        ("queued", {"position": 1}),
-        ("stage", {"name": "open"}),
+    whole = events_of(jobs.get(id), opened.id)
+    assert [(event.name, event.data) for event in whole] == [
+        ("queued", {}),
         ("stage", {"name": "preprocess"}),
-        ("failed", {"code": "photo_damaged"}),
     ]
-    assert events_of(jobs, id) == story
-    events = jobs.events(id)
-    for number, event in enumerate(events):
-        assert events_of(jobs, id, event.id) == story[number + 1 :]
-    assert events_of(jobs, id, "what a client may send") == story
-    assert jobs.events(new_id()) == []
-
-
-def test_a_story_is_no_longer_than_64_events(jobs):
-    id = enter(jobs)
-    claim = take(jobs)
-    for _ in range(50):
-        jobs.advance(claim, {"open": 0}, "preprocess")
-        jobs.advance(claim, {"preprocess": 0}, "open")
-    jobs.complete(claim, {"save": 0}, RESULT)
-    assert len(events_of(jobs, id)) == 64
-    assert events_of(jobs, id)[-1] == ("succeeded", {})
+    assert events_of(jobs.get(id), whole[0].id) == whole[1:]
+    assert events_of(jobs.get(id), whole[1].id) == []
+    jobs.fail(claim, "photo_damaged", "The file is cut off.")
+    assert told(jobs, id, whole[1].id) == [("failed", {})]
+    assert told(jobs, id) == told(jobs, id, "what a client may send") == [("queued", {}), ("failed", {})]
+    assert told(jobs, id, events_of(jobs.get(id))[-1].id) == []
+    assert told(jobs, id, "1764464623000-0") == told(jobs, id), "an id of an earlier version is none"
 
 
 @pytest.mark.parametrize("how", ["canceled", "expired"])
-def test_of_an_erased_job_only_its_end_is_told_also_to_who_comes_late(jobs, client, how):
+def test_of_an_erased_job_only_its_end_is_told_also_to_who_comes_late(jobs, how):
     id = enter(jobs, keep_for=0.2 if how == "expired" else 60)
-    take(jobs)
-    last = jobs.events(id)[-1].id
+    jobs.complete(take(jobs), {"save": 0.1}, RESULT)
+    last = events_of(jobs.get(id))[-1].id
     if how == "canceled":
         jobs.cancel(id)
     else:
         time.sleep(0.25)
         jobs.expire()
-        end = jobs.events(id)
+        end = events_of(jobs.get(id))
         jobs.expire()  # its files could not be erased
-        assert jobs.events(id) == end, "it happened once"
-    assert events_of(jobs, id, last) == events_of(jobs, id) == [(how, {})]
-    assert client.ttl(f"{{autochrome}}:job:{id}:events") > 6 * 24 * 3600
-
-
-def test_events_do_not_outlive_the_record(jobs, client):
-    id = enter(jobs, keep_for=60)
-    week = 7 * 24 * 3600
-    assert 0 < client.ttl(f"{{autochrome}}:job:{id}:events") <= week + 60
+        assert events_of(jobs.get(id)) == end, "it happened once"
+    assert told(jobs, id, last) == told(jobs, id) == [(how, {})]
+    assert told(jobs, id, events_of(jobs.get(id))[0].id) == []
 
 
 async def _live(hub: Hub) -> None:

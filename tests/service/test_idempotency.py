@@ -13,10 +13,12 @@ import pytest
 
 from service.api import colorizations
 from service.auth import Keys, Scope
+from service.jobs import Net, new_id, secret_hash
 from service.storage import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 URL = f"/v1/colorizations/{ID}"
+OWN = "a-secret-of-my-own-0123456789abcdef"
 
 
 def post(api, photo: bytes, key: str | None, **more) -> httpx.Response:
@@ -28,8 +30,13 @@ def photos(folder: Path) -> list[str]:
     return sorted(path.parent.parent.name for path in folder.rglob("photo"))
 
 
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
 def test_a_put_makes_one_job_however_often_it_comes(api, gray_photo, store, jobs, work, tmp_path):
     photo = gray_photo()
+    api.headers.update(bearer(OWN))
     first = api.put(URL, files={"photo": photo}, data={"vividness": "1.1"})
     assert (first.status_code, first.headers["location"]) == (202, URL)
     assert first.json()["id"] == ID
@@ -41,9 +48,61 @@ def test_a_put_makes_one_job_however_often_it_comes(api, gray_photo, store, jobs
     work()
     done = api.put(URL, files={"photo": photo}, data={"vividness": "1.1"})
     assert (done.status_code, done.json()["status"]) == (200, "succeeded")
-    assert done.json()["secret"] == first.json()["secret"]
+    assert done.json()["secret"] == first.json()["secret"] == OWN
     assert jobs.depth().jobs == 0
-    assert api.delete(URL, headers={"Authorization": f"Bearer {done.json()['secret']}"}).status_code == 204
+    assert api.delete(URL).status_code == 204
+
+
+def test_a_stranger_who_sends_the_same_photo_under_its_id_is_told_no_secret_and_cannot_erase_it(
+    api, client, gray_photo, work, check_problem
+):
+    """Both may be public: a bot's answer shows the photo and leads to the job."""
+    keyed = bearer(Keys(client).create("the bot", [Scope.COLORIZE]))
+    for headers in ({}, bearer(OWN), keyed):
+        url = f"/v1/colorizations/{new_id()}"
+        secret = api.put(url, files={"photo": gray_photo()}, headers=headers).json()["secret"]
+        answers = [api.put(url, files={"photo": gray_photo()}) for _ in range(2)]
+        work()
+        answers.append(api.put(url, files={"photo": gray_photo()}, headers={"Prefer": "wait=5"}))
+        for answer in answers:
+            assert secret not in answer.text
+            if headers is keyed:
+                check_problem(answer, "id_conflict")
+            else:
+                assert (answer.json()["id"], answer.json()["secret"]) == (url[-32:], None)
+        check_problem(api.put(url, files={"photo": gray_photo()}, headers=bearer("f" * 32)),
+                      "id_conflict" if headers is keyed else "secret_wrong")  # fmt: skip
+        for told in {answer.json().get("secret") for answer in answers}:
+            answer = api.delete(url, headers=bearer(told) if told else {})
+            check_problem(answer, "secret_missing")
+        again = api.put(url, files={"photo": gray_photo()}, headers=headers or bearer(secret))
+        assert again.json()["secret"] == secret, "who shows to be its sender is told again"
+        assert api.delete(url, headers=bearer(secret)).status_code == 204
+
+
+def test_a_photo_that_fails_while_its_sender_waits_can_be_erased_by_it(
+    api, gray_photo, jobs, until, check_problem
+):
+    answers: list[httpx.Response] = []
+    send = threading.Thread(
+        target=lambda: answers.append(post(api, gray_photo(), None, headers={"Prefer": "wait=20"}))
+    )
+    send.start()
+    until(lambda: jobs.depth().jobs == 1, 5, "it waits")
+    jobs.fail(jobs.claim("w1", Net("lite", "ab" * 32), 10**9, True), "photo_damaged", "The file is cut off.")
+    send.join()
+    problem = check_problem(answers[0], "photo_damaged")
+    assert answers[0].headers["location"] == f"/v1/colorizations/{problem['id']}"
+    assert api.delete(answers[0].headers["location"], headers=bearer(problem["secret"])).status_code == 204
+
+
+def test_a_secret_of_before_there_were_prefixes_is_told_again_as_it_was(api, client, jobs, gray_photo):
+    made = post(api, gray_photo(), "k-1").json()
+    assert made["secret"].startswith("job_")
+    old = made["secret"].removeprefix("job_")
+    client.hset(f"{{autochrome}}:job:{made['id']}", "secret", secret_hash(old))
+    assert post(api, gray_photo(), "k-1").json()["secret"] == old
+    assert api.delete(f"/v1/colorizations/{made['id']}", headers=bearer(old)).status_code == 204
 
 
 def test_an_id_stands_for_one_photo_with_its_options_by_one_sender(
@@ -127,7 +186,7 @@ def test_of_two_uploads_that_take_long_one_makes_the_job_and_its_photo_stays(
     assert answers["quick"].status_code == 202
     if same:
         assert answers["slow"].status_code == 202
-        assert answers["slow"].json() == answers["quick"].json()
+        assert answers["slow"].json() == answers["quick"].json() | {"secret": None}
     else:
         assert "secret" not in check_problem(answers["slow"], "id_conflict")
     assert len(begun) == 2, "both were stored"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,7 +15,7 @@ from service import database
 from service.batches import Batches, File
 from service.budgets import Quota
 from service.errors import StoreUnavailable
-from service.janitor import Eraser, Reaper
+from service.janitor import Eraser, Reaper, Sweeper
 from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
 from service.schemas import Options
 from service.settings import Settings
@@ -305,7 +307,7 @@ def test_a_clock_that_jumps_a_day_ahead_and_back_expires_nothing_early_or_late(
     assert jobs.clock()[0] == pytest.approx(-DAY, abs=2)
     time.sleep(1.1)
     batches.promote(Bounds(10, 10**9), Quota(client, Settings()))
-    assert [file.status for file in batches.files("ab" * 16)] == ["queued"]
+    assert [file.status for file in batches.all_files("ab" * 16)] == ["queued"]
     time.sleep(max(0, begun + 3.3 - time.monotonic()))
     erasers[0].tick()
     with pytest.raises(FileNotFoundError):
@@ -321,3 +323,48 @@ def _commands(client: redis.Redis) -> int:
 def _waiting() -> dict[str, str | int]:
     order = {"status": "queued", "options": "{}", "pixels": 100, "attempt": 0, "failures": 0}
     return {**order, "created": 1, "expires": 4 * 10**12, "secret": ""}
+
+
+def age(folder: Path, seconds: float) -> None:
+    """As if it had been written so long ago."""
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_files_of_an_erased_record_that_came_back_are_erased_at_once(jobs, store, eraser, tmp_path):
+    gone, canceled, kept = enter(jobs, store, keep_for=0.1), enter(jobs, store), enter(jobs, store)
+    jobs.cancel(canceled)
+    time.sleep(0.15)
+    eraser.tick()
+    for id in (gone, canceled):  # an older copy of the store is put back
+        store.put(photo_key(id), b"photo")
+    Sweeper(jobs, store, longest=60).sweep()
+    assert [path.parent.name for path in tmp_path.rglob("photo")] == [kept]
+
+
+def test_files_that_no_record_knows_are_erased_when_none_could_be_kept_any_longer(jobs, store, tmp_path):
+    old, young, promised = new_id(), new_id(), new_id()
+    jobs.reserve(promised, 60)
+    for id in (old, young, promised):
+        store.put(photo_key(id), b"photo")
+    store.put("ready/probe", b"")
+    folder = tmp_path / "a store"
+    for id in (old, promised, "ready"):
+        age(folder / id, 100)
+    Sweeper(jobs, store, longest=90).sweep()
+    assert {path.name for path in folder.iterdir()} == {young, promised, "ready"}
+
+
+def test_a_record_that_is_not_restored_yet_costs_no_photo(client, jobs, store, tmp_path):
+    ids = {enter(jobs, store) for _ in range(3)}
+    client.flushall()
+    Sweeper(jobs, store, longest=60).tick()
+    assert {path.name for path in (tmp_path / "a store").iterdir()} == ids
+
+
+def test_the_store_is_looked_through_once_in_an_hour_by_whichever_worker(jobs, store, monkeypatch):
+    looks: list[int] = []
+    monkeypatch.setattr(Store, "prefixes", lambda self: looks.append(1) or [])
+    for _ in range(3):
+        Sweeper(jobs, store, longest=60).tick()
+    assert looks == [1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.auth import Keys, Scope
@@ -87,6 +90,50 @@ def test_what_a_real_worker_does_is_counted(service, gray_photo):
     assert after["autochrome_workers{device=cpu,net=lite}"] == 1
     assert after["autochrome_megapixels_per_second"] > 0
     assert after["autochrome_jobs_in_flight"] == after["autochrome_jobs_waiting"] == 0
+
+
+def test_every_number_that_the_alerts_and_the_documents_name_is_there(service):
+    answers = [httpx.get(f"{url}/metrics").text for url in (service.url, service.worker_url)]
+    families = {name for text in answers for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}
+    root = Path(__file__).parents[2]
+    groups = yaml.safe_load((root / "docker/prometheus/alerts.yml").read_text())["groups"]
+    words = " ".join(rule["expr"] for group in groups for rule in group["rules"])
+    assert "autochrome_workers" in words
+    table = "\n".join(
+        re.findall(r"^\| `autochrome.*", (root / "docs/operating.md").read_text(), re.MULTILINE)
+    )
+    named = set(re.findall(r"\b(?:autochrome|process)_[a-z_]+\b", words + table))
+    assert {name for name in named if not name.endswith("_")} <= families
+    ours = {name for name in families if name.startswith("autochrome_") and not name.endswith("_created")}
+    assert ours <= set(re.findall(r"`(autochrome_[a-z_]+)", table)), "each is explained to operators"
+
+
+def test_a_redis_tells_how_full_it_is_and_whether_its_log_can_be_written(serve, settings, client):
+    api = serve(settings)
+    client.config_set("maxmemory", str(10**9))
+    try:
+        metrics = numbers(api.get("/metrics"))
+    finally:
+        client.config_set("maxmemory", "0")
+    assert metrics["autochrome_redis_memory_limit_bytes"] == 10**9
+    assert 10**5 < metrics["autochrome_redis_memory_bytes"] < 10**8
+    assert metrics["autochrome_redis_log_failing"] == 0
+
+
+def test_a_worker_that_falls_silent_is_counted_and_our_own_faults_are_there_from_the_beginning(
+    serve, settings, client, until
+):
+    jobs, api = Jobs(client, Lease(0.01, 0)), serve(settings)
+    lost, died = (
+        "autochrome_leases_expired_total",
+        "autochrome_jobs_ended_total{code=worker_died,status=failed}",
+    )
+    before = numbers(api.get("/metrics"))
+    assert (before[lost], before[died]) == (0, 0)
+    enter(jobs, "1" * 32, 1_000_000)
+    jobs.claim("w1", NET, 10**9, True)
+    until(lambda: list(jobs.reap()) == ["1" * 32], 5, "its lease has run out")
+    assert numbers(api.get("/metrics"))[lost] == 1
 
 
 def test_requests_are_counted_by_the_template_of_their_address(serve, settings, client, gray_photo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import ssl
 import threading
@@ -15,9 +16,10 @@ import pytest
 import trustme
 
 from service.errors import Problem
-from service.outbound import SYSTEM, Allow, Network, Timeouts, fetch, post
+from service.outbound import SYSTEM, UNREACHABLE, Allow, Network, Timeouts, fetch, post
 
 PUBLIC = "93.184.216.34"
+OUT_OF_REACH = f"url_failed: {re.escape(UNREACHABLE)}"
 QUICK = Timeouts(connect=0.4, idle=0.4, total=0.7)
 Handler = Callable[[socket.socket, bytes], None]
 
@@ -201,9 +203,9 @@ def test_three_redirects_are_followed_and_a_fourth_is_not():
 def test_an_inner_host_is_refused_by_its_address_without_a_connection(url):
     dialed = []
     network = Network(dial=lambda *call: dialed.append(call))
-    with pytest.raises(Problem, match=r"url_not_allowed: .*public internet"):
+    with pytest.raises(Problem, match=OUT_OF_REACH):
         get(url, "*", network=network)
-    with pytest.raises(Problem, match=r"url_not_allowed: .*public internet"):
+    with pytest.raises(Problem, match=OUT_OF_REACH):
         post(url, b"{}", {}, Allow.of("*"), network=network)
     assert not dialed
 
@@ -213,7 +215,7 @@ def test_an_inner_host_is_refused_by_its_address_without_a_connection(url):
 )
 def test_a_name_that_leads_inside_is_refused(answer):
     names = Names({}, photos=[answer])
-    with pytest.raises(Problem, match=r"url_not_allowed: .*public internet"):
+    with pytest.raises(Problem, match=OUT_OF_REACH):
         get("http://photos.example/", "photos.example", network=names.network)
     assert not names.dialed
 
@@ -221,7 +223,7 @@ def test_a_name_that_leads_inside_is_refused(answer):
 def test_a_name_that_changes_its_mind_between_redirects_is_checked_again():
     with serving(say(redirect("http://photos.example/again"))) as server:
         names = Names({(PUBLIC, 80): server.port}, photos=[[PUBLIC], ["127.0.0.1"]])
-        with pytest.raises(Problem, match=r"url_not_allowed: .*public internet"):
+        with pytest.raises(Problem, match=OUT_OF_REACH):
             get("http://photos.example/", "*", network=names.network)
     assert names.dialed == [(PUBLIC, 80)]
 
@@ -325,18 +327,18 @@ def test_redirects_share_one_time():
 def test_a_lookup_that_hangs_is_given_up_in_time():
     released = threading.Event()
     start = time.monotonic()
-    with pytest.raises(Problem, match=r"url_failed: .*looked up"):
+    with pytest.raises(Problem, match=OUT_OF_REACH):
         get("http://photos.example/", "*", network=Network(lambda *_: released.wait(5) and []))
     assert time.monotonic() - start < 3
     released.set()
 
 
-def test_a_host_that_is_not_there_is_said_to_be_so():
-    with pytest.raises(Problem, match=r"url_failed: .*no host"):
+def test_a_host_that_is_not_there_is_refused_in_the_words_for_one_that_is_inside():
+    with pytest.raises(Problem, match=OUT_OF_REACH):
         get("http://no-such-host.invalid/", "*", timeouts=Timeouts())
     with serving(say()) as server:
         pass
-    with pytest.raises(Problem, match=r"url_failed: .*cannot be reached"):
+    with pytest.raises(Problem, match=OUT_OF_REACH):
         get(server.url, server.url)
 
 
@@ -381,7 +383,7 @@ def test_a_server_that_never_ends_its_handshake_is_given_up_in_time():
     with serving(lambda connection, request: time.sleep(0.9)) as server:
         names = Names({(PUBLIC, 443): server.port}, photos=[[PUBLIC]])
         start = time.monotonic()
-        with pytest.raises(Problem, match=r"url_failed: .*time"):
+        with pytest.raises(Problem, match=r"url_failed: .*secure connection"):
             get("https://photos.example/", "*", network=names.network)
         assert time.monotonic() - start < 3
 

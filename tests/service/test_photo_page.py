@@ -48,7 +48,10 @@ def test_a_colored_photo_is_shown_beside_the_gray_one(api, job, work):
     work(artifacts={"comparison": b"gray | color"})
     html = page(api, job["id"], 200, "These colors are a guess")
     files = f"../v1/colorizations/{job['id']}"
-    assert f'<img id="both" class="both" src="{files}/artifacts/comparison" width="640" height="240"' in html
+    assert (
+        f'<img id="both" class="both" src="{files}/artifacts/comparison?redirect=false" width="640" height="240"'
+        in html
+    )
     assert f'href="{files}/result"' in html
     assert "320 × 240 pixels, guessed by the network “lite”" in html
     day = job["expires_at"][:10]
@@ -83,13 +86,13 @@ def test_links_for_others_begin_where_the_service_is_seen_from_outside(
     work(artifacts={"comparison": b"gray | color"})
     html = api.get(f"/photos/{id}").text
     assert f'content="https://colors.example/x/v1/colorizations/{id}/artifacts/comparison"' in html
-    assert f'src="../v1/colorizations/{id}/artifacts/comparison"' in html
+    assert f'src="../v1/colorizations/{id}/artifacts/comparison?redirect=false"' in html
 
 
 def test_without_a_comparison_the_picture_alone_is_shown(api, job, work):
     work()
     html = page(api, job["id"], 200, "These colors are a guess")
-    assert f'src="../v1/colorizations/{job["id"]}/result" width="320" height="240"' in html
+    assert f'src="../v1/colorizations/{job["id"]}/result?redirect=false" width="320" height="240"' in html
     assert "<script" not in html
 
 

@@ -159,7 +159,7 @@ def test_a_job_tells_when_it_is_likely_to_be_done(jobs):
     enter(jobs, pixels=4_000_000)
     last = enter(jobs, pixels=1_000_000)
     assert jobs.get(last).eta_s == pytest.approx(7_000_000 / speed, abs=0.11)
-    assert jobs.events(last)[0].data == {"position": 2, "eta_s": jobs.get(last).eta_s}
+    assert jobs.get(last).queue_position == 2
     assert jobs.get(running).eta_s is None
 
 

