@@ -50,7 +50,7 @@ class Config:
     times: float = 4.0
     disk_mb: int = 96
     redis_mb: int = 8
-    keep_for: float = 30.0
+    keep_for: float = 60.0
     full_for: float = 8.0
     """Seconds for which the disk has no byte left."""
     restart: bool = True
