@@ -179,7 +179,7 @@ KINDS: Mapping[str, Kind] = {
     "json_invalid": Kind(
         400,
         "The JSON cannot be read",
-        "Send one JSON object in UTF-8 with `url` or `upload`, and options beside it.",
+        "Send one JSON object in UTF-8, with the fields that /openapi.json names.",
     ),
     "url_disabled": Kind(
         403,

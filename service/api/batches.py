@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Annotated, Any, Literal
 
@@ -15,18 +15,19 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from model.image_headers import Header, memory_needed
-from service.api.middleware import PHOTO_POLICY, is_head
+from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import (
     JSON,
     Part,
     charged,
+    closing,
     cut_off,
     digest,
+    form,
     header_of,
     media_type,
-    parts,
     spool,
     write_body,
 )
@@ -51,7 +52,6 @@ from service.schemas import (
 from service.storage import cancel, photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
-MOST_FIELDS = 32
 MOST_IN_NAME, MOST_IN_DETAIL = 400, 400
 """Bytes that are kept of a name, and of what is the matter with a file."""
 PAGE = 1000
@@ -198,9 +198,10 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
 
 async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
     """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and not state.has_room(await run_sync(state.queue.look), int(length)):
-        raise Problem("store_full")
+    if length := declared_length(request.headers):
+        has_room = await run_sync(lambda: state.has_room(state.queue.look(), length))
+        if not has_room:
+            raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":
         await _receive_form(request, state, id, by)
@@ -228,32 +229,23 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
-    async with aclosing(parts(request, most, state.spool, payer(by.owner, by.address))) as form:
-        async for part in form:
-            if part.filename is None:
-                if upload is not None:  # the photos before would have been entered without it
-                    raise Problem(
-                        "form_invalid",
-                        f"The field {part.name[:40]!r} comes after a photo. Options come first.",
-                    )
-                pairs.append((part.name, part.text()))
-                if len(pairs) > MOST_FIELDS:
-                    raise Problem("form_invalid", f"{MOST_FIELDS} fields are the most.")
-                continue
-            if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
-                continue
-            if upload is None:
-                upload = await run_sync(BatchUpload, state, id, parse_options(pairs), by)
-            match part.name:
-                case "photo":
-                    await run_sync(upload.photo, part.filename or "photo", part.file, part.size)
-                case "archive":
-                    await run_sync(upload.archive, part.file)
-                case other:
-                    raise Problem(
-                        "photo_missing",
-                        f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`.",
-                    )
+    with state.spool.take(payer(by.owner, by.address), 0) as share:
+        async with form(request, most, share.hold) as sent:
+            async for part in sent:
+                async with closing(part.file):
+                    if part.filename is not None:
+                        if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
+                            continue
+                        if upload is None:
+                            upload = await run_sync(BatchUpload, state, id, parse_options(pairs), by)
+                        await run_sync(upload.part, part)
+                    elif upload is None:
+                        pairs.append((part.name, part.text()))
+                    else:  # the photos before would have been entered without it
+                        raise Problem(
+                            "form_invalid",
+                            f"The field {part.name[:40]!r} comes after a photo. Options come first.",
+                        )
     if upload is None:
         raise Problem(
             "photo_missing", "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
@@ -404,6 +396,19 @@ class BatchUpload:
         )
         self.seen = 0
         """Files in this upload, those that were there before included."""
+
+    def part(self, part: Part) -> None:
+        """Take in a file of a form. Raises `photo_missing`, and what `photo` and `archive` do."""
+        match part.name:
+            case "photo":
+                self.photo(part.filename or "photo", part.file, part.size)
+            case "archive":
+                self.archive(part.file)
+            case other:
+                raise Problem(
+                    "photo_missing",
+                    f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`.",
+                )
 
     def photo(self, name: str, file: IO[bytes], size: int) -> None:
         """Take in one file of `size` bytes, of which no more than max_bytes need be there.

@@ -146,7 +146,7 @@ async def _color(
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
     async with _watched(state, job, wait) as changed:
-        async with _upload(request, state, by) as upload:
+        async with await _upload(request, state, by) as upload:
             submitted = await run_sync(submit, state, upload, by, job, id is not None, is_proven)
         return await _answer(request, state, submitted, wait, changed)
 
@@ -310,17 +310,17 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
     raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
 
 
-def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+async def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+    """The photo of a request: its body, a file in it, or what its JSON names."""
     caller = payer(by.owner, by.address)
-    if uploads.media_type(request) == uploads.JSON:
-        pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
-        return presigned.named(
-            request,
-            state,
-            by,
-            lambda body: uploads.by_url(body, state.settings, state.spool, state.fetches, caller, pay),
-        )
-    return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
+    if uploads.media_type(request) != uploads.JSON:
+        return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
+    wish = await uploads.json_object(request)
+    if "upload" in wish:
+        return presigned.named(wish, state, by)
+    by.require(Scope.URL)
+    pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
+    return uploads.by_url(wish, state.settings, state.spool, state.fetches, caller, pay)
 
 
 async def _answer(
