@@ -398,6 +398,8 @@ PHOTO_CODES = (
     "photo_in_color",
 )
 """Refused when the photo comes in, or by the worker after a full decode."""
+OUR_CODES = ("worker_died", "out_of_memory", "photo_lost", "internal_error")
+"""Of jobs that fail by no fault of their photo."""
 
 
 def failure(

@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, presigned, problems
+from service.api import batches, colorizations, events, health, presigned, problems, results
 from service.api.connections import BACKLOG, Connections, Limits, most_connections
 from service.api.health import Metrics, Readiness
 from service.api.middleware import (
@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (colorizations, presigned, batches, events, health, problems)]
+    routers = [part.router for part in (colorizations, results, presigned, batches, events, health, problems)]
     for router in routers:
         app.include_router(router)
     add_pages(app, settings)

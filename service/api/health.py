@@ -35,8 +35,6 @@ from service.webhooks import OUTCOMES
 
 FRESH = 5.0
 """Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""
-OUR_FAULTS = ("worker_died", "out_of_memory", "photo_lost", "internal_error")
-"""Codes of jobs that fail by no fault of their photo."""
 ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
@@ -329,7 +327,7 @@ def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
     """The record's counters (see service/lua/prelude.lua) as Prometheus has them."""
     ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
     # Those that are alerted of are there from the beginning: Prometheus sees no increase in a number that appears.
-    never = {f"outcome:failed:{code}": 0 for code in OUR_FAULTS}
+    never = {f"outcome:failed:{code}": 0 for code in errors.OUR_CODES}
     for field, count in sorted({**never, **counters}.items()):
         kind, *names = field.split(":", 2)
         if kind == "outcome":

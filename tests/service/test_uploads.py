@@ -373,7 +373,7 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
     assert list(tmp_path.rglob("photo")) == []
 
 
-@pytest.mark.parametrize("way", ["body", "its hash", "form", "ZIP", "closing"])
+@pytest.mark.parametrize("way", ["room", "body", "its hash", "form", "ZIP", "closing"])
 def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
     api, gray_photo, monkeypatch, until, way
 ):
@@ -405,6 +405,8 @@ def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
             wait()
 
     monkeypatch.setattr("service.api.uploads.SpooledTemporaryFile", Slow)
+    if way == "room":
+        monkeypatch.setattr("service.storage.Store.free", lambda store: wait())
     if way == "its hash":
         monkeypatch.setattr("service.api.uploads.hashlib", SimpleNamespace(sha256=Hash))
     photo = gray_photo()
