@@ -22,6 +22,7 @@ from service.api.uploads import (
     JSON,
     Part,
     charged,
+    check_length,
     closing,
     cut_off,
     digest,
@@ -417,20 +418,15 @@ class BatchUpload:
         `store_unavailable` or redis.RedisError.
         """
         most = self._state.settings.max_bytes
-        if size > most:
-            problem = Problem(
-                "body_too_large", f"The photo has {size / 2**20:.1f} MiB; {most / 2**20:g} MiB is the most."
-            )
-            self._refuse(name, f"{size} bytes", problem)
-            return
-        sha256 = digest(file)
+        content = digest(file) if size <= most else f"{size} bytes"
         try:
+            check_length(size, most)
             header = header_of(file, self._state.settings, self._page)
             cut_off(file, header)
         except Problem as problem:
-            self._refuse(name, sha256, problem)
+            self._refuse(name, content, problem)
         else:
-            self._keep(name, sha256, file, header, size)
+            self._keep(name, content, file, header, size)
 
     def archive(self, file: IO[bytes]) -> None:
         """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
@@ -452,9 +448,9 @@ class BatchUpload:
         self._confirm()
         log.info("batch_received", batch=self._id, files=self.seen)
 
-    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header, size: int) -> None:
+    def _keep(self, name: str, content: str, file: IO[bytes], header: Header, size: int) -> None:
         self.seen += 1
-        mark = _mark(name, sha256)
+        mark = _mark(name, content)
         if self._state.batches.knows(self._id, mark):
             self._confirm()
             return

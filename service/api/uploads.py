@@ -79,7 +79,7 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
     if kind == "multipart/form-data":
         async with charged(request, budget, caller) as body, form(body, lambda part: max_bytes) as sent:
             photo, fields = await _photo_and_fields(sent)
-            _check_length(photo.size, max_bytes)
+            check_length(photo.size, max_bytes)
             options = parse_options(query + fields)
             is_small = photo.size <= IN_MEMORY  # it takes less time than to wake a thread
             sha256 = digest(photo.file) if is_small else await run_sync(digest, photo.file)
@@ -94,7 +94,7 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
                 file.write(piece)
 
             await write_body(body, write)
-            _check_length(file.tell(), max_bytes)
+            check_length(file.tell(), max_bytes)
             yield Upload(file, seen.hexdigest(), options)
     elif kind == "":
         raise Problem("photo_missing")
@@ -198,7 +198,8 @@ async def _photo_and_fields(sent: AsyncIterator[Part]) -> tuple[Part, list[tuple
     return photo, fields
 
 
-def _check_length(length: int, max_bytes: int) -> None:
+def check_length(length: int, max_bytes: int) -> None:
+    """Raises `body_too_large`."""
     if length > max_bytes:
         raise Problem(
             "body_too_large",
