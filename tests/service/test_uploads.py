@@ -278,6 +278,28 @@ def test_bodies_of_unknown_length_are_charged_as_they_come(narrow, path):
         assert (answer.status_code, answer.json()["code"]) == (503, "uploads_busy")
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/colorizations", "image/jpeg"),
+        ("/v1/colorizations", "multipart/form-data; boundary=b"),
+        ("/v1/batches", "multipart/form-data; boundary=b"),
+        ("/v1/batches", "application/zip"),
+    ],
+)
+def test_what_a_client_held_that_has_gone_is_given_back(narrow, until, path, kind):
+    def answer() -> bytes:
+        with begin(narrow, 290_000, "9.9.9.2") as line:
+            return answer_or_leave(line)
+
+    with connect(narrow) as line:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 300000\r\n\r\n"
+        part = '--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+        line.sendall((head + part).encode() + bytes(200_000))
+        until(lambda: b"uploads_busy" in answer(), 10, "it is held")
+    until(lambda: answer().startswith(b"HTTP/1.1 100 "), 10, "it is given back")
+
+
 def test_a_batch_of_many_photos_is_charged_for_those_that_are_in_hand(narrow, gray_photo):
     photo = gray_photo(size=(640, 480))
     files = [("photo", (f"{index}.jpg", photo)) for index in range(280_000 // len(photo))]
