@@ -286,11 +286,11 @@ class Jobs:
 
     def demand_room(self, space: Space) -> None:
         """Take nothing, but raise what `reserve` would now."""
-        _given(self._run("room", *_asked(space)))
+        _given(self._run("reserve", "", 0, *_asked(space), ""))
 
     def unreserve(self, id: str, space: Space) -> None:
         """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took."""
-        self._run("unreserve", id, space.photo, space.results)
+        self._run("unreserve", id, space.photo, space.results, secrets.token_hex(8))
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
         """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.
@@ -482,11 +482,15 @@ class Jobs:
     def rewrite_log(self, every: float) -> bool:
         """Have the server write its log anew, which still holds what was erased since; every so many seconds at most.
 
-        False where there is nothing to do. Raises redis.ResponseError where the server forbids it.
+        False where there is nothing to do. Raises redis.ResponseError where the server forbids it, or does so already.
         """
         is_wanted = bool(self._run("rewrite", int(every * 1000)))
         if is_wanted:
-            self._redis.bgrewriteaof()
+            try:
+                self._redis.bgrewriteaof()
+            except redis.ResponseError:
+                self._redis.hdel(_key("sums"), "rewritten")  # it is yet to be done
+                raise
         return is_wanted
 
     def postpone(self, id: str, seconds: float) -> None:

@@ -11,7 +11,7 @@ end
 if not has_room(ARGV[4], ARGV[12], ARGV[13]) then
   return {-1, redis.call('ZCARD', key('queued')), sum('queued'), tostring((speed() or 0) * 1000)}
 end
-if not take_record(ARGV[15], now + ARGV[5], tonumber(ARGV[16])) then return {-2} end
+if not take_records(ARGV[15], tonumber(ARGV[16]), now + ARGV[5], RECORD_BYTES, ERASED_RECORD_BYTES) then return {-2} end
 make_job(id, stamp(now + ARGV[5]), 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
   'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14], 'memory', ARGV[17], 'payer', ARGV[18])
 enqueue(id)
