@@ -230,16 +230,17 @@ def test_erased_records_that_fill_half_of_a_server_give_way_to_new_jobs(own, sto
         try:
             while len(made) < 5000:
                 id = new_id()
-                jobs.create(id, "secret", Order(Options(), 100, 0.5), Bounds(10**6, 10**12))
+                jobs.create(id, "secret", Order(Options(), 100, 0.3), Bounds(10**6, 10**12))
                 made.append(id)
         except redis.OutOfMemoryError:
             return made
         raise AssertionError("it takes any number")
 
-    jobs.cancel(enter(jobs))  # which loads the scripts
+    jobs.cancel(enter(jobs))
+    Eraser(jobs, store, 60).tick()  # by now the scripts are loaded
     own.config_set("maxmemory", own.info("memory")["used_memory"] + 300_000)
     first = enter_until_full()
-    time.sleep(0.5)
+    time.sleep(0.3)
     for _ in range(len(first) // 100 + 2):
         Eraser(jobs, store, 60).tick()
     assert {jobs.get(id).status for id in first} == {"expired"}
