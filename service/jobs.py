@@ -69,7 +69,8 @@ class Loaded(Net):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Whose budget something is taken from, and how many bytes that one may hold at a time: of the store, and of records; 0: no limit."""
+    """Whose budgets something is taken from, as `budgets.payer` has it, and how many bytes that one may hold at a time: of the store, and
+    of records; 0: no limit."""
 
     payer: str = ""
     store: int = 0
@@ -97,10 +98,8 @@ class Order:
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
     memory: int = 0
     """Bytes that a worker needs for it, reckoned from its header; 0: unknown, and as many as any photo of so many pixels."""
-    payer: str = ""
-    """Whose quota it was taken off, as `budgets.payer` has it: an attempt that ends its worker is charged once more."""
     allowance: Allowance = Allowance()
-    """From which the record is taken."""
+    """From which the record is taken. An attempt that ends its worker is taken off its payer's quota once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +301,7 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
-            *(order.allowance.payer, order.allowance.records, order.memory, order.payer),
+            *(order.allowance.payer, order.allowance.records, order.memory),
         )
         if state == -2:
             raise records_limited()
@@ -583,7 +582,9 @@ def records_limited() -> Problem:
 
 def _asked(space: Space) -> tuple[str | int, ...]:
     free = -1 if space.free is None else max(0, space.free)
-    return space.photo, space.results, space.most, free, space.allowance.payer, space.allowance.store
+    allowance = space.allowance
+    payer = allowance.payer if allowance.store or allowance.records else ""
+    return space.photo, space.results, space.most, free, payer, allowance.store
 
 
 def _given(answer: Sequence[int]) -> bool:

@@ -206,7 +206,6 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
         memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
-        payer=payer(by.owner, by.address),
         allowance=state.quota.allowance(by.owner, by.address),
     )
 
