@@ -466,10 +466,10 @@ class BatchUpload:
                 *(self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts),
                 *(self._allowance.records, memory),
             )
-        except Problem:
+        except Problem as problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be
                 self._state.store.erase(job)
-                self._state.jobs.unreserve(job, space)
+                self._state.jobs.unreserve(job, space, isinstance(problem, StoreUnavailable))
                 self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()

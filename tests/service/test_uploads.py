@@ -251,6 +251,23 @@ def test_uploads_under_way_are_charged_before_they_come_and_given_back(narrow):
         assert status(200_000, "9.9.9.3")[0].startswith(b"HTTP/1.1 100 ")
 
 
+def test_bodies_that_never_come_hold_no_room_in_the_spool(narrow, gray_photo, monkeypatch, until):
+    monkeypatch.setattr("service.api.uploads.AHEAD", 10_000)
+    with begin(narrow, 300_000, "9.9.9.1") as one, begin(narrow, 300_000, "9.9.9.2") as other:
+        assert one.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert other.recv(100).startswith(b"HTTP/1.1 100 ")
+        photo = gray_photo("BMP", size=(300, 300))
+        headers = {"Content-Type": "image/bmp", "X-Forwarded-For": "9.9.9.3"}
+        assert narrow.post("/v1/colorizations", content=photo, headers=headers).status_code == 202
+        one.sendall(bytes(299_999))  # what has come is held
+
+        def is_refused() -> bool:
+            with begin(narrow, 200_000, "9.9.9.4") as line:
+                return b"uploads_busy" in line.recv(4096)
+
+        until(is_refused, 5, "one that there is no room for is not begun")
+
+
 @pytest.mark.parametrize("path", ["/v1/colorizations", "/v1/batches"])
 def test_bodies_of_unknown_length_are_charged_as_they_come(narrow, path):
     def unannounced() -> Iterator[bytes]:
