@@ -264,9 +264,7 @@ def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: b
     return Submitted(job.id, by.secret or known, new=False)
 
 
-def _erase_upload(
-    state: ApiState, id: str, order: Order, space: Space, may_be_written: bool = False
-) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space, may_be_written: bool = False) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
     with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))

@@ -247,18 +247,18 @@ class Part:
 
 
 async def parts(
-    request: Request, most: Callable[[Part], int], budget: Budget, caller: str
+    request: Request, most: Callable[[Part], int], budget: Budget, caller: str, most_parts: int
 ) -> AsyncGenerator[Part, None]:
     """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over. What is there of them
-    is charged. Close it (`aclosing`) where it is left early.
+    is charged. Close it (`aclosing`) where it is left early. More than `most_parts` are refused: even empty ones take time.
 
-    Raises `form_invalid`, `uploads_busy` or `too_many_at_once`.
+    Raises `form_invalid`, `batch_too_large`, `uploads_busy` or `too_many_at_once`.
     """
     _, parameters = parse_options_header(request.headers.get("content-type"))
     boundary = parameters.get(b"boundary")
     if not boundary:
         raise Problem("form_invalid", what="The form's Content-Type has no boundary.")
-    reader = _Reader(most)
+    reader = _Reader(most, most_parts)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         with budget.take(caller, 0) as share:
@@ -283,8 +283,9 @@ async def parts(
 class _Reader:
     """Puts together what the parser finds."""
 
-    def __init__(self, most: Callable[[Part], int]) -> None:
+    def __init__(self, most: Callable[[Part], int], most_parts: int) -> None:
         self._most = most
+        self._parts_left = most_parts
         self._header = [b"", b""]
         self._disposition = b""
         self._part: Part | None = None
@@ -319,6 +320,9 @@ class _Reader:
             part.file.close()
 
     def _on_begin(self) -> None:
+        if not self._parts_left:
+            raise Problem("batch_too_large")
+        self._parts_left -= 1
         self._header = [b"", b""]
         self._disposition = b""
 
