@@ -110,14 +110,14 @@ def test_zips_of_one_sender_do_not_take_all_threads(api, photos, monkeypatch, un
         return archives.unpack(*arguments)
 
     monkeypatch.setattr("service.api.batches.unpack", slowly)
-    zip = {"content": zipped(("a.jpg", photos[0])), "headers": {"Content-Type": "application/zip"}}
+    sent = {"content": zipped(("a.jpg", photos[0])), "headers": {"Content-Type": "application/zip"}}
     with ThreadPoolExecutor() as pool:
-        others = [pool.submit(api.post, "/v1/batches", **zip) for _ in range(ARCHIVES_OF_ONE)]
+        others = [pool.submit(api.post, "/v1/batches", **sent) for _ in range(ARCHIVES_OF_ONE)]
         until(lambda: len(unpacking) == ARCHIVES_OF_ONE, 10, "they are unpacked at once")
-        assert api.post("/v1/batches", **zip).json()["code"] == "too_many_at_once"
+        assert api.post("/v1/batches", **sent).json()["code"] == "too_many_at_once"
         go_on.set()
     assert [other.result().status_code for other in others] == [202] * ARCHIVES_OF_ONE
-    assert api.post("/v1/batches", **zip).status_code == 202
+    assert api.post("/v1/batches", **sent).status_code == 202
 
 
 def test_parts_without_end_are_not_read_to_the_end(serve, settings, client, check_problem):
