@@ -287,9 +287,14 @@ class Jobs:
         """Take nothing, but raise what `reserve` would now."""
         _given(self._run("reserve", "", 0, *_asked(space), ""))
 
-    def unreserve(self, id: str, space: Space) -> None:
-        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took."""
-        self._run("unreserve", id, space.photo, space.results, secrets.token_hex(8))
+    def unreserve(self, id: str, space: Space, may_be_written: bool = False) -> None:
+        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took.
+
+        `may_be_written`: it may still come to the store, so that the promise of its erasure stands.
+        """
+        self._run(
+            "unreserve", id, space.photo, space.results, int(not may_be_written), secrets.token_hex(8)
+        )
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
         """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.

@@ -228,7 +228,8 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
-    async with aclosing(parts(request, most, state.spool, payer(by.owner, by.address))) as form:
+    caller, most_parts = payer(by.owner, by.address), settings.batch_files + MOST_FIELDS
+    async with aclosing(parts(request, most, state.spool, caller, most_parts)) as form:
         async for part in form:
             if part.filename is None:
                 if upload is not None:  # the photos before would have been entered without it
@@ -428,18 +429,20 @@ class BatchUpload:
             self._keep(name, sha256, file, header, size)
 
     def archive(self, file: IO[bytes]) -> None:
-        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
+        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, `too_many_at_once`, `uploads_busy`, and what
+        `photo` does."""
         settings = self._state.settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
 
         def admit(size: int) -> None:
             self._state.jobs.demand_room(Space(size, size, settings.store_bytes, allowance=self._allowance))
 
-        for name, found in unpack(file, bounds, admit):
-            if isinstance(found, Problem):
-                self._refuse(name, found.code, found)
-            else:
-                self.photo(name, found, found.seek(0, 2))
+        with self._state.archives.take(payer(self._owner, self._address), 1):
+            for name, found in unpack(file, bounds, admit):
+                if isinstance(found, Problem):
+                    self._refuse(name, found.code, found)
+                else:
+                    self.photo(name, found, found.seek(0, 2))
 
     def end(self) -> None:
         """All of it has come. Raises `canceled` or `queue_unavailable`."""
@@ -466,10 +469,10 @@ class BatchUpload:
                 *(self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts),
                 *(self._allowance.records, memory),
             )
-        except Problem:
+        except Problem as problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be
                 self._state.store.erase(job)
-                self._state.jobs.unreserve(job, space)
+                self._state.jobs.unreserve(job, space, isinstance(problem, StoreUnavailable))
                 self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()

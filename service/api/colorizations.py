@@ -225,7 +225,7 @@ def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: b
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, counts, order.upload)
         if isinstance(error, Problem):
-            _erase_upload(state, id, order, space)
+            _erase_upload(state, id, order, space, isinstance(error, StoreUnavailable))
         raise
     if entered is Entered.NOT:
         _erase_upload(state, id, order, space)
@@ -263,11 +263,11 @@ def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: b
     return Submitted(job.id, by.secret or known, new=False)
 
 
-def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space, may_be_written: bool = False) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
     with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))
-        state.jobs.unreserve(id, space)
+        state.jobs.unreserve(id, space, may_be_written)
 
 
 @contextmanager

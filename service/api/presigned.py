@@ -109,7 +109,7 @@ class Places:
     def close(self, place: Place) -> None:
         """Give its bytes back. That it is erased when its time is up stays promised: its URL may be good until then."""
         if self._redis.delete(_key(place.id)):
-            self._jobs.unreserve(place.id, place.space)
+            self._jobs.unreserve(place.id, place.space, may_be_written=True)
 
 
 def _key(id: str) -> str:

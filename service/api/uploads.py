@@ -42,6 +42,9 @@ IN_MEMORY = 2**18
 """Bytes of an upload from which on it lies on disk."""
 PIECE = 2**16
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
+AHEAD = 2**20
+"""Bytes of a body that are charged before they come. Were it all, a few bodies that never come would hold the whole spool; as much as this
+of each connection that may be open does not fill it."""
 MOST_FIELDS = 32
 """Each option once, and those of several values a few times."""
 MOST_IN_FIELD = 16 * 2**10
@@ -106,18 +109,20 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
 
 @asynccontextmanager
 async def charged(request: Request, budget: Budget, caller: str) -> AsyncIterator[Request]:
-    """The request with its body charged: what it says it has before any of it is read, what it does not say as it comes.
+    """The request with its body charged. One that says it has more than there is room for is not begun; then AHEAD of it is charged
+    before it comes, and what it does not say as it comes.
 
     Raises `uploads_busy` or `too_many_at_once`; so does reading it.
     """
-    seen = 0
-    with budget.take(caller, declared_length(request.headers)) as share:
+    seen, declared = 0, declared_length(request.headers)
+    with budget.take(caller, declared) as share:
+        share.hold(min(declared, AHEAD))
 
         async def counted() -> Message:
             nonlocal seen
             message = await request.receive()
             seen += len(message.get("body", b""))
-            share.hold(max(share.amount, seen))
+            share.hold(max(seen, min(declared, seen + AHEAD)))
             return message
 
         yield Request(request.scope, counted)
@@ -242,18 +247,18 @@ class Part:
 
 
 async def parts(
-    request: Request, most: Callable[[Part], int], budget: Budget, caller: str
+    request: Request, most: Callable[[Part], int], budget: Budget, caller: str, most_parts: int
 ) -> AsyncGenerator[Part, None]:
     """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over. What is there of them
-    is charged. Close it (`aclosing`) where it is left early.
+    is charged. Close it (`aclosing`) where it is left early. More than `most_parts` are refused: even empty ones take time.
 
-    Raises `form_invalid`, `uploads_busy` or `too_many_at_once`.
+    Raises `form_invalid`, `batch_too_large`, `uploads_busy` or `too_many_at_once`.
     """
     _, parameters = parse_options_header(request.headers.get("content-type"))
     boundary = parameters.get(b"boundary")
     if not boundary:
         raise Problem("form_invalid", what="The form's Content-Type has no boundary.")
-    reader = _Reader(most)
+    reader = _Reader(most, most_parts)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
         with budget.take(caller, 0) as share:
@@ -278,8 +283,9 @@ async def parts(
 class _Reader:
     """Puts together what the parser finds."""
 
-    def __init__(self, most: Callable[[Part], int]) -> None:
+    def __init__(self, most: Callable[[Part], int], most_parts: int) -> None:
         self._most = most
+        self._parts_left = most_parts
         self._header = [b"", b""]
         self._disposition = b""
         self._part: Part | None = None
@@ -314,6 +320,9 @@ class _Reader:
             part.file.close()
 
     def _on_begin(self) -> None:
+        if not self._parts_left:
+            raise Problem("batch_too_large")
+        self._parts_left -= 1
         self._header = [b"", b""]
         self._disposition = b""
 

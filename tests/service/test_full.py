@@ -142,6 +142,34 @@ def test_an_upload_that_becomes_no_job_holds_nothing(api, tight, gray_photo, sum
         assert sums() == before
 
 
+@pytest.mark.parametrize(("path", "most"), [("colorizations", 2000), ("batches", 4000)])
+def test_photos_that_are_refused_for_their_records_leave_none(tight, gray_photo, client, path, most):
+    """Else whoever holds as many as one may would fill Redis with them, charged for none."""
+    api = tight(caller_records=most)
+    files = [("photo", (f"{index}.jpg", gray_photo(size=(64, 64 + index)))) for index in range(3)]
+
+    def left() -> list[int]:
+        return [
+            client.zcard("{autochrome}:due"),
+            *(client.hlen(f"{{autochrome}}:{of}") for of in ("stored", "payers")),
+        ]
+
+    own, secret = new_id(), {"Authorization": f"Bearer {'s' * 32}"}
+    if path == "batches":
+        assert api.put(f"/v1/batches/{own}", files=files[:2], headers=secret).status_code == 429
+    else:
+        assert api.post("/v1/colorizations", files=files[:1]).status_code == 202
+    assert left() == [1, 1, 1]
+    for _ in range(3):
+        refused = (
+            api.put(f"/v1/batches/{own}", files=files[2:], headers=secret)
+            if path == "batches"
+            else api.post("/v1/colorizations", files=files[2:])
+        )
+        assert refused.json()["code"] == "storage_limited"
+    assert left() == [1, 1, 1]
+
+
 def room_of(photo: bytes) -> int:
     return results_bytes(len(photo), probe(io.BytesIO(photo), Limits()), Options())
 
