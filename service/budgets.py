@@ -18,7 +18,7 @@ import redis
 
 from service.database import Scripts
 from service.errors import Problem
-from service.jobs import Allowance
+from service.models import Allowance
 from service.settings import Settings
 
 WINDOW = 60

@@ -35,7 +35,8 @@ from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
 from service.budgets import payer, weight
 from service.errors import Problem, StoreUnavailable, failure
-from service.jobs import ENDED, Space, new_id
+from service.jobs import new_id
+from service.models import ENDED, Space
 from service.observability import get_logger
 from service.schemas import (
     BatchView,

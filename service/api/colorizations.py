@@ -31,7 +31,8 @@ from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network, payer, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
-from service.jobs import ENDED, Entered, Job, Order, Space, new_id
+from service.jobs import new_id
+from service.models import ENDED, Entered, Job, Order, Space
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
 from service.storage import CHUNK, erase_job, file_name, photo_key, upload_prefix

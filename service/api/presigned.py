@@ -32,7 +32,8 @@ from service.api.uploads import Upload
 from service.auth import Caller, Scope, caller_with
 from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.jobs import Allowance, Jobs, Space, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Space
 from service.observability import get_logger
 from service.schemas import options_from_json, utc
 from service.storage import photo_key

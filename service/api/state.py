@@ -23,7 +23,8 @@ from service.budgets import Budget, Quota
 from service.database import connect, is_confirmed
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.jobs import Jobs
+from service.models import Allowance, Bounds, Depth, Job, Lease, Space
 from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings

@@ -191,7 +191,7 @@ local function get_fields(id)
   return flat
 end
 
--- Says that something has happened to a job. What it was follows from the record (`events_of` in jobs.py).
+-- Says that something has happened to a job. What it was follows from the record (`events_of` in models.py).
 local function publish(id, is_end) redis.call('PUBLISH', key(is_end and 'ended' or 'changed'), id) end
 
 -- Whoever asked for a webhook is to be told how the job ended, and nothing after it was erased.

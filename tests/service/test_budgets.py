@@ -18,7 +18,8 @@ from service.auth import Keys, Scope
 from service.batches import Batches, File
 from service.budgets import Quota, network
 from service.errors import Problem
-from service.jobs import STAGES, Allowance, Bounds, Net, Order, Result, Space, new_id
+from service.jobs import new_id
+from service.models import STAGES, Allowance, Bounds, Net, Order, Result, Space
 from service.schemas import Options
 from service.settings import Settings
 

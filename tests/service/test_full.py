@@ -20,7 +20,8 @@ from service import local
 from service.database import connect
 from service.errors import Problem
 from service.janitor import Eraser
-from service.jobs import Bounds, Jobs, Lease, Net, Order, Space, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Net, Order, Space
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, results_bytes

@@ -16,7 +16,8 @@ from service.batches import Batches, File
 from service.budgets import Quota
 from service.errors import StoreUnavailable
 from service.janitor import Eraser, Reaper, Sweeper
-from service.jobs import Bounds, Jobs, Lease, Net, NoRoom, Order, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Net, NoRoom, Order
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, result_key

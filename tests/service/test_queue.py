@@ -7,7 +7,8 @@ import time
 import pytest
 
 from service.errors import Problem
-from service.jobs import Allowance, Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Bounds, Claim, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

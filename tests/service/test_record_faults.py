@@ -19,7 +19,8 @@ from service.celery_app import make_app, notify
 from service.database import WORKER_RETRIES, connect
 from service.errors import LeaseLost, Problem
 from service.janitor import Eraser, Reaper
-from service.jobs import Allowance, Bounds, Claim, Jobs, Lease, Net, Order, Result, Space, events_of, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Bounds, Claim, Lease, Net, Order, Result, Space, events_of
 from service.schemas import Options
 from service.settings import Settings
 
