@@ -150,12 +150,14 @@ class Eraser:
 
     def _look_after_the_record(self) -> None:
         """Have the log of the server forget what was erased, and add up anew what is in the store."""
-        if self._rewrite_every and (self._store.free() or 1) > 0:  # a full disk has no room for a second log
+        free = self._store.free()
+        if self._rewrite_every and (free is None or free > 0):  # a full disk has no room for a second log
             try:
                 self._jobs.rewrite_log(self._rewrite_every)
             except redis.ResponseError as error:
-                log.warning("log_rewrite_refused", error=first_line(error))
-                self._rewrite_every = 0.0  # a managed Redis, which sees to its log itself
+                if "already in progress" not in str(error):
+                    log.warning("log_rewrite_refused", error=first_line(error))
+                    self._rewrite_every = 0.0  # a managed Redis, which sees to its log itself
         if time.monotonic() - self._recounted > RECOUNT_EVERY:
             self._recounted = time.monotonic()
             if wrong := self._jobs.recount():

@@ -12,13 +12,11 @@ import hashlib
 import hmac
 import json
 import math
-import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from enum import IntEnum
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 import redis
@@ -26,10 +24,25 @@ import redis
 from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
+from service.models import (
+    Artifact,
+    Bounds,
+    Claim,
+    Depth,
+    Entered,
+    Job,
+    Lease,
+    Loaded,
+    Net,
+    NoRoom,
+    Order,
+    Result,
+    Space,
+    job_of,
+    secret_hash,
+)
 from service.schemas import Options
 
-STAGES = ("open", "preprocess", "infer", "postprocess", "save")
-ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 MOST_ATTEMPTS = 3
 """Failed attempts after which a job has failed."""
 MOST_AT_ONCE = 100
@@ -45,217 +58,7 @@ UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 FOREVER = 10.0**15
 """Milliseconds since 1970 that no clock says."""
 _OF_THE_SENDER = -3
-"""As `lua/prelude.lua` says that a sender has no room left."""
-_EVENT_ID = re.compile(r"\d{1,9}")
-_EVENTS_AN_ATTEMPT = 10
-_AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
-"""Numbers of the events that come when nothing else is left of a job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Net:
-    """A network: its name and the hash of its weights."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded(Net):
-    """A network that a worker has loaded, and where."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """Whose budget something is taken from, and how many bytes that one may hold at a time: of the store, and of records; 0: no limit."""
-
-    payer: str = ""
-    store: int = 0
-    records: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked for when a job is entered."""
-
-    options: Options
-    pixels: int
-    keep_for: float
-    """Seconds."""
-    batch: bool = False
-    """Lets those go first that are made within an hour after it."""
-    owner: str = ""
-    """Id of the API key that made it; empty: nobody's."""
-    request_id: str = ""
-    fingerprint: str = ""
-    """SHA-256 of photo and options as hexadecimal digits: is it the same request again, or another one?"""
-    group: str = ""
-    """Id of the batch that it belongs to."""
-    upload: str = ""
-    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
-    memory: int = 0
-    """Bytes that a worker needs for it, reckoned from its header; 0: unknown, and as many as any photo of so many pixels."""
-    payer: str = ""
-    """Whose quota it was taken off, as `budgets.payer` has it: an attempt that ends its worker is charged once more."""
-    allowance: Allowance = Allowance()
-    """From which the record is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much may wait."""
-
-    jobs: int
-    pixels: int
-
-
-class Entered(IntEnum):
-    """What became of a job that was to be entered."""
-
-    NOT = 0
-    """The id is taken."""
-    QUIETLY = 1
-    """Workers have as many notifications to answer as would wake them all."""
-    TO_NOTIFY = 2
-    """A worker that has nothing to do would not know of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How much waits and runs."""
-
-    jobs: int
-    pixels: int
-    running: int
-    running_pixels: int
-    pixels_per_s: float | None
-    """Ended in the last minute, per second in which there was work; None where nothing was."""
-    oldest_ms: int
-    """For how long the one that waits longest has waited."""
-    store: int = 0
-    """Bytes of the store: photos, results, and room for those to come."""
-    store_room: int = 0
-    """Of these, room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What an upload takes of the store, and how much there is. Bytes."""
-
-    photo: int = 0
-    results: int = 0
-    """Room that is kept until they are written: an estimate."""
-    most: int = 0
-    """In the store, of all; 0: no limit."""
-    free: int | None = None
-    """That may still be written to the store's disk; None: unknown."""
-    allowance: Allowance = Allowance()
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """How long a stage may be silent: seconds, and seconds more per megapixel of the photo."""
-
-    base: float
-    per_megapixel: float
-
-    def arguments(self) -> tuple[int, int]:
-        return int(self.base * 1000), int(self.per_megapixel * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's right to work on a job, for as long as the lease is renewed."""
-
-    id: str
-    attempt: int
-    options: Options
-    pixels: int
-    request_id: str
-    upload: str
-    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
-    failures: int
-    """Attempts that have failed before, perhaps by this photo's doing. An attempt that only the store held up is none."""
-    memory: int = 0
-    """Bytes that the worker needs for it."""
-
-    @property
-    def isolate(self) -> bool:
-        """It is alone in its worker until it has ended."""
-        return self.failures > 0
-
-
-@dataclass(frozen=True, slots=True)
-class NoRoom:
-    """The next job needs more memory than the worker has room for, or one that the worker has, or is to take next, is alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A file that was made from a photo."""
-
-    name: str
-    kind: Literal["result", "comparison", "sidecar"]
-    key: str
-    media_type: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Where a finished picture lies in the store, and what it is."""
-
-    key: str
-    width: int
-    height: int
-    media_type: str
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job as it stood at one moment. Times are milliseconds since 1970 on the server's clock."""
-
-    id: str
-    status: str
-    created: int
-    expires: int
-    secret_sha256: str
-    queue_position: int | None
-    """1: the next in line."""
-    eta_s: float | None
-    """Seconds until it is likely to be done, while it waits and the speed is known."""
-    stage: str | None
-    timings: dict[str, float]
-    options: Options
-    net: Net | None
-    result: Result | None
-    artifacts: tuple[Artifact, ...]
-    notices: tuple[Notice, ...]
-    """What a person should know of the picture, although it was colored."""
-    error_code: str | None
-    error_detail: str | None
-    owner: str
-    group: str
-    fingerprint: str
-    attempt: int
-    """How many attempts have begun."""
-
-    def is_opened_by(self, secret: str) -> bool:
-        """Whether this is the secret that was given out when the job was made."""
-        return hmac.compare_digest(self.secret_sha256, secret_hash(secret))
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to a job: queued, stage, succeeded, failed, canceled or expired."""
-
-    id: str
-    name: str
-    data: dict[str, Any]
+"""As `lua/reserve.lua` says that a sender has no room left."""
 
 
 class Jobs:
@@ -286,11 +89,14 @@ class Jobs:
 
     def demand_room(self, space: Space) -> None:
         """Take nothing, but raise what `reserve` would now."""
-        _given(self._run("room", *_asked(space)))
+        _given(self._run("reserve", "", 0, *_asked(space), ""))
 
-    def unreserve(self, id: str, space: Space) -> None:
-        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took."""
-        self._run("unreserve", id, space.photo, space.results)
+    def unreserve(self, id: str, space: Space, may_be_written: bool = False) -> None:
+        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took.
+
+        `may_be_written`: it may still come to the store, so that the promise of its erasure stands.
+        """
+        self._run("unreserve", id, space.photo, space.results, int(not may_be_written), secrets.token_hex(8))
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
         """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.
@@ -302,7 +108,7 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
-            *(order.allowance.payer, order.allowance.records, order.memory, order.payer),
+            *(order.allowance.payer, order.allowance.records, order.memory),
         )
         if state == -2:
             raise records_limited()
@@ -347,7 +153,7 @@ class Jobs:
         if not flat:
             return None
         record = dict(zip(flat[::2], flat[1::2], strict=True))
-        return _job(id, record, now, position, None if eta is None else float(eta))
+        return job_of(id, record, now, position, None if eta is None else float(eta))
 
     def cancel(self, id: str) -> bool:
         """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
@@ -482,11 +288,15 @@ class Jobs:
     def rewrite_log(self, every: float) -> bool:
         """Have the server write its log anew, which still holds what was erased since; every so many seconds at most.
 
-        False where there is nothing to do. Raises redis.ResponseError where the server forbids it.
+        False where there is nothing to do. Raises redis.ResponseError where the server forbids it, or does so already.
         """
         is_wanted = bool(self._run("rewrite", int(every * 1000)))
         if is_wanted:
-            self._redis.bgrewriteaof()
+            try:
+                self._redis.bgrewriteaof()
+            except redis.ResponseError:
+                self._redis.hdel(_key("sums"), "rewritten")  # it is yet to be done
+                raise
         return is_wanted
 
     def postpone(self, id: str, seconds: float) -> None:
@@ -564,11 +374,6 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def secret_hash(secret: str) -> str:
-    """All that is kept of a secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
 def records_limited() -> Problem:
     """A sender holds as many records as one may."""
     return Problem(
@@ -579,7 +384,9 @@ def records_limited() -> Problem:
 
 def _asked(space: Space) -> tuple[str | int, ...]:
     free = -1 if space.free is None else max(0, space.free)
-    return space.photo, space.results, space.most, free, space.allowance.payer, space.allowance.store
+    allowance = space.allowance
+    payer = allowance.payer if allowance.store or allowance.records else ""
+    return space.photo, space.results, space.most, free, payer, allowance.store
 
 
 def _given(answer: Sequence[int]) -> bool:
@@ -612,30 +419,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_NOTICE else text[: LONGEST_NOTICE - 1] + "…"
 
 
-def events_of(job: Job, after: str = "0") -> list[Event]:
-    """What there is to tell of a job to who has seen its event `after`, each once: that it was queued, the stage it is in, or its end.
-
-    All follows from how it stands, so that nothing is kept for it: a stage that is over is not told any more, and of an erased job
-    only that. An id is the attempt and the step in it as one number, which only grows.
-    """
-    first = _EVENTS_AN_ATTEMPT * job.attempt
-    found: list[tuple[int, str, dict[str, Any]]] = []
-    if job.status in _AFTER_ALL:
-        found = [(_AFTER_ALL[job.status], job.status, {})]
-    elif job.status == "queued":
-        if job.queue_position is not None:  # else it waits in its batch
-            found = [(first + _EVENTS_AN_ATTEMPT, "queued", {})]
-    else:
-        found = [(first, "queued", {})]
-        if job.status in ENDED:
-            found.append((first + _EVENTS_AN_ATTEMPT - 1, job.status, {}))
-        elif job.stage:
-            step = STAGES.index(job.stage) if job.stage in STAGES else len(STAGES)
-            found.append((first + 1 + step, "stage", {"name": job.stage}))
-    seen = int(after) if _EVENT_ID.fullmatch(after) else 0
-    return [Event(str(number), name, data) for number, name, data in found if number > seen]
-
-
 def _json(parts: Sequence[Artifact] | Sequence[Notice]) -> str:
     return (
         json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
@@ -665,43 +448,3 @@ def _wait_for(pixels: float, pixels_per_s: float) -> int:
 def _wait_for_room(first_due_ms: int) -> int:
     """Seconds until something is erased; negative: nothing is going to be."""
     return min(max(math.ceil(first_due_ms / 1000), 1), LONGEST_WAIT) if first_due_ms >= 0 else LONGEST_WAIT
-
-
-def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta_s: float | None) -> Job:
-    """An erased record has no more than status, created, expires and secret. A job that waits in its batch is yet to be queued."""
-    status = "queued" if record["status"] == "waiting" else record["status"]
-    return Job(
-        id=id,
-        status="expired" if now >= int(record["expires"]) else status,
-        created=int(record["created"]),
-        expires=int(record["expires"]),
-        secret_sha256=record["secret"],
-        queue_position=position,
-        eta_s=eta_s,
-        stage=record.get("stage"),
-        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
-        options=Options.model_validate_json(record.get("options", "{}")),
-        net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
-        result=_result(record),
-        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts") or "[]")),
-        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices") or "[]")),
-        error_code=record.get("error_code"),
-        error_detail=record.get("error_detail"),
-        owner=record.get("owner", ""),
-        group=record.get("group", ""),
-        fingerprint=record.get("fingerprint", ""),
-        attempt=int(record.get("attempt", 0)),
-    )
-
-
-def _result(record: Mapping[str, str]) -> Result | None:
-    if "result_key" not in record:
-        return None
-    return Result(
-        key=record["result_key"],
-        width=int(record["result_width"]),
-        height=int(record["result_height"]),
-        media_type=record["result_media_type"],
-        sha256=record["result_sha256"],
-        bytes=int(record["result_bytes"]),
-    )

@@ -39,7 +39,8 @@ from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory,
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
-from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
+from service.jobs import MOST_ATTEMPTS, Jobs
+from service.models import STAGES, Artifact, Claim, Lease, Net, Result
 from service.observability import get_logger
 from service.schemas import Options
 from service.settings import Settings

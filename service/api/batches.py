@@ -20,6 +20,7 @@ from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import (
     JSON,
+    MOST_FIELDS,
     Part,
     charged,
     check_length,
@@ -37,7 +38,8 @@ from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
 from service.budgets import payer, weight
 from service.errors import Problem, StoreUnavailable, failure
-from service.jobs import ENDED, Space, new_id
+from service.jobs import new_id
+from service.models import ENDED, Space
 from service.observability import get_logger
 from service.schemas import (
     BatchView,
@@ -231,7 +233,7 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
     with state.spool.take(payer(by.owner, by.address), 0) as share:
-        async with form(request, most, share.hold) as sent:
+        async with form(request, most, settings.batch_files + MOST_FIELDS, share.hold) as sent:
             async for part in sent:
                 async with closing(part.file):
                     if part.filename is not None:
@@ -429,18 +431,20 @@ class BatchUpload:
             self._keep(name, content, file, header, size)
 
     def archive(self, file: IO[bytes]) -> None:
-        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
+        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, `too_many_at_once`, `uploads_busy`, and what
+        `photo` does."""
         settings = self._state.settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
 
         def admit(size: int) -> None:
             self._state.jobs.demand_room(Space(size, size, settings.store_bytes, allowance=self._allowance))
 
-        for name, found in unpack(file, bounds, admit):
-            if isinstance(found, Problem):
-                self._refuse(name, found.code, found)
-            else:
-                self.photo(name, found, found.seek(0, 2))
+        with self._state.archives.take(payer(self._owner, self._address), 1):
+            for name, found in unpack(file, bounds, admit):
+                if isinstance(found, Problem):
+                    self._refuse(name, found.code, found)
+                else:
+                    self.photo(name, found, found.seek(0, 2))
 
     def end(self) -> None:
         """All of it has come. Raises `canceled` or `queue_unavailable`."""
@@ -467,10 +471,10 @@ class BatchUpload:
                 *(self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts),
                 *(self._allowance.records, memory),
             )
-        except Problem:
+        except Problem as problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be
                 self._state.store.erase(job)
-                self._state.jobs.unreserve(job, space)
+                self._state.jobs.unreserve(job, space, isinstance(problem, StoreUnavailable))
                 self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()

@@ -31,7 +31,8 @@ from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network, payer, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
-from service.jobs import ENDED, Entered, Job, Order, Space, new_id
+from service.jobs import new_id
+from service.models import ENDED, Entered, Job, Order, Space
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
 from service.storage import erase_job, photo_key, upload_prefix
@@ -197,7 +198,6 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
         memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
-        payer=payer(by.owner, by.address),
         allowance=state.quota.allowance(by.owner, by.address),
     )
 
@@ -217,7 +217,7 @@ def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: b
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, counts, order.upload)
         if isinstance(error, Problem):
-            _erase_upload(state, id, order, space)
+            _erase_upload(state, id, order, space, isinstance(error, StoreUnavailable))
         raise
     if entered is Entered.NOT:
         _erase_upload(state, id, order, space)
@@ -256,11 +256,11 @@ def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: b
     return Submitted(job.id, by.secret or known, new=False)
 
 
-def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space, may_be_written: bool = False) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
     with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))
-        state.jobs.unreserve(id, space)
+        state.jobs.unreserve(id, space, may_be_written)
 
 
 @contextmanager

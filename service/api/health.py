@@ -26,8 +26,9 @@ from service.api.state import State
 from service.auth import Scope, caller_with
 from service.database import PREFIX, is_out_of_memory
 from service.errors import Problem, StoreUnavailable
-from service.jobs import STAGES, Depth, Jobs
+from service.jobs import Jobs
 from service.metrics import SECONDS
+from service.models import STAGES, Depth
 from service.observability import get_logger
 from service.schemas import NetView
 from service.storage import Store

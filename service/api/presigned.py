@@ -29,7 +29,8 @@ from service.api.uploads import Upload, json_object
 from service.auth import Caller, Scope, caller_with
 from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.jobs import Allowance, Jobs, Space, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Space
 from service.observability import get_logger
 from service.schemas import options_from_json, utc
 from service.storage import photo_key
@@ -106,7 +107,7 @@ class Places:
     def close(self, place: Place) -> None:
         """Give its bytes back. That it is erased when its time is up stays promised: its URL may be good until then."""
         if self._redis.delete(_key(place.id)):
-            self._jobs.unreserve(place.id, place.space)
+            self._jobs.unreserve(place.id, place.space, may_be_written=True)
 
 
 def _key(id: str) -> str:

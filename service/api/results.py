@@ -16,7 +16,7 @@ from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State
 from service.errors import Problem
-from service.jobs import Job
+from service.models import Job
 from service.storage import CHUNK, file_name
 
 router = APIRouter()

@@ -23,7 +23,8 @@ from service.budgets import Budget, Quota
 from service.database import connect, is_confirmed
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.jobs import Jobs
+from service.models import Allowance, Bounds, Depth, Job, Lease, Space
 from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
@@ -32,6 +33,8 @@ from service.webhooks import refuse_unless_allowed
 
 FULL = 0.5
 """Seconds for which a Redis that had no memory is taken to have none: its refusals are dear, as they come after the photo."""
+MOST_ARCHIVES, ARCHIVES_OF_ONE = 12, 3
+"""ZIPs that this process unpacks at once, in all and for one caller. Each takes a thread for as long, of the 40 that all requests share."""
 LOOK = 0.1
 """Seconds for which a look at the queue is good enough for a small photo."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -110,6 +113,8 @@ class ApiState:
     """Bytes of the bodies that this process has in its hands."""
     fetches: Budget
     """Photos that this process fetches, half of them for one caller at most."""
+    archives: Budget
+    """ZIPs that this process unpacks."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -138,6 +143,7 @@ class ApiState:
                 settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
             ),
             fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
+            archives=Budget(MOST_ARCHIVES, ARCHIVES_OF_ONE, busy="uploads_busy"),
         )
 
     def url(self, path: str) -> str:

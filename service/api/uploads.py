@@ -39,6 +39,9 @@ IN_MEMORY = 2**18
 """Bytes of an upload from which on it lies on disk."""
 PIECE = 2**16
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
+AHEAD = 2**20
+"""Bytes of a body that are charged before they come. Were it all, a few bodies that never come would hold the whole spool; as much as this
+of each connection that may be open does not fill it."""
 MOST_FIELDS = 32
 """Each option once, and those of several values a few times."""
 MOST_IN_FIELD = 16 * 2**10
@@ -77,7 +80,10 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
     kind = media_type(request)
     query = request.query_params.multi_items()
     if kind == "multipart/form-data":
-        async with charged(request, budget, caller) as body, form(body, lambda part: max_bytes) as sent:
+        async with (
+            charged(request, budget, caller) as body,
+            form(body, lambda part: max_bytes, most_files=1) as sent,
+        ):
             photo, fields = await _photo_and_fields(sent)
             check_length(photo.size, max_bytes)
             options = parse_options(query + fields)
@@ -104,18 +110,20 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
 
 @asynccontextmanager
 async def charged(request: Request, budget: Budget, caller: str) -> AsyncIterator[Request]:
-    """The request with its body charged: what it says it has before any of it is read, what it does not say as it comes.
+    """The request with its body charged. One that says it has more than there is room for is not begun; then AHEAD of it is charged
+    before it comes, and what it does not say as it comes.
 
     Raises `uploads_busy` or `too_many_at_once`; so does reading it.
     """
-    seen = 0
-    with budget.take(caller, declared_length(request.headers)) as share:
+    seen, declared = 0, declared_length(request.headers)
+    with budget.take(caller, declared) as share:
+        share.hold(min(declared, AHEAD))
 
         async def counted() -> Message:
             nonlocal seen
             message = await request.receive()
             seen += len(message.get("body", b""))
-            share.hold(max(share.amount, seen))
+            share.hold(max(seen, min(declared, seen + AHEAD)))
             return message
 
         yield Request(request.scope, counted)
@@ -186,8 +194,6 @@ async def _photo_and_fields(sent: AsyncIterator[Part]) -> tuple[Part, list[tuple
                 raise Problem(
                     "photo_missing", f"The file is in the field {part.name[:40]!r}. It belongs in `photo`."
                 )
-            if photo is not None:
-                raise Problem("form_invalid", what="There is more than one file in it.")
             photo = part
         elif part.name == "photo":
             raise Problem("photo_missing", "The field `photo` holds text. Attach the photo as a file.")
@@ -231,16 +237,19 @@ class Part:
 
 @asynccontextmanager
 async def form(
-    request: Request, most: Callable[[Part], int], hold: Callable[[int], None] | None = None
+    request: Request,
+    most: Callable[[Part], int],
+    most_files: int,
+    hold: Callable[[int], None] = lambda amount: None,
 ) -> AsyncIterator[AsyncIterator[Part]]:
     """A multipart form: each part as soon as it is there whole, with a file that stays until it is closed, at the latest at the end.
 
     `most` says how many bytes of a file are kept; the rest is passed over. `hold` is told how many are there, before there are more.
-    Reading raises `form_invalid`, or what `hold` does.
+    Reading raises `form_invalid`, where there are more than `most_files` `batch_too_large`, or what `hold` does.
     """
-    reader = _Reader(most)
+    reader = _Reader(most, most_files)
     try:
-        yield reader.parts(request, hold or (lambda amount: None))
+        yield reader.parts(request, hold)
     finally:
         with CancelScope(shield=True):
             await run_sync(reader.close)
@@ -249,13 +258,14 @@ async def form(
 class _Reader:
     """Puts together what the parser finds."""
 
-    def __init__(self, most: Callable[[Part], int]) -> None:
+    def __init__(self, most: Callable[[Part], int], most_files: int) -> None:
         self._most = most
+        self._most_files = most_files
         self._header = [b"", b""]
         self._disposition = b""
         self._part: Part | None = None
         self._room = 0
-        self._fields = 0
+        self._fields = self._files = 0
         self._begun: list[Part] = []
         """Parts whose files may be open yet."""
         self._whole: deque[Part] = deque()
@@ -314,10 +324,14 @@ class _Reader:
         if b"name" not in found:
             raise Problem("form_invalid", "A part of the form has no name.")
         filename = found[b"filename"].decode(errors="replace") if b"filename" in found else None
-        if filename is None:
-            self._fields += 1
-            if self._fields > MOST_FIELDS:
-                raise Problem("form_invalid", f"{MOST_FIELDS} fields are the most.")
+        # Even empty ones take time.
+        self._fields, self._files = self._fields + (filename is None), self._files + (filename is not None)
+        if self._fields > MOST_FIELDS:
+            raise Problem("form_invalid", f"{MOST_FIELDS} fields are the most.")
+        if self._files > self._most_files:
+            if self._most_files == 1:
+                raise Problem("form_invalid", what="There is more than one file in it.")
+            raise Problem("batch_too_large")
         file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  (closed by `form`)
         self._part = Part(found[b"name"].decode(errors="replace"), filename, cast(IO[bytes], file))
         self._begun.append(self._part)

@@ -167,6 +167,23 @@ def test_one_address_cannot_have_all(settings, client, serve, line, monkeypatch)
     assert status(said(other)) == 200
 
 
+def test_who_has_most_gives_way_to_others_when_all_places_are_taken(
+    settings, client, serve, line, monkeypatch
+):
+    """A few senders who follow jobs, or send slowly, would keep all others out."""
+    monkeypatch.setattr(connections, "_LOOPBACK", ())
+    few = serve(settings.model_copy(update={"connections": 12}))
+    uploads = [line(few, at="127.0.0.2") for _ in range(12)]
+    for upload in uploads:
+        upload.sendall(UPLOAD + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert upload.recv(100).startswith(b"HTTP/1.1 100 ")
+    assert httpx.get(f"{few.base_url}/v1/nets").status_code == 200
+    assert said(uploads[0]) == b""
+    for upload in uploads[1:]:
+        upload.sendall(b"Dear diary")
+        assert upload.recv(100).startswith(b"HTTP/1.1 415 ")
+
+
 def test_a_proxy_that_is_trusted_may_have_more_than_an_address(settings, client, serve, line, monkeypatch):
     monkeypatch.setattr(connections, "_LOOPBACK", ())
     trusting = {"connections_per_address": 2, "trusted_proxies": ("127.0.0.0/8",)}

@@ -20,7 +20,8 @@ from service import local
 from service.database import connect
 from service.errors import Problem
 from service.janitor import Eraser
-from service.jobs import Bounds, Jobs, Lease, Net, Order, Space, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Net, Order, Space
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, results_bytes
@@ -140,6 +141,34 @@ def test_an_upload_that_becomes_no_job_holds_nothing(api, tight, gray_photo, sum
         for photo, status in ((gray_photo(), 202), (gray_photo(size=(64, 64)), 409)):
             assert api.put(f"/v1/colorizations/{id}", files={"photo": photo}).status_code == status
         assert sums() == before
+
+
+@pytest.mark.parametrize(("path", "most"), [("colorizations", 2000), ("batches", 4000)])
+def test_photos_that_are_refused_for_their_records_leave_none(tight, gray_photo, client, path, most):
+    """Else whoever holds as many as one may would fill Redis with them, charged for none."""
+    api = tight(caller_records=most)
+    files = [("photo", (f"{index}.jpg", gray_photo(size=(64, 64 + index)))) for index in range(3)]
+
+    def left() -> list[int]:
+        return [
+            client.zcard("{autochrome}:due"),
+            *(client.hlen(f"{{autochrome}}:{of}") for of in ("stored", "payers")),
+        ]
+
+    own, secret = new_id(), {"Authorization": f"Bearer {'s' * 32}"}
+    if path == "batches":
+        assert api.put(f"/v1/batches/{own}", files=files[:2], headers=secret).status_code == 429
+    else:
+        assert api.post("/v1/colorizations", files=files[:1]).status_code == 202
+    assert left() == [1, 1, 1]
+    for _ in range(3):
+        refused = (
+            api.put(f"/v1/batches/{own}", files=files[2:], headers=secret)
+            if path == "batches"
+            else api.post("/v1/colorizations", files=files[2:])
+        )
+        assert refused.json()["code"] == "storage_limited"
+    assert left() == [1, 1, 1]
 
 
 def room_of(photo: bytes) -> int:
@@ -338,3 +367,28 @@ def test_a_redis_that_forbids_to_write_its_log_anew_is_left_alone(cramped, store
     assert [record.msg for record in caplog.records if "log_rewrite_refused" in record.message] == [
         {"event": "log_rewrite_refused", "error": ANY}
     ]
+
+
+def test_a_log_that_is_being_written_anew_already_is_written_anew_later(cramped, store, monkeypatch, until):
+    jobs = Jobs(cramped.client, Lease(60, 0))
+    eraser = Eraser(jobs, store, 60, rewrite_every=60)
+    real, asked = cramped.client.bgrewriteaof, []
+
+    def rewrite() -> object:
+        asked.append(real())
+        return asked[-1]
+
+    def busy() -> object:
+        real()
+        return real()  # in progress: Redis refuses another
+
+    monkeypatch.setattr(cramped.client, "bgrewriteaof", busy)
+    jobs.cancel(enter(jobs, store))
+    eraser.tick()
+    monkeypatch.setattr(cramped.client, "bgrewriteaof", rewrite)
+
+    def is_asked_again() -> bool:
+        eraser.tick()
+        return bool(asked)
+
+    until(is_asked_again, 5, "the log is written anew")

@@ -14,7 +14,8 @@ import pytest
 
 from service.api import health
 from service.errors import StoreUnavailable
-from service.jobs import Net, new_id
+from service.jobs import new_id
+from service.models import Net
 from service.storage import Store
 
 NET = Net("lite", "ab" * 32)

@@ -13,18 +13,8 @@ import pytest
 from model.errors import Notice
 from service.database import connect
 from service.errors import LeaseLost
-from service.jobs import (
-    Artifact,
-    Bounds,
-    Claim,
-    Jobs,
-    Lease,
-    Net,
-    NoRoom,
-    Order,
-    Result,
-    new_id,
-)
+from service.jobs import Jobs, new_id
+from service.models import Artifact, Bounds, Claim, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

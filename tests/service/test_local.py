@@ -20,7 +20,8 @@ import redis
 from service import local
 from service import settings as configuration
 from service.database import connect
-from service.jobs import Jobs, Lease
+from service.jobs import Jobs
+from service.models import Lease
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from service.errors import Problem
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Bounds, Claim, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -110,7 +111,7 @@ def ask(jobs: Jobs, worker: str, empty: bool) -> str | None:
 
 
 def test_one_of_two_workers_empties_itself_for_a_failed_job_and_the_other_goes_on(jobs, client):
-    first, second = (enter(jobs, payer="key:k7", pixels=2_500_000) for _ in range(2))
+    first, second = (enter(jobs, allowance=Allowance("key:k7"), pixels=2_500_000) for _ in range(2))
     fail(jobs, first, second)
     for worker in ("a", "b"):
         jobs.beat(worker, NET, "cpu")
@@ -173,7 +174,7 @@ def test_a_worker_that_dies_while_it_empties_itself_is_not_waited_for(jobs, clie
 
 
 def test_an_attempt_that_failed_alone_is_taken_off_its_senders_quota_once_more(jobs, client):
-    id = enter(jobs, payer="key:k7", pixels=2_500_000)
+    id = enter(jobs, allowance=Allowance("key:k7"), pixels=2_500_000)
     other = enter(jobs, pixels=1)
 
     def charged() -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from service.api.colorizations import prefers_picture
 from service.errors import StoreUnavailable
-from service.jobs import Net
+from service.models import Net
 
 PICTURE = b"a colored picture"
 ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import re
 import socket
 import threading
 import time
@@ -231,15 +230,11 @@ def begin(api, length: int, address: str, body: bytes = b"") -> socket.socket:
     return line
 
 
-def answer_or_leave(line: socket.socket) -> bytes:
-    """A whole answer, or leave to send the body."""
-    got = b""
-    while piece := line.recv(65536):
-        got += piece
-        head, _, body = got.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        if head.startswith(b"HTTP/1.1 100 ") or (length and len(body) >= int(length[1])):
-            break
+def told(line: socket.socket) -> bytes:
+    """That the body may come, or a whole problem."""
+    got = line.recv(65536)
+    while not got.startswith(b"HTTP/1.1 100 ") and b'"code"' not in got and (more := line.recv(65536)):
+        got += more
     return got
 
 
@@ -248,7 +243,7 @@ def test_uploads_under_way_are_charged_before_they_come_and_given_back(narrow):
 
         def status(length: int, address: str) -> tuple[bytes, socket.socket]:
             line = lines.enter_context(begin(narrow, length, address))
-            return answer_or_leave(line), line
+            return told(line), line
 
         first, one = status(300_000, "9.9.9.1")
         assert first.startswith(b"HTTP/1.1 100 "), "one body may be as large as any"
@@ -260,8 +255,25 @@ def test_uploads_under_way_are_charged_before_they_come_and_given_back(narrow):
         assert status(60_000, "9.9.9.2")[0].startswith(b"HTTP/1.1 100 ")
         assert b"too_many_at_once" in status(60_000, "9.9.9.2")[0], "two of them are more than its share"
         one.sendall(bytes(300_000))
-        assert b"photo_unsupported" in answer_or_leave(one)
+        assert b"photo_unsupported" in told(one)
         assert status(200_000, "9.9.9.3")[0].startswith(b"HTTP/1.1 100 ")
+
+
+def test_bodies_that_never_come_hold_no_room_in_the_spool(narrow, gray_photo, monkeypatch, until):
+    monkeypatch.setattr("service.api.uploads.AHEAD", 10_000)
+    with begin(narrow, 300_000, "9.9.9.1") as one, begin(narrow, 300_000, "9.9.9.2") as other:
+        assert one.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert other.recv(100).startswith(b"HTTP/1.1 100 ")
+        photo = gray_photo("BMP", size=(300, 300))
+        headers = {"Content-Type": "image/bmp", "X-Forwarded-For": "9.9.9.3"}
+        assert narrow.post("/v1/colorizations", content=photo, headers=headers).status_code == 202
+        one.sendall(bytes(299_999))  # what has come is held
+
+        def is_refused() -> bool:
+            with begin(narrow, 200_000, "9.9.9.4") as line:
+                return b"uploads_busy" in told(line)
+
+        until(is_refused, 5, "one that there is no room for is not begun")
 
 
 @pytest.mark.parametrize("path", ["/v1/colorizations", "/v1/batches"])
@@ -290,7 +302,7 @@ def test_bodies_of_unknown_length_are_charged_as_they_come(narrow, path):
 def test_what_a_client_held_that_has_gone_is_given_back(narrow, until, path, kind):
     def answer() -> bytes:
         with begin(narrow, 290_000, "9.9.9.2") as line:
-            return answer_or_leave(line)
+            return told(line)
 
     with connect(narrow) as line:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 300000\r\n\r\n"
