@@ -44,6 +44,8 @@ from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
 from service.watchdog import Periodic
 
+LOCAL_DOMAINS = ("local", "lan", "home.arpa", "internal", "localdomain")
+"""Below which a network names its own machines: nobody on the internet can have a name there (RFC 6762, 8375; not in DNS's root)."""
 ASKED_BY_PAGES = (
     "Authorization",
     "Content-Type",
@@ -162,7 +164,8 @@ def _names(settings: Settings) -> set[str]:
     """By which this service is asked."""
     machine = socket.gethostname().lower()
     public = host_name(urlsplit(settings.public_url or "").netloc)
-    return {*map(str.lower, settings.hosts), settings.host.lower(), public, machine, f"{machine}.local"}
+    local = (f"{machine.partition('.')[0]}.{domain}" for domain in LOCAL_DOMAINS)
+    return {*map(str.lower, settings.hosts), settings.host.lower(), public, machine, *local}
 
 
 def _go_around(app: FastAPI, settings: Settings) -> None:
