@@ -21,7 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from service import __version__
 from service.api import batches, colorizations, events, health, presigned, problems
 from service.api.connections import BACKLOG, Connections, Limits, most_connections
-from service.api.health import Metrics, Readiness
+from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
     Access,
@@ -91,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.api = state
     app.state.authenticator = Authenticator(Keys(state.redis), settings.anonymous, settings.is_behind_proxy)
     app.state.readiness = Readiness(
-        state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), 1)
+        state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), SMALL_PHOTO)
     )
     app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
