@@ -59,7 +59,8 @@ KINDS: Mapping[str, Kind] = {
     "host_unknown": Kind(
         421,
         "This server does not go by that name",
-        "Use the address that whoever runs this service gave out. To have it go by another, list the name in AUTOCHROME_HOSTS.",
+        "Use the address that whoever runs this service gave out. To have it go by this name too, list it in AUTOCHROME_HOSTS, or set "
+        "AUTOCHROME_PUBLIC_URL.",
     ),
     "cross_site": Kind(
         403,

@@ -95,7 +95,7 @@ class Settings(BaseSettings):
 
     connections: Annotated[int, Field(ge=1)] | None = None
     """Connections to the API that may be open at once. Not set: 512, and fewer where the process may have few files open."""
-    connections_per_address: Annotated[int, Field(ge=1)] = 64
+    connections_per_address: Annotated[int, Field(ge=1)] = 128
     """Of these, from one address; of IPv6 from one /64. This machine and `trusted_proxies` may have all."""
     spool_bytes: Annotated[int, Field(ge=1)] | None = None
     """Of bodies that the API has in its hands at once, which lie in the folder for temporary files; a quarter of it may be one

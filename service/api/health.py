@@ -10,6 +10,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from logging import INFO, WARNING
 from typing import Any
 
 import redis
@@ -39,6 +40,8 @@ FRESH = 5.0
 ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
+SMALL_PHOTO = 2**20
+"""Bytes that a store has no room for which is called full: few photos are smaller."""
 JUMP_SHOWN = 24 * 3600.0
 """Seconds for which a jump of the clock is shown."""
 RECORD_FULL = (
@@ -47,7 +50,7 @@ RECORD_FULL = (
 )
 STORE_FULL = (
     "The photo store is full, or its disk: new photos are refused, all else goes on. It has room again as photos "
-    "expire; or give it more."
+    "expire; or free some of its disk, of which AUTOCHROME_FREE_BYTES are left free, or raise AUTOCHROME_STORE_BYTES."
 )
 CLOCK_JUMPED = (
     "The clock of Redis jumped by {0:.0f} s, {1:.0f} s ago. No photo expires early or late by that. Set the clock right; where it is right "
@@ -90,7 +93,10 @@ class Readiness:
             self._say("readiness_lost", code=problem.code)
             raise
         codes = ",".join(notice["code"] for notice in notices)
-        self._say("readiness_limited" if notices else "readiness_gained", code=codes)
+        if notices:
+            self._say("readiness_limited", codes, " ".join(notice["detail"] for notice in notices))
+        else:
+            self._say("readiness_gained")
         return notices
 
     def _check(self) -> list[dict[str, str]]:
@@ -122,10 +128,10 @@ class Readiness:
             return False
         return True
 
-    def _say(self, event: str, code: str = "") -> None:
-        """Once for each change: probes come every few seconds."""
+    def _say(self, event: str, code: str = "", detail: str = "") -> None:
+        """Once for each change: probes come every few seconds. `detail`: what is to be done."""
         if (event, code) != self._said:
-            log.info(event, code=code)
+            log.log(WARNING if detail else INFO, event, code=code, detail=detail)
         self._said = (event, code)
 
     def _check_store(self) -> None:

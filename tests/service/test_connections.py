@@ -184,6 +184,17 @@ def test_who_has_most_gives_way_to_others_when_all_places_are_taken(
         assert upload.recv(100).startswith(b"HTTP/1.1 415 ")
 
 
+def test_twenty_people_behind_one_address_can_open_the_page_at_once(
+    settings, client, serve, line, monkeypatch
+):
+    monkeypatch.setattr(connections, "_LOOPBACK", ())
+    api = serve(settings)
+    browsers = [line(api) for _ in range(20 * 6)]
+    for one in browsers:
+        one.sendall(WHOLE)
+    assert {one.recv(100)[:13] for one in browsers} == {b"HTTP/1.1 200 "}
+
+
 def test_a_proxy_that_is_trusted_may_have_more_than_an_address(settings, client, serve, line, monkeypatch):
     monkeypatch.setattr(connections, "_LOOPBACK", ())
     trusting = {"connections_per_address": 2, "trusted_proxies": ("127.0.0.0/8",)}
