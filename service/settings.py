@@ -29,6 +29,8 @@ ELSEWHERE = [
     "AUTOCHROME_WORKER_MEM_LIMIT",
 ]
 """Read by others: the first by the model, the others by docker-compose.yml."""
+REPLACED = {"AUTOCHROME_WORKER_MEGAPIXELS": "AUTOCHROME_WORKER_MEMORY"}
+"""Settings of earlier versions, and what has their place."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 OPEN_BYTES, OPEN_RECORDS = 8 * 2**30, 32 * 2**20
@@ -296,7 +298,7 @@ def unknown() -> dict[str, str | None]:
     """Variables that look like settings and are none, each with the one that was probably meant."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields] + ELSEWHERE
     return {
-        name: next(iter(get_close_matches(name.upper(), known, n=1)), None)
+        name: REPLACED.get(name.upper()) or next(iter(get_close_matches(name.upper(), known, n=1)), None)
         for name in os.environ
         if name.upper().startswith(PREFIX) and name.upper() not in known
     }

@@ -318,6 +318,9 @@ local function compact(id)
     if name == 'options' and string.find(value, '"webhook"', 1, true) then
       local options = cjson.decode(value)
       options.webhook = nil  -- the delivery has it
+      for option, list in pairs(options) do  -- an earlier version kept empty lists, which cjson would write as {}
+        if type(list) == 'table' and not next(list) then options[option] = nil end
+      end
       value = next(options) and cjson.encode(options) or '{}'
     end
     if not ONLY_OF_WORK[name] and value ~= '' and value ~= '{}' then

@@ -117,6 +117,19 @@ def test_a_job_goes_through_its_stages_to_its_result(jobs):
     assert jobs.reap() == []
 
 
+def test_a_job_that_an_earlier_version_entered_is_colored_and_shown(jobs, client):
+    id = enter(jobs, pixels=10_000)
+    record = f"{{autochrome}}:job:{id}"
+    client.hdel(
+        record, *[name for name in client.hkeys(record) if name.startswith("options")], "memory", "payer"
+    )
+    client.hset(record, "options", Options(vividness=1.5, webhook="https://a.example").model_dump_json())
+    claim = take(jobs, "w1")
+    assert (claim.options.webhook, claim.memory) == ("https://a.example", 64 * 10_000)
+    jobs.complete(claim, {}, RESULT)
+    assert jobs.get(id).options == Options(vividness=1.5)
+
+
 def test_notices_are_kept_with_the_result_each_once_and_not_without_bounds(jobs):
     id = enter(jobs)
     first = Notice("checksum_wrong", "“Æ” is damaged.")
