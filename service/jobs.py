@@ -14,6 +14,7 @@ import json
 import math
 import re
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,9 @@ UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 FOREVER = 10.0**15
 """Milliseconds since 1970 that no clock says."""
+ERASED_FOR = ((0.5, 7 * 24 * 3600.0), (0.75, 3600.0), (math.inf, 60.0))
+"""Up to which share of the server's memory an erased record is kept for how many seconds: none for days in the upper half, nor for an hour
+in the last quarter, so that there is room for new jobs a minute after others have expired."""
 _OF_THE_SENDER = -3
 """As `lua/prelude.lua` says that a sender has no room left."""
 _EVENT_ID = re.compile(r"\d{1,9}")
@@ -138,6 +142,11 @@ class Depth:
     """Bytes of the store: photos, results, and room for those to come."""
     store_room: int = 0
     """Of these, room."""
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until one job less of average size is likely to wait, 1 to 3600."""
+        return _wait_for(self.pixels / max(self.jobs, 1), self.pixels_per_s or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +267,11 @@ class Event:
     data: dict[str, Any]
 
 
+def worker_name(pid: int) -> str:
+    """How the name of a worker that is this process begins; the rest is random."""
+    return f"{socket.gethostname()}:{pid}:"
+
+
 class Jobs:
     """Verbs on the record, each one atomic script. The client repeats a call whose answer was lost, which changes nothing.
 
@@ -318,11 +332,6 @@ class Jobs:
         """How much waits and runs, and how fast it gets done."""
         jobs, pixels, running, running_pixels, speed, *rest = self._run("depth")
         return Depth(jobs, pixels, running, running_pixels, float(speed) or None, *rest)
-
-    def retry_after(self) -> int:
-        """Seconds until one job less of average size is likely to wait, 1 to 3600."""
-        depth = self.depth()
-        return _wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
 
     def secret_for(self, id: str, kind: Literal["job", "batch"] = "job") -> str:
         """The secret of a job, or of a batch, whose sender brought none: always the same. No API key begins so."""
@@ -433,10 +442,13 @@ class Jobs:
 
     # the janitor's side
 
-    def reap(self) -> Sequence[str]:
-        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each."""
+    def reap(self, dead: str = "") -> Sequence[str]:
+        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each.
+
+        `dead`: how the names of workers begin that have ended, as their parent knows: nobody waits for them to beat.
+        """
         error = "worker_died", KINDS["worker_died"].advice
-        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000))
+        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000), dead)
         return cast(Sequence[str], found)
 
     def stranded(self, older_than: float, quiet: float) -> Sequence[str]:
@@ -447,9 +459,16 @@ class Jobs:
     def expire(self, until: float = FOREVER) -> Sequence[str]:
         """Leave erased records of jobs past their time. Returns ids whose files are to be erased; then say `erased`.
 
+        The records stay for seven days, or less where the server's memory is short: what lives needs it more.
         `until`: ms since 1970 up to which the server's clock is known to be right.
         """
-        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until))
+        kept_ms = int(1000 * _erased_kept_for(self._memory_used()))
+        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until, kept_ms))
+
+    def _memory_used(self) -> float:
+        """Share of the memory that the server may take; 0 where it has no limit."""
+        memory = cast(dict[str, Any], self._redis.info("memory"))
+        return float(memory["used_memory"] / memory["maxmemory"]) if memory.get("maxmemory") else 0.0
 
     def due(self, skip: int = 0, until: float = FOREVER) -> Sequence[str]:
         """Ids whose files are to be erased, the first of them passed over. A server that refuses to write answers this."""
@@ -466,6 +485,11 @@ class Jobs:
         """
         now, jumps, by = self._run("clock", expected or 0, jumps, int(tolerance * 1000), int(since * 1000))
         return now, jumps, by
+
+    def now(self) -> float:
+        """What the server's clock says, in ms since 1970. One that refuses to write answers this."""
+        seconds, micros = cast(tuple[int, int], self._redis.time())
+        return 1000 * seconds + micros / 1000
 
     def clock(self) -> tuple[float, float] | None:
         """The last jump of the server's clock, in seconds, and how many seconds ago it was; None where there was none."""
@@ -660,6 +684,11 @@ def _wait_for(pixels: float, pixels_per_s: float) -> int:
     """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
     seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
     return min(max(seconds, 1), LONGEST_WAIT)
+
+
+def _erased_kept_for(used: float) -> float:
+    """Seconds, where so much of the server's memory is used."""
+    return next(seconds for share, seconds in ERASED_FOR if used <= share)
 
 
 def _wait_for_room(first_due_ms: int) -> int:
