@@ -91,10 +91,6 @@ class Clock:
         """What the server's clock should say now, in ms since 1970; None where nobody has looked."""
         return None if self._seen is None else self._seen + 1000 * (_uptime() - self._seen_at)
 
-    def read(self) -> float:
-        """The same where the server refuses to write; what it says, where nobody has looked. May raise redis.RedisError."""
-        return self.expected() or self._jobs.now()
-
     def look(self) -> float:
         """What the server's clock says, in ms since 1970, after a jump has been made up for. May raise redis.RedisError."""
         begun = _uptime()
@@ -142,17 +138,19 @@ class Eraser:
     def _erase_the_expired(self, end: float, until: float) -> None:
         seen: set[str] = set()
         while new := [id for id in self._jobs.expire(until) if id not in seen]:
-            for id in new:
-                if time.monotonic() > end:
-                    return
-                try:
+            gone = []
+            try:
+                for id in new:
+                    if time.monotonic() > end:
+                        return
                     self._store.erase(id)
-                except StoreUnavailable as error:
-                    cause = first_line(error.__cause__)
-                    log.warning("erasure_postponed", job=id, error=cause)
-                    self._jobs.postpone(id, LATER)
-                    return  # most likely the store hangs for all of them
-                self._jobs.erased(id, self._deadline)
+                    gone.append(id)
+            except StoreUnavailable as error:
+                log.warning("erasure_postponed", job=id, error=first_line(error.__cause__))
+                self._jobs.postpone(id, LATER)
+                return  # most likely the store hangs for all of them
+            finally:
+                self._jobs.erased(*gone, deadline=self._deadline)
             seen.update(new)
 
     def _look_after_the_record(self) -> None:
@@ -170,7 +168,9 @@ class Eraser:
 
     def _make_room(self) -> None:
         """Erase the files alone: the records follow when the server writes again."""
-        until = self._clock.read()
+        until = self._clock.expected()
+        if until is None:
+            return
         end, skip, before = time.monotonic() + LOCK_SECONDS / 2, 0, len(self._emptied)
         while (due := self._jobs.due(skip, until)) and time.monotonic() < end:
             for id in due:

@@ -362,9 +362,9 @@ class Jobs:
         """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
         return bool(self._run("cancel", id))
 
-    def erased(self, id: str, deadline: float = 300.0) -> None:
-        """Say that no file under this id is left. A worker on it may still write for `deadline` seconds."""
-        self._run("erased", id, int(deadline * 1000))
+    def erased(self, *ids: str, deadline: float = 300.0) -> None:
+        """Say that no file under these ids is left. A worker on one may still write for `deadline` seconds."""
+        self._run("erased", int(deadline * 1000), *ids)
 
     # the worker's side
 
@@ -467,7 +467,7 @@ class Jobs:
 
     def _memory_used(self) -> float:
         """Share of the memory that the server may take; 0 where it has no limit."""
-        memory = cast(dict[str, Any], self._redis.info("memory"))
+        memory = self._redis.info("memory")
         return float(memory["used_memory"] / memory["maxmemory"]) if memory.get("maxmemory") else 0.0
 
     def due(self, skip: int = 0, until: float = FOREVER) -> Sequence[str]:
@@ -485,11 +485,6 @@ class Jobs:
         """
         now, jumps, by = self._run("clock", expected or 0, jumps, int(tolerance * 1000), int(since * 1000))
         return now, jumps, by
-
-    def now(self) -> float:
-        """What the server's clock says, in ms since 1970. One that refuses to write answers this."""
-        seconds, micros = cast(tuple[int, int], self._redis.time())
-        return 1000 * seconds + micros / 1000
 
     def clock(self) -> tuple[float, float] | None:
         """The last jump of the server's clock, in seconds, and how many seconds ago it was; None where there was none."""

@@ -237,16 +237,7 @@ def test_the_eraser_makes_room_where_the_record_cannot_be_written_and_the_record
     assert jobs.get(kept).status == "queued"
 
 
-def test_a_worker_that_starts_where_the_record_cannot_be_written_makes_room(cramped, store, folder, until):
-    jobs = Jobs(cramped.client, Lease(60, 0))
-    kept, _ = enter(jobs, store), enter(jobs, store, keep_for=0.2)
-    cramped.fill()
-    time.sleep(0.25)
-    Eraser(jobs, store, 60).tick()
-    assert [path.parent.name for path in files(folder)] == [kept]
-
-
-def test_erased_records_give_way_where_redis_is_short_of_memory(jobs, store, client, monkeypatch):
+def test_erased_records_give_way_where_redis_is_short_of_memory(jobs, store, client):
     def erased_for(used: float) -> float:
         """Seconds for which the record is kept, where so much of the memory is used."""
         client.config_set("maxmemory", int(client.info("memory")["used_memory"] / used))
