@@ -412,7 +412,8 @@ def _text(
     parts = ["# Full\n", machine_line(place), ""]
     parts += [
         f"{config.seconds:g} s each, {config.times:g} times what the service colors: photos of {LARGE} px onto a disk of "
-        f"{config.disk_mb} MB, and of {SMALL} px into a Valkey with memory for what is colored in half that time; each is kept for {config.keep_for:g} s.\n"
+        f"{config.disk_mb} MB, and of {SMALL} px into a Valkey with memory for what is colored in half that time; "
+        f"each is kept for {config.keep_for:g} s.\n"
     ]
     parts += [check.line for check in checks]
     for name, sent in (("A small disk", on_disk), ("A small Redis", in_memory)):
