@@ -200,7 +200,7 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
 async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
     """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and not state.has_room(await run_sync(state.queue.look), int(length)):
+    if length.isdecimal() and not state.has_room(await state.queue.look_now(), int(length)):
         raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":

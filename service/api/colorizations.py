@@ -293,10 +293,10 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
     is_small = 0 < declared_length(request.headers) <= uploads.IN_MEMORY
     depth = state.queue.seen if is_small else None
     if depth is None:
-        depth = await run_sync(state.queue.look)
+        depth = await state.queue.look_now()
     size = max(0, declared_length(request.headers))
     if not (has_room := state.has_room(depth, size)):
-        depth = await run_sync(state.queue.look)  # something may have been erased since
+        depth = await state.queue.look_now()  # something may have been erased since
         has_room = state.has_room(depth, size)
     has_memory = not state.queue.is_full
     if has_memory and has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
@@ -307,7 +307,7 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
         raise Problem("store_full", what=errors.RECORD_FULL)
     if not has_room:
         raise Problem("store_full")
-    raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
+    raise Problem("queue_full", retry_after=depth.retry_after)
 
 
 def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
