@@ -398,11 +398,14 @@ def test_a_redis_that_forbids_to_write_its_log_anew_is_left_alone(cramped, store
     jobs = Jobs(cramped.client, Lease(60, 0))
     enter(jobs, store, keep_for=0.05)
     eraser = Eraser(jobs, store, 60, rewrite_every=0.01)
-    cramped.client.execute_command("ACL", "SETUSER", "default", "-bgrewriteaof")
+    cramped.client.execute_command("ACL", "SETUSER", "default", "-bgrewriteaof", "-info")
     for _ in range(4):
         time.sleep(0.1)
         eraser.tick()
         jobs.cancel(enter(jobs, store))
+    assert jobs.due() != [], "what has just been canceled"
+    eraser.tick()
+    assert jobs.due() == [], "though it does not say how much memory it has"
     assert [record.msg for record in caplog.records if "log_rewrite_refused" in record.message] == [
         {"event": "log_rewrite_refused", "error": ANY}
     ]
