@@ -13,6 +13,7 @@ import hmac
 import json
 import math
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
 from service.models import (
+    LONGEST_WAIT,
     Artifact,
     Bounds,
     Claim,
@@ -40,6 +42,7 @@ from service.models import (
     Space,
     job_of,
     secret_hash,
+    wait_for,
 )
 from service.schemas import Options
 
@@ -53,12 +56,18 @@ BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
 BEAT_AGAIN = 2.5
 """Seconds that workers have to beat again after all were cut off."""
-UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
-"""Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 FOREVER = 10.0**15
 """Milliseconds since 1970 that no clock says."""
+ERASED_FOR = ((0.5, 7 * 24 * 3600.0), (0.75, 3600.0), (math.inf, 60.0))
+"""Up to which share of the server's memory an erased record is kept for how many seconds: none for days in the upper half, nor for an hour
+in the last quarter, so that there is room for new jobs a minute after others have expired."""
 _OF_THE_SENDER = -3
 """As `lua/reserve.lua` says that a sender has no room left."""
+
+
+def worker_name(pid: int) -> str:
+    """How the name of a worker that is this process begins; the rest is random."""
+    return f"{socket.gethostname()}:{pid}:"
 
 
 class Jobs:
@@ -116,7 +125,7 @@ class Jobs:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
             raise Problem(
-                "queue_full", retry_after=_wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
+                "queue_full", retry_after=wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
             )
         return Entered(state)
 
@@ -124,11 +133,6 @@ class Jobs:
         """How much waits and runs, and how fast it gets done."""
         jobs, pixels, running, running_pixels, speed, *rest = self._run("depth")
         return Depth(jobs, pixels, running, running_pixels, float(speed) or None, *rest)
-
-    def retry_after(self) -> int:
-        """Seconds until one job less of average size is likely to wait, 1 to 3600."""
-        depth = self.depth()
-        return _wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
 
     def secret_for(self, id: str, kind: Literal["job", "batch"] = "job") -> str:
         """The secret of a job, or of a batch, whose sender brought none: always the same. No API key begins so."""
@@ -159,9 +163,9 @@ class Jobs:
         """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
         return bool(self._run("cancel", id))
 
-    def erased(self, id: str, deadline: float = 300.0) -> None:
-        """Say that no file under this id is left. A worker on it may still write for `deadline` seconds."""
-        self._run("erased", id, int(deadline * 1000))
+    def erased(self, *ids: str, deadline: float = 300.0) -> None:
+        """Say that no file under these ids is left. A worker on one may still write for `deadline` seconds."""
+        self._run("erased", int(deadline * 1000), *ids)
 
     # the worker's side
 
@@ -239,10 +243,13 @@ class Jobs:
 
     # the janitor's side
 
-    def reap(self) -> Sequence[str]:
-        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each."""
+    def reap(self, dead: str = "") -> Sequence[str]:
+        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each.
+
+        `dead`: how the names of workers begin that have ended, as their parent knows: nobody waits for them to beat.
+        """
         error = "worker_died", KINDS["worker_died"].advice
-        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000))
+        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000), dead)
         return cast(Sequence[str], found)
 
     def stranded(self, older_than: float, quiet: float) -> Sequence[str]:
@@ -253,9 +260,19 @@ class Jobs:
     def expire(self, until: float = FOREVER) -> Sequence[str]:
         """Leave erased records of jobs past their time. Returns ids whose files are to be erased; then say `erased`.
 
+        The records stay for seven days, or less where the server's memory is short: what lives needs it more.
         `until`: ms since 1970 up to which the server's clock is known to be right.
         """
-        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until))
+        kept_ms = int(1000 * _erased_kept_for(self._memory_used()))
+        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until, kept_ms))
+
+    def _memory_used(self) -> float:
+        """Share of the memory that the server may take; 0 where it has no limit."""
+        try:
+            memory = self._redis.info("memory")
+        except redis.exceptions.NoPermissionError:  # a managed Redis; erasing goes on
+            return 0.0
+        return float(memory["used_memory"] / memory["maxmemory"]) if memory.get("maxmemory") else 0.0
 
     def due(self, skip: int = 0, until: float = FOREVER) -> Sequence[str]:
         """Ids whose files are to be erased, the first of them passed over. A server that refuses to write answers this."""
@@ -439,10 +456,9 @@ def _demand(done: object) -> None:
         raise LeaseLost
 
 
-def _wait_for(pixels: float, pixels_per_s: float) -> int:
-    """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
-    seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
-    return min(max(seconds, 1), LONGEST_WAIT)
+def _erased_kept_for(used: float) -> float:
+    """Seconds, where so much of the server's memory is used."""
+    return next(seconds for share, seconds in ERASED_FOR if used <= share)
 
 
 def _wait_for_room(first_due_ms: int) -> int:

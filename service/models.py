@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from service.schemas import Options
 
 STAGES = ("open", "preprocess", "infer", "postprocess", "save")
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
+UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
+"""Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 _EVENT_ID = re.compile(r"\d{1,9}")
 _EVENTS_AN_ATTEMPT = 10
 _AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
@@ -107,6 +110,11 @@ class Depth:
     """Bytes of the store: photos, results, and room for those to come."""
     store_room: int = 0
     """Of these, room."""
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until one job less of average size is likely to wait, 1 to 3600."""
+        return wait_for(self.pixels / max(self.jobs, 1), self.pixels_per_s or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,3 +302,9 @@ def _result(record: Mapping[str, str]) -> Result | None:
         sha256=record["result_sha256"],
         bytes=int(record["result_bytes"]),
     )
+
+
+def wait_for(pixels: float, pixels_per_s: float) -> int:
+    """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
+    seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
+    return min(max(seconds, 1), LONGEST_WAIT)

@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
 from service.api import batches, colorizations, events, health, presigned, problems, results
-from service.api.connections import BACKLOG, Connections, Limits, most_connections
+from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -150,6 +150,7 @@ def server(app: FastAPI) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=app.state.api.settings.grace,
     )
     return _Server(config, app)

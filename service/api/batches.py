@@ -201,10 +201,9 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
 
 async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
     """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
-    if length := declared_length(request.headers):
-        has_room = await run_sync(lambda: state.has_room(state.queue.look(), length))
-        if not has_room:
-            raise Problem("store_full")
+    length = declared_length(request.headers)
+    if length and not await run_sync(state.has_room, await state.queue.look_now(), length):
+        raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":
         await _receive_form(request, state, id, by)

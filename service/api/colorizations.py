@@ -133,7 +133,7 @@ async def _color(
     request: Request, state: ApiState, by: Caller, id: str | None, is_proven: bool = False
 ) -> Response:
     """Take the photo in, and answer when it is colored or the client will wait no longer. `id`, `is_proven`: see `submit`."""
-    await run_sync(_refuse_if_full, state, id, declared_length(request.headers))
+    await _refuse_if_full(state, id, declared_length(request.headers))
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
@@ -279,24 +279,24 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
     ).hexdigest()
 
 
-def _refuse_if_full(state: ApiState, id: str | None, size: int) -> None:
+async def _refuse_if_full(state: ApiState, id: str | None, size: int) -> None:
     """Before a body of `size` bytes is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue
     needs none."""
     # Little is lost where the queue has filled while a small body came.
-    depth = (state.queue.seen if 0 < size <= uploads.IN_MEMORY else None) or state.queue.look()
-    if not (has_room := state.has_room(depth, size)):
-        depth = state.queue.look()  # something may have been erased since
-        has_room = state.has_room(depth, size)
+    depth = (state.queue.seen if 0 < size <= uploads.IN_MEMORY else None) or await state.queue.look_now()
+    if not (has_room := await run_sync(state.has_room, depth, size)):
+        depth = await state.queue.look_now()  # something may have been erased since
+        has_room = await run_sync(state.has_room, depth, size)
     has_memory = not state.queue.is_full
     if has_memory and has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
-    if id is not None and state.jobs.get(id) is not None:
+    if id is not None and await run_sync(state.jobs.get, id) is not None:
         return
     if not has_memory:
         raise Problem("store_full", what=errors.RECORD_FULL)
     if not has_room:
         raise Problem("store_full")
-    raise Problem("queue_full", retry_after=state.jobs.retry_after())
+    raise Problem("queue_full", retry_after=depth.retry_after)
 
 
 async def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:

@@ -35,6 +35,9 @@ NOT_MANY = 8
 """Connections that a sender keeps when all places are taken. Browsers open 6."""
 HEADER_SECONDS = 10.0
 """From a connection's beginning, or its last answer, to the end of its next header."""
+KEEP_ALIVE = int(HEADER_SECONDS)
+"""Seconds for which a connection without a request stays open: longer than clients keep theirs, which is 5 s in httpx. Where the server
+is the first to close, a photo may be on its way already, and gets no answer."""
 HEADER_BYTES = 32 * 2**10
 """Of a header, of the fields behind a chunked body, and of a chunk's own header: what a parser is given before anything comes of it."""
 MOST_PIPELINED = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Annotated, cast
 
 import redis
+from anyio.to_thread import run_sync
 from celery import Celery
 from fastapi import Depends, Request
 
@@ -74,6 +76,7 @@ class Queue:
         self._seen: Depth | None = None
         self._seen_at = -math.inf
         self._full_at = -math.inf
+        self._looking = asyncio.Lock()
 
     @property
     def is_full(self) -> bool:
@@ -88,11 +91,17 @@ class Queue:
         """As it was a moment ago; None where nobody has looked."""
         return self._seen if time.monotonic() - self._seen_at < LOOK else None
 
-    def look(self) -> Depth:
-        """May raise redis.RedisError."""
-        depth = self._jobs.depth()
-        self._seen, self._seen_at = depth, time.monotonic()
-        return depth
+    async def look_now(self) -> Depth:
+        """As it is after this was called. Of many calls at once, as in a flood of photos, two look, and the others wait for them.
+
+        May raise redis.RedisError.
+        """
+        called = time.monotonic()
+        async with self._looking:
+            if self._seen is None or self._seen_at < called:
+                begun = time.monotonic()
+                self._seen, self._seen_at = await run_sync(self._jobs.depth), begun
+            return self._seen
 
 
 @dataclass(frozen=True, slots=True)

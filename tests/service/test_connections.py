@@ -52,6 +52,10 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+def test_a_client_is_the_first_to_close_an_idle_connection():
+    assert httpx.Limits().keepalive_expiry < connections.KEEP_ALIVE
+
+
 # headers
 
 

@@ -92,6 +92,15 @@ def test_what_has_expired_is_erased_with_its_files(jobs, store, eraser, tmp_path
     assert jobs.get(gone).status == "expired"
 
 
+def test_more_has_expired_than_is_asked_for_at_once(jobs, store, eraser, tmp_path):
+    for _ in range(250):
+        enter(jobs, store, keep_for=0.01)
+    time.sleep(0.02)
+    eraser.tick()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert jobs.due() == []
+
+
 def test_files_that_could_not_be_erased_are_erased_later_and_others_before(jobs, store, eraser, monkeypatch):
     monkeypatch.setattr("service.janitor.LATER", 0.3)
     stuck = enter(jobs, store, keep_for=0.1)

@@ -188,6 +188,15 @@ def test_a_lease_holds_while_it_is_renewed(jobs):
     assert status(jobs, id) == "queued"
 
 
+def test_jobs_of_a_worker_that_is_known_to_be_dead_wait_again_at_once_and_no_others(jobs):
+    ids = [enter(jobs) for _ in range(2)]
+    for name in ("host:17:ab", "host:170:cd"):
+        jobs.beat(name, NET, "cpu", 0, 1)
+        take(jobs, name)
+    assert jobs.reap("host:17:") == ids[:1]
+    assert [status(jobs, id) for id in ids] == ["queued", "running"]
+
+
 def test_a_large_photo_has_a_longer_lease(jobs):
     id = enter(jobs, pixels=5_000_000)
     take(jobs, "w1")

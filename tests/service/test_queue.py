@@ -273,15 +273,15 @@ def test_far_behind_the_estimate_is_made_with_the_average(jobs):
 
 
 def test_who_is_refused_is_told_in_how_many_seconds_there_is_room(jobs):
-    assert jobs.retry_after() == 5
+    assert jobs.depth().retry_after == 5
     work(jobs, pixels=1_000_000, seconds=0.25)
-    assert jobs.retry_after() == 1, "nothing waits"
+    assert jobs.depth().retry_after == 1, "nothing waits"
     speed = jobs.depth().pixels_per_s
     bounds = Bounds(jobs=3, pixels=100_000_000)
     for pixels in (10_000_000, 20_000_000, 60_000_000):
         enter(jobs, pixels=pixels, bounds=bounds)
     average = 30_000_000 / speed
-    assert average <= jobs.retry_after() < average + 1
+    assert average <= jobs.depth().retry_after < average + 1
     with pytest.raises(Problem, match="queue_full") as by_number:
         enter(jobs, pixels=1, bounds=bounds)
     assert average <= int(by_number.value.headers["Retry-After"]) < average + 1
@@ -293,4 +293,4 @@ def test_who_is_refused_is_told_in_how_many_seconds_there_is_room(jobs):
 def test_however_slow_it_is_nobody_waits_for_more_than_an_hour(jobs):
     work(jobs, pixels=1, seconds=0.2)
     enter(jobs, pixels=10**9)
-    assert jobs.retry_after() == 3600
+    assert jobs.depth().retry_after == 3600
