@@ -44,6 +44,10 @@ LARGE, SMALL = 1024, 48
 """Pixels on the longer side: photos that fill a disk, and those that fill a Redis."""
 RECORD = 1200
 """Bytes of a job's record."""
+CONNECTIONS = 2 * 2**20
+"""Bytes that the service's connections take of Redis under load, which counts them too."""
+IDLE = 4.0
+"""Seconds after which Valkey has given back what connections had for the measurement before."""
 SUCCEEDED = 'autochrome_jobs_ended_total{code="",status="succeeded"}'
 
 
@@ -233,12 +237,11 @@ def fill_redis(
         )
         # A queue of photos that wait for longer than they are kept would lose them.
         records = int(rate / config.times * config.keep_for / 2)
+        time.sleep(IDLE)
         with redis.Redis(unix_socket_path=str(service.valkey_socket)) as client:
-            used = client.info("memory")["used_memory"]
-            client.config_set("maxmemory", used + records * RECORD)
-        log(
-            f"Redis of {(used + records * RECORD) / 2**20:.1f} MB: {rate:.0f} photos a second for {config.seconds:g} s"
-        )
+            most = client.info("memory")["used_memory"] + CONNECTIONS + records * RECORD
+            client.config_set("maxmemory", most)
+        log(f"Redis of {most / 2**20:.1f} MB: {rate:.0f} photos a second for {config.seconds:g} s")
         before = read_metrics(service.url).get(SUCCEEDED, 0)
         asyncio.run(_send(service, photos, rate, config.seconds, folder, sent))
         again = _until_accepted(service, photos[0], sent)

@@ -22,5 +22,6 @@ def test_a_small_disk_is_filled_and_to_its_last_byte_and_nobody_has_to_act(tmp_p
 
 def test_a_small_redis_is_filled_and_all_that_was_accepted_goes_on(tmp_path: Path) -> None:
     net = write_fast_net(tmp_path)
-    _, checks = fill.fill_redis(fill.FAST, tmp_path, {"net": net}, print)
+    config = fill.Config(seconds=40.0, keep_for=20.0)
+    _, checks = fill.fill_redis(config, tmp_path, {"net": net}, print)
     assert not [check.line for check in checks if not check.passed]

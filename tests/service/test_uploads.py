@@ -304,11 +304,15 @@ def test_what_a_client_held_that_has_gone_is_given_back(narrow, until, path, kin
         with begin(narrow, 290_000, "9.9.9.2") as line:
             return told(line)
 
-    with connect(narrow) as line:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 300000\r\n\r\n"
-        part = '--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
-        line.sendall((head + part).encode() + bytes(200_000))
-        until(lambda: b"uploads_busy" in answer(), 10, "it is held")
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 300000\r\n\r\n"
+    part = '--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+
+    def is_held() -> bool:
+        with connect(narrow) as line:  # which is refused where the one before it has not gone yet
+            line.sendall((head + part).encode() + bytes(200_000))
+            return b"uploads_busy" in answer()
+
+    until(is_held, 10, "it is held")
     until(lambda: answer().startswith(b"HTTP/1.1 100 "), 10, "it is given back")
 
 
