@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import annealing, cards, engines, upsample
+from model import alternatives, annealing, cards, engines, hints, likeness, upsample
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
+from model.hints import Hint, Suggestion
 from model.image_io import Photo
+from model.likeness import Scene
 from model.runtimes import graphs, onnx_nets
 
 if TYPE_CHECKING:
@@ -36,11 +38,12 @@ _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo tha
 class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
-    Other values raise InputError.
+    `hints`: colors that a person knows, which vividness leaves as they are. Other values raise InputError.
     """
 
     temperature: float | None = None
     vividness: float = 1.0
+    hints: tuple[Hint, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -174,7 +177,42 @@ class Colorizer:
         `threads`: see `upsample.render`.
         """
         ab = self.decode(logits_Qhw, options)
-        return replace(photo, pixels=upsample.render(photo.pixels, ab, photo.frame, threads))
+        if options.hints:
+            wished = hints.wishes(options.hints, photo.size, photo.frame)
+            ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
+        return self._rendered(photo, ab, threads)
+
+    def alternatives(
+        self,
+        photo: Photo,
+        logits_Qhw: NDArray[np.float32],
+        count: int = 3,
+        options: ColorOptions = ColorOptions(),
+        threads: int | None = None,
+    ) -> list[tuple[Photo, float]]:
+        """What else the photo could have been, beside what `postprocess` makes of it: at most `count` pictures and their probabilities.
+
+        Likeliest first; fewer where the net is sure, the same ones each time. `options.hints` do not count. InputError for a net that
+        answers with no distribution, and for another count than 1…8.
+        """
+        if not 1 <= count <= alternatives.MOST:
+            raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
+        ab = self.decode(logits_Qhw, options)
+        found = alternatives.find(self.scene(photo, logits_Qhw), ab, count)
+        return [(self._rendered(photo, other.ab_2hw, threads), other.probability) for other in found]
+
+    def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
+        """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
+        [wish] = hints.wishes([Hint(x, y, "#808080")], photo.size, photo.frame)
+        return hints.suggest(self.scene(photo, logits_Qhw), wish.x, wish.y)
+
+    def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
+        """What hints and alternatives go by; it stays the same while they change. InputError for a net that answers with no distribution."""
+        centers = self.card.centers if isinstance(self.card, OnnxCard) else None
+        return likeness.scene(self.preprocess(photo), logits_Qhw, centers)
+
+    def _rendered(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None) -> Photo:
+        return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
         """The whole flow for a batch that fits into memory."""
