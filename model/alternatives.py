@@ -41,11 +41,11 @@ def find(scene: Scene, ab_2hw: NDArray[np.float32], count: int) -> list[Alternat
     places = np.unique(likeness.cells(scene, [(x, y) for y in middles for x in middles]))
     alike = likeness.similarity(scene, places)
     regions = alike / alike.sum(1, keepdims=True)
-    probabilities, answers = regions @ scene.probabilities_PQ, regions @ answer_P2
+    probabilities, answers = regions @ scene.probabilities, regions @ answer_P2
 
     shifts, shares, owners = [], [], []
     for place, (distribution, answer) in enumerate(zip(probabilities, answers, strict=True)):
-        others, taken = likeness.modes(distribution, scene.centers_Q2, _FURTHER, answer)
+        others, taken = likeness.modes(distribution, scene.centers, _FURTHER, answer)
         for color, mass in others:
             if mass >= _LEAST * (mass + taken):
                 shifts.append(_GAIN * (color - answer))

@@ -207,7 +207,7 @@ class Colorizer:
         return hints.suggest(self.scene(photo, logits_Qhw), wish.x, wish.y)
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
-        """What hints and alternatives go by; it stays the same while they change. InputError for a net that answers with no distribution."""
+        """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""
         centers = self.card.centers if isinstance(self.card, OnnxCard) else None
         return likeness.scene(self.preprocess(photo), logits_Qhw, centers)
 

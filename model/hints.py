@@ -31,7 +31,7 @@ _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What color is at a place of the whole upright photo: `x` across and `y` down, 0…1; `color` is #rrggbb, whose lightness does not count.
+    """A color at a place of the whole upright photo: `x` across and `y` down, 0…1; `color` is #rrggbb, whose lightness does not count.
 
     `radius`, 0…0.5 of the shorter side: how far around the color is sure. A gray such as #808080 says that nothing is to be colored there.
     Other values raise InputError.
@@ -48,7 +48,9 @@ class Hint:
         if not _HEX.fullmatch(self.color):
             raise InputError(f"{self.color!r} is no color of a hint: write it as #rrggbb")
         if not 0 <= self.radius <= 0.5:
-            raise InputError(f"the radius of a hint is {self.radius:g}, and must lie in 0…0.5 of the shorter side")
+            raise InputError(
+                f"the radius of a hint is {self.radius:g}, and must lie in 0…0.5 of the shorter side"
+            )
 
     @property
     def ab(self) -> NDArray[np.float32]:
@@ -116,7 +118,7 @@ def follow(scene: Scene, ab_2hw: NDArray[np.float32], wished: Sequence[Wish]) ->
 def suggest(scene: Scene, x: float, y: float, count: int = 5) -> list[Suggestion]:
     """The likeliest distinct colors at a place of the scene, 0…1 across and down, likeliest first. Fewer where the net is sure."""
     alike = likeness.similarity(scene, likeness.cells(scene, [(x, y)]))[0]
-    found, _ = likeness.modes(alike @ scene.probabilities_PQ / alike.sum(), scene.centers_Q2, count)
+    found, _ = likeness.modes(alike @ scene.probabilities / alike.sum(), scene.centers, count)
     return [Suggestion(ab, probability) for ab, probability in found if probability >= 0.005]
 
 

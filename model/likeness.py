@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +26,10 @@ from model.errors import InputError
 _EDGE: Final = 2.0  # how long a step is that crosses the whole range of lightness, in shorter sides
 _LIGHTNESS: Final = 20.0
 _DISTRIBUTION: Final = 4.0
-_PLAUSIBLE: Final = np.float32(15)  # ab units: the sigma by which the net's bins count as a color
+_PLAUSIBLE: Final = np.float32(15)  # ab units: the sigma of what counts as near a color
+_REACH: Final = np.float32(
+    120
+)  # ab units: how far the colors go for which it is known, in steps of that sigma
 _MODE: Final = 20.0  # ab units: what counts as one color
 _f = np.float32
 
@@ -38,10 +40,12 @@ class Scene:
 
     lightness_hw: NDArray[np.float32]
     """0…1"""
-    probabilities_PQ: NDArray[np.float32]
-    roots_PQ: NDArray[np.float32]
-    """Their square roots, between which distances are Hellinger's."""
-    centers_Q2: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    """(P, Q)"""
+    roots: NDArray[np.float32]
+    """(P, Q): their square roots, between which distances are Hellinger's."""
+    centers: NDArray[np.float32]
+    """(Q, 2) ab"""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,19 +61,21 @@ def scene(
     """What the net saw (`Colorizer.preprocess`) and what it answered. InputError for a net that answers with colors, not a distribution."""
     centers = palette.centers() if centers_Q2 is None else centers_Q2
     if len(logits_Qhw) != len(centers):
-        raise InputError("this net answers with one color a place: hints and alternatives need a distribution")
+        raise InputError(
+            "this net answers with one color a place: hints and alternatives need a distribution"
+        )
     height, width = logits_Qhw.shape[1:]
     small = Image.fromarray(lightness_1HW[0]).resize((width, height), Image.Resampling.BOX)
     logits_PQ = np.ascontiguousarray(np.moveaxis(logits_Qhw, 0, -1), np.float32).reshape(-1, len(centers))
     odds = np.exp(logits_PQ - logits_PQ.max(1, keepdims=True))
-    probabilities = odds / odds.sum(1, keepdims=True)
-    return Scene(np.asarray(small) / _f(100), probabilities, np.sqrt(probabilities), centers)
+    probabilities: NDArray[np.float32] = odds / odds.sum(1, keepdims=True)
+    return Scene(np.asarray(small, np.float32) / _f(100), probabilities, np.sqrt(probabilities), centers)
 
 
 def similarity(scene: Scene, places_n: NDArray[np.intp]) -> NDArray[np.float32]:
     """(n, P) in 0…1: how like each place, by its position in the flattened answer, the others are; a place is like itself, 1."""
     lightness_P = scene.lightness_hw.reshape(-1)
-    cosines = scene.roots_PQ[places_n] @ scene.roots_PQ.T
+    cosines = scene.roots[places_n] @ scene.roots.T
     apart = _f(2 * _DISTRIBUTION) * np.maximum(1 - cosines, 0)
     apart += _f(_LIGHTNESS) * (lightness_P[places_n, None] - lightness_P) ** 2
     apart += ways(scene.lightness_hw, places_n) ** 2
@@ -92,9 +98,15 @@ def plausibility(
     scene: Scene, ab_P2: NDArray[np.float32], moves_n2: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """(n, P) in 0…1: how likely the net holds each position's color plus a move, beside that color itself."""
+    axis = np.arange(-_REACH, _REACH + 1, _PLAUSIBLE, dtype=np.float32)
+    near_a, near_b = (
+        np.exp((centers - axis[:, None]) ** 2 / (-2 * _PLAUSIBLE**2)) for centers in scene.centers.T
+    )
+    near = (near_a[:, None] * near_b).reshape(len(axis) ** 2, -1)
+    likely_PAB = (scene.probabilities @ near.T).reshape(-1, len(axis), len(axis))
     found = np.empty((len(moves_n2) + 1, len(ab_P2)), np.float32)
     moves = np.vstack([np.zeros((1, 2)), moves_n2]).astype(np.float32)
-    _likelihoods(scene.probabilities_PQ, scene.centers_Q2, np.ascontiguousarray(ab_P2, np.float32), moves, found)
+    _look_up(likely_PAB, np.ascontiguousarray(ab_P2, np.float32), moves, found)
     likely: NDArray[np.float32] = np.minimum(1, found[1:] / np.maximum(found[0], _f(1e-9)))
     return likely
 
@@ -188,17 +200,16 @@ def _shorten(steps: Any, lengths: Any) -> None:
                         shorter = True
 
 
-@partial(compiled, freedoms=("reassoc",))
-def _likelihoods(probabilities_PQ: Any, centers_Q2: Any, ab_P2: Any, moves_n2: Any, found: Any) -> None:
-    """Fill (n, P) `found` with the probability near ab plus each move. The Gaussian is a product of one along a and one along b."""
-    fall = _f(-0.5) / (_PLAUSIBLE * _PLAUSIBLE)
+@compiled
+def _look_up(likely_PAB: Any, ab_P2: Any, moves_n2: Any, found: Any) -> None:
+    """Fill (n, P) `found` with each position's likelihood at ab plus each move, between the grid's colors bilinearly."""
+    most = _f(likely_PAB.shape[1] - 1) - _f(1e-3)
     for k in range(len(moves_n2)):
         for p in range(len(ab_P2)):
-            a, b = ab_P2[p, 0] + moves_n2[k, 0], ab_P2[p, 1] + moves_n2[k, 1]
-            total = _f(0)
-            for q in range(len(centers_Q2)):
-                along_a, along_b = centers_Q2[q, 0] - a, centers_Q2[q, 1] - b
-                apart = along_a * along_a + along_b * along_b
-                if apart < _f(2500) and probabilities_PQ[p, q] > _f(1e-5):
-                    total += probabilities_PQ[p, q] * np.exp(fall * apart)
-            found[k, p] = total
+            a = min(max((ab_P2[p, 0] + moves_n2[k, 0] + _REACH) / _PLAUSIBLE, _f(0)), most)
+            b = min(max((ab_P2[p, 1] + moves_n2[k, 1] + _REACH) / _PLAUSIBLE, _f(0)), most)
+            i, j = int(a), int(b)
+            u, v = a - _f(i), b - _f(j)
+            upper = likely_PAB[p, i, j] * (_f(1) - v) + likely_PAB[p, i, j + 1] * v
+            lower = likely_PAB[p, i + 1, j] * (_f(1) - v) + likely_PAB[p, i + 1, j + 1] * v
+            found[k, p] = upper * (_f(1) - u) + lower * u
