@@ -15,6 +15,7 @@ from model.commands.options import Device, Net, Out
 from model.commands.terminal import quiet_libraries
 
 if TYPE_CHECKING:
+    from model.hints import Hint
     from model.image_headers import Limits
 
 app = Typer()
@@ -45,6 +46,23 @@ def colorize(
         Option(help="0 (the likeliest color) to 1 (the mean of all); default: the net's own"),
     ] = None,
     vividness: Annotated[float, Option(help="factor on the chroma, 0 to 2")] = 1.0,
+    hint: Annotated[
+        list[str],
+        Option(
+            "--hint",
+            metavar="X,Y,#RRGGBB[,RADIUS]...",
+            help="what color is at a place of one photo; x and y 0 to 1 across and down, the radius in shorter sides; gray stays gray",
+        ),
+    ] = [],
+    alternatives: Annotated[
+        int,
+        Option(
+            metavar="N",
+            min=0,
+            max=8,
+            help="write also at most so many pictures of what else it could have been",
+        ),
+    ] = 0,
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
@@ -122,6 +140,10 @@ def colorize(
             "Missing option '--out' / '-o': a folder, a file for one photo, or - for standard output"
         )
     is_file = is_one_file(photos, out)
+    if hint and (len(photos) > 1 or photos[0].is_dir()):
+        raise BadParameter(
+            "hints are places of one photo, and several are to be colored", param_hint="'--hint'"
+        )
     if not dry_run:
         check_place(out, is_file)
     with quiet_libraries():
@@ -131,7 +153,7 @@ def colorize(
         from model.inspection import InspectionOptions
 
         recipe = Recipe(
-            color=ColorOptions(temperature, vividness),
+            color=ColorOptions(temperature, vividness, tuple(map(_hint, hint))),
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),
@@ -147,6 +169,7 @@ def colorize(
             partial=partial,
             sidecar=sidecar,
             separate=separate,
+            alternatives=alternatives,
             keeps_time=not strip,
             limits=_limits(max_megapixels, max_bytes),
         )
@@ -196,6 +219,22 @@ def _format(word: str | None) -> str | None:
             param_hint="'--format'",
         )
     return format
+
+
+def _hint(words: str) -> Hint:
+    """X,Y,#RRGGBB[,RADIUS]"""
+    from model.hints import Hint
+
+    x, y, color, *radius = (*words.split(","), "", "", "")[: max(3, words.count(",") + 1)]
+    try:
+        places = [float(number) for number in (x, y, *radius)]
+    except ValueError:
+        places = []
+    if not 2 <= len(places) <= 3:
+        raise BadParameter(
+            f"{words!r} is no hint: write it as X,Y,#RRGGBB or X,Y,#RRGGBB,RADIUS", param_hint="'--hint'"
+        )
+    return Hint(places[0], places[1], color, *places[2:])
 
 
 def _page(word: str | None) -> int | Literal["all"] | None:

@@ -79,6 +79,10 @@ def _check_target(asked: Asked) -> None:
         raise InputError("all pages do not fit into one file; name a folder")
     if asked.recipe.separate and asked.out != PIPE:
         raise InputError("--separate writes three pictures, which do not fit into one file; name a folder")
+    if asked.recipe.alternatives:
+        raise InputError(
+            "alternatives are pictures of their own, which do not fit into one file; name a folder"
+        )
     if asked.out == PIPE:
         if asked.recipe.sidecar or asked.recipe.separate:
             raise InputError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import IO, Any, Literal
 
@@ -34,14 +34,23 @@ class Recipe:
     """Beside the result, what was done to it as JSON."""
     separate: bool = False
     """Beside the result, its colors without its lightness."""
+    alternatives: int = 0
+    """At most so many pictures beside the result of what else the photo could have been."""
     keeps_time: bool = True
     """The results have the photo's own time of modification."""
     limits: Limits = Limits()
 
     def words(self) -> dict[str, Any]:
-        """The options as plain values. Limits do not count: they decide whether, not what."""
+        """The options as plain values. Limits do not count: they decide whether, not what.
+
+        Nor do hints and alternatives where there are none: what was made before they were options counts as made by the same.
+        """
         values = asdict(self)
         del values["limits"]
+        if not self.color.hints:
+            del values["color"]["hints"]
+        if not self.alternatives:
+            del values["alternatives"]
         return values
 
 
@@ -88,17 +97,20 @@ def make(
         opened = image_io.open(data, recipe.limits, page=page, partial=recipe.partial)
         photo = inspection.prepare(opened, recipe.inspection)
         check()
+        said: tuple[Notice, ...] = ()
         if inspection.is_kept(photo):
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
             made.state = "colored"
-            colored = _colored(photo, recipe, colorizer(), check, threads)
+            colored, others = _colored(photo, recipe, colorizer(), check, threads)
             outputs = _saved(photo, colored, recipe, part)
+            outputs += _saved_others(others, recipe, part)
+            said = _likely(others, recipe)
             made.outputs += outputs
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
-        made.notices = tuple(dict.fromkeys((*made.notices, *photo.notices)))
+        made.notices = tuple(dict.fromkeys((*made.notices, *photo.notices, *said)))
     return made
 
 
@@ -120,10 +132,29 @@ def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
 
 def _colored(
     photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None], threads: int | None
-) -> Photo:
+) -> tuple[Photo, list[tuple[Photo, float]]]:
+    """The result, and alternatives with their probabilities."""
     [logits] = colorizer.infer([colorizer.preprocess(photo)], threads)
     check()
-    return colorizer.postprocess(photo, logits, recipe.color, threads)
+    colored = colorizer.postprocess(photo, logits, recipe.color, threads)
+    if not recipe.alternatives:
+        return colored, []
+    return colored, colorizer.alternatives(photo, logits, recipe.alternatives, recipe.color, threads)
+
+
+def _likely(others: Sequence[tuple[Photo, float]], recipe: Recipe) -> tuple[Notice, ...]:
+    """How likely the alternatives are, and why there are fewer than were asked for."""
+    if not recipe.alternatives:
+        return ()
+    shares = ", ".join(f"{probability:.0%}" for _, probability in others)
+    words = (
+        [f"Alternatives and how likely the net holds them, against its first answer: {shares}."]
+        if others
+        else []
+    )
+    if len(others) < recipe.alternatives:
+        words.append(f"{len(others)} of {recipe.alternatives} alternatives: the net is sure of the rest.")
+    return (Notice("alternatives", " ".join(words)),)
 
 
 def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
@@ -146,6 +177,15 @@ def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Outp
         before = f"{part}, " if part else ""
         outputs.append(Output(f"{role} gray", both.gray, "TIFF", f"{before}gray"))
         outputs.append(Output(f"{role} color", both.color, "TIFF", f"{before}color layer"))
+    return outputs
+
+
+def _saved_others(others: Sequence[tuple[Photo, float]], recipe: Recipe, part: str) -> list[Output]:
+    outputs = []
+    for rank, (colored, _) in enumerate(others, 1):
+        named = f"{part}, alternative {rank}" if part else f"alternative {rank}"
+        format = image_io.saved_format(colored, recipe.save.format)
+        outputs.append(Output(named, image_io.save(colored, recipe.save), format, named))
     return outputs
 
 
