@@ -22,7 +22,6 @@ _GRID: Final = 10  # places along each side
 _FURTHER: Final = 2  # colors of a place beside its first
 _LEAST: Final = 0.05  # a color's probability beside the first's, for a picture to be worth a look
 _VISIBLE: Final = 2.0  # ab units that a picture must move by, root mean square over all positions
-_GAIN: Final = 0.85  # of the way to the other color
 _SAME: Final = 0.3  # the cosine between two movements from which they are one
 
 
@@ -48,7 +47,7 @@ def find(scene: Scene, ab_2hw: NDArray[np.float32], count: int) -> list[Alternat
         others, taken = likeness.modes(distribution, scene.centers, _FURTHER, answer)
         for color, mass in others:
             if mass >= _LEAST * (mass + taken):
-                shifts.append(_GAIN * (color - answer))
+                shifts.append(color - answer)
                 shares.append(mass / (mass + taken))
                 owners.append(place)
     chosen: list[int] = []

@@ -225,16 +225,17 @@ def _hint(words: str) -> Hint:
     """X,Y,#RRGGBB[,RADIUS]"""
     from model.hints import Hint
 
-    x, y, color, *radius = (*words.split(","), "", "", "")[: max(3, words.count(",") + 1)]
+    parts = words.split(",")
     try:
-        places = [float(number) for number in (x, y, *radius)]
+        numbers = [float(part) for place, part in enumerate(parts) if place != 2]
     except ValueError:
-        places = []
-    if not 2 <= len(places) <= 3:
+        numbers = []
+    if not 3 <= len(parts) <= 4 or not numbers:
         raise BadParameter(
             f"{words!r} is no hint: write it as X,Y,#RRGGBB or X,Y,#RRGGBB,RADIUS", param_hint="'--hint'"
         )
-    return Hint(places[0], places[1], color, *places[2:])
+    x, y, *radius = numbers
+    return Hint(x, y, parts[2], *radius)
 
 
 def _page(word: str | None) -> int | Literal["all"] | None:

@@ -9,6 +9,7 @@ pixels on both sides), and where it changes less; and farther away. Intervals: `
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def opened(colorizer: Colorizer, path: Path) -> Opened:
 
 
 def ab_psnr(truth: Picture, prediction: Picture) -> float:
-    return float(10 * np.log10(255**2 / ((truth.ab - prediction.ab) ** 2).mean()))
+    return 10 * math.log10(255**2 / max(float(((truth.ab - prediction.ab) ** 2).mean()), 1e-6))
 
 
 def true_hints(truth: Picture, seed: int, count: int) -> list[Wish]:
