@@ -56,7 +56,8 @@ def hints(
     colorizer = Colorizer.load(net, device)
     psnr = measure.gains(colorizer, progress(found, len(found), "hints"), seed)
     spilt = list(measure.spills(colorizer, progress(pairs, len(pairs), "objects"), seed))
-    summary = measure.summarize(psnr, spilt, seed)
+    times = [measure.seconds(colorizer, path, seed) for path in color.evenly(found, sheet)]
+    summary = measure.summarize(psnr, spilt, seed, times)
     write(out, "hints", summary.as_markdown(), {colorizer.name: colorizer.sha256} | summary.as_json())
     strips = []
     for path in color.evenly(found, sheet):

@@ -10,6 +10,7 @@ pixels on both sides), and where it changes less; and farther away. Intervals: `
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,17 @@ def gains(colorizer: Colorizer, photos: Iterable[Path], seed: int) -> list[list[
     return found
 
 
+def seconds(colorizer: Colorizer, path: Path, seed: int) -> float:
+    """From a changed hint, the last of five, to the photo in color, at its own size: the net's answer and the scene are kept."""
+    photo = Photo(data.read(path), None, "PNG")
+    [logits] = colorizer.infer([colorizer.preprocess(photo)])
+    scene, ab = colorizer.scene(photo, logits), colorizer.decode(logits)
+    wished = true_hints(Picture(center_crop(photo.pixels)), seed, max(COUNTS))
+    before = time.perf_counter()
+    upsample.render(photo.pixels, hints.follow(scene, ab, wished))
+    return time.perf_counter() - before
+
+
 def spills(
     colorizer: Colorizer, photos: Iterable[tuple[Path, Path]], seed: int
 ) -> Iterator[list[list[float]]]:
@@ -163,6 +175,8 @@ class Report:
     objects: int
     spill: dict[str, Metrics]
     seed: int
+    seconds: Sequence[float]
+    """From a changed hint to the picture, of some photos."""
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -171,6 +185,7 @@ class Report:
             "hints": as_plain(self.psnr),
             "objects": self.objects,
             "moved": as_plain(self.spill),
+            "seconds": [round(second, 4) for second in self.seconds],
         }
 
     def as_markdown(self) -> str:
@@ -191,13 +206,22 @@ class Report:
                 f"\n{self.objects} objects; a hint {OFF:g} ab units off in the middle of each.\n\n"
                 + table(["how far colors move", "ab units", "of the object's own"], moved)
             )
+        if self.seconds:
+            middle, most = np.median(self.seconds) * 1000, max(self.seconds) * 1000
+            text += (
+                f"\nFrom a changed hint, one of five, to the picture: {middle:.0f} ms in the middle, {most:.0f} ms at most, "
+                f"of {len(self.seconds)} photographs.\n"
+            )
         return text
 
 
 def summarize(
-    psnr: Sequence[Sequence[float]], spilt: Sequence[Sequence[Sequence[float]]], seed: int
+    psnr: Sequence[Sequence[float]],
+    spilt: Sequence[Sequence[Sequence[float]]],
+    seed: int,
+    times: Sequence[float] = (),
 ) -> Report:
-    """Of `gains`, and of `spills`, by photo."""
+    """Of `gains`, of `spills` and of `seconds`, by photo."""
     draws = Bootstrap(len(psnr), seed)
     means = draws.means(psnr)
     rows: dict[str, Metrics] = {
@@ -216,7 +240,7 @@ def summarize(
                 again.sums([photo[known, 0].sum() for photo, known in zip(kept, has, strict=True)]) / count
             )
             moved[part] = {"moved": here, "share": here / inside}
-    return Report(len(psnr), rows, sum(map(len, kept)), moved, seed)
+    return Report(len(psnr), rows, sum(map(len, kept)), moved, seed, times)
 
 
 def _center(mask: Image.Image) -> NDArray[np.uint8]:
