@@ -4,8 +4,17 @@
 -- 1 where it answers a notification
 -- → {id, attempt, options, pixels, request id, upload, failed attempts, bytes of memory}; {} where there is no room for the best; nil where none waits
 even_without_memory()
+local BYTES_A_PIXEL = 64  -- where a record does not say what memory its photo takes
+local ISOLATED_MS = 3600 * 1000  -- longer than any attempt
+local EMPTYING_MS = 5000  -- a worker that empties itself asks each second
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
 local is_empty = ARGV[7] == '1'
+
+-- bytes that a worker needs for a job's photo
+local function memory(id)
+  local seen = redis.call('HMGET', job(id), 'memory', 'pixels')
+  return tonumber(seen[1] or 0) > 0 and tonumber(seen[1]) or BYTES_A_PIXEL * seen[2]
+end
 
 local function claimed(id)
   local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures')
