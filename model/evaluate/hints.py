@@ -145,8 +145,9 @@ def objects(classes: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
         parts, count = ndimage.label(classes == label)
         for number in range(1, count + 1):
             inside = parts == number
-            wide = ndimage.distance_transform_edt(np.pad(inside, 1)).max() >= 6
-            if 0.01 < inside.mean() < 0.35 and wide:
+            if not 0.01 < inside.mean() < 0.35:
+                continue
+            if ndimage.distance_transform_edt(np.pad(inside, 1)).max() >= 6:
                 yield inside
 
 

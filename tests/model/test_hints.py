@@ -265,3 +265,23 @@ def test_evaluate_writes_tables_with_intervals(tmp_path: Path) -> None:
     assert shown["5"]["gain"]["value"] > shown["1"]["gain"]["value"] > shown["0"]["gain"]["value"] == 0
     worth = json.loads((tmp_path / "alternatives" / "alternatives.json").read_text())["gains"]
     assert worth["best of 3"]["ab_psnr"]["value"] >= 0
+
+
+def test_a_hint_on_the_page_is_said_of_its_photo_in_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = np.full((560, 800), 235, np.uint8)
+    page[80:480, 100:700] = np.asarray(Image.fromarray(data.coffee()).convert("L"))
+    Image.fromarray(page).save(tmp_path / "page.png")
+    words = [
+        "colorize",
+        str(tmp_path / "page.png"),
+        "-o",
+        str(tmp_path / "out"),
+        "--hint",
+        "0.02,0.5,#3050b0",
+    ]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "page around the photograph" in said.err + said.out
+    assert "error of the program" not in said.err + said.out
