@@ -3,7 +3,7 @@
 What is missing at a hint, its color minus the net's answer, is carried over the picture in two steps. First a cast that the hints share:
 how far it goes at a position depends on whether the net finds a color plausible that is so far from its answer. Then what is still missing
 at each hint, to the places that are like it (`model.likeness`), by a Gaussian process; where the wished color is plausible, likeness
-reaches farther. It takes no other run of the net, and beats the net's own input for hints (docs/evaluation.md, "Hints").
+reaches farther. It takes no other run of the net, and beats the net's own input for hints (docs/evaluation.md, "Hints and alternatives").
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Two places are alike where the way between them crosses no edge, their lightness
 
     k = exp(−(d² + 20·|ΔL|² + 4·H²))
 
-d is the length of the shortest way over the picture, in units of its shorter side, where a step between neighbors is as long as it is wide
-and as its change of lightness L (0…1) is large, twice; H² is the squared Hellinger distance between the net's distributions, without its
-factor of ½. The numbers are measured: docs/evaluation.md, "Hints". All in numpy; P = h·w positions of the net's answer, Q bins, n places.
+d is the length of the shortest way over the picture, in units of its shorter side, through a landscape that is four times as high as L, the
+lightness (0…1), so that steps across edges are long; H² is the squared Hellinger distance between the net's distributions, without its
+factor of ½. The numbers are measured: docs/evaluation.md, "Hints and alternatives". All in numpy; P = h·w positions of the net's answer, Q bins, n places.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model import palette
 from model.compiled import compiled
 from model.errors import InputError
 
-_EDGE: Final = 2.0  # how long a step is that crosses the whole range of lightness, in shorter sides
+_EDGE: Final = 4.0  # the height of white above black, in shorter sides
 _LIGHTNESS: Final = 20.0
 _DISTRIBUTION: Final = 4.0
 _PLAUSIBLE: Final = np.float32(15)  # ab units: the sigma of what counts as near a color
