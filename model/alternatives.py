@@ -19,6 +19,7 @@ from model.likeness import Scene
 MOST: Final = 8
 """Of one photo."""
 _GRID: Final = 10  # places along each side
+_EDGE: Final = 2.0  # lower than for hints: whole regions are to move, and nobody has said where they end
 _FURTHER: Final = 2  # colors of a place beside its first
 _LEAST: Final = 0.05  # a color's probability beside the first's, for a picture to be worth a look
 _VISIBLE: Final = 2.0  # ab units that a picture must move by, root mean square over all positions
@@ -38,7 +39,7 @@ def find(scene: Scene, ab_2hw: NDArray[np.float32], count: int) -> list[Alternat
     answer_P2 = ab_2hw.reshape(2, -1).T
     middles = (np.arange(_GRID) + 0.5) / _GRID
     places = np.unique(likeness.cells(scene, [(x, y) for y in middles for x in middles]))
-    alike = likeness.similarity(scene, places)
+    alike = likeness.similarity(scene, places, _EDGE)
     regions = alike / alike.sum(1, keepdims=True)
     probabilities, answers = regions @ scene.probabilities, regions @ answer_P2
 

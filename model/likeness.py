@@ -4,9 +4,10 @@ Two places are alike where the way between them crosses no edge, their lightness
 
     k = exp(−(d² + 20·|ΔL|² + 4·H²))
 
-d is the length of the shortest way over the picture, in units of its shorter side, through a landscape that is four times as high as L, the
-lightness (0…1), so that steps across edges are long; H² is the squared Hellinger distance between the net's distributions, without its
-factor of ½. The numbers are measured: docs/evaluation.md, "Hints and alternatives". All in numpy; P = h·w positions of the net's answer, Q bins, n places.
+d is the length of the shortest way over the picture, in units of its shorter side, through a landscape whose height is `edge` times the
+lightness L (0…1), so that steps across edges are long; H² is the squared Hellinger distance between the net's distributions, without
+its factor of ½. The numbers are measured: docs/evaluation.md, "Hints and alternatives". All in numpy; P = h·w positions of the net's
+answer, Q bins, n places.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from model import palette
 from model.compiled import compiled
 from model.errors import InputError
 
-_EDGE: Final = 4.0  # the height of white above black, in shorter sides
+EDGE: Final = 4.0  # with 2, hints lead nearer the truth and spill more across edges
 _LIGHTNESS: Final = 20.0
 _DISTRIBUTION: Final = 4.0
 _PLAUSIBLE: Final = np.float32(15)  # ab units: the sigma of what counts as near a color
@@ -72,22 +73,23 @@ def scene(
     return Scene(np.asarray(small, np.float32) / _f(100), probabilities, np.sqrt(probabilities), centers)
 
 
-def similarity(scene: Scene, places_n: NDArray[np.intp]) -> NDArray[np.float32]:
+def similarity(scene: Scene, places_n: NDArray[np.intp], edge: float = EDGE) -> NDArray[np.float32]:
     """(n, P) in 0…1: how like each place, by its position in the flattened answer, the others are; a place is like itself, 1."""
     lightness_P = scene.lightness_hw.reshape(-1)
     cosines = scene.roots[places_n] @ scene.roots.T
     apart = _f(2 * _DISTRIBUTION) * np.maximum(1 - cosines, 0)
     apart += _f(_LIGHTNESS) * (lightness_P[places_n, None] - lightness_P) ** 2
-    apart += ways(scene.lightness_hw, places_n) ** 2
+    apart += ways(scene.lightness_hw, places_n, edge) ** 2
     apart[np.arange(len(places_n)), places_n] = 0
     found: NDArray[np.float32] = np.exp(-apart)
     return found
 
 
-def ways(lightness_hw: NDArray[np.float32], places_n: NDArray[np.intp]) -> NDArray[np.float32]:
+def ways(lightness_hw: NDArray[np.float32], places_n: NDArray[np.intp], edge: float) -> NDArray[np.float32]:
     """(n, P) lengths of the shortest ways from each place, in shorter sides; a way across edges is longer."""
     height, width = lightness_hw.shape
-    steps = np.stack([_steps(lightness_hw, *step) for step in ((0, 1), (1, 0), (1, 1), (1, -1))])
+    height_hw = _f(edge) * lightness_hw
+    steps = np.stack([_steps(height_hw, *step) for step in ((0, 1), (1, 0), (1, 1), (1, -1))])
     lengths = np.full((len(places_n), height * width), np.inf, np.float32)
     lengths[np.arange(len(places_n)), places_n] = 0
     _shorten(steps, lengths.reshape(-1, height, width))
@@ -150,12 +152,12 @@ def cells(scene: Scene, points: Sequence[tuple[float, float]]) -> NDArray[np.int
     )
 
 
-def _steps(lightness_hw: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
+def _steps(height_hw: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
     """(h, w): how long the step from each position to the one so far down and across is; infinite out of the picture."""
-    height, width = lightness_hw.shape
+    height, width = height_hw.shape
     here = (slice(0, height - down), slice(max(0, -across), width - max(0, across)))
     there = (slice(down, height), slice(max(0, across), width + min(0, across)))
-    change = _f(_EDGE) * (lightness_hw[here] - lightness_hw[there])
+    change = height_hw[here] - height_hw[there]
     found = np.full((height, width), np.inf, np.float32)
     found[here] = np.sqrt(change**2 + _f(np.hypot(down, across) / min(height, width)) ** 2)
     return found
