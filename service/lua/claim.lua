@@ -48,14 +48,15 @@ local id, failed = best('-inf', '(' .. stamp(ISOLATED_TURN)), best(stamp(ISOLATE
 if not (id or failed) then return nil end
 if isolated then return {} end
 
--- Whether this worker is the one that empties itself, or may be: at most half of all at once, and none while all but one are gone, since a photo may
--- end this one as well. Where there is only one, it first does others for as long as the last such attempt took, where others wait.
+-- Whether this worker is the one that empties itself, or may be: at most half of all at once. While all but one are gone, the one that is left
+-- does others first, since a photo may end it as well. Where there is only one, it does others for as long as the last such attempt took.
 local function is_to_isolate()
   redis.call('ZREMRANGEBYSCORE', key('isolating'), '-inf', stamp(now))
   if redis.call('ZSCORE', key('isolating'), worker) then return true end
   local most = 1
   if tonumber(redis.call('GET', key('crew')) or 0) > 1 then
     most = math.floor(redis.call('ZCOUNT', key('workers'), stamp(now - 4000), '+inf') / 2)
+    if most == 0 and is_empty and not id then most = 1 end
   elseif (id or not is_empty) and redis.call('EXISTS', key('isolated')) == 1 then
     return false
   end
