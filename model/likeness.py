@@ -90,10 +90,10 @@ def ways(lightness_hw: NDArray[np.float32], places_n: NDArray[np.intp], edge: fl
     height, width = lightness_hw.shape
     height_hw = _f(edge) * lightness_hw
     steps = np.stack([_steps(height_hw, *step) for step in ((0, 1), (1, 0), (1, 1), (1, -1))])
-    lengths = np.full((len(places_n), height * width), np.inf, np.float32)
-    lengths[np.arange(len(places_n)), places_n] = 0
-    _shorten(steps, lengths.reshape(-1, height, width))
-    return lengths
+    lengths = np.full((height * width, len(places_n)), np.inf, np.float32)
+    lengths[places_n, np.arange(len(places_n))] = 0
+    _shorten(steps, lengths.reshape(height, width, -1))
+    return np.ascontiguousarray(lengths.T)
 
 
 def plausibility(
@@ -164,42 +164,46 @@ def _steps(height_hw: NDArray[np.float32], down: int, across: int) -> NDArray[np
 
 
 @compiled
-def _shorten(steps: Any, lengths: Any) -> None:
-    """Sweep down and up over the picture until no way becomes shorter. `steps`: to the right, below, below right, below left."""
-    count, height, width = lengths.shape
-    for k in range(count):
-        way = lengths[k]
-        shorter = True
-        while shorter:
-            shorter = False
-            for y in range(height):
-                for x in range(width):
-                    best = way[y, x]
+def _relax(here: Any, there: Any, step: Any) -> Any:
+    """Shorten the ways to one position by those to a neighbor; how many became shorter."""
+    shorter = 0
+    for k in range(len(here)):
+        tried = there[k] + step
+        shorter += tried < here[k]
+        here[k] = min(here[k], tried)
+    return shorter
+
+
+@compiled
+def _shorten(steps: Any, ways: Any) -> None:
+    """Sweep down and up over the (h, w, n) ways until none becomes shorter. `steps`: to the right, below, below right, below left.
+
+    The places lie side by side, so that their ways are found together, on vectors.
+    """
+    height, width = ways.shape[:2]
+    shorter = 1
+    while shorter:
+        shorter = 0
+        for y in range(height):
+            for x in range(width):
+                if x > 0:
+                    shorter += _relax(ways[y, x], ways[y, x - 1], steps[0, y, x - 1])
+                if y > 0:
+                    shorter += _relax(ways[y, x], ways[y - 1, x], steps[1, y - 1, x])
                     if x > 0:
-                        best = min(best, way[y, x - 1] + steps[0, y, x - 1])
-                    if y > 0:
-                        best = min(best, way[y - 1, x] + steps[1, y - 1, x])
-                        if x > 0:
-                            best = min(best, way[y - 1, x - 1] + steps[2, y - 1, x - 1])
-                        if x < width - 1:
-                            best = min(best, way[y - 1, x + 1] + steps[3, y - 1, x + 1])
-                    if best < way[y, x]:
-                        way[y, x] = best
-                        shorter = True
-            for y in range(height - 1, -1, -1):
-                for x in range(width - 1, -1, -1):
-                    best = way[y, x]
+                        shorter += _relax(ways[y, x], ways[y - 1, x - 1], steps[2, y - 1, x - 1])
                     if x < width - 1:
-                        best = min(best, way[y, x + 1] + steps[0, y, x])
-                    if y < height - 1:
-                        best = min(best, way[y + 1, x] + steps[1, y, x])
-                        if x < width - 1:
-                            best = min(best, way[y + 1, x + 1] + steps[2, y, x])
-                        if x > 0:
-                            best = min(best, way[y + 1, x - 1] + steps[3, y, x])
-                    if best < way[y, x]:
-                        way[y, x] = best
-                        shorter = True
+                        shorter += _relax(ways[y, x], ways[y - 1, x + 1], steps[3, y - 1, x + 1])
+        for y in range(height - 1, -1, -1):
+            for x in range(width - 1, -1, -1):
+                if x < width - 1:
+                    shorter += _relax(ways[y, x], ways[y, x + 1], steps[0, y, x])
+                if y < height - 1:
+                    shorter += _relax(ways[y, x], ways[y + 1, x], steps[1, y, x])
+                    if x < width - 1:
+                        shorter += _relax(ways[y, x], ways[y + 1, x + 1], steps[2, y, x])
+                    if x > 0:
+                        shorter += _relax(ways[y, x], ways[y + 1, x - 1], steps[3, y, x])
 
 
 @compiled
