@@ -28,7 +28,7 @@ _GRAY_CHROMA: Final = 10.0
 UNSURE: Final = 1 / 2
 """Below it a hue is likelier wrong than right."""
 GUESS: Final = 0.3
-"""Below it a hue is more than twice as likely wrong as right. Of photographs held out, one in ten is so in most places (docs/evaluation.md)."""
+"""Below it a hue is more than twice as likely wrong as right; how many photographs are so in most places: docs/evaluation.md."""
 _SIDE: Final = 1600
 """The longest side of an overlay."""
 _EVERY: Final = 2

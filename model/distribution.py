@@ -62,13 +62,14 @@ class Distribution:
         if data[:8] != b"ACDIST01" or end > len(data):
             raise ValueError("this is no distribution of version 1")
         self.header = json.loads(data[12:end])
-        self.shape = colors, height, width = self.header["shape"]
+        self.shape: tuple[int, int, int] = (*self.header["shape"],)
+        colors, height, width = self.shape
         inflate = zlib.decompressobj(-15)
         codes = inflate.decompress(data[end:], colors * height * width)  # never more than the header says
         if len(codes) != colors * height * width:
             raise ValueError("this distribution is cut off")
         self.codes = np.frombuffer(codes, np.uint8).reshape(colors, height * width)
-        self.centers = np.array(self.header["centers"], np.float64)
+        self.centers: NDArray[np.float64] = np.array(self.header["centers"])
 
     def logits(self, boldness: float = 0.0) -> NDArray[np.float64]:
         """(Q, h·w) log-probabilities less the largest of each place; at another boldness, they are those of a rebalanced prior."""
@@ -77,7 +78,7 @@ class Distribution:
         if boldness:
             moved = self.header["decoding"]["taken_back"] - self.decoding(boldness)[0]
             found = found + moved * np.array(self.header["log_weights"])[:, None]
-        return found - found.max(0)
+        return np.asarray(found - found.max(0))
 
     def decoding(self, boldness: float) -> tuple[float, float]:
         """(share of the rebalancing taken back, temperature) at a boldness of −1…1: between the rows of the header's table."""
@@ -91,7 +92,7 @@ class Distribution:
         if sharp < 1e-6:
             return self.centers[logits.argmax(0)].T.reshape(2, *self.shape[1:])
         weights = np.exp(logits / sharp)
-        return (self.centers.T @ weights / weights.sum(0)).reshape(2, *self.shape[1:])
+        return np.reshape(self.centers.T @ weights / weights.sum(0), (2, *self.shape[1:]))
 
     def palette(self, row: int, column: int, count: int = 5, apart: float = 25.0) -> list[tuple[float, ...]]:
         """The likeliest distinct colors at a place, (a, b, probability): the mean of all colors within `apart` ab units of the likeliest

@@ -45,6 +45,9 @@ def colorize(
         Option(help="0 (the likeliest color) to 1 (the mean of all); default: the net's own"),
     ] = None,
     vividness: Annotated[float, Option(help="factor on the chroma, 0 to 2")] = 1.0,
+    boldness: Annotated[
+        float, Option(help="-1 (safer: calm, likely colors) to 1 (bolder: rare and vivid ones)")
+    ] = 0.0,
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
@@ -90,6 +93,13 @@ def colorize(
     separate: Annotated[
         bool, Option("--separate", help="write also the untouched gray and the colors as files of their own")
     ] = False,
+    confidence: Annotated[
+        bool,
+        Option("--confidence", help="write beside each result a picture hatched where the colors are unsure"),
+    ] = False,
+    distribution: Annotated[
+        bool, Option("--distribution", help="write beside each result the net's whole answer, to decode anew")
+    ] = False,
     max_megapixels: Annotated[
         float | None, Option(metavar="N", help="refuse larger photos; by default memory is the limit")
     ] = None,
@@ -131,7 +141,7 @@ def colorize(
         from model.inspection import InspectionOptions
 
         recipe = Recipe(
-            color=ColorOptions(temperature, vividness),
+            color=ColorOptions(temperature, vividness, boldness),
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),
@@ -147,6 +157,8 @@ def colorize(
             partial=partial,
             sidecar=sidecar,
             separate=separate,
+            confidence=confidence,
+            distribution=distribution,
             keeps_time=not strip,
             limits=_limits(max_megapixels, max_bytes),
         )

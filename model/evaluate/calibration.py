@@ -1,8 +1,8 @@
 """How right is `model.confidence`: of the places said to be 70% sure of a hue, are 70% right?
 
-Each photo is shown whole, as it would be colored, at the card's decoding. At each of the net's places the truth is the mean
-color of the photo there, and right is who shows its hue family. Gray and toned photographs are left out. The two numbers of the calibration are fitted on some
-sources, each counting alike, by maximum likelihood, and judged on others.
+Each photo is shown whole, as it would be colored, at the card's decoding. At each of the net's places the truth is the photo's mean color
+there, and right is who shows its hue family. Gray and toned photographs are left out. The two numbers of the calibration are fitted on
+some sources, each counting alike, by maximum likelihood, and judged on others.
 
 Expected calibration error: places in ten groups by what was said of them, 0 to 10% and so on; the mean over places of the distance between
 what was said and how many were right (Guo et al. 2017, https://arxiv.org/abs/1706.04599). Photos count alike, and intervals are of the

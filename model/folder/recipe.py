@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model import image_headers, image_io, image_metadata, inspection
+from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import Notice
 from model.image_headers import Limits
@@ -34,6 +35,10 @@ class Recipe:
     """Beside the result, what was done to it as JSON."""
     separate: bool = False
     """Beside the result, its colors without its lightness."""
+    confidence: bool = False
+    """Beside the result, its lightness, hatched where the net is unsure of the color."""
+    distribution: bool = False
+    """Beside the result, the net's whole answer."""
     keeps_time: bool = True
     """The results have the photo's own time of modification."""
     limits: Limits = Limits()
@@ -92,9 +97,13 @@ def make(
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
             made.state = "colored"
-            colored = _colored(photo, recipe, colorizer(), check, threads)
+            [logits] = colorizer().infer([colorizer().preprocess(photo)], threads)
+            check()
+            photo = _noticed(photo, logits, colorizer())
+            colored = colorizer().postprocess(photo, logits, recipe.color, threads)
             outputs = _saved(photo, colored, recipe, part)
             made.outputs += outputs
+            made.outputs += _answers(photo, logits, recipe, colorizer(), outputs[0].role)
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
@@ -118,12 +127,23 @@ def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
     return [*pages] if len(pages) > 1 else [None]
 
 
-def _colored(
-    photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None], threads: int | None
-) -> Photo:
-    [logits] = colorizer.infer([colorizer.preprocess(photo)], threads)
-    check()
-    return colorizer.postprocess(photo, logits, recipe.color, threads)
+def _noticed(photo: Photo, logits_Qhw: NDArray[np.float32], colorizer: Colorizer) -> Photo:
+    """With a notice where most of its colors are guesses."""
+    notice = confidence.notice(logits_Qhw, colorizer.card)
+    return replace(photo, notices=(*photo.notices, notice)) if notice else photo
+
+
+def _answers(
+    photo: Photo, logits_Qhw: NDArray[np.float32], recipe: Recipe, colorizer: Colorizer, role: str
+) -> Iterator[Output]:
+    """What the recipe asks for of the net's answer itself. Raises InputError for a net that has no such answer."""
+    if recipe.confidence:
+        ab = colorizer.decode(logits_Qhw, replace(recipe.color, vividness=1.0))
+        overlay = confidence.overlay(photo, confidence.of(logits_Qhw, ab, colorizer.card))
+        yield Output(f"{role} confidence", overlay, "PNG", beside=role, ending=".confidence.png")
+    if recipe.distribution:
+        data = distribution.write(logits_Qhw, colorizer.card, photo)
+        yield Output(f"{role} distribution", data, beside=role, ending=".distribution")
 
 
 def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
