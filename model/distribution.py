@@ -40,7 +40,7 @@ def write(logits_Qhw: NDArray[np.float32], card: Card | OnnxCard, photo: Photo) 
         raise InputError(f"the answer of {card.name} is no number")
     data = _encoded(logits_Qhw, card, photo)
     if len(data) > MOST_BYTES:
-        header = len(data) - len(_packed(_codes(logits_Qhw)))
+        header = 12 + int.from_bytes(data[8:12], "little")
         positions, height, width = (
             (MOST_BYTES - header - 1000) / _STORED / len(logits_Qhw),
             *logits_Qhw.shape[1:],
