@@ -94,8 +94,6 @@ class Card:
             raise InputError(
                 "a share is to be taken back of a rebalancing whose prior the card does not hold"
             )
-        if self.boldness and not self.prior:
-            raise InputError("boldness moves a rebalancing whose prior the card does not hold")
 
     @property
     def class_weights(self) -> NDArray[np.float32] | None:
@@ -112,12 +110,13 @@ class Card:
 
     @property
     def decodings(self) -> list[tuple[float, float, float]]:
-        """(boldness, share taken back, temperature), by boldness, the card's own at 0 among them."""
-        return sorted([*self.boldness, (0.0, self.share, self.temperature)])
+        """(boldness, share taken back, temperature), by boldness, the card's own at 0 among them; alone where the card has no prior."""
+        measured = self.boldness if self.prior else ()
+        return sorted([*measured, (0.0, self.share, self.temperature)])
 
     def decoding(self, boldness: float) -> tuple[float, float]:
         """(share taken back, temperature) at boldness −1…1. Raises InputError for another than 0 where none was measured."""
-        if boldness and not self.boldness:
+        if boldness and len(self.decodings) == 1:
             raise InputError(f"the card of {self.name} does not say what bolder and safer mean for it")
         at, shares, temperatures = zip(*self.decodings, strict=True)
         return float(np.interp(boldness, at, shares)), float(np.interp(boldness, at, temperatures))

@@ -90,7 +90,7 @@ class Distribution:
         sharp = self.decoding(boldness)[1] if temperature is None else temperature
         logits = self.logits(boldness)
         if sharp < 1e-6:
-            return self.centers[logits.argmax(0)].T.reshape(2, *self.shape[1:])
+            return np.reshape(self.centers[logits.argmax(0)].T, (2, *self.shape[1:]))
         weights = np.exp(logits / sharp)
         return np.reshape(self.centers.T @ weights / weights.sum(0), (2, *self.shape[1:]))
 

@@ -200,5 +200,6 @@ def test_boldness_is_refused_out_of_range_and_where_none_was_measured(lite: Colo
     assert card.decoding(0) == (card.share, card.temperature)
     with pytest.raises(InputError, match="bolder and safer"):
         card.decoding(0.5)
-    with pytest.raises(InputError, match="prior"):
-        dataclasses.replace(card, prior=(), taken_back=0.0, boldness=((1.0, 0.0, 0.5),))
+    without = dataclasses.replace(lite.card, prior=(), taken_back=0.0)
+    with pytest.raises(InputError, match="bolder and safer"):
+        without.decoding(0.5)
