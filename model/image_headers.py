@@ -148,16 +148,12 @@ class Limits:
 
 def memory_needed(header: Header, file_bytes: int = 0, saved: str = "") -> int:
     """Roughly how many bytes it takes to open, color and save a photo, its file among them. `saved`: the format, where one is asked for."""
-    pixels = header.width * header.height * (1 if header.bits <= 8 else 2)
-    alpha = pixels if header.alpha else 0
-    written = (
-        header.format.replace("AVIF", "JPEG") if saved in ("", "auto") else saved.upper()
-    )  # as `image_io.saved_format` has it
-    encoder = _ENCODERS.get(written, 0) * header.width * header.height
-    opened, colored = pixels * max(1, header.channels) + alpha, pixels * 3 + alpha
-    return (
-        file_bytes + 2 * opened + 4 * header.width * header.height + 2 * colored + encoder
-    )  # 4: lightness as float32
+    deep, alpha = 1 if header.bits <= 8 else 2, int(header.alpha)
+    # As `image_io.saved_format` has it.
+    written = header.format.replace("AVIF", "JPEG") if saved in ("", "auto") else saved.upper()
+    opened, colored = deep * (max(1, header.channels) + alpha), deep * (3 + alpha)
+    lightness, encoder = 4, _ENCODERS.get(written, 0)
+    return file_bytes + header.width * header.height * (2 * opened + lightness + 2 * colored + encoder)
 
 
 def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None = None) -> Header:

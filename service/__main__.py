@@ -132,7 +132,8 @@ def _worker(settings: Settings) -> int:
 
 def _health(settings: Settings) -> int:
     from service.database import connect
-    from service.jobs import Jobs, Lease
+    from service.jobs import Jobs
+    from service.models import Lease
 
     jobs = Jobs(connect(settings.required_redis_url), Lease(settings.lease, settings.lease_per_megapixel))
     return 0 if any(name.startswith(f"{socket.gethostname()}:") for name in jobs.workers()) else 1
@@ -171,7 +172,8 @@ def _erase(settings: Settings, wanted: list[str]) -> int:
 
     from service.batches import Batches
     from service.database import connect
-    from service.jobs import Jobs, Lease
+    from service.jobs import Jobs
+    from service.models import Lease
     from service.storage import Store, erase_job
 
     client, store = connect(_redis_url(settings)), Store(settings.effective_store_url)

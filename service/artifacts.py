@@ -12,7 +12,8 @@ from PIL import Image
 
 from model import image_io, image_metadata
 from model.formats.raster import to_eight_bits
-from service.jobs import Net, Result, bounded
+from service.jobs import bounded
+from service.models import Net, Result
 from service.schemas import Options
 
 COMPARISON_SIDE = 2048

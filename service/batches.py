@@ -20,7 +20,8 @@ from structlog.contextvars import bound_contextvars
 from service.budgets import Quota, payer
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, Problem
-from service.jobs import Bounds, Jobs, records_limited, secret_hash
+from service.jobs import Jobs, records_limited
+from service.models import Bounds, secret_hash
 from service.observability import get_logger
 from service.schemas import Options
 from service.storage import Store, erase_job

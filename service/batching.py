@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from service.jobs import Claim, NoRoom
+from service.models import Claim, NoRoom
 from service.observability import get_logger
 
 ASK_AGAIN = 1.0

@@ -18,7 +18,7 @@ import redis
 
 from service.database import Scripts
 from service.errors import Problem
-from service.jobs import Allowance
+from service.models import Allowance
 from service.settings import Settings
 
 WINDOW = 60
@@ -65,8 +65,7 @@ class Quota:
 
     def allowance(self, owner: str, address: str) -> Allowance:
         """What a sender may hold at a time."""
-        store, records = self._settings.allowance(anonymous=not owner)
-        return Allowance(payer(owner, address) if store or records else "", store, records)
+        return Allowance(payer(owner, address), *self._settings.allowance(anonymous=not owner))
 
     def arguments(self) -> tuple[int, int]:
         """Megapixels a minute of an address, and of a key; 0: no limit."""

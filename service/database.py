@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -215,5 +216,7 @@ class Scripts:
 
 @cache
 def _text(name: str) -> str:
+    """Without comments: the server keeps each script whole. Lines keep their numbers, which errors tell."""
     folder = resources.files("service") / "lua"
-    return (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    text = (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    return re.sub(r"(?m)^ *--.*$", "", text)

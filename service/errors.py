@@ -59,7 +59,8 @@ KINDS: Mapping[str, Kind] = {
     "host_unknown": Kind(
         421,
         "This server does not go by that name",
-        "Use the address that whoever runs this service gave out. To have it go by another, list the name in AUTOCHROME_HOSTS.",
+        "Use the address that whoever runs this service gave out. To have it go by this name too, list it in AUTOCHROME_HOSTS, or set "
+        "AUTOCHROME_PUBLIC_URL.",
     ),
     "cross_site": Kind(
         403,
@@ -179,7 +180,7 @@ KINDS: Mapping[str, Kind] = {
     "json_invalid": Kind(
         400,
         "The JSON cannot be read",
-        "Send one JSON object in UTF-8 with `url` or `upload`, and options beside it.",
+        "Send one JSON object in UTF-8, with the fields that /openapi.json names.",
     ),
     "url_disabled": Kind(
         403,
@@ -398,6 +399,8 @@ PHOTO_CODES = (
     "photo_in_color",
 )
 """Refused when the photo comes in, or by the worker after a full decode."""
+OUR_CODES = ("worker_died", "out_of_memory", "photo_lost", "internal_error")
+"""Of jobs that fail by no fault of their photo."""
 
 
 def failure(

@@ -136,26 +136,33 @@ class Eraser:
             self._make_room()
 
     def _erase_the_expired(self, end: float, until: float) -> None:
-        for id in self._jobs.expire(until):
-            if time.monotonic() > end:
-                return
+        seen: set[str] = set()
+        while new := [id for id in self._jobs.expire(until) if id not in seen]:
+            gone = []
             try:
-                self._store.erase(id)
+                for id in new:
+                    if time.monotonic() > end:
+                        return
+                    self._store.erase(id)
+                    gone.append(id)
             except StoreUnavailable as error:
-                cause = first_line(error.__cause__)
-                log.warning("erasure_postponed", job=id, error=cause)
+                log.warning("erasure_postponed", job=id, error=first_line(error.__cause__))
                 self._jobs.postpone(id, LATER)
                 return  # most likely the store hangs for all of them
-            self._jobs.erased(id, self._deadline)
+            finally:
+                self._jobs.erased(*gone, deadline=self._deadline)
+            seen.update(new)
 
     def _look_after_the_record(self) -> None:
         """Have the log of the server forget what was erased, and add up anew what is in the store."""
-        if self._rewrite_every and (self._store.free() or 1) > 0:  # a full disk has no room for a second log
+        free = self._store.free()
+        if self._rewrite_every and (free is None or free > 0):  # a full disk has no room for a second log
             try:
                 self._jobs.rewrite_log(self._rewrite_every)
             except redis.ResponseError as error:
-                log.warning("log_rewrite_refused", error=first_line(error))
-                self._rewrite_every = 0.0  # a managed Redis, which sees to its log itself
+                if "already in progress" not in str(error):
+                    log.warning("log_rewrite_refused", error=first_line(error))
+                    self._rewrite_every = 0.0  # a managed Redis, which sees to its log itself
         if time.monotonic() - self._recounted > RECOUNT_EVERY:
             self._recounted = time.monotonic()
             if wrong := self._jobs.recount():

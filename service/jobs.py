@@ -12,13 +12,12 @@ import hashlib
 import hmac
 import json
 import math
-import re
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from enum import IntEnum
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 import redis
@@ -26,10 +25,27 @@ import redis
 from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
+from service.models import (
+    LONGEST_WAIT,
+    Artifact,
+    Bounds,
+    Claim,
+    Depth,
+    Entered,
+    Job,
+    Lease,
+    Loaded,
+    Net,
+    NoRoom,
+    Order,
+    Result,
+    Space,
+    job_of,
+    secret_hash,
+    wait_for,
+)
 from service.schemas import Options
 
-STAGES = ("open", "preprocess", "infer", "postprocess", "save")
-ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 MOST_ATTEMPTS = 3
 """Failed attempts after which a job has failed."""
 MOST_AT_ONCE = 100
@@ -40,222 +56,18 @@ BEAT_TTL = 6.0
 """Seconds after which a worker that does not beat counts as gone, and its jobs are given to others."""
 BEAT_AGAIN = 2.5
 """Seconds that workers have to beat again after all were cut off."""
-UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
-"""Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 FOREVER = 10.0**15
 """Milliseconds since 1970 that no clock says."""
+ERASED_FOR = ((0.5, 7 * 24 * 3600.0), (0.75, 3600.0), (math.inf, 60.0))
+"""Up to which share of the server's memory an erased record is kept for how many seconds: none for days in the upper half, nor for an hour
+in the last quarter, so that there is room for new jobs a minute after others have expired."""
 _OF_THE_SENDER = -3
-"""As `lua/prelude.lua` says that a sender has no room left."""
-_EVENT_ID = re.compile(r"\d{1,9}")
-_EVENTS_AN_ATTEMPT = 10
-_AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
-"""Numbers of the events that come when nothing else is left of a job."""
+"""As `lua/reserve.lua` says that a sender has no room left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Net:
-    """A network: its name and the hash of its weights."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded(Net):
-    """A network that a worker has loaded, and where."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """Whose budget something is taken from, and how many bytes that one may hold at a time: of the store, and of records; 0: no limit."""
-
-    payer: str = ""
-    store: int = 0
-    records: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked for when a job is entered."""
-
-    options: Options
-    pixels: int
-    keep_for: float
-    """Seconds."""
-    batch: bool = False
-    """Lets those go first that are made within an hour after it."""
-    owner: str = ""
-    """Id of the API key that made it; empty: nobody's."""
-    request_id: str = ""
-    fingerprint: str = ""
-    """SHA-256 of photo and options as hexadecimal digits: is it the same request again, or another one?"""
-    group: str = ""
-    """Id of the batch that it belongs to."""
-    upload: str = ""
-    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
-    memory: int = 0
-    """Bytes that a worker needs for it, reckoned from its header; 0: unknown, and as many as any photo of so many pixels."""
-    payer: str = ""
-    """Whose quota it was taken off, as `budgets.payer` has it: an attempt that ends its worker is charged once more."""
-    allowance: Allowance = Allowance()
-    """From which the record is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much may wait."""
-
-    jobs: int
-    pixels: int
-
-
-class Entered(IntEnum):
-    """What became of a job that was to be entered."""
-
-    NOT = 0
-    """The id is taken."""
-    QUIETLY = 1
-    """Workers have as many notifications to answer as would wake them all."""
-    TO_NOTIFY = 2
-    """A worker that has nothing to do would not know of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How much waits and runs."""
-
-    jobs: int
-    pixels: int
-    running: int
-    running_pixels: int
-    pixels_per_s: float | None
-    """Ended in the last minute, per second in which there was work; None where nothing was."""
-    oldest_ms: int
-    """For how long the one that waits longest has waited."""
-    store: int = 0
-    """Bytes of the store: photos, results, and room for those to come."""
-    store_room: int = 0
-    """Of these, room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What an upload takes of the store, and how much there is. Bytes."""
-
-    photo: int = 0
-    results: int = 0
-    """Room that is kept until they are written: an estimate."""
-    most: int = 0
-    """In the store, of all; 0: no limit."""
-    free: int | None = None
-    """That may still be written to the store's disk; None: unknown."""
-    allowance: Allowance = Allowance()
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """How long a stage may be silent: seconds, and seconds more per megapixel of the photo."""
-
-    base: float
-    per_megapixel: float
-
-    def arguments(self) -> tuple[int, int]:
-        return int(self.base * 1000), int(self.per_megapixel * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's right to work on a job, for as long as the lease is renewed."""
-
-    id: str
-    attempt: int
-    options: Options
-    pixels: int
-    request_id: str
-    upload: str
-    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
-    failures: int
-    """Attempts that have failed before, perhaps by this photo's doing. An attempt that only the store held up is none."""
-    memory: int = 0
-    """Bytes that the worker needs for it."""
-
-    @property
-    def isolate(self) -> bool:
-        """It is alone in its worker until it has ended."""
-        return self.failures > 0
-
-
-@dataclass(frozen=True, slots=True)
-class NoRoom:
-    """The next job needs more memory than the worker has room for, or one that the worker has, or is to take next, is alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A file that was made from a photo."""
-
-    name: str
-    kind: Literal["result", "comparison", "sidecar"]
-    key: str
-    media_type: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Where a finished picture lies in the store, and what it is."""
-
-    key: str
-    width: int
-    height: int
-    media_type: str
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job as it stood at one moment. Times are milliseconds since 1970 on the server's clock."""
-
-    id: str
-    status: str
-    created: int
-    expires: int
-    secret_sha256: str
-    queue_position: int | None
-    """1: the next in line."""
-    eta_s: float | None
-    """Seconds until it is likely to be done, while it waits and the speed is known."""
-    stage: str | None
-    timings: dict[str, float]
-    options: Options
-    net: Net | None
-    result: Result | None
-    artifacts: tuple[Artifact, ...]
-    notices: tuple[Notice, ...]
-    """What a person should know of the picture, although it was colored."""
-    error_code: str | None
-    error_detail: str | None
-    owner: str
-    group: str
-    fingerprint: str
-    attempt: int
-    """How many attempts have begun."""
-
-    def is_opened_by(self, secret: str) -> bool:
-        """Whether this is the secret that was given out when the job was made."""
-        return hmac.compare_digest(self.secret_sha256, secret_hash(secret))
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to a job: queued, stage, succeeded, failed, canceled or expired."""
-
-    id: str
-    name: str
-    data: dict[str, Any]
+def worker_name(pid: int) -> str:
+    """How the name of a worker that is this process begins; the rest is random."""
+    return f"{socket.gethostname()}:{pid}:"
 
 
 class Jobs:
@@ -286,11 +98,14 @@ class Jobs:
 
     def demand_room(self, space: Space) -> None:
         """Take nothing, but raise what `reserve` would now."""
-        _given(self._run("room", *_asked(space)))
+        _given(self._run("reserve", "", 0, *_asked(space), ""))
 
-    def unreserve(self, id: str, space: Space) -> None:
-        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took."""
-        self._run("unreserve", id, space.photo, space.results)
+    def unreserve(self, id: str, space: Space, may_be_written: bool = False) -> None:
+        """Say that the photo of an upload that became no job is erased. Other uploads under this id keep what they took.
+
+        `may_be_written`: it may still come to the store, so that the promise of its erasure stands.
+        """
+        self._run("unreserve", id, space.photo, space.results, int(not may_be_written), secrets.token_hex(8))
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
         """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.
@@ -302,7 +117,7 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
-            *(order.allowance.payer, order.allowance.records, order.memory, order.payer),
+            *(order.allowance.payer, order.allowance.records, order.memory),
         )
         if state == -2:
             raise records_limited()
@@ -310,7 +125,7 @@ class Jobs:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
             raise Problem(
-                "queue_full", retry_after=_wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
+                "queue_full", retry_after=wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
             )
         return Entered(state)
 
@@ -318,11 +133,6 @@ class Jobs:
         """How much waits and runs, and how fast it gets done."""
         jobs, pixels, running, running_pixels, speed, *rest = self._run("depth")
         return Depth(jobs, pixels, running, running_pixels, float(speed) or None, *rest)
-
-    def retry_after(self) -> int:
-        """Seconds until one job less of average size is likely to wait, 1 to 3600."""
-        depth = self.depth()
-        return _wait_for(depth.pixels / max(depth.jobs, 1), depth.pixels_per_s or 0)
 
     def secret_for(self, id: str, kind: Literal["job", "batch"] = "job") -> str:
         """The secret of a job, or of a batch, whose sender brought none: always the same. No API key begins so."""
@@ -347,15 +157,15 @@ class Jobs:
         if not flat:
             return None
         record = dict(zip(flat[::2], flat[1::2], strict=True))
-        return _job(id, record, now, position, None if eta is None else float(eta))
+        return job_of(id, record, now, position, None if eta is None else float(eta))
 
     def cancel(self, id: str) -> bool:
         """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
         return bool(self._run("cancel", id))
 
-    def erased(self, id: str, deadline: float = 300.0) -> None:
-        """Say that no file under this id is left. A worker on it may still write for `deadline` seconds."""
-        self._run("erased", id, int(deadline * 1000))
+    def erased(self, *ids: str, deadline: float = 300.0) -> None:
+        """Say that no file under these ids is left. A worker on one may still write for `deadline` seconds."""
+        self._run("erased", int(deadline * 1000), *ids)
 
     # the worker's side
 
@@ -433,10 +243,13 @@ class Jobs:
 
     # the janitor's side
 
-    def reap(self) -> Sequence[str]:
-        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each."""
+    def reap(self, dead: str = "") -> Sequence[str]:
+        """Take jobs from workers that fell silent. Returns those that wait again, for a notification each.
+
+        `dead`: how the names of workers begin that have ended, as their parent knows: nobody waits for them to beat.
+        """
         error = "worker_died", KINDS["worker_died"].advice
-        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000))
+        found = self._run("reap", *error, MOST_ATTEMPTS, MOST_AT_ONCE, int(BEAT_AGAIN * 1000), dead)
         return cast(Sequence[str], found)
 
     def stranded(self, older_than: float, quiet: float) -> Sequence[str]:
@@ -447,9 +260,19 @@ class Jobs:
     def expire(self, until: float = FOREVER) -> Sequence[str]:
         """Leave erased records of jobs past their time. Returns ids whose files are to be erased; then say `erased`.
 
+        The records stay for seven days, or less where the server's memory is short: what lives needs it more.
         `until`: ms since 1970 up to which the server's clock is known to be right.
         """
-        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until))
+        kept_ms = int(1000 * _erased_kept_for(self._memory_used()))
+        return cast(Sequence[str], self._run("expire", MOST_AT_ONCE, until, kept_ms))
+
+    def _memory_used(self) -> float:
+        """Share of the memory that the server may take; 0 where it has no limit."""
+        try:
+            memory = self._redis.info("memory")
+        except redis.exceptions.NoPermissionError:  # a managed Redis; erasing goes on
+            return 0.0
+        return float(memory["used_memory"] / memory["maxmemory"]) if memory.get("maxmemory") else 0.0
 
     def due(self, skip: int = 0, until: float = FOREVER) -> Sequence[str]:
         """Ids whose files are to be erased, the first of them passed over. A server that refuses to write answers this."""
@@ -482,11 +305,15 @@ class Jobs:
     def rewrite_log(self, every: float) -> bool:
         """Have the server write its log anew, which still holds what was erased since; every so many seconds at most.
 
-        False where there is nothing to do. Raises redis.ResponseError where the server forbids it.
+        False where there is nothing to do. Raises redis.ResponseError where the server forbids it, or does so already.
         """
         is_wanted = bool(self._run("rewrite", int(every * 1000)))
         if is_wanted:
-            self._redis.bgrewriteaof()
+            try:
+                self._redis.bgrewriteaof()
+            except redis.ResponseError:
+                self._redis.hdel(_key("sums"), "rewritten")  # it is yet to be done
+                raise
         return is_wanted
 
     def postpone(self, id: str, seconds: float) -> None:
@@ -564,11 +391,6 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def secret_hash(secret: str) -> str:
-    """All that is kept of a secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
 def records_limited() -> Problem:
     """A sender holds as many records as one may."""
     return Problem(
@@ -579,7 +401,9 @@ def records_limited() -> Problem:
 
 def _asked(space: Space) -> tuple[str | int, ...]:
     free = -1 if space.free is None else max(0, space.free)
-    return space.photo, space.results, space.most, free, space.allowance.payer, space.allowance.store
+    allowance = space.allowance
+    payer = allowance.payer if allowance.store or allowance.records else ""
+    return space.photo, space.results, space.most, free, payer, allowance.store
 
 
 def _given(answer: Sequence[int]) -> bool:
@@ -612,30 +436,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_NOTICE else text[: LONGEST_NOTICE - 1] + "…"
 
 
-def events_of(job: Job, after: str = "0") -> list[Event]:
-    """What there is to tell of a job to who has seen its event `after`, each once: that it was queued, the stage it is in, or its end.
-
-    All follows from how it stands, so that nothing is kept for it: a stage that is over is not told any more, and of an erased job
-    only that. An id is the attempt and the step in it as one number, which only grows.
-    """
-    first = _EVENTS_AN_ATTEMPT * job.attempt
-    found: list[tuple[int, str, dict[str, Any]]] = []
-    if job.status in _AFTER_ALL:
-        found = [(_AFTER_ALL[job.status], job.status, {})]
-    elif job.status == "queued":
-        if job.queue_position is not None:  # else it waits in its batch
-            found = [(first + _EVENTS_AN_ATTEMPT, "queued", {})]
-    else:
-        found = [(first, "queued", {})]
-        if job.status in ENDED:
-            found.append((first + _EVENTS_AN_ATTEMPT - 1, job.status, {}))
-        elif job.stage:
-            step = STAGES.index(job.stage) if job.stage in STAGES else len(STAGES)
-            found.append((first + 1 + step, "stage", {"name": job.stage}))
-    seen = int(after) if _EVENT_ID.fullmatch(after) else 0
-    return [Event(str(number), name, data) for number, name, data in found if number > seen]
-
-
 def _json(parts: Sequence[Artifact] | Sequence[Notice]) -> str:
     return (
         json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
@@ -656,52 +456,11 @@ def _demand(done: object) -> None:
         raise LeaseLost
 
 
-def _wait_for(pixels: float, pixels_per_s: float) -> int:
-    """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
-    seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
-    return min(max(seconds, 1), LONGEST_WAIT)
+def _erased_kept_for(used: float) -> float:
+    """Seconds, where so much of the server's memory is used."""
+    return next(seconds for share, seconds in ERASED_FOR if used <= share)
 
 
 def _wait_for_room(first_due_ms: int) -> int:
     """Seconds until something is erased; negative: nothing is going to be."""
     return min(max(math.ceil(first_due_ms / 1000), 1), LONGEST_WAIT) if first_due_ms >= 0 else LONGEST_WAIT
-
-
-def _job(id: str, record: Mapping[str, str], now: int, position: int | None, eta_s: float | None) -> Job:
-    """An erased record has no more than status, created, expires and secret. A job that waits in its batch is yet to be queued."""
-    status = "queued" if record["status"] == "waiting" else record["status"]
-    return Job(
-        id=id,
-        status="expired" if now >= int(record["expires"]) else status,
-        created=int(record["created"]),
-        expires=int(record["expires"]),
-        secret_sha256=record["secret"],
-        queue_position=position,
-        eta_s=eta_s,
-        stage=record.get("stage"),
-        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
-        options=Options.model_validate_json(record.get("options", "{}")),
-        net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
-        result=_result(record),
-        artifacts=tuple(Artifact(**fields) for fields in json.loads(record.get("artifacts") or "[]")),
-        notices=tuple(Notice(**fields) for fields in json.loads(record.get("notices") or "[]")),
-        error_code=record.get("error_code"),
-        error_detail=record.get("error_detail"),
-        owner=record.get("owner", ""),
-        group=record.get("group", ""),
-        fingerprint=record.get("fingerprint", ""),
-        attempt=int(record.get("attempt", 0)),
-    )
-
-
-def _result(record: Mapping[str, str]) -> Result | None:
-    if "result_key" not in record:
-        return None
-    return Result(
-        key=record["result_key"],
-        width=int(record["result_width"]),
-        height=int(record["result_height"]),
-        media_type=record["result_media_type"],
-        sha256=record["result_sha256"],
-        bytes=int(record["result_bytes"]),
-    )

@@ -34,8 +34,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.database import refuses_writes
+from service.database import connect, refuses_writes
 from service.errors import EX_CONFIG, SettingsError
+from service.jobs import Jobs, worker_name
+from service.models import Lease
 from service.observability import get_logger, relay, set_up_logging
 from service.settings import Settings
 from service.watchdog import Periodic
@@ -182,6 +184,7 @@ class Supervisor:
         self._servers: list[Child] = []
         self._workers: list[Child] = []
         self._apis: list[Child] = []
+        self._redis_url = settings.redis_url or ""
 
     def run(self) -> int:
         """Until a signal comes. Returns the exit code. Raises SettingsError where it cannot start."""
@@ -192,8 +195,8 @@ class Supervisor:
             lock(valkey_socket(state_dir).parent)
         with listen(self._settings.host, self._settings.port) as listener:
             try:
-                redis_url = self._settings.redis_url or self._start_valkey(state_dir)
-                self._start_ours(redis_url, listener)
+                self._redis_url = self._redis_url or self._start_valkey(state_dir)
+                self._start_ours(listener)
                 return self._watch(listener)
             finally:
                 for floor in (self._apis, self._workers, self._servers):
@@ -223,11 +226,11 @@ class Supervisor:
             raise SettingsError(f"Valkey does not answer on {path}; its lines above say why.")
         return f"unix://{path}"
 
-    def _start_ours(self, redis_url: str, listener: socket.socket) -> None:
+    def _start_ours(self, listener: socket.socket) -> None:
         if self._settings.store_url is None:
             private_folder(self._settings.state_dir / "store")
         environment = dict(os.environ)
-        environment["AUTOCHROME_REDIS_URL"] = redis_url
+        environment["AUTOCHROME_REDIS_URL"] = self._redis_url
         environment["AUTOCHROME_STORE_URL"] = self._settings.effective_store_url
         environment["PYTHONUNBUFFERED"] = "1"
         service = [sys.executable, "-m", "service"]
@@ -254,12 +257,21 @@ class Supervisor:
         ready = False
         while not self._stop.wait(TICK):
             for child in (*self._servers, *self._workers, *self._apis):
-                if child.look_after() == EX_CONFIG:
+                pid, code = child.pid, child.look_after()
+                if code == EX_CONFIG:
                     return EX_CONFIG  # it has said what is wrong, and would say it for ever
+                if code is not None and pid is not None and child in self._workers:
+                    self._give_up(pid)
             if not ready and is_ready(listener):
                 ready = True
                 log.info("service_ready", url=self._settings.public_url or address(listener))
         return 0
+
+    def _give_up(self, pid: int) -> None:
+        """Have the jobs of a worker that has ended wait again at once. Where that cannot be written, it is seen to beat no more."""
+        with suppress(redis.RedisError), connect(self._redis_url, retries=0, timeout=1.0) as client:
+            for id in Jobs(client, Lease(0, 0)).reap(worker_name(pid)):
+                log.warning("lease_expired", job=id)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():

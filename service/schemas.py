@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from service.errors import Problem, failure
 
 if TYPE_CHECKING:
-    from service.jobs import Job  # which holds Options
+    from service.models import Job  # which holds Options
 
 LISTS = frozenset({"artifacts"})
 """Options that take several values: repeated, or with commas between."""

@@ -29,6 +29,8 @@ ELSEWHERE = [
     "AUTOCHROME_WORKER_MEM_LIMIT",
 ]
 """Read by others: the first by the model, the others by docker-compose.yml."""
+REPLACED = {"AUTOCHROME_WORKER_MEGAPIXELS": "AUTOCHROME_WORKER_MEMORY"}
+"""Settings of earlier versions, and what has their place."""
 OPEN_QUOTA = 600
 """Megapixels a minute from one address: about a photo of a camera each second."""
 OPEN_BYTES, OPEN_RECORDS = 8 * 2**30, 32 * 2**20
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
 
     connections: Annotated[int, Field(ge=1)] | None = None
     """Connections to the API that may be open at once. Not set: 512, and fewer where the process may have few files open."""
-    connections_per_address: Annotated[int, Field(ge=1)] = 64
+    connections_per_address: Annotated[int, Field(ge=1)] = 128
     """Of these, from one address; of IPv6 from one /64. This machine and `trusted_proxies` may have all."""
     spool_bytes: Annotated[int, Field(ge=1)] | None = None
     """Of bodies that the API has in its hands at once, which lie in the folder for temporary files; a quarter of it may be one
@@ -296,7 +298,7 @@ def unknown() -> dict[str, str | None]:
     """Variables that look like settings and are none, each with the one that was probably meant."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields] + ELSEWHERE
     return {
-        name: next(iter(get_close_matches(name.upper(), known, n=1)), None)
+        name: REPLACED.get(name.upper()) or next(iter(get_close_matches(name.upper(), known, n=1)), None)
         for name in os.environ
         if name.upper().startswith(PREFIX) and name.upper() not in known
     }

@@ -135,10 +135,8 @@ class Store:
     def put(self, key: str, data: bytes | IO[bytes], media_type: str = "") -> None:
         """Write a whole file, replacing what was there. `media_type`: what S3 says of it to who gets it from there."""
         attributes = _attributes(key, media_type) if media_type and self._folder is None else None
-        try:
+        with _answering():
             obstore.put(self._files, key, data, attributes=attributes)
-        except (BaseError, OSError) as error:
-            raise _failure(error) from error
 
     def free(self) -> int | None:
         """Bytes that may still be written to a folder, less what is under way in this process; None where nobody knows.
@@ -147,10 +145,8 @@ class Store:
         """
         if self._folder is None:
             return None
-        try:
+        with _answering():
             disk = os.statvfs(self._folder)
-        except OSError as error:
-            raise StoreUnavailable() from error
         keep_free = self._keep_free
         if keep_free is None:
             keep_free = min(max(int(FREE_SHARE * disk.f_blocks * disk.f_frsize), LEAST_FREE), MOST_FREE)
@@ -177,25 +173,20 @@ class Store:
 
         Raises FileNotFoundError.
         """
-        try:
+        with _answering(may_lack=True):
             found = obstore.get(self._files, key)
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
         return _pieces(found)
 
     def erase(self, prefix: str) -> None:
         """Erase every file under a prefix, which is a whole part of a key; nothing there is fine."""
-        try:
+        with _answering():
             if self._folder is not None:
                 _remove(self._folder, prefix)
                 return
             for batch in obstore.list(self._files, prefix):
                 for entry in batch:
-                    self._delete(entry["path"])
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
+                    with suppress(FileNotFoundError):  # another erased it in the same moment
+                        obstore.delete(self._files, entry["path"])
 
     def signed(self, method: Literal["GET", "PUT"], key: str, seconds: float) -> str:
         """A URL by which anybody may read or write this one file at S3 itself, for so long.
@@ -209,17 +200,17 @@ class Store:
 
     def size(self, key: str) -> int:
         """Bytes of a file. Raises FileNotFoundError."""
-        with _answering():
+        with _answering(may_lack=True):
             return obstore.head(self._files, key)["size"]
 
     def part(self, key: str, start: int, length: int) -> bytes:
         """Bytes of a file from `start` on. Raises FileNotFoundError."""
-        with _answering():
+        with _answering(may_lack=True):
             return bytes(obstore.get_range(self._files, key, start=start, length=length))
 
     def copy(self, source: str, target: str) -> None:
         """Copy a file within the store, where S3 moves the bytes itself. Raises FileNotFoundError."""
-        with _answering():
+        with _answering(may_lack=True):
             obstore.copy(self._files, source, target)
 
     def prefixes(self) -> list[str]:
@@ -233,7 +224,7 @@ class Store:
     def modified(self, prefix: str) -> float:
         """When something under a prefix was last written, in seconds since 1970; 0 where nothing is."""
         times = [0.0]
-        with suppress(FileNotFoundError), _answering():  # it is erased in this moment
+        with suppress(FileNotFoundError), _answering(may_lack=True):  # it is erased in this moment
             if self._folder is not None:
                 folder = self._folder / prefix
                 times += [path.lstat().st_mtime for path in (folder, *folder.rglob("*"))]
@@ -245,31 +236,29 @@ class Store:
     def ids_with(self, data: bytes) -> set[str]:
         """The ids under which a file of these very bytes lies. Reads every file of that size."""
         found = set()
-        try:
+        with _answering():
             for batch in obstore.list(self._files):
                 for key in (entry["path"] for entry in batch if entry["size"] == len(data)):
                     with suppress(FileNotFoundError):  # it was erased in the same moment
                         if self.get(key) == data:
                             found.add(key.partition("/")[0])
-        except (BaseError, OSError) as error:
-            raise StoreUnavailable() from error
         return found
-
-    def _delete(self, key: str) -> None:
-        try:
-            obstore.delete(self._files, key)
-        except FileNotFoundError:
-            return  # another erased it in the same moment
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """Raises `store_unavailable` where the store does not answer."""
+def _answering(may_lack: bool = False) -> Iterator[None]:
+    """Raises `store_unavailable` where the store does not answer, or `store_full`, for which obstore has no class of its own.
+
+    `may_lack`: FileNotFoundError passes.
+    """
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (BaseError, OSError) as error:
+        if may_lack and isinstance(error, FileNotFoundError):
+            raise
+        is_full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
+        if is_full or any(f"os error {number})" in str(error) for number in (ENOSPC, EDQUOT)):
+            raise StoreUnavailable(code="store_full") from error
         raise StoreUnavailable() from error
 
 
@@ -312,14 +301,6 @@ def cancel(write: Callable[[], object], erase: Callable[[], None]) -> None:
         time.sleep(0.2)
 
 
-def _failure(error: Exception) -> StoreUnavailable:
-    """Of a write. obstore has no class of its own for a full disk."""
-    is_full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)
-    if is_full or any(f"os error {number})" in str(error) for number in (ENOSPC, EDQUOT)):
-        return StoreUnavailable(code="store_full")
-    return StoreUnavailable()
-
-
 def _client_options() -> ClientConfig:
     """With what AWS_* says of the client, which obstore would not look at beside these."""
     said = {
@@ -346,14 +327,12 @@ def _retry_config() -> RetryConfig:
 
 
 def _pieces(found: obstore.GetResult) -> Iterator[bytes]:
-    try:
+    with _answering():
         if found.meta["size"] <= CHUNK:  # a stream comes in steps of a few KiB, each of which is dear
             yield bytes(found.bytes())
             return
         for piece in found.stream(min_chunk_size=CHUNK):
             yield bytes(piece)
-    except (BaseError, OSError) as error:
-        raise StoreUnavailable() from error
 
 
 def _remove(root: Path, prefix: str) -> None:

@@ -50,7 +50,7 @@ class Delivery:
     id: str
     url: str
     event: str
-    """How the job ended, one of `jobs.ENDED`; `schedule_webhook` of lua/prelude.lua enters it. Another kind of event begins there."""
+    """How the job ended, one of `models.ENDED`; `schedule_webhook` of lua/prelude.lua enters it. Another kind of event begins there."""
     ended: int
     """When (ms)."""
     tries: int

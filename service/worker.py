@@ -12,7 +12,6 @@ import math
 import os
 import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,8 @@ from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory,
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
-from service.jobs import MOST_ATTEMPTS, STAGES, Artifact, Claim, Jobs, Lease, Net, Result
+from service.jobs import MOST_ATTEMPTS, Jobs, worker_name
+from service.models import STAGES, Artifact, Claim, Lease, Net, Result
 from service.observability import get_logger
 from service.schemas import Options
 from service.settings import Settings
@@ -482,7 +482,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     reaper = Periodic("reaper", EVERY, Reaper(jobs, notify, has_idle, run_unnotified).tick)
     reaper.start()
     start = time.perf_counter()
-    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    name = worker_name(os.getpid()) + secrets.token_hex(3)
     worker = Worker(name, _load(settings, load), attempts, store, app, settings)
     worker.start()
     started.append(worker)

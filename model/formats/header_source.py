@@ -35,11 +35,6 @@ class Header:
     colors: tuple[int, int] | None = field(default=None, compare=False)
     """H.273's primaries and transfer, where a box states them."""
 
-    @property
-    def opened_bytes(self) -> int:
-        """Of the pixels, once they are decoded."""
-        return self.width * self.height * (1 if self.channels < 3 else 3) * (1 if self.bits <= 8 else 2)
-
 
 class HeaderError(ValueError):
     """The header is broken, cut off, or made to take long."""

@@ -105,7 +105,7 @@ def png(source: Source) -> Header:
     channels, alpha = (
         1 if color in (0, 4) else 3,
         color in (3, 4, 6),
-    )  # of a palette (3), any color may be transparent
+    )  # of a palette, 3, any may be transparent
     return Header("PNG", width, height, frames, channels=channels, bits=bits, alpha=alpha, whole=whole)
 
 

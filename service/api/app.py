@@ -19,9 +19,9 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, presigned, problems
-from service.api.connections import BACKLOG, Connections, Limits, most_connections
-from service.api.health import Metrics, Readiness
+from service.api import batches, colorizations, events, health, presigned, problems, results
+from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
+from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
     Access,
@@ -44,6 +44,8 @@ from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
 from service.watchdog import Periodic
 
+LOCAL_DOMAINS = ("local", "lan", "home.arpa", "internal", "localdomain")
+"""Below which a network names its own machines: nobody on the internet can have a name there (RFC 6762, 8375; not in DNS's root)."""
 ASKED_BY_PAGES = (
     "Authorization",
     "Content-Type",
@@ -89,11 +91,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.api = state
     app.state.authenticator = Authenticator(Keys(state.redis), settings.anonymous, settings.is_behind_proxy)
     app.state.readiness = Readiness(
-        state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), 1)
+        state.redis, state.jobs, state.store, lambda: state.has_room(state.jobs.depth(), SMALL_PHOTO)
     )
     app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (colorizations, presigned, batches, events, health, problems)]
+    routers = [part.router for part in (colorizations, results, presigned, batches, events, health, problems)]
     for router in routers:
         app.include_router(router)
     add_pages(app, settings)
@@ -148,6 +150,7 @@ def server(app: FastAPI) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=app.state.api.settings.grace,
     )
     return _Server(config, app)
@@ -162,7 +165,8 @@ def _names(settings: Settings) -> set[str]:
     """By which this service is asked."""
     machine = socket.gethostname().lower()
     public = host_name(urlsplit(settings.public_url or "").netloc)
-    return {*map(str.lower, settings.hosts), settings.host.lower(), public, machine, f"{machine}.local"}
+    local = (f"{machine.partition('.')[0]}.{domain}" for domain in LOCAL_DOMAINS)
+    return {*map(str.lower, settings.hosts), settings.host.lower(), public, machine, *local}
 
 
 def _go_around(app: FastAPI, settings: Settings) -> None:

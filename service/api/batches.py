@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Annotated, Any, Literal
 
@@ -15,18 +15,21 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from model.image_headers import Header, memory_needed
-from service.api.middleware import PHOTO_POLICY, is_head
+from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import (
     JSON,
+    MOST_FIELDS,
     Part,
     charged,
+    check_length,
+    closing,
     cut_off,
     digest,
+    form,
     header_of,
     media_type,
-    parts,
     spool,
     write_body,
 )
@@ -35,7 +38,8 @@ from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
 from service.budgets import payer, weight
 from service.errors import Problem, StoreUnavailable, failure
-from service.jobs import ENDED, Space, new_id
+from service.jobs import new_id
+from service.models import ENDED, Space
 from service.observability import get_logger
 from service.schemas import (
     BatchView,
@@ -51,7 +55,6 @@ from service.schemas import (
 from service.storage import cancel, photo_key
 
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-zip")
-MOST_FIELDS = 32
 MOST_IN_NAME, MOST_IN_DETAIL = 400, 400
 """Bytes that are kept of a name, and of what is the matter with a file."""
 PAGE = 1000
@@ -198,8 +201,8 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
 
 async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
     """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and not state.has_room(await run_sync(state.queue.look), int(length)):
+    length = declared_length(request.headers)
+    if length and not await run_sync(state.has_room, await state.queue.look_now(), length):
         raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":
@@ -228,32 +231,23 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
     def most(part: Part) -> int:
         return settings.batch_bytes if part.name == "archive" else settings.max_bytes
 
-    async with aclosing(parts(request, most, state.spool, payer(by.owner, by.address))) as form:
-        async for part in form:
-            if part.filename is None:
-                if upload is not None:  # the photos before would have been entered without it
-                    raise Problem(
-                        "form_invalid",
-                        f"The field {part.name[:40]!r} comes after a photo. Options come first.",
-                    )
-                pairs.append((part.name, part.text()))
-                if len(pairs) > MOST_FIELDS:
-                    raise Problem("form_invalid", f"{MOST_FIELDS} fields are the most.")
-                continue
-            if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
-                continue
-            if upload is None:
-                upload = await run_sync(BatchUpload, state, id, parse_options(pairs), by)
-            match part.name:
-                case "photo":
-                    await run_sync(upload.photo, part.filename or "photo", part.file, part.size)
-                case "archive":
-                    await run_sync(upload.archive, part.file)
-                case other:
-                    raise Problem(
-                        "photo_missing",
-                        f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`.",
-                    )
+    with state.spool.take(payer(by.owner, by.address), 0) as share:
+        async with form(request, most, settings.batch_files + MOST_FIELDS, share.hold) as sent:
+            async for part in sent:
+                async with closing(part.file):
+                    if part.filename is not None:
+                        if part.filename == "" and part.size == 0:  # how browsers say that nothing was chosen
+                            continue
+                        if upload is None:
+                            upload = await run_sync(BatchUpload, state, id, parse_options(pairs), by)
+                        await run_sync(upload.part, part)
+                    elif upload is None:
+                        pairs.append((part.name, part.text()))
+                    else:  # the photos before would have been entered without it
+                        raise Problem(
+                            "form_invalid",
+                            f"The field {part.name[:40]!r} comes after a photo. Options come first.",
+                        )
     if upload is None:
         raise Problem(
             "photo_missing", "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
@@ -405,6 +399,19 @@ class BatchUpload:
         self.seen = 0
         """Files in this upload, those that were there before included."""
 
+    def part(self, part: Part) -> None:
+        """Take in a file of a form. Raises `photo_missing`, and what `photo` and `archive` do."""
+        match part.name:
+            case "photo":
+                self.photo(part.filename or "photo", part.file, part.size)
+            case "archive":
+                self.archive(part.file)
+            case other:
+                raise Problem(
+                    "photo_missing",
+                    f"A file is in the field {other[:40]!r}. It belongs in `photo` or `archive`.",
+                )
+
     def photo(self, name: str, file: IO[bytes], size: int) -> None:
         """Take in one file of `size` bytes, of which no more than max_bytes need be there.
 
@@ -412,34 +419,31 @@ class BatchUpload:
         `store_unavailable` or redis.RedisError.
         """
         most = self._state.settings.max_bytes
-        if size > most:
-            problem = Problem(
-                "body_too_large", f"The photo has {size / 2**20:.1f} MiB; {most / 2**20:g} MiB is the most."
-            )
-            self._refuse(name, f"{size} bytes", problem)
-            return
-        sha256 = digest(file)
+        content = digest(file) if size <= most else f"{size} bytes"
         try:
+            check_length(size, most)
             header = header_of(file, self._state.settings, self._page)
             cut_off(file, header)
         except Problem as problem:
-            self._refuse(name, sha256, problem)
+            self._refuse(name, content, problem)
         else:
-            self._keep(name, sha256, file, header, size)
+            self._keep(name, content, file, header, size)
 
     def archive(self, file: IO[bytes]) -> None:
-        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, and what `photo` does."""
+        """Take in each file of a ZIP. Raises `archive_invalid`, `batch_too_large`, `too_many_at_once`, `uploads_busy`, and what
+        `photo` does."""
         settings = self._state.settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
 
         def admit(size: int) -> None:
             self._state.jobs.demand_room(Space(size, size, settings.store_bytes, allowance=self._allowance))
 
-        for name, found in unpack(file, bounds, admit):
-            if isinstance(found, Problem):
-                self._refuse(name, found.code, found)
-            else:
-                self.photo(name, found, found.seek(0, 2))
+        with self._state.archives.take(payer(self._owner, self._address), 1):
+            for name, found in unpack(file, bounds, admit):
+                if isinstance(found, Problem):
+                    self._refuse(name, found.code, found)
+                else:
+                    self.photo(name, found, found.seek(0, 2))
 
     def end(self) -> None:
         """All of it has come. Raises `canceled` or `queue_unavailable`."""
@@ -447,9 +451,9 @@ class BatchUpload:
         self._confirm()
         log.info("batch_received", batch=self._id, files=self.seen)
 
-    def _keep(self, name: str, sha256: str, file: IO[bytes], header: Header, size: int) -> None:
+    def _keep(self, name: str, content: str, file: IO[bytes], header: Header, size: int) -> None:
         self.seen += 1
-        mark = _mark(name, sha256)
+        mark = _mark(name, content)
         if self._state.batches.knows(self._id, mark):
             self._confirm()
             return
@@ -466,10 +470,10 @@ class BatchUpload:
                 *(self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts),
                 *(self._allowance.records, memory),
             )
-        except Problem:
+        except Problem as problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be
                 self._state.store.erase(job)
-                self._state.jobs.unreserve(job, space)
+                self._state.jobs.unreserve(job, space, isinstance(problem, StoreUnavailable))
                 self._state.jobs.erased(job)
             raise
         self._state.scheduler.schedule()

@@ -1,4 +1,4 @@
-"""Colorizations: a photo comes in by POST or PUT and becomes a job; the job as it stands, its files, its end."""
+"""Colorizations: a photo comes in by POST or PUT and becomes a job; the job as it stands, its end."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import redis
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from starlette.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Depends, Path, Request, Response
+from starlette.responses import JSONResponse
 
 from model.image_headers import Header as ImageHeader
 from model.image_headers import memory_needed
 from service import celery_app, errors
 from service.api import presigned, uploads
-from service.api.middleware import PHOTO_POLICY, declared_length, is_head
+from service.api.middleware import declared_length
 from service.api.problems import documented
+from service.api.results import BYTES, file_response, result_of
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.budgets import network, payer, weight
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
-from service.jobs import ENDED, Entered, Job, Order, Space, new_id
+from service.jobs import new_id
+from service.models import ENDED, Entered, Job, Order, Space
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
-from service.storage import CHUNK, erase_job, file_name, photo_key, upload_prefix
+from service.storage import erase_job, photo_key, upload_prefix
 
 RESERVED = 3600.0
 """Seconds after which the file of an upload that never became a job is erased."""
@@ -56,11 +57,6 @@ router = APIRouter()
 
 _AT_ANY_TIME = ("queue_unavailable", "internal_error")
 _OF_A_JOB = ("not_found", "expired", *_AT_ANY_TIME)
-_OF_AN_ATTEMPT = ("out_of_memory", "photo_lost", "worker_died")
-_OF_FILES = (
-    *("not_ready", "canceled", "store_unavailable"),
-    *(*errors.PHOTO_CODES, *_OF_AN_ATTEMPT, *_OF_A_JOB),
-)
 _OF_UPLOADS = (
     *("body_too_large", "upload_timeout", "unsupported_media_type", "form_invalid", "json_invalid"),
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
@@ -70,21 +66,17 @@ _OF_UPLOADS = (
     *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited", "cross_site"),
     *("uploads_busy", "too_many_at_once"),
     *("in_flight", "canceled", "expired", "queue_full", "store_full", "store_unavailable"),
-    *(*_OF_AN_ATTEMPT, *_AT_ANY_TIME),
+    *(*errors.OUR_CODES, *_AT_ANY_TIME),
 )
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": CreatedJobView,
-        "content": {"image/*": _BYTES},
+        "content": {"image/*": BYTES},
         "description": "It is colored already, or was within `Prefer: wait=N`: the job, or by `Accept: image/*` the picture",
     },
     202: {"model": CreatedJobView, "description": "Accepted: ask at `Location` until it has ended"},
 }
 
-Redirect = Annotated[
-    bool, Query(description="false: the file itself, also where it could be read from the store directly")
-]
 Colorizing = Annotated[Caller, Depends(caller_with(Scope.COLORIZE))]
 Putting = Annotated[Caller, Depends(caller_with(Scope.COLORIZE, secrets=True))]
 
@@ -141,12 +133,12 @@ async def _color(
     request: Request, state: ApiState, by: Caller, id: str | None, is_proven: bool = False
 ) -> Response:
     """Take the photo in, and answer when it is colored or the client will wait no longer. `id`, `is_proven`: see `submit`."""
-    await _refuse_if_full(request, state, id)
+    await _refuse_if_full(state, id, declared_length(request.headers))
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
     async with _watched(state, job, wait) as changed:
-        async with _upload(request, state, by) as upload:
+        async with await _upload(request, state, by) as upload:
             submitted = await run_sync(submit, state, upload, by, job, id is not None, is_proven)
         return await _answer(request, state, submitted, wait, changed)
 
@@ -206,7 +198,6 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
         memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
-        payer=payer(by.owner, by.address),
         allowance=state.quota.allowance(by.owner, by.address),
     )
 
@@ -226,7 +217,7 @@ def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: b
         with suppress(redis.RedisError):
             state.quota.give_back(by.owner, by.address, counts, order.upload)
         if isinstance(error, Problem):
-            _erase_upload(state, id, order, space)
+            _erase_upload(state, id, order, space, isinstance(error, StoreUnavailable))
         raise
     if entered is Entered.NOT:
         _erase_upload(state, id, order, space)
@@ -254,7 +245,8 @@ def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: b
     """An id that is not new: it must stand for the same. To know id and photo, which may both be public, proves nothing."""
     if job.status == "expired":
         raise Problem("expired")
-    _refuse_if_canceled(job)
+    if job.status == "canceled":
+        raise Problem("canceled")
     if job.fingerprint != fingerprint:
         raise Problem("id_conflict")
     if by.secret and not job.is_opened_by(by.secret):
@@ -264,11 +256,11 @@ def _again(state: ApiState, job: Job, fingerprint: str, by: Caller, is_proven: b
     return Submitted(job.id, by.secret or known, new=False)
 
 
-def _erase_upload(state: ApiState, id: str, order: Order, space: Space) -> None:
+def _erase_upload(state: ApiState, id: str, order: Order, space: Space, may_be_written: bool = False) -> None:
     """Erase the photo of an upload that became no job, and of no other."""
     with suppress(StoreUnavailable, redis.RedisError):  # then the eraser does it, when the id's time is up
         state.store.erase(upload_prefix(id, order.upload))
-        state.jobs.unreserve(id, space)
+        state.jobs.unreserve(id, space, may_be_written)
 
 
 @contextmanager
@@ -287,17 +279,14 @@ def _fingerprint(upload: Upload, by: Caller) -> str:
     ).hexdigest()
 
 
-async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> None:
-    """Before the body is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue needs none."""
+async def _refuse_if_full(state: ApiState, id: str | None, size: int) -> None:
+    """Before a body of `size` bytes is read: raises `store_full` or `queue_full` where there is no room. A photo that is in the queue
+    needs none."""
     # Little is lost where the queue has filled while a small body came.
-    is_small = 0 < declared_length(request.headers) <= uploads.IN_MEMORY
-    depth = state.queue.seen if is_small else None
-    if depth is None:
-        depth = await run_sync(state.queue.look)
-    size = max(0, declared_length(request.headers))
-    if not (has_room := state.has_room(depth, size)):
-        depth = await run_sync(state.queue.look)  # something may have been erased since
-        has_room = state.has_room(depth, size)
+    depth = (state.queue.seen if 0 < size <= uploads.IN_MEMORY else None) or await state.queue.look_now()
+    if not (has_room := await run_sync(state.has_room, depth, size)):
+        depth = await state.queue.look_now()  # something may have been erased since
+        has_room = await run_sync(state.has_room, depth, size)
     has_memory = not state.queue.is_full
     if has_memory and has_room and depth.jobs < state.bounds.jobs and depth.pixels < state.bounds.pixels:
         return
@@ -307,20 +296,20 @@ async def _refuse_if_full(request: Request, state: ApiState, id: str | None) -> 
         raise Problem("store_full", what=errors.RECORD_FULL)
     if not has_room:
         raise Problem("store_full")
-    raise Problem("queue_full", retry_after=await run_sync(state.jobs.retry_after))
+    raise Problem("queue_full", retry_after=depth.retry_after)
 
 
-def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+async def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyncContextManager[Upload]:
+    """The photo of a request: its body, a file in it, or what its JSON names."""
     caller = payer(by.owner, by.address)
-    if uploads.media_type(request) == uploads.JSON:
-        pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
-        return presigned.named(
-            request,
-            state,
-            by,
-            lambda body: uploads.by_url(body, state.settings, state.spool, state.fetches, caller, pay),
-        )
-    return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
+    if uploads.media_type(request) != uploads.JSON:
+        return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
+    wish = await uploads.json_object(request)
+    if "upload" in wish:
+        return presigned.named(wish, state, by)
+    by.require(Scope.URL)
+    pay = partial(state.quota.charge, by.owner, by.address, FETCH_PIXELS, secrets.token_hex(8))
+    return uploads.by_url(wish, state.settings, state.spool, state.fetches, caller, pay)
 
 
 async def _answer(
@@ -343,7 +332,7 @@ async def _answer(
         and prefers_picture(request.headers.getlist("accept"), job.result.media_type)
     ):
         with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
-            answer = await run_sync(_file_response, _result_of(job), job, request, state, None, False)
+            answer = await run_sync(file_response, result_of(job), job, request, state, None, False)
             answer.headers.update({**headers, "Content-Location": f"{headers['Location']}/result"})
             if submitted.secret:
                 answer.headers[SECRET_HEADER] = submitted.secret
@@ -430,125 +419,6 @@ def _retry_after(job: Job) -> str:
     return str(min(max(seconds, 1), LONGEST_RETRY_AFTER))
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of a job in the store. `etag` is strong: with its quotes, and of these very bytes."""
-
-    key: str
-    etag: str
-    media_type: str
-    bytes: int
-
-
-@router.get(
-    "/v1/colorizations/{id}/result",
-    summary="The colored photo",
-    operation_id="read_result",
-    response_class=Response,
-    responses={
-        200: {"content": {"image/*": _BYTES}, "description": "The picture; it never changes"},
-        304: {"description": "The client's copy is the picture"},
-        307: {"description": "It can be read there for a short time"},
-        **documented(*_OF_FILES),
-    },
-)
-def result(
-    id: str,
-    request: Request,
-    state: State,
-    if_none_match: Annotated[str | None, Header()] = None,
-    redirect: Redirect = True,
-) -> Response:
-    job = _finished(state, id)
-    return _file_response(_result_of(job), job, request, state, if_none_match, redirect)
-
-
-@router.get(
-    "/v1/colorizations/{id}/artifacts/{name}",
-    summary="What was made beside the result",
-    operation_id="read_artifact",
-    response_class=Response,
-    responses={
-        200: {
-            "content": {"image/jpeg": _BYTES, "application/json": {"schema": {"type": "object"}}},
-            "description": "The file; it never changes",
-        },
-        304: {"description": "The client's copy is the file"},
-        307: {"description": "It can be read there for a short time"},
-        **documented(*_OF_FILES),
-    },
-)
-def artifact(
-    id: str,
-    name: str,
-    request: Request,
-    state: State,
-    if_none_match: Annotated[str | None, Header()] = None,
-    redirect: Redirect = True,
-) -> Response:
-    job = _finished(state, id)
-    made = next((made for made in job.artifacts if made.name == name), None)
-    if made is None:
-        if job.status == "succeeded":
-            raise Problem(
-                "not_found", f"This job has no artifact {name[:40]!r}. Ask for it when you send the photo."
-            )
-        raise Problem("not_ready")
-    # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
-    etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
-    file = File(made.key, etag, made.media_type, made.bytes)
-    return _file_response(file, job, request, state, if_none_match, redirect)
-
-
-def _finished(state: ApiState, id: str) -> Job:
-    """A job that may have files. Raises what it ended with instead."""
-    job = state.find(id)
-    _refuse_if_canceled(job)
-    if job.status == "failed":
-        raise _failure(job)
-    return job
-
-
-def _result_of(job: Job) -> File:
-    """Raises `not_ready`."""
-    if job.result is None:
-        raise Problem("not_ready")
-    return File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes)
-
-
-def _file_response(
-    file: File, job: Job, request: Request, state: ApiState, known: str | None, redirect: bool
-) -> Response:
-    """The file, or as little of it as the client needs. Raises `expired` or `store_unavailable`."""
-    headers = {
-        "ETag": file.etag,
-        "Cache-Control": f"private, immutable, max-age={max(0, int(job.expires / 1000 - time.time()))}",
-        "Content-Security-Policy": PHOTO_POLICY,
-        "Content-Disposition": f'inline; filename="{file_name(file.key)}"',
-    }
-    if known is not None and _matches(known, file.etag):
-        return Response(status_code=304, headers=headers)
-    if is_head(request):
-        headers["Content-Length"] = str(file.bytes)
-        return Response(headers=headers, media_type=file.media_type)
-    if redirect and state.settings.presign:
-        return presigned.redirect(file.key, headers["ETag"], job.expires / 1000 - time.time(), state)
-    headers["Content-Length"] = str(file.bytes)
-    try:
-        pieces = state.store.stream(file.key)
-    except FileNotFoundError as gone:
-        raise Problem("expired") from gone
-    if file.bytes <= CHUNK:  # one piece: a stream would only take two turns of a thread more
-        return Response(b"".join(pieces), headers=headers, media_type=file.media_type)
-    return StreamingResponse(pieces, headers=headers, media_type=file.media_type)
-
-
-def _matches(if_none_match: str, etag: str) -> bool:
-    """The weak comparison of RFC 9110, 13.1.2."""
-    seen = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return any(tag in ("*", etag) for tag in seen)
-
-
 @router.delete(
     "/v1/colorizations/{id}",
     summary="Erase a job, its photo and its result, whether it waits, runs or has ended",
@@ -568,13 +438,3 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
     log.info("job_erased", job=id)
     return Response(status_code=204)
-
-
-def _refuse_if_canceled(job: Job) -> None:
-    if job.status == "canceled":
-        raise Problem("canceled")
-
-
-def _failure(job: Job) -> Problem:
-    """The problem that a failed job ended with."""
-    return errors.failure(job.error_code, job.error_detail)

@@ -31,8 +31,13 @@ from service.api.problems import respond
 from service.budgets import network
 from service.errors import Problem
 
+NOT_MANY = 8
+"""Connections that a sender keeps when all places are taken. Browsers open 6."""
 HEADER_SECONDS = 10.0
 """From a connection's beginning, or its last answer, to the end of its next header."""
+KEEP_ALIVE = int(HEADER_SECONDS)
+"""Seconds for which a connection without a request stays open: longer than clients keep theirs, which is 5 s in httpx. Where the server
+is the first to close, a photo may be on its way already, and gets no answer."""
 HEADER_BYTES = 32 * 2**10
 """Of a header, of the fields behind a chunked body, and of a chunk's own header: what a parser is given before anything comes of it."""
 MOST_PIPELINED = 8
@@ -81,7 +86,8 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, None] = {}
+        """The oldest first."""
         self._owing: dict[Connection, None] = {}
         """Those that owe a header, in the order in which they began to."""
         self._by_address: Counter[str] = Counter()
@@ -104,6 +110,8 @@ class Connections:
         if crowded or len(self._open) >= self._limits.connections:
             rivals = (one for one in self._owing if not crowded or one.sender == new.sender)
             rival = next((one for one in rivals if one.can_be_closed), None)
+            if rival is None and not crowded:
+                rival = self._one_of_many(new)
             if rival is not None:
                 self._cut(rival)
             elif len(self._open) < self._limits.connections + EXTRA:
@@ -111,7 +119,7 @@ class Connections:
             else:
                 new.transport.abort()
                 return
-        self._open.add(new)
+        self._open[new] = None
         new.owe()
         self._by_address[new.sender] += 1
         if self._sweeping is None:
@@ -119,7 +127,7 @@ class Connections:
 
     def leave(self, one: Connection) -> None:
         if one in self._open:
-            self._open.remove(one)
+            del self._open[one]
             self._owing.pop(one, None)
             self._by_address[one.sender] -= 1
             if not self._by_address[one.sender]:
@@ -133,14 +141,27 @@ class Connections:
     def owes_nothing(self, one: Connection) -> None:
         self._owing.pop(one, None)
 
+    def _one_of_many(self, new: Connection) -> Connection | None:
+        """The oldest connection of who has most, whatever it does: a few senders who follow jobs or send slowly would keep all others
+        out."""
+        holders = (
+            (sender, count) for sender, count in self._by_address.most_common() if self._is_bound(sender)
+        )
+        sender, count = next(holders, ("", 0))
+        if count <= max(NOT_MANY, self._by_address[new.sender] + 1):
+            return None
+        return next(one for one in self._open if one.sender == sender)
+
     def _is_over_address(self, new: Connection) -> bool:
-        if self._everybody or self._by_address[new.sender] < self._limits.per_address:
-            return False
+        return self._by_address[new.sender] >= self._limits.per_address and self._is_bound(new.sender)
+
+    def _is_bound(self, sender: str) -> bool:
+        """Whether a sender may not have all connections."""
         try:
-            address = ip_address(new.sender.partition("/")[0])
+            address = ip_address(sender.partition("/")[0])
         except ValueError:  # a unix socket has none
             return False
-        return not any(address in exempt for exempt in self._exempt)
+        return not (self._everybody or any(address in exempt for exempt in self._exempt))
 
     def _cut(self, one: Connection) -> None:
         one.transport.abort()

@@ -15,7 +15,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from service.api.middleware import is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State
-from service.jobs import ENDED, Event, Job, events_of
+from service.models import ENDED, Event, Job, events_of
 from service.observability import get_logger
 from service.schemas import job_view
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from logging import INFO, WARNING
 from typing import Any
 
 import redis
@@ -26,8 +27,9 @@ from service.api.state import State
 from service.auth import Scope, caller_with
 from service.database import PREFIX, is_out_of_memory
 from service.errors import Problem, StoreUnavailable
-from service.jobs import STAGES, Depth, Jobs
+from service.jobs import Jobs
 from service.metrics import SECONDS
+from service.models import STAGES, Depth
 from service.observability import get_logger
 from service.schemas import NetView
 from service.storage import Store
@@ -35,11 +37,11 @@ from service.webhooks import OUTCOMES
 
 FRESH = 5.0
 """Seconds for which what the store said is believed: it may cost money to ask, or seconds when it hangs."""
-OUR_FAULTS = ("worker_died", "out_of_memory", "photo_lost", "internal_error")
-"""Codes of jobs that fail by no fault of their photo."""
 ASKING = 4
 """Probes that may ask at once; others wait for them, and take no thread from what else is served."""
 
+SMALL_PHOTO = 2**20
+"""Bytes that a store has no room for which is called full: few photos are smaller."""
 JUMP_SHOWN = 24 * 3600.0
 """Seconds for which a jump of the clock is shown."""
 RECORD_FULL = (
@@ -48,7 +50,7 @@ RECORD_FULL = (
 )
 STORE_FULL = (
     "The photo store is full, or its disk: new photos are refused, all else goes on. It has room again as photos "
-    "expire; or give it more."
+    "expire; or free some of its disk, of which AUTOCHROME_FREE_BYTES are left free, or raise AUTOCHROME_STORE_BYTES."
 )
 CLOCK_JUMPED = (
     "The clock of Redis jumped by {0:.0f} s, {1:.0f} s ago. No photo expires early or late by that. Set the clock right; where it is right "
@@ -91,7 +93,10 @@ class Readiness:
             self._say("readiness_lost", code=problem.code)
             raise
         codes = ",".join(notice["code"] for notice in notices)
-        self._say("readiness_limited" if notices else "readiness_gained", code=codes)
+        if notices:
+            self._say("readiness_limited", codes, " ".join(notice["detail"] for notice in notices))
+        else:
+            self._say("readiness_gained")
         return notices
 
     def _check(self) -> list[dict[str, str]]:
@@ -123,10 +128,10 @@ class Readiness:
             return False
         return True
 
-    def _say(self, event: str, code: str = "") -> None:
-        """Once for each change: probes come every few seconds."""
+    def _say(self, event: str, code: str = "", detail: str = "") -> None:
+        """Once for each change: probes come every few seconds. `detail`: what is to be done."""
         if (event, code) != self._said:
-            log.info(event, code=code)
+            log.log(WARNING if detail else INFO, event, code=code, detail=detail)
         self._said = (event, code)
 
     def _check_store(self) -> None:
@@ -329,7 +334,7 @@ def _counted(counters: Mapping[str, float]) -> Iterator[Metric]:
     """The record's counters (see service/lua/prelude.lua) as Prometheus has them."""
     ended = CounterMetricFamily("autochrome_jobs_ended", "Jobs by how they ended", labels=("status", "code"))
     # Those that are alerted of are there from the beginning: Prometheus sees no increase in a number that appears.
-    never = {f"outcome:failed:{code}": 0 for code in OUR_FAULTS}
+    never = {f"outcome:failed:{code}": 0 for code in errors.OUR_CODES}
     for field, count in sorted({**never, **counters}.items()):
         kind, *names = field.split(":", 2)
         if kind == "outcome":

@@ -41,6 +41,8 @@ MOST_DRAINED = 4
 """Photos' worth of a body that is read and thrown away: a client that is still sending reads no answer."""
 PACE_WINDOW = 15.0
 """Seconds over which the pace of a body counts: so long may it be silent, however fast it was before."""
+LONGEST_NAME = 253
+"""Letters of a name in DNS (RFC 1035, 2.3.4)."""
 _ASKED = "autochrome.head"
 
 PAGE_POLICY = (
@@ -228,11 +230,9 @@ class KnownHosts:
         if "." not in host or is_address(host) or host.endswith(".localhost") or "*" in self._names:
             return None
         below = (f"*.{host.split('.', count)[-1]}" for count in range(1, host.count(".") + 1))
-        return (
-            None
-            if host in self._names or any(name in self._names for name in below)
-            else Problem("host_unknown")
-        )
+        if host in self._names or any(name in self._names for name in below):
+            return None
+        return Problem("host_unknown", what=f"The request is for {host[:LONGEST_NAME]}.")
 
 
 def host_name(host: str) -> str:
@@ -253,7 +253,8 @@ class SameSite:
     """Refuse what another site's page has a browser send and change here, where no key or secret shows that it is meant.
 
     A browser says where a request comes from (Fetch Metadata's `Sec-Fetch-Site`, `Origin`); programs say neither. A bearer token is
-    no browser's to add, and a page that adds one must ask first (CORS).
+    no browser's to add, and another site's page that adds one, or `X-Requested-With`, must ask first (CORS). Our own page sends the
+    latter: behind a proxy that changes `Host`, nothing else shows that it is ours.
     """
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
@@ -274,9 +275,8 @@ class SameSite:
     def _is_foreign(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if headers.get("authorization", "")[:7].lower() == "bearer " or not self._origins.isdisjoint(
-            (origin, "*")
-        ):
+        is_meant = "x-requested-with" in headers or headers.get("authorization", "")[:7].lower() == "bearer "
+        if is_meant or not self._origins.isdisjoint((origin, "*")):
             return False
         site = headers.get("sec-fetch-site")
         if site is not None:

@@ -8,13 +8,14 @@ from fastapi import FastAPI
 
 from service.api.colorizations import LONGEST_WAIT
 from service.api.presigned import PlaceRequest
-from service.api.problems import ProblemDocument, documented
+from service.api.problems import MEDIA_TYPE, ProblemDocument, documented
 from service.api.state import longest_keep_for
 from service.api.uploads import JSON
 from service.errors import KINDS
 from service.schemas import Options
 from service.settings import Settings
 
+_EVERYWHERE = ("request_invalid", "host_unknown", "connections_busy")
 _OF_THE_ANSWER = {"id": "$response.body#/id"}
 _LINKS: dict[str, Any] = {
     "job": {"operationId": "read_colorization", "parameters": _OF_THE_ANSWER},
@@ -218,7 +219,8 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
     }
     for operation in operations.values():
         _forget_unsent(operation)
-        operation["responses"]["421"] = documented("host_unknown")[421]
+        if operation["operationId"] not in ("livez", "readyz"):
+            _add(operation["responses"], documented(*_EVERYWHERE))
         _describe_ids(operation)
     for name in ("create_colorization", "put_colorization"):
         _take_photos(operations[name], options, named)
@@ -239,6 +241,14 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
         content = operations[name]["responses"][status]["content"]["application/json"]
         content["examples"] = {title: {"value": value} for title, value in examples.items()}
     return schema
+
+
+def _add(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> None:
+    for status, answer in more.items():
+        known = responses.setdefault(str(status), answer)
+        if known is not answer:
+            known["description"] += f", {answer['description']}"
+            known["content"][MEDIA_TYPE]["examples"] |= answer["content"][MEDIA_TYPE]["examples"]
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from model.image_headers import ENDINGS, IN_WORDS
 from service.api.state import ApiState, State
 from service.errors import Problem, failure
-from service.jobs import Job
+from service.models import Job
 from service.observability import get_logger
 from service.settings import Settings
 

@@ -8,11 +8,10 @@ the photo is copied within the bucket to where no URL leads, and only the copy i
 from __future__ import annotations
 
 import io
-import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Annotated, Any, cast
@@ -23,16 +22,15 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import RedirectResponse
-from starlette.types import Message
 
-from service.api import uploads
 from service.api.problems import documented
 from service.api.state import ApiState, State, is_id
-from service.api.uploads import Upload
+from service.api.uploads import Upload, json_object
 from service.auth import Caller, Scope, caller_with
 from service.database import PREFIX
 from service.errors import Problem, StoreUnavailable
-from service.jobs import Allowance, Jobs, Space, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Space
 from service.observability import get_logger
 from service.schemas import options_from_json, utc
 from service.storage import photo_key
@@ -109,7 +107,7 @@ class Places:
     def close(self, place: Place) -> None:
         """Give its bytes back. That it is erased when its time is up stays promised: its URL may be good until then."""
         if self._redis.delete(_key(place.id)):
-            self._jobs.unreserve(place.id, place.space)
+            self._jobs.unreserve(place.id, place.space, may_be_written=True)
 
 
 def _key(id: str) -> str:
@@ -123,14 +121,8 @@ def _key(id: str) -> str:
     status_code=201,
     response_model=PlaceView,
     responses=documented(
-        *(
-            "presign_disabled",
-            "key_missing",
-            "key_invalid",
-            "scope_missing",
-            "body_too_large",
-            "upload_timeout",
-        ),
+        *("presign_disabled", "key_missing", "key_invalid", "scope_missing", "cross_site"),
+        *("body_too_large", "upload_timeout"),
         *("json_invalid", "option_invalid", "store_full", "storage_limited", "store_unavailable"),
         *("queue_unavailable", "internal_error"),
     ),
@@ -145,11 +137,8 @@ async def create(
         raise Problem("presign_disabled")
     if not by.owner:  # S3 takes as much as comes: that is not for strangers
         raise Problem("key_missing")
-    wish = _object(await uploads.json_body(request))
-    if wish is None:
-        raise Problem("json_invalid", 'Send one JSON object in UTF-8: `{"bytes": 14680064}`.')
     try:
-        wanted = PlaceRequest.model_validate(wish)
+        wanted = PlaceRequest.model_validate(await json_object(request))
     except ValidationError as invalid:
         faults = (f"`{fault['loc'][0]}`: {fault['msg']}." for fault in invalid.errors(include_url=False))
         raise Problem("option_invalid", " ".join(faults)) from invalid
@@ -176,30 +165,14 @@ def _give(state: ApiState, place: Place, address: str) -> PlaceView:
 
 
 @asynccontextmanager
-async def named(
-    request: Request,
-    state: ApiState,
-    by: Caller,
-    by_url: Callable[[Request], AbstractAsyncContextManager[Upload]],
-) -> AsyncIterator[Upload]:
-    """The photo that a JSON body names by its place in the store, or by its address elsewhere, which is left to `by_url`.
+async def named(wish: dict[str, Any], state: ApiState, by: Caller) -> AsyncIterator[Upload]:
+    """The photo that a JSON body names by its place in the store.
 
-    Raises `json_invalid`, `option_unknown`, `option_invalid`, `presign_disabled` or what `by_url` raises. Reading the photo may raise
+    Raises `json_invalid`, `option_unknown`, `option_invalid` or `presign_disabled`. Reading the photo may raise
     `upload_unknown`, `photo_missing` or `upload_mismatch`.
     """
-    body = await uploads.json_body(request)
-    wish = _object(body)
-    if wish is None or "upload" not in wish:
-        by.require(Scope.URL)
-        async with by_url(_with_body(request, body)) as upload:
-            yield upload
-        return
     if not state.settings.presign:
         raise Problem("presign_disabled")
-    if request.query_params:
-        raise Problem(
-            "option_invalid", "Options stand in the JSON body, beside `upload`, and not in the query."
-        )
     id = wish.pop("upload")
     if not isinstance(id, str):
         raise Problem("json_invalid", what="`upload` is no string.")
@@ -212,24 +185,6 @@ async def named(
             await run_sync(placed.leave)
         raise
     await run_sync(placed.end)
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    """None where it is no JSON object."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _with_body(request: Request, body: bytes) -> Request:
-    """The same request, whose body has been read."""
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return Request(request.scope, receive)
 
 
 class _Placed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Annotated, cast
 
 import redis
+from anyio.to_thread import run_sync
 from celery import Celery
 from fastapi import Depends, Request
 
@@ -23,7 +25,8 @@ from service.budgets import Budget, Quota
 from service.database import connect, is_confirmed
 from service.errors import Problem
 from service.events import Changed, Hub
-from service.jobs import Allowance, Bounds, Depth, Job, Jobs, Lease, Space
+from service.jobs import Jobs
+from service.models import Allowance, Bounds, Depth, Job, Lease, Space
 from service.outbound import MOST_FETCHES
 from service.schemas import Options
 from service.settings import Settings
@@ -32,6 +35,8 @@ from service.webhooks import refuse_unless_allowed
 
 FULL = 0.5
 """Seconds for which a Redis that had no memory is taken to have none: its refusals are dear, as they come after the photo."""
+MOST_ARCHIVES, ARCHIVES_OF_ONE = 12, 3
+"""ZIPs that this process unpacks at once, in all and for one caller. Each takes a thread for as long, of the 40 that all requests share."""
 LOOK = 0.1
 """Seconds for which a look at the queue is good enough for a small photo."""
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -71,6 +76,7 @@ class Queue:
         self._seen: Depth | None = None
         self._seen_at = -math.inf
         self._full_at = -math.inf
+        self._looking = asyncio.Lock()
 
     @property
     def is_full(self) -> bool:
@@ -85,11 +91,17 @@ class Queue:
         """As it was a moment ago; None where nobody has looked."""
         return self._seen if time.monotonic() - self._seen_at < LOOK else None
 
-    def look(self) -> Depth:
-        """May raise redis.RedisError."""
-        depth = self._jobs.depth()
-        self._seen, self._seen_at = depth, time.monotonic()
-        return depth
+    async def look_now(self) -> Depth:
+        """As it is after this was called. Of many calls at once, as in a flood of photos, two look, and the others wait for them.
+
+        May raise redis.RedisError.
+        """
+        called = time.monotonic()
+        async with self._looking:
+            if self._seen is None or self._seen_at < called:
+                begun = time.monotonic()
+                self._seen, self._seen_at = await run_sync(self._jobs.depth), begun
+            return self._seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +122,8 @@ class ApiState:
     """Bytes of the bodies that this process has in its hands."""
     fetches: Budget
     """Photos that this process fetches, half of them for one caller at most."""
+    archives: Budget
+    """ZIPs that this process unpacks."""
 
     @classmethod
     def open(cls, settings: Settings) -> ApiState:
@@ -138,6 +152,7 @@ class ApiState:
                 settings.effective_spool_bytes, settings.effective_spool_bytes // 4, busy="uploads_busy"
             ),
             fetches=Budget(MOST_FETCHES, MOST_FETCHES // 2, busy="fetches_busy"),
+            archives=Budget(MOST_ARCHIVES, ARCHIVES_OF_ONE, busy="uploads_busy"),
         )
 
     def url(self, path: str) -> str:

@@ -11,12 +11,12 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from anyio import CancelScope, CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -24,9 +24,6 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser as FormParser
 from starlette.types import Message
 
 from model.errors import PhotoError
@@ -42,6 +39,9 @@ IN_MEMORY = 2**18
 """Bytes of an upload from which on it lies on disk."""
 PIECE = 2**16
 """Bytes of a body that a thread hashes and writes at a time: the event loop must not wait for a disk."""
+AHEAD = 2**20
+"""Bytes of a body that are charged before they come. Were it all, a few bodies that never come would hold the whole spool; as much as this
+of each connection that may be open does not fill it."""
 MOST_FIELDS = 32
 """Each option once, and those of several values a few times."""
 MOST_IN_FIELD = 16 * 2**10
@@ -52,7 +52,6 @@ MOST_PARSES = 2
 _NAMED = re.compile(r"[a-z]+/[a-z0-9.+-]{1,60}")
 _threads: RunVar[CapacityLimiter] = RunVar("autochrome.by_url")
 _parses = threading.BoundedSemaphore(MOST_PARSES)
-FormParser.spool_max_size = IN_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +80,16 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
     kind = media_type(request)
     query = request.query_params.multi_items()
     if kind == "multipart/form-data":
-        async with charged(request, budget, caller) as body, _form(body, max_bytes) as (photo, fields):
+        async with (
+            charged(request, budget, caller) as body,
+            form(body, lambda part: max_bytes, most_files=1) as sent,
+        ):
+            photo, fields = await _photo_and_fields(sent)
+            check_length(photo.size, max_bytes)
             options = parse_options(query + fields)
-            file = cast(IO[bytes], photo.file)
-            is_small = (photo.size or 0) <= IN_MEMORY  # it takes less time than to wake a thread
-            yield Upload(file, digest(file) if is_small else await run_sync(digest, file), options)
+            is_small = photo.size <= IN_MEMORY  # it takes less time than to wake a thread
+            sha256 = digest(photo.file) if is_small else await run_sync(digest, photo.file)
+            yield Upload(photo.file, sha256, options)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         options = parse_options(query)  # before the body: what is wrong with them is said at once
         async with charged(request, budget, caller) as body, spool() as file:
@@ -96,7 +100,7 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
                 file.write(piece)
 
             await write_body(body, write)
-            _check_length(file.tell(), max_bytes)
+            check_length(file.tell(), max_bytes)
             yield Upload(file, seen.hexdigest(), options)
     elif kind == "":
         raise Problem("photo_missing")
@@ -106,18 +110,20 @@ async def receive(request: Request, max_bytes: int, budget: Budget, caller: str)
 
 @asynccontextmanager
 async def charged(request: Request, budget: Budget, caller: str) -> AsyncIterator[Request]:
-    """The request with its body charged: what it says it has before any of it is read, what it does not say as it comes.
+    """The request with its body charged. One that says it has more than there is room for is not begun; then AHEAD of it is charged
+    before it comes, and what it does not say as it comes.
 
     Raises `uploads_busy` or `too_many_at_once`; so does reading it.
     """
-    seen = 0
-    with budget.take(caller, declared_length(request.headers)) as share:
+    seen, declared = 0, declared_length(request.headers)
+    with budget.take(caller, declared) as share:
+        share.hold(min(declared, AHEAD))
 
         async def counted() -> Message:
             nonlocal seen
             message = await request.receive()
             seen += len(message.get("body", b""))
-            share.hold(max(share.amount, seen))
+            share.hold(max(seen, min(declared, seen + AHEAD)))
             return message
 
         yield Request(request.scope, counted)
@@ -158,20 +164,6 @@ def digest(file: IO[bytes]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-@asynccontextmanager
-async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadFile, list[tuple[str, str]]]]:
-    try:
-        form = await request.form(max_files=1, max_fields=MOST_FIELDS)
-    except HTTPException as error:
-        raise Problem("form_invalid", what=f"{error.detail}") from error
-    try:
-        photo, fields = _parts(form)
-        _check_length(photo.size or 0, max_bytes)
-        yield photo, fields
-    finally:
-        await form.close()
-
-
 def header_of(file: IO[bytes], settings: Settings, page: int | None = None) -> Header:
     """A photo's header, or that of a page of it. Refuses what can be refused cheaply, so that it never reaches a worker.
 
@@ -192,27 +184,28 @@ def cut_off(file: IO[bytes], header: Header) -> None:
     file.seek(0)
 
 
-def _parts(form: FormData) -> tuple[UploadFile, list[tuple[str, str]]]:
-    """The photo's file and the other fields."""
-    photo: UploadFile | None = None
+async def _photo_and_fields(sent: AsyncIterator[Part]) -> tuple[Part, list[tuple[str, str]]]:
+    """Of a form for one photo. Raises `photo_missing`, or what reading it does."""
+    photo: Part | None = None
     fields: list[tuple[str, str]] = []
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != "photo":
+    async for part in sent:
+        if part.filename is not None:
+            if part.name != "photo":
                 raise Problem(
-                    "photo_missing", f"The file is in the field {name[:40]!r}. It belongs in `photo`."
+                    "photo_missing", f"The file is in the field {part.name[:40]!r}. It belongs in `photo`."
                 )
-            photo = value
-        elif name == "photo":
+            photo = part
+        elif part.name == "photo":
             raise Problem("photo_missing", "The field `photo` holds text. Attach the photo as a file.")
         else:
-            fields.append((name, value))
+            fields.append((part.name, part.text()))
     if photo is None:
         raise Problem("photo_missing")
     return photo, fields
 
 
-def _check_length(length: int, max_bytes: int) -> None:
+def check_length(length: int, max_bytes: int) -> None:
+    """Raises `body_too_large`."""
     if length > max_bytes:
         raise Problem(
             "body_too_large",
@@ -228,9 +221,10 @@ class Part:
     filename: str | None
     """None: it is a field."""
     file: IO[bytes]
-    """Seekable, closed when the next part is asked for."""
+    """Seekable."""
     size: int = 0
     """Bytes that came, which may be more than are kept."""
+    kept: int = 0
 
     def text(self) -> str:
         """What a field says. Raises `form_invalid`."""
@@ -241,35 +235,21 @@ class Part:
             raise Problem("form_invalid", f"The field {self.name[:40]!r} is no UTF-8 text.") from error
 
 
-async def parts(
-    request: Request, most: Callable[[Part], int], budget: Budget, caller: str
-) -> AsyncGenerator[Part, None]:
-    """Each part as soon as it is there whole. `most` says how many of its bytes are kept; the rest is passed over. What is there of them
-    is charged. Close it (`aclosing`) where it is left early.
+@asynccontextmanager
+async def form(
+    request: Request,
+    most: Callable[[Part], int],
+    most_files: int,
+    hold: Callable[[int], None] = lambda amount: None,
+) -> AsyncIterator[AsyncIterator[Part]]:
+    """A multipart form: each part as soon as it is there whole, with a file that stays until it is closed, at the latest at the end.
 
-    Raises `form_invalid`, `uploads_busy` or `too_many_at_once`.
+    `most` says how many bytes of a file are kept; the rest is passed over. `hold` is told how many are there, before there are more.
+    Reading raises `form_invalid`, where there are more than `most_files` `batch_too_large`, or what `hold` does.
     """
-    _, parameters = parse_options_header(request.headers.get("content-type"))
-    boundary = parameters.get(b"boundary")
-    if not boundary:
-        raise Problem("form_invalid", what="The form's Content-Type has no boundary.")
-    reader = _Reader(most)
+    reader = _Reader(most, most_files)
     try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
-        with budget.take(caller, 0) as share:
-            async for chunk in request.stream():
-                share.hold(reader.kept + len(chunk))
-                await run_sync(
-                    parser.write, chunk
-                )  # it writes files: the event loop must not wait for a disk
-                while reader.whole:
-                    part = reader.whole.popleft()
-                    async with closing(part.file):
-                        yield part
-        if not reader.has_ended:
-            raise Problem("form_invalid", what="The form ends before its last line.")
-    except FormParserError as error:
-        raise Problem("form_invalid") from error
+        yield reader.parts(request, hold)
     finally:
         with CancelScope(shield=True):
             await run_sync(reader.close)
@@ -278,17 +258,39 @@ async def parts(
 class _Reader:
     """Puts together what the parser finds."""
 
-    def __init__(self, most: Callable[[Part], int]) -> None:
+    def __init__(self, most: Callable[[Part], int], most_files: int) -> None:
         self._most = most
+        self._most_files = most_files
         self._header = [b"", b""]
         self._disposition = b""
         self._part: Part | None = None
         self._room = 0
-        self.whole: deque[Part] = deque()
-        """Parts that have come to their end."""
-        self.has_ended = False
+        self._fields = self._files = 0
+        self._begun: list[Part] = []
+        """Parts whose files may be open yet."""
+        self._whole: deque[Part] = deque()
+        """Parts that have come to their end, and are not given out yet."""
+        self._has_ended = False
 
-    def callbacks(self) -> dict[str, Callable[..., None]]:
+    async def parts(self, request: Request, hold: Callable[[int], None]) -> AsyncIterator[Part]:
+        _, parameters = parse_options_header(request.headers.get("content-type"))
+        boundary = parameters.get(b"boundary")
+        if not boundary:
+            raise Problem("form_invalid", what="The form's Content-Type has no boundary.")
+        try:
+            parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]
+            async for chunk in request.stream():
+                self._begun = [part for part in self._begun if not part.file.closed]
+                hold(sum(part.kept for part in self._begun) + len(chunk))
+                await run_sync(parser.write, chunk)  # the event loop must not wait for a disk
+                while self._whole:
+                    yield self._whole.popleft()
+        except FormParserError as error:
+            raise Problem("form_invalid") from error
+        if not self._has_ended:
+            raise Problem("form_invalid", what="The form ends before its last line.")
+
+    def _callbacks(self) -> dict[str, Callable[..., None]]:
         return {
             "on_part_begin": self._on_begin,
             "on_header_field": lambda data, start, end: self._on_header(0, data[start:end]),
@@ -300,17 +302,8 @@ class _Reader:
             "on_end": self._on_end,
         }
 
-    @property
-    def kept(self) -> int:
-        """Bytes of parts that are not given out yet."""
-        return sum(min(part.size, self._room) for part in self._open)
-
-    @property
-    def _open(self) -> list[Part]:
-        return [*self.whole, *([self._part] if self._part else [])]
-
     def close(self) -> None:
-        for part in self._open:
+        for part in self._begun:
             part.file.close()
 
     def _on_begin(self) -> None:
@@ -331,37 +324,47 @@ class _Reader:
         if b"name" not in found:
             raise Problem("form_invalid", "A part of the form has no name.")
         filename = found[b"filename"].decode(errors="replace") if b"filename" in found else None
-        file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  (closed by `parts`)
+        # Even empty ones take time.
+        self._fields, self._files = self._fields + (filename is None), self._files + (filename is not None)
+        if self._fields > MOST_FIELDS:
+            raise Problem("form_invalid", f"{MOST_FIELDS} fields are the most.")
+        if self._files > self._most_files:
+            if self._most_files == 1:
+                raise Problem("form_invalid", what="There is more than one file in it.")
+            raise Problem("batch_too_large")
+        file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  (closed by `form`)
         self._part = Part(found[b"name"].decode(errors="replace"), filename, cast(IO[bytes], file))
+        self._begun.append(self._part)
         self._room = self._most(self._part) if filename is not None else MOST_IN_FIELD
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         assert self._part is not None, "a part has headers before its data"
-        kept = data[start : min(end, start + max(0, self._room - self._part.size))]
+        kept = data[start : min(end, start + self._room - self._part.kept)]
         self._part.file.write(kept)
+        self._part.kept += len(kept)
         self._part.size += end - start
         if self._part.filename is None and self._part.size > self._room:
             raise Problem("form_invalid", f"The field {self._part.name[:40]!r} is too long.")
 
     def _on_part_end(self) -> None:
         assert self._part is not None, "a part has headers before its end"
-        self.whole.append(self._part)
+        self._whole.append(self._part)
         self._part = None
 
     def _on_end(self) -> None:
-        self.has_ended = True
+        self._has_ended = True
 
 
 @asynccontextmanager
 async def by_url(
-    request: Request,
+    wish: dict[str, Any],
     settings: Settings,
     spool: Budget,
     fetches: Budget,
     caller: str,
     pay: Callable[[], object],
 ) -> AsyncIterator[Upload]:
-    """Read a JSON body and fetch the photo that it names, as if it had been sent. `pay` is called before anything is fetched.
+    """Fetch the photo that a JSON body names, as if it had been sent. `pay` is called before anything is fetched.
 
     Raises `url_disabled`, `json_invalid`, `option_unknown`, `option_invalid`, `url_not_allowed`, `url_failed`, `uploads_busy`,
     `fetches_busy`, `too_many_at_once` or what `pay` does; also `url_failed`, with what was found there, in place of the block's
@@ -369,9 +372,10 @@ async def by_url(
     """
     if not settings.url_hosts:
         raise Problem("url_disabled")
-    if request.query_params:
-        raise Problem("option_invalid", "Options stand in the JSON body, beside `url`, and not in the query.")
-    url, options = _wish(await json_body(request))
+    url = wish.pop("url", None)
+    if not isinstance(url, str):
+        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
+    options = options_from_json(wish)
     settings.url_hosts.target(url)  # what is refused is refused at once, even when all are busy
     get = partial(fetch, url, allow=settings.url_hosts, max_bytes=settings.max_bytes)
     with spool.take(caller, settings.max_bytes) as share:
@@ -391,24 +395,22 @@ async def by_url(
                 ) from problem
 
 
-async def json_body(request: Request) -> bytes:
-    """Raises `json_invalid` where it is too long."""
+async def json_object(request: Request) -> dict[str, Any]:
+    """What a JSON body says. Raises `json_invalid`, or `option_invalid` where the query says something, too."""
+    if request.query_params:
+        raise Problem("option_invalid", "With a JSON body, options stand there and not in the query.")
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MOST_JSON:
             raise Problem("json_invalid", what=f"The JSON has more than {MOST_JSON // 1024} KiB.")
-    return bytes(body)
-
-
-def _wish(body: bytes) -> tuple[str, Options]:
     try:
-        wish = json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Problem("json_invalid") from error
-    if not isinstance(wish, dict) or not isinstance(wish.get("url"), str):
-        raise Problem("json_invalid", what="There is no string `url` in the JSON.")
-    return wish.pop("url"), options_from_json(wish)
+    if not isinstance(found, dict):
+        raise Problem("json_invalid")
+    return found
 
 
 def _limiter() -> CapacityLimiter:

@@ -11,8 +11,9 @@ if redis.call('LLEN', batch(id) .. ':files') >= tonumber(ARGV[3]) then return 'f
 if file == '' then return 'added' end
 local seen = redis.call('HMGET', batch(id), 'expires', 'owner')
 local payer, most = redis.call('HGET', batch(id) .. ':order', 'payer'), tonumber(ARGV[9])
-if not take_records(payer, #file + ENTRY_BYTES, seen[1], most) then return 'records' end
-if made ~= '' and not take_record(payer, seen[1], most) then return 'records' end
+local bytes, erased = #file + ENTRY_BYTES, 0
+if made ~= '' then bytes, erased = bytes + RECORD_BYTES, ERASED_RECORD_BYTES end
+if not take_records(payer, most, seen[1], bytes, erased) then return 'records' end
 redis.call('SADD', batch(id) .. ':known', ARGV[2])
 redis.call('RPUSH', batch(id) .. ':files', file)
 if made ~= '' and redis.call('EXISTS', job(made)) == 0 then  -- it does where it is of a batch that had this id and these photos before

@@ -20,7 +20,7 @@ for _, other in ipairs(redis.call('ZRANGE', key('batches'), 0, -1)) do
 end
 if waiting >= tonumber(ARGV[8]) then return 'full' end
 local expires = now + ARGV[2]
-if not take_record(ARGV[5], expires, tonumber(ARGV[13])) then return 'records' end
+if not take_records(ARGV[5], tonumber(ARGV[13]), expires, RECORD_BYTES, ERASED_RECORD_BYTES) then return 'records' end
 redis.call('HSET', batch(id), 'status', 'receiving', 'created', stamp(now), 'expires', stamp(expires), 'fingerprint', ARGV[3],
   'owner', ARGV[4], 'secret', ARGV[9] ~= '' and ARGV[9] or ARGV[10], 'made', ARGV[11])
 redis.call('PEXPIREAT', batch(id), stamp(expires + ERASED_RECORD_MS))

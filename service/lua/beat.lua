@@ -1,6 +1,7 @@
 -- A worker lives, and has its net loaded.
 -- worker, milliseconds, net, hash of its weights, device, ms since 1970 when it last took a job, jobs that it works on at once → 1
 even_without_memory()
+local CREW_MS = 30 * 1000  -- in which a worker that died is started again
 local worker = key('worker:' .. ARGV[1])
 redis.call('HSET', worker, 'net', ARGV[3], 'net_sha256', ARGV[4], 'device', ARGV[5], 'took', ARGV[6],
   'threads', ARGV[7])

@@ -4,8 +4,17 @@
 -- 1 where it answers a notification
 -- → {id, attempt, options, pixels, request id, upload, failed attempts, bytes of memory}; {} where there is no room for the best; nil where none waits
 even_without_memory()
+local BYTES_A_PIXEL = 64  -- where a record does not say what memory its photo takes
+local ISOLATED_MS = 3600 * 1000  -- longer than any attempt
+local EMPTYING_MS = 5000  -- a worker that empties itself asks each second
 local worker, mine = ARGV[1], key('worker:' .. ARGV[1] .. ':jobs')
 local is_empty = ARGV[7] == '1'
+
+-- bytes that a worker needs for a job's photo
+local function memory(id)
+  local seen = redis.call('HMGET', job(id), 'memory', 'pixels')
+  return tonumber(seen[1] or 0) > 0 and tonumber(seen[1]) or BYTES_A_PIXEL * seen[2]
+end
 
 local function claimed(id)
   local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures')
@@ -39,14 +48,15 @@ local id, failed = best('-inf', '(' .. stamp(ISOLATED_TURN)), best(stamp(ISOLATE
 if not (id or failed) then return nil end
 if isolated then return {} end
 
--- Whether this worker is the one that empties itself, or may be: at most half of all at once, and none while all but one are gone, since a photo may
--- end this one as well. Where there is only one, it first does others for as long as the last such attempt took, where others wait.
+-- Whether this worker is the one that empties itself, or may be: at most half of all at once. While all but one are gone, the one that is left
+-- does others first, since a photo may end it as well. Where there is only one, it does others for as long as the last such attempt took.
 local function is_to_isolate()
   redis.call('ZREMRANGEBYSCORE', key('isolating'), '-inf', stamp(now))
   if redis.call('ZSCORE', key('isolating'), worker) then return true end
   local most = 1
   if tonumber(redis.call('GET', key('crew')) or 0) > 1 then
     most = math.floor(redis.call('ZCOUNT', key('workers'), stamp(now - 4000), '+inf') / 2)
+    if most == 0 and is_empty and not id then most = 1 end
   elseif (id or not is_empty) and redis.call('EXISTS', key('isolated')) == 1 then
     return false
   end

@@ -12,11 +12,12 @@ local function shift(set, latest, hashes, field)
   local rows = redis.call('ZRANGE', key(set), 0, -1, 'WITHSCORES')
   for at = 1, #rows, 2 do
     local member, time = rows[at], rows[at + 1] + by
+    local last = latest and (time > ISOLATED_TURN and ISOLATED_TURN + latest or latest)
     local hash = hashes and key(hashes .. member)
     local seen = hash and redis.call('HMGET', hash, field or '', 'created') or {}
     local is_new = seen[2] and tonumber(seen[2]) >= since and tonumber(seen[2]) <= now
     if not is_new then
-      redis.call('ZADD', key(set), stamp(latest and math.min(time, latest) or time), member)
+      redis.call('ZADD', key(set), stamp(last and math.min(time, last) or time), member)
       if seen[1] then redis.call('HINCRBY', hash, field, stamp(by)) end
     end
   end

@@ -54,10 +54,6 @@ local PREFIX = '{autochrome}:'
 local ERASED_RECORD_MS = 7 * 24 * 3600 * 1000  -- how long an id still answers `410` after its job expired
 local HEAD_START_MS = 3600 * 1000  -- a job of a batch lets those go first that are made within this time after it
 local ISOLATED_TURN = 1e15  -- later than all others
-local ISOLATED_MS = 3600 * 1000  -- longer than any attempt
-local CREW_MS = 30 * 1000  -- in which a worker that died is started again
-local EMPTYING_MS = 5000  -- a worker that empties itself asks each second
-local BYTES_A_PIXEL = 64  -- where a record does not say what memory its photo takes
 local QUOTA_MS = 60 * 1000
 local HOUR_MS = 3600 * 1000
 local MARK_MS = 60 * 1000  -- in which a call whose answer was lost may come again
@@ -66,7 +62,6 @@ local ENTRY_BYTES = 150  -- of a file of a batch, beside its name and what is sa
 local MOST_IN_FIELD = 64  -- bytes; the default of hash-max-listpack-value
 local NOTIFICATIONS_MS = 3000  -- after which those that were not answered count as lost
 local SLOT_MS, SLOTS = 5000, 12
-local LOOK_AT = 50  -- jobs before one whose pixels are added up for its estimate, instead of the average
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -90,30 +85,6 @@ local function count_store(id, bytes)
   if payer and redis.call('HINCRBY', key('held'), payer, stamp(bytes)) <= 0 then redis.call('HDEL', key('held'), payer) end
 end
 
--- Why a photo of so many bytes, with room for its results, is not to be written: -1: the store is full, -2: its disk is, -3: its sender holds
--- as much as one may; nil where it may be. Each bound may be 0 for none, that of the disk -1.
-local function lacks_room(photo, room, most, free, payer, most_of_payer)
-  if most_of_payer > 0 and (redis.call('HGET', key('held'), payer) or 0) + photo + room > most_of_payer then return -3 end
-  if most > 0 and sum('store') + photo + room > most then return -1 end
-  if free >= 0 and sum('room') + photo + room > free then return -2 end
-  return nil
-end
-
--- Milliseconds until something is erased; -1: nothing is going to be.
-local function first_due()
-  local first = redis.call('ZRANGE', key('due'), 0, 0, 'WITHSCORES')
-  return first[2] and math.max(0, first[2] - now) or -1
-end
-
--- Takes bytes of the store for an id: those of a photo that is about to be written, and room for its results. Who was the first to write
--- under an id pays for all of it.
-local function take_store(id, photo, room, payer)
-  if payer ~= '' then redis.call('HSETNX', key('payers'), id, payer) end
-  count_store(id, photo + room)
-  redis.call('HINCRBY', key('room'), id, stamp(room))
-  redis.call('HINCRBY', key('sums'), 'room', stamp(room))
-end
-
 -- Gives room that an id has for results back, all of it or less; what was written instead counts.
 local function settle_store(id, written, most)
   local room = tonumber(redis.call('HGET', key('room'), id) or 0)
@@ -133,28 +104,22 @@ end
 
 local function hour_of(time) return stamp(math.ceil(time / HOUR_MS)) end
 
--- Takes bytes of records, kept until some time, from what their sender may hold. False where there are not so many left; 0: no limit.
-local function take_records(payer, bytes, expires, most)
+-- Takes bytes of records from what their sender may hold: those kept until some time, and those left for a week more of what is erased then.
+-- False where there are not so many left, and nothing is taken; most 0: no limit.
+local function take_records(payer, most, expires, bytes, erased)
   if most == 0 then return true end
-  local name, held = key('records:' .. payer), 0
+  local name, held, past = key('records:' .. payer), bytes + erased, {}
   local seen = redis.call('HGETALL', name)
   for at = 1, #seen, 2 do
-    if seen[at] * HOUR_MS > now then held = held + seen[at + 1] end
+    if seen[at] * HOUR_MS > now then held = held + seen[at + 1] else past[#past + 1] = seen[at] end
   end
-  if held + bytes > most then return false end
+  if held > most then return false end
   redis.call('HINCRBY', name, hour_of(expires), stamp(bytes))
-  for at = 1, #seen, 2 do
-    if seen[at] * HOUR_MS <= now then redis.call('HDEL', name, seen[at]) end
-  end
-  local ends = hour_of(expires) * HOUR_MS
+  redis.call('HINCRBY', name, hour_of(expires + ERASED_RECORD_MS), stamp(erased))
+  if #past > 0 then redis.call('HDEL', name, unpack(past)) end
+  local ends = hour_of(expires + ERASED_RECORD_MS) * HOUR_MS
   if redis.call('PTTL', name) < ends - now then redis.call('PEXPIREAT', name, stamp(ends)) end
   return true
-end
-
--- The same for a job: its record, and what is left of that when it is erased.
-local function take_record(payer, expires, most)
-  if not take_records(payer, RECORD_BYTES, expires, most) then return false end
-  return take_records(payer, ERASED_RECORD_BYTES, expires + ERASED_RECORD_MS, most)
 end
 
 -- pixels per millisecond of work, or nil where none was done in the last minute
@@ -166,21 +131,6 @@ local function speed()
   end
   if pixels == 0 then return nil end
   return pixels / math.max(milliseconds, 1)
-end
-
--- seconds until a job that waits in this place is done, itself and all that runs included, or nil
-local function eta(id, place)
-  local pace = speed()
-  if not pace then return nil end
-  local pixels = sum('running') + redis.call('HGET', job(id), 'pixels')
-  if place > 1 then
-    for _, other in ipairs(redis.call('ZRANGE', key('queued'), 0, math.min(place - 1, LOOK_AT) - 1)) do
-      pixels = pixels + (redis.call('HGET', job(other), 'pixels') or 0)
-    end
-  end
-  local rest = math.max(0, place - 1 - LOOK_AT)  -- these as large as all are on average
-  if rest > 0 then pixels = pixels + rest * sum('queued') / redis.call('ZCARD', key('queued')) end
-  return math.ceil(pixels / pace / 100) / 10
 end
 
 -- An attempt came to its end: so many pixels were done in the time since another did, or work began.
@@ -241,7 +191,7 @@ local function get_fields(id)
   return flat
 end
 
--- Says that something has happened to a job. What it was follows from the record (`events_of` in jobs.py).
+-- Says that something has happened to a job. What it was follows from the record (`events_of` in models.py).
 local function publish(id, is_end) redis.call('PUBLISH', key(is_end and 'ended' or 'changed'), id) end
 
 -- Whoever asked for a webhook is to be told how the job ended, and nothing after it was erased.
@@ -253,12 +203,6 @@ local function schedule_webhook(id, event, options)  -- the options as JSON
   redis.call('HSET', key('webhook:' .. id), 'url', url, 'event', event, 'ended', stamp(now), 'tries', 0)
   redis.call('PEXPIRE', key('webhook:' .. id), ERASED_RECORD_MS)  -- should nobody ever deliver it
   redis.call('ZADD', key('webhooks'), stamp(now), id)
-end
-
--- bytes that a worker needs for a job's photo
-local function memory(id)
-  local seen = redis.call('HMGET', job(id), 'memory', 'pixels')
-  return tonumber(seen[1] or 0) > 0 and tonumber(seen[1]) or BYTES_A_PIXEL * seen[2]
 end
 
 -- Sets the end of a running job's lease.
@@ -374,6 +318,9 @@ local function compact(id)
     if name == 'options' and string.find(value, '"webhook"', 1, true) then
       local options = cjson.decode(value)
       options.webhook = nil  -- the delivery has it
+      for option, list in pairs(options) do  -- an earlier version kept empty lists, which cjson would write as {}
+        if type(list) == 'table' and not next(list) then options[option] = nil end
+      end
       value = next(options) and cjson.encode(options) or '{}'
     end
     if not ONLY_OF_WORK[name] and value ~= '' and value ~= '{}' then
@@ -417,7 +364,7 @@ local function erase_record(id, status)
   -- A worker that does not know yet may still write files.
   if kept[4] == 'running' or kept[5] then redis.call('HSET', job(id), 'erase_again', 1) end
   redis.call('HSET', key('sums'), 'erased', stamp(now))
-  local payer = redis.call('HGET', key('payers'), id)
+  local payer = kept[4] ~= 'canceled' and redis.call('HGET', key('payers'), id)  -- of a canceled one it was done
   local hour = hour_of(kept[2])
   if payer and redis.call('HEXISTS', key('records:' .. payer), hour) == 1 then
     redis.call('HINCRBY', key('records:' .. payer), hour, stamp(-RECORD_BYTES))

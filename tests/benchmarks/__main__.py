@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> Report:
         case "fill":
             from tests.benchmarks import fill
 
-            return fill.run(fill.FAST if arguments.fast else fill.Config(arguments.seconds), _log)
+            return fill.run(fill.FAST if arguments.fast else fill.Config.of(arguments.seconds), _log)
         case "connections":
             from tests.benchmarks import connections
 

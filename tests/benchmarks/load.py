@@ -32,6 +32,8 @@ from tests.benchmarks.report import ROOT
 Item = TypeVar("Item")
 POLL = 0.25
 """Seconds between two polls of a job that was not ready in the minute that the client waited for it."""
+KEEP_ALIVE = 5.0
+"""Seconds after which an idle connection is not used again, as in httpx: the server may be closing it."""
 BOUNDARY = "a-line-that-is-in-no-photo"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
@@ -58,6 +60,7 @@ class Connection:
         self._host, self._port = parts.hostname, parts.port or 80
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._used_at = 0.0
 
     async def request(
         self,
@@ -79,6 +82,7 @@ class Connection:
             if isinstance(error, EOFError | ValueError | IndexError):
                 raise ConnectionResetError("the response was cut off") from error
             raise
+        self._used_at = time.monotonic()
         if response.headers.get("connection", "").lower() == "close":
             await self.close()
         return response
@@ -91,7 +95,8 @@ class Connection:
                 await writer.wait_closed()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._reader is not None and self._reader.at_eof():
+        is_old = time.monotonic() - self._used_at > KEEP_ALIVE
+        if self._reader is not None and (self._reader.at_eof() or is_old):
             await self.close()
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)

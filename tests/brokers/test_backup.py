@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.benchmarks.servers import read_metrics
 from tests.conftest import Launched
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,7 @@ def load(url: str, photos: list[bytes]) -> Iterator[Sent]:
     def send() -> None:
         with httpx.Client(base_url=url, timeout=30) as api:
             while not ended.is_set():
-                for photo in photos[:4]:
+                for photo in photos:
                     sent.put(api, photo)
                 ended.wait(0.4)
 
@@ -101,7 +102,7 @@ def start(launch: Callable[..., Launched]) -> Iterator[Callable[[Path], tuple[La
     with ExitStack() as clients:
 
         def start(state: Path) -> tuple[Launched, httpx.Client]:
-            service = launch("-m", "service", state_dir=state, port=0)
+            service = launch("-m", "service", state_dir=state, port=0, concurrency=1)
             url = service.line(r"service_ready url=(http://\S+)", 60)[1]
             return service, clients.enter_context(httpx.Client(base_url=url, timeout=30))
 
@@ -114,6 +115,7 @@ def test_what_a_backup_holds_is_there_after_a_restore_and_nothing_that_was_erase
     place = tmp_path_factory.mktemp("b")  # short: a socket lies in it
     old, new, backup, log = place / "old", place / "new", place / "backup", place / "log"
     photos = [gray_photo(size=(900, 700 + index)) for index in range(8)]
+    large = [gray_photo(size=(3000, 2000 + index)) for index in range(4)]
     service, api = start(old)
     sent = Sent()
     first = [sent.put(api, photo) for photo in photos]
@@ -122,8 +124,8 @@ def test_what_a_backup_holds_is_there_after_a_restore_and_nothing_that_was_erase
     ended = {id: result(api, id) for id in kept}
     sent.erase(api, erased_before)
 
-    with load(str(api.base_url), photos) as during:
-        until(lambda: len(during.secrets) > 20, 30, "there is load")
+    with load(str(api.base_url), large) as during:
+        until(lambda: read_metrics(str(api.base_url))["autochrome_jobs_waiting"] > 20, 60, "photos wait")
         accepted = list(during.secrets)
         run("copy the record", STATE=old, BACKUP=backup)
         sent.erase(api, erased_between)
@@ -139,7 +141,7 @@ def test_what_a_backup_holds_is_there_after_a_restore_and_nothing_that_was_erase
     run("erase again", LOG=log, AUTOCHROME_STATE_DIR=new)
 
     assert {id: result(api, id) for id in kept} == ended
-    until(lambda: all(result(api, id) for id in accepted), 60, "what waited is colored")
+    until(lambda: all(result(api, id) for id in accepted), 120, "what waited is colored")
     colored = [line for line in restored.lines if "job_succeeded" in line]
     assert colored, "some waited at the time of the backup"
     for id in (erased_before, erased_between, erased_later):
@@ -152,7 +154,7 @@ def test_what_a_backup_holds_is_there_after_a_restore_and_nothing_that_was_erase
         ]
     assert api.get(path(late)).status_code == 404, "it came after the backup; its sender sends it again"
     assert api.put(path(late), content=photos[0], headers={"Content-Type": "image/jpeg"}).status_code == 202
-    until(lambda: result(api, late), 30, "and has it colored")
+    until(lambda: result(api, late), 120, "and has it colored")
     sent.erase(api, kept[0])
     with capsys.disabled():
         sys.stdout.write(

@@ -13,7 +13,8 @@ import pytest
 
 from service.database import WORKER_TIMEOUT, connect
 from service.events import Hub
-from service.jobs import Bounds, Jobs, Lease, Order, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Order
 from service.schemas import Options
 from tests.benchmarks.load import FORM, Connection, Response
 from tests.brokers.fleet import Fleet, Puts, verify

@@ -33,7 +33,8 @@ from redis.retry import Retry
 from bot import settings as bot_settings
 from service import local
 from service.database import connect
-from service.jobs import Jobs, Lease, Net
+from service.jobs import Jobs
+from service.models import Lease, Net
 from service.settings import ELSEWHERE, Settings
 from service.settings import read as read_settings
 

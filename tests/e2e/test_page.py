@@ -318,6 +318,18 @@ def test_a_connection_lost_while_waiting_is_waited_out(page: Page, complaints: l
     complaints.clear()
 
 
+def test_a_proxy_may_call_the_server_by_another_name_than_the_page_does(page: Page) -> None:
+    def pass_on(route: Route) -> None:  # as over plain HTTP, where browsers send Origin and no Sec-Fetch-Site
+        headers = {
+            name: value for name, value in route.request.headers.items() if not name.startswith("sec-")
+        }
+        route.fulfill(response=route.fetch(headers=headers | {"origin": "http://photos.example"}))
+
+    page.route("**/v1/colorizations", pass_on)
+    choose(page, file(gray()))
+    wait_for_result(page)
+
+
 def test_erased_from_the_server_means_erased(page: Page, service: str) -> None:
     jobs: list[str] = []
     page.on(

@@ -9,8 +9,9 @@ import pytest
 from tests.benchmarks import fill
 from tests.benchmarks.servers import write_fast_net
 
+pytestmark = pytest.mark.slow  # `tests/service/test_full.py` has the same of single requests
 
-@pytest.mark.timeout(120)
+
 def test_a_small_disk_is_filled_and_to_its_last_byte_and_nobody_has_to_act(tmp_path: Path) -> None:
     net, lines = write_fast_net(tmp_path), []
     with fill.small_disk(tmp_path / "disk", fill.FAST.disk_mb, lines.append) as (disk, settings):
@@ -19,7 +20,6 @@ def test_a_small_disk_is_filled_and_to_its_last_byte_and_nobody_has_to_act(tmp_p
     assert sent.codes["store_full"] > 0
 
 
-@pytest.mark.slow
 def test_a_small_redis_is_filled_and_all_that_was_accepted_goes_on(tmp_path: Path) -> None:
     net = write_fast_net(tmp_path)
     _, checks = fill.fill_redis(fill.FAST, tmp_path, {"net": net}, print)

@@ -23,8 +23,9 @@ from model.errors import Notice
 from service import local
 from service.database import connect
 from service.errors import KINDS
-from service.jobs import Artifact, Claim, Jobs, Lease, Net, Result
+from service.jobs import Jobs
 from service.local import listen
+from service.models import Artifact, Claim, Lease, Net, Result
 from service.settings import Settings
 from service.storage import Store, attempt_prefix, photo_key, result_key
 

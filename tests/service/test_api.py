@@ -12,7 +12,7 @@ import time
 import pytest
 
 from service import errors
-from service.jobs import Net
+from service.models import Net
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from service import archives
+from service.api.state import ARCHIVES_OF_ONE
 from service.auth import Keys, Scope
 from service.batches import Batches, File
 from service.janitor import Eraser
@@ -95,6 +98,34 @@ def test_a_bad_file_fails_alone_and_says_why(api, photos, tight):
         "photo_unsupported",
     ]
     assert all(len(file["error"]["detail"]) > 10 for file in batch["files"][1:])
+
+
+def test_zips_of_one_sender_do_not_take_all_threads(api, photos, monkeypatch, until):
+    """Sent again and again, a small one takes a second of a thread each time, for nothing."""
+    go_on, unpacking = threading.Event(), []
+
+    def slowly(*arguments):
+        unpacking.append(None)
+        go_on.wait(20)
+        return archives.unpack(*arguments)
+
+    monkeypatch.setattr("service.api.batches.unpack", slowly)
+    sent = {"content": zipped(("a.jpg", photos[0])), "headers": {"Content-Type": "application/zip"}}
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(api.post, "/v1/batches", **sent) for _ in range(ARCHIVES_OF_ONE)]
+        until(lambda: len(unpacking) == ARCHIVES_OF_ONE, 10, "they are unpacked at once")
+        assert api.post("/v1/batches", **sent).json()["code"] == "too_many_at_once"
+        go_on.set()
+    assert [other.result().status_code for other in others] == [202] * ARCHIVES_OF_ONE
+    assert api.post("/v1/batches", **sent).status_code == 202
+
+
+def test_parts_without_end_are_not_read_to_the_end(serve, settings, client, check_problem):
+    few = serve(settings.model_copy(update={"batch_files": 10}))
+    nothing = b'--b\r\nContent-Disposition: form-data; name="photo"; filename=""\r\n\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    for count, code in ((20, "photo_missing"), (1000, "batch_too_large")):
+        check_problem(few.post("/v1/batches", content=nothing * count + b"--b--\r\n", headers=headers), code)
 
 
 def test_results_come_as_one_zip_under_safe_names(api, photos, work, check_problem):

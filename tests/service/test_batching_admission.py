@@ -11,7 +11,7 @@ import pytest
 
 from service import batching
 from service.batching import Admission
-from service.jobs import Claim, NoRoom
+from service.models import Claim, NoRoom
 from service.schemas import Options
 
 

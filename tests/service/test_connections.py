@@ -52,6 +52,10 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+def test_a_client_is_the_first_to_close_an_idle_connection():
+    assert httpx.Limits().keepalive_expiry < connections.KEEP_ALIVE
+
+
 # headers
 
 
@@ -165,6 +169,34 @@ def test_one_address_cannot_have_all(settings, client, serve, line, monkeypatch)
     assert [said(one) for one in many[:8]] == [b""] * 8
     other.sendall(b"\r\nConnection: close\r\n\r\n")
     assert status(said(other)) == 200
+
+
+def test_who_has_most_gives_way_to_others_when_all_places_are_taken(
+    settings, client, serve, line, monkeypatch
+):
+    """A few senders who follow jobs, or send slowly, would keep all others out."""
+    monkeypatch.setattr(connections, "_LOOPBACK", ())
+    few = serve(settings.model_copy(update={"connections": 12}))
+    uploads = [line(few, at="127.0.0.2") for _ in range(12)]
+    for upload in uploads:
+        upload.sendall(UPLOAD + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert upload.recv(100).startswith(b"HTTP/1.1 100 ")
+    assert httpx.get(f"{few.base_url}/v1/nets").status_code == 200
+    assert said(uploads[0]) == b""
+    for upload in uploads[1:]:
+        upload.sendall(b"Dear diary")
+        assert upload.recv(100).startswith(b"HTTP/1.1 415 ")
+
+
+def test_twenty_people_behind_one_address_can_open_the_page_at_once(
+    settings, client, serve, line, monkeypatch
+):
+    monkeypatch.setattr(connections, "_LOOPBACK", ())
+    api = serve(settings)
+    browsers = [line(api) for _ in range(20 * 6)]
+    for one in browsers:
+        one.sendall(WHOLE)
+    assert {one.recv(100)[:13] for one in browsers} == {b"HTTP/1.1 200 "}
 
 
 def test_a_proxy_that_is_trusted_may_have_more_than_an_address(settings, client, serve, line, monkeypatch):

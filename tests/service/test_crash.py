@@ -16,7 +16,8 @@ from PIL import Image
 
 from service.celery_app import make_app, notify
 from service.database import connect
-from service.jobs import Bounds, Jobs, Lease, Order, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Order
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, result_key

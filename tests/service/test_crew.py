@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from service.janitor import Reaper
-from service.jobs import Bounds, Claim, Entered, Jobs, Loaded, Net, Order, Result, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Claim, Entered, Loaded, Net, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

@@ -95,6 +95,8 @@ def test_pages_of_other_sites_are_let_in_where_the_operator_says_so(settings, cl
             (name, True)
             for name in ("a.wild.example:8000", "a.b.wild.example", "listed.example", socket.gethostname())
         ),
+        *((f"{socket.gethostname()}.{domain}:8000", True) for domain in ("local", "lan", "home.arpa")),
+        *((name, False) for name in (f"{socket.gethostname()}.evil.example", "other.lan")),
         *(
             (name, False)
             for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:8000", "wild.example")
@@ -117,6 +119,9 @@ def test_a_strangers_name_that_was_made_to_lead_here_is_refused(
             assert answer.status_code == 200
         else:
             check_problem(answer, "host_unknown")
+            assert host.partition(":")[0] in answer.json()["detail"], (
+                "an operator copies it into AUTOCHROME_HOSTS"
+            )
     assert api.get("/livez", headers={"Host": host}).status_code == 200, "who watches asks by any address"
 
 
@@ -141,6 +146,10 @@ SENT_BY = [
     ({"Origin": "OURS"}, 202),
     ({"Origin": "https://photos.example"}, 202),  # our own public address, whatever the proxy calls us
     ({"Sec-Fetch-Site": "cross-site", "Origin": "https://listed.example"}, 202),
+    (
+        {"Origin": "http://192.168.1.7:8080", "X-Requested-With": "XMLHttpRequest"},
+        202,
+    ),  # our page behind a proxy
     (
         {"Sec-Fetch-Site": "cross-site", "Authorization": "Basic eDp5"},
         403,

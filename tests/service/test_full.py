@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import resource
 import socket
@@ -17,10 +18,12 @@ import redis
 
 from model.image_headers import Limits, probe
 from service import local
+from service.api.state import Queue
 from service.database import connect
 from service.errors import Problem
 from service.janitor import Eraser
-from service.jobs import Bounds, Jobs, Lease, Net, Order, Space, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Depth, Lease, Net, Order, Space
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, results_bytes
@@ -142,6 +145,34 @@ def test_an_upload_that_becomes_no_job_holds_nothing(api, tight, gray_photo, sum
         assert sums() == before
 
 
+@pytest.mark.parametrize(("path", "most"), [("colorizations", 2000), ("batches", 4000)])
+def test_photos_that_are_refused_for_their_records_leave_none(tight, gray_photo, client, path, most):
+    """Else whoever holds as many as one may would fill Redis with them, charged for none."""
+    api = tight(caller_records=most)
+    files = [("photo", (f"{index}.jpg", gray_photo(size=(64, 64 + index)))) for index in range(3)]
+
+    def left() -> list[int]:
+        return [
+            client.zcard("{autochrome}:due"),
+            *(client.hlen(f"{{autochrome}}:{of}") for of in ("stored", "payers")),
+        ]
+
+    own, secret = new_id(), {"Authorization": f"Bearer {'s' * 32}"}
+    if path == "batches":
+        assert api.put(f"/v1/batches/{own}", files=files[:2], headers=secret).status_code == 429
+    else:
+        assert api.post("/v1/colorizations", files=files[:1]).status_code == 202
+    assert left() == [1, 1, 1]
+    for _ in range(3):
+        refused = (
+            api.put(f"/v1/batches/{own}", files=files[2:], headers=secret)
+            if path == "batches"
+            else api.post("/v1/colorizations", files=files[2:])
+        )
+        assert refused.json()["code"] == "storage_limited"
+    assert left() == [1, 1, 1]
+
+
 def room_of(photo: bytes) -> int:
     return results_bytes(len(photo), probe(io.BytesIO(photo), Limits()), Options())
 
@@ -233,6 +264,43 @@ def test_the_eraser_makes_room_where_the_record_cannot_be_written_and_the_record
         eraser.tick()
     assert jobs.due() == []
     assert jobs.get(kept).status == "queued"
+
+
+def test_erased_records_give_way_where_redis_is_short_of_memory(jobs, store, client):
+    def erased_for(used: float) -> float:
+        """Seconds for which the record is kept, where so much of the memory is used."""
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] / used))
+        id = enter(jobs, store, keep_for=0.01)
+        time.sleep(0.02)
+        assert id in jobs.expire()
+        jobs.erased(id)
+        assert jobs.get(id).status == "expired"
+        return client.pttl(f"{{autochrome}}:job:{id}") / 1000
+
+    try:
+        assert erased_for(0.1) == pytest.approx(7 * 24 * 3600, abs=5)
+        assert erased_for(0.6) == pytest.approx(3600, abs=5)
+        assert erased_for(0.8) == pytest.approx(60, abs=5)
+    finally:
+        client.config_set("maxmemory", 0)
+
+
+def test_many_photos_at_once_look_at_the_queue_twice(jobs, monkeypatch):
+    looks = []
+
+    def look() -> Depth:
+        looks.append(1)
+        time.sleep(0.05)
+        return Jobs.depth(jobs)
+
+    monkeypatch.setattr(jobs, "depth", look)
+
+    async def together() -> None:
+        queue = Queue(jobs)
+        await asyncio.gather(*(queue.look_now() for _ in range(50)))
+
+    asyncio.run(together())
+    assert len(looks) <= 2
 
 
 @pytest.mark.parametrize("what", ["colorizations", "batches"])
@@ -330,11 +398,39 @@ def test_a_redis_that_forbids_to_write_its_log_anew_is_left_alone(cramped, store
     jobs = Jobs(cramped.client, Lease(60, 0))
     enter(jobs, store, keep_for=0.05)
     eraser = Eraser(jobs, store, 60, rewrite_every=0.01)
-    cramped.client.execute_command("ACL", "SETUSER", "default", "-bgrewriteaof")
+    cramped.client.execute_command("ACL", "SETUSER", "default", "-bgrewriteaof", "-info")
     for _ in range(4):
         time.sleep(0.1)
         eraser.tick()
         jobs.cancel(enter(jobs, store))
+    assert jobs.due() != [], "what has just been canceled"
+    eraser.tick()
+    assert jobs.due() == [], "though it does not say how much memory it has"
     assert [record.msg for record in caplog.records if "log_rewrite_refused" in record.message] == [
         {"event": "log_rewrite_refused", "error": ANY}
     ]
+
+
+def test_a_log_that_is_being_written_anew_already_is_written_anew_later(cramped, store, monkeypatch, until):
+    jobs = Jobs(cramped.client, Lease(60, 0))
+    eraser = Eraser(jobs, store, 60, rewrite_every=60)
+    real, asked = cramped.client.bgrewriteaof, []
+
+    def rewrite() -> object:
+        asked.append(real())
+        return asked[-1]
+
+    def busy() -> object:
+        real()
+        return real()  # in progress: Redis refuses another
+
+    monkeypatch.setattr(cramped.client, "bgrewriteaof", busy)
+    jobs.cancel(enter(jobs, store))
+    eraser.tick()
+    monkeypatch.setattr(cramped.client, "bgrewriteaof", rewrite)
+
+    def is_asked_again() -> bool:
+        eraser.tick()
+        return bool(asked)
+
+    until(is_asked_again, 5, "the log is written anew")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,8 @@ import pytest
 
 from service.api import health
 from service.errors import StoreUnavailable
-from service.jobs import Net, new_id
+from service.jobs import new_id
+from service.models import Net
 from service.storage import Store
 
 NET = Net("lite", "ab" * 32)
@@ -46,10 +48,23 @@ def test_a_redis_that_takes_no_writes_is_not_ready(serve, settings, jobs, client
     assert api.get("/readyz").status_code == 200
 
 
-def test_what_is_full_is_said_while_all_that_was_accepted_goes_on(serve, settings, jobs, client):
-    full = serve(settings.model_copy(update={"free_bytes": 2**60}))
+@pytest.mark.parametrize("limits", [{"free_bytes": 2**60}, {"store_bytes": 2**19}])
+def test_a_store_without_room_for_a_photo_is_told_of_and_what_may_be_done(
+    serve, settings, jobs, caplog, limits
+):
+    full = serve(settings.model_copy(update=limits))
     jobs.beat("w1", NET, "cpu", 0)
-    assert full.get("/readyz").json()["notices"] == [{"code": "store_full", "detail": ANY}]
+    [notice] = full.get("/readyz").json()["notices"]
+    assert notice["code"] == "store_full"
+    assert {"AUTOCHROME_FREE_BYTES", "AUTOCHROME_STORE_BYTES"} <= set(
+        re.findall(r"[A-Z_]{9,}", notice["detail"])
+    )
+    [said] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert said.msg == {"event": "readiness_limited", **notice, "request": ANY}
+
+
+def test_a_full_redis_is_told_of_while_all_that_was_accepted_goes_on(serve, settings, jobs, client):
+    jobs.beat("w1", NET, "cpu", 0)
     api = serve(settings)
     client.config_set("maxmemory", "1")
     try:

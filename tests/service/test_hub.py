@@ -13,7 +13,8 @@ import pytest
 from service import local
 from service.database import connect
 from service.events import CHANGED, Hub
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result, events_of, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Claim, Lease, Net, Order, Result, events_of
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

@@ -13,7 +13,8 @@ import pytest
 
 from service.api import colorizations
 from service.auth import Keys, Scope
-from service.jobs import Net, new_id, secret_hash
+from service.jobs import new_id
+from service.models import Net, secret_hash
 from service.storage import Store
 
 ID = "0f8fad5bd9cb469fa16570867728950e"

@@ -16,7 +16,8 @@ from service.batches import Batches, File
 from service.budgets import Quota
 from service.errors import StoreUnavailable
 from service.janitor import Eraser, Reaper, Sweeper
-from service.jobs import Bounds, Jobs, Lease, Net, Order, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Net, NoRoom, Order
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key, result_key
@@ -89,6 +90,15 @@ def test_what_has_expired_is_erased_with_its_files(jobs, store, eraser, tmp_path
     eraser.tick()
     assert [path.parent.name for path in tmp_path.rglob("*") if path.is_file()] == [kept]
     assert jobs.get(gone).status == "expired"
+
+
+def test_more_has_expired_than_is_asked_for_at_once(jobs, store, eraser, tmp_path):
+    for _ in range(250):
+        enter(jobs, store, keep_for=0.01)
+    time.sleep(0.02)
+    eraser.tick()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert jobs.due() == []
 
 
 def test_files_that_could_not_be_erased_are_erased_later_and_others_before(jobs, store, eraser, monkeypatch):
@@ -313,6 +323,20 @@ def test_a_clock_that_jumps_a_day_ahead_and_back_expires_nothing_early_or_late(
     with pytest.raises(FileNotFoundError):
         store.get(photo_key(short))
     assert store.get(photo_key(waiting)) == b"photo"
+
+
+def test_a_job_with_a_failed_attempt_still_runs_alone_after_the_clock_has_jumped(
+    client, store, set_clock, eraser
+):
+    set_clock(0)
+    jobs = Jobs(client, Lease(60, 0))
+    eraser.tick()
+    failed = enter(jobs, store, 600)
+    assert jobs.retry(jobs.claim("w1", NET, 10**9, empty=True), failed=True)
+    set_clock(DAY)
+    eraser.tick()
+    assert jobs.claim("w1", NET, 10**9, empty=False) == NoRoom(), "not beside another"
+    assert jobs.claim("w1", NET, 10**9, empty=True).id == failed
 
 
 def _commands(client: redis.Redis) -> int:

@@ -13,18 +13,8 @@ import pytest
 from model.errors import Notice
 from service.database import connect
 from service.errors import LeaseLost
-from service.jobs import (
-    Artifact,
-    Bounds,
-    Claim,
-    Jobs,
-    Lease,
-    Net,
-    NoRoom,
-    Order,
-    Result,
-    new_id,
-)
+from service.jobs import Jobs, new_id
+from service.models import Artifact, Bounds, Claim, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -127,6 +117,19 @@ def test_a_job_goes_through_its_stages_to_its_result(jobs):
     assert jobs.reap() == []
 
 
+def test_a_job_that_an_earlier_version_entered_is_colored_and_shown(jobs, client):
+    id = enter(jobs, pixels=10_000)
+    record = f"{{autochrome}}:job:{id}"
+    client.hdel(
+        record, *[name for name in client.hkeys(record) if name.startswith("options")], "memory", "payer"
+    )
+    client.hset(record, "options", Options(vividness=1.5, webhook="https://a.example").model_dump_json())
+    claim = take(jobs, "w1")
+    assert (claim.options.webhook, claim.memory) == ("https://a.example", 64 * 10_000)
+    jobs.complete(claim, {}, RESULT)
+    assert jobs.get(id).options == Options(vividness=1.5)
+
+
 def test_notices_are_kept_with_the_result_each_once_and_not_without_bounds(jobs):
     id = enter(jobs)
     first = Notice("checksum_wrong", "“Æ” is damaged.")
@@ -183,6 +186,15 @@ def test_a_lease_holds_while_it_is_renewed(jobs):
     time.sleep(0.25)
     assert jobs.reap() == [id]
     assert status(jobs, id) == "queued"
+
+
+def test_jobs_of_a_worker_that_is_known_to_be_dead_wait_again_at_once_and_no_others(jobs):
+    ids = [enter(jobs) for _ in range(2)]
+    for name in ("host:17:ab", "host:170:cd"):
+        jobs.beat(name, NET, "cpu", 0, 1)
+        take(jobs, name)
+    assert jobs.reap("host:17:") == ids[:1]
+    assert [status(jobs, id) for id in ids] == ["queued", "running"]
 
 
 def test_a_large_photo_has_a_longer_lease(jobs):

@@ -20,7 +20,8 @@ import redis
 from service import local
 from service import settings as configuration
 from service.database import connect
-from service.jobs import Jobs, Lease
+from service.jobs import Jobs
+from service.models import Lease
 
 
 @pytest.fixture
@@ -215,6 +216,7 @@ def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last_an
         "STATE_DIR": str(tmp_path),
         "CACHE_DIR": str(tmp_path),
         "PROT": "80",
+        "WORKER_MEGAPIXELS": "64",
     }
     done = run(**{f"AUTOCHROME_{name}": value for name, value in settings.items()})
     assert done.returncode == 78
@@ -222,7 +224,8 @@ def test_a_setting_that_only_a_part_finds_wrong_ends_all_with_its_reason_last_an
     reason = done.stderr.index("error: AUTOCHROME_NET='nope'")
     assert reason < done.stderr.index("program_refused program=worker")
     assert [line for line in done.stderr.splitlines() if "warning: " in line] == [
-        "warning: AUTOCHROME_PROT is no setting and changes nothing. Did you mean AUTOCHROME_PORT?"
+        "warning: AUTOCHROME_PROT is no setting and changes nothing. Did you mean AUTOCHROME_PORT?",
+        "warning: AUTOCHROME_WORKER_MEGAPIXELS is no setting and changes nothing. Did you mean AUTOCHROME_WORKER_MEMORY?",
     ]
 
 

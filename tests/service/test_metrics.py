@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.auth import Keys, Scope
 from service.database import connect
-from service.jobs import Bounds, Jobs, Lease, Net, Order, Result
+from service.jobs import Jobs
+from service.models import Bounds, Lease, Net, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

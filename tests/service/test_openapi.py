@@ -94,6 +94,19 @@ def test_the_problems_of_a_photo_are_all_declared_with_their_words(contract):
     assert "HTTPValidationError" not in json.dumps(contract)
 
 
+def test_what_the_server_refuses_before_any_route_is_declared_where_it_may_happen(contract):
+    for name, operation in operations(contract).items():
+        codes = {
+            code
+            for response in operation["responses"].values()
+            for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+        }
+        refused = {"request_invalid", "host_unknown", "connections_busy"}
+        assert codes & refused == (set() if name in ("livez", "readyz") else refused), name
+        changes = name.startswith(("create_", "put_", "erase_"))
+        assert ("cross_site" in codes) == changes, name
+
+
 def test_links_lead_from_a_photo_to_all_that_can_be_done_with_its_job(contract):
     known = operations(contract)
     for name in ("create_colorization", "put_colorization"):

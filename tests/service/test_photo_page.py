@@ -8,7 +8,7 @@ import time
 import pytest
 
 from model.errors import Notice
-from service.jobs import Claim, Net
+from service.models import Claim, Net
 
 NET = Net("lite", "ab" * 32)
 SECRET = re.compile(r"secret", re.IGNORECASE)

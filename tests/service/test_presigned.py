@@ -27,7 +27,7 @@ from service.api.presigned import Place, Places
 from service.auth import Keys, Scope
 from service.errors import Problem
 from service.janitor import Eraser
-from service.jobs import Allowance
+from service.models import Allowance
 from service.settings import Settings
 from service.storage import Store, photo_key
 

@@ -110,12 +110,34 @@ def from_afar(tight) -> dict:
     return {"api": api, "headers": {"X-Forwarded-For": SENDER}}
 
 
-def test_the_address_of_a_sender_is_kept_for_a_minute(from_afar, client, photos):
+def test_the_address_of_a_sender_is_kept_for_a_minute_and_until_its_jobs_have_ended(
+    from_afar, client, photos, work
+):
     api, headers = from_afar.values()
     for photo in photos[:3]:
         assert api.post("/v1/colorizations", files={"photo": photo}, headers=headers).status_code == 202
+    assert {key.split(":")[1] for key in held(client, SENDER)} == {"job", "quota"}
+    for _ in photos[:3]:
+        work()
     [key] = held(client, SENDER)
     assert 0 < client.ttl(key) <= 60
+
+
+def test_the_address_of_a_sender_whose_bytes_are_limited_is_kept_until_they_count_no_more(
+    tight, client, photos, work
+):
+    api = tight(trusted_proxies=("127.0.0.1",), caller_bytes=10**9, caller_records=10**9)
+    made = api.post(
+        "/v1/colorizations", files={"photo": photos[0]}, headers={"X-Forwarded-For": SENDER}
+    ).json()
+    work()
+    keys = {key.removeprefix("{autochrome}:") for key in held(client, SENDER)}
+    assert keys == {"payers", "held", f"records:address:{SENDER}"}
+    api.delete(
+        f"/v1/colorizations/{made['id']}", headers={"Authorization": f"Bearer {made['secret']}"}
+    ).raise_for_status()
+    [key] = held(client, SENDER)
+    assert 7 * 86400 < client.ttl(key) <= 8 * 86400 + 3600
 
 
 def test_of_a_batch_the_address_and_the_names_are_kept_until_it_is_erased(from_afar, client, photos):

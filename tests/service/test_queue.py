@@ -7,7 +7,8 @@ import time
 import pytest
 
 from service.errors import Problem
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, NoRoom, Order, Result, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Bounds, Claim, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -110,7 +111,7 @@ def ask(jobs: Jobs, worker: str, empty: bool) -> str | None:
 
 
 def test_one_of_two_workers_empties_itself_for_a_failed_job_and_the_other_goes_on(jobs, client):
-    first, second = (enter(jobs, payer="key:k7", pixels=2_500_000) for _ in range(2))
+    first, second = (enter(jobs, allowance=Allowance("key:k7"), pixels=2_500_000) for _ in range(2))
     fail(jobs, first, second)
     for worker in ("a", "b"):
         jobs.beat(worker, NET, "cpu")
@@ -173,7 +174,7 @@ def test_a_worker_that_dies_while_it_empties_itself_is_not_waited_for(jobs, clie
 
 
 def test_an_attempt_that_failed_alone_is_taken_off_its_senders_quota_once_more(jobs, client):
-    id = enter(jobs, payer="key:k7", pixels=2_500_000)
+    id = enter(jobs, allowance=Allowance("key:k7"), pixels=2_500_000)
     other = enter(jobs, pixels=1)
 
     def charged() -> int:
@@ -272,15 +273,15 @@ def test_far_behind_the_estimate_is_made_with_the_average(jobs):
 
 
 def test_who_is_refused_is_told_in_how_many_seconds_there_is_room(jobs):
-    assert jobs.retry_after() == 5
+    assert jobs.depth().retry_after == 5
     work(jobs, pixels=1_000_000, seconds=0.25)
-    assert jobs.retry_after() == 1, "nothing waits"
+    assert jobs.depth().retry_after == 1, "nothing waits"
     speed = jobs.depth().pixels_per_s
     bounds = Bounds(jobs=3, pixels=100_000_000)
     for pixels in (10_000_000, 20_000_000, 60_000_000):
         enter(jobs, pixels=pixels, bounds=bounds)
     average = 30_000_000 / speed
-    assert average <= jobs.retry_after() < average + 1
+    assert average <= jobs.depth().retry_after < average + 1
     with pytest.raises(Problem, match="queue_full") as by_number:
         enter(jobs, pixels=1, bounds=bounds)
     assert average <= int(by_number.value.headers["Retry-After"]) < average + 1
@@ -292,4 +293,4 @@ def test_who_is_refused_is_told_in_how_many_seconds_there_is_room(jobs):
 def test_however_slow_it_is_nobody_waits_for_more_than_an_hour(jobs):
     work(jobs, pixels=1, seconds=0.2)
     enter(jobs, pixels=10**9)
-    assert jobs.retry_after() == 3600
+    assert jobs.depth().retry_after == 3600

@@ -19,7 +19,8 @@ from service.celery_app import make_app, notify
 from service.database import WORKER_RETRIES, connect
 from service.errors import LeaseLost, Problem
 from service.janitor import Eraser, Reaper
-from service.jobs import Allowance, Bounds, Claim, Jobs, Lease, Net, Order, Result, Space, events_of, new_id
+from service.jobs import Jobs, new_id
+from service.models import Allowance, Bounds, Claim, Lease, Net, Order, Result, Space, events_of
 from service.schemas import Options
 from service.settings import Settings
 
@@ -109,6 +110,10 @@ def test_bytes_are_taken_once_though_answers_are_lost(jobs, client, lose_answers
     lose_answers(2)
     assert jobs.reserve("ab" * 16, 60, Space(400, 200, allowance=allowance))
     assert jobs.depth().store == int(client.hget("{autochrome}:held", "address:192.0.2.1")) == 600
+    jobs.reserve("ab" * 16, 60, Space(100, 50))
+    lose_answers(2)
+    jobs.unreserve("ab" * 16, Space(400, 200))
+    assert (jobs.depth().store, jobs.depth().store_room) == (150, 50)
 
 
 def test_a_batch_that_was_begun_by_a_call_that_redis_got_twice_is_its_senders(jobs, client, lose_answers):
@@ -216,6 +221,36 @@ def test_without_memory_new_jobs_are_refused_and_all_that_was_accepted_goes_on(o
     assert ended == ["canceled", "failed", "succeeded", "succeeded", "succeeded", "succeeded"]
     own.config_set("maxmemory", 0)
     enter(jobs)
+
+
+def test_erased_records_that_fill_half_of_a_server_give_way_to_new_jobs(own, store):
+    jobs = Jobs(own, Lease(60, 0))
+
+    def enter_until_full() -> list[str]:
+        made: list[str] = []
+        try:
+            while len(made) < 5000:
+                id = new_id()
+                jobs.create(id, "secret", Order(Options(), 100, 0.3), Bounds(10**6, 10**12))
+                made.append(id)
+        except redis.OutOfMemoryError:
+            return made
+        raise AssertionError("it takes any number")
+
+    jobs.cancel(enter(jobs))
+    Eraser(jobs, store, 60).tick()  # by now the scripts are loaded
+    own.config_set("maxmemory", own.info("memory")["used_memory"] + 300_000)
+    first = enter_until_full()
+    time.sleep(0.3)
+    for _ in range(len(first) // 100 + 2):
+        Eraser(jobs, store, 60).tick()
+    assert {jobs.get(id).status for id in first} == {"expired"}
+    left = {id: own.pttl(f"{{autochrome}}:job:{id}") / 1000 for id in first}
+    short = [id for id in first if 30 < left[id] <= 60]
+    for id in short:  # a minute later
+        own.pexpire(f"{{autochrome}}:job:{id}", 1)
+    time.sleep(0.01)
+    assert len(enter_until_full()) > 0.4 * len(first)
 
 
 def test_a_notification_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):

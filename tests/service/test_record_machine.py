@@ -18,19 +18,8 @@ from hypothesis.stateful import (
 )
 
 from service.errors import LeaseLost, Problem
-from service.jobs import (
-    MOST_ATTEMPTS,
-    Bounds,
-    Claim,
-    Jobs,
-    Lease,
-    Net,
-    NoRoom,
-    Order,
-    Result,
-    events_of,
-    new_id,
-)
+from service.jobs import MOST_ATTEMPTS, Jobs, new_id
+from service.models import Bounds, Claim, Lease, Net, NoRoom, Order, Result, events_of
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)

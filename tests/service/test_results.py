@@ -9,7 +9,7 @@ import pytest
 
 from service.api.colorizations import prefers_picture
 from service.errors import StoreUnavailable
-from service.jobs import Net
+from service.models import Net
 
 PICTURE = b"a colored picture"
 ETAG = f'"{hashlib.sha256(PICTURE).hexdigest()}"'
@@ -164,7 +164,7 @@ def test_a_picture_that_the_store_does_not_give_is_a_job_with_its_secret(api, co
     def broken(*_: object) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr("service.api.colorizations._file_response", broken)
+    monkeypatch.setattr("service.api.colorizations.file_response", broken)
     answer = color(Accept="image/*")
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
     assert answer.json()["secret"]

@@ -11,7 +11,7 @@ import httpx
 from service.auth import Keys, Scope
 from service.batches import Batches, File
 from service.budgets import Quota
-from service.jobs import Bounds
+from service.models import Bounds
 from service.schemas import Options
 from service.settings import Settings
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from model.errors import Notice
-from service.jobs import Net
+from service.models import Net
 
 NET = Net("lite", "ab" * 32)
 

@@ -230,12 +230,20 @@ def begin(api, length: int, address: str, body: bytes = b"") -> socket.socket:
     return line
 
 
+def told(line: socket.socket) -> bytes:
+    """That the body may come, or a whole problem."""
+    got = line.recv(65536)
+    while not got.startswith(b"HTTP/1.1 100 ") and b'"code"' not in got and (more := line.recv(65536)):
+        got += more
+    return got
+
+
 def test_uploads_under_way_are_charged_before_they_come_and_given_back(narrow):
     with ExitStack() as lines:
 
         def status(length: int, address: str) -> tuple[bytes, socket.socket]:
             line = lines.enter_context(begin(narrow, length, address))
-            return line.recv(65536), line
+            return told(line), line
 
         first, one = status(300_000, "9.9.9.1")
         assert first.startswith(b"HTTP/1.1 100 "), "one body may be as large as any"
@@ -247,8 +255,25 @@ def test_uploads_under_way_are_charged_before_they_come_and_given_back(narrow):
         assert status(60_000, "9.9.9.2")[0].startswith(b"HTTP/1.1 100 ")
         assert b"too_many_at_once" in status(60_000, "9.9.9.2")[0], "two of them are more than its share"
         one.sendall(bytes(300_000))
-        assert b"photo_unsupported" in one.recv(65536)
+        assert b"photo_unsupported" in told(one)
         assert status(200_000, "9.9.9.3")[0].startswith(b"HTTP/1.1 100 ")
+
+
+def test_bodies_that_never_come_hold_no_room_in_the_spool(narrow, gray_photo, monkeypatch, until):
+    monkeypatch.setattr("service.api.uploads.AHEAD", 10_000)
+    with begin(narrow, 300_000, "9.9.9.1") as one, begin(narrow, 300_000, "9.9.9.2") as other:
+        assert one.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert other.recv(100).startswith(b"HTTP/1.1 100 ")
+        photo = gray_photo("BMP", size=(300, 300))
+        headers = {"Content-Type": "image/bmp", "X-Forwarded-For": "9.9.9.3"}
+        assert narrow.post("/v1/colorizations", content=photo, headers=headers).status_code == 202
+        one.sendall(bytes(299_999))  # what has come is held
+
+        def is_refused() -> bool:
+            with begin(narrow, 200_000, "9.9.9.4") as line:
+                return b"uploads_busy" in told(line)
+
+        until(is_refused, 5, "one that there is no room for is not begun")
 
 
 @pytest.mark.parametrize("path", ["/v1/colorizations", "/v1/batches"])
@@ -263,6 +288,28 @@ def test_bodies_of_unknown_length_are_charged_as_they_come(narrow, path):
         headers = {"Content-Type": "multipart/form-data; boundary=b", "X-Forwarded-For": "9.9.9.2"}
         answer = narrow.post(path, content=unannounced(), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (503, "uploads_busy")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/colorizations", "image/jpeg"),
+        ("/v1/colorizations", "multipart/form-data; boundary=b"),
+        ("/v1/batches", "multipart/form-data; boundary=b"),
+        ("/v1/batches", "application/zip"),
+    ],
+)
+def test_what_a_client_held_that_has_gone_is_given_back(narrow, until, path, kind):
+    def answer() -> bytes:
+        with begin(narrow, 290_000, "9.9.9.2") as line:
+            return told(line)
+
+    with connect(narrow) as line:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 300000\r\n\r\n"
+        part = '--b\r\nContent-Disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+        line.sendall((head + part).encode() + bytes(200_000))
+        until(lambda: b"uploads_busy" in answer(), 10, "it is held")
+    until(lambda: answer().startswith(b"HTTP/1.1 100 "), 10, "it is given back")
 
 
 def test_a_batch_of_many_photos_is_charged_for_those_that_are_in_hand(narrow, gray_photo):
@@ -345,8 +392,7 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
         def write(self, data: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("service.api.uploads", "starlette.formparsers"):
-        monkeypatch.setattr(f"{place}.SpooledTemporaryFile", Full)
+    monkeypatch.setattr("service.api.uploads.SpooledTemporaryFile", Full)
     photo = gray_photo()
     if way == "body":
         answer = api.post("/v1/colorizations", content=photo, headers={"Content-Type": "image/jpeg"})
@@ -361,7 +407,7 @@ def test_a_disk_without_room_for_uploads_is_said_as_what_it_is(
     assert list(tmp_path.rglob("photo")) == []
 
 
-@pytest.mark.parametrize("way", ["body", "its hash", "form", "ZIP", "closing"])
+@pytest.mark.parametrize("way", ["room", "body", "its hash", "form", "ZIP", "closing"])
 def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
     api, gray_photo, monkeypatch, until, way
 ):
@@ -393,6 +439,8 @@ def test_others_are_answered_while_the_disk_takes_its_time_over_an_upload(
             wait()
 
     monkeypatch.setattr("service.api.uploads.SpooledTemporaryFile", Slow)
+    if way == "room":
+        monkeypatch.setattr("service.storage.Store.free", lambda store: wait())
     if way == "its hash":
         monkeypatch.setattr("service.api.uploads.hashlib", SimpleNamespace(sha256=Hash))
     photo = gray_photo()

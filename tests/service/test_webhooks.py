@@ -17,7 +17,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from service.errors import Problem
-from service.jobs import Bounds, Claim, Jobs, Lease, Net, Order, Result
+from service.jobs import Jobs
+from service.models import Bounds, Claim, Lease, Net, Order, Result
 from service.outbound import Allow, Network, Timeouts
 from service.schemas import Options
 from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, signature_headers

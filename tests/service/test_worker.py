@@ -23,7 +23,8 @@ from model.colorizer import Colorizer
 from service import celery_app
 from service.database import WORKER_RETRIES, connect
 from service.errors import StoreUnavailable
-from service.jobs import Bounds, Jobs, Lease, Order, Result, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Order, Result
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key

@@ -11,7 +11,8 @@ from PIL import Image
 
 from model.image_headers import memory_needed, probe
 from service.celery_app import make_app, notify
-from service.jobs import Bounds, Jobs, Lease, Order, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Lease, Order
 from service.schemas import Options
 from service.storage import photo_key
 

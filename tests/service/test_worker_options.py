@@ -14,7 +14,8 @@ from skimage import data
 
 from model.colorizer import Colorizer
 from service import celery_app
-from service.jobs import Bounds, Job, Jobs, Lease, Order, new_id
+from service.jobs import Jobs, new_id
+from service.models import Bounds, Job, Lease, Order
 from service.schemas import Options
 from service.storage import photo_key
 from service.worker import Worker

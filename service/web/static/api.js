@@ -41,6 +41,7 @@ export function send(photo, options, { onProgress, signal }) {
     const request = new XMLHttpRequest();
     request.open("POST", JOBS);
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("X-Requested-With", "XMLHttpRequest"); // no other site's page may add it: this one is the server's own
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
       const body = parse(request.responseText);

@@ -1,0 +1,151 @@
+"""Files of a job as they go out: its result, its artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from service import errors
+from service.api import presigned
+from service.api.middleware import PHOTO_POLICY, is_head
+from service.api.problems import documented
+from service.api.state import ApiState, State
+from service.errors import Problem
+from service.models import Job
+from service.storage import CHUNK, file_name
+
+router = APIRouter()
+
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+Redirect = Annotated[
+    bool, Query(description="false: the file itself, also where it could be read from the store directly")
+]
+_OF_FILES = (
+    *("not_found", "not_ready", "canceled", "expired", "store_unavailable", "queue_unavailable"),
+    *(*errors.PHOTO_CODES, *errors.OUR_CODES),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a job in the store. `etag` is strong: with its quotes, and of these very bytes."""
+
+    key: str
+    etag: str
+    media_type: str
+    bytes: int
+
+
+@router.get(
+    "/v1/colorizations/{id}/result",
+    summary="The colored photo",
+    operation_id="read_result",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/*": BYTES}, "description": "The picture; it never changes"},
+        304: {"description": "The client's copy is the picture"},
+        307: {"description": "It can be read there for a short time"},
+        **documented(*_OF_FILES),
+    },
+)
+def result(
+    id: str,
+    request: Request,
+    state: State,
+    if_none_match: Annotated[str | None, Header()] = None,
+    redirect: Redirect = True,
+) -> Response:
+    job = _finished(state, id)
+    return file_response(result_of(job), job, request, state, if_none_match, redirect)
+
+
+@router.get(
+    "/v1/colorizations/{id}/artifacts/{name}",
+    summary="What was made beside the result",
+    operation_id="read_artifact",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"image/jpeg": BYTES, "application/json": {"schema": {"type": "object"}}},
+            "description": "The file; it never changes",
+        },
+        304: {"description": "The client's copy is the file"},
+        307: {"description": "It can be read there for a short time"},
+        **documented(*_OF_FILES),
+    },
+)
+def artifact(
+    id: str,
+    name: str,
+    request: Request,
+    state: State,
+    if_none_match: Annotated[str | None, Header()] = None,
+    redirect: Redirect = True,
+) -> Response:
+    job = _finished(state, id)
+    made = next((made for made in job.artifacts if made.name == name), None)
+    if made is None:
+        if job.status == "succeeded":
+            raise Problem(
+                "not_found", f"This job has no artifact {name[:40]!r}. Ask for it when you send the photo."
+            )
+        raise Problem("not_ready")
+    # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
+    etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
+    file = File(made.key, etag, made.media_type, made.bytes)
+    return file_response(file, job, request, state, if_none_match, redirect)
+
+
+def _finished(state: ApiState, id: str) -> Job:
+    """A job that may have files. Raises what it ended with instead."""
+    job = state.find(id)
+    if job.status == "canceled":
+        raise Problem("canceled")
+    if job.status == "failed":
+        raise errors.failure(job.error_code, job.error_detail)
+    return job
+
+
+def result_of(job: Job) -> File:
+    """Raises `not_ready`."""
+    if job.result is None:
+        raise Problem("not_ready")
+    return File(job.result.key, f'"{job.result.sha256}"', job.result.media_type, job.result.bytes)
+
+
+def file_response(
+    file: File, job: Job, request: Request, state: ApiState, known: str | None, redirect: bool
+) -> Response:
+    """The file, or as little of it as the client needs. Raises `expired` or `store_unavailable`."""
+    headers = {
+        "ETag": file.etag,
+        "Cache-Control": f"private, immutable, max-age={max(0, int(job.expires / 1000 - time.time()))}",
+        "Content-Security-Policy": PHOTO_POLICY,
+        "Content-Disposition": f'inline; filename="{file_name(file.key)}"',
+    }
+    if known is not None and _matches(known, file.etag):
+        return Response(status_code=304, headers=headers)
+    if is_head(request):
+        headers["Content-Length"] = str(file.bytes)
+        return Response(headers=headers, media_type=file.media_type)
+    if redirect and state.settings.presign:
+        return presigned.redirect(file.key, headers["ETag"], job.expires / 1000 - time.time(), state)
+    headers["Content-Length"] = str(file.bytes)
+    try:
+        pieces = state.store.stream(file.key)
+    except FileNotFoundError as gone:
+        raise Problem("expired") from gone
+    if file.bytes <= CHUNK:  # one piece: a stream would only take two turns of a thread more
+        return Response(b"".join(pieces), headers=headers, media_type=file.media_type)
+    return StreamingResponse(pieces, headers=headers, media_type=file.media_type)
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """The weak comparison of RFC 9110, 13.1.2."""
+    seen = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+    return any(tag in ("*", etag) for tag in seen)
