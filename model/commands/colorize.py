@@ -141,7 +141,7 @@ def colorize(
         from model.inspection import InspectionOptions
 
         recipe = Recipe(
-            color=ColorOptions(temperature, vividness, boldness),
+            color=ColorOptions(temperature, vividness, boldness=boldness),
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),

@@ -44,9 +44,18 @@ class Recipe:
     limits: Limits = Limits()
 
     def words(self) -> dict[str, Any]:
-        """The options as plain values. Limits do not count: they decide whether, not what."""
+        """The options as plain values. Limits do not count: they decide whether, not what.
+
+        Nor do boldness, confidence and distribution where none is asked for: what was made before they were options counts as made by
+        the same.
+        """
         values = asdict(self)
         del values["limits"]
+        if not self.color.boldness:
+            del values["color"]["boldness"]
+        for name in ("confidence", "distribution"):
+            if not values[name]:
+                del values[name]
         return values
 
 

@@ -22,6 +22,7 @@ from model.cards import Card
 from model.colorizer import Colorizer, ColorOptions
 from model.distribution import MOST_BYTES, Distribution
 from model.errors import InputError
+from model.folder.recipe import Recipe
 from model.image_io import Photo
 
 ROOT = Path(__file__).parents[2]
@@ -178,6 +179,16 @@ def test_the_command_line_writes_it_and_the_overlay_beside_the_result(tmp_path: 
     with Image.open(tmp_path / "new.png.confidence.png") as overlay:
         assert overlay.size == (600, 400)
     assert main([*asked, "-"]) == 1, "only one file goes through a pipe"
+
+
+def test_photos_colored_before_there_was_boldness_count_as_colored_by_the_same_options() -> None:
+    before = {"color": {"temperature": None, "vividness": 1.0}}
+    words = Recipe().words()
+    assert words["color"] == before["color"]
+    assert not {"confidence", "distribution", "limits"} & {*words}
+    assert Recipe(ColorOptions(boldness=0.5), distribution=True).words().items() > (
+        {"color": before["color"] | {"boldness": 0.5}, "distribution": True}.items()
+    )
 
 
 def test_bolder_is_more_colorful_and_0_the_cards_own(
