@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
+from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import Notice
+from model.errors import InputError, Notice
 from model.image_headers import Limits
 from model.image_io import Photo, SaveOptions
 from model.inspection import InspectionOptions
@@ -42,6 +43,18 @@ class Recipe:
     keeps_time: bool = True
     """The results have the photo's own time of modification."""
     limits: Limits = Limits()
+
+    def check(self, card: Card | OnnxCard) -> None:
+        """Raises InputError for what a net of this card cannot be asked for."""
+        if self.color.boldness and (not isinstance(card, Card) or len(card.decodings) == 1):
+            raise InputError(f"the card of {card.name} does not say what bolder and safer mean for it")
+        if self.confidence and (not isinstance(card, Card) or card.calibration is None):
+            raise InputError(
+                f"the card of {card.name} has no calibration: how sure the net is cannot be told"
+            )
+        one_color = card.net == "lite-l2" if isinstance(card, Card) else card.output.kind == "ab"
+        if self.distribution and one_color:
+            raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.

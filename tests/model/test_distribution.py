@@ -16,7 +16,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import distribution
+from model import cards, distribution
 from model.__main__ import main
 from model.cards import Card
 from model.colorizer import Colorizer, ColorOptions
@@ -179,6 +179,23 @@ def test_the_command_line_writes_it_and_the_overlay_beside_the_result(tmp_path: 
     with Image.open(tmp_path / "new.png.confidence.png") as overlay:
         assert overlay.size == (600, 400)
     assert main([*asked, "-"]) == 1, "only one file goes through a pipe"
+
+
+@pytest.mark.parametrize("asked", ["--confidence", "--boldness=1"])
+def test_a_net_whose_card_knows_nothing_of_it_is_refused_before_photos_are_colored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    shutil.copy(cards.locate("lite"), tmp_path / "own.safetensors")
+    card = dataclasses.replace(cards.read_card(cards.locate("lite")), calibration=None, boldness=())
+    (tmp_path / "own.json").write_text(card.to_json())
+    Image.fromarray(skimage.data.coffee()[::4, ::4]).save(tmp_path / "old.jpg")
+    net = str(tmp_path / "own.safetensors")
+    assert (
+        main(["colorize", str(tmp_path / "old.jpg"), "-o", str(tmp_path / "out"), "--net", net, asked]) == 1
+    )
+    said = capsys.readouterr().err
+    assert "the card of lite" in said
+    assert "error of the program" not in said
 
 
 def test_photos_colored_before_there_was_boldness_count_as_colored_by_the_same_options() -> None:
