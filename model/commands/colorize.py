@@ -63,6 +63,9 @@ def colorize(
             help="write also at most so many pictures of what else it could have been",
         ),
     ] = 0,
+    boldness: Annotated[
+        float, Option(help="-1 (safer: calm, likely colors) to 1 (bolder: rare and vivid ones)")
+    ] = 0.0,
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
@@ -107,6 +110,13 @@ def colorize(
     ] = False,
     separate: Annotated[
         bool, Option("--separate", help="write also the untouched gray and the colors as files of their own")
+    ] = False,
+    confidence: Annotated[
+        bool,
+        Option("--confidence", help="write beside each result a picture hatched where the colors are unsure"),
+    ] = False,
+    distribution: Annotated[
+        bool, Option("--distribution", help="write beside each result the net's whole answer, to decode anew")
     ] = False,
     max_megapixels: Annotated[
         float | None, Option(metavar="N", help="refuse larger photos; by default memory is the limit")
@@ -153,7 +163,7 @@ def colorize(
         from model.inspection import InspectionOptions
 
         recipe = Recipe(
-            color=ColorOptions(temperature, vividness, tuple(map(_hint, hint))),
+            color=ColorOptions(temperature, vividness, tuple(map(_hint, hint)), boldness),
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),
@@ -170,6 +180,8 @@ def colorize(
             sidecar=sidecar,
             separate=separate,
             alternatives=alternatives,
+            confidence=confidence,
+            distribution=distribution,
             keeps_time=not strip,
             limits=_limits(max_megapixels, max_bytes),
         )
