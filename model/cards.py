@@ -46,6 +46,15 @@ class CheckpointError(AutochromeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """From what a net says of a hue to how often it is right, by `python -m model evaluate calibration`; see `model.confidence`."""
+
+    slope: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+    intercept: pydantic.FiniteFloat
+    fitted: str  # on which photographs
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What a file of weights is, as JSON beside it."""
 
@@ -64,6 +73,10 @@ class Card:
     prior: tuple[float, ...] = ()  # (313,) color distribution of the training photographs; empty: unknown
     lam: _Share = 1.0  # of the class weights: see `palette.class_weights`
     taken_back: _Share = 0.0  # of the rebalancing, which `load` takes back
+    calibration: Calibration | None = None
+    boldness: tuple[tuple[float, float, float], ...] = ()
+    """(boldness, share taken back, temperature): how to decode at boldness −1…1; 0, which is the card's own decoding, is not among them.
+    A share below 0 rebalances beyond what training did."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a prior that is no distribution over the bins, and for a share without a prior."""
@@ -94,6 +107,19 @@ class Card:
         Cards without a prior are of files that have it in their bias; their recipe says how much.
         """
         return self.taken_back if self.prior else float(self.recipe.get("taken_back", 0.0))
+
+    @property
+    def decodings(self) -> list[tuple[float, float, float]]:
+        """(boldness, share taken back, temperature), by boldness, the card's own at 0 among them; alone where the card has no prior."""
+        measured = self.boldness if self.prior else ()
+        return sorted([*measured, (0.0, self.share, self.temperature)])
+
+    def decoding(self, boldness: float) -> tuple[float, float]:
+        """(share taken back, temperature) at boldness −1…1. Raises InputError for another than 0 where none was measured."""
+        if boldness and len(self.decodings) == 1:
+            raise InputError(f"the card of {self.name} does not say what bolder and safer mean for it")
+        at, shares, temperatures = zip(*self.decodings, strict=True)
+        return float(np.interp(boldness, at, shares)), float(np.interp(boldness, at, temperatures))
 
     def to_json(self) -> str:
         values = dataclasses.asdict(self)

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import annealing, cards, engines, upsample
+from model import alternatives, annealing, cards, engines, hints, likeness, upsample
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
+from model.hints import Hint, Suggestion
 from model.image_io import Photo
+from model.likeness import Scene
 from model.runtimes import graphs, onnx_nets
 
 if TYPE_CHECKING:
@@ -36,17 +38,22 @@ _LONGEST = 3  # the net's longer side over its shorter one, at most: a photo tha
 class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
-    Other values raise InputError.
+    `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
+    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. Other values raise InputError.
     """
 
     temperature: float | None = None
     vividness: float = 1.0
+    hints: tuple[Hint, ...] = ()
+    boldness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
             raise InputError(f"temperature is {self.temperature}, and must lie in 0…1")
         if not 0 <= self.vividness <= 2:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
+        if not -1 <= self.boldness <= 1:
+            raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
 
 
 class Colorizer:
@@ -150,17 +157,31 @@ class Colorizer:
     ) -> NDArray[np.float32]:
         """Logits → (2, h, w) ab. Raises FloatingPointError for an answer that is no number, as of a net that overflows.
 
-        Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing.
+        Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing. InputError for a
+        boldness that the net's card knows nothing of.
         """
         if not np.isfinite(logits_Qhw.sum()):  # it would become black, or at temperature 0 any color
             raise FloatingPointError(f"the answer of {self.name} is no number")
         if len(logits_Qhw) == 2:
             ab = logits_Qhw
         else:
-            temperature = self.card.temperature if options.temperature is None else options.temperature
+            temperature = self.card.temperature
+            if options.boldness:
+                logits_Qhw, temperature = self._moved(logits_Qhw, options.boldness)
+            if options.temperature is not None:
+                temperature = options.temperature
             centers = self.card.centers if isinstance(self.card, OnnxCard) else None
             ab = annealing.annealed_mean(logits_Qhw, temperature, centers)
         return ab * np.float32(options.vividness)
+
+    def _moved(self, logits_Qhw: NDArray[np.float32], boldness: float) -> tuple[NDArray[np.float32], float]:
+        """The logits with another share of the rebalancing taken back, and the temperature."""
+        weights = self.card.class_weights if isinstance(self.card, Card) else None
+        if not isinstance(self.card, Card) or weights is None:
+            raise InputError(f"{self.name} was not trained with a rebalancing: there is no boldness to vary")
+        share, temperature = self.card.decoding(boldness)
+        shift = np.float32(self.card.share - share) * np.log(weights)
+        return logits_Qhw + shift[:, None, None], temperature
 
     def postprocess(
         self,
@@ -174,7 +195,42 @@ class Colorizer:
         `threads`: see `upsample.render`.
         """
         ab = self.decode(logits_Qhw, options)
-        return replace(photo, pixels=upsample.render(photo.pixels, ab, photo.frame, threads))
+        if options.hints:
+            wished = hints.wishes(options.hints, photo.size, photo.frame)
+            ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
+        return self._rendered(photo, ab, threads)
+
+    def alternatives(
+        self,
+        photo: Photo,
+        logits_Qhw: NDArray[np.float32],
+        count: int = 3,
+        options: ColorOptions = ColorOptions(),
+        threads: int | None = None,
+    ) -> list[tuple[Photo, float]]:
+        """What else the photo could have been, beside what `postprocess` makes of it: at most `count` pictures and their probabilities.
+
+        Likeliest first; fewer where the net is sure, the same ones each time. `options.hints` do not count. InputError for a net that
+        answers with no distribution, and for another count than 1…8.
+        """
+        if not 1 <= count <= alternatives.MOST:
+            raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
+        ab = self.decode(logits_Qhw, options)
+        found = alternatives.find(self.scene(photo, logits_Qhw), ab, count)
+        return [(self._rendered(photo, other.ab_2hw, threads), other.probability) for other in found]
+
+    def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
+        """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
+        [wish] = hints.wishes([Hint(x, y, "#808080")], photo.size, photo.frame)
+        return hints.suggest(self.scene(photo, logits_Qhw), wish.x, wish.y)
+
+    def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
+        """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""
+        centers = self.card.centers if isinstance(self.card, OnnxCard) else None
+        return likeness.scene(self.preprocess(photo), logits_Qhw, centers)
+
+    def _rendered(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None) -> Photo:
+        return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
         """The whole flow for a batch that fits into memory."""

@@ -58,5 +58,10 @@ def loading(asked: Asked) -> Iterator[Future[Colorizer]]:
 
     from model.colorizer import Colorizer
 
+    def load() -> Colorizer:
+        net = Colorizer.load(asked.net, asked.device)
+        asked.recipe.check(net.card)
+        return net
+
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(Colorizer.load, asked.net, asked.device)
+        yield thread.submit(load)

@@ -15,6 +15,7 @@ from model.commands.options import Device, Net, Out
 from model.commands.terminal import quiet_libraries
 
 if TYPE_CHECKING:
+    from model.hints import Hint
     from model.image_headers import Limits
 
 app = Typer()
@@ -45,6 +46,26 @@ def colorize(
         Option(help="0 (the likeliest color) to 1 (the mean of all); default: the net's own"),
     ] = None,
     vividness: Annotated[float, Option(help="factor on the chroma, 0 to 2")] = 1.0,
+    hint: Annotated[
+        list[str],
+        Option(
+            "--hint",
+            metavar="X,Y,#RRGGBB[,RADIUS]...",
+            help="what color is at a place of one photo; x and y 0 to 1 across and down, the radius in shorter sides; gray stays gray",
+        ),
+    ] = [],
+    alternatives: Annotated[
+        int,
+        Option(
+            metavar="N",
+            min=0,
+            max=8,
+            help="write also at most so many pictures of what else it could have been",
+        ),
+    ] = 0,
+    boldness: Annotated[
+        float, Option(help="-1 (safer: calm, likely colors) to 1 (bolder: rare and vivid ones)")
+    ] = 0.0,
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
@@ -90,6 +111,13 @@ def colorize(
     separate: Annotated[
         bool, Option("--separate", help="write also the untouched gray and the colors as files of their own")
     ] = False,
+    confidence: Annotated[
+        bool,
+        Option("--confidence", help="write beside each result a picture hatched where the colors are unsure"),
+    ] = False,
+    distribution: Annotated[
+        bool, Option("--distribution", help="write beside each result the net's whole answer, to decode anew")
+    ] = False,
     max_megapixels: Annotated[
         float | None, Option(metavar="N", help="refuse larger photos; by default memory is the limit")
     ] = None,
@@ -122,6 +150,10 @@ def colorize(
             "Missing option '--out' / '-o': a folder, a file for one photo, or - for standard output"
         )
     is_file = is_one_file(photos, out)
+    if hint and (len(photos) > 1 or photos[0].is_dir()):
+        raise BadParameter(
+            "hints are places of one photo, and several are to be colored", param_hint="'--hint'"
+        )
     if not dry_run:
         check_place(out, is_file)
     with quiet_libraries():
@@ -131,7 +163,7 @@ def colorize(
         from model.inspection import InspectionOptions
 
         recipe = Recipe(
-            color=ColorOptions(temperature, vividness),
+            color=ColorOptions(temperature, vividness, tuple(map(_hint, hint)), boldness),
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),
@@ -147,6 +179,9 @@ def colorize(
             partial=partial,
             sidecar=sidecar,
             separate=separate,
+            alternatives=alternatives,
+            confidence=confidence,
+            distribution=distribution,
             keeps_time=not strip,
             limits=_limits(max_megapixels, max_bytes),
         )
@@ -196,6 +231,23 @@ def _format(word: str | None) -> str | None:
             param_hint="'--format'",
         )
     return format
+
+
+def _hint(words: str) -> Hint:
+    """X,Y,#RRGGBB[,RADIUS]"""
+    from model.hints import Hint
+
+    parts = words.split(",")
+    try:
+        numbers = [float(part) for place, part in enumerate(parts) if place != 2]
+    except ValueError:
+        numbers = []
+    if not 3 <= len(parts) <= 4 or not numbers:
+        raise BadParameter(
+            f"{words!r} is no hint: write it as X,Y,#RRGGBB or X,Y,#RRGGBB,RADIUS", param_hint="'--hint'"
+        )
+    x, y, *radius = numbers
+    return Hint(x, y, parts[2], *radius)
 
 
 def _page(word: str | None) -> int | Literal["all"] | None:

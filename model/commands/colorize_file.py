@@ -79,10 +79,15 @@ def _check_target(asked: Asked) -> None:
         raise InputError("all pages do not fit into one file; name a folder")
     if asked.recipe.separate and asked.out != PIPE:
         raise InputError("--separate writes three pictures, which do not fit into one file; name a folder")
+    if asked.recipe.alternatives:
+        raise InputError(
+            "alternatives are pictures of their own, which do not fit into one file; name a folder"
+        )
     if asked.out == PIPE:
-        if asked.recipe.sidecar or asked.recipe.separate:
+        recipe = asked.recipe
+        if recipe.sidecar or recipe.separate or recipe.confidence or recipe.distribution:
             raise InputError(
-                "only one file goes through a pipe: --sidecar and --separate need a name for OUT"
+                "only one file goes through a pipe: --sidecar, --separate, --confidence and --distribution need a name for OUT"
             )
         if sys.stdout.isatty() and not asked.dry_run:
             raise InputError("standard output is a terminal: lead it into a file, or name one by -o")

@@ -13,6 +13,7 @@ from model.commands.options import Device, Exclude, Limit, Nets, Photos
 from model.errors import InputError
 
 if TYPE_CHECKING:
+    from model.cards import Calibration
     from model.colorizer import Colorizer
     from model.commands.selection import Selection
     from model.evaluate.failures import Case
@@ -104,11 +105,11 @@ def color(
     known = labels(found) if judge else None
 
     colorized = measure.colorized(colorizers, found, options, ages)
-    rows = report.measure(_progress(colorized, len(found), "evaluating"), judge, known)
+    rows = report.measure(progress(colorized, len(found), "evaluating"), judge, known)
     nets = [colorizer.name for colorizer in colorizers]
     summary = report.summarize(rows, known, nets, ages)
     settings = {"nets": _hashes(colorizers), "temperature": temperature}
-    _write(out, "color", summary.as_markdown(), settings | summary.as_json())
+    write(out, "color", summary.as_markdown(), settings | summary.as_json())
 
     def draw(chosen: Sequence[Case], name: str) -> None:
         again = measure.colorized(colorizers, [found[case.photo] for case in chosen], options, ages)
@@ -154,12 +155,12 @@ def _by_source(
     for source in sources:
         known = labels(source.photos) if judge else None
         colorized = measure.colorized(colorizers, source.photos, options)
-        rows = report.measure(_progress(colorized, len(source.photos), source.label), judge, known)
+        rows = report.measure(progress(colorized, len(source.photos), source.label), judge, known)
         judged_by = (report.IMAGENET if known else report.OWN_PREDICTION) if judge else None
         measured.append(report.SourceMetrics(source, rows, judged_by))
     found = report.by_source(measured, [colorizer.name for colorizer in colorizers])
     settings = {"nets": _hashes(colorizers), "temperature": temperature}
-    _write(out, "by_source", found.as_markdown(), settings | found.as_json())
+    write(out, "by_source", found.as_markdown(), settings | found.as_json())
     return 0
 
 
@@ -217,7 +218,7 @@ def decoding(
     own = decodings.own(colorizer)
     shares = take_back or (_SHARES if decodings.card_of(colorizer).prior else [own.taken_back])
     axes = decodings.Axes(sizes, temperatures, shares)
-    swept = decodings.sweep(colorizer, _progress(found, len(found), "decoding"), axes)
+    swept = decodings.sweep(colorizer, progress(found, len(found), "decoding"), axes)
     text = (
         f"{colorizer.name}, {len(found)} photographs; where nothing else is said, size {own.size}, temperature {own.temperature:g}, "
         f"{own.taken_back:g} taken back\n\n{decodings.as_markdown(swept)}"
@@ -228,7 +229,7 @@ def decoding(
         "trained": decodings.card_of(colorizer).recipe.get("trained"),
         "photos": len(found),
     }
-    _write(out, "decoding", text, settings | decodings.as_json(swept))
+    write(out, "decoding", text, settings | decodings.as_json(swept))
     written = [out / "curves.png"]
     decodings.curves(swept, written[0])
     if shown := measure.evenly(found, strips):
@@ -260,7 +261,7 @@ def cues(
     findings = low_level.summarize(responses)
     text = f"{colorizer.name}\n\n{low_level.as_markdown(responses, findings)}\n"
     settings = {"net": colorizer.name, "sha256": colorizer.sha256}
-    _write(out, "cues", text, settings | low_level.as_json(responses, findings))
+    write(out, "cues", text, settings | low_level.as_json(responses, findings))
     low_level.figure(shown, responses).save(out / "cues.jpg", quality=75)
     print(f"the figure: {out / 'cues.jpg'}")
     return 0
@@ -309,12 +310,12 @@ def skin(
     headings = [measure.heading(row) for row in measure.rows(colorizers)]
 
     measured = {
-        name: faces.measure(_progress(measure.colorized(colorizers, those), len(those), name))
+        name: faces.measure(progress(measure.colorized(colorizers, those), len(those), name))
         for name, those in members.items()
     }
     summary = faces.summarize(measured)
     settings = {"nets": _hashes(colorizers), "without_a_group": left_out}
-    _write(out, "skin", summary.as_markdown(), settings | summary.as_json())
+    write(out, "skin", summary.as_markdown(), settings | summary.as_json())
     if left_out:
         print(f"{left_out} of {len(found)} photographs have no group, and were left out")
     strips = [
@@ -341,8 +342,102 @@ def inspection(
     from model.evaluate import inspection as rates
 
     found = selection.Selection(photos, exclude, None, 0, limit).found()
-    summary = rates.summarize(list(_progress(rates.measure(found), len(found), "inspecting")))
-    _write(out, "inspection", summary.as_markdown(), {"photos": len(found)} | summary.as_json())
+    summary = rates.summarize(list(progress(rates.measure(found), len(found), "inspecting")))
+    write(out, "inspection", summary.as_markdown(), {"photos": len(found)} | summary.as_json())
+    return 0
+
+
+@app.command(short_help="how often a hue is right of which the net says that it is so sure")
+def calibration(
+    photos: Photos,
+    fit: Annotated[
+        list[Path],
+        Option(
+            metavar="NAME=PATH...",
+            help="fit the calibration on these sources, and judge it on those of --photos; default: the card's is judged",
+        ),
+    ] = [],
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    net: Annotated[str, Option("--net", help="a net's name, or a .safetensors file")] = "lite",
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option("--out", "-o", metavar="DIR", help="for calibration.json, calibration.md and calibration.png"),
+    ] = Path("out/calibration"),
+) -> int:
+    """Write calibration.json, calibration.md and the reliability diagram calibration.png; print the table, by source.
+
+    Sources are NAME=PATH, as in `evaluate color --by-source`; --limit is a source's.
+    """
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import calibration as reliabilities
+
+    colorizer = Colorizer.load(net, device)
+
+    def measured(words: Sequence[Path]) -> dict[str, list[reliabilities.Places]]:
+        return {
+            source.label: [
+                *reliabilities.measure(colorizer, progress(source.photos, len(source.photos), source.label))
+            ]
+            for source in selection.Selection(words, exclude, None, 0, limit).sources()
+        }
+
+    def judged(
+        by: Calibration, sources: Mapping[str, list[reliabilities.Places]]
+    ) -> dict[str, reliabilities.Reliability]:
+        return {f"{name}, {len(of)}": reliabilities.reliability(of, by) for name, of in sources.items() if of}
+
+    known = getattr(colorizer.card, "calibration", None)
+    fitted, held = measured(fit), measured(photos)
+    if fitted:
+        known = reliabilities.fit(fitted)
+    if known is None:
+        raise InputError(
+            f"the card of {colorizer.name} has no calibration to be judged: name photographs by --fit"
+        )
+    found = judged(known, held)
+    text = f"{reliabilities.line(known)}\n\n{reliabilities.as_markdown(found)}"
+    if fitted:
+        other = reliabilities.fit(held)
+        text += f"\nThe other way round: {reliabilities.line(other)}\n\n{reliabilities.as_markdown(judged(other, fitted))}"
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256}
+    write(out, "calibration", text, settings | reliabilities.as_json(found, known))
+    reliabilities.diagram(found, out / "calibration.png")
+    print(f"the figure: {out / 'calibration.png'}")
+    return 0
+
+
+@app.command(short_help="what bolder and safer do to the colors")
+def boldness(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    values: Annotated[list[float], Option(metavar="B...", help="-1 to 1")] = [-1, -0.5, 0, 0.5, 1],
+    net: Annotated[str, Option("--net", help="a net's name, or a .safetensors file")] = "lite",
+    device: Device = "auto",
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for boldness.json, boldness.md and boldness.png")
+    ] = Path("out/boldness"),
+) -> int:
+    """Write boldness.json, boldness.md and the figure boldness.png, rebalanced over raw AuC; print the table.
+
+    --limit is a source's: --photos take NAME=PATH, as in `evaluate color --by-source`.
+    """
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import decoding as decodings
+
+    sources = selection.Selection(photos, exclude, None, 0, limit).sources()
+    found = [photo for source in sources for photo in source.photos]
+    colorizer = Colorizer.load(net, device)
+    line = decodings.line(colorizer, progress(found, len(found), "decoding"), values)
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256, "photos": len(found)}
+    text = f"{colorizer.name}, {len(found)} photographs\n\n{decodings.line_as_markdown(line)}"
+    write(out, "boldness", text, settings | decodings.line_as_json(line))
+    decodings.draw_line(line, out / "boldness.png")
+    print(f"the figure: {out / 'boldness.png'}")
     return 0
 
 
@@ -379,7 +474,7 @@ def blind(
     out.mkdir(parents=True, exist_ok=True)
     key = comparison.draw_key(found, [colorizer.name for colorizer in colorizers], seed)
     by_name = {colorizer.name: colorizer for colorizer in colorizers}
-    for path, entry in zip(_progress(found, len(found), "coloring"), key, strict=True):
+    for path, entry in zip(progress(found, len(found), "coloring"), key, strict=True):
         strip = comparison.strip(path, [by_name[name] for name in entry.order], entry, height)
         # at full chroma resolution, as how well colors keep to edges is to be judged
         strip.save(out / f"{entry.photo:03}.jpg", quality=92, subsampling=0)
@@ -423,7 +518,7 @@ def _hashes(colorizers: Sequence[Colorizer]) -> dict[str, str]:
     return {colorizer.name: colorizer.sha256 for colorizer in colorizers}
 
 
-def _progress(items: Iterable[Item], total: int, description: str) -> Iterable[Item]:
+def progress(items: Iterable[Item], total: int, description: str) -> Iterable[Item]:
     """The items, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
@@ -432,7 +527,7 @@ def _progress(items: Iterable[Item], total: int, description: str) -> Iterable[I
     return track(items, description, total, console=console, disable=not console.is_terminal)
 
 
-def _write(out: Path, name: str, text: str, content: Mapping[str, object]) -> None:
+def write(out: Path, name: str, text: str, content: Mapping[str, object]) -> None:
     """The text as NAME.md, and printed; the content as NAME.json."""
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.md").write_text(text)

@@ -217,3 +217,84 @@ def curves(swept: Sweep, path: Path) -> None:
         panels.append(figures.Panel(title, [getattr(swept.scores[d], metric) for d in decodings], levels))
     temperatures = [d.temperature for d in decodings]
     figures.curves(panels, temperatures, "temperature", swept.own.temperature, path)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Scores by boldness, (share taken back, temperature) of each, and those of gray and of the ground truth."""
+
+    scores: Mapping[float, color.Score]
+    decodings: Mapping[float, tuple[float, float]]
+    gray: color.Score
+    truth: color.Score
+
+
+def line(colorizer: Colorizer, photos: Iterable[Path], boldness: Sequence[float]) -> Line:
+    """Measure each boldness over these photos. Raises OSError, and InputError, as `sweep` does, and where the card knows of no boldness."""
+    card = card_of(colorizer)
+    values = sorted({0.0, *boldness})
+    decodings = {value: card.decoding(value) for value in values}
+    options = {value: ColorOptions(boldness=value) for value in values}
+    tallies = {value: color.Tally() for value in values}
+    gray, perfect = color.Tally(), color.Tally()
+    for path in photos:
+        truth = color.Picture(color.center_crop(data.read(path)))
+        photo = Photo(truth.pixels, None, "PNG")
+        gray.add(truth, color.Picture(color.gray(truth.pixels)))
+        perfect.add(truth, truth)
+        [logits] = colorizer.infer([colorizer.preprocess(photo)])
+        for value in values:
+            colored = colorizer.postprocess(photo, logits, options[value]).pixels
+            tallies[value].add(truth, color.Picture(colored))
+    if not gray.psnr:
+        raise InputError("there is no photograph to evaluate on")
+    scores = {value: tally.score() for value, tally in tallies.items()}
+    return Line(scores, decodings, gray.score(), perfect.score())
+
+
+def line_as_json(found: Line) -> dict[str, object]:
+    """Plain values."""
+    rows = [
+        {"boldness": value, "taken_back": share, "temperature": temperature} | _rounded(found.scores[value])
+        for value, (share, temperature) in found.decodings.items()
+    ]
+    return {"gray": _rounded(found.gray), "truth": _rounded(found.truth), "line": rows}
+
+
+def line_as_markdown(found: Line) -> str:
+    def cells(score: color.Score) -> list[str]:
+        return [f"{getattr(score, metric):.2f}" for metric in METRICS]
+
+    rows = [["gray", "", "", *cells(found.gray)]]
+    rows += [
+        [
+            f"{value:+g}" if value else "**0**",
+            f"{share:.2f}",
+            f"{temperature:.2f}",
+            *cells(found.scores[value]),
+        ]
+        for value, (share, temperature) in found.decodings.items()
+    ]
+    rows.append([color.heading("truth"), "", "", *cells(found.truth)])
+    return table(["boldness", "share taken back", "temperature", *METRICS.values()], rows, "---")
+
+
+def draw_line(found: Line, path: Path) -> None:
+    """Save rebalanced over raw AuC, a mark a boldness."""
+    # Slow to import, and only of the extra `train`.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(*zip(*((s.raw_auc, s.rebalanced_auc) for s in found.scores.values()), strict=True), "o-", ms=4)
+    for value, score in found.scores.items():
+        axes.annotate(
+            f"{value:+g}", (score.raw_auc, score.rebalanced_auc), (4, 4), textcoords="offset points"
+        )
+    axes.axvline(found.gray.raw_auc, color="gray", lw=1, ls=":", label="gray's raw AuC")
+    axes.set_xlabel(METRICS["raw_auc"])
+    axes.set_ylabel(METRICS["rebalanced_auc"])
+    axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=120)

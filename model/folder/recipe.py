@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model import image_headers, image_io, image_metadata, inspection
+from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
+from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import Notice
+from model.errors import InputError, Notice
 from model.image_headers import Limits
 from model.image_io import Photo, SaveOptions
 from model.inspection import InspectionOptions
@@ -34,14 +36,41 @@ class Recipe:
     """Beside the result, what was done to it as JSON."""
     separate: bool = False
     """Beside the result, its colors without its lightness."""
+    alternatives: int = 0
+    """At most so many pictures beside the result of what else the photo could have been."""
+    confidence: bool = False
+    """Beside the result, its lightness, hatched where the net is unsure of the color."""
+    distribution: bool = False
+    """Beside the result, the net's whole answer."""
     keeps_time: bool = True
     """The results have the photo's own time of modification."""
     limits: Limits = Limits()
 
+    def check(self, card: Card | OnnxCard) -> None:
+        """Raises InputError for what a net of this card cannot be asked for."""
+        if self.color.boldness and (not isinstance(card, Card) or len(card.decodings) == 1):
+            raise InputError(f"the card of {card.name} does not say what bolder and safer mean for it")
+        if self.confidence and (not isinstance(card, Card) or card.calibration is None):
+            raise InputError(
+                f"the card of {card.name} has no calibration: how sure the net is cannot be told"
+            )
+        one_color = card.net == "lite-l2" if isinstance(card, Card) else card.output.kind == "ab"
+        if self.distribution and one_color:
+            raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
+
     def words(self) -> dict[str, Any]:
-        """The options as plain values. Limits do not count: they decide whether, not what."""
+        """The options as plain values. Limits do not count: they decide whether, not what.
+
+        Nor do options that are younger, where they are not asked for: what was made before they were options counts as made by the same.
+        """
         values = asdict(self)
         del values["limits"]
+        for name in ("hints", "boldness"):
+            if not values["color"][name]:
+                del values["color"][name]
+        for name in ("alternatives", "confidence", "distribution"):
+            if not values[name]:
+                del values[name]
         return values
 
 
@@ -88,17 +117,25 @@ def make(
         opened = image_io.open(data, recipe.limits, page=page, partial=recipe.partial)
         photo = inspection.prepare(opened, recipe.inspection)
         check()
+        said: tuple[Notice, ...] = ()
         if inspection.is_kept(photo):
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
             made.state = "colored"
-            colored = _colored(photo, recipe, colorizer(), check, threads)
+            [logits] = colorizer().infer([colorizer().preprocess(photo)], threads)
+            check()
+            photo = _noticed(photo, logits, colorizer())
+            colored = colorizer().postprocess(photo, logits, recipe.color, threads)
+            others = _others(photo, logits, recipe, colorizer(), threads)
             outputs = _saved(photo, colored, recipe, part)
+            outputs += _saved_others(others, recipe, part)
+            said = _likely(others, recipe)
             made.outputs += outputs
+            made.outputs += _answers(photo, logits, recipe, colorizer(), outputs[0].role)
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
-        made.notices = tuple(dict.fromkeys((*made.notices, *photo.notices)))
+        made.notices = tuple(dict.fromkeys((*made.notices, *photo.notices, *said)))
     return made
 
 
@@ -118,12 +155,51 @@ def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
     return [*pages] if len(pages) > 1 else [None]
 
 
-def _colored(
-    photo: Photo, recipe: Recipe, colorizer: Colorizer, check: Callable[[], None], threads: int | None
-) -> Photo:
-    [logits] = colorizer.infer([colorizer.preprocess(photo)], threads)
-    check()
-    return colorizer.postprocess(photo, logits, recipe.color, threads)
+def _others(
+    photo: Photo,
+    logits_Qhw: NDArray[np.float32],
+    recipe: Recipe,
+    colorizer: Colorizer,
+    threads: int | None,
+) -> list[tuple[Photo, float]]:
+    """Alternatives with their probabilities."""
+    if not recipe.alternatives:
+        return []
+    return colorizer.alternatives(photo, logits_Qhw, recipe.alternatives, recipe.color, threads)
+
+
+def _likely(others: Sequence[tuple[Photo, float]], recipe: Recipe) -> tuple[Notice, ...]:
+    """How likely the alternatives are, and why there are fewer than were asked for."""
+    if not recipe.alternatives:
+        return ()
+    shares = ", ".join(f"{probability:.0%}" for _, probability in others)
+    words = (
+        [f"Alternatives and how likely the net holds them, against its first answer: {shares}."]
+        if others
+        else []
+    )
+    if len(others) < recipe.alternatives:
+        words.append(f"{len(others)} of {recipe.alternatives} alternatives: the net is sure of the rest.")
+    return (Notice("alternatives", " ".join(words)),)
+
+
+def _noticed(photo: Photo, logits_Qhw: NDArray[np.float32], colorizer: Colorizer) -> Photo:
+    """With a notice where most of its colors are guesses."""
+    notice = confidence.notice(logits_Qhw, colorizer.card)
+    return replace(photo, notices=(*photo.notices, notice)) if notice else photo
+
+
+def _answers(
+    photo: Photo, logits_Qhw: NDArray[np.float32], recipe: Recipe, colorizer: Colorizer, role: str
+) -> Iterator[Output]:
+    """What the recipe asks for of the net's answer itself. Raises InputError for a net that has no such answer."""
+    if recipe.confidence:
+        ab = colorizer.decode(logits_Qhw, replace(recipe.color, vividness=1.0))
+        overlay = confidence.overlay(photo, confidence.of(logits_Qhw, ab, colorizer.card))
+        yield Output(f"{role} confidence", overlay, "PNG", beside=role, ending=".confidence.png")
+    if recipe.distribution:
+        data = distribution.write(logits_Qhw, colorizer.card, photo)
+        yield Output(f"{role} distribution", data, beside=role, ending=".distribution")
 
 
 def _kept(data: bytes, photo: Photo, recipe: Recipe, part: str) -> Output:
@@ -146,6 +222,15 @@ def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Outp
         before = f"{part}, " if part else ""
         outputs.append(Output(f"{role} gray", both.gray, "TIFF", f"{before}gray"))
         outputs.append(Output(f"{role} color", both.color, "TIFF", f"{before}color layer"))
+    return outputs
+
+
+def _saved_others(others: Sequence[tuple[Photo, float]], recipe: Recipe, part: str) -> list[Output]:
+    outputs = []
+    for rank, (colored, _) in enumerate(others, 1):
+        named = f"{part}, alternative {rank}" if part else f"alternative {rank}"
+        format = image_io.saved_format(colored, recipe.save.format)
+        outputs.append(Output(named, image_io.save(colored, recipe.save), format, named))
     return outputs
 
 

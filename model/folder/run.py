@@ -21,7 +21,7 @@ from typing import IO, Any, Final, Literal
 
 from model.cards import OnnxCard
 from model.colorizer import Colorizer
-from model.errors import Notice, PhotoError
+from model.errors import InputError, Notice, PhotoError
 from model.folder import recipe as recipes
 from model.folder import results
 from model.folder.manifest import Entry, Manifest, Stamp, State, Written, fingerprint, hash_of
@@ -90,7 +90,7 @@ class Run:
             return self._color(source)
         except StoppedError:
             raise
-        except PhotoError as error:
+        except (PhotoError, InputError) as error:  # such as a hint beside the photograph
             kind: Kind = "refused" if error.code == "photo_in_color" else "failed"
             return self._without_result(source, kind, error.code, error.detail)
         except OSError as error:

@@ -1,0 +1,131 @@
+"""Measure what a net can say beside its first answer: what follows from a person's hints, and what else a photo could have been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option, Typer
+
+from model.commands.evaluate import progress, write
+from model.commands.options import Device, Exclude, Limit, Net, Photos
+from model.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+app = Typer()
+
+Seed = Annotated[int, Option(help="of the places, directions and draws")]
+Sheet = Annotated[int, Option(metavar="N", help="photos on the sheet")]
+
+
+@app.command(short_help="how much nearer the truth hints lead, and what they spill beyond an object")
+def hints(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    masks: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="CamVid in its layout: also what a hint in an object of test/ moves outside of it",
+        ),
+    ] = None,
+    net: Net = "lite",
+    seed: Seed = 0,
+    sheet: Sheet = 12,
+    device: Device = "auto",
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for hints.json, hints.md and the sheet hints.jpg")
+    ] = Path("out/hints"),
+) -> int:
+    """Write hints.json, hints.md and the sheet hints.jpg; print the tables. --photos take NAME=PATH; --limit is a source's."""
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import color, figures
+    from model.evaluate import hints as measure
+
+    found = [
+        path
+        for source in selection.Selection(photos, exclude, limit=limit).sources()
+        for path in source.photos
+    ]
+    pairs = [] if masks is None else _masked(masks)
+    colorizer = Colorizer.load(net, device)
+    psnr = measure.gains(colorizer, progress(found, len(found), "hints"), seed)
+    spilt = list(measure.spills(colorizer, progress(pairs, len(pairs), "objects"), seed))
+    times = [measure.seconds(colorizer, path, seed) for path in color.evenly(found, sheet)]
+    summary = measure.summarize(psnr, spilt, seed, times)
+    write(out, "hints", summary.as_markdown(), {colorizer.name: colorizer.sha256} | summary.as_json())
+    strips = []
+    for path in color.evenly(found, sheet):
+        shown = measure.opened(colorizer, path)
+        strips.append(
+            figures.Strip(path.stem, [*measure.with_hints(shown, path, seed).values(), shown.truth])
+        )
+    headings = ["no hint", *(f"hints: {count}" for count in measure.COUNTS), "ground truth"]
+    figures.save(figures.sheet(headings, strips), out / "hints.jpg")
+    return 0
+
+
+@app.command(short_help="whether alternatives are nearer the truth than the first answer")
+def alternatives(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    count: Annotated[int, Option(metavar="N", min=1, max=8, help="alternatives of a photo")] = 2,
+    net: Net = "lite",
+    seed: Seed = 0,
+    sheet: Sheet = 40,
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="for alternatives.json, alternatives.md and the sheet alternatives.jpg",
+        ),
+    ] = Path("out/alternatives"),
+) -> int:
+    """Write alternatives.json, alternatives.md and the sheet alternatives.jpg, with controls; print the tables. --photos take NAME=PATH;
+    --limit is a source's."""
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import alternatives as measure
+    from model.evaluate import color, figures
+    from model.evaluate.hints import opened
+
+    found = [
+        path
+        for source in selection.Selection(photos, exclude, limit=limit).sources()
+        for path in source.photos
+    ]
+    colorizer = Colorizer.load(net, device)
+    summary = measure.summarize(
+        measure.measure(colorizer, progress(found, len(found), "alternatives"), count), seed
+    )
+    write(out, "alternatives", summary.as_markdown(), {colorizer.name: colorizer.sha256} | summary.as_json())
+    strips = []
+    for path in color.evenly(found, sheet):
+        shown = opened(colorizer, path)
+        made = measure.pictures(shown, count)
+        missing = [made.first] * (count - len(made.others))
+        row: list[NDArray[np.float32]] = [made.first, *made.others, *missing, *made.controls, *missing]
+        strips.append(figures.Strip(path.stem, [*map(shown.colored, row), shown.truth]))
+    kinds = [f"{kind} {place}" for kind in ("alternative", "control") for place in range(1, count + 1)]
+    figures.save(figures.sheet(["first answer", *kinds, "ground truth"], strips), out / "alternatives.jpg")
+    return 0
+
+
+def _masked(camvid: Path) -> list[tuple[Path, Path]]:
+    """Frames of CamVid's test and their masks. InputError where there are none."""
+    frames = sorted((camvid / "test").glob("*"))
+    pairs = [
+        (frame, mask) for frame in frames if (mask := camvid / "testannot" / f"{frame.stem}.png").is_file()
+    ]
+    if not pairs:
+        raise InputError(f"{camvid} holds no test/ with masks of the same names in testannot/")
+    return pairs
