@@ -46,6 +46,11 @@ RECORD = 1200
 """Bytes of a job's record."""
 CONNECTIONS = 2 * 2**20
 """Bytes that the service's connections take of Redis under load, which counts them too."""
+MOST_AT_ONCE = 400
+"""Connections of the client, as a proxy would bound them: with more, the server's limit of those would be measured. Who waits for one
+waits longer."""
+LEFT = 2**20
+"""Bytes that must be left for a photo and its result."""
 IDLE = 4.0
 """Seconds after which Valkey has given back what connections had for the measurement before."""
 SUCCEEDED = 'autochrome_jobs_ended_total{code="",status="succeeded"}'
@@ -266,22 +271,23 @@ async def _send(
     """At random times, so many a second, however long the answers take. Nobody waits for the picture."""
     watch, randomness = Watch(service, disk, sent), random.Random(len(sent.accepted))
     bodies, connections = [load.form(path.read_bytes()) for path in photos], Connections(service.url)
+    at_once = asyncio.Semaphore(MOST_AT_ONCE)
     begun, due = time.perf_counter(), randomness.expovariate(rate)
     watch.start()
     async with asyncio.TaskGroup() as requests:
         while due < seconds:
             if (pause := begun + due - time.perf_counter()) > 0:
                 await asyncio.sleep(pause)
-            requests.create_task(_post(connections, randomness.choice(bodies), sent))
+            requests.create_task(_post(connections, randomness.choice(bodies), sent, at_once))
             due += randomness.expovariate(rate)
     await connections.close()
     watch.stop()
 
 
-async def _post(connections: Connections, body: bytes, sent: Sent) -> None:
+async def _post(connections: Connections, body: bytes, sent: Sent, at_once: asyncio.Semaphore) -> None:
     begun = time.perf_counter()
     try:
-        async with connections.one() as connection:
+        async with at_once, connections.one() as connection:
             answer = await connection.request("POST", "/v1/colorizations", body, load.FORM)
     except OSError as error:
         sent.statuses[0] += 1
@@ -345,19 +351,24 @@ def jobs_in(store: Path) -> int:
 
 
 def _until_accepted(service: Service, photo: Path, sent: Sent) -> float:
-    """Seconds until a photo is accepted; a minute where none was."""
+    """Seconds from when the service says that its store has room until a photo is accepted; 99 where none was within that many."""
     begun = time.perf_counter()
+    room: float | None = None
 
     async def once() -> int:
         connections = Connections(service.url)
         before = len(sent.accepted)
-        await _post(connections, load.form(photo.read_bytes()), sent)
+        await _post(connections, load.form(photo.read_bytes()), sent, asyncio.Semaphore(1))
         await connections.close()
         return len(sent.accepted) - before
 
-    while time.perf_counter() - begun < 60 and not asyncio.run(once()):
+    while time.perf_counter() - begun < 99:
+        left = read_metrics(service.url).get("autochrome_store_left_bytes", LEFT)
+        room = room or (time.perf_counter() if left >= LEFT else None)
+        if asyncio.run(once()):
+            return time.perf_counter() - (room or time.perf_counter())
         time.sleep(0.1)
-    return time.perf_counter() - begun
+    return 99.0
 
 
 def _drain(service: Service, accepted: int, before: float) -> float:
