@@ -16,7 +16,6 @@ from PIL import Image
 
 from service.auth import Keys, Scope
 from service.batches import Batches, File
-from service.batches import Batches, File
 from service.budgets import Quota, network
 from service.errors import Problem
 from service.jobs import new_id
@@ -312,31 +311,6 @@ def test_the_records_of_a_sender_count_no_longer_than_they_are_kept(client, jobs
     client.hset(name, str(hours[0] - 2), client.hget(name, hours[0]))
     client.hdel(name, hours[0])
     enter()
-
-
-def test_what_is_refused_takes_no_bytes_of_records(client, jobs):
-    """Neither a job whose erased record is too much, nor a file of a batch whose job is."""
-    allowance, held = Allowance("address:192.0.2.1", 0, 1300), "{autochrome}:records:address:192.0.2.1"
-    with pytest.raises(Problem, match="storage_limited"):
-        jobs.create(new_id(), "secret", Order(Options(), 100, 60, allowance=allowance), Bounds(10, 10**9))
-    batches = Batches(client, jobs, 10, 10)
-    batches.open("ab" * 16, 60, "print", "", "192.0.2.1", "", Options())
-    with pytest.raises(Problem, match="storage_limited"):
-        batches.add("ab" * 16, "x", File("x.jpg", "cd" * 16), 100, most_records=1300)
-    assert client.hgetall(held) == {}
-
-
-def test_a_canceled_job_whose_files_could_not_be_erased_gives_its_record_back_once(client, jobs):
-    allowance, held = Allowance("address:192.0.2.1", 10**9, 10**9), "{autochrome}:records:address:192.0.2.1"
-    for id in (ids := [new_id(), new_id()]):
-        jobs.reserve(id, 60, Space(100, 100, allowance=allowance))
-        jobs.create(id, "secret", Order(Options(), 100, 0.1, allowance=allowance), Bounds(10, 10**9))
-    jobs.cancel(ids[0])
-    before = client.hgetall(held)
-    time.sleep(0.11)
-    client.hset(f"{{autochrome}}:job:{ids[1]}", "expires", 10**15)  # it lives on
-    jobs.expire()
-    assert client.hgetall(held) == before
 
 
 def test_what_is_refused_takes_no_bytes_of_records(client, jobs):

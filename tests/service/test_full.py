@@ -434,28 +434,3 @@ def test_a_log_that_is_being_written_anew_already_is_written_anew_later(cramped,
         return bool(asked)
 
     until(is_asked_again, 5, "the log is written anew")
-
-
-def test_a_log_that_is_being_written_anew_already_is_written_anew_later(cramped, store, monkeypatch, until):
-    jobs = Jobs(cramped.client, Lease(60, 0))
-    eraser = Eraser(jobs, store, 60, rewrite_every=60)
-    real, asked = cramped.client.bgrewriteaof, []
-
-    def rewrite() -> object:
-        asked.append(real())
-        return asked[-1]
-
-    def busy() -> object:
-        real()
-        return real()  # in progress: Redis refuses another
-
-    monkeypatch.setattr(cramped.client, "bgrewriteaof", busy)
-    jobs.cancel(enter(jobs, store))
-    eraser.tick()
-    monkeypatch.setattr(cramped.client, "bgrewriteaof", rewrite)
-
-    def is_asked_again() -> bool:
-        eraser.tick()
-        return bool(asked)
-
-    until(is_asked_again, 5, "the log is written anew")

@@ -339,22 +339,6 @@ def test_a_job_with_a_failed_attempt_still_runs_alone_after_the_clock_has_jumped
     assert jobs.claim("w1", NET, 10**9, empty=True).id == failed
 
 
-def test_a_job_with_a_failed_attempt_still_runs_alone_after_the_clock_has_jumped(
-    client, store, set_clock, eraser
-):
-    set_clock(0)
-    jobs = Jobs(client, Lease(60, 0))
-    eraser.tick()
-    failed, good = enter(jobs, store, 600), enter(jobs, store, 600)
-    assert jobs.retry(jobs.claim("w1", NET, 10**9, empty=True), failed=True)
-    set_clock(DAY)
-    eraser.tick()
-    assert jobs.claim("w1", NET, 10**9, empty=True).id == good
-    assert jobs.claim("w1", NET, 10**9, empty=False) == NoRoom(), "not beside another"
-    jobs.cancel(good)
-    assert jobs.claim("w1", NET, 10**9, empty=True).id == failed
-
-
 def _commands(client: redis.Redis) -> int:
     """How many commands the server has run, those of scripts included."""
     return sum(stats["calls"] for stats in client.info("commandstats").values())
