@@ -49,8 +49,8 @@ from service.watchdog import Periodic, Watchdog, end_process
 BEAT_EVERY = 2.0
 STORE_RETRY_DELAY = 2.0
 """Seconds to wait before the store is tried again, or a job given back because the store did not answer."""
-STORE_PATIENCE = 60.0
-"""Seconds for which a result waits for a store that is full or does not answer, before the job is given back and will be colored anew."""
+STORE_RETRY_FOR = 60.0
+"""Seconds for which storing a result is tried again, before the job is given back and will be colored anew."""
 SMALLEST = 64
 """Shorter side of the smallest picture that the net is shown when memory runs out."""
 ON_A_GPU = (32, 16)
@@ -289,7 +289,7 @@ class Worker:
 
     def _put(self, claim: Claim, key: str, data: bytes, media_type: str) -> None:
         """Store what was dear to make: a store that is full has room again when the eraser has been there. Raises StoreUnavailable."""
-        give_up = time.monotonic() + STORE_PATIENCE
+        give_up = time.monotonic() + STORE_RETRY_FOR
         while True:
             try:
                 return self._store.put(key, data, media_type)

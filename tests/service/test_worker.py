@@ -153,12 +153,12 @@ class Full(Store):
         super().put(key, data, *more)
 
 
-@pytest.mark.parametrize(("patience", "attempts"), [(60, 1), (0, 5)])
+@pytest.mark.parametrize(("retry_for", "attempts"), [(60, 1), (0, 5)])
 def test_a_result_waits_for_room_in_a_full_store_and_its_job_is_neither_lost_nor_failed(
-    hand, jobs, client, settings, enter, monkeypatch, patience, attempts
+    hand, jobs, client, settings, enter, monkeypatch, retry_for, attempts
 ):
     monkeypatch.setattr("service.worker.STORE_RETRY_DELAY", 0.02)
-    monkeypatch.setattr("service.worker.STORE_PATIENCE", patience)
+    monkeypatch.setattr("service.worker.STORE_RETRY_FOR", retry_for)
     store = Full(settings.store_url)
     store.left = 4  # more than the failed attempts that a job may have
     worker, id = hand(store=store), enter()
