@@ -44,7 +44,7 @@ ERASED_UNRECORDED = (
     "The photo and what was made from it are erased. The disk of the queue is full, so that this could not be recorded yet: "
     "send the request again in a few seconds."
 )
-LOSSLESS, LOSING = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
+LOSSLESS, LOSSY = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
 SIDECAR = 4096
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
@@ -91,11 +91,11 @@ def file_name(key: str) -> str:
 def results_bytes(photo: int, header: Header, options: Options) -> int:
     """How much room to keep for what is made from a photo of so many bytes: an estimate, rather too large than too small.
 
-    Coders that lose take half a byte a pixel at quality 92, or about as much as the photo; those that do not, no more than the pixels.
+    Lossy formats take half a byte a pixel at quality 92, or about as much as the photo; lossless ones, no more than the pixels.
     """
     pixels = header.width * header.height
     result = max(2 * photo, pixels // 2)
-    if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSING):
+    if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSSY):
         result = pixels * (6 if header.bits > 8 else 3)
     return (
         result
