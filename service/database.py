@@ -123,11 +123,11 @@ def connect(url: str, retries: int = RETRIES, timeout: float = 10.0) -> redis.Re
         raise SettingsError(f"AUTOCHROME_REDIS_URL cannot be used: {error}.") from error
     once = Retry(NoBackoff(), retries=0)
     manager: Any = cast(Any, Sentinel)(sentinels.hosts, sentinel_kwargs={**sentinels.options, "retry": once})
-    login = {"db": sentinels.database, **sentinels.login, "connection_class": _ToTheMaster}
+    login = {"db": sentinels.database, **sentinels.login, "connection_class": _MasterConnection}
     return cast(redis.Redis, manager.master_for(sentinels.master, **login, **options))
 
 
-class _ToTheMaster(SentinelManagedConnection):
+class _MasterConnection(SentinelManagedConnection):
     """redis-py connects to the server that it had when it repeats a call (8.1, `send_packed_command`): this one asks for the master."""
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -159,15 +159,13 @@ async def connect_to_listen(url: str) -> AsyncIterator[redis.asyncio.Redis]:
 
 
 def refuse_cluster(url: str) -> None:
-    """Raises SettingsError where the server is a node of a Redis Cluster. One that does not answer now is let pass."""
+    """Raises SettingsError where the URL is wrong, or the server is a node of a Redis Cluster. One that does not answer now is let pass."""
     if url.startswith("sentinel://"):  # a Cluster has no Sentinels
         return
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), retries=0)
-        ) as client:
+        with connect(url, retries=0, timeout=2) as client:
             is_cluster = cast(dict[str, Any], client.info("cluster")).get("cluster_enabled") == 1
-    except (redis.RedisError, ValueError):  # or it may not say; a URL that is wrong is said by `connect`
+    except redis.RedisError:  # or it may not say
         return
     if is_cluster:
         raise SettingsError(
