@@ -2,8 +2,8 @@
 -- id, milliseconds to keep, fingerprint, owner, who pays, request id, options, most files that may wait for a new batch to be begun,
 -- hash of the secret that the sender says it has or '', hash of the one that it gets otherwise, mark of this call, 1 where its jobs
 -- let others go first, most bytes of records that one may hold or 0
--- → time of expiry; 'expired', 'canceled', 'another': it is a different one, 'full': too many wait, 'records': its sender holds as many as one may, or 'unproven': no key made it, and the
--- sender does not know its secret
+-- → time of expiry; 'expired', 'canceled', 'another': it is a different one, 'full': too many wait, 'records': its sender holds
+-- as many as one may, or 'unproven': no key made it, and the sender does not know its secret
 local id = ARGV[1]
 local seen = redis.call('HMGET', batch(id), 'status', 'expires', 'fingerprint', 'owner', 'secret', 'made')
 if seen[1] then

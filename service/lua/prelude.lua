@@ -43,9 +43,11 @@
 --   batches:due       zset: batch id by the time when it expires
 --   batches:erasing   zset: batch id by the time since when its files are to be erased
 --   place:ID          string: OWNER:BYTES of a photo that its sender is to write to the store; gone when its time is up
---   place:ID:used    string: there while a job is made of it
+--   place:ID:used     string: there while a job is made of it
 --   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
+--   key               string: from which secrets and ids are made that nobody brought (see `_hmac` in jobs.py)
+--   keys, keys:used   hash: API keys, and when each was used last (see auth.py)
 --   confirming        string: what was last waited for until replicas have it, see `is_confirmed` in service/database.py
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else
@@ -303,7 +305,7 @@ local function note_failure(id)
   local payer = seen[2] and seen[2] ~= '' and redis.call('HGET', batch(seen[2]) .. ':order', 'payer') or seen[3]
   if not seen[1] or (payer or '') == '' then return end
   local charges = key('quota:' .. payer)
-  redis.call('ZADD', charges, stamp(now), id .. '/' .. seen[4] .. ':' .. math.max(1, math.ceil(seen[5] / 1e6)))
+  redis.call('ZADD', charges, stamp(now), id .. '/' .. seen[4] .. ':' .. quota_cost(seen[5], math.huge))
   redis.call('PEXPIRE', charges, QUOTA_MS)
 end
 
