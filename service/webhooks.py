@@ -114,15 +114,8 @@ class Webhooks:
             return False
         receivers = [urlsplit(url).netloc.lower() for url in self._under_way.values()]
         taken, given_up = self._scripts.run(
-            *(
-                "webhook_take",
-                free,
-                int(LEASE * 1000),
-                1 + len(self._pauses),
-                int(LONGEST * 1000),
-                token_hex(8),
-            ),
-            AT_A_RECEIVER,
+            *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000)),
+            *(token_hex(8), AT_A_RECEIVER),
             *receivers,
         )
         for id, event, tries in given_up:
