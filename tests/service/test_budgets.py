@@ -199,7 +199,7 @@ def test_what_one_sender_holds_in_the_store_is_bounded_and_given_back_when_it_is
     assert int(refused.headers["retry-after"]) >= 1
     assert jobs.depth().jobs == 2
     keyed = {"Authorization": f"Bearer {Keys(client).create('another', [Scope.COLORIZE])}"}
-    assert put(api, photo, **keyed).status_code == 202, "each has a allowance of its own"
+    assert put(api, photo, **keyed).status_code == 202, "each has an allowance of its own"
     work(b"colored" * 1000)
     held, store = bytes_held(client, jobs)
     assert sorted(held) == ["address:127.0.0.1", f"key:{keyed['Authorization'].split('_')[1]}"]

@@ -55,8 +55,8 @@ def test_by_a_copy_of_the_photo_or_of_the_result_however_often_it_was_sent(
 ):
     twice = [send(api, photos[0]), send(api, photos[0])]
     colored = send(api, photos[1])
-    for _ in range(3):
-        work(picture=b"colored " + str(_).encode())
+    for number in range(3):
+        work(picture=b"colored %d" % number)
     other = send(api, photos[2])
     copy, result = tmp_path / "copy.jpg", tmp_path / "result.jpg"
     copy.write_bytes(photos[0])
@@ -98,7 +98,6 @@ def held(client: redis.Redis, words: str) -> set[str]:
         "list": lambda key: client.lrange(key, 0, -1),
         "set": client.smembers,
         "zset": lambda key: client.zrange(key, 0, -1),
-        "stream": client.xrange,
     }
     return {key for key in client.scan_iter() if words in f"{key} {reading[client.type(key)](key)}"}
 
