@@ -122,7 +122,7 @@ class Eraser:
         """Ids whose files are erased, and whose records could not be written."""
 
     def tick(self) -> None:
-        """May raise redis.RedisError."""
+        """May raise redis.RedisError or `store_unavailable`."""
         try:
             until = self._clock.look()
             with self._jobs.alone("eraser", LOCK_SECONDS) as mine:
