@@ -68,16 +68,9 @@ _OF_UPLOADS = (
     *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout", "unsupported_media_type"),
     *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
     *("key_missing", "key_invalid", "scope_missing", "webhook_disabled", "url_not_allowed"),
-    *(
-        "cross_site",
-        "too_many_at_once",
-        "uploads_busy",
-        "rate_limited",
-        "storage_limited",
-        "canceled",
-        "expired",
-    ),
-    *("queue_full", "store_full", "store_unavailable", "queue_unavailable", "internal_error"),
+    *("cross_site", "too_many_at_once", "uploads_busy", "rate_limited", "storage_limited"),
+    *("canceled", "expired", "queue_full", "store_full", "store_unavailable"),
+    *("queue_unavailable", "internal_error"),
 )
 
 Sending = Annotated[Caller, Depends(caller_with(Scope.BATCH))]

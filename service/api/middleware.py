@@ -138,9 +138,7 @@ class BodyLimit:
         # Clients that wait for leave to send read the answer at once; and of some we read nothing at all.
         needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
         if length > most and needs_no_draining:
-            await respond(Problem("body_too_large", detail), scope["path"], root=scope.get("root_path", ""))(
-                scope, receive, send
-            )
+            await _refusal(Problem("body_too_large", detail), scope)(scope, receive, send)
             return
         seen = 0
 
@@ -180,9 +178,8 @@ class BodyPace:
             return
         seconds = self._batch_seconds if is_batch(scope) else self._seconds
         give_up = math.inf
-        credit = (
-            PACE_WINDOW  # seconds that it may be silent: what it sends is worth some, but is not saved up
-        )
+        # Seconds that it may be silent: what it sends is worth some, but is not saved up.
+        credit = PACE_WINDOW
         more = True
 
         async def paced() -> Message:
@@ -217,7 +214,7 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = self._problem(scope) if scope["type"] == "http" else None
-        app = respond(problem, scope["path"], root=scope.get("root_path", "")) if problem else self._app
+        app = _refusal(problem, scope) if problem else self._app
         await app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
@@ -269,7 +266,7 @@ class SameSite:
             and scope["method"] not in ("GET", "HEAD", "OPTIONS")
             and self._is_foreign(scope)
         ):
-            app = respond(Problem("cross_site"), scope["path"], root=scope.get("root_path", ""))
+            app = _refusal(Problem("cross_site"), scope)
         await app(scope, receive, send)
 
     def _is_foreign(self, scope: Scope) -> bool:
@@ -282,6 +279,10 @@ class SameSite:
         if site is not None:
             return site not in ("same-origin", "none")
         return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
+
+
+def _refusal(problem: Problem, scope: Scope) -> ASGIApp:
+    return respond(problem, scope["path"], root=scope.get("root_path", ""))
 
 
 def _path_of(scope: Scope) -> str:

@@ -53,36 +53,32 @@ _PREFER = {
         "with the picture itself where the header `Accept` prefers `image/*` to JSON."
     ),
 }
-_OWNERSHIP = {
-    "name": "authorization",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "example": "Bearer job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa",
-    "description": "`Bearer` and the secret that came with the first answer, or the API key that made it",
-}
-_SECRET_OF_A_JOB = {
-    "name": "authorization",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
-    "description": (
-        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which the job is erased. Sent "
-        "again with it, the photo is answered with it. With neither, the secret is in the first answer alone."
-    ),
-}
-_SECRET_OF_A_BATCH = {
-    "name": "authorization",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "example": "Bearer 3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm",
-    "description": (
-        "`Bearer` and an API key, or a secret of your own: 32 to 128 random letters and digits, by which you can go "
-        "on with the batch, send it again and erase it. With neither, only the secret in the first answer does that."
-    ),
-}
+
+
+def _authorization(description: str, token: str = "3q2-7wQp0bXk9sVtYzR1uA5cE8gH4jLm") -> dict[str, Any]:
+    return {
+        "name": "authorization",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "example": f"Bearer {token}",
+        "description": f"`Bearer` and {description}",
+    }
+
+
+_SECRET = {"secret": "job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
+_OWNERSHIP = _authorization(
+    "the secret that came with the first answer, or the API key that made it", _SECRET["secret"]
+)
+_KEY_OR_SECRET = "an API key, or a secret of your own: 32 to 128 random letters and digits, by which "
+_SECRET_OF_A_JOB = _authorization(
+    f"{_KEY_OR_SECRET}the job is erased. Sent again with it, the photo is answered with it. With neither, the secret is in the first "
+    "answer alone."
+)
+_SECRET_OF_A_BATCH = _authorization(
+    f"{_KEY_OR_SECRET}you can go on with the batch, send it again and erase it. With neither, only the secret in the first answer "
+    "does that."
+)
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -167,7 +163,6 @@ _PLACE: dict[str, Any] = {
     "headers": {"Content-Length": "14680064"},
     "expires_at": "2026-01-01T00:10:00Z",
 }
-_SECRET = {"secret": "job_pTkgqGZ9cW1h5vUuZbJ0X3sYd8nR2fLa"}
 EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("create_colorization", "202"): {"queued": _JOB | _SECRET},
     ("create_colorization", "200"): {"succeeded": _DONE | _SECRET},

@@ -122,20 +122,20 @@ def file_response(
     file: File, job: Job, request: Request, state: ApiState, known: str | None, redirect: bool
 ) -> Response:
     """The file, or as little of it as the client needs. Raises `expired` or `store_unavailable`."""
+    left = job.expires / 1000 - time.time()
     headers = {
         "ETag": file.etag,
-        "Cache-Control": f"private, immutable, max-age={max(0, int(job.expires / 1000 - time.time()))}",
+        "Cache-Control": f"private, immutable, max-age={max(0, int(left))}",
         "Content-Security-Policy": PHOTO_POLICY,
         "Content-Disposition": f'inline; filename="{file_name(file.key)}"',
     }
     if known is not None and _matches(known, file.etag):
         return Response(status_code=304, headers=headers)
+    headers["Content-Length"] = str(file.bytes)
     if is_head(request):
-        headers["Content-Length"] = str(file.bytes)
         return Response(headers=headers, media_type=file.media_type)
     if redirect and state.settings.presign:
-        return presigned.redirect(file.key, headers["ETag"], job.expires / 1000 - time.time(), state)
-    headers["Content-Length"] = str(file.bytes)
+        return presigned.redirect(file.key, file.etag, left, state)
     try:
         pieces = state.store.stream(file.key)
     except FileNotFoundError as gone:

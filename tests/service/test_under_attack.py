@@ -119,7 +119,7 @@ def test_half_requests_endless_headers_and_slow_clients_keep_nobody_from_an_answ
     peak.stop()
     assert None not in latencies
     assert len(latencies) > 10
-    assert cpu_of(process) - before < 6, "an endless header alone once cost fifty seconds"
+    assert cpu_of(process) - before < 6
     assert peak.mb < MOST_MB
 
 
