@@ -547,24 +547,14 @@ def test_the_api_is_healthy_when_livez_says_so(status: int | None, healthy: bool
     ids=["its own", "another", "none"],
 )
 def test_a_worker_is_healthy_when_one_of_its_own_host_beats(
-    host: str | None, healthy: bool, queue: str
+    host: str | None, healthy: bool, valkey: str
 ) -> None:
     if host is not None:
-        Jobs(connect(queue), Lease(8, 1)).beat(f"{host}:7:abc", Net("lite", "0" * 64), "cpu")
+        Jobs(connect(valkey), Lease(8, 1)).beat(f"{host}:7:abc", Net("lite", "0" * 64), "cpu")
     command = Dockerfile.read("docker/worker.Dockerfile").health_check
-    environment = os.environ | {"AUTOCHROME_REDIS_URL": queue}
+    environment = os.environ | {"AUTOCHROME_REDIS_URL": valkey}
     done = subprocess.run([sys.executable, *command[1:]], cwd=ROOT, env=environment, capture_output=True)
     assert (done.returncode == 0) is healthy
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[str]:
-    """The address of a Valkey that holds nothing yet."""
-    path = local.valkey_socket(tmp_path)
-    with subprocess.Popen(local.valkey_command(tmp_path, path)) as server:
-        assert local.wait_for_valkey(path, 10)
-        yield f"unix://{path}"
-        server.terminate()
 
 
 @contextmanager
