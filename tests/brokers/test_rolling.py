@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import local
 from tests.benchmarks.servers import free_port
 
 pytestmark = [
@@ -52,16 +51,6 @@ def haproxy(config: Path, log: Path, **ports: str) -> Iterator[str]:
             yield f"http://{front}"
         finally:
             process.terminate()
-
-
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[str]:
-    """The embedded server; its address."""
-    path = local.valkey_socket(tmp_path)
-    with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as process:
-        assert local.wait_for_valkey(path, 10)
-        yield f"unix://{path}"
-        process.terminate()
 
 
 class Party:

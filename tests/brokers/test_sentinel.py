@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ from service.schemas import Options
 from tests.benchmarks.load import FORM, Connection, Response
 from tests.brokers.fleet import Fleet, Puts, verify
 from tests.brokers.servers import PASSWORD, SENTINEL_PASSWORD, Redises, wait_until
+
+pytestmark = [
+    pytest.mark.brokers,
+    pytest.mark.skipif(
+        shutil.which("redis-sentinel") is None, reason="Debian's redis-sentinel is not installed"
+    ),
+]
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from PIL import Image
 from skimage import data
 
 from service import local
+from tests.benchmarks.servers import free_port
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
@@ -189,11 +189,6 @@ def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL) as server:
         yield f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
         server.kill()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @pytest.mark.parametrize("part", MEGABYTES)
