@@ -5,6 +5,7 @@
         photo.save("new.jpg")
         for notice in photo.notices:
             print(notice.detail)
+        red = photo.recolor(hints=[{"x": 0.4, "y": 0.6, "color": "#7a1f2b"}])
         photo.erase()
 
 One step at a time, for those who keep a record of their own:
@@ -147,6 +148,20 @@ class Artifact:
     name: str
     kind: str
     media_type: str
+    rank: int | None
+    """Of an alternative: 1 is the likeliest. None of others."""
+    probability: float | None
+    """Of an alternative: how likely it is against the result, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A color that a place could have."""
+
+    color: str
+    """#rrggbb, as a hint takes it."""
+    probability: float
+    """0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +272,12 @@ class Autochrome:
         job = self.create(data, new_id(), options, wait, secrets.token_hex(24))
         return self.photo_of(job, give_up - self._clock())
 
+    def recolor(self, original: Job, *, wait: float = WAIT, **options: Any) -> Photo:
+        """See `Photo.recolor`."""
+        give_up = self._clock() + wait
+        job = self.revise(original, new_id(), options, wait, secrets.token_hex(24))
+        return self.photo_of(job, give_up - self._clock())
+
     def photo_of(self, job: Job, wait: float = WAIT) -> Photo:
         """The colored photo of a job. `wait`: for its end, seconds. Raises PendingError, and what the failure is of one that failed."""
         if not job.is_over:
@@ -275,6 +296,22 @@ class Autochrome:
         `secret`: 32 to 128 random letters and digits by which the job is erased, where the client has no API key, which does that
         too. Without either only the first answer tells a secret: it is lost with that.
         """
+        return self._put(id, photo, "application/octet-stream", _query(options or {}), wait, secret)
+
+    def revise(
+        self, original: Job, id: str, options: Options | None = None, wait: float = 0, secret: str = ""
+    ) -> Job:
+        """Have the photo of a job colored anew under this id, with its options where `options` says no others. All else as in `create`.
+
+        `original`: with its secret, where the client has no API key. What is made goes when the original is erased.
+        """
+        proof = {"secret": original.secret} if original.secret else {}
+        wish = json.dumps({"revise": original.id, **proof, **(options or {})})
+        return self._put(id, wish.encode(), "application/json", {}, wait, secret)
+
+    def _put(
+        self, id: str, body: bytes, kind: str, query: Mapping[str, str], wait: float, secret: str
+    ) -> Job:
         if not _ID.fullmatch(id):
             raise ValueError(f"{id!r} is no id: 32 lowercase hexadecimal digits")
         held = min(max(wait, 0.0), MAX_WAIT)
@@ -282,9 +319,9 @@ class Autochrome:
         response = self._send(
             "PUT",
             f"/v1/colorizations/{id}",
-            content=photo,
-            params=_query(options or {}),
-            headers={"Content-Type": "application/octet-stream", "Prefer": f"wait={int(held)}", **own},
+            content=body,
+            params=query,
+            headers={"Content-Type": kind, "Prefer": f"wait={int(held)}", **own},
             timeout=self._timeout + held,
         )
         return _job(response)
@@ -315,6 +352,14 @@ class Autochrome:
     def artifact(self, id: str, name: str) -> bytes:
         """What was made beside it, such as `comparison`."""
         return self._file(f"/v1/colorizations/{id}/artifacts/{name}")
+
+    def suggestions(self, id: str, x: float, y: float) -> tuple[Suggestion, ...]:
+        """See `Photo.suggestions`."""
+        response = self._send("GET", f"/v1/colorizations/{id}/suggestions", params={"x": x, "y": y})
+        try:
+            return tuple(Suggestion(each["color"], each["probability"]) for each in response.json())
+        except (KeyError, TypeError, ValueError) as wrong:
+            raise UnavailableError("The answer is no list of colors.") from wrong
 
     def _file(self, path: str) -> bytes:
         """It may lie in a store elsewhere, to which httpx sends no key along."""
@@ -401,8 +446,19 @@ class Photo:
         """The file of an artifact, such as `comparison`."""
         return self._service.artifact(self.job.id, name)
 
+    def recolor(self, *, wait: float = WAIT, **options: Any) -> Photo:
+        """The same photo colored anew, with these options and all others as before; it is not sent again. `wait`: as in `colorize`."""
+        return self._service.recolor(self.job, wait=wait, **options)
+
+    def suggestions(self, x: float, y: float) -> tuple[Suggestion, ...]:
+        """The likeliest colors at a place, where the photo was colored with `artifacts=["suggestions"]`; five at most, likeliest first.
+
+        `x`, `y`: across and down the picture, 0 to 1.
+        """
+        return self._service.suggestions(self.job.id, x, y)
+
     def erase(self) -> None:
-        """Erase it at the service, with the photo that was sent."""
+        """Erase it at the service, with the photo that was sent and all that was colored anew from it."""
         self._service.delete(self.job.id, self.job.secret)
 
 
@@ -466,7 +522,10 @@ def _job(response: httpx.Response) -> Job:
             width=result.get("width", 0),
             height=result.get("height", 0),
             artifacts=tuple(
-                Artifact(made["name"], made["kind"], made["media_type"]) for made in document["artifacts"]
+                Artifact(
+                    made["name"], made["kind"], made["media_type"], made.get("rank"), made.get("probability")
+                )
+                for made in document["artifacts"]
             ),
             notices=tuple(Notice(each["code"], each["detail"]) for each in document["notices"]),
             error=error.get("code", ""),

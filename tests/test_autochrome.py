@@ -31,6 +31,7 @@ from autochrome import (
     PendingError,
     PhotoRefusedError,
     RefusedError,
+    Suggestion,
     UnavailableError,
     job_id,
     new_id,
@@ -104,7 +105,7 @@ def test_one_life_on_the_real_service(real: Autochrome, gray_photo: Callable[...
     done = real.create(gray_photo(), id, options, wait=25, secret=own)
     again = real.create(gray_photo(), id, options, wait=25, secret=own)
     assert (done.status, done.id, done.width, done.height, done.net) == ("succeeded", id, 320, 240, "lite")
-    assert done.artifacts == (Artifact("comparison", "comparison", "image/jpeg"),)
+    assert done.artifacts == (Artifact("comparison", "comparison", "image/jpeg", None, None),)
     assert again == done, "the same photo under the same id is colored once, and the secret is the same"
     assert real.wait_for(id, 5).status == real.get(id).status == "succeeded"
     assert Image.open(io.BytesIO(real.result(id))).size == (320, 240)
@@ -192,6 +193,39 @@ def test_options_go_as_the_service_reads_them() -> None:
     sent = dict(script.requests[0].url.params)
     assert json.loads(sent.pop("hints")) == hints
     assert sent == {"artifacts": "comparison,sidecar", "crop_border": "true", "keep_for": "90"}
+
+
+def test_a_photo_is_colored_anew_without_being_sent_again() -> None:
+    answers = [job(document=DONE), httpx.Response(200, content=b"in color"), job(document=DONE)]
+    script = Script([*answers, httpx.Response(200, content=b"redder")])
+    photo = script.client().colorize(b"photo", vividness=1.2)
+    hints = [{"x": 0.4, "y": 0.6, "color": "#7a1f2b"}]
+    assert photo.recolor(hints=hints, size=512).picture == b"redder"
+    first, _, second, _ = script.requests
+    assert second.method == "PUT"
+    assert second.headers["content-type"] == "application/json"
+    assert json.loads(second.content) == {
+        "revise": "ab" * 16,
+        "secret": "s" * 43,
+        "hints": hints,
+        "size": 512,
+    }
+    assert second.url.path != first.url.path
+    assert second.headers["authorization"] != first.headers["authorization"]
+
+
+def test_the_colors_that_a_place_could_have_are_read() -> None:
+    colors = [
+        {"color": "#7a1f2b", "a": 38.2, "b": 17.4, "probability": 0.4},
+        {"color": "#4c4f55", "a": -0.3, "b": -3.6, "probability": 0.25},
+    ]
+    script = Script([job(document=DONE), httpx.Response(200), job(document=colors), job(document=[1])])
+    photo = script.client().colorize(b"photo", artifacts=["suggestions"])
+    assert photo.suggestions(0.4, 0.6) == (Suggestion("#7a1f2b", 0.4), Suggestion("#4c4f55", 0.25))
+    path = f"http://service.example/color/v1/colorizations/{'ab' * 16}/suggestions?x=0.4&y=0.6"
+    assert str(script.requests[2].url) == path
+    with pytest.raises(UnavailableError):
+        photo.suggestions(0.4, 0.6)
 
 
 def test_each_photo_has_an_id_and_a_secret_of_its_own() -> None:
