@@ -85,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Colors black-and-white photographs. The colors are guesses of a network, not the truth.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        root_path_in_servers=False,  # `document` says which there are
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
