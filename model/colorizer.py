@@ -177,12 +177,10 @@ class Colorizer:
 
     def _moved(self, logits_Qhw: NDArray[np.float32], boldness: float) -> tuple[NDArray[np.float32], float]:
         """The logits with another share of the rebalancing taken back, and the temperature."""
-        weights = self.card.class_weights if isinstance(self.card, Card) else None
-        if not isinstance(self.card, Card) or weights is None:
+        if not isinstance(self.card, Card):
             raise InputError(f"{self.name} was not trained with a rebalancing: there is no boldness to vary")
         share, temperature = self.card.decoding(boldness)
-        shift = np.float32(self.card.share - share) * np.log(weights)
-        return logits_Qhw + shift[:, None, None], temperature
+        return logits_Qhw + self.card.shift_to(share)[:, None, None], temperature
 
     def postprocess(
         self,
