@@ -126,12 +126,13 @@ def test_a_file_whose_boldness_has_a_single_row_is_the_same_at_any(
 def test_a_palette_has_the_colors_that_are_suggested_where_all_places_are_alike(lite: Colorizer) -> None:
     logits = np.full((313, 8, 8), -10, np.float32)
     centers = Distribution(distribution.write(logits, lite.card, GRAY)).centers
-    # the two greens are likelier than the red, and each of them less likely; the blue is not worth a word
-    for color, probability in (((60, 40), 0.4), ((-40, 30), 0.3), ((-40, 50), 0.296), ((10, -80), 0.004)):
+    # The greens, 20 units apart, are likelier together than the first red; the second is too far from it; the blue is not worth a word.
+    reds, greens = (((60, 40), 0.34), ((70, 20), 0.06)), (((-40, 30), 0.3), ((-40, 50), 0.296))
+    for color, probability in (*reds, *greens, ((10, -80), 0.004)):
         logits[np.hypot(*(centers - color).T).argmin()] = np.log(probability)
     palette = Distribution(distribution.write(logits, lite.card, GRAY)).palette(3, 3)
     suggested = hints.suggest(likeness.scene(np.full((1, 32, 32), 50, np.float32), logits), 0.5, 0.5)
-    assert [round(probability, 1) for _, _, probability in palette] == [0.6, 0.4]
+    assert [round(probability, 1) for _, _, probability in palette] == [0.6, 0.3, 0.1]
     assert len(palette) == len(suggested)
     for (a, b, probability), other in zip(palette, suggested, strict=True):
         assert (a, b) == pytest.approx(tuple(other.ab), abs=0.1)

@@ -129,7 +129,7 @@ def test_a_hint_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize("wished", [RED, BLUE, GRAY, "#000000", "#ffffff", "#020104"])
 def test_the_color_of_a_hint_is_that_of_the_pixels_that_have_it(wished: str) -> None:
     rgb = torch.tensor([*bytes.fromhex(wished[1:])]).view(1, 3, 1, 1) / 255
-    assert Hint(0, 0, wished).ab == pytest.approx(lab_from_rgb(rgb)[0, 1:, 0, 0].numpy(), abs=2e-3)
+    assert Hint(0, 0, wished).ab == pytest.approx(lab_from_rgb(rgb)[0, 1:, 0, 0].numpy(), abs=0.01)
 
 
 def test_too_many_hints_are_refused(colorizer: Colorizer, coffee: tuple[Photo, np.ndarray]) -> None:
