@@ -96,7 +96,7 @@ class Access:
                 if status:
                     raise
                 log.exception("request_failed", method=scope["method"], route=route_of(scope))
-                await respond(Problem("internal_error"), scope["path"])(scope, receive, watched)
+                await respond(Problem("internal_error"), scope)(scope, receive, watched)
             finally:
                 self._record(scope, status, time.perf_counter() - start)
 
@@ -138,7 +138,7 @@ class BodyLimit:
         # Clients that wait for leave to send read the answer at once; and of some we read nothing at all.
         needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
         if length > most and needs_no_draining:
-            await _refusal(Problem("body_too_large", detail), scope)(scope, receive, send)
+            await respond(Problem("body_too_large", detail), scope)(scope, receive, send)
             return
         seen = 0
 
@@ -214,7 +214,7 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = self._problem(scope) if scope["type"] == "http" else None
-        app = _refusal(problem, scope) if problem else self._app
+        app = respond(problem, scope) if problem else self._app
         await app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
@@ -266,7 +266,7 @@ class SameSite:
             and scope["method"] not in ("GET", "HEAD", "OPTIONS")
             and self._is_foreign(scope)
         ):
-            app = _refusal(Problem("cross_site"), scope)
+            app = respond(Problem("cross_site"), scope)
         await app(scope, receive, send)
 
     def _is_foreign(self, scope: Scope) -> bool:
@@ -279,10 +279,6 @@ class SameSite:
         if site is not None:
             return site not in ("same-origin", "none")
         return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
-
-
-def _refusal(problem: Problem, scope: Scope) -> ASGIApp:
-    return respond(problem, scope["path"], root=scope.get("root_path", ""))
 
 
 def _path_of(scope: Scope) -> str:
