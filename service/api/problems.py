@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from service.api.templates import VARY, render
+from service.api.templates import VARY, render, root_of
 from service.database import is_out_of_memory, refuses_writes
 from service.errors import KINDS, RECORD_FULL, Problem, first_line
 from service.observability import get_logger
@@ -64,11 +64,11 @@ def document(problem: Problem, instance: str | None, root: str = "") -> ProblemD
 
 
 def respond(problem: Problem, scope: Scope | None, headers: Mapping[str, str] | None = None) -> Response:
-    """In words to a person's browser that opens an address, and as a document to all others. `scope`: of the request, where one was read."""
+    """In words to a browser that opens an address, as a document to all others. `scope`: of the request, where one was read."""
     sent = {"Cache-Control": "no-store", "Vary": "Accept", **problem.headers, **(headers or {})}
     if scope is not None and wants_html(Headers(scope=scope)):
         return _page(problem, Request(scope), sent)
-    path, root = (scope["path"], scope.get("root_path", "")) if scope else ("", "")
+    path, root = (scope["path"], root_of(scope)) if scope else ("", "")
     return JSONResponse(
         {**document(problem, path, root).model_dump(), **problem.members},
         status_code=problem.kind.status,
@@ -78,7 +78,7 @@ def respond(problem: Problem, scope: Scope | None, headers: Mapping[str, str] | 
 
 
 def wants_html(headers: Headers) -> bool:
-    """Whether HTML is asked for by its name, and no JSON sooner: browsers do for what is to be seen as a page, scripts and programs do not."""
+    """Whether HTML is asked for by its name, and no JSON sooner: so do browsers that open an address, not their scripts, nor programs."""
     weights = {"text/html": 0.0, "application/json": 0.0, MEDIA_TYPE: 0.0}
     for part in headers.get("accept", "").lower().split(","):
         kind, *parameters = (word.strip() for word in part.split(";"))

@@ -22,7 +22,7 @@ _LITERAL = r'"((?:[^"\\\n]|\\.)*)"'
 _SAID = re.compile(rf"""\bt\(\s*{_LITERAL}|\bplural\([^",]+,\s*{_LITERAL},\s*{_LITERAL}""")
 _IMPORTED = re.compile(r'\bfrom "\./(\w+)\.js"')
 _LOADED = re.compile(r'\b(?:from |import\()"\./(\w+)\.js"')
-_TELLS = re.compile(r"\btold\(")
+_TELLS = re.compile(r"\bimport \{[^}]*\btold\b")
 _HOLE = re.compile(r"\\\{(\w+)\\\}")
 
 
@@ -85,7 +85,11 @@ def strings(language: str) -> Strings:
     return Strings(
         language,
         {entry.msgid: entry.msgstr for entry in own if not entry.msgid_plural},
-        {entry.msgid: (entry.msgstr_plural[0], entry.msgstr_plural[1]) for entry in own if entry.msgid_plural},
+        {
+            entry.msgid: (entry.msgstr_plural[0], entry.msgstr_plural[1])
+            for entry in own
+            if entry.msgid_plural
+        },
         {entry.msgid: entry.msgstr for entry in entries if entry.msgctxt == SERVER},
     )
 
@@ -95,14 +99,17 @@ def _compiled(language: str) -> list[tuple[re.Pattern[str], str]]:
     """Longer sentences first: one may begin like another."""
     server = strings(language).server
     return [
-        (re.compile(_HOLE.sub(r"(?P<\1>.+?)", re.escape(english)) + r"(?=\s|$)"), server[english])
+        (
+            re.compile(_HOLE.sub(r"(?P<\1>(?:(?![.!?]\\s).)+?)", re.escape(english)) + r"(?=\s|$)"),
+            server[english],
+        )
         for english in sorted(server, key=len, reverse=True)
     ]
 
 
 def language_of(request: HTTPConnection) -> str:
     """By `?lang=`, else by the cookie that it left, else by what the browser says that its owner reads."""
-    for wished in (request.query_params.get(PARAMETER), request.cookies.get(COOKIE)):
+    for wished in (request.query_params.get(PARAMETER, ""), request.cookies.get(COOKIE, "")):
         if wished in LANGUAGES:
             return wished
     ranked = sorted(_accepted(request.headers.get("accept-language", "")), key=lambda one: -one[1])

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
 
 from service import __version__
 from service.api.strings import COOKIE, LANGUAGES, PARAMETER, WEB, imported, language_of, strings
@@ -31,7 +32,7 @@ def render(
     html = environment(language).get_template(template).render(here=here, up=up, **context)
     answer = HTMLResponse(html, status, {"Vary": VARY, **(headers or {})})
     if request.query_params.get(PARAMETER) == language:
-        path = request.scope.get("root_path", "") or "/"
+        path = root_of(request.scope) or "/"
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, language, A_YEAR, path=path, secure=secure, httponly=True, samesite="lax")
     return answer
@@ -63,9 +64,15 @@ def environment(language: str) -> Environment:
     return made
 
 
+def root_of(scope: Scope) -> str:
+    """The path below which the whole service is shown, also within a part that is mounted."""
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return root
+
+
 def _place(request: Request) -> tuple[str, str]:
     """The path below the service's first page, and the way back there. Relative: a proxy may show us below a path that we do not know."""
-    root = request.scope.get("root_path", "")
+    root = root_of(request.scope)
     path = request.scope["path"].removeprefix(root).removeprefix("/")
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     depth = raw.removeprefix(root.encode()).count(b"/") - 1

@@ -52,5 +52,5 @@ function fill(sentence, values) {
 
 function pattern(english) {
   const escaped = english.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-  return new RegExp(`^${escaped.replace(/\{(\w+)\}/g, "(?<$1>.+?)")}(?=\\s|$)`, "s");
+  return new RegExp(`^${escaped.replace(/\{(\w+)\}/g, "(?<$1>(?:(?![.!?]\\s).)+?)")}(?=\\s|$)`, "s");
 }
