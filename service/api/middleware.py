@@ -372,18 +372,16 @@ class Compress:
                 await send(message)
                 return
             body, more = message.get("body", b""), message.get("more_body", False)
-            if start is not None:
-                if is_taken and (more or len(body) >= WORTH_COMPRESSING):
-                    deflate = zlib.compressobj(wbits=_GZIP)
-                    headers = MutableHeaders(scope=start)
-                    headers["Content-Encoding"] = "gzip"
-                    del headers["Content-Length"]
-                    _weaken(headers)
-                await send(start)
-                start = None
+            if start is not None and is_taken and (more or len(body) >= WORTH_COMPRESSING):
+                deflate = zlib.compressobj(wbits=_GZIP)
             if deflate is not None:
                 body = deflate.compress(body) + (b"" if more else deflate.flush())
                 message = {**message, "body": body}
+            if start is not None:
+                if deflate is not None:
+                    _say_gzip(MutableHeaders(scope=start), None if more else len(body))
+                await send(start)
+                start = None
             await send(message)
 
         await self._app(scope, receive, compressed)
@@ -393,6 +391,15 @@ def _is_text(headers: MutableHeaders) -> bool:
     kind = headers.get("content-type", "").partition(";")[0].strip()
     is_known = kind in COMPRESSED or kind.endswith("+json")
     return is_known and "content-encoding" not in headers and "content-range" not in headers
+
+
+def _say_gzip(headers: MutableHeaders, length: int | None) -> None:
+    headers["Content-Encoding"] = "gzip"
+    if length is None:
+        del headers["Content-Length"]
+    else:
+        headers["Content-Length"] = str(length)
+    _weaken(headers)
 
 
 def _weaken(headers: MutableHeaders) -> None:
