@@ -21,6 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from service import __version__
 from service.api import batches, colorizations, events, health, presigned, problems, results
 from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
+from service.api.docs import add_docs
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -101,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     add_pages(app, settings)
+    add_docs(app, settings)
     add_handlers(app, routers)
     document(app, settings)
     return app
