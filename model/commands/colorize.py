@@ -66,6 +66,10 @@ def colorize(
     boldness: Annotated[
         float, Option(help="-1 (safer: calm, likely colors) to 1 (bolder: rare and vivid ones)")
     ] = 0.0,
+    detail: Annotated[
+        Literal["off", "auto", "on"],
+        Option(help="a second, closer look at large photos: where it is the surer one, or always"),
+    ] = "off",
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
@@ -164,6 +168,7 @@ def colorize(
 
         recipe = Recipe(
             color=ColorOptions(temperature, vividness, tuple(map(_hint, hint)), boldness),
+            detail=detail,
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),

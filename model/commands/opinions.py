@@ -1,4 +1,4 @@
-"""Measure what a net can say beside its first answer: what follows from a person's hints, and what else a photo could have been."""
+"""Measure what a net can say beside its first answer: a person's hints, what else a photo could have been, a second look."""
 
 from __future__ import annotations
 
@@ -117,6 +117,40 @@ def alternatives(
         strips.append(figures.Strip(path.stem, [*map(shown.colored, row), shown.truth]))
     kinds = [f"{kind} {place}" for kind in ("alternative", "control") for place in range(1, count + 1)]
     figures.save(figures.sheet(["first answer", *kinds, "ground truth"], strips), out / "alternatives.jpg")
+    return 0
+
+
+@app.command(short_help="what a second look at large photographs is worth")
+def detail(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    mosaic: Annotated[
+        int,
+        Option(
+            metavar="N", show_default=False, help="small people: mosaics of N x N of each source's photos"
+        ),
+    ] = 0,
+    net: Net = "lite",
+    device: Device = "auto",
+    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="for detail.json and detail.md")] = Path(
+        "out/detail"
+    ),
+) -> int:
+    """Write detail.json and detail.md; print the tables. --photos take NAME=PATH; --limit is a source's."""
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import detail as measure
+
+    colorizer = Colorizer.load(net, device)
+    measured = []
+    for source in selection.Selection(photos, exclude, limit=limit).sources():
+        truths = measure.photographs(source.photos, mosaic)
+        total = len(source.photos) // max(1, mosaic) ** 2
+        measured.append(measure.measure(colorizer, source.name, progress(truths, total, source.name)))
+    report = measure.summarize(measured)
+    settings = {colorizer.name: colorizer.sha256, "mosaic": mosaic}
+    write(out, "detail", report.as_markdown(), settings | report.as_json())
     return 0
 
 
