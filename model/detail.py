@@ -54,9 +54,9 @@ def joined(
         for length, count in zip(shape, positions, strict=True)
     )
     found_hwQ: NDArray[np.float32] = np.zeros((*positions, len(answers[0])), np.float32)
-    for (rows_hn, columns_wn), answer in zip(product(down, across), answers, strict=True):
+    for ((rows, shares_rn), (columns, shares_cn)), answer in zip(product(down, across), answers, strict=True):
         tile_nnQ = np.ascontiguousarray(np.moveaxis(answer, 0, -1), np.float32)
-        found_hwQ += columns_wn @ np.tensordot(rows_hn, tile_nnQ, 1)
+        found_hwQ[rows, columns] += shares_cn @ np.tensordot(shares_rn, tile_nnQ, 1)
     return np.moveaxis(found_hwQ, -1, 0)
 
 
@@ -67,8 +67,9 @@ def merge(
 
     Answers of two channels are ab already and say nothing of how sure they are: with "auto" the first one stays.
     """
-    is_surer = len(first_Qhw) > 2 and _entropy(second_Qhw) < _entropy(first_Qhw)
-    return (first_Qhw + second_Qhw) * np.float32(0.5) if wanted == "on" or is_surer else first_Qhw
+    if wanted == "auto" and (len(first_Qhw) == 2 or _entropy(second_Qhw) >= _entropy(first_Qhw)):
+        return first_Qhw
+    return (first_Qhw + second_Qhw) * np.float32(0.5)
 
 
 def _entropy(logits_Qhw: NDArray[np.float32]) -> float:
@@ -86,14 +87,22 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(step * (length - side) / max(1, steps)) for step in range(steps + 1)]
 
 
-def _shares(length: int, side: int, n: int, positions: int) -> list[NDArray[np.float32]]:
-    """Along one side, of each tile (positions, n): how much its n places count at each position; over all tiles that adds up to 1."""
+def _shares(length: int, side: int, n: int, count: int) -> list[tuple[slice, NDArray[np.float32]]]:
+    """Along one side, of each tile: which of `count` positions r it covers, and (r, n) how much its n places count at each of them.
+
+    Over all tiles that adds up to 1.
+    """
     window = 1 - np.abs((np.arange(n) + 0.5) / n * 2 - 1)
-    ends = np.arange(positions + 1) * length / positions
-    found = []
+    ends = np.arange(count + 1) * length / count
+    overlaps = []
     for start in _starts(length, side):
         edges = start + np.arange(n + 1) * side / n
         overlap = np.minimum(ends[1:, None], edges[1:]) - np.maximum(ends[:-1, None], edges[:-1])
-        found.append(np.maximum(overlap, 0) * window)
-    total = np.sum(found, (0, 2))
-    return [(share / total[:, None]).astype(np.float32) for share in found]
+        overlaps.append(np.maximum(overlap, 0) * window)
+    total = np.sum(overlaps, (0, 2))
+    found = []
+    for overlap in overlaps:
+        covered = np.flatnonzero(overlap.any(1))
+        rows = slice(covered[0], covered[-1] + 1)
+        found.append((rows, (overlap[rows] / total[rows, None]).astype(np.float32)))
+    return found

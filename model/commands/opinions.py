@@ -132,25 +132,35 @@ def detail(
         ),
     ] = 0,
     net: Net = "lite",
+    sheet: Sheet = 8,
     device: Device = "auto",
-    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="for detail.json and detail.md")] = Path(
-        "out/detail"
-    ),
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for detail.json, detail.md and the sheet detail.jpg")
+    ] = Path("out/detail"),
 ) -> int:
-    """Write detail.json and detail.md; print the tables. --photos take NAME=PATH; --limit is a source's."""
+    """Write detail.json, detail.md and the sheet detail.jpg; print the tables. --photos take NAME=PATH; --limit is a source's."""
     from model.colorizer import Colorizer
     from model.commands import selection
+    from model.evaluate import color, figures
     from model.evaluate import detail as measure
 
     colorizer = Colorizer.load(net, device)
-    measured = []
+    measured, grouped = [], []
     for source in selection.Selection(photos, exclude, limit=limit).sources():
-        truths = measure.photographs(source.photos, mosaic)
-        total = len(source.photos) // max(1, mosaic) ** 2
-        measured.append(measure.measure(colorizer, source.name, progress(truths, total, source.name)))
+        those = measure.groups(source.photos, mosaic)
+        measured.append(measure.measure(colorizer, source.name, progress(those, len(those), source.name)))
+        grouped += those
     report = measure.summarize(measured)
     settings = {colorizer.name: colorizer.sha256, "mosaic": mosaic}
     write(out, "detail", report.as_markdown(), settings | report.as_json())
+    rows = []
+    for paths in color.evenly(grouped, sheet):
+        looked = measure.look(colorizer, measure.photograph(paths))
+        if looked is not None:
+            shown = looked.pictures
+            rows.append([("off", shown["off"]), ("on", shown["on"]), ("ground truth", looked.truth)])
+    if rows:
+        figures.save(figures.grid(rows, 240), out / "detail.jpg")
     return 0
 
 

@@ -14,7 +14,7 @@ to a second look than a real photo, whose parts belong together. Intervals: `eva
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,18 +58,21 @@ class Looked:
     by_auto: bool
 
 
-def photographs(paths: Sequence[Path], mosaic: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """(H, W, 3) uint8 each: the photos at the protocol's size, or mosaics of `mosaic` × `mosaic` of them."""
-    if not mosaic:
-        for path in paths:
-            yield _reduced(data.read(path), _SHORT)
-        return
-    for start in range(0, len(paths) - mosaic**2 + 1, mosaic**2):
-        cells = [
-            np.asarray(ImageOps.fit(Image.fromarray(data.read(path)), _CELL, Image.Resampling.LANCZOS))
-            for path in paths[start : start + mosaic**2]
-        ]
-        yield np.vstack([np.hstack(cells[row : row + mosaic]) for row in range(0, mosaic**2, mosaic)])
+def groups(paths: Sequence[Path], mosaic: int = 0) -> list[Sequence[Path]]:
+    """The photos of which each photograph is made: one, or for mosaics `mosaic` × `mosaic`. What is left over makes none."""
+    size = max(1, mosaic) ** 2
+    return [paths[start : start + size] for start in range(0, len(paths) - size + 1, size)]
+
+
+def photograph(paths: Sequence[Path]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: a photo at the protocol's size, or a mosaic of several. Raises OSError for one that cannot be read."""
+    photos = [data.read(path) for path in paths]
+    if len(photos) == 1:
+        return _reduced(photos[0], _SHORT)
+    cells = [ImageOps.fit(Image.fromarray(photo), _CELL, Image.Resampling.LANCZOS) for photo in photos]
+    side = round(len(cells) ** 0.5)
+    rows = [np.hstack([*map(np.asarray, cells[row * side : (row + 1) * side])]) for row in range(side)]
+    return np.vstack(rows)
 
 
 def look(colorizer: Colorizer, truth: NDArray[np.uint8]) -> Looked | None:
@@ -112,10 +115,10 @@ class Measured:
     by_auto: int
 
 
-def measure(colorizer: Colorizer, name: str, truths: Iterable[NDArray[np.uint8]]) -> Measured:
+def measure(colorizer: Colorizer, name: str, grouped: Iterable[Sequence[Path]]) -> Measured:
     pixels, areas, others, seconds, small, by_auto = [], [], [], [], 0, 0
-    for truth in truths:
-        looked = look(colorizer, truth)
+    for paths in grouped:
+        looked = look(colorizer, photograph(paths))
         if looked is None:
             small += 1
             continue
