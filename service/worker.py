@@ -227,7 +227,7 @@ class Worker:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
         data, renewed = bytearray(), time.monotonic()
         try:
-            for piece in self._store.stream(photo_key(claim.id, claim.upload)):
+            for piece in self._store.stream(photo_key(claim.photo_of, claim.upload)):
                 data += piece
                 if time.monotonic() - renewed > self._settings.lease / 4:
                     self._jobs.renew(claim)
