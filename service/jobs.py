@@ -454,9 +454,11 @@ def _shortened(text: str) -> str:
 
 
 def _json(parts: Sequence[Artifact] | Sequence[Notice]) -> str:
-    return (
-        json.dumps([asdict(one) for one in parts], ensure_ascii=False, separators=(",", ":")) if parts else ""
-    )
+    """As it is kept in records: without what is None."""
+    if not parts:
+        return ""
+    said = [{name: value for name, value in asdict(one).items() if value is not None} for one in parts]
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
 def _key(name: str) -> str:

@@ -183,10 +183,16 @@ class Artifact:
     """A file that was made from a photo."""
 
     name: str
-    kind: Literal["result", "comparison", "sidecar"]
+    kind: Literal[
+        "result", "alternative", "comparison", "sidecar", "confidence", "distribution", "suggestions"
+    ]
     key: str
     media_type: str
     bytes: int
+    rank: int | None = None
+    """Of an alternative: 1, the likeliest, and so on."""
+    probability: float | None = None
+    """Of an alternative: 0…1, of its color against the result's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from model import image_io, image_metadata, inspection
 from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import PhotoError
+from model.hints import Hint
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
@@ -391,7 +392,12 @@ def inspection_options(options: Options) -> InspectionOptions:
 
 
 def color_options(options: Options) -> ColorOptions:
-    return ColorOptions(temperature=options.temperature, vividness=options.vividness)
+    return ColorOptions(
+        temperature=options.temperature,
+        vividness=options.vividness,
+        hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
+        boldness=options.boldness,
+    )
 
 
 def save_options(options: Options) -> SaveOptions:

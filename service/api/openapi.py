@@ -107,7 +107,7 @@ _JOB: dict[str, Any] = {
     "queue_position": 2,
     "eta_s": 1.8,
     "timings": {},
-    "options": Options(artifacts=("comparison",)).model_dump(mode="json"),
+    "options": Options(artifacts=("comparison",), alternatives=1).model_dump(mode="json"),
     "net": None,
     "result": None,
     "artifacts": [],
@@ -129,7 +129,18 @@ _DONE: dict[str, Any] = _JOB | {
             "url": f"{_PATH}/artifacts/comparison",
             "media_type": "image/jpeg",
             "bytes": 412345,
-        }
+            "rank": None,
+            "probability": None,
+        },
+        {
+            "name": "alternative-1",
+            "kind": "alternative",
+            "url": f"{_PATH}/artifacts/alternative-1",
+            "media_type": "image/jpeg",
+            "bytes": 398120,
+            "rank": 1,
+            "probability": 0.31,
+        },
     ],
     "notices": [
         {
@@ -255,7 +266,9 @@ def _add(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> No
 
 def _options(settings: Settings) -> dict[str, Any]:
     """Name → JSON Schema, as they are on this server: no webhook where none is sent, the longest time kept."""
-    options: dict[str, Any] = Options.model_json_schema()["properties"]
+    options: dict[str, Any] = Options.model_json_schema(ref_template="#/components/schemas/{model}")[
+        "properties"
+    ]
     options["keep_for"]["anyOf"][0]["maximum"] = longest_keep_for(settings)
     if not settings.webhook_hosts:
         del options["webhook"]
@@ -309,8 +322,8 @@ def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:
-    """As a form or a query has them: there is no null in those, what is not sent is not set."""
-    return {name: _without_null(schema) for name, schema in options.items()}
+    """As a form or a query has them: there is no null in those, what is not sent is not set, and a list of objects is JSON."""
+    return {name: _as_text(_without_null(schema)) for name, schema in options.items()}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -318,6 +331,14 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     (kind,) = (one for one in schema["anyOf"] if one != {"type": "null"})
     return {**{word: value for word, value in schema.items() if word not in ("anyOf", "default")}, **kind}
+
+
+def _as_text(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in schema.get("items", {}):
+        return schema
+    told = {word: schema[word] for word in ("title", "description")}
+    listed = {word: schema[word] for word in ("type", "items", "maxItems")}
+    return {**told, "type": "string", "contentMediaType": JSON, "contentSchema": listed}
 
 
 def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Photos that were sent before, colored anew: `{"revise": id, "secret": …}` with other options.
 
-A revision is a job like any other, but that its photo is the original's and lies there alone. So it is erased with its original, and no later.
-A revision of a revision is one of the same original, by the options of the one that was named.
+A revision is a job like any other, but that its photo is the original's and lies there alone. So it is erased with that, and
+no later. A revision of a revision is one of the same original, with the options of the one that was named.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from service.storage import photo_key
 async def named(wish: dict[str, Any], state: ApiState, by: Caller) -> AsyncIterator[Upload]:
     """The photo of the job that a JSON body names, with that job's options where the body does not say others.
 
-    Raises `json_invalid`, `option_unknown`, `option_invalid`, `not_found`, `expired`, `canceled`, `secret_missing` or `secret_wrong`. Reading
-    the photo may raise `canceled`, `expired` or `photo_lost`.
+    Raises `json_invalid`, `option_unknown`, `option_invalid`, `not_found`, `expired`, `canceled`, `secret_missing` or `secret_wrong`.
+    Reading the photo may raise `canceled`, `expired` or `photo_lost`.
     """
     id, secret = wish.pop("revise"), wish.pop("secret", "")
     if not isinstance(id, str) or not isinstance(secret, str):
