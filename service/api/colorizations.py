@@ -46,7 +46,8 @@ LONGEST_RETRY_AFTER = 3600
 FETCH_PIXELS = 1_000_000
 """What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
 REVISED = 0.25
-"""Of its pixels, that a preview of a photo sent before counts as: most come from what a worker has kept, some take half as long as at first."""
+"""Of its pixels, that a preview of a photo sent before counts as: most come from what a worker has kept, some take half as long as
+at first."""
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 SECRET_HEADER = "Autochrome-Secret"
