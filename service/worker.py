@@ -120,7 +120,8 @@ class Worker:
             self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
         room, self._most_memory = _memory(settings)
         for_kept = min(int(KEPT_SHARE * room), MOST_KEPT)
-        self.admission = Admission(room - for_kept)
+        self._room = room - for_kept
+        self.admission = Admission(self._room)
         self.kept: Kept[tuple[Any, ...], Opened] = Kept(for_kept, KEPT_FOR)
         self._colorizer = colorizer
         self._jobs = jobs
@@ -232,6 +233,8 @@ class Worker:
         stages, options = _Stages(self._jobs, claim), claim.options
         if self._most_memory is not None and claim.memory > self._most_memory:
             raise _too_large(claim, self._most_memory)
+        if claim.memory > self._room:  # it is alone here, and may need all that there is
+            self.kept.forget(self.kept.ids())
         key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
         opened = self.kept.get(claim.revises, key) if claim.revises else None
         with stages.next("open"):
