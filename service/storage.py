@@ -45,7 +45,13 @@ ERASED_UNRECORDED = (
     "send the request again in a few seconds."
 )
 LOSSLESS, LOSSY = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
-SIDECAR = 4096
+OF_ARTIFACTS = {
+    "sidecar": 8192,
+    "confidence": 1600 * 1600 + 2**16,
+    "distribution": 1_500_000,
+    "suggestions": 2**17,
+}
+"""Bytes of the artifacts that do not grow with the photo, at most."""
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
 RETRY_TIMEOUT = timedelta(seconds=3)
@@ -98,9 +104,9 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
     if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSSY):
         result = pixels * (6 if header.bits > 8 else 3)
     return (
-        result
+        (1 + options.alternatives) * result
         + (pixels if "comparison" in options.artifacts else 0)
-        + SIDECAR * ("sidecar" in options.artifacts)
+        + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
     )
 
 

@@ -25,16 +25,16 @@ from celery import Celery
 from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
-from model import image_io, image_metadata, inspection
+from model import confidence, hints, image_io, image_metadata, inspection
 from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import PhotoError
+from model.errors import InputError, PhotoError
 from model.hints import Hint
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, notifications, webhooks
-from service.artifacts import Colored, artifacts
+from service.artifacts import Colored, artifacts, others_notice, refuse_unless_able
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
@@ -199,9 +199,11 @@ class Worker:
         stages, options = _Stages(self._jobs, claim), claim.options
         if self._most_memory is not None and claim.memory > self._most_memory:
             raise _too_large(claim, self._most_memory)
+        refuse_unless_able(self._colorizer.card, options)
         with stages.next("open"):
             data = self._read(claim)
             photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
+            _refuse_hints_outside(photo, options)
         if inspection.is_kept(photo):
             with stages.next("save"):
                 result = self._store_result(claim, photo, *kept_file(data, photo, options))
@@ -213,15 +215,13 @@ class Worker:
         with stages.next("infer"):
             answer = self._ask_the_net(claim, photo, lightness, stages.renew)
         with stages.next("postprocess"):
-            colored = self._colorizer.postprocess(
-                photo, answer.logits, color_options(options), self._threads()
-            )
+            colored = self._postprocess(photo, answer.logits, options)
         with stages.next("save"):
-            result, others = self._save(claim, photo, colored)
+            result, others = self._save(claim, colored)
         batch = answer.photos if answer.leads else 0
         if batch:
             metrics.BATCH_SIZE.observe(batch)
-        self._jobs.complete(claim, stages.untold, result, others, photo.notices, batch)
+        self._jobs.complete(claim, stages.untold, result, others, colored.before.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
 
     def _read(self, claim: Claim) -> bytes:
@@ -257,20 +257,34 @@ class Worker:
         """How many cores a photo may have: all where it is alone, else one, so that none waits for another's share."""
         return None if self.admission.count <= 1 else 1
 
-    def _save(
-        self, claim: Claim, photo: image_io.Photo, colored: image_io.Photo
-    ) -> tuple[Result, tuple[Artifact, ...]]:
-        saving = save_options(claim.options)
-        saved_as = image_io.saved_format(colored, saving.format)
-        result = self._store_result(claim, colored, image_io.save(colored, saving), saved_as)
-        card, asked = self._colorizer.card, claim.options.temperature
-        temperature = card.temperature if asked is None else asked
+    def _postprocess(
+        self, photo: image_io.Photo, logits_Qhw: NDArray[np.float32], options: Options
+    ) -> Colored:
+        """The photo in color, what else it could have been, and notices of what the net is sure of."""
+        color, threads, others = color_options(options), self._threads(), []
+        if options.alternatives:
+            others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
+        guessed = confidence.notice(logits_Qhw, self._colorizer.card)
+        notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
+        photo = replace(photo, notices=notices)
+        after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+        saving = save_options(options)
+        return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
+
+    def _save(self, claim: Claim, colored: Colored) -> tuple[Result, tuple[Artifact, ...]]:
+        saved_as = image_io.saved_format(colored.after, colored.saving.format)
+        data = image_io.save(colored.after, colored.saving)
+        result = self._store_result(claim, colored.after, data, saved_as)
         others = []
-        for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
+        for made in artifacts(colored, result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
             self._put(claim, key, made.data, made.media_type)
-            others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
+            others.append(
+                Artifact(
+                    *(made.name, made.kind, key, made.media_type, len(made.data)), made.rank, made.probability
+                )
+            )
         return result, tuple(others)
 
     def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
@@ -365,10 +379,17 @@ def _memory(settings: Settings) -> tuple[int, int | None]:
 def _too_large(claim: Claim, most: int) -> PhotoError:
     return PhotoError(
         "photo_too_large",
-        f"The photo has {claim.pixels / 1e6:.0f} megapixels: coloring it takes about {claim.memory / 2**30:.1f} GiB of memory, and the"
-        f" service has {most / 2**30:.1f} GiB.",
+        f"Coloring the photo takes about {claim.memory / 2**30:.1f} GiB of memory, and the service has {most / 2**30:.1f} GiB.",
         "Use a smaller version.",
     )
+
+
+def _refuse_hints_outside(photo: image_io.Photo, options: Options) -> None:
+    """Raises `place_outside`."""
+    try:
+        hints.wishes(color_options(options).hints, photo.size, photo.frame)
+    except InputError as error:
+        raise Problem("place_outside", what=f"{str(error).capitalize()}.") from error
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.responses import JSONResponse
 
 from model.image_headers import Header as ImageHeader
-from model.image_headers import memory_needed
 from service import celery_app, errors
 from service.api import presigned, uploads
 from service.api.middleware import declared_length
@@ -28,7 +27,7 @@ from service.api.results import BYTES, file_response, result_of
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network, payer, weight
+from service.budgets import memory, network, payer, weight, work
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import new_id
@@ -190,14 +189,14 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
         cut_off(upload.file, header)
     return header, Order(
         options=upload.options,
-        pixels=header.width * header.height,
+        pixels=work(header.width * header.height, upload.options),
         keep_for=keep_for,
         batch=upload.options.priority == "batch",
         owner=by.owner,
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
         upload=secrets.token_hex(8),
-        memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
+        memory=memory(header, upload.file.seek(0, os.SEEK_END), upload.options),
         allowance=state.quota.allowance(by.owner, by.address),
     )
 
