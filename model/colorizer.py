@@ -8,6 +8,7 @@ All of it is numpy, and on a CPU no torch is imported. N photos, Q = 313 bins, H
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -238,6 +239,19 @@ class Colorizer:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
         [wish] = hints.wishes([Hint(x, y, "#808080")], photo.size, photo.frame)
         return hints.suggest(self.scene(photo, logits_Qhw), wish.x, wish.y)
+
+    def suggestions(
+        self, photo: Photo, logits_Qhw: NDArray[np.float32], places: int = 784
+    ) -> list[list[list[Suggestion]]]:
+        """What `suggest` says in the middles of about so many equal cells, in the photo's shape: a list a row, with a list a cell.
+
+        784 of a square are 28×28. The cells fill `photo.frame`, where there is one, else the photo. InputError for a net that answers with
+        no distribution.
+        """
+        scene = self.scene(photo, logits_Qhw)
+        scale = math.sqrt(places / math.prod(scene.shape))
+        rows, columns = (max(1, round(scale * side)) for side in scene.shape)
+        return hints.suggestions(scene, rows, columns)
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""

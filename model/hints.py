@@ -26,6 +26,8 @@ MOST: Final = 32
 _CAST: Final = 0.4  # the variance of what all places share, where that of what like places share is 0.6
 _OTHER: Final = 0.1  # and of what each has to itself, when the cast is estimated
 _SLACK: Final = 0.03  # how little a hint may be missed
+_LEAST: Final = 0.005  # the probability of a suggestion
+_BLOCK: Final = 2**21  # pairs of places whose likeness is found at once: 8 MB an array
 _LEVELS: Final = np.arange(4, 98, 2.0)  # of lightness, at which a color may be told
 _OUTSIDE: Final = 1e4  # steps of lightness that it is worth to be within sRGB, in linear light
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -135,9 +137,27 @@ def follow(scene: Scene, ab_2hw: NDArray[np.float32], wished: Sequence[Wish]) ->
 
 def suggest(scene: Scene, x: float, y: float, count: int = 5) -> list[Suggestion]:
     """The likeliest distinct colors at a place of the scene, 0…1 across and down, likeliest first. Fewer where the net is sure."""
-    alike = likeness.similarity(scene, likeness.cells(scene, [(x, y)]))[0]
-    found, _ = likeness.modes(alike @ scene.probabilities / alike.sum(), scene.centers, count)
-    return [Suggestion(ab, probability) for ab, probability in found if probability >= 0.005]
+    [found] = _suggested(scene, likeness.cells(scene, [(x, y)]), count)
+    return found
+
+
+def suggestions(scene: Scene, rows: int, columns: int, count: int = 5) -> list[list[list[Suggestion]]]:
+    """What `suggest` says in the middle of each of rows × columns equal cells of the scene: a list a row, with a list a cell."""
+    found = _suggested(scene, likeness.grid(scene, rows, columns), count)
+    return [found[start : start + columns] for start in range(0, rows * columns, columns)]
+
+
+def _suggested(scene: Scene, places_n: NDArray[np.intp], count: int) -> list[list[Suggestion]]:
+    found = []
+    for some in np.array_split(places_n, -(-len(places_n) * len(scene.probabilities) // _BLOCK)):
+        alike = likeness.similarity(scene, some)
+        mixed = alike @ scene.probabilities / alike.sum(1, keepdims=True)
+        colors, shares, _ = likeness.modes(mixed, scene.centers, count)
+        found += [
+            [Suggestion(ab, share) for ab, share in zip(of_place, those, strict=True) if share >= _LEAST]
+            for of_place, those in zip(colors, shares.tolist(), strict=True)
+        ]
+    return found
 
 
 def _spread(scene: Scene, wished: Sequence[Wish]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
