@@ -157,7 +157,7 @@ def _suggestions(colored: Colored) -> bytes:
     )
     cells = [
         [
-            [code, *np.round(one.ab, 1).tolist(), round(one.probability, 3)]
+            [code, *(round(float(value), 1) for value in one.ab), round(one.probability, 3)]
             for one, code in zip(cell, hints.codes([one.ab for one in cell], lightness), strict=True)
         ]
         for cell, lightness in zip(chain(*grid), lightness_hw[np.ix_(down, across)].flat, strict=True)
