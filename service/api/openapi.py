@@ -183,7 +183,7 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("read_colorization", "200"): {"queued": _JOB, "succeeded": _DONE, "failed": _FAILED},
     ("read_suggestions", "200"): {
         "skin or dress": [
-            {"color": "#7a1f2b", "a": 38.2, "b": 17.4, "probability": 0.412},
+            {"color": "#7a1f2b", "a": 39.8, "b": 15.8, "probability": 0.412},
             {"color": "#4c4f55", "a": -0.3, "b": -3.6, "probability": 0.271},
         ]
     },

@@ -22,6 +22,7 @@ from model import confidence, distribution, image_io, inspection, upsample
 from model.cards import NetInput, NetOutput, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.distribution import Distribution
+from model.engines import Engine
 from model.hints import Hint
 from model.image_headers import Limits, probe
 from service import celery_app
@@ -40,7 +41,10 @@ RED, GRAY = "#a03030", "#808080"
 
 @pytest.fixture(scope="module")
 def colorizer() -> Colorizer:
-    return Colorizer.load("lite", "cpu")
+    """The net, shown photos at half of its own size, for the sake of time."""
+    loaded = Colorizer.load("lite", "cpu")
+    loaded.card = replace(loaded.card, size=128)
+    return loaded
 
 
 @pytest.fixture
@@ -151,7 +155,8 @@ def test_a_red_hint_reddens_its_place_and_a_gray_one_takes_its_color_away(api, c
     place = {"x": 0.5, "y": 0.45}
     plain = get(api, color(photo)["result"]["url"])
     red, gray = (
-        get(api, color(photo, hints=[{**place, "color": hinted}])["result"]["url"]) for hinted in (RED, GRAY)
+        get(api, color(photo, hints=[{**place, "color": hinted, "radius": 0.08}])["result"]["url"])
+        for hinted in (RED, GRAY)
     )
     wished = Hint(**place, color=RED).ab
     assert math.dist(ab_at(red, **place), wished) < 8 < math.dist(ab_at(plain, **place), wished)
@@ -230,7 +235,7 @@ def test_suggestions_are_what_the_model_says_of_the_place_and_can_be_sent_back_a
     for one in found:
         assert math.dist(Hint(0, 0, one["color"]).ab, (one["a"], one["b"])) < 1.5
     chosen = found[1]
-    again = color(photo, hints=[{**place, "color": chosen["color"]}])
+    again = color(photo, hints=[{**place, "color": chosen["color"], "radius": 0.08}])
     assert math.dist(ab_at(get(api, again["result"]["url"]), **place), (chosen["a"], chosen["b"])) < 8
     grid = json.loads(get(api, artifact(job, "suggestions")["url"]))
     assert len(grid["cells"]) == grid["rows"] * grid["columns"] > 500
@@ -251,8 +256,8 @@ def test_suggestions_are_refused_in_words(api, color, send, worker, page, photo,
     check_problem(ask(queued, y="nan"), "option_invalid")
     check_problem(api.get(f"/v1/colorizations/{queued['id']}/suggestions?x=0.5"), "option_invalid")
     assert "Ask for it when you send" in check_problem(ask(color(photo)), "not_found")["detail"]
-    refused = color(photo, hints=[{"x": 0.5, "y": 0.5, "color": RED}], page=2, artifacts="suggestions")
-    check_problem(ask(refused), "photo_unsupported")
+    refused = color(png(Image.fromarray(data.coffee())), if_color="refuse", artifacts="suggestions")
+    check_problem(ask(refused), "photo_in_color")
     gone = {"Authorization": f"Bearer {queued['secret']}"}
     assert api.delete(f"/v1/colorizations/{queued['id']}", headers=gone).status_code == 204
     check_problem(ask(queued), "canceled")
@@ -266,17 +271,17 @@ def test_a_hint_on_the_page_around_the_photograph_fails_in_words(color, page):
     assert color(page, crop_border=True, hints=[{"x": 0.02, "y": 0.5, "color": RED}])["status"] == "succeeded"
 
 
-class OneColor:
+class OneColor(Engine):
     """A net that answers with one color a place."""
 
     device = "cpu"
 
-    def run(self, lightness: np.ndarray, threads: int | None = None) -> list[np.ndarray]:
-        return [np.full((2, 16, 16), 20, np.float32) for _ in lightness]
+    def run(self, batch: np.ndarray, threads: int | None = None) -> np.ndarray:
+        return np.full((len(batch), 2, 16, 16), 20, np.float32)
 
 
 def test_a_net_without_a_distribution_says_what_it_cannot_do(client, store, settings, send, jobs, photo):
-    card = OnnxCard("flat", 64, NetInput("lightness"), NetOutput("ab"), "none", square=True)
+    card = OnnxCard("flat", 64, NetInput("lightness"), NetOutput("ab"), "none", True, sha256="ab" * 32)
     app = celery_app.make_app(settings.celery_broker_url)
     worker = Worker("w2", Colorizer(OneColor(), card), Jobs(client, Lease(60, 0)), store, app, settings)
 
