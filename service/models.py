@@ -56,6 +56,7 @@ class Order:
 
     options: Options
     pixels: int
+    """That coloring it counts as (`budgets.work`)."""
     keep_for: float
     """Seconds."""
     batch: bool = False

@@ -302,6 +302,15 @@ class ArtifactView(BaseModel):
     )
 
 
+class SuggestionView(BaseModel):
+    color: str = Field(
+        description="#rrggbb, as a hint takes it: of the lightness of the photo there, or the nearest that has this color"
+    )
+    a: float = Field(description="CIE Lab")
+    b: float
+    probability: float = Field(description="0 to 1, by the net")
+
+
 class NoticeView(BaseModel):
     code: str = Field(description="Stable, for programs")
     detail: str = Field(description="A sentence or two, for people")

@@ -46,7 +46,13 @@ ERASED_UNRECORDED = (
     "send the request again in a few seconds."
 )
 LOSSLESS, LOSSY = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
-SIDECAR = 4096
+OF_ARTIFACTS = {
+    "sidecar": 8192,
+    "confidence": 1600 * 1600 + 2**16,
+    "distribution": 1_500_000,
+    "suggestions": 2**17,
+}
+"""Bytes of the artifacts that do not grow with the photo, at most."""
 RECORD = 2**16
 """Bytes of EXIF and the like that few photos have more of."""
 READ_TIMEOUT = timedelta(seconds=4)
@@ -104,10 +110,9 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
     if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSSY):
         result = pixels * (6 if header.bits > 8 else 3)
     return (
-        result
-        + (min(photo, RECORD) if share < 1 else 0)
+        (1 + options.alternatives) * (result + (min(photo, RECORD) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
-        + SIDECAR * ("sidecar" in options.artifacts)
+        + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
     )
 
 

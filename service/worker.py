@@ -26,16 +26,16 @@ from celery import Celery
 from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
-from model import image_io, image_metadata, inspection
+from model import confidence, hints, image_io, image_metadata, inspection
 from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import PhotoError
+from model.errors import InputError, PhotoError
 from model.hints import Hint
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, notifications, webhooks
-from service.artifacts import Colored, artifacts
+from service.artifacts import Colored, artifacts, others_notice, refuse_unless_able
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
@@ -235,6 +235,7 @@ class Worker:
             raise _too_large(claim, self._most_memory)
         if claim.memory > self._room:  # it is alone here, and may need all that there is
             self.kept.forget(self.kept.ids())
+        refuse_unless_able(self._colorizer.card, options)
         key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
         opened = self.kept.get(claim.revises, key) if claim.revises else None
         with stages.next("open"):
@@ -245,9 +246,11 @@ class Worker:
                 photo = inspection.prepare(
                     open_photo(data, options, self._settings), inspection_options(options)
                 )
+            shown = sized(photo, options)
+            _refuse_hints_outside(shown, options)
         if inspection.is_kept(photo):
             with stages.next("save"):
-                result = self._store_result(claim, *kept_file(data, photo, options))
+                result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
             self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
@@ -259,16 +262,13 @@ class Worker:
             with stages.next("infer"):
                 answer = self._ask_the_net(claim, photo, lightness, stages.renew)
         with stages.next("postprocess"):
-            shown = sized(photo, options)
-            colored = self._colorizer.postprocess(
-                shown, answer.logits, color_options(options), self._threads()
-            )
+            colored = self._postprocess(shown, answer.logits, options)
         with stages.next("save"):
-            result, others = self._save(claim, shown, colored)
+            result, others = self._save(claim, colored)
         batch = answer.photos if answer.leads else 0
         if batch:
             metrics.BATCH_SIZE.observe(batch)
-        self._jobs.complete(claim, stages.untold, result, others, photo.notices, batch)
+        self._jobs.complete(claim, stages.untold, result, others, colored.before.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
         if not opened and options.priority == "interactive":  # somebody may look at it, and want other colors
             kept = Opened(image_io.reduced(photo, PREVIEW), answer.logits.copy())  # it may be part of a batch
@@ -307,20 +307,34 @@ class Worker:
         """How many cores a photo may have: all where it is alone, else one, so that none waits for another's share."""
         return None if self.admission.count <= 1 else 1
 
-    def _save(
-        self, claim: Claim, photo: image_io.Photo, colored: image_io.Photo
-    ) -> tuple[Result, tuple[Artifact, ...]]:
-        saving = save_options(claim.options)
-        saved_as = image_io.saved_format(colored, saving.format)
-        result = self._store_result(claim, colored, image_io.save(colored, saving), saved_as)
-        card, asked = self._colorizer.card, claim.options.temperature
-        temperature = card.temperature if asked is None else asked
+    def _postprocess(
+        self, photo: image_io.Photo, logits_Qhw: NDArray[np.float32], options: Options
+    ) -> Colored:
+        """The photo in color, what else it could have been, and notices of what the net is sure of."""
+        color, threads, others = color_options(options), self._threads(), []
+        if options.alternatives:
+            others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
+        guessed = confidence.notice(logits_Qhw, self._colorizer.card)
+        notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
+        photo = replace(photo, notices=notices)
+        after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+        saving = save_options(options)
+        return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
+
+    def _save(self, claim: Claim, colored: Colored) -> tuple[Result, tuple[Artifact, ...]]:
+        saved_as = image_io.saved_format(colored.after, colored.saving.format)
+        data = image_io.save(colored.after, colored.saving)
+        result = self._store_result(claim, colored.after, data, saved_as)
         others = []
-        for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
+        for made in artifacts(colored, result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
             self._put(claim, key, made.data, made.media_type)
-            others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
+            others.append(
+                Artifact(
+                    *(made.name, made.kind, key, made.media_type, len(made.data)), made.rank, made.probability
+                )
+            )
         return result, tuple(others)
 
     def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
@@ -415,10 +429,17 @@ def _memory(settings: Settings) -> tuple[int, int | None]:
 def _too_large(claim: Claim, most: int) -> PhotoError:
     return PhotoError(
         "photo_too_large",
-        f"The photo has {claim.pixels / 1e6:.0f} megapixels: coloring it takes about {claim.memory / 2**30:.1f} GiB of memory, and the"
-        f" service has {most / 2**30:.1f} GiB.",
+        f"Coloring the photo takes about {claim.memory / 2**30:.1f} GiB of memory, and the service has {most / 2**30:.1f} GiB.",
         "Use a smaller version.",
     )
+
+
+def _refuse_hints_outside(photo: image_io.Photo, options: Options) -> None:
+    """Raises `place_outside`."""
+    try:
+        hints.wishes(color_options(options).hints, photo.size, photo.frame)
+    except InputError as error:
+        raise Problem("place_outside", what=f"{str(error).capitalize()}.") from error
 
 
 @contextmanager
@@ -468,19 +489,20 @@ def sized(photo: image_io.Photo, options: Options) -> image_io.Photo:
     return image_io.reduced(image_io.reduced(photo, PREVIEW) if options.is_preview else photo, options.size)
 
 
-def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[image_io.Photo, bytes, str]:
-    """A photo that is left as it came, at the size that is asked for; its file, and the format of that.
+def kept_file(
+    data: bytes, photo: image_io.Photo, shown: image_io.Photo, options: Options
+) -> tuple[bytes, str]:
+    """The file of a photo that is left as it came, and its format. `shown`: the photo at the size that is asked for.
 
     The very bytes, unless another size or format, a page, a part or less of the record is wanted, or the file may tell a place that
     it is not to.
     """
-    shown = sized(photo, options)
-    as_it_came = shown is photo and options.format == "auto" and options.page is None and not options.partial
+    as_it_came = options.format == "auto" and options.page is None and not options.partial
     may_say_all = options.keep_location or not _may_have_location(data, photo)
-    if as_it_came and options.keep_metadata and may_say_all:
-        return photo, data, photo.format
+    if shown is photo and as_it_came and options.keep_metadata and may_say_all:
+        return data, photo.format
     saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
-    return shown, image_io.save(shown, saving), image_io.saved_format(shown, saving.format)
+    return image_io.save(shown, saving), image_io.saved_format(shown, saving.format)
 
 
 def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:

@@ -19,7 +19,6 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.responses import JSONResponse
 
 from model.image_headers import Header as ImageHeader
-from model.image_headers import memory_needed
 from service import celery_app, errors
 from service.api import presigned, revisions, uploads
 from service.api.middleware import declared_length
@@ -28,7 +27,7 @@ from service.api.results import BYTES, file_response, result_of
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
-from service.budgets import network, payer, weight
+from service.budgets import memory, network, payer, weight, work
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import new_id
@@ -45,9 +44,6 @@ over it. This only spares work: storing may take longer, and `Jobs.create` decid
 LONGEST_RETRY_AFTER = 3600
 FETCH_PIXELS = 1_000_000
 """What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
-REVISED = 0.25
-"""Of its pixels, that a preview of a photo sent before counts as: most come from what a worker has kept, some take half as long as
-at first."""
 LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 SECRET_HEADER = "Autochrome-Secret"
@@ -191,12 +187,10 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
     header = header_of(upload.file, state.settings, upload.options.page)
     if not upload.key:
         cut_off(upload.file, header)
-    pixels, original = header.width * header.height, upload.original
-    if original and upload.options.is_preview:
-        pixels = math.ceil(REVISED * pixels)
+    original = upload.original
     return header, Order(
         options=upload.options,
-        pixels=pixels,
+        pixels=work(header.width * header.height, upload.options, is_revision=original is not None),
         keep_for=keep_for,
         batch=upload.options.priority == "batch",
         owner=by.owner,
@@ -204,7 +198,7 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
         fingerprint=_fingerprint(upload, by),
         upload=original.upload if original else secrets.token_hex(8),
         revises=original.id if original else "",
-        memory=memory_needed(header, upload.file.seek(0, os.SEEK_END), upload.options.format),
+        memory=memory(header, upload.file.seek(0, os.SEEK_END), upload.options),
         allowance=state.quota.allowance(by.owner, by.address),
     )
 

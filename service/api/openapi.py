@@ -22,6 +22,7 @@ _LINKS: dict[str, Any] = {
     "events": {"operationId": "follow_colorization", "parameters": _OF_THE_ANSWER},
     "result": {"operationId": "read_result", "parameters": _OF_THE_ANSWER},
 }
+_SUGGESTIONS = {"operationId": "read_suggestions", "parameters": {**_OF_THE_ANSWER, "x": 0.5, "y": 0.5}}
 _ERASE = {
     "operationId": "erase_colorization",
     "parameters": {**_OF_THE_ANSWER, "authorization": "Bearer {$response.body#/secret}"},
@@ -187,6 +188,12 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("put_colorization", "202"): {"queued": _JOB | _SECRET},
     ("put_colorization", "200"): {"succeeded": _DONE | _SECRET},
     ("read_colorization", "200"): {"queued": _JOB, "succeeded": _DONE, "failed": _FAILED},
+    ("read_suggestions", "200"): {
+        "skin or dress": [
+            {"color": "#7a1f2b", "a": 39.8, "b": 15.8, "probability": 0.412},
+            {"color": "#4c4f55", "a": -0.3, "b": -3.6, "probability": 0.271},
+        ]
+    },
     ("create_upload", "201"): {"place": _PLACE},
     ("create_batch", "202"): {"running": _BATCH | _SECRET},
     ("put_batch", "202"): {"running": _BATCH | _SECRET},
@@ -249,7 +256,11 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
     operations["put_colorization"]["parameters"].append(_SECRET_OF_A_JOB)
     for name in ("erase_colorization", "erase_batch"):
         operations[name]["parameters"].append(_OWNERSHIP)
-    operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
+    operations["read_colorization"]["responses"]["200"]["links"] = {
+        **_LINKS,
+        "artifact": _ARTIFACT,
+        "suggestions": _SUGGESTIONS,
+    }
     for (name, status), examples in EXAMPLES.items():
         content = operations[name]["responses"][status]["content"]["application/json"]
         content["examples"] = {title: {"value": value} for title, value in examples.items()}

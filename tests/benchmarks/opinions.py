@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -130,7 +130,7 @@ def _hint(number: int) -> dict[str, object]:
 
 def _photo(size: tuple[int, int]) -> bytes:
     """A photograph in gray with a film's grain, as JPEG."""
-    picture = Image.fromarray(data.astronaut()).convert("L").crop((0, 0, 512, 384))
+    picture = Image.fromarray(cast(Any, data).astronaut()).convert("L").crop((0, 0, 512, 384))
     large = np.asarray(picture.resize(size, Image.Resampling.BICUBIC)).astype(np.float32)
     grain = np.random.default_rng(0).normal(0, 4, large.shape)
     file = io.BytesIO()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import re
 import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,41 +93,20 @@ def test_the_widest_photo_with_the_least_compressible_answer_stays_within_the_bo
 
 
 def test_javascript_reads_the_same(
-    lite: Colorizer, answered: list[tuple[Photo, NDArray[np.float32]]]
+    lite: Colorizer, answered: list[tuple[Photo, NDArray[np.float32]]], javascript: Callable[[str], Any]
 ) -> None:
     photo, logits = answered[0]
     small = np.ascontiguousarray(logits[:, ::8, ::7])
     data = distribution.write(small, lite.card, photo)
     read = Distribution(data)
-    found = in_javascript(data)
+    values = f"const ASKED = {json.dumps(ASKED)}, BYTES = {json.dumps(base64.b64encode(data).decode())};"
+    reader = f"data:text/javascript;base64,{base64.b64encode(JAVASCRIPT.read_bytes()).decode()}"
+    found = javascript(f"const READER = await import({json.dumps(reader)}); {values} {COMPARE}")
     for (temperature, boldness), theirs in zip(ASKED, found["colors"], strict=True):
         ours = read.annealed(temperature, boldness)
         assert apart(ours, np.reshape(theirs, ours.shape)) < 1e-3
     np.testing.assert_allclose(found["palette"], read.palette(3, 2, 4), atol=1e-6)
     assert found["refused"] == ["this is no distribution of version 1"] * 2
-
-
-def in_javascript(data: bytes) -> Any:
-    """What the reader that browsers have says of a file: in Node where it is installed, else in Chromium."""
-    import base64
-
-    values = f"const ASKED = {json.dumps(ASKED)}, BYTES = {json.dumps(base64.b64encode(data).decode())};"
-    reader = f"data:text/javascript;base64,{base64.b64encode(JAVASCRIPT.read_bytes()).decode()}"
-    body = f"const READER = await import({json.dumps(reader)}); {values} {COMPARE}"
-    if node := shutil.which("node"):
-        script = f"(async () => {{{body}}})().then((found) => console.log(JSON.stringify(found)))"
-        done = subprocess.run([node, "-"], input=script, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-    if not (chromium := shutil.which("chromium")):
-        pytest.skip("needs Node or Debian's chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        found = browser.new_page().evaluate(f"async () => {{{body}}}")
-        browser.close()
-    return found
 
 
 def test_the_readers_have_at_most_60_lines() -> None:

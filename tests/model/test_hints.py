@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse.csgraph import shortest_path
 from skimage import color, data
 
 from model import hints, likeness
@@ -138,6 +139,48 @@ def test_suggestions_are_distinct_likeliest_first_and_probable(
     assert sum(shares) <= 1.0001
     for place, one in enumerate(found):
         assert all(np.hypot(*(one.ab - other.ab)) > 10 for other in found[:place])
+
+
+@pytest.mark.parametrize("shape", ["whole", "wide", "framed"])
+def test_a_grid_of_suggestions_says_what_is_said_of_each_place_alone(
+    colorizer: Colorizer, shape: str
+) -> None:
+    picture = data.coffee()[:150] if shape == "wide" else data.coffee()
+    photo = Photo(picture, None, "PNG", frame=(50, 30, 350, 580) if shape == "framed" else None)
+    top, left, bottom, right = photo.frame or (0, 0, photo.height, photo.width)
+    [logits] = colorizer.infer([colorizer.preprocess(photo)])
+    found = colorizer.suggestions(photo, logits, 110)
+    rows, columns = len(found), len(found[0])
+    assert 95 <= rows * columns <= 125
+    assert columns / rows == pytest.approx(logits.shape[2] / logits.shape[1], rel=0.1)
+    height, width = logits.shape[1:]
+    clear = [  # of the borders between the net's positions, where rounding decides
+        (row, column)
+        for row in range(rows)
+        for column in range(columns)
+        if max(abs((row + 0.5) / rows * height % 1 - 0.5), abs((column + 0.5) / columns * width % 1 - 0.5))
+        < 0.4
+    ]
+    for row, column in clear[:: len(clear) // 4]:
+        x = (left + (column + 0.5) / columns * (right - left)) / photo.width
+        y = (top + (row + 0.5) / rows * (bottom - top)) / photo.height
+        alone = colorizer.suggest(photo, logits, x, y)
+        assert len(found[row][column]) == len(alone)
+        for one, other in zip(found[row][column], alone, strict=True):
+            assert one.ab == pytest.approx(other.ab, abs=0.01)
+            assert one.probability == pytest.approx(other.probability, abs=1e-4)
+
+
+def test_ways_over_a_picture_are_the_shortest() -> None:
+    draw = np.random.default_rng(0)
+    for height, width in ((9, 14), (1, 7), (6, 1), (1, 1)):
+        lightness = draw.random((height, width), np.float32)
+        places = np.arange(height * width)
+        y, x = np.divmod(places, width)
+        flat = np.hypot(y[:, None] - y, x[:, None] - x)
+        step = np.hypot(flat / min(height, width), 4 * (lightness.ravel()[:, None] - lightness.ravel()))
+        slow = shortest_path(np.where(flat < 2, step, 0))
+        assert likeness.ways(lightness, places, 4.0) == pytest.approx(slow, abs=1e-5)
 
 
 def test_alternatives_differ_from_the_first_and_each_other_and_are_the_same_each_time(
