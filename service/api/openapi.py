@@ -22,7 +22,6 @@ _LINKS: dict[str, Any] = {
     "events": {"operationId": "follow_colorization", "parameters": _OF_THE_ANSWER},
     "result": {"operationId": "read_result", "parameters": _OF_THE_ANSWER},
 }
-_SUGGESTIONS = {"operationId": "read_suggestions", "parameters": {**_OF_THE_ANSWER, "x": 0.5, "y": 0.5}}
 _ERASE = {
     "operationId": "erase_colorization",
     "parameters": {**_OF_THE_ANSWER, "authorization": "Bearer {$response.body#/secret}"},
@@ -256,11 +255,7 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
     operations["put_colorization"]["parameters"].append(_SECRET_OF_A_JOB)
     for name in ("erase_colorization", "erase_batch"):
         operations[name]["parameters"].append(_OWNERSHIP)
-    operations["read_colorization"]["responses"]["200"]["links"] = {
-        **_LINKS,
-        "artifact": _ARTIFACT,
-        "suggestions": _SUGGESTIONS,
-    }
+    operations["read_colorization"]["responses"]["200"]["links"] = {**_LINKS, "artifact": _ARTIFACT}
     for (name, status), examples in EXAMPLES.items():
         content = operations[name]["responses"][status]["content"]["application/json"]
         content["examples"] = {title: {"value": value} for title, value in examples.items()}
