@@ -86,6 +86,13 @@ class Opened:
     preview: image_io.Photo
     logits: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, photo: image_io.Photo, logits: NDArray[np.float32]) -> Opened:
+        """Copies alone: what they are parts of, such as a page or the answer to a batch, is not kept with them."""
+        small = image_io.reduced(photo, PREVIEW)
+        alpha = None if small.alpha is None else small.alpha.copy()
+        return cls(replace(small, pixels=small.pixels.copy(), alpha=alpha), logits.copy())
+
     @property
     def size(self) -> int:
         """Bytes."""
@@ -271,7 +278,7 @@ class Worker:
         self._jobs.complete(claim, stages.untold, result, others, colored.before.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
         if not opened and options.priority == "interactive":  # somebody may look at it, and want other colors
-            kept = Opened(image_io.reduced(photo, PREVIEW), answer.logits.copy())  # it may be part of a batch
+            kept = Opened.of(photo, answer.logits)
             self.kept.put(claim.photo_of, key, kept, kept.size)
 
     def _read(self, claim: Claim) -> bytes:
