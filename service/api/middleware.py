@@ -96,7 +96,7 @@ class Access:
                 if status:
                     raise
                 log.exception("request_failed", method=scope["method"], route=route_of(scope))
-                await respond(Problem("internal_error"), scope["path"])(scope, receive, watched)
+                await _refusal(Problem("internal_error"), scope)(scope, receive, watched)
             finally:
                 self._record(scope, status, time.perf_counter() - start)
 
