@@ -57,6 +57,10 @@ class Recipe:
         one_color = card.net == "lite-l2" if isinstance(card, Card) else card.output.kind == "ab"
         if self.distribution and one_color:
             raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
+        if (self.color.hints or self.alternatives) and one_color:
+            raise InputError(
+                f"{card.name} answers one color a place: hints and alternatives need a net that knows of others"
+            )
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.
