@@ -237,9 +237,10 @@ class Connection(HttpToolsProtocol):
         whole = cast(ASGIApp, self.app)
 
         async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
-            path = scope["path"]
-            refusal = respond(Problem("connections_busy"), path, root=root)
-            await (whole if path.removeprefix(root) in PROBES else refusal)(scope, receive, send)
+            below = {**scope, "root_path": root}
+            is_probe = scope["path"].removeprefix(root) in PROBES
+            app = whole if is_probe else respond(Problem("connections_busy"), below)
+            await app(scope, receive, send)
 
         self.app = cast(Any, refusing)
 
@@ -350,6 +351,6 @@ def _networks(written: Iterable[str]) -> Iterator[IPv4Network | IPv6Network]:
 @lru_cache(maxsize=16)
 def _written(code: str, detail: str) -> bytes:
     """A problem as it goes over the wire, where no application is there to say it."""
-    answer = respond(Problem(code, detail), "")
+    answer = respond(Problem(code, detail), None)
     head = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
     return b"".join([STATUS_LINE[answer.status_code], head, b"\r\n", bytes(answer.body)])
