@@ -56,6 +56,10 @@ class Recipe:
             )
         if self.distribution and not card.has_distribution:
             raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
+        if (self.color.hints or self.alternatives) and not card.has_distribution:
+            raise InputError(
+                f"{card.name} answers one color a place: hints and alternatives need a net that knows of others"
+            )
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.
