@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import alternatives, annealing, cards, engines, hints, likeness, upsample
+from model import alternatives, annealing, cards, engines, hints, likeness, palette, reference, upsample
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
@@ -39,13 +39,15 @@ class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
     `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
-    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. Other values raise InputError.
+    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. `palette`: up to 16 colors that
+    the photo is known to have somewhere, as #rrggbb (`model.reference`). Other values raise InputError.
     """
 
     temperature: float | None = None
     vividness: float = 1.0
     hints: tuple[Hint, ...] = ()
     boldness: float = 0.0
+    palette: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -54,6 +56,7 @@ class ColorOptions:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
         if not -1 <= self.boldness <= 1:
             raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
+        reference.check(self.palette)
 
 
 class Colorizer:
@@ -152,14 +155,44 @@ class Colorizer:
             logits |= dict(zip(indices, answers, strict=True))
         return [logits[index] for index in range(len(lightness))]
 
+    def toward(self, logits_Qhw: NDArray[np.float32], colors: Sequence[str]) -> NDArray[np.float32]:
+        """The net's answer as it is where the photo is known to have these colors, #rrggbb; without any, as it was.
+
+        `decode`, `postprocess` and `alternatives` do so with `options.palette`. InputError for a net that answers with no distribution.
+        """
+        if not colors:
+            return logits_Qhw
+        if len(logits_Qhw) == 2:
+            raise InputError(f"{self.name} answers one color a place: a palette needs a distribution")
+        shift = reference.shift(colors, self._centers(), self._usual(logits_Qhw))
+        return logits_Qhw + shift[:, None, None]
+
+    def _usual(self, logits_Qhw: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(Q,): what the net's colors are on average, by its card; where that does not say it, by this answer."""
+        if isinstance(self.card, Card) and (weights := self.card.class_weights) is not None:
+            usual = np.array(self.card.prior) * weights.astype(np.float64) ** (1 - self.card.share)
+        else:
+            odds = np.exp(logits_Qhw - logits_Qhw.max(0))
+            usual = (odds / odds.sum(0)).mean((1, 2), np.float64)
+        return np.asarray(usual / usual.sum())
+
+    def _centers(self) -> NDArray[np.float32]:
+        """(Q, 2) ab of the net's bins."""
+        own = self.card.centers if isinstance(self.card, OnnxCard) else None
+        return palette.centers() if own is None else own
+
     def decode(
         self, logits_Qhw: NDArray[np.float32], options: ColorOptions = ColorOptions()
     ) -> NDArray[np.float32]:
         """Logits → (2, h, w) ab. Raises FloatingPointError for an answer that is no number, as of a net that overflows.
 
         Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing. InputError for a
-        boldness that the net's card knows nothing of.
+        boldness that the net's card knows nothing of, and as `toward` for a palette.
         """
+        return self._decoded(self.toward(logits_Qhw, options.palette), options)
+
+    def _decoded(self, logits_Qhw: NDArray[np.float32], options: ColorOptions) -> NDArray[np.float32]:
+        """`options.palette` is in the logits already."""
         if not np.isfinite(logits_Qhw.sum()):  # it would become black, or at temperature 0 any color
             raise FloatingPointError(f"the answer of {self.name} is no number")
         if len(logits_Qhw) == 2:
@@ -170,8 +203,7 @@ class Colorizer:
                 logits_Qhw, temperature = self._moved(logits_Qhw, options.boldness)
             if options.temperature is not None:
                 temperature = options.temperature
-            centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-            ab = annealing.annealed_mean(logits_Qhw, temperature, centers)
+            ab = annealing.annealed_mean(logits_Qhw, temperature, self._centers())
         return ab * np.float32(options.vividness)
 
     def _moved(self, logits_Qhw: NDArray[np.float32], boldness: float) -> tuple[NDArray[np.float32], float]:
@@ -194,7 +226,8 @@ class Colorizer:
 
         `threads`: see `upsample.render`.
         """
-        ab = self.decode(logits_Qhw, options)
+        logits_Qhw = self.toward(logits_Qhw, options.palette)
+        ab = self._decoded(logits_Qhw, options)
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
@@ -215,7 +248,8 @@ class Colorizer:
         """
         if not 1 <= count <= alternatives.MOST:
             raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
-        ab = self.decode(logits_Qhw, options)
+        logits_Qhw = self.toward(logits_Qhw, options.palette)
+        ab = self._decoded(logits_Qhw, options)
         found = alternatives.find(self.scene(photo, logits_Qhw), ab, count)
         return [(self._rendered(photo, other.ab_2hw, threads), other.probability) for other in found]
 
@@ -226,8 +260,7 @@ class Colorizer:
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""
-        centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-        return likeness.scene(self.preprocess(photo), logits_Qhw, centers)
+        return likeness.scene(self.preprocess(photo), logits_Qhw, self._centers())
 
     def _rendered(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None) -> Photo:
         return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))

@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model import likeness
+from model import likeness, reference
 from model.errors import InputError
 from model.likeness import Scene
-from model.upsample import XYZ_FROM_RGB, Frame
+from model.upsample import Frame
 
 MOST: Final = 32
 """Hints of one photo."""
@@ -55,11 +55,7 @@ class Hint:
     @property
     def ab(self) -> NDArray[np.float32]:
         """(2,) CIELAB a and b."""
-        code = np.array([int(self.color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-        linear = np.where(code > 0.04045, ((code + 0.055) / 1.055) ** 2.4, code / 12.92)
-        xyz = XYZ_FROM_RGB @ linear / XYZ_FROM_RGB.sum(1)
-        x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-        return np.array([500 * (x - y), 200 * (y - z)], np.float32)
+        return reference.ab_of(self.color)
 
 
 @dataclass(frozen=True, slots=True)
