@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import palette
 from model.errors import InputError
 from model.formats.raster import to_eight_bits
 from model.upsample import XYZ_FROM_RGB
@@ -31,6 +30,8 @@ _USUAL: Final = 0.5  # and how much is what the net's colors are without a palet
 _SHARE: Final = 0.8
 _BOUND: Final = 2.0
 _ONE_COLOR: Final = 20.0  # ab units: what counts as one color of a reference photo
+_STEP: Final = 10.0  # ab units: its colors are counted on the grid of the bins
+_REACH: Final = 16  # steps, beyond any color of sRGB
 _LEAST: Final = 0.01  # of a reference photo, to be one of its colors
 _SIDE: Final = 256  # pixels of the longer side at which a reference photo is looked at
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -67,24 +68,20 @@ def shift(
 def palette_of(pixels: NDArray[Any], count: int = COLORS) -> list[tuple[str, float]]:
     """The main colors of a photo in color, (H, W) or (H, W, 3) sRGB of 8 or 16 bits: at most `count` as #rrggbb, and the share of each.
 
-    The most frequent first, each the mean of what lies within 20 ab units of the most frequent bin that is left. Gray is one of them where
-    the photo has some. Fewer than `count` where what is left is below a hundredth.
+    The most frequent first, each the mean of what lies within 20 ab units of the fullest 10 × 10 units that are left. Gray is one of them
+    where the photo has some. Fewer than `count` where what is left is below a hundredth.
     """
     image = Image.fromarray(to_eight_bits(pixels)).convert("RGB")
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     rgb_P3 = np.asarray(image).reshape(-1, 3)
     ab_P2 = _ab(rgb_P3)
-    centers_Q2 = palette.centers()
-    apart_P = np.full(len(ab_P2), np.inf, np.float32)
-    bins_P = np.zeros(len(ab_P2), np.intp)
-    for place, center in enumerate(centers_Q2):
-        squares = ((ab_P2 - center) ** 2).sum(1)
-        bins_P = np.where(squares < apart_P, place, bins_P)
-        apart_P = np.minimum(squares, apart_P)
+    across_P, down_P = np.rint(ab_P2 / _STEP).astype(np.intp).T + _REACH
+    cells_P = across_P * 2 * _REACH + down_P
     left_P = np.ones(len(ab_P2), np.bool_)
     found = []
     for _ in range(count):
-        peak = centers_Q2[np.bincount(bins_P[left_P], minlength=len(centers_Q2)).argmax()]
+        fullest = np.bincount(cells_P[left_P], minlength=1).argmax()
+        peak = _STEP * (np.array(divmod(fullest, 2 * _REACH)) - _REACH)
         here_P = left_P & (np.hypot(*(ab_P2 - peak).T) <= _ONE_COLOR)
         if here_P.mean() < _LEAST:
             break

@@ -13,7 +13,7 @@ from service.errors import Problem, failure
 if TYPE_CHECKING:
     from service.models import Job  # which holds Options
 
-LISTS = frozenset({"artifacts"})
+LISTS = frozenset({"artifacts", "palette"})
 """Options that take several values: repeated, or with commas between."""
 
 
@@ -45,6 +45,14 @@ class Options(BaseModel):
         float,
         Field(ge=0, le=2, allow_inf_nan=False, description="Multiplies the color: 0 is gray, 1 as is."),
     ] = 1.0
+    palette: Annotated[
+        tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...],
+        Field(
+            max_length=16,
+            description="Colors that the photo is known to have somewhere, as #rrggbb: they become likelier, others "
+            "less likely.",
+        ),
+    ] = ()
     format: Annotated[
         Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),

@@ -391,7 +391,7 @@ def inspection_options(options: Options) -> InspectionOptions:
 
 
 def color_options(options: Options) -> ColorOptions:
-    return ColorOptions(temperature=options.temperature, vividness=options.vividness)
+    return ColorOptions(temperature=options.temperature, vividness=options.vividness, palette=options.palette)
 
 
 def save_options(options: Options) -> SaveOptions:

@@ -42,6 +42,8 @@ def answer_to(line: socket.socket) -> bytes:
         ({"temperature": "2"}, "option_invalid", "temperature"),
         ({"temperature": "nan"}, "option_invalid", "temperature"),
         ({"vividness": "very"}, "option_invalid", "vividness"),
+        ({"palette": "#2e7d34,green"}, "option_invalid", "palette"),
+        ({"palette": ["#2e7d34"] * 17}, "option_invalid", "palette"),
         ({"format": "bmp"}, "option_invalid", "format"),
         ({"quality": "0"}, "option_invalid", "quality"),
         ({"quality": ["90", "80"]}, "option_invalid", "quality"),
