@@ -77,6 +77,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
     told = {
         "temperature": 0.5,
         "vividness": 1.5,
+        "palette": ["#2e7d34", "#F3E9C6"],
         "format": "tiff",
         "quality": 80,
         "if_color": "refuse",
