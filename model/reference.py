@@ -62,7 +62,8 @@ def shift(
     wanted_Q = parts_K @ (near_KQ / near_KQ.sum(1, keepdims=True)) + _USUAL * np.maximum(usual_Q, 1e-9)
     wanted_Q /= parts_K.sum() + _USUAL
     odds_Q = np.log(wanted_Q / np.maximum(usual_Q, 1e-9))
-    return np.minimum(_SHARE * odds_Q, _BOUND).astype(np.float32)
+    moved: NDArray[np.float32] = np.minimum(_SHARE * odds_Q, _BOUND).astype(np.float32)
+    return moved
 
 
 def palette_of(pixels: NDArray[Any], count: int = COLORS) -> list[tuple[str, float]]:
