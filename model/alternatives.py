@@ -37,28 +37,21 @@ class Alternative:
 def find(scene: Scene, ab_2hw: NDArray[np.float32], count: int) -> list[Alternative]:
     """At most `count` for a decoded answer, likeliest first. Fewer, and perhaps none, where the net is sure."""
     answer_P2 = ab_2hw.reshape(2, -1).T
-    middles = (np.arange(_GRID) + 0.5) / _GRID
-    places = np.unique(likeness.cells(scene, [(x, y) for y in middles for x in middles]))
+    places = np.unique(likeness.grid(scene, _GRID, _GRID))
     alike = likeness.similarity(scene, places, _EDGE)
     regions = alike / alike.sum(1, keepdims=True)
     probabilities, answers = regions @ scene.probabilities, regions @ answer_P2
 
-    shifts, shares, owners = [], [], []
-    for place, (distribution, answer) in enumerate(zip(probabilities, answers, strict=True)):
-        others, taken = likeness.modes(distribution, scene.centers, _FURTHER, answer)
-        for color, mass in others:
-            if mass >= _LEAST * (mass + taken):
-                shifts.append(color - answer)
-                shares.append(mass / (mass + taken))
-                owners.append(place)
-    chosen: list[int] = []
-    if shifts:
-        chosen = _apart(alike[owners], np.array(shifts, np.float32), np.array(shares), count)
+    colors, masses, taken = likeness.modes(probabilities, scene.centers, _FURTHER, answers)
+    shares_nk = masses / (masses + taken[:, None]).clip(1e-9)
+    owners, which = np.nonzero(shares_nk >= _LEAST)
+    shifts, shares = (colors - answers[:, None])[owners, which], shares_nk[owners, which]
     found = [
         Alternative(
-            ab_2hw + (alike[owners[index]][:, None] * shifts[index]).T.reshape(ab_2hw.shape), shares[index]
+            ab_2hw + (alike[owners[index]][:, None] * shifts[index]).T.reshape(ab_2hw.shape),
+            float(shares[index]),
         )
-        for index in chosen
+        for index in _apart(alike[owners], shifts, shares, count)
     ]
     return sorted(found, key=lambda alternative: -alternative.probability)
 

@@ -8,6 +8,7 @@ All of it is numpy, and on a CPU no torch is imported. N photos, Q = 313 bins, H
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model import alternatives, annealing, cards, engines, hints, likeness, palette, reference, upsample
+from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
@@ -198,22 +200,27 @@ class Colorizer:
         if len(logits_Qhw) == 2:
             ab = logits_Qhw
         else:
-            temperature = self.card.temperature
             if options.boldness:
-                logits_Qhw, temperature = self._moved(logits_Qhw, options.boldness)
-            if options.temperature is not None:
-                temperature = options.temperature
-            ab = annealing.annealed_mean(logits_Qhw, temperature, self._centers())
+                logits_Qhw = self._moved(logits_Qhw, options.boldness)
+            ab = annealing.annealed_mean(logits_Qhw, self.temperature(options), self._centers())
         return ab * np.float32(options.vividness)
 
-    def _moved(self, logits_Qhw: NDArray[np.float32], boldness: float) -> tuple[NDArray[np.float32], float]:
-        """The logits with another share of the rebalancing taken back, and the temperature."""
-        weights = self.card.class_weights if isinstance(self.card, Card) else None
-        if not isinstance(self.card, Card) or weights is None:
+    def temperature(self, options: ColorOptions) -> float:
+        """The temperature by which `decode` goes. InputError as there."""
+        if options.temperature is not None:
+            return options.temperature
+        if options.boldness and isinstance(self.card, Card):
+            return self.card.decoding(options.boldness)[1]
+        return self.card.temperature
+
+    def _moved(self, logits_Qhw: NDArray[np.float32], boldness: float) -> NDArray[np.float32]:
+        """The logits with another share of the rebalancing taken back."""
+        if not isinstance(self.card, Card):
             raise InputError(f"{self.name} was not trained with a rebalancing: there is no boldness to vary")
-        share, temperature = self.card.decoding(boldness)
-        shift = np.float32(self.card.share - share) * np.log(weights)
-        return logits_Qhw + shift[:, None, None], temperature
+        moved: NDArray[np.float32] = (
+            logits_Qhw + self.card.shift_to(self.card.decoding(boldness)[0])[:, None, None]
+        )
+        return moved
 
     def postprocess(
         self,
@@ -231,7 +238,7 @@ class Colorizer:
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
-        return self._rendered(photo, ab, threads)
+        return self.render(photo, ab, threads)
 
     def alternatives(
         self,
@@ -246,23 +253,46 @@ class Colorizer:
         Likeliest first; fewer where the net is sure, the same ones each time. `options.hints` do not count. InputError for a net that
         answers with no distribution, and for another count than 1…8.
         """
+        found = self.others(photo, logits_Qhw, count, options)
+        return [(self.render(photo, other.ab_2hw, threads), other.probability) for other in found]
+
+    def others(
+        self,
+        photo: Photo,
+        logits_Qhw: NDArray[np.float32],
+        count: int = 3,
+        options: ColorOptions = ColorOptions(),
+    ) -> list[Alternative]:
+        """The colors of `alternatives`, for who renders one after another: the pictures take memory."""
         if not 1 <= count <= alternatives.MOST:
             raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
         logits_Qhw = self.toward(logits_Qhw, options.palette)
-        ab = self._decoded(logits_Qhw, options)
-        found = alternatives.find(self.scene(photo, logits_Qhw), ab, count)
-        return [(self._rendered(photo, other.ab_2hw, threads), other.probability) for other in found]
+        return alternatives.find(self.scene(photo, logits_Qhw), self._decoded(logits_Qhw, options), count)
 
     def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
         [wish] = hints.wishes([Hint(x, y, "#808080")], photo.size, photo.frame)
         return hints.suggest(self.scene(photo, logits_Qhw), wish.x, wish.y)
 
+    def suggestions(
+        self, photo: Photo, logits_Qhw: NDArray[np.float32], places: int = 784
+    ) -> list[list[list[Suggestion]]]:
+        """What `suggest` says in the middles of about so many equal cells, in the photo's shape: a list a row, with a list a cell.
+
+        784 of a square are 28×28. The cells fill `photo.frame`, where there is one, else the photo. InputError for a net that answers with
+        no distribution.
+        """
+        scene = self.scene(photo, logits_Qhw)
+        scale = math.sqrt(places / math.prod(scene.shape))
+        rows, columns = (max(1, round(scale * side)) for side in scene.shape)
+        return hints.suggestions(scene, rows, columns)
+
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""
         return likeness.scene(self.preprocess(photo), logits_Qhw, self._centers())
 
-    def _rendered(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None) -> Photo:
+    def render(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None = None) -> Photo:
+        """(2, h, w) ab → the photo in these colors, as `postprocess` has it."""
         return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))
 
     def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:

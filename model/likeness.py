@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,6 +33,8 @@ _REACH: Final = np.float32(
     120
 )  # ab units: how far the colors go for which it is known, in steps of that sigma
 _MODE: Final = 20.0  # ab units: what counts as one color
+_NOTHING: Final = 1e-6  # a probability that is rounding
+_FAINT: Final = np.float32(1e-9)  # numbers that small lose bits, and make a product 75 times as slow
 _f = np.float32
 
 
@@ -88,12 +91,10 @@ def similarity(scene: Scene, places_n: NDArray[np.intp], edge: float = EDGE) -> 
 def ways(lightness_hw: NDArray[np.float32], places_n: NDArray[np.intp], edge: float) -> NDArray[np.float32]:
     """(n, P) lengths of the shortest ways from each place, in shorter sides; a way across edges is longer."""
     height, width = lightness_hw.shape
-    height_hw = _f(edge) * lightness_hw
-    steps = np.stack([_steps(height_hw, *step) for step in ((0, 1), (1, 0), (1, 1), (1, -1))])
-    lengths = np.full((height * width, len(places_n)), np.inf, np.float32)
-    lengths[places_n, np.arange(len(places_n))] = 0
-    _shorten(steps, lengths.reshape(height, width, -1))
-    return np.ascontiguousarray(lengths.T)
+    lengths = np.full((height + 2, width + 2, len(places_n)), np.inf, np.float32)
+    lengths[places_n // width + 1, places_n % width + 1, np.arange(len(places_n))] = 0
+    _shorten(_steps(_f(edge) * lightness_hw), lengths)
+    return np.ascontiguousarray(lengths[1:-1, 1:-1].reshape(height * width, -1).T)
 
 
 def plausibility(
@@ -105,6 +106,7 @@ def plausibility(
         np.exp((centers - axis[:, None]) ** 2 / (-2 * _PLAUSIBLE**2)) for centers in scene.centers.T
     )
     near = (near_a[:, None] * near_b).reshape(len(axis) ** 2, -1)
+    near[near < _FAINT] = 0
     likely_PAB = (scene.probabilities @ near.T).reshape(-1, len(axis), len(axis))
     found = np.empty((len(moves_n2) + 1, len(ab_P2)), np.float32)
     moves = np.vstack([np.zeros((1, 2)), moves_n2]).astype(np.float32)
@@ -114,30 +116,43 @@ def plausibility(
 
 
 def modes(
-    probabilities_Q: NDArray[np.float32],
+    probabilities_nQ: NDArray[np.float32],
     centers_Q2: NDArray[np.float32],
     count: int,
-    taken_ab: NDArray[np.float32] | None = None,
+    taken_n2: NDArray[np.float32] | None = None,
     reach: float = 15.0,
-) -> tuple[list[tuple[NDArray[np.float32], float]], float]:
-    """The likeliest colors of one distribution, kept apart, likeliest first: (ab, probability) each. See `bins.modes`.
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """The likely distinct colors of n distributions: (n, count, 2) ab and the (n, count) probability that each stands for, likeliest first.
 
-    With `taken_ab`, what lies within `reach` of that color belongs to it and is left out; its probability comes second, else 0.
+    The likeliest bin takes along all probability within 20 ab units of it, and the next one is sought in the rest; a color is the mean of
+    what it took. Where nothing is left, the probability is 0. With `taken_n2`, what lies within `reach` of that color belongs to it and is
+    left out; the (n,) probability of that comes third, else 0.
     """
-    left = probabilities_Q.astype(np.float64)
-    taken = 0.0
-    if taken_ab is not None:
-        own = np.hypot(*(centers_Q2 - taken_ab).T) <= reach
-        taken, left[own] = float(left[own].sum()), 0
-    found = []
-    for _ in range(count):
-        near = np.hypot(*(centers_Q2 - centers_Q2[left.argmax()]).T) <= _MODE
-        mass = float(left[near].sum())
-        if mass < 1e-6:
-            break
-        found.append(((left[near] @ centers_Q2[near] / mass).astype(np.float32), mass))
-        left[near] = 0
-    return sorted(found, key=lambda mode: -mode[1]), taken
+    left = probabilities_nQ.astype(np.float64)
+    taken = np.zeros(len(left))
+    if taken_n2 is not None:
+        own = np.hypot(*np.moveaxis(centers_Q2 - taken_n2[:, None], -1, 0)) <= reach
+        taken = (left * own).sum(1)
+        left[own] = 0
+    near_QQ = np.hypot(*np.moveaxis(centers_Q2 - centers_Q2[:, None], -1, 0)) <= _MODE
+    colors = np.zeros((len(left), count, 2), np.float32)
+    masses = np.zeros((len(left), count))
+    for place in range(count):
+        near = left * near_QQ[left.argmax(1)]
+        mass = near.sum(1)
+        some = mass >= _NOTHING
+        colors[some, place] = near[some] @ centers_Q2 / mass[some, None]
+        masses[some, place] = mass[some]
+        left -= near
+    order = np.argsort(-masses, axis=1, kind="stable")
+    return np.take_along_axis(colors, order[..., None], 1), np.take_along_axis(masses, order, 1), taken
+
+
+def grid(scene: Scene, rows: int, columns: int) -> NDArray[np.intp]:
+    """(rows · columns,) positions in the flattened answer: of the middles of so many equal cells, row by row."""
+    return cells(
+        scene, [((x + 0.5) / columns, (y + 0.5) / rows) for y in range(rows) for x in range(columns)]
+    )
 
 
 def cells(scene: Scene, points: Sequence[tuple[float, float]]) -> NDArray[np.intp]:
@@ -152,20 +167,47 @@ def cells(scene: Scene, points: Sequence[tuple[float, float]]) -> NDArray[np.int
     )
 
 
-def _steps(height_hw: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
-    """(h, w): how long the step from each position to the one so far down and across is; infinite out of the picture."""
-    height, width = height_hw.shape
-    here = (slice(0, height - down), slice(max(0, -across), width - max(0, across)))
-    there = (slice(down, height), slice(max(0, across), width + min(0, across)))
-    change = height_hw[here] - height_hw[there]
-    found = np.full((height, width), np.inf, np.float32)
-    found[here] = np.sqrt(change**2 + _f(np.hypot(down, across) / min(height, width)) ** 2)
+def _steps(height_hw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(3, 3, h, w): how long the step from each position to its neighbor above, beside and below it is; infinite out of the picture."""
+    there = sliding_window_view(np.pad(height_hw, 1, constant_values=np.inf), height_hw.shape)
+    one = np.arange(-1, 2)
+    flat = (np.hypot(one[:, None], one) / min(height_hw.shape)).astype(np.float32)
+    found: NDArray[np.float32] = np.sqrt((there - height_hw) ** 2 + flat[..., None, None] ** 2)
     return found
 
 
 @compiled
+def _shorten(steps: Any, ways: Any) -> None:
+    """Sweep down and up over the (h + 2, w + 2, n) ways until none becomes shorter; the rim, out of the picture, is infinitely far.
+
+    The places lie side by side, so that their ways are found together, on vectors.
+    """
+    height = steps.shape[2]
+    shorter = 1
+    while shorter:
+        shorter = 0
+        for y in range(height):
+            shorter += _sweep(steps[0, :, y], steps[1, :, y], ways[y], ways[y + 1])
+        for y in range(height - 1, -1, -1):
+            shorter += _sweep(steps[2, :, y], steps[1, :, y], ways[y + 2], ways[y + 1])
+
+
+@compiled
+def _sweep(over: Any, along: Any, before: Any, row: Any) -> Any:
+    """Shorten the ways to a row by those to the row before it, then along it there and back; how many became shorter."""
+    width = over.shape[1]
+    shorter = 0
+    for x in range(width):
+        there = before[x], before[x + 1], before[x + 2], row[x]
+        shorter += _relax_by_four(row[x + 1], there, (over[0, x], over[1, x], over[2, x], along[0, x]))
+    for x in range(width - 1, -1, -1):
+        shorter += _relax(row[x + 1], row[x + 2], along[2, x])
+    return shorter
+
+
+@compiled
 def _relax(here: Any, there: Any, step: Any) -> Any:
-    """Shorten the ways to one position by those to a neighbor; how many became shorter."""
+    """Shorten the ways to a position by those to a neighbor; how many became shorter."""
     shorter = 0
     for k in range(len(here)):
         tried = there[k] + step
@@ -175,35 +217,17 @@ def _relax(here: Any, there: Any, step: Any) -> Any:
 
 
 @compiled
-def _shorten(steps: Any, ways: Any) -> None:
-    """Sweep down and up over the (h, w, n) ways until none becomes shorter. `steps`: to the right, below, below right, below left.
-
-    The places lie side by side, so that their ways are found together, on vectors.
-    """
-    height, width = ways.shape[:2]
-    shorter = 1
-    while shorter:
-        shorter = 0
-        for y in range(height):
-            for x in range(width):
-                if x > 0:
-                    shorter += _relax(ways[y, x], ways[y, x - 1], steps[0, y, x - 1])
-                if y > 0:
-                    shorter += _relax(ways[y, x], ways[y - 1, x], steps[1, y - 1, x])
-                    if x > 0:
-                        shorter += _relax(ways[y, x], ways[y - 1, x - 1], steps[2, y - 1, x - 1])
-                    if x < width - 1:
-                        shorter += _relax(ways[y, x], ways[y - 1, x + 1], steps[3, y - 1, x + 1])
-        for y in range(height - 1, -1, -1):
-            for x in range(width - 1, -1, -1):
-                if x < width - 1:
-                    shorter += _relax(ways[y, x], ways[y, x + 1], steps[0, y, x])
-                if y < height - 1:
-                    shorter += _relax(ways[y, x], ways[y + 1, x], steps[1, y, x])
-                    if x < width - 1:
-                        shorter += _relax(ways[y, x], ways[y + 1, x + 1], steps[2, y, x])
-                    if x > 0:
-                        shorter += _relax(ways[y, x], ways[y + 1, x - 1], steps[3, y, x])
+def _relax_by_four(here: Any, there: Any, steps: Any) -> Any:
+    """`_relax` by four neighbors at once, which is faster."""
+    (first, second, third, fourth), (to_first, to_second, to_third, to_fourth) = there, steps
+    shorter = 0
+    for k in range(len(here)):
+        tried = min(
+            min(first[k] + to_first, second[k] + to_second), min(third[k] + to_third, fourth[k] + to_fourth)
+        )
+        shorter += tried < here[k]
+        here[k] = min(here[k], tried)
+    return shorter
 
 
 @compiled

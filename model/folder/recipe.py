@@ -48,16 +48,15 @@ class Recipe:
 
     def check(self, card: Card | OnnxCard) -> None:
         """Raises InputError for what a net of this card cannot be asked for."""
-        if self.color.boldness and (not isinstance(card, Card) or len(card.decodings) == 1):
+        if self.color.boldness and not card.has_boldness:
             raise InputError(f"the card of {card.name} does not say what bolder and safer mean for it")
-        if self.confidence and (not isinstance(card, Card) or card.calibration is None):
+        if self.confidence and not card.has_confidence:
             raise InputError(
                 f"the card of {card.name} has no calibration: how sure the net is cannot be told"
             )
-        one_color = card.net == "lite-l2" if isinstance(card, Card) else card.output.kind == "ab"
-        if self.distribution and one_color:
+        if self.distribution and not card.has_distribution:
             raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
-        if self.color.palette and one_color:
+        if self.color.palette and not card.has_distribution:
             raise InputError(f"{card.name} answers one color a place: a palette needs a distribution")
 
     def words(self) -> dict[str, Any]:
@@ -243,12 +242,11 @@ def _sidecar(
     result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
 ) -> Output:
     sha256 = hashlib.sha256(result.data).hexdigest()
-    asked = recipe.color.temperature
     data = image_metadata.sidecar(
         net={"name": colorizer.name, "sha256": colorizer.sha256},
         options=recipe.words(),
         result={"sha256": sha256, "width": colored.width, "height": colored.height},
-        temperature=colorizer.card.temperature if asked is None else asked,
+        temperature=colorizer.temperature(recipe.color),
         source=source,
         notices=colored.notices,
     )

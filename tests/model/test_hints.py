@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.sparse.csgraph import shortest_path
 from skimage import color, data
 
-from model import hints, likeness
+from model import cards, hints, likeness
 from model.__main__ import main
+from model.color import lab_from_rgb
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.evaluate import alternatives as evaluated
@@ -123,6 +126,12 @@ def test_a_hint_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
         replace(Hint(0.5, 0.5, RED), **wrong)
 
 
+@pytest.mark.parametrize("wished", [RED, BLUE, GRAY, "#000000", "#ffffff", "#020104"])
+def test_the_color_of_a_hint_is_that_of_the_pixels_that_have_it(wished: str) -> None:
+    rgb = torch.tensor([*bytes.fromhex(wished[1:])]).view(1, 3, 1, 1) / 255
+    assert Hint(0, 0, wished).ab == pytest.approx(lab_from_rgb(rgb)[0, 1:, 0, 0].numpy(), abs=0.01)
+
+
 def test_too_many_hints_are_refused(colorizer: Colorizer, coffee: tuple[Photo, np.ndarray]) -> None:
     with pytest.raises(InputError, match="32 are the most"):
         colorizer.postprocess(*coffee, ColorOptions(hints=(Hint(0.5, 0.5, RED),) * 33))
@@ -138,6 +147,48 @@ def test_suggestions_are_distinct_likeliest_first_and_probable(
     assert sum(shares) <= 1.0001
     for place, one in enumerate(found):
         assert all(np.hypot(*(one.ab - other.ab)) > 10 for other in found[:place])
+
+
+@pytest.mark.parametrize("shape", ["whole", "wide", "framed"])
+def test_a_grid_of_suggestions_says_what_is_said_of_each_place_alone(
+    colorizer: Colorizer, shape: str
+) -> None:
+    picture = data.coffee()[:150] if shape == "wide" else data.coffee()
+    photo = Photo(picture, None, "PNG", frame=(50, 30, 350, 580) if shape == "framed" else None)
+    top, left, bottom, right = photo.frame or (0, 0, photo.height, photo.width)
+    [logits] = colorizer.infer([colorizer.preprocess(photo)])
+    found = colorizer.suggestions(photo, logits, 110)
+    rows, columns = len(found), len(found[0])
+    assert 95 <= rows * columns <= 125
+    assert columns / rows == pytest.approx(logits.shape[2] / logits.shape[1], rel=0.1)
+    height, width = logits.shape[1:]
+    clear = [  # of the borders between the net's positions, where rounding decides
+        (row, column)
+        for row in range(rows)
+        for column in range(columns)
+        if max(abs((row + 0.5) / rows * height % 1 - 0.5), abs((column + 0.5) / columns * width % 1 - 0.5))
+        < 0.4
+    ]
+    for row, column in clear[:: len(clear) // 4]:
+        x = (left + (column + 0.5) / columns * (right - left)) / photo.width
+        y = (top + (row + 0.5) / rows * (bottom - top)) / photo.height
+        alone = colorizer.suggest(photo, logits, x, y)
+        assert len(found[row][column]) == len(alone)
+        for one, other in zip(found[row][column], alone, strict=True):
+            assert one.ab == pytest.approx(other.ab, abs=0.01)
+            assert one.probability == pytest.approx(other.probability, abs=1e-4)
+
+
+def test_ways_over_a_picture_are_the_shortest() -> None:
+    draw = np.random.default_rng(0)
+    for height, width in ((9, 14), (1, 7), (6, 1), (1, 1)):
+        lightness = draw.random((height, width), np.float32)
+        places = np.arange(height * width)
+        y, x = np.divmod(places, width)
+        flat = np.hypot(y[:, None] - y, x[:, None] - x)
+        step = np.hypot(flat / min(height, width), 4 * (lightness.ravel()[:, None] - lightness.ravel()))
+        slow = shortest_path(np.where(flat < 2, step, 0))
+        assert likeness.ways(lightness, places, 4.0) == pytest.approx(slow, abs=1e-5)
 
 
 def test_alternatives_differ_from_the_first_and_each_other_and_are_the_same_each_time(
@@ -260,7 +311,9 @@ def test_evaluate_writes_tables_with_intervals(tmp_path: Path) -> None:
         words = ["evaluate", command, "--photos", str(photos), "--sheet", "1", "--device", "cpu"]
         assert main([*words, "-o", str(out)]) == 0
         assert (out / f"{command}.jpg").is_file()
-        assert json.loads((out / f"{command}.json").read_text())["photos"] == 2
+        written = json.loads((out / f"{command}.json").read_text())
+        assert (written["photos"], written["net"]) == (2, "lite")
+        assert written["sha256"] == cards.read_card(cards.locate("lite")).sha256
     shown = json.loads((tmp_path / "hints" / "hints.json").read_text())["hints"]
     assert shown["5"]["gain"]["value"] > shown["1"]["gain"]["value"] > shown["0"]["gain"]["value"] == 0
     worth = json.loads((tmp_path / "alternatives" / "alternatives.json").read_text())["gains"]
