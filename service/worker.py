@@ -311,6 +311,9 @@ class Worker:
     ) -> Colored:
         """The photo in color, what else it could have been, and notices of what the net is sure of."""
         color, threads, others = color_options(options), self._threads(), []
+        # The palette once and for all: artifacts are of the colors that the photo gets.
+        logits_Qhw = self._colorizer.toward(logits_Qhw, color.palette)
+        color = replace(color, palette=())
         if options.alternatives:
             others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
@@ -467,6 +470,7 @@ def color_options(options: Options) -> ColorOptions:
         vividness=options.vividness,
         hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
         boldness=options.boldness,
+        palette=options.palette,
     )
 
 
