@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pydantic
@@ -125,9 +125,24 @@ class Card:
         measured = self.boldness if self.prior else ()
         return sorted([*measured, (0.0, self.share, self.temperature)])
 
+    @property
+    def has_distribution(self) -> bool:
+        """Whether the net says how likely each color is; else it answers with one color a place."""
+        return self.net != "lite-l2"
+
+    @property
+    def has_boldness(self) -> bool:
+        """Whether it is known what bolder and safer mean for the net."""
+        return len(self.decodings) > 1
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether what the net says of its own sureness is calibrated."""
+        return self.calibration is not None and bool(self.prior)
+
     def decoding(self, boldness: float) -> tuple[float, float]:
         """(share taken back, temperature) at boldness −1…1. Raises InputError for another than 0 where none was measured."""
-        if boldness and len(self.decodings) == 1:
+        if boldness and not self.has_boldness:
             raise InputError(f"the card of {self.name} does not say what bolder and safer mean for it")
         at, shares, temperatures = zip(*self.decodings, strict=True)
         return float(np.interp(boldness, at, shares)), float(np.interp(boldness, at, temperatures))
@@ -220,10 +235,17 @@ class OnnxCard:
     data: str = ""  # what it was trained on
     notes: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)  # whatever else a person wants to keep
+    has_boldness: ClassVar = False
+    has_confidence: ClassVar = False
 
     def __post_init__(self) -> None:
         if self.size % self.multiple:
             raise InputError(f"size is {self.size}, and must be a multiple of {self.multiple}")
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether the net says how likely each color is; else it answers with one color a place."""
+        return self.output.kind == "logits"
 
     @property
     def centers(self) -> NDArray[np.float32] | None:

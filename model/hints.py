@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model import likeness
+from model import likeness, reference
 from model.errors import InputError
 from model.likeness import Scene
-from model.upsample import XYZ_FROM_RGB, Frame
+from model.upsample import RGB_FROM_XYZ, Frame
 
 MOST: Final = 32
 """Hints of one photo."""
@@ -28,6 +28,8 @@ _OTHER: Final = 0.1  # and of what each has to itself, when the cast is estimate
 _SLACK: Final = 0.03  # how little a hint may be missed
 _LEAST: Final = 0.005  # the probability of a suggestion
 _BLOCK: Final = 2**21  # pairs of places whose likeness is found at once: 8 MB an array
+_LEVELS: Final = np.arange(4, 98, 2.0)  # of lightness, at which a color may be told
+_OUTSIDE: Final = 1e4  # steps of lightness that it is worth to be within sRGB, in linear light
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -56,12 +58,24 @@ class Hint:
 
     @property
     def ab(self) -> NDArray[np.float32]:
-        """(2,) CIELAB a and b, as `color.lab_from_rgb` has them, which takes torch: coloring on a CPU does without."""
-        code = np.array([int(self.color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-        linear = np.where(code > 0.04045, ((code + 0.055) / 1.055) ** 2.4, code / 12.92)
-        xyz = XYZ_FROM_RGB @ linear / XYZ_FROM_RGB.sum(1)
-        x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-        return np.array([500 * (x - y), 200 * (y - z)], np.float32)
+        """(2,) CIELAB a and b."""
+        return reference.ab_of(self.color)
+
+
+def codes(colors_ab: Sequence[NDArray[np.float32]], lightness: float) -> list[str]:
+    """Colors, (2,) ab each, as #rrggbb which `Hint` reads as the same: at this lightness, 0…100, or the nearest that sRGB has them at."""
+    if not colors_ab:
+        return []
+    a_n1, b_n1 = np.array(colors_ab, np.float64).T[..., None]
+    y = (_LEVELS + 16) / 116
+    f_3nl = np.stack([y + a_n1 / 500, np.broadcast_to(y, (len(a_n1), len(y))), y - b_n1 / 200])
+    xyz_3nl = np.where(f_3nl > 0.008856 ** (1 / 3), f_3nl**3, (f_3nl - 16 / 116) / 7.787)
+    linear_3nl = np.einsum("ij,jnl->inl", RGB_FROM_XYZ, xyz_3nl)
+    outside_nl = np.maximum(linear_3nl - 1, -linear_3nl).max(0).clip(0)
+    best = (_OUTSIDE * outside_nl + np.abs(_LEVELS - lightness)).argmin(1)
+    linear_3n = linear_3nl[:, np.arange(len(best)), best].clip(0, 1)
+    code = np.where(linear_3n > 0.0031308, 1.055 * linear_3n ** (1 / 2.4) - 0.055, 12.92 * linear_3n)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in np.rint(255 * code.T).astype(int)]
 
 
 @dataclass(frozen=True, slots=True)

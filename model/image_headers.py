@@ -146,14 +146,19 @@ class Limits:
         )
 
 
-def memory_needed(header: Header, file_bytes: int = 0, saved: str = "") -> int:
-    """Roughly how many bytes it takes to open, color and save a photo, its file among them. `saved`: the format, where one is asked for."""
+def memory_needed(header: Header, file_bytes: int = 0, saved: str = "", other: bool = False) -> int:
+    """Roughly how many bytes it takes to open, color and save a photo, its file among them.
+
+    `saved`: the format, where one is asked for. `other`: pictures of other colors are made, one at a time, while the first is held.
+    """
     deep, alpha = 1 if header.bits <= 8 else 2, int(header.alpha)
     # As `image_io.saved_format` has it.
     written = header.format.replace("AVIF", "JPEG") if saved in ("", "auto") else saved.upper()
     opened, colored = deep * (max(1, header.channels) + alpha), deep * (3 + alpha)
     lightness, encoder = 4, _ENCODERS.get(written, 0)
-    return file_bytes + header.width * header.height * (2 * opened + lightness + 2 * colored + encoder)
+    return file_bytes + header.width * header.height * (
+        2 * opened + lightness + (2 + other) * colored + encoder
+    )
 
 
 def probe(source: bytes | IO[bytes], limits: Limits = Limits(), page: int | None = None) -> Header:

@@ -33,9 +33,9 @@ XYZ_FROM_RGB: Final = np.array(  # IEC 61966-2-1, at scikit-image's precision
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
 # The white is what the matrix makes of R = G = B = 1, which is D65 to 0.01%: so gray comes out as gray to the last of 16 bits.
-_RGB_FROM_XYZ: Final = np.linalg.inv(XYZ_FROM_RGB / XYZ_FROM_RGB.sum(1)[:, None])
-_RX, _GX, _BX = (_f(value) for value in _RGB_FROM_XYZ[:, 0])
-_RZ, _GZ, _BZ = (_f(value) for value in _RGB_FROM_XYZ[:, 2])
+RGB_FROM_XYZ: Final = np.linalg.inv(XYZ_FROM_RGB / XYZ_FROM_RGB.sum(1)[:, None])
+_RX, _GX, _BX = (_f(value) for value in RGB_FROM_XYZ[:, 0])
+_RZ, _GZ, _BZ = (_f(value) for value in RGB_FROM_XYZ[:, 2])
 _WR, _WG, _WB = (_f(value) for value in XYZ_FROM_RGB[1])
 _EPSILON = _f(0.008856)  # where f's cube root gives way to a line
 _BEND = _f(0.008856 ** (1 / 3))

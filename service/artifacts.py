@@ -1,67 +1,192 @@
-"""What is made beside a result: a comparison to look at, and a sidecar for those who want to know how the colors came about."""
+"""What is made beside a result: alternatives, a comparison to look at, what the net says of its own answer, and a sidecar for those who
+want to know how the colors came about.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import image_io, image_metadata
+from model import confidence, distribution, hints, image_io, image_metadata
+from model.alternatives import Alternative
+from model.cards import Card, OnnxCard
+from model.colorizer import Colorizer, ColorOptions
+from model.errors import Notice
 from model.formats.raster import to_eight_bits
+from service.errors import Problem
 from service.jobs import bounded
-from service.models import Net, Result
+from service.models import Result
 from service.schemas import Options
 
 COMPARISON_SIDE = 2048
 """Longest side of each half of a comparison, which is for looking at."""
 OPTIONS_TOLD = {
-    *("temperature", "vividness", "format", "quality"),
+    *(
+        "temperature",
+        "vividness",
+        "boldness",
+        "detail",
+        "palette",
+        "hints",
+        "alternatives",
+        "format",
+        "size",
+        "quality",
+    ),
     *("if_color", "negative", "rotate", "crop_border", "page", "partial"),
     *("keep_metadata", "keep_location", "embed_disclosure", "mark"),
 }
-"""The options that a sidecar repeats: those that the picture and its file depend on. Others, such as a webhook's address, are private."""
+"""The options that a sidecar repeats: those that pictures and files depend on. Others, such as a webhook's address, are private."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file beside the result. `kind` is its name, too."""
+    """A file beside the result. `rank`, `probability`: of an alternative."""
 
-    kind: Literal["comparison", "sidecar"]
+    kind: Literal["alternative", "comparison", "sidecar", "confidence", "distribution", "suggestions"]
     file: str
     media_type: str
     data: bytes
+    rank: int | None = None
+    probability: float | None = None
+
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
+        return self.file.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Colored:
-    """A photo before and after, and how it was colored. `temperature`: as it was used, the option's or the net's own."""
+    """A photo before and after, and how it was colored."""
 
     before: image_io.Photo
     after: image_io.Photo
-    net: Net
-    temperature: float
+    logits: NDArray[np.float32]
+    """(Q, h, w)"""
+    others: Sequence[Alternative]
+    colorizer: Colorizer
     options: Options
+    color: ColorOptions
+    """What the options say of colors."""
+    saving: image_io.SaveOptions
+    """And of files."""
+    threads: int | None
+    """As `Colorizer.render` takes it."""
+
+
+def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
+    """Raises `option_unavailable` for what a net of this card cannot be asked for."""
+    lacking = {
+        "boldness": options.boldness and not card.has_boldness,
+        "hints": options.hints and not card.has_distribution,
+        "alternatives": options.alternatives and not card.has_distribution,
+        "artifacts=confidence": "confidence" in options.artifacts and not card.has_confidence,
+        "artifacts=distribution": "distribution" in options.artifacts and not card.has_distribution,
+        "artifacts=suggestions": "suggestions" in options.artifacts and not card.has_distribution,
+    }
+    if names := [f"`{name}`" for name, is_lacking in lacking.items() if is_lacking]:
+        why = "" if card.has_distribution else ", which answers with one color a place"
+        raise Problem("option_unavailable", what=f"{card.name}{why}, has no {' and no '.join(names)}.")
+
+
+def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:
+    """Why there are fewer alternatives than were asked for, where there are."""
+    if len(others) >= options.alternatives:
+        return ()
+    few = f"{len(others)} of {options.alternatives} alternatives: the net is sure of the rest."
+    return (Notice("alternatives", few),)
 
 
 def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
     """Each file that the options ask for, made when it is asked for."""
-    if "comparison" in colored.options.artifacts:
+    asked = colored.options.artifacts
+    yield from _alternatives(colored)
+    if "comparison" in asked:
         pixels = comparison(colored.before.pixels, colored.after.pixels, colored.after.alpha)
         options = image_io.SaveOptions(
             "JPEG", colored.options.quality, disclosure=colored.options.embed_disclosure
         )
-        yield Made(
-            "comparison",
-            "comparison.jpg",
-            "image/jpeg",
-            image_io.save(image_io.Photo(pixels, None, "JPEG"), options),
-        )
-    if "sidecar" in colored.options.artifacts:
+        picture = image_io.save(image_io.Photo(pixels, None, "JPEG"), options)
+        yield Made("comparison", "comparison.jpg", "image/jpeg", picture)
+    if "confidence" in asked:
+        yield from _confidence(colored)
+    if "distribution" in asked:
+        answer = distribution.write(colored.logits, colored.colorizer.card, colored.before)
+        yield Made("distribution", "distribution.bin", "application/octet-stream", answer)
+    if "suggestions" in asked:
+        yield Made("suggestions", "suggestions.json", "application/json", _suggestions(colored))
+    if "sidecar" in asked:
         yield Made("sidecar", "sidecar.json", "application/json", sidecar(colored, result))
+
+
+def _alternatives(colored: Colored) -> Iterator[Made]:
+    """One after another: each takes as much memory as the result."""
+    for rank, other in enumerate(colored.others, 1):
+        picture = colored.colorizer.render(colored.before, other.ab_2hw, colored.threads)
+        format = image_io.saved_format(picture, colored.saving.format)
+        yield Made(
+            "alternative",
+            f"alternative-{rank}{image_io.extension(format)}",
+            image_io.media_type(format),
+            image_io.save(picture, colored.saving),
+            rank,
+            round(other.probability, 4),
+        )
+
+
+def _confidence(colored: Colored) -> Iterator[Made]:
+    """The overlay, for people; and for programs how sure the net is, in percent, at each place that it answered for."""
+    ab = colored.colorizer.decode(colored.logits, replace(colored.color, vividness=1.0))
+    sure_hw = confidence.of(colored.logits, ab, colored.colorizer.card)
+    yield Made("confidence", "confidence.png", "image/png", confidence.overlay(colored.before, sure_hw))
+    rows, columns = sure_hw.shape
+    told = {
+        "rows": rows,
+        "columns": columns,
+        "box": _box(colored.before),
+        "percent": np.rint(100 * sure_hw).astype(int).tolist(),
+    }
+    yield Made("confidence", "confidence-map.json", "application/json", _json(told))
+
+
+def _suggestions(colored: Colored) -> bytes:
+    """The likeliest colors of each cell of a grid, row by row, each as [#rrggbb, a, b, probability]: what `GET …/suggestions` reads."""
+    grid = colored.colorizer.suggestions(colored.before, colored.logits)
+    rows, columns = len(grid), len(grid[0])
+    lightness_hw = colored.colorizer.preprocess(colored.before)[0]
+    down, across = (
+        np.int_((np.arange(cells) + 0.5) / cells * side)
+        for cells, side in zip((rows, columns), lightness_hw.shape, strict=True)
+    )
+    cells = [
+        [
+            [code, *(round(float(value), 1) for value in one.ab), round(one.probability, 3)]
+            for one, code in zip(cell, hints.codes([one.ab for one in cell], lightness), strict=True)
+        ]
+        for cell, lightness in zip(chain(*grid), lightness_hw[np.ix_(down, across)].flat, strict=True)
+    ]
+    return _json({"rows": rows, "columns": columns, "box": _box(colored.before), "cells": cells})
+
+
+def _box(photo: image_io.Photo) -> list[float]:
+    """Left, top, right and bottom of what the net has colored, 0…1 across and down the picture."""
+    top, left, bottom, right = photo.frame or (0, 0, photo.height, photo.width)
+    return [
+        round(side, 5)
+        for side in (left / photo.width, top / photo.height, right / photo.width, bottom / photo.height)
+    ]
+
+
+def _json(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, separators=(",", ":")).encode()
 
 
 def comparison(
@@ -86,9 +211,9 @@ def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Ima
 def sidecar(colored: Colored, result: Result) -> bytes:
     """How the colors came about, as JSON in UTF-8."""
     return image_metadata.sidecar(
-        net={"name": colored.net.name, "sha256": colored.net.sha256},
+        net={"name": colored.colorizer.name, "sha256": colored.colorizer.sha256},
         options=colored.options.model_dump(mode="json", include=OPTIONS_TOLD),
         result={"sha256": result.sha256, "width": result.width, "height": result.height},
-        temperature=colored.temperature,
+        temperature=colored.colorizer.temperature(colored.color),
         notices=bounded(colored.before.notices),
     )

@@ -267,6 +267,16 @@ KINDS: Mapping[str, Kind] = {
         "The photo is in color already",
         "Send it with `if_color=colorize` to have new colors guessed, or `if_color=keep` to get it back as it is.",
     ),
+    "option_unavailable": Kind(
+        422,
+        "The network of this service cannot do that",
+        "Leave the option out, or ask whoever runs this service for another network.",
+    ),
+    "place_outside": Kind(
+        422,
+        "The place lies outside of the photograph",
+        "The page around it stays gray. Choose a place on the photograph itself: x and y are 0 to 1 across and down the whole picture.",
+    ),
     # one member of a ZIP cannot be unpacked; the others go on
     "member_encrypted": Kind(
         422, "The photo is locked with a password", "Pack the photos into a ZIP without a password."
@@ -350,7 +360,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-RECORD_FULL = "The memory of the queue is full."
+QUEUE_MEMORY_FULL = "The memory of the queue is full."
 
 
 class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)
@@ -397,6 +407,8 @@ PHOTO_CODES = (
     "photo_too_large",
     "photo_too_small",
     "photo_in_color",
+    "option_unavailable",
+    "place_outside",
 )
 """Refused when the photo comes in, or by the worker after a full decode."""
 OUR_CODES = ("worker_died", "out_of_memory", "photo_lost", "internal_error")

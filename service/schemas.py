@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError, from_json
 
 from service.errors import Problem, failure
 
 if TYPE_CHECKING:
     from service.models import Job  # which holds Options
 
-LISTS = frozenset({"artifacts"})
+PREVIEW = 1024
+"""Pixels: a result whose longest side is no more is made from a small copy of the photo, which workers keep for a while."""
+LISTS = frozenset({"artifacts", "palette"})
 """Options that take several values: repeated, or with commas between."""
+
+MOST_FAULTS = 8
+"""Of options that are told: a list of hints may have a hundred."""
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -25,6 +32,50 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 def _number(value: object) -> object:
     """Forms and queries hold text, which `Literal` would not read."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+def _hint_list(value: object) -> object:
+    """Forms and queries hold it as JSON."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = from_json(value, allow_inf_nan=False)
+    if not isinstance(value, list | tuple):
+        raise PydanticCustomError("hints", 'Write a JSON list: [{"x": 0.5, "y": 0.5, "color": "#7a1f2b"}, …]')
+    return value
+
+
+def _place(value: float) -> float:
+    """To a pixel or two of the largest photo, so that a record of many hints stays small."""
+    return round(value, 4)
+
+
+_Share = Annotated[float, AfterValidator(_place)]
+
+
+class HintOption(BaseModel):
+    """A color that a person knows, at a place of the upright photo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    x: Annotated[_Share, Field(ge=0, le=1, allow_inf_nan=False, description="Across, from the left: 0 to 1.")]
+    y: Annotated[_Share, Field(ge=0, le=1, allow_inf_nan=False, description="Down, from the top: 0 to 1.")]
+    color: Annotated[
+        str,
+        Field(
+            pattern="^#[0-9a-fA-F]{6}$",
+            description="#rrggbb. Its lightness does not count; a gray says that the place has no color.",
+        ),
+        AfterValidator(str.lower),
+    ]
+    radius: Annotated[
+        _Share,
+        Field(
+            ge=0,
+            le=0.5,
+            allow_inf_nan=False,
+            description="How far around the place the color is sure, in shorter sides of the photo.",
+        ),
+    ] = 0.0
 
 
 class Options(BaseModel):
@@ -45,10 +96,60 @@ class Options(BaseModel):
         float,
         Field(ge=0, le=2, allow_inf_nan=False, description="Multiplies the color: 0 is gray, 1 as is."),
     ] = 1.0
+    palette: Annotated[
+        tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...],
+        Field(
+            max_length=16,
+            description="Colors that the photo is known to have somewhere, as #rrggbb: they become likelier, others "
+            "less likely.",
+        ),
+    ] = ()
+    boldness: Annotated[
+        float,
+        Field(
+            ge=-1,
+            le=1,
+            allow_inf_nan=False,
+            description="From -1, safer: calm, likely colors, to 1, bolder: rare and vivid ones.",
+        ),
+    ] = 0.0
+    detail: Annotated[
+        Literal["off", "auto", "on"],
+        Field(
+            description="A second, closer look at large photos, for small people and things. on: always; auto: where it is the "
+            "surer one. It counts as some megapixels more."
+        ),
+    ] = "off"
+    hints: Annotated[
+        tuple[HintOption, ...],
+        Field(
+            max_length=32,
+            description="What colors are known at places of the photo; what is like them follows. In a form or a query, "
+            "the list as JSON.",
+        ),
+        BeforeValidator(_hint_list),
+    ] = ()
+    alternatives: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4,
+            description="At most so many pictures beside the result of what else the photo could have been: artifacts of "
+            "the kind `alternative`.",
+        ),
+    ] = 0
     format: Annotated[
         Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),
     ] = "auto"
+    size: Annotated[
+        int | None,
+        Field(
+            ge=64,
+            le=65_535,
+            description="Longest side of the result in pixels, for a preview. Null: as large as the photo; never larger.",
+        ),
+    ] = None
     quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
@@ -98,11 +199,13 @@ class Options(BaseModel):
         bool, Field(description="Draw a small mark in a corner, which says that the colors are guessed.")
     ] = False
     artifacts: Annotated[
-        tuple[Literal["comparison", "sidecar"], ...],
+        tuple[Literal["comparison", "sidecar", "confidence", "distribution", "suggestions"], ...],
         Field(
             max_length=8,
             description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
-            "right. sidecar: JSON that says by which net and options the colors were guessed.",
+            "right. sidecar: JSON that says by which net and options the colors were guessed. confidence: how sure the net "
+            "is where, as a picture and as numbers. distribution: its whole answer. suggestions: the likeliest colors of each "
+            "place, as JSON.",
         ),
         AfterValidator(_each_once),
     ] = ()
@@ -128,6 +231,11 @@ class Options(BaseModel):
         ),
     ] = None
 
+    @property
+    def is_preview(self) -> bool:
+        """Whether a small copy of the photo is enough for the result."""
+        return self.size is not None and self.size <= PREVIEW
+
     def short_json(self) -> str:
         """As it is kept in records: without what is as by default."""
         return self.model_dump_json(exclude_defaults=True)
@@ -136,7 +244,7 @@ class Options(BaseModel):
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
     """Options from form fields and query parameters; an empty value means the default.
 
-    Raises `option_unknown` or `option_invalid`, with every fault named in one sentence each.
+    Raises `option_unknown` or `option_invalid`, with each of the first MOST_FAULTS faults named in a sentence.
     """
     values: dict[str, str | list[str]] = {}
     for name, value in pairs:
@@ -171,8 +279,17 @@ def _validated(values: Mapping[str, object]) -> Options:
     try:
         return Options.model_validate(values)
     except ValidationError as invalid:
-        faults = [f"`{fault['loc'][0]}`: {fault['msg']}." for fault in invalid.errors(include_url=False)]
+        faults = [
+            f"`{_spot(fault['loc'])}`: {fault['msg']}."
+            for fault in invalid.errors(include_url=False)[:MOST_FAULTS]
+        ]
         raise Problem("option_invalid", " ".join(faults)) from invalid
+
+
+def _spot(path: tuple[int | str, ...]) -> str:
+    """Where a fault is, as in `hints[2].color`."""
+    name, *rest = path
+    return str(name) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
 
 
 class NetView(BaseModel):
@@ -189,10 +306,24 @@ class ResultView(BaseModel):
 
 class ArtifactView(BaseModel):
     name: str
-    kind: str = Field(description="comparison or sidecar")
+    kind: str = Field(description="alternative, comparison, sidecar, confidence, distribution or suggestions")
     url: str
     media_type: str
     bytes: int
+    rank: int | None = Field(description="Of an alternative: 1, the likeliest, and so on. Null of others")
+    probability: float | None = Field(
+        description="Of an alternative: how likely the net holds its color against the result's, 0 to 1, where the two differ "
+        "most. Null of others"
+    )
+
+
+class SuggestionView(BaseModel):
+    color: str = Field(
+        description="#rrggbb, as a hint takes it: of the lightness of the photo there, or the nearest that has this color"
+    )
+    a: float = Field(description="CIE Lab")
+    b: float
+    probability: float = Field(description="0 to 1, by the net")
 
 
 class NoticeView(BaseModel):
@@ -211,6 +342,9 @@ class JobView(BaseModel):
 
     id: str
     status: str = Field(description="queued, running, succeeded, failed or canceled")
+    revises: str | None = Field(
+        description="Id of the job whose photo this one colors anew, with which it is erased"
+    )
     created_at: datetime
     expires_at: datetime = Field(description="When photo, result and record are erased")
     queue_position: int | None = Field(description="1: the next in line")
@@ -275,6 +409,7 @@ def job_view(job: Job, base_url: str) -> JobView:
     return JobView(
         id=job.id,
         status=job.status,
+        revises=job.revises or None,
         created_at=utc(job.created),
         expires_at=utc(job.expires),
         queue_position=job.queue_position,
@@ -297,6 +432,8 @@ def job_view(job: Job, base_url: str) -> JobView:
                 url=f"{base_url}{job_path(job.id)}/artifacts/{made.name}",
                 media_type=made.media_type,
                 bytes=made.bytes,
+                rank=made.rank,
+                probability=made.probability,
             )
             for made in job.artifacts
         ],

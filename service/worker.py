@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import redis
@@ -25,23 +25,25 @@ from celery import Celery
 from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
-from model import image_io, image_metadata, inspection
+from model import confidence, hints, image_io, image_metadata, inspection
 from model.cards import CheckpointError
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import PhotoError
+from model.errors import InputError, PhotoError
+from model.hints import Hint
 from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, notifications, webhooks
-from service.artifacts import Colored, artifacts
+from service.artifacts import Colored, artifacts, others_notice, refuse_unless_able
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
 from service.jobs import MOST_ATTEMPTS, Jobs, worker_name
+from service.kept import Kept
 from service.models import STAGES, Artifact, Claim, Lease, Net, Result
 from service.observability import get_logger
-from service.schemas import Options
+from service.schemas import PREVIEW, Options
 from service.settings import Settings
 from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.watchdog import Periodic, Watchdog, end_process
@@ -57,17 +59,40 @@ ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
 UNKNOWN_MEMORY = 2 * 2**30
 """Bytes for photos where the system does not say what there is."""
+KEPT_SHARE, MOST_KEPT, KEPT_FOR = 0.125, 256 * 2**20, 600.0
+"""What is kept of colored photos takes this share of the memory for photos, so many bytes at most, for so many seconds unused."""
+FORGET_EVERY = 2.0
+"""Seconds after which what is kept of a photo that was erased is gone."""
+NET_OPTIONS = ("negative", "rotate", "crop_border", "page", "partial", "if_color", "detail")
+"""The options that change what the net sees of a photo and answers, or what is noticed of it before."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-_PLACELESS = {0xE0: (b"JFIF\0",), 0xE1: (_EXIF, _XMP), 0xE2: (b"ICC_PROFILE\0",), 0xEE: (b"Adobe",)}
-"""How segments of a JPEG begin that hold no place, or are read whole (T.81, JFIF, ICC.1, Exif 2.32, XMP part 3)."""
-_TABLES = {0xDB, 0xDD, *range(0xC0, 0xD0)}
-"""Of a JPEG: what decodes it."""
-_JPEG_MARK = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
-
 log = get_logger("autochrome.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is kept of a photo: a copy with PREVIEW pixels on its longer side, and what the net said of it."""
+
+    preview: image_io.Photo
+    logits: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, photo: image_io.Photo, logits: NDArray[np.float32]) -> Opened:
+        """Copies alone: what they are parts of, such as a page or the answer to a batch, is not kept with them."""
+        small = image_io.reduced(photo, PREVIEW)
+        alpha = None if small.alpha is None else small.alpha.copy()
+        return cls(replace(small, pixels=small.pixels.copy(), alpha=alpha), logits.copy())
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        alpha, record = self.preview.alpha, self.preview.metadata
+        texts = sum(len(key) + len(value) for key, value in record.text)
+        blocks = sum(map(len, (record.exif, record.xmp, record.iptc, record.comment)))
+        pixels = self.preview.pixels.nbytes + (0 if alpha is None else alpha.nbytes)
+        return self.logits.nbytes + pixels + blocks + 4 * texts
 
 
 class Worker:
@@ -93,7 +118,10 @@ class Worker:
             self.concurrency = settings.concurrency or ON_A_GPU[0]
             self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
         room, self._most_memory = _memory(settings)
-        self.admission = Admission(room)
+        for_kept = min(int(KEPT_SHARE * room), MOST_KEPT)
+        self._room = room - for_kept
+        self.admission = Admission(self._room)
+        self.kept: Kept[tuple[Any, ...], Opened] = Kept(for_kept, KEPT_FOR)
         self._colorizer = colorizer
         self._jobs = jobs
         self._store = store
@@ -147,6 +175,12 @@ class Worker:
         """Say that this worker lives. May raise redis.RedisError."""
         jobs.beat(self.name, self.net, self._colorizer.device, self.admission.taken_ms, self.concurrency)
 
+    def forget(self, jobs: Jobs) -> None:
+        """Keep nothing more of photos that were erased. May raise redis.RedisError."""
+        if ids := self.kept.ids():
+            unknown, erased = jobs.orphans([*ids])
+            self.kept.forget({*unknown, *erased})
+
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
         stall = self._settings.stall
@@ -198,36 +232,52 @@ class Worker:
         stages, options = _Stages(self._jobs, claim), claim.options
         if self._most_memory is not None and claim.memory > self._most_memory:
             raise _too_large(claim, self._most_memory)
+        if claim.memory > self._room:  # it is alone here, and may need all that there is
+            self.kept.forget(self.kept.ids())
+        refuse_unless_able(self._colorizer.card, options)
+        key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
+        opened = self.kept.get(claim.revises, key) if claim.revises else None
         with stages.next("open"):
-            data = self._read(claim)
-            photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
+            if opened and options.is_preview:
+                photo = opened.preview
+            else:
+                data = self._read(claim)
+                photo = inspection.prepare(
+                    open_photo(data, options, self._settings), inspection_options(options)
+                )
+            shown = sized(photo, options)
+            _refuse_hints_outside(shown, options)
         if inspection.is_kept(photo):
             with stages.next("save"):
-                result = self._store_result(claim, photo, *kept_file(data, photo, options))
+                result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
             self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
-        with stages.next("preprocess"):
-            lightness = self._colorizer.preprocess(photo)
-        with stages.next("infer"):
-            answer = self._ask_the_net(claim, photo, lightness, stages.renew)
+        if opened:
+            answer = Answer(opened.logits, photos=1, leads=False)
+        else:
+            with stages.next("preprocess"):
+                looks = self._colorizer.looks(photo, options.detail)
+            with stages.next("infer"):
+                answer = self._ask_the_net(claim, photo, looks, stages.renew)
         with stages.next("postprocess"):
-            colored = self._colorizer.postprocess(
-                photo, answer.logits, color_options(options), self._threads()
-            )
+            colored = self._postprocess(shown, answer.logits, options)
         with stages.next("save"):
-            result, others = self._save(claim, photo, colored)
+            result, others = self._save(claim, colored)
         batch = answer.photos if answer.leads else 0
         if batch:
             metrics.BATCH_SIZE.observe(batch)
-        self._jobs.complete(claim, stages.untold, result, others, photo.notices, batch)
+        self._jobs.complete(claim, stages.untold, result, others, colored.before.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
+        if not opened and options.priority == "interactive":  # somebody may look at it, and want other colors
+            kept = Opened.of(photo, answer.logits)
+            self.kept.put(claim.photo_of, key, kept, kept.size)
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
         data, renewed = bytearray(), time.monotonic()
         try:
-            for piece in self._store.stream(photo_key(claim.id, claim.upload)):
+            for piece in self._store.stream(photo_key(claim.photo_of, claim.upload)):
                 data += piece
                 if time.monotonic() - renewed > self._settings.lease / 4:
                     self._jobs.renew(claim)
@@ -238,9 +288,29 @@ class Worker:
         return bytes(data)
 
     def _ask_the_net(
+        self,
+        claim: Claim,
+        photo: image_io.Photo,
+        looks: Sequence[NDArray[np.float32]],
+        renew: Callable[[], None],
+    ) -> Answer:
+        """To all looks, as one. Raises `out_of_memory` where not even a very small picture fits."""
+        first = self._ask_at_a_size(claim, photo, looks[0], renew)
+        tiles = []
+        for tile in looks[1:]:
+            renew()
+            try:
+                tiles.append(self._engine.ask(tile, renew).logits)
+            except NetOutOfMemory:
+                log.warning("second_look_dropped", job=claim.id, error="out of memory")
+                return first
+        answers = [first.logits, *tiles]
+        return replace(first, logits=self._colorizer.merge(photo, answers, claim.options.detail))
+
+    def _ask_at_a_size(
         self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32], renew: Callable[[], None]
     ) -> Answer:
-        """Raises `out_of_memory` where not even a very small picture fits."""
+        """At the card's size, or at one that memory holds."""
         size = self._colorizer.card.size
         while True:
             try:
@@ -256,20 +326,37 @@ class Worker:
         """How many cores a photo may have: all where it is alone, else one, so that none waits for another's share."""
         return None if self.admission.count <= 1 else 1
 
-    def _save(
-        self, claim: Claim, photo: image_io.Photo, colored: image_io.Photo
-    ) -> tuple[Result, tuple[Artifact, ...]]:
-        saving = save_options(claim.options)
-        saved_as = image_io.saved_format(colored, saving.format)
-        result = self._store_result(claim, colored, image_io.save(colored, saving), saved_as)
-        card, asked = self._colorizer.card, claim.options.temperature
-        temperature = card.temperature if asked is None else asked
+    def _postprocess(
+        self, photo: image_io.Photo, logits_Qhw: NDArray[np.float32], options: Options
+    ) -> Colored:
+        """The photo in color, what else it could have been, and notices of what the net is sure of."""
+        color, threads, others = color_options(options), self._threads(), []
+        # The palette once and for all: artifacts are of the colors that the photo gets.
+        logits_Qhw = self._colorizer.toward(logits_Qhw, color.palette)
+        color = replace(color, palette=())
+        if options.alternatives:
+            others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
+        guessed = confidence.notice(logits_Qhw, self._colorizer.card)
+        notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
+        photo = replace(photo, notices=notices)
+        after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+        saving = save_options(options)
+        return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
+
+    def _save(self, claim: Claim, colored: Colored) -> tuple[Result, tuple[Artifact, ...]]:
+        saved_as = image_io.saved_format(colored.after, colored.saving.format)
+        data = image_io.save(colored.after, colored.saving)
+        result = self._store_result(claim, colored.after, data, saved_as)
         others = []
-        for made in artifacts(Colored(photo, colored, self.net, temperature, claim.options), result):
+        for made in artifacts(colored, result):
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
             self._put(claim, key, made.data, made.media_type)
-            others.append(Artifact(made.kind, made.kind, key, made.media_type, len(made.data)))
+            others.append(
+                Artifact(
+                    *(made.name, made.kind, key, made.media_type, len(made.data)), made.rank, made.probability
+                )
+            )
         return result, tuple(others)
 
     def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
@@ -364,10 +451,17 @@ def _memory(settings: Settings) -> tuple[int, int | None]:
 def _too_large(claim: Claim, most: int) -> PhotoError:
     return PhotoError(
         "photo_too_large",
-        f"The photo has {claim.pixels / 1e6:.0f} megapixels: coloring it takes about {claim.memory / 2**30:.1f} GiB of memory, and the"
-        f" service has {most / 2**30:.1f} GiB.",
+        f"Coloring the photo takes about {claim.memory / 2**30:.1f} GiB of memory, and the service has {most / 2**30:.1f} GiB.",
         "Use a smaller version.",
     )
+
+
+def _refuse_hints_outside(photo: image_io.Photo, options: Options) -> None:
+    """Raises `place_outside`."""
+    try:
+        hints.wishes(color_options(options).hints, photo.size, photo.frame)
+    except InputError as error:
+        raise Problem("place_outside", what=f"{str(error).capitalize()}.") from error
 
 
 @contextmanager
@@ -391,7 +485,13 @@ def inspection_options(options: Options) -> InspectionOptions:
 
 
 def color_options(options: Options) -> ColorOptions:
-    return ColorOptions(temperature=options.temperature, vividness=options.vividness)
+    return ColorOptions(
+        temperature=options.temperature,
+        vividness=options.vividness,
+        hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
+        boldness=options.boldness,
+        palette=options.palette,
+    )
 
 
 def save_options(options: Options) -> SaveOptions:
@@ -405,53 +505,29 @@ def save_options(options: Options) -> SaveOptions:
     )
 
 
-def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[bytes, str]:
-    """A photo's file, which is left as it came, and its format.
+def sized(photo: image_io.Photo, options: Options) -> image_io.Photo:
+    """The photo at the size that is asked for. A preview is made from the copy that is kept, so that it is the same without one."""
+    if options.size is None:
+        return photo
+    return image_io.reduced(image_io.reduced(photo, PREVIEW) if options.is_preview else photo, options.size)
 
-    The very bytes, unless another format, a page, a part or less of the record is wanted, or the file may tell a place that it is not to.
+
+def kept_file(
+    data: bytes, photo: image_io.Photo, shown: image_io.Photo, options: Options
+) -> tuple[bytes, str]:
+    """The file of a photo that is left as it came, and its format. `shown`: the photo at the size that is asked for.
+
+    The very bytes, unless another size or format, a page, a part or less of the record is wanted, or the file may tell a place that
+    it is not to.
     """
     as_it_came = options.format == "auto" and options.page is None and not options.partial
-    may_say_all = options.keep_location or not _may_have_location(data, photo)
-    if as_it_came and options.keep_metadata and may_say_all:
+    may_say_all = options.keep_location or not image_metadata.may_have_location(
+        data, photo.format, photo.metadata
+    )
+    if shown is photo and as_it_came and options.keep_metadata and may_say_all:
         return data, photo.format
     saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
-    return image_io.save(photo, saving), image_io.saved_format(photo, saving.format)
-
-
-def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
-    """Whether the file may say where the photo was taken. What is not known to have been read whole counts as saying so.
-
-    Only of a JPEG all of the record is read, and only where it holds one EXIF block and one XMP packet, and else what is known to hold no
-    place: no extension, manifest or further picture, nothing of an application's own, and nothing behind its end.
-    """
-    metadata = photo.metadata
-    is_read_whole = (
-        photo.format == "JPEG"
-        and _is_placeless(data)
-        and data.count(_EXIF) == bool(metadata.exif)
-        and data.count(_XMP) == bool(metadata.xmp)
-    )
-    if not is_read_whole:
-        return True
-    located = image_metadata.Changes("TIFF", *photo.size, location=True, disclosure=False)
-    kept = image_metadata.for_file(metadata, located)
-    is_understood = bool(kept.exif) == bool(metadata.exif) and bool(kept.xmp) == bool(metadata.xmp)
-    return not is_understood or kept != image_metadata.for_file(metadata, replace(located, location=False))
-
-
-def _is_placeless(jpeg: bytes) -> bool:
-    """Whether all of its segments are those of _PLACELESS and _TABLES, and nothing else is between or behind them."""
-    at, in_scan = 2, False
-    while mark := _JPEG_MARK.search(jpeg, at):
-        kind, begin = mark[1][0], mark.end()
-        if mark.start() != at and not in_scan:
-            return False
-        if kind == 0xD9:  # the end; phones append videos, which may say a place of their own
-            return not jpeg[begin:].strip(b"\0")
-        at, in_scan = begin + int.from_bytes(jpeg[begin : begin + 2], "big"), kind == 0xDA
-        if not in_scan and kind not in _TABLES and not jpeg.startswith(_PLACELESS.get(kind, ()), begin + 2):
-            return False
-    return False
+    return image_io.save(shown, saving), image_io.saved_format(shown, saving.format)
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:
@@ -495,6 +571,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         Periodic(
             "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
         ),
+        Periodic("forget", FORGET_EVERY, partial(worker.forget, jobs)),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]

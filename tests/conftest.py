@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,3 +161,30 @@ def gray_photo() -> Callable[..., bytes]:
         return file.getvalue()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def javascript() -> Callable[[str], Any]:
+    """What the body of an async function returns as JSON: in Node where it is installed, else in Chromium."""
+
+    def run(body: str) -> Any:
+        if node := shutil.which("node"):
+            script = f"(async () => {{{body}}})().then((found) => console.log(JSON.stringify(found)))"
+            done = subprocess.run(
+                [node, "-"], input=script, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+        if not (chromium := shutil.which("chromium")):
+            pytest.skip("needs Node or Debian's chromium")
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+            )
+            found = browser.new_page().evaluate(f"async () => {{{body}}}")
+            browser.close()
+        return found
+
+    return run

@@ -1,4 +1,4 @@
-"""From a photo's file to the files that are made of it: open → prepare → preprocess → infer → postprocess → save.
+"""From a photo's file to the files that are made of it: open → prepare → looks → infer → merge → postprocess → save.
 
 A recipe is all that decides these files' bytes, beside the photo and the net.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
+from model.detail import Detail
 from model.errors import InputError, Notice
 from model.image_headers import Limits
 from model.image_io import Photo, SaveOptions
@@ -26,6 +27,8 @@ from model.inspection import InspectionOptions
 @dataclass(frozen=True, slots=True)
 class Recipe:
     color: ColorOptions = ColorOptions()
+    detail: Detail = "off"
+    """Whether large photographs are looked at twice."""
     inspection: InspectionOptions = InspectionOptions()
     save: SaveOptions = SaveOptions()
     page: int | Literal["all"] | None = None
@@ -48,15 +51,20 @@ class Recipe:
 
     def check(self, card: Card | OnnxCard) -> None:
         """Raises InputError for what a net of this card cannot be asked for."""
-        if self.color.boldness and (not isinstance(card, Card) or len(card.decodings) == 1):
+        if self.color.boldness and not card.has_boldness:
             raise InputError(f"the card of {card.name} does not say what bolder and safer mean for it")
-        if self.confidence and (not isinstance(card, Card) or card.calibration is None):
+        if self.confidence and not card.has_confidence:
             raise InputError(
                 f"the card of {card.name} has no calibration: how sure the net is cannot be told"
             )
-        one_color = card.net == "lite-l2" if isinstance(card, Card) else card.output.kind == "ab"
-        if self.distribution and one_color:
+        if self.distribution and not card.has_distribution:
             raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
+        if (self.color.hints or self.alternatives) and not card.has_distribution:
+            raise InputError(
+                f"{card.name} answers one color a place: hints and alternatives need a net that knows of others"
+            )
+        if self.color.palette and not card.has_distribution:
+            raise InputError(f"{card.name} answers one color a place: a palette needs a distribution")
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.
@@ -65,12 +73,14 @@ class Recipe:
         """
         values = asdict(self)
         del values["limits"]
-        for name in ("hints", "boldness"):
+        for name in ("hints", "boldness", "palette"):
             if not values["color"][name]:
                 del values["color"][name]
         for name in ("alternatives", "confidence", "distribution"):
             if not values[name]:
                 del values[name]
+        if self.detail == "off":
+            del values["detail"]
         return values
 
 
@@ -122,16 +132,21 @@ def make(
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
             made.state = "colored"
-            [logits] = colorizer().infer([colorizer().preprocess(photo)], threads)
+            looks = colorizer().looks(photo, recipe.detail)
+            answers = [colorizer().infer([look], threads)[0] for look in looks]
+            logits = colorizer().merge(photo, answers, recipe.detail)
             check()
+            # The palette once and for all: confidence and distribution are of the colors that the photo gets.
+            logits = colorizer().toward(logits, recipe.color.palette)
+            moved = replace(recipe, color=replace(recipe.color, palette=()))
             photo = _noticed(photo, logits, colorizer())
-            colored = colorizer().postprocess(photo, logits, recipe.color, threads)
-            others = _others(photo, logits, recipe, colorizer(), threads)
+            colored = colorizer().postprocess(photo, logits, moved.color, threads)
+            others = _others(photo, logits, moved, colorizer(), threads)
             outputs = _saved(photo, colored, recipe, part)
             outputs += _saved_others(others, recipe, part)
             said = _likely(others, recipe)
             made.outputs += outputs
-            made.outputs += _answers(photo, logits, recipe, colorizer(), outputs[0].role)
+            made.outputs += _answers(photo, logits, moved, colorizer(), outputs[0].role)
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))
@@ -238,12 +253,11 @@ def _sidecar(
     result: Output, colored: Photo, recipe: Recipe, colorizer: Colorizer, source: Mapping[str, str]
 ) -> Output:
     sha256 = hashlib.sha256(result.data).hexdigest()
-    asked = recipe.color.temperature
     data = image_metadata.sidecar(
         net={"name": colorizer.name, "sha256": colorizer.sha256},
         options=recipe.words(),
         result={"sha256": sha256, "width": colored.width, "height": colored.height},
-        temperature=colorizer.card.temperature if asked is None else asked,
+        temperature=colorizer.temperature(recipe.color),
         source=source,
         notices=colored.notices,
     )

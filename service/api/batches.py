@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from model.image_headers import Header, memory_needed
+from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
 from service.api.results import BYTES, sent_as
@@ -37,7 +37,7 @@ from service.api.uploads import (
 from service.archives import Bounds, Names, pack, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
-from service.budgets import payer, weight
+from service.budgets import memory, payer, weight, work
 from service.errors import Problem, StoreUnavailable, failure
 from service.jobs import new_id
 from service.models import ENDED, Space
@@ -454,16 +454,16 @@ class BatchUpload:
             return
         job = self._state.batches.job_for(self._id, self._owner, mark)
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
-        pixels, space = header.width * header.height, Space()
+        pixels, space = work(header.width * header.height, self._options), Space()
         try:
             with self._state.room_for(
                 job, self._keep_for, file, header, self._options, self._allowance
             ) as space:
                 self._state.store.put(photo_key(job), file)
-            counts, memory = weight(pixels, space.photo), memory_needed(header, size, self._options.format)
+            counts = weight(pixels, space.photo)
             self._state.batches.add(
                 *(self._id, mark, File(_cut(name, MOST_IN_NAME), job), pixels, counts),
-                *(self._allowance.records, memory),
+                *(self._allowance.records, memory(header, size, self._options)),
             )
         except Problem as problem:
             with suppress(StoreUnavailable):  # it is erased when the batch would be

@@ -117,16 +117,23 @@ _IDEMPOTENCY_KEY = {
     ),
 }
 
+_SECRET_OF_THE_ORIGINAL = {
+    "secret": {
+        "type": "string",
+        "description": "That of the job which is named in `revise`; not needed with the API key that made it",
+    }
+}
 _EXAMPLE_ID = "0f8fad5bd9cb469fa16570867728950e"
 _JOB: dict[str, Any] = {
     "id": _EXAMPLE_ID,
     "status": "queued",
+    "revises": None,
     "created_at": "2026-01-01T00:00:00Z",
     "expires_at": "2026-01-02T00:00:00Z",
     "queue_position": 2,
     "eta_s": 1.8,
     "timings": {},
-    "options": Options(artifacts=("comparison",)).model_dump(mode="json"),
+    "options": Options(artifacts=("comparison",), alternatives=1).model_dump(mode="json"),
     "net": None,
     "result": None,
     "artifacts": [],
@@ -148,7 +155,18 @@ _DONE: dict[str, Any] = _JOB | {
             "url": f"{_PATH}/artifacts/comparison",
             "media_type": "image/jpeg",
             "bytes": 412345,
-        }
+            "rank": None,
+            "probability": None,
+        },
+        {
+            "name": "alternative-1",
+            "kind": "alternative",
+            "url": f"{_PATH}/artifacts/alternative-1",
+            "media_type": "image/jpeg",
+            "bytes": 398120,
+            "rank": 1,
+            "probability": 0.31,
+        },
     ],
     "notices": [
         {
@@ -195,6 +213,12 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("put_colorization", "202"): {"queued": _JOB | _SECRET},
     ("put_colorization", "200"): {"succeeded": _DONE | _SECRET},
     ("read_colorization", "200"): {"queued": _JOB, "succeeded": _DONE, "failed": _FAILED},
+    ("read_suggestions", "200"): {
+        "skin or dress": [
+            {"color": "#7a1f2b", "a": 39.8, "b": 15.8, "probability": 0.412},
+            {"color": "#4c4f55", "a": -0.3, "b": -3.6, "probability": 0.271},
+        ]
+    },
     ("create_upload", "201"): {"place": _PLACE},
     ("create_batch", "202"): {"running": _BATCH | _SECRET},
     ("put_batch", "202"): {"running": _BATCH | _SECRET},
@@ -287,7 +311,9 @@ def _add(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> No
 
 def _options(settings: Settings) -> dict[str, Any]:
     """Name → JSON Schema, as they are on this server: no webhook where none is sent, the longest time kept."""
-    options: dict[str, Any] = Options.model_json_schema()["properties"]
+    options: dict[str, Any] = Options.model_json_schema(ref_template="#/components/schemas/{model}")[
+        "properties"
+    ]
     options["keep_for"]["anyOf"][0]["maximum"] = longest_keep_for(settings)
     if not settings.webhook_hosts:
         del options["webhook"]
@@ -336,8 +362,16 @@ def _describe_ids(operation: dict[str, Any]) -> None:
 
 
 def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
-    """What a JSON body may say: where a photo lies, if the operator lets it be fetched, or what was written to the store directly."""
-    ways: dict[str, dict[str, Any]] = {}
+    """What a JSON body may say: which photo that was sent before is to be colored anew; where one lies, if the operator lets it be
+    fetched, or what was written to the store directly."""
+    ways: dict[str, dict[str, Any]] = {
+        "revise": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Id of a job: its photo is colored anew, with its options where the body does not say others",
+            "example": _EXAMPLE_ID,
+        }
+    }
     if settings.url_hosts:
         ways["url"] = {**_URL, "example": "https://photos.example/harbor-1912.jpg"}
     if settings.presign:
@@ -352,7 +386,7 @@ def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
             "type": "object",
             "required": [name],
             "additionalProperties": False,
-            "properties": {name: way, **options},
+            "properties": {name: way, **(_SECRET_OF_THE_ORIGINAL if name == "revise" else {}), **options},
             "example": {name: way["example"], "vividness": 1.1},
         }
         for name, way in ways.items()
@@ -360,8 +394,8 @@ def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
 
 
 def _written(options: dict[str, Any]) -> dict[str, Any]:
-    """As a form or a query has them: there is no null in those, what is not sent is not set."""
-    return {name: _without_null(schema) for name, schema in options.items()}
+    """As a form or a query has them: there is no null in those, what is not sent is not set, and a list of objects is JSON."""
+    return {name: _as_text(_without_null(schema)) for name, schema in options.items()}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -369,6 +403,14 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     (kind,) = (one for one in schema["anyOf"] if one != {"type": "null"})
     return {**{word: value for word, value in schema.items() if word not in ("anyOf", "default")}, **kind}
+
+
+def _as_text(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in schema.get("items", {}):
+        return schema
+    told = {word: schema[word] for word in ("title", "description")}
+    listed = {word: schema[word] for word in ("type", "items", "maxItems")}
+    return {**told, "type": "string", "contentMediaType": JSON, "contentSchema": listed}
 
 
 def _queries(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -393,8 +435,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], named: list
         OCTETS: {"schema": _PHOTO},
         "image/*": {"schema": _PHOTO},
     }
-    if named:
-        content[JSON] = {"schema": named[0] if len(named) == 1 else {"oneOf": named}}
+    content[JSON] = {"schema": named[0] if len(named) == 1 else {"oneOf": named}}
     operation["requestBody"] = {"required": True, "content": content}
 
 

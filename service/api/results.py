@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Iterable
@@ -18,7 +19,8 @@ from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.state import ApiState, State
 from service.errors import Problem
-from service.models import Job
+from service.models import Artifact, Job
+from service.schemas import SuggestionView
 from service.storage import CHUNK, file_name
 
 router = APIRouter()
@@ -76,7 +78,11 @@ def result(
     response_class=Response,
     responses={
         200: {
-            "content": {"image/jpeg": BYTES, "application/json": {"schema": {"type": "object"}}},
+            "content": {
+                "image/*": BYTES,
+                "application/json": {"schema": {"type": "object"}},
+                "application/octet-stream": BYTES,
+            },
             "description": "The file; it never changes",
         },
         304: {"description": "The client's copy is the file"},
@@ -93,6 +99,50 @@ def artifact(
     redirect: Redirect = True,
 ) -> Response:
     job = _finished(state, id)
+    made = _artifact_of(job, name)
+    # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
+    etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
+    file = File(made.key, etag, made.media_type, made.bytes)
+    return file_response(file, job, request, state, if_none_match, redirect)
+
+
+@router.get(
+    "/v1/colorizations/{id}/suggestions",
+    summary="The likeliest colors at a place of the photo",
+    operation_id="read_suggestions",
+    response_model=list[SuggestionView],
+    responses=documented(*_OF_FILES, "option_invalid"),
+)
+def suggestions(
+    id: str,
+    state: State,
+    response: Response,
+    x: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="Across the picture, 0 to 1")],
+    y: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="Down the picture, 0 to 1")],
+) -> list[SuggestionView]:
+    """Five at most, which differ, likeliest first; fewer where the net is sure. Of a job with `artifacts=suggestions`."""
+    job = _finished(state, id)
+    made = _artifact_of(job, "suggestions")
+    try:
+        grid = json.loads(state.store.get(made.key))
+    except FileNotFoundError as gone:
+        raise Problem("expired") from gone
+    left, top, right, bottom = grid["box"]
+    across, down = (x - left) / (right - left), (y - top) / (bottom - top)
+    if not (0 <= across <= 1 and 0 <= down <= 1):
+        raise Problem("place_outside")
+    row, column = (
+        min(int(share * grid[of]), grid[of] - 1) for share, of in ((down, "rows"), (across, "columns"))
+    )
+    response.headers["Cache-Control"] = "no-store"
+    cell = grid["cells"][row * grid["columns"] + column]
+    return [
+        SuggestionView(color=color, a=a, b=b, probability=probability) for color, a, b, probability in cell
+    ]
+
+
+def _artifact_of(job: Job, name: str) -> Artifact:
+    """Raises `not_ready`, or `not_found` where it was not asked for."""
     made = next((made for made in job.artifacts if made.name == name), None)
     if made is None:
         if job.status == "succeeded":
@@ -100,10 +150,7 @@ def artifact(
                 "not_found", f"This job has no artifact {name[:40]!r}. Ask for it when you send the photo."
             )
         raise Problem("not_ready")
-    # An attempt writes under a key of its own and only once, so that the key stands for the bytes.
-    etag = f'"{hashlib.sha256(made.key.encode()).hexdigest()}"'
-    file = File(made.key, etag, made.media_type, made.bytes)
-    return file_response(file, job, request, state, if_none_match, redirect)
+    return made
 
 
 def _finished(state: ApiState, id: str) -> Job:

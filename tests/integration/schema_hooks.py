@@ -16,6 +16,7 @@ from PIL import Image
 
 FILES = ("photo", "archive")
 KEY = "Idempotency-Key"
+HINTS = '[{"x": 0.5, "y": 0.25, "color": "#7a1f2b"}]'
 
 
 def _picture(format: str, size: tuple[int, int]) -> bytes:
@@ -40,7 +41,7 @@ for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "*"):
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def map_case(context: Any, case: Any) -> Any:
     """What no schema can say of a good request: files come last in a form, an option stands in the form or in the
-    query, a page is one that the file has, and an Idempotency-Key is used once.
+    query, hints are JSON, a page is one that the file has, and an Idempotency-Key is used once.
     """
     good = case.meta is None or case.meta.generation.mode.is_positive
     if good and case.headers and KEY in case.headers:
@@ -49,6 +50,8 @@ def map_case(context: Any, case: Any) -> Any:
         for part in (case.query, case.body):
             if isinstance(part, dict) and part.get("page"):
                 part["page"] = 1
+            if isinstance(part, dict) and isinstance(part.get("hints"), str):
+                part["hints"] = HINTS
     if good and case.media_type == "multipart/form-data" and isinstance(case.body, dict):
         for name in FILES:
             if name in case.body:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import re
 import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,18 @@ def test_the_widest_photo_with_the_least_compressible_answer_stays_within_the_bo
 
 @pytest.mark.parametrize("has_weights", [True, False])
 def test_javascript_reads_the_same(
-    lite: Colorizer, answered: list[tuple[Photo, NDArray[np.float32]]], has_weights: bool
+    lite: Colorizer,
+    answered: list[tuple[Photo, NDArray[np.float32]]],
+    javascript: Callable[[str], Any],
+    has_weights: bool,
 ) -> None:
     photo, logits = answered[0]
     small = np.ascontiguousarray(logits[:, ::8, ::7])
     data = distribution.write(small, lite.card if has_weights else without_prior(lite), photo)
     read = Distribution(data)
-    found = in_javascript(data)
+    values = f"const ASKED = {json.dumps(ASKED)}, BYTES = {json.dumps(base64.b64encode(data).decode())};"
+    reader = f"data:text/javascript;base64,{base64.b64encode(JAVASCRIPT.read_bytes()).decode()}"
+    found = javascript(f"const READER = await import({json.dumps(reader)}); {values} {COMPARE}")
     for (temperature, boldness), theirs in zip(ASKED, found["colors"], strict=True):
         ours = read.annealed(temperature, boldness)
         assert apart(ours, np.reshape(theirs, ours.shape)) < 1e-3
@@ -137,29 +143,6 @@ def test_a_palette_has_the_colors_that_are_suggested_where_all_places_are_alike(
     for (a, b, probability), other in zip(palette, suggested, strict=True):
         assert (a, b) == pytest.approx(tuple(other.ab), abs=0.1)
         assert probability == pytest.approx(other.probability, abs=1e-2)
-
-
-def in_javascript(data: bytes) -> Any:
-    """What the reader that browsers have says of a file: in Node where it is installed, else in Chromium."""
-    import base64
-
-    values = f"const ASKED = {json.dumps(ASKED)}, BYTES = {json.dumps(base64.b64encode(data).decode())};"
-    reader = f"data:text/javascript;base64,{base64.b64encode(JAVASCRIPT.read_bytes()).decode()}"
-    body = f"const READER = await import({json.dumps(reader)}); {values} {COMPARE}"
-    if node := shutil.which("node"):
-        script = f"(async () => {{{body}}})().then((found) => console.log(JSON.stringify(found)))"
-        done = subprocess.run([node, "-"], input=script, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-    if not (chromium := shutil.which("chromium")):
-        pytest.skip("needs Node or Debian's chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        found = browser.new_page().evaluate(f"async () => {{{body}}}")
-        browser.close()
-    return found
 
 
 def test_the_readers_have_at_most_60_lines() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import socket
 import threading
 import time
@@ -35,6 +36,11 @@ def answer_to(line: socket.socket) -> bytes:
     return got
 
 
+def hints(count: int = 1, **changed: object) -> str:
+    """As a form has them."""
+    return json.dumps(count * [{"x": 0.25, "y": 0.75, "color": "#7a1f2b", "radius": 0.125, **changed}])
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "named"),
     [
@@ -42,6 +48,8 @@ def answer_to(line: socket.socket) -> bytes:
         ({"temperature": "2"}, "option_invalid", "temperature"),
         ({"temperature": "nan"}, "option_invalid", "temperature"),
         ({"vividness": "very"}, "option_invalid", "vividness"),
+        ({"palette": "#2e7d34,green"}, "option_invalid", "palette"),
+        ({"palette": ["#2e7d34"] * 17}, "option_invalid", "palette"),
         ({"format": "bmp"}, "option_invalid", "format"),
         ({"quality": "0"}, "option_invalid", "quality"),
         ({"quality": ["90", "80"]}, "option_invalid", "quality"),
@@ -53,7 +61,15 @@ def answer_to(line: socket.socket) -> bytes:
         ({"keep_for": "inf"}, "option_invalid", "keep_for"),
         ({"priority": "mine"}, "option_invalid", "priority"),
         ({"webhook": "https://example.com/"}, "webhook_disabled", ""),
-        ({"alternatives": "3"}, "option_unknown", "alternatives"),
+        ({"alternatives": "9"}, "option_invalid", "alternatives"),
+        ({"boldness": "1.5"}, "option_invalid", "boldness"),
+        ({"hints": hints(x=2)}, "option_invalid", "hints[0].x"),
+        ({"hints": hints(color="red")}, "option_invalid", "hints[0].color"),
+        ({"hints": hints(radius=0.6)}, "option_invalid", "hints[0].radius"),
+        ({"hints": hints(count=33)}, "option_invalid", "32 items"),
+        ({"hints": '{"x": 0.5, "y": 0.5, "color": "#7a1f2b"}'}, "option_invalid", 'Write a JSON list: [{"x"'),
+        ({"hints": "[" * 9000}, "option_invalid", "Write a JSON list"),
+        ({"hints": f"[{', '.join(32 * ['{}'])}]"}, "option_invalid", "hints[2].x"),
     ],
 )
 def test_an_option_that_cannot_be_honored_is_refused(
@@ -75,6 +91,10 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
     told = {
         "temperature": 0.5,
         "vividness": 1.5,
+        "palette": ["#2e7d34", "#F3E9C6"],
+        "boldness": -0.5,
+        "hints": [{"x": 0.25, "y": 0.75, "color": "#7a1f2b", "radius": 0.125}],
+        "alternatives": 4,
         "format": "tiff",
         "quality": 80,
         "if_color": "refuse",
@@ -87,7 +107,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "keep_location": True,
         "embed_disclosure": False,
         "mark": True,
-        "artifacts": ["comparison", "sidecar"],
+        "artifacts": ["comparison", "confidence", "distribution", "sidecar", "suggestions"],
         "keep_for": 60.0,
         "priority": "batch",
     }
@@ -95,7 +115,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
     words = {
         name: [*map(str, value)] if isinstance(value, list) else str(value).lower()
         for name, value in told.items()
-    }
+    } | {"hints": hints()}
     for form, query in ((words, {}), ({}, words)):
         answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, data=form, params=query)
         assert answer.json()["options"] == {**told, "webhook": None}
