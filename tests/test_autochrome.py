@@ -147,6 +147,29 @@ def test_a_photo_comes_back_in_color_and_is_erased(
         photo.artifact("sidecar")
 
 
+def test_a_second_opinion_comes_from_the_real_service(
+    real: Autochrome, gray_photo: Callable[..., bytes]
+) -> None:
+    photo = real.colorize(gray_photo(), alternatives=2, artifacts=["suggestions"])
+    for made in photo.artifacts:
+        assert (made.rank is None, made.probability is None) == ((made.kind != "alternative"),) * 2
+        assert photo.artifact(made.name)
+    likely = photo.suggestions(0.5, 0.5)
+    assert 1 <= len(likely) <= 5
+    assert all(re.fullmatch("#[0-9a-f]{6}", each.color) and 0 <= each.probability <= 1 for each in likely)
+    red = {"x": 0.5, "y": 0.5, "color": "#a02020", "radius": 0.3}
+    anew = photo.recolor(hints=[red], size=160, artifacts=[])
+    with Image.open(io.BytesIO(anew.picture)) as picture:
+        assert picture.size == (160, 120)
+        r, _, b = picture.getpixel((80, 60))
+        assert r > b + 20, "the place is red"
+    assert anew.job.id != photo.job.id
+    assert anew.job.secret not in ("", photo.job.secret)
+    photo.erase()
+    with pytest.raises(GoneError):
+        real.result(anew.job.id)
+
+
 def test_the_documents_examples_run_as_printed(
     service: Any, gray_photo: Callable[..., bytes], tmp_path: Path
 ) -> None:
@@ -168,9 +191,8 @@ def test_what_a_person_should_know_comes_with_the_photo(real: Autochrome) -> Non
     file = io.BytesIO()
     gradient = Image.linear_gradient("L")
     Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).save(file, "PNG")
-    [notice] = real.colorize(file.getvalue()).notices
-    assert notice.code == "photo_in_color"
-    assert notice.detail.endswith(".")
+    notices = {notice.code: notice.detail for notice in real.colorize(file.getvalue()).notices}
+    assert notices["photo_in_color"].endswith(".")
 
 
 def test_a_photo_that_cannot_be_colored_is_refused_with_the_reason(
