@@ -85,6 +85,8 @@ def test_the_examples_have_a_key_where_the_server_demands_one(tight) -> None:
     examples = Page(tight(anonymous=False).get("/docs").text).examples
     assert set(examples) == set(RUN)
     assert all("AUTOCHROME_KEY" in example for example in examples.values())
+    compile(examples["python"], "quickstart", "exec")
+    assert subprocess.run(["bash", "-n", "-c", examples["bash"]], check=False).returncode == 0
 
 
 def test_the_page_has_every_problem_operation_and_object_and_no_link_that_leads_nowhere(api) -> None:
