@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow test-brokers test-gpu images bench-photo bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-memory bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow test-brokers test-gpu images bench-photo bench-opinions bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-memory bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -53,6 +53,9 @@ images: setup  ## build the three images, start each, color a photo by them, and
 
 bench-photo: setup  ## one photograph, and a folder, beside a plain twin: speed, memory, about 3 minutes
 	$(BIN)/python -m tests.benchmarks photo $(PHOTO)
+
+bench-opinions: setup  ## a changed hint, other pictures and how sure the net is, through the API, about 3 minutes
+	$(BIN)/python -m tests.benchmarks opinions
 
 bench-serving: setup out/litserve/ready  ## the service beside the bare pipeline and LitServe, about 15 minutes
 	$(BIN)/python -m tests.benchmarks serving --litserve out/litserve/bin/python

@@ -97,24 +97,3 @@ def annealed_mean(logits_NQHW: Tensor, temperature: float) -> Tensor:
     rows = logits.movedim(1, -1)  # as a net's answer lies in memory (channels last)
     sharpened = (rows - rows.amax(-1, keepdim=True)).div_(temperature).softmax(-1)
     return (sharpened @ palette).movedim(-1, 1)
-
-
-def modes(logits_NQHW: Tensor, count: int, radius: float = 20.0) -> tuple[Tensor, Tensor]:
-    """The few likeliest colors of each position, kept apart: (N, M, 2, H, W) ab and the (N, M, H, W) probability that each stands for.
-
-    Likeliest first. A mode takes along all probability within `radius` ab units of it, and the next one is sought in the rest; its color
-    is the mean of what it took. Where nothing is left, the probability is 0 and the color is that of the mode before.
-    """
-    palette = centers(logits_NQHW.device)
-    neighbors_QQ = (torch.cdist(palette, palette) <= radius).float()
-    left = torch.softmax(logits_NQHW.float(), 1)
-    colors: list[Tensor] = []
-    masses: list[Tensor] = []
-    for _ in range(count):
-        taken = left * neighbors_QQ[left.argmax(1)].movedim(-1, 1)
-        mass = taken.sum(1)
-        mean = torch.einsum("nqhw,qc->nchw", taken, palette) / mass[:, None].clamp_min(1e-12)
-        colors.append(torch.where(mass[:, None] > 0, mean, colors[-1]) if colors else mean)
-        masses.append(mass)
-        left = left - taken
-    return torch.stack(colors, 1), torch.stack(masses, 1)

@@ -108,6 +108,17 @@ class Card:
         """
         return self.taken_back if self.prior else float(self.recipe.get("taken_back", 0.0))
 
+    def shift_to(self, share: float) -> NDArray[np.float32]:
+        """(313,) to add to the logits of the net as `load` gives it, so that this share is taken back instead.
+
+        A share below 0 rebalances beyond training. Raises InputError for a card without a prior.
+        """
+        weights = self.class_weights
+        if weights is None:
+            raise InputError(f"the card of {self.name} holds no prior: its share taken back cannot vary")
+        shift: NDArray[np.float32] = np.float32(self.share - share) * np.log(weights)
+        return shift
+
     @property
     def decodings(self) -> list[tuple[float, float, float]]:
         """(boldness, share taken back, temperature), by boldness, the card's own at 0 among them; alone where the card has no prior."""

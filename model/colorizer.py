@@ -183,11 +183,11 @@ class Colorizer:
 
     def _moved(self, logits_Qhw: NDArray[np.float32], boldness: float) -> NDArray[np.float32]:
         """The logits with another share of the rebalancing taken back."""
-        weights = self.card.class_weights if isinstance(self.card, Card) else None
-        if not isinstance(self.card, Card) or weights is None:
+        if not isinstance(self.card, Card):
             raise InputError(f"{self.name} was not trained with a rebalancing: there is no boldness to vary")
-        shift = np.float32(self.card.share - self.card.decoding(boldness)[0]) * np.log(weights)
-        moved: NDArray[np.float32] = logits_Qhw + shift[:, None, None]
+        moved: NDArray[np.float32] = (
+            logits_Qhw + self.card.shift_to(self.card.decoding(boldness)[0])[:, None, None]
+        )
         return moved
 
     def postprocess(

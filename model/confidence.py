@@ -43,11 +43,11 @@ def family(ab_2hw: NDArray[np.floating]) -> NDArray[np.intp]:
 
 
 def said(logits_Qhw: NDArray[np.float32], shown_hw: NDArray[np.intp], card: Card) -> NDArray[np.float32]:
-    """(h, w) log-odds, by the net's answer, of the families `shown_hw`: not calibrated yet."""
-    weights = card.class_weights
-    if weights is None:
-        raise InputError(f"the card of {card.name} holds no prior: how sure the net is cannot be told")
-    logits = logits_Qhw + (np.float32(card.share - 1) * np.log(weights))[:, None, None]
+    """(h, w) log-odds, by the net's answer, of the families `shown_hw`: not calibrated yet.
+
+    Raises InputError for a card without a prior.
+    """
+    logits = logits_Qhw + card.shift_to(1)[:, None, None]
     logits -= logits.max(0)
     weight_Qhw = np.exp(logits, out=logits)
     in_family_hw9 = np.einsum("qhw,qf->hwf", weight_Qhw, _shares(), optimize=True)

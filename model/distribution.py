@@ -75,8 +75,8 @@ class Distribution:
         """(Q, h·w) log-probabilities less the largest of each place; at another boldness, they are those of a rebalanced prior."""
         floor, power = self.header["floor"], self.header["power"]
         found = (-floor * (np.arange(256) / 255) ** power)[self.codes]
-        if boldness:
-            moved = self.header["decoding"]["taken_back"] - self.decoding(boldness)[0]
+        moved = self.header["decoding"]["taken_back"] - self.decoding(boldness)[0]
+        if moved:  # never by a table of a single row, beside which there are no weights
             found = found + moved * np.array(self.header["log_weights"])[:, None]
         return np.asarray(found - found.max(0))
 
@@ -94,18 +94,17 @@ class Distribution:
         weights = np.exp(logits / sharp)
         return np.reshape(self.centers.T @ weights / weights.sum(0), (2, *self.shape[1:]))
 
-    def palette(self, row: int, column: int, count: int = 5, apart: float = 25.0) -> list[tuple[float, ...]]:
-        """The likeliest distinct colors at a place, (a, b, probability): the mean of all colors within `apart` ab units of the likeliest
-        that is left."""
+    def palette(self, row: int, column: int, count: int = 5) -> list[tuple[float, ...]]:
+        """The likely distinct colors of a place, (a, b, probability), likeliest first; fewer where few have a probability of 0.005."""
         left = np.exp(self.logits()[:, row * self.shape[2] + column])
         left /= left.sum()
         found: list[tuple[float, ...]] = []
-        while len(found) < count and left.max() > 0:
-            near = left * (np.hypot(*(self.centers - self.centers[left.argmax()]).T) <= apart)
-            a, b = near @ self.centers / near.sum()
+        for _ in range(count):
+            near = left * (np.hypot(*(self.centers - self.centers[left.argmax()]).T) <= 20)
+            left = left - near
+            a, b = near @ self.centers / max(near.sum(), 1e-9)
             found.append((float(a), float(b), float(near.sum())))
-            left = np.where(near > 0, 0, left)
-        return found
+        return sorted((color for color in found if color[2] >= 0.005), key=lambda color: -color[2])
 
 
 # --8<-- [end:reader]

@@ -58,7 +58,7 @@ class Hint:
 
     @property
     def ab(self) -> NDArray[np.float32]:
-        """(2,) CIELAB a and b."""
+        """(2,) CIELAB a and b, as `color.lab_from_rgb` has them, which takes torch: coloring on a CPU does without."""
         code = np.array([int(self.color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
         linear = np.where(code > 0.04045, ((code + 0.055) / 1.055) ** 2.4, code / 12.92)
         xyz = XYZ_FROM_RGB @ linear / XYZ_FROM_RGB.sum(1)

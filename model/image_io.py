@@ -188,6 +188,39 @@ def _fill_gray(
     return pixels, (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
+def reduced(photo: Photo, longest: int) -> Photo:
+    """The photo with its longer side at most `longest` pixels, as large on paper as before. One that is no larger is itself."""
+    if max(photo.size) <= longest:
+        return photo
+    scale = longest / max(photo.size)
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+
+    def resized(plane: NDArray[Any]) -> NDArray[Any]:
+        gap = 1.0 if plane.dtype == np.uint8 else None  # Pillow reduces no 16 bits, and has no RGB of them
+        image = Image.fromarray(np.ascontiguousarray(plane))
+        return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=gap))
+
+    if photo.pixels.dtype == np.uint16 and photo.pixels.ndim == 3:
+        pixels = np.stack([resized(plane) for plane in np.moveaxis(photo.pixels, -1, 0)], axis=-1)
+    else:
+        pixels = resized(photo.pixels)
+    return replace(
+        photo,
+        pixels=pixels,
+        alpha=None if photo.alpha is None else resized(photo.alpha),
+        dpi=photo.dpi and (photo.dpi[0] * scale, photo.dpi[1] * scale),
+        frame=photo.frame and _scaled(photo.frame, (width / photo.width, height / photo.height)),
+    )
+
+
+def _scaled(frame: tuple[int, int, int, int], by: tuple[float, float]) -> tuple[int, int, int, int]:
+    """A frame in a picture reduced by (across, down); at least one pixel of it is left."""
+    left, right = (round(frame[side] * by[0]) for side in (1, 3))
+    top, bottom = (round(frame[side] * by[1]) for side in (0, 2))
+    left, top = min(left, right - 1), min(top, bottom - 1)
+    return max(0, top), max(0, left), max(1, bottom), max(1, right)
+
+
 @dataclass(frozen=True, slots=True)
 class SaveOptions:
     """How to encode. `format`: None is the photo's own. `quality`: 1…100, InputError for another.

@@ -15,7 +15,7 @@ import math
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal, cast
@@ -61,6 +61,10 @@ FOREVER = 10.0**15
 ERASED_FOR = ((0.5, 7 * 24 * 3600.0), (0.75, 3600.0), (math.inf, 60.0))
 """Up to which share of the server's memory an erased record is kept for how many seconds: none for days in the upper half, nor for an hour
 in the last quarter, so that there is room for new jobs a minute after others have expired."""
+MANY_REVISIONS = (
+    "This photo has been colored anew as often as one photo may be at a time. Erase pictures of it that you no longer need, or wait until "
+    "they expire."
+)
 _OF_THE_SENDER = -3
 """As `lua/reserve.lua` says that a sender has no room left."""
 
@@ -108,7 +112,8 @@ class Jobs:
         self._run("unreserve", id, space.photo, space.results, int(not may_be_written), secrets.token_hex(8))
 
     def create(self, id: str, secret: str, order: Order, bounds: Bounds) -> Entered:
-        """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`.
+        """Enter a job as queued, unless the id is taken. Raises `queue_full` or `storage_limited`; for a photo that is to be colored
+        anew, and is erased, `canceled` or `expired`.
 
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
@@ -117,10 +122,14 @@ class Jobs:
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
-            *(order.allowance.payer, order.allowance.records, order.memory),
+            *(order.allowance.payer, order.allowance.records, order.memory, order.revises),
         )
         if state == -2:
             raise records_limited()
+        if state == -3:
+            raise Problem(*full)
+        if state == -4:
+            raise Problem("storage_limited", MANY_REVISIONS)
         if state == -1:
             jobs, pixels, speed = full
             missing = pixels + order.pixels - bounds.pixels
@@ -159,9 +168,16 @@ class Jobs:
         record = dict(zip(flat[::2], flat[1::2], strict=True))
         return job_of(id, record, now, position, None if eta is None else float(eta))
 
-    def cancel(self, id: str) -> bool:
-        """Leave an erased record; a worker on the job is refused from now on. Erase its files, say `erased`."""
-        return bool(self._run("cancel", id))
+    def cancel(self, id: str) -> Sequence[str]:
+        """Leave an erased record of a job, and of those that color its photo anew; a worker on one is refused from now on.
+
+        Erase the files of all that are returned, say `erased`.
+        """
+        return cast(Sequence[str], self._run("cancel", id))
+
+    def revisions(self, id: str) -> Set[str]:
+        """Ids of the jobs that color a job's photo anew."""
+        return cast(Set[str], self._redis.smembers(_key(f"revisions:{id}")))
 
     def erased(self, *ids: str, deadline: float = 300.0) -> None:
         """Say that no file under these ids is left. A worker on one may still write for `deadline` seconds."""
@@ -185,11 +201,12 @@ class Jobs:
             return None
         if not taken:
             return NoRoom()
-        id, attempt, options, pixels, request_id, upload, failures, memory = taken
+        id, attempt, options, pixels, request_id, upload, failures, memory, revises = taken
         return Claim(
             *(id, int(attempt), Options.model_validate_json(options), int(pixels), request_id, upload),
             failures=int(failures or 0),
             memory=int(memory),
+            revises=revises,
         )
 
     def is_held(self, claim: Claim) -> bool:

@@ -72,6 +72,8 @@ class Order:
     """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
     memory: int = 0
     """Bytes that a worker needs for it, reckoned from its header; 0: unknown, and as many as any photo of so many pixels."""
+    revises: str = ""
+    """Id of the job whose photo is colored anew, by the upload of this name. Erased with it, and no later."""
     allowance: Allowance = Allowance()
     """From which the record is taken. An attempt that ends its worker is taken off its payer's quota once more."""
 
@@ -158,6 +160,13 @@ class Claim:
     """Attempts that have failed before, perhaps by this photo's doing. An attempt that only the store held up is none."""
     memory: int = 0
     """Bytes that the worker needs for it."""
+    revises: str = ""
+    """Id of the job whose photo is colored anew; empty: its own."""
+
+    @property
+    def photo_of(self) -> str:
+        """Id of the job under which its photo lies."""
+        return self.revises or self.id
 
     @property
     def isolate(self) -> bool:
@@ -227,6 +236,15 @@ class Job:
     fingerprint: str
     attempt: int
     """How many attempts have begun."""
+    upload: str
+    """Name of the upload that brought the photo, as `storage.photo_key` takes it."""
+    revises: str
+    """Id of the job whose photo is colored anew; empty: its own."""
+
+    @property
+    def photo_of(self) -> str:
+        """Id of the job under which its photo lies."""
+        return self.revises or self.id
 
     def is_opened_by(self, secret: str) -> bool:
         """Whether this is the secret that was given out when the job was made."""
@@ -295,6 +313,8 @@ def job_of(id: str, record: Mapping[str, str], now: int, position: int | None, e
         group=record.get("group", ""),
         fingerprint=record.get("fingerprint", ""),
         attempt=int(record.get("attempt", 0)),
+        upload=record.get("upload", ""),
+        revises=record.get("revises", ""),
     )
 
 

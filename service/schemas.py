@@ -15,6 +15,8 @@ from service.errors import Problem, failure
 if TYPE_CHECKING:
     from service.models import Job  # which holds Options
 
+PREVIEW = 1024
+"""Pixels: a result whose longest side is no more is made from a small copy of the photo, which workers keep for a while."""
 LISTS = frozenset({"artifacts"})
 """Options that take several values: repeated, or with commas between."""
 
@@ -125,6 +127,14 @@ class Options(BaseModel):
         Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),
     ] = "auto"
+    size: Annotated[
+        int | None,
+        Field(
+            ge=64,
+            le=65_535,
+            description="Longest side of the result in pixels, for a preview. Null: as large as the photo; never larger.",
+        ),
+    ] = None
     quality: Annotated[int, Field(ge=1, le=100, description="For the formats that lose, 1 to 100.")] = 92
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
@@ -205,6 +215,11 @@ class Options(BaseModel):
             "enabled it.",
         ),
     ] = None
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether a small copy of the photo is enough for the result."""
+        return self.size is not None and self.size <= PREVIEW
 
     def short_json(self) -> str:
         """As it is kept in records: without what is as by default."""
@@ -312,6 +327,9 @@ class JobView(BaseModel):
 
     id: str
     status: str = Field(description="queued, running, succeeded, failed or canceled")
+    revises: str | None = Field(
+        description="Id of the job whose photo this one colors anew, with which it is erased"
+    )
     created_at: datetime
     expires_at: datetime = Field(description="When photo, result and record are erased")
     queue_position: int | None = Field(description="1: the next in line")
@@ -376,6 +394,7 @@ def job_view(job: Job, base_url: str) -> JobView:
     return JobView(
         id=job.id,
         status=job.status,
+        revises=job.revises or None,
         created_at=utc(job.created),
         expires_at=utc(job.expires),
         queue_position=job.queue_position,

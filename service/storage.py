@@ -8,6 +8,7 @@ into the bucket itself, under the id of its place.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import threading
@@ -52,6 +53,8 @@ OF_ARTIFACTS = {
     "suggestions": 2**17,
 }
 """Bytes of the artifacts that do not grow with the photo, at most."""
+RECORD = 2**16
+"""Bytes of EXIF and the like that few photos have more of."""
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
 RETRY_TIMEOUT = timedelta(seconds=3)
@@ -98,13 +101,16 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
     """How much room to keep for what is made from a photo of so many bytes: an estimate, rather too large than too small.
 
     Lossy formats take half a byte a pixel at quality 92, or about as much as the photo; lossless ones, no more than the pixels.
+    A result of another size takes as much less, but for what the file says beside the picture.
     """
-    pixels = header.width * header.height
-    result = max(2 * photo, pixels // 2)
+    longest = max(header.width, header.height)
+    share = min(1.0, (options.size or longest) / longest) ** 2
+    pixels = math.ceil(header.width * header.height * share)
+    result = max(math.ceil(2 * photo * share), pixels // 2)
     if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSSY):
         result = pixels * (6 if header.bits > 8 else 3)
     return (
-        (1 + options.alternatives) * result
+        (1 + options.alternatives) * (result + (min(photo, RECORD) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
         + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
     )
@@ -278,10 +284,16 @@ def _attributes(key: str, media_type: str) -> Attributes:
 
 
 def erase_job(jobs: Jobs, store: Store, id: str) -> None:
-    """Erase a job's files, and leave an erased record. Raises `store_unavailable`, or as `cancel`."""
-    cancel(lambda: jobs.cancel(id), lambda: store.erase(id))
-    store.erase(id)  # what a worker has written in between, too
-    jobs.erased(id)
+    """Erase a job's files and those of its photo's revisions, and leave erased records. Raises `store_unavailable`, or as `cancel`."""
+    erased = {id, *jobs.revisions(id)}
+
+    def erase() -> None:
+        for one in erased:
+            store.erase(one)
+
+    cancel(lambda: erased.update(jobs.cancel(id)), erase)
+    erase()  # what a worker has written in between, too
+    jobs.erased(*erased)
 
 
 def cancel(write: Callable[[], object], erase: Callable[[], None]) -> None:

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import redis
@@ -40,9 +41,10 @@ from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
 from service.janitor import EVERY, SWEEP_TICK, Eraser, Reaper, Sweeper
 from service.jobs import MOST_ATTEMPTS, Jobs, worker_name
+from service.kept import Kept
 from service.models import STAGES, Artifact, Claim, Lease, Net, Result
 from service.observability import get_logger
-from service.schemas import Options
+from service.schemas import PREVIEW, Options
 from service.settings import Settings
 from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.watchdog import Periodic, Watchdog, end_process
@@ -58,6 +60,12 @@ ON_A_GPU = (32, 16)
 """Photos in a worker, and photos in a batch, where the settings say nothing."""
 UNKNOWN_MEMORY = 2 * 2**30
 """Bytes for photos where the system does not say what there is."""
+KEPT_SHARE, MOST_KEPT, KEPT_FOR = 0.125, 256 * 2**20, 600.0
+"""What is kept of colored photos takes this share of the memory for photos, so many bytes at most, for so many seconds unused."""
+FORGET_EVERY = 2.0
+"""Seconds after which what is kept of a photo that was erased is gone."""
+NET_OPTIONS = ("negative", "rotate", "crop_border", "page", "partial", "if_color")
+"""The options that change what the net sees of a photo, or what is noticed of it before."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
@@ -69,6 +77,30 @@ _TABLES = {0xDB, 0xDD, *range(0xC0, 0xD0)}
 _JPEG_MARK = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 log = get_logger("autochrome.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is kept of a photo: a copy with PREVIEW pixels on its longer side, and what the net said of it."""
+
+    preview: image_io.Photo
+    logits: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, photo: image_io.Photo, logits: NDArray[np.float32]) -> Opened:
+        """Copies alone: what they are parts of, such as a page or the answer to a batch, is not kept with them."""
+        small = image_io.reduced(photo, PREVIEW)
+        alpha = None if small.alpha is None else small.alpha.copy()
+        return cls(replace(small, pixels=small.pixels.copy(), alpha=alpha), logits.copy())
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        alpha, record = self.preview.alpha, self.preview.metadata
+        texts = sum(len(key) + len(value) for key, value in record.text)
+        blocks = sum(map(len, (record.exif, record.xmp, record.iptc, record.comment)))
+        pixels = self.preview.pixels.nbytes + (0 if alpha is None else alpha.nbytes)
+        return self.logits.nbytes + pixels + blocks + 4 * texts
 
 
 class Worker:
@@ -94,7 +126,10 @@ class Worker:
             self.concurrency = settings.concurrency or ON_A_GPU[0]
             self._engine = Batcher(infer, settings.batch or ON_A_GPU[1], settings.lease)
         room, self._most_memory = _memory(settings)
-        self.admission = Admission(room)
+        for_kept = min(int(KEPT_SHARE * room), MOST_KEPT)
+        self._room = room - for_kept
+        self.admission = Admission(self._room)
+        self.kept: Kept[tuple[Any, ...], Opened] = Kept(for_kept, KEPT_FOR)
         self._colorizer = colorizer
         self._jobs = jobs
         self._store = store
@@ -148,6 +183,12 @@ class Worker:
         """Say that this worker lives. May raise redis.RedisError."""
         jobs.beat(self.name, self.net, self._colorizer.device, self.admission.taken_ms, self.concurrency)
 
+    def forget(self, jobs: Jobs) -> None:
+        """Keep nothing more of photos that were erased. May raise redis.RedisError."""
+        if ids := self.kept.ids():
+            unknown, erased = jobs.orphans([*ids])
+            self.kept.forget({*unknown, *erased})
+
     def watch(self, jobs: Jobs) -> None:
         """End the process where it has taken nothing for long, although photos wait. May raise redis.RedisError."""
         stall = self._settings.stall
@@ -199,23 +240,36 @@ class Worker:
         stages, options = _Stages(self._jobs, claim), claim.options
         if self._most_memory is not None and claim.memory > self._most_memory:
             raise _too_large(claim, self._most_memory)
+        if claim.memory > self._room:  # it is alone here, and may need all that there is
+            self.kept.forget(self.kept.ids())
         refuse_unless_able(self._colorizer.card, options)
+        key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
+        opened = self.kept.get(claim.revises, key) if claim.revises else None
         with stages.next("open"):
-            data = self._read(claim)
-            photo = inspection.prepare(open_photo(data, options, self._settings), inspection_options(options))
-            _refuse_hints_outside(photo, options)
+            if opened and options.is_preview:
+                photo = opened.preview
+            else:
+                data = self._read(claim)
+                photo = inspection.prepare(
+                    open_photo(data, options, self._settings), inspection_options(options)
+                )
+            shown = sized(photo, options)
+            _refuse_hints_outside(shown, options)
         if inspection.is_kept(photo):
             with stages.next("save"):
-                result = self._store_result(claim, photo, *kept_file(data, photo, options))
+                result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
             self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
-        with stages.next("preprocess"):
-            lightness = self._colorizer.preprocess(photo)
-        with stages.next("infer"):
-            answer = self._ask_the_net(claim, photo, lightness, stages.renew)
+        if opened:
+            answer = Answer(opened.logits, photos=1, leads=False)
+        else:
+            with stages.next("preprocess"):
+                lightness = self._colorizer.preprocess(photo)
+            with stages.next("infer"):
+                answer = self._ask_the_net(claim, photo, lightness, stages.renew)
         with stages.next("postprocess"):
-            colored = self._postprocess(photo, answer.logits, options)
+            colored = self._postprocess(shown, answer.logits, options)
         with stages.next("save"):
             result, others = self._save(claim, colored)
         batch = answer.photos if answer.leads else 0
@@ -223,12 +277,15 @@ class Worker:
             metrics.BATCH_SIZE.observe(batch)
         self._jobs.complete(claim, stages.untold, result, others, colored.before.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
+        if not opened and options.priority == "interactive":  # somebody may look at it, and want other colors
+            kept = Opened.of(photo, answer.logits)
+            self.kept.put(claim.photo_of, key, kept, kept.size)
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
         data, renewed = bytearray(), time.monotonic()
         try:
-            for piece in self._store.stream(photo_key(claim.id, claim.upload)):
+            for piece in self._store.stream(photo_key(claim.photo_of, claim.upload)):
                 data += piece
                 if time.monotonic() - renewed > self._settings.lease / 4:
                     self._jobs.renew(claim)
@@ -432,17 +489,27 @@ def save_options(options: Options) -> SaveOptions:
     )
 
 
-def kept_file(data: bytes, photo: image_io.Photo, options: Options) -> tuple[bytes, str]:
-    """A photo's file, which is left as it came, and its format.
+def sized(photo: image_io.Photo, options: Options) -> image_io.Photo:
+    """The photo at the size that is asked for. A preview is made from the copy that is kept, so that it is the same without one."""
+    if options.size is None:
+        return photo
+    return image_io.reduced(image_io.reduced(photo, PREVIEW) if options.is_preview else photo, options.size)
 
-    The very bytes, unless another format, a page, a part or less of the record is wanted, or the file may tell a place that it is not to.
+
+def kept_file(
+    data: bytes, photo: image_io.Photo, shown: image_io.Photo, options: Options
+) -> tuple[bytes, str]:
+    """The file of a photo that is left as it came, and its format. `shown`: the photo at the size that is asked for.
+
+    The very bytes, unless another size or format, a page, a part or less of the record is wanted, or the file may tell a place that
+    it is not to.
     """
     as_it_came = options.format == "auto" and options.page is None and not options.partial
     may_say_all = options.keep_location or not _may_have_location(data, photo)
-    if as_it_came and options.keep_metadata and may_say_all:
+    if shown is photo and as_it_came and options.keep_metadata and may_say_all:
         return data, photo.format
     saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
-    return image_io.save(photo, saving), image_io.saved_format(photo, saving.format)
+    return image_io.save(shown, saving), image_io.saved_format(shown, saving.format)
 
 
 def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
@@ -522,6 +589,7 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
         Periodic(
             "sweeper", SWEEP_TICK, Sweeper(jobs, store, max(settings.keep_for, settings.max_keep_for)).tick
         ),
+        Periodic("forget", FORGET_EVERY, partial(worker.forget, jobs)),
         Periodic("watch", min(5.0, settings.stall / 4), partial(worker.watch, jobs)),
         Periodic("webhooks", webhooks.EVERY, hooks.tick),
     ]

@@ -13,7 +13,6 @@ from model.commands.options import Device, Exclude, Limit, Nets, Photos
 from model.errors import InputError
 
 if TYPE_CHECKING:
-    from model.cards import Calibration
     from model.colorizer import Colorizer
     from model.commands.selection import Selection
     from model.evaluate.failures import Case
@@ -344,100 +343,6 @@ def inspection(
     found = selection.Selection(photos, exclude, None, 0, limit).found()
     summary = rates.summarize(list(progress(rates.measure(found), len(found), "inspecting")))
     write(out, "inspection", summary.as_markdown(), {"photos": len(found)} | summary.as_json())
-    return 0
-
-
-@app.command(short_help="how often a hue is right of which the net says that it is so sure")
-def calibration(
-    photos: Photos,
-    fit: Annotated[
-        list[Path],
-        Option(
-            metavar="NAME=PATH...",
-            help="fit the calibration on these sources, and judge it on those of --photos; default: the card's is judged",
-        ),
-    ] = [],
-    exclude: Exclude = [],
-    limit: Limit = 0,
-    net: Annotated[str, Option("--net", help="a net's name, or a .safetensors file")] = "lite",
-    device: Device = "auto",
-    out: Annotated[
-        Path,
-        Option("--out", "-o", metavar="DIR", help="for calibration.json, calibration.md and calibration.png"),
-    ] = Path("out/calibration"),
-) -> int:
-    """Write calibration.json, calibration.md and the reliability diagram calibration.png; print the table, by source.
-
-    Sources are NAME=PATH, as in `evaluate color --by-source`; --limit is a source's.
-    """
-    from model.colorizer import Colorizer
-    from model.commands import selection
-    from model.evaluate import calibration as reliabilities
-
-    colorizer = Colorizer.load(net, device)
-
-    def measured(words: Sequence[Path]) -> dict[str, list[reliabilities.Places]]:
-        return {
-            source.label: [
-                *reliabilities.measure(colorizer, progress(source.photos, len(source.photos), source.label))
-            ]
-            for source in selection.Selection(words, exclude, None, 0, limit).sources()
-        }
-
-    def judged(
-        by: Calibration, sources: Mapping[str, list[reliabilities.Places]]
-    ) -> dict[str, reliabilities.Reliability]:
-        return {f"{name}, {len(of)}": reliabilities.reliability(of, by) for name, of in sources.items() if of}
-
-    known = getattr(colorizer.card, "calibration", None)
-    fitted, held = measured(fit), measured(photos)
-    if fitted:
-        known = reliabilities.fit(fitted)
-    if known is None:
-        raise InputError(
-            f"the card of {colorizer.name} has no calibration to be judged: name photographs by --fit"
-        )
-    found = judged(known, held)
-    text = f"{reliabilities.line(known)}\n\n{reliabilities.as_markdown(found)}"
-    if fitted:
-        other = reliabilities.fit(held)
-        text += f"\nThe other way round: {reliabilities.line(other)}\n\n{reliabilities.as_markdown(judged(other, fitted))}"
-    settings = {"net": colorizer.name, "sha256": colorizer.sha256}
-    write(out, "calibration", text, settings | reliabilities.as_json(found, known))
-    reliabilities.diagram(found, out / "calibration.png")
-    print(f"the figure: {out / 'calibration.png'}")
-    return 0
-
-
-@app.command(short_help="what bolder and safer do to the colors")
-def boldness(
-    photos: Photos,
-    exclude: Exclude = [],
-    limit: Limit = 0,
-    values: Annotated[list[float], Option(metavar="B...", help="-1 to 1")] = [-1, -0.5, 0, 0.5, 1],
-    net: Annotated[str, Option("--net", help="a net's name, or a .safetensors file")] = "lite",
-    device: Device = "auto",
-    out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="for boldness.json, boldness.md and boldness.png")
-    ] = Path("out/boldness"),
-) -> int:
-    """Write boldness.json, boldness.md and the figure boldness.png, rebalanced over raw AuC; print the table.
-
-    --limit is a source's: --photos take NAME=PATH, as in `evaluate color --by-source`.
-    """
-    from model.colorizer import Colorizer
-    from model.commands import selection
-    from model.evaluate import decoding as decodings
-
-    sources = selection.Selection(photos, exclude, None, 0, limit).sources()
-    found = [photo for source in sources for photo in source.photos]
-    colorizer = Colorizer.load(net, device)
-    line = decodings.line(colorizer, progress(found, len(found), "decoding"), values)
-    settings = {"net": colorizer.name, "sha256": colorizer.sha256, "photos": len(found)}
-    text = f"{colorizer.name}, {len(found)} photographs\n\n{decodings.line_as_markdown(line)}"
-    write(out, "boldness", text, settings | decodings.line_as_json(line))
-    decodings.draw_line(line, out / "boldness.png")
-    print(f"the figure: {out / 'boldness.png'}")
     return 0
 
 

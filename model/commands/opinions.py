@@ -1,7 +1,9 @@
-"""Measure what a net can say beside its first answer: what follows from a person's hints, and what else a photo could have been."""
+"""Measure what a net can say beside its first answer: what follows from a person's hints, what else a photo could
+have been, how sure of its hues it is, and what bolder and safer make of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from model.cards import Calibration
+
 app = Typer()
 
+OwnNet = Annotated[str, Option("--net", help="a net's name, or a .safetensors file")]
 Seed = Annotated[int, Option(help="of the places, directions and draws")]
 Sheet = Annotated[int, Option(metavar="N", help="photos on the sheet")]
 
@@ -58,7 +63,8 @@ def hints(
     spilt = list(measure.spills(colorizer, progress(pairs, len(pairs), "objects"), seed))
     times = [measure.seconds(colorizer, path, seed) for path in color.evenly(found, sheet)]
     summary = measure.summarize(psnr, spilt, seed, times)
-    write(out, "hints", summary.as_markdown(), {colorizer.name: colorizer.sha256} | summary.as_json())
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256}
+    write(out, "hints", summary.as_markdown(), settings | summary.as_json())
     strips = []
     for path in color.evenly(found, sheet):
         shown = measure.opened(colorizer, path)
@@ -107,7 +113,8 @@ def alternatives(
     summary = measure.summarize(
         measure.measure(colorizer, progress(found, len(found), "alternatives"), count), seed
     )
-    write(out, "alternatives", summary.as_markdown(), {colorizer.name: colorizer.sha256} | summary.as_json())
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256}
+    write(out, "alternatives", summary.as_markdown(), settings | summary.as_json())
     strips = []
     for path in color.evenly(found, sheet):
         shown = opened(colorizer, path)
@@ -117,6 +124,100 @@ def alternatives(
         strips.append(figures.Strip(path.stem, [*map(shown.colored, row), shown.truth]))
     kinds = [f"{kind} {place}" for kind in ("alternative", "control") for place in range(1, count + 1)]
     figures.save(figures.sheet(["first answer", *kinds, "ground truth"], strips), out / "alternatives.jpg")
+    return 0
+
+
+@app.command(short_help="how often a hue is right of which the net says that it is so sure")
+def calibration(
+    photos: Photos,
+    fit: Annotated[
+        list[Path],
+        Option(
+            metavar="NAME=PATH...",
+            help="fit the calibration on these sources, and judge it on those of --photos; default: the card's is judged",
+        ),
+    ] = [],
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    net: OwnNet = "lite",
+    device: Device = "auto",
+    out: Annotated[
+        Path,
+        Option("--out", "-o", metavar="DIR", help="for calibration.json, calibration.md and calibration.png"),
+    ] = Path("out/calibration"),
+) -> int:
+    """Write calibration.json, calibration.md and the reliability diagram calibration.png; print the table, by source.
+
+    Sources are NAME=PATH, as in `evaluate color --by-source`; --limit is a source's.
+    """
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import calibration as reliabilities
+
+    colorizer = Colorizer.load(net, device)
+
+    def measured(words: Sequence[Path]) -> dict[str, list[reliabilities.Places]]:
+        return {
+            source.label: [
+                *reliabilities.measure(colorizer, progress(source.photos, len(source.photos), source.label))
+            ]
+            for source in selection.Selection(words, exclude, None, 0, limit).sources()
+        }
+
+    def judged(
+        by: Calibration, sources: Mapping[str, list[reliabilities.Places]]
+    ) -> dict[str, reliabilities.Reliability]:
+        return {f"{name}, {len(of)}": reliabilities.reliability(of, by) for name, of in sources.items() if of}
+
+    known = getattr(colorizer.card, "calibration", None)
+    fitted, held = measured(fit), measured(photos)
+    if fitted:
+        known = reliabilities.fit(fitted)
+    if known is None:
+        raise InputError(
+            f"the card of {colorizer.name} has no calibration to be judged: name photographs by --fit"
+        )
+    found = judged(known, held)
+    text = f"{reliabilities.line(known)}\n\n{reliabilities.as_markdown(found)}"
+    if fitted:
+        other = reliabilities.fit(held)
+        text += f"\nThe other way round: {reliabilities.line(other)}\n\n{reliabilities.as_markdown(judged(other, fitted))}"
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256}
+    write(out, "calibration", text, settings | reliabilities.as_json(found, known))
+    reliabilities.diagram(found, out / "calibration.png")
+    print(f"the figure: {out / 'calibration.png'}")
+    return 0
+
+
+@app.command(short_help="what bolder and safer do to the colors")
+def boldness(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    values: Annotated[list[float], Option(metavar="B...", help="-1 to 1")] = [-1, -0.5, 0, 0.5, 1],
+    net: OwnNet = "lite",
+    device: Device = "auto",
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for boldness.json, boldness.md and boldness.png")
+    ] = Path("out/boldness"),
+) -> int:
+    """Write boldness.json, boldness.md and the figure boldness.png, rebalanced over raw AuC; print the table.
+
+    --limit is a source's: --photos take NAME=PATH, as in `evaluate color --by-source`.
+    """
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import decoding as decodings
+
+    sources = selection.Selection(photos, exclude, None, 0, limit).sources()
+    found = [photo for source in sources for photo in source.photos]
+    colorizer = Colorizer.load(net, device)
+    line = decodings.line(colorizer, progress(found, len(found), "decoding"), values)
+    settings = {"net": colorizer.name, "sha256": colorizer.sha256, "photos": len(found)}
+    text = f"{colorizer.name}, {len(found)} photographs\n\n{decodings.line_as_markdown(line)}"
+    write(out, "boldness", text, settings | decodings.line_as_json(line))
+    decodings.draw_line(line, out / "boldness.png")
+    print(f"the figure: {out / 'boldness.png'}")
     return 0
 
 

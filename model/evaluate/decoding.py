@@ -7,20 +7,22 @@ as these two interact. The net runs once a photo and size, and all decodings of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import palette
 from model.cards import Card
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.evaluate import color, figures
+from model.evaluate.intervals import EXACT
 from model.evaluate.report import table
 from model.image_io import Photo
 from model.training import data
@@ -33,12 +35,13 @@ METRICS: Mapping[str, str] = {
     "psnr": "PSNR dB",
     "colorfulness": "colorfulness",
 }
+Key = TypeVar("Key", bound=Hashable)
 _AXES = {"size": "size", "temperature": "temperature", "taken_back": "share taken back"}
 
 
 @dataclass(frozen=True)
 class Axes:
-    """The values to try. Raises InputError for sizes that no net takes."""
+    """The values to try. Raises InputError for sizes that no net takes, and for a share outside of 0…1."""
 
     sizes: Sequence[int]
     temperatures: Sequence[float]
@@ -48,6 +51,8 @@ class Axes:
         wrong = [size for size in self.sizes if size <= 0 or size % STRIDE]
         if wrong:
             raise InputError(f"sizes must be multiples of {STRIDE}, not {', '.join(map(str, wrong))}")
+        if outside := [share for share in self.shares if not 0 <= share <= 1]:
+            raise InputError(f"the share is {outside[0]:g}, and must lie in 0…1")
 
     def decodings(self, own: Decoding) -> list[Decoding]:
         """What is tried, in order, each once, `own` among them."""
@@ -92,22 +97,16 @@ class Decoder:
 
     def __init__(self, colorizer: Colorizer, decodings: Sequence[Decoding]) -> None:
         """Raises InputError for a share other than the card's where the card has no prior."""
-        weights = card_of(colorizer).class_weights
-        card_share = own(colorizer).taken_back
-        if weights is None and {d.taken_back for d in decodings} != {card_share}:
+        card = card_of(colorizer)
+        shares = {d.taken_back for d in decodings}
+        if not card.prior and shares != {card.share}:
             raise InputError(
-                f"the share taken back is fixed at {card_share:g}: it can vary for a net whose card has the prior of its training colors, "
+                f"the share taken back is fixed at {card.share:g}: it can vary for a net whose card has the prior of its training colors, "
                 "or for a training run that was rebalanced, named by --run"
             )
         self.decodings = decodings
         self._colorizer = colorizer
-        self._shift = {
-            d.taken_back: (
-                palette.taken_back(weights, d.taken_back) - palette.taken_back(weights, card_share)
-            )[:, None, None]
-            for d in decodings
-            if weights is not None
-        }
+        self._shift = {share: card.shift_to(share)[:, None, None] for share in shares if card.prior}
 
     def colorize(self, rgb: NDArray[np.uint8]) -> dict[Decoding, NDArray[np.uint8]]:
         """(H, W, 3) uint8 → the photo colored from its lightness, by every decoding, in the same shape."""
@@ -129,18 +128,24 @@ def sweep(colorizer: Colorizer, photos: Iterable[Path], axes: Axes) -> Sweep:
     Raises OSError for a photo that cannot be read, InputError where there is none, a value lies outside its range, or as `Decoder` does.
     """
     decoder = Decoder(colorizer, axes.decodings(own(colorizer)))
-    tallies = {d: color.Tally() for d in decoder.decodings}
+    return Sweep(own(colorizer), *_scores(photos, decoder.colorize))
+
+
+def _scores(
+    photos: Iterable[Path], colored: Callable[[NDArray[np.uint8]], Mapping[Key, NDArray[np.uint8]]]
+) -> tuple[dict[Key, color.Score], color.Score, color.Score]:
+    """Of each way in which a photo's crop, (H, W, 3) uint8, is `colored`; of gray; of the ground truth. InputError without a photo."""
+    tallies: dict[Key, color.Tally] = defaultdict(color.Tally)
     gray, perfect = color.Tally(), color.Tally()
     for path in photos:
         truth = color.Picture(color.center_crop(data.read(path)))
         gray.add(truth, color.Picture(color.gray(truth.pixels)))
         perfect.add(truth, truth)
-        for d, colored in decoder.colorize(truth.pixels).items():
-            tallies[d].add(truth, color.Picture(colored))
+        for key, pixels in colored(truth.pixels).items():
+            tallies[key].add(truth, color.Picture(pixels))
     if not gray.psnr:
         raise InputError("there is no photograph to evaluate on")
-    scores = {d: tally.score() for d, tally in tallies.items()}
-    return Sweep(own(colorizer), scores, gray.score(), perfect.score())
+    return {key: tally.score() for key, tally in tallies.items()}, gray.score(), perfect.score()
 
 
 def as_json(swept: Sweep) -> dict[str, object]:
@@ -157,6 +162,13 @@ def _rounded(score: color.Score) -> dict[str, float]:
     return {name: round(getattr(score, name), 3) for name in METRICS}
 
 
+def _cells(score: color.Score) -> list[str]:
+    return [
+        "exact" if metric == "psnr" and score.psnr > EXACT else f"{getattr(score, metric):.2f}"
+        for metric in METRICS
+    ]
+
+
 def as_markdown(swept: Sweep) -> str:
     """A table an axis, the other two as the card says, its own row in bold; and temperature by share, where shares vary."""
     parts = []
@@ -166,7 +178,7 @@ def as_markdown(swept: Sweep) -> str:
             value = f"{getattr(d, axis):g}"
             rows.append((f"**{value}**" if d == swept.own else value, swept.scores[d]))
         rows.append((color.heading("truth"), swept.truth))
-        lines = [[row, *(f"{getattr(score, metric):.2f}" for metric in METRICS)] for row, score in rows]
+        lines = [[row, *_cells(score)] for row, score in rows]
         parts.append(table([name, *METRICS.values()], lines, "---"))
     if len(swept.along("taken_back")) > 1:
         parts.append(_temperature_by_share(swept))
@@ -234,22 +246,17 @@ def line(colorizer: Colorizer, photos: Iterable[Path], boldness: Sequence[float]
     card = card_of(colorizer)
     values = sorted({0.0, *boldness})
     decodings = {value: card.decoding(value) for value in values}
-    options = {value: ColorOptions(boldness=value) for value in values}
-    tallies = {value: color.Tally() for value in values}
-    gray, perfect = color.Tally(), color.Tally()
-    for path in photos:
-        truth = color.Picture(color.center_crop(data.read(path)))
-        photo = Photo(truth.pixels, None, "PNG")
-        gray.add(truth, color.Picture(color.gray(truth.pixels)))
-        perfect.add(truth, truth)
+
+    def colored(rgb: NDArray[np.uint8]) -> dict[float, NDArray[np.uint8]]:
+        photo = Photo(rgb, None, "PNG")
         [logits] = colorizer.infer([colorizer.preprocess(photo)])
-        for value in values:
-            colored = colorizer.postprocess(photo, logits, options[value]).pixels
-            tallies[value].add(truth, color.Picture(colored))
-    if not gray.psnr:
-        raise InputError("there is no photograph to evaluate on")
-    scores = {value: tally.score() for value, tally in tallies.items()}
-    return Line(scores, decodings, gray.score(), perfect.score())
+        return {
+            value: colorizer.postprocess(photo, logits, ColorOptions(boldness=value)).pixels
+            for value in values
+        }
+
+    scores, gray, perfect = _scores(photos, colored)
+    return Line(scores, decodings, gray, perfect)
 
 
 def line_as_json(found: Line) -> dict[str, object]:
@@ -262,20 +269,17 @@ def line_as_json(found: Line) -> dict[str, object]:
 
 
 def line_as_markdown(found: Line) -> str:
-    def cells(score: color.Score) -> list[str]:
-        return [f"{getattr(score, metric):.2f}" for metric in METRICS]
-
-    rows = [["gray", "", "", *cells(found.gray)]]
+    rows = [["gray", "", "", *_cells(found.gray)]]
     rows += [
         [
             f"{value:+g}" if value else "**0**",
             f"{share:.2f}",
             f"{temperature:.2f}",
-            *cells(found.scores[value]),
+            *_cells(found.scores[value]),
         ]
         for value, (share, temperature) in found.decodings.items()
     ]
-    rows.append([color.heading("truth"), "", "", *cells(found.truth)])
+    rows.append([color.heading("truth"), "", "", *_cells(found.truth)])
     return table(["boldness", "share taken back", "temperature", *METRICS.values()], rows, "---")
 
 

@@ -24,7 +24,7 @@ Samples = NDArray[np.float64]
 Metrics = dict[str, Samples]
 """By the metric's key."""
 
-_EXACT = 58.92  # dB: the PSNR of two identical pictures
+EXACT = 58.92  # dB: the PSNR of two identical pictures
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def as_text(key: str, samples: Samples, decimals: int, signed: bool = False) -> 
     number = interval(samples)
     if number is None:
         return "–"
-    if key == "psnr" and number.value > _EXACT:
+    if key == "psnr" and number.value > EXACT:
         return "exact"
     sign = "+" if signed else ""
     value, low, high = (f"{part:{sign}z.{decimals}f}" for part in (number.value, number.low, number.high))

@@ -6,7 +6,7 @@ worked out in float32 on a CPU, where they take several times as long in bfloat1
 
 A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
 https://arxiv.org/abs/1705.02999): the backbone need not run again when they change, and without hints the net is the same as if it had no
-such path.
+such path. Hints that people give do not go this way but by `model.hints`, which leads nearer the truth; only training uses it.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class _Layers:
         return op.add(_transposed(x, weight), _per_channel(bias))
 
     def leave_hints(self) -> None:
-        """The path of color hints, which nothing offers yet: it must fit where it is there, and changes nothing."""
+        """The net's own path of color hints, weaker than `model.hints` and unused: it must fit where it is there, and changes nothing."""
         widths = (plan.HINTS, *(features for features, _ in plan.HINTED))
         shapes = {f"hints.convs.{n}.weight": (b, a, 3, 3) for n, (a, b) in enumerate(pairwise(widths))}
         shapes |= {f"hints.projections.{n}.weight": (b, a, 1, 1) for n, (a, b) in enumerate(plan.HINTED)}

@@ -28,6 +28,7 @@ from service.api.middleware import (
     BelowPath,
     BodyLimit,
     BodyPace,
+    Compress,
     HeadAsGet,
     KnownHosts,
     SameSite,
@@ -171,6 +172,7 @@ def _names(settings: Settings) -> set[str]:
 
 def _go_around(app: FastAPI, settings: Settings) -> None:
     """What every request passes through, from the inside out."""
+    app.add_middleware(Compress)
     app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, batch_bytes=settings.batch_bytes)
     app.add_middleware(
         BodyPace,

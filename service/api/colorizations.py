@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 
 from model.image_headers import Header as ImageHeader
 from service import celery_app, errors
-from service.api import presigned, uploads
+from service.api import presigned, revisions, uploads
 from service.api.middleware import declared_length
 from service.api.problems import documented
 from service.api.results import BYTES, file_response, result_of
@@ -59,7 +59,7 @@ _OF_A_JOB = ("not_found", "expired", *_AT_ANY_TIME)
 _OF_UPLOADS = (
     *("body_too_large", "upload_timeout", "unsupported_media_type", "form_invalid", "json_invalid"),
     *("url_disabled", "url_not_allowed", "url_failed", "fetches_busy", "photo_missing"),
-    *("presign_disabled", "upload_unknown", "upload_mismatch"),
+    *("presign_disabled", "upload_unknown", "upload_mismatch", "not_found", "secret_missing", "secret_wrong"),
     *errors.PHOTO_CODES,
     *("option_unknown", "option_invalid", "webhook_disabled"),
     *("key_missing", "key_invalid", "scope_missing", "rate_limited", "storage_limited", "cross_site"),
@@ -115,7 +115,7 @@ async def create(request: Request, state: State, by: Colorizing) -> Response:
     operation_id="put_colorization",
     status_code=202,
     response_model=CreatedJobView,
-    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict", "secret_wrong")},
+    responses={**_ANSWERS, **documented(*_OF_UPLOADS, "id_invalid", "id_conflict")},
 )
 async def put(
     id: Annotated[str, Path(description="32 lowercase hexadecimal digits: 128 random bits")],
@@ -187,15 +187,17 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
     header = header_of(upload.file, state.settings, upload.options.page)
     if not upload.key:
         cut_off(upload.file, header)
+    original = upload.original
     return header, Order(
         options=upload.options,
-        pixels=work(header.width * header.height, upload.options),
+        pixels=work(header.width * header.height, upload.options, is_revision=original is not None),
         keep_for=keep_for,
         batch=upload.options.priority == "batch",
         owner=by.owner,
         request_id=by.request_id,
         fingerprint=_fingerprint(upload, by),
-        upload=secrets.token_hex(8),
+        upload=original.upload if original else secrets.token_hex(8),
+        revises=original.id if original else "",
         memory=memory(header, upload.file.seek(0, os.SEEK_END), upload.options),
         allowance=state.quota.allowance(by.owner, by.address),
     )
@@ -204,23 +206,28 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
 def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: bool) -> Submitted:
     """Store the photo under a name of this upload's own, then make the job, unless another upload did so first."""
     header, order = _order(state, upload, by)
-    counts = weight(order.pixels, upload.file.seek(0, os.SEEK_END))
-    charged = state.quota.charge(by.owner, by.address, counts, order.upload)
+    is_there, charge = upload.original is not None, secrets.token_hex(8)
+    counts = order.pixels if is_there else weight(order.pixels, upload.file.seek(0, os.SEEK_END))
+    charged = state.quota.charge(by.owner, by.address, counts, charge)
     secret = by.secret or state.jobs.secret_for(id)
     space = Space()
     try:
-        with state.room_for(id, RESERVED, upload.file, header, order.options, order.allowance) as space:
-            _store(state, upload, photo_key(id, order.upload))
+        room = state.room_for(
+            id, RESERVED, upload.file, header, order.options, order.allowance, is_there=is_there
+        )
+        with room as space:
+            if not is_there:
+                _store(state, upload, photo_key(id, order.upload))
         entered = state.jobs.create(id, secret, order, state.bounds)
     except (Problem, redis.RedisError) as error:
         with suppress(redis.RedisError):
-            state.quota.give_back(by.owner, by.address, counts, order.upload)
+            state.quota.give_back(by.owner, by.address, counts, charge)
         if isinstance(error, Problem):
             _erase_upload(state, id, order, space, isinstance(error, StoreUnavailable))
         raise
     if entered is Entered.NOT:
         _erase_upload(state, id, order, space)
-        state.quota.give_back(by.owner, by.address, counts, order.upload)
+        state.quota.give_back(by.owner, by.address, counts, charge)
         return _again(state, state.look(id), order.fingerprint, by, is_proven)
     by.headers.update(charged)
     if entered is Entered.TO_NOTIFY:
@@ -304,6 +311,8 @@ async def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyn
     if uploads.media_type(request) != uploads.JSON:
         return uploads.receive(request, state.settings.max_bytes, state.spool, caller)
     wish = await uploads.json_object(request)
+    if "revise" in wish:
+        return revisions.named(wish, state, by)
     if "upload" in wish:
         return presigned.named(wish, state, by)
     by.require(Scope.URL)

@@ -235,7 +235,7 @@ class Connection(HttpToolsProtocol):
         whole = cast(ASGIApp, self.app)
 
         async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
-            app = whole if scope["path"] in PROBES else respond(Problem("connections_busy"), scope["path"])
+            app = whole if scope["path"] in PROBES else respond(Problem("connections_busy"), scope)
             await app(scope, receive, send)
 
         self.app = cast(Any, refusing)
@@ -347,6 +347,6 @@ def _networks(written: Iterable[str]) -> Iterator[IPv4Network | IPv6Network]:
 @lru_cache(maxsize=16)
 def _written(code: str, detail: str) -> bytes:
     """A problem as it goes over the wire, where no application is there to say it."""
-    answer = respond(Problem(code, detail), "")
+    answer = respond(Problem(code, detail), None)
     head = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
     return b"".join([STATUS_LINE[answer.status_code], head, b"\r\n", bytes(answer.body)])

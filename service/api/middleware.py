@@ -1,4 +1,4 @@
-"""What goes around every request: its id, line in the log and count; whom it is for and from; its body's limits; HEAD, strict headers."""
+"""What goes around every request: id, log line and count; whom it is for and from; its body's limits; HEAD, gzip, strict headers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import re
 import secrets
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
@@ -44,6 +45,15 @@ PACE_WINDOW = 15.0
 LONGEST_NAME = 253
 """Letters of a name in DNS (RFC 1035, 2.3.4)."""
 _ASKED = "autochrome.head"
+
+COMPRESSED = (
+    *("text/html", "text/css", "text/javascript", "application/javascript", "text/plain"),
+    *("application/json", "image/svg+xml"),
+)
+WORTH_COMPRESSING = 500
+"""Bytes: what is shorter travels in one packet anyway."""
+_GZIP = 31
+"""zlib's name for a gzip header and the largest window."""
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -96,7 +106,7 @@ class Access:
                 if status:
                     raise
                 log.exception("request_failed", method=scope["method"], route=route_of(scope))
-                await respond(Problem("internal_error"), scope["path"])(scope, receive, watched)
+                await respond(Problem("internal_error"), scope)(scope, receive, watched)
             finally:
                 self._record(scope, status, time.perf_counter() - start)
 
@@ -138,7 +148,7 @@ class BodyLimit:
         # Clients that wait for leave to send read the answer at once; and of some we read nothing at all.
         needs_no_draining = "100-continue" in headers.get("expect", "").lower() or length > drained
         if length > most and needs_no_draining:
-            await _refusal(Problem("body_too_large", detail), scope)(scope, receive, send)
+            await respond(Problem("body_too_large", detail), scope)(scope, receive, send)
             return
         seen = 0
 
@@ -214,7 +224,7 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         problem = self._problem(scope) if scope["type"] == "http" else None
-        app = _refusal(problem, scope) if problem else self._app
+        app = respond(problem, scope) if problem else self._app
         await app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
@@ -266,7 +276,7 @@ class SameSite:
             and scope["method"] not in ("GET", "HEAD", "OPTIONS")
             and self._is_foreign(scope)
         ):
-            app = _refusal(Problem("cross_site"), scope)
+            app = respond(Problem("cross_site"), scope)
         await app(scope, receive, send)
 
     def _is_foreign(self, scope: Scope) -> bool:
@@ -279,10 +289,6 @@ class SameSite:
         if site is not None:
             return site not in ("same-origin", "none")
         return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower()
-
-
-def _refusal(problem: Problem, scope: Scope) -> ASGIApp:
-    return respond(problem, scope["path"], root=scope.get("root_path", ""))
 
 
 def _path_of(scope: Scope) -> str:
@@ -330,6 +336,76 @@ def is_batch(scope: Scope) -> bool:
 def is_head(request: HTTPConnection) -> bool:
     """Whether the body of the answer goes nowhere."""
     return _ASKED in request.scope
+
+
+class Compress:
+    """Text as gzip to whoever takes it: pages, scripts, styles, drawings and JSON that are got.
+
+    Pictures are compressed already, events must not wait, and answers to POST and PUT may hold a secret, which a length could tell where a
+    stranger chose what stands beside it (BREACH).
+
+    The ETag becomes a weak one: it stands for both forms (RFC 9110, 8.8.1), and so does the 304's of who has that.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope)
+        is_taken = "gzip" in asked.get("accept-encoding", "").lower()
+        start: Message | None = None
+        deflate: zlib._Compress | None = None
+
+        async def compressed(message: Message) -> None:
+            nonlocal start, deflate
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if _is_text(headers):
+                    headers.add_vary_header("Accept-Encoding")
+                    start = message  # its length is known with the first piece of the body
+                    return
+                if message["status"] == 304 and f"W/{headers.get('etag')}" in asked.get("if-none-match", ""):
+                    _weaken(headers)
+                await send(message)
+                return
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if start is not None and is_taken and (more or len(body) >= WORTH_COMPRESSING):
+                deflate = zlib.compressobj(wbits=_GZIP)
+            if deflate is not None:
+                body = deflate.compress(body) + (b"" if more else deflate.flush())
+                message = {**message, "body": body}
+            if start is not None:
+                if deflate is not None:
+                    _say_gzip(MutableHeaders(scope=start), None if more else len(body))
+                await send(start)
+                start = None
+            await send(message)
+
+        await self._app(scope, receive, compressed)
+
+
+def _is_text(headers: MutableHeaders) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip()
+    is_known = kind in COMPRESSED or kind.endswith("+json")
+    return is_known and "content-encoding" not in headers and "content-range" not in headers
+
+
+def _say_gzip(headers: MutableHeaders, length: int | None) -> None:
+    headers["Content-Encoding"] = "gzip"
+    if length is None:
+        del headers["Content-Length"]
+    else:
+        headers["Content-Length"] = str(length)
+    _weaken(headers)
+
+
+def _weaken(headers: MutableHeaders) -> None:
+    etag = headers.get("etag", "")
+    if etag.startswith('"'):
+        headers["ETag"] = f"W/{etag}"
 
 
 class StrictHeaders:

@@ -91,10 +91,17 @@ _IDEMPOTENCY_KEY = {
     ),
 }
 
+_SECRET_OF_THE_ORIGINAL = {
+    "secret": {
+        "type": "string",
+        "description": "That of the job which is named in `revise`; not needed with the API key that made it",
+    }
+}
 _EXAMPLE_ID = "0f8fad5bd9cb469fa16570867728950e"
 _JOB: dict[str, Any] = {
     "id": _EXAMPLE_ID,
     "status": "queued",
+    "revises": None,
     "created_at": "2026-01-01T00:00:00Z",
     "expires_at": "2026-01-02T00:00:00Z",
     "queue_position": 2,
@@ -289,8 +296,16 @@ def _describe_ids(operation: dict[str, Any]) -> None:
 
 
 def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
-    """What a JSON body may say: where a photo lies, if the operator lets it be fetched, or what was written to the store directly."""
-    ways: dict[str, dict[str, Any]] = {}
+    """What a JSON body may say: which photo that was sent before is to be colored anew; where one lies, if the operator lets it be
+    fetched, or what was written to the store directly."""
+    ways: dict[str, dict[str, Any]] = {
+        "revise": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Id of a job: its photo is colored anew, with its options where the body does not say others",
+            "example": _EXAMPLE_ID,
+        }
+    }
     if settings.url_hosts:
         ways["url"] = {**_URL, "example": "https://photos.example/harbor-1912.jpg"}
     if settings.presign:
@@ -305,7 +320,7 @@ def _named(options: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
             "type": "object",
             "required": [name],
             "additionalProperties": False,
-            "properties": {name: way, **options},
+            "properties": {name: way, **(_SECRET_OF_THE_ORIGINAL if name == "revise" else {}), **options},
             "example": {name: way["example"], "vividness": 1.1},
         }
         for name, way in ways.items()
@@ -353,8 +368,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], named: list
         "multipart/form-data": {"schema": {**form, "additionalProperties": False}},
         "image/*": {"schema": _PHOTO},
     }
-    if named:
-        content[JSON] = {"schema": named[0] if len(named) == 1 else {"oneOf": named}}
+    content[JSON] = {"schema": named[0] if len(named) == 1 else {"oneOf": named}}
     operation["requestBody"] = {"required": True, "content": content}
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from model.image_headers import ENDINGS, IN_WORDS
 from service.api.state import ApiState, State
+from service.api.strings import WEB
+from service.api.templates import render
 from service.errors import Problem, failure
 from service.models import Job
 from service.observability import get_logger
 from service.settings import Settings
 
-WEB = Path(__file__).parent.parent / "web"
 STATUSES = {"missing": 404, "canceled": 410, "expired": 410, "away": 503}
 """Of a photo's page, where it has no photo to show and never will, or not now."""
 KEPT = "kept_in_color"
@@ -39,20 +38,18 @@ class _Fresh(StaticFiles):
 
 def add_pages(app: FastAPI, settings: Settings) -> None:
     """Put the page at `/` and what it loads at `/static`."""
-    templates = Jinja2Templates(directory=WEB / "templates")
-    context = {
+    home = {
         "formats": IN_WORDS,
         "accept": ",".join(["image/*", *(ending for format in ENDINGS.values() for ending in format)]),
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
         "keep_for": duration(settings.keep_for),
-        "version": app.version,
     }
     app.mount("/static", _Fresh(directory=WEB / "static"))
 
     @app.get("/", include_in_schema=False)
     def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "index.html", context)
+        return render(request, "home.html.j2", home)
 
     @app.get("/photos/{id}", include_in_schema=False)
     def photo(id: str, request: Request, state: State) -> Response:
@@ -61,8 +58,8 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
         headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
         if status == "away":
             headers |= Problem("queue_unavailable").headers
-        return templates.TemplateResponse(
-            request, "photo.html", {"status": status, **context, **shown}, STATUSES.get(status, 200), headers
+        return render(
+            request, "photo.html.j2", {"status": status, **shown}, STATUSES.get(status, 200), headers
         )
 
 
@@ -95,10 +92,10 @@ def _described(job: Job, base_url: str) -> dict[str, Any]:
     }
 
 
-def duration(seconds: float) -> str:
-    """`24 hours`, `90 minutes`, `3 days`: in the largest unit of which there are two or more and no broken one."""
+def duration(seconds: float) -> tuple[int, str]:
+    """24 hours, 90 minutes, 3 days: in the largest unit of which there are two or more and no broken one."""
     whole = max(1, round(seconds))
     for name, size in _UNITS:
         if whole % size == 0 and (whole >= 2 * size or size == 1):
-            return f"{whole // size} {name}{'s' if whole != size else ''}"
+            return whole // size, name
     raise AssertionError("seconds divide everything")

@@ -178,8 +178,7 @@ async def named(wish: dict[str, Any], state: ApiState, by: Caller) -> AsyncItera
         raise Problem("json_invalid", what="`upload` is no string.")
     placed = _Placed(state, id, by.owner)
     try:
-        file = cast("IO[bytes]", io.BufferedReader(_Remote(state, placed.seal)))
-        yield Upload(file, f"upload {id}", options_from_json(wish), placed.key)
+        yield Upload(stored(state, placed.seal), f"upload {id}", options_from_json(wish), placed.key)
     except BaseException:
         with CancelScope(shield=True):
             await run_sync(placed.leave)
@@ -238,9 +237,15 @@ class _Placed:
         _places(self._state).close(place)
 
 
-class _Remote(io.RawIOBase):
-    """A file in the store, of which only what is asked for is read, in blocks, and not many of them."""
+def stored(state: ApiState, opened: Callable[[], tuple[str, int]]) -> IO[bytes]:
+    """A file in the store, of which only what is asked for is read, in blocks, and not many of them.
 
+    `opened`: its key, and how many bytes it has; asked when the file is first looked at.
+    """
+    return cast("IO[bytes]", io.BufferedReader(_Remote(state, opened)))
+
+
+class _Remote(io.RawIOBase):
     def __init__(self, state: ApiState, opened: Callable[[], tuple[str, int]]) -> None:
         self._state = state
         self._open = opened

@@ -207,17 +207,18 @@ class ApiState:
         header: Header,
         options: Options,
         allowance: Allowance,
+        is_there: bool = False,
     ) -> Iterator[Space]:
-        """Take room in the store for a photo, which is to be written in this block, and for its results.
+        """Take room in the store for a photo, which is to be written in this block unless it `is_there`, and for its results.
 
         Promises that they are erased after `seconds`, if nothing is made of them. Raises `store_full`, `storage_limited`,
         `store_unavailable` or redis.RedisError.
         """
         size = photo.seek(0, os.SEEK_END)
         photo.seek(0)
-        with self.store.under_way(size) as free:
-            results = results_bytes(size, header, options)
-            space = Space(size, results, self.settings.store_bytes, free, allowance)
+        results, new = results_bytes(size, header, options), 0 if is_there else size
+        with self.store.under_way(new) as free:
+            space = Space(new, results, self.settings.store_bytes, free, allowance)
             yield space if self.jobs.reserve(id, seconds, space) else Space()
 
     def keep_for(self, options: Options, by: Caller) -> float:

@@ -55,6 +55,14 @@ _parses = threading.BoundedSemaphore(MOST_PARSES)
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """Where a photo lies that is to be colored anew: the job it was sent for, and the name of the upload that brought it."""
+
+    id: str
+    upload: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A photo that has come in whole, and what is wished for it."""
 
@@ -65,6 +73,8 @@ class Upload:
     options: Options
     key: str = ""
     """Where it lies in the store already."""
+    original: Original | None = None
+    """It stays there, as the photo of that job."""
 
 
 def media_type(request: Request) -> str:

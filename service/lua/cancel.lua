@@ -1,8 +1,8 @@
--- Leaves an erased record of a job. Its files are due at once.
--- id → 1, or 0 where there is nothing to erase
+-- Leaves an erased record of a job, and of those that color its photo anew. Their files are due at once.
+-- id → the ids of all; none where there is nothing to erase
 even_without_memory()
 local seen = redis.call('HGET', job(ARGV[1]), 'status')
-if not seen or seen == 'expired' or seen == 'canceled' then return 0 end
-erase_record(ARGV[1], 'canceled')
+if not seen or seen == 'expired' or seen == 'canceled' then return {} end
+local erased = erase_with_revisions(ARGV[1], 'canceled')
 redis.call('ZADD', key('due'), stamp(now), ARGV[1])
-return 1
+return erased

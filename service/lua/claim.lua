@@ -2,7 +2,8 @@
 -- failed attempt behind it runs alone. Nobody else waits for that: such jobs come by themselves, and one worker after another empties itself for one.
 -- worker, lease, lease per megapixel, net, hash of its weights, room in bytes, 1 where the worker is empty, mark of this call,
 -- 1 where it answers a notification
--- → {id, attempt, options, pixels, request id, upload, failed attempts, bytes of memory}; {} where there is no room for the best; nil where none waits
+-- → {id, attempt, options, pixels, request id, upload, failed attempts, bytes of memory, id of the job whose photo is colored
+-- anew or ''}; {} where there is no room for the best; nil where none waits
 even_without_memory()
 local BYTES_A_PIXEL = 64  -- where a record does not say what memory its photo takes
 local ISOLATED_MS = 3600 * 1000  -- longer than any attempt
@@ -17,8 +18,8 @@ local function memory(id)
 end
 
 local function claimed(id)
-  local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures')
-  return {id, seen[1], get_field(id, 'options'), seen[2], seen[3], seen[4], seen[5], memory(id)}
+  local seen = redis.call('HMGET', job(id), 'attempt', 'pixels', 'request_id', 'upload', 'failures', 'revises')
+  return {id, seen[1], get_field(id, 'options'), seen[2], seen[3], seen[4], seen[5], memory(id), seen[6] or ''}
 end
 
 local function best(from, to)

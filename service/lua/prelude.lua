@@ -5,6 +5,7 @@
 -- and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 --
 --   job:ID            hash: the record; a value of more than 64 bytes is in pieces, NAME, NAME:1 and so on (see `set_fields`)
+--   revisions:ID      set: ids of the jobs that color this one's photo anew, which are erased with it
 --   queued            zset: id by its turn: its time of making, for batches an hour later, after a failed attempt from ISOLATED_TURN on
 --   batched           zset: of those, the ones whose turn is later than their time of making, by that
 --   isolating         zset: worker that empties itself for a job that failed before, or has one, by the time until which that counts
@@ -310,8 +311,7 @@ local function note_failure(id)
 end
 
 -- What an ended record keeps no longer: only work needs it. It is written anew, as fields that go leave a hash as large as it was.
-local ONLY_OF_WORK = {pixels = true, weight = true, batch = true, failures = true, request_id = true, upload = true,
-  memory = true, payer = true}
+local ONLY_OF_WORK = {pixels = true, weight = true, batch = true, failures = true, request_id = true, memory = true, payer = true}
 
 local function compact(id)
   local seen, kept = get_fields(id), {}
@@ -358,7 +358,7 @@ end
 
 -- Leaves an erased record, which says no more than that there was a job.
 local function erase_record(id, status)
-  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'erase_again')
+  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'erase_again', 'revises')
   local options = get_field(id, 'options')
   leave(id)
   redis.call('DEL', job(id))
@@ -374,7 +374,20 @@ local function erase_record(id, status)
   local unfinished = kept[4] == 'queued' or kept[4] == 'running'
   if unfinished then increment('outcome:' .. status .. ':') end
   schedule_webhook(id, unfinished and status, options)
+  if kept[6] then redis.call('SREM', key('revisions:' .. kept[6]), id) end
   publish(id, true)
+end
+
+-- Leaves erased records of a job and of those that color its photo anew, whose files are due at once. Returns the ids of all.
+local function erase_with_revisions(id, status)
+  local erased = redis.call('SMEMBERS', key('revisions:' .. id))
+  for _, revision in ipairs(erased) do
+    erase_record(revision, status)
+    redis.call('ZADD', key('due'), stamp(now), revision)
+  end
+  erase_record(id, status)
+  erased[#erased + 1] = id
+  return erased
 end
 
 -- Whether a batch takes files in or has them queued; and its status.

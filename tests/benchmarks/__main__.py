@@ -1,6 +1,7 @@
 """The benchmarks of photographs, the service and training, each as a command. Run them alone on the machine.
 
     python -m tests.benchmarks photo        one photograph, and a folder, beside a plain twin
+    python -m tests.benchmarks opinions     a changed hint, other pictures and how sure the net is, through the API
     python -m tests.benchmarks serving      the service beside the bare pipeline and LitServe
     python -m tests.benchmarks overload     four times what it can do, for two minutes
     python -m tests.benchmarks fill         a small disk and a small Redis filled at four times what it can do, two minutes each
@@ -45,6 +46,11 @@ def _run(arguments: argparse.Namespace) -> Report:
                 photo.QUICK if arguments.quick else photo.Config(arguments.rounds, arguments.photos)
             )
             return photo.run(photo_config, arguments.out / "photo", _log)
+        case "opinions":
+            from tests.benchmarks import opinions
+
+            opinions_config = opinions.QUICK if arguments.quick else opinions.Config(arguments.rounds)
+            return opinions.run(opinions_config, _log)
         case "serving":
             from tests.benchmarks import serving
 
@@ -112,6 +118,10 @@ def _parse() -> argparse.Namespace:
     photo.add_argument("--photos", type=int, default=200, help="in the folder (default: 200)")
     photo.add_argument("--quick", action="store_true", help=quick)
 
+    opinions = benchmarks.add_parser("opinions", help="a changed hint, other pictures, how sure the net is")
+    opinions.add_argument("--rounds", type=int, default=20)
+    opinions.add_argument("--quick", action="store_true", help=quick)
+
     serving = benchmarks.add_parser("serving", help="the service beside the bare pipeline and LitServe")
     serving.add_argument(
         "--litserve", type=Path, required=True, help="python of an environment that has LitServe"
@@ -169,6 +179,7 @@ def _parse() -> argparse.Namespace:
 
     for each in (
         photo,
+        opinions,
         serving,
         overload,
         fill,

@@ -11,10 +11,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,18 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+SMALL_TARGETS = """
+() => [...document.querySelectorAll("a, button, summary, input, select, [role=button]")].flatMap((element) => {
+    const label = element.matches(".visually-hidden") ? element.labels?.[0] : element;
+    if (!label?.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return [];
+    const { width, height } = label.getBoundingClientRect();
+    const isInline = element.matches("p a") && !element.matches(".actions a, footer a, .note a");
+    const least = element.matches("button, .primary, .button, nav a, summary") ? 44 : 24;
+    const isSmall = !isInline && (width < 24 || height < least) && !element.matches(".skip:not(:focus)");
+    return isSmall ? [`${element.outerHTML.slice(0, 120)}: ${width} by ${height}, at least ${least}`] : [];
+})
+"""
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +116,31 @@ def page(browser: Browser, service: str, complaints: list[str]) -> Iterator[Page
     yield page
     context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def axe() -> Callable[[Page], list[str]]:
+    """What axe-core finds wrong by WCAG 2.2 A and AA, and by its own good practice: a line each, in which the rule and the place are."""
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+    def look(page: Page) -> list[str]:
+        found = Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response
+        assert found["testEngine"]["name"] == "axe-core"
+        return [
+            f"{violation['id']}: {violation['help']}: {node['html'][:120]}: {node['failureSummary']}"
+            for violation in found["violations"]
+            for node in violation["nodes"]
+        ]
+
+    return look
+
+
+@pytest.fixture
+def small_targets() -> Callable[[Page], list[str]]:
+    """What can be pressed and is smaller than it should be: 24 pixels, 44 for buttons; links within a sentence may be as they are."""
+
+    def look(page: Page) -> list[str]:
+        found: list[str] = page.evaluate(SMALL_TARGETS)
+        return found
+
+    return look

@@ -149,21 +149,3 @@ def test_annealed_mean_goes_to_the_mode_and_never_overflows() -> None:
     for wrong in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="must not be negative"):
             bins.annealed_mean(huge, wrong)
-
-
-def test_modes_find_two_separate_colors_with_their_probability() -> None:
-    palette = bins.centers()
-    red = int((palette - torch.tensor([60.0, 40.0])).norm(dim=1).argmin())
-    blue = int((palette - torch.tensor([10.0, -60.0])).norm(dim=1).argmin())
-    certain = torch.full((1, 313, 1, 1), -1e4)
-    certain[0, red], certain[0, blue] = np.log(0.7), np.log(0.3)
-    colors, probability = bins.modes(certain, 3)
-    assert colors[0, 0, :, 0, 0].tolist() == [60, 40]
-    assert colors[0, 1, :, 0, 0].tolist() == pytest.approx([10, -60])
-    assert probability[0, :, 0, 0].tolist() == pytest.approx([0.7, 0.3, 0.0], abs=1e-5)
-    assert colors[0, 2].flatten().tolist() == pytest.approx([10, -60]), (
-        "with nothing left, the last color is repeated"
-    )
-    many, shares = bins.modes(logits(), 4)
-    assert many.shape == (2, 4, 2, 3, 5)
-    assert (shares.sum(1) <= 1 + 1e-5).all()

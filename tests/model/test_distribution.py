@@ -17,7 +17,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import cards, distribution
+from model import cards, distribution, hints, likeness
 from model.__main__ import main
 from model.cards import Card
 from model.colorizer import Colorizer, ColorOptions
@@ -26,6 +26,7 @@ from model.errors import InputError
 from model.folder.recipe import Recipe
 from model.image_io import Photo
 
+GRAY = Photo(np.zeros((8, 8), np.uint8), None, "PNG")
 ROOT = Path(__file__).parents[2]
 JAVASCRIPT = ROOT / "service/web/static/distribution.js"
 TEMPERATURES = (0.05, 0.25, 1.0)
@@ -92,12 +93,16 @@ def test_the_widest_photo_with_the_least_compressible_answer_stays_within_the_bo
     assert (likeliest[:, width // 2 + 1 :] == right).all()
 
 
+@pytest.mark.parametrize("has_weights", [True, False])
 def test_javascript_reads_the_same(
-    lite: Colorizer, answered: list[tuple[Photo, NDArray[np.float32]]], javascript: Callable[[str], Any]
+    lite: Colorizer,
+    answered: list[tuple[Photo, NDArray[np.float32]]],
+    javascript: Callable[[str], Any],
+    has_weights: bool,
 ) -> None:
     photo, logits = answered[0]
     small = np.ascontiguousarray(logits[:, ::8, ::7])
-    data = distribution.write(small, lite.card, photo)
+    data = distribution.write(small, lite.card if has_weights else without_prior(lite), photo)
     read = Distribution(data)
     values = f"const ASKED = {json.dumps(ASKED)}, BYTES = {json.dumps(base64.b64encode(data).decode())};"
     reader = f"data:text/javascript;base64,{base64.b64encode(JAVASCRIPT.read_bytes()).decode()}"
@@ -107,6 +112,37 @@ def test_javascript_reads_the_same(
         assert apart(ours, np.reshape(theirs, ours.shape)) < 1e-3
     np.testing.assert_allclose(found["palette"], read.palette(3, 2, 4), atol=1e-6)
     assert found["refused"] == ["this is no distribution of version 1"] * 2
+
+
+def without_prior(lite: Colorizer) -> Card:
+    assert isinstance(lite.card, Card)
+    return dataclasses.replace(lite.card, prior=(), taken_back=0.0, boldness=())
+
+
+def test_a_file_whose_boldness_has_a_single_row_is_the_same_at_any(
+    lite: Colorizer, answered: list[tuple[Photo, NDArray[np.float32]]]
+) -> None:
+    photo, logits = answered[0]
+    read = Distribution(distribution.write(logits[:, ::8, ::7], without_prior(lite), photo))
+    assert (len(read.header["boldness"]), read.header["log_weights"]) == (1, [])
+    for boldness in (-1.0, 0.5):
+        assert np.array_equal(read.annealed(None, boldness), read.annealed())
+
+
+def test_a_palette_has_the_colors_that_are_suggested_where_all_places_are_alike(lite: Colorizer) -> None:
+    logits = np.full((313, 8, 8), -10, np.float32)
+    centers = Distribution(distribution.write(logits, lite.card, GRAY)).centers
+    # The greens, 20 units apart, are likelier together than the first red; the second is too far from it; the blue is not worth a word.
+    reds, greens = (((60, 40), 0.34), ((70, 20), 0.06)), (((-40, 30), 0.3), ((-40, 50), 0.296))
+    for color, probability in (*reds, *greens, ((10, -80), 0.004)):
+        logits[np.hypot(*(centers - color).T).argmin()] = np.log(probability)
+    palette = Distribution(distribution.write(logits, lite.card, GRAY)).palette(3, 3)
+    suggested = hints.suggest(likeness.scene(np.full((1, 32, 32), 50, np.float32), logits), 0.5, 0.5)
+    assert [round(probability, 1) for _, _, probability in palette] == [0.6, 0.3, 0.1]
+    assert len(palette) == len(suggested)
+    for (a, b, probability), other in zip(palette, suggested, strict=True):
+        assert (a, b) == pytest.approx(tuple(other.ab), abs=0.1)
+        assert probability == pytest.approx(other.probability, abs=1e-2)
 
 
 def test_the_readers_have_at_most_60_lines() -> None:

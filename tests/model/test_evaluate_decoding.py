@@ -152,6 +152,7 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
         "| share taken back |",
         f"| **{own:g}** |",
         "1 taken back |",
+        "| exact |",
     ):
         assert heading in said
     with Image.open(tmp_path / "out" / "strips.jpg") as strips:
@@ -165,6 +166,7 @@ def test_the_command_sweeps_a_run_and_writes_tables_and_figures(
     [
         (["--sizes", "200"], "multiples of 32, not 200"),
         (["--temperatures", "-1"], "must lie in 0…1"),
+        (["--take-back", "1.5"], "must lie in 0…1"),
         (["--only", "*.tiff"], "no photograph"),
     ],
 )

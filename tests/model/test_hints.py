@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.sparse.csgraph import shortest_path
 from skimage import color, data
 
-from model import hints, likeness
+from model import cards, hints, likeness
 from model.__main__ import main
+from model.color import lab_from_rgb
 from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.evaluate import alternatives as evaluated
@@ -122,6 +124,12 @@ def test_hints_are_places_of_the_whole_photo_and_not_of_the_page_around_it(
 def test_a_hint_that_means_nothing_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         replace(Hint(0.5, 0.5, RED), **wrong)
+
+
+@pytest.mark.parametrize("wished", [RED, BLUE, GRAY, "#000000", "#ffffff", "#020104"])
+def test_the_color_of_a_hint_is_that_of_the_pixels_that_have_it(wished: str) -> None:
+    rgb = torch.tensor([*bytes.fromhex(wished[1:])]).view(1, 3, 1, 1) / 255
+    assert Hint(0, 0, wished).ab == pytest.approx(lab_from_rgb(rgb)[0, 1:, 0, 0].numpy(), abs=0.01)
 
 
 def test_too_many_hints_are_refused(colorizer: Colorizer, coffee: tuple[Photo, np.ndarray]) -> None:
@@ -303,7 +311,9 @@ def test_evaluate_writes_tables_with_intervals(tmp_path: Path) -> None:
         words = ["evaluate", command, "--photos", str(photos), "--sheet", "1", "--device", "cpu"]
         assert main([*words, "-o", str(out)]) == 0
         assert (out / f"{command}.jpg").is_file()
-        assert json.loads((out / f"{command}.json").read_text())["photos"] == 2
+        written = json.loads((out / f"{command}.json").read_text())
+        assert (written["photos"], written["net"]) == (2, "lite")
+        assert written["sha256"] == cards.read_card(cards.locate("lite")).sha256
     shown = json.loads((tmp_path / "hints" / "hints.json").read_text())["hints"]
     assert shown["5"]["gain"]["value"] > shown["1"]["gain"]["value"] > shown["0"]["gain"]["value"] == 0
     worth = json.loads((tmp_path / "alternatives" / "alternatives.json").read_text())["gains"]

@@ -237,20 +237,21 @@ def test_erased_records_that_fill_half_of_a_server_give_way_to_new_jobs(own, sto
             return made
         raise AssertionError("it takes any number")
 
-    jobs.cancel(enter(jobs))
-    Eraser(jobs, store, 60).tick()  # by now the scripts are loaded
-    own.config_set("maxmemory", own.info("memory")["used_memory"] + 300_000)
-    first = enter_until_full()
-    time.sleep(0.3)
-    for _ in range(len(first) // 100 + 2):
-        Eraser(jobs, store, 60).tick()
-    assert {jobs.get(id).status for id in first} == {"expired"}
-    left = {id: own.pttl(f"{{autochrome}}:job:{id}") / 1000 for id in first}
-    short = [id for id in first if 30 < left[id] <= 60]
-    for id in short:  # a minute later
-        own.pexpire(f"{{autochrome}}:job:{id}", 1)
-    time.sleep(0.01)
-    assert len(enter_until_full()) > 0.4 * len(first)
+    def outlive(ids: list[str]) -> None:
+        """They expire, and a minute goes by."""
+        time.sleep(0.3)
+        for _ in range(len(ids) // 100 + 2):
+            Eraser(jobs, store, 60).tick()
+        assert {jobs.get(id).status for id in ids} == {"expired"}
+        for id in ids:
+            if own.pttl(f"{{autochrome}}:job:{id}") <= 60_000:
+                own.delete(f"{{autochrome}}:job:{id}")  # the server itself lets go of them a few at a time
+
+    for _ in range(2):  # in the first round the server takes what it keeps for each script and each command
+        own.config_set("maxmemory", own.info("memory")["used_memory"] + 300_000)
+        first = enter_until_full()
+        outlive(first)
+    assert len(enter_until_full()) > 0.8 * len(first)
 
 
 def test_a_notification_that_a_full_server_refuses_is_no_error(own, fill, tmp_path, caplog):

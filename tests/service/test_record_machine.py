@@ -38,6 +38,7 @@ class Modeled:
     status: str = "queued"
     failures: int = 0
     worker: str | None = None
+    original: str = ""
     stage: str | None = None
     events: list[str] = field(default_factory=lambda: ["queued"])
 
@@ -70,6 +71,15 @@ class Record(RuleBasedStateMachine):
     def held_by(self, worker: str) -> list[Modeled]:
         return [one for one in self.model.values() if one.status == "running" and one.worker == worker]
 
+    def family(self, id: str) -> list[str]:
+        """A job, and those that color its photo anew."""
+        return [known for known, one in self.model.items() if id in (known, one.original)]
+
+    def erase(self, ids: list[str], status: str) -> None:
+        for id in ids:
+            one = self.model[id]
+            one.status, one.worker, one.events = status, None, [status]
+
     def wait_again(self, one: Modeled) -> None:
         one.worker = None
         one.status = "failed" if one.failures >= MOST_ATTEMPTS else "queued"
@@ -89,6 +99,22 @@ class Record(RuleBasedStateMachine):
         assert is_new
         assert not full
         self.model[id] = Modeled(pixels, batch, self.jobs.get(id).created)
+
+    @precondition(lambda self: self.model)
+    @rule(pick=st.integers(0))
+    def revise(self, pick: int) -> None:
+        known = list(self.model)[pick % len(self.model)]
+        original = self.model[known].original or known
+        order = Order(Options(), 1, 600, revises=original)
+        id, is_erased = new_id(), self.model[original].status in ("canceled", "expired")
+        try:
+            self.jobs.create(id, "s", order, BOUNDS)
+        except Problem as problem:
+            expected = self.model[original].status if is_erased else "queue_full"
+            assert problem.code == expected  # noqa: PT017 (as above)
+            return
+        assert not is_erased
+        self.model[id] = Modeled(1, False, self.jobs.get(id).created, original=original)
 
     @rule(worker=WORKERS, room=st.integers(0, 15))
     def claim(self, worker: str, room: int) -> None:
@@ -133,7 +159,7 @@ class Record(RuleBasedStateMachine):
             match verb:
                 case "complete":
                     key = f"{claim.id}/{claim.attempt}/result.jpg"
-                    self.jobs.complete(claim, {"save": 0.1}, Result(key, 1, 1, "image/jpeg", "", 1))
+                    self.jobs.complete(claim, {"save": 0.1}, Result(key, 1, 1, "image/jpeg", "ab" * 32, 1))
                 case "fail":
                     self.jobs.fail(claim, "photo_damaged", "no")
                 case "retry" | "failed":
@@ -176,9 +202,12 @@ class Record(RuleBasedStateMachine):
     def cancel(self, pick: int) -> None:
         id = list(self.model)[pick % len(self.model)]
         one = self.model[id]
-        assert self.jobs.cancel(id) == (one.status not in ("canceled", "expired"))
+        erased = [
+            known for known in self.family(id) if self.model[known].status not in ("canceled", "expired")
+        ]
+        assert sorted(self.jobs.cancel(id)) == sorted(erased if id in erased else [])
         if one.status != "expired":
-            one.status, one.worker, one.events = "canceled", None, ["canceled"]
+            self.erase(erased, "canceled")
 
     @precondition(lambda self: self.model)
     @rule(pick=st.integers(0))
@@ -188,8 +217,10 @@ class Record(RuleBasedStateMachine):
         self.client.zadd("{autochrome}:due", {id: 1})
         for due in self.jobs.expire():
             self.jobs.erased(due)
-        one = self.model[id]
-        one.status, one.worker, one.events = "expired", None, ["expired"]
+        alive = [
+            known for known in self.family(id) if self.model[known].status not in ("canceled", "expired")
+        ]
+        self.erase([id, *alive], "expired")
 
     @invariant()
     def stands_as_the_model(self) -> None:

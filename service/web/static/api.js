@@ -1,6 +1,8 @@
 // The client of the REST API: send a photo, follow its job, fetch the result, erase it.
 
-const JOBS = "v1/colorizations";
+import { t, told } from "./strings.js";
+
+const JOBS = new URL("../v1/colorizations", import.meta.url).href;
 
 /** Milliseconds between two looks at a job: quick while something moves, slower while nothing does. */
 const QUICKEST = 250;
@@ -160,29 +162,32 @@ function parse(text) {
 /** A Problem from an answer: its own words when it is an RFC 9457 problem, ours when a proxy answered. */
 function problemFrom(status, body) {
   const retry = TRANSIENT.has(status) || status >= 500;
-  if (body?.title && body?.code) return new Problem({ ...body, detail: body.detail ?? "", retry });
+  if (body?.title && body?.code) return new Problem({ ...body, title: told(body.title), detail: told(body.detail ?? ""), retry });
   if (status === 413) {
     return new Problem({
       code: "body_too_large",
-      title: "This file is too large",
-      detail: "The server refused it for its size. Send a smaller copy of the photograph.",
+      title: t("This file is too large"),
+      detail: t("The server refused it for its size. Send a smaller copy of the photograph."),
     });
   }
   return new Problem({
     code: `http_${status}`,
-    title: "The server did not answer as it should",
-    detail: "It may be starting or being worked on. Try again in a minute.",
+    title: t("The server did not answer as it should"),
+    detail: t("It may be starting or being worked on. Try again in a minute."),
     retry,
   });
 }
 
 function endedAs(job) {
   // What is wrong with a photo stays wrong; what befell a worker may not happen again.
-  if (job.error) return new Problem({ ...job.error, retry: !job.error.code.startsWith("photo_") });
+  if (job.error) {
+    const { code, title, detail } = job.error;
+    return new Problem({ code, title: told(title), detail: told(detail), retry: !code.startsWith("photo_") });
+  }
   return new Problem({
     code: job.status,
-    title: "The photograph is no longer on the server",
-    detail: "It was erased before it was colored. Send it again.",
+    title: t("The photograph is no longer on the server"),
+    detail: t("It was erased before it was colored. Send it again."),
     retry: true,
   });
 }
@@ -190,8 +195,8 @@ function endedAs(job) {
 function connectionLost() {
   return new Problem({
     code: "connection_lost",
-    title: "The connection to the server was lost",
-    detail: "Check that you are online, then try again. The photograph is still here on this page.",
+    title: t("The connection to the server was lost"),
+    detail: t("Check that you are online, then try again. The photograph is still here on this page."),
     retry: true,
   });
 }

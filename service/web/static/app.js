@@ -2,10 +2,12 @@
 
 import { Problem, erase, fetchResult, follow, send } from "./api.js";
 import { Compare, loads, shape } from "./compare.js";
+import { say } from "./live.js";
 import { forget, recall, remember } from "./memory.js";
 import { Options } from "./options.js";
 import { checkFile, checkPixels, listen } from "./picker.js";
 import { Progress } from "./progress.js";
+import { language, number, t, told } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
 const { maxMegabytes, maxMegapixels, formats } = document.body.dataset;
@@ -20,7 +22,6 @@ const progress = new Progress({
   bar: element("progress"),
   list: element("stages"),
   grain: element("sheet").querySelector(".grain"),
-  say,
 });
 
 /** The photograph on the page: its name, its file, its address for <img>, and whether this browser can show it.
@@ -35,7 +36,10 @@ let resultUrl = null;
 /** Takes a new photograph; `others` came with it and are left. */
 async function take(file, others) {
   leave();
-  if (others > 0) element("note").textContent = `One at a time: ${file.name} was taken.`;
+  if (others > 0) {
+    element("note").textContent = t("One at a time: {name} was taken.", { name: file.name });
+    say(element("note").textContent);
+  }
   photo = { name: file.name, file, url: URL.createObjectURL(file), shown: false };
   await color();
 }
@@ -108,18 +112,26 @@ async function present(finished, picture, signal) {
   const { result, timings, net, notices, expires_at: expires } = finished;
   const seconds = Object.values(timings).reduce((sum, one) => sum + one, 0);
   const kind = result.media_type.replace("image/", "").toUpperCase();
-  element("details").textContent =
-    `${result.width} × ${result.height} pixels, ${kind}, colored in ${seconds.toFixed(1)}\u00a0s by the network “${net.name}”.`;
+  element("details").textContent = t("{width} × {height} pixels, {kind}, colored in {time} by the network “{net}”.", {
+    width: result.width,
+    height: result.height,
+    kind,
+    time: `${number(seconds, 1)}\u00a0s`,
+    net: net.name,
+  });
   list(element("notices"), notices);
-  element("kept").textContent = `The server keeps both pictures until ${localTime(expires)}, then erases them.`;
+  element("kept").textContent = t("The server keeps both pictures until {time}, then erases them.", {
+    time: localTime(expires),
+  });
   element("download").href = resultUrl;
   element("download").download = coloredName(photo.name, result.media_type);
   element("erase").hidden = false;
   element("erase").disabled = false;
   show("done");
   compare.reveal();
-  const done = compare.frame.classList.contains("alone") ? "Done." : "Done. Move the slider to compare before and after.";
-  say([done, ...notices.map(({ detail }) => detail)].join(" "));
+  const isAlone = compare.frame.classList.contains("alone");
+  const done = isAlone ? t("Done.") : t("Done. Move the slider to compare before and after.");
+  say([done, ...notices.map(({ detail }) => told(detail))].join(" "));
 }
 
 /** Shows what a person should know of the picture, one item each; nothing where there is nothing. */
@@ -127,7 +139,7 @@ function list(target, notices) {
   const items = notices.map(({ code, detail }) => {
     const item = document.createElement("li");
     item.dataset.code = code;
-    item.textContent = detail;
+    item.textContent = told(detail);
     return item;
   });
   target.replaceChildren(...items);
@@ -138,7 +150,7 @@ async function eraseNow() {
   const { signal } = turn;
   const button = element("erase");
   button.disabled = true;
-  let message = "Erased from the server. The picture on this page is your own copy; it goes when you leave.";
+  let message = t("Erased from the server. The picture on this page is your own copy; it goes when you leave.");
   try {
     await erase(job.id, job.secret);
     if (signal.aborted) return;
@@ -147,7 +159,7 @@ async function eraseNow() {
     button.hidden = true;
   } catch (problem) {
     if (signal.aborted) return;
-    message = `It could not be erased. ${problem.message}: ${problem.detail}`;
+    message = t("It could not be erased. {reason}", { reason: `${problem.message}: ${problem.detail}` });
   }
   button.disabled = false;
   element("kept").textContent = message;
@@ -183,8 +195,8 @@ function explain(error) {
     console.error(error);
     error = new Problem({
       code: "page_failed",
-      title: "Something went wrong on this page",
-      detail: "Reload it and send the photograph again.",
+      title: t("Something went wrong on this page"),
+      detail: t("Reload it and send the photograph again."),
     });
   }
   element("trouble-title").textContent = error.message;
@@ -205,12 +217,8 @@ function show(name) {
   target.focus({ preventScroll: true });
 }
 
-function say(sentence) {
-  element("status").textContent = sentence;
-}
-
 function localTime(iso) {
-  return new Date(iso).toLocaleString([], { weekday: "long", hour: "numeric", minute: "2-digit" });
+  return new Date(iso).toLocaleString(language, { weekday: "long", hour: "numeric", minute: "2-digit" });
 }
 
 /** "street.tif", "image/png" → "street-color.png" */

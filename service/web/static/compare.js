@@ -1,5 +1,7 @@
 // Before and after in one frame, with a slider as wide as the picture.
 
+import { t } from "./strings.js";
+
 export class Compare {
   /** @param {HTMLElement} frame with two images, `#before` and `#after`, and a range input */
   constructor(frame) {
@@ -45,7 +47,7 @@ export class Compare {
 
   #split(percent) {
     this.frame.style.setProperty("--split", `${percent}%`);
-    this.slider.setAttribute("aria-valuetext", `${percent} % before, ${100 - percent} % after`);
+    this.slider.setAttribute("aria-valuetext", t("{before} % before, {after} % after", { before: percent, after: 100 - percent }));
   }
 }
 

@@ -40,16 +40,16 @@ export class Distribution {
     }
     return ab;
   }
-  palette(row, column, count = 5, apart = 25) { // [a, b, probability] of the likeliest distinct colors at a place
+  palette(row, column, count = 5) { // [a, b, probability] of the likely distinct colors of a place, likeliest first
     const { centers } = this.header, left = this.logits(row * this.width + column).map(Math.exp), all = left.reduce((a, b) => a + b);
     const found = [];
-    while (found.length < count && left.some((value) => value > 0)) {
+    while (found.length < count) {
       const [a, b] = centers[left.indexOf(left.reduce((x, y) => Math.max(x, y)))];
-      const near = left.map((value, q) => (Math.hypot(centers[q][0] - a, centers[q][1] - b) <= apart ? value : 0)), sum = near.reduce((x, y) => x + y);
-      found.push([...this.mean(near, sum), sum / all]);
-      near.forEach((value, q) => { if (value > 0) left[q] = 0; });
+      const near = left.map((value, q) => (Math.hypot(centers[q][0] - a, centers[q][1] - b) <= 20 ? value : 0)), sum = near.reduce((x, y) => x + y);
+      found.push([...this.mean(near, Math.max(sum, 1e-9)), sum / all]);
+      near.forEach((value, q) => { left[q] -= value; });
     }
-    return found;
+    return found.filter((color) => color[2] >= 0.005).sort((one, other) => other[2] - one[2]);
   }
   mean(weights, sum) { return [0, 1].map((axis) => weights.reduce((total, weight, q) => total + weight * this.header.centers[q][axis], 0) / sum); }
 }

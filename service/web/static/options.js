@@ -1,5 +1,7 @@
 // The options' sliders. One that was not touched is not sent: the server's own default holds.
 
+import { number } from "./strings.js";
+
 export class Options {
   /** @param {HTMLFormElement} form with range inputs, each with an <output for> and a `data-unset` */
   constructor(form) {
@@ -24,7 +26,7 @@ export class Options {
   }
 
   #tell(slider) {
-    const text = this.touched.has(slider) ? Number(slider.value).toFixed(2) : slider.dataset.unset;
+    const text = this.touched.has(slider) ? number(Number(slider.value), 2) : slider.dataset.unset;
     slider.form.querySelector(`output[for="${slider.id}"]`).textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }

@@ -1,6 +1,7 @@
 // How a photo comes to the page: chosen, dropped anywhere, or pasted. And what is refused before it is sent.
 
 import { Problem } from "./api.js";
+import { number, t } from "./strings.js";
 
 /**
  * Calls `take` with what is chosen, dropped or pasted: one file, and how many others came with it.
@@ -50,24 +51,29 @@ export function checkFile(file, maxMegabytes, formats) {
   if (file.size === 0) {
     throw new Problem({
       code: "photo_empty",
-      title: "This file is empty",
-      detail: `“${file.name}” has no content. Choose the photograph itself.`,
+      title: t("This file is empty"),
+      detail: t("“{name}” has no content. Choose the photograph itself.", { name: file.name }),
     });
   }
   if (file.type && !file.type.startsWith("image/")) {
     throw new Problem({
       code: "photo_unsupported",
-      title: "This is not a photograph",
-      detail: `“${file.name}” is a file of another kind (${file.type}). Choose a picture: ${formats}.`,
+      title: t("This is not a photograph"),
+      detail: t("“{name}” is a file of another kind ({kind}). Choose a picture: {formats}.", {
+        name: file.name,
+        kind: file.type,
+        formats,
+      }),
     });
   }
   if (file.size > maxMegabytes * 2 ** 20) {
     throw new Problem({
       code: "body_too_large",
-      title: "This file is too large",
-      detail:
-        `It has ${(file.size / 2 ** 20).toFixed(1)} MB; up to ${maxMegabytes} MB can be sent. ` +
-        "Save the photograph as JPEG, or make it smaller, and send that.",
+      title: t("This file is too large"),
+      detail: t(
+        "It has {size} MB; up to {most} MB can be sent. Save the photograph as JPEG, or make it smaller, and send that.",
+        { size: number(file.size / 2 ** 20, 1), most: maxMegabytes },
+      ),
     });
   }
 }
@@ -82,10 +88,13 @@ export function checkPixels(picture, maxMegapixels) {
   if (megapixels <= maxMegapixels) return;
   throw new Problem({
     code: "photo_too_large",
-    title: "This photograph has too many pixels",
-    detail:
-      `It is ${picture.naturalWidth} × ${picture.naturalHeight}, ${Math.round(megapixels)} megapixels; ` +
-      `up to ${maxMegapixels} can be colored. Make it smaller and send that.`,
+    title: t("This photograph has too many pixels"),
+    detail: t("It is {width} × {height}, {megapixels} megapixels; up to {most} can be colored. Make it smaller and send that.", {
+      width: picture.naturalWidth,
+      height: picture.naturalHeight,
+      megapixels: Math.round(megapixels),
+      most: maxMegapixels,
+    }),
   });
 }
 
