@@ -319,6 +319,7 @@ def test_a_net_without_a_distribution_says_what_it_cannot_do(client, store, sett
         ({"alternatives": 2}, "`alternatives`"),
         ({"hints": [{"x": 0.5, "y": 0.5, "color": RED}]}, "`hints`"),
         ({"boldness": 1}, "`boldness`"),
+        ({"palette": "#2e7d34"}, "`palette`"),
         ({"artifacts": "confidence,distribution"}, "`artifacts=confidence` and no `artifacts=distribution`"),
         ({"artifacts": "suggestions"}, "`artifacts=suggestions`"),
     ):
