@@ -42,7 +42,8 @@ _PLEASE = """
     please|pls|plz|plis|kindly|pretty please|sir|hi|hello|hey|hiya|good morning|good evening
     bitte schön|bitte|hallo|por favor|porfa|hola|s'il vous plaît|s'il te plaît|s'il vous plait|s'il te plait|svp|stp|bonjour|salut
     per favore|per piacere|ciao|olá|oi|alstublieft|alsjeblieft|hej|hei|snälla|vær så snill|proszę|cześć|prosím|ahoj|kérlek|kérem|szia
-    lütfen|merhaba|vă rog|te rog|пожалуйста|привет|будь ласка|моля|παρακαλώ|请|請|お願いします|おねがいします|부탁해요|부탁합니다|من فضلك|בבקשה
+    lütfen|merhaba|vă rog|te rog|пожалуйста|привет|будь ласка|моля|παρακαλώ|请|請|お願いします|おねがいします
+    부탁해요|부탁합니다|من فضلك|בבקשה
 """
 _EMOJI = frozenset("🙏❤♥🧡💛💙💜😊🙂😀😃😄😁😍🥰🥺😇🤗✨🎨📷📸🖼")
 """That mean please or thanks; others, such as a thumb, are talk."""
@@ -56,7 +57,8 @@ _REQUEST = re.compile(
 """What may stand beside names, options and courtesy: a plain request, and nothing that says more."""
 _TAKE_BACK = re.compile(
     r"(?:(?:can|could|would|will) (?:you|u) )?(?:please )?"
-    r"(?:(?:delete|remove)(?: (?:this|that|it|them|these|the|your|my)\b(?: (?:comment|post|reply|answer|photo|photograph|pic|picture|image)s?\b)?)?"
+    r"(?:(?:delete|remove)(?: (?:this|that|it|them|these|the|your|my)\b"
+    r"(?: (?:comment|post|reply|answer|photo|photograph|pic|picture|image)s?\b)?)?"
     r"|take (?:this|that|it|them) down|take down (?:this|that|it))"
     r"(?= ?$|[,;:.!?…()–—-]| (?:because|since|as|from|of|for|now|immediately|asap|right)\b)"
 )

@@ -148,7 +148,7 @@ def test_a_database_of_another_version_is_refused_with_advice(tmp_path, version,
     other = sqlite3.connect(tmp_path / "other")
     other.execute(f"PRAGMA user_version = {version}")
     other.close()
-    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 2. {advice}"):
+    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 3. {advice}"):
         Database(tmp_path / "other")
 
 

@@ -120,7 +120,7 @@ def test_a_change_of_the_longest_time_for_which_the_service_keeps_a_picture_is_n
 def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, ask, bot, quick_service):
     post = shown()
     answer = ask("ben", post)
-    assert "Only who called me, or who posted the photograph" in ask("mallory", answer, "delete").text
+    assert "Only who called me, who posted the photograph, or a moderator" in ask("mallory", answer, "delete").text
     assert len(quick_service.jobs) == 1
     ask("ann", answer, "delete")
     assert quick_service.jobs == {}
