@@ -52,7 +52,7 @@ _WHAT = (
     r"(?:(?:photo|photograph|pic|picture|image|version|number|color|colour)s?\b ?)?"
 )
 _REQUEST = re.compile(
-    rf"(?:(?:can|could|would|will) (?:you|u) ?)?(?:(?:please|do|try|give|make) ?)?{_WHAT}(?:and ?)*(?:for (?:me|us))?"
+    rf"(?:(?:can|could|would|will) (?:you|u) ?)?(?:(?:please|do|try|give|make) ?)?{_WHAT}(?:and ?)*(?:again ?)?(?:for (?:me|us))?"
 )
 """What may stand beside names, options and courtesy: a plain request, and nothing that says more."""
 _TAKE_BACK = re.compile(

@@ -21,6 +21,7 @@ SUMMONS = [
     "hi u/colorizebot, could you please color this picture for me? Thanks!",
     "u/colorizebot can you colorize this one",
     "u/colorizebot do it",
+    "u/colorizebot again please",
     "u/colorizebot color it please",
     "What a face he has.\n\nu/colorizebot please",
     "Thanks for posting this!\n\nu/colorizebot",
