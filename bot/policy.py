@@ -193,10 +193,10 @@ class Policy:
             mentions = self._database.of_author(author, context.mention.post)
             others = [it for it in mentions if it.fullname != context.mention.fullname]
             return Erase(others[-1]) if others else Ignore("nothing_to_erase")
-        places: list[Post | Comment | None] = [context.post, context.earlier_shown]
-        posts = [it for place in places if isinstance(place, Post) for it in place.origins]
-        shown_by = [*posts, *(it for it in places if isinstance(it, Comment))]
-        owners = {target.author_hash, *(self._database.hash(it.author) for it in shown_by)}
+        shown, post = context.earlier_shown, context.post
+        people = [it.author for place in (shown, post) if isinstance(place, Post) for it in place.origins]
+        people += [shown.author] if isinstance(shown, Comment) else []
+        owners = {target.author_hash, *(self._database.hash(name) for name in people)}
         may = _is_from_moderators(context.request) or (author and author in owners)
         return Erase(target) if may else Refuse(Reason.NOT_YOURS)
 
