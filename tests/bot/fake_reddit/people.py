@@ -50,12 +50,12 @@ class Person:
             else:
                 thing.removed = True
 
-    def share(self, post: Post) -> str:
+    def share(self, thing: Post) -> str:
         """A link such as apps make, of which only Reddit knows where it leads."""
         with self.world.lock:
             token = f"s{len(self.world.shares) + 1}hArE"
-            self.world.shares[token] = post.permalink
-            return f"https://www.reddit.com/r/{post.subreddit}/s/{token}"
+            self.world.shares[token] = thing.permalink
+            return f"https://www.reddit.com/r/{thing.subreddit}/s/{token}"
 
     def distinguish(self, comment: Comment) -> None:
         """As a moderator does with one of their own."""
