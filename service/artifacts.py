@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -162,18 +162,17 @@ def _suggestions(colored: Colored) -> bytes:
     """The likeliest colors of each cell of a grid, row by row, each as [#rrggbb, a, b, probability]: what `GET …/suggestions` reads."""
     grid = colored.colorizer.suggestions(colored.before, colored.logits)
     rows, columns = len(grid), len(grid[0])
-    lightness_hw = colored.colorizer.preprocess(colored.before)[0]
-    down, across = (
-        np.int_((np.arange(cells) + 0.5) / cells * side)
-        for cells, side in zip((rows, columns), lightness_hw.shape, strict=True)
+    seen = Image.fromarray(colored.colorizer.preprocess(colored.before)[0])
+    lightness_hw = np.asarray(seen.resize((columns, rows), Image.Resampling.BOX))
+    counts = [len(cell) for cell in chain(*grid)]
+    found = [one for cell in chain(*grid) for one in cell]
+    colors_n2 = np.array([one.ab for one in found], np.float32).reshape(-1, 2)
+    told = zip(found, hints.codes(colors_n2, np.repeat(lightness_hw, counts)), strict=True)
+    written = (
+        [code, *(round(value, 1) for value in one.ab.tolist()), round(one.probability, 3)]
+        for one, code in told
     )
-    cells = [
-        [
-            [code, *(round(float(value), 1) for value in one.ab), round(one.probability, 3)]
-            for one, code in zip(cell, hints.codes([one.ab for one in cell], lightness), strict=True)
-        ]
-        for cell, lightness in zip(chain(*grid), lightness_hw[np.ix_(down, across)].flat, strict=True)
-    ]
+    cells = [[*islice(written, count)] for count in counts]
     return _json({"rows": rows, "columns": columns, "box": _box(colored.before), "cells": cells})
 
 
