@@ -61,12 +61,12 @@ class Hint:
         return reference.ab_of(self.color)
 
 
-def codes(colors_n2: NDArray[np.float32], lightness_n: NDArray[np.float32]) -> list[str]:
+def codes(colors_n2: NDArray[np.floating], lightness_n: NDArray[np.floating]) -> list[str]:
     """Colors, (n, 2) ab, as #rrggbb which `Hint` reads as the same: each at its lightness, 0…100, or the nearest that sRGB has it at."""
-    a_n1, b_n1 = colors_n2.astype(np.float64).T[..., None]
+    a_n1, b_n1 = colors_n2.T[..., None]
     y = (_LEVELS + 16) / 116
     f_3nl = np.stack([y + a_n1 / 500, np.broadcast_to(y, (len(a_n1), len(y))), y - b_n1 / 200])
-    xyz_3nl = np.where(f_3nl > 0.008856 ** (1 / 3), f_3nl**3, (f_3nl - 16 / 116) / 7.787)
+    xyz_3nl = np.where(f_3nl > 0.008856 ** (1 / 3), f_3nl * f_3nl * f_3nl, (f_3nl - 16 / 116) / 7.787)
     linear_3nl = np.einsum("ij,jnl->inl", RGB_FROM_XYZ, xyz_3nl)
     outside_nl = np.maximum(linear_3nl - 1, -linear_3nl).max(0).clip(0)
     best = (_OUTSIDE * outside_nl + np.abs(_LEVELS - lightness_n[:, None])).argmin(1)

@@ -166,12 +166,11 @@ def _suggestions(colored: Colored) -> bytes:
     lightness_hw = np.asarray(seen.resize((columns, rows), Image.Resampling.BOX))
     counts = [len(cell) for cell in chain(*grid)]
     found = [one for cell in chain(*grid) for one in cell]
-    colors_n2 = np.array([one.ab for one in found], np.float32).reshape(-1, 2)
-    told = zip(found, hints.codes(colors_n2, np.repeat(lightness_hw, counts)), strict=True)
-    written = (
-        [code, *(round(value, 1) for value in one.ab.tolist()), round(one.probability, 3)]
-        for one, code in told
+    ab_n2 = np.array([one.ab for one in found], np.float64).reshape(-1, 2)
+    told = zip(
+        hints.codes(ab_n2, np.repeat(lightness_hw, counts)), ab_n2.round(1).tolist(), found, strict=True
     )
+    written = ([code, *ab, round(one.probability, 3)] for code, ab, one in told)
     cells = [[*islice(written, count)] for count in counts]
     return _json({"rows": rows, "columns": columns, "box": _box(colored.before), "cells": cells})
 

@@ -32,11 +32,13 @@ OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
 """Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
+LOOKED_AT_TWICE = 352
+"""Pixels on the shorter side of the smallest photo that `lite` looks at twice (`model.detail`)."""
 OF_TILES = 48 * 2**20
 """Bytes of the answers to its tiles."""
 REVISED = 0.25
-"""Of its pixels, that a preview of a photo colored before counts as: most come from what a worker has kept, some take half as long as
-the first."""
+"""Of what the same took for the first time, that a preview of a photo colored before counts as, and the net's answer for its other
+pictures: most come from what a worker has kept, some take half as long as the first."""
 V6_NETWORK = 64
 """One household or machine has a whole network of this prefix to choose its addresses from."""
 
@@ -133,24 +135,30 @@ class Held:
         self.amount = amount
 
 
-def work(pixels: int, options: Options, is_revision: bool = False) -> int:
-    """The pixels that coloring a photo of so many counts as: an alternative is one more picture that is made and saved, a
-    second look the net's work on several tiles.
+def work(header: Header, options: Options, is_revision: bool = False) -> int:
+    """The pixels that coloring a photo counts as: an alternative is one more picture that is made and saved, a second look the net's
+    work on several tiles.
 
-    `is_revision`: of a photo that was colored before, of which a preview takes less.
+    `is_revision`: of a photo that was colored before.
     """
-    if is_revision and options.is_preview:
-        pixels = math.ceil(REVISED * pixels)
-    closer = 0 if options.detail == "off" else CLOSER
-    return pixels + round(ANOTHER * options.alternatives * pixels) + closer
+    pictures = header.width * header.height * (1 + ANOTHER * options.alternatives)
+    closer = CLOSER if _looks_twice(header, options) else 0
+    if is_revision:
+        closer *= REVISED
+        pictures *= REVISED if options.is_preview else 1
+    return math.ceil(pictures + closer)
 
 
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
     needed = memory_needed(header, size, options.format, other=options.alternatives > 0)
     asks_more = options.hints or options.alternatives or {*options.artifacts} - {"comparison", "sidecar"}
-    closer = 0 if options.detail == "off" else OF_TILES
+    closer = OF_TILES if _looks_twice(header, options) else 0
     return needed + (OF_THE_ANSWER if asks_more else 0) + closer
+
+
+def _looks_twice(header: Header, options: Options) -> bool:
+    return options.detail != "off" and min(header.width, header.height) >= LOOKED_AT_TWICE
 
 
 def weight(pixels: int, size: int) -> int:

@@ -246,13 +246,13 @@ class Worker:
                     open_photo(data, options, self._settings), inspection_options(options)
                 )
             shown = sized(photo, options)
-            _refuse_hints_outside(shown, options)
         if inspection.is_kept(photo):
             with stages.next("save"):
                 result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
             self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
+        _refuse_hints_outside(shown, options)
         if opened:
             answer = Answer(opened.logits, photos=1, leads=False)
         else:
