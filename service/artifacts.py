@@ -109,7 +109,8 @@ def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Noti
 def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
     """Each file that the options ask for, made when it is asked for."""
     asked = colored.options.artifacts
-    yield from _alternatives(colored)
+    for rank, other in enumerate(colored.others, 1):
+        yield _alternative(colored, rank, other)
     if "comparison" in asked:
         pixels = comparison(colored.before.pixels, colored.after.pixels, colored.after.alpha)
         options = image_io.SaveOptions(
@@ -128,19 +129,18 @@ def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
         yield Made("sidecar", "sidecar.json", "application/json", sidecar(colored, result))
 
 
-def _alternatives(colored: Colored) -> Iterator[Made]:
-    """One after another: each takes as much memory as the result."""
-    for rank, other in enumerate(colored.others, 1):
-        picture = colored.colorizer.render(colored.before, other.ab_2hw, colored.threads)
-        format = image_io.saved_format(picture, colored.saving.format)
-        yield Made(
-            "alternative",
-            f"alternative-{rank}{image_io.extension(format)}",
-            image_io.media_type(format),
-            image_io.save(picture, colored.saving),
-            rank,
-            round(other.probability, 4),
-        )
+def _alternative(colored: Colored, rank: int, other: Alternative) -> Made:
+    """Its picture, which takes as much memory as the result, is gone when the next one is made."""
+    picture = colored.colorizer.render(colored.before, other.ab_2hw, colored.threads)
+    format = image_io.saved_format(picture, colored.saving.format)
+    return Made(
+        "alternative",
+        f"alternative-{rank}{image_io.extension(format)}",
+        image_io.media_type(format),
+        image_io.save(picture, colored.saving),
+        rank,
+        round(other.probability, 4),
+    )
 
 
 def _confidence(colored: Colored) -> Iterator[Made]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.evaluate import alternatives as evaluated
 from model.evaluate import hints as measured
+from model.folder import recipe as recipes
 from model.folder.recipe import Recipe
 from model.hints import Hint
+from model.image_headers import Limits, probe
 from model.image_io import Photo
 
 RED, BLUE, GRAY = "#b03030", "#3050b0", "#808080"
@@ -293,6 +297,32 @@ def test_the_command_line_colors_by_hints_and_writes_alternatives(tmp_path: Path
         "coffee (alternative 1).png",
         "coffee (alternative 2).png",
     }
+
+
+def test_one_alternative_is_in_memory_at_a_time(
+    colorizer: Colorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def render(photo: Photo, ab: np.ndarray, threads: int | None = None) -> Photo:
+        nonlocal most
+        most = max(most, sum(reference() is not None for reference in held))
+        rendered = made(photo, ab, threads)
+        held.append(weakref.ref(rendered.pixels))
+        return rendered
+
+    made = colorizer.render
+    monkeypatch.setattr(colorizer, "render", render)
+    file = io.BytesIO()
+    Image.fromarray(data.coffee()).convert("L").save(file, "PNG")
+    recipe = Recipe(alternatives=4)
+    outputs = recipes.make(file.getvalue(), recipe, lambda: colorizer, lambda: None).outputs
+    assert len(outputs) == len(held) >= 4
+    assert most == 1, "the result alone, when the next is begun"
+    header = probe(file.getvalue(), Limits.none())
+    one, four = (recipes.memory(header, 0, wanted) for wanted in (Recipe(), recipe))
+    assert four - one >= 5 * 3 * header.width * header.height, "a picture, and the files of four"
 
 
 @pytest.mark.parametrize(
