@@ -27,8 +27,8 @@ WINDOW = 60
 BYTES_A_PIXEL = 2
 """A file of more counts as one of more pixels. Uncompressed, gray has 1 or 2; a color photo of 16 bits has 6, and counts three times."""
 ANOTHER = 0.6
-"""What a further picture takes beside the first, which is opened and goes through the net as well: of a JPEG of 12 megapixels 0.4 to 0.6, of
-2 megapixels 0.4, by `python -m tests.benchmarks opinions` (docs/operations/performance.md)."""
+"""What a further picture takes beside the first, which is opened and goes through the net as well: of a JPEG of 12 megapixels 0.4 to
+0.6, of 2 megapixels 0.4, by `python -m tests.benchmarks opinions` (docs/operations/performance.md)."""
 OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
