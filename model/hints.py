@@ -8,7 +8,6 @@ reaches farther. It takes no other run of the net, and beats the net's own input
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +28,6 @@ _SLACK: Final = 0.03  # how little a hint may be missed
 _LEAST: Final = 0.005  # the probability of a suggestion
 _LEVELS: Final = np.arange(4, 98, 2.0)  # of lightness, at which a color may be told
 _OUTSIDE: Final = 1e4  # steps of lightness that it is worth to be within sRGB, in linear light
-_HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Hint:
     def __post_init__(self) -> None:
         if not (0 <= self.x <= 1 and 0 <= self.y <= 1):
             raise InputError(f"the hint at {self.x:g}, {self.y:g} lies outside of the photo: x and y are 0…1")
-        if not _HEX.fullmatch(self.color):
+        if not reference.HEX.fullmatch(self.color):
             raise InputError(f"{self.color!r} is no color of a hint: write it as #rrggbb")
         if not 0 <= self.radius <= 0.5:
             raise InputError(
