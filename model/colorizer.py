@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import alternatives, annealing, cards, engines, hints, likeness, upsample
+from model import alternatives, annealing, cards, engines, hints, likeness, palette, reference, upsample
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.engines import CpuEngine, Engine
@@ -41,13 +41,15 @@ class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
     `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
-    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. Other values raise InputError.
+    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. `palette`: up to 16 colors that
+    the photo is known to have somewhere, as #rrggbb (`model.reference`). Other values raise InputError.
     """
 
     temperature: float | None = None
     vividness: float = 1.0
     hints: tuple[Hint, ...] = ()
     boldness: float = 0.0
+    palette: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -56,6 +58,7 @@ class ColorOptions:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
         if not -1 <= self.boldness <= 1:
             raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
+        reference.check(self.palette)
 
 
 class Colorizer:
@@ -154,14 +157,44 @@ class Colorizer:
             logits |= dict(zip(indices, answers, strict=True))
         return [logits[index] for index in range(len(lightness))]
 
+    def toward(self, logits_Qhw: NDArray[np.float32], colors: Sequence[str]) -> NDArray[np.float32]:
+        """The net's answer as it is where the photo is known to have these colors, #rrggbb; without any, as it was.
+
+        `decode`, `postprocess` and `alternatives` do so with `options.palette`. InputError for a net that answers with no distribution.
+        """
+        if not colors:
+            return logits_Qhw
+        if len(logits_Qhw) == 2:
+            raise InputError(f"{self.name} answers one color a place: a palette needs a distribution")
+        shift = reference.shift(colors, self._centers(), self._usual(logits_Qhw))
+        return logits_Qhw + shift[:, None, None]
+
+    def _usual(self, logits_Qhw: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(Q,): what the net's colors are on average, by its card; where that does not say it, by this answer."""
+        if isinstance(self.card, Card) and (weights := self.card.class_weights) is not None:
+            usual = np.array(self.card.prior) * weights.astype(np.float64) ** (1 - self.card.share)
+        else:
+            odds = np.exp(logits_Qhw - logits_Qhw.max(0))
+            usual = (odds / odds.sum(0)).mean((1, 2), np.float64)
+        return np.asarray(usual / usual.sum())
+
+    def _centers(self) -> NDArray[np.float32]:
+        """(Q, 2) ab of the net's bins."""
+        own = self.card.centers if isinstance(self.card, OnnxCard) else None
+        return palette.centers() if own is None else own
+
     def decode(
         self, logits_Qhw: NDArray[np.float32], options: ColorOptions = ColorOptions()
     ) -> NDArray[np.float32]:
         """Logits → (2, h, w) ab. Raises FloatingPointError for an answer that is no number, as of a net that overflows.
 
         Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing. InputError for a
-        boldness that the net's card knows nothing of.
+        boldness that the net's card knows nothing of, and as `toward` for a palette.
         """
+        return self._decoded(self.toward(logits_Qhw, options.palette), options)
+
+    def _decoded(self, logits_Qhw: NDArray[np.float32], options: ColorOptions) -> NDArray[np.float32]:
+        """`options.palette` is in the logits already."""
         if not np.isfinite(logits_Qhw.sum()):  # it would become black, or at temperature 0 any color
             raise FloatingPointError(f"the answer of {self.name} is no number")
         if len(logits_Qhw) == 2:
@@ -169,8 +202,7 @@ class Colorizer:
         else:
             if options.boldness:
                 logits_Qhw = self._moved(logits_Qhw, options.boldness)
-            centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-            ab = annealing.annealed_mean(logits_Qhw, self.temperature(options), centers)
+            ab = annealing.annealed_mean(logits_Qhw, self.temperature(options), self._centers())
         return ab * np.float32(options.vividness)
 
     def temperature(self, options: ColorOptions) -> float:
@@ -201,7 +233,8 @@ class Colorizer:
 
         `threads`: see `upsample.render`.
         """
-        ab = self.decode(logits_Qhw, options)
+        logits_Qhw = self.toward(logits_Qhw, options.palette)
+        ab = self._decoded(logits_Qhw, options)
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
@@ -233,7 +266,8 @@ class Colorizer:
         """The colors of `alternatives`, for who renders one after another: the pictures take memory."""
         if not 1 <= count <= alternatives.MOST:
             raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
-        return alternatives.find(self.scene(photo, logits_Qhw), self.decode(logits_Qhw, options), count)
+        logits_Qhw = self.toward(logits_Qhw, options.palette)
+        return alternatives.find(self.scene(photo, logits_Qhw), self._decoded(logits_Qhw, options), count)
 
     def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
@@ -255,8 +289,7 @@ class Colorizer:
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""
-        centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-        return likeness.scene(self.preprocess(photo), logits_Qhw, centers)
+        return likeness.scene(self.preprocess(photo), logits_Qhw, self._centers())
 
     def render(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None = None) -> Photo:
         """(2, h, w) ab → the photo in these colors, as `postprocess` has it."""

@@ -56,6 +56,12 @@ class Recipe:
             )
         if self.distribution and not card.has_distribution:
             raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
+        if (self.color.hints or self.alternatives) and not card.has_distribution:
+            raise InputError(
+                f"{card.name} answers one color a place: hints and alternatives need a net that knows of others"
+            )
+        if self.color.palette and not card.has_distribution:
+            raise InputError(f"{card.name} answers one color a place: a palette needs a distribution")
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.
@@ -64,7 +70,7 @@ class Recipe:
         """
         values = asdict(self)
         del values["limits"]
-        for name in ("hints", "boldness"):
+        for name in ("hints", "boldness", "palette"):
             if not values["color"][name]:
                 del values["color"][name]
         for name in ("alternatives", "confidence", "distribution"):
@@ -123,14 +129,17 @@ def make(
             made.state = "colored"
             [logits] = colorizer().infer([colorizer().preprocess(photo)], threads)
             check()
+            # The palette once and for all: confidence and distribution are of the colors that the photo gets.
+            logits = colorizer().toward(logits, recipe.color.palette)
+            moved = replace(recipe, color=replace(recipe.color, palette=()))
             photo = _noticed(photo, logits, colorizer())
-            colored = colorizer().postprocess(photo, logits, recipe.color, threads)
-            others = _others(photo, logits, recipe, colorizer(), threads)
+            colored = colorizer().postprocess(photo, logits, moved.color, threads)
+            others = _others(photo, logits, moved, colorizer(), threads)
             outputs = _saved(photo, colored, recipe, part)
             outputs += _saved_others(others, recipe, part)
             said = _likely(others, recipe)
             made.outputs += outputs
-            made.outputs += _answers(photo, logits, recipe, colorizer(), outputs[0].role)
+            made.outputs += _answers(photo, logits, moved, colorizer(), outputs[0].role)
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))

@@ -109,10 +109,13 @@ async def put(
     request: Request,
     state: State,
     by: Resuming,
+    more: Annotated[
+        bool, Query(description="More is to come by further requests: the batch stays `receiving`")
+    ] = False,
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
-    await _receive(request, state, id, by)
+    await _receive(request, state, id, by, more)
     return await run_sync(_created, state, id, by)
 
 
@@ -192,21 +195,20 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     return Response(status_code=204)
 
 
-async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
-    """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
+async def _receive(request: Request, state: ApiState, id: str, by: Caller, more: bool = False) -> None:
+    """Read the body, photo by photo. `more`: it is not the last. Raises any of _OF_UPLOADS, or `id_conflict`."""
     length = declared_length(request.headers)
     if length and not await run_sync(state.has_room, await state.queue.look_now(), length):
         raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":
-        await _receive_form(request, state, id, by)
+        upload = await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
-        upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
+        upload = await run_sync(BatchUpload, state, id, parse_options(_asked(request)), by)
         caller = payer(by.owner, by.address)
         async with charged(request, state.spool, caller) as body, spool() as file:
             await write_body(body, file.write)
             await run_sync(upload.archive, file)
-        await _end(upload)
     elif kind == "":
         raise Problem("photo_missing")
     else:
@@ -214,11 +216,20 @@ async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> No
             "unsupported_media_type",
             "Send multipart/form-data with file fields `photo`, or one ZIP as `archive`, or as an application/zip body.",
         )
+    if not upload.seen:
+        raise Problem("photo_missing", "There is no file in the ZIP.")
+    if not more:
+        await run_sync(upload.end)
 
 
-async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) -> None:
+def _asked(request: Request) -> list[tuple[str, str]]:
+    """The options in the query."""
+    return [pair for pair in request.query_params.multi_items() if pair[0] != "more"]
+
+
+async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) -> BatchUpload:
     settings = state.settings
-    pairs = request.query_params.multi_items()
+    pairs = _asked(request)
     upload: BatchUpload | None = None
 
     def most(part: Part) -> int:
@@ -245,13 +256,7 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
         raise Problem(
             "photo_missing", "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
         )
-    await _end(upload)
-
-
-async def _end(upload: BatchUpload) -> None:
-    if not upload.seen:
-        raise Problem("photo_missing", "There is no file in the ZIP.")
-    await run_sync(upload.end)
+    return upload
 
 
 def _created(state: ApiState, id: str, by: Caller) -> Response:

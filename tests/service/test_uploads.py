@@ -48,6 +48,8 @@ def hints(count: int = 1, **changed: object) -> str:
         ({"temperature": "2"}, "option_invalid", "temperature"),
         ({"temperature": "nan"}, "option_invalid", "temperature"),
         ({"vividness": "very"}, "option_invalid", "vividness"),
+        ({"palette": "#2e7d34,green"}, "option_invalid", "palette"),
+        ({"palette": ["#2e7d34"] * 17}, "option_invalid", "palette"),
         ({"format": "bmp"}, "option_invalid", "format"),
         ({"quality": "0"}, "option_invalid", "quality"),
         ({"quality": ["90", "80"]}, "option_invalid", "quality"),
@@ -89,6 +91,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
     told = {
         "temperature": 0.5,
         "vividness": 1.5,
+        "palette": ["#2e7d34", "#F3E9C6"],
         "boldness": -0.5,
         "hints": [{"x": 0.25, "y": 0.75, "color": "#7a1f2b", "radius": 0.125}],
         "alternatives": 4,

@@ -139,7 +139,7 @@ export async function erase(id, secret) {
   await ask(`${JOBS}/${id}`, { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
 }
 
-async function ask(path, init) {
+export async function ask(path, init) {
   let response;
   try {
     response = await fetch(path, init);
@@ -151,7 +151,7 @@ async function ask(path, init) {
   return response;
 }
 
-function parse(text) {
+export function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -160,7 +160,7 @@ function parse(text) {
 }
 
 /** A Problem from an answer: its own words when it is an RFC 9457 problem, ours when a proxy answered. */
-function problemFrom(status, body) {
+export function problemFrom(status, body) {
   const retry = TRANSIENT.has(status) || status >= 500;
   if (body?.title && body?.code) return new Problem({ ...body, title: told(body.title), detail: told(body.detail ?? ""), retry });
   if (status === 413) {
@@ -192,7 +192,7 @@ function endedAs(job) {
   });
 }
 
-function connectionLost() {
+export function connectionLost() {
   return new Problem({
     code: "connection_lost",
     title: t("The connection to the server was lost"),
@@ -201,7 +201,7 @@ function connectionLost() {
   });
 }
 
-function sleep(milliseconds, signal) {
+export function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const stop = () => {
