@@ -102,7 +102,6 @@ def _described(settings: Settings) -> dict[str, Any]:
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
         "most_photos": settings.batch_files,
-        "batch_megabytes": round(settings.batch_bytes / 2**20),
         "keep_for": duration(settings.keep_for),
         "samples": SAMPLES,
         "artifacts": ARTIFACTS,

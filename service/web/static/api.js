@@ -30,12 +30,13 @@ export class Problem extends Error {
  * Sends the photo and resolves with its job, `secret` included.
  * XMLHttpRequest, since fetch does not tell how much of a body has been sent.
  * @param {Blob} photo
- * @param {Record<string, string>} options form fields
- * @param {{onProgress: (share: number) => void, signal: AbortSignal}} hooks
+ * @param {[string, string][]} options form fields
+ * @param {{key: string, onProgress: (share: number) => void, signal: AbortSignal}} hooks `key`: random; sent again under the same one it
+ *   stays one job, however often the connection is lost before the answer
  */
-export function send(photo, options, { onProgress, signal }) {
+export function send(photo, options, { key, onProgress, signal }) {
   const form = new FormData();
-  for (const [name, value] of Object.entries(options)) form.append(name, value);
+  for (const [name, value] of options) form.append(name, value);
   form.append("photo", photo);
 
   return new Promise((resolve, reject) => {
@@ -43,6 +44,7 @@ export function send(photo, options, { onProgress, signal }) {
     const request = new XMLHttpRequest();
     request.open("POST", JOBS);
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Idempotency-Key", key);
     request.setRequestHeader("X-Requested-With", "XMLHttpRequest"); // no other site's page may add it: this one is the server's own
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {

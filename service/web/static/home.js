@@ -1,26 +1,28 @@
 // The first page: a photograph, or several, from the drop to a page of their own.
 
-import { isZip, sendAlbum } from "./album_upload.js";
+import * as albums from "./albums.js";
 import { Problem, send } from "./api.js";
+import { isArchive } from "./batches.js";
 import { say } from "./live.js";
-import { checkAlbum, checkFile, checkPixels, listen } from "./picker.js";
+import { checkFile, checkPixels, listen } from "./picker.js";
 import { remember, thumbnail } from "./recent.js";
 import { number, t } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
-const { maxMegabytes, maxMegapixels, mostPhotos, batchMegabytes, formats } = document.body.dataset;
+const { formats } = document.body.dataset;
+const [maxMegabytes, maxMegapixels, mostPhotos] = ["maxMegabytes", "maxMegapixels", "mostPhotos"].map((name) => Number(document.body.dataset[name]));
 const views = ["empty", "work", "trouble"].map(element);
 const form = element("empty");
 const preview = element("preview");
 
-/** What was chosen, and the key under which it is one order however often it is sent. */
+/** What was chosen, and the key under which a photograph is one job however often it is sent; of several, the album that they became. */
 let chosen = null;
 /** What is being done with it. A new try ends the one before. */
 let turn = new AbortController();
 
 /** Sends what was chosen, and goes to its page. @param {File[]} files */
 async function take(files) {
-  chosen = { files, key: random() };
+  chosen = { files, key: random(), album: null };
   await go();
 }
 
@@ -28,24 +30,24 @@ async function go() {
   turn.abort();
   turn = new AbortController();
   const { signal } = turn;
-  const { files, key } = chosen;
-  const hooks = { key, signal, onProgress: (share) => progress(share, files) };
+  const isAlbum = chosen.files.length > 1 || isArchive(chosen.files[0]);
   try {
-    const isAlbum = files.length > 1 || isZip(files[0]);
-    await (isAlbum ? goAlbum(files, hooks) : goPhoto(files[0], hooks));
+    await (isAlbum ? goAlbum(signal) : goPhoto(signal));
   } catch (error) {
     if (!signal.aborted) explain(error);
   }
 }
 
-async function goPhoto(file, hooks) {
-  checkFile(file, Number(maxMegabytes), formats);
+async function goPhoto(signal) {
+  const [file] = chosen.files;
+  checkFile(file, maxMegabytes, formats);
   const isShown = await shows(file);
-  hooks.signal.throwIfAborted();
-  if (isShown) checkPixels(preview, Number(maxMegapixels));
+  signal.throwIfAborted();
+  if (isShown) checkPixels(preview, maxMegapixels);
   begin(t("Sending the photograph"));
-  const job = await send(file, options(), hooks);
-  hooks.signal.throwIfAborted();
+  const size = number(file.size / 2 ** 20, 1);
+  const onProgress = (share) => progress(share, t("{percent} % of {size} MB", { percent: Math.floor(100 * share), size }));
+  const job = await send(file, options(), { key: chosen.key, onProgress, signal });
   remember({
     id: job.id,
     secret: job.secret,
@@ -56,13 +58,20 @@ async function goPhoto(file, hooks) {
   location.assign(new URL(`../photos/${job.id}`, import.meta.url));
 }
 
-async function goAlbum(files, hooks) {
-  checkAlbum(files, Number(mostPhotos), Number(batchMegabytes));
+/** Tried again, it goes on with the album that was begun. */
+async function goAlbum(signal) {
   preview.hidden = true;
   begin(t("Sending the album"));
-  const { id } = await sendAlbum(files, hooks);
-  hooks.signal.throwIfAborted();
-  location.assign(new URL(`../albums/${id}`, import.meta.url));
+  const onProgress = ({ share, sent, of, lost }) =>
+    progress(share, lost ? t("The connection is lost; trying again") : t("{sent} of {count} sent", { sent, count: of }));
+  const { startAlbum } = await import("./album_start.js");
+  const how = { album: chosen.album, megabytes: maxMegabytes, photographs: mostPhotos, onProgress, signal };
+  try {
+    await startAlbum(chosen.files, how);
+  } catch (error) {
+    if (error.retry) [chosen.album] = albums.list();
+    throw error;
+  }
 }
 
 /** What the form asks for beside its file. @returns {[string, string][]} */
@@ -87,23 +96,17 @@ async function shows(file) {
 function begin(title) {
   element("sheet").hidden = preview.hidden;
   element("work-title").textContent = title;
-  progress(0, chosen.files);
+  progress(0, "");
   show("work");
   element("plate").scrollIntoView({ block: "nearest" });
   say(title);
 }
 
-/** @param {number} share of what is to be sent, 0 to 1 */
-function progress(share, files) {
-  const percent = Math.round(share * 100);
-  const size = number(files.reduce((sum, { size }) => sum + size, 0) / 2 ** 20, 1);
-  element("progress").value = percent;
-  element("grain").style.setProperty("--split", `${percent}%`);
-  const text =
-    files.length > 1
-      ? t("{percent} % of {count} photographs, {size} MB", { percent, count: files.length, size })
-      : t("{percent} % of {size} MB", { percent, size });
-  element("sent").textContent = percent < 100 ? text : t("Sent. Its page opens as soon as the server has looked at it.");
+/** @param {number} share of what is to be sent, 0 to 1 @param {string} text */
+function progress(share, text) {
+  element("progress").value = 100 * share;
+  element("grain").style.setProperty("--split", `${100 * share}%`);
+  element("sent").textContent = share < 1 ? text : t("Sent. Its page opens as soon as the server has looked at it.");
 }
 
 /** Back to the empty plate. */
@@ -170,9 +173,9 @@ function move(sample) {
   sample.addEventListener("animationend", () => sample.classList.remove("moving"));
 }
 
-/** 256 random bits as hexadecimal digits, also where the page did not come by HTTPS. */
+/** 128 random bits as hexadecimal digits, also where the page did not come by HTTPS. */
 function random() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 const picker = element("photo");

@@ -100,37 +100,6 @@ export function checkPixels(picture, maxMegapixels) {
   });
 }
 
-/**
- * Refuses an album as a whole. What is the matter with one of its photographs is said on the album's page.
- * @param {File[]} files
- * @param {number} mostPhotos
- * @param {number} maxMegabytes
- * @throws {Problem}
- */
-export function checkAlbum(files, mostPhotos, maxMegabytes) {
-  if (files.length > mostPhotos) {
-    throw new Problem({
-      code: "batch_too_large",
-      title: t("These are too many photographs at once"),
-      detail: t("You chose {count}; an album holds up to {most}. Send them as several albums.", {
-        count: files.length,
-        most: mostPhotos,
-      }),
-    });
-  }
-  const megabytes = files.reduce((sum, { size }) => sum + size, 0) / 2 ** 20;
-  if (megabytes > maxMegabytes) {
-    throw new Problem({
-      code: "body_too_large",
-      title: t("These files are too large together"),
-      detail: t("{size} MB are more than the {most} MB that an album takes. Send them as several albums.", {
-        size: number(megabytes),
-        most: number(maxMegabytes),
-      }),
-    });
-  }
-}
-
 function carriesFiles(event) {
   return event.dataTransfer?.types.includes("Files") ?? false;
 }
