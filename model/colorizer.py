@@ -3,7 +3,8 @@
     colorizer = Colorizer.load("lite")
     [colored] = colorizer.colorize([image_io.open(data)])
 
-All of it is numpy, and on a CPU no torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
+Where large photos may be looked at twice (`model.detail`) it is looks → infer → merge → postprocess. All of it is numpy, and on a CPU no
+torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import alternatives, annealing, cards, engines, hints, likeness, upsample
+from model import (
+    alternatives,
+    annealing,
+    cards,
+    detail,
+    engines,
+    hints,
+    likeness,
+    palette,
+    reference,
+    upsample,
+)
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
+from model.detail import Detail
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
 from model.hints import Hint, Suggestion
@@ -41,13 +54,15 @@ class ColorOptions:
     """How to decode: `temperature` 0…1 (None: the card's own), from the likeliest color to the mean of all; `vividness` 0…2 scales chroma.
 
     `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
-    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. Other values raise InputError.
+    share of the rebalancing taken back and, where it is None, the temperature that the card has for it. `palette`: up to 16 colors that
+    the photo is known to have somewhere, as #rrggbb (`model.reference`). Other values raise InputError.
     """
 
     temperature: float | None = None
     vividness: float = 1.0
     hints: tuple[Hint, ...] = ()
     boldness: float = 0.0
+    palette: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -56,6 +71,7 @@ class ColorOptions:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
         if not -1 <= self.boldness <= 1:
             raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
+        reference.check(self.palette)
 
 
 class Colorizer:
@@ -126,16 +142,43 @@ class Colorizer:
         `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best. A net whose input is fixed sees its
         own size, whatever `size` is.
         """
-        pixels = photo.pixels
-        if photo.frame is not None:
-            top, left, bottom, right = photo.frame
-            pixels = pixels[top:bottom, left:right]
+        pixels = _seen(photo)
         if pixels.dtype == np.uint16:
             # Pillow reduces no such RGB, and gray only as float32; a mean of many steps of 8 bits is as good.
             pixels = np.right_shift(pixels, 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
         to = _net_size(pixels.shape[1], pixels.shape[0], size or self.card.size, self.card)
         small = Image.fromarray(pixels).resize(to, Image.Resampling.BICUBIC, reducing_gap=3.0)
         return upsample.lightness(np.asarray(small))[None]
+
+    def looks(self, photo: Photo, wanted: Detail = "off") -> list[NDArray[np.float32]]:
+        """What the net is to be asked of a photo: the look of `preprocess`, then the tiles of a closer one, if it is wanted and shows more.
+
+        (1, h, w) lightness each, as `infer` takes it, in one call or in several; of its answers `merge` makes one.
+        """
+        first, closer = self.preprocess(photo), self._closer(photo)
+        if wanted == "off" or closer is None:
+            return [first]
+        return [first, *detail.tiles(self.preprocess(photo, closer), min(first.shape[1:]))]
+
+    def merge(
+        self, photo: Photo, answers: Sequence[NDArray[np.float32]], wanted: Detail = "off"
+    ) -> NDArray[np.float32]:
+        """The answers to `looks` → one of the first one's shape, for all that takes logits. `wanted`: as for `looks`."""
+        first, *tiles = answers
+        closer = self._closer(photo)
+        if not tiles or closer is None:
+            return first
+        height, width = _seen(photo).shape[:2]
+        side = min(_net_size(width, height, self.card.size, self.card))
+        across, down = _net_size(width, height, closer, self.card)
+        second = detail.joined(tiles, (down, across), side, (first.shape[1], first.shape[2]))
+        return detail.merge(first, second, wanted)
+
+    def _closer(self, photo: Photo) -> int | None:
+        """The shorter side of a closer look; None where it would show no more, or the net's input is fixed."""
+        if isinstance(self.card, OnnxCard) and self.card.square:
+            return None
+        return detail.size(self.card.size, min(_seen(photo).shape[:2]))
 
     def infer(
         self, lightness: Sequence[NDArray[np.float32]], threads: int | None = None
@@ -154,14 +197,44 @@ class Colorizer:
             logits |= dict(zip(indices, answers, strict=True))
         return [logits[index] for index in range(len(lightness))]
 
+    def toward(self, logits_Qhw: NDArray[np.float32], colors: Sequence[str]) -> NDArray[np.float32]:
+        """The net's answer as it is where the photo is known to have these colors, #rrggbb; without any, as it was.
+
+        `decode`, `postprocess` and `alternatives` do so with `options.palette`. InputError for a net that answers with no distribution.
+        """
+        if not colors:
+            return logits_Qhw
+        if len(logits_Qhw) == 2:
+            raise InputError(f"{self.name} answers one color a place: a palette needs a distribution")
+        shift = reference.shift(colors, self._centers(), self._usual(logits_Qhw))
+        return logits_Qhw + shift[:, None, None]
+
+    def _usual(self, logits_Qhw: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(Q,): what the net's colors are on average, by its card; where that does not say it, by this answer."""
+        if isinstance(self.card, Card) and (weights := self.card.class_weights) is not None:
+            usual = np.array(self.card.prior) * weights.astype(np.float64) ** (1 - self.card.share)
+        else:
+            odds = np.exp(logits_Qhw - logits_Qhw.max(0))
+            usual = (odds / odds.sum(0)).mean((1, 2), np.float64)
+        return np.asarray(usual / usual.sum())
+
+    def _centers(self) -> NDArray[np.float32]:
+        """(Q, 2) ab of the net's bins."""
+        own = self.card.centers if isinstance(self.card, OnnxCard) else None
+        return palette.centers() if own is None else own
+
     def decode(
         self, logits_Qhw: NDArray[np.float32], options: ColorOptions = ColorOptions()
     ) -> NDArray[np.float32]:
         """Logits → (2, h, w) ab. Raises FloatingPointError for an answer that is no number, as of a net that overflows.
 
         Two channels are ab already: the answer of a net trained by regression, to which a temperature means nothing. InputError for a
-        boldness that the net's card knows nothing of.
+        boldness that the net's card knows nothing of, and as `toward` for a palette.
         """
+        return self._decoded(self.toward(logits_Qhw, options.palette), options)
+
+    def _decoded(self, logits_Qhw: NDArray[np.float32], options: ColorOptions) -> NDArray[np.float32]:
+        """`options.palette` is in the logits already."""
         if not np.isfinite(logits_Qhw.sum()):  # it would become black, or at temperature 0 any color
             raise FloatingPointError(f"the answer of {self.name} is no number")
         if len(logits_Qhw) == 2:
@@ -169,8 +242,7 @@ class Colorizer:
         else:
             if options.boldness:
                 logits_Qhw = self._moved(logits_Qhw, options.boldness)
-            centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-            ab = annealing.annealed_mean(logits_Qhw, self.temperature(options), centers)
+            ab = annealing.annealed_mean(logits_Qhw, self.temperature(options), self._centers())
         return ab * np.float32(options.vividness)
 
     def temperature(self, options: ColorOptions) -> float:
@@ -201,7 +273,8 @@ class Colorizer:
 
         `threads`: see `upsample.render`.
         """
-        ab = self.decode(logits_Qhw, options)
+        logits_Qhw = self.toward(logits_Qhw, options.palette)
+        ab = self._decoded(logits_Qhw, options)
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
@@ -233,7 +306,8 @@ class Colorizer:
         """The colors of `alternatives`, for who renders one after another: the pictures take memory."""
         if not 1 <= count <= alternatives.MOST:
             raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
-        return alternatives.find(self.scene(photo, logits_Qhw), self.decode(logits_Qhw, options), count)
+        logits_Qhw = self.toward(logits_Qhw, options.palette)
+        return alternatives.find(self.scene(photo, logits_Qhw), self._decoded(logits_Qhw, options), count)
 
     def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
@@ -255,19 +329,33 @@ class Colorizer:
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""
-        centers = self.card.centers if isinstance(self.card, OnnxCard) else None
-        return likeness.scene(self.preprocess(photo), logits_Qhw, centers)
+        return likeness.scene(self.preprocess(photo), logits_Qhw, self._centers())
 
     def render(self, photo: Photo, ab_2hw: NDArray[np.float32], threads: int | None = None) -> Photo:
         """(2, h, w) ab → the photo in these colors, as `postprocess` has it."""
         return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))
 
-    def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
-        """The whole flow for a batch that fits into memory."""
-        logits = self.infer([self.preprocess(photo) for photo in photos])
-        return [
-            self.postprocess(photo, single, options) for photo, single in zip(photos, logits, strict=True)
+    def colorize(
+        self, photos: Sequence[Photo], options: ColorOptions = ColorOptions(), wanted: Detail = "off"
+    ) -> list[Photo]:
+        """The whole flow for a batch that fits into memory. `wanted`: as for `looks`."""
+        looks = [self.looks(photo, wanted) for photo in photos]
+        answers = iter(self.infer([look for those in looks for look in those]))
+        merged = [
+            self.merge(photo, [next(answers) for _ in those], wanted)
+            for photo, those in zip(photos, looks, strict=True)
         ]
+        return [
+            self.postprocess(photo, single, options) for photo, single in zip(photos, merged, strict=True)
+        ]
+
+
+def _seen(photo: Photo) -> NDArray[Any]:
+    """The pixels that the net sees."""
+    if photo.frame is None:
+        return photo.pixels
+    top, left, bottom, right = photo.frame
+    return photo.pixels[top:bottom, left:right]
 
 
 def _torch_engine(net: nn.Module, device: str, folded: bool = False) -> Engine:

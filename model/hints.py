@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model import likeness
+from model import likeness, reference
 from model.errors import InputError
 from model.likeness import Scene
-from model.upsample import RGB_FROM_XYZ, XYZ_FROM_RGB, Frame
+from model.upsample import RGB_FROM_XYZ, Frame
 
 MOST: Final = 32
 """Hints of one photo."""
@@ -58,12 +58,8 @@ class Hint:
 
     @property
     def ab(self) -> NDArray[np.float32]:
-        """(2,) CIELAB a and b, as `color.lab_from_rgb` has them, which takes torch: coloring on a CPU does without."""
-        code = np.array([int(self.color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-        linear = np.where(code > 0.04045, ((code + 0.055) / 1.055) ** 2.4, code / 12.92)
-        xyz = XYZ_FROM_RGB @ linear / XYZ_FROM_RGB.sum(1)
-        x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-        return np.array([500 * (x - y), 200 * (y - z)], np.float32)
+        """(2,) CIELAB a and b."""
+        return reference.ab_of(self.color)
 
 
 def codes(colors_ab: Sequence[NDArray[np.float32]], lightness: float) -> list[str]:

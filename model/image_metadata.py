@@ -13,7 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from model.errors import Notice
@@ -148,6 +148,27 @@ def for_file(metadata: Metadata, changes: Changes) -> Metadata:
     if format == "JPEG" and len(datasets) > _IN_JPEG - 64:
         datasets = b""
     return Metadata(_exif(metadata.exif, changes), packet, datasets, comment, tuple(text))
+
+
+def may_have_location(data: bytes, format: str, metadata: Metadata) -> bool:
+    """Whether a file, whose blocks `read` gave, may say where the photo was taken. What is not known to have been read whole counts as
+    saying so.
+
+    Only of a JPEG all of the record is read, and only where it holds one EXIF block and one XMP packet, and else what is known to hold no
+    place: no extension, manifest or further picture, nothing of an application's own, and nothing behind its end.
+    """
+    is_read_whole = (
+        format == "JPEG"
+        and blocks.is_placeless_but_for_its_record(data)
+        and data.count(blocks.EXIF) == bool(metadata.exif)
+        and data.count(blocks.XAP) == bool(metadata.xmp)
+    )
+    if not is_read_whole:
+        return True
+    located = Changes("TIFF", 1, 1, location=True, disclosure=False)
+    kept = for_file(metadata, located)
+    is_understood = bool(kept.exif) == bool(metadata.exif) and bool(kept.xmp) == bool(metadata.xmp)
+    return not is_understood or kept != for_file(metadata, replace(located, location=False))
 
 
 def sidecar(

@@ -28,7 +28,18 @@ from service.schemas import Options
 COMPARISON_SIDE = 2048
 """Longest side of each half of a comparison, which is for looking at."""
 OPTIONS_TOLD = {
-    *("temperature", "vividness", "boldness", "hints", "alternatives", "format", "size", "quality"),
+    *(
+        "temperature",
+        "vividness",
+        "boldness",
+        "detail",
+        "palette",
+        "hints",
+        "alternatives",
+        "format",
+        "size",
+        "quality",
+    ),
     *("if_color", "negative", "rotate", "crop_border", "page", "partial"),
     *("keep_metadata", "keep_location", "embed_disclosure", "mark"),
 }

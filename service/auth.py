@@ -189,7 +189,7 @@ def caller_with(scope: Scope, secrets: bool = False) -> Callable[[Request, Calle
 
     async def allowed(request: Request, by: AnyCaller) -> Caller:
         if by.secret and request.method in ("POST", "PUT"):
-            if not secrets or by.secret.startswith("ac_"):
+            if not secrets:
                 raise Problem("key_invalid")
             if not _SECRET.fullmatch(by.secret):
                 raise Problem(

@@ -6,14 +6,10 @@ work of the job record and the reaper.
 
 from __future__ import annotations
 
-from queue import Empty
 from typing import Any
 from urllib.parse import quote
 
-import redis
 from celery import Celery
-from kombu.transport import TRANSPORT_ALIASES
-from kombu.transport import redis as redis_transport
 
 from service.database import Sentinels
 from service.errors import SettingsError
@@ -97,54 +93,3 @@ def notify(app: Celery, id: str) -> None:
         app.send_task(COLORIZE, args=[id], ignore_result=True, confirm_timeout=CONFIRM_TIMEOUT)
     except Exception as error:
         log.warning("notification_failed", job=id, error=type(error).__name__)
-
-
-def log_dropped(reason: str) -> None:
-    """A message was no notification of a job."""
-    log.warning("message_dropped", reason=reason)
-
-
-# Whoever can write to a Redis can put anything on Celery's list there. By itself kombu would end the worker over it.
-
-
-class _RubbishInRedis:
-    """A channel that drops what is not JSON: on a list of Redis anything can lie."""
-
-    def _brpop_read(self, **options: object) -> object:
-        try:
-            return super()._brpop_read(**options)  # type: ignore[misc]
-        except (Empty, redis.RedisError, OSError):
-            raise
-        except Exception as error:
-            log_dropped(type(error).__name__)
-            raise Empty from None  # as if nothing had come
-
-
-class _RubbishDelivered:
-    """A transport that drops JSON which is no message."""
-
-    def _deliver(self, message: object, queue: str) -> None:
-        try:
-            super()._deliver(message, queue)  # type: ignore[misc]
-        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError, OSError):
-            raise
-        except Exception as error:
-            log_dropped(type(error).__name__)
-
-
-class RedisTransport(_RubbishDelivered, redis_transport.Transport):
-    class Channel(_RubbishInRedis, redis_transport.Channel):
-        pass
-
-
-class SentinelTransport(_RubbishDelivered, redis_transport.SentinelTransport):
-    class Channel(_RubbishInRedis, redis_transport.SentinelChannel):
-        pass
-
-
-# By these names kombu finds what serves a URL.
-TRANSPORT_ALIASES.update(
-    redis=f"{__name__}:RedisTransport",
-    rediss=f"{__name__}:RedisTransport",
-    sentinel=f"{__name__}:SentinelTransport",
-)

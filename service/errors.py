@@ -360,7 +360,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-RECORD_FULL = "The memory of the queue is full."
+QUEUE_MEMORY_FULL = "The memory of the queue is full."
 
 
 class Problem(ServiceError):  # noqa: N818  (RFC 9457 calls it so)

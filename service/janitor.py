@@ -174,12 +174,20 @@ class Eraser:
         if until is None:
             return
         end, skip, before = time.monotonic() + LOCK_SECONDS / 2, 0, len(self._emptied)
+        refused: set[str] = set()
         while (due := self._jobs.due(skip, until)) and time.monotonic() < end:
             for id in due:
-                if id not in self._emptied:
+                if id in self._emptied or time.monotonic() > end:
+                    continue
+                try:
                     self._store.erase(id)
                     self._emptied.add(id)
+                except StoreUnavailable as error:  # no record can say that it is due later: it is passed over
+                    refused.add(id)
+                    reason = first_line(error.__cause__)
             skip += len(due)
+        if refused:
+            log.warning("erasure_postponed", jobs=len(refused), error=reason)
         if len(self._emptied) > before:
             log.warning(
                 "files_erased_before_records", jobs=len(self._emptied), reason="the record cannot be written"

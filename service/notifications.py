@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
+import redis
 from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from celery.worker.consumer import Consumer
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as redis_transport
 
-from service.celery_app import COLORIZE, log_dropped
+from service.celery_app import COLORIZE
 from service.observability import get_logger
 
 LONGEST_ID = 64
@@ -74,7 +78,7 @@ class NotificationConsumer(Consumer):  # type: ignore[misc]
         self._drop(message, type(exc).__name__)
 
     def _drop(self, message: Any, reason: str) -> None:
-        log_dropped(reason)
+        _log_dropped(reason)
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)
 
@@ -91,3 +95,54 @@ def _is_notification(message: Any) -> bool:
 def _is_of_the_connection(error: Exception, connection_errors: tuple[type[Exception], ...]) -> bool:
     """Kombu takes a KeyError for one, too."""
     return isinstance(error, connection_errors) and not isinstance(error, KeyError)
+
+
+def _log_dropped(reason: str) -> None:
+    """A message was no notification of a job."""
+    log.warning("message_dropped", reason=reason)
+
+
+# Whoever can write to a Redis can put anything on Celery's list there. By itself kombu would end the worker over it.
+
+
+class _RubbishInRedis:
+    """A channel that drops what is not JSON: on a list of Redis anything can lie."""
+
+    def _brpop_read(self, **options: object) -> object:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (Empty, redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            _log_dropped(type(error).__name__)
+            raise Empty from None  # as if nothing had come
+
+
+class _RubbishDelivered:
+    """A transport that drops JSON which is no message."""
+
+    def _deliver(self, message: object, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)  # type: ignore[misc]
+        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError, OSError):
+            raise
+        except Exception as error:
+            _log_dropped(type(error).__name__)
+
+
+class RedisTransport(_RubbishDelivered, redis_transport.Transport):
+    class Channel(_RubbishInRedis, redis_transport.Channel):
+        pass
+
+
+class SentinelTransport(_RubbishDelivered, redis_transport.SentinelTransport):
+    class Channel(_RubbishInRedis, redis_transport.SentinelChannel):
+        pass
+
+
+# By these names kombu finds what serves a URL.
+TRANSPORT_ALIASES.update(
+    redis=f"{__name__}:RedisTransport",
+    rediss=f"{__name__}:RedisTransport",
+    sentinel=f"{__name__}:SentinelTransport",
+)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PREVIEW = 1024
 """Pixels: a result whose longest side is no more is made from a small copy of the photo, which workers keep for a while."""
-LISTS = frozenset({"artifacts"})
+LISTS = frozenset({"artifacts", "palette"})
 """Options that take several values: repeated, or with commas between."""
 
 MOST_FAULTS = 8
@@ -96,6 +96,14 @@ class Options(BaseModel):
         float,
         Field(ge=0, le=2, allow_inf_nan=False, description="Multiplies the color: 0 is gray, 1 as is."),
     ] = 1.0
+    palette: Annotated[
+        tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...],
+        Field(
+            max_length=16,
+            description="Colors that the photo is known to have somewhere, as #rrggbb: they become likelier, others "
+            "less likely.",
+        ),
+    ] = ()
     boldness: Annotated[
         float,
         Field(
@@ -105,6 +113,13 @@ class Options(BaseModel):
             description="From -1, safer: calm, likely colors, to 1, bolder: rare and vivid ones.",
         ),
     ] = 0.0
+    detail: Annotated[
+        Literal["off", "auto", "on"],
+        Field(
+            description="A second, closer look at large photos, for small people and things. on: always; auto: where it is the "
+            "surer one. It counts as some megapixels more."
+        ),
+    ] = "off"
     hints: Annotated[
         tuple[HintOption, ...],
         Field(

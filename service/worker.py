@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import secrets
 import threading
 import time
@@ -64,17 +63,10 @@ KEPT_SHARE, MOST_KEPT, KEPT_FOR = 0.125, 256 * 2**20, 600.0
 """What is kept of colored photos takes this share of the memory for photos, so many bytes at most, for so many seconds unused."""
 FORGET_EVERY = 2.0
 """Seconds after which what is kept of a photo that was erased is gone."""
-NET_OPTIONS = ("negative", "rotate", "crop_border", "page", "partial", "if_color")
-"""The options that change what the net sees of a photo, or what is noticed of it before."""
+NET_OPTIONS = ("negative", "rotate", "crop_border", "page", "partial", "if_color", "detail")
+"""The options that change what the net sees of a photo and answers, or what is noticed of it before."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
-
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-_PLACELESS = {0xE0: (b"JFIF\0",), 0xE1: (_EXIF, _XMP), 0xE2: (b"ICC_PROFILE\0",), 0xEE: (b"Adobe",)}
-"""How segments of a JPEG begin that hold no place, or are read whole (T.81, JFIF, ICC.1, Exif 2.32, XMP part 3)."""
-_TABLES = {0xDB, 0xDD, *range(0xC0, 0xD0)}
-"""Of a JPEG: what decodes it."""
-_JPEG_MARK = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 log = get_logger("autochrome.worker")
 
@@ -265,9 +257,9 @@ class Worker:
             answer = Answer(opened.logits, photos=1, leads=False)
         else:
             with stages.next("preprocess"):
-                lightness = self._colorizer.preprocess(photo)
+                looks = self._colorizer.looks(photo, options.detail)
             with stages.next("infer"):
-                answer = self._ask_the_net(claim, photo, lightness, stages.renew)
+                answer = self._ask_the_net(claim, photo, looks, stages.renew)
         with stages.next("postprocess"):
             colored = self._postprocess(shown, answer.logits, options)
         with stages.next("save"):
@@ -296,9 +288,29 @@ class Worker:
         return bytes(data)
 
     def _ask_the_net(
+        self,
+        claim: Claim,
+        photo: image_io.Photo,
+        looks: Sequence[NDArray[np.float32]],
+        renew: Callable[[], None],
+    ) -> Answer:
+        """To all looks, as one. Raises `out_of_memory` where not even a very small picture fits."""
+        first = self._ask_at_a_size(claim, photo, looks[0], renew)
+        tiles = []
+        for tile in looks[1:]:
+            renew()
+            try:
+                tiles.append(self._engine.ask(tile, renew).logits)
+            except NetOutOfMemory:
+                log.warning("second_look_dropped", job=claim.id, error="out of memory")
+                return first
+        answers = [first.logits, *tiles]
+        return replace(first, logits=self._colorizer.merge(photo, answers, claim.options.detail))
+
+    def _ask_at_a_size(
         self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32], renew: Callable[[], None]
     ) -> Answer:
-        """Raises `out_of_memory` where not even a very small picture fits."""
+        """At the card's size, or at one that memory holds."""
         size = self._colorizer.card.size
         while True:
             try:
@@ -319,6 +331,9 @@ class Worker:
     ) -> Colored:
         """The photo in color, what else it could have been, and notices of what the net is sure of."""
         color, threads, others = color_options(options), self._threads(), []
+        # The palette once and for all: artifacts are of the colors that the photo gets.
+        logits_Qhw = self._colorizer.toward(logits_Qhw, color.palette)
+        color = replace(color, palette=())
         if options.alternatives:
             others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
@@ -475,6 +490,7 @@ def color_options(options: Options) -> ColorOptions:
         vividness=options.vividness,
         hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
         boldness=options.boldness,
+        palette=options.palette,
     )
 
 
@@ -505,47 +521,13 @@ def kept_file(
     it is not to.
     """
     as_it_came = options.format == "auto" and options.page is None and not options.partial
-    may_say_all = options.keep_location or not _may_have_location(data, photo)
+    may_say_all = options.keep_location or not image_metadata.may_have_location(
+        data, photo.format, photo.metadata
+    )
     if shown is photo and as_it_came and options.keep_metadata and may_say_all:
         return data, photo.format
     saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
     return image_io.save(shown, saving), image_io.saved_format(shown, saving.format)
-
-
-def _may_have_location(data: bytes, photo: image_io.Photo) -> bool:
-    """Whether the file may say where the photo was taken. What is not known to have been read whole counts as saying so.
-
-    Only of a JPEG all of the record is read, and only where it holds one EXIF block and one XMP packet, and else what is known to hold no
-    place: no extension, manifest or further picture, nothing of an application's own, and nothing behind its end.
-    """
-    metadata = photo.metadata
-    is_read_whole = (
-        photo.format == "JPEG"
-        and _is_placeless(data)
-        and data.count(_EXIF) == bool(metadata.exif)
-        and data.count(_XMP) == bool(metadata.xmp)
-    )
-    if not is_read_whole:
-        return True
-    located = image_metadata.Changes("TIFF", *photo.size, location=True, disclosure=False)
-    kept = image_metadata.for_file(metadata, located)
-    is_understood = bool(kept.exif) == bool(metadata.exif) and bool(kept.xmp) == bool(metadata.xmp)
-    return not is_understood or kept != image_metadata.for_file(metadata, replace(located, location=False))
-
-
-def _is_placeless(jpeg: bytes) -> bool:
-    """Whether all of its segments are those of _PLACELESS and _TABLES, and nothing else is between or behind them."""
-    at, in_scan = 2, False
-    while mark := _JPEG_MARK.search(jpeg, at):
-        kind, begin = mark[1][0], mark.end()
-        if mark.start() != at and not in_scan:
-            return False
-        if kind == 0xD9:  # the end; phones append videos, which may say a place of their own
-            return not jpeg[begin:].strip(b"\0")
-        at, in_scan = begin + int.from_bytes(jpeg[begin : begin + 2], "big"), kind == 0xDA
-        if not in_scan and kind not in _TABLES and not jpeg.startswith(_PLACELESS.get(kind, ()), begin + 2):
-            return False
-    return False
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:

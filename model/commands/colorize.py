@@ -12,7 +12,8 @@ from model.commands.coloring import PIPE, Asked, check_place
 from model.commands.colorize_file import into_file, is_one_file
 from model.commands.colorize_folder import into_folder
 from model.commands.options import Device, Net, Out
-from model.commands.terminal import quiet_libraries
+from model.commands.terminal import quiet_libraries, shown
+from model.errors import InputError, PhotoError
 
 if TYPE_CHECKING:
     from model.hints import Hint
@@ -66,6 +67,18 @@ def colorize(
     boldness: Annotated[
         float, Option(help="-1 (safer: calm, likely colors) to 1 (bolder: rare and vivid ones)")
     ] = 0.0,
+    detail: Annotated[
+        Literal["off", "auto", "on"],
+        Option(help="a second, closer look at large photos: where it is the surer one, or always"),
+    ] = "off",
+    palette: Annotated[
+        str | None,
+        Option(metavar="#RRGGBB,...", help="up to 16 colors that the photos are known to have somewhere"),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        Option(metavar="PHOTO", help="a photograph in color whose main colors the photos have, as a palette"),
+    ] = None,
     if_color: Annotated[
         Literal["colorize", "keep", "refuse"],
         Option(help="a photo that is in color already: color it anew, copy it as it is, or refuse it"),
@@ -154,6 +167,8 @@ def colorize(
         raise BadParameter(
             "hints are places of one photo, and several are to be colored", param_hint="'--hint'"
         )
+    if palette is not None and reference is not None:
+        raise BadParameter("--palette and --reference exclude each other")
     if not dry_run:
         check_place(out, is_file)
     with quiet_libraries():
@@ -163,7 +178,10 @@ def colorize(
         from model.inspection import InspectionOptions
 
         recipe = Recipe(
-            color=ColorOptions(temperature, vividness, tuple(map(_hint, hint)), boldness),
+            color=ColorOptions(
+                temperature, vividness, tuple(map(_hint, hint)), boldness, _palette(palette, reference)
+            ),
+            detail=detail,
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),
@@ -248,6 +266,29 @@ def _hint(words: str) -> Hint:
         )
     x, y, *radius = numbers
     return Hint(x, y, parts[2], *radius)
+
+
+def _palette(words: str | None, reference: Path | None) -> tuple[str, ...]:
+    """The colors, or those of the reference photo. Raises InputError for a reference that cannot be read or is not in color."""
+    if reference is None:
+        return () if words is None else tuple(word.strip() for word in words.split(","))
+
+    from model import image_io, inspection
+    from model.reference import palette_of
+
+    try:
+        photo = image_io.open(reference.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"the reference {shown(reference)} cannot be read: {error.strerror or error}"
+        ) from error
+    except PhotoError as error:
+        raise InputError(f"the reference {shown(reference)} cannot be read: {error.detail}") from error
+    if not inspection.is_in_color(photo):
+        raise InputError(
+            f"the reference {shown(reference)} is gray or of one tone: name a photograph in color, or colors by --palette"
+        )
+    return tuple(color for color, _ in palette_of(photo.pixels))
 
 
 def _page(word: str | None) -> int | Literal["all"] | None:

@@ -1,4 +1,4 @@
-"""From a photo's file to the files that are made of it: open → prepare → preprocess → infer → postprocess → save.
+"""From a photo's file to the files that are made of it: open → prepare → looks → infer → merge → postprocess → save.
 
 A recipe is all that decides these files' bytes, beside the photo and the net.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
+from model.detail import Detail
 from model.errors import InputError, Notice
 from model.image_headers import Limits
 from model.image_io import Photo, SaveOptions
@@ -26,6 +27,8 @@ from model.inspection import InspectionOptions
 @dataclass(frozen=True, slots=True)
 class Recipe:
     color: ColorOptions = ColorOptions()
+    detail: Detail = "off"
+    """Whether large photographs are looked at twice."""
     inspection: InspectionOptions = InspectionOptions()
     save: SaveOptions = SaveOptions()
     page: int | Literal["all"] | None = None
@@ -56,6 +59,12 @@ class Recipe:
             )
         if self.distribution and not card.has_distribution:
             raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
+        if (self.color.hints or self.alternatives) and not card.has_distribution:
+            raise InputError(
+                f"{card.name} answers one color a place: hints and alternatives need a net that knows of others"
+            )
+        if self.color.palette and not card.has_distribution:
+            raise InputError(f"{card.name} answers one color a place: a palette needs a distribution")
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.
@@ -64,12 +73,14 @@ class Recipe:
         """
         values = asdict(self)
         del values["limits"]
-        for name in ("hints", "boldness"):
+        for name in ("hints", "boldness", "palette"):
             if not values["color"][name]:
                 del values["color"][name]
         for name in ("alternatives", "confidence", "distribution"):
             if not values[name]:
                 del values[name]
+        if self.detail == "off":
+            del values["detail"]
         return values
 
 
@@ -121,16 +132,21 @@ def make(
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
             made.state = "colored"
-            [logits] = colorizer().infer([colorizer().preprocess(photo)], threads)
+            looks = colorizer().looks(photo, recipe.detail)
+            answers = [colorizer().infer([look], threads)[0] for look in looks]
+            logits = colorizer().merge(photo, answers, recipe.detail)
             check()
+            # The palette once and for all: confidence and distribution are of the colors that the photo gets.
+            logits = colorizer().toward(logits, recipe.color.palette)
+            moved = replace(recipe, color=replace(recipe.color, palette=()))
             photo = _noticed(photo, logits, colorizer())
-            colored = colorizer().postprocess(photo, logits, recipe.color, threads)
-            others = _others(photo, logits, recipe, colorizer(), threads)
+            colored = colorizer().postprocess(photo, logits, moved.color, threads)
+            others = _others(photo, logits, moved, colorizer(), threads)
             outputs = _saved(photo, colored, recipe, part)
             outputs += _saved_others(others, recipe, part)
             said = _likely(others, recipe)
             made.outputs += outputs
-            made.outputs += _answers(photo, logits, recipe, colorizer(), outputs[0].role)
+            made.outputs += _answers(photo, logits, moved, colorizer(), outputs[0].role)
             if recipe.sidecar:
                 source = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                 made.outputs.append(_sidecar(outputs[0], colored, recipe, colorizer(), source))

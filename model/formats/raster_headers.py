@@ -88,7 +88,7 @@ def png(source: Source) -> Header:
     length, kind, width, height, bits, color = struct.unpack(">I4sIIBB", source.at(8, 18))
     if kind != b"IHDR" or length != 13:
         raise HeaderError("the PNG does not begin with its header")
-    frames, is_frame = 0, False
+    frames, is_frame, is_transparent = 0, False, color in (3, 4, 6)  # of a palette, 3, any may be transparent
     position = 8
     for _ in range(_MOST_SEGMENTS):
         length, kind = struct.unpack(">I4s", source.at(position, 8))
@@ -96,17 +96,17 @@ def png(source: Source) -> Header:
             break
         if kind == b"acTL":
             frames = int.from_bytes(source.at(position + 8, 4), "big")
+        is_transparent |= kind == b"tRNS"
         is_frame |= kind == b"fcTL"  # the picture is the animation's first frame, and not one beside it
         position += 12 + length
     else:
         raise HeaderError("the PNG has too many chunks")
     whole = source.find(b"IEND\xae\x42\x60\x82", position)
     frames = counted(frames + (not is_frame) if frames else 1)
-    channels, alpha = (
-        1 if color in (0, 4) else 3,
-        color in (3, 4, 6),
-    )  # of a palette, 3, any may be transparent
-    return Header("PNG", width, height, frames, channels=channels, bits=bits, alpha=alpha, whole=whole)
+    channels = 1 if color in (0, 4) else 3
+    return Header(
+        "PNG", width, height, frames, channels=channels, bits=bits, alpha=is_transparent, whole=whole
+    )
 
 
 def png_end(source: Source) -> int | None:

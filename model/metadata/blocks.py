@@ -22,9 +22,15 @@ from typing import Final, NamedTuple
 
 from model.metadata.iptc import unwrapped
 
+EXIF: Final = b"Exif\0\0"
 XAP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 PHOTOSHOP: Final = b"Photoshop 3.0\0"
 _ICC: Final = b"ICC_PROFILE\0"
+_PLACELESS: Final = {0xE0: (b"JFIF\0",), 0xE1: (EXIF, XAP), 0xE2: (_ICC,), 0xEE: (b"Adobe",)}
+"""How segments of a JPEG begin that hold no place, or are read whole (T.81, JFIF, ICC.1, Exif 2.32, XMP part 3)."""
+_TABLES: Final = {0xDB, 0xDD, *range(0xC0, 0xD0)}
+"""Of a JPEG: what decodes it."""
+_JPEG_MARK: Final = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _MOST_SEGMENTS: Final = 10_000
 _MOST_EXTENTS: Final = 16
 MOST_BLOCK: Final = 4 * 2**20
@@ -55,7 +61,7 @@ class Blocks(NamedTuple):
 def of_jpeg(data: bytes) -> Blocks:
     exif = xmp = iptc = comment = b""
     for kind, body in _segments(data):
-        if kind == 0xE1 and body.startswith(b"Exif\0\0"):
+        if kind == 0xE1 and body.startswith(EXIF):
             exif = exif or body
         elif kind == 0xE1 and body.startswith(XAP):
             xmp = xmp or body[len(XAP) :]
@@ -70,6 +76,21 @@ def jpeg_profile(data: bytes) -> bytes:
     """The ICC profile, from segments that count from 1 on (ICC.1, B.4); empty where there is none."""
     bodies = [body for kind, body in _segments(data) if kind == 0xE2 and body.startswith(_ICC)]
     return b"".join(body[len(_ICC) + 2 :] for body in sorted(bodies))
+
+
+def is_placeless_but_for_its_record(jpeg: bytes) -> bool:
+    """Whether all of a JPEG's segments are those of _PLACELESS and _TABLES, and nothing else is between or behind them."""
+    at, in_scan = 2, False
+    while mark := _JPEG_MARK.search(jpeg, at):
+        kind, begin = mark[1][0], mark.end()
+        if mark.start() != at and not in_scan:
+            return False
+        if kind == 0xD9:  # the end; phones append videos, which may say a place of their own
+            return not jpeg[begin:].strip(b"\0")
+        at, in_scan = begin + int.from_bytes(jpeg[begin : begin + 2], "big"), kind == 0xDA
+        if not in_scan and kind not in _TABLES and not jpeg.startswith(_PLACELESS.get(kind, ()), begin + 2):
+            return False
+    return False
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -158,7 +179,7 @@ def _profile(kind: str, value: str, exif: bytes, xmp: bytes, iptc: bytes) -> tup
         body = bytes.fromhex(match[2])[: int(match[1])] if match else b""
     except ValueError:
         body = b""
-    if kind in ("exif", "app1") and body.startswith(b"Exif\0\0"):
+    if kind in ("exif", "app1") and body.startswith(EXIF):
         return exif or body, xmp, iptc
     if kind in ("xmp", "app1"):
         return exif, xmp or body.removeprefix(XAP), iptc

@@ -142,6 +142,7 @@ def server(app: FastAPI) -> uvicorn.Server:
         settings.connections_per_address,
         settings.upload_rate,
         settings.trusted_proxies,
+        settings.root_path,
     )
     config = uvicorn.Config(
         app,

@@ -299,7 +299,7 @@ async def _refuse_if_full(state: ApiState, id: str | None, size: int) -> None:
     if id is not None and await run_sync(state.jobs.get, id) is not None:
         return
     if not has_memory:
-        raise Problem("store_full", what=errors.RECORD_FULL)
+        raise Problem("store_full", what=errors.QUEUE_MEMORY_FULL)
     if not has_room:
         raise Problem("store_full")
     raise Problem("queue_full", retry_after=depth.retry_after)

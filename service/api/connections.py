@@ -72,6 +72,8 @@ class Limits:
     """Bytes a second at which an answer must be read; 0: any."""
     proxies: tuple[str, ...] = ()
     """Addresses and networks; `*`: all."""
+    root_path: str = ""
+    """Below which the service is shown, whether or not the proxy before it leaves that out."""
 
 
 def most_connections() -> int:
@@ -115,7 +117,7 @@ class Connections:
             if rival is not None:
                 self._cut(rival)
             elif len(self._open) < self._limits.connections + EXTRA:
-                new.be_refused()
+                new.be_refused(self._limits.root_path)
             else:
                 new.transport.abort()
                 return
@@ -230,12 +232,14 @@ class Connection(HttpToolsProtocol):
         self.owes_since = self.loop.time()
         self._others.owes(self)
 
-    def be_refused(self) -> None:
-        """Answer nothing on it but that there are too many, and whether this process lives."""
+    def be_refused(self, root: str) -> None:
+        """Answer nothing on it but that there are too many, and whether this process lives. `root`: as in `Limits`."""
         whole = cast(ASGIApp, self.app)
 
         async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
-            app = whole if scope["path"] in PROBES else respond(Problem("connections_busy"), scope)
+            below = {**scope, "root_path": root}
+            is_probe = scope["path"].removeprefix(root) in PROBES
+            app = whole if is_probe else respond(Problem("connections_busy"), below)
             await app(scope, receive, send)
 
         self.app = cast(Any, refusing)

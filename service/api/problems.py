@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from service.api.templates import VARY, render, root_of
 from service.database import is_out_of_memory, refuses_writes
-from service.errors import KINDS, RECORD_FULL, Problem, first_line
+from service.errors import KINDS, QUEUE_MEMORY_FULL, Problem, first_line
 from service.observability import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -158,7 +158,7 @@ def add_handlers(app: FastAPI, routers: Sequence[APIRouter] = ()) -> None:
         log.error("queue_failed", path=request.url.path, error=str(error))
         if is_out_of_memory(error):
             request.app.state.api.queue.note_full()
-            return respond(Problem("store_full", what=RECORD_FULL), request.scope)
+            return respond(Problem("store_full", what=QUEUE_MEMORY_FULL), request.scope)
         full = "The disk of the queue is full." if refuses_writes(error) else ""
         return respond(Problem("queue_unavailable", what=full), request.scope)
 

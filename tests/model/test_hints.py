@@ -20,6 +20,7 @@ from model.colorizer import Colorizer, ColorOptions
 from model.errors import InputError
 from model.evaluate import alternatives as evaluated
 from model.evaluate import hints as measured
+from model.folder.recipe import Recipe
 from model.hints import Hint
 from model.image_io import Photo
 
@@ -242,6 +243,15 @@ def test_a_count_of_alternatives_out_of_range_is_refused(
 def test_a_net_that_answers_with_one_color_a_place_is_refused(colorizer: Colorizer) -> None:
     with pytest.raises(InputError, match="one color a place"):
         colorizer.alternatives(Photo(data.coffee(), None, "PNG"), np.zeros((2, 56, 84), np.float32), 1)
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(color=ColorOptions(hints=(Hint(0.5, 0.5, RED),))), Recipe(alternatives=2)]
+)
+def test_such_a_net_is_refused_before_the_first_photo(colorizer: Colorizer, recipe: Recipe) -> None:
+    recipe.check(colorizer.card)
+    with pytest.raises(InputError, match="one color a place: hints and alternatives need"):
+        recipe.check(replace(colorizer.card, net="lite-l2"))
 
 
 def test_controls_are_as_far_from_the_first_as_the_alternative() -> None:

@@ -316,6 +316,8 @@ def test_transparency_is_known_from_the_header_and_takes_memory(gray_photo):
         True,
         True,
     ]
+    assert has_alpha("L", "PNG", transparency=0)
+    assert has_alpha("RGB", "PNG", transparency=(0, 0, 0))
     assert [has_alpha(mode, "TIFF") for mode in ("L", "RGB", "RGBA")] == [False, False, True]
     assert not has_alpha("L", "JPEG")
     assert not has_alpha("L", "PPM")

@@ -157,6 +157,17 @@ def test_requests_under_way_are_not_cut_and_who_comes_then_is_told_so(
         assert upload.recv(100).startswith(b"HTTP/1.1 415 ")
 
 
+def test_below_a_path_too_this_process_lives_when_all_connections_are_taken(settings, client, serve, line):
+    few = serve(settings.model_copy(update={"connections": 1, "root_path": "/color"}))
+    upload = line(few)
+    upload.sendall(UPLOAD + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+    assert upload.recv(100).startswith(b"HTTP/1.1 100 ")
+    for path in ("/color/livez", "/livez"):
+        assert httpx.get(f"{few.base_url}{path}").status_code == 200
+    refused = httpx.get(f"{few.base_url}/color/v1/nets")
+    assert (refused.status_code, refused.json()["type"]) == (503, "/color/problems/connections_busy")
+
+
 def test_one_address_cannot_have_all(settings, client, serve, line, monkeypatch):
     monkeypatch.setattr(connections, "_LOOPBACK", ())
     several = serve(settings.model_copy(update={"connections": 20, "connections_per_address": 4}))

@@ -127,6 +127,28 @@ def test_files_that_could_not_be_erased_are_erased_later_and_others_before(jobs,
         store.get(photo_key(stuck))
 
 
+def test_room_is_made_though_files_of_some_cannot_be_erased(jobs, client, store, eraser, monkeypatch):
+    stuck, other = enter(jobs, store), enter(jobs, store)
+    eraser.tick()  # from now on it knows the server's time
+    monkeypatch.setattr(jobs, "due", lambda skip, until: [stuck, other][skip:])
+    erase = store.erase
+
+    def broken(prefix: str) -> None:
+        if prefix == stuck:
+            raise StoreUnavailable
+        erase(prefix)
+
+    def refuse(*arguments: object) -> float:
+        raise redis.ResponseError("MISCONF the disk is full")
+
+    monkeypatch.setattr(store, "erase", broken)
+    monkeypatch.setattr(jobs, "look_at_clock", refuse)
+    eraser.tick()
+    assert store.get(photo_key(stuck)) == b"photo"
+    with pytest.raises(FileNotFoundError):
+        store.get(photo_key(other))
+
+
 def test_a_store_that_hangs_holds_up_no_job(jobs, store, reaper, eraser, notified, monkeypatch):
     enter(jobs, store, keep_for=0.05)
     id = enter(jobs, store)

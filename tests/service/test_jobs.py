@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from model.errors import Notice
-from service.database import connect
+from service.database import PREFIX, connect
 from service.errors import LeaseLost
 from service.jobs import Jobs, new_id
 from service.models import Artifact, Bounds, Claim, Lease, Net, NoRoom, Order, Result
@@ -176,14 +176,15 @@ def test_a_stale_attempt_is_refused_whatever_it_says(jobs):
     assert status(jobs, id) == "succeeded"
 
 
-def test_a_lease_holds_while_it_is_renewed(jobs):
+def test_a_lease_holds_while_it_is_renewed(client):
+    jobs = Jobs(client, Lease(60, 0))
     id = enter(jobs)
     claim = take(jobs, "w1")
     for _ in range(4):
-        time.sleep(0.1)
+        client.zadd(f"{PREFIX}running", {id: 1})  # it has run out
         jobs.renew(claim)
         assert jobs.reap() == []
-    time.sleep(0.25)
+    client.zadd(f"{PREFIX}running", {id: 1})
     assert jobs.reap() == [id]
     assert status(jobs, id) == "queued"
 
@@ -197,12 +198,14 @@ def test_jobs_of_a_worker_that_is_known_to_be_dead_wait_again_at_once_and_no_oth
     assert [status(jobs, id) for id in ids] == ["queued", "running"]
 
 
-def test_a_large_photo_has_a_longer_lease(jobs):
+def test_a_large_photo_has_a_longer_lease(client):
+    jobs = Jobs(client, Lease(60, 600))
     id = enter(jobs, pixels=5_000_000)
+    before = time.time()
     take(jobs, "w1")
-    time.sleep(0.3)
+    assert 3060 <= client.zscore(f"{PREFIX}running", id) / 1000 - before + 0.001 < 3600
     assert jobs.reap() == []
-    time.sleep(0.5)
+    client.zadd(f"{PREFIX}running", {id: 1})
     assert jobs.reap() == [id]
 
 
@@ -343,11 +346,11 @@ def test_a_canceled_job_leaves_an_erased_record_and_refuses_its_worker(jobs):
 
 
 def test_a_job_past_its_time_is_expired_even_before_anybody_erases_it(jobs, client):
-    id = enter(jobs, keep_for=0.2)
+    id = enter(jobs)
     claim = take(jobs, "w1")
-    time.sleep(0.15)
     jobs.renew(claim)
-    time.sleep(0.1)
+    client.hset(f"{PREFIX}job:{id}", "expires", 1)
+    client.zadd(f"{PREFIX}due", {id: 1})
     with pytest.raises(LeaseLost):
         jobs.complete(claim, {"save": 1}, RESULT)
     assert status(jobs, id) == "expired"
@@ -360,23 +363,24 @@ def test_a_job_past_its_time_is_expired_even_before_anybody_erases_it(jobs, clie
     assert take(jobs, "w2") is None
 
 
-def test_files_of_an_upload_that_never_became_a_job_are_erased(jobs):
-    jobs.reserve("half-an-upload", 0.1)
+def test_files_of_an_upload_that_never_became_a_job_are_erased(jobs, client):
+    jobs.reserve("half-an-upload", 60)
     assert jobs.expire() == []
-    time.sleep(0.15)
+    client.zadd(f"{PREFIX}due", {"half-an-upload": 1})
     assert jobs.expire() == ["half-an-upload"]
     jobs.erased("half-an-upload")
     assert jobs.expire() == []
 
 
-def test_waiting_jobs_are_notified_of_once_in_a_while(jobs):
+def test_waiting_jobs_are_notified_of_once_in_a_while(jobs, client):
     old = enter(jobs)
-    time.sleep(0.1)
+    client.zincrby(f"{PREFIX}queued", -100_000, old)
     enter(jobs)
-    assert jobs.stranded(older_than=0.1, quiet=0.3) == [old]
-    assert jobs.stranded(older_than=0, quiet=0.3) == []
-    time.sleep(0.35)
-    assert len(jobs.stranded(older_than=0, quiet=0.3)) == 2
+    assert jobs.stranded(older_than=60, quiet=60) == [old]
+    assert jobs.stranded(older_than=0, quiet=60) == []
+    assert client.pttl(f"{PREFIX}notified") <= 60_000
+    client.delete(f"{PREFIX}notified")
+    assert len(jobs.stranded(older_than=0, quiet=60)) == 2
 
 
 def test_a_held_job_is_held_until_it_is_another_s(jobs):

@@ -15,7 +15,7 @@ from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service.api.middleware import Access, request_ids
+from service.api.middleware import Access, BelowPath, request_ids
 from service.api.problems import add_handlers
 from service.errors import Problem
 from service.local import listen
@@ -60,7 +60,8 @@ def small_app() -> FastAPI:
 @pytest.fixture(scope="module")
 def api() -> Iterator[httpx.Client]:
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(small_app(), log_config=None))
+        app = BelowPath(small_app(), root_path="/color")
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         with httpx.Client(base_url="http://{}:{}".format(*listener.getsockname()), timeout=20) as api:
@@ -125,6 +126,7 @@ def test_answers_are_counted_by_template_so_that_addresses_do_not_become_numbers
 def test_what_nobody_caught_is_an_internal_error_with_its_id_and_its_traceback_in_the_log(api, log):
     answer = api.get("/broken/secret-7")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.json()["type"] == "/color/problems/internal_error"
     assert "a bug" not in answer.text
     lines = log()
     assert lines[0].endswith(

@@ -263,7 +263,7 @@ def test_a_notification_that_a_full_server_refuses_is_no_error(own, fill, tmp_pa
 
 LISTENER = """
 import sys, time
-from service import celery_app
+from service import celery_app, notifications  # whose transports a worker uses
 app = celery_app.make_app(sys.argv[1])
 @app.task(name=celery_app.COLORIZE)
 def received(id):

@@ -94,6 +94,14 @@ def test_every_format_comes_out_as_it_is_called(color, format):
     assert Image.open(io.BytesIO(file)).format == format.upper()
 
 
+def test_a_palette_changes_the_colors_and_is_told_in_the_sidecar(color, store):
+    plain = np.asarray(Image.open(io.BytesIO(color(jpeg(False))[1])), int)
+    job, file = color(jpeg(False), palette=["#3050b0"], artifacts=["sidecar"])
+    blue = np.asarray(Image.open(io.BytesIO(file)), int)
+    assert (blue[..., 2] - blue[..., 0]).mean() > (plain[..., 2] - plain[..., 0]).mean() + 10
+    assert json.loads(store.get(job.artifacts[0].key))["options"]["palette"] == ["#3050b0"]
+
+
 def test_a_photo_is_turned_and_inverted_as_asked(color):
     page = Image.fromarray(
         np.tile(np.linspace(20, 90, 300, dtype=np.uint8), (200, 1))
