@@ -142,12 +142,12 @@ def work(pixels: int, options: Options, is_revision: bool = False) -> int:
     if is_revision and options.is_preview:
         pixels = math.ceil(REVISED * pixels)
     closer = 0 if options.detail == "off" else CLOSER
-    return pixels + round(ANOTHER * options.alternatives * pixels) + closer
+    return pixels + round(ANOTHER * options.beside * pixels) + closer
 
 
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
-    needed = memory_needed(header, size, options.format, other=options.alternatives > 0)
+    needed = memory_needed(header, size, options.format, other=options.beside > 0)
     asks_more = options.hints or options.alternatives or {*options.artifacts} - {"comparison", "sidecar"}
     closer = 0 if options.detail == "off" else OF_TILES
     return needed + (OF_THE_ANSWER if asks_more else 0) + closer
