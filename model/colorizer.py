@@ -3,7 +3,8 @@
     colorizer = Colorizer.load("lite")
     [colored] = colorizer.colorize([image_io.open(data)])
 
-All of it is numpy, and on a CPU no torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
+Where large photos may be looked at twice (`model.detail`) it is looks → infer → merge → postprocess. All of it is numpy, and on a CPU no
+torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import alternatives, annealing, cards, engines, hints, likeness, palette, reference, upsample
+from model import (
+    alternatives,
+    annealing,
+    cards,
+    detail,
+    engines,
+    hints,
+    likeness,
+    palette,
+    reference,
+    upsample,
+)
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
+from model.detail import Detail
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
 from model.hints import Hint, Suggestion
@@ -42,7 +55,8 @@ class ColorOptions:
 
     `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
     share of the rebalancing taken back and, where it is None, the temperature that the card has for it. `palette`: up to 16 colors that
-    the photo is known to have somewhere, as #rrggbb (`model.reference`). Other values raise InputError.
+    the photo is known to have somewhere, as #rrggbb (`model.reference`). `chosen`: (2, 3) takes the second of three alternatives in place
+    of the first answer, those of the default boldness and vividness. Other values raise InputError.
     """
 
     temperature: float | None = None
@@ -50,6 +64,7 @@ class ColorOptions:
     hints: tuple[Hint, ...] = ()
     boldness: float = 0.0
     palette: tuple[str, ...] = ()
+    chosen: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -58,6 +73,8 @@ class ColorOptions:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
         if not -1 <= self.boldness <= 1:
             raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
+        if self.chosen is not None and not 1 <= self.chosen[0] <= self.chosen[1]:
+            raise InputError("alternative {} of {} is chosen, and must be one of them".format(*self.chosen))
         reference.check(self.palette)
 
 
@@ -129,16 +146,43 @@ class Colorizer:
         `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best. A net whose input is fixed sees its
         own size, whatever `size` is.
         """
-        pixels = photo.pixels
-        if photo.frame is not None:
-            top, left, bottom, right = photo.frame
-            pixels = pixels[top:bottom, left:right]
+        pixels = _seen(photo)
         if pixels.dtype == np.uint16:
             # Pillow reduces no such RGB, and gray only as float32; a mean of many steps of 8 bits is as good.
             pixels = np.right_shift(pixels, 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
         to = _net_size(pixels.shape[1], pixels.shape[0], size or self.card.size, self.card)
         small = Image.fromarray(pixels).resize(to, Image.Resampling.BICUBIC, reducing_gap=3.0)
         return upsample.lightness(np.asarray(small))[None]
+
+    def looks(self, photo: Photo, wanted: Detail = "off") -> list[NDArray[np.float32]]:
+        """What the net is to be asked of a photo: the look of `preprocess`, then the tiles of a closer one, if it is wanted and shows more.
+
+        (1, h, w) lightness each, as `infer` takes it, in one call or in several; of its answers `merge` makes one.
+        """
+        first, closer = self.preprocess(photo), self._closer(photo)
+        if wanted == "off" or closer is None:
+            return [first]
+        return [first, *detail.tiles(self.preprocess(photo, closer), min(first.shape[1:]))]
+
+    def merge(
+        self, photo: Photo, answers: Sequence[NDArray[np.float32]], wanted: Detail = "off"
+    ) -> NDArray[np.float32]:
+        """The answers to `looks` → one of the first one's shape, for all that takes logits. `wanted`: as for `looks`."""
+        first, *tiles = answers
+        closer = self._closer(photo)
+        if not tiles or closer is None:
+            return first
+        height, width = _seen(photo).shape[:2]
+        side = min(_net_size(width, height, self.card.size, self.card))
+        across, down = _net_size(width, height, closer, self.card)
+        second = detail.joined(tiles, (down, across), side, (first.shape[1], first.shape[2]))
+        return detail.merge(first, second, wanted)
+
+    def _closer(self, photo: Photo) -> int | None:
+        """The shorter side of a closer look; None where it would show no more, or the net's input is fixed."""
+        if isinstance(self.card, OnnxCard) and self.card.square:
+            return None
+        return detail.size(self.card.size, min(_seen(photo).shape[:2]))
 
     def infer(
         self, lightness: Sequence[NDArray[np.float32]], threads: int | None = None
@@ -231,10 +275,12 @@ class Colorizer:
     ) -> Photo:
         """Logits → colors → the photo in color, at its own size and depth and with its own lightness. Gray outside of `photo.frame`.
 
-        `threads`: see `upsample.render`.
+        `threads`: see `upsample.render`. InputError where the net has fewer alternatives than the number of the chosen one.
         """
         logits_Qhw = self.toward(logits_Qhw, options.palette)
         ab = self._decoded(logits_Qhw, options)
+        if options.chosen:
+            ab = ab + np.float32(options.vividness) * self._chosen(photo, logits_Qhw, *options.chosen)
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
@@ -269,6 +315,16 @@ class Colorizer:
         logits_Qhw = self.toward(logits_Qhw, options.palette)
         return alternatives.find(self.scene(photo, logits_Qhw), self._decoded(logits_Qhw, options), count)
 
+    def _chosen(
+        self, photo: Photo, logits_Qhw: NDArray[np.float32], rank: int, count: int
+    ) -> NDArray[np.float32]:
+        """(2, h, w): what the alternative of this rank, of so many, adds to the first answer."""
+        found = self.others(photo, logits_Qhw, count)
+        if len(found) < rank:
+            raise InputError(f"this photo has {len(found)} alternatives, and no number {rank}")
+        moved: NDArray[np.float32] = found[rank - 1].ab_2hw - self._decoded(logits_Qhw, ColorOptions())
+        return moved
+
     def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
         [wish] = hints.wishes([Hint(x, y, "#808080")], photo.size, photo.frame)
@@ -295,12 +351,27 @@ class Colorizer:
         """(2, h, w) ab → the photo in these colors, as `postprocess` has it."""
         return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))
 
-    def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
-        """The whole flow for a batch that fits into memory."""
-        logits = self.infer([self.preprocess(photo) for photo in photos])
-        return [
-            self.postprocess(photo, single, options) for photo, single in zip(photos, logits, strict=True)
+    def colorize(
+        self, photos: Sequence[Photo], options: ColorOptions = ColorOptions(), wanted: Detail = "off"
+    ) -> list[Photo]:
+        """The whole flow for a batch that fits into memory. `wanted`: as for `looks`."""
+        looks = [self.looks(photo, wanted) for photo in photos]
+        answers = iter(self.infer([look for those in looks for look in those]))
+        merged = [
+            self.merge(photo, [next(answers) for _ in those], wanted)
+            for photo, those in zip(photos, looks, strict=True)
         ]
+        return [
+            self.postprocess(photo, single, options) for photo, single in zip(photos, merged, strict=True)
+        ]
+
+
+def _seen(photo: Photo) -> NDArray[Any]:
+    """The pixels that the net sees."""
+    if photo.frame is None:
+        return photo.pixels
+    top, left, bottom, right = photo.frame
+    return photo.pixels[top:bottom, left:right]
 
 
 def _torch_engine(net: nn.Module, device: str, folded: bool = False) -> Engine:

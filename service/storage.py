@@ -110,7 +110,7 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
     if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSSY):
         result = pixels * (6 if header.bits > 8 else 3)
     return (
-        (1 + options.alternatives) * (result + (min(photo, RECORD) if share < 1 else 0))
+        (1 + options.beside) * (result + (min(photo, RECORD) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
         + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
     )

@@ -122,6 +122,30 @@ def artifact(job: dict[str, Any], name: str) -> dict[str, Any]:
     return next(made for made in job["artifacts"] if made["name"] == name)
 
 
+def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -> None:
+    """Four photographs as one picture: what is in them is small. The net's own size is 128 here."""
+    parts = [
+        Image.fromarray(getattr(data, name)()).resize((160, 120))
+        for name in ("astronaut", "coffee", "chelsea", "rocket")
+    ]
+    whole = Image.new("RGB", (320, 240))
+    for place, part in enumerate(parts):
+        whole.paste(part, (160 * (place % 2), 120 * (place // 2)))
+    file = io.BytesIO()
+    whole.convert("L").save(file, "PNG")
+    off, on = (color(file.getvalue(), detail=detail) for detail in ("off", "on"))
+    truth = skcolor.rgb2lab(np.asarray(whole))[..., 1:]
+    wrong = [
+        np.linalg.norm(lab(get(api, job["result"]["url"]))[..., 1:] - truth, axis=-1).mean()
+        for job in (off, on)
+    ]
+    assert wrong[1] < wrong[0] - 1
+    assert on["options"]["detail"] == "on"
+    assert work(1_000_000, Options(detail="auto")) == work(1_000_000, Options()) + 8_000_000
+    header = probe(io.BytesIO(file.getvalue()), Limits())
+    assert memory(header, 0, Options(detail="on")) > memory(header, 0, Options())
+
+
 def test_alternatives_are_ranked_differ_and_are_the_same_twice(api, color, photo):
     job, again = color(photo, alternatives=4), color(photo, alternatives=4)
     made = job["artifacts"]
@@ -377,13 +401,13 @@ def test_what_was_made_counts_in_the_store_until_it_is_erased(api, color, client
 
 
 def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client, gray_photo):
-    api = tight(quota_megapixels_per_minute=10)
+    api = tight(quota_megapixels_per_minute=20)
     photo = gray_photo(size=(2000, 1000))
     left = [
         api.post("/v1/colorizations", files={"photo": photo}, data=options).headers["ratelimit"]
         for options in ({}, {"alternatives": "4"})
     ]
-    assert [said.split(";")[1] for said in left] == ["r=8", "r=2"]
+    assert [said.split(";")[1] for said in left] == ["r=18", "r=10"]
     assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
         2_000_000, Options(alternatives=4)
     )

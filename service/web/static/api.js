@@ -136,6 +136,49 @@ export async function fetchResult(id, signal) {
   return (await ask(`${JOBS}/${id}/result?redirect=false`, { signal })).blob();
 }
 
+/** A file that was made beside the picture, by its name. @returns {Promise<Response>} */
+export function fetchArtifact(id, name, signal) {
+  return ask(`${JOBS}/${id}/artifacts/${name}?redirect=false`, { signal });
+}
+
+/** @returns {Promise<{color: string, probability: number}[]>} the likeliest colors at a place, 0…1 across and down */
+export async function suggest(id, x, y, signal) {
+  return (await ask(`${JOBS}/${id}/suggestions?x=${x}&y=${y}`, { signal })).json();
+}
+
+/**
+ * Colors a photo anew that was sent before.
+ * @param {{id: string, secret: string}} original
+ * @param {object} options that are to be others than the original's
+ * @returns {Promise<object>} its job when it has ended, `secret` included
+ */
+export async function revise(original, options, signal) {
+  const job = await (await order(original, options, "application/json", signal)).json();
+  return job.status === "succeeded" ? job : { ...(await follow(job.id, quietly(signal))), secret: job.secret };
+}
+
+/** The same, as the picture alone. @returns {Promise<Blob>} */
+export async function preview(original, options, signal) {
+  const answer = await order(original, options, "image/*", signal);
+  if (answer.headers.get("Content-Type").startsWith("image/")) return answer.blob();
+  const { id } = await answer.json();
+  await follow(id, quietly(signal));
+  return fetchResult(id, signal);
+}
+
+function order({ id, secret }, options, accept, signal) {
+  return ask(JOBS, {
+    method: "POST",
+    headers: { Accept: accept, "Content-Type": "application/json", Prefer: "wait=20", "X-Requested-With": "XMLHttpRequest" },
+    body: JSON.stringify({ revise: id, secret, ...options }),
+    signal,
+  });
+}
+
+function quietly(signal) {
+  return { onChange: () => {}, onSilence: () => {}, signal };
+}
+
 /** Erases the photo and all that was made of it. */
 export async function erase(id, secret) {
   await ask(`${JOBS}/${id}`, { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
