@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import RedirectResponse, Response
 
@@ -32,19 +32,13 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 router = APIRouter(include_in_schema=False)
 
 
-class _Fresh(StaticFiles):
-    """Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
+class Files(StaticFiles):
+    """What pages load. Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
-
-
-def add_pages(app: FastAPI) -> None:
-    """Put the page at `/` and what it loads at `/static`."""
-    app.mount("/static", _Fresh(directory=WEB / "static"))
-    app.include_router(router)
 
 
 @router.get("/")

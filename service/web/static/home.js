@@ -3,6 +3,7 @@
 import * as albums from "./albums.js";
 import { Problem, send } from "./api.js";
 import { isArchive } from "./batches.js";
+import { showRecent } from "./gallery.js";
 import { say } from "./live.js";
 import { checkFile, checkPixels, listen } from "./picker.js";
 import { remember, thumbnail } from "./recent.js";
@@ -191,6 +192,5 @@ element("retry").addEventListener("click", go);
 for (const sample of document.querySelectorAll("form[data-sample]")) sample.addEventListener("submit", takeSample);
 document.querySelectorAll(".sample").forEach(move);
 // Back from a photograph's page, the browser may show this one as it was left.
-addEventListener("pageshow", ({ persisted }) => {
-  if (persisted) leave();
-});
+addEventListener("pageshow", ({ persisted }) => persisted && leave());
+showRecent(element("recent"));
