@@ -147,16 +147,16 @@ function show(name) {
 
 async function takeSample(event) {
   event.preventDefault();
-  const path = event.currentTarget.dataset.sample;
-  const { signal } = turn;
+  const { sample, name } = event.currentTarget.dataset;
+  let blob;
   try {
-    const answer = await fetch(path);
-    if (!answer.ok) throw new TypeError(`${path}: ${answer.status}`);
-    const photo = new File([await answer.blob()], path.replace(/.*\//, ""), { type: "image/jpeg" });
-    if (!signal.aborted) await take([photo]);
-  } catch (error) {
-    if (!signal.aborted) event.target.submit(); // without this script it works too
+    const answer = await fetch(sample);
+    if (!answer.ok) throw new TypeError(`${sample}: ${answer.status}`);
+    blob = await answer.blob();
+  } catch {
+    return event.target.submit(); // it works without this script too
   }
+  await take([new File([blob], `${name}.jpg`, { type: blob.type })]);
 }
 
 /** The divide moves across a sample once when it is first seen, and when it is pointed at. */
