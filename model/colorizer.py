@@ -3,7 +3,8 @@
     colorizer = Colorizer.load("lite")
     [colored] = colorizer.colorize([image_io.open(data)])
 
-All of it is numpy, and on a CPU no torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
+Where large photos may be looked at twice (`model.detail`) it is looks → infer → merge → postprocess. All of it is numpy, and on a CPU no
+torch is imported. N photos, Q = 313 bins, H×W a photo's own size, h×w the net's.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import alternatives, annealing, cards, engines, hints, likeness, palette, reference, upsample
+from model import (
+    alternatives,
+    annealing,
+    cards,
+    detail,
+    engines,
+    hints,
+    likeness,
+    palette,
+    reference,
+    upsample,
+)
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
+from model.detail import Detail
 from model.engines import CpuEngine, Engine
 from model.errors import InputError
 from model.hints import Hint, Suggestion
@@ -129,16 +142,43 @@ class Colorizer:
         `size` is the shorter side, a multiple of 32; by default the card's, at which the net does best. A net whose input is fixed sees its
         own size, whatever `size` is.
         """
-        pixels = photo.pixels
-        if photo.frame is not None:
-            top, left, bottom, right = photo.frame
-            pixels = pixels[top:bottom, left:right]
+        pixels = _seen(photo)
         if pixels.dtype == np.uint16:
             # Pillow reduces no such RGB, and gray only as float32; a mean of many steps of 8 bits is as good.
             pixels = np.right_shift(pixels, 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
         to = _net_size(pixels.shape[1], pixels.shape[0], size or self.card.size, self.card)
         small = Image.fromarray(pixels).resize(to, Image.Resampling.BICUBIC, reducing_gap=3.0)
         return upsample.lightness(np.asarray(small))[None]
+
+    def looks(self, photo: Photo, wanted: Detail = "off") -> list[NDArray[np.float32]]:
+        """What the net is to be asked of a photo: the look of `preprocess`, then the tiles of a closer one, if it is wanted and shows more.
+
+        (1, h, w) lightness each, as `infer` takes it, in one call or in several; of its answers `merge` makes one.
+        """
+        first, closer = self.preprocess(photo), self._closer(photo)
+        if wanted == "off" or closer is None:
+            return [first]
+        return [first, *detail.tiles(self.preprocess(photo, closer), min(first.shape[1:]))]
+
+    def merge(
+        self, photo: Photo, answers: Sequence[NDArray[np.float32]], wanted: Detail = "off"
+    ) -> NDArray[np.float32]:
+        """The answers to `looks` → one of the first one's shape, for all that takes logits. `wanted`: as for `looks`."""
+        first, *tiles = answers
+        closer = self._closer(photo)
+        if not tiles or closer is None:
+            return first
+        height, width = _seen(photo).shape[:2]
+        side = min(_net_size(width, height, self.card.size, self.card))
+        across, down = _net_size(width, height, closer, self.card)
+        second = detail.joined(tiles, (down, across), side, (first.shape[1], first.shape[2]))
+        return detail.merge(first, second, wanted)
+
+    def _closer(self, photo: Photo) -> int | None:
+        """The shorter side of a closer look; None where it would show no more, or the net's input is fixed."""
+        if isinstance(self.card, OnnxCard) and self.card.square:
+            return None
+        return detail.size(self.card.size, min(_seen(photo).shape[:2]))
 
     def infer(
         self, lightness: Sequence[NDArray[np.float32]], threads: int | None = None
@@ -295,12 +335,27 @@ class Colorizer:
         """(2, h, w) ab → the photo in these colors, as `postprocess` has it."""
         return replace(photo, pixels=upsample.render(photo.pixels, ab_2hw, photo.frame, threads))
 
-    def colorize(self, photos: Sequence[Photo], options: ColorOptions = ColorOptions()) -> list[Photo]:
-        """The whole flow for a batch that fits into memory."""
-        logits = self.infer([self.preprocess(photo) for photo in photos])
-        return [
-            self.postprocess(photo, single, options) for photo, single in zip(photos, logits, strict=True)
+    def colorize(
+        self, photos: Sequence[Photo], options: ColorOptions = ColorOptions(), wanted: Detail = "off"
+    ) -> list[Photo]:
+        """The whole flow for a batch that fits into memory. `wanted`: as for `looks`."""
+        looks = [self.looks(photo, wanted) for photo in photos]
+        answers = iter(self.infer([look for those in looks for look in those]))
+        merged = [
+            self.merge(photo, [next(answers) for _ in those], wanted)
+            for photo, those in zip(photos, looks, strict=True)
         ]
+        return [
+            self.postprocess(photo, single, options) for photo, single in zip(photos, merged, strict=True)
+        ]
+
+
+def _seen(photo: Photo) -> NDArray[Any]:
+    """The pixels that the net sees."""
+    if photo.frame is None:
+        return photo.pixels
+    top, left, bottom, right = photo.frame
+    return photo.pixels[top:bottom, left:right]
 
 
 def _torch_engine(net: nn.Module, device: str, folded: bool = False) -> Engine:

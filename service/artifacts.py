@@ -32,6 +32,7 @@ OPTIONS_TOLD = {
         "temperature",
         "vividness",
         "boldness",
+        "detail",
         "palette",
         "hints",
         "alternatives",

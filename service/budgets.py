@@ -30,6 +30,10 @@ ANOTHER = 0.5
 """What a further picture of a photo takes beside the first, which is opened and goes through the net as well."""
 OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes to look through the net's answer for what is like what."""
+CLOSER = 8_000_000
+"""Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
+OF_TILES = 48 * 2**20
+"""Bytes of the answers to its tiles."""
 REVISED = 0.25
 """Of its pixels, that a preview of a photo colored before counts as: most come from what a worker has kept, some take half as long as
 the first."""
@@ -130,20 +134,23 @@ class Held:
 
 
 def work(pixels: int, options: Options, is_revision: bool = False) -> int:
-    """The pixels that coloring a photo of so many counts as: an alternative is one more picture that is made and saved.
+    """The pixels that coloring a photo of so many counts as: an alternative is one more picture that is made and saved, a
+    second look the net's work on several tiles.
 
     `is_revision`: of a photo that was colored before, of which a preview takes less.
     """
     if is_revision and options.is_preview:
         pixels = math.ceil(REVISED * pixels)
-    return pixels + round(ANOTHER * options.alternatives * pixels)
+    closer = 0 if options.detail == "off" else CLOSER
+    return pixels + round(ANOTHER * options.alternatives * pixels) + closer
 
 
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
     needed = memory_needed(header, size, options.format, other=options.alternatives > 0)
     asks_the_answer = options.hints or options.alternatives or "suggestions" in options.artifacts
-    return needed + (OF_THE_ANSWER if asks_the_answer else 0)
+    closer = 0 if options.detail == "off" else OF_TILES
+    return needed + (OF_THE_ANSWER if asks_the_answer else 0) + closer
 
 
 def weight(pixels: int, size: int) -> int:

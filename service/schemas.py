@@ -113,6 +113,13 @@ class Options(BaseModel):
             description="From -1, safer: calm, likely colors, to 1, bolder: rare and vivid ones.",
         ),
     ] = 0.0
+    detail: Annotated[
+        Literal["off", "auto", "on"],
+        Field(
+            description="A second, closer look at large photos, for small people and things. on: always; auto: where it is the "
+            "surer one. It counts as some megapixels more."
+        ),
+    ] = "off"
     hints: Annotated[
         tuple[HintOption, ...],
         Field(

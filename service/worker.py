@@ -63,8 +63,8 @@ KEPT_SHARE, MOST_KEPT, KEPT_FOR = 0.125, 256 * 2**20, 600.0
 """What is kept of colored photos takes this share of the memory for photos, so many bytes at most, for so many seconds unused."""
 FORGET_EVERY = 2.0
 """Seconds after which what is kept of a photo that was erased is gone."""
-NET_OPTIONS = ("negative", "rotate", "crop_border", "page", "partial", "if_color")
-"""The options that change what the net sees of a photo, or what is noticed of it before."""
+NET_OPTIONS = ("negative", "rotate", "crop_border", "page", "partial", "if_color", "detail")
+"""The options that change what the net sees of a photo and answers, or what is noticed of it before."""
 TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
@@ -257,9 +257,9 @@ class Worker:
             answer = Answer(opened.logits, photos=1, leads=False)
         else:
             with stages.next("preprocess"):
-                lightness = self._colorizer.preprocess(photo)
+                looks = self._colorizer.looks(photo, options.detail)
             with stages.next("infer"):
-                answer = self._ask_the_net(claim, photo, lightness, stages.renew)
+                answer = self._ask_the_net(claim, photo, looks, stages.renew)
         with stages.next("postprocess"):
             colored = self._postprocess(shown, answer.logits, options)
         with stages.next("save"):
@@ -288,9 +288,29 @@ class Worker:
         return bytes(data)
 
     def _ask_the_net(
+        self,
+        claim: Claim,
+        photo: image_io.Photo,
+        looks: Sequence[NDArray[np.float32]],
+        renew: Callable[[], None],
+    ) -> Answer:
+        """To all looks, as one. Raises `out_of_memory` where not even a very small picture fits."""
+        first = self._ask_at_a_size(claim, photo, looks[0], renew)
+        tiles = []
+        for tile in looks[1:]:
+            renew()
+            try:
+                tiles.append(self._engine.ask(tile, renew).logits)
+            except NetOutOfMemory:
+                log.warning("second_look_dropped", job=claim.id, error="out of memory")
+                return first
+        answers = [first.logits, *tiles]
+        return replace(first, logits=self._colorizer.merge(photo, answers, claim.options.detail))
+
+    def _ask_at_a_size(
         self, claim: Claim, photo: image_io.Photo, lightness: NDArray[np.float32], renew: Callable[[], None]
     ) -> Answer:
-        """Raises `out_of_memory` where not even a very small picture fits."""
+        """At the card's size, or at one that memory holds."""
         size = self._colorizer.card.size
         while True:
             try:

@@ -67,6 +67,10 @@ def colorize(
     boldness: Annotated[
         float, Option(help="-1 (safer: calm, likely colors) to 1 (bolder: rare and vivid ones)")
     ] = 0.0,
+    detail: Annotated[
+        Literal["off", "auto", "on"],
+        Option(help="a second, closer look at large photos: where it is the surer one, or always"),
+    ] = "off",
     palette: Annotated[
         str | None,
         Option(metavar="#RRGGBB,...", help="up to 16 colors that the photos are known to have somewhere"),
@@ -177,6 +181,7 @@ def colorize(
             color=ColorOptions(
                 temperature, vividness, tuple(map(_hint, hint)), boldness, _palette(palette, reference)
             ),
+            detail=detail,
             inspection=InspectionOptions(
                 crop_border=crop_border, if_color=if_color, negative=negative, rotate=_DEGREES[rotate]
             ),

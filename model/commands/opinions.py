@@ -1,5 +1,5 @@
 """Measure what a net can say beside its first answer: what follows from a person's hints, what else a photo could
-have been, how sure of its hues it is, and what bolder and safer make of them."""
+have been, how sure of its hues it is, what bolder and safer make of them, and a second look."""
 
 from __future__ import annotations
 
@@ -124,6 +124,50 @@ def alternatives(
         strips.append(figures.Strip(path.stem, [*map(shown.colored, row), shown.truth]))
     kinds = [f"{kind} {place}" for kind in ("alternative", "control") for place in range(1, count + 1)]
     figures.save(figures.sheet(["first answer", *kinds, "ground truth"], strips), out / "alternatives.jpg")
+    return 0
+
+
+@app.command(short_help="what a second look at large photographs is worth")
+def detail(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    mosaic: Annotated[
+        int,
+        Option(
+            metavar="N", show_default=False, help="small people: mosaics of N x N of each source's photos"
+        ),
+    ] = 0,
+    net: Net = "lite",
+    sheet: Sheet = 8,
+    device: Device = "auto",
+    out: Annotated[
+        Path, Option("--out", "-o", metavar="DIR", help="for detail.json, detail.md and the sheet detail.jpg")
+    ] = Path("out/detail"),
+) -> int:
+    """Write detail.json, detail.md and the sheet detail.jpg; print the tables. --photos take NAME=PATH; --limit is a source's."""
+    from model.colorizer import Colorizer
+    from model.commands import selection
+    from model.evaluate import color, figures
+    from model.evaluate import detail as measure
+
+    colorizer = Colorizer.load(net, device)
+    measured, grouped = [], []
+    for source in selection.Selection(photos, exclude, limit=limit).sources():
+        those = measure.groups(source.photos, mosaic)
+        measured.append(measure.measure(colorizer, source.name, progress(those, len(those), source.name)))
+        grouped += those
+    report = measure.summarize(measured)
+    settings = {colorizer.name: colorizer.sha256, "mosaic": mosaic}
+    write(out, "detail", report.as_markdown(), settings | report.as_json())
+    rows = []
+    for paths in color.evenly(grouped, sheet):
+        looked = measure.look(colorizer, measure.photograph(paths))
+        if looked is not None:
+            shown = looked.pictures
+            rows.append([("off", shown["off"]), ("on", shown["on"]), ("ground truth", looked.truth)])
+    if rows:
+        figures.save(figures.grid(rows, 240), out / "detail.jpg")
     return 0
 
 

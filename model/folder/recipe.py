@@ -1,4 +1,4 @@
-"""From a photo's file to the files that are made of it: open → prepare → preprocess → infer → postprocess → save.
+"""From a photo's file to the files that are made of it: open → prepare → looks → infer → merge → postprocess → save.
 
 A recipe is all that decides these files' bytes, beside the photo and the net.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
+from model.detail import Detail
 from model.errors import InputError, Notice
 from model.image_headers import Limits
 from model.image_io import Photo, SaveOptions
@@ -26,6 +27,8 @@ from model.inspection import InspectionOptions
 @dataclass(frozen=True, slots=True)
 class Recipe:
     color: ColorOptions = ColorOptions()
+    detail: Detail = "off"
+    """Whether large photographs are looked at twice."""
     inspection: InspectionOptions = InspectionOptions()
     save: SaveOptions = SaveOptions()
     page: int | Literal["all"] | None = None
@@ -76,6 +79,8 @@ class Recipe:
         for name in ("alternatives", "confidence", "distribution"):
             if not values[name]:
                 del values[name]
+        if self.detail == "off":
+            del values["detail"]
         return values
 
 
@@ -127,7 +132,9 @@ def make(
             made.outputs.append(_kept(data, photo, recipe, part))
         else:
             made.state = "colored"
-            [logits] = colorizer().infer([colorizer().preprocess(photo)], threads)
+            looks = colorizer().looks(photo, recipe.detail)
+            answers = [colorizer().infer([look], threads)[0] for look in looks]
+            logits = colorizer().merge(photo, answers, recipe.detail)
             check()
             # The palette once and for all: confidence and distribution are of the colors that the photo gets.
             logits = colorizer().toward(logits, recipe.color.palette)

@@ -122,6 +122,30 @@ def artifact(job: dict[str, Any], name: str) -> dict[str, Any]:
     return next(made for made in job["artifacts"] if made["name"] == name)
 
 
+def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -> None:
+    """Four photographs as one picture: what is in them is small. The net's own size is 128 here."""
+    parts = [
+        Image.fromarray(getattr(data, name)()).resize((160, 120))
+        for name in ("astronaut", "coffee", "chelsea", "rocket")
+    ]
+    whole = Image.new("RGB", (320, 240))
+    for place, part in enumerate(parts):
+        whole.paste(part, (160 * (place % 2), 120 * (place // 2)))
+    file = io.BytesIO()
+    whole.convert("L").save(file, "PNG")
+    off, on = (color(file.getvalue(), detail=detail) for detail in ("off", "on"))
+    truth = skcolor.rgb2lab(np.asarray(whole))[..., 1:]
+    wrong = [
+        np.linalg.norm(lab(get(api, job["result"]["url"]))[..., 1:] - truth, axis=-1).mean()
+        for job in (off, on)
+    ]
+    assert wrong[1] < wrong[0] - 1
+    assert on["options"]["detail"] == "on"
+    assert work(1_000_000, Options(detail="auto")) == work(1_000_000, Options()) + 8_000_000
+    header = probe(io.BytesIO(file.getvalue()), Limits())
+    assert memory(header, 0, Options(detail="on")) > memory(header, 0, Options())
+
+
 def test_alternatives_are_ranked_differ_and_are_the_same_twice(api, color, photo):
     job, again = color(photo, alternatives=4), color(photo, alternatives=4)
     made = job["artifacts"]
