@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, presigned, problems, results
+from service.api import batches, colorizations, events, health, photos, presigned, problems, results
 from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
@@ -99,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     routers = [part.router for part in (colorizations, results, presigned, batches, events, health, problems)]
     for router in routers:
         app.include_router(router)
+    app.include_router(photos.router)
     add_pages(app, settings)
     add_handlers(app, routers)
     document(app, settings)
