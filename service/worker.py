@@ -138,8 +138,9 @@ class Worker:
         self._engine.warm_up(lightness)
         logits = self._engine.ask(lightness, lambda: None).logits
         self._colorizer.postprocess(square, logits)
-        deep = replace(square, pixels=square.pixels.astype(np.uint16) * 257)
-        self._colorizer.postprocess(deep, logits)  # the first time on a machine, it is compiled for seconds
+        self._colorizer.postprocess(
+            image_io.deepened(square), logits
+        )  # the first time on a machine, it is compiled for seconds
 
     def stop(self) -> None:
         self._engine.stop()
@@ -339,7 +340,8 @@ class Worker:
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
         notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
         photo = replace(photo, notices=notices)
-        after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+        deep = image_io.deepened(photo) if options.bits else photo
+        after = self._colorizer.postprocess(deep, logits_Qhw, color, threads)
         saving = save_options(options)
         return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
 
