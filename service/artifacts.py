@@ -102,9 +102,9 @@ def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
 
 def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:
     """Why there are fewer alternatives than were asked for, where there are."""
-    if len(others) >= options.alternatives:
+    if len(others) >= options.beside:
         return ()
-    few = f"{len(others)} of {options.alternatives} alternatives: the net is sure of the rest."
+    few = f"{len(others)} of {options.beside} alternatives: the net is sure of the rest."
     return (Notice("alternatives", few),)
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError, from_json
 
 from service.errors import Problem, failure
@@ -50,6 +50,12 @@ def _place(value: float) -> float:
 
 
 _Share = Annotated[float, AfterValidator(_place)]
+
+
+def _among_alternatives(value: int, info: ValidationInfo) -> int:
+    if value > info.data.get("alternatives", 0):
+        raise PydanticCustomError("chosen", "Choose the number of one of the `alternatives`")
+    return value
 
 
 class HintOption(BaseModel):
@@ -137,6 +143,16 @@ class Options(BaseModel):
             description="At most so many pictures beside the result of what else the photo could have been: artifacts of "
             "the kind `alternative`.",
         ),
+    ] = 0
+    chosen: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4,
+            description="The result is the alternative of this rank, among so many `alternatives`, which are then not made beside "
+            "it; 0: the net's first answer.",
+        ),
+        AfterValidator(_among_alternatives),
     ] = 0
     format: Annotated[
         Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
@@ -250,6 +266,11 @@ class Options(BaseModel):
             "enabled it.",
         ),
     ] = None
+
+    @property
+    def beside(self) -> int:
+        """How many alternatives are made beside the result, at most."""
+        return 0 if self.chosen else self.alternatives
 
     @property
     def is_preview(self) -> bool:

@@ -116,7 +116,7 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
         result = pixels * (6 if deep else 3)
     gray = pixels * max(1, header.channels) * (2 if header.bits > 8 else 1)
     return (
-        (1 + options.alternatives) * (result + (min(photo, RECORD) if share < 1 else 0))
+        (1 + options.beside) * (result + (min(photo, RECORD) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
         + (LAYER * pixels + gray + 2 * min(photo, RECORD) if "color_layer" in options.artifacts else 0)
         + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)

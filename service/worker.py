@@ -335,13 +335,17 @@ class Worker:
         # The palette once and for all: artifacts are of the colors that the photo gets.
         logits_Qhw = self._colorizer.toward(logits_Qhw, color.palette)
         color = replace(color, palette=())
-        if options.alternatives:
-            others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
+        if options.beside:
+            others = self._colorizer.others(photo, logits_Qhw, options.beside, color)
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
         notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
         photo = replace(photo, notices=notices)
         deep = image_io.deepened(photo) if options.bits else photo
-        after = self._colorizer.postprocess(deep, logits_Qhw, color, threads)
+        try:
+            after = self._colorizer.postprocess(deep, logits_Qhw, color, threads)
+        except InputError as error:
+            what = f"This photo has no alternative {options.chosen} of {options.alternatives}."
+            raise Problem("option_unavailable", what=what) from error
         saving = save_options(options)
         return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
 

@@ -113,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     app.include_router(photos.router)
-    add_pages(app, settings)
+    add_pages(app)
     add_handlers(app, routers)
     document(app, settings)
     return app

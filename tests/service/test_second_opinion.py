@@ -401,13 +401,13 @@ def test_what_was_made_counts_in_the_store_until_it_is_erased(api, color, client
 
 
 def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client, gray_photo):
-    api = tight(quota_megapixels_per_minute=10)
+    api = tight(quota_megapixels_per_minute=20)
     photo = gray_photo(size=(2000, 1000))
     left = [
         api.post("/v1/colorizations", files={"photo": photo}, data=options).headers["ratelimit"]
         for options in ({}, {"alternatives": "4"})
     ]
-    assert [said.split(";")[1] for said in left] == ["r=8", "r=2"]
+    assert [said.split(";")[1] for said in left] == ["r=18", "r=10"]
     assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
         2_000_000, Options(alternatives=4)
     )

@@ -96,6 +96,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "hints": [{"x": 0.25, "y": 0.75, "color": "#7a1f2b", "radius": 0.125}],
         "alternatives": 4,
         "format": "tiff",
+        "size": 640,
         "quality": 80,
         "if_color": "refuse",
         "negative": True,
