@@ -138,8 +138,9 @@ class Worker:
         self._engine.warm_up(lightness)
         logits = self._engine.ask(lightness, lambda: None).logits
         self._colorizer.postprocess(square, logits)
-        deep = replace(square, pixels=square.pixels.astype(np.uint16) * 257)
-        self._colorizer.postprocess(deep, logits)  # the first time on a machine, it is compiled for seconds
+        self._colorizer.postprocess(
+            image_io.deepened(square), logits
+        )  # the first time on a machine, it is compiled for seconds
 
     def stop(self) -> None:
         self._engine.stop()
@@ -339,8 +340,9 @@ class Worker:
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
         notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
         photo = replace(photo, notices=notices)
+        deep = image_io.deepened(photo) if options.bits else photo
         try:
-            after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+            after = self._colorizer.postprocess(deep, logits_Qhw, color, threads)
         except InputError as error:
             what = f"This photo has no alternative {options.chosen} of {options.alternatives}."
             raise Problem("option_unavailable", what=what) from error

@@ -19,7 +19,18 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, pages, photos, presigned, problems, results
+from service.api import (
+    batch_results,
+    batches,
+    colorizations,
+    events,
+    health,
+    pages,
+    photos,
+    presigned,
+    problems,
+    results,
+)
 from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
@@ -96,7 +107,18 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
-    parts = (colorizations, results, presigned, batches, events, health, problems, pages, photos)
+    parts = (
+        colorizations,
+        results,
+        presigned,
+        batches,
+        batch_results,
+        events,
+        health,
+        problems,
+        pages,
+        photos,
+    )
     routers = [part.router for part in parts]
     for router in routers:
         app.include_router(router)

@@ -455,7 +455,7 @@ def _retry_after(job: Job) -> str:
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
-    by.require_ownership(job.owner, job.is_opened_by)
+    by.require_ownership(job.owner, state.opens(job))
     erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
     log.info("job_erased", job=id)
     return Response(status_code=204)

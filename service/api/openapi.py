@@ -79,6 +79,36 @@ _SECRET_OF_A_BATCH = _authorization(
     f"{_KEY_OR_SECRET}you can go on with the batch, send it again and erase it. With neither, only the secret in the first answer "
     "does that."
 )
+_PLACES = {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"}
+_CHOICE = {
+    "required": False,
+    "description": "Places are those of photos in the batch, from 0, with commas between",
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "contents": {"type": "string", "default": "result", "example": "result,sidecar,csv"},
+                    "partial": {"type": "boolean", "default": False},
+                    "only_accepted": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "Files of accepted photos alone; the table has all",
+                    },
+                    "accepted": {**_PLACES, "example": "0,1,4"},
+                    "rejected": {**_PLACES, "example": "2"},
+                    "redone": {
+                        "type": "string",
+                        "pattern": "^[0-9]+:[0-9a-f]{32}(,[0-9]+:[0-9a-f]{32})*$",
+                        "description": "Place and id of the job whose picture stands there instead",
+                        "example": "4:2f0c6a3b9f8e4d1d8c2a7b6e5d4c3b2a",
+                    },
+                },
+            }
+        }
+    },
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -248,6 +278,7 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
     for name in ("create_batch", "put_batch"):
         _take_batches(operations[name], options)
         operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
+    operations["choose_batch_result"]["requestBody"] = _CHOICE
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
     place = {"schema": {**PlaceRequest.model_json_schema(), "example": {"bytes": 14_680_064}}}
     operations["create_upload"]["requestBody"] = {"required": True, "content": {JSON: place}}

@@ -77,7 +77,9 @@ def choose(page: Page, *photos: Photo | Path) -> None:
 def posted(page: Page) -> list[str]:
     """Where the page sends something, from now on."""
     sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if request.method in ("POST", "PUT") else None)
+    page.on(
+        "request", lambda request: sent.append(request.url) if request.method in ("POST", "PUT") else None
+    )
     return sent
 
 
@@ -115,7 +117,9 @@ def test_a_chosen_photo_gets_a_page_of_its_own_and_back_leads_to_an_empty_plate(
     page: Page, service: str, axe: Look, small_targets: Look
 ) -> None:
     assert is_whole(page, axe, small_targets)
-    assert {"image/*", ".heic", ".tiff", ".jp2", ".zip"} <= set(page.get_attribute("#photo", "accept").split(","))  # type: ignore[union-attr]
+    assert {"image/*", ".heic", ".tiff", ".jp2", ".zip"} <= set(
+        page.get_attribute("#photo", "accept").split(",")
+    )  # type: ignore[union-attr]
     for word in ("temperature", "vividness"):
         assert word not in page.content().lower()
     choose(page, file(gray(), "Grandma at sea.jpg"))
@@ -318,7 +322,9 @@ def test_a_connection_that_is_lost_is_told_and_mended_without_coloring_twice(
     assert [its_page(page)] == made, "it is the job that was made by the try before"
     secret = page.evaluate("JSON.parse(localStorage.getItem('autochrome.photos'))[0].secret")
     request = urllib.request.Request(
-        f"{service}/v1/colorizations/{made[0]}", method="DELETE", headers={"Authorization": f"Bearer {secret}"}
+        f"{service}/v1/colorizations/{made[0]}",
+        method="DELETE",
+        headers={"Authorization": f"Bearer {secret}"},
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 204
@@ -369,7 +375,7 @@ def test_the_page_is_light_soon_there_and_does_not_jump(browser: Browser, servic
     with browser.new_context(viewport={"width": 1100, "height": 800}) as context:
         page = context.new_page()
         loaded: list[Request] = []
-        page.on("requestfinished", loaded.append)
+        page.on("requestfinished", lambda request: loaded.append(request))
         page.goto(service)
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth)")
