@@ -7,7 +7,7 @@ import { t } from "./strings.js";
 const HUES = [
   [8, t("pink")],
   [48, t("red")],
-  [75, t("orange")],
+  [80, t("orange")],
   [108, t("yellow")],
   [165, t("green")],
   [220, t("turquoise")],
@@ -27,7 +27,8 @@ export function nameOf(color) {
   const chroma = Math.hypot(a, b);
   if (chroma < GRAY) return lightness > 93 ? t("white") : lightness < 12 ? t("black") : shade(lightness, t("gray"));
   const hue = ((Math.atan2(b, a) * 180) / Math.PI + 360) % 360;
-  if (hue >= 35 && hue < 95 && chroma < 45 && lightness >= 60) return shade(lightness - 10, t("beige"));
+  if ((hue < 55 || hue >= 330) && lightness >= 65 && chroma < 50) return t("pink");
+  if (hue >= 55 && hue < 95 && chroma < 45 && lightness >= 60) return shade(lightness - 10, t("beige"));
   if (hue >= 35 && hue < 88 && chroma < 60 && lightness < 60) return shade(lightness + 8, t("brown"));
   const [, name] = HUES.find(([end]) => hue < end);
   if (chroma < PALE) return t("grayish {color}", { color: name });

@@ -148,10 +148,12 @@ if (own) {
   element("formats").hidden = false;
   for (const item of element("notices")?.children ?? []) offerToMend(item);
   offerErasing(element("erase"), job.id);
-  if (!job.notices.some(({ code }) => code === "kept_in_color")) {
+  if (element("opinion")) {
     const opinion = new Opinion(job, own, viewer, tell);
     element("opinion").hidden = false;
-    for (const sign of ["pointerenter", "focusin"]) element("opinion").addEventListener(sign, () => opinion.prepare().catch(complain), { once: true });
+    const prepare = () => opinion.prepare().catch(() => {}); // what is wrong is said once it is needed
+    for (const sign of ["pointerenter", "focusin"]) element("opinion").addEventListener(sign, prepare, { once: true });
+    if (!navigator.connection?.saveData) addEventListener("load", () => (globalThis.requestIdleCallback ?? setTimeout)(prepare));
   }
   keepInMind();
 }
