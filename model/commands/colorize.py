@@ -221,7 +221,9 @@ def gallery(
     device: Device = "auto",
     apart: Annotated[
         bool,
-        Option("--apart", help="files of their own, NAME-gray.jpg and NAME-color.jpg, without the ground truth"),
+        Option(
+            "--apart", help="files of their own, NAME-gray.jpg and NAME-color.jpg, without the ground truth"
+        ),
     ] = False,
 ) -> int:
     """Write photographs side by side as a person would see them: gray, colored, ground truth. Or each apart."""

@@ -20,6 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
 from service.api import (
+    albums,
     batch_results,
     batches,
     colorizations,
@@ -113,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     app.include_router(photos.router)
+    app.include_router(albums.router)
     add_pages(app)
     add_handlers(app, routers)
     document(app, settings)
