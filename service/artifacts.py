@@ -120,12 +120,7 @@ def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
         picture = image_io.save(image_io.Photo(pixels, None, "JPEG"), options)
         yield Made("comparison", "comparison.jpg", "image/jpeg", picture)
     if "thumbnail" in asked:
-        small = _small(
-            Image.fromarray(to_eight_bits(colored.after.pixels)), colored.after.alpha, THUMBNAIL_SIDE
-        )
-        options = image_io.SaveOptions("JPEG", THUMBNAIL_QUALITY, disclosure=colored.options.embed_disclosure)
-        picture = image_io.save(image_io.Photo(np.asarray(small), None, "JPEG"), options)
-        yield Made("thumbnail", "thumbnail.jpg", "image/jpeg", picture)
+        yield thumbnail(colored.after, colored.options.embed_disclosure)
     if "color_layer" in asked:
         both = image_io.save_separate(colored.before, colored.after, colored.saving)
         ending, media_type = image_io.extension("TIFF"), image_io.media_type("TIFF")
@@ -215,6 +210,19 @@ def comparison(
     left = _small(Image.fromarray(to_eight_bits(gray)).convert("L").convert("RGB"), alpha, COMPARISON_SIDE)
     right = _small(Image.fromarray(to_eight_bits(colored)), alpha, COMPARISON_SIDE)
     return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
+
+
+def thumbnail(photo: image_io.Photo, disclosure: bool) -> Made:
+    """A photo for lists, as a JPEG."""
+    image = Image.fromarray(to_eight_bits(photo.pixels)).convert("RGB")
+    small = np.asarray(_small(image, photo.alpha, THUMBNAIL_SIDE))
+    options = image_io.SaveOptions("JPEG", THUMBNAIL_QUALITY, disclosure=disclosure)
+    return Made(
+        "thumbnail",
+        "thumbnail.jpg",
+        "image/jpeg",
+        image_io.save(image_io.Photo(small, None, "JPEG"), options),
+    )
 
 
 def _small(image: Image.Image, alpha: NDArray[np.uint8] | None, longest: int) -> Image.Image:

@@ -429,6 +429,9 @@ class FileView(BaseModel):
     job: str | None = Field(description="Id of its colorization, once it is queued")
     status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
     url: str | None = Field(description="Of its colorization")
+    thumbnail: str | None = Field(
+        description="Address of its thumbnail, where one was asked for and is there"
+    )
     error: ErrorView | None
 
 

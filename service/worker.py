@@ -13,7 +13,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +34,7 @@ from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, notifications, webhooks
-from service.artifacts import Colored, artifacts, others_notice, refuse_unless_able
+from service.artifacts import Colored, Made, artifacts, others_notice, refuse_unless_able, thumbnail
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
@@ -251,7 +251,9 @@ class Worker:
         if inspection.is_kept(photo):
             with stages.next("save"):
                 result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
-            self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
+                small = [thumbnail(shown, disclosure=False)] if "thumbnail" in options.artifacts else []
+                others = self._store_artifacts(claim, small)
+            self._jobs.complete(claim, stages.untold, result, others, photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
         if opened:
@@ -353,8 +355,12 @@ class Worker:
         saved_as = image_io.saved_format(colored.after, colored.saving.format)
         data = image_io.save(colored.after, colored.saving)
         result = self._store_result(claim, colored.after, data, saved_as)
+        return result, self._store_artifacts(claim, artifacts(colored, result))
+
+    def _store_artifacts(self, claim: Claim, files: Iterable[Made]) -> tuple[Artifact, ...]:
+        """One after another: each is made when it is asked for."""
         others = []
-        for made in artifacts(colored, result):
+        for made in files:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
             self._put(claim, key, made.data, made.media_type)
@@ -363,7 +369,7 @@ class Worker:
                     *(made.name, made.kind, key, made.media_type, len(made.data)), made.rank, made.probability
                 )
             )
-        return result, tuple(others)
+        return tuple(others)
 
     def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
-from redis.exceptions import RedisError
 from starlette.responses import RedirectResponse, Response
 
 from model.image_headers import ENDINGS, IN_WORDS
@@ -27,8 +26,7 @@ from service.settings import Settings
 
 PAGE = 100
 """Photographs of an album that its page has at first; so many more come at a time."""
-STATUSES = {"not_found": 404, "expired": 410, "canceled": 410, "queue_unavailable": 503}
-"""Of an album's page, where there is no album to show."""
+PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
 PICTURES = ("image/*", ".zip", *(ending for format in ENDINGS.values() for ending in format))
 log = get_logger("autochrome.api")
 
@@ -68,20 +66,16 @@ async def send(request: Request, state: State, by: Sending) -> Response:
 def album(
     id: str, request: Request, state: State, place: Annotated[int, Query(ge=0, le=10**6, alias="from")] = 0
 ) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
-    try:
-        batch = find(state, id)
-        if batch.status == "canceled":
-            raise Problem("canceled")
-        shown = _described(state, batch, place // PAGE * PAGE)
-    except (Problem, RedisError) as error:
-        problem = error if isinstance(error, Problem) else Problem("queue_unavailable")
-        if problem.code not in STATUSES:
-            raise
-        headers |= problem.headers
-        return render(request, "album.html.j2", {"problem": problem}, STATUSES[problem.code], headers)
-    owned = bool(secret_of(request)) and batch.is_opened_by(secret_of(request))
-    return render(request, "album.html.j2", {"is_owner": owned, **shown}, 200, headers)
+    """A part of it, from a place on; the rest by scripts, or by links. Raises `not_found`, `expired` or `canceled`."""
+    batch = find(state, id)
+    if batch.status == "canceled":
+        raise Problem("canceled")
+    secret = secret_of(request)
+    shown = {
+        "is_owner": bool(secret) and batch.is_opened_by(secret),
+        **_described(state, batch, place // PAGE * PAGE),
+    }
+    return render(request, "album.html.j2", shown, headers=PRIVATE)
 
 
 @router.post("/albums/{id}/erase")
@@ -112,7 +106,6 @@ def _described(state: ApiState, batch: Batch, start: int) -> dict[str, Any]:
     asked = batch.options.artifacts
     ended = sum(count for status, count in files.counts.items() if status in ENDED)
     return {
-        "problem": None,
         "id": batch.id,
         "status": status_of(batch, files),
         "counts": files.counts,
@@ -121,7 +114,6 @@ def _described(state: ApiState, batch: Batch, start: int) -> dict[str, Any]:
         "start": start,
         "page": PAGE,
         "photographs": [_shown(file) for file in files.files],
-        "has_thumbnails": "thumbnail" in asked,
         "contents": ",".join(_contents(asked)),
         "options": batch.options.model_dump(mode="json", include={"boldness", "vividness"}),
         "expires": datetime.fromtimestamp(batch.expires / 1000, tz=UTC),
@@ -131,13 +123,12 @@ def _described(state: ApiState, batch: Batch, start: int) -> dict[str, Any]:
 
 def _shown(file: Standing) -> dict[str, Any]:
     """A photograph of the list, as a template takes it."""
-    title = failure(file.code, None).kind.title if file.code else ""
     return {
         "name": file.name,
         "status": file.status,
         "job": file.job,
-        "title": title,
-        "detail": file.detail or "",
+        "has_thumbnail": file.has_thumbnail,
+        "title": failure(file.code, None).kind.title if file.code else "",
     }
 
 

@@ -20,6 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
 from service.api import (
+    albums,
     batch_results,
     batches,
     colorizations,
@@ -118,6 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
         problems,
         pages,
         photos,
+        albums,
     )
     routers = [part.router for part in parts]
     for router in routers:

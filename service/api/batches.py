@@ -320,6 +320,7 @@ def _file_view(file: Standing, root: str) -> FileView:
         job=file.job,
         status=file.status,
         url=f"{root}{job_path(file.job)}" if file.job else None,
+        thumbnail=f"{root}{job_path(file.job or '')}/artifacts/thumbnail" if file.has_thumbnail else None,
         error=ErrorView(**error, title=failure(file.code, None).kind.title) if file.code else None,
     )
 

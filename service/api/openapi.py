@@ -199,8 +199,22 @@ _BATCH: dict[str, Any] = {
     "counts": {"failed": 1, "queued": 1},
     "result_url": "/v1/batches/7c9e6679f7924bdfa5e2d8a3c1b4f0e6/result",
     "files": [
-        {"name": "harbor.jpg", "job": _EXAMPLE_ID, "status": "queued", "url": _PATH, "error": None},
-        {"name": "notes.jpg", "job": None, "status": "failed", "url": None, "error": _FAILED["error"]},
+        {
+            "name": "harbor.jpg",
+            "job": _EXAMPLE_ID,
+            "status": "queued",
+            "url": _PATH,
+            "thumbnail": None,
+            "error": None,
+        },
+        {
+            "name": "notes.jpg",
+            "job": None,
+            "status": "failed",
+            "url": None,
+            "thumbnail": None,
+            "error": _FAILED["error"],
+        },
     ],
     "next": None,
 }

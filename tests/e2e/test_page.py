@@ -73,6 +73,11 @@ def choose(page: Page, *photos: Photo | Path) -> None:
     page.set_input_files("#photo", list(photos))  # type: ignore[arg-type]
 
 
+def await_choosers(page: Page) -> None:
+    """Have the browser hand over its file choosers from now on: told in the moment itself, it may show one instead."""
+    page.on("filechooser", lambda chooser: None)
+
+
 def posted(page: Page) -> list[str]:
     """Where the page sends something, from now on."""
     sent: list[str] = []
@@ -169,6 +174,8 @@ def test_several_photos_or_a_zip_become_an_album(page: Page, service: str, compl
 
 
 def test_by_keyboard_alone_a_photo_is_chosen_and_a_sample_tried(page: Page, service: str) -> None:
+    await_choosers(page)
+
     def tab_to(name: str) -> None:
         for _ in range(30):
             page.keyboard.press("Tab")
@@ -197,6 +204,7 @@ def test_a_phone_offers_its_camera_and_a_tap_is_enough(
     expect(page.get_by_text("or drop one anywhere, or paste it.")).to_be_visible()
     with browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844}) as phone:
         small = phone.new_page()
+        await_choosers(small)
         small.goto(service)
         expect(small.get_by_text("or drop one anywhere, or paste it.")).to_be_hidden()
         assert is_whole(small, axe, small_targets)
@@ -267,6 +275,7 @@ def test_what_needs_no_server_to_be_refused_is_not_sent(
 def test_what_the_server_refuses_is_told_in_its_words_and_another_photo_can_be_chosen(
     page: Page, complaints: list[str], axe: Look, small_targets: Look
 ) -> None:
+    await_choosers(page)
     page.set_viewport_size({"width": 320, "height": 640})
     choose(page, {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"Dear diary, no picture today."})
     expect(page.get_by_role("heading", name="This is not a photo that can be read")).to_be_visible()

@@ -3,7 +3,7 @@
 import { Problem, sleep } from "./api.js";
 import * as albums from "./albums.js";
 import { isArchive, sendPart } from "./batches.js";
-import { number, t } from "./strings.js";
+import { number, plural, t } from "./strings.js";
 
 /** Of one part. Small ones are sent again sooner, and large ones have fewer answers to wait for. */
 const MOST_FILES = 20;
@@ -25,7 +25,7 @@ export const MUSEUM = { format: "tiff", bits: "16", keep_metadata: "true", embed
 /**
  * Sends files as one album and goes to its page. Rejects with a Problem; the album is then kept in this browser, and given once
  * more with the same files it is gone on with.
- * @param {Iterable<File>} files photographs, ZIPs of them, or both
+ * @param {Iterable<File | {name: string, file: File}>} files photographs, ZIPs of them, or both; with a name where it is not the file's own
  * @param {{fields?: Record<string, string>, album?: albums.Album, megabytes: number, photographs: number,
  *   onProgress?: (state: {share: number, sent: number, of: number, lost: boolean}) => void, signal?: AbortSignal}} how
  *   `fields`: options of the API; `album`: one that is to be gone on with; `megabytes`, `photographs`: the most of a file, and of files;
@@ -38,7 +38,7 @@ export async function startAlbum(files, how) {
 
 /** The same without going there: resolves with the album's id. */
 export async function send(files, { fields = {}, album = null, megabytes, photographs, onProgress = () => {}, signal }) {
-  const chosen = files.map((file) => ({ name: file.webkitRelativePath || file.name, file })).filter(({ name }) => !LEFTOVER.test(name));
+  const chosen = files.map((one) => (one.file ? one : { name: one.webkitRelativePath || one.name, file: one })).filter(({ name }) => !LEFTOVER.test(name));
   const isTooLarge = ({ file }) => !isArchive(file) && file.size > megabytes * 2 ** 20;
   const sent = chosen.filter((one) => !isTooLarge(one));
   refuse(sent, chosen.length, photographs, megabytes);
@@ -48,21 +48,27 @@ export async function send(files, { fields = {}, album = null, megabytes, photog
   albums.remember({ ...begun, photographs: sent.length, left, complete: false });
 
   const total = sent.reduce((sum, { file }) => sum + file.size, 0) || 1;
-  let files_before = 0;
-  let bytes_before = 0;
+  let filesBefore = 0;
+  let bytesBefore = 0;
   addEventListener("beforeunload", stay);
   try {
     const parts = split(sent);
     for (const [place, part] of parts.entries()) {
       const bytes = part.reduce((sum, { file }) => sum + file.size, 0);
-      const tell = (share, lost = false) =>
-        onProgress({ share: (bytes_before + share * bytes) / total, sent: files_before, of: sent.length, lost });
       const more = place < parts.length - 1;
-      const batch = await insist(() => sendPart(begun, part, { fields: begun.fields, more, onProgress: tell, signal }), () => tell(0, true), signal);
+      const tell = (share, lost) => onProgress({ share: (bytesBefore + share * bytes) / total, sent: filesBefore, of: sent.length, lost });
+      const attempt = (onMove) => {
+        const moved = (share) => {
+          onMove();
+          tell(share, false);
+        };
+        return sendPart(begun, part, { fields: begun.fields, more, onProgress: moved, signal });
+      };
+      const batch = await insist(attempt, () => tell(0, true), signal);
       albums.remember({ id: begun.id, expires: batch.expires_at, complete: !more });
-      files_before += part.length;
-      bytes_before += bytes;
-      onProgress({ share: bytes_before / total, sent: files_before, of: sent.length, lost: false });
+      filesBefore += part.length;
+      bytesBefore += bytes;
+      tell(0, false);
     }
   } finally {
     removeEventListener("beforeunload", stay);
@@ -104,14 +110,14 @@ function split(files) {
   return parts;
 }
 
-/** Tries again what failed for a reason that passes, for GIVE_UP seconds. */
+/** Tries again what failed for a reason that passes, until nothing has moved for GIVE_UP seconds. */
 async function insist(attempt, onSilence, signal) {
-  const since = Date.now();
+  let moved = Date.now();
   for (;;) {
     try {
-      return await attempt();
+      return await attempt(() => (moved = Date.now()));
     } catch (error) {
-      const passes = error instanceof Problem && error.retry && Date.now() - since < GIVE_UP * 1000;
+      const passes = error instanceof Problem && error.retry && Date.now() - moved < GIVE_UP * 1000;
       if (!passes) throw error;
       onSilence();
       await sleep(1000 * Math.min(error.after ?? PAUSE, GIVE_UP), signal ?? new AbortController().signal);
@@ -124,7 +130,7 @@ function nameOf(files) {
   const [{ name, file }] = files;
   const [folder, ...below] = name.split("/");
   if (below.length > 0 || isArchive(file)) return folder.replace(/\.zip$/i, "");
-  return name;
+  return files.length === 1 ? name : plural(files.length - 1, "{name} and one more", "{name} and {count} more", { name });
 }
 
 function stay(event) {

@@ -47,6 +47,16 @@ export async function read(id, { cursor = 0, limit = 100, signal } = {}) {
   return (await ask(addressOf(id, `?cursor=${cursor}&limit=${limit}`), { signal })).json();
 }
 
+const jobAt = (id, below = "") => new URL(`../v1/colorizations/${id}${below}`, import.meta.url).href;
+
+/** A photograph's job. */
+export async function fetchJob(id) {
+  return (await ask(jobAt(id), {})).json();
+}
+
+/** The address of a picture of a job: `result`, or `artifacts/NAME`. */
+export const fileOf = (id, name) => jobAt(id, `/${name}?redirect=false`);
+
 /** Erases all photographs of a batch and what was made of them; what waits is not colored any more. */
 export async function erase(id, secret) {
   await ask(addressOf(id), { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
