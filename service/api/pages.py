@@ -1,4 +1,4 @@
-"""The page that colors, and the files of all pages."""
+"""The first page, its form and samples, and the files of all pages."""
 
 from __future__ import annotations
 
