@@ -148,7 +148,7 @@ def test_it_can_be_asked_about_and_is_nothing_to_send_to(api, job):
 def test_whoever_sent_it_may_erase_it_there_without_scripts(api, job, work):
     work()
     address = f"/photos/{job['id']}"
-    assert '<details class="erase scripted" id="erase" hidden>' in page(
+    assert '<details class="erase scripted owned" id="erase">' in page(
         api, job["id"], 200, "These colors are a guess"
     )
     stranger = api.post(

@@ -115,7 +115,7 @@ export class Opinion {
   #paintHere(wish) {
     if (!this.painters) return false;
     if (isOwn(wish)) {
-      if (!this.distribution) return false;
+      if (!this.distribution || this.job.options.palette.length > 0) return false;
       if (this.decoded !== wish.boldness) this.#decode(wish.boldness);
       this.#paint(this.painters.framed, wish.strength);
       return true;
@@ -457,7 +457,7 @@ function sameBase(one, other) {
 }
 
 function tell(slider, text) {
-  slider.closest(".option").querySelector("output").textContent = text;
+  slider.closest(".option").querySelector(".value").textContent = text;
   slider.setAttribute("aria-valuetext", text);
 }
 
