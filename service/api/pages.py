@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
@@ -24,7 +24,7 @@ from service.settings import Settings
 
 SAMPLES = ("coffee", "chelsea", "rocket")
 """Photographs to try the page with: `static/samples/NAME-gray.jpg`, and `NAME-color.jpg`, both by `python -m model gallery --apart`."""
-ARTIFACTS = ("comparison", "distribution", "suggestions")
+ARTIFACTS: Final = ("comparison", "distribution", "suggestions")
 """What a photo's page shows beside the result, and lets people change it by."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
