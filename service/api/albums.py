@@ -108,7 +108,7 @@ def _described(state: ApiState, batch: Batch, start: int) -> dict[str, Any]:
     return {
         "id": batch.id,
         "status": status_of(batch, files),
-        "counts": files.counts,
+        "failed": files.counts.get("failed", 0),
         "total": files.total,
         "ended": ended,
         "start": start,

@@ -19,6 +19,8 @@ const BASE = { vividness: Number(data.vividness), boldness: Number(data.boldness
 const EVERY = 2500;
 const SLOWEST = 20_000;
 const MOST_UNDO = 200;
+/** Photographs that are written in one go: the page is scrolled meanwhile. */
+const AT_ONCE = 10;
 /** What is least and most, and how many other pictures can be had. */
 const BOUNDS = { vividness: [0, 2], boldness: [-1, 1] };
 const OTHERS = 3;
@@ -59,13 +61,16 @@ async function readPart(part) {
   const answer = await batches.read(id, { cursor: part * PAGE, limit: PAGE });
   counts = answer.counts;
   status = answer.status;
-  answer.files.forEach((file, at) => {
+  standing();
+  for (const [at, file] of answer.files.entries()) {
     const place = part * PAGE + at;
     const isNew = JSON.stringify(files[place]) !== JSON.stringify(file);
     files[place] = file;
-    if (isNew) show(place);
-  });
-  standing();
+    if (!isNew) continue;
+    show(place);
+    if (at % AT_ONCE === AT_ONCE - 1) await sleep(0, never);
+  }
+  element("more").hidden = files.length >= total();
 }
 
 async function followAlbum() {
@@ -119,7 +124,6 @@ function standing() {
   element("progress").hidden = !runs;
   element("download").querySelector("button").textContent = runs ? t("Save what is ready as a ZIP") : t("Save all as a ZIP");
   element("erase").querySelector("summary").textContent = runs ? t("Stop and erase …") : t("Erase …");
-  element("more").hidden = files.length >= all;
   document.title = runs && all ? `${number(ended)}/${number(all)} · ${name()}` : `${name()} · Autochrome`;
   tellBroken();
 }

@@ -44,7 +44,7 @@ export class Tiles {
     link.role = href ? null : "button";
     if (place === this.current) link.tabIndex = 0;
     const [image, title, state] = link.children;
-    if (picture && image.getAttribute("src") !== picture) image.replaceWith(thumbnail(picture));
+    if (picture && image.src !== picture) image.replaceWith(thumbnail(picture));
     if (title.textContent !== name) title.textContent = title.title = name;
     if (state.textContent !== word) state.textContent = word;
   }
