@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import redis
 
@@ -35,6 +36,10 @@ CLOSER = 8_000_000
 """Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
 LOOKED_AT_TWICE = 352
 """Pixels on the shorter side of the smallest photo that `lite` looks at twice (`model.detail`)."""
+OF_THE_PICTURE = frozenset({"comparison", "sidecar", "thumbnail", "color_layer"})
+"""Artifacts for which the answer is not looked through."""
+OF_LAYER = 12
+"""Bytes a pixel that a color layer takes, with its file."""
 OF_TILES = 48 * 2**20
 """Bytes of the answers to its tiles."""
 REVISED = 0.25
@@ -142,7 +147,7 @@ def work(header: Header, options: Options, is_revision: bool = False) -> int:
 
     `is_revision`: of a photo that was colored before.
     """
-    pictures = header.width * header.height * (1 + ANOTHER * options.alternatives)
+    pictures = header.width * header.height * (1 + ANOTHER * options.beside)
     closer = float(CLOSER) if _looks_twice(header, options) else 0.0
     if is_revision:
         closer *= REVISED
@@ -152,10 +157,12 @@ def work(header: Header, options: Options, is_revision: bool = False) -> int:
 
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
-    needed = memory_needed(header, size, options.format, other=options.alternatives > 0)
-    asks_more = options.hints or options.alternatives or {*options.artifacts} - {"comparison", "sidecar"}
+    opened = replace(header, bits=options.bits or header.bits)
+    needed = memory_needed(opened, size, options.format, other=options.beside > 0)
+    asks_more = options.hints or options.alternatives or {*options.artifacts} - OF_THE_PICTURE
     closer = OF_TILES if _looks_twice(header, options) else 0
-    return needed + (OF_THE_ANSWER if asks_more else 0) + closer
+    layer = OF_LAYER * header.width * header.height if "color_layer" in options.artifacts else 0
+    return needed + (OF_THE_ANSWER if asks_more else 0) + closer + layer
 
 
 def _looks_twice(header: Header, options: Options) -> bool:
