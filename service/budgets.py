@@ -27,13 +27,13 @@ from service.settings import Settings
 WINDOW = 60
 BYTES_A_PIXEL = 2
 """A file of more counts as one of more pixels. Uncompressed, gray has 1 or 2; a color photo of 16 bits has 6, and counts three times."""
-ANOTHER = 0.6
+ANOTHER = 0.75
 """What a further picture takes beside the first, which is opened and goes through the net as well: of a JPEG of 12 megapixels 0.4 to
-0.6, of 2 megapixels 0.4, by `python -m tests.benchmarks opinions` (docs/operations/performance.md)."""
+0.75, of 2 megapixels 0.4 to 0.5, by `python -m tests.benchmarks opinions` (docs/operations/performance.md)."""
 OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
-"""Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
+"""Pixels that a second look counts as, which takes as long as to color 6 to 10 megapixels, by the same benchmark."""
 LOOKED_AT_TWICE = 352
 """Pixels on the shorter side of the smallest photo that `lite` looks at twice (`model.detail`)."""
 OF_THE_PICTURE = frozenset({"comparison", "sidecar", "thumbnail", "color_layer"})

@@ -448,7 +448,7 @@ def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client,
         api.post("/v1/colorizations", files={"photo": photo}, data=options).headers["ratelimit"]
         for options in ({}, {"alternatives": "4"})
     ]
-    assert [said.split(";")[1] for said in left] == ["r=18", "r=11"]
+    assert [said.split(";")[1] for said in left] == ["r=18", "r=10"]
     header = probe(io.BytesIO(photo), Limits())
     assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
         header, Options(alternatives=4)
