@@ -184,9 +184,8 @@ def extremes(tallies: Sequence[Tally], count: int) -> tuple[list[Tally], list[Ta
 
 def strip(tally: Tally, pair: Pair, folder: Path) -> Strip:
     """For a sheet: photograph and recolored. Raises OSError for a picture that is gone."""
-    pictures = [np.asarray(Image.open(folder / name).convert("RGB")) for name in (pair.photo, pair.colored)]
-    caption = f"{tally.fooled} of {tally.shown} fooled: {pair.file}"
-    return Strip(caption, [center_crop(pixels) for pixels in pictures])
+    pictures = [center_crop(data.read(folder / name)) for name in (pair.photo, pair.colored)]
+    return Strip(f"{tally.fooled} of {tally.shown} fooled: {pair.file}", pictures)
 
 
 def _fitted(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

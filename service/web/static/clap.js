@@ -23,8 +23,10 @@ const stage = element("stage");
 const question = element("question");
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** What a key or button is waited for by; null while nothing is asked. */
+/** Takes "first" or "second" while that is asked, else null. */
 let answer = null;
+/** Of the game that is played; aborted where another is begun in its midst. */
+let turn = new AbortController();
 
 async function play(count) {
   const { rounds } = await insist(() => post("games", { rounds: count }));
@@ -168,9 +170,11 @@ async function post(path, values) {
 
 /** What the action resolves with. Where it fails, the page says so, and tries again when it is told to. */
 async function insist(action, before = () => {}) {
-  for (;;) {
+  for (let hasFailed = false; ; hasFailed = true) {
     try {
-      return await action();
+      const result = await action();
+      if (hasFailed) see("play");
+      return result;
     } catch (error) {
       const isOver = error.status === 410;
       element("trouble-title").textContent = isOver ? t("This game is over") : t("That did not come through");
@@ -193,7 +197,7 @@ function reason({ status, wait }) {
 }
 
 function clicked(id) {
-  return new Promise((resolve) => element(id).addEventListener("click", resolve, { once: true }));
+  return new Promise((resolve) => element(id).addEventListener("click", resolve, { once: true, signal: turn.signal }));
 }
 
 function enable(isAsked) {
@@ -215,6 +219,8 @@ for (const button of document.querySelectorAll("[data-rounds]")) {
 }
 for (const id of ["again", "anew"]) {
   element(id).addEventListener("click", () => {
+    turn.abort();
+    turn = new AbortController();
     see("intro");
     element("intro-title").focus({ preventScroll: true });
   });
