@@ -106,7 +106,7 @@ def overlay(photo: Photo, sure_hw: NDArray[np.float32]) -> bytes:
     scaled = np.asarray(Image.fromarray(sure_hw.astype(np.float32)).resize(inside, Image.Resampling.BILINEAR))
     part = sure[box[1] : box[1] + inside[1], box[0] : box[0] + inside[0]]
     part[:] = scaled[: part.shape[0], : part.shape[1]]
-    y, x = np.mgrid[:height, :width]
+    y, x = np.arange(height, dtype=np.int16)[:, None], np.arange(width, dtype=np.int16)
     period = max(8, min(height, width) // 48)
     line = max(1, period // 8)
     pixels = np.array(gray)

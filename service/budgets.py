@@ -26,10 +26,10 @@ from service.settings import Settings
 WINDOW = 60
 BYTES_A_PIXEL = 2
 """A file of more counts as one of more pixels. Uncompressed, gray has 1 or 2; a color photo of 16 bits has 6, and counts three times."""
-ANOTHER = 0.5
-"""What a further picture of a photo takes beside the first, which is opened and goes through the net as well."""
+ANOTHER = 0.75
+"""What a further picture takes beside the first, which is opened and goes through the net as well: of 12 megapixels about so much."""
 OF_THE_ANSWER = 64 * 2**20
-"""Bytes that it takes to look through the net's answer for what is like what."""
+"""Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
 """Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
 OF_TILES = 48 * 2**20
@@ -148,9 +148,9 @@ def work(pixels: int, options: Options, is_revision: bool = False) -> int:
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
     needed = memory_needed(header, size, options.format, other=options.alternatives > 0)
-    asks_the_answer = options.hints or options.alternatives or "suggestions" in options.artifacts
+    asks_more = options.hints or options.alternatives or {*options.artifacts} - {"comparison", "sidecar"}
     closer = 0 if options.detail == "off" else OF_TILES
-    return needed + (OF_THE_ANSWER if asks_the_answer else 0) + closer
+    return needed + (OF_THE_ANSWER if asks_more else 0) + closer
 
 
 def weight(pixels: int, size: int) -> int:

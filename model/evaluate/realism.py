@@ -58,10 +58,9 @@ def make(path: Path, colorizer: Colorizer, side: int, folder: Path) -> Pair | No
     if colorfulness(truth) < _GRAY:
         return None
     [colored] = colorizer.colorize([Photo(truth, None, "PNG")])
-    names = [_save(pixels, folder) for pixels in (truth, colored.pixels)]
-    return Pair(
-        _hash("+".join(names).encode())[:12], colorizer.sha256, *names, f"{path.parent.name}/{path.name}"
-    )
+    photo, recolored = _save(truth, folder), _save(colored.pixels, folder)
+    name = _hash(f"{photo}+{recolored}".encode())[:12]
+    return Pair(name, colorizer.sha256, photo, recolored, f"{path.parent.name}/{path.name}")
 
 
 def write(pairs: Sequence[Pair], nets: Mapping[str, str], terms: str, folder: Path) -> None:
