@@ -61,12 +61,10 @@ async function show(pictures, at, count) {
   question.focus({ preventScroll: true });
   await pause(READY);
   let isFair = true;
-  for (const [place, picture] of pictures.entries()) {
-    stage.dataset.number = place + 1;
+  for (const picture of pictures) {
     isFair = (await expose(stage, picture, SECOND)) && isFair;
     await pause(BETWEEN);
   }
-  delete stage.dataset.number;
   return isFair;
 }
 
