@@ -33,7 +33,7 @@ ANOTHER = 0.75
 OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
-"""Pixels that a second look counts as, which takes as long as to color 6 to 10 megapixels, by the same benchmark."""
+"""Pixels that a second look counts as, which takes as long as 6 to 10 of a photo of 12 megapixels, by the same benchmark."""
 LOOKED_AT_TWICE = 352
 """Pixels on the shorter side of the smallest photo that `lite` looks at twice (`model.detail`)."""
 OF_THE_PICTURE = frozenset({"comparison", "sidecar", "thumbnail", "color_layer"})
