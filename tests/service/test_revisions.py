@@ -105,7 +105,9 @@ def test_only_who_proves_the_original_may(api, send, revise, client, work, check
     check_problem(api.post(ALL, json=revised), "secret_missing")
     check_problem(api.post(ALL, json={**revised, "secret": "job_" + "A" * 43}), "secret_wrong")
     no_text = json.dumps({**revised, "secret": "\ud800"})
-    check_problem(api.post(ALL, content=no_text, headers={"Content-Type": "application/json"}), "secret_wrong")
+    check_problem(
+        api.post(ALL, content=no_text, headers={"Content-Type": "application/json"}), "secret_wrong"
+    )
     other = send()
     check_problem(api.post(ALL, json={**revised, "secret": other["secret"]}), "secret_wrong")
     owner, stranger = key(client), key(client)
@@ -190,11 +192,14 @@ def test_a_revision_never_outlives_its_original(send, revise, client, jobs, chec
     revision = revise(original, keep_for=3000).json()
     assert revision["expires_at"] == original["expires_at"]
     assert revise(original, keep_for=10).json()["expires_at"] < original["expires_at"]
+    known = f"{{autochrome}}:revisions:{original['id']}"
+    assert client.ttl(known) == -1, "a clock that jumps by weeks does not make Redis forget which they are"
     client.hset(f"{{autochrome}}:job:{original['id']}", "expires", 1)
     client.zadd("{autochrome}:due", {original["id"]: 1})
     jobs.expire()
     check_problem(api.get(f"{ALL}/{revision['id']}"), "expired")
     assert client.pttl(f"{{autochrome}}:job:{revision['id']}") > 0
+    assert not client.exists(known)
 
 
 def test_the_same_request_again_makes_one_revision(api, send, revise, check_problem):
