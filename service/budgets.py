@@ -32,9 +32,8 @@ OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
 """Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
-OF_ARTIFACTS = {"confidence": 2_000_000, "distribution": 1_000_000, "suggestions": 4_000_000}
-"""Pixels that these count as, however small the photo is: the net's answer is as large. 0.05 to 0.55, 0.04 to 0.12 and 0.18 to 0.66 s of CPU,
-where a photo of one megapixel takes 0.13 s in all."""
+OF_ARTIFACTS = {"confidence": 2_000_000, "distribution": 2_000_000, "suggestions": 8_000_000}
+"""Pixels that these count as, however small the photo is, as the net answers no less for it (docs/operations/performance.md)."""
 OF_TILES = 48 * 2**20
 """Bytes of the answers to its tiles."""
 REVISED = 0.25

@@ -417,16 +417,16 @@ def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client,
 
 
 def test_what_is_read_from_the_whole_answer_counts_however_small_the_photo_is(tight, gray_photo):
-    api = tight(quota_megapixels_per_minute=20)
+    api = tight(quota_megapixels_per_minute=30)
     made = api.post(
         "/v1/colorizations", files={"photo": gray_photo()}, data={"artifacts": "suggestions,confidence"}
     )
-    assert "r=13" in made.headers["ratelimit"], "2 and 4 beside the photo's own"
+    assert "r=19" in made.headers["ratelimit"], "2 and 8 beside the photo's own"
     revised = {"revise": made.json()["id"], "secret": made.json()["secret"], "size": 64}
     again = api.post("/v1/colorizations", json=revised)
-    assert "r=6" in again.headers["ratelimit"], "a preview makes them anew"
+    assert "r=8" in again.headers["ratelimit"], "a preview makes them anew"
     plain = api.post("/v1/colorizations", json={**revised, "artifacts": None})
-    assert "r=5" in plain.headers["ratelimit"]
+    assert "r=7" in plain.headers["ratelimit"]
 
 
 def test_a_record_with_all_that_can_be_asked_for_stays_small(client, jobs):
