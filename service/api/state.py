@@ -7,7 +7,7 @@ import math
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import IO, Annotated, cast
@@ -174,6 +174,15 @@ class ApiState:
         if job is None:
             raise Problem("not_found")
         return job
+
+    def opens(self, job: Job) -> Callable[[str], bool]:
+        """Whether a secret is the job's, or that of the batch with which it came."""
+
+        def is_opened_by(secret: str) -> bool:
+            batch = self.batches.get(job.group) if job.group else None
+            return job.is_opened_by(secret) or (batch is not None and batch.is_opened_by(secret))
+
+        return is_opened_by
 
     def confirm(self, name: str) -> None:
         """See that a failover does not lose this key of the record. Raises `queue_unavailable`: then the client is to repeat itself."""
