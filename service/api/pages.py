@@ -1,7 +1,8 @@
-"""The web pages and their files: the one that colors, and one for each photo that was colored."""
+"""The web pages and their files: the one that colors, one for each photo that was colored, and how it works."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,11 +46,17 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
         "max_megapixels": round(settings.max_pixels / 1e6),
         "keep_for": duration(settings.keep_for),
     }
+    # What `python -m model explain` found.
+    explanation = json.loads((WEB / "static/how/numbers.json").read_text(encoding="utf-8"))
     app.mount("/static", _Fresh(directory=WEB / "static"))
 
     @app.get("/", include_in_schema=False)
     def page(request: Request) -> Response:
         return render(request, "home.html.j2", home)
+
+    @app.get("/how", include_in_schema=False)
+    def how(request: Request) -> Response:
+        return render(request, "how.html.j2", explanation)
 
     @app.get("/photos/{id}", include_in_schema=False)
     def photo(id: str, request: Request, state: State) -> Response:
