@@ -117,13 +117,13 @@ def study(
     return 0
 
 
-@app.command(short_help="make the pictures and numbers of the page \"How it works\"")
+@app.command(short_help='make the pictures and numbers of the page "How it works"')
 def explain(
     out: Out = Path("service/web/static/how"),
     net: Net = "lite",
-    lecture: Annotated[
-        Path, Option(metavar="FILE", help="the numbers that `lecture` wrote")
-    ] = Path("docs/lecture/lecture.json"),
+    lecture: Annotated[Path, Option(metavar="FILE", help="the numbers that `lecture` wrote")] = Path(
+        "docs/lecture/lecture.json"
+    ),
     device: Device = "auto",
 ) -> int:
     """Color one sample, and keep its distribution, the pictures of each step, failures and the lecture's numbers."""

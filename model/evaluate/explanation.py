@@ -1,8 +1,8 @@
 """What the page "How it works" shows, made by the net itself: one sample at each step, failures, and what learning without labels knows.
 
-The sample is scikit-image's coffee (Rachel Michetti, CC0): its saucer is red, and in gray it could be anything. Its answer is stored at fewer
-places, and every picture of the sample is decoded from that file, so that pictures and what the page's scripts make of the file agree. Q
-colors, h×w places.
+The sample is scikit-image's coffee (Rachel Michetti, CC0): its saucer is red, and in gray it could be anything. The net's answer is stored at
+fewer places, and every picture of the sample is decoded from that file, so that pictures and what the page's scripts make of the file agree.
+Q colors, h×w places, P = h·w.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ LIKELIEST, MEAN = 0.05, 1.0
 METHODS: Final = ("supervised", "simclr", "colorize", "random", "context")
 
 _QUALITY: Final = 84
-_LIGHTEST, _DARKEST = 75.0, 45.0  # of the colors on the plane: all of them are to be told apart, at dark places too
+# Of the colors on the plane: all of them are to be told apart, at dark places too.
+_LIGHTEST, _DARKEST = 75.0, 45.0
 _SMALLEST, _LARGEST = 0.9, 6.5  # radii on it, in ab units
 # Of one lightness, so that both are one gray. (a, b) in CIE Lab.
 _SHIRT_LIGHTNESS: Final = 47.0
@@ -117,9 +118,7 @@ def _sample(answer: Distribution, gray: NDArray[np.uint8]) -> dict[str, Any]:
         "decoding": answer.header["decoding"],
         "bins": [
             [int(a), int(b), code, round(float(radius), 2)]
-            for (a, b), code, radius in zip(
-                answer.centers, _codes(shown, answer.centers), radii, strict=True
-            )
+            for (a, b), code, radius in zip(answer.centers, _codes(shown, answer.centers), radii, strict=True)
         ],
         "likely": [
             [code, round(100 * probability)]

@@ -26,7 +26,7 @@ async function load() {
     trouble.hidden = true;
   } catch {
     trouble.hidden = false;
-    say(trouble.firstChild.textContent.trim());
+    say(trouble.querySelector("p").textContent);
   }
 }
 
@@ -114,7 +114,7 @@ function boldnessOf(share) {
 }
 
 function tell(slider, value, color) {
-  for (const output of slider.closest("figure").querySelectorAll(`output[for="${slider.id}"]`)) output.textContent = value;
+  for (const told of document.querySelectorAll(`[data-tells="${slider.id}"]`)) told.textContent = value;
   slider.setAttribute("aria-valuetext", color ? t("{value}; at the marked place: {color}", { value, color }) : value);
 }
 
@@ -157,8 +157,8 @@ function showPlace() {
     item.hidden = at >= said.length;
     if (item.hidden) return;
     item.querySelector("rect").setAttribute("fill", codes[at]);
-    item.querySelector("span").textContent = said[at][0];
-    item.querySelector("output").textContent = said[at][1];
+    item.querySelector(".name").textContent = said[at][0];
+    item.querySelector(".value").textContent = said[at][1];
   });
   return said.map((words) => words.join(" "));
 }
@@ -223,12 +223,12 @@ red.addEventListener("input", () => {
   outcome("mean", mean, nameOf(mean));
   const isRed = count >= 5;
   outcome("mode", isRed ? shirts.dataset.red : green, count === 5 ? t("red or green") : isRed ? t("red") : t("green"));
-  shirts.querySelector(".control output").textContent = number(count);
+  shirts.querySelector(".control .value").textContent = number(count);
   red.setAttribute("aria-valuetext", t("{count} of ten are red; the mean is {color}", { count, color: nameOf(mean) }));
 });
 
 function outcome(id, color, name) {
   const line = document.getElementById(id);
   line.querySelector("use").setAttribute("fill", color);
-  line.querySelector("output").textContent = name;
+  line.querySelector(".value").textContent = name;
 }
