@@ -1,8 +1,8 @@
-"""What the page "How it works" shows, made by the net itself: one sample at each step, failures, and what learning without labels knows.
+"""What the page "How it works" shows: one sample at each step, failures, and what nets have learned without labels.
 
-The sample is scikit-image's coffee (Rachel Michetti, CC0): its saucer is red, and in gray it could be anything. The net's answer is stored at
-fewer places, and every picture of the sample is decoded from that file, so that pictures and what the page's scripts make of the file agree.
-Q colors, h×w places, P = h·w.
+The sample is scikit-image's coffee (Rachel Michetti, CC0): its saucer is red, and in gray it could be anything. The net's answer is kept at
+fewer places, and every picture of the sample is decoded from that file, so that what the page's scripts make of it agrees with them. Q
+colors, h×w places, P = h·w.
 """
 
 from __future__ import annotations

@@ -10,14 +10,21 @@ const [width, height] = ["width", "height"].map((side) => Number(document.getEle
 const sliders = Object.fromEntries(["weight", "temperature", "strength"].map((name) => [name, document.getElementById(name)]));
 const marks = [...document.querySelectorAll(".mark circle")];
 const place = { x: Number(marks[0].getAttribute("cx")) / width, y: Number(marks[0].getAttribute("cy")) / height };
-/** What is loaded: the answer, its decoder, a painter, the gray pixels. */
+const [weighed, annealed, result] = document.querySelectorAll(".live canvas");
+/** Pictures that are near what is seen. */
+const near = new Set();
+/** Of each live picture, what it shows: decoding and strength. */
+const painted = new Map();
+/** What is loaded: the answer, its decoder, a painter, the gray pixels; and the colors, with what they were decoded at. */
 let sample = null;
+let isAsked = false;
 let isDue = false;
 
 /* The sample */
 
 async function load() {
   const trouble = document.getElementById("trouble");
+  isAsked = true;
   try {
     const [{ read }, decoding, file] = await Promise.all([import("./distribution.js"), import("./decode.js"), fetched("how/sample.distribution")]);
     const answer = await read(file);
@@ -73,36 +80,47 @@ function redraw() {
 }
 
 function draw() {
-  const { answer, decode, painter, planes } = sample;
-  const share = 1 - sliders.weight.value / 100;
-  const temperature = Number(sliders.temperature.value);
-  const colors = decode(answer, boldnessOf(share), temperature);
-  painter.take(colors);
-  painter.paint(sliders.strength.value / 100);
-  const [weighed, annealed, result] = document.querySelectorAll(".live canvas");
-  copy(result);
-  painter.paint(1);
-  copy(weighed);
-  copy(annealed);
-
+  const { answer, decode, painter } = sample;
+  const weight = Number(sliders.weight.value), temperature = Number(sliders.temperature.value);
+  const boldness = boldnessOf(1 - weight / 100);
+  const decoding = `${weight} ${temperature}`;
+  if (sample.decoding !== decoding) {
+    Object.assign(sample, { decoding, colors: decode(answer, boldness, temperature), at: null });
+    painter.take(sample.colors);
+  }
+  paint([weighed, annealed], 1);
+  paint([result], sliders.strength.value / 100);
   const at = row() * answer.width + column();
-  const taken = [colors.ab[at], colors.ab[colors.ab.length / 2 + at]];
-  const logits = answer.logits(at, boldnessOf(share));
-  const lightness = lightnessHere();
-  planes.chances.show(answer.logits(at).map(Math.exp), lightness);
-  planes.weighed.show(logits.map(Math.exp), lightness, taken);
-  planes.annealed.show(logits.map((value) => Math.exp(value / temperature)), lightness, taken);
-
-  const name = nameOf(hex(lightness, ...taken));
-  for (const id of ["weighed", "annealed"]) document.getElementById(id).textContent = t("At the marked place: {color}.", { color: name });
-  tell(sliders.weight, percent(sliders.weight.value), name);
-  tell(sliders.temperature, number(temperature, 2), name);
+  if (sample.at !== at) showColor(at, boldness, temperature);
   tell(sliders.strength, percent(sliders.strength.value), null);
 }
 
-function copy(canvas) {
-  canvas.getContext("2d").drawImage(sample.painter.canvas, 0, 0, width, height);
-  canvas.hidden = false;
+/** Those of these that are near what is seen, and others than they were; the rest follow when they come near. */
+function paint(canvases, strength) {
+  const wanted = `${sample.decoding} ${strength}`;
+  const due = canvases.filter((canvas) => near.has(canvas.parentElement) && painted.get(canvas) !== wanted);
+  if (!due.length) return;
+  sample.painter.paint(strength);
+  for (const canvas of due) {
+    painted.set(canvas, wanted);
+    canvas.getContext("2d").drawImage(sample.painter.canvas, 0, 0, width, height);
+    canvas.hidden = false;
+  }
+}
+
+/** The color that is taken at the marked place: on both planes, and in words. */
+function showColor(at, boldness, temperature) {
+  const { answer, colors, planes } = sample;
+  sample.at = at;
+  const taken = [colors.ab[at], colors.ab[colors.ab.length / 2 + at]];
+  const logits = answer.logits(at, boldness);
+  const lightness = lightnessHere();
+  planes.weighed.show(logits.map(Math.exp), lightness, taken);
+  planes.annealed.show(logits.map((value) => Math.exp(value / temperature)), lightness, taken);
+  const color = nameOf(hex(lightness, ...taken));
+  for (const id of ["weighed", "annealed"]) document.getElementById(id).textContent = t("At the marked place: {color}.", { color });
+  tell(sliders.weight, percent(sliders.weight.value), color);
+  tell(sliders.temperature, number(temperature, 2), color);
 }
 
 /** The boldness at which this share of the rebalancing is taken back, by the file's table, which falls. */
@@ -140,14 +158,17 @@ function move(x, y) {
     mark.setAttribute("cy", place.y * height);
   }
   if (!sample) return;
+  sample.at = null;
   say(showPlace().join(", "));
   redraw();
 }
 
-/** Writes the likeliest colors down, as a list. @returns {string[]} the same as words */
+/** Draws the chances, and writes the likeliest colors down as a list. @returns {string[]} the same as words */
 function showPlace() {
+  const { answer, planes } = sample;
   const lightness = lightnessHere();
-  const likely = sample.answer.palette(row(), column());
+  const likely = answer.palette(row(), column());
+  planes.chances.show(answer.logits(row() * answer.width + column()).map(Math.exp), lightness);
   const codes = likely.map(([a, b]) => hex(lightness, a, b));
   const names = namesOf(codes);
   const list = document.getElementById("likely");
@@ -193,15 +214,15 @@ document.getElementById("reset").addEventListener("click", () => {
 });
 document.getElementById("retry").addEventListener("click", load);
 
-const near = new IntersectionObserver(
+const observer = new IntersectionObserver(
   (entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    near.disconnect();
-    load();
+    for (const { target, isIntersecting } of entries) near[isIntersecting ? "add" : "delete"](target);
+    if (near.size && !isAsked) load();
+    redraw();
   },
   { rootMargin: "500px" },
 );
-near.observe(document.getElementById("pick"));
+document.querySelectorAll(".live").forEach((picture) => observer.observe(picture));
 
 /* Lightness */
 
