@@ -21,6 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from service import __version__
 from service.api import batches, colorizations, events, health, presigned, problems, results
 from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
+from service.api.docs import add_docs
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -86,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Colors black-and-white photographs. The colors are guesses of a network, not the truth.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        root_path_in_servers=False,  # `document` says which there are
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -100,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     add_pages(app, settings)
+    add_docs(app, settings)
     add_handlers(app, routers)
     document(app, settings)
     return app

@@ -17,6 +17,7 @@ from starlette.responses import StreamingResponse
 from model.image_headers import Header
 from service.api.middleware import PHOTO_POLICY, declared_length, is_head
 from service.api.problems import documented
+from service.api.results import BYTES, sent_as
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import (
     JSON,
@@ -144,7 +145,7 @@ def read(
     response_class=Response,
     responses={
         200: {
-            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"application/zip": BYTES},
             "description": "Written as it is sent; not compressed",
         },
         **documented(*("not_ready", "canceled", "option_invalid", "store_unavailable"), *_OF_A_BATCH),
@@ -166,9 +167,10 @@ def result(
         "Content-Security-Policy": PHOTO_POLICY,
         "Cache-Control": "no-store",
     }
+    sent = sent_as(ZIP_TYPES[0], request, headers)
     if is_head(request):
-        return Response(headers=headers, media_type=ZIP_TYPES[0])
-    return StreamingResponse(pack(_results(state, id)), headers=headers, media_type=ZIP_TYPES[0])
+        return Response(headers=headers, media_type=sent)
+    return StreamingResponse(pack(_results(state, id)), headers=headers, media_type=sent)
 
 
 @router.delete(
