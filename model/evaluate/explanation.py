@@ -94,7 +94,7 @@ def colors(answer: Distribution, step: Step) -> NDArray[np.float32]:
     logits_QP = answer.logits() + moved * np.array(answer.header["log_weights"])[:, None]
     weights_QP = np.exp((logits_QP - logits_QP.max(0)) / step.temperature)
     ab_2P = answer.centers.T @ weights_QP / weights_QP.sum(0)
-    return ab_2P.reshape(2, *answer.shape[1:]).astype(np.float32)
+    return np.asarray(ab_2P.reshape(2, *answer.shape[1:]), np.float32)
 
 
 def _answer(colorizer: Colorizer, gray: NDArray[np.uint8]) -> bytes:
