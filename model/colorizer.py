@@ -55,7 +55,8 @@ class ColorOptions:
 
     `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
     share of the rebalancing taken back and, where it is None, the temperature that the card has for it. `palette`: up to 16 colors that
-    the photo is known to have somewhere, as #rrggbb (`model.reference`). Other values raise InputError.
+    the photo is known to have somewhere, as #rrggbb (`model.reference`). `chosen`: (2, 3) takes the second of three alternatives in place
+    of the first answer, those of the default boldness and vividness. Other values raise InputError.
     """
 
     temperature: float | None = None
@@ -63,6 +64,7 @@ class ColorOptions:
     hints: tuple[Hint, ...] = ()
     boldness: float = 0.0
     palette: tuple[str, ...] = ()
+    chosen: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -71,6 +73,8 @@ class ColorOptions:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
         if not -1 <= self.boldness <= 1:
             raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
+        if self.chosen is not None and not 1 <= self.chosen[0] <= self.chosen[1]:
+            raise InputError("alternative {} of {} is chosen, and must be one of them".format(*self.chosen))
         reference.check(self.palette)
 
 
@@ -271,10 +275,12 @@ class Colorizer:
     ) -> Photo:
         """Logits → colors → the photo in color, at its own size and depth and with its own lightness. Gray outside of `photo.frame`.
 
-        `threads`: see `upsample.render`.
+        `threads`: see `upsample.render`. InputError where the net has fewer alternatives than the number of the chosen one.
         """
         logits_Qhw = self.toward(logits_Qhw, options.palette)
         ab = self._decoded(logits_Qhw, options)
+        if options.chosen:
+            ab = ab + np.float32(options.vividness) * self._chosen(photo, logits_Qhw, *options.chosen)
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
@@ -308,6 +314,16 @@ class Colorizer:
             raise InputError(f"{count} alternatives are asked for, and must be 1…{alternatives.MOST}")
         logits_Qhw = self.toward(logits_Qhw, options.palette)
         return alternatives.find(self.scene(photo, logits_Qhw), self._decoded(logits_Qhw, options), count)
+
+    def _chosen(
+        self, photo: Photo, logits_Qhw: NDArray[np.float32], rank: int, count: int
+    ) -> NDArray[np.float32]:
+        """(2, h, w): what the alternative of this rank, of so many, adds to the first answer."""
+        found = self.others(photo, logits_Qhw, count)
+        if len(found) < rank:
+            raise InputError(f"this photo has {len(found)} alternatives, and no number {rank}")
+        moved: NDArray[np.float32] = found[rank - 1].ab_2hw - self._decoded(logits_Qhw, ColorOptions())
+        return moved
 
     def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""

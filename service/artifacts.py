@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,13 @@ from model.errors import Notice
 from model.formats.raster import to_eight_bits
 from service.errors import Problem
 from service.jobs import bounded
-from service.models import Result
+from service.models import ArtifactKind, Result
 from service.schemas import Options
 
 COMPARISON_SIDE = 2048
 """Longest side of each half of a comparison, which is for looking at."""
+THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 384, 80
+"""Longest side of a thumbnail, which is for lists, and its quality as a JPEG."""
 OPTIONS_TOLD = {
     *(
         "temperature",
@@ -38,6 +40,7 @@ OPTIONS_TOLD = {
         "alternatives",
         "format",
         "size",
+        "bits",
         "quality",
     ),
     *("if_color", "negative", "rotate", "crop_border", "page", "partial"),
@@ -50,7 +53,7 @@ OPTIONS_TOLD = {
 class Made:
     """A file beside the result. `rank`, `probability`: of an alternative."""
 
-    kind: Literal["alternative", "comparison", "sidecar", "confidence", "distribution", "suggestions"]
+    kind: ArtifactKind
     file: str
     media_type: str
     data: bytes
@@ -100,9 +103,9 @@ def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
 
 def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:
     """Why there are fewer alternatives than were asked for, where there are."""
-    if len(others) >= options.alternatives:
+    if len(others) >= options.beside:
         return ()
-    few = f"{len(others)} of {options.alternatives} alternatives: the net is sure of the rest."
+    few = f"{len(others)} of {options.beside} alternatives: the net is sure of the rest."
     return (Notice("alternatives", few),)
 
 
@@ -117,6 +120,13 @@ def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
         )
         picture = image_io.save(image_io.Photo(pixels, None, "JPEG"), options)
         yield Made("comparison", "comparison.jpg", "image/jpeg", picture)
+    if "thumbnail" in asked:
+        yield thumbnail(colored.after, colored.options.embed_disclosure)
+    if "color_layer" in asked:
+        both = image_io.save_separate(colored.before, colored.after, colored.saving)
+        ending, media_type = image_io.extension("TIFF"), image_io.media_type("TIFF")
+        yield Made("gray", f"gray{ending}", media_type, both.gray)
+        yield Made("color_layer", f"color_layer{ending}", media_type, both.color)
     if "confidence" in asked:
         yield from _confidence(colored)
     if "distribution" in asked:
@@ -131,7 +141,8 @@ def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
 def _alternatives(colored: Colored) -> Iterator[Made]:
     """One after another: each takes as much memory as the result."""
     for rank, other in enumerate(colored.others, 1):
-        picture = colored.colorizer.render(colored.before, other.ab_2hw, colored.threads)
+        before = image_io.deepened(colored.before) if colored.options.bits else colored.before
+        picture = colored.colorizer.render(before, other.ab_2hw, colored.threads)
         format = image_io.saved_format(picture, colored.saving.format)
         yield Made(
             "alternative",
@@ -197,15 +208,28 @@ def comparison(
 
     `gray`: (H, W) or (H, W, 3); `colored`: (H, W, 3); both of 8 or 16 bits; `alpha`: how opaque, (H, W), or None.
     """
-    left = _thumbnail(Image.fromarray(to_eight_bits(gray)).convert("L").convert("RGB"), alpha)
-    right = _thumbnail(Image.fromarray(to_eight_bits(colored)), alpha)
+    left = _small(Image.fromarray(to_eight_bits(gray)).convert("L").convert("RGB"), alpha, COMPARISON_SIDE)
+    right = _small(Image.fromarray(to_eight_bits(colored)), alpha, COMPARISON_SIDE)
     return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
 
 
-def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
+def thumbnail(photo: image_io.Photo, disclosure: bool) -> Made:
+    """A photo for lists, as a JPEG."""
+    image = Image.fromarray(to_eight_bits(photo.pixels)).convert("RGB")
+    small = np.asarray(_small(image, photo.alpha, THUMBNAIL_SIDE))
+    options = image_io.SaveOptions("JPEG", THUMBNAIL_QUALITY, disclosure=disclosure)
+    return Made(
+        "thumbnail",
+        "thumbnail.jpg",
+        "image/jpeg",
+        image_io.save(image_io.Photo(small, None, "JPEG"), options),
+    )
+
+
+def _small(image: Image.Image, alpha: NDArray[np.uint8] | None, longest: int) -> Image.Image:
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
-    image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return image
 
 

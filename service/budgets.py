@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import redis
 
@@ -32,6 +33,10 @@ OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
 """Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
+OF_THE_PICTURE = frozenset({"comparison", "sidecar", "thumbnail", "color_layer"})
+"""Artifacts for which the answer is not looked through."""
+OF_LAYER = 12
+"""Bytes a pixel that a color layer takes, with its file."""
 OF_TILES = 48 * 2**20
 """Bytes of the answers to its tiles."""
 REVISED = 0.25
@@ -142,15 +147,17 @@ def work(pixels: int, options: Options, is_revision: bool = False) -> int:
     if is_revision and options.is_preview:
         pixels = math.ceil(REVISED * pixels)
     closer = 0 if options.detail == "off" else CLOSER
-    return pixels + round(ANOTHER * options.alternatives * pixels) + closer
+    return pixels + round(ANOTHER * options.beside * pixels) + closer
 
 
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
-    needed = memory_needed(header, size, options.format, other=options.alternatives > 0)
-    asks_more = options.hints or options.alternatives or {*options.artifacts} - {"comparison", "sidecar"}
+    opened = replace(header, bits=options.bits or header.bits)
+    needed = memory_needed(opened, size, options.format, other=options.beside > 0)
+    asks_more = options.hints or options.alternatives or {*options.artifacts} - OF_THE_PICTURE
     closer = 0 if options.detail == "off" else OF_TILES
-    return needed + (OF_THE_ANSWER if asks_more else 0) + closer
+    layer = OF_LAYER * header.width * header.height if "color_layer" in options.artifacts else 0
+    return needed + (OF_THE_ANSWER if asks_more else 0) + closer + layer
 
 
 def weight(pixels: int, size: int) -> int:

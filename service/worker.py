@@ -13,7 +13,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +34,7 @@ from model.image_io import SaveOptions
 from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
 from service import celery_app, metrics, notifications, webhooks
-from service.artifacts import Colored, artifacts, others_notice, refuse_unless_able
+from service.artifacts import Colored, Made, artifacts, others_notice, refuse_unless_able, thumbnail
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
@@ -138,8 +138,9 @@ class Worker:
         self._engine.warm_up(lightness)
         logits = self._engine.ask(lightness, lambda: None).logits
         self._colorizer.postprocess(square, logits)
-        deep = replace(square, pixels=square.pixels.astype(np.uint16) * 257)
-        self._colorizer.postprocess(deep, logits)  # the first time on a machine, it is compiled for seconds
+        self._colorizer.postprocess(
+            image_io.deepened(square), logits
+        )  # the first time on a machine, it is compiled for seconds
 
     def stop(self) -> None:
         self._engine.stop()
@@ -250,7 +251,9 @@ class Worker:
         if inspection.is_kept(photo):
             with stages.next("save"):
                 result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
-            self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
+                small = [thumbnail(shown, disclosure=False)] if "thumbnail" in options.artifacts else []
+                others = self._store_artifacts(claim, small)
+            self._jobs.complete(claim, stages.untold, result, others, photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
         if opened:
@@ -334,12 +337,17 @@ class Worker:
         # The palette once and for all: artifacts are of the colors that the photo gets.
         logits_Qhw = self._colorizer.toward(logits_Qhw, color.palette)
         color = replace(color, palette=())
-        if options.alternatives:
-            others = self._colorizer.others(photo, logits_Qhw, options.alternatives, color)
+        if options.beside:
+            others = self._colorizer.others(photo, logits_Qhw, options.beside, color)
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
         notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
         photo = replace(photo, notices=notices)
-        after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+        deep = image_io.deepened(photo) if options.bits else photo
+        try:
+            after = self._colorizer.postprocess(deep, logits_Qhw, color, threads)
+        except InputError as error:
+            what = f"This photo has no alternative {options.chosen} of {options.alternatives}."
+            raise Problem("option_unavailable", what=what) from error
         saving = save_options(options)
         return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
 
@@ -347,8 +355,12 @@ class Worker:
         saved_as = image_io.saved_format(colored.after, colored.saving.format)
         data = image_io.save(colored.after, colored.saving)
         result = self._store_result(claim, colored.after, data, saved_as)
+        return result, self._store_artifacts(claim, artifacts(colored, result))
+
+    def _store_artifacts(self, claim: Claim, files: Iterable[Made]) -> tuple[Artifact, ...]:
+        """One after another: each is made when it is asked for."""
         others = []
-        for made in artifacts(colored, result):
+        for made in files:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
             self._put(claim, key, made.data, made.media_type)
@@ -357,7 +369,7 @@ class Worker:
                     *(made.name, made.kind, key, made.media_type, len(made.data)), made.rank, made.probability
                 )
             )
-        return result, tuple(others)
+        return tuple(others)
 
     def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
@@ -491,6 +503,7 @@ def color_options(options: Options) -> ColorOptions:
         hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
         boldness=options.boldness,
         palette=options.palette,
+        chosen=(options.chosen, options.alternatives) if options.chosen else None,
     )
 
 
