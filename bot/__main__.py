@@ -22,8 +22,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from autochrome import Autochrome
 from bot import settings as configuration
-from bot.client import Client
 from bot.database import Database, DatabaseError
 from bot.images import open_client
 from bot.mentions import MentionHandler, place_of
@@ -146,7 +146,7 @@ def build(
     resources.callback(health.close)
     web = resources.enter_context(open_client(user_agent(settings)))
     service = resources.enter_context(
-        Client(
+        Autochrome(
             settings.bot_service_url,
             settings.bot_service_key.get_secret_value() or None,
             retry_for=RETRY_REQUEST_FOR,

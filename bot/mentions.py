@@ -8,8 +8,15 @@ from dataclasses import replace
 
 import httpx
 
+from autochrome import (
+    Autochrome,
+    AutochromeError,
+    BusyError,
+    NotAllowedError,
+    NotFoundError,
+    UnavailableError,
+)
 from bot import replies
-from bot.client import BusyError, Client, ClientError, NotAllowedError, NotFoundError, UnavailableError
 from bot.database import Database
 from bot.images import ImageLink, UnreachableError
 from bot.models import Comment, Mention, Message, Post, State, Task
@@ -37,7 +44,7 @@ class MentionHandler:
         settings: Settings,
         database: Database,
         reddit: Reddit,
-        service: Client,
+        service: Autochrome,
         web: httpx.Client,
         policy: Policy,
         eraser: Eraser,
@@ -76,7 +83,7 @@ class MentionHandler:
             tasks = self._database.tasks(mention.fullname)
             if all(self._service.get(task.job_id).is_over for task in tasks):
                 return True
-        except ClientError:
+        except AutochromeError:
             return True
         self._look_again(mention, State.QUEUED)
         return False
@@ -146,7 +153,7 @@ class MentionHandler:
         except (BusyError, UnavailableError, UnreachableError) as error:
             log.warning("mention_postponed mention=%s error=%s", name, type(error).__name__)
             self._put_off(context, Reason.BUSY, max_attempts=None)
-        except (ClientError, RedditError) as error:
+        except (AutochromeError, RedditError) as error:
             log.warning("mention_failed mention=%s error=%s", name, type(error).__name__)
             self._put_off(context, Reason.FAILED, max_attempts=MAX_ATTEMPTS)
         except Exception as error:  # a fault of ours: its words may hold what nobody may read in a log

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from autochrome import Autochrome, AutochromeError, NotAllowedError
 from bot import replies
-from bot.client import Client, ClientError, NotAllowedError
 from bot.database import Database
 from bot.models import Comment, Mention, Post, State, Task
 from bot.reddit import (
@@ -129,13 +129,13 @@ class Outbox:
 class Eraser:
     """Takes replies back: on Reddit, at the service, in the database. What it could not finish can be repeated."""
 
-    def __init__(self, database: Database, reddit: Reddit, service: Client) -> None:
+    def __init__(self, database: Database, reddit: Reddit, service: Autochrome) -> None:
         self._database = database
         self._reddit = reddit
         self._service = service
 
     def erase(self, mention: Mention) -> None:
-        """The reply to a mention, and those that only led to it. Raises RedditError and ClientError."""
+        """The reply to a mention, and those that only led to it. Raises RedditError and AutochromeError."""
         for each in (*self._database.duplicates_of(mention.fullname), mention):
             if each.reply:
                 self._reddit.delete(each.reply)
@@ -147,7 +147,7 @@ class Eraser:
         """Of a mention that is answered without them. This must not stop anything; what is left the sweep finds."""
         try:
             self._delete_tasks(fullname)
-        except ClientError as error:
+        except AutochromeError as error:
             log.warning("delete_failed mention=%s error=%s", fullname, type(error).__name__)
 
     def _delete_tasks(self, fullname: str) -> None:
@@ -155,7 +155,7 @@ class Eraser:
             self.delete_task(task)
 
     def delete_task(self, task: Task) -> None:
-        """At the service, too. Raises ClientError.
+        """At the service, too. Raises AutochromeError.
 
         A job whose secret was in an answer that was lost stays there until its time is over.
         """
@@ -219,7 +219,7 @@ class Sweeper:
             try:
                 self._eraser.erase(mention)
                 log.info("reply_swept mention=%s reason=%s", mention.fullname, reason)
-            except ClientError as error:
+            except AutochromeError as error:
                 log.warning("sweep_failed mention=%s error=%s", mention.fullname, type(error).__name__)
 
     def _why_erase(self, mention: Mention, found: dict[str, Post | Comment]) -> str | None:

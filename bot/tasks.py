@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import httpx
 
-from bot import replies
-from bot.client import (
-    Client,
+from autochrome import (
+    Autochrome,
     ConflictError,
     GoneError,
     Job,
@@ -21,6 +20,7 @@ from bot.client import (
     job_id,
     job_secret,
 )
+from bot import replies
 from bot.database import Database
 from bot.images import (
     HostRefusedError,
@@ -71,7 +71,7 @@ class Tasks:
         self,
         settings: Settings,
         database: Database,
-        service: Client,
+        service: Autochrome,
         web: httpx.Client,
         eraser: Eraser,
         clock: Callable[[], float],

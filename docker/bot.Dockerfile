@@ -24,6 +24,7 @@ RUN groupadd --gid 10001 autochrome \
     && install -d -o autochrome -g autochrome -m 0750 /data
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
+COPY autochrome.py autochrome.py
 COPY bot/ bot/
 RUN /opt/venv/bin/python -m compileall -q /app
 ENV PATH=/opt/venv/bin:$PATH \

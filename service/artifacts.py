@@ -90,6 +90,7 @@ def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
     lacking = {
         "boldness": options.boldness and not card.has_boldness,
         "hints": options.hints and not card.has_distribution,
+        "palette": options.palette and not card.has_distribution,
         "alternatives": options.alternatives and not card.has_distribution,
         "artifacts=confidence": "confidence" in options.artifacts and not card.has_confidence,
         "artifacts=distribution": "distribution" in options.artifacts and not card.has_distribution,

@@ -32,6 +32,7 @@ from service.api import (
     results,
 )
 from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
+from service.api.docs import add_docs
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
 from service.api.middleware import (
     REQUEST_ID,
@@ -97,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Colors black-and-white photographs. The colors are guesses of a network, not the truth.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        root_path_in_servers=False,  # `document` says which there are
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -116,6 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(photos.router)
     app.include_router(albums.router)
     add_pages(app)
+    add_docs(app, settings)
     add_handlers(app, routers)
     document(app, settings)
     return app

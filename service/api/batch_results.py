@@ -17,6 +17,7 @@ from starlette.responses import StreamingResponse
 from service.api.batches import OF_A_BATCH, ZIP_TYPES, find, status_of
 from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
+from service.api.results import BYTES, sent_as
 from service.api.state import ApiState, State, is_id
 from service.archives import Names, pack
 from service.batches import Standing
@@ -53,7 +54,7 @@ router = APIRouter()
 
 _ZIP = {
     200: {
-        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/zip": BYTES},
         "description": "Written as it is sent; not compressed",
     },
     **documented(*("not_ready", "canceled", "option_invalid", "store_unavailable"), *OF_A_BATCH),
@@ -120,9 +121,10 @@ def _archive(id: str, request: Request, state: ApiState, partial: bool, choice: 
         "Content-Security-Policy": PHOTO_POLICY,
         "Cache-Control": "no-store",
     }
+    sent = sent_as(ZIP_TYPES[0], request, headers)
     if is_head(request):
-        return Response(headers=headers, media_type=ZIP_TYPES[0])
-    return StreamingResponse(pack(_members(state, id, choice)), headers=headers, media_type=ZIP_TYPES[0])
+        return Response(headers=headers, media_type=sent)
+    return StreamingResponse(pack(_members(state, id, choice)), headers=headers, media_type=sent)
 
 
 def _members(state: ApiState, id: str, choice: Choice) -> Iterator[tuple[str, Iterator[bytes]]]:

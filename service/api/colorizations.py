@@ -23,7 +23,7 @@ from service import celery_app, errors
 from service.api import presigned, revisions, uploads
 from service.api.middleware import declared_length
 from service.api.problems import documented
-from service.api.results import BYTES, file_response, result_of
+from service.api.results import BYTES, file_response, prefers, result_of
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import Upload, cut_off, header_of
 from service.auth import AnyCaller, Caller, Scope, caller_with
@@ -48,7 +48,6 @@ LONGEST_WAIT = 60
 """Seconds that `Prefer: wait=N` may ask for."""
 SECRET_HEADER = "Autochrome-Secret"
 """Where an answer that is a picture tells the job's secret."""
-_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 log = get_logger("autochrome.api")
 
@@ -350,7 +349,7 @@ async def _answer(
     if (
         is_wanted_now
         and job.result
-        and prefers_picture(request.headers.getlist("accept"), job.result.media_type)
+        and prefers(request.headers.getlist("accept"), job.result.media_type, uploads.JSON)
     ):
         with suppress(StoreUnavailable):  # else the id and the secret would be lost: the document has them
             answer = await run_sync(file_response, result_of(job), job, request, state, None, False)
@@ -389,21 +388,6 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
             is_number = seconds.isascii() and seconds.isdecimal() and len(seconds) < 10
             return min(int(seconds), LONGEST_WAIT) if is_number else None
     return None
-
-
-def prefers_picture(headers: Iterable[str], media_type: str) -> bool:
-    """Whether these headers `Accept` (RFC 9110, 12.5.1) would rather have the picture, of this type, than JSON."""
-    ranges: dict[str, float] = {}
-    for accepted in ",".join(headers).split(","):
-        name, *parameters = (part.strip().lower() for part in accepted.split(";"))
-        weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
-        ranges[name] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
-
-    def weight_of(kind: str) -> float:
-        """By the range that says most of it."""
-        return next((ranges[r] for r in (kind, kind.partition("/")[0] + "/*", "*/*") if r in ranges), 0.0)
-
-    return weight_of(media_type) > weight_of("application/json")
 
 
 def _idempotency_key(request: Request) -> str | None:

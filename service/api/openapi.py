@@ -1,4 +1,5 @@
-"""What FastAPI cannot know of the contract: bodies that are streamed, examples, links, and what is never sent."""
+"""What FastAPI cannot know of the contract: bodies that are streamed, kinds of pictures, who may call what, examples, links, and what
+is never sent."""
 
 from __future__ import annotations
 
@@ -9,12 +10,32 @@ from fastapi import FastAPI
 from service.api.colorizations import LONGEST_WAIT
 from service.api.presigned import PlaceRequest
 from service.api.problems import MEDIA_TYPE, ProblemDocument, documented
+from service.api.results import BYTES, OCTETS
 from service.api.state import longest_keep_for
 from service.api.uploads import JSON
 from service.errors import KINDS
 from service.schemas import Options
 from service.settings import Settings
 
+TAGS = {
+    "colorizations": "A photo comes in and becomes a job; the job, its colored photo and what is made beside it",
+    "batches": "Many photos at once, or a ZIP of them",
+    "uploads": "Photos that are written to the store directly",
+    "service": "Whether it works, which nets it has, what its problems mean",
+}
+"""Tag → what its operations are about. A path's tag is the word after `/v1`, else the last of these."""
+SCHEMES: dict[str, Any] = {
+    "api_key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, `ac_…`, that whoever runs this service gives out",
+    },
+    "secret": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The secret of a job or a batch: it came with the answer to POST or PUT, or was chosen there by PUT",
+    },
+}
 _EVERYWHERE = ("request_invalid", "host_unknown", "connections_busy")
 _OF_THE_ANSWER = {"id": "$response.body#/id"}
 _LINKS: dict[str, Any] = {
@@ -35,6 +56,11 @@ _LINKS_OF_A_BATCH: dict[str, Any] = {
     "result": {"operationId": "read_batch_result", "parameters": _OF_THE_ANSWER},
     "erase": {**_ERASE, "operationId": "erase_batch"},
 }
+_PICTURE_KINDS = (
+    *("jpeg", "png", "tiff", "webp", "avif"),  # what results are written as
+    *("gif", "bmp", "heif", "jp2", "jxl", "x-portable-anymap", "x-tga"),  # what may come back as it came
+)
+_FILES = ("read_result", "read_artifact", "read_batch_result")
 _PHOTO = {"type": "string", "format": "binary", "description": "The file, as it is"}
 _URL = {
     "type": "string",
@@ -264,13 +290,20 @@ def document(app: FastAPI, settings: Settings) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(describe(), options, named)
+            app.openapi_schema = {
+                **_complete(describe(), options, named, settings),
+                "servers": [{"url": app.state.api.url("") or "/"}],
+            }
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[str, Any]]) -> dict[str, Any]:
+def _complete(
+    schema: dict[str, Any], options: dict[str, Any], named: list[dict[str, Any]], settings: Settings
+) -> dict[str, Any]:
+    schema["tags"] = [{"name": name, "description": about} for name, about in TAGS.items()]
+    schema["components"]["securitySchemes"] = SCHEMES
     schemas = schema["components"]["schemas"]
     schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -280,8 +313,14 @@ def _complete(schema: dict[str, Any], options: dict[str, Any], named: list[dict[
         for path in schema["paths"].values()
         for operation in path.values()
     }
-    for operation in operations.values():
+    for path, methods in schema["paths"].items():
+        word = path.removeprefix("/v1/").partition("/")[0]
+        for operation in methods.values():
+            operation["tags"] = [word if word in TAGS else [*TAGS][-1]]
+    for name, operation in operations.items():
         _forget_unsent(operation)
+        _name_pictures(operation)
+        operation["security"] = _security(name, settings)
         if operation["operationId"] not in ("livez", "readyz"):
             _add(operation["responses"], documented(*_EVERYWHERE))
         _describe_ids(operation)
@@ -331,6 +370,33 @@ def _forget_unsent(operation: dict[str, Any]) -> None:
     invalid = operation["responses"].get("422", {})
     if "application/json" in invalid.get("content", {}):
         del operation["responses"]["422"]
+
+
+def _name_pictures(operation: dict[str, Any]) -> None:
+    """Generators know media types by their names, not by ranges; and bytes by `application/octet-stream`, if it is the first."""
+    for status, response in operation["responses"].items():
+        content = response.get("content", {})
+        if status == "200" and "image/*" in content:
+            binary = content.pop("image/*")
+            content |= {f"image/{kind}": binary for kind in _PICTURE_KINDS}
+        if operation["operationId"] in _FILES and status == "200":
+            response["content"] = {OCTETS: BYTES, **content}
+
+
+def _security(name: str, settings: Settings) -> list[dict[str, list[str]]]:
+    """Any one of these is enough; an empty one is none at all."""
+    nobody: dict[str, list[str]] = {}
+    key: dict[str, list[str]] = {"api_key": []}
+    secret: dict[str, list[str]] = {"secret": []}
+    if name.startswith("erase_"):
+        return [key, secret]
+    if name == "create_upload":
+        return [key] if settings.presign else []  # refused to everybody
+    if name == "metrics" or name.startswith("create_"):
+        return [nobody, key] if settings.anonymous else [key]
+    if name.startswith("put_"):
+        return [nobody, key, secret] if settings.anonymous else [key]
+    return []
 
 
 def _describe_ids(operation: dict[str, Any]) -> None:
@@ -411,6 +477,7 @@ def _take_photos(operation: dict[str, Any], options: dict[str, Any], named: list
     form = {"type": "object", "required": ["photo"], "properties": {"photo": _PHOTO, **_written(options)}}
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": {**form, "additionalProperties": False}},
+        OCTETS: {"schema": _PHOTO},
         "image/*": {"schema": _PHOTO},
     }
     content[JSON] = {"schema": named[0] if len(named) == 1 else {"oneOf": named}}

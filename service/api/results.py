@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,10 +25,13 @@ from service.storage import CHUNK, file_name
 
 router = APIRouter()
 
+OCTETS = "application/octet-stream"
+"""What a file is sent as to who says so by `Accept`: for programs that take bytes, whatever they are."""
 BYTES = {"schema": {"type": "string", "format": "binary"}}
 Redirect = Annotated[
     bool, Query(description="false: the file itself, also where it could be read from the store directly")
 ]
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110, 12.4.2
 _OF_FILES = (
     *("not_found", "not_ready", "canceled", "expired", "store_unavailable", "queue_unavailable"),
     *(*errors.PHOTO_CODES, *errors.OUR_CODES),
@@ -179,8 +184,9 @@ def file_response(
     if known is not None and _matches(known, file.etag):
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(file.bytes)
+    media_type = sent_as(file.media_type, request, headers)
     if is_head(request):
-        return Response(headers=headers, media_type=file.media_type)
+        return Response(headers=headers, media_type=media_type)
     if redirect and state.settings.presign:
         return presigned.redirect(file.key, file.etag, left, state)
     try:
@@ -188,8 +194,31 @@ def file_response(
     except FileNotFoundError as gone:
         raise Problem("expired") from gone
     if file.bytes <= CHUNK:  # one piece: a stream would only take two turns of a thread more
-        return Response(b"".join(pieces), headers=headers, media_type=file.media_type)
-    return StreamingResponse(pieces, headers=headers, media_type=file.media_type)
+        return Response(b"".join(pieces), headers=headers, media_type=media_type)
+    return StreamingResponse(pieces, headers=headers, media_type=media_type)
+
+
+def sent_as(media_type: str, request: Request, headers: dict[str, str]) -> str:
+    """What a file's answer says that it is; in its headers too, where that was the client's wish."""
+    if not prefers(request.headers.getlist("accept"), OCTETS, media_type):
+        return media_type
+    headers["Vary"] = "Accept"
+    return OCTETS
+
+
+def prefers(headers: Iterable[str], this: str, other: str) -> bool:
+    """Whether these headers `Accept` (RFC 9110, 12.5.1) would rather have this media type than another."""
+    ranges: dict[str, float] = {}
+    for accepted in ",".join(headers).split(","):
+        name, *parameters = (part.strip().lower() for part in accepted.split(";"))
+        weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        ranges[name] = float(weight) if _WEIGHT.fullmatch(weight) else 0.0
+
+    def weight_of(kind: str) -> float:
+        """By the range that says most of it."""
+        return next((ranges[r] for r in (kind, kind.partition("/")[0] + "/*", "*/*") if r in ranges), 0.0)
+
+    return weight_of(this) > weight_of(other)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

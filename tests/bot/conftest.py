@@ -232,8 +232,14 @@ class QuickService:
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
         own = request.headers.get("authorization", "").removeprefix("Bearer ")
-        named = {"net": None, "result": None, "artifacts": [], "error": None, "secret": own or "s" * 43}
-        job = {"id": id, "status": "succeeded", "expires_at": expires.isoformat(), **named}
+        made = {"net": None, "result": None, "artifacts": [], "notices": [], "error": None}
+        job = {
+            "id": id,
+            "status": "succeeded",
+            "expires_at": expires.isoformat(),
+            "secret": own or "s" * 43,
+            **made,
+        }
         code = self.failing.get(body, "")
         if code and (code != "photo_in_color" or request.query_params.get("if_color") == "refuse"):
             job |= {"status": "failed", "error": {"code": code, "detail": "So it is."}}

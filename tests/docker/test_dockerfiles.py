@@ -172,7 +172,7 @@ def test_the_api_starts_and_finds_its_queue_with_nothing_but_what_its_image_hold
 
 def test_the_bot_image_has_neither_torch_nor_the_service_and_starts_the_bot() -> None:
     file = Dockerfile.read("docker/bot.Dockerfile")
-    assert {each for each in file.copied if not each.startswith("docker/")} == {"bot/"}
+    assert {each for each in file.copied if not each.startswith("docker/")} == {"autochrome.py", "bot/"}
     assert file.command == ["python", "-m", "bot"]
     command = [sys.executable, *file.command[1:], "--help"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0

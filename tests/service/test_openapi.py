@@ -15,6 +15,8 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from model import image_io
+from model.image_headers import FORMATS
 from service import errors
 from service.schemas import Options
 
@@ -23,18 +25,25 @@ COLOR = """
 import io, sys
 from pathlib import Path
 from made_client import Client
-from made_client.api.default import create_colorization, erase_colorization, read_colorization, read_result
+from PIL import Image
+from made_client.api.colorizations import (
+    create_colorization, erase_colorization, read_artifact, read_colorization, read_result
+)
 from made_client.models import CreateColorizationFilesBody, CreatedJobView, JobView, ProblemDocument
+from made_client.models import CreateColorizationFilesBodyArtifactsItem as Artifacts
 from made_client.types import File
 
 client = Client(base_url=sys.argv[1])
 photo = File(payload=io.BytesIO(Path(sys.argv[2]).read_bytes()), file_name="a.jpg", mime_type="image/jpeg")
-body = CreateColorizationFilesBody(photo=photo, vividness=1.2)
+body = CreateColorizationFilesBody(photo=photo, vividness=1.2, artifacts=[Artifacts.COMPARISON])
 job = create_colorization.sync(client=client, body=body, prefer="wait=60")
 assert isinstance(job, CreatedJobView), job
 seen = read_colorization.sync(job.id, client=client)
 assert isinstance(seen, JobView) and seen.status == "succeeded", seen
-Path(sys.argv[3]).write_bytes(read_result.sync_detailed(job.id, client=client).content)
+picture = read_result.sync(job.id, client=client).payload
+assert isinstance(picture, io.BytesIO), picture
+assert (Image.open(picture).format, Image.open(picture).mode) == ("JPEG", "RGB")
+assert Image.open(read_artifact.sync(job.id, "comparison", client=client).payload).size == (640, 240)
 assert erase_colorization.sync_detailed(job.id, client=client, authorization=f"Bearer {job.secret}").status_code == 204
 nothing = read_colorization.sync("0" * 32, client=client)
 assert isinstance(nothing, ProblemDocument) and nothing.code == "not_found", nothing
@@ -90,7 +99,6 @@ def test_the_problems_of_a_photo_are_all_declared_with_their_words(contract):
     } <= declared
     examples = responses["413"]["content"]["application/problem+json"]["examples"]
     assert examples["body_too_large"]["value"]["title"] == errors.KINDS["body_too_large"].title
-    assert set(responses["200"]["content"]) == {"application/json", "image/*"}
     assert "HTTPValidationError" not in json.dumps(contract)
 
 
@@ -105,6 +113,59 @@ def test_what_the_server_refuses_before_any_route_is_declared_where_it_may_happe
         assert codes & refused == (set() if name in ("livez", "readyz") else refused), name
         changes = name.startswith(("create_", "put_", "erase_"))
         assert ("cross_site" in codes) == changes, name
+
+
+def test_pictures_are_named_by_their_kinds_and_come_as_bytes_to_who_takes_these_alone(contract):
+    known = operations(contract)
+    kinds = {image_io.media_type(format) for format in FORMATS}
+    for name in ("create_colorization", "put_colorization"):
+        content = known[name]["responses"]["200"]["content"]
+        assert set(content) == {"application/json", *kinds}
+    content = known["read_result"]["responses"]["200"]["content"]
+    assert set(content) == {"application/octet-stream", *kinds}
+    for name in ("read_result", "read_artifact", "read_batch_result"):
+        assert next(iter(known[name]["responses"]["200"]["content"])) == "application/octet-stream"
+    answers = [answer for operation in known.values() for answer in operation["responses"].values()]
+    assert not [kind for answer in answers for kind in answer.get("content", {}) if "*" in kind]
+
+
+def test_every_operation_has_a_tag_that_is_described(contract):
+    described = {tag["name"]: tag["description"] for tag in contract["tags"]}
+    used = [operation["tags"] for operation in operations(contract).values()]
+    assert {tag for tags in used for tag in tags} == set(described)
+    assert all(len(tags) == 1 for tags in used)
+    assert operations(contract)["erase_batch"]["tags"] == ["batches"]
+    assert operations(contract)["read_problem"]["tags"] == ["service"]
+
+
+def test_it_says_what_opens_each_operation(contract, tight):
+    assert {scheme["scheme"] for scheme in contract["components"]["securitySchemes"].values()} == {"bearer"}
+    key, secret, nobody = {"api_key": []}, {"secret": []}, {}
+    opened = {name: operation["security"] for name, operation in operations(contract).items()}
+    assert opened["create_colorization"] == [nobody, key]
+    assert opened["put_colorization"] == [nobody, key, secret]
+    assert opened["erase_colorization"] == opened["erase_batch"] == [key, secret]
+    assert opened["read_result"] == opened["create_upload"] == []
+    closed = operations(tight(anonymous=False).get("/openapi.json").json())
+    for name in ("create_colorization", "put_colorization", "create_batch", "metrics"):
+        assert closed[name]["security"] == [key], name
+    assert closed["erase_colorization"]["security"] == [key, secret]
+
+
+@pytest.mark.parametrize(
+    ("settings", "server"),
+    [
+        ({}, "/"),
+        ({"root_path": "/color"}, "/color"),
+        (
+            {"public_url": "https://photos.example/color", "root_path": "/color"},
+            "https://photos.example/color",
+        ),
+    ],
+)
+def test_it_says_where_this_server_is(tight, settings, server):
+    api = tight(**settings)
+    assert api.get(f"{settings.get('root_path', '')}/openapi.json").json()["servers"] == [{"url": server}]
 
 
 def test_links_lead_from_a_photo_to_all_that_can_be_done_with_its_job(contract):
@@ -159,7 +220,7 @@ def test_a_client_made_from_it_colors_a_photo(service, gray_photo, tmp_path: Pat
             *("-m", "openapi_python_client", "generate", "--path", "openapi.json", "--meta", "none"),
             *("--output-path", "made_client"),
         ],
-        ["-c", COLOR, service.url, "a.jpg", "colored.jpg"],
+        ["-c", COLOR, service.url, "a.jpg"],
     ):
         done = subprocess.run(
             [sys.executable, *words],
@@ -170,7 +231,6 @@ def test_a_client_made_from_it_colors_a_photo(service, gray_photo, tmp_path: Pat
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "colored.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
 
 
 def test_every_reason_for_which_the_model_refuses_a_photo_is_in_the_table():

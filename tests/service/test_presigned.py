@@ -22,7 +22,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 from pydantic import ValidationError
 
-from bot.client import Client
+from autochrome import Autochrome
 from service.api.presigned import Place, Places
 from service.auth import Keys, Scope
 from service.errors import Problem
@@ -149,7 +149,7 @@ def test_the_signature_is_the_one_that_botocore_makes(api, job, key):
 
 def test_the_reference_client_follows_and_keeps_its_key_to_itself(api, job, client):
     sent = Keys(client).create("one", [Scope.COLORIZE])
-    with Client(str(api.base_url), key=sent) as reference:
+    with Autochrome(str(api.base_url), key=sent) as reference:
         assert reference.result(job.rpartition("/")[2]) == PICTURE
         assert reference.artifact(job.rpartition("/")[2], "comparison") == b"gray | color"
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from service.api.colorizations import prefers_picture
+from service.api.results import prefers
 from service.errors import StoreUnavailable
 from service.models import Net
 
@@ -140,6 +140,19 @@ def color(api, gray_photo, jobs, work, until):
 
 
 @pytest.mark.parametrize("size", [17, 3_000_000])
+def test_who_takes_bytes_alone_gets_the_file_as_bytes(api, gray_photo, work, size):
+    url = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
+    picture = b"x" * size
+    work(picture)
+    answer = api.get(f"{url}/result", headers={"Accept": "application/octet-stream"})
+    assert (answer.content, answer.headers["content-type"]) == (picture, "application/octet-stream")
+    assert answer.headers["vary"] == "Accept"
+    of_browsers = api.get(f"{url}/result", headers={"Accept": "image/avif,image/webp,*/*;q=0.8"})
+    assert of_browsers.headers["content-type"] == "image/jpeg"
+    assert "vary" not in of_browsers.headers, "else a browser would load what it has shown again to save it"
+
+
+@pytest.mark.parametrize("size", [17, 3_000_000])
 def test_who_waits_and_accepts_pictures_is_answered_with_the_picture(api, color, size):
     picture = b"x" * size
     answer = color(picture, Accept="image/*")
@@ -208,4 +221,4 @@ def test_a_photo_that_is_sent_again_is_answered_with_its_picture(api, color, gra
     ],
 )
 def test_the_header_that_says_more_of_a_type_counts(accept, picture):
-    assert prefers_picture(accept, "image/jpeg") == picture
+    assert prefers(accept, "image/jpeg", "application/json") == picture

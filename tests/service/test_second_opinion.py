@@ -319,6 +319,7 @@ def test_a_net_without_a_distribution_says_what_it_cannot_do(client, store, sett
         ({"alternatives": 2}, "`alternatives`"),
         ({"hints": [{"x": 0.5, "y": 0.5, "color": RED}]}, "`hints`"),
         ({"boldness": 1}, "`boldness`"),
+        ({"palette": "#2e7d34"}, "`palette`"),
         ({"artifacts": "confidence,distribution"}, "`artifacts=confidence` and no `artifacts=distribution`"),
         ({"artifacts": "suggestions"}, "`artifacts=suggestions`"),
     ):
@@ -431,6 +432,7 @@ def test_a_record_with_all_that_can_be_asked_for_stays_small(client, jobs):
     jobs.complete(claim, {}, Result(f"{id}/1/result.jpg", 4000, 3000, "image/jpeg", "ab" * 32, 10**7), made)
     assert jobs.get(id).artifacts == tuple(made)
     record = f"{{autochrome}}:job:{id}"
+    assert "null" not in "".join(client.hvals(record))
     assert client.object("encoding", record) == "listpack"
     assert client.memory_usage(record, samples=0) < 6000
 

@@ -95,6 +95,7 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "boldness": -0.5,
         "hints": [{"x": 0.25, "y": 0.75, "color": "#7a1f2b", "radius": 0.125}],
         "alternatives": 4,
+        "detail": "auto",
         "format": "tiff",
         "size": 640,
         "quality": 80,

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import secrets
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
-from bot.client import (
+from autochrome import (
+    Artifact,
+    Autochrome,
+    AutochromeError,
     BusyError,
-    Client,
-    ClientError,
     ConflictError,
     FailedError,
     GoneError,
     NotAllowedError,
     NotFoundError,
+    PendingError,
     PhotoRefusedError,
     RefusedError,
+    Suggestion,
     UnavailableError,
     job_id,
     new_id,
@@ -41,10 +49,12 @@ A_JOB: dict[str, Any] = {
     "net": None,
     "result": None,
     "artifacts": [],
+    "notices": [],
     "error": None,
     "secret": "s" * 43,
 }
 DONE = {**A_JOB, "status": "succeeded"}
+ROOT = Path(__file__).parents[1]
 
 
 class Script:
@@ -62,8 +72,8 @@ class Script:
             raise answer
         return answer
 
-    def client(self, **options: Any) -> Client:
-        return Client(
+    def client(self, **options: Any) -> Autochrome:
+        return Autochrome(
             "http://service.example/color/",
             sleep=self.slept.append,
             clock=lambda: sum(self.slept),
@@ -83,19 +93,19 @@ def problem(status: int, code: str, **headers: str) -> httpx.Response:
 
 
 @pytest.fixture
-def real(service: Any) -> Iterator[Client]:
-    with Client(service.url) as client:
+def real(service: Any) -> Iterator[Autochrome]:
+    with Autochrome(service.url) as client:
         yield client
 
 
-def test_one_life_on_the_real_service(real: Client, gray_photo: Callable[..., bytes]) -> None:
+def test_one_life_on_the_real_service(real: Autochrome, gray_photo: Callable[..., bytes]) -> None:
     id = new_id()
     options = {"artifacts": "comparison", "vividness": 1.4, "keep_for": 3600}
     own = secrets.token_hex(24)
     done = real.create(gray_photo(), id, options, wait=25, secret=own)
     again = real.create(gray_photo(), id, options, wait=25, secret=own)
     assert (done.status, done.id, done.width, done.height, done.net) == ("succeeded", id, 320, 240, "lite")
-    assert done.artifacts == ("comparison",)
+    assert done.artifacts == (Artifact("comparison", "comparison", "image/jpeg", None, None),)
     assert again == done, "the same photo under the same id is colored once, and the secret is the same"
     assert real.wait_for(id, 5).status == real.get(id).status == "succeeded"
     assert Image.open(io.BytesIO(real.result(id))).size == (320, 240)
@@ -116,7 +126,197 @@ def test_one_life_on_the_real_service(real: Client, gray_photo: Callable[..., by
         real.create(gray_photo(), id, options)
 
 
-def test_what_the_real_service_refuses_has_its_kind(real: Client, gray_photo: Callable[..., bytes]) -> None:
+def test_a_photo_comes_back_in_color_and_is_erased(
+    real: Autochrome, gray_photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "old.png").write_bytes(gray_photo("PNG"))
+    photo = real.colorize(
+        tmp_path / "old.png", artifacts=["comparison", "sidecar"], format="jpeg", crop_border=True
+    )
+    photo.save(tmp_path / "new.jpg")
+    with Image.open(tmp_path / "new.jpg") as saved:
+        assert (saved.format, saved.size, saved.mode) == ("JPEG", (320, 240), "RGB")
+    assert [(made.name, made.media_type) for made in photo.artifacts] == [
+        ("comparison", "image/jpeg"),
+        ("sidecar", "application/json"),
+    ]
+    assert json.loads(photo.artifact("sidecar"))["net"]["name"] == "lite"
+    assert photo.notices == ()
+    photo.erase()
+    with pytest.raises(GoneError):
+        photo.artifact("sidecar")
+
+
+def test_a_second_opinion_comes_from_the_real_service(
+    real: Autochrome, gray_photo: Callable[..., bytes]
+) -> None:
+    photo = real.colorize(gray_photo(), alternatives=2, artifacts=["suggestions"])
+    for made in photo.artifacts:
+        assert (made.rank is None, made.probability is None) == ((made.kind != "alternative"),) * 2
+        assert photo.artifact(made.name)
+    likely = photo.suggestions(0.5, 0.5)
+    assert 1 <= len(likely) <= 5
+    assert all(re.fullmatch("#[0-9a-f]{6}", each.color) and 0 <= each.probability <= 1 for each in likely)
+    red = {"x": 0.5, "y": 0.5, "color": "#a02020", "radius": 0.3}
+    anew = photo.recolor(hints=[red], size=160, artifacts=[])
+    with Image.open(io.BytesIO(anew.picture)) as picture:
+        assert picture.size == (160, 120)
+        r, _, b = picture.getpixel((80, 60))
+        assert r > b + 20, "the place is red"
+    assert anew.job.id != photo.job.id
+    assert anew.job.secret not in ("", photo.job.secret)
+    photo.erase()
+    with pytest.raises(GoneError):
+        real.result(anew.job.id)
+
+
+def test_the_documents_examples_run_as_printed(
+    service: Any, gray_photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    (tmp_path / "old.jpg").write_bytes(gray_photo())
+    for example in examples:
+        program = example.replace("http://127.0.0.1:8000", service.url)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment)
+        assert done.returncode == 0
+        with Image.open(tmp_path / "new.jpg") as new:
+            assert new.mode == "RGB"
+        (tmp_path / "new.jpg").unlink()
+
+
+def test_what_a_person_should_know_comes_with_the_photo(real: Autochrome) -> None:
+    file = io.BytesIO()
+    gradient = Image.linear_gradient("L")
+    Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).save(file, "PNG")
+    notices = {notice.code: notice.detail for notice in real.colorize(file.getvalue()).notices}
+    assert notices["photo_in_color"].endswith(".")
+
+
+def test_a_photo_that_cannot_be_colored_is_refused_with_the_reason(
+    real: Autochrome, gray_photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    with pytest.raises(PhotoRefusedError) as refused:
+        real.colorize(gray_photo()[:2000])
+    assert refused.value.code == "photo_damaged"
+    with pytest.raises(FileNotFoundError):
+        real.colorize(tmp_path / "none.jpg")
+
+
+def test_options_go_as_the_service_reads_them() -> None:
+    hints = [{"x": 10, "y": 20, "color": "#8b1a1a"}, {"x": 1.5, "y": 2, "color": "#777777", "radius": 4}]
+    script = Script([job(document=DONE), httpx.Response(200, content=b"in color")])
+    photo = script.client().colorize(
+        b"photo", artifacts=("comparison", "sidecar"), hints=hints, crop_border=True, keep_for=90, page=None
+    )
+    assert photo.picture == b"in color"
+    sent = dict(script.requests[0].url.params)
+    assert json.loads(sent.pop("hints")) == hints
+    assert sent == {"artifacts": "comparison,sidecar", "crop_border": "true", "keep_for": "90"}
+
+
+def test_a_photo_is_colored_anew_without_being_sent_again() -> None:
+    answers = [job(document=DONE), httpx.Response(200, content=b"in color"), job(document=DONE)]
+    script = Script([*answers, httpx.Response(200, content=b"redder")])
+    photo = script.client().colorize(b"photo", vividness=1.2)
+    hints = [{"x": 0.4, "y": 0.6, "color": "#7a1f2b"}]
+    assert photo.recolor(hints=hints, size=512).picture == b"redder"
+    first, _, second, _ = script.requests
+    assert second.method == "PUT"
+    assert second.headers["content-type"] == "application/json"
+    assert json.loads(second.content) == {
+        "revise": "ab" * 16,
+        "secret": "s" * 43,
+        "hints": hints,
+        "size": 512,
+    }
+    assert second.url.path != first.url.path
+    assert second.headers["authorization"] != first.headers["authorization"]
+
+
+def test_the_colors_that_a_place_could_have_are_read() -> None:
+    colors = [
+        {"color": "#7a1f2b", "a": 38.2, "b": 17.4, "probability": 0.4},
+        {"color": "#4c4f55", "a": -0.3, "b": -3.6, "probability": 0.25},
+    ]
+    script = Script([job(document=DONE), httpx.Response(200), job(document=colors), job(document=[1])])
+    photo = script.client().colorize(b"photo", artifacts=["suggestions"])
+    assert photo.suggestions(0.4, 0.6) == (Suggestion("#7a1f2b", 0.4), Suggestion("#4c4f55", 0.25))
+    path = f"http://service.example/color/v1/colorizations/{'ab' * 16}/suggestions?x=0.4&y=0.6"
+    assert str(script.requests[2].url) == path
+    with pytest.raises(UnavailableError):
+        photo.suggestions(0.4, 0.6)
+
+
+def test_each_photo_has_an_id_and_a_secret_of_its_own() -> None:
+    script = Script([job(document=DONE), httpx.Response(200), job(document=DONE), httpx.Response(200)])
+    client = script.client()
+    client.colorize(b"photo")
+    client.colorize(b"photo")
+    puts = script.requests[::2]
+    assert len({request.url.path for request in puts}) == 2
+    own = [request.headers["authorization"].removeprefix("Bearer ") for request in puts]
+    assert len({*own}) == 2
+    assert all(re.fullmatch("[0-9a-f]{48}", each) for each in own)
+
+
+def test_what_takes_too_long_can_be_waited_for_again() -> None:
+    waiting = job(**{"Retry-After": "2"})
+    done = job(document={**DONE, "secret": None})
+    script = Script([waiting, *[waiting] * 6, done, httpx.Response(200, content=b"in color")])
+    client = script.client()
+    with pytest.raises(PendingError) as pending:
+        client.colorize(b"photo", wait=10)
+    assert sum(script.slept) == 10
+    assert (pending.value.job.id, pending.value.job.secret) == ("ab" * 16, "s" * 43)
+    photo = client.photo_of(pending.value.job)
+    assert (photo.picture, photo.job.secret) == (b"in color", "s" * 43)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("photo_damaged", PhotoRefusedError),
+        ("worker_died", FailedError),
+        ("photo_lost", FailedError),
+        ("internal_error", FailedError),
+    ],
+)
+def test_a_job_that_fails_later_raises_its_failure(code: str, kind: type[AutochromeError]) -> None:
+    failed = {
+        **A_JOB,
+        "status": "failed",
+        "error": {"code": code, "title": "A title", "detail": "A sentence."},
+    }
+    script = Script([job(202), job(document=failed)])
+    with pytest.raises(AutochromeError, match="A sentence") as raised:
+        script.client().colorize(b"photo")
+    assert (type(raised.value), raised.value.code) == (kind, code)
+
+
+def test_the_client_is_one_file_of_the_wheel_that_needs_httpx_alone(tmp_path: Path) -> None:
+    for name in ("autochrome.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "out", "."]
+    built = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    [wheel] = (tmp_path / "out").glob("autochrome-*.whl")
+    program = (
+        "import sys, httpx; known = {*sys.modules}; import autochrome; print(autochrome.__file__); "
+        "print({name.partition('.')[0] for name in {*sys.modules} - known} - sys.stdlib_module_names)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "out", env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [str(wheel / "autochrome.py"), "{'autochrome'}"], done.stderr
+
+
+def test_what_the_real_service_refuses_has_its_kind(
+    real: Autochrome, gray_photo: Callable[..., bytes]
+) -> None:
     assert real.is_ready()
     for photo, code in (
         (b"no picture", "photo_unsupported"),
@@ -139,7 +339,7 @@ def test_what_the_real_service_refuses_has_its_kind(real: Client, gray_photo: Ca
 
 
 def test_a_key_is_sent_and_a_wrong_one_is_refused(service: Any, gray_photo: Callable[..., bytes]) -> None:
-    with Client(service.url, key="ac_" + "x" * 44) as client, pytest.raises(NotAllowedError) as refused:
+    with Autochrome(service.url, key="ac_" + "x" * 44) as client, pytest.raises(NotAllowedError) as refused:
         client.create(gray_photo(), new_id())
     assert refused.value.code == "key_invalid"
     script = Script([job()])
@@ -225,9 +425,9 @@ def test_retries_end() -> None:
         (httpx.Response(302, headers={"location": "/login"}), RefusedError),
     ],
 )
-def test_what_will_not_pass_is_said_at_once(answer: httpx.Response, kind: type[ClientError]) -> None:
+def test_what_will_not_pass_is_said_at_once(answer: httpx.Response, kind: type[AutochromeError]) -> None:
     script = Script([answer])
-    with pytest.raises(ClientError) as raised:
+    with pytest.raises(AutochromeError) as raised:
         script.client().create(b"photo", "ab" * 16)
     assert type(raised.value) is kind
     assert raised.value.status == answer.status_code

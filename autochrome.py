@@ -1,15 +1,24 @@
-"""A client of the REST API, for anybody: it needs nothing of the bot, and shows how the API is meant to be used.
+"""A client of the REST API: photographs go there gray and come back in color.
 
-    with Client("http://127.0.0.1:8000") as client:
-        job = client.create(photo, new_id(), {"artifacts": "comparison"}, wait=30, secret=secrets.token_hex(24))
-        client.wait_for(job.id, 60)
-        picture = client.result(job.id)
-        client.delete(job.id, job.secret)
+    with Autochrome("http://127.0.0.1:8000") as service:
+        photo = service.colorize("old.jpg", artifacts=["comparison"])
+        photo.save("new.jpg")
+        for notice in photo.notices:
+            print(notice.detail)
+        red = photo.recolor(hints=[{"x": 0.4, "y": 0.6, "color": "#7a1f2b"}])
+        photo.erase()
 
-Everything that it sends may be repeated: a photo goes by PUT under an id of the client's own, so that however
-often it is sent, it is colored once. It repeats by itself what failed on the way.
+One step at a time, for those who keep a record of their own:
 
-ClientError
+    job = service.create(data, new_id(), {"vividness": 1.2}, wait=25, secret=secrets.token_hex(24))
+    job = service.wait_for(job.id, 60)
+    data = service.result(job.id)
+    service.delete(job.id, job.secret)
+
+It is this one file, and needs httpx. Everything that it sends may be repeated: a photo goes by PUT under an id of the
+client's own, so that however often it is sent, it is colored once. It repeats by itself what failed on the way.
+
+AutochromeError
 ├── RefusedError            the answer is no, and would be again
 │   ├── PhotoRefusedError   this photo cannot be colored
 │   ├── NotAllowedError     the key or the secret does not open this
@@ -18,36 +27,43 @@ ClientError
 │   └── ConflictError       the id stands for another photo
 ├── FailedError             the service broke over this photo
 ├── BusyError               the queue or a quota is full: again after `retry_after` seconds
-└── UnavailableError        no answer, or none that makes sense: again later
+├── UnavailableError        no answer, or none that makes sense: again later
+└── PendingError            it is not colored yet; `job` says which one it is
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import os
 import random
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import httpx
 
-Options: TypeAlias = Mapping[str, str | int | float]
+Options: TypeAlias = Mapping[str, object]
+"""By their names in the API, as plain values: text, numbers, booleans, lists of these or of dictionaries; None: the default."""
 
 MAX_WAIT = 25.0
 """Seconds for which one request is kept waiting; proxies cut off longer ones."""
+WAIT = 600.0
+"""Seconds that a photo may take, where nothing else is said."""
 MIN_DELAY, MAX_DELAY = 0.5, 15.0
 _ID = re.compile(r"[0-9a-f]{32}")
 _TRANSIENT = {408, 425, 500, 502, 503, 504, 507}
 """Statuses that pass."""
 
 
-class ClientError(Exception):
+class AutochromeError(Exception):
     """What went wrong, with the problem's stable code and the service's own sentence (RFC 9457)."""
 
     def __init__(self, detail: str, code: str = "", status: int = 0, retry_after: float = 0) -> None:
@@ -58,7 +74,7 @@ class ClientError(Exception):
         self.retry_after = retry_after
 
 
-class RefusedError(ClientError):
+class RefusedError(AutochromeError):
     """The answer is no, and would be again."""
 
 
@@ -82,19 +98,27 @@ class ConflictError(RefusedError):
     """The id stands for another photo or other options, or the job is not done."""
 
 
-class FailedError(ClientError):
+class FailedError(AutochromeError):
     """The service broke over this photo, more than once."""
 
 
-class BusyError(ClientError):
+class BusyError(AutochromeError):
     """There is no room, now or for this client; `retry_after` says when there may be."""
 
 
-class UnavailableError(ClientError):
+class UnavailableError(AutochromeError):
     """The service does not answer, or says that it cannot work."""
 
 
-_OF_CODES: dict[str, type[ClientError]] = {
+class PendingError(AutochromeError):
+    """The photo is not colored yet. It will be: `Autochrome.photo_of(error.job)` goes on waiting."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__("The photo is not colored yet. Ask for its job again later.", "not_ready")
+        self.job = job
+
+
+_OF_CODES: dict[str, type[AutochromeError]] = {
     "body_too_large": PhotoRefusedError,
     "expired": GoneError,
     "canceled": GoneError,
@@ -106,7 +130,7 @@ _OF_CODES: dict[str, type[ClientError]] = {
     "out_of_memory": FailedError,
     "photo_lost": FailedError,
 }
-_OF_STATUSES: dict[int, type[ClientError]] = {
+_OF_STATUSES: dict[int, type[AutochromeError]] = {
     401: NotAllowedError,
     403: NotAllowedError,
     404: NotFoundError,
@@ -118,13 +142,46 @@ _OF_STATUSES: dict[int, type[ClientError]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """Something that was made beside a result."""
+
+    name: str
+    kind: str
+    media_type: str
+    rank: int | None
+    """Of an alternative: 1 is the likeliest. None of others."""
+    probability: float | None
+    """Of an alternative: how likely it is against the result, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A color that a place could have."""
+
+    color: str
+    """#rrggbb, as a hint takes it."""
+    probability: float
+    """0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a person should know of a picture, although the photo was colored."""
+
+    code: str
+    """Stable, for programs."""
+    detail: str
+    """A sentence or two, for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One colorization, as the service last said."""
 
     id: str
     status: str
     """queued, running, succeeded, failed or canceled."""
-    secret: str
+    secret: str = field(repr=False)
     """Lets its holder erase the job; "" where it was not said."""
     expires_at: datetime
     net: str
@@ -132,8 +189,8 @@ class Job:
     width: int
     height: int
     """Of the result, in pixels; 0 before."""
-    artifacts: tuple[str, ...]
-    """Names of what was made beside the result."""
+    artifacts: tuple[Artifact, ...]
+    notices: tuple[Notice, ...]
     error: str
     """Why it failed, as a code; "" where it did not."""
     detail: str
@@ -163,8 +220,8 @@ def job_secret(secret: bytes, id: str) -> str:
     return hmac.new(secret, f"secret of {id}".encode(), hashlib.sha256).hexdigest()
 
 
-class Client:
-    """Speaks to one service. Every method raises ClientError and nothing else, but for wrong arguments."""
+class Autochrome:
+    """Speaks to one service. Every method raises AutochromeError and nothing else, but for wrong arguments."""
 
     def __init__(
         self,
@@ -193,7 +250,7 @@ class Client:
         self._sleep = sleep
         self._clock = clock
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Autochrome:
         return self
 
     def __exit__(
@@ -204,6 +261,33 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
+    def colorize(self, photo: str | os.PathLike[str] | bytes, *, wait: float = WAIT, **options: Any) -> Photo:
+        """A photo in color. `photo`: its file, or the bytes of it. `wait`: seconds for which that may take at most.
+
+        Raises PendingError where it takes longer, what its failure is where it cannot be colored, and OSError where its file cannot
+        be read.
+        """
+        data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+        give_up = self._clock() + wait
+        job = self.create(data, new_id(), options, wait, secrets.token_hex(24))
+        return self.photo_of(job, give_up - self._clock())
+
+    def recolor(self, original: Job, *, wait: float = WAIT, **options: Any) -> Photo:
+        """See `Photo.recolor`."""
+        give_up = self._clock() + wait
+        job = self.revise(original, new_id(), options, wait, secrets.token_hex(24))
+        return self.photo_of(job, give_up - self._clock())
+
+    def photo_of(self, job: Job, wait: float = WAIT) -> Photo:
+        """The colored photo of a job. `wait`: for its end, seconds. Raises PendingError, and what the failure is of one that failed."""
+        if not job.is_over:
+            job = replace(self.wait_for(job.id, wait), secret=job.secret)
+        if not job.is_over:
+            raise PendingError(job)
+        if job.error:
+            raise (_kind_of(job.error) or FailedError)(job.detail, job.error)
+        return Photo(self.result(job.id), job, self)
+
     def create(
         self, photo: bytes, id: str, options: Options | None = None, wait: float = 0, secret: str = ""
     ) -> Job:
@@ -212,6 +296,22 @@ class Client:
         `secret`: 32 to 128 random letters and digits by which the job is erased, where the client has no API key, which does that
         too. Without either only the first answer tells a secret: it is lost with that.
         """
+        return self._put(id, photo, "application/octet-stream", _query(options or {}), wait, secret)
+
+    def revise(
+        self, original: Job, id: str, options: Options | None = None, wait: float = 0, secret: str = ""
+    ) -> Job:
+        """Have the photo of a job colored anew under this id, with its options where `options` says no others. All else as in `create`.
+
+        `original`: with its secret, where the client has no API key. What is made goes when the original is erased.
+        """
+        proof = {"secret": original.secret} if original.secret else {}
+        wish = json.dumps({"revise": original.id, **proof, **(options or {})})
+        return self._put(id, wish.encode(), "application/json", {}, wait, secret)
+
+    def _put(
+        self, id: str, body: bytes, kind: str, query: Mapping[str, str], wait: float, secret: str
+    ) -> Job:
         if not _ID.fullmatch(id):
             raise ValueError(f"{id!r} is no id: 32 lowercase hexadecimal digits")
         held = min(max(wait, 0.0), MAX_WAIT)
@@ -219,9 +319,9 @@ class Client:
         response = self._send(
             "PUT",
             f"/v1/colorizations/{id}",
-            content=photo,
-            params={name: str(value) for name, value in (options or {}).items()},
-            headers={"Content-Type": "application/octet-stream", "Prefer": f"wait={int(held)}", **own},
+            content=body,
+            params=query,
+            headers={"Content-Type": kind, "Prefer": f"wait={int(held)}", **own},
             timeout=self._timeout + held,
         )
         return _job(response)
@@ -252,6 +352,14 @@ class Client:
     def artifact(self, id: str, name: str) -> bytes:
         """What was made beside it, such as `comparison`."""
         return self._file(f"/v1/colorizations/{id}/artifacts/{name}")
+
+    def suggestions(self, id: str, x: float, y: float) -> tuple[Suggestion, ...]:
+        """See `Photo.suggestions`."""
+        response = self._send("GET", f"/v1/colorizations/{id}/suggestions", params={"x": x, "y": y})
+        try:
+            return tuple(Suggestion(each["color"], each["probability"]) for each in response.json())
+        except (KeyError, TypeError, ValueError) as wrong:
+            raise UnavailableError("The answer is no list of colors.") from wrong
 
     def _file(self, path: str) -> bytes:
         """It may lie in a store elsewhere, to which httpx sends no key along."""
@@ -311,18 +419,77 @@ class Client:
         return response
 
 
-def _error(response: httpx.Response) -> ClientError:
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo in color. The service keeps it until `job.expires_at`."""
+
+    picture: bytes = field(repr=False)
+    """The file, as the service wrote it."""
+    job: Job
+    _service: Autochrome = field(repr=False, compare=False)
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What a person should know of it."""
+        return self.job.notices
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What was made beside it, as it was asked for; `artifact` reads one."""
+        return self.job.artifacts
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture. Its format is what `colorize` was asked for by `format`, whatever the name ends in."""
+        Path(path).write_bytes(self.picture)
+
+    def artifact(self, name: str) -> bytes:
+        """The file of an artifact, such as `comparison`."""
+        return self._service.artifact(self.job.id, name)
+
+    def recolor(self, *, wait: float = WAIT, **options: Any) -> Photo:
+        """The same photo colored anew, with these options and all others as before; it is not sent again. `wait`: as in `colorize`."""
+        return self._service.recolor(self.job, wait=wait, **options)
+
+    def suggestions(self, x: float, y: float) -> tuple[Suggestion, ...]:
+        """The likeliest colors at a place, where the photo was colored with `artifacts=["suggestions"]`; five at most, likeliest first.
+
+        `x`, `y`: across and down the picture, 0 to 1.
+        """
+        return self._service.suggestions(self.job.id, x, y)
+
+    def erase(self) -> None:
+        """Erase it at the service, with the photo that was sent and all that was colored anew from it."""
+        self._service.delete(self.job.id, self.job.secret)
+
+
+def _query(options: Options) -> dict[str, str]:
+    """As the API reads options in a query: words with commas between, all else as JSON writes it. What is not set is not sent."""
+    return {name: _text(value) for name, value in options.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    return json.dumps(value)
+
+
+def _error(response: httpx.Response) -> AutochromeError:
     """What a refusal says."""
     document = _json(response)
     code = str(document.get("code", ""))
     detail = str(document.get("detail") or f"The service answered {response.status_code}.")
-    kind = _OF_CODES.get(code)
-    if kind is None and code.startswith("photo_"):
-        kind = PhotoRefusedError
+    kind = _kind_of(code)
     if kind is None and response.status_code in _TRANSIENT:
         kind = UnavailableError
     kind = kind or _OF_STATUSES.get(response.status_code, RefusedError)
     return kind(detail, code, response.status_code, _retry_after(response))
+
+
+def _kind_of(code: str) -> type[AutochromeError] | None:
+    """None: the code alone does not tell."""
+    return _OF_CODES.get(code) or (PhotoRefusedError if code.startswith("photo_") else None)
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
@@ -354,7 +521,13 @@ def _job(response: httpx.Response) -> Job:
             net=(document["net"] or {}).get("name", ""),
             width=result.get("width", 0),
             height=result.get("height", 0),
-            artifacts=tuple(made["name"] for made in document["artifacts"]),
+            artifacts=tuple(
+                Artifact(
+                    made["name"], made["kind"], made["media_type"], made.get("rank"), made.get("probability")
+                )
+                for made in document["artifacts"]
+            ),
+            notices=tuple(Notice(each["code"], each["detail"]) for each in document["notices"]),
             error=error.get("code", ""),
             detail=error.get("detail", ""),
         )
