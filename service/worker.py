@@ -503,6 +503,7 @@ def color_options(options: Options) -> ColorOptions:
         hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
         boldness=options.boldness,
         palette=options.palette,
+        chosen=(options.chosen, options.alternatives) if options.chosen else None,
     )
 
 

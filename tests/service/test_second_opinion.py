@@ -146,6 +146,33 @@ def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -
     assert memory(header, 0, Options(detail="on")) > memory(header, 0, Options())
 
 
+def test_an_alternative_can_be_the_result(api, color, photo):
+    beside = color(photo, alternatives=3, format="png")
+    for rank in range(1, len(beside["artifacts"]) + 1):
+        chosen = color(photo, alternatives=3, chosen=rank, format="png")
+        assert chosen["artifacts"] == [], "it takes the place of the result, and no others are made"
+        one, other = (
+            lab(get(api, url)) for url in (chosen["result"]["url"], beside["artifacts"][rank - 1]["url"])
+        )
+        assert np.abs(one - other).mean() < 0.5
+    first, stronger = (
+        color(photo, alternatives=3, chosen=1),
+        color(photo, alternatives=3, chosen=1, vividness=1.5),
+    )
+    assert np.ptp(lab(get(api, stronger["result"]["url"]))[..., 1:]) > np.ptp(
+        lab(get(api, first["result"]["url"]))[..., 1:]
+    )
+
+
+def test_an_alternative_that_is_not_there_cannot_be_chosen(api, color, photo):
+    refused = api.post("/v1/colorizations", files={"photo": photo}, data={"chosen": 2, "alternatives": 1})
+    assert (refused.status_code, refused.json()["code"]) == (422, "option_invalid")
+    assert "`chosen`: Choose the number of one of the `alternatives`." in refused.json()["detail"]
+    job = color(png(Image.new("L", (64, 64), 250)), alternatives=4, chosen=4)
+    assert job["error"]["code"] == "option_unavailable"
+    assert job["error"]["detail"].startswith("This photo has no alternative 4 of 4.")
+
+
 def test_alternatives_are_ranked_differ_and_are_the_same_twice(api, color, photo):
     job, again = color(photo, alternatives=4), color(photo, alternatives=4)
     made = job["artifacts"]

@@ -7,7 +7,7 @@ import { t } from "./strings.js";
 const HUES = [
   [8, t("pink")],
   [48, t("red")],
-  [75, t("orange")],
+  [80, t("orange")],
   [108, t("yellow")],
   [165, t("green")],
   [220, t("turquoise")],
@@ -17,7 +17,7 @@ const HUES = [
 ];
 /** Chroma below which a color passes for gray, and below which it is said to be pale. */
 const GRAY = 6;
-const PALE = 14;
+const PALE = 17;
 /** Chroma above which it is said to be bright. */
 const BRIGHT = 62;
 
@@ -26,12 +26,16 @@ export function nameOf(color) {
   const [lightness, a, b] = lab(...[1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
   const chroma = Math.hypot(a, b);
   if (chroma < GRAY) return lightness > 93 ? t("white") : lightness < 12 ? t("black") : shade(lightness, t("gray"));
-  const hue = ((Math.atan2(b, a) * 180) / Math.PI + 360) % 360;
-  if (hue >= 35 && hue < 95 && chroma < 45 && lightness >= 60) return shade(lightness - 10, t("beige"));
-  if (hue >= 35 && hue < 88 && chroma < 60 && lightness < 60) return shade(lightness + 8, t("brown"));
-  const [, name] = HUES.find(([end]) => hue < end);
+  const name = family(((Math.atan2(b, a) * 180) / Math.PI + 360) % 360, chroma, lightness);
   if (chroma < PALE) return t("grayish {color}", { color: name });
   return chroma > BRIGHT ? t("bright {color}", { color: name }) : shade(lightness, name);
+}
+
+function family(hue, chroma, lightness) {
+  if ((hue < 55 || hue >= 330) && lightness >= 65 && chroma < 50) return t("pink");
+  if (hue >= 55 && hue < 95 && chroma < 45 && lightness >= 60) return t("beige");
+  if (hue >= 35 && hue < 88 && chroma < 60 && lightness < 60) return t("brown");
+  return HUES.find(([end]) => hue < end)[1];
 }
 
 /** Names that differ: of two alike, the second has a number. @param {string[]} colors */

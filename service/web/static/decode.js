@@ -64,19 +64,19 @@ export function withoutColor({ data, width, height }) {
   return gray;
 }
 
-/** Joins lightness and colors on a canvas, by WebGL where there is it. */
+/** Joins lightness and colors on a canvas: by WebGL where a graphics card does it, else by the processor on fewer pixels. */
 export class Painter {
   /**
    * @param {ImageData} gray the photo without its colors
    * @param {{left: number, top: number, right: number, bottom: number}} frame which part of it colors fill, 0…1
-   * @param {boolean} byShader false: by the processor alone
+   * @param {boolean | null} byShader true: in any case; false: in no case; null: where that is quick
    */
-  constructor(gray, frame = { left: 0, top: 0, right: 1, bottom: 1 }, byShader = true) {
+  constructor(gray, frame = { left: 0, top: 0, right: 1, bottom: 1 }, byShader = null) {
     this.gray = gray;
     this.frame = frame;
     this.colors = null;
     this.strength = 1;
-    this.#begin((byShader && Shader.on(newCanvas(gray), gray, frame)) || new Processor(newCanvas(gray), gray, frame));
+    this.#begin((byShader !== false && Shader.on(gray, frame, byShader === true)) || new Processor(shrunk(gray), frame));
   }
 
   /** Takes other colors. @param {{ab: Float32Array, width: number, height: number}} colors */
@@ -97,12 +97,27 @@ export class Painter {
     this.canvas = side.canvas;
     // A browser may take the graphics card away, as from a tab that was hidden.
     this.canvas.addEventListener("webglcontextlost", () => {
-      this.#begin(new Processor(newCanvas(this.gray), this.gray, this.frame));
+      this.#begin(new Processor(shrunk(this.gray), this.frame));
       if (!this.colors) return;
       this.take(this.colors);
       this.paint(this.strength);
     });
   }
+}
+
+/** Longest side of what the processor paints: it should take no longer than a blink on an old machine. */
+const BY_PROCESSOR = 768;
+
+function shrunk(gray) {
+  const scale = BY_PROCESSOR / Math.max(gray.width, gray.height);
+  if (scale >= 1) return gray;
+  const whole = newCanvas(gray);
+  whole.getContext("2d").putImageData(gray, 0, 0);
+  const small = newCanvas({ width: Math.max(1, Math.round(gray.width * scale)), height: Math.max(1, Math.round(gray.height * scale)) });
+  const context = small.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(whole, 0, 0, small.width, small.height);
+  return context.getImageData(0, 0, small.width, small.height);
 }
 
 function newCanvas({ width, height }) {
@@ -115,23 +130,26 @@ function newCanvas({ width, height }) {
 /* By the processor */
 
 class Processor {
-  constructor(canvas, gray, frame) {
-    this.canvas = canvas;
-    this.context = canvas.getContext("2d");
+  constructor(gray, frame) {
+    this.canvas = newCanvas(gray);
+    this.context = this.canvas.getContext("2d");
     this.gray = gray;
     this.frame = frame;
-    this.picture = new ImageData(canvas.width, canvas.height);
-    this.curves = Float64Array.from(LINEAR, curve);
-    this.codes = Uint8ClampedArray.from({ length: 4097 }, (_, at) => Math.round(encoded(at / 4096)));
+    this.picture = new ImageData(gray.width, gray.height);
+    this.pixels = new Uint32Array(this.picture.data.buffer);
+    const places = this.pixels.length;
+    this.a = new Float32Array(places);
+    this.b = new Float32Array(places);
+    this.most = new Float32Array(places);
+    this.limits = largestChroma();
   }
 
-  /** Upsamples bilinearly, in units of f: a/500 and b/200. */
+  /** Upsamples bilinearly, in units of f (a/500 and b/200), and finds how strong each pixel may become within sRGB. */
   take({ ab, width, height }) {
+    const { a, b, most, limits } = this, { data } = this.gray;
     const { width: wide, height: tall } = this.canvas;
     const across = steps(wide, width, this.frame.left, this.frame.right);
     const down = steps(tall, height, this.frame.top, this.frame.bottom);
-    this.a = new Float32Array(wide * tall);
-    this.b = new Float32Array(wide * tall);
     const places = width * height;
     for (let y = 0, at = 0; y < tall; y++) {
       const above = down.first[y] * width, below = down.second[y] * width, part = down.part[y];
@@ -142,50 +160,74 @@ class Processor {
         const topA = ab[nw] + share * (ab[ne] - ab[nw]), lowA = ab[sw] + share * (ab[se] - ab[sw]);
         const topB = ab[places + nw] + share * (ab[places + ne] - ab[places + nw]);
         const lowB = ab[places + sw] + share * (ab[places + se] - ab[places + sw]);
-        this.a[at] = (topA + part * (lowA - topA)) / 500;
-        this.b[at] = (topB + part * (lowB - topB)) / 200;
+        const atA = topA + part * (lowA - topA), atB = topB + part * (lowB - topB);
+        a[at] = atA / 500;
+        b[at] = atB / 200;
+        most[at] = limits[data[4 * at] * DIRECTIONS + direction(atA, atB)] / Math.max(1e-6, Math.abs(atA) + Math.abs(atB));
       }
     }
   }
 
   paint(strength) {
-    const { a, b, curves, codes } = this;
-    const source = this.gray.data, { data } = this.picture;
-    const linear = new Float64Array(3);
-    for (let at = 0, byte = 0; at < a.length; at++, byte += 4) {
-      const f = curves[source[byte]], y = LINEAR[source[byte]];
-      if (!mix(linear, f, y, strength * a[at], strength * b[at])) {
-        const share = strength * within(linear, f, y, strength * a[at], strength * b[at]);
-        mix(linear, f, y, share * a[at], share * b[at]);
-      }
-      for (let channel = 0; channel < 3; channel++) {
-        data[byte + channel] = codes[Math.min(4096, Math.max(0, linear[channel] * 4096 + 0.5)) | 0];
-      }
-      data[byte + 3] = 255;
+    const { a, b, most, pixels } = this, source = this.gray.data;
+    for (let at = 0, byte = 0; at < pixels.length; at++, byte += 4) {
+      const share = strength < most[at] ? strength : most[at];
+      const code = source[byte], y = LINEAR[code], f = CURVES[code];
+      const fx = f + share * a[at], fz = f - share * b[at];
+      const x = fx > BEND ? fx * fx * fx : (fx - OFFSET) / 7.787, z = fz > BEND ? fz * fz * fz : (fz - OFFSET) / 7.787;
+      const red = CODES[(MARGIN + STEPS * (RX * x + RY * y + RZ * z)) | 0];
+      const green = CODES[(MARGIN + STEPS * (GX * x + GY * y + GZ * z)) | 0];
+      const blue = CODES[(MARGIN + STEPS * (BX * x + BY * y + BZ * z)) | 0];
+      pixels[at] = OPAQUE | (blue << 16) | (green << 8) | red;
     }
     this.context.putImageData(this.picture, 0, 0);
   }
 }
 
 const [[RX, RY, RZ], [GX, GY, GZ], [BX, BY, BZ]] = RGB_FROM_XYZ;
+const BEND = 0.2068927;
+const OFFSET = 16 / 116;
+const CURVES = Float64Array.from(LINEAR, curve);
+/** Codes of linear light in steps, with a margin on both sides for what is not quite within sRGB. */
+const STEPS = 4096;
+const MARGIN = 256.5;
+const CODES = Uint8Array.from({ length: STEPS + 512 }, (_, at) => Math.round(encoded(Math.min(1, Math.max(0, (at - 256) / STEPS)))));
+const OPAQUE = 255 << 24;
 
-/** Writes linear RGB into `into`, and tells whether sRGB has it. */
-function mix(into, f, y, a, b) {
-  const x = cubed(f + a), z = cubed(f - b);
-  const red = RX * x + RY * y + RZ * z, green = GX * x + GY * y + GZ * z, blue = BX * x + BY * y + BZ * z;
-  into[0] = red;
-  into[1] = green;
-  into[2] = blue;
-  return red > -SLACK && green > -SLACK && blue > -SLACK && red < 1 + SLACK && green < 1 + SLACK && blue < 1 + SLACK;
+/** Directions in the plane of a and b that are told apart, and the last for what has none. */
+const DIRECTIONS = 257;
+
+/** By the share that b has in |a| + |b|: as good as an angle, and quick. */
+function direction(a, b) {
+  const sum = Math.abs(a) + Math.abs(b);
+  if (sum < 1e-6) return DIRECTIONS - 1;
+  const share = b / sum; // −1…1
+  return Math.min(DIRECTIONS - 2, (64 * (a < 0 ? 3 - share : 1 + share)) | 0);
 }
 
-/** The largest share of this color that sRGB has, toward gray at the same lightness and hue. */
-function within(into, f, y, a, b) {
-  let low = 0;
-  for (let step = 0.5, halving = 0; halving < HALVINGS; step /= 2, halving++) {
-    if (mix(into, f, y, (low + step) * a, (low + step) * b)) low += step;
+let chromas = null;
+
+/** |a| + |b| of the strongest color that sRGB has, by gray code and direction. */
+function largestChroma() {
+  if (chromas) return chromas;
+  chromas = new Float32Array(256 * DIRECTIONS);
+  for (let way = 0; way < DIRECTIONS - 1; way++) {
+    const turn = (way + 0.5) / 64;
+    const share = turn < 2 ? turn - 1 : 3 - turn;
+    const b = share / 200, a = ((turn < 2 ? 1 : -1) * (1 - Math.abs(share))) / 500;
+    for (let code = 0; code < 256; code++) {
+      const f = CURVES[code], y = LINEAR[code];
+      let low = 0;
+      for (let step = 128; step > 0.1; step /= 2) if (isShown(f, y, (low + step) * a, (low + step) * b)) low += step;
+      chromas[code * DIRECTIONS + way] = low;
+    }
   }
-  return low;
+  return chromas;
+}
+
+function isShown(f, y, a, b) {
+  const x = cubed(f + a), z = cubed(f - b);
+  return [RX * x + RY * y + RZ * z, GX * x + GY * y + GZ * z, BX * x + BY * y + BZ * z].every((light) => light > -SLACK && light < 1 + SLACK);
 }
 
 /** Of each of so many pixels: between which two of so few places it lies, and where; and whether the frame has it. */
@@ -247,11 +289,17 @@ void main() {
   color = vec4(encoded(found.r), encoded(found.g), encoded(found.b), 1.0);
 }`;
 
+/** Drivers without a graphics card. */
+const PLAYED = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+
 class Shader {
-  /** @returns {Shader | null} null where there is no WebGL 2 */
-  static on(canvas, gray, frame) {
+  /** @returns {Shader | null} null where there is no WebGL 2, or one that the processor plays, unless `anyway` */
+  static on(gray, frame, anyway) {
+    const canvas = newCanvas(gray);
     const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
-    return gl && new Shader(canvas, gl, gray, frame);
+    const names = gl?.getExtension("WEBGL_debug_renderer_info");
+    const isPlayed = names && PLAYED.test(gl.getParameter(names.UNMASKED_RENDERER_WEBGL));
+    return gl && (anyway || !isPlayed) ? new Shader(canvas, gl, gray, frame) : null;
   }
 
   constructor(canvas, gl, gray, frame) {

@@ -9,7 +9,6 @@ import { t } from "./strings.js";
 export function offerErasing(box, id) {
   const secret = recall(id)?.secret;
   if (!box || !secret) return; // a form that is there all the same works by its cookie
-  box.hidden = false;
   box.querySelector("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = box.querySelector("button");

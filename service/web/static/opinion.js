@@ -12,6 +12,8 @@ import { number, plural, t } from "./strings.js";
 const PREVIEW = 1024;
 /** Options of pictures that are only looked at: they make nothing else, and go after ten minutes. */
 const PASSING = { size: PREVIEW, format: "jpeg", quality: 95, artifacts: [], alternatives: 0, keep_for: 600, priority: "interactive", mark: false };
+/** Longest side in pixels at which colors of a picture are looked at: the net has far fewer places. */
+const COLORS = 256;
 const ALTERNATIVES = 3;
 const MOST_HINTS = 32;
 /** How far around a place its color is sure, in shorter sides of the photo. */
@@ -54,7 +56,10 @@ export class Opinion {
 
   /** Fetches what the sliders need, so that the first move is as quick as the others. */
   async prepare() {
-    this.ready ??= this.#load();
+    this.ready ??= this.#load().catch((problem) => {
+      this.ready = null;
+      throw problem;
+    });
     await this.ready;
   }
 
@@ -68,6 +73,8 @@ export class Opinion {
     const [top, left, bottom, right] = frame ?? [0, 0, 1, 1];
     const box = frame ? { left: left / width, top: top / height, right: right / width, bottom: bottom / height } : undefined;
     this.painters = { framed: new Painter(gray, box), whole: new Painter(gray) };
+    // Once in advance: what is compiled and worked out on the way need not be waited for later.
+    if (this.distribution) this.#decode(this.wish.boldness);
   }
 
   #listen() {
@@ -108,11 +115,8 @@ export class Opinion {
   #paintHere(wish) {
     if (!this.painters) return false;
     if (isOwn(wish)) {
-      if (!this.distribution) return false;
-      if (this.decoded !== wish.boldness) {
-        this.painters.framed.take(decode(this.distribution, wish.boldness, this.job.options.temperature));
-        this.decoded = wish.boldness;
-      }
+      if (!this.distribution || this.job.options.palette.length > 0) return false;
+      if (this.decoded !== wish.boldness) this.#decode(wish.boldness);
       this.#paint(this.painters.framed, wish.strength);
       return true;
     }
@@ -121,6 +125,11 @@ export class Opinion {
       return this.base.strength === wish.strength;
     }
     return false;
+  }
+
+  #decode(boldness) {
+    this.painters.framed.take(decode(this.distribution, boldness, this.job.options.temperature));
+    this.decoded = boldness;
   }
 
   #paint(painter, strength) {
@@ -179,7 +188,7 @@ export class Opinion {
     if (signal.aborted) return;
     if (!this.painters) return this.#showAlone(picture);
     this.base = { wish, strength: wish.strength };
-    this.painters.whole.take(colorsOf(pixelsOf(picture, this.painters.whole.gray)));
+    this.painters.whole.take(colorsOf(pixelsOf(picture, within(picture, COLORS))));
     this.#paint(this.painters.whole, 1);
   }
 
@@ -448,17 +457,22 @@ function sameBase(one, other) {
 }
 
 function tell(slider, text) {
-  slider.closest(".option").querySelector("output").textContent = text;
+  slider.closest(".option").querySelector(".value").textContent = text;
   slider.setAttribute("aria-valuetext", text);
 }
 
 /** The photo's lightness as gray pixels. The left half of a comparison is that but for a photo in color: then it is the right one's. */
 function grayOf(comparison, notices) {
   const half = comparison.naturalWidth / 2, height = comparison.naturalHeight;
-  const scale = Math.min(1, PREVIEW / Math.max(half, height));
-  const size = { width: Math.max(1, Math.round(half * scale)), height: Math.max(1, Math.round(height * scale)) };
+  const size = within({ width: half, height }, PREVIEW);
   if (!notices.some(({ code }) => code === "photo_in_color")) return pixelsOf(comparison, size, [0, 0, half, height]);
   return withoutColor(pixelsOf(comparison, size, [half, 0, half, height]));
+}
+
+/** A size of this shape whose longest side is no more. */
+function within({ width, height }, longest) {
+  const scale = Math.min(1, longest / Math.max(width, height));
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
 
 function pixelsOf(picture, { width, height }, part = [0, 0, picture.width, picture.height]) {

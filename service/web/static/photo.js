@@ -68,7 +68,20 @@ function fileName(mediaType) {
   return `${stem}-color.${ENDINGS[mediaType] ?? mediaType.replace("image/", "")}`;
 }
 
-element("save").download = fileName(job.result.media_type);
+function saveAs(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  tell(t("Saved as {name}", { name }));
+}
+
+// By its address alone it would be called what the server calls every picture.
+element("save").addEventListener("click", (event) => {
+  event.preventDefault();
+  fetchResult(job.id).then((blob) => saveAs(blob, fileName(job.result.media_type))).catch(complain);
+});
 
 for (const button of element("formats").querySelectorAll("[data-format]")) {
   button.addEventListener("click", async () => {
@@ -77,12 +90,7 @@ for (const button of element("formats").querySelectorAll("[data-format]")) {
     try {
       const options = { format: button.dataset.format, artifacts: [], keep_for: 600, priority: "interactive" };
       const made = await revise(own, options);
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(await fetchResult(made.id));
-      link.download = fileName(made.result.media_type);
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-      tell(t("Saved as {name}", { name: link.download }));
+      saveAs(await fetchResult(made.id), fileName(made.result.media_type));
     } catch (problem) {
       complain(problem);
     }
@@ -107,32 +115,25 @@ element("print").addEventListener("click", () => print());
 
 /* What whoever sent it may do */
 
-/** What can be done about a notice, by its code. */
+/** What is different once a notice is followed, by its code. */
 const MENDED = {
-  photo_in_color: [t("Keep its own colors"), { if_color: "keep", hints: [] }],
-  kept_in_color: [t("Color it all the same"), { if_color: "colorize" }],
-  border_found: [t("Cut off the border"), { crop_border: true, hints: [] }],
-  border_cropped: [t("Bring the border back"), { crop_border: false, hints: [] }],
+  photo_in_color: { if_color: "keep", hints: [] },
+  kept_in_color: { if_color: "colorize" },
+  border_found: { crop_border: true, hints: [] },
+  border_cropped: { crop_border: false, hints: [] },
 };
 
-function offerToMend(item) {
-  const mended = MENDED[item.dataset.code];
-  if (!mended) return;
-  const [label, options] = mended;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = label;
+function mend(button) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     say(t("Coloring the whole photograph"));
     try {
-      await keep(own, { ...options, priority: "interactive" });
+      await keep(own, { ...MENDED[button.dataset.mend], priority: "interactive" });
     } catch (problem) {
       complain(problem);
       button.disabled = false;
     }
   });
-  item.append(button);
 }
 
 /** A thumbnail for the list of recent ones, and when it will be gone. */
@@ -145,13 +146,13 @@ async function keepInMind() {
 }
 
 if (own) {
-  element("formats").hidden = false;
-  for (const item of element("notices")?.children ?? []) offerToMend(item);
+  for (const button of document.querySelectorAll("[data-mend]")) mend(button);
   offerErasing(element("erase"), job.id);
-  if (!job.notices.some(({ code }) => code === "kept_in_color")) {
+  if (element("opinion")) {
     const opinion = new Opinion(job, own, viewer, tell);
-    element("opinion").hidden = false;
-    for (const sign of ["pointerenter", "focusin"]) element("opinion").addEventListener(sign, () => opinion.prepare().catch(complain), { once: true });
+    const prepare = () => opinion.prepare().catch(() => {}); // what is wrong is said once it is needed
+    for (const sign of ["pointerenter", "focusin"]) element("opinion").addEventListener(sign, prepare, { once: true });
+    if (!navigator.connection?.saveData) addEventListener("load", () => (globalThis.requestIdleCallback ?? setTimeout)(prepare));
   }
   keepInMind();
 }

@@ -63,7 +63,6 @@ function tell(message) {
 
 if (own) {
   remember({ id: job.id, expires: job.expires_at, revises: job.revises });
-  element("stop").hidden = false;
   element("stop").addEventListener("click", stop);
   if (own.thumbnail) {
     const preview = element("preview");
