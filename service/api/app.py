@@ -26,6 +26,7 @@ from service.api import (
     colorizations,
     events,
     health,
+    pages,
     photos,
     presigned,
     problems,
@@ -49,9 +50,9 @@ from service.api.middleware import (
     request_ids,
 )
 from service.api.openapi import document
-from service.api.pages import add_pages
 from service.api.problems import add_handlers
 from service.api.state import ApiState
+from service.api.strings import WEB
 from service.auth import Authenticator, Keys
 from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
@@ -109,15 +110,23 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
-    routers = [
-        part.router
-        for part in (colorizations, results, presigned, batches, batch_results, events, health, problems)
-    ]
+    parts = (
+        colorizations,
+        results,
+        presigned,
+        batches,
+        batch_results,
+        events,
+        health,
+        problems,
+        pages,
+        photos,
+        albums,
+    )
+    routers = [part.router for part in parts]
     for router in routers:
         app.include_router(router)
-    app.include_router(photos.router)
-    app.include_router(albums.router)
-    add_pages(app)
+    app.mount("/static", pages.Files(directory=WEB / "static"))
     add_docs(app, settings)
     add_handlers(app, routers)
     document(app, settings)

@@ -1,11 +1,11 @@
-"""The page that colors, and the files of all pages."""
+"""The first page, its form and samples, and the files of all pages."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import RedirectResponse, Response
 
@@ -24,26 +24,20 @@ from service.settings import Settings
 
 SAMPLES = ("coffee", "chelsea", "rocket")
 """Photographs to try the page with: `static/samples/NAME-gray.jpg`, and `NAME-color.jpg`, both by `python -m model gallery --apart`."""
-ARTIFACTS = ("comparison", "distribution", "suggestions")
+ARTIFACTS: Final = ("comparison", "distribution", "suggestions")
 """What a photo's page shows beside the result, and lets people change it by."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 router = APIRouter(include_in_schema=False)
 
 
-class _Fresh(StaticFiles):
-    """Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
+class Files(StaticFiles):
+    """What pages load. Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
-
-
-def add_pages(app: FastAPI) -> None:
-    """Put the page at `/` and what it loads at `/static`."""
-    app.mount("/static", _Fresh(directory=WEB / "static"))
-    app.include_router(router)
 
 
 @router.get("/")

@@ -3,6 +3,7 @@
 import * as albums from "./albums.js";
 import { Problem, send } from "./api.js";
 import { isArchive } from "./batches.js";
+import { showRecent } from "./gallery.js";
 import { say } from "./live.js";
 import { checkFile, checkPixels, listen } from "./picker.js";
 import { remember, thumbnail } from "./recent.js";
@@ -146,16 +147,16 @@ function show(name) {
 
 async function takeSample(event) {
   event.preventDefault();
-  const path = event.currentTarget.dataset.sample;
-  const { signal } = turn;
+  const { sample, name } = event.currentTarget.dataset;
+  let blob;
   try {
-    const answer = await fetch(path);
-    if (!answer.ok) throw new TypeError(`${path}: ${answer.status}`);
-    const photo = new File([await answer.blob()], path.replace(/.*\//, ""), { type: "image/jpeg" });
-    if (!signal.aborted) await take([photo]);
-  } catch (error) {
-    if (!signal.aborted) event.target.submit(); // without this script it works too
+    const answer = await fetch(sample);
+    if (!answer.ok) throw new TypeError(`${sample}: ${answer.status}`);
+    blob = await answer.blob();
+  } catch {
+    return event.target.submit(); // it works without this script too
   }
+  await take([new File([blob], `${name}.jpg`, { type: blob.type })]);
 }
 
 /** The divide moves across a sample once when it is first seen, and when it is pointed at. */
@@ -191,6 +192,5 @@ element("retry").addEventListener("click", go);
 for (const sample of document.querySelectorAll("form[data-sample]")) sample.addEventListener("submit", takeSample);
 document.querySelectorAll(".sample").forEach(move);
 // Back from a photograph's page, the browser may show this one as it was left.
-addEventListener("pageshow", ({ persisted }) => {
-  if (persisted) leave();
-});
+addEventListener("pageshow", ({ persisted }) => persisted && leave());
+showRecent(element("recent"));
