@@ -243,18 +243,19 @@ def test_two_hundred_photographs_are_scrolled_without_a_long_task(
     page.reload()
     expect(page.locator("#verdicts")).to_have_text("0 accepted, 0 rejected")
 
-    client, events = context.new_cdp_session(page), []
+    client, events, complete = context.new_cdp_session(page), [], []
     client.on("Tracing.dataCollected", lambda part: events.extend(part["value"]))
-    client.send(
-        "Tracing.start",
-        {"transferMode": "ReportEvents", "categories": "disabled-by-default-devtools.timeline,toplevel"},
-    )
+    client.on("Tracing.tracingComplete", complete.append)
+    categories = "disabled-by-default-devtools.timeline,__metadata"
+    client.send("Tracing.start", {"transferMode": "ReportEvents", "categories": categories})
     page.mouse.move(550, 500)
     for step in [300] * 50 + [-300] * 50:
         page.mouse.wheel(0, step)
         page.wait_for_timeout(30)
     client.send("Tracing.end")
-    page.wait_for_timeout(2000)
+    give_up = time.monotonic() + 60
+    while not complete and time.monotonic() < give_up:
+        page.wait_for_timeout(200)
     expect(page.locator("#photographs li")).to_have_count(200)
     main = {
         e["pid"]: e["tid"]
