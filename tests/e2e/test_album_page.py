@@ -245,7 +245,7 @@ def test_two_hundred_photographs_are_scrolled_without_a_long_task(
 
     client, events, complete = context.new_cdp_session(page), [], []
     client.on("Tracing.dataCollected", lambda part: events.extend(part["value"]))
-    client.on("Tracing.tracingComplete", complete.append)
+    client.on("Tracing.tracingComplete", lambda said: complete.append(said))
     categories = "disabled-by-default-devtools.timeline,__metadata"
     client.send("Tracing.start", {"transferMode": "ReportEvents", "categories": categories})
     page.mouse.move(550, 500)
