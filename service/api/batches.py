@@ -409,7 +409,7 @@ class BatchUpload:
             return
         job = self._state.batches.job_for(self._id, self._owner, mark)
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
-        pixels, space = work(header.width * header.height, self._options), Space()
+        pixels, space = work(header, self._options), Space()
         try:
             with self._state.room_for(
                 job, self._keep_for, file, header, self._options, self._allowance

@@ -202,7 +202,7 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
     original = upload.original
     return header, Order(
         options=upload.options,
-        pixels=work(header.width * header.height, upload.options, is_revision=original is not None),
+        pixels=work(header, upload.options, is_revision=original is not None),
         keep_for=keep_for,
         batch=upload.options.priority == "batch",
         owner=by.owner,

@@ -268,6 +268,21 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("put_batch", "202"): {"running": _BATCH | _SECRET},
     ("read_batch", "200"): {"running": _BATCH},
     ("list_nets", "200"): {"one": [_DONE["net"]]},
+    ("read_realism", "200"): {
+        "one": {
+            "nets": [
+                {
+                    **_DONE["net"],
+                    "shown": 400,
+                    "fooled": 112,
+                    "rate": 0.28,
+                    "low": 0.2382,
+                    "high": 0.3259,
+                }
+            ],
+            "paper": {"rate": 0.323, "error": 0.022},
+        }
+    },
     ("read_problem", "200"): {
         "photo_damaged": {
             "code": "photo_damaged",

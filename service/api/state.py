@@ -28,6 +28,7 @@ from service.events import Changed, Hub
 from service.jobs import Jobs
 from service.models import Allowance, Bounds, Depth, Job, Lease, Space
 from service.outbound import MOST_FETCHES
+from service.realism import Realism
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, results_bytes
@@ -114,6 +115,7 @@ class ApiState:
     scheduler: Scheduler
     watches: Watches
     quota: Quota
+    realism: Realism
     store: Store
     celery: Celery
     bounds: Bounds
@@ -145,6 +147,7 @@ class ApiState:
             ),
             watches=Watches(Hub(settings.required_redis_url)),
             quota=quota,
+            realism=Realism(client, jobs.mac, quota, settings),
             store=store,
             celery=celery,
             bounds=bounds,
