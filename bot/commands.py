@@ -48,7 +48,7 @@ _PLEASE = """
 _EMOJI = frozenset("🙏❤♥🧡💛💙💜😊🙂😀😃😄😁😍🥰🥺😇🤗✨🎨📷📸🖼")
 """That mean please or thanks; others, such as a thumb, are talk."""
 _WHAT = (
-    r"(?:(?:this|that|these|those|it|them|me|us|one|ones|the|my|our|in|of)\b ?)*"
+    r"(?:(?:this|that|these|those|it|them|me|us|one|ones|the|my|our|in|of|with)\b ?)*"
     r"(?:(?:photo|photograph|pic|picture|image|version|number|color|colour)s?\b ?)?"
 )
 _REQUEST = re.compile(
@@ -56,7 +56,7 @@ _REQUEST = re.compile(
 )
 """What may stand beside names, options and courtesy: a plain request, and nothing that says more."""
 _TAKE_BACK = re.compile(
-    r"(?:(?:can|could|would|will) (?:you|u) )?(?:please )?"
+    r"(?:(?:can|could|would|will) (?:you|u) )?"
     r"(?:(?:delete|remove)(?: (?:this|that|it|them|these|the|your|my)\b"
     r"(?: (?:comment|post|reply|answer|photo|photograph|pic|picture|image)s?\b)?)?"
     r"|take (?:this|that|it|them) down|take down (?:this|that|it))"
@@ -73,6 +73,7 @@ _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 """In a line for what is not read: code."""
 _LINK = "\N{PARAGRAPH SEPARATOR}"
 """In a line for an address, and on both sides of a link's words."""
+_UNSEEN = dict.fromkeys(map(ord, f"{_LINK}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"), " ")
 _ADDRESS = re.compile(r"https?://[^\s<>\"\\^`{|}]+", re.IGNORECASE)
 
 
@@ -159,7 +160,7 @@ def _color(words: list[str]) -> Command | None:
     every = False
     rest: list[str] = []
     for word in words:
-        if word in _KINDS and not (word in ("color", "colour") and _VIVIDNESS.keys() & set(words)):
+        if word in _KINDS:
             kind = _KINDS[word] if kind == "color" else kind
         elif word in _VIVIDNESS:
             vividness = _VIVIDNESS[word]
@@ -219,7 +220,7 @@ class Text:
 def read_markdown(body: str) -> Text:
     """Read a comment or a self post."""
     # A spoiler at the head of a line is no quote, although it begins like one.
-    text = _SPOILER.sub("", body[:MAX_LENGTH])
+    text = _SPOILER.sub("", body[:MAX_LENGTH].replace("&#x200B;", " ").translate(_UNSEEN))
     reader = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
     lines: list[str] = []
     links: list[str] = []

@@ -25,6 +25,7 @@ from model import (
     annealing,
     cards,
     detail,
+    distribution,
     engines,
     hints,
     likeness,
@@ -55,7 +56,8 @@ class ColorOptions:
 
     `hints`: colors that a person knows, which vividness leaves as they are. `boldness` −1…1: from the safest colors to rare ones, by the
     share of the rebalancing taken back and, where it is None, the temperature that the card has for it. `palette`: up to 16 colors that
-    the photo is known to have somewhere, as #rrggbb (`model.reference`). Other values raise InputError.
+    the photo is known to have somewhere, as #rrggbb (`model.reference`). `chosen`: (2, 3) takes the second of three alternatives in place
+    of the first answer, those of the default boldness and vividness. Other values raise InputError.
     """
 
     temperature: float | None = None
@@ -63,6 +65,7 @@ class ColorOptions:
     hints: tuple[Hint, ...] = ()
     boldness: float = 0.0
     palette: tuple[str, ...] = ()
+    chosen: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 1:
@@ -71,6 +74,8 @@ class ColorOptions:
             raise InputError(f"vividness is {self.vividness}, and must lie in 0…2")
         if not -1 <= self.boldness <= 1:
             raise InputError(f"boldness is {self.boldness}, and must lie in −1…1")
+        if self.chosen is not None and not 1 <= self.chosen[0] <= self.chosen[1]:
+            raise InputError("alternative {} of {} is chosen, and must be one of them".format(*self.chosen))
         reference.check(self.palette)
 
 
@@ -271,10 +276,12 @@ class Colorizer:
     ) -> Photo:
         """Logits → colors → the photo in color, at its own size and depth and with its own lightness. Gray outside of `photo.frame`.
 
-        `threads`: see `upsample.render`.
+        `threads`: see `upsample.render`. InputError where the net has fewer alternatives than the number of the chosen one.
         """
         logits_Qhw = self.toward(logits_Qhw, options.palette)
         ab = self._decoded(logits_Qhw, options)
+        if options.chosen:
+            ab = ab + np.float32(options.vividness) * self._chosen(photo, logits_Qhw, *options.chosen)
         if options.hints:
             wished = hints.wishes(options.hints, photo.size, photo.frame)
             ab = hints.follow(self.scene(photo, logits_Qhw), ab, wished)
@@ -309,6 +316,16 @@ class Colorizer:
         logits_Qhw = self.toward(logits_Qhw, options.palette)
         return alternatives.find(self.scene(photo, logits_Qhw), self._decoded(logits_Qhw, options), count)
 
+    def _chosen(
+        self, photo: Photo, logits_Qhw: NDArray[np.float32], rank: int, count: int
+    ) -> NDArray[np.float32]:
+        """(2, h, w): what the alternative of this rank, of so many, adds to the first answer."""
+        found = self.others(photo, logits_Qhw, count)
+        if len(found) < rank:
+            raise InputError(f"this photo has {len(found)} alternatives, and no number {rank}")
+        moved: NDArray[np.float32] = found[rank - 1].ab_2hw - self._decoded(logits_Qhw, ColorOptions())
+        return moved
+
     def suggest(self, photo: Photo, logits_Qhw: NDArray[np.float32], x: float, y: float) -> list[Suggestion]:
         """The five likeliest distinct colors at a place of the photo, 0…1 across and down. InputError as for a hint there."""
         [wish] = hints.wishes([Hint(x, y, "#808080")], photo.size, photo.frame)
@@ -317,15 +334,14 @@ class Colorizer:
     def suggestions(
         self, photo: Photo, logits_Qhw: NDArray[np.float32], places: int = 784
     ) -> list[list[list[Suggestion]]]:
-        """What `suggest` says in the middles of about so many equal cells, in the photo's shape: a list a row, with a list a cell.
+        """The five likeliest distinct colors of about so many equal cells, in the photo's shape: a list a row, with a list a cell.
 
-        784 of a square are 28×28. The cells fill `photo.frame`, where there is one, else the photo. InputError for a net that answers with
-        no distribution.
+        784 of a square are 28×28. The cells fill `photo.frame`, where there is one, else the photo. Each has the mean of what the net says
+        within it, so that `suggest`, at a place of it, may differ a little. InputError for a net that answers with no distribution.
         """
-        scene = self.scene(photo, logits_Qhw)
-        scale = math.sqrt(places / math.prod(scene.shape))
-        rows, columns = (max(1, round(scale * side)) for side in scene.shape)
-        return hints.suggestions(scene, rows, columns)
+        scale = math.sqrt(places / math.prod(logits_Qhw.shape[1:]))
+        rows, columns = (max(1, round(scale * side)) for side in logits_Qhw.shape[1:])
+        return hints.suggestions(self.scene(photo, distribution.reduced(logits_Qhw, rows, columns)))
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""

@@ -101,7 +101,8 @@ KINDS: Mapping[str, Kind] = {
     "secret_missing": Kind(
         401,
         "This needs the job's secret",
-        "Send the secret that came with the answer to POST: `Authorization: Bearer <secret>`.",
+        "Send the secret that came with the answer to POST: `Authorization: Bearer <secret>`, or `secret` beside "
+        "`revise`.",
         headers={"WWW-Authenticate": "Bearer"},
     ),
     "secret_wrong": Kind(
@@ -235,6 +236,11 @@ KINDS: Mapping[str, Kind] = {
         410,
         "The photo has been erased",
         "Photos and results are kept for a limited time. Send the photo again.",
+    ),
+    "round_over": Kind(
+        410,
+        "This round is over",
+        "Its game has ended, or its pictures were replaced. Begin a new game.",
     ),
     "canceled": Kind(
         410,

@@ -7,7 +7,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import PydanticCustomError, from_json
 
 from service.errors import Problem, failure
@@ -19,7 +27,7 @@ PREVIEW = 1024
 """Pixels: a result whose longest side is no more is made from a small copy of the photo, which workers keep for a while."""
 LISTS = frozenset({"artifacts", "palette"})
 """Options that take several values: repeated, or with commas between."""
-
+MOST_COLORS, MOST_HINTS, MOST_ARTIFACTS = 16, 32, 8
 MOST_FAULTS = 8
 """Of options that are told: a list of hints may have a hundred."""
 
@@ -44,12 +52,33 @@ def _hint_list(value: object) -> object:
     return value
 
 
+def _no_longer_than(most: int) -> BeforeValidator:
+    """Before anything in a list is looked at: each fault in a long one would cost time of the event loop."""
+
+    def checked(value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise PydanticCustomError("list", "Write a list")
+        if len(value) > most:
+            raise PydanticCustomError(
+                "list", "There are {count}; {most} are the most", {"count": len(value), "most": most}
+            )
+        return value
+
+    return BeforeValidator(checked)
+
+
 def _place(value: float) -> float:
     """To a pixel or two of the largest photo, so that a record of many hints stays small."""
     return round(value, 4)
 
 
 _Share = Annotated[float, AfterValidator(_place)]
+
+
+def _among_alternatives(value: int, info: ValidationInfo) -> int:
+    if value > info.data.get("alternatives", 0):
+        raise PydanticCustomError("chosen", "Choose the number of one of the `alternatives`")
+    return value
 
 
 class HintOption(BaseModel):
@@ -99,10 +128,11 @@ class Options(BaseModel):
     palette: Annotated[
         tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...],
         Field(
-            max_length=16,
+            max_length=MOST_COLORS,
             description="Colors that the photo is known to have somewhere, as #rrggbb: they become likelier, others "
             "less likely.",
         ),
+        _no_longer_than(MOST_COLORS),
     ] = ()
     boldness: Annotated[
         float,
@@ -123,11 +153,12 @@ class Options(BaseModel):
     hints: Annotated[
         tuple[HintOption, ...],
         Field(
-            max_length=32,
+            max_length=MOST_HINTS,
             description="What colors are known at places of the photo; what is like them follows. In a form or a query, "
             "the list as JSON.",
         ),
-        BeforeValidator(_hint_list),
+        _no_longer_than(MOST_HINTS),
+        BeforeValidator(_hint_list),  # the last comes first
     ] = ()
     alternatives: Annotated[
         int,
@@ -138,10 +169,28 @@ class Options(BaseModel):
             "the kind `alternative`.",
         ),
     ] = 0
+    chosen: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4,
+            description="The result is the alternative of this rank, among so many `alternatives`, which are then not made beside "
+            "it; 0: the net's first answer.",
+        ),
+        AfterValidator(_among_alternatives),
+    ] = 0
     format: Annotated[
         Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),
     ] = "auto"
+    bits: Annotated[
+        Literal[16] | None,
+        BeforeValidator(_number),
+        Field(
+            description="16: so many a channel in a PNG or TIFF, also where the photo has 8; with `format=auto` a JPEG becomes a TIFF. "
+            "Null: as many as the photo has."
+        ),
+    ] = None
     size: Annotated[
         int | None,
         Field(
@@ -199,15 +248,28 @@ class Options(BaseModel):
         bool, Field(description="Draw a small mark in a corner, which says that the colors are guessed.")
     ] = False
     artifacts: Annotated[
-        tuple[Literal["comparison", "sidecar", "confidence", "distribution", "suggestions"], ...],
+        tuple[
+            Literal[
+                "comparison",
+                "sidecar",
+                "confidence",
+                "distribution",
+                "suggestions",
+                "thumbnail",
+                "color_layer",
+            ],
+            ...,
+        ],
         Field(
-            max_length=8,
+            max_length=MOST_ARTIFACTS,
             description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
             "right. sidecar: JSON that says by which net and options the colors were guessed. confidence: how sure the net "
             "is where, as a picture and as numbers. distribution: its whole answer. suggestions: the likeliest colors of each "
-            "place, as JSON.",
+            "place, as JSON. thumbnail: a JPEG of 384 pixels at most, in color, for lists. color_layer: the untouched gray photo and the "
+            "color as a layer over it, two TIFF files: artifacts `gray` and `color_layer`.",
         ),
         AfterValidator(_each_once),
+        _no_longer_than(MOST_ARTIFACTS),
     ] = ()
     keep_for: Annotated[
         float | None,
@@ -230,6 +292,11 @@ class Options(BaseModel):
             "enabled it.",
         ),
     ] = None
+
+    @property
+    def beside(self) -> int:
+        """How many alternatives are made beside the result, at most."""
+        return 0 if self.chosen else self.alternatives
 
     @property
     def is_preview(self) -> bool:
@@ -263,10 +330,10 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
 
 
 def options_from_json(values: Mapping[str, object]) -> Options:
-    """Options from a JSON object. Raises `option_unknown` or `option_invalid`, as `parse_options` does."""
+    """Options from a JSON object; null means the default. Raises `option_unknown` or `option_invalid`, as `parse_options` does."""
     for name in values:
         _demand_known(name)
-    return _validated(values)
+    return _validated({name: value for name, value in values.items() if value is not None})
 
 
 def _demand_known(name: str) -> None:
@@ -289,7 +356,7 @@ def _validated(values: Mapping[str, object]) -> Options:
 def _spot(path: tuple[int | str, ...]) -> str:
     """Where a fault is, as in `hints[2].color`."""
     name, *rest = path
-    return str(name) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    return str(name) + "".join(f"[{part}]" if isinstance(part, int) else f".{part[:40]}" for part in rest)
 
 
 class NetView(BaseModel):
@@ -306,7 +373,9 @@ class ResultView(BaseModel):
 
 class ArtifactView(BaseModel):
     name: str
-    kind: str = Field(description="alternative, comparison, sidecar, confidence, distribution or suggestions")
+    kind: str = Field(
+        description="alternative, comparison, sidecar, confidence, distribution, suggestions, thumbnail, gray or color_layer"
+    )
     url: str
     media_type: str
     bytes: int
@@ -378,6 +447,9 @@ class FileView(BaseModel):
     job: str | None = Field(description="Id of its colorization, once it is queued")
     status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
     url: str | None = Field(description="Of its colorization")
+    thumbnail: str | None = Field(
+        description="Address of its thumbnail, where one was asked for and is there"
+    )
     error: ErrorView | None
 
 

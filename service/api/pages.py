@@ -1,34 +1,40 @@
-"""The web pages and their files: the one that colors, and one for each photo that was colored."""
+"""The first page, its form and samples, the page that explains, and the files of all pages."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+import json
+from functools import cache
+from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
 from fastapi.staticfiles import StaticFiles
-from redis.exceptions import RedisError
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from model.image_headers import ENDINGS, IN_WORDS
-from service.api.state import ApiState, State
+from service.api.colorizations import Colorizing, Submitted, submit, take_in
+from service.api.cookies import keep_secret
+from service.api.problems import wants_html
+from service.api.state import State
 from service.api.strings import WEB
 from service.api.templates import render
-from service.errors import Problem, failure
-from service.models import Job
-from service.observability import get_logger
+from service.api.uploads import Upload, digest
+from service.errors import Problem
+from service.jobs import new_id
+from service.schemas import Options
 from service.settings import Settings
 
-STATUSES = {"missing": 404, "canceled": 410, "expired": 410, "away": 503}
-"""Of a photo's page, where it has no photo to show and never will, or not now."""
-KEPT = "kept_in_color"
-"""The notice of a photo that was in color already and was left so (`model.inspection`)."""
-log = get_logger("autochrome.api")
+SAMPLES = ("coffee", "chelsea", "rocket")
+"""Photographs to try the page with: `static/samples/NAME-gray.jpg`, and `NAME-color.jpg`, both by `python -m model gallery --apart`."""
+ARTIFACTS: Final = ("comparison", "distribution", "suggestions")
+"""What a photo's page shows beside the result, and lets people change it by."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
+router = APIRouter(include_in_schema=False)
 
-class _Fresh(StaticFiles):
-    """Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
+
+class Files(StaticFiles):
+    """What pages load. Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -36,59 +42,77 @@ class _Fresh(StaticFiles):
         return response
 
 
-def add_pages(app: FastAPI, settings: Settings) -> None:
-    """Put the page at `/` and what it loads at `/static`."""
-    home = {
+@router.get("/")
+def home(request: Request, state: State) -> Response:
+    return render(request, "home.html.j2", _described(state.settings))
+
+
+@router.get("/how")
+def how(request: Request) -> Response:
+    return render(request, "how.html.j2", _explanation())
+
+
+@router.get("/photos")
+def back(request: Request) -> Response:
+    """Where a browser that opens the form's address again, say in another language, finds the form."""
+    query = request.url.query
+    return RedirectResponse(f"./?{query}" if query else "./", 303)
+
+
+@router.post("/photos")
+async def send(request: Request, state: State, by: Colorizing) -> Response:
+    """The form as a browser without scripts sends it. What is wrong with the photo is said above the form; the rest as in the API."""
+    try:
+        submitted = await take_in(request, state, by, new_id())
+    except Problem as problem:
+        if problem.kind.status >= 500 or not wants_html(request.headers):
+            raise
+        context = {**_described(state.settings), "problem": problem}
+        return render(request, "home.html.j2", context, problem.kind.status, problem.headers)
+    return _to_its_page(request, submitted, "photos/", state.settings.keep_for)
+
+
+@router.post("/samples/{name}")
+async def try_sample(name: str, request: Request, state: State, by: Colorizing) -> Response:
+    """Color one of our own photographs, as if it had been sent. Raises `not_found`, or what `submit` does."""
+    if name not in SAMPLES:
+        raise Problem("not_found")
+
+    def sent() -> Submitted:
+        with (WEB / f"static/samples/{name}-gray.jpg").open("rb") as file:
+            upload = Upload(file, digest(file), Options(artifacts=ARTIFACTS))
+            return submit(state, upload, by, new_id(), is_chosen=False)
+
+    return _to_its_page(request, await run_sync(sent), "../photos/", state.settings.keep_for)
+
+
+def _to_its_page(request: Request, submitted: Submitted, photos: str, seconds: float) -> Response:
+    """To the page of a photo, which can erase it. `photos`: the way there."""
+    answer = RedirectResponse(photos + submitted.id, 303)
+    if submitted.secret:
+        keep_secret(answer, request, submitted.id, submitted.secret, seconds)
+    return answer
+
+
+@cache
+def _explanation() -> dict[str, Any]:
+    """What `python -m model explain` found."""
+    numbers: dict[str, Any] = json.loads((WEB / "static/how/numbers.json").read_text(encoding="utf-8"))
+    return numbers
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    """What the page says of the service."""
+    return {
         "formats": IN_WORDS,
         "accept": ",".join(["image/*", *(ending for format in ENDINGS.values() for ending in format)]),
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
+        "most_photos": settings.batch_files,
         "keep_for": duration(settings.keep_for),
-    }
-    app.mount("/static", _Fresh(directory=WEB / "static"))
-
-    @app.get("/", include_in_schema=False)
-    def page(request: Request) -> Response:
-        return render(request, "home.html.j2", home)
-
-    @app.get("/photos/{id}", include_in_schema=False)
-    def photo(id: str, request: Request, state: State) -> Response:
-        status, job = _look(state, id)
-        shown = _described(job, settings.public_url or str(request.base_url)) if job else {}
-        headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
-        if status == "away":
-            headers |= Problem("queue_unavailable").headers
-        return render(
-            request, "photo.html.j2", {"status": status, **shown}, STATUSES.get(status, 200), headers
-        )
-
-
-def _look(state: ApiState, id: str) -> tuple[str, Job | None]:
-    """How a job stands, or why there is none to look at."""
-    try:
-        job = state.look(id)
-    except Problem:
-        return "missing", None
-    except RedisError as error:
-        log.error("queue_failed", path="/photos", error=str(error))
-        return "away", None
-    return job.status, job
-
-
-def _described(job: Job, base_url: str) -> dict[str, Any]:
-    """What the page says of a job. `base_url`: ours from outside, for those who show a preview of the page."""
-    return {
-        "id": job.id,
-        "base_url": base_url.rstrip("/"),
-        "result": job.result,
-        "has_comparison": any(made.name == "comparison" for made in job.artifacts),
-        "net": job.net.name if job.net else "",
-        "position": job.queue_position,
-        "expires": datetime.fromtimestamp(job.expires / 1000, tz=UTC),
-        "notices": job.notices,
-        "kept": any(notice.code == KEPT for notice in job.notices),
-        "title": failure(job.error_code, None).kind.title if job.error_code else "",
-        "detail": job.error_detail or "",
+        "samples": SAMPLES,
+        "artifacts": ARTIFACTS,
+        "problem": None,
     }
 
 

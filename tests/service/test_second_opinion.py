@@ -18,13 +18,13 @@ from PIL import Image
 from skimage import color as skcolor
 from skimage import data
 
-from model import confidence, distribution, image_io, inspection, upsample
+from model import confidence, detail, distribution, image_io, inspection, upsample
 from model.cards import NetInput, NetOutput, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.distribution import Distribution
 from model.engines import Engine
 from model.hints import Hint
-from model.image_headers import Limits, probe
+from model.image_headers import Header, Limits, probe
 from service import celery_app
 from service.api.openapi import EXAMPLES
 from service.budgets import memory, work
@@ -122,7 +122,7 @@ def artifact(job: dict[str, Any], name: str) -> dict[str, Any]:
     return next(made for made in job["artifacts"] if made["name"] == name)
 
 
-def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -> None:
+def test_a_second_look_finds_small_things(api, color) -> None:
     """Four photographs as one picture: what is in them is small. The net's own size is 128 here."""
     parts = [
         Image.fromarray(getattr(data, name)()).resize((160, 120))
@@ -133,7 +133,7 @@ def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -
         whole.paste(part, (160 * (place % 2), 120 * (place // 2)))
     file = io.BytesIO()
     whole.convert("L").save(file, "PNG")
-    off, on = (color(file.getvalue(), detail=detail) for detail in ("off", "on"))
+    off, on = (color(file.getvalue(), detail=look) for look in ("off", "on"))
     truth = skcolor.rgb2lab(np.asarray(whole))[..., 1:]
     wrong = [
         np.linalg.norm(lab(get(api, job["result"]["url"]))[..., 1:] - truth, axis=-1).mean()
@@ -141,9 +141,44 @@ def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -
     ]
     assert wrong[1] < wrong[0] - 1
     assert on["options"]["detail"] == "on"
-    assert work(1_000_000, Options(detail="auto")) == work(1_000_000, Options()) + 8_000_000
-    header = probe(io.BytesIO(file.getvalue()), Limits())
-    assert memory(header, 0, Options(detail="on")) > memory(header, 0, Options())
+
+
+def test_a_second_look_is_paid_for_where_there_is_one():
+    """By `lite`, whose first look has 224 pixels on the shorter side."""
+    for side, pixels in ((351, 0), (352, 8_000_000)):
+        assert (detail.size(224, side) is not None) == (pixels > 0)
+        header = Header("JPEG", 1000, side)
+        assert work(header, Options(detail="auto")) - work(header, Options()) == pixels
+        assert (memory(header, 0, Options(detail="on")) > memory(header, 0, Options())) == (pixels > 0)
+    kept = Options(detail="on"), Options()
+    assert work(header, kept[0], is_revision=True) == work(header, kept[1], is_revision=True) + 2_000_000
+
+
+def test_an_alternative_can_be_the_result(api, color, photo):
+    beside = color(photo, alternatives=3, format="png")
+    for rank in range(1, len(beside["artifacts"]) + 1):
+        chosen = color(photo, alternatives=3, chosen=rank, format="png")
+        assert chosen["artifacts"] == [], "it takes the place of the result, and no others are made"
+        one, other = (
+            lab(get(api, url)) for url in (chosen["result"]["url"], beside["artifacts"][rank - 1]["url"])
+        )
+        assert np.abs(one - other).mean() < 0.5
+    first, stronger = (
+        color(photo, alternatives=3, chosen=1),
+        color(photo, alternatives=3, chosen=1, vividness=1.5),
+    )
+    assert np.ptp(lab(get(api, stronger["result"]["url"]))[..., 1:]) > np.ptp(
+        lab(get(api, first["result"]["url"]))[..., 1:]
+    )
+
+
+def test_an_alternative_that_is_not_there_cannot_be_chosen(api, color, photo):
+    refused = api.post("/v1/colorizations", files={"photo": photo}, data={"chosen": 2, "alternatives": 1})
+    assert (refused.status_code, refused.json()["code"]) == (422, "option_invalid")
+    assert "`chosen`: Choose the number of one of the `alternatives`." in refused.json()["detail"]
+    job = color(png(Image.new("L", (64, 64), 250)), alternatives=4, chosen=4)
+    assert job["error"]["code"] == "option_unavailable"
+    assert job["error"]["detail"].startswith("This photo has no alternative 4 of 4.")
 
 
 def test_alternatives_are_ranked_differ_and_are_the_same_twice(api, color, photo):
@@ -292,7 +327,12 @@ def test_a_hint_on_the_page_around_the_photograph_fails_in_words(color, page):
     job = color(page, hints=[{"x": 0.5, "y": 0.5, "color": RED}, {"x": 0.02, "y": 0.5, "color": RED}])
     assert job["error"]["code"] == "place_outside"
     assert job["error"]["detail"].startswith("The hint at 0.02, 0.5 lies on the page around the photograph")
-    assert color(page, crop_border=True, hints=[{"x": 0.02, "y": 0.5, "color": RED}])["status"] == "succeeded"
+    outside = [{"x": 0.02, "y": 0.5, "color": RED}]
+    assert color(page, crop_border=True, hints=outside)["status"] == "succeeded"
+    paper = Image.new("RGB", (400, 300), (245, 245, 245))
+    paper.paste(Image.fromarray(data.coffee()).resize((300, 200)), (50, 50))
+    kept = color(png(paper), if_color="keep", hints=outside)
+    assert (kept["status"], kept["notices"][0]["code"]) == ("succeeded", "kept_in_color"), "none is needed"
 
 
 class OneColor(Engine):
@@ -409,11 +449,24 @@ def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client,
         for options in ({}, {"alternatives": "4"})
     ]
     assert [said.split(";")[1] for said in left] == ["r=18", "r=10"]
-    assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
-        2_000_000, Options(alternatives=4)
-    )
     header = probe(io.BytesIO(photo), Limits())
+    assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
+        header, Options(alternatives=4)
+    )
     assert memory(header, 0, Options(alternatives=1)) > memory(header, 0, Options()) + 3 * 2_000_000
+
+
+def test_what_is_read_from_the_whole_answer_counts_however_small_the_photo_is(tight, gray_photo):
+    api = tight(quota_megapixels_per_minute=30)
+    made = api.post(
+        "/v1/colorizations", files={"photo": gray_photo()}, data={"artifacts": "suggestions,confidence"}
+    )
+    assert "r=23" in made.headers["ratelimit"], "2 and 4 beside the photo's own"
+    revised = {"revise": made.json()["id"], "secret": made.json()["secret"], "size": 64}
+    again = api.post("/v1/colorizations", json=revised)
+    assert "r=16" in again.headers["ratelimit"], "a preview makes them anew"
+    plain = api.post("/v1/colorizations", json={**revised, "artifacts": None})
+    assert "r=15" in plain.headers["ratelimit"]
 
 
 def test_a_record_with_all_that_can_be_asked_for_stays_small(client, jobs):

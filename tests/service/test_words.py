@@ -86,9 +86,9 @@ def test_who_asks_too_much_is_told_how_long_to_wait(settings, serve, gray_photo)
 
 
 def test_a_fault_of_ours_is_owned_and_can_be_reported(settings, serve, monkeypatch):
-    from service.api import pages
+    from service.api import photos
 
-    monkeypatch.setattr(pages, "_look", lambda state, id: 1 / 0)
+    monkeypatch.setattr(photos, "_look", lambda state, id: 1 / 0)
     api = serve(settings)
     answer = api.get("/photos/x", headers=BROWSER)
     html = in_words(answer, 500, "Something is broken on our side")
@@ -112,7 +112,7 @@ def test_other_errors_say_what_the_api_says(api):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/static/style.css", "/static/app.js", "/static/grain.svg", "/openapi.json"]
+    "path", ["/", "/static/style.css", "/static/home.js", "/static/grain.svg", "/openapi.json"]
 )
 def test_text_is_compressed_for_who_takes_it(api, path):
     plain = api.get(path, headers={"Accept-Encoding": "identity"})

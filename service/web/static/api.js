@@ -30,12 +30,13 @@ export class Problem extends Error {
  * Sends the photo and resolves with its job, `secret` included.
  * XMLHttpRequest, since fetch does not tell how much of a body has been sent.
  * @param {Blob} photo
- * @param {Record<string, string>} options form fields
- * @param {{onProgress: (share: number) => void, signal: AbortSignal}} hooks
+ * @param {[string, string][]} options form fields
+ * @param {{key: string, onProgress: (share: number) => void, signal: AbortSignal}} hooks `key`: random; sent again under the same one it
+ *   stays one job, however often the connection is lost before the answer
  */
-export function send(photo, options, { onProgress, signal }) {
+export function send(photo, options, { key, onProgress, signal }) {
   const form = new FormData();
-  for (const [name, value] of Object.entries(options)) form.append(name, value);
+  for (const [name, value] of options) form.append(name, value);
   form.append("photo", photo);
 
   return new Promise((resolve, reject) => {
@@ -43,6 +44,7 @@ export function send(photo, options, { onProgress, signal }) {
     const request = new XMLHttpRequest();
     request.open("POST", JOBS);
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Idempotency-Key", key);
     request.setRequestHeader("X-Requested-With", "XMLHttpRequest"); // no other site's page may add it: this one is the server's own
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
@@ -134,12 +136,55 @@ export async function fetchResult(id, signal) {
   return (await ask(`${JOBS}/${id}/result?redirect=false`, { signal })).blob();
 }
 
+/** A file that was made beside the picture, by its name. @returns {Promise<Response>} */
+export function fetchArtifact(id, name, signal) {
+  return ask(`${JOBS}/${id}/artifacts/${name}?redirect=false`, { signal });
+}
+
+/** @returns {Promise<{color: string, probability: number}[]>} the likeliest colors at a place, 0…1 across and down */
+export async function suggest(id, x, y, signal) {
+  return (await ask(`${JOBS}/${id}/suggestions?x=${x}&y=${y}`, { signal })).json();
+}
+
+/**
+ * Colors a photo anew that was sent before.
+ * @param {{id: string, secret: string}} original
+ * @param {object} options that are to be others than the original's
+ * @returns {Promise<object>} its job when it has ended, `secret` included
+ */
+export async function revise(original, options, signal) {
+  const job = await (await order(original, options, "application/json", signal)).json();
+  return job.status === "succeeded" ? job : { ...(await follow(job.id, quietly(signal))), secret: job.secret };
+}
+
+/** The same, as the picture alone. @returns {Promise<Blob>} */
+export async function preview(original, options, signal) {
+  const answer = await order(original, options, "image/*", signal);
+  if (answer.headers.get("Content-Type").startsWith("image/")) return answer.blob();
+  const { id } = await answer.json();
+  await follow(id, quietly(signal));
+  return fetchResult(id, signal);
+}
+
+function order({ id, secret }, options, accept, signal) {
+  return ask(JOBS, {
+    method: "POST",
+    headers: { Accept: accept, "Content-Type": "application/json", Prefer: "wait=20", "X-Requested-With": "XMLHttpRequest" },
+    body: JSON.stringify({ revise: id, secret, ...options }),
+    signal,
+  });
+}
+
+function quietly(signal) {
+  return { onChange: () => {}, onSilence: () => {}, signal };
+}
+
 /** Erases the photo and all that was made of it. */
 export async function erase(id, secret) {
   await ask(`${JOBS}/${id}`, { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
 }
 
-async function ask(path, init) {
+export async function ask(path, init) {
   let response;
   try {
     response = await fetch(path, init);
@@ -151,7 +196,7 @@ async function ask(path, init) {
   return response;
 }
 
-function parse(text) {
+export function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -160,7 +205,7 @@ function parse(text) {
 }
 
 /** A Problem from an answer: its own words when it is an RFC 9457 problem, ours when a proxy answered. */
-function problemFrom(status, body) {
+export function problemFrom(status, body) {
   const retry = TRANSIENT.has(status) || status >= 500;
   if (body?.title && body?.code) return new Problem({ ...body, title: told(body.title), detail: told(body.detail ?? ""), retry });
   if (status === 413) {
@@ -192,7 +237,7 @@ function endedAs(job) {
   });
 }
 
-function connectionLost() {
+export function connectionLost() {
   return new Problem({
     code: "connection_lost",
     title: t("The connection to the server was lost"),
@@ -201,7 +246,7 @@ function connectionLost() {
   });
 }
 
-function sleep(milliseconds, signal) {
+export function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const stop = () => {
