@@ -63,7 +63,17 @@ def command_group(others: Sequence[str] = ()) -> TyperGroup:
     # Not above: where typer is not installed, the commands of other packages run all the same.
     import typer
 
-    from model.commands import backbones, colorize, evaluate, experiments, opinions, reference, train, weights
+    from model.commands import (
+        backbones,
+        colorize,
+        evaluate,
+        experiments,
+        opinions,
+        realism,
+        reference,
+        train,
+        weights,
+    )
 
     def end(status: int) -> None:
         raise typer.Exit(status)
@@ -76,7 +86,7 @@ def command_group(others: Sequence[str] = ()) -> TyperGroup:
         add_completion=False,
     )
     evaluation = typer.Typer(help="measure a net on photographs it has not seen")
-    for of_evaluation in (evaluate.app, opinions.app, reference.app, backbones.app):
+    for of_evaluation in (evaluate.app, realism.app, opinions.app, reference.app, backbones.app):
         evaluation.add_typer(of_evaluation)
     app.add_typer(colorize.app)
     app.add_typer(train.app)

@@ -25,6 +25,7 @@ from model import (
     annealing,
     cards,
     detail,
+    distribution,
     engines,
     hints,
     likeness,
@@ -333,15 +334,14 @@ class Colorizer:
     def suggestions(
         self, photo: Photo, logits_Qhw: NDArray[np.float32], places: int = 784
     ) -> list[list[list[Suggestion]]]:
-        """What `suggest` says in the middles of about so many equal cells, in the photo's shape: a list a row, with a list a cell.
+        """The five likeliest distinct colors of about so many equal cells, in the photo's shape: a list a row, with a list a cell.
 
-        784 of a square are 28×28. The cells fill `photo.frame`, where there is one, else the photo. InputError for a net that answers with
-        no distribution.
+        784 of a square are 28×28. The cells fill `photo.frame`, where there is one, else the photo. Each has the mean of what the net says
+        within it, so that `suggest`, at a place of it, may differ a little. InputError for a net that answers with no distribution.
         """
-        scene = self.scene(photo, logits_Qhw)
-        scale = math.sqrt(places / math.prod(scene.shape))
-        rows, columns = (max(1, round(scale * side)) for side in scene.shape)
-        return hints.suggestions(scene, rows, columns)
+        scale = math.sqrt(places / math.prod(logits_Qhw.shape[1:]))
+        rows, columns = (max(1, round(scale * side)) for side in logits_Qhw.shape[1:])
+        return hints.suggestions(self.scene(photo, distribution.reduced(logits_Qhw, rows, columns)))
 
     def scene(self, photo: Photo, logits_Qhw: NDArray[np.float32]) -> Scene:
         """What hints and alternatives go by, whatever they are. InputError for a net that answers with no distribution."""

@@ -47,7 +47,7 @@ def write(logits_Qhw: NDArray[np.float32], card: Card | OnnxCard, photo: Photo) 
         )
         scale = (positions / (height * width)) ** 0.5
         data = _encoded(
-            _reduced(logits_Qhw, max(1, int(height * scale)), max(1, int(width * scale))), card, photo
+            reduced(logits_Qhw, max(1, int(height * scale)), max(1, int(width * scale))), card, photo
         )
     return data
 
@@ -143,11 +143,11 @@ def _packed(codes_Qhw: NDArray[np.uint8]) -> bytes:
     return deflate.compress(np.ascontiguousarray(codes_Qhw).tobytes()) + deflate.flush()
 
 
-def _reduced(logits_Qhw: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """(Q, height, width): means over areas."""
+def reduced(logits_Qhw: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """(Q, height, width): an answer at fewer places, means over areas."""
     down, across = (_areas(*sides) for sides in ((logits_Qhw.shape[1], height), (logits_Qhw.shape[2], width)))
-    reduced: NDArray[np.float32] = (down @ np.ascontiguousarray(logits_Qhw) @ across.T).astype(np.float32)
-    return reduced
+    found: NDArray[np.float32] = (down @ np.ascontiguousarray(logits_Qhw) @ across.T).astype(np.float32)
+    return found
 
 
 def _areas(length: int, fewer: int) -> NDArray[np.float32]:

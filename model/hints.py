@@ -8,7 +8,6 @@ reaches farther. It takes no other run of the net, and beats the net's own input
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,10 +26,8 @@ _CAST: Final = 0.4  # the variance of what all places share, where that of what 
 _OTHER: Final = 0.1  # and of what each has to itself, when the cast is estimated
 _SLACK: Final = 0.03  # how little a hint may be missed
 _LEAST: Final = 0.005  # the probability of a suggestion
-_BLOCK: Final = 2**21  # pairs of places whose likeness is found at once: 8 MB an array
 _LEVELS: Final = np.arange(4, 98, 2.0)  # of lightness, at which a color may be told
 _OUTSIDE: Final = 1e4  # steps of lightness that it is worth to be within sRGB, in linear light
-_HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Hint:
     def __post_init__(self) -> None:
         if not (0 <= self.x <= 1 and 0 <= self.y <= 1):
             raise InputError(f"the hint at {self.x:g}, {self.y:g} lies outside of the photo: x and y are 0…1")
-        if not _HEX.fullmatch(self.color):
+        if not reference.HEX.fullmatch(self.color):
             raise InputError(f"{self.color!r} is no color of a hint: write it as #rrggbb")
         if not 0 <= self.radius <= 0.5:
             raise InputError(
@@ -62,17 +59,15 @@ class Hint:
         return reference.ab_of(self.color)
 
 
-def codes(colors_ab: Sequence[NDArray[np.float32]], lightness: float) -> list[str]:
-    """Colors, (2,) ab each, as #rrggbb which `Hint` reads as the same: at this lightness, 0…100, or the nearest that sRGB has them at."""
-    if not colors_ab:
-        return []
-    a_n1, b_n1 = np.array(colors_ab, np.float64).T[..., None]
+def codes(colors_n2: NDArray[np.floating], lightness_n: NDArray[np.floating]) -> list[str]:
+    """Colors, (n, 2) ab, as #rrggbb which `Hint` reads as the same: each at its lightness, 0…100, or the nearest that sRGB has it at."""
+    a_n1, b_n1 = colors_n2.T[..., None]
     y = (_LEVELS + 16) / 116
     f_3nl = np.stack([y + a_n1 / 500, np.broadcast_to(y, (len(a_n1), len(y))), y - b_n1 / 200])
-    xyz_3nl = np.where(f_3nl > 0.008856 ** (1 / 3), f_3nl**3, (f_3nl - 16 / 116) / 7.787)
+    xyz_3nl = np.where(f_3nl > 0.008856 ** (1 / 3), f_3nl * f_3nl * f_3nl, (f_3nl - 16 / 116) / 7.787)
     linear_3nl = np.einsum("ij,jnl->inl", RGB_FROM_XYZ, xyz_3nl)
     outside_nl = np.maximum(linear_3nl - 1, -linear_3nl).max(0).clip(0)
-    best = (_OUTSIDE * outside_nl + np.abs(_LEVELS - lightness)).argmin(1)
+    best = (_OUTSIDE * outside_nl + np.abs(_LEVELS - lightness_n[:, None])).argmin(1)
     linear_3n = linear_3nl[:, np.arange(len(best)), best].clip(0, 1)
     code = np.where(linear_3n > 0.0031308, 1.055 * linear_3n ** (1 / 2.4) - 0.055, 12.92 * linear_3n)
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in np.rint(255 * code.T).astype(int)]
@@ -137,23 +132,21 @@ def suggest(scene: Scene, x: float, y: float, count: int = 5) -> list[Suggestion
     return found
 
 
-def suggestions(scene: Scene, rows: int, columns: int, count: int = 5) -> list[list[list[Suggestion]]]:
-    """What `suggest` says in the middle of each of rows × columns equal cells of the scene: a list a row, with a list a cell."""
-    found = _suggested(scene, likeness.grid(scene, rows, columns), count)
+def suggestions(scene: Scene, count: int = 5) -> list[list[list[Suggestion]]]:
+    """What `suggest` says at each position of the scene: a list a row, with a list a position. It takes P² numbers of memory."""
+    rows, columns = scene.shape
+    found = _suggested(scene, np.arange(rows * columns), count)
     return [found[start : start + columns] for start in range(0, rows * columns, columns)]
 
 
 def _suggested(scene: Scene, places_n: NDArray[np.intp], count: int) -> list[list[Suggestion]]:
-    found = []
-    for some in np.array_split(places_n, -(-len(places_n) * len(scene.probabilities) // _BLOCK)):
-        alike = likeness.similarity(scene, some)
-        mixed = alike @ scene.probabilities / alike.sum(1, keepdims=True)
-        colors, shares, _ = likeness.modes(mixed, scene.centers, count)
-        found += [
-            [Suggestion(ab, share) for ab, share in zip(of_place, those, strict=True) if share >= _LEAST]
-            for of_place, those in zip(colors, shares.tolist(), strict=True)
-        ]
-    return found
+    alike = likeness.similarity(scene, places_n)
+    mixed = alike @ scene.probabilities / alike.sum(1, keepdims=True)
+    colors, shares, _ = likeness.modes(mixed, scene.centers, count)
+    return [
+        [Suggestion(ab, share) for ab, share in zip(of_place, those, strict=True) if share >= _LEAST]
+        for of_place, those in zip(colors, shares.tolist(), strict=True)
+    ]
 
 
 def _spread(scene: Scene, wished: Sequence[Wish]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

@@ -34,7 +34,8 @@ _STEP: Final = 10.0  # ab units: its colors are counted on the grid of the bins
 _REACH: Final = 16  # steps, beyond any color of sRGB
 _LEAST: Final = 0.01  # of a reference photo, to be one of its colors
 _SIDE: Final = 256  # pixels of the longer side at which a reference photo is looked at
-_HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
+HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
+"""How a color is written: #rrggbb."""
 
 
 def check(colors: Sequence[str]) -> None:
@@ -42,7 +43,7 @@ def check(colors: Sequence[str]) -> None:
     if len(colors) > MOST:
         raise InputError(f"the palette has {len(colors)} colors: {MOST} are the most")
     for color in colors:
-        if not _HEX.fullmatch(color):
+        if not HEX.fullmatch(color):
             raise InputError(f"{color!r} is no color of a palette: write it as #rrggbb")
 
 

@@ -205,6 +205,14 @@ class Names:
         path = self._folder(folders) / last
         stem = path.stem if path.suffix.lower() in _PICTURES else path.name
         kept = path.suffix if _plain(path.suffix) == _plain(extension) else extension
+        return self._first_free(path, stem, kept)
+
+    def near(self, name: str) -> str:
+        """This safe name, or the nearest that no other file has."""
+        path = PurePosixPath(name)
+        return self._first_free(path, path.stem, path.suffix)
+
+    def _first_free(self, path: PurePosixPath, stem: str, kept: str) -> str:
         name = path.with_name(stem + kept)
         wanted = _folded(name)
         while not self._is_free(name):

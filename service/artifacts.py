@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Any, Literal
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +22,16 @@ from model.errors import Notice
 from model.formats.raster import to_eight_bits
 from service.errors import Problem
 from service.jobs import bounded
-from service.models import Result
+from service.models import ArtifactKind, Result
 from service.schemas import Options
 
 COMPARISON_SIDE = 2048
 """Longest side of each half of a comparison, which is for looking at."""
+THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 384, 80
+"""Longest side of a thumbnail, which is for lists, and its quality as a JPEG."""
 OPTIONS_TOLD = {
-    *(
-        "temperature",
-        "vividness",
-        "boldness",
-        "detail",
-        "palette",
-        "hints",
-        "alternatives",
-        "format",
-        "size",
-        "quality",
-    ),
+    *("temperature", "vividness", "boldness", "detail", "palette", "hints", "alternatives"),
+    *("format", "size", "bits", "quality"),
     *("if_color", "negative", "rotate", "crop_border", "page", "partial"),
     *("keep_metadata", "keep_location", "embed_disclosure", "mark"),
 }
@@ -50,7 +42,7 @@ OPTIONS_TOLD = {
 class Made:
     """A file beside the result. `rank`, `probability`: of an alternative."""
 
-    kind: Literal["alternative", "comparison", "sidecar", "confidence", "distribution", "suggestions"]
+    kind: ArtifactKind
     file: str
     media_type: str
     data: bytes
@@ -109,7 +101,8 @@ def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Noti
 def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
     """Each file that the options ask for, made when it is asked for."""
     asked = colored.options.artifacts
-    yield from _alternatives(colored)
+    for rank, other in enumerate(colored.others, 1):
+        yield _alternative(colored, rank, other)
     if "comparison" in asked:
         pixels = comparison(colored.before.pixels, colored.after.pixels, colored.after.alpha)
         options = image_io.SaveOptions(
@@ -117,6 +110,13 @@ def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
         )
         picture = image_io.save(image_io.Photo(pixels, None, "JPEG"), options)
         yield Made("comparison", "comparison.jpg", "image/jpeg", picture)
+    if "thumbnail" in asked:
+        yield thumbnail(colored.after, colored.options.embed_disclosure)
+    if "color_layer" in asked:
+        both = image_io.save_separate(colored.before, colored.after, colored.saving)
+        ending, media_type = image_io.extension("TIFF"), image_io.media_type("TIFF")
+        yield Made("gray", f"gray{ending}", media_type, both.gray)
+        yield Made("color_layer", f"color_layer{ending}", media_type, both.color)
     if "confidence" in asked:
         yield from _confidence(colored)
     if "distribution" in asked:
@@ -128,19 +128,19 @@ def artifacts(colored: Colored, result: Result) -> Iterator[Made]:
         yield Made("sidecar", "sidecar.json", "application/json", sidecar(colored, result))
 
 
-def _alternatives(colored: Colored) -> Iterator[Made]:
-    """One after another: each takes as much memory as the result."""
-    for rank, other in enumerate(colored.others, 1):
-        picture = colored.colorizer.render(colored.before, other.ab_2hw, colored.threads)
-        format = image_io.saved_format(picture, colored.saving.format)
-        yield Made(
-            "alternative",
-            f"alternative-{rank}{image_io.extension(format)}",
-            image_io.media_type(format),
-            image_io.save(picture, colored.saving),
-            rank,
-            round(other.probability, 4),
-        )
+def _alternative(colored: Colored, rank: int, other: Alternative) -> Made:
+    """Its picture, which takes as much memory as the result, is gone when the next one is made."""
+    before = image_io.deepened(colored.before) if colored.options.bits else colored.before
+    picture = colored.colorizer.render(before, other.ab_2hw, colored.threads)
+    format = image_io.saved_format(picture, colored.saving.format)
+    return Made(
+        "alternative",
+        f"alternative-{rank}{image_io.extension(format)}",
+        image_io.media_type(format),
+        image_io.save(picture, colored.saving),
+        rank,
+        round(other.probability, 4),
+    )
 
 
 def _confidence(colored: Colored) -> Iterator[Made]:
@@ -162,18 +162,16 @@ def _suggestions(colored: Colored) -> bytes:
     """The likeliest colors of each cell of a grid, row by row, each as [#rrggbb, a, b, probability]: what `GET …/suggestions` reads."""
     grid = colored.colorizer.suggestions(colored.before, colored.logits)
     rows, columns = len(grid), len(grid[0])
-    lightness_hw = colored.colorizer.preprocess(colored.before)[0]
-    down, across = (
-        np.int_((np.arange(cells) + 0.5) / cells * side)
-        for cells, side in zip((rows, columns), lightness_hw.shape, strict=True)
+    seen = Image.fromarray(colored.colorizer.preprocess(colored.before)[0])
+    lightness_hw = np.asarray(seen.resize((columns, rows), Image.Resampling.BOX))
+    counts = [len(cell) for cell in chain(*grid)]
+    found = [one for cell in chain(*grid) for one in cell]
+    ab_n2 = np.array([one.ab for one in found], np.float64).reshape(-1, 2)
+    told = zip(
+        hints.codes(ab_n2, np.repeat(lightness_hw, counts)), ab_n2.round(1).tolist(), found, strict=True
     )
-    cells = [
-        [
-            [code, *(round(float(value), 1) for value in one.ab), round(one.probability, 3)]
-            for one, code in zip(cell, hints.codes([one.ab for one in cell], lightness), strict=True)
-        ]
-        for cell, lightness in zip(chain(*grid), lightness_hw[np.ix_(down, across)].flat, strict=True)
-    ]
+    written = ([code, *ab, round(one.probability, 3)] for code, ab, one in told)
+    cells = [[*islice(written, count)] for count in counts]
     return _json({"rows": rows, "columns": columns, "box": _box(colored.before), "cells": cells})
 
 
@@ -197,15 +195,28 @@ def comparison(
 
     `gray`: (H, W) or (H, W, 3); `colored`: (H, W, 3); both of 8 or 16 bits; `alpha`: how opaque, (H, W), or None.
     """
-    left = _thumbnail(Image.fromarray(to_eight_bits(gray)).convert("L").convert("RGB"), alpha)
-    right = _thumbnail(Image.fromarray(to_eight_bits(colored)), alpha)
+    left = _small(Image.fromarray(to_eight_bits(gray)).convert("L").convert("RGB"), alpha, COMPARISON_SIDE)
+    right = _small(Image.fromarray(to_eight_bits(colored)), alpha, COMPARISON_SIDE)
     return np.concatenate([np.asarray(left), np.asarray(right)], axis=1)
 
 
-def _thumbnail(image: Image.Image, alpha: NDArray[np.uint8] | None) -> Image.Image:
+def thumbnail(photo: image_io.Photo, disclosure: bool) -> Made:
+    """A photo for lists, as a JPEG."""
+    image = Image.fromarray(to_eight_bits(photo.pixels)).convert("RGB")
+    small = np.asarray(_small(image, photo.alpha, THUMBNAIL_SIDE))
+    options = image_io.SaveOptions("JPEG", THUMBNAIL_QUALITY, disclosure=disclosure)
+    return Made(
+        "thumbnail",
+        "thumbnail.jpg",
+        "image/jpeg",
+        image_io.save(image_io.Photo(small, None, "JPEG"), options),
+    )
+
+
+def _small(image: Image.Image, alpha: NDArray[np.uint8] | None, longest: int) -> Image.Image:
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
-    image.thumbnail((COMPARISON_SIDE, COMPARISON_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return image
 
 

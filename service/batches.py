@@ -66,6 +66,7 @@ class Standing:
     job: str | None
     code: str | None
     detail: str | None
+    has_thumbnail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,7 @@ class Batches:
     def files(self, id: str, start: int = 0, most: int = SLICE, count: bool = True) -> Files:
         """How some files stand, in the order in which they came, and how many of all have each status, if asked to `count`."""
         counts, *rows = self._run("files", id, start, start + most - 1, int(count))
-        stand = [_stand(*rows[at : at + 4]) for at in range(0, len(rows), 4)]
+        stand = [_stand(*rows[at : at + 5]) for at in range(0, len(rows), 5)]
         return Files(dict(zip(counts[::2], counts[1::2], strict=True)), stand)
 
     def all_files(self, id: str) -> Iterator[Standing]:
@@ -334,8 +335,8 @@ class Scheduler:
         self._batches.erased(id)
 
 
-def _stand(text: str, status: str, code: str, detail: str) -> Standing:
-    """`text`: the file's JSON; `code` and `detail` of its job's error, or ""."""
+def _stand(text: str, status: str, code: str, detail: str, thumbnail: str) -> Standing:
+    """`text`: the file's JSON; `code` and `detail` of its job's error, or ""; `thumbnail`: "1" where it has one."""
     file = File(**json.loads(text))
     if file.code is not None:
         return Standing(file.name, "failed", None, file.code, file.detail)
@@ -343,4 +344,4 @@ def _stand(text: str, status: str, code: str, detail: str) -> Standing:
         return Standing(file.name, cast(Any, status), None, None, None)
     if status == "failed":
         code, detail = code or "internal_error", detail or KINDS["internal_error"].advice
-    return Standing(file.name, cast(Any, status), file.job, code or None, detail or None)
+    return Standing(file.name, cast(Any, status), file.job, code or None, detail or None, thumbnail == "1")

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import redis
 
@@ -27,16 +28,23 @@ WINDOW = 60
 BYTES_A_PIXEL = 2
 """A file of more counts as one of more pixels. Uncompressed, gray has 1 or 2; a color photo of 16 bits has 6, and counts three times."""
 ANOTHER = 0.75
-"""What a further picture takes beside the first, which is opened and goes through the net as well: of 12 megapixels about so much."""
+"""What a further picture takes beside the first, which is opened and goes through the net as well: of a JPEG of 12 megapixels 0.4 to
+0.75, of 2 megapixels 0.4 to 0.5, by `python -m tests.benchmarks opinions` (docs/operations/performance.md)."""
 OF_THE_ANSWER = 64 * 2**20
 """Bytes that it takes at most to look through the net's answer, for what is like what or for how sure it is."""
 CLOSER = 8_000_000
-"""Pixels that a second look counts as, which takes as long as to open, render and save so many (docs/evaluation.md)."""
+"""Pixels that a second look counts as, which takes as long as 6 to 10 of a photo of 12 megapixels, by the same benchmark."""
+LOOKED_AT_TWICE = 352
+"""Pixels on the shorter side of the smallest photo that `lite` looks at twice (`model.detail`)."""
+OF_THE_PICTURE = frozenset({"comparison", "sidecar", "thumbnail", "color_layer"})
+"""Artifacts for which the answer is not looked through."""
+OF_LAYER = 12
+"""Bytes a pixel that a color layer takes, with its file."""
 OF_TILES = 48 * 2**20
 """Bytes of the answers to its tiles."""
 REVISED = 0.25
-"""Of its pixels, that a preview of a photo colored before counts as: most come from what a worker has kept, some take half as long as
-the first."""
+"""Of what the same took for the first time, that a preview of a photo colored before counts as, and the net's answer for its other
+pictures: most come from what a worker has kept, some take half as long as the first."""
 V6_NETWORK = 64
 """One household or machine has a whole network of this prefix to choose its addresses from."""
 
@@ -133,24 +141,32 @@ class Held:
         self.amount = amount
 
 
-def work(pixels: int, options: Options, is_revision: bool = False) -> int:
-    """The pixels that coloring a photo of so many counts as: an alternative is one more picture that is made and saved, a
-    second look the net's work on several tiles.
+def work(header: Header, options: Options, is_revision: bool = False) -> int:
+    """The pixels that coloring a photo counts as: an alternative is one more picture that is made and saved, a second look the net's
+    work on several tiles.
 
-    `is_revision`: of a photo that was colored before, of which a preview takes less.
+    `is_revision`: of a photo that was colored before.
     """
-    if is_revision and options.is_preview:
-        pixels = math.ceil(REVISED * pixels)
-    closer = 0 if options.detail == "off" else CLOSER
-    return pixels + round(ANOTHER * options.beside * pixels) + closer
+    pictures = header.width * header.height * (1 + ANOTHER * options.beside)
+    closer = float(CLOSER) if _looks_twice(header, options) else 0.0
+    if is_revision:
+        closer *= REVISED
+        pictures *= REVISED if options.is_preview else 1
+    return math.ceil(pictures + closer)
 
 
 def memory(header: Header, size: int, options: Options) -> int:
     """Bytes that a worker needs for a photo of `size` bytes. Alternatives are made one after another, beside the result."""
-    needed = memory_needed(header, size, options.format, other=options.beside > 0)
-    asks_more = options.hints or options.alternatives or {*options.artifacts} - {"comparison", "sidecar"}
-    closer = 0 if options.detail == "off" else OF_TILES
-    return needed + (OF_THE_ANSWER if asks_more else 0) + closer
+    opened = replace(header, bits=options.bits or header.bits)
+    needed = memory_needed(opened, size, options.format, other=options.beside > 0)
+    asks_more = options.hints or options.alternatives or {*options.artifacts} - OF_THE_PICTURE
+    closer = OF_TILES if _looks_twice(header, options) else 0
+    layer = OF_LAYER * header.width * header.height if "color_layer" in options.artifacts else 0
+    return needed + (OF_THE_ANSWER if asks_more else 0) + closer + layer
+
+
+def _looks_twice(header: Header, options: Options) -> bool:
+    return options.detail != "off" and min(header.width, header.height) >= LOOKED_AT_TWICE
 
 
 def weight(pixels: int, size: int) -> int:

@@ -236,6 +236,11 @@ KINDS: Mapping[str, Kind] = {
         "The photo has been erased",
         "Photos and results are kept for a limited time. Send the photo again.",
     ),
+    "round_over": Kind(
+        410,
+        "This round is over",
+        "Its game has ended, or its pictures were replaced. Begin a new game.",
+    ),
     "canceled": Kind(
         410,
         "The photo was erased at its sender's wish",

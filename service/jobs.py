@@ -146,7 +146,7 @@ class Jobs:
     def secret_for(self, id: str, kind: Literal["job", "batch"] = "job") -> str:
         """The secret of a job, or of a batch, whose sender brought none: always the same. No API key begins so."""
         named = id if kind == "job" else f"{kind} {id}"
-        return f"{kind}_" + base64.urlsafe_b64encode(self._hmac(f"secret {named}")).decode().rstrip("=")
+        return f"{kind}_" + base64.urlsafe_b64encode(self.mac(f"secret {named}")).decode().rstrip("=")
 
     def secret_again(
         self, id: str, is_opened_by: Callable[[str], bool], kind: Literal["job", "batch"] = "job"
@@ -158,7 +158,16 @@ class Jobs:
 
     def id_for(self, owner: str, key: str) -> str:
         """The id of the job that an owner's Idempotency-Key stands for: 32 hexadecimal digits."""
-        return self._hmac(f"id {len(owner)} {owner} {key}").hex()[:32]
+        return self.mac(f"id {len(owner)} {owner} {key}").hex()[:32]
+
+    def mac(self, text: str) -> bytes:
+        """HMAC-SHA-256 of a text, under a key that is made once for all who share this Redis."""
+        name = _key("key")
+        key = self._redis.get(name)
+        if key is None:
+            self._redis.set(name, secrets.token_hex(32), nx=True)
+            key = self._redis.get(name)
+        return hmac.digest(cast(str, key).encode(), text.encode(), hashlib.sha256)
 
     def get(self, id: str) -> Job | None:
         """The job as it stands, None where there is none. Past its time it is `expired`, erased or not."""
@@ -392,15 +401,6 @@ class Jobs:
         """All that was ever counted, by the names in `lua/prelude.lua`: the same from whichever process it is asked."""
         found = cast(dict[str, str], self._redis.hgetall(_key("counters")))
         return {name: int(value) if value.isdigit() else float(value) for name, value in found.items()}
-
-    def _hmac(self, text: str) -> bytes:
-        """Under a key that is made once for all who share this Redis."""
-        name = _key("key")
-        key = self._redis.get(name)
-        if key is None:
-            self._redis.set(name, secrets.token_hex(32), nx=True)
-            key = self._redis.get(name)
-        return hmac.digest(cast(str, key).encode(), text.encode(), hashlib.sha256)
 
 
 def new_id() -> str:

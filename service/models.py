@@ -19,6 +19,18 @@ STAGES = ("open", "preprocess", "infer", "postprocess", "save")
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
+ArtifactKind = Literal[
+    "alternative",
+    "comparison",
+    "sidecar",
+    "confidence",
+    "distribution",
+    "suggestions",
+    "thumbnail",
+    "gray",
+    "color_layer",
+]
+"""Of what is made beside a result."""
 _EVENT_ID = re.compile(r"\d{1,9}")
 _EVENTS_AN_ATTEMPT = 10
 _AFTER_ALL = {"canceled": 999_999_998, "expired": 999_999_999}
@@ -184,9 +196,7 @@ class Artifact:
     """A file that was made from a photo."""
 
     name: str
-    kind: Literal[
-        "result", "alternative", "comparison", "sidecar", "confidence", "distribution", "suggestions"
-    ]
+    kind: ArtifactKind
     key: str
     media_type: str
     bytes: int

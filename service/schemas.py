@@ -166,6 +166,14 @@ class Options(BaseModel):
         Literal["auto", "jpeg", "png", "tiff", "webp", "avif"],
         Field(description="Format of the result; auto: as the photo came, if that can hold it."),
     ] = "auto"
+    bits: Annotated[
+        Literal[16] | None,
+        BeforeValidator(_number),
+        Field(
+            description="16: so many a channel in a PNG or TIFF, also where the photo has 8; with `format=auto` a JPEG becomes a TIFF. "
+            "Null: as many as the photo has."
+        ),
+    ] = None
     size: Annotated[
         int | None,
         Field(
@@ -223,13 +231,25 @@ class Options(BaseModel):
         bool, Field(description="Draw a small mark in a corner, which says that the colors are guessed.")
     ] = False
     artifacts: Annotated[
-        tuple[Literal["comparison", "sidecar", "confidence", "distribution", "suggestions"], ...],
+        tuple[
+            Literal[
+                "comparison",
+                "sidecar",
+                "confidence",
+                "distribution",
+                "suggestions",
+                "thumbnail",
+                "color_layer",
+            ],
+            ...,
+        ],
         Field(
             max_length=8,
             description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
             "right. sidecar: JSON that says by which net and options the colors were guessed. confidence: how sure the net "
             "is where, as a picture and as numbers. distribution: its whole answer. suggestions: the likeliest colors of each "
-            "place, as JSON.",
+            "place, as JSON. thumbnail: a JPEG of 384 pixels at most, in color, for lists. color_layer: the untouched gray photo and the "
+            "color as a layer over it, two TIFF files: artifacts `gray` and `color_layer`.",
         ),
         AfterValidator(_each_once),
     ] = ()
@@ -335,7 +355,9 @@ class ResultView(BaseModel):
 
 class ArtifactView(BaseModel):
     name: str
-    kind: str = Field(description="alternative, comparison, sidecar, confidence, distribution or suggestions")
+    kind: str = Field(
+        description="alternative, comparison, sidecar, confidence, distribution, suggestions, thumbnail, gray or color_layer"
+    )
     url: str
     media_type: str
     bytes: int
@@ -407,6 +429,9 @@ class FileView(BaseModel):
     job: str | None = Field(description="Id of its colorization, once it is queued")
     status: str = Field(description="waiting, queued, running, succeeded, failed, canceled or expired")
     url: str | None = Field(description="Of its colorization")
+    thumbnail: str | None = Field(
+        description="Address of its thumbnail, where one was asked for and is there"
+    )
     error: ErrorView | None
 
 

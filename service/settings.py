@@ -178,6 +178,9 @@ class Settings(BaseSettings):
     """whsec_ and the base64 of 24 to 64 random bytes, by which webhooks are signed; several: each signs, so
     that an old one can be replaced."""
 
+    clap_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] | None = None
+    """Pairs of `python -m model evaluate realism`, for the game at /clap. Not set: a small free set."""
+
     queue_jobs: Annotated[int, Field(ge=1)] = 1000
     """Photos that may wait. One more is refused with 503."""
     queue_megapixels: Annotated[float, Field(gt=0)] = 5000.0

@@ -51,8 +51,11 @@ OF_ARTIFACTS = {
     "confidence": 1600 * 1600 + 2**16,
     "distribution": 1_500_000,
     "suggestions": 2**17,
+    "thumbnail": 2**17,
 }
 """Bytes of the artifacts that do not grow with the photo, at most."""
+LAYER = 6
+"""Bytes a pixel of a color layer, at most."""
 RECORD = 2**16
 """Bytes of EXIF and the like that few photos have more of."""
 READ_TIMEOUT = timedelta(seconds=4)
@@ -107,11 +110,15 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
     share = min(1.0, (options.size or longest) / longest) ** 2
     pixels = math.ceil(header.width * header.height * share)
     result = max(math.ceil(2 * photo * share), pixels // 2)
-    if options.format in LOSSLESS or (options.format == "auto" and header.format not in LOSSY):
-        result = pixels * (6 if header.bits > 8 else 3)
+    deep = header.bits > 8 or options.bits == 16
+    becomes_lossless = header.format not in LOSSY or options.bits == 16
+    if options.format in LOSSLESS or (options.format == "auto" and becomes_lossless):
+        result = pixels * (6 if deep else 3)
+    gray = pixels * max(1, header.channels) * (2 if header.bits > 8 else 1)
     return (
         (1 + options.beside) * (result + (min(photo, RECORD) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
+        + (LAYER * pixels + gray + 2 * min(photo, RECORD) if "color_layer" in options.artifacts else 0)
         + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
     )
 

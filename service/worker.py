@@ -13,9 +13,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,16 +25,13 @@ from celery import Celery
 from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
-from model import confidence, hints, image_io, image_metadata, inspection
+from model import confidence, image_io, inspection
 from model.cards import CheckpointError
-from model.colorizer import Colorizer, ColorOptions
+from model.colorizer import Colorizer
 from model.errors import InputError, PhotoError
-from model.hints import Hint
-from model.image_io import SaveOptions
-from model.inspection import InspectionOptions
 from model.machine import cores, give_back_large_blocks, memory_resident, memory_total
-from service import celery_app, metrics, notifications, webhooks
-from service.artifacts import Colored, artifacts, others_notice, refuse_unless_able
+from service import celery_app, metrics, notifications, photos, webhooks
+from service.artifacts import Colored, Made, artifacts, others_notice, refuse_unless_able, thumbnail
 from service.batching import Admission, Answer, Batcher, Direct, NetOutOfMemory, is_out_of_memory
 from service.database import WORKER_RETRIES, WORKER_TIMEOUT, connect
 from service.errors import KINDS, LeaseLost, Problem, SettingsError, StoreUnavailable, first_line
@@ -43,7 +40,8 @@ from service.jobs import MOST_ATTEMPTS, Jobs, worker_name
 from service.kept import Kept
 from service.models import STAGES, Artifact, Claim, Lease, Net, Result
 from service.observability import get_logger
-from service.schemas import PREVIEW, Options
+from service.photos import Preview
+from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, artifact_key, attempt_prefix, photo_key, result_key
 from service.watchdog import Periodic, Watchdog, end_process
@@ -69,30 +67,6 @@ TELL_EVERY = 0.1
 """Seconds. Stages that last shorter are told to the record together: nobody could see them pass, and each telling has its price."""
 
 log = get_logger("autochrome.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What is kept of a photo: a copy with PREVIEW pixels on its longer side, and what the net said of it."""
-
-    preview: image_io.Photo
-    logits: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, photo: image_io.Photo, logits: NDArray[np.float32]) -> Opened:
-        """Copies alone: what they are parts of, such as a page or the answer to a batch, is not kept with them."""
-        small = image_io.reduced(photo, PREVIEW)
-        alpha = None if small.alpha is None else small.alpha.copy()
-        return cls(replace(small, pixels=small.pixels.copy(), alpha=alpha), logits.copy())
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        alpha, record = self.preview.alpha, self.preview.metadata
-        texts = sum(len(key) + len(value) for key, value in record.text)
-        blocks = sum(map(len, (record.exif, record.xmp, record.iptc, record.comment)))
-        pixels = self.preview.pixels.nbytes + (0 if alpha is None else alpha.nbytes)
-        return self.logits.nbytes + pixels + blocks + 4 * texts
 
 
 class Worker:
@@ -121,7 +95,7 @@ class Worker:
         for_kept = min(int(KEPT_SHARE * room), MOST_KEPT)
         self._room = room - for_kept
         self.admission = Admission(self._room)
-        self.kept: Kept[tuple[Any, ...], Opened] = Kept(for_kept, KEPT_FOR)
+        self.kept: Kept[tuple[Any, ...], Preview] = Kept(for_kept, KEPT_FOR)
         self._colorizer = colorizer
         self._jobs = jobs
         self._store = store
@@ -138,8 +112,9 @@ class Worker:
         self._engine.warm_up(lightness)
         logits = self._engine.ask(lightness, lambda: None).logits
         self._colorizer.postprocess(square, logits)
-        deep = replace(square, pixels=square.pixels.astype(np.uint16) * 257)
-        self._colorizer.postprocess(deep, logits)  # the first time on a machine, it is compiled for seconds
+        self._colorizer.postprocess(
+            image_io.deepened(square), logits
+        )  # the first time on a machine, it is compiled for seconds
 
     def stop(self) -> None:
         self._engine.stop()
@@ -236,25 +211,25 @@ class Worker:
             self.kept.forget(self.kept.ids())
         refuse_unless_able(self._colorizer.card, options)
         key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
-        opened = self.kept.get(claim.revises, key) if claim.revises else None
+        kept = self.kept.get(claim.revises, key) if claim.revises else None
         with stages.next("open"):
-            if opened and options.is_preview:
-                photo = opened.preview
+            if kept and options.is_preview:
+                photo = kept.photo
             else:
                 data = self._read(claim)
-                photo = inspection.prepare(
-                    open_photo(data, options, self._settings), inspection_options(options)
-                )
-            shown = sized(photo, options)
-            _refuse_hints_outside(shown, options)
+                photo = photos.opened(data, options, self._settings.limits)
+            shown = photos.sized(photo, options)
         if inspection.is_kept(photo):
             with stages.next("save"):
-                result = self._store_result(claim, shown, *kept_file(data, photo, shown, options))
-            self._jobs.complete(claim, stages.untold, result, notices=photo.notices)
+                result = self._store_result(claim, shown, *photos.kept_file(data, photo, shown, options))
+                small = [thumbnail(shown, disclosure=False)] if "thumbnail" in options.artifacts else []
+                others = self._store_artifacts(claim, small)
+            self._jobs.complete(claim, stages.untold, result, others, photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
-        if opened:
-            answer = Answer(opened.logits, photos=1, leads=False)
+        photos.refuse_hints_outside(shown, options)
+        if kept:
+            answer = Answer(kept.logits, photos=1, leads=False)
         else:
             with stages.next("preprocess"):
                 looks = self._colorizer.looks(photo, options.detail)
@@ -269,9 +244,9 @@ class Worker:
             metrics.BATCH_SIZE.observe(batch)
         self._jobs.complete(claim, stages.untold, result, others, colored.before.notices, batch)
         log.info("job_succeeded", job=claim.id, attempt=claim.attempt, **stages.seconds, batch=answer.photos)
-        if not opened and options.priority == "interactive":  # somebody may look at it, and want other colors
-            kept = Opened.of(photo, answer.logits)
-            self.kept.put(claim.photo_of, key, kept, kept.size)
+        if not kept and options.priority == "interactive":  # somebody may look at it, and want other colors
+            preview = Preview.of(photo, answer.logits)
+            self.kept.put(claim.photo_of, key, preview, preview.size)
 
     def _read(self, claim: Claim) -> bytes:
         """The photo. A store that is slow, but gives, keeps the lease. Raises `photo_lost`, and LeaseLost where erased."""
@@ -330,7 +305,7 @@ class Worker:
         self, photo: image_io.Photo, logits_Qhw: NDArray[np.float32], options: Options
     ) -> Colored:
         """The photo in color, what else it could have been, and notices of what the net is sure of."""
-        color, threads, others = color_options(options), self._threads(), []
+        color, threads, others = photos.color_options(options), self._threads(), []
         # The palette once and for all: artifacts are of the colors that the photo gets.
         logits_Qhw = self._colorizer.toward(logits_Qhw, color.palette)
         color = replace(color, palette=())
@@ -339,20 +314,25 @@ class Worker:
         guessed = confidence.notice(logits_Qhw, self._colorizer.card)
         notices = (*photo.notices, *((guessed,) if guessed else ()), *others_notice(options, others))
         photo = replace(photo, notices=notices)
+        deep = image_io.deepened(photo) if options.bits else photo
         try:
-            after = self._colorizer.postprocess(photo, logits_Qhw, color, threads)
+            after = self._colorizer.postprocess(deep, logits_Qhw, color, threads)
         except InputError as error:
             what = f"This photo has no alternative {options.chosen} of {options.alternatives}."
             raise Problem("option_unavailable", what=what) from error
-        saving = save_options(options)
+        saving = photos.save_options(options)
         return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
 
     def _save(self, claim: Claim, colored: Colored) -> tuple[Result, tuple[Artifact, ...]]:
         saved_as = image_io.saved_format(colored.after, colored.saving.format)
         data = image_io.save(colored.after, colored.saving)
         result = self._store_result(claim, colored.after, data, saved_as)
+        return result, self._store_artifacts(claim, artifacts(colored, result))
+
+    def _store_artifacts(self, claim: Claim, files: Iterable[Made]) -> tuple[Artifact, ...]:
+        """One after another: each is made when it is asked for."""
         others = []
-        for made in artifacts(colored, result):
+        for made in files:
             self._jobs.renew(claim)  # a slow store takes seconds for each
             key = artifact_key(claim.id, claim.attempt, made.file)
             self._put(claim, key, made.data, made.media_type)
@@ -361,7 +341,7 @@ class Worker:
                     *(made.name, made.kind, key, made.media_type, len(made.data)), made.rank, made.probability
                 )
             )
-        return result, tuple(others)
+        return tuple(others)
 
     def _store_result(self, claim: Claim, photo: image_io.Photo, data: bytes, format: str) -> Result:
         for earlier in range(1, claim.attempt):  # whoever died in between has left its files
@@ -460,14 +440,6 @@ def _too_large(claim: Claim, most: int) -> PhotoError:
     )
 
 
-def _refuse_hints_outside(photo: image_io.Photo, options: Options) -> None:
-    """Raises `place_outside`."""
-    try:
-        hints.wishes(color_options(options).hints, photo.size, photo.frame)
-    except InputError as error:
-        raise Problem("place_outside", what=f"{str(error).capitalize()}.") from error
-
-
 @contextmanager
 def _unless_lost(claim: Claim) -> Iterator[None]:
     """What is said here need not be said where the job is another's by now."""
@@ -475,64 +447,6 @@ def _unless_lost(claim: Claim) -> Iterator[None]:
         yield
     except LeaseLost:
         log.warning("lease_lost", job=claim.id, attempt=claim.attempt)
-
-
-# What a client asked, as the model is told it
-
-
-def open_photo(data: bytes, options: Options, settings: Settings) -> image_io.Photo:
-    return image_io.open(data, settings.limits, page=options.page, partial=options.partial)
-
-
-def inspection_options(options: Options) -> InspectionOptions:
-    return InspectionOptions(options.crop_border, options.if_color, options.negative, options.rotate)
-
-
-def color_options(options: Options) -> ColorOptions:
-    return ColorOptions(
-        temperature=options.temperature,
-        vividness=options.vividness,
-        hints=tuple(Hint(hint.x, hint.y, hint.color, hint.radius) for hint in options.hints),
-        boldness=options.boldness,
-        palette=options.palette,
-        chosen=(options.chosen, options.alternatives) if options.chosen else None,
-    )
-
-
-def save_options(options: Options) -> SaveOptions:
-    return SaveOptions(
-        format=None if options.format == "auto" else options.format.upper(),
-        quality=options.quality,
-        metadata=options.keep_metadata,
-        location=options.keep_location,
-        disclosure=options.embed_disclosure,
-        mark=options.mark,
-    )
-
-
-def sized(photo: image_io.Photo, options: Options) -> image_io.Photo:
-    """The photo at the size that is asked for. A preview is made from the copy that is kept, so that it is the same without one."""
-    if options.size is None:
-        return photo
-    return image_io.reduced(image_io.reduced(photo, PREVIEW) if options.is_preview else photo, options.size)
-
-
-def kept_file(
-    data: bytes, photo: image_io.Photo, shown: image_io.Photo, options: Options
-) -> tuple[bytes, str]:
-    """The file of a photo that is left as it came, and its format. `shown`: the photo at the size that is asked for.
-
-    The very bytes, unless another size or format, a page, a part or less of the record is wanted, or the file may tell a place that
-    it is not to.
-    """
-    as_it_came = options.format == "auto" and options.page is None and not options.partial
-    may_say_all = options.keep_location or not image_metadata.may_have_location(
-        data, photo.format, photo.metadata
-    )
-    if shown is photo and as_it_came and options.keep_metadata and may_say_all:
-        return data, photo.format
-    saving = replace(save_options(options), disclosure=False, mark=False)  # nothing in it is a guess
-    return image_io.save(shown, saving), image_io.saved_format(shown, saving.format)
 
 
 def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.load) -> int:

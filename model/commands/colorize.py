@@ -219,8 +219,16 @@ def gallery(
     ] = [Path("scikit-image")],
     net: Net = "lite",
     device: Device = "auto",
+    apart: Annotated[
+        bool,
+        Option(
+            "--apart", help="files of their own, NAME-gray.jpg and NAME-color.jpg, without the ground truth"
+        ),
+    ] = False,
 ) -> int:
-    """Write photographs side by side as a person would see them: gray, colored, ground truth."""
+    """Write photographs side by side as a person would see them: gray, colored, ground truth. Or each apart."""
+    from PIL import Image
+
     from model.colorizer import Colorizer
     from model.evaluate import color, figures
     from model.image_io import Photo
@@ -231,8 +239,12 @@ def gallery(
     for path in data.find(photos):
         truth = data.read(path)
         [colored] = colorizer.colorize([Photo(truth, None, "PNG")])
-        picture = figures.gray_colored_true(truth, color.gray(truth), colored.pixels)
-        figures.save(picture, out / f"{path.stem}.jpg")
+        gray = color.gray(truth)
+        if apart:
+            figures.save(Image.fromarray(gray).convert("L"), out / f"{path.stem}-gray.jpg")
+            figures.save(Image.fromarray(colored.pixels), out / f"{path.stem}-color.jpg")
+        else:
+            figures.save(figures.gray_colored_true(truth, gray, colored.pixels), out / f"{path.stem}.jpg")
     return 0
 
 

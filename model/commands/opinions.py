@@ -1,5 +1,6 @@
-"""Measure what a net can say beside its first answer: what follows from a person's hints, what else a photo could
-have been, how sure of its hues it is, what bolder and safer make of them, and a second look."""
+"""Measure what a net can say beside its first answer: what follows from a person's hints, what else a photo could have been, how sure of
+its hues it is, what bolder and safer make of them, and a second look.
+"""
 
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
+from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.detail import Detail
 from model.errors import InputError, Notice
-from model.image_headers import Limits
+from model.image_headers import Header, Limits, memory_needed
 from model.image_io import Photo, SaveOptions
 from model.inspection import InspectionOptions
 
@@ -141,10 +142,15 @@ def make(
             moved = replace(recipe, color=replace(recipe.color, palette=()))
             photo = _noticed(photo, logits, colorizer())
             colored = colorizer().postprocess(photo, logits, moved.color, threads)
-            others = _others(photo, logits, moved, colorizer(), threads)
             outputs = _saved(photo, colored, recipe, part)
-            outputs += _saved_others(others, recipe, part)
-            said = _likely(others, recipe)
+            if recipe.alternatives:
+                others = colorizer().others(photo, logits, recipe.alternatives, moved.color)
+                for rank, other in enumerate(others, 1):
+                    check()
+                    outputs.append(
+                        _saved_other(colorizer().render(photo, other.ab_2hw, threads), rank, recipe, part)
+                    )
+                said = (_likely(others, recipe),)
             made.outputs += outputs
             made.outputs += _answers(photo, logits, moved, colorizer(), outputs[0].role)
             if recipe.sidecar:
@@ -170,24 +176,16 @@ def _pages(data: bytes, recipe: Recipe) -> list[int | None]:
     return [*pages] if len(pages) > 1 else [None]
 
 
-def _others(
-    photo: Photo,
-    logits_Qhw: NDArray[np.float32],
-    recipe: Recipe,
-    colorizer: Colorizer,
-    threads: int | None,
-) -> list[tuple[Photo, float]]:
-    """Alternatives with their probabilities."""
-    if not recipe.alternatives:
-        return []
-    return colorizer.alternatives(photo, logits_Qhw, recipe.alternatives, recipe.color, threads)
+def memory(header: Header, file_bytes: int, recipe: Recipe) -> int:
+    """Bytes that it takes at most to make all files of a photo. Alternatives are made one after another, and held as files till the end."""
+    pixels, depth = header.width * header.height, 1 if header.bits <= 8 else 2
+    one = memory_needed(header, file_bytes, recipe.save.format or "", other=recipe.alternatives > 0)
+    return one + recipe.alternatives * pixels * 3 * depth
 
 
-def _likely(others: Sequence[tuple[Photo, float]], recipe: Recipe) -> tuple[Notice, ...]:
+def _likely(others: Sequence[Alternative], recipe: Recipe) -> Notice:
     """How likely the alternatives are, and why there are fewer than were asked for."""
-    if not recipe.alternatives:
-        return ()
-    shares = ", ".join(f"{probability:.0%}" for _, probability in others)
+    shares = ", ".join(f"{other.probability:.0%}" for other in others)
     words = (
         [f"Alternatives and how likely the net holds them, against its first answer: {shares}."]
         if others
@@ -195,7 +193,7 @@ def _likely(others: Sequence[tuple[Photo, float]], recipe: Recipe) -> tuple[Noti
     )
     if len(others) < recipe.alternatives:
         words.append(f"{len(others)} of {recipe.alternatives} alternatives: the net is sure of the rest.")
-    return (Notice("alternatives", " ".join(words)),)
+    return Notice("alternatives", " ".join(words))
 
 
 def _noticed(photo: Photo, logits_Qhw: NDArray[np.float32], colorizer: Colorizer) -> Photo:
@@ -240,13 +238,10 @@ def _saved(photo: Photo, colored: Photo, recipe: Recipe, part: str) -> list[Outp
     return outputs
 
 
-def _saved_others(others: Sequence[tuple[Photo, float]], recipe: Recipe, part: str) -> list[Output]:
-    outputs = []
-    for rank, (colored, _) in enumerate(others, 1):
-        named = f"{part}, alternative {rank}" if part else f"alternative {rank}"
-        format = image_io.saved_format(colored, recipe.save.format)
-        outputs.append(Output(named, image_io.save(colored, recipe.save), format, named))
-    return outputs
+def _saved_other(picture: Photo, rank: int, recipe: Recipe, part: str) -> Output:
+    named = f"{part}, alternative {rank}" if part else f"alternative {rank}"
+    format = image_io.saved_format(picture, recipe.save.format)
+    return Output(named, image_io.save(picture, recipe.save), format, named)
 
 
 def _sidecar(

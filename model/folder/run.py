@@ -29,7 +29,7 @@ from model.folder.pipeline import BYTES_A_JOB, Room, StoppedError
 from model.folder.recipe import Made, Output, Recipe
 from model.folder.results import Places
 from model.folder.sources import Source, identity
-from model.image_headers import ENDINGS, Limits, memory_needed, probe
+from model.image_headers import ENDINGS, Limits, probe
 
 _BYTES_A_BYTE: Final = 100
 """Of a file whose header does not say its size: what a JPEG grows to."""
@@ -154,7 +154,7 @@ class Run:
     def _color(self, source: Source) -> Outcome:
         with source.path.open("rb") as file:
             status = os.fstat(file.fileno())
-            with self._room.of(_memory(file, status)):
+            with self._room.of(_memory(file, status, self._recipe)):
                 self._check()
                 data = file.read()
                 stamp = Stamp.of(status, hashlib.sha256(data).hexdigest())
@@ -244,7 +244,7 @@ class Run:
             raise StoppedError
 
 
-def _memory(file: IO[bytes], status: os.stat_result) -> int:
+def _memory(file: IO[bytes], status: os.stat_result, recipe: Recipe) -> int:
     """Bytes that a photo takes, by its header; by its length where that says nothing."""
     if not stat.S_ISREG(status.st_mode):
         return BYTES_A_JOB
@@ -254,7 +254,7 @@ def _memory(file: IO[bytes], status: os.stat_result) -> int:
         return status.st_size * _BYTES_A_BYTE
     finally:
         file.seek(0)
-    return memory_needed(header, status.st_size)
+    return recipes.memory(header, status.st_size, recipe)
 
 
 def _decoding(net: Colorizer) -> str:

@@ -19,7 +19,20 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
-from service.api import batches, colorizations, events, health, photos, presigned, problems, results
+from service.api import (
+    albums,
+    batch_results,
+    batches,
+    clap,
+    colorizations,
+    events,
+    health,
+    pages,
+    photos,
+    presigned,
+    problems,
+    results,
+)
 from service.api.connections import BACKLOG, KEEP_ALIVE, Connections, Limits, most_connections
 from service.api.docs import add_docs
 from service.api.health import SMALL_PHOTO, Metrics, Readiness
@@ -38,9 +51,9 @@ from service.api.middleware import (
     request_ids,
 )
 from service.api.openapi import document
-from service.api.pages import add_pages
 from service.api.problems import add_handlers
 from service.api.state import ApiState
+from service.api.strings import WEB
 from service.auth import Authenticator, Keys
 from service.batches import SCHEDULE_EVERY
 from service.settings import Settings
@@ -98,11 +111,24 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.metrics = Metrics(state.redis, state.jobs, state.store_left, settings.stall)
     _go_around(app, settings)
-    routers = [part.router for part in (colorizations, results, presigned, batches, events, health, problems)]
+    parts = (
+        colorizations,
+        results,
+        presigned,
+        batches,
+        batch_results,
+        events,
+        clap,
+        health,
+        problems,
+        pages,
+        photos,
+        albums,
+    )
+    routers = [part.router for part in parts]
     for router in routers:
         app.include_router(router)
-    app.include_router(photos.router)
-    add_pages(app, settings)
+    app.mount("/static", pages.Files(directory=WEB / "static"))
     add_docs(app, settings)
     add_handlers(app, routers)
     document(app, settings)

@@ -15,9 +15,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from model.image_headers import Header
-from service.api.middleware import PHOTO_POLICY, declared_length, is_head
+from service.api.middleware import declared_length
 from service.api.problems import documented
-from service.api.results import BYTES, sent_as
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import (
     JSON,
@@ -34,7 +33,7 @@ from service.api.uploads import (
     spool,
     write_body,
 )
-from service.archives import Bounds, Names, pack, unpack
+from service.archives import Bounds, unpack
 from service.auth import AnyCaller, Caller, Scope, caller_with
 from service.batches import SLICE, Batch, File, Files, Standing
 from service.budgets import memory, payer, weight, work
@@ -64,7 +63,7 @@ log = get_logger("autochrome.api")
 
 router = APIRouter()
 
-_OF_A_BATCH = ("not_found", "expired", "queue_unavailable", "internal_error")
+OF_A_BATCH = ("not_found", "expired", "queue_unavailable", "internal_error")
 _OF_UPLOADS = (
     *("body_too_large", "batch_too_large", "archive_invalid", "upload_timeout", "unsupported_media_type"),
     *("form_invalid", "photo_missing", "option_unknown", "option_invalid"),
@@ -89,10 +88,10 @@ Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
 async def create(request: Request, state: State, by: Sending) -> Response:
     id = new_id()
     try:
-        await _receive(request, state, id, by)
+        await receive(request, state, id, by)
     except BaseException:  # nobody will ever know the id, not even where this server is told to stop
         with CancelScope(shield=True):
-            await run_sync(_forget, state, id)
+            await run_sync(forget, state, id)
         raise
     return await run_sync(_created, state, id, by)
 
@@ -110,10 +109,13 @@ async def put(
     request: Request,
     state: State,
     by: Resuming,
+    more: Annotated[
+        bool, Query(description="More is to come by further requests: the batch stays `receiving`")
+    ] = False,
 ) -> Response:
     if not is_id(id):
         raise Problem("id_invalid")
-    await _receive(request, state, id, by)
+    await receive(request, state, id, by, more)
     return await run_sync(_created, state, id, by)
 
 
@@ -122,7 +124,7 @@ async def put(
     summary="How a batch stands",
     operation_id="read_batch",
     response_model=BatchView,
-    responses=documented(*_OF_A_BATCH, "option_invalid"),
+    responses=documented(*OF_A_BATCH, "option_invalid"),
 )
 def read(
     id: str,
@@ -130,47 +132,12 @@ def read(
     cursor: Annotated[str, Query(pattern=r"^[0-9]{1,6}$", description="`next` of the page before")] = "0",
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Files on one page")] = PAGE,
 ) -> Response:
-    batch = _find(state, id)
-    listing = _listing(state, batch, int(cursor), limit)
+    batch = find(state, id)
+    listing = listing_of(state, batch, int(cursor), limit)
     headers = {"Cache-Control": "no-store"}
     if listing.status in ("receiving", "running"):
         headers["Retry-After"] = RETRY_AFTER
     return StreamingResponse(listing.pieces(), headers=headers, media_type=JSON)
-
-
-@router.get(
-    "/v1/batches/{id}/result",
-    summary="The colored photos as a ZIP, under the names that were sent, made safe",
-    operation_id="read_batch_result",
-    response_class=Response,
-    responses={
-        200: {
-            "content": {"application/zip": BYTES},
-            "description": "Written as it is sent; not compressed",
-        },
-        **documented(*("not_ready", "canceled", "option_invalid", "store_unavailable"), *_OF_A_BATCH),
-    },
-)
-def result(
-    id: str,
-    request: Request,
-    state: State,
-    partial: Annotated[bool, Query(description="Whatever is ready, without waiting for the end")] = False,
-) -> Response:
-    batch = _find(state, id)
-    if batch.status == "canceled":
-        raise Problem("canceled")
-    if not partial and _status_of(batch, state.batches.files(id, most=1)) != "ended":
-        raise Problem("not_ready", "The batch has not ended. Ask again later, or for `?partial=true`.")
-    headers = {
-        "Content-Disposition": 'attachment; filename="colorized.zip"',
-        "Content-Security-Policy": PHOTO_POLICY,
-        "Cache-Control": "no-store",
-    }
-    sent = sent_as(ZIP_TYPES[0], request, headers)
-    if is_head(request):
-        return Response(headers=headers, media_type=sent)
-    return StreamingResponse(pack(_results(state, id)), headers=headers, media_type=sent)
 
 
 @router.delete(
@@ -182,33 +149,32 @@ def result(
     responses={
         204: {"description": "Erased; the id answers `canceled` until `expires_at`"},
         **documented(
-            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *_OF_A_BATCH
+            "secret_missing", "key_invalid", "secret_wrong", "cross_site", "store_unavailable", *OF_A_BATCH
         ),
     },
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
-    batch = _find(state, id)
+    batch = find(state, id)
     by.require_ownership(batch.owner, batch.is_opened_by)
-    _erase(state, id)
+    erase_batch(state, id)
     log.info("batch_erased", batch=id)
     return Response(status_code=204)
 
 
-async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> None:
-    """Read the body, photo by photo. Raises any of _OF_UPLOADS, or `id_conflict`."""
+async def receive(request: Request, state: ApiState, id: str, by: Caller, more: bool = False) -> None:
+    """Read the body, photo by photo. `more`: it is not the last. Raises any of _OF_UPLOADS, or `id_conflict`."""
     length = declared_length(request.headers)
     if length and not await run_sync(state.has_room, await state.queue.look_now(), length):
         raise Problem("store_full")
     kind = media_type(request)
     if kind == "multipart/form-data":
-        await _receive_form(request, state, id, by)
+        upload = await _receive_form(request, state, id, by)
     elif kind in ZIP_TYPES:
-        upload = await run_sync(BatchUpload, state, id, parse_options(request.query_params.multi_items()), by)
+        upload = await run_sync(BatchUpload, state, id, parse_options(_asked(request)), by)
         caller = payer(by.owner, by.address)
         async with charged(request, state.spool, caller) as body, spool() as file:
             await write_body(body, file.write)
             await run_sync(upload.archive, file)
-        await _end(upload)
     elif kind == "":
         raise Problem("photo_missing")
     else:
@@ -216,11 +182,20 @@ async def _receive(request: Request, state: ApiState, id: str, by: Caller) -> No
             "unsupported_media_type",
             "Send multipart/form-data with file fields `photo`, or one ZIP as `archive`, or as an application/zip body.",
         )
+    if not upload.seen:
+        raise Problem("photo_missing", "There is no file in the ZIP.")
+    if not more:
+        await run_sync(upload.end)
 
 
-async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) -> None:
+def _asked(request: Request) -> list[tuple[str, str]]:
+    """The options in the query."""
+    return [pair for pair in request.query_params.multi_items() if pair[0] != "more"]
+
+
+async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) -> BatchUpload:
     settings = state.settings
-    pairs = request.query_params.multi_items()
+    pairs = _asked(request)
     upload: BatchUpload | None = None
 
     def most(part: Part) -> int:
@@ -247,19 +222,13 @@ async def _receive_form(request: Request, state: ApiState, id: str, by: Caller) 
         raise Problem(
             "photo_missing", "Attach photos as files in form fields `photo`, or a ZIP of them as `archive`."
         )
-    await _end(upload)
-
-
-async def _end(upload: BatchUpload) -> None:
-    if not upload.seen:
-        raise Problem("photo_missing", "There is no file in the ZIP.")
-    await run_sync(upload.end)
+    return upload
 
 
 def _created(state: ApiState, id: str, by: Caller) -> Response:
     """To who made it, or has shown to be that one: with the secret."""
-    batch = _find(state, id)
-    listing = _listing(state, batch, 0, PAGE, {"secret": by.secret or state.batches.secret_again(batch)})
+    batch = find(state, id)
+    listing = listing_of(state, batch, 0, PAGE, {"secret": by.secret or state.batches.secret_again(batch)})
     headers = {
         "Location": state.url(batch_path(id)),
         "Retry-After": RETRY_AFTER,
@@ -268,7 +237,7 @@ def _created(state: ApiState, id: str, by: Caller) -> Response:
     return StreamingResponse(listing.pieces(), 202, headers, JSON)
 
 
-def _find(state: ApiState, id: str) -> Batch:
+def find(state: ApiState, id: str) -> Batch:
     """Raises `not_found` or `expired`."""
     batch = state.batches.get(id) if is_id(id) else None
     if batch is None:
@@ -278,34 +247,19 @@ def _find(state: ApiState, id: str) -> Batch:
     return batch
 
 
-def _results(state: ApiState, id: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Names for the ZIP, and the pictures piece by piece. One that was erased meanwhile is left out."""
-    names = Names()
-    for file in state.batches.all_files(id):
-        job = state.jobs.get(file.job) if file.job and file.status == "succeeded" else None
-        if job is None or job.result is None:
-            continue
-        try:
-            pieces = state.store.stream(job.result.key)
-        except FileNotFoundError:
-            continue
-        extension = "." + job.result.key.rpartition(".")[2]
-        yield names.take(file.name, extension), pieces
-
-
-def _erase(state: ApiState, id: str) -> None:
+def erase_batch(state: ApiState, id: str) -> None:
     """Leave nothing but an erased record. Raises `store_unavailable` or redis.RedisError; then the scheduler ends it."""
     cancel(lambda: state.batches.cancel(id), lambda: state.scheduler.erase_files(id))
     state.scheduler.erase(id)
 
 
-def _forget(state: ApiState, id: str) -> None:
+def forget(state: ApiState, id: str) -> None:
     """Erase a batch whose sender has no answer, as far as that can be done now."""
     with suppress(StoreUnavailable, redis.RedisError):
-        _erase(state, id)
+        erase_batch(state, id)
 
 
-def _status_of(batch: Batch, files: Files) -> Literal["receiving", "running", "ended", "canceled"]:
+def status_of(batch: Batch, files: Files) -> Literal["receiving", "running", "ended", "canceled"]:
     """Of the whole."""
     if batch.status == "receiving" or batch.status == "canceled":
         return batch.status
@@ -320,7 +274,7 @@ class Listing:
     pieces: Callable[[], Iterator[str]]
 
 
-def _listing(
+def listing_of(
     state: ApiState, batch: Batch, start: int, limit: int, more: Mapping[str, Any] | None = None
 ) -> Listing:
     """`more`: what the answer has besides."""
@@ -328,7 +282,7 @@ def _listing(
     if batch.status != "canceled":
         some = state.batches.files(batch.id, start, min(limit, SLICE))
     root, end = state.url(""), min(start + limit, some.total)
-    status = _status_of(batch, some)
+    status = status_of(batch, some)
     view = BatchView(
         id=batch.id,
         status=status,
@@ -366,6 +320,7 @@ def _file_view(file: Standing, root: str) -> FileView:
         job=file.job,
         status=file.status,
         url=f"{root}{job_path(file.job)}" if file.job else None,
+        thumbnail=f"{root}{job_path(file.job or '')}/artifacts/thumbnail" if file.has_thumbnail else None,
         error=ErrorView(**error, title=failure(file.code, None).kind.title) if file.code else None,
     )
 
@@ -454,7 +409,7 @@ class BatchUpload:
             return
         job = self._state.batches.job_for(self._id, self._owner, mark)
         # Until it stands in the batch, nothing else knows of the file: it is erased when the batch would be.
-        pixels, space = work(header.width * header.height, self._options), Space()
+        pixels, space = work(header, self._options), Space()
         try:
             with self._state.room_for(
                 job, self._keep_for, file, header, self._options, self._allowance

@@ -131,14 +131,27 @@ async def _color(
     request: Request, state: ApiState, by: Caller, id: str | None, is_proven: bool = False
 ) -> Response:
     """Take the photo in, and answer when it is colored or the client will wait no longer. `id`, `is_proven`: see `submit`."""
-    await _refuse_if_full(state, id, declared_length(request.headers))
     job = id or new_id()
     wait = preferred_wait(request.headers.getlist("prefer"))
     # Watched before it is made, so that it need not be looked at before its end.
     async with _watched(state, job, wait) as changed:
-        async with await _upload(request, state, by) as upload:
-            submitted = await run_sync(submit, state, upload, by, job, id is not None, is_proven)
+        submitted = await take_in(request, state, by, job, id is not None, is_proven)
         return await _answer(request, state, submitted, wait, changed)
+
+
+async def take_in(
+    request: Request,
+    state: ApiState,
+    by: Caller,
+    id: str,
+    is_chosen: bool = False,
+    is_proven: bool = False,
+) -> Submitted:
+    """Read a request's photo, where there is room for it, and make its job. `id`, `is_chosen`, `is_proven`, errors: see `submit`;
+    also raises what reading the body does."""
+    await _refuse_if_full(state, id if is_chosen else None, declared_length(request.headers))
+    async with await _upload(request, state, by) as upload:
+        return await run_sync(submit, state, upload, by, id, is_chosen, is_proven)
 
 
 @asynccontextmanager
@@ -189,7 +202,7 @@ def _order(state: ApiState, upload: Upload, by: Caller) -> tuple[ImageHeader, Or
     original = upload.original
     return header, Order(
         options=upload.options,
-        pixels=work(header.width * header.height, upload.options, is_revision=original is not None),
+        pixels=work(header, upload.options, is_revision=original is not None),
         keep_for=keep_for,
         batch=upload.options.priority == "batch",
         owner=by.owner,
@@ -426,7 +439,7 @@ def _retry_after(job: Job) -> str:
 )
 def erase(id: str, state: State, by: AnyCaller) -> Response:
     job = state.find(id)
-    by.require_ownership(job.owner, job.is_opened_by)
+    by.require_ownership(job.owner, state.opens(job))
     erase_job(state.jobs, state.store, id)  # what a crash leaves undone is done by the janitor
     log.info("job_erased", job=id)
     return Response(status_code=204)

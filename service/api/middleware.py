@@ -420,7 +420,8 @@ class StrictHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Content-Security-Policy", PAGE_POLICY)
                 headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.setdefault("Referrer-Policy", "no-referrer")
+                # With `no-referrer` a browser says `Origin: null` of our own form (Fetch, "append a request Origin header").
+                headers.setdefault("Referrer-Policy", "same-origin")
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 

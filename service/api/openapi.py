@@ -105,6 +105,36 @@ _SECRET_OF_A_BATCH = _authorization(
     f"{_KEY_OR_SECRET}you can go on with the batch, send it again and erase it. With neither, only the secret in the first answer "
     "does that."
 )
+_PLACES = {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"}
+_CHOICE = {
+    "required": False,
+    "description": "Places are those of photos in the batch, from 0, with commas between",
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "contents": {"type": "string", "default": "result", "example": "result,sidecar,csv"},
+                    "partial": {"type": "boolean", "default": False},
+                    "only_accepted": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "Files of accepted photos alone; the table has all",
+                    },
+                    "accepted": {**_PLACES, "example": "0,1,4"},
+                    "rejected": {**_PLACES, "example": "2"},
+                    "redone": {
+                        "type": "string",
+                        "pattern": "^[0-9]+:[0-9a-f]{32}(,[0-9]+:[0-9a-f]{32})*$",
+                        "description": "Place and id of the job whose picture stands there instead",
+                        "example": "4:2f0c6a3b9f8e4d1d8c2a7b6e5d4c3b2a",
+                    },
+                },
+            }
+        }
+    },
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -195,8 +225,22 @@ _BATCH: dict[str, Any] = {
     "counts": {"failed": 1, "queued": 1},
     "result_url": "/v1/batches/7c9e6679f7924bdfa5e2d8a3c1b4f0e6/result",
     "files": [
-        {"name": "harbor.jpg", "job": _EXAMPLE_ID, "status": "queued", "url": _PATH, "error": None},
-        {"name": "notes.jpg", "job": None, "status": "failed", "url": None, "error": _FAILED["error"]},
+        {
+            "name": "harbor.jpg",
+            "job": _EXAMPLE_ID,
+            "status": "queued",
+            "url": _PATH,
+            "thumbnail": None,
+            "error": None,
+        },
+        {
+            "name": "notes.jpg",
+            "job": None,
+            "status": "failed",
+            "url": None,
+            "thumbnail": None,
+            "error": _FAILED["error"],
+        },
     ],
     "next": None,
 }
@@ -224,6 +268,21 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("put_batch", "202"): {"running": _BATCH | _SECRET},
     ("read_batch", "200"): {"running": _BATCH},
     ("list_nets", "200"): {"one": [_DONE["net"]]},
+    ("read_realism", "200"): {
+        "one": {
+            "nets": [
+                {
+                    **_DONE["net"],
+                    "shown": 400,
+                    "fooled": 112,
+                    "rate": 0.28,
+                    "low": 0.2382,
+                    "high": 0.3259,
+                }
+            ],
+            "paper": {"rate": 0.323, "error": 0.022},
+        }
+    },
     ("read_problem", "200"): {
         "photo_damaged": {
             "code": "photo_damaged",
@@ -287,6 +346,7 @@ def _complete(
     for name in ("create_batch", "put_batch"):
         _take_batches(operations[name], options)
         operations[name]["responses"]["202"]["links"] = _LINKS_OF_A_BATCH
+    operations["choose_batch_result"]["requestBody"] = _CHOICE
     operations["create_colorization"]["parameters"].append(_IDEMPOTENCY_KEY)
     place = {"schema": {**PlaceRequest.model_json_schema(), "example": {"bytes": 14_680_064}}}
     operations["create_upload"]["requestBody"] = {"required": True, "content": {JSON: place}}

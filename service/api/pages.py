@@ -1,23 +1,38 @@
-"""The page that colors, and the files of all pages."""
+"""The first page, its form and samples, and the files of all pages."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from model.image_headers import ENDINGS, IN_WORDS
+from service.api.colorizations import Colorizing, Submitted, submit, take_in
+from service.api.cookies import keep_secret
+from service.api.problems import wants_html
+from service.api.state import State
 from service.api.strings import WEB
 from service.api.templates import render
+from service.api.uploads import Upload, digest
+from service.errors import Problem
+from service.jobs import new_id
+from service.schemas import Options
 from service.settings import Settings
 
+SAMPLES = ("coffee", "chelsea", "rocket")
+"""Photographs to try the page with: `static/samples/NAME-gray.jpg`, and `NAME-color.jpg`, both by `python -m model gallery --apart`."""
+ARTIFACTS: Final = ("comparison", "distribution", "suggestions")
+"""What a photo's page shows beside the result, and lets people change it by."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
+router = APIRouter(include_in_schema=False)
 
-class _Fresh(StaticFiles):
-    """Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
+
+class Files(StaticFiles):
+    """What pages load. Scripts and styles that a browser asks about each time: a new page must not meet old scripts."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -25,20 +40,66 @@ class _Fresh(StaticFiles):
         return response
 
 
-def add_pages(app: FastAPI, settings: Settings) -> None:
-    """Put the page at `/` and what it loads at `/static`."""
-    home = {
+@router.get("/")
+def home(request: Request, state: State) -> Response:
+    return render(request, "home.html.j2", _described(state.settings))
+
+
+@router.get("/photos")
+def back(request: Request) -> Response:
+    """Where a browser that opens the form's address again, say in another language, finds the form."""
+    query = request.url.query
+    return RedirectResponse(f"./?{query}" if query else "./", 303)
+
+
+@router.post("/photos")
+async def send(request: Request, state: State, by: Colorizing) -> Response:
+    """The form as a browser without scripts sends it. What is wrong with the photo is said above the form; the rest as in the API."""
+    try:
+        submitted = await take_in(request, state, by, new_id())
+    except Problem as problem:
+        if problem.kind.status >= 500 or not wants_html(request.headers):
+            raise
+        context = {**_described(state.settings), "problem": problem}
+        return render(request, "home.html.j2", context, problem.kind.status, problem.headers)
+    return _to_its_page(request, submitted, "photos/", state.settings.keep_for)
+
+
+@router.post("/samples/{name}")
+async def try_sample(name: str, request: Request, state: State, by: Colorizing) -> Response:
+    """Color one of our own photographs, as if it had been sent. Raises `not_found`, or what `submit` does."""
+    if name not in SAMPLES:
+        raise Problem("not_found")
+
+    def sent() -> Submitted:
+        with (WEB / f"static/samples/{name}-gray.jpg").open("rb") as file:
+            upload = Upload(file, digest(file), Options(artifacts=ARTIFACTS))
+            return submit(state, upload, by, new_id(), is_chosen=False)
+
+    return _to_its_page(request, await run_sync(sent), "../photos/", state.settings.keep_for)
+
+
+def _to_its_page(request: Request, submitted: Submitted, photos: str, seconds: float) -> Response:
+    """To the page of a photo, which can erase it. `photos`: the way there."""
+    answer = RedirectResponse(photos + submitted.id, 303)
+    if submitted.secret:
+        keep_secret(answer, request, submitted.id, submitted.secret, seconds)
+    return answer
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    """What the page says of the service."""
+    return {
         "formats": IN_WORDS,
         "accept": ",".join(["image/*", *(ending for format in ENDINGS.values() for ending in format)]),
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_megapixels": round(settings.max_pixels / 1e6),
+        "most_photos": settings.batch_files,
         "keep_for": duration(settings.keep_for),
+        "samples": SAMPLES,
+        "artifacts": ARTIFACTS,
+        "problem": None,
     }
-    app.mount("/static", _Fresh(directory=WEB / "static"))
-
-    @app.get("/", include_in_schema=False)
-    def page(request: Request) -> Response:
-        return render(request, "home.html.j2", home)
 
 
 def duration(seconds: float) -> tuple[int, str]:

@@ -32,7 +32,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/photos/{id}")
 def photo(id: str, request: Request, state: State) -> Response:
     status, job = _look(state, id)
-    is_owner = job is not None and bool(secret_of(request)) and job.is_opened_by(secret_of(request))
+    is_owner = job is not None and bool(secret_of(request)) and state.opens(job)(secret_of(request))
     shown = _described(job, state.settings.public_url or str(request.base_url)) if job else {}
     headers = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, noimageindex"}
     if status == "away":
@@ -45,7 +45,7 @@ def photo(id: str, request: Request, state: State) -> Response:
 def erase(id: str, request: Request, state: State, by: AnyCaller) -> Response:
     """Erase by the cookie of whoever sent the photo from a page, and show that it is gone. Raises as `DELETE` of the API does."""
     job = state.find(id)
-    replace(by, secret=secret_of(request)).require_ownership(job.owner, job.is_opened_by)
+    replace(by, secret=secret_of(request)).require_ownership(job.owner, state.opens(job))
     erase_job(state.jobs, state.store, id)
     log.info("job_erased", job=id)
     answer = RedirectResponse(f"../{id}", 303)

@@ -48,7 +48,7 @@ async def named(wish: dict[str, Any], state: ApiState, by: Caller) -> AsyncItera
 def _original(state: ApiState, id: str, secret: str, by: Caller) -> Job:
     """A job whose photo is there, and whose secret or API key its caller has."""
     job = state.find(id)
-    replace(by, secret=secret).require_ownership(job.owner, job.is_opened_by)
+    replace(by, secret=secret).require_ownership(job.owner, state.opens(job))
     if job.status == "canceled":
         raise Problem("canceled")
     return job

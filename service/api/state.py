@@ -7,7 +7,7 @@ import math
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import IO, Annotated, cast
@@ -28,6 +28,7 @@ from service.events import Changed, Hub
 from service.jobs import Jobs
 from service.models import Allowance, Bounds, Depth, Job, Lease, Space
 from service.outbound import MOST_FETCHES
+from service.realism import Realism
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, results_bytes
@@ -114,6 +115,7 @@ class ApiState:
     scheduler: Scheduler
     watches: Watches
     quota: Quota
+    realism: Realism
     store: Store
     celery: Celery
     bounds: Bounds
@@ -145,6 +147,7 @@ class ApiState:
             ),
             watches=Watches(Hub(settings.required_redis_url)),
             quota=quota,
+            realism=Realism(client, jobs.mac, quota, settings),
             store=store,
             celery=celery,
             bounds=bounds,
@@ -174,6 +177,15 @@ class ApiState:
         if job is None:
             raise Problem("not_found")
         return job
+
+    def opens(self, job: Job) -> Callable[[str], bool]:
+        """Whether a secret is the job's, or that of the batch with which it came."""
+
+        def is_opened_by(secret: str) -> bool:
+            batch = self.batches.get(job.group) if job.group else None
+            return job.is_opened_by(secret) or (batch is not None and batch.is_opened_by(secret))
+
+        return is_opened_by
 
     def confirm(self, name: str) -> None:
         """See that a failover does not lose this key of the record. Raises `queue_unavailable`: then the client is to repeat itself."""

@@ -1,6 +1,6 @@
 -- How files of a batch stand.
 -- id, place of the first that is asked for, from 0, and of the last, 1 where all are to be counted → {{status, how many files have it, of all,
--- in turns}, of each that is asked for: its JSON, its status, and error code and detail of its job}
+-- in turns}, of each that is asked for: its JSON, its status, error code and detail of its job, and 1 where that has a thumbnail}
 local found, counts = {}, {}
 
 local function status_of(file)
@@ -10,12 +10,13 @@ local function status_of(file)
 end
 
 for _, text in ipairs(redis.call('LRANGE', batch(ARGV[1]) .. ':files', ARGV[2], ARGV[3])) do
-  local file, code, detail = cjson.decode(text), '', ''
+  local file, code, detail, thumbnail = cjson.decode(text), '', '', ''
   local status = status_of(file)
   if type(file.job) == 'string' and status == 'failed' then
     code, detail = get_field(file.job, 'error_code') or '', get_field(file.job, 'error_detail') or ''
   end
-  for _, word in ipairs({text, status, code, detail}) do found[#found + 1] = word end
+  if status == 'succeeded' and string.find(get_field(file.job, 'artifacts') or '', '"thumbnail"', 1, true) then thumbnail = '1' end
+  for _, word in ipairs({text, status, code, detail, thumbnail}) do found[#found + 1] = word end
 end
 if ARGV[4] == '1' then
   local by_status = {}

@@ -47,8 +47,13 @@
 --   place:ID:used     string: there while a job is made of it
 --   swept             string: there while the store has just been looked through
 --   quota:WHO         zset: charges of the last minute, as TOKEN:MEGAPIXELS, by their time
---   key               string: from which secrets and ids are made that nobody brought (see `_hmac` in jobs.py)
+--   key               string: from which secrets and ids are made that nobody brought (see `mac` in jobs.py)
 --   keys, keys:used   hash: API keys, and when each was used last (see auth.py)
+--   realism:games     zset: games of real or fake by their end, of which there is room for so many
+--   realism:answered  hash: which rounds of a game were answered, a bit each
+--   realism:players   hash: rounds that count, by a hash of whoever pays for them; for a day
+--   realism:nets      hash: name of each net that was judged, by its hash
+--   realism:net:SHA   hash: PAIR:ROUNDS:shown and PAIR:ROUNDS:fooled: answers to a pair in games of so many rounds, and wrong ones
 --   confirming        string: what was last waited for until replicas have it, see `is_confirmed` in service/database.py
 --   changed           channel: ids of jobs to which something happened that is not their end
 --   ended             channel: ids of jobs that have ended; apart, as most wait for nothing else

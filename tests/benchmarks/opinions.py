@@ -1,7 +1,8 @@
 """What a second opinion takes, through the API of `python -m service`: a changed hint, other pictures, how sure the net is.
 
 One person, who waits: each request says `Prefer: wait`, and begins when the last has ended. First calm, then beside processes that keep
-a core busy each. All but the first answers are revisions of a photo that is open, by another hint each time.
+a core busy each. All but the first answers are revisions of a photo that is open, by another hint each time. The CPU of a first answer
+with and without alternatives is what `service.budgets.ANOTHER` rests on, that with a second look what `CLOSER` does.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def run(config: Config, log: Log) -> Report:
                 for name, took, cpu_ms in _measured(server, api, config):
                     times.setdefault(name, {})[circumstance] = took
                     calls = read_metrics(server.url).get("autochrome_batch_size_count", 0.0)
-                    asked_the_net += 0 if name.endswith("first answer") else calls - called
+                    asked_the_net += 0 if "first answer" in name else calls - called
                     called = calls
                     cpu.setdefault(name, cpu_ms)
                     log(f"{name}, {circumstance}: {median(took):.0f} ms, {cpu_ms:.0f} ms of CPU")
@@ -93,6 +94,11 @@ def _measured(server: Service, api: httpx.Client, config: Config) -> Iterator[tu
         photo = _photo(size)
         original = _send(api, photo)
         yield f"{name}: first answer", *timed(few, lambda: _send(api, photo))  # noqa: B023 (called at once)
+        for option, value in (("alternatives", "3"), ("detail", "on")):
+            yield (
+                f"{name}: first answer, {option}={value}",
+                *timed(few, lambda: _send(api, photo, **{option: value})),  # noqa: B023 (called at once)
+            )
         body = {
             "revise": original.headers["location"].rpartition("/")[2],
             "secret": original.headers["autochrome-secret"],
@@ -120,8 +126,8 @@ _OPINIONS: dict[str, dict[str, object]] = {
 _NOW = {"Prefer": "wait=60", "Accept": "image/*"}
 
 
-def _send(api: httpx.Client, photo: bytes) -> httpx.Response:
-    return api.post("/v1/colorizations", files={"photo": photo}, headers=_NOW)
+def _send(api: httpx.Client, photo: bytes, **options: str) -> httpx.Response:
+    return api.post("/v1/colorizations", files={"photo": photo}, data=options, headers=_NOW)
 
 
 def _times(rounds: int, ask: Ask) -> list[float]:

@@ -40,17 +40,12 @@ def test_who_reads_german_gets_german_through_the_whole_flow(
     german.goto(service)
     expect(german.locator("html")).to_have_attribute("lang", "de")
     assert axe(german) == []
-    german.set_input_files("#photo", photo())  # type: ignore[arg-type]
-    expect(german.get_by_role("heading", name="Diese Farben sind geraten")).to_be_visible(timeout=60_000)
-    assert "480 × 320 Pixel, JPEG, in " in german.inner_text("#details")
-    expect(german.get_by_role("status")).to_contain_text("Fertig. Bewegen Sie den Regler")
-    slider = german.get_by_role("slider", name="Vorher und nachher vergleichen")
-    expect(slider).to_have_attribute("aria-valuetext", "50 % vorher, 50 % nachher")
-    assert axe(german) == []
-    german.get_by_role("button", name="Ein anderes kolorieren").click()
     german.set_input_files("#photo", {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"text"})
     expect(german.get_by_role("heading", name="Das ist kein Foto, das sich lesen lässt")).to_be_visible()
     assert german.inner_text("#trouble-detail").startswith("Die Datei ist kein Foto in einem Format, das")
+    assert axe(german) == []
+    german.set_input_files("#photo", photo())  # type: ignore[arg-type]
+    expect(german.get_by_role("heading", name="Diese Farben sind geraten")).to_be_visible(timeout=60_000)
     assert axe(german) == []
     context.close()
 
@@ -80,7 +75,7 @@ def test_an_address_that_leads_nowhere_is_answered_in_words(
     assert document["code"] == "not_found", "a script gets a document from the same address"
     complaints.clear()
     page.get_by_role("link", name="Color a photograph").click()
-    expect(page.get_by_text("Drop a photograph here")).to_be_visible()
+    expect(page.get_by_text("Choose a photograph", exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -88,7 +83,6 @@ def test_light_and_dark_are_both_legible(
     page: Page, service: str, axe: Look, complaints: list[str], scheme: str
 ) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    page.get_by_text("Options", exact=True).click()
     ground, ink = lightness(page, "backgroundColor"), lightness(page, "color")
     assert (ground > 200 > 60 > ink) if scheme == "light" else (ground < 60 < 200 < ink)
     assert axe(page) == []
@@ -100,7 +94,6 @@ def test_light_and_dark_are_both_legible(
 @pytest.mark.parametrize("width", [320, 1400])
 def test_fingers_and_narrow_screens_are_served(page: Page, small_targets: Look, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 700})
-    page.get_by_text("Options", exact=True).click()
     assert small_targets(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

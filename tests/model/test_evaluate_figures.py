@@ -44,3 +44,13 @@ def test_the_gallery_shows_gray_colored_and_true_side_by_side(tmp_path: Path) ->
     assert gray < 3 < min(colored, truth)
     old, colored = panels["old cat"]
     assert old < 3 < colored
+
+    (photos / "old cat.png").unlink()
+    apart = ["gallery", "--apart", "--photos", str(photos), "-o", str(tmp_path / "apart"), "--device", "cpu"]
+    assert main(apart) == 0
+    with (
+        Image.open(tmp_path / "apart/cat-gray.jpg") as gray_file,
+        Image.open(tmp_path / "apart/cat-color.jpg") as colored_file,
+    ):
+        assert (gray_file.mode, gray_file.size, colored_file.size) == ("L", cat.size, cat.size)
+        assert color.colorfulness(np.asarray(colored_file)) > 3

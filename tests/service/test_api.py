@@ -270,7 +270,7 @@ def test_the_page_lets_nothing_of_others_in(settings, serve):
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "25&nbsp;MB" in page.text
     assert "Erased after 90 minutes" in page.text
-    script = api.get("/static/app.js")
+    script = api.get("/static/home.js")
     assert script.status_code == 200
     assert script.headers["Cache-Control"] == "no-cache", "a new page must not meet old scripts"
     assert api.get("/static/../app.py").status_code == 404

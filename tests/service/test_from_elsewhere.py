@@ -35,7 +35,7 @@ def test_below_a_path_everything_is_found_whether_the_proxy_leaves_it_out_or_not
     assert location == f"/color/v1/colorizations/{answer.json()['id']}"
     work()
     assert api.get(location).json()["result"]["url"] == f"{location}/result"
-    assert api.get(f"{seen_as}/").status_code == api.get(f"{seen_as}/static/app.js").status_code == 200
+    assert api.get(f"{seen_as}/").status_code == api.get(f"{seen_as}/static/home.js").status_code == 200
     assert api.get(f"{seen_as}/openapi.json").json()["servers"] == [{"url": "/color"}]
     assert api.get(f"{seen_as}/nothing").json()["type"] == "/color/problems/not_found"
 

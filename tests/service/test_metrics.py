@@ -143,7 +143,7 @@ def test_requests_are_counted_by_the_template_of_their_address(serve, settings, 
         api.get(f"/v1/colorizations/{number:032x}/result?secret=x")
     made = api.post("/v1/colorizations", files={"photo": gray_photo()})
     api.get(made.headers["location"])
-    api.get("/static/app.js")
+    api.get("/static/home.js")
     api.get("/wp-login.php")
     answer = api.get("/metrics")
     metrics = numbers(answer)
@@ -154,7 +154,7 @@ def test_requests_are_counted_by_the_template_of_their_address(serve, settings, 
     assert metrics["autochrome_http_seconds_count{method=POST,route=/v1/colorizations}"] == 1
     assert made.json()["id"] not in answer.text
     assert "wp-login" not in answer.text
-    assert "app.js" not in answer.text
+    assert "home.js" not in answer.text
 
 
 def test_numbers_are_for_this_machine_or_for_a_key_with_the_scope(serve, settings, client):

@@ -18,13 +18,13 @@ from PIL import Image
 from skimage import color as skcolor
 from skimage import data
 
-from model import confidence, distribution, image_io, inspection, upsample
+from model import confidence, detail, distribution, image_io, inspection, upsample
 from model.cards import NetInput, NetOutput, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.distribution import Distribution
 from model.engines import Engine
 from model.hints import Hint
-from model.image_headers import Limits, probe
+from model.image_headers import Header, Limits, probe
 from service import celery_app
 from service.api.openapi import EXAMPLES
 from service.budgets import memory, work
@@ -122,7 +122,7 @@ def artifact(job: dict[str, Any], name: str) -> dict[str, Any]:
     return next(made for made in job["artifacts"] if made["name"] == name)
 
 
-def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -> None:
+def test_a_second_look_finds_small_things(api, color) -> None:
     """Four photographs as one picture: what is in them is small. The net's own size is 128 here."""
     parts = [
         Image.fromarray(getattr(data, name)()).resize((160, 120))
@@ -133,7 +133,7 @@ def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -
         whole.paste(part, (160 * (place % 2), 120 * (place // 2)))
     file = io.BytesIO()
     whole.convert("L").save(file, "PNG")
-    off, on = (color(file.getvalue(), detail=detail) for detail in ("off", "on"))
+    off, on = (color(file.getvalue(), detail=look) for look in ("off", "on"))
     truth = skcolor.rgb2lab(np.asarray(whole))[..., 1:]
     wrong = [
         np.linalg.norm(lab(get(api, job["result"]["url"]))[..., 1:] - truth, axis=-1).mean()
@@ -141,9 +141,17 @@ def test_a_second_look_finds_small_things_and_counts_as_more(api, color, send) -
     ]
     assert wrong[1] < wrong[0] - 1
     assert on["options"]["detail"] == "on"
-    assert work(1_000_000, Options(detail="auto")) == work(1_000_000, Options()) + 8_000_000
-    header = probe(io.BytesIO(file.getvalue()), Limits())
-    assert memory(header, 0, Options(detail="on")) > memory(header, 0, Options())
+
+
+def test_a_second_look_is_paid_for_where_there_is_one():
+    """By `lite`, whose first look has 224 pixels on the shorter side."""
+    for side, pixels in ((351, 0), (352, 8_000_000)):
+        assert (detail.size(224, side) is not None) == (pixels > 0)
+        header = Header("JPEG", 1000, side)
+        assert work(header, Options(detail="auto")) - work(header, Options()) == pixels
+        assert (memory(header, 0, Options(detail="on")) > memory(header, 0, Options())) == (pixels > 0)
+    kept = Options(detail="on"), Options()
+    assert work(header, kept[0], is_revision=True) == work(header, kept[1], is_revision=True) + 2_000_000
 
 
 def test_an_alternative_can_be_the_result(api, color, photo):
@@ -319,7 +327,12 @@ def test_a_hint_on_the_page_around_the_photograph_fails_in_words(color, page):
     job = color(page, hints=[{"x": 0.5, "y": 0.5, "color": RED}, {"x": 0.02, "y": 0.5, "color": RED}])
     assert job["error"]["code"] == "place_outside"
     assert job["error"]["detail"].startswith("The hint at 0.02, 0.5 lies on the page around the photograph")
-    assert color(page, crop_border=True, hints=[{"x": 0.02, "y": 0.5, "color": RED}])["status"] == "succeeded"
+    outside = [{"x": 0.02, "y": 0.5, "color": RED}]
+    assert color(page, crop_border=True, hints=outside)["status"] == "succeeded"
+    paper = Image.new("RGB", (400, 300), (245, 245, 245))
+    paper.paste(Image.fromarray(data.coffee()).resize((300, 200)), (50, 50))
+    kept = color(png(paper), if_color="keep", hints=outside)
+    assert (kept["status"], kept["notices"][0]["code"]) == ("succeeded", "kept_in_color"), "none is needed"
 
 
 class OneColor(Engine):
@@ -436,10 +449,10 @@ def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client,
         for options in ({}, {"alternatives": "4"})
     ]
     assert [said.split(";")[1] for said in left] == ["r=18", "r=10"]
-    assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
-        2_000_000, Options(alternatives=4)
-    )
     header = probe(io.BytesIO(photo), Limits())
+    assert int(client.hget("{autochrome}:sums", "queued")) == 2_000_000 + work(
+        header, Options(alternatives=4)
+    )
     assert memory(header, 0, Options(alternatives=1)) > memory(header, 0, Options()) + 3 * 2_000_000
 
 

@@ -176,8 +176,7 @@ def test_a_chosen_language_is_kept_by_a_cookie_and_goes_before_the_browsers(api)
 def test_only_what_a_page_looks_up_is_embedded(api, job, work) -> None:
     german = {"Accept-Language": "de"}
     home = embedded(api.get("/", headers=german).text)
-    assert home["page"]["Done."] == "Fertig."
-    assert home["page"]["Waiting: one photograph before yours"][1] == "Bitte warten: {count} Fotos vor Ihrem"
+    assert home["page"]["Sending the photograph"] == "Das Foto wird gesendet"
     assert home["server"]["The photo is empty"] == "Das Foto ist leer"
     work(artifacts={"comparison": b"gray | color"})
     photo = embedded(api.get(f"/photos/{job['id']}", headers=german).text)

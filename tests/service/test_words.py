@@ -112,7 +112,7 @@ def test_other_errors_say_what_the_api_says(api):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/static/style.css", "/static/app.js", "/static/grain.svg", "/openapi.json"]
+    "path", ["/", "/static/style.css", "/static/home.js", "/static/grain.svg", "/openapi.json"]
 )
 def test_text_is_compressed_for_who_takes_it(api, path):
     plain = api.get(path, headers={"Accept-Encoding": "identity"})

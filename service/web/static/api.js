@@ -30,12 +30,13 @@ export class Problem extends Error {
  * Sends the photo and resolves with its job, `secret` included.
  * XMLHttpRequest, since fetch does not tell how much of a body has been sent.
  * @param {Blob} photo
- * @param {Record<string, string>} options form fields
- * @param {{onProgress: (share: number) => void, signal: AbortSignal}} hooks
+ * @param {[string, string][]} options form fields
+ * @param {{key: string, onProgress: (share: number) => void, signal: AbortSignal}} hooks `key`: random; sent again under the same one it
+ *   stays one job, however often the connection is lost before the answer
  */
-export function send(photo, options, { onProgress, signal }) {
+export function send(photo, options, { key, onProgress, signal }) {
   const form = new FormData();
-  for (const [name, value] of Object.entries(options)) form.append(name, value);
+  for (const [name, value] of options) form.append(name, value);
   form.append("photo", photo);
 
   return new Promise((resolve, reject) => {
@@ -43,6 +44,7 @@ export function send(photo, options, { onProgress, signal }) {
     const request = new XMLHttpRequest();
     request.open("POST", JOBS);
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Idempotency-Key", key);
     request.setRequestHeader("X-Requested-With", "XMLHttpRequest"); // no other site's page may add it: this one is the server's own
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
@@ -182,7 +184,7 @@ export async function erase(id, secret) {
   await ask(`${JOBS}/${id}`, { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
 }
 
-async function ask(path, init) {
+export async function ask(path, init) {
   let response;
   try {
     response = await fetch(path, init);
@@ -194,7 +196,7 @@ async function ask(path, init) {
   return response;
 }
 
-function parse(text) {
+export function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -203,7 +205,7 @@ function parse(text) {
 }
 
 /** A Problem from an answer: its own words when it is an RFC 9457 problem, ours when a proxy answered. */
-function problemFrom(status, body) {
+export function problemFrom(status, body) {
   const retry = TRANSIENT.has(status) || status >= 500;
   if (body?.title && body?.code) return new Problem({ ...body, title: told(body.title), detail: told(body.detail ?? ""), retry });
   if (status === 413) {
@@ -235,7 +237,7 @@ function endedAs(job) {
   });
 }
 
-function connectionLost() {
+export function connectionLost() {
   return new Problem({
     code: "connection_lost",
     title: t("The connection to the server was lost"),
@@ -244,7 +246,7 @@ function connectionLost() {
   });
 }
 
-function sleep(milliseconds, signal) {
+export function sleep(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const stop = () => {

@@ -1,19 +1,21 @@
-// How a photo comes to the page: chosen, dropped anywhere, or pasted. And what is refused before it is sent.
+// How photographs come to the page: chosen, dropped anywhere, or pasted. And what is refused before it is sent.
 
 import { Problem } from "./api.js";
 import { number, t } from "./strings.js";
 
 /**
- * Calls `take` with what is chosen, dropped or pasted: one file, and how many others came with it.
- * @param {{input: HTMLInputElement, plate: HTMLElement, take: (file: File, others: number) => void}} parts
+ * Calls `take` with the files that are chosen, dropped or pasted; there is one at least.
+ * @param {{inputs: HTMLInputElement[], plate: HTMLElement, take: (files: File[]) => void}} parts
  */
-export function listen({ input, plate, take }) {
-  input.addEventListener("change", () => {
-    const [file] = input.files;
-    // Emptied, so that choosing the same file a second time is a change too.
-    input.value = "";
-    if (file) take(file, 0);
-  });
+export function listen({ inputs, plate, take }) {
+  for (const input of inputs) {
+    input.addEventListener("change", () => {
+      const files = [...input.files];
+      // Emptied, so that choosing the same file a second time is a change too.
+      input.value = "";
+      if (files.length) take(files);
+    });
+  }
 
   // dragenter and dragleave come for each child crossed: the depth tells when the window itself was left.
   let depth = 0;
@@ -28,20 +30,20 @@ export function listen({ input, plate, take }) {
     if (!carriesFiles(event)) return;
     event.preventDefault();
     over(0);
-    const [file, ...others] = event.dataTransfer.files;
-    if (file) take(file, others.length);
+    const files = [...event.dataTransfer.files];
+    if (files.length) take(files);
   });
 
   addEventListener("paste", (event) => {
-    const [file, ...others] = event.clipboardData?.files ?? [];
-    if (!file) return;
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length) return;
     event.preventDefault();
-    take(file, others.length);
+    take(files);
   });
 }
 
 /**
- * Refuses what needs no server to be refused.
+ * Refuses a photograph that needs no server to be refused.
  * @param {File} file
  * @param {number} maxMegabytes
  * @param {string} formats that can be opened, as a person reads them

@@ -1,0 +1,226 @@
+// Clap if fake: rounds of two pictures, answers, and the score.
+
+import { decoded, expose, pause } from "./exposure.js";
+import { say } from "./live.js";
+import { language, number, plural, t } from "./strings.js";
+
+const HERE = new URL("../clap/", import.meta.url);
+const RATES = new URL("../v1/realism", import.meta.url);
+const SECOND = 1000;
+/** Milliseconds before the first picture, and behind each. */
+const READY = 700;
+const BETWEEN = 400;
+/** Rounds of a game in which nothing is told before its end, as in the paper. */
+const SILENT = 40;
+const CHOICES = ["first", "second"];
+const KEYS = { 1: "first", ArrowLeft: "first", 2: "second", ArrowRight: "second" };
+/** Of a normal distribution: 95%. */
+const CONFIDENCE = 1.96;
+
+const element = (id) => document.getElementById(id);
+const views = ["intro", "play", "score", "trouble"].map(element);
+const stage = element("stage");
+const question = element("question");
+const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** Takes "first" or "second" while that is asked, else null. */
+let answer = null;
+/** Of the game that is played; aborted where another is begun in its midst. */
+let turn = new AbortController();
+
+async function play(count) {
+  const { rounds } = await insist(() => post("games", { rounds: count }));
+  const played = [];
+  let coming = load(rounds[0]);
+  for (const [at, round] of rounds.entries()) {
+    const pictures = await insist(() => coming ?? load(round), () => (coming = null));
+    coming = at + 1 < count ? load(rounds[at + 1]) : null;
+    const isFair = await show(pictures, at + 1, count);
+    const chosen = await ask();
+    const told = await insist(() => post("answers", { token: round.token, colored: chosen, fair: isFair }));
+    played.push({ pictures, ...told });
+    await next(chosen, told, isFair, at + 1 === count, count === SILENT);
+  }
+  await end(played);
+}
+
+/** Both pictures of a round, ready to be painted. */
+function load(round) {
+  const pictures = Promise.all(round.pictures.map((name) => decoded(new URL(`pictures/${name}`, HERE).href)));
+  pictures.catch(() => {}); // whoever waits for it hears of it
+  return pictures;
+}
+
+/** Resolves with whether each was shown for a second. */
+async function show(pictures, at, count) {
+  see("play");
+  element("round").textContent = t("Round {at} of {count}", { at, count });
+  element("told").hidden = true;
+  question.textContent = t("Look.");
+  enable(false);
+  question.focus({ preventScroll: true });
+  await pause(READY);
+  let isFair = true;
+  for (const picture of pictures) {
+    isFair = (await expose(stage, picture, SECOND)) && isFair;
+    await pause(BETWEEN);
+  }
+  return isFair;
+}
+
+/** Resolves with "first" or "second". */
+async function ask() {
+  question.textContent = t("Which one was colored by a machine?");
+  say(question.textContent);
+  enable(true);
+  const chosen = await new Promise((resolve) => (answer = resolve));
+  answer = null;
+  enable(false);
+  return chosen;
+}
+
+/** Says how it was, unless that is for the end, and waits until the next round is wished for. */
+async function next(chosen, { colored, counted }, isFair, isLast, isSilent) {
+  const lines = [];
+  if (!isSilent) {
+    const place = colored === "first" ? t("The first was the machine’s.") : t("The second was the machine’s.");
+    lines.push(`${chosen === colored ? t("Right.") : t("Fooled.")} ${place}`);
+  }
+  if (!isFair) lines.push(t("A picture did not stand for a second, so this round does not count for others."));
+  if (isSilent && !isLast && !isCalm.matches) return;
+  question.textContent = lines[0] ?? t("Answered.");
+  element("more").textContent = lines.slice(1).join(" ");
+  element("told").hidden = false;
+  say(lines.join(" "));
+  element("next").textContent = isLast ? t("See the score") : t("Next round");
+  element("next").focus({ preventScroll: true });
+  await clicked("next");
+}
+
+async function end(played) {
+  const of = played.length;
+  const wrong = played.filter(({ fooled }) => fooled).length;
+  const [low, high] = wilson(wrong, of);
+  element("score-title").textContent = plural(wrong, "Fooled once in {of} rounds", "Fooled {count} times in {of} rounds", { of });
+  element("yours").textContent = t("{share} of your answers were wrong; by so few rounds alone, that is anything from {low} to {high}.", {
+    share: percent(wrong / of),
+    low: percent(low),
+    high: percent(high),
+  });
+  element("all").textContent = "";
+  element("pairs").replaceChildren(...played.map(row));
+  see("score");
+  element("score-title").focus({ preventScroll: true });
+  const nets = await fetch(RATES).then((found) => (found.ok ? found.json() : { nets: [] }), () => ({ nets: [] }));
+  element("all").textContent = nets.nets
+    .map(({ name, shown, rate, low, high }) =>
+      plural(
+        shown,
+        "All who played here, with the network “{name}”: one answer.",
+        "All who played here, with the network “{name}”: {share} ({low} to {high}) of {answers} answers.",
+        { name, answers: number(shown), share: percent(rate), low: percent(low), high: percent(high) },
+      ),
+    )
+    .join(" ");
+}
+
+/** Both pictures of a round, with what they were. */
+function row({ pictures, colored, fooled }) {
+  const item = document.createElement("li");
+  const both = pictures.map((picture, place) => {
+    const figure = document.createElement("figure");
+    const caption = document.createElement("figcaption");
+    const isColored = CHOICES[place] === colored;
+    caption.textContent = isColored ? t("the machine’s") : t("the photograph");
+    picture.alt = isColored ? t("With colors by the machine") : t("With its own colors");
+    figure.append(picture, caption);
+    return figure;
+  });
+  const verdict = document.createElement("p");
+  verdict.textContent = fooled ? t("Fooled you.") : t("You saw it.");
+  item.className = fooled ? "fooled" : "";
+  item.append(...both, verdict);
+  return item;
+}
+
+/** The ends of the 95% interval of a share (Wilson 1927). */
+function wilson(count, of) {
+  const share = count / of;
+  const square = CONFIDENCE ** 2;
+  const middle = (share + square / (2 * of)) / (1 + square / of);
+  const reach = (CONFIDENCE * Math.sqrt((share * (1 - share)) / of + square / (4 * of ** 2))) / (1 + square / of);
+  return [middle - reach, middle + reach];
+}
+
+function percent(share) {
+  return Math.max(0, share).toLocaleString(language, { style: "percent", maximumFractionDigits: 0 });
+}
+
+async function post(path, values) {
+  const url = new URL(path, HERE);
+  url.search = new URLSearchParams(values);
+  // No other site's page may add the header: this one is the server's own.
+  const headers = { Accept: "application/json", "X-Requested-With": "fetch" };
+  const got = await fetch(url, { method: "POST", headers });
+  if (got.ok) return got.json();
+  throw Object.assign(new Error(`${got.status}`), { status: got.status, wait: Number(got.headers.get("Retry-After")) });
+}
+
+/** What the action resolves with. Where it fails, the page says so, and tries again when it is told to. */
+async function insist(action, before = () => {}) {
+  for (let hasFailed = false; ; hasFailed = true) {
+    try {
+      const result = await action();
+      if (hasFailed) see("play");
+      return result;
+    } catch (error) {
+      const isOver = error.status === 410;
+      element("trouble-title").textContent = isOver ? t("This game is over") : t("That did not come through");
+      element("trouble-detail").textContent = reason(error);
+      element("retry").hidden = isOver;
+      see("trouble");
+      element("trouble-title").focus({ preventScroll: true });
+      await clicked("retry");
+      before();
+    }
+  }
+}
+
+function reason({ status, wait }) {
+  if (status === 410) return t("It was begun more than an hour ago, or its pictures were replaced. Begin a new one.");
+  if (status === 429) {
+    return plural(wait, "There were many games from your network. Try again in one second.", "There were many games from your network. Try again in {count} seconds.");
+  }
+  return t("The connection is gone, or the service is not well. Your game is still here: try again.");
+}
+
+function clicked(id) {
+  return new Promise((resolve) => element(id).addEventListener("click", resolve, { once: true, signal: turn.signal }));
+}
+
+function enable(isAsked) {
+  for (const choice of CHOICES) element(choice).setAttribute("aria-disabled", !isAsked);
+}
+
+function see(name) {
+  for (const view of views) view.hidden = view.id !== name;
+}
+
+for (const choice of CHOICES) element(choice).addEventListener("click", () => answer?.(choice));
+addEventListener("keydown", (event) => {
+  if (!answer || !(event.key in KEYS) || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  answer(KEYS[event.key]);
+});
+for (const button of document.querySelectorAll("[data-rounds]")) {
+  button.addEventListener("click", () => play(Number(button.dataset.rounds)));
+}
+for (const id of ["again", "anew"]) {
+  element(id).addEventListener("click", () => {
+    turn.abort();
+    turn = new AbortController();
+    see("intro");
+    element("intro-title").focus({ preventScroll: true });
+  });
+}
+see("intro");
