@@ -101,7 +101,8 @@ KINDS: Mapping[str, Kind] = {
     "secret_missing": Kind(
         401,
         "This needs the job's secret",
-        "Send the secret that came with the answer to POST: `Authorization: Bearer <secret>`.",
+        "Send the secret that came with the answer to POST: `Authorization: Bearer <secret>`, or `secret` beside "
+        "`revise`.",
         headers={"WWW-Authenticate": "Bearer"},
     ),
     "secret_wrong": Kind(

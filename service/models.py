@@ -271,8 +271,8 @@ class Event:
 
 
 def secret_hash(secret: str) -> str:
-    """All that is kept of a secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    """All that is kept of a secret. JSON can hold halves of surrogate pairs, which are no UTF-8."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def events_of(job: Job, after: str = "0") -> list[Event]:

@@ -27,7 +27,7 @@ PREVIEW = 1024
 """Pixels: a result whose longest side is no more is made from a small copy of the photo, which workers keep for a while."""
 LISTS = frozenset({"artifacts", "palette"})
 """Options that take several values: repeated, or with commas between."""
-
+MOST_COLORS, MOST_HINTS, MOST_ARTIFACTS = 16, 32, 8
 MOST_FAULTS = 8
 """Of options that are told: a list of hints may have a hundred."""
 
@@ -50,6 +50,21 @@ def _hint_list(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise PydanticCustomError("hints", 'Write a JSON list: [{"x": 0.5, "y": 0.5, "color": "#7a1f2b"}, …]')
     return value
+
+
+def _no_longer_than(most: int) -> BeforeValidator:
+    """Before anything in a list is looked at: each fault in a long one would cost time of the event loop."""
+
+    def checked(value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise PydanticCustomError("list", "Write a list")
+        if len(value) > most:
+            raise PydanticCustomError(
+                "list", "There are {count}; {most} are the most", {"count": len(value), "most": most}
+            )
+        return value
+
+    return BeforeValidator(checked)
 
 
 def _place(value: float) -> float:
@@ -113,10 +128,11 @@ class Options(BaseModel):
     palette: Annotated[
         tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...],
         Field(
-            max_length=16,
+            max_length=MOST_COLORS,
             description="Colors that the photo is known to have somewhere, as #rrggbb: they become likelier, others "
             "less likely.",
         ),
+        _no_longer_than(MOST_COLORS),
     ] = ()
     boldness: Annotated[
         float,
@@ -137,11 +153,12 @@ class Options(BaseModel):
     hints: Annotated[
         tuple[HintOption, ...],
         Field(
-            max_length=32,
+            max_length=MOST_HINTS,
             description="What colors are known at places of the photo; what is like them follows. In a form or a query, "
             "the list as JSON.",
         ),
-        BeforeValidator(_hint_list),
+        _no_longer_than(MOST_HINTS),
+        BeforeValidator(_hint_list),  # the last comes first
     ] = ()
     alternatives: Annotated[
         int,
@@ -244,7 +261,7 @@ class Options(BaseModel):
             ...,
         ],
         Field(
-            max_length=8,
+            max_length=MOST_ARTIFACTS,
             description="What to make beside the result. comparison: a JPEG, gray on the left, color on the "
             "right. sidecar: JSON that says by which net and options the colors were guessed. confidence: how sure the net "
             "is where, as a picture and as numbers. distribution: its whole answer. suggestions: the likeliest colors of each "
@@ -252,6 +269,7 @@ class Options(BaseModel):
             "color as a layer over it, two TIFF files: artifacts `gray` and `color_layer`.",
         ),
         AfterValidator(_each_once),
+        _no_longer_than(MOST_ARTIFACTS),
     ] = ()
     keep_for: Annotated[
         float | None,
@@ -312,10 +330,10 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
 
 
 def options_from_json(values: Mapping[str, object]) -> Options:
-    """Options from a JSON object. Raises `option_unknown` or `option_invalid`, as `parse_options` does."""
+    """Options from a JSON object; null means the default. Raises `option_unknown` or `option_invalid`, as `parse_options` does."""
     for name in values:
         _demand_known(name)
-    return _validated(values)
+    return _validated({name: value for name, value in values.items() if value is not None})
 
 
 def _demand_known(name: str) -> None:
@@ -338,7 +356,7 @@ def _validated(values: Mapping[str, object]) -> Options:
 def _spot(path: tuple[int | str, ...]) -> str:
     """Where a fault is, as in `hints[2].color`."""
     name, *rest = path
-    return str(name) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    return str(name) + "".join(f"[{part}]" if isinstance(part, int) else f".{part[:40]}" for part in rest)
 
 
 class NetView(BaseModel):

@@ -26,7 +26,6 @@ make_job(id, stamp(expires), 'secret', ARGV[2], 'options', ARGV[3], 'pixels', AR
 if original ~= '' then
   set_fields(id, 'revises', original)
   redis.call('SADD', key('revisions:' .. original), id)
-  redis.call('PEXPIREAT', key('revisions:' .. original), stamp(redis.call('HGET', job(original), 'expires') + ERASED_RECORD_MS))
 end
 enqueue(id)
 return {is_to_be_notified() and 2 or 1}

@@ -5,7 +5,8 @@
 -- and Celery has keys of its own, so that a Redis Cluster cannot serve (see `refuse_cluster`).
 --
 --   job:ID            hash: the record; a value of more than 64 bytes is in pieces, NAME, NAME:1 and so on (see `set_fields`)
---   revisions:ID      set: ids of the jobs that color this one's photo anew, which are erased with it
+--   revisions:ID      set: ids of the jobs that color this one's photo anew, which are erased with it; empty when
+--                     all are erased. Without a time of its own, which a clock that jumps would bring about too early
 --   queued            zset: id by its turn: its time of making, for batches an hour later, after a failed attempt from ISOLATED_TURN on
 --   batched           zset: of those, the ones whose turn is later than their time of making, by that
 --   isolating         zset: worker that empties itself for a job that failed before, or has one, by the time until which that counts

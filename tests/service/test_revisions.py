@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -77,6 +78,13 @@ def test_options_that_are_not_named_are_those_of_the_original(send, revise, work
     assert len({original["secret"], first.json()["secret"], again["secret"]}) == 3
 
 
+def test_null_is_the_default_of_every_option(send, revise):
+    others = {"vividness": "1.3", "format": "png", "mark": "true", "palette": "#2e5d34", "alternatives": "2"}
+    original = send(**others, hints='[{"x": 0.5, "y": 0.2, "color": "#7a1f2b"}]', artifacts="sidecar")
+    plain = send()["options"]
+    assert revise(original, **dict.fromkeys(plain)).json()["options"] == plain
+
+
 def test_a_webhook_is_not_handed_down(tight, work, gray_photo):
     api = tight(webhook_hosts="hooks.example", webhook_secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     options = {"webhook": "https://hooks.example/a-token", "quality": "50"}
@@ -96,6 +104,10 @@ def test_only_who_proves_the_original_may(api, send, revise, client, work, check
     revised = {"revise": original["id"]}
     check_problem(api.post(ALL, json=revised), "secret_missing")
     check_problem(api.post(ALL, json={**revised, "secret": "job_" + "A" * 43}), "secret_wrong")
+    no_text = json.dumps({**revised, "secret": "\ud800"})
+    check_problem(
+        api.post(ALL, content=no_text, headers={"Content-Type": "application/json"}), "secret_wrong"
+    )
     other = send()
     check_problem(api.post(ALL, json={**revised, "secret": other["secret"]}), "secret_wrong")
     owner, stranger = key(client), key(client)
@@ -180,11 +192,14 @@ def test_a_revision_never_outlives_its_original(send, revise, client, jobs, chec
     revision = revise(original, keep_for=3000).json()
     assert revision["expires_at"] == original["expires_at"]
     assert revise(original, keep_for=10).json()["expires_at"] < original["expires_at"]
+    known = f"{{autochrome}}:revisions:{original['id']}"
+    assert client.ttl(known) == -1, "a clock that jumps by weeks does not make Redis forget which they are"
     client.hset(f"{{autochrome}}:job:{original['id']}", "expires", 1)
     client.zadd("{autochrome}:due", {original["id"]: 1})
     jobs.expire()
     check_problem(api.get(f"{ALL}/{revision['id']}"), "expired")
     assert client.pttl(f"{{autochrome}}:job:{revision['id']}") > 0
+    assert not client.exists(known)
 
 
 def test_the_same_request_again_makes_one_revision(api, send, revise, check_problem):

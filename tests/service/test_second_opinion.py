@@ -456,6 +456,19 @@ def test_alternatives_count_in_the_quota_the_queue_and_the_memory(tight, client,
     assert memory(header, 0, Options(alternatives=1)) > memory(header, 0, Options()) + 3 * 2_000_000
 
 
+def test_what_is_read_from_the_whole_answer_counts_however_small_the_photo_is(tight, gray_photo):
+    api = tight(quota_megapixels_per_minute=30)
+    made = api.post(
+        "/v1/colorizations", files={"photo": gray_photo()}, data={"artifacts": "suggestions,confidence"}
+    )
+    assert "r=23" in made.headers["ratelimit"], "2 and 4 beside the photo's own"
+    revised = {"revise": made.json()["id"], "secret": made.json()["secret"], "size": 64}
+    again = api.post("/v1/colorizations", json=revised)
+    assert "r=16" in again.headers["ratelimit"], "a preview makes them anew"
+    plain = api.post("/v1/colorizations", json={**revised, "artifacts": None})
+    assert "r=15" in plain.headers["ratelimit"]
+
+
 def test_a_record_with_all_that_can_be_asked_for_stays_small(client, jobs):
     hints = [{"x": 0.12345 + k / 100, "y": 0.98765, "color": RED, "radius": 0.0333} for k in range(32)]
     kinds = ("comparison", "confidence", "distribution", "sidecar", "suggestions")

@@ -66,7 +66,10 @@ def hints(count: int = 1, **changed: object) -> str:
         ({"hints": hints(x=2)}, "option_invalid", "hints[0].x"),
         ({"hints": hints(color="red")}, "option_invalid", "hints[0].color"),
         ({"hints": hints(radius=0.6)}, "option_invalid", "hints[0].radius"),
-        ({"hints": hints(count=33)}, "option_invalid", "32 items"),
+        ({"hints": hints(count=33)}, "option_invalid", "32 are the most"),
+        ({"hints": f"[{', '.join(4000 * ['{}'])}]"}, "option_invalid", "There are 4000"),
+        ({"palette": 30 * [8000 * "x,"]}, "option_invalid", "There are 240000"),
+        ({"artifacts": 8000 * "x,"}, "option_invalid", "There are 8000"),
         ({"hints": '{"x": 0.5, "y": 0.5, "color": "#7a1f2b"}'}, "option_invalid", 'Write a JSON list: [{"x"'),
         ({"hints": "[" * 9000}, "option_invalid", "Write a JSON list"),
         ({"hints": f"[{', '.join(32 * ['{}'])}]"}, "option_invalid", "hints[2].x"),
@@ -78,6 +81,13 @@ def test_an_option_that_cannot_be_honored_is_refused(
     answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, data=options)
     assert named in check_problem(answer, kind)["detail"]
     assert client.keys("{autochrome}:*") == []
+
+
+def test_a_refusal_does_not_repeat_all_that_was_sent(api, gray_photo, check_problem):
+    form = {"hints": hints(**{5000 * "k": 1})}
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()}, data=form)
+    assert "hints[0].kkk" in check_problem(answer, "option_invalid")["detail"]
+    assert len(answer.text) < 1000
 
 
 def test_an_empty_option_is_the_default(api, gray_photo):
@@ -95,8 +105,10 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "boldness": -0.5,
         "hints": [{"x": 0.25, "y": 0.75, "color": "#7a1f2b", "radius": 0.125}],
         "alternatives": 4,
+        "chosen": 2,
         "detail": "auto",
         "format": "tiff",
+        "bits": 16,
         "size": 640,
         "quality": 80,
         "if_color": "refuse",
@@ -109,7 +121,15 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "keep_location": True,
         "embed_disclosure": False,
         "mark": True,
-        "artifacts": ["comparison", "confidence", "distribution", "sidecar", "suggestions"],
+        "artifacts": [
+            "color_layer",
+            "comparison",
+            "confidence",
+            "distribution",
+            "sidecar",
+            "suggestions",
+            "thumbnail",
+        ],
         "keep_for": 60.0,
         "priority": "batch",
     }
