@@ -134,6 +134,16 @@ def test_a_wrong_number_is_put_right_by_an_edit(server, shown, ask, bot):
     assert said.parent is comment
 
 
+def test_an_answer_after_an_edit_that_is_lost_is_found_and_not_the_refusal(server, shown, ask, bot):
+    comment = ask("ben", shown(), "u/colorizebot 7").parent
+    server.person("ben").edit(comment, "u/colorizebot")
+    fault = server.fail("/api/comment", 502, when="after")
+    bot.ahead += 120
+    bot.work(lambda: fault.hits and bot.states() == {"replied": 1})
+    [said] = server.bot.comments()
+    assert bot.loop.database.mention(comment.fullname).reply == said.fullname
+
+
 def test_a_picture_is_taken_back_by_an_edit(server, shown, ask, bot, quick_service):
     answer = ask("ben", shown())
     server.person("ben").edit(answer.parent, "u/colorizebot delete")
