@@ -196,6 +196,7 @@ def test_it_is_saved_as_it_came_or_in_another_format_with_what_it_says(
     assert saved.value.suggested_filename == "street-color.tif"
     with Image.open(saved.value.path()) as tiff:
         assert (tiff.format, tiff.size, tiff.getexif()[315]) == ("TIFF", (900, 600), "Ada")
+        assert tiff.tag_v2[258] == (16, 16, 16)  # type: ignore[attr-defined]
     expect(page.locator("#said")).to_have_text("Saved as street-color.tif")
 
 
