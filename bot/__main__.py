@@ -34,6 +34,7 @@ from bot.reddit import (
     MARK_READ_SIZE,
     DeletedError,
     ForbiddenError,
+    NoAnswerError,
     RateLimiter,
     Reddit,
     RedditError,
@@ -52,6 +53,8 @@ RETRY_REQUEST_FOR = 2.0
 MENTIONS_AT_ONCE = 25
 """Mentions of a round: their photographs are at the service together."""
 MAX_RETRY_DELAY = 600.0
+END_AFTER = 1.0
+"""Seconds that SIGTERM leaves to what is going on."""
 STREAM_OVERLAP = 120.0
 """Seconds that are read once more, as comments do not show up in order."""
 log = logging.getLogger("autochrome.bot")
@@ -88,15 +91,35 @@ def _parse() -> argparse.Namespace:
 def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) -> int:
     # Not an Event: to set one from a handler while the main thread is about to wait for it would wait for ever.
     stop: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def end(*_: object) -> None:
+        stop.put(None)
+        signal.setitimer(signal.ITIMER_REAL, END_AFTER, END_AFTER)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.put(None))
-    loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
-    _sign_in(loop.reddit, settings)
-    if once:
-        loop.run_once()
-    else:
-        loop.run()
+        signal.signal(number, end)
+    signal.signal(signal.SIGALRM, _interrupt)
+    try:
+        loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
+        _sign_in(loop.reddit, settings)
+        if once:
+            loop.run_once()
+        else:
+            loop.run()
+    except InterruptedSleep:
+        log.info("bot_interrupted")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+class InterruptedSleep(BaseException):
+    """The bot is to end, and something slept or waited for an answer. No `except Exception` keeps it."""
+
+
+def _interrupt(*_: object) -> None:
+    """Wherever we are, as kill -9 there does no harm either."""
+    raise InterruptedSleep
 
 
 def _wait(stop: queue.SimpleQueue[None], seconds: float) -> bool:
@@ -259,11 +282,20 @@ class Loop:
 
     def _poll(self) -> None:
         """Take in what is new. What asks for nothing is marked as read."""
-        entries = self.reddit.unread()
+        entries, unreadable = self.reddit.unread()
         self._inbox = {entry.fullname: entry for entry in entries}
         ignored = [entry.fullname for entry in entries if not self._take_in(entry, "inbox")]
         for start in range(0, len(ignored), MARK_READ_SIZE):
             self.reddit.mark_read(ignored[start : start + MARK_READ_SIZE])
+        for name in unreadable:
+            try:
+                self.reddit.mark_read([name])
+            except (
+                NoAnswerError,
+                DeletedError,
+                ForbiddenError,
+            ) as error:  # it may be no name of Reddit's at all
+                log.warning("mark_failed entry=%s error=%s", name, type(error).__name__)
         if self._settings.bot_subreddits:
             self._read_streams()
 
@@ -308,7 +340,7 @@ class Loop:
                 written.subreddit,
                 post,
                 seen_at=now,
-                due_at=now,
+                due_at=0.0 if self.policy.takes_away(written) else now,
             )
         )
         log.info("mention_seen mention=%s channel=%s", written.fullname, channel)

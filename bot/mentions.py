@@ -22,7 +22,15 @@ from bot.images import ImageLink, UnreachableError
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox
 from bot.policy import Color, Context, Erase, Ignore, Policy, Refuse, Say
-from bot.reddit import ForbiddenError, NoAnswerError, Reddit, RedditError, SignInError, ThrottledError
+from bot.reddit import (
+    ForbiddenError,
+    HeldError,
+    NoAnswerError,
+    Reddit,
+    RedditError,
+    SignInError,
+    ThrottledError,
+)
 from bot.replies import IN_PRIVATE, NO_DETAILS, ColoredImage, Details, Reason
 from bot.settings import Settings
 from bot.tasks import InColorError, NotColoredError, Tasks
@@ -58,16 +66,19 @@ class MentionHandler:
         self._policy = policy
         self._eraser = eraser
         self._clock = clock
+        self._unanswered = 0
+        """Steps in a row that Reddit did not answer."""
         self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
         self._tasks = Tasks(settings, database, service, web, eraser, clock)
 
     def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.
 
-        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError, SignInError
-        and NoAnswerError, the last with the mention put off that met it, as it may be that thread alone; whatever else
-        goes wrong with one is noted with it.
+        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError and SignInError,
+        and NoAnswerError where two in a row get no answer: of one it may be that thread alone. Whatever else goes wrong
+        with one is noted with it.
         """
+        self._unanswered = 0
         contexts = self._contexts([it for it in due if it.state != State.QUEUED or self._is_over(it)], inbox)
         for context in contexts:
             if context.mention.state in (State.SEEN, State.REPLYING):
@@ -139,14 +150,23 @@ class MentionHandler:
         name = context.mention.fullname
         try:
             step(context)
+            self._unanswered = 0
+        except HeldError as error:
+            mention = self._database.mention(name) or context.mention
+            now = self._clock()
+            self._database.update(name, mention.state, now, due_at=now + error.seconds)
         except (ThrottledError, SignInError):
             raise
-        except NoAnswerError:
+        except NoAnswerError as error:
             mention = self._database.mention(name) or context.mention
             self._outbox.postpone(mention, mention.state)
-            raise
+            self._unanswered += 1
+            if self._unanswered > 1:
+                raise
+            log.warning("mention_postponed mention=%s error=%s", name, type(error).__name__)
         except NotColoredError as error:
-            self._refuse(context, error.reason, error.details)
+            reason, details = error.reason, error.details
+            self._guarded(context, lambda it: self._refuse(it, reason, details))
         except NotAllowedError as error:  # that is ours to set right, and nothing for people to read
             log.error("service_refused setting=BOT_SERVICE_KEY detail=%r", error.detail)
             self._put_off(context, Reason.BUSY, max_attempts=None)

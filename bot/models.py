@@ -92,7 +92,7 @@ class Mention:
     """Fullname of its submission."""
     seen_at: float
     due_at: float
-    """When its next step is due."""
+    """When its next step is due; 0: at once, before all others."""
     attempts: int = 0
     """Steps that failed."""
     outcome: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from autochrome import Autochrome, AutochromeError, NotAllowedError
 from bot import replies
@@ -12,6 +13,7 @@ from bot.models import Comment, Mention, Post, State, Task
 from bot.reddit import (
     DeletedError,
     ForbiddenError,
+    HeldError,
     Reddit,
     RedditError,
     ThrottledError,
@@ -26,6 +28,8 @@ SWEEP_SIZE = 33
 """Replies that are asked about at once: three names each, and Reddit takes a hundred."""
 MANY = 3
 """Replies of which Reddit shows nothing at all: that is more likely its fault than that all are gone."""
+Kind: TypeAlias = Literal["comment", "message"]
+"""What Reddit limits apart from each other."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -40,12 +44,28 @@ class Outbox:
         self._reddit = reddit
         self._clock = clock
         self._retry_delay = retry_delay
+        self._holds: dict[Kind, tuple[float, str]] = {}
+        """Until when nothing of a kind is said, and why."""
+
+    def held(self) -> set[str]:
+        """Why Reddit takes no comments or messages just now."""
+        return {reason for until, reason in self._holds.values() if until > self._clock()}
+
+    def _check(self, kind: Kind) -> None:
+        until, reason = self._holds.get(kind, (0.0, ""))
+        if until > self._clock():
+            raise HeldError(until - self._clock(), reason)
+
+    def _hold(self, kind: Kind, error: HeldError) -> None:
+        self._holds[kind] = (self._clock() + error.seconds, error.reason)
+        log.warning("%s_held reason=%s seconds=%.0f", kind, error.reason, error.seconds)
 
     def reply(self, mention: Mention, text: str, outcome: str, final_state: State) -> None:
         """Below the mention. Raises ThrottledError and ForbiddenError, when nothing was said; the mention is then as it was."""
         if mention.fullname.startswith("t4_"):
             self._send_private(mention, outcome, lambda: self._reddit.reply(mention.fullname, text))
             return
+        self._check("comment")
         # Who finds it so after a kill is to look later, as Reddit shows a new comment late.
         now = self._clock()
         due_at = now + self._retry_delay
@@ -56,8 +76,10 @@ class Outbox:
         except UncertainError:
             self.postpone(mention, State.REPLYING)
             return
-        except (ThrottledError, ForbiddenError):
+        except (ThrottledError, ForbiddenError) as error:
             self._put_back(mention)
+            if isinstance(error, HeldError):
+                self._hold("comment", error)
             raise
         except DeletedError:  # the next step sees whether the mention is
             self._put_back(mention)
@@ -74,12 +96,15 @@ class Outbox:
 
     def _send_private(self, mention: Mention, outcome: str, send: Callable[[], object]) -> None:
         """Messages cannot be looked for: whether or not one arrived, it is not sent again."""
+        self._check("message")
         sending = {"outcome": outcome, "final_state": State.REFUSED, "is_private": True}
         self._database.update(mention.fullname, State.REPLYING, self._clock(), **sending)
         try:
             send()
-        except ThrottledError:
+        except ThrottledError as error:
             self._put_back(mention)
+            if isinstance(error, HeldError):
+                self._hold("message", error)
             raise
         except RedditError as error:
             log.info("message_failed mention=%s error=%s", mention.fullname, type(error).__name__)

@@ -101,7 +101,12 @@ class Policy:
             return False
         if (written.author or "").lower() in {self._settings.reddit_username.lower(), *BOTS}:
             return False
-        return self._command(written) is not None
+        return self.command(written) is not None
+
+    def takes_away(self, written: Comment | Message) -> bool:
+        """Whether it is to be heard before all that asks for pictures."""
+        command = self.command(written)
+        return command is not None and command.kind in ("delete", "opt_out")
 
     def decide(self, context: Context) -> Decision:
         """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
@@ -134,7 +139,7 @@ class Policy:
             return Refuse(Reason.PRIVATE)
         if request is None or (isinstance(request, Comment) and (request.removed or request.author is None)):
             return Ignore("gone")
-        command = self._command(request)
+        command = self.command(request)
         if command is None:
             return Ignore("nothing_asked")
         author = context.mention.author_hash
@@ -154,7 +159,8 @@ class Policy:
             return Refuse(Reason.PRIVATE)
         return self._why_not_here(context, post) or self._choose_images(context, request, post, command)
 
-    def _command(self, written: Comment | Message) -> Command | None:
+    def command(self, written: Comment | Message) -> Command | None:
+        """What it asks, as far as it can be told without looking around."""
         in_reply = isinstance(written, Message) or self._database.replied_with(written.parent) is not None
         return parse_command(written.body, self._settings.reddit_username, in_reply=in_reply)
 
