@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from autochrome import Autochrome
 from bot import settings as configuration
 from bot.database import Database, DatabaseError
+from bot.forwarding import topic_of
 from bot.images import open_client
 from bot.mentions import MentionHandler, place_of
 from bot.models import Channel, Comment, Mention, Message, State
@@ -53,6 +54,8 @@ RETRY_REQUEST_FOR = 2.0
 MENTIONS_AT_ONCE = 25
 """Mentions of a round: their photographs are at the service together."""
 MAX_RETRY_DELAY = 600.0
+HELD = ("rate_limit", "suspended", "domain_banned")
+"""Why Reddit may take no comments or messages."""
 END_AFTER = 1.0
 """Seconds that SIGTERM leaves to what is going on."""
 STREAM_OVERLAP = 120.0
@@ -257,7 +260,9 @@ class Loop:
             log.error("round_failed error=%s at=%s", type(error).__name__, place_of(error))
             return self._delay_after(error)
         self._failures = 0
-        self._health.round_done(self.database.counts(), self._rate_limit.requests)
+        self._health.round_done(
+            self.database.counts(), self._rate_limit.requests, self._handler.held(), self._sweeper.removed
+        )
         due = self.database.next_due()
         next_at = self._poll_at if due is None else min(due, self._poll_at)
         return min(max(next_at - self._clock(), 0.0), self._settings.bot_poll_interval)
@@ -326,7 +331,8 @@ class Loop:
         oldest = now - self._settings.bot_retry_for - late
         if channel == "stream":  # where nothing tells what a bot before this database has answered
             oldest = max(oldest, self._started_at)
-        if written.created < oldest or not self.policy.is_request(written):
+        is_for_operator = channel == "inbox" and topic_of(written) != ""
+        if written.created < oldest or not (is_for_operator or self.policy.is_request(written)):
             return False
         post = written.post if isinstance(written, Comment) else ""
         channel = channel if isinstance(written, Comment) else "message"
@@ -369,7 +375,9 @@ class Health:
             f"{prefix}_failed_rounds", "Rounds that failed, by error", ["error"], registry=registry
         )
         self._requests = Counter(f"{prefix}_reddit_requests", "Requests to Reddit", registry=registry)
-        self._counted_requests = 0
+        self._held = Gauge(f"{prefix}_held", "Reddit takes no comments", ["reason"], registry=registry)
+        self._removed = Counter(f"{prefix}_removed_replies", "Replies removed by others", registry=registry)
+        self._counted_requests = self._counted_removed = 0
         self._counts: dict[str, int] = {}
         self._server = start_http_server(port, "127.0.0.1", registry) if port else None
 
@@ -380,8 +388,14 @@ class Health:
             server.server_close()
             thread.join()
 
-    def round_done(self, counts: dict[str, int], requests: int) -> None:
-        """A whole round went well. `requests`: since the start."""
+    def round_done(self, counts: dict[str, int], requests: int, held: set[str], removed: int) -> None:
+        """A whole round went well. `requests`, `removed` (replies, by others): since the start; `held`: why Reddit takes no
+        comments or messages just now.
+        """
+        for reason in HELD:
+            self._held.labels(reason).set(reason in held)
+        self._removed.inc(removed - self._counted_removed)
+        self._counted_removed = removed
         self._rounds.inc()
         self._counts = dict.fromkeys(self._counts, 0) | counts  # a state that all have left, too, is shown
         for state, count in self._counts.items():
@@ -389,7 +403,7 @@ class Health:
         self._requests.inc(requests - self._counted_requests)
         self._counted_requests = requests
         if self._path is not None:
-            self._path.touch()
+            self._path.write_text("".join(f"{reason}\n" for reason in sorted(held)) or "ok\n")
 
     def round_failed(self, error: Exception) -> None:
         self._failures.labels(type(error).__name__).inc()

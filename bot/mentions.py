@@ -18,10 +18,11 @@ from autochrome import (
 )
 from bot import replies
 from bot.database import Database
+from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topic_of
 from bot.images import ImageLink, UnreachableError
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox
-from bot.policy import Color, Context, Erase, Ignore, Policy, Refuse, Say
+from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
 from bot.reddit import (
     ForbiddenError,
     HeldError,
@@ -205,8 +206,14 @@ class MentionHandler:
             self._outbox.resume(mention)
             self._delete_tasks_when_over(mention)
             return
+        request = context.request
+        if request is not None and not self._policy.is_request(request) and (topic := topic_of(request)):
+            self._forward(mention, request, topic)
+            return
         decision = self._policy.decide(context)
         match decision:
+            case Ignore("nothing_asked") if request is not None and (topic := topic_of(request)):
+                self._forward(mention, request, topic)
             case Ignore(outcome):
                 self._give_up(mention, outcome)
             case Refuse(reason, details):
@@ -218,6 +225,37 @@ class MentionHandler:
                 self._database.erase(mention.fullname)
             case Color():
                 self._color(context, decision)
+
+    def _forward(self, mention: Mention, written: Comment | Message, topic: Topic) -> None:
+        """To the operator; who wrote a message is told so once a day."""
+        now = self._clock()
+        if mention.outcome != "forwarded":
+            webhook = self._settings.bot_operator_webhook.get_secret_value()
+            try:
+                forward(written, topic, webhook)
+            except ForwardingError as error:
+                log.error("forwarding_failed entry=%s topic=%s error=%s", mention.fullname, topic, error)
+                if now < mention.seen_at + self._settings.bot_retry_for:
+                    self._outbox.postpone(mention, State.SEEN)
+                    return
+            self._database.update(mention.fullname, State.SEEN, now, outcome="forwarded")
+            mention = replace(mention, outcome="forwarded")
+        if isinstance(written, Message) and topic != "ban" and self._is_thanks_due(mention, written):
+            self._outbox.reply(mention, replies.forwarded(), "thanked", State.REFUSED)
+        else:
+            self._give_up(mention, "forwarded")
+
+    def _is_thanks_due(self, mention: Mention, message: Message) -> bool:
+        since = self._clock() - DAY
+        if message.subreddit:
+            return not self._database.count("subreddit", mention.subreddit.lower(), since, "thanked")
+        if not is_from_person(message) or self._database.has_opted_out("user", mention.author_hash):
+            return False
+        return not self._database.count("author_hash", mention.author_hash, since, "thanked")
+
+    def held(self) -> set[str]:
+        """Why Reddit takes no comments or messages just now."""
+        return self._outbox.held()
 
     def _color(self, context: Context, wanted: Color) -> None:
         """Send the pictures to the service, unless somebody was faster in this thread."""

@@ -63,6 +63,7 @@ class Message:
     """Whose moderators wrote it; "" where a person did."""
     body: str
     created: float
+    subject: str = ""
 
 
 class State(StrEnum):

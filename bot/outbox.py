@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from autochrome import Autochrome, AutochromeError, NotAllowedError
@@ -22,6 +24,8 @@ from bot.reddit import (
 from bot.settings import Settings
 
 MAX_RETRY_DELAY = 3600.0
+HOLD = 3600.0
+"""Seconds for which nothing is said after Reddit has refused the account or the links in what it says."""
 MAX_LOOKS = 8
 """For a reply, where neither the thread nor the account's comments can be seen."""
 SWEEP_SIZE = 33
@@ -56,9 +60,22 @@ class Outbox:
         if until > self._clock():
             raise HeldError(until - self._clock(), reason)
 
-    def _hold(self, kind: Kind, error: HeldError) -> None:
-        self._holds[kind] = (self._clock() + error.seconds, error.reason)
-        log.warning("%s_held reason=%s seconds=%.0f", kind, error.reason, error.seconds)
+    def _raise_if_held(self, kind: Kind, error: RedditError) -> None:
+        """Hold back all of a kind, where a refusal would meet them all."""
+        if isinstance(error, ForbiddenError) and error.code == "DOMAIN_BANNED":
+            error = HeldError(HOLD, "domain_banned")
+        elif isinstance(error, ForbiddenError) and self._is_suspended(error):
+            error = HeldError(HOLD, "suspended")
+        if isinstance(error, HeldError):
+            self._holds[kind] = (self._clock() + error.seconds, error.reason)
+            log.warning("%s_held reason=%s seconds=%.0f", kind, error.reason, error.seconds)
+            raise error
+
+    def _is_suspended(self, error: ForbiddenError) -> bool:
+        """Whether that is why: a refusal without a word may also be the subreddit's."""
+        with suppress(RedditError):
+            return not error.code and self._reddit.is_suspended()
+        return False
 
     def reply(self, mention: Mention, text: str, outcome: str, final_state: State) -> None:
         """Below the mention. Raises ThrottledError and ForbiddenError, when nothing was said; the mention is then as it was."""
@@ -78,8 +95,7 @@ class Outbox:
             return
         except (ThrottledError, ForbiddenError) as error:
             self._put_back(mention)
-            if isinstance(error, HeldError):
-                self._hold("comment", error)
+            self._raise_if_held("comment", error)
             raise
         except DeletedError:  # the next step sees whether the mention is
             self._put_back(mention)
@@ -103,10 +119,12 @@ class Outbox:
             send()
         except ThrottledError as error:
             self._put_back(mention)
-            if isinstance(error, HeldError):
-                self._hold("message", error)
+            self._raise_if_held("message", error)
             raise
         except RedditError as error:
+            if isinstance(error, ForbiddenError) and self._is_suspended(error):
+                self._put_back(mention)
+                self._raise_if_held("message", HeldError(HOLD, "suspended"))
             log.info("message_failed mention=%s error=%s", mention.fullname, type(error).__name__)
         self._database.update(mention.fullname, State.REFUSED, self._clock(), outcome=outcome)
 
@@ -211,6 +229,8 @@ class Sweeper:
         self._reddit = reddit
         self._eraser = eraser
         self._clock = clock
+        self.removed = 0
+        """Replies that others removed, since the start."""
 
     def is_due(self) -> bool:
         return (
@@ -222,11 +242,19 @@ class Sweeper:
         for fullname in self._database.with_leftover_tasks():
             self._eraser.try_to_delete_tasks(fullname)
         replied = self._database.replied()
+        removed: Counter[str] = Counter()
         for start in range(0, len(replied), SWEEP_SIZE):
-            self._sweep(replied[start : start + SWEEP_SIZE])
+            removed.update(self._sweep(replied[start : start + SWEEP_SIZE]))
+        self.removed += removed.total()
+        for subreddit, count in removed.items():
+            log.warning("replies_removed subreddit=%s count=%d", subreddit, count)
+            if count >= MANY:  # where moderators clear the bot away, it is not wanted
+                self._database.opt_out("banned", subreddit)
         self._database.save_progress(swept_at=self._clock())
 
-    def _sweep(self, replied: list[Mention]) -> None:
+    def _sweep(self, replied: list[Mention]) -> list[str]:
+        """Subreddits of the replies that others have removed, each as often as it was."""
+        removed: list[str] = []
         names = {name for it in replied for name in (it.reply, it.shown_in, it.post) if name}
         found = self._reddit.info(names)
         if missing := [name for name in names if name not in found]:
@@ -234,18 +262,21 @@ class Sweeper:
             found |= self._reddit.info(missing)
         if not found and len(replied) >= MANY:
             log.warning("sweep_failed replies=%d detail='Reddit shows nothing of them'", len(replied))
-            return
+            return removed
         for mention in replied:
             if self._clock() > mention.seen_at + self._settings.bot_keep_for:
                 self._database.forget_pictures(mention.fullname)
             reason = self._why_erase(mention, found)
             if reason is None:
                 continue
+            if reason == "reply_removed":
+                removed.append(mention.subreddit)
             try:
                 self._eraser.erase(mention)
                 log.info("reply_swept mention=%s reason=%s", mention.fullname, reason)
             except AutochromeError as error:
                 log.warning("sweep_failed mention=%s error=%s", mention.fullname, type(error).__name__)
+        return removed
 
     def _why_erase(self, mention: Mention, found: dict[str, Post | Comment]) -> str | None:
         """Why this reply has to go; None where it may stay."""

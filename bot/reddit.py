@@ -205,6 +205,11 @@ class Reddit:
                 raise SignInError("Reddit does not say who we are.")
             return str(user.name)
 
+    def is_suspended(self) -> bool:
+        """Whether Reddit has suspended the account."""
+        with _translated():
+            return bool(getattr(self._praw.user.me(use_cache=False), "is_suspended", False))
+
     def unread(self) -> tuple[list[Comment | Message], list[str]]:
         """Unread entries of the inbox, the newest hundred; and the names of those that are of no kind or shape that we know."""
         entries: list[Comment | Message] = []
@@ -392,6 +397,7 @@ def _entry(it: Any) -> Comment | Message:
         subreddit=str(subreddit) if subreddit else "",
         body=_text(it.body),
         created=it.created_utc,
+        subject=str(vars(it).get("subject") or ""),
     )
 
 

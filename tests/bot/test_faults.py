@@ -247,9 +247,9 @@ def test_killed_while_it_is_queued_it_is_colored_once(server, shown, start, unti
 @pytest.mark.parametrize("sleeper", ["prawcore", "a silent Reddit"])
 def test_it_ends_when_it_is_told_to_whoever_sleeps(server, start, until, sleeper):
     if sleeper == "prawcore":  # it sleeps until the window ends when nothing is left of the budget
-        server.site.budget = 2
+        server.site.budget = 1
         bot = start(bot_timeout=120)
-        until(lambda: len(server.calls_to("/message/unread")) == 1, 10, "the last call that is left")
+        until(lambda: server.calls_to("/api/v1/me"), 10, "the one call that it has")
     else:
         fault = server.fail("/message/unread", "timeout", seconds=120)
         bot = start(bot_timeout=120)
