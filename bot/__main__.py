@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from autochrome import Autochrome
 from bot import settings as configuration
+from bot.commands import Command
 from bot.database import Database, DatabaseError
 from bot.forwarding import topic_of
 from bot.images import open_client
@@ -33,6 +34,7 @@ from bot.outbox import Eraser, Sweeper
 from bot.policy import Policy
 from bot.reddit import (
     MARK_READ_SIZE,
+    PAGE_SIZE,
     DeletedError,
     ForbiddenError,
     NoAnswerError,
@@ -58,6 +60,8 @@ HELD = ("rate_limit", "suspended", "domain_banned")
 """Why Reddit may take no comments or messages."""
 END_AFTER = 1.0
 """Seconds that SIGTERM leaves to what is going on."""
+EDITS_FOR, EDITS_INTERVAL = 600.0, 60.0
+"""Seconds for which the text of a comment in the inbox is watched, and between two looks: edits notify nobody."""
 STREAM_OVERLAP = 120.0
 """Seconds that are read once more, as comments do not show up in order."""
 log = logging.getLogger("autochrome.bot")
@@ -216,6 +220,9 @@ class Loop:
         self._clock = clock
         self._wait = wait
         self._inbox: dict[str, Comment | Message] = {}
+        self._watched: dict[str, tuple[float, Command | None]] = {}
+        """Comments of the inbox, the newest last: when each was written, and what it asked."""
+        self._edits_due_at = 0.0
         self._poll_at = 0.0
         self._failures = 0
         self._started_at = self._first_start()
@@ -299,10 +306,35 @@ class Loop:
                 NoAnswerError,
                 DeletedError,
                 ForbiddenError,
-            ) as error:  # it may be no name of Reddit's at all
+            ) as error:  # perhaps no kind that can be marked
                 log.warning("mark_failed entry=%s error=%s", name, type(error).__name__)
+        self._read_edits()
         if self._settings.bot_subreddits:
             self._read_streams()
+
+    def _read_edits(self) -> None:
+        """Look at what was written in the last minutes once more, the newest hundred, as an edit notifies nobody."""
+        now = self._clock()
+        for entry in self._inbox.values():
+            if isinstance(entry, Comment) and entry.fullname not in self._watched:
+                self._watched[entry.fullname] = (entry.created, self.policy.command(entry))
+        self._watched = {name: it for name, it in self._watched.items() if it[0] > now - EDITS_FOR}
+        if not self._watched or now < self._edits_due_at:
+            return
+        self._edits_due_at = now + EDITS_INTERVAL
+        for name, written in self.reddit.info([*self._watched][-PAGE_SIZE:]).items():
+            asked = self.policy.command(written) if isinstance(written, Comment) else None
+            if isinstance(written, Comment) and asked != self._watched[name][1]:
+                self._hear_edit(written)
+                self._watched[name] = (written.created, asked)
+
+    def _hear_edit(self, written: Comment) -> None:
+        """What asked for nothing may ask now; what was refused may be put right; and what was colored may be taken back."""
+        mention = self.database.mention(written.fullname)
+        if mention is None:
+            self._take_in(written, "inbox")
+        elif mention.state in (State.REFUSED, State.REPLIED):
+            self._handler.reconsider(mention, written)
 
     def _read_streams(self) -> None:
         read_until = self.database.progress().stream_read_until or self._clock()
@@ -347,6 +379,7 @@ class Loop:
                 post,
                 seen_at=now,
                 due_at=0.0 if self.policy.takes_away(written) else now,
+                created_at=written.created,
             )
         )
         log.info("mention_seen mention=%s channel=%s", written.fullname, channel)

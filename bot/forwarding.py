@@ -45,7 +45,9 @@ def topic_of(written: Comment | Message) -> Topic:
 
 def is_from_person(message: Message) -> bool:
     """Whether one account wrote it that is no tool of Reddit's; moderators write as their subreddit."""
-    return bool(message.author) and str(message.author).lower() not in _NOTICES and not message.subreddit
+    if message.author is None or message.subreddit or message.automated:
+        return False
+    return message.author.lower() not in _NOTICES
 
 
 def forward(written: Comment | Message, topic: Topic, webhook: str) -> None:

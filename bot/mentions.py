@@ -19,7 +19,7 @@ from autochrome import (
 from bot import replies
 from bot.database import Database
 from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topic_of
-from bot.images import ImageLink, UnreachableError
+from bot.images import ImageLink, UnreachableError, linked_post, post_of
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox
 from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
@@ -69,6 +69,8 @@ class MentionHandler:
         self._clock = clock
         self._unanswered = 0
         """Steps in a row that Reddit did not answer."""
+        self._shares: dict[str, str] = {}
+        """Share link → fullname of the post, as far as asked for."""
         self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
         self._tasks = Tasks(settings, database, service, web, eraser, clock)
 
@@ -116,35 +118,56 @@ class MentionHandler:
             return thing if isinstance(thing, Comment) else None
 
         fetch(name for mention in due for name in (mention.fullname, mention.post))
-        parents = {it.fullname: written.parent for it in due if (written := comment(it.fullname))}
+        parents = {it.fullname: known.parent for it in due if (known := comment(it.fullname))}
         earlier = {
             name: before
             for name, parent in parents.items()
             if (before := self._database.replied_with(parent))
         }
-        fetch([*parents.values(), *(before.fullname for before in earlier.values())])
+        before_names = [name for it in earlier.values() for name in (it.fullname, it.shown_in)]
+        fetch([*parents.values(), *before_names])
         earlier_comments = {name: comment(before.fullname) for name, before in earlier.items()}
         fetch(it.parent for it in earlier_comments.values() if it)
+        links: dict[str, str] = {}
+        for mention in due:
+            request, post = comment(mention.fullname), found.get(mention.post)
+            if request is not None and isinstance(post, Post):
+                first = earlier_comments.get(mention.fullname)
+                body = f"{request.body}\n\n{first.body}" if first else request.body
+                links[mention.fullname] = self._linked(body, comment((first or request).parent), post)
+        fetch(links.values())
         contexts = []
         for mention in due:
             name = mention.fullname
             post = found.get(mention.post)
             earlier_comment = earlier_comments.get(name)
-            request: Comment | Message | None = comment(name)
-            if request is None and not isinstance(post, Post):
-                request = inbox.get(name)
+            linked = found.get(links.get(name, ""))
+            written: Comment | Message | None = comment(name)
+            if written is None and not isinstance(post, Post):
+                written = inbox.get(name)
             contexts.append(
                 Context(
                     mention,
-                    request,
+                    written,
                     comment(parents.get(name, "")),
                     post if isinstance(post, Post) else None,
                     earlier.get(name),
                     earlier_comment,
                     comment(earlier_comment.parent) if earlier_comment else None,
+                    found.get(earlier[name].shown_in) if name in earlier else None,
+                    linked if isinstance(linked, Post) else None,
                 )
             )
         return contexts
+
+    def _linked(self, body: str, parent: Comment | None, post: Post) -> str:
+        """Fullname of the other post that a mention leads to; "" where none. Where a share link leads Reddit is asked once."""
+        link = linked_post(body, parent, post)
+        if not link.startswith("http"):
+            return link
+        if link not in self._shares:
+            self._shares[link] = post_of(self._reddit.resolve(link))
+        return self._shares[link]
 
     def _guarded(self, context: Context, step: Callable[[Context], None]) -> None:
         """A step of which no failure stops the others, but such as they all would meet."""
@@ -272,6 +295,9 @@ class MentionHandler:
                 self._look_again(mention, State.SEEN)
                 return
             if len(wanted.images) == 1 or (not free and image is wanted.images[-1]):
+                if self._policy.has_said_enough(mention, "again"):
+                    self._give_up(mention, "again")
+                    return
                 duplicate = {"duplicate_of": earlier.fullname}
                 self._database.update(mention.fullname, State.SEEN, self._clock(), **duplicate)
                 self._reply(context, replies.already_colored(earlier.reply_link), "again", State.REPLIED)
@@ -291,10 +317,13 @@ class MentionHandler:
         if context.request is None or (isinstance(context.request, Comment) and context.request.removed):
             self._give_up(mention, "gone")
             return
+        if self._policy.command(context.request) is None:  # it was edited meanwhile
+            self._give_up(mention, "withdrawn")
+            return
         if reason := self._policy.withdrawn(context):
             self._give_up(mention, reason)
             return
-        if context.post is None or context.post.removed:
+        if context.post is None or any(it.removed for it in context.post.origins):
             raise NotColoredError(Reason.REMOVED if context.post else Reason.PRIVATE)
         try:
             done = self._tasks.done(mention.fullname)
@@ -312,7 +341,10 @@ class MentionHandler:
         task, job = done[0]
         pages = f"{self._settings.link_url}/photos"
         text = replies.colored(
-            [ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position) for it, _ in done],
+            [
+                ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position, it.from_preview)
+                for it, _ in done
+            ],
             title=context.post.title,
             keep_for=job.expires_at.timestamp() - self._clock(),
             total=task.total,
@@ -327,6 +359,18 @@ class MentionHandler:
         text = replies.already_in_color(task.position, task.total)
         self._reply(context, text, "in_color", State.REPLIED)
         self._delete_tasks_when_over(mention)
+
+    def reconsider(self, mention: Mention, edited: Comment) -> None:
+        """A comment that was answered asks something else now: a refusal gives way to a new answer, a picture only to `delete`."""
+        command = self._policy.command(edited)
+        if command is None:
+            return
+        if command.kind == "delete" and mention.state == State.REPLIED:
+            self._eraser.erase(mention)
+        elif mention.state == State.REFUSED and mention.reply:
+            self._reddit.delete(mention.reply)
+            self._database.update(mention.fullname, State.SEEN, self._clock(), outcome="", attempts=0)
+            log.info("mention_edited mention=%s", mention.fullname)
 
     # Ends.
 

@@ -144,6 +144,7 @@ class Outbox:
             else:
                 self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome="uncertain")
             return
+        mine = [it for it in mine if it.fullname != mention.reply]  # what was said before an edit
         if not mine:
             state = State.COLORED if self._database.tasks(mention.fullname) else State.SEEN
             self._database.update(mention.fullname, state, self._clock(), outcome="", giving_up="")
@@ -282,7 +283,8 @@ class Sweeper:
         """Why this reply has to go; None where it may stay."""
         for name in (mention.post, mention.shown_in):
             original = found.get(name)
-            if name and (original is None or original.removed or original.author is None):
+            origins = original.origins if isinstance(original, Post) else (original,)
+            if name and any(it is None or it.removed or it.author is None for it in origins):
                 return "original_deleted"
         reply = found.get(mention.reply)
         if not isinstance(reply, Comment) or reply.removed or reply.author is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 import praw
 from praw.exceptions import ClientException, PRAWException, RedditAPIException
@@ -247,6 +248,15 @@ class Reddit:
             things = self._praw.info(fullnames=list(dict.fromkeys(fullnames)))
             return {it.fullname: _thing(it) for it in things if isinstance(it, PrawComment | Submission)}
 
+    def resolve(self, link: str) -> str:
+        """Where a share link leads; "" where nowhere."""
+        with suppress(DeletedError, ForbiddenError), _translated():
+            try:
+                self._praw.get(urlsplit(link).path)
+            except Redirect as moved:
+                return str(moved.response.headers.get("location", ""))
+        return ""
+
     def replies_of_mine(self, fullname: str) -> list[Comment]:
         """The bot's own answers to a comment: in the thread, and where that is long, or gone, among its newest comments."""
         mine: list[Any] = []
@@ -398,6 +408,7 @@ def _entry(it: Any) -> Comment | Message:
         body=_text(it.body),
         created=it.created_utc,
         subject=str(vars(it).get("subject") or ""),
+        automated=_is_automated(vars(it)),
     )
 
 
@@ -423,13 +434,21 @@ def _comment(it: Any) -> Comment:
         created=it.created_utc,
         removed=not _author(it) and body in ("[removed]", "[deleted]"),
         moderator=data.get("distinguished") == "moderator",
+        automated=_is_automated(data),
     )
+
+
+def _is_automated(data: dict[str, Any]) -> bool:
+    """Whether Reddit itself wrote it, or a moderators' tool that pins what it says."""
+    by = data.get("distinguished")
+    return by in ("admin", "special") or (by == "moderator" and bool(data.get("stickied")))
 
 
 def _post(it: Any) -> Post:
     data = vars(it)
     parents = data.get("crosspost_parent_list") or ()
-    removed = data.get("removed_by_category") is not None or not _author(it)
+    is_lost = bool(data.get("crosspost_parent")) and not parents  # what it was taken from is not to be seen
+    removed = data.get("removed_by_category") is not None or not _author(it) or is_lost
     return Post(
         fullname=it.fullname,
         subreddit=str(it.subreddit),
@@ -446,6 +465,7 @@ def _post(it: Any) -> Post:
         gallery=_gallery(data),
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
         preview=_preview(data),
+        smaller=_smaller(data),
     )
 
 
@@ -461,13 +481,36 @@ def _delay_in(message: str) -> float:
 
 
 def _gallery(data: dict[str, Any]) -> tuple[str, ...]:
-    """In the order of `gallery_data`; `media_metadata` has none."""
+    """In the order of `gallery_data`, as people see it; `media_metadata` has none."""
+    return tuple(_still(item) for item in _gallery_items(data))
+
+
+def _gallery_items(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `media_metadata` says of each; {} where it says nothing."""
     shown = data.get("media_metadata") or {}
     items = (data.get("gallery_data") or {}).get("items") or ()
-    largest = (shown.get(item["media_id"], {}).get("s", {}) for item in items)
-    return tuple(picture["u"].replace("&amp;", "&") for picture in largest if "u" in picture)
+    return [shown.get(item["media_id"]) or {} for item in items]
+
+
+def _still(item: dict[str, Any]) -> str:
+    """Its address; "" where it failed or moves."""
+    is_still = item.get("status") == "valid" and item.get("e") == "Image"
+    return _unescaped(item["s"].get("u", "")) if is_still else ""
 
 
 def _preview(data: dict[str, Any]) -> str | None:
     images = (data.get("preview") or {}).get("images") or ()
-    return images[0]["source"]["url"].replace("&amp;", "&") if images else None
+    return _unescaped(images[0]["source"]["url"]) if images else None
+
+
+def _smaller(data: dict[str, Any]) -> dict[str, str]:
+    """The largest smaller copy of each picture; Reddit lists them by size."""
+    found = {_still(item): item["p"][-1]["u"] for item in _gallery_items(data) if item.get("p")}
+    images = (data.get("preview") or {}).get("images") or ()
+    if images and images[0].get("resolutions") and not data.get("is_self"):
+        found[data["url"]] = images[0]["resolutions"][-1]["url"]
+    return {url: _unescaped(copy) for url, copy in found.items() if url}
+
+
+def _unescaped(address: str) -> str:
+    return address.replace("&amp;", "&")

@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Mentions in one subreddit in an hour; 0: no limit."""
     bot_thread_limit: Annotated[int, Field(ge=0)] = 10
     """Mentions in one thread ever; 0: no limit."""
+    bot_thread_user_limit: Annotated[int, Field(ge=0)] = 5
+    """Replies of any kind to one person in one thread; 0: no limit."""
     bot_score_floor: int = -3
     """A comment of the bot's with this score or less is removed."""
     bot_requests_per_minute: Annotated[int, Field(ge=1, le=100)] = 90

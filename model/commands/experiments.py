@@ -1,4 +1,4 @@
-"""Remake the lecture and the papers' studies, and write synthetic pictures as files."""
+"""Remake the lecture and the papers' studies, write synthetic pictures as files, and what the page "How it works" shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from typer import Option, Typer
 
-from model.commands.options import CACHE, Cache, Out, Probes, Voc
+from model.commands.options import CACHE, Cache, Device, Net, Out, Probes, Voc
 from model.errors import InputError
 
 app = Typer()
@@ -114,4 +114,21 @@ def study(
     whole, results = studies.PLANS[plan], Results(out)
     rows = studies.measure(whole, switches, method, net, results, learn)
     print(studies.publish(results, whole, method, net, rows, origin("python -m model study")))
+    return 0
+
+
+@app.command(short_help='make the pictures and numbers of the page "How it works"')
+def explain(
+    out: Out = Path("service/web/static/how"),
+    net: Net = "lite",
+    lecture: Annotated[Path, Option(metavar="FILE", help="the numbers that `lecture` wrote")] = Path(
+        "docs/lecture/lecture.json"
+    ),
+    device: Device = "auto",
+) -> int:
+    """Color one sample, and keep its distribution, the pictures of each step, failures and the lecture's numbers."""
+    from model.colorizer import Colorizer
+    from model.evaluate import explanation
+
+    explanation.write(out, Colorizer.load(net, device), lecture)
     return 0

@@ -1,7 +1,9 @@
-"""The first page, its form and samples, and the files of all pages."""
+"""The first page, its form and samples, the page that explains, and the files of all pages."""
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
@@ -45,6 +47,11 @@ def home(request: Request, state: State) -> Response:
     return render(request, "home.html.j2", _described(state.settings))
 
 
+@router.get("/how")
+def how(request: Request) -> Response:
+    return render(request, "how.html.j2", _explanation())
+
+
 @router.get("/photos")
 def back(request: Request) -> Response:
     """Where a browser that opens the form's address again, say in another language, finds the form."""
@@ -85,6 +92,13 @@ def _to_its_page(request: Request, submitted: Submitted, photos: str, seconds: f
     if submitted.secret:
         keep_secret(answer, request, submitted.id, submitted.secret, seconds)
     return answer
+
+
+@cache
+def _explanation() -> dict[str, Any]:
+    """What `python -m model explain` found."""
+    numbers: dict[str, Any] = json.loads((WEB / "static/how/numbers.json").read_text(encoding="utf-8"))
+    return numbers
 
 
 def _described(settings: Settings) -> dict[str, Any]:

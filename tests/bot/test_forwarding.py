@@ -9,8 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx
 import pytest
 
-from tests.bot.conftest import Here
-
 DAY, HOUR = 24 * 3600.0, 3600.0
 
 
@@ -50,7 +48,7 @@ def operator():
 
 
 @pytest.fixture
-def bot(here, quick_service, operator) -> Here:
+def bot(here, quick_service, operator):
     webhook = f"http://127.0.0.1:{operator.server_port}/"
     return here(bot_service_url=quick_service.url, bot_operator_webhook=webhook)
 

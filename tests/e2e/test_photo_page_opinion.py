@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import statistics
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from tests.e2e.photo_pages import chroma, gray, opened, picture, remember, seen,
 Look = Callable[[Page], list[str]]
 
 PAINT = """
-async ([id, boldness, strength, byShader]) => {
+async ([id, boldness, strength, byShader, rounds]) => {
   const load = (name) => import(new URL(`/static/${name}.js`, location));
   const [{ read }, { Painter, decode }] = [await load("distribution"), await load("decode")];
   const files = `/v1/colorizations/${id}/artifacts`;
@@ -35,9 +36,9 @@ async ([id, boldness, strength, byShader]) => {
   context.drawImage(image, 0, 0);
   const painter = new Painter(context.getImageData(0, 0, canvas.width, canvas.height), undefined, byShader);
   const times = { bolder: [], strength: [] };
-  for (let round = 0; round < 15; round++) {
+  for (let round = 0; round < rounds; round++) {
     const begun = performance.now();
-    painter.take(decode(answer, round / 15));
+    painter.take(decode(answer, round / rounds));
     painter.paint(1);
     times.bolder.push(performance.now() - begun);
     const again = performance.now();
@@ -89,24 +90,28 @@ def test_what_the_browser_paints_is_what_the_worker_would(
     for boldness, strength in ((0, 1), (0.6, 1.5), (-1, 0.5)):
         wanted = revised(page, service, job, boldness=boldness, vividness=strength)
         for by_shader in (False, True):
-            made = page.evaluate(PAINT, [job["id"], boldness, strength, by_shader])
+            made = page.evaluate(PAINT, [job["id"], boldness, strength, by_shader, 1])
             found = painted(made["picture"])
             assert found.shape == wanted.shape
             apart = np.abs(found.astype(int) - wanted)
-            assert apart.mean() < 3
-            assert np.percentile(apart, 99) < 16
+            assert apart.mean() < 2
+            assert np.percentile(apart, 99) < 9
             assert made["apart"] < 1e-3, "ab units between the quick decoding and the plain one"
 
 
 @pytest.mark.slow
 def test_strength_and_boldness_are_seen_at_once(page: Page, service: str) -> None:
-    """Milliseconds at a preview of 1,024 pixels, without a graphics card: `pytest -m slow -s tests/e2e/test_photo_page_opinion.py`."""
-    large = send(service, gray(1536, 1024))
-    times = page.evaluate(PAINT, [large["id"], 0, 1, None])["times"]
-    medians = {name: statistics.median(each) for name, each in times.items()}
-    sys.stdout.write(f"\nstrength {medians['strength']:.0f} ms, bolder {medians['bolder']:.0f} ms\n")
-    assert medians["strength"] < 50
-    assert medians["bolder"] < 150
+    """Milliseconds without a graphics card: `pytest -m slow -s -k seen_at_once tests/e2e/test_photo_page_opinion.py`.
+
+    The bounds hold for the quickest of 15, since who else is on the machine slows down the others.
+    """
+    large = send(service, gray(1024, 683))
+    times = page.evaluate(PAINT, [large["id"], 0, 1, None, 15])["times"]
+    for name, bound in (("strength", 50), ("bolder", 150)):
+        sys.stdout.write(
+            f"\n{name}: {min(times[name]):.0f} ms, median {statistics.median(times[name]):.0f} ms\n"
+        )
+        assert min(times[name]) < bound
 
 
 def test_strength_and_boldness_need_no_server_until_they_are_kept(
@@ -239,12 +244,12 @@ def test_fingers_scroll_the_page_part_the_picture_and_pinch_it(
     assert scale() > 1.6
     tap(page, 0.2, 0.2)
     tap(page, 0.2, 0.2)
-    page.wait_for_function("document.querySelector('.stage').getBoundingClientRect().width <= innerWidth + 1")
+    expect(page.locator("#viewer")).not_to_have_class(re.compile("zoomed"))
     touch("touchStart", (0.2, 0.8))
     for y in (0.6, 0.3, 0.1):
         touch("touchMove", (0.2, y))
     touch("touchEnd")
-    page.wait_for_function("scrollY > 20")
+    expect(page.locator(".masthead")).not_to_be_in_viewport()
     assert int(page.locator("#divider").input_value()) >= 70, "and only the handle"
     context.close()
 
@@ -280,12 +285,14 @@ def test_other_guesses_differ_and_one_can_be_taken(
     assert 2 <= guesses.count() <= 4
     expect(guesses.first).to_have_attribute("aria-pressed", "true")
     assert axe(page) == []
+    page.get_by_role("button", name="Compare").click()
     before = seen(page)
     guesses.last.click()
     expect(page.locator(".after canvas")).to_be_visible(timeout=30_000)
     expect(guesses.last).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#busy")).to_be_hidden()
     taken = seen(page)
-    assert np.abs(taken.astype(int) - before).mean() > 1
+    assert np.abs(taken.astype(int) - before).mean() > 2
     page.get_by_role("button", name="Keep this").click()
     page.wait_for_url(lambda url: not url.endswith(job["id"]))
     page.get_by_role("button", name="Compare").click()

@@ -121,7 +121,15 @@ def test_every_option_fits_into_one_form_and_is_understood_as_text(api, gray_pho
         "keep_location": True,
         "embed_disclosure": False,
         "mark": True,
-        "artifacts": ["comparison", "confidence", "distribution", "sidecar", "suggestions"],
+        "artifacts": [
+            "color_layer",
+            "comparison",
+            "confidence",
+            "distribution",
+            "sidecar",
+            "suggestions",
+            "thumbnail",
+        ],
         "keep_for": 60.0,
         "priority": "batch",
     }

@@ -88,7 +88,8 @@ for (const button of element("formats").querySelectorAll("[data-format]")) {
     button.disabled = true;
     tell(t("Making the {format} …", { format: button.textContent }));
     try {
-      const options = { format: button.dataset.format, artifacts: [], keep_for: 600, priority: "interactive" };
+      const format = button.dataset.format;
+      const options = { format, ...(format === "tiff" && { bits: 16 }), artifacts: [], keep_for: 600, priority: "interactive" };
       const made = await revise(own, options);
       saveAs(await fetchResult(made.id), fileName(made.result.media_type));
     } catch (problem) {

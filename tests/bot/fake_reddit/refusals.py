@@ -46,3 +46,11 @@ class FormError(Exception):
         usual, self.field = WORDS.get(code, ("something went wrong", ""))
         self.code = code
         self.words = words or usual
+
+
+class MovedError(Exception):
+    """It is elsewhere."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location

@@ -28,6 +28,8 @@ class World:
         self.messages: dict[str, Message] = {}
         self.pictures: dict[str, tuple[bytes, str]] = {}
         """Path under /i/ → bytes and media type."""
+        self.shares: dict[str, str] = {}
+        """Last part of a share link, /r/name/s/…, → path of what it leads to."""
         self.most_replies = 200
         """To one thing that a thread shows."""
         self._count = 0
