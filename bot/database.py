@@ -183,8 +183,10 @@ class Database:
         return next(iter(self._mentions("reply = ? AND reply != ''", reply)), None)
 
     def due(self, now: float, limit: int) -> list[Mention]:
-        """Those whose next step may be taken, the oldest first."""
-        return self._mentions(f"{_OPEN} AND due_at <= ? ORDER BY seen_at, fullname LIMIT ?", now, limit)
+        """Those whose next step may be taken: what is urgent (due since 0), then the oldest."""
+        return self._mentions(
+            f"{_OPEN} AND due_at <= ? ORDER BY due_at > 0, seen_at, fullname LIMIT ?", now, limit
+        )
 
     def next_due(self) -> float | None:
         """When the next step is due; None where nothing is open."""

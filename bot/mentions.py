@@ -18,11 +18,20 @@ from autochrome import (
 )
 from bot import replies
 from bot.database import Database
+from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topic_of
 from bot.images import ImageLink, UnreachableError, linked_post, post_of
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox
-from bot.policy import Color, Context, Erase, Ignore, Policy, Refuse, Say
-from bot.reddit import ForbiddenError, NoAnswerError, Reddit, RedditError, SignInError, ThrottledError
+from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
+from bot.reddit import (
+    ForbiddenError,
+    HeldError,
+    NoAnswerError,
+    Reddit,
+    RedditError,
+    SignInError,
+    ThrottledError,
+)
 from bot.replies import IN_PRIVATE, NO_DETAILS, ColoredImage, Details, Reason
 from bot.settings import Settings
 from bot.tasks import InColorError, NotColoredError, Tasks
@@ -58,6 +67,8 @@ class MentionHandler:
         self._policy = policy
         self._eraser = eraser
         self._clock = clock
+        self._unanswered = 0
+        """Steps in a row that Reddit did not answer."""
         self._shares: dict[str, str] = {}
         """Share link → fullname of the post, as far as asked for."""
         self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
@@ -66,10 +77,11 @@ class MentionHandler:
     def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.
 
-        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError, SignInError
-        and NoAnswerError, the last with the mention put off that met it, as it may be that thread alone; whatever else
-        goes wrong with one is noted with it.
+        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError and SignInError,
+        and NoAnswerError where two in a row get no answer: of one it may be that thread alone. Whatever else goes wrong
+        with one is noted with it.
         """
+        self._unanswered = 0
         contexts = self._contexts([it for it in due if it.state != State.QUEUED or self._is_over(it)], inbox)
         for context in contexts:
             if context.mention.state in (State.SEEN, State.REPLYING):
@@ -162,14 +174,23 @@ class MentionHandler:
         name = context.mention.fullname
         try:
             step(context)
+            self._unanswered = 0
+        except HeldError as error:
+            mention = self._database.mention(name) or context.mention
+            now = self._clock()
+            self._database.update(name, mention.state, now, due_at=now + error.seconds)
         except (ThrottledError, SignInError):
             raise
-        except NoAnswerError:
+        except NoAnswerError as error:
             mention = self._database.mention(name) or context.mention
             self._outbox.postpone(mention, mention.state)
-            raise
+            self._unanswered += 1
+            if self._unanswered > 1:
+                raise
+            log.warning("mention_postponed mention=%s error=%s", name, type(error).__name__)
         except NotColoredError as error:
-            self._refuse(context, error.reason, error.details)
+            reason, details = error.reason, error.details
+            self._guarded(context, lambda it: self._refuse(it, reason, details))
         except NotAllowedError as error:  # that is ours to set right, and nothing for people to read
             log.error("service_refused setting=BOT_SERVICE_KEY detail=%r", error.detail)
             self._put_off(context, Reason.BUSY, max_attempts=None)
@@ -208,8 +229,14 @@ class MentionHandler:
             self._outbox.resume(mention)
             self._delete_tasks_when_over(mention)
             return
+        request = context.request
+        if request is not None and not self._policy.is_request(request) and (topic := topic_of(request)):
+            self._forward(mention, request, topic)
+            return
         decision = self._policy.decide(context)
         match decision:
+            case Ignore("nothing_asked") if request is not None and (topic := topic_of(request)):
+                self._forward(mention, request, topic)
             case Ignore(outcome):
                 self._give_up(mention, outcome)
             case Refuse(reason, details):
@@ -221,6 +248,37 @@ class MentionHandler:
                 self._database.erase(mention.fullname)
             case Color():
                 self._color(context, decision)
+
+    def _forward(self, mention: Mention, written: Comment | Message, topic: Topic) -> None:
+        """To the operator; who wrote a message is told so once a day."""
+        now = self._clock()
+        if mention.outcome != "forwarded":
+            webhook = self._settings.bot_operator_webhook.get_secret_value()
+            try:
+                forward(written, topic, webhook)
+            except ForwardingError as error:
+                log.error("forwarding_failed entry=%s topic=%s error=%s", mention.fullname, topic, error)
+                if now < mention.seen_at + self._settings.bot_retry_for:
+                    self._outbox.postpone(mention, State.SEEN)
+                    return
+            self._database.update(mention.fullname, State.SEEN, now, outcome="forwarded")
+            mention = replace(mention, outcome="forwarded")
+        if isinstance(written, Message) and topic != "ban" and self._is_thanks_due(mention, written):
+            self._outbox.reply(mention, replies.forwarded(), "thanked", State.REFUSED)
+        else:
+            self._give_up(mention, "forwarded")
+
+    def _is_thanks_due(self, mention: Mention, message: Message) -> bool:
+        since = self._clock() - DAY
+        if message.subreddit:
+            return not self._database.count("subreddit", mention.subreddit.lower(), since, "thanked")
+        if not is_from_person(message) or self._database.has_opted_out("user", mention.author_hash):
+            return False
+        return not self._database.count("author_hash", mention.author_hash, since, "thanked")
+
+    def held(self) -> set[str]:
+        """Why Reddit takes no comments or messages just now."""
+        return self._outbox.held()
 
     def _color(self, context: Context, wanted: Color) -> None:
         """Send the pictures to the service, unless somebody was faster in this thread."""

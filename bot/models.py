@@ -73,6 +73,7 @@ class Message:
     """Whose moderators wrote it; "" where a person did."""
     body: str
     created: float
+    subject: str = ""
     automated: bool = False
 
 
@@ -103,7 +104,7 @@ class Mention:
     """Fullname of its submission."""
     seen_at: float
     due_at: float
-    """When its next step is due."""
+    """When its next step is due; 0: at once, before all others."""
     created_at: float = 0.0
     """When it was written."""
     attempts: int = 0

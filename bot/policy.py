@@ -106,6 +106,11 @@ class Policy:
             return False
         return self.command(written) is not None
 
+    def takes_away(self, written: Comment | Message) -> bool:
+        """Whether it is to be heard before all that asks for pictures."""
+        command = self.command(written)
+        return command is not None and command.kind in ("delete", "opt_out")
+
     def decide(self, context: Context) -> Decision:
         """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
         decision = self._decide(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,7 +59,10 @@ _MALFORMED = (
     ValueError,
 )
 """Half a document, in JSON or XML, or one of another shape than PRAW and we expect."""
+_UNREADABLE = (ClientException, NotFound, LookupError, AttributeError, TypeError, ValueError)
+"""One entry of a list is so; the others may be sound."""
 _NO_ANSWER = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+_FULLNAME = re.compile(r"t\d_\w+")
 log = logging.getLogger("autochrome.bot")
 
 
@@ -72,6 +76,14 @@ class ThrottledError(RedditError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Reddit asks to wait {seconds:.0f} s.")
         self.seconds = seconds
+
+
+class HeldError(ThrottledError):
+    """Reddit wants no comment, or no message, for now; everything else may go on. `reason`: `rate_limit`, …"""
+
+    def __init__(self, seconds: float, reason: str = "rate_limit") -> None:
+        super().__init__(seconds)
+        self.reason = reason
 
 
 class StoppedError(ThrottledError):
@@ -194,10 +206,24 @@ class Reddit:
                 raise SignInError("Reddit does not say who we are.")
             return str(user.name)
 
-    def unread(self) -> list[Comment | Message]:
-        """Unread entries of the inbox, the newest hundred."""
+    def is_suspended(self) -> bool:
+        """Whether Reddit has suspended the account."""
         with _translated():
-            return [_entry(it) for it in self._praw.inbox.unread(limit=PAGE_SIZE)]
+            return bool(getattr(self._praw.user.me(use_cache=False), "is_suspended", False))
+
+    def unread(self) -> tuple[list[Comment | Message], list[str]]:
+        """Unread entries of the inbox, the newest hundred; and the names of those that are of no kind or shape that we know."""
+        entries: list[Comment | Message] = []
+        unreadable: list[str] = []
+        with _translated():
+            for it in self._praw.inbox.unread(limit=PAGE_SIZE):
+                try:
+                    entries.append(_entry(it))
+                except _UNREADABLE as error:
+                    name = _name(it)
+                    unreadable += [name] if name else []
+                    log.warning("entry_unreadable entry=%s error=%s", name or "?", type(error).__name__)
+        return entries, unreadable
 
     def mentions(self) -> list[Comment]:
         """Comments that name the bot, read or not, the newest hundred."""
@@ -333,7 +359,7 @@ def _refusal(error: RedditAPIException) -> RedditError:
     """What an error in a form's JSON means."""
     for item in error.items:
         if item.error_type == "RATELIMIT":
-            return ThrottledError(_delay_in(item.message or ""))
+            return HeldError(_delay_in(item.message or ""))
     code = error.items[0].error_type
     return DeletedError("It was deleted.") if code in _DELETED else ForbiddenError(code)
 
@@ -364,6 +390,13 @@ def _thing(it: Any) -> Post | Comment:
     return _comment(it) if isinstance(it, PrawComment) else _post(it)
 
 
+def _name(it: Any) -> str:
+    """The fullname of whatever Reddit lists; "" where it has none. What PRAW does not know stays a dict."""
+    data = it.get("data") or {} if isinstance(it, dict) else vars(it)
+    name = str(data.get("name") or "")
+    return name if _FULLNAME.fullmatch(name) else ""
+
+
 def _entry(it: Any) -> Comment | Message:
     if not isinstance(it, PrawMessage):
         return _comment(it)
@@ -372,16 +405,23 @@ def _entry(it: Any) -> Comment | Message:
         fullname=it.fullname,
         author=_author(it) or None,
         subreddit=str(subreddit) if subreddit else "",
-        body=it.body,
+        body=_text(it.body),
         created=it.created_utc,
+        subject=str(vars(it).get("subject") or ""),
         automated=_is_automated(vars(it)),
     )
+
+
+def _text(body: object) -> str:
+    if not isinstance(body, str):
+        raise TypeError("it has no text")
+    return body
 
 
 def _comment(it: Any) -> Comment:
     # In an inbox, comments have no link_id; there PRAW reads the post from the field `context`.
     data = vars(it)
-    body = str(data["body"])
+    body = _text(data["body"])
     return Comment(
         fullname=it.fullname,
         subreddit=str(it.subreddit),

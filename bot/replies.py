@@ -222,6 +222,14 @@ def subreddit_opted_in(subreddit: str) -> str:
     return _signed(f"Thank you! I will answer in {escape(subreddit)} again when I am called.")
 
 
+def forwarded() -> str:
+    """To a person or moderators who wrote to the bot and asked for nothing that it can do."""
+    return _signed(
+        "Thank you for writing. I am only a bot and cannot understand this, but I have passed it on to the person who runs "
+        "me, who reads it. If it is about one of my comments, answering it with `delete` takes it back at once."
+    )
+
+
 def message_subject() -> str:
     """Of a private message that says why there is no answer in the thread."""
     return "About the photograph that you wanted in color"

@@ -76,6 +76,8 @@ class Settings(BaseSettings):
 
     bot_operator: str = ""
     """The account of whoever runs the bot, named in its user agent as Reddit asks; by default the bot's own."""
+    bot_operator_webhook: SecretStr = NO_SECRET
+    """An address that messages, complaints and notices for the operator are sent to (POST, JSON)."""
     bot_subreddits: Names = ()
     """Where the bare word in a comment calls the bot. Elsewhere a mention, u/colorizebot, does."""
     bot_state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(

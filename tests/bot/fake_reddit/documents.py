@@ -166,7 +166,10 @@ def more_document(parent: Post | Comment, hidden: list[Comment]) -> Document:
 
 
 def notice_document(world: World, notice: Notice) -> Document:
-    """What stands in an inbox: a comment with a subject, or a message."""
+    """What stands in an inbox: a comment with a subject, a message, or what no client knows yet."""
+    if notice.kind == "award":
+        data = {"id": notice.thing.id, "name": notice.thing.fullname, "new": notice.new}
+        return {"kind": "t6", "data": data}
     if isinstance(notice.thing, Message):
         return message_document(world, notice.thing, new=notice.new)
     document = comment_document(world, notice.thing)

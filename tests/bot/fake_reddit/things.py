@@ -129,5 +129,5 @@ class Notice:
 
     thing: Comment | Message
     kind: str
-    """"username_mention", "comment_reply", "post_reply" or "message"."""
+    """"username_mention", "comment_reply", "post_reply", "message", or "award"."""
     new: bool = True

@@ -107,6 +107,8 @@ class World:
 
     def _may_comment(self, author: str, parent: Post | Comment, post: Post, text: str) -> None:
         subreddit = self.subreddit(post.subreddit)
+        if self.user(author).suspended:
+            raise RefusedError(403)
         if subreddit.banned or subreddit.private or author.lower() in subreddit.banned_users:
             raise RefusedError(403, "private" if subreddit.private else None)
         if (post.locked or getattr(parent, "locked", False)) and not self.user(author).is_mod:
@@ -144,6 +146,8 @@ class World:
     def add_message(self, author: str, to: str, subject: str, text: str, subreddit: str = "") -> Message:
         """From a person, or with `subreddit` from its moderators."""
         with self.lock:
+            if self.user(author).suspended:
+                raise RefusedError(403)
             if to.lower() not in self.users:
                 raise FormError("USER_DOESNT_EXIST")
             message = Message(
