@@ -14,9 +14,10 @@ PAGE = Path(__file__).parents[2] / "docs/bot_examples.md"
 HEAD = """\
 # Conversations with the bot
 
-What people write to the [Reddit bot](bot.md) and what it answers. The bot is the real one; Reddit is the one of its tests, and the service behind it
-a stand-in that colors at once, so the links lead nowhere. Written by `WRITE_EXAMPLES=1 .venv/bin/python -m pytest tests/bot/test_examples.py`; without the
-variable, the same test fails where the page is not what the bot says.
+What people write to the [Reddit bot](bot.md) and what it answers. The bot is the real one; Reddit is the one of its tests, and the
+service behind it a stand-in that colors at once, so the links lead nowhere. Written by
+`WRITE_EXAMPLES=1 .venv/bin/python -m pytest tests/bot/test_examples.py`; without the variable, that test fails where the page is not
+what the bot says.
 """
 
 
