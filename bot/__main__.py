@@ -24,7 +24,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from autochrome import Autochrome
 from bot import settings as configuration
+from bot.commands import Command
 from bot.database import Database, DatabaseError
+from bot.forwarding import topic_of
 from bot.images import open_client
 from bot.mentions import MentionHandler, place_of
 from bot.models import Channel, Comment, Mention, Message, State
@@ -32,8 +34,10 @@ from bot.outbox import Eraser, Sweeper
 from bot.policy import Policy
 from bot.reddit import (
     MARK_READ_SIZE,
+    PAGE_SIZE,
     DeletedError,
     ForbiddenError,
+    NoAnswerError,
     RateLimiter,
     Reddit,
     RedditError,
@@ -52,6 +56,12 @@ RETRY_REQUEST_FOR = 2.0
 MENTIONS_AT_ONCE = 25
 """Mentions of a round: their photographs are at the service together."""
 MAX_RETRY_DELAY = 600.0
+HELD = ("rate_limit", "suspended", "domain_banned")
+"""Why Reddit may take no comments or messages."""
+END_AFTER = 1.0
+"""Seconds that SIGTERM leaves to what is going on."""
+EDITS_FOR, EDITS_INTERVAL = 600.0, 60.0
+"""Seconds for which the text of a comment in the inbox is watched, and between two looks: edits notify nobody."""
 STREAM_OVERLAP = 120.0
 """Seconds that are read once more, as comments do not show up in order."""
 log = logging.getLogger("autochrome.bot")
@@ -88,15 +98,35 @@ def _parse() -> argparse.Namespace:
 def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) -> int:
     # Not an Event: to set one from a handler while the main thread is about to wait for it would wait for ever.
     stop: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def end(*_: object) -> None:
+        stop.put(None)
+        signal.setitimer(signal.ITIMER_REAL, END_AFTER, END_AFTER)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.put(None))
-    loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
-    _sign_in(loop.reddit, settings)
-    if once:
-        loop.run_once()
-    else:
-        loop.run()
+        signal.signal(number, end)
+    signal.signal(signal.SIGALRM, _interrupt)
+    try:
+        loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
+        _sign_in(loop.reddit, settings)
+        if once:
+            loop.run_once()
+        else:
+            loop.run()
+    except InterruptedSleep:
+        log.info("bot_interrupted")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+class InterruptedSleep(BaseException):
+    """The bot is to end, and something slept or waited for an answer. No `except Exception` keeps it."""
+
+
+def _interrupt(*_: object) -> None:
+    """Wherever we are, as kill -9 there does no harm either."""
+    raise InterruptedSleep
 
 
 def _wait(stop: queue.SimpleQueue[None], seconds: float) -> bool:
@@ -190,6 +220,9 @@ class Loop:
         self._clock = clock
         self._wait = wait
         self._inbox: dict[str, Comment | Message] = {}
+        self._watched: dict[str, tuple[float, Command | None]] = {}
+        """Comments of the inbox, the newest last: when each was written, and what it asked."""
+        self._edits_due_at = 0.0
         self._poll_at = 0.0
         self._failures = 0
         self._started_at = self._first_start()
@@ -234,7 +267,9 @@ class Loop:
             log.error("round_failed error=%s at=%s", type(error).__name__, place_of(error))
             return self._delay_after(error)
         self._failures = 0
-        self._health.round_done(self.database.counts(), self._rate_limit.requests)
+        self._health.round_done(
+            self.database.counts(), self._rate_limit.requests, self._handler.held(), self._sweeper.removed
+        )
         due = self.database.next_due()
         next_at = self._poll_at if due is None else min(due, self._poll_at)
         return min(max(next_at - self._clock(), 0.0), self._settings.bot_poll_interval)
@@ -259,13 +294,47 @@ class Loop:
 
     def _poll(self) -> None:
         """Take in what is new. What asks for nothing is marked as read."""
-        entries = self.reddit.unread()
+        entries, unreadable = self.reddit.unread()
         self._inbox = {entry.fullname: entry for entry in entries}
         ignored = [entry.fullname for entry in entries if not self._take_in(entry, "inbox")]
         for start in range(0, len(ignored), MARK_READ_SIZE):
             self.reddit.mark_read(ignored[start : start + MARK_READ_SIZE])
+        for name in unreadable:
+            try:
+                self.reddit.mark_read([name])
+            except (
+                NoAnswerError,
+                DeletedError,
+                ForbiddenError,
+            ) as error:  # perhaps no kind that can be marked
+                log.warning("mark_failed entry=%s error=%s", name, type(error).__name__)
+        self._read_edits()
         if self._settings.bot_subreddits:
             self._read_streams()
+
+    def _read_edits(self) -> None:
+        """Look at what was written in the last minutes once more, the newest hundred, as an edit notifies nobody."""
+        now = self._clock()
+        for entry in self._inbox.values():
+            if isinstance(entry, Comment) and entry.fullname not in self._watched:
+                self._watched[entry.fullname] = (entry.created, self.policy.command(entry))
+        self._watched = {name: it for name, it in self._watched.items() if it[0] > now - EDITS_FOR}
+        if not self._watched or now < self._edits_due_at:
+            return
+        self._edits_due_at = now + EDITS_INTERVAL
+        for name, written in self.reddit.info([*self._watched][-PAGE_SIZE:]).items():
+            asked = self.policy.command(written) if isinstance(written, Comment) else None
+            if isinstance(written, Comment) and asked != self._watched[name][1]:
+                self._hear_edit(written)
+                self._watched[name] = (written.created, asked)
+
+    def _hear_edit(self, written: Comment) -> None:
+        """What asked for nothing may ask now; what was refused may be put right; and what was colored may be taken back."""
+        mention = self.database.mention(written.fullname)
+        if mention is None:
+            self._take_in(written, "inbox")
+        elif mention.state in (State.REFUSED, State.REPLIED):
+            self._handler.reconsider(mention, written)
 
     def _read_streams(self) -> None:
         read_until = self.database.progress().stream_read_until or self._clock()
@@ -294,7 +363,8 @@ class Loop:
         oldest = now - self._settings.bot_retry_for - late
         if channel == "stream":  # where nothing tells what a bot before this database has answered
             oldest = max(oldest, self._started_at)
-        if written.created < oldest or not self.policy.is_request(written):
+        is_for_operator = channel == "inbox" and topic_of(written) != ""
+        if written.created < oldest or not (is_for_operator or self.policy.is_request(written)):
             return False
         post = written.post if isinstance(written, Comment) else ""
         channel = channel if isinstance(written, Comment) else "message"
@@ -308,7 +378,8 @@ class Loop:
                 written.subreddit,
                 post,
                 seen_at=now,
-                due_at=now,
+                due_at=0.0 if self.policy.takes_away(written) else now,
+                created_at=written.created,
             )
         )
         log.info("mention_seen mention=%s channel=%s", written.fullname, channel)
@@ -337,7 +408,9 @@ class Health:
             f"{prefix}_failed_rounds", "Rounds that failed, by error", ["error"], registry=registry
         )
         self._requests = Counter(f"{prefix}_reddit_requests", "Requests to Reddit", registry=registry)
-        self._counted_requests = 0
+        self._held = Gauge(f"{prefix}_held", "Reddit takes no comments", ["reason"], registry=registry)
+        self._removed = Counter(f"{prefix}_removed_replies", "Replies removed by others", registry=registry)
+        self._counted_requests = self._counted_removed = 0
         self._counts: dict[str, int] = {}
         self._server = start_http_server(port, "127.0.0.1", registry) if port else None
 
@@ -348,8 +421,14 @@ class Health:
             server.server_close()
             thread.join()
 
-    def round_done(self, counts: dict[str, int], requests: int) -> None:
-        """A whole round went well. `requests`: since the start."""
+    def round_done(self, counts: dict[str, int], requests: int, held: set[str], removed: int) -> None:
+        """A whole round went well. `requests`, `removed` (replies, by others): since the start; `held`: why Reddit takes no
+        comments or messages just now.
+        """
+        for reason in HELD:
+            self._held.labels(reason).set(reason in held)
+        self._removed.inc(removed - self._counted_removed)
+        self._counted_removed = removed
         self._rounds.inc()
         self._counts = dict.fromkeys(self._counts, 0) | counts  # a state that all have left, too, is shown
         for state, count in self._counts.items():
@@ -357,7 +436,7 @@ class Health:
         self._requests.inc(requests - self._counted_requests)
         self._counted_requests = requests
         if self._path is not None:
-            self._path.touch()
+            self._path.write_text("".join(f"{reason}\n" for reason in sorted(held)) or "ok\n")
 
     def round_failed(self, error: Exception) -> None:
         self._failures.labels(type(error).__name__).inc()

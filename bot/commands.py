@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -18,11 +19,6 @@ MAX_GALLERY = 20
 """Pictures in a gallery of Reddit's."""
 _NAMES = ("colorizebot", "colourizebot")
 _KINDS: dict[str, Kind] = {
-    "delete": "delete",
-    "remove": "delete",
-    "optout": "opt_out",
-    "unsubscribe": "opt_out",
-    "optin": "opt_in",
     "recolor": "recolor",
     "recolour": "recolor",
     "recolorize": "recolor",
@@ -36,21 +32,48 @@ _KINDS: dict[str, Kind] = {
 _VIVIDNESS = {"vivid": VIVID, "bold": VIVID, "muted": MUTED, "subtle": MUTED}
 _ALL = {"all", "both", "every"}
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "last": -1}
-_FILLERS = """
-    a an and bot can color colors colour colours comment could do for go good hello here hey hi i image images in it kindly
-    make me more my number of ok okay one ones out photo photos pic pics picture pictures please pls plz post reply
-    sir thank thanks that the them this thx u version want with would you your
+_THANKS = """
+    thanks in advance|thanks a lot|thank you so much|thank you very much|thank you|thank u|thanks|thx|ty|cheers
+    vielen dank|danke schön|danke|muchas gracias|gracias|merci beaucoup|merci|grazie mille|grazie|muito obrigado|obrigado|obrigada
+    dank je wel|dank je|dank u|bedankt|tack så mycket|tack|takk|tak|kiitos|dziękuję|dzięki|děkuji|díky|ďakujem|köszönöm|köszi
+    teşekkürler|teşekkür ederim|mulțumesc|спасибо|дякую|благодаря|ευχαριστώ|谢谢|謝謝|ありがとうございます|ありがとう|감사합니다|شكرا|תודה
 """
-_POLITE = frozenset(_FILLERS.split())
-_PRAISE = {"good", "thank", "thanks", "thx"}
-_ALONE = {"delete", "opt_out", "opt_in"}
-"""Commands that are obeyed only where nothing else is said: they take something away, or change who is served."""
+_PLEASE = """
+    please|pls|plz|plis|kindly|pretty please|sir|hi|hello|hey|hiya|good morning|good evening
+    bitte schön|bitte|hallo|por favor|porfa|hola|s'il vous plaît|s'il te plaît|s'il vous plait|s'il te plait|svp|stp|bonjour|salut
+    per favore|per piacere|ciao|olá|oi|alstublieft|alsjeblieft|hej|hei|snälla|vær så snill|proszę|cześć|prosím|ahoj|kérlek|kérem|szia
+    lütfen|merhaba|vă rog|te rog|пожалуйста|привет|будь ласка|моля|παρακαλώ|请|請|お願いします|おねがいします
+    부탁해요|부탁합니다|من فضلك|בבקשה
+"""
+_EMOJI = frozenset("🙏❤♥🧡💛💙💜😊🙂😀😃😄😁😍🥰🥺😇🤗✨🎨📷📸🖼")
+"""That mean please or thanks; others, such as a thumb, are talk."""
+_WHAT = (
+    r"(?:(?:this|that|these|those|it|them|me|us|one|ones|the|my|our|in|of|with)\b ?)*"
+    r"(?:(?:photo|photograph|pic|picture|image|version|number|color|colour)s?\b ?)?"
+)
+_REQUEST = re.compile(
+    rf"(?:(?:can|could|would|will) (?:you|u) ?)?(?:(?:please|do|try|give|make) ?)?{_WHAT}(?:and ?)*(?:again ?)?(?:for (?:me|us))?"
+)
+"""What may stand beside names, options and courtesy: a plain request, and nothing that says more."""
+_TAKE_BACK = re.compile(
+    r"(?:(?:can|could|would|will) (?:you|u) )?"
+    r"(?:(?:delete|remove)(?: (?:this|that|it|them|these|the|your|my)\b"
+    r"(?: (?:comment|post|reply|answer|photo|photograph|pic|picture|image)s?\b)?)?"
+    r"|take (?:this|that|it|them) down|take down (?:this|that|it))"
+    r"(?= ?$|[,;:.!?…()–—-]| (?:because|since|as|from|of|for|now|immediately|asap|right)\b)"
+)
+"""`delete` at the head of a line. A reason may follow it, and nothing that makes something else of it, such as scratches."""
+_OPT = re.compile(r"(?:i (?:want|would like|wish) to )?(opt ?(?:me )?(?:out|in)|unsubscribe)(?: me)?")
 _NUMBER = re.compile(r"#?(\d{1,3})(?:st|nd|rd|th)?")
 _RANGE = re.compile(r"#?(\d{1,3})[-–](\d{1,3})")
-_TWO_WORDS = re.compile(r"\bopt[\s-]+(out|in)\b")
 MAX_LENGTH = 40_000
 """Characters of a self post, the longest text that Reddit takes."""
 _SPOILER = re.compile(r">!|!<")
+_MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+"""In a line for what is not read: code."""
+_LINK = "\N{PARAGRAPH SEPARATOR}"
+"""In a line for an address, and on both sides of a link's words."""
+_UNSEEN = dict.fromkeys(map(ord, f"{_LINK}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"), " ")
 _ADDRESS = re.compile(r"https?://[^\s<>\"\\^`{|}]+", re.IGNORECASE)
 
 
@@ -61,26 +84,28 @@ class Command:
     kind: Kind
     vividness: float = 1.0
     """As the service's option: multiplies the color."""
-    which: Which = (1,)
-    """Which pictures, counted from 1 in the order shown; -1 is the last."""
+    which: Which = ()
+    """Which pictures, counted from 1 in the order shown; -1 is the last; (): none is named, so the first that there is."""
 
 
 def parse_command(body: str, bot_name: str, *, in_reply: bool = False) -> Command | None:
     """The command in a comment, or None where nothing is asked of the bot.
 
-    `bot_name`: its account, without u/. `in_reply`: the comment answers one of the bot's own, so that a line of
-    nothing but commands needs no name. Quotes and code do not count.
+    A line asks where nothing stands in it but the bot's name, options and courtesy: who talks about the bot does not call
+    it. `bot_name`: its account, without u/. `in_reply`: the comment answers one of the bot's own, so that a line needs no
+    name. Quotes, code and lists do not count.
     """
     name = _name(bot_name)
-    command: Command | None = None
     for line in read_markdown(body).lines:
-        folded = _TWO_WORDS.sub(r"opt\1", line.casefold())
-        parts = name.split(folded, maxsplit=1)
-        if len(parts) == 2:
-            return _addressed(_words(parts[0]), _words(name.sub(" ", parts[1])))
-        if in_reply and command is None:
-            command = _in_reply(_words(folded))
-    return command
+        folded = unicodedata.normalize("NFC", line.casefold()).replace("’", "'")
+        asked = _without_links(folded, name)
+        if name.search(asked):
+            command = _command(asked, name, in_reply)
+        else:
+            command = _in_reply(_command(asked, name, in_reply)) if in_reply else None
+        if command is not None:
+            return command
+    return None
 
 
 def _name(bot_name: str) -> re.Pattern[str]:
@@ -89,36 +114,69 @@ def _name(bot_name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w/.@#-])(?:/?u/|!|@)?(?:{names})(?![\w/@]|[-'’.]\w)")
 
 
+def _without_links(line: str, name: re.Pattern[str]) -> str:
+    """Without addresses and the words of links, but for one whose words are the bot's name."""
+    parts = line.split(_LINK)
+    return " ".join(part for index, part in enumerate(parts) if index % 2 == 0 or name.search(part))
+
+
+def _command(line: str, name: re.Pattern[str], in_reply: bool) -> Command | None:
+    """What a line in small letters asks; None where it says anything else."""
+    before = name.split(line, maxsplit=1)[0]
+    plain, is_polite, is_thankful = _without_courtesy(name.sub(" ", line))
+    if _TAKE_BACK.match(re.sub(r"\s+(?=[,;:.!?])", "", plain).lstrip(" ,.:;!")):
+        return Command("delete")
+    words = _words(plain)
+    if opt := _OPT.fullmatch(" ".join(words).replace("-", " ")):
+        return Command("opt_in" if opt[1].endswith("in") else "opt_out")
+    # Thanks come before a summons only where they are for something else.
+    if is_thankful and not is_polite and (in_reply or _words(before)):
+        return None
+    return _color(words)
+
+
+def _without_courtesy(line: str) -> tuple[str, bool, bool]:
+    """The rest, whether it says please, and whether it says thanks."""
+    thankless, thanks = _COURTESY[1].subn(
+        " ", "".join(" " if letter in _EMOJI else letter for letter in line)
+    )
+    plain, pleases = _COURTESY[0].subn(" ", thankless)
+    return " ".join(plain.split()), pleases > 0, thanks > 0
+
+
 def _words(text: str) -> list[str]:
     """Words without what stands around them; `1,3` is two."""
-    return [
-        word for word in (part.strip("!.,;:?*_~()[]\"'“”…-/") for part in re.split(r"[\s,+&]+", text)) if word
-    ]
-
-
-def _addressed(before: list[str], after: list[str]) -> Command | None:
-    """A line that names the bot: a picture is wanted, unless something else is clearly said."""
-    command = _command_of(before + after)
-    if command is not None:
-        return None if not after and _PRAISE.intersection(before) else command
-    # The name stands in a longer sentence: only what directly follows it may be meant for it.
-    leading: list[str] = []
-    for word in after:
-        if _command_of([word]) is None:
-            break
-        leading.append(word)
-    command = _command_of([word for word in leading if word not in _KINDS or _KINDS[word] not in _ALONE])
-    if command is None or (len(leading) < len(after) and command.which != "all"):
-        return Command("color", command.vividness if command else 1.0)  # "2 people" is no picture's number
-    return command
-
-
-def _in_reply(words: list[str]) -> Command | None:
-    """A line that answers the bot without its name; None: it is talk."""
-    meant = any(
-        word in _KINDS or word in _VIVIDNESS or word in _ALL or _numbers(word) is not None for word in words
+    parts = (
+        part.strip("!.,;:?*_~()[]\"'“”…-/^\N{VARIATION SELECTOR-16}") for part in re.split(r"[\s,+&]+", text)
     )
-    command = _command_of(words) if meant else None
+    return [word for word in parts if word]
+
+
+def _color(words: list[str]) -> Command | None:
+    """The picture that is asked for; None where these words are more than a plain request with options."""
+    kind: Kind = "color"
+    vividness = 1.0
+    numbers: list[int] = []
+    every = False
+    rest: list[str] = []
+    for word in words:
+        if word in _KINDS:
+            kind = _KINDS[word] if kind == "color" else kind
+        elif word in _VIVIDNESS:
+            vividness = _VIVIDNESS[word]
+        elif word in _ALL:
+            every = True
+        elif (found := _numbers(word)) is not None:
+            numbers += found
+        else:
+            rest.append(word)
+    if not _REQUEST.fullmatch(" ".join(rest)):
+        return None
+    return Command(kind, vividness, "all" if every else tuple(dict.fromkeys(numbers)))
+
+
+def _in_reply(command: Command | None) -> Command | None:
+    """Of a line that answers the bot without its name; None: it is talk."""
     if command is None or command.kind != "color":
         return command
     if command.vividness != 1.0:
@@ -126,25 +184,15 @@ def _in_reply(words: list[str]) -> Command | None:
     return None if command == Command("color") else command
 
 
-def _command_of(words: list[str]) -> Command | None:
-    """The command in these words; None where one of them is neither a command nor a polite filler."""
-    kind: Kind | None = None
-    vividness = 1.0
-    numbers: list[int] = []
-    every = False
-    for word in words:
-        if word in _KINDS:
-            kind = kind if kind in _ALONE else _KINDS[word]
-        elif word in _VIVIDNESS:
-            vividness = _VIVIDNESS[word]
-        elif word in _ALL:
-            every = True
-        elif (found := _numbers(word)) is not None:
-            numbers += found
-        elif word not in _POLITE:
-            return None
-    which: Which = "all" if every else tuple(dict.fromkeys(numbers)) or (1,)
-    return Command(kind or "color", vividness, which)
+def _phrases(text: str) -> re.Pattern[str]:
+    """Any of these as words of their own, the longest first."""
+    phrases = sorted(
+        (phrase for line in text.split("\n") for phrase in line.strip().split("|") if phrase), key=len
+    )
+    return re.compile(rf"(?<![\w'])(?:{'|'.join(map(re.escape, reversed(phrases)))})(?![\w'])")
+
+
+_COURTESY = (_phrases(_PLEASE), _phrases(_THANKS))
 
 
 def _numbers(word: str) -> list[int] | None:
@@ -164,7 +212,7 @@ class Text:
     """A text as it is read."""
 
     lines: tuple[str, ...]
-    """Without addresses."""
+    """Without addresses, and without lists, in which things are named and nobody is asked."""
     links: tuple[str, ...]
     """Addresses of links and bare ones, in order, each once."""
 
@@ -172,15 +220,19 @@ class Text:
 def read_markdown(body: str) -> Text:
     """Read a comment or a self post."""
     # A spoiler at the head of a line is no quote, although it begins like one.
-    text = _SPOILER.sub("", body[:MAX_LENGTH])
+    text = _SPOILER.sub("", body[:MAX_LENGTH].replace("&#x200B;", " ").translate(_UNSEEN))
     reader = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
     lines: list[str] = []
     links: list[str] = []
-    quotes = 0
+    quotes = lists = 0
     for block in reader.parse(text):
         quotes += block.nesting if block.type.startswith("blockquote_") else 0
+        lists += (
+            block.nesting if block.type.endswith("_list_open") or block.type.endswith("_list_close") else 0
+        )
         if block.type == "inline" and not quotes:
-            _read_inline(block.children or (), lines, links)
+            listed: list[str] = []
+            _read_inline(block.children or (), listed if lists else lines, links)
     return Text(tuple(line.strip() for line in lines if line.strip()), tuple(dict.fromkeys(links)))
 
 
@@ -199,11 +251,13 @@ def _read_inline(tokens: Sequence[Token], lines: list[str], links: list[str]) ->
             lines[-1] += _without_addresses(token.content, [] if linked else links)
         elif token.type in ("link_open", "link_close"):
             linked += token.nesting
+            lines[-1] += f" {_LINK} "
             links.extend(_web(token.attrGet("href")))
         elif token.type == "image":
+            lines[-1] += f" {_LINK} {_LINK} "
             links.extend(_web(token.attrGet("src")))
-        else:  # code, or what nobody reads: it parts words
-            lines[-1] += " \N{OBJECT REPLACEMENT CHARACTER} "
+        elif token.type in ("code_inline", "html_inline"):
+            lines[-1] += f" {_MARK} "
 
 
 def _without_addresses(text: str, links: list[str]) -> str:
@@ -214,7 +268,7 @@ def _without_addresses(text: str, links: list[str]) -> str:
         while address.endswith(")") and address.count(")") > address.count("("):
             address = address[:-1]
         links.append(address)
-        return " \N{OBJECT REPLACEMENT CHARACTER} "
+        return f" {_LINK} {_LINK} "
 
     return _ADDRESS.sub(take, text)
 

@@ -12,13 +12,13 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from bot.models import Mention, Progress, State, Task
 
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE mentions (
     fullname TEXT PRIMARY KEY,
@@ -29,6 +29,7 @@ CREATE TABLE mentions (
     post TEXT NOT NULL,
     seen_at REAL NOT NULL,
     due_at REAL NOT NULL,
+    created_at REAL NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     outcome TEXT NOT NULL DEFAULT '',
     final_state TEXT,
@@ -53,7 +54,8 @@ CREATE TABLE tasks (
     total INTEGER NOT NULL,
     image_url TEXT NOT NULL,
     vividness REAL NOT NULL,
-    secret TEXT NOT NULL
+    secret TEXT NOT NULL,
+    from_preview INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX tasks_mention ON tasks (mention);
 CREATE TABLE claims (
@@ -74,6 +76,10 @@ CREATE TABLE bot (
     swept_at REAL
 );
 """
+_FROM_2 = (
+    "ALTER TABLE mentions ADD COLUMN created_at REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE tasks ADD COLUMN from_preview INTEGER NOT NULL DEFAULT 0",
+)
 _MENTION = ", ".join(field.name for field in fields(Mention))
 _TASK = ", ".join(field.name for field in fields(Task))
 _PROGRESS = ", ".join(field.name for field in fields(Progress))
@@ -122,7 +128,10 @@ class Database:
     def _create_or_check(self) -> None:
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, VERSION):
+            if found == 2:
+                for statement in (*_FROM_2, f"PRAGMA user_version = {VERSION}"):
+                    self._db.execute(statement)
+            elif found not in (0, VERSION):
                 advice = (
                     "Update the bot" if found > VERSION else "Move the file away: the bot begins a new one"
                 )
@@ -158,10 +167,11 @@ class Database:
         """Take it in, unless it is known. Whether it was new."""
         m = mention
         place = (m.author_hash, m.subreddit.lower(), m.post)
-        values = (m.fullname, m.state, m.channel, *place, m.seen_at, m.due_at, m.channel == "stream")
+        times = (m.seen_at, m.due_at, m.created_at)
+        values = (m.fullname, m.state, m.channel, *place, *times, m.channel == "stream")
         sql = (
-            "INSERT INTO mentions (fullname, state, channel, author_hash, subreddit, post, seen_at, due_at, is_read)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            "INSERT INTO mentions (fullname, state, channel, author_hash, subreddit, post, seen_at, due_at, created_at, is_read)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         )
         return self._db.execute(sql, values).rowcount == 1
 
@@ -173,8 +183,10 @@ class Database:
         return next(iter(self._mentions("reply = ? AND reply != ''", reply)), None)
 
     def due(self, now: float, limit: int) -> list[Mention]:
-        """Those whose next step may be taken, the oldest first."""
-        return self._mentions(f"{_OPEN} AND due_at <= ? ORDER BY seen_at, fullname LIMIT ?", now, limit)
+        """Those whose next step may be taken: what is urgent (due since 0), then the oldest."""
+        return self._mentions(
+            f"{_OPEN} AND due_at <= ? ORDER BY due_at > 0, seen_at, fullname LIMIT ?", now, limit
+        )
 
     def next_due(self) -> float | None:
         """When the next step is due; None where nothing is open."""
@@ -259,11 +271,24 @@ class Database:
         return found
 
     def count_said(self, author_hash: str, since: float, **columns: str) -> int:
-        """Replies that a person has had since then, pictures apart; only those with these columns."""
+        """Replies that a person has had since then, pictures apart but not links to them; only those with these columns."""
         which = "".join(f" AND {name} = ?" for name in columns)
-        said = "state IN ('replied', 'refused') AND outcome NOT IN ('colored', 'again')"
+        said = "state IN ('replied', 'refused') AND outcome != 'colored'"
         sql = f"SELECT count(*) FROM mentions WHERE author_hash = ? AND seen_at > ? AND {said}{which}"
         found: int = self._db.execute(sql, (author_hash, since, *columns.values())).fetchone()[0]
+        return found
+
+    def count_in_thread(self, author_hash: str, post: str) -> int:
+        """Replies of every kind that a person has had in a thread, or is about to have."""
+        states = "state IN ('queued', 'colored', 'replying', 'replied', 'refused')"
+        sql = f"SELECT count(*) FROM mentions WHERE author_hash = ? AND post = ? AND {states}"
+        found: int = self._db.execute(sql, (author_hash, post)).fetchone()[0]
+        return found
+
+    def count_written(self, author_hash: str, since: float, until: float) -> int:
+        """Mentions that a person wrote between two times, whatever came of them."""
+        sql = "SELECT count(*) FROM mentions WHERE author_hash = ? AND created_at > ? AND created_at <= ?"
+        found: int = self._db.execute(sql, (author_hash, since, until)).fetchone()[0]
         return found
 
     def _mentions(self, where: str, *values: object) -> list[Mention]:
@@ -295,7 +320,7 @@ class Database:
 
     def save_task(self, task: Task) -> None:
         """Before the service is asked, and again when it has told the secret."""
-        sql = f"INSERT OR REPLACE INTO tasks ({_TASK}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        sql = f"INSERT OR REPLACE INTO tasks ({_TASK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         self._db.execute(sql, astuple(task))
 
     def delete_task(self, job_id: str) -> None:
@@ -304,7 +329,8 @@ class Database:
     def tasks(self, mention: str) -> list[Task]:
         """Its pictures in order."""
         sql = f"SELECT {_TASK} FROM tasks WHERE mention = ? ORDER BY position"
-        return [Task(*row) for row in self._db.execute(sql, (mention,))]
+        tasks = [Task(*row) for row in self._db.execute(sql, (mention,))]
+        return [replace(task, from_preview=bool(task.from_preview)) for task in tasks]
 
     def with_leftover_tasks(self) -> list[str]:
         """Mentions that ended without a picture and still have tasks."""

@@ -32,7 +32,7 @@ TIMEOUT = 10.0
 DEADLINE = 30.0
 """Seconds for one picture in all."""
 
-FoundIn: TypeAlias = Literal["comment", "parent", "gallery", "link", "text", "crosspost", "preview"]
+FoundIn: TypeAlias = Literal["comment", "linked", "parent", "gallery", "link", "text", "crosspost", "preview"]
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -42,6 +42,11 @@ _IMAGE_HOSTS = ("i.redd.it", "preview.redd.it", "external-preview.redd.it", "i.i
 """Where every address is a picture, whatever its ending."""
 _IMGUR = ("imgur.com", "www.imgur.com", "m.imgur.com", "i.imgur.com")
 _IMGUR_ID = re.compile(r"/(?!gallery|about|rules)(?:[a-zA-Z0-9]{5}|[a-zA-Z0-9]{7})")
+_IMGUR_WORDS = re.compile(r"/(?!gallery/|a/|t/)[\w-]+-([a-zA-Z0-9]{7})")
+"""A page whose address begins with the title of its picture."""
+_IMGUR_ALBUM = re.compile(r"/(?:a|gallery|t/[\w-]+|topic/[\w-]+)/[\w-]+")
+_REDDIT_POST = re.compile(r"/(?:(?:r|u|user)/[\w-]+/)?(?:comments|gallery)/([a-z0-9]+)(?:/[^/]*)?")
+_REDDIT_SHARE = re.compile(r"/(?:r|u|user)/[\w-]+/s/\w+")
 _REDDIT = re.compile(r"(?:[a-z]+\.)?reddit\.com")
 _VIDEO_HOSTS = (
     "v.redd.it",
@@ -161,12 +166,14 @@ def _origin(url: str) -> tuple[str, str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class ImageLink:
-    """The address of one picture."""
+    """The address of one picture; "" where it has its number and shows no still picture."""
 
     url: str
     found_in: FoundIn
     index: int
-    """From 1, among those found in the same place."""
+    """From 1, among those found in the same place, as people see them."""
+    smaller: str = ""
+    """Address of Reddit's own smaller copy."""
 
 
 def find_images(
@@ -174,19 +181,83 @@ def find_images(
     parent: Comment | None,
     post: Post,
     allowed: Callable[[str], bool] = lambda url: True,
+    linked: Post | None = None,
 ) -> tuple[ImageLink, ...]:
-    """The pictures of the first place that shows any: comment, parent, post.
+    """The pictures of the first place that shows any: comment, the post that it or what it is about links to, parent, post.
 
-    `allowed`: which addresses may be called upon; others are as if they were not there.
+    `allowed`: which addresses may be called upon; others are as if they were not there. `linked`: see `linked_post`.
     """
     places: list[tuple[FoundIn, Iterable[str]]] = [("comment", _linked(comment_body))]
+    if linked is not None:
+        places += [("linked", urls) for _, urls in _in_post(linked)]
     if parent is not None and not parent.removed:
         places.append(("parent", _linked(parent.body)))
     places += _in_post(post)
+    smaller = _smaller_copies(post, linked)
     for found_in, urls in places:
-        if shown := [url for url in dict.fromkeys(urls) if allowed(url)]:
-            return tuple(ImageLink(url, found_in, index) for index, url in enumerate(shown, 1))
+        shown = [url for url in _once(urls) if not url or allowed(url)]
+        if any(shown):
+            return tuple(
+                ImageLink(url, found_in, index, smaller.get(url, "")) for index, url in enumerate(shown, 1)
+            )
     return ()
+
+
+def linked_post(comment_body: str, parent: Comment | None, post: Post) -> str:
+    """The other post that a comment, the one above it or the post leads to: its fullname, or a share link; "" where none."""
+    bodies = [comment_body, *([parent.body] if parent is not None and not parent.removed else [])]
+    for body in bodies:
+        if _linked(body):
+            return ""
+        if found := next((it for link in read_markdown(body).links if (it := post_of(link))), ""):
+            return found
+    own = {it.fullname for it in post.origins}
+    found = "" if post.is_self else post_of(post.url)
+    return "" if found in own else found
+
+
+def post_of(link: str) -> str:
+    """The post that an address of Reddit's shows: its fullname, or the address where only Reddit knows; "" where none."""
+    try:
+        parts = urlsplit(link.strip())
+        host = parts.hostname or ""
+    except ValueError:
+        return ""
+    path = parts.path.rstrip("/")
+    if host in ("redd.it", "www.redd.it") and re.fullmatch(r"/[a-z0-9]+", path):
+        return f"t3_{path[1:]}"
+    if not _REDDIT.fullmatch(host):
+        return ""
+    if found := _REDDIT_POST.fullmatch(path):
+        return f"t3_{found[1]}"
+    return link if _REDDIT_SHARE.fullmatch(path) else ""
+
+
+def is_album(link: str) -> bool:
+    """Whether it is an album of Imgur's, which cannot be read without its API."""
+    try:
+        parts = urlsplit(link)
+        return parts.hostname in _IMGUR and bool(_IMGUR_ALBUM.fullmatch(parts.path.rstrip("/")))
+    except ValueError:
+        return False
+
+
+def _once(urls: Iterable[str]) -> list[str]:
+    """Each address once; a number without a picture stays."""
+    found: list[str] = []
+    for url in urls:
+        if not url or url not in found:
+            found.append(url)
+    return found
+
+
+def _smaller_copies(*posts: Post | None) -> dict[str, str]:
+    copies: dict[str, str] = {}
+    for post in (origin for it in posts if it for origin in it.origins):
+        copies |= post.smaller
+        if copy := post.smaller.get(post.url):
+            copies[image_url(post.url) or post.preview or ""] = copy
+    return copies
 
 
 def is_video(post: Post) -> bool:
@@ -217,6 +288,8 @@ def image_url(link: str) -> str | None:
         return None
     if host in _IMGUR and _IMGUR_ID.fullmatch(parts.path.rstrip("/")):
         return f"https://i.imgur.com{parts.path.rstrip('/')}.jpg"  # whatever ending it has there
+    if host in _IMGUR and (words := _IMGUR_WORDS.fullmatch(parts.path.rstrip("/"))):
+        return f"https://i.imgur.com/{words[1]}.jpg"
     if host in _IMGUR and path.endswith(_ENDINGS):
         return f"https://i.imgur.com{parts.path}"
     if host in _IMAGE_HOSTS:

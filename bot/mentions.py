@@ -18,11 +18,20 @@ from autochrome import (
 )
 from bot import replies
 from bot.database import Database
-from bot.images import ImageLink, UnreachableError
+from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topic_of
+from bot.images import ImageLink, UnreachableError, linked_post, post_of
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox
-from bot.policy import Color, Context, Erase, Ignore, Policy, Refuse, Say
-from bot.reddit import ForbiddenError, NoAnswerError, Reddit, RedditError, SignInError, ThrottledError
+from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
+from bot.reddit import (
+    ForbiddenError,
+    HeldError,
+    NoAnswerError,
+    Reddit,
+    RedditError,
+    SignInError,
+    ThrottledError,
+)
 from bot.replies import IN_PRIVATE, NO_DETAILS, ColoredImage, Details, Reason
 from bot.settings import Settings
 from bot.tasks import InColorError, NotColoredError, Tasks
@@ -58,16 +67,21 @@ class MentionHandler:
         self._policy = policy
         self._eraser = eraser
         self._clock = clock
+        self._unanswered = 0
+        """Steps in a row that Reddit did not answer."""
+        self._shares: dict[str, str] = {}
+        """Share link → fullname of the post, as far as asked for."""
         self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
         self._tasks = Tasks(settings, database, service, web, eraser, clock)
 
     def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
         """All of them: first each is begun, so that the service has many at once; then each is brought to its end.
 
-        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError, SignInError
-        and NoAnswerError, the last with the mention put off that met it, as it may be that thread alone; whatever else
-        goes wrong with one is noted with it.
+        `inbox`: what was last read there, for what Reddit does not show by its name. Raises ThrottledError and SignInError,
+        and NoAnswerError where two in a row get no answer: of one it may be that thread alone. Whatever else goes wrong
+        with one is noted with it.
         """
+        self._unanswered = 0
         contexts = self._contexts([it for it in due if it.state != State.QUEUED or self._is_over(it)], inbox)
         for context in contexts:
             if context.mention.state in (State.SEEN, State.REPLYING):
@@ -104,49 +118,79 @@ class MentionHandler:
             return thing if isinstance(thing, Comment) else None
 
         fetch(name for mention in due for name in (mention.fullname, mention.post))
-        parents = {it.fullname: written.parent for it in due if (written := comment(it.fullname))}
+        parents = {it.fullname: known.parent for it in due if (known := comment(it.fullname))}
         earlier = {
             name: before
             for name, parent in parents.items()
             if (before := self._database.replied_with(parent))
         }
-        fetch([*parents.values(), *(before.fullname for before in earlier.values())])
+        before_names = [name for it in earlier.values() for name in (it.fullname, it.shown_in)]
+        fetch([*parents.values(), *before_names])
         earlier_comments = {name: comment(before.fullname) for name, before in earlier.items()}
         fetch(it.parent for it in earlier_comments.values() if it)
+        links: dict[str, str] = {}
+        for mention in due:
+            request, post = comment(mention.fullname), found.get(mention.post)
+            if request is not None and isinstance(post, Post):
+                first = earlier_comments.get(mention.fullname)
+                body = f"{request.body}\n\n{first.body}" if first else request.body
+                links[mention.fullname] = self._linked(body, comment((first or request).parent), post)
+        fetch(links.values())
         contexts = []
         for mention in due:
             name = mention.fullname
             post = found.get(mention.post)
             earlier_comment = earlier_comments.get(name)
-            request: Comment | Message | None = comment(name)
-            if request is None and not isinstance(post, Post):
-                request = inbox.get(name)
+            linked = found.get(links.get(name, ""))
+            written: Comment | Message | None = comment(name)
+            if written is None and not isinstance(post, Post):
+                written = inbox.get(name)
             contexts.append(
                 Context(
                     mention,
-                    request,
+                    written,
                     comment(parents.get(name, "")),
                     post if isinstance(post, Post) else None,
                     earlier.get(name),
                     earlier_comment,
                     comment(earlier_comment.parent) if earlier_comment else None,
+                    found.get(earlier[name].shown_in) if name in earlier else None,
+                    linked if isinstance(linked, Post) else None,
                 )
             )
         return contexts
+
+    def _linked(self, body: str, parent: Comment | None, post: Post) -> str:
+        """Fullname of the other post that a mention leads to; "" where none. Where a share link leads Reddit is asked once."""
+        link = linked_post(body, parent, post)
+        if not link.startswith("http"):
+            return link
+        if link not in self._shares:
+            self._shares[link] = post_of(self._reddit.resolve(link))
+        return self._shares[link]
 
     def _guarded(self, context: Context, step: Callable[[Context], None]) -> None:
         """A step of which no failure stops the others, but such as they all would meet."""
         name = context.mention.fullname
         try:
             step(context)
+            self._unanswered = 0
+        except HeldError as error:
+            mention = self._database.mention(name) or context.mention
+            now = self._clock()
+            self._database.update(name, mention.state, now, due_at=now + error.seconds)
         except (ThrottledError, SignInError):
             raise
-        except NoAnswerError:
+        except NoAnswerError as error:
             mention = self._database.mention(name) or context.mention
             self._outbox.postpone(mention, mention.state)
-            raise
+            self._unanswered += 1
+            if self._unanswered > 1:
+                raise
+            log.warning("mention_postponed mention=%s error=%s", name, type(error).__name__)
         except NotColoredError as error:
-            self._refuse(context, error.reason, error.details)
+            reason, details = error.reason, error.details
+            self._guarded(context, lambda it: self._refuse(it, reason, details))
         except NotAllowedError as error:  # that is ours to set right, and nothing for people to read
             log.error("service_refused setting=BOT_SERVICE_KEY detail=%r", error.detail)
             self._put_off(context, Reason.BUSY, max_attempts=None)
@@ -185,8 +229,14 @@ class MentionHandler:
             self._outbox.resume(mention)
             self._delete_tasks_when_over(mention)
             return
+        request = context.request
+        if request is not None and not self._policy.is_request(request) and (topic := topic_of(request)):
+            self._forward(mention, request, topic)
+            return
         decision = self._policy.decide(context)
         match decision:
+            case Ignore("nothing_asked") if request is not None and (topic := topic_of(request)):
+                self._forward(mention, request, topic)
             case Ignore(outcome):
                 self._give_up(mention, outcome)
             case Refuse(reason, details):
@@ -198,6 +248,37 @@ class MentionHandler:
                 self._database.erase(mention.fullname)
             case Color():
                 self._color(context, decision)
+
+    def _forward(self, mention: Mention, written: Comment | Message, topic: Topic) -> None:
+        """To the operator; who wrote a message is told so once a day."""
+        now = self._clock()
+        if mention.outcome != "forwarded":
+            webhook = self._settings.bot_operator_webhook.get_secret_value()
+            try:
+                forward(written, topic, webhook)
+            except ForwardingError as error:
+                log.error("forwarding_failed entry=%s topic=%s error=%s", mention.fullname, topic, error)
+                if now < mention.seen_at + self._settings.bot_retry_for:
+                    self._outbox.postpone(mention, State.SEEN)
+                    return
+            self._database.update(mention.fullname, State.SEEN, now, outcome="forwarded")
+            mention = replace(mention, outcome="forwarded")
+        if isinstance(written, Message) and topic != "ban" and self._is_thanks_due(mention, written):
+            self._outbox.reply(mention, replies.forwarded(), "thanked", State.REFUSED)
+        else:
+            self._give_up(mention, "forwarded")
+
+    def _is_thanks_due(self, mention: Mention, message: Message) -> bool:
+        since = self._clock() - DAY
+        if message.subreddit:
+            return not self._database.count("subreddit", mention.subreddit.lower(), since, "thanked")
+        if not is_from_person(message) or self._database.has_opted_out("user", mention.author_hash):
+            return False
+        return not self._database.count("author_hash", mention.author_hash, since, "thanked")
+
+    def held(self) -> set[str]:
+        """Why Reddit takes no comments or messages just now."""
+        return self._outbox.held()
 
     def _color(self, context: Context, wanted: Color) -> None:
         """Send the pictures to the service, unless somebody was faster in this thread."""
@@ -214,6 +295,9 @@ class MentionHandler:
                 self._look_again(mention, State.SEEN)
                 return
             if len(wanted.images) == 1 or (not free and image is wanted.images[-1]):
+                if self._policy.has_said_enough(mention, "again"):
+                    self._give_up(mention, "again")
+                    return
                 duplicate = {"duplicate_of": earlier.fullname}
                 self._database.update(mention.fullname, State.SEEN, self._clock(), **duplicate)
                 self._reply(context, replies.already_colored(earlier.reply_link), "again", State.REPLIED)
@@ -233,10 +317,13 @@ class MentionHandler:
         if context.request is None or (isinstance(context.request, Comment) and context.request.removed):
             self._give_up(mention, "gone")
             return
+        if self._policy.command(context.request) is None:  # it was edited meanwhile
+            self._give_up(mention, "withdrawn")
+            return
         if reason := self._policy.withdrawn(context):
             self._give_up(mention, reason)
             return
-        if context.post is None or context.post.removed:
+        if context.post is None or any(it.removed for it in context.post.origins):
             raise NotColoredError(Reason.REMOVED if context.post else Reason.PRIVATE)
         try:
             done = self._tasks.done(mention.fullname)
@@ -254,7 +341,10 @@ class MentionHandler:
         task, job = done[0]
         pages = f"{self._settings.link_url}/photos"
         text = replies.colored(
-            [ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position) for it, _ in done],
+            [
+                ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position, it.from_preview)
+                for it, _ in done
+            ],
             title=context.post.title,
             keep_for=job.expires_at.timestamp() - self._clock(),
             total=task.total,
@@ -269,6 +359,18 @@ class MentionHandler:
         text = replies.already_in_color(task.position, task.total)
         self._reply(context, text, "in_color", State.REPLIED)
         self._delete_tasks_when_over(mention)
+
+    def reconsider(self, mention: Mention, edited: Comment) -> None:
+        """A comment that was answered asks something else now: a refusal gives way to a new answer, a picture only to `delete`."""
+        command = self._policy.command(edited)
+        if command is None:
+            return
+        if command.kind == "delete" and mention.state == State.REPLIED:
+            self._eraser.erase(mention)
+        elif mention.state == State.REFUSED and mention.reply:
+            self._reddit.delete(mention.reply)
+            self._database.update(mention.fullname, State.SEEN, self._clock(), outcome="", attempts=0)
+            log.info("mention_edited mention=%s", mention.fullname)
 
     # Ends.
 

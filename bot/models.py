@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -29,9 +30,16 @@ class Post:
     is_self: bool
     body: str
     gallery: tuple[str, ...]
-    """Addresses of its pictures in order, HTML-unescaped; () where it is none."""
+    """Addresses of its pictures in order, HTML-unescaped; "" for one that failed, moves or is missing; () where it is none."""
     crosspost_of: Post | None
     preview: str | None
+    smaller: Mapping[str, str] = field(default_factory=dict)
+    """Address of a picture → Reddit's own smaller copy."""
+
+    @property
+    def origins(self) -> tuple[Post, ...]:
+        """Itself, and what it was taken from: what holds for one of their authors holds for all."""
+        return (self, *(self.crosspost_of.origins if self.crosspost_of else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Comment:
     removed: bool
     moderator: bool = False
     """Whether it speaks for the moderators."""
+    automated: bool = False
+    """Whether Reddit marks it as no person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,8 @@ class Message:
     """Whose moderators wrote it; "" where a person did."""
     body: str
     created: float
+    subject: str = ""
+    automated: bool = False
 
 
 class State(StrEnum):
@@ -92,7 +104,9 @@ class Mention:
     """Fullname of its submission."""
     seen_at: float
     due_at: float
-    """When its next step is due."""
+    """When its next step is due; 0: at once, before all others."""
+    created_at: float = 0.0
+    """When it was written."""
     attempts: int = 0
     """Steps that failed."""
     outcome: str = ""
@@ -127,6 +141,8 @@ class Task:
     vividness: float
     secret: str = ""
     """Lets its holder erase the job."""
+    from_preview: bool = False
+    """Whether Reddit's smaller copy was taken, as the picture itself is too large."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, TypeAlias
 
 from autochrome import Autochrome, AutochromeError, NotAllowedError
 from bot import replies
@@ -12,6 +15,7 @@ from bot.models import Comment, Mention, Post, State, Task
 from bot.reddit import (
     DeletedError,
     ForbiddenError,
+    HeldError,
     Reddit,
     RedditError,
     ThrottledError,
@@ -20,12 +24,16 @@ from bot.reddit import (
 from bot.settings import Settings
 
 MAX_RETRY_DELAY = 3600.0
+HOLD = 3600.0
+"""Seconds for which nothing is said after Reddit has refused the account or the links in what it says."""
 MAX_LOOKS = 8
 """For a reply, where neither the thread nor the account's comments can be seen."""
 SWEEP_SIZE = 33
 """Replies that are asked about at once: three names each, and Reddit takes a hundred."""
 MANY = 3
 """Replies of which Reddit shows nothing at all: that is more likely its fault than that all are gone."""
+Kind: TypeAlias = Literal["comment", "message"]
+"""What Reddit limits apart from each other."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -40,12 +48,41 @@ class Outbox:
         self._reddit = reddit
         self._clock = clock
         self._retry_delay = retry_delay
+        self._holds: dict[Kind, tuple[float, str]] = {}
+        """Until when nothing of a kind is said, and why."""
+
+    def held(self) -> set[str]:
+        """Why Reddit takes no comments or messages just now."""
+        return {reason for until, reason in self._holds.values() if until > self._clock()}
+
+    def _check(self, kind: Kind) -> None:
+        until, reason = self._holds.get(kind, (0.0, ""))
+        if until > self._clock():
+            raise HeldError(until - self._clock(), reason)
+
+    def _raise_if_held(self, kind: Kind, error: RedditError) -> None:
+        """Hold back all of a kind, where a refusal would meet them all."""
+        if isinstance(error, ForbiddenError) and error.code == "DOMAIN_BANNED":
+            error = HeldError(HOLD, "domain_banned")
+        elif isinstance(error, ForbiddenError) and self._is_suspended(error):
+            error = HeldError(HOLD, "suspended")
+        if isinstance(error, HeldError):
+            self._holds[kind] = (self._clock() + error.seconds, error.reason)
+            log.warning("%s_held reason=%s seconds=%.0f", kind, error.reason, error.seconds)
+            raise error
+
+    def _is_suspended(self, error: ForbiddenError) -> bool:
+        """Whether that is why: a refusal without a word may also be the subreddit's."""
+        with suppress(RedditError):
+            return not error.code and self._reddit.is_suspended()
+        return False
 
     def reply(self, mention: Mention, text: str, outcome: str, final_state: State) -> None:
         """Below the mention. Raises ThrottledError and ForbiddenError, when nothing was said; the mention is then as it was."""
         if mention.fullname.startswith("t4_"):
             self._send_private(mention, outcome, lambda: self._reddit.reply(mention.fullname, text))
             return
+        self._check("comment")
         # Who finds it so after a kill is to look later, as Reddit shows a new comment late.
         now = self._clock()
         due_at = now + self._retry_delay
@@ -56,8 +93,9 @@ class Outbox:
         except UncertainError:
             self.postpone(mention, State.REPLYING)
             return
-        except (ThrottledError, ForbiddenError):
+        except (ThrottledError, ForbiddenError) as error:
             self._put_back(mention)
+            self._raise_if_held("comment", error)
             raise
         except DeletedError:  # the next step sees whether the mention is
             self._put_back(mention)
@@ -74,14 +112,19 @@ class Outbox:
 
     def _send_private(self, mention: Mention, outcome: str, send: Callable[[], object]) -> None:
         """Messages cannot be looked for: whether or not one arrived, it is not sent again."""
+        self._check("message")
         sending = {"outcome": outcome, "final_state": State.REFUSED, "is_private": True}
         self._database.update(mention.fullname, State.REPLYING, self._clock(), **sending)
         try:
             send()
-        except ThrottledError:
+        except ThrottledError as error:
             self._put_back(mention)
+            self._raise_if_held("message", error)
             raise
         except RedditError as error:
+            if isinstance(error, ForbiddenError) and self._is_suspended(error):
+                self._put_back(mention)
+                self._raise_if_held("message", HeldError(HOLD, "suspended"))
             log.info("message_failed mention=%s error=%s", mention.fullname, type(error).__name__)
         self._database.update(mention.fullname, State.REFUSED, self._clock(), outcome=outcome)
 
@@ -101,6 +144,7 @@ class Outbox:
             else:
                 self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome="uncertain")
             return
+        mine = [it for it in mine if it.fullname != mention.reply]  # what was said before an edit
         if not mine:
             state = State.COLORED if self._database.tasks(mention.fullname) else State.SEEN
             self._database.update(mention.fullname, state, self._clock(), outcome="", giving_up="")
@@ -186,6 +230,8 @@ class Sweeper:
         self._reddit = reddit
         self._eraser = eraser
         self._clock = clock
+        self.removed = 0
+        """Replies that others removed, since the start."""
 
     def is_due(self) -> bool:
         return (
@@ -197,11 +243,19 @@ class Sweeper:
         for fullname in self._database.with_leftover_tasks():
             self._eraser.try_to_delete_tasks(fullname)
         replied = self._database.replied()
+        removed: Counter[str] = Counter()
         for start in range(0, len(replied), SWEEP_SIZE):
-            self._sweep(replied[start : start + SWEEP_SIZE])
+            removed.update(self._sweep(replied[start : start + SWEEP_SIZE]))
+        self.removed += removed.total()
+        for subreddit, count in removed.items():
+            log.warning("replies_removed subreddit=%s count=%d", subreddit, count)
+            if count >= MANY:  # where moderators clear the bot away, it is not wanted
+                self._database.opt_out("banned", subreddit)
         self._database.save_progress(swept_at=self._clock())
 
-    def _sweep(self, replied: list[Mention]) -> None:
+    def _sweep(self, replied: list[Mention]) -> list[str]:
+        """Subreddits of the replies that others have removed, each as often as it was."""
+        removed: list[str] = []
         names = {name for it in replied for name in (it.reply, it.shown_in, it.post) if name}
         found = self._reddit.info(names)
         if missing := [name for name in names if name not in found]:
@@ -209,24 +263,28 @@ class Sweeper:
             found |= self._reddit.info(missing)
         if not found and len(replied) >= MANY:
             log.warning("sweep_failed replies=%d detail='Reddit shows nothing of them'", len(replied))
-            return
+            return removed
         for mention in replied:
             if self._clock() > mention.seen_at + self._settings.bot_keep_for:
                 self._database.forget_pictures(mention.fullname)
             reason = self._why_erase(mention, found)
             if reason is None:
                 continue
+            if reason == "reply_removed":
+                removed.append(mention.subreddit)
             try:
                 self._eraser.erase(mention)
                 log.info("reply_swept mention=%s reason=%s", mention.fullname, reason)
             except AutochromeError as error:
                 log.warning("sweep_failed mention=%s error=%s", mention.fullname, type(error).__name__)
+        return removed
 
     def _why_erase(self, mention: Mention, found: dict[str, Post | Comment]) -> str | None:
         """Why this reply has to go; None where it may stay."""
         for name in (mention.post, mention.shown_in):
             original = found.get(name)
-            if name and (original is None or original.removed or original.author is None):
+            origins = original.origins if isinstance(original, Post) else (original,)
+            if name and any(it is None or it.removed or it.author is None for it in origins):
                 return "original_deleted"
         reply = found.get(mention.reply)
         if not isinstance(reply, Comment) or reply.removed or reply.author is None:

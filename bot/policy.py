@@ -11,20 +11,19 @@ from typing import TypeAlias
 from bot import replies
 from bot.commands import Command, parse_command, read_markdown
 from bot.database import CountedBy, Database
-from bot.images import ImageLink, find_images, host_of, is_video
+from bot.images import ImageLink, find_images, host_of, is_album, is_video
 from bot.models import Comment, Mention, Message, Post
 from bot.reddit import Reddit, RedditError
 from bot.replies import NO_DETAILS, Details, Reason
 from bot.settings import Settings
 
 HOUR, DAY = 3600.0, 24 * 3600.0
-BOTS = {"automoderator", "sneakpeekbot", "reddit"}
-"""Accounts that are no persons and must not be answered."""
+PACE_WINDOW, PACE = 60.0, 5
+"""Whoever calls more often than this in so many seconds is no person."""
 BOTTIQUETTE_RETRY = 600.0
 """Seconds after which r/Bottiquette's page is asked for again when it could not be read."""
 BOTTIQUETTE_LISTS = ("disallowed", "permission", "posts-only")
 """Lists of that page under which a bot that comments may not come uninvited."""
-_ALBUMS = ("imgur.com/a/", "imgur.com/gallery/")
 log = logging.getLogger("autochrome.bot")
 
 
@@ -41,6 +40,10 @@ class Context:
     """The mention whose reply this one answers."""
     earlier_comment: Comment | None = None
     earlier_parent: Comment | None = None
+    earlier_shown: Post | Comment | None = None
+    """What showed the picture of that mention."""
+    linked: Post | None = None
+    """Another post that this one, or what it is about, links to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,14 @@ class Policy:
         """Whether it asks for something, as far as it can be told without looking around."""
         if written.author is None and not (isinstance(written, Message) and written.subreddit):
             return False
-        if (written.author or "").lower() in {self._settings.reddit_username.lower(), *BOTS}:
+        if written.automated or (written.author or "").lower() == self._settings.reddit_username.lower():
             return False
-        return self._command(written) is not None
+        return self.command(written) is not None
+
+    def takes_away(self, written: Comment | Message) -> bool:
+        """Whether it is to be heard before all that asks for pictures."""
+        command = self.command(written)
+        return command is not None and command.kind in ("delete", "opt_out")
 
     def decide(self, context: Context) -> Decision:
         """What is to be done. What is obeyed or refused is said once, and nowhere where no bot is wanted."""
@@ -110,21 +118,26 @@ class Policy:
             outcome, is_private = str(decision.reason), decision.reason in replies.IN_PRIVATE
         elif isinstance(decision, Say):
             outcome, is_private = decision.outcome, isinstance(context.request, Message)
+        elif isinstance(decision, Color):
+            return Ignore(reason) if (reason := self._is_a_bot_war(context.mention)) else decision
         else:
             return decision
         mention = context.mention
         if _is_from_moderators(context.request):
             return decision
+        if reason := self._is_a_bot_war(mention):
+            return Ignore(reason)
         if self._is_unwelcome(mention.subreddit) and (not is_private or mention.channel == "stream"):
             return Ignore(outcome)
-        return Ignore(outcome) if self._has_said_enough(mention, outcome) else decision
+        return Ignore(outcome) if self.has_said_enough(mention, outcome) else decision
 
     def withdrawn(self, context: Context) -> str:
         """Why nothing may be said any more of what was begun, since somebody has opted out or a list has grown; "" where
         it may.
         """
-        owner = self._database.hash(context.post.author if context.post else None)
-        if any(self._has_opted_out(person) for person in (context.mention.author_hash, owner)):
+        origins = [it for post in (context.post, context.linked) if post for it in post.origins]
+        people = (context.mention.author_hash, *(self._database.hash(it.author) for it in origins))
+        if any(self._has_opted_out(person) for person in people):
             return "opted_out"
         return "denied" if self._is_unwelcome(context.mention.subreddit) else ""
 
@@ -134,7 +147,7 @@ class Policy:
             return Refuse(Reason.PRIVATE)
         if request is None or (isinstance(request, Comment) and (request.removed or request.author is None)):
             return Ignore("gone")
-        command = self._command(request)
+        command = self.command(request)
         if command is None:
             return Ignore("nothing_asked")
         author = context.mention.author_hash
@@ -154,7 +167,8 @@ class Policy:
             return Refuse(Reason.PRIVATE)
         return self._why_not_here(context, post) or self._choose_images(context, request, post, command)
 
-    def _command(self, written: Comment | Message) -> Command | None:
+    def command(self, written: Comment | Message) -> Command | None:
+        """What it asks, as far as it can be told without looking around."""
         in_reply = isinstance(written, Message) or self._database.replied_with(written.parent) is not None
         return parse_command(written.body, self._settings.reddit_username, in_reply=in_reply)
 
@@ -177,17 +191,19 @@ class Policy:
         return Say(replies.opted_in(), "opted_in")
 
     def _delete(self, context: Context) -> Decision:
-        """Whoever called the bot may have its reply deleted, and whoever the picture is of."""
+        """Whoever called the bot may have its reply deleted, whoever posted the picture first or here, and moderators."""
         author = context.mention.author_hash
         target = context.earlier
         if target is None:
             mentions = self._database.of_author(author, context.mention.post)
             others = [it for it in mentions if it.fullname != context.mention.fullname]
             return Erase(others[-1]) if others else Ignore("nothing_to_erase")
-        owners = {target.author_hash, self._database.hash(context.post.author if context.post else None)}
-        if context.earlier_parent is not None and context.earlier_parent.fullname == target.shown_in:
-            owners.add(self._database.hash(context.earlier_parent.author))
-        return Erase(target) if author and author in owners else Refuse(Reason.NOT_YOURS)
+        shown, post = context.earlier_shown, context.post
+        people = [it.author for place in (shown, post) if isinstance(place, Post) for it in place.origins]
+        people += [shown.author] if isinstance(shown, Comment) else []
+        owners = {target.author_hash, *(self._database.hash(name) for name in people)}
+        may = _is_from_moderators(context.request) or (author and author in owners)
+        return Erase(target) if may else Refuse(Reason.NOT_YOURS)
 
     # Which pictures.
 
@@ -196,20 +212,42 @@ class Policy:
         if context.earlier is not None:  # it goes on about the pictures of the first mention
             body = f"{body}\n\n{context.earlier_comment.body}" if context.earlier_comment else body
             parent = context.earlier_parent
-        found = find_images(body, parent, post, self._settings.bot_image_hosts.allows)
+        linked = context.linked
+        found = find_images(body, parent, post, self._settings.bot_image_hosts.allows, linked)
         if not found:
             return _why_no_image(body, parent, post)
-        wanted = range(1, len(found) + 1) if command.which == "all" else command.which
-        numbers = [len(found) if number == -1 else number for number in wanted]
+        named = () if command.which == "all" else command.which
+        numbers = [len(found) if number == -1 else number for number in named]
         if any(number > len(found) for number in numbers):
             return Refuse(Reason.NO_SUCH_NUMBER, Details(count=len(found)))
-        owners = {"parent": parent, "crosspost": post.crosspost_of}
-        owner = owners.get(found[0].found_in)
-        if owner is not None and self._has_opted_out(self._database.hash(owner.author)):
+        stills = [image for image in found if image.url]
+        chosen = [image for image in stills if image.index in numbers] if numbers else stills
+        if not chosen:
+            return Refuse(Reason.NO_STILL)
+        place = found[0].found_in
+        if place == "linked" and linked and (reason := self._why_not_this(linked)):
+            return Refuse(reason)
+        if place == "parent" and parent and self._has_opted_out(self._database.hash(parent.author)):
             return Refuse(Reason.OPTED_OUT)
-        chosen = tuple(found[number - 1] for number in sorted(set(numbers)))
-        places = {"comment": request.fullname, "parent": parent.fullname if parent else post.fullname}
-        return Color(chosen, len(found), command, places.get(found[0].found_in, post.fullname))
+        shown_in = {
+            "comment": request.fullname,
+            "parent": parent.fullname if parent else "",
+            "linked": linked.origins[-1].fullname if linked else "",
+        }
+        images = tuple(chosen if command.which else chosen[:1])
+        return Color(images, len(found), command, shown_in.get(place, post.origins[-1].fullname))
+
+    def _why_not_this(self, post: Post) -> Reason | None:
+        """Why its picture is left alone: by who took it there, or by who showed it first."""
+        rules = (
+            (any(it.removed for it in post.origins), Reason.REMOVED),
+            (any(it.over_18 for it in post.origins) and not self._settings.bot_over_18, Reason.OVER_18),
+            (
+                any(self._has_opted_out(self._database.hash(it.author)) for it in post.origins),
+                Reason.OPTED_OUT,
+            ),
+        )
+        return next((reason for holds, reason in rules if holds), None)
 
     # Where, for whom and how often.
 
@@ -236,10 +274,8 @@ class Policy:
             (post.removed, Reason.REMOVED),
             (post.archived, Reason.ARCHIVED),
             (post.locked, Reason.LOCKED),
-            (post.over_18 and not self._settings.bot_over_18, Reason.OVER_18),
-            (self._has_opted_out(self._database.hash(post.author)), Reason.OPTED_OUT),
         )
-        if found := next((reason for holds, reason in rules if holds), None):
+        if found := next((reason for holds, reason in rules if holds), self._why_not_this(post)):
             return Refuse(found)
         return self._over_limit(context.mention)
 
@@ -282,7 +318,19 @@ class Policy:
                 return Ignore(reason) if was_told else Refuse(reason, Details(wait=HOUR if since else 0))
         return None
 
-    def _has_said_enough(self, mention: Mention, outcome: str) -> bool:
+    def _is_a_bot_war(self, mention: Mention) -> str:
+        """Why one who speaks so often is not spoken to: at the pace of a program, or enough in this thread; "" where it may be."""
+        author, created, limit = mention.author_hash, mention.created_at, self._settings.bot_thread_user_limit
+        if not author:
+            return ""
+        if self._database.count_written(author, created - PACE_WINDOW, created) > PACE:
+            return "pace"
+        is_enough = (
+            bool(limit and mention.post) and self._database.count_in_thread(author, mention.post) >= limit
+        )
+        return "limit_thread_user" if is_enough else ""
+
+    def has_said_enough(self, mention: Mention, outcome: str) -> bool:
         """Whether this person was told the same in this thread today, or has had as many words this hour as anybody gets."""
         now, limit, author = self._clock(), self._settings.bot_user_limit, mention.author_hash
         if not author:
@@ -296,8 +344,10 @@ def _why_no_image(body: str, parent: Comment | None, post: Post) -> Refuse:
     if is_video(post):
         return Refuse(Reason.VIDEO)
     links = [*read_markdown(body).links, *(read_markdown(parent.body).links if parent else ()), post.url]
-    if any(album in link for link in links for album in _ALBUMS):
+    if any(is_album(link) for link in links):
         return Refuse(Reason.ALBUM)
+    if any(it.gallery for it in post.origins):
+        return Refuse(Reason.NO_STILL)
     if elsewhere := find_images(body, parent, post):
         return Refuse(Reason.HOST, Details(host=host_of(elsewhere[0].url)))
     return Refuse(Reason.NO_IMAGE)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 import praw
 from praw.exceptions import ClientException, PRAWException, RedditAPIException
@@ -57,7 +59,10 @@ _MALFORMED = (
     ValueError,
 )
 """Half a document, in JSON or XML, or one of another shape than PRAW and we expect."""
+_UNREADABLE = (ClientException, NotFound, LookupError, AttributeError, TypeError, ValueError)
+"""One entry of a list is so; the others may be sound."""
 _NO_ANSWER = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+_FULLNAME = re.compile(r"t\d_\w+")
 log = logging.getLogger("autochrome.bot")
 
 
@@ -71,6 +76,14 @@ class ThrottledError(RedditError):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Reddit asks to wait {seconds:.0f} s.")
         self.seconds = seconds
+
+
+class HeldError(ThrottledError):
+    """Reddit wants no comment, or no message, for now; everything else may go on. `reason`: `rate_limit`, …"""
+
+    def __init__(self, seconds: float, reason: str = "rate_limit") -> None:
+        super().__init__(seconds)
+        self.reason = reason
 
 
 class StoppedError(ThrottledError):
@@ -193,10 +206,24 @@ class Reddit:
                 raise SignInError("Reddit does not say who we are.")
             return str(user.name)
 
-    def unread(self) -> list[Comment | Message]:
-        """Unread entries of the inbox, the newest hundred."""
+    def is_suspended(self) -> bool:
+        """Whether Reddit has suspended the account."""
         with _translated():
-            return [_entry(it) for it in self._praw.inbox.unread(limit=PAGE_SIZE)]
+            return bool(getattr(self._praw.user.me(use_cache=False), "is_suspended", False))
+
+    def unread(self) -> tuple[list[Comment | Message], list[str]]:
+        """Unread entries of the inbox, the newest hundred; and the names of those that are of no kind or shape that we know."""
+        entries: list[Comment | Message] = []
+        unreadable: list[str] = []
+        with _translated():
+            for it in self._praw.inbox.unread(limit=PAGE_SIZE):
+                try:
+                    entries.append(_entry(it))
+                except _UNREADABLE as error:
+                    name = _name(it)
+                    unreadable += [name] if name else []
+                    log.warning("entry_unreadable entry=%s error=%s", name or "?", type(error).__name__)
+        return entries, unreadable
 
     def mentions(self) -> list[Comment]:
         """Comments that name the bot, read or not, the newest hundred."""
@@ -220,6 +247,15 @@ class Reddit:
         with _translated():
             things = self._praw.info(fullnames=list(dict.fromkeys(fullnames)))
             return {it.fullname: _thing(it) for it in things if isinstance(it, PrawComment | Submission)}
+
+    def resolve(self, link: str) -> str:
+        """Where a share link leads; "" where nowhere."""
+        with suppress(DeletedError, ForbiddenError), _translated():
+            try:
+                self._praw.get(urlsplit(link).path)
+            except Redirect as moved:
+                return str(moved.response.headers.get("location", ""))
+        return ""
 
     def replies_of_mine(self, fullname: str) -> list[Comment]:
         """The bot's own answers to a comment: in the thread, and where that is long, or gone, among its newest comments."""
@@ -323,7 +359,7 @@ def _refusal(error: RedditAPIException) -> RedditError:
     """What an error in a form's JSON means."""
     for item in error.items:
         if item.error_type == "RATELIMIT":
-            return ThrottledError(_delay_in(item.message or ""))
+            return HeldError(_delay_in(item.message or ""))
     code = error.items[0].error_type
     return DeletedError("It was deleted.") if code in _DELETED else ForbiddenError(code)
 
@@ -354,6 +390,13 @@ def _thing(it: Any) -> Post | Comment:
     return _comment(it) if isinstance(it, PrawComment) else _post(it)
 
 
+def _name(it: Any) -> str:
+    """The fullname of whatever Reddit lists; "" where it has none. What PRAW does not know stays a dict."""
+    data = it.get("data") or {} if isinstance(it, dict) else vars(it)
+    name = str(data.get("name") or "")
+    return name if _FULLNAME.fullmatch(name) else ""
+
+
 def _entry(it: Any) -> Comment | Message:
     if not isinstance(it, PrawMessage):
         return _comment(it)
@@ -362,15 +405,23 @@ def _entry(it: Any) -> Comment | Message:
         fullname=it.fullname,
         author=_author(it) or None,
         subreddit=str(subreddit) if subreddit else "",
-        body=it.body,
+        body=_text(it.body),
         created=it.created_utc,
+        subject=str(vars(it).get("subject") or ""),
+        automated=_is_automated(vars(it)),
     )
+
+
+def _text(body: object) -> str:
+    if not isinstance(body, str):
+        raise TypeError("it has no text")
+    return body
 
 
 def _comment(it: Any) -> Comment:
     # In an inbox, comments have no link_id; there PRAW reads the post from the field `context`.
     data = vars(it)
-    body = str(data["body"])
+    body = _text(data["body"])
     return Comment(
         fullname=it.fullname,
         subreddit=str(it.subreddit),
@@ -383,13 +434,21 @@ def _comment(it: Any) -> Comment:
         created=it.created_utc,
         removed=not _author(it) and body in ("[removed]", "[deleted]"),
         moderator=data.get("distinguished") == "moderator",
+        automated=_is_automated(data),
     )
+
+
+def _is_automated(data: dict[str, Any]) -> bool:
+    """Whether Reddit itself wrote it, or a moderators' tool that pins what it says."""
+    by = data.get("distinguished")
+    return by in ("admin", "special") or (by == "moderator" and bool(data.get("stickied")))
 
 
 def _post(it: Any) -> Post:
     data = vars(it)
     parents = data.get("crosspost_parent_list") or ()
-    removed = data.get("removed_by_category") is not None or not _author(it)
+    is_lost = bool(data.get("crosspost_parent")) and not parents  # what it was taken from is not to be seen
+    removed = data.get("removed_by_category") is not None or not _author(it) or is_lost
     return Post(
         fullname=it.fullname,
         subreddit=str(it.subreddit),
@@ -406,6 +465,7 @@ def _post(it: Any) -> Post:
         gallery=_gallery(data),
         crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
         preview=_preview(data),
+        smaller=_smaller(data),
     )
 
 
@@ -421,13 +481,36 @@ def _delay_in(message: str) -> float:
 
 
 def _gallery(data: dict[str, Any]) -> tuple[str, ...]:
-    """In the order of `gallery_data`; `media_metadata` has none."""
+    """In the order of `gallery_data`, as people see it; `media_metadata` has none."""
+    return tuple(_still(item) for item in _gallery_items(data))
+
+
+def _gallery_items(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `media_metadata` says of each; {} where it says nothing."""
     shown = data.get("media_metadata") or {}
     items = (data.get("gallery_data") or {}).get("items") or ()
-    largest = (shown.get(item["media_id"], {}).get("s", {}) for item in items)
-    return tuple(picture["u"].replace("&amp;", "&") for picture in largest if "u" in picture)
+    return [shown.get(item["media_id"]) or {} for item in items]
+
+
+def _still(item: dict[str, Any]) -> str:
+    """Its address; "" where it failed or moves."""
+    is_still = item.get("status") == "valid" and item.get("e") == "Image"
+    return _unescaped(item["s"].get("u", "")) if is_still else ""
 
 
 def _preview(data: dict[str, Any]) -> str | None:
     images = (data.get("preview") or {}).get("images") or ()
-    return images[0]["source"]["url"].replace("&amp;", "&") if images else None
+    return _unescaped(images[0]["source"]["url"]) if images else None
+
+
+def _smaller(data: dict[str, Any]) -> dict[str, str]:
+    """The largest smaller copy of each picture; Reddit lists them by size."""
+    found = {_still(item): item["p"][-1]["u"] for item in _gallery_items(data) if item.get("p")}
+    images = (data.get("preview") or {}).get("images") or ()
+    if images and images[0].get("resolutions") and not data.get("is_self"):
+        found[data["url"]] = images[0]["resolutions"][-1]["url"]
+    return {url: _unescaped(copy) for url, copy in found.items() if url}
+
+
+def _unescaped(address: str) -> str:
+    return address.replace("&amp;", "&")

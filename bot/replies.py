@@ -33,6 +33,7 @@ class Reason(StrEnum):
     LOCKED = "locked"
     VIDEO = "video"
     NO_IMAGE = "no_image"
+    NO_STILL = "no_still"
     NO_SUCH_NUMBER = "no_such_number"
     NOT_AN_IMAGE = "not_an_image"
     NOT_YOURS = "not_yours"
@@ -72,6 +73,8 @@ class ColoredImage:
     """The address that it was taken from."""
     index: int = 1
     """Which of several."""
+    from_preview: bool = False
+    """Whether Reddit's smaller copy was taken."""
 
 
 IN_PRIVATE = frozenset(
@@ -109,10 +112,12 @@ _REFUSALS = {
     "and call me again.",
     Reason.NO_IMAGE: "I see no picture here: not in your comment, not in the one above it, not in the post. Link to "
     "one, or call me below one.",
+    Reason.NO_STILL: "That one moves or did not make it to Reddit, and I only know how to color still pictures. Call me with "
+    "another number, or with `all`.",
     Reason.NO_SUCH_NUMBER: "I see {count} here, and not the one that you ask for. Call me with a number that there is, "
     "or with `all`.",
     Reason.NOT_AN_IMAGE: "What I found there is not a picture that I can read. A JPEG, PNG or WebP will do.",
-    Reason.NOT_YOURS: "Only who called me, or who posted the photograph, can ask for that.",
+    Reason.NOT_YOURS: "Only who called me, who posted the photograph, or a moderator can ask for that.",
     Reason.OPTED_OUT: "Whoever posted this asked me to leave their pictures alone, and so I do.",
     Reason.OVER_18: "I do not color what is marked as NSFW.",
     Reason.PRIVATE: "I cannot see that community, so I cannot answer there.",
@@ -153,6 +158,9 @@ def colored(
         links = (f"[{shown.index}]({_target(shown.link)})" for shown in pictures)
         head = f"**Here they are in color**, beside the gray ones: {', '.join(links)}.{how}"
     sources = ", ".join(f"[{_source_name(shown, pictures)}]({_target(shown.source)})" for shown in pictures)
+    if any(shown.from_preview for shown in pictures):
+        them = "The original is" if len(pictures) == 1 else "Some originals are"
+        head += f" {them} too large for me, so I took Reddit’s smaller preview."
     return _signed(
         head,
         "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
@@ -212,6 +220,14 @@ def subreddit_opted_out(subreddit: str) -> str:
 def subreddit_opted_in(subreddit: str) -> str:
     """To a moderator who called the bot back. `subreddit`: without r/."""
     return _signed(f"Thank you! I will answer in {escape(subreddit)} again when I am called.")
+
+
+def forwarded() -> str:
+    """To a person or moderators who wrote to the bot and asked for nothing that it can do."""
+    return _signed(
+        "Thank you for writing. I am only a bot and cannot understand this, but I have passed it on to the person who runs "
+        "me, who reads it. If it is about one of my comments, answering it with `delete` takes it back at once."
+    )
 
 
 def message_subject() -> str:

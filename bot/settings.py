@@ -76,6 +76,8 @@ class Settings(BaseSettings):
 
     bot_operator: str = ""
     """The account of whoever runs the bot, named in its user agent as Reddit asks; by default the bot's own."""
+    bot_operator_webhook: SecretStr = NO_SECRET
+    """An address that messages, complaints and notices for the operator are sent to (POST, JSON)."""
     bot_subreddits: Names = ()
     """Where the bare word in a comment calls the bot. Elsewhere a mention, u/colorizebot, does."""
     bot_state_dir: Annotated[Path, BeforeValidator(os.path.expanduser)] = Field(
@@ -97,6 +99,8 @@ class Settings(BaseSettings):
     """Mentions in one subreddit in an hour; 0: no limit."""
     bot_thread_limit: Annotated[int, Field(ge=0)] = 10
     """Mentions in one thread ever; 0: no limit."""
+    bot_thread_user_limit: Annotated[int, Field(ge=0)] = 5
+    """Replies of any kind to one person in one thread; 0: no limit."""
     bot_score_floor: int = -3
     """A comment of the bot's with this score or less is removed."""
     bot_requests_per_minute: Annotated[int, Field(ge=1, le=100)] = 90

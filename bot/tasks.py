@@ -95,7 +95,7 @@ class Tasks:
         first_error: NotColoredError | None = None
         for image in images:
             try:
-                started.add(self._start(mention, wanted, image, self._fetch(image)))
+                started.add(self._start_or_smaller(mention, wanted, image))
             except NotColoredError as error:
                 first_error = first_error or error
         if first_error and not started:
@@ -132,21 +132,32 @@ class Tasks:
             self._discard(task)
         return done
 
+    def _start_or_smaller(self, mention: Mention, wanted: Color, image: ImageLink) -> str:
+        """Of a picture that is too large, Reddit's smaller copy is taken."""
+        try:
+            return self._start(mention, wanted, image, self._fetch(image.url))
+        except NotColoredError as error:
+            if error.reason != Reason.TOO_LARGE or not image.smaller:
+                raise
+            return self._start(mention, wanted, image, self._fetch(image.smaller), from_preview=True)
+
     def _discard(self, task: Task) -> None:
         """Erase a picture that was not colored, and leave it to others."""
         self._database.release(task.mention, task.image_url)
         self._eraser.delete_task(task)
 
-    def _fetch(self, image: ImageLink) -> bytes:
-        """Its file."""
+    def _fetch(self, url: str) -> bytes:
+        """A picture's file."""
         try:
-            return download(self._web, image.url, self._settings.bot_image_hosts)
+            return download(self._web, url, self._settings.bot_image_hosts)
         except UnreachableError:
             raise
         except ImageError as error:
             raise _not_colored(error) from error
 
-    def _start(self, mention: Mention, wanted: Color, image: ImageLink, data: bytes) -> str:
+    def _start(
+        self, mention: Mention, wanted: Color, image: ImageLink, data: bytes, from_preview: bool = False
+    ) -> str:
         """The id of a job, which a repetition makes no second time."""
         vividness = wanted.command.vividness
         options: dict[str, str | float] = {"vividness": vividness}
@@ -156,7 +167,8 @@ class Tasks:
         known = {task.job_id: task.secret for task in self._database.tasks(mention.fullname)}
         own = "" if self._service.has_key else job_secret(self._database.secret, id)
         secret = known.get(id) or own  # of an earlier try, or known before the service is asked
-        task = Task(id, mention.fullname, image.index, wanted.total, image.url, vividness, secret)
+        place = (mention.fullname, image.index, wanted.total, image.url)
+        task = Task(id, *place, vividness, secret, from_preview)
         self._database.save_task(task)
         try:
             job = self._create(data, id, options, secret)

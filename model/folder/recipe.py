@@ -74,7 +74,7 @@ class Recipe:
         """
         values = asdict(self)
         del values["limits"]
-        for name in ("hints", "boldness", "palette"):
+        for name in ("hints", "boldness", "palette", "chosen"):
             if not values["color"][name]:
                 del values["color"][name]
         for name in ("alternatives", "confidence", "distribution"):

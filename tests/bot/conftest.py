@@ -195,6 +195,8 @@ class QuickService:
         """Whether the answer to PUT says so already, or only the job when it is looked at."""
         self.sent: list[str] = []
         """Ids in the order in which they came, repetitions too."""
+        self.too_large: set[bytes] = set()
+        """Files of more pixels than it takes."""
         self.lost = 0
         """So many photos are taken in without an answer that says so."""
         self.refuses = False
@@ -228,6 +230,8 @@ class QuickService:
             return JSONResponse({"code": "photo_animated", "detail": "That moves."}, 422)
         if not body.startswith((b"\xff\xd8", b"\x89PNG")):
             return JSONResponse({"code": "photo_unsupported", "detail": "That is no photo."}, 415)
+        if body in self.too_large:
+            return JSONResponse({"code": "photo_too_large", "detail": "It has 61 megapixels."}, 413)
         id = request.path_params["id"]
         self.sent.append(id)
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
@@ -289,4 +293,5 @@ def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.max_keep_for = 7 * 86400.0
     _quick_service.failing.clear()
     _quick_service.fails_at_once = False
+    _quick_service.too_large.clear()
     return _quick_service

@@ -148,7 +148,7 @@ def test_a_database_of_another_version_is_refused_with_advice(tmp_path, version,
     other = sqlite3.connect(tmp_path / "other")
     other.execute(f"PRAGMA user_version = {version}")
     other.close()
-    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 2. {advice}"):
+    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 3. {advice}"):
         Database(tmp_path / "other")
 
 
@@ -156,3 +156,27 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "none").write_bytes(b"Dear diary, " * 100)
     with pytest.raises(DatabaseError, match="not a database"):
         Database(tmp_path / "none")
+
+
+def test_a_database_of_the_version_before_is_taken_over(tmp_path):
+    path = tmp_path / "bot.sqlite"
+    database = Database(path)
+    database.add(mention("t1_a"))
+    secret = database.secret
+    database.close()
+    old = sqlite3.connect(path)
+    for statement in (
+        "ALTER TABLE mentions DROP COLUMN created_at",
+        "ALTER TABLE tasks DROP COLUMN from_preview",
+        "PRAGMA user_version = 2",
+    ):
+        old.execute(statement)
+    old.close()
+    database = Database(path)
+    assert database.secret == secret
+    assert database.mention("t1_a").created_at == 0
+    assert not database.add(mention("t1_a")), "it is known, and not answered twice"
+    task = Task("0" * 32, "t1_a", 1, 1, "https://i.redd.it/a.jpg", 1.0, from_preview=True)
+    database.save_task(task)
+    assert database.tasks("t1_a") == [task]
+    database.close()

@@ -34,7 +34,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     lines_before = len(service.lines)
     post = shown(author="Ann_Who_Posted")
     began = time.monotonic()
-    mention = server.person("Ben_Who_Calls").comment(post, "u/colorizebot please, this is my grandma")
+    mention = server.person("Ben_Who_Calls").comment(post, "This is my grandma.\n\nu/colorizebot please")
     [reply] = until(server.bot.comments, 10, "an answer")
     link = re.search(r"\*\*\[Here it is in color\]\((\S+)\)\*\*", reply.text)[1]
     page = httpx.get(link)

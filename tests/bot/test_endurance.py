@@ -184,6 +184,7 @@ def test_words_have_a_limit_too(server, shown, bot):
     chatty = server.person("another_bot")
     for number in range(15):
         chatty.comment(shown(f"{number}.jpg"), "u/colorizebot opt in")
+        server.clock.advance(20)  # no faster than a person
     bot.work(lambda: not server.bot.unread())
     assert len(server.bot.comments()) == bot.settings.bot_user_limit
 

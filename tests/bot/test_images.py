@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from bot.images import AllowedHosts, ImageLink, find_images, image_url, is_video
+from bot.images import (
+    AllowedHosts,
+    ImageLink,
+    find_images,
+    image_url,
+    is_album,
+    is_video,
+    linked_post,
+    post_of,
+)
 from bot.models import Comment, Post
 
 TEXT = Post(
@@ -173,6 +182,10 @@ def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
         ("https://m.imgur.com/aBcDe", "https://i.imgur.com/aBcDe.jpg"),
         ("https://imgur.com/aBcDe12.PNG?1", "https://i.imgur.com/aBcDe12.PNG"),
         ("https://i.imgur.com/aBcDe12", "https://i.imgur.com/aBcDe12.jpg"),
+        ("https://imgur.com/our-wedding-in-1931-aBcDe12", "https://i.imgur.com/aBcDe12.jpg"),
+        ("https://imgur.com/gallery/our-wedding-in-1931-aBcDe12", None),
+        ("https://imgur.com/a/our-wedding-in-1931-aBcDe12", None),
+        ("https://imgur.com/t/history/aBcDe12", None),
         ("https://imgur.com/gallery/aBcDe", None),
         ("https://imgur.com/gallery", None),
         ("https://imgur.com/a/aBcDe", None),
@@ -187,6 +200,56 @@ def test_addresses_that_may_not_be_called_upon_are_passed_over() -> None:
 )
 def test_a_link_leads_to_its_picture(link: str, picture: str | None) -> None:
     assert image_url(link) == picture
+
+
+@pytest.mark.parametrize(
+    ("link", "is_one"),
+    [
+        ("https://imgur.com/a/aBcDe", True),
+        ("https://imgur.com/a/our-wedding-in-1931-aBcDe12#3", True),
+        ("https://m.imgur.com/gallery/our-wedding-aBcDe12/", True),
+        ("https://imgur.com/t/history/aBcDe12", True),
+        ("https://imgur.com/topic/Old_Photos/our-wedding-aBcDe12", True),
+        ("https://imgur.com/our-wedding-in-1931-aBcDe12", False),
+        ("https://imgur.com/aBcDe12", False),
+        ("https://example.org/a/aBcDe", False),
+        ("https://[::1/a/b", False),
+    ],
+)
+def test_albums_of_imgur_are_known_with_words_in_their_addresses(link: str, is_one: bool) -> None:
+    assert is_album(link) is is_one
+
+
+@pytest.mark.parametrize(
+    ("link", "post"),
+    [
+        ("https://redd.it/1abc2d", "t3_1abc2d"),
+        ("https://www.reddit.com/r/OldPhotos/comments/1abc2d/my_grandmother/", "t3_1abc2d"),
+        ("https://old.reddit.com/r/OldPhotos/comments/1abc2d?utm_source=share", "t3_1abc2d"),
+        ("https://www.reddit.com/comments/1abc2d", "t3_1abc2d"),
+        ("https://www.reddit.com/gallery/1abc2d", "t3_1abc2d"),
+        ("https://www.reddit.com/user/ann/comments/1abc2d/x", "t3_1abc2d"),
+        ("https://www.reddit.com/r/OldPhotos/s/AbCdEf123", "https://www.reddit.com/r/OldPhotos/s/AbCdEf123"),
+        ("https://www.reddit.com/r/OldPhotos/comments/1abc2d/x/kk1/", ""),
+        ("https://www.reddit.com/r/OldPhotos/", ""),
+        ("https://i.redd.it/abc.jpg", ""),
+        ("https://evil.example/r/OldPhotos/comments/1abc2d/", ""),
+        ("https://[::1/", ""),
+    ],
+)
+def test_links_to_posts_are_known(link: str, post: str) -> None:
+    assert post_of(link) == post
+
+
+def test_a_post_is_linked_to_by_the_comment_before_all_else_and_never_by_itself() -> None:
+    leads = replace(LINK, url="https://redd.it/third")
+    assert linked_post("colorizebot https://redd.it/first", PARENT, leads) == "t3_first"
+    assert linked_post("colorizebot https://i.redd.it/a.jpg https://redd.it/first", None, leads) == ""
+    assert linked_post("colorizebot", PARENT, leads) == "", "the comment above shows a picture"
+    assert linked_post("colorizebot", replace(PARENT, body="https://redd.it/second"), leads) == "t3_second"
+    assert linked_post("colorizebot", None, leads) == "t3_third"
+    assert linked_post("colorizebot", None, GALLERY) == ""
+    assert linked_post("colorizebot", None, TEXT) == ""
 
 
 def test_the_same_picture_twice_is_one() -> None:

@@ -70,6 +70,7 @@ def test_of_several_pictures_those_that_are_no_good_are_passed_over(server, gray
         ({}, b"GIF89a", "That is a video or an animation"),
         ({"url": "https://example.com/a.jpg"}, None, "I do not take pictures from example.com."),
         ({"url": "https://imgur.com/a/abcde"}, None, "I cannot look into albums."),
+        ({"url": "https://imgur.com/t/history/our-album-aBcDe12"}, None, "I cannot look into albums."),
         ({"url": "https://v.redd.it/abc"}, None, "That is a video or an animation"),
         ({"url": "", "text": "Look!"}, None, "I see no picture here"),
     ],
@@ -120,7 +121,10 @@ def test_a_change_of_the_longest_time_for_which_the_service_keeps_a_picture_is_n
 def test_only_who_called_and_whose_it_is_may_take_an_answer_back(server, shown, ask, bot, quick_service):
     post = shown()
     answer = ask("ben", post)
-    assert "Only who called me, or who posted the photograph" in ask("mallory", answer, "delete").text
+    assert (
+        "Only who called me, who posted the photograph, or a moderator"
+        in ask("mallory", answer, "delete").text
+    )
     assert len(quick_service.jobs) == 1
     ask("ann", answer, "delete")
     assert quick_service.jobs == {}

@@ -36,10 +36,15 @@ REFUSALS = [
     (Reason.LOCKED, Details(), "That thread is locked, so I cannot answer there."),
     (Reason.VIDEO, Details(), "That is a video or an animation"),
     (Reason.NO_IMAGE, Details(), "I see no picture here"),
+    (Reason.NO_STILL, Details(), "That one moves or did not make it to Reddit"),
     (Reason.NO_SUCH_NUMBER, Details(count=3), "I see 3 pictures here, and not the one that you ask for."),
     (Reason.NO_SUCH_NUMBER, Details(count=1), "I see only one picture here"),
     (Reason.NOT_AN_IMAGE, Details(), "not a picture that I can read"),
-    (Reason.NOT_YOURS, Details(), "Only who called me, or who posted the photograph, can ask for that."),
+    (
+        Reason.NOT_YOURS,
+        Details(),
+        "Only who called me, who posted the photograph, or a moderator can ask for that.",
+    ),
     (Reason.OPTED_OUT, Details(), "asked me to leave their pictures alone"),
     (Reason.OVER_18, Details(), "I do not color what is marked as NSFW."),
     (Reason.PRIVATE, Details(), "I cannot see that community"),
@@ -113,6 +118,14 @@ def test_several_have_a_link_each() -> None:
     assert f"[original 1]({SOURCE}?1), [original 3]({SOURCE}?3)" in text
     assert "More vivid than I would." in text
     assert "Calmer" in replies.colored(many, title="", keep_for=MONTH, vividness=0.7)
+
+
+def test_that_a_smaller_copy_was_taken_is_said() -> None:
+    text = replies.colored([ColoredImage(PAGE, SOURCE, from_preview=True)], title="", keep_for=MONTH)
+    assert "The original is too large for me, so I took Reddit’s smaller preview." in text
+    some = [ColoredImage(PAGE, SOURCE, 1), ColoredImage(PAGE, SOURCE, 2, from_preview=True)]
+    assert "Some originals are too large for me" in replies.colored(some, title="", keep_for=MONTH)
+    assert "smaller" not in replies.colored(ONE, title="", keep_for=MONTH)
 
 
 def test_a_link_ends_where_it_should() -> None:

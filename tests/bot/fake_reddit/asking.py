@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fake_reddit.refusals import FormError, RefusedError
+from fake_reddit.refusals import FormError, MovedError, RefusedError
 from fake_reddit.site import Site
 
 
@@ -75,6 +75,8 @@ def _is_json(request: Request) -> bool:
 def _answer(handler: Handler, ask: Ask) -> Response:
     try:
         return JSONResponse(handler(ask))
+    except MovedError as moved:
+        return Response(status_code=302, headers={"location": moved.location})
     except RefusedError as refused:
         return refusal(refused)
     except FormError as error:

@@ -19,7 +19,7 @@ from fake_reddit.site import Site
 from fake_reddit.things import Comment, Message, Post, Subreddit
 from fake_reddit.uploads import add_picture
 
-ACTS = {"post", "comment", "message", "edit", "delete", "vote", "block", "remove", "distinguish"}
+ACTS = {"post", "comment", "message", "edit", "delete", "vote", "block", "share", "remove", "distinguish"}
 REFERENCES = {"on", "thing", "comment", "crosspost_of"}
 """Words of an act whose value is the fullname of a thing."""
 
@@ -40,7 +40,9 @@ def shown(site: Site, thing: object) -> dict[str, Any]:
         return {"fullname": thing.fullname} | post_document(site.world, thing)
     if isinstance(thing, Comment):
         return {"fullname": thing.fullname} | comment_document(site.world, thing)
-    return {"fullname": thing.fullname} if isinstance(thing, Message) else {}
+    if isinstance(thing, Message):
+        return {"fullname": thing.fullname}
+    return {"url": thing} if isinstance(thing, str) else {}
 
 
 def look(site: Site, name: str) -> dict[str, Any]:

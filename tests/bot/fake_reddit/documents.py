@@ -59,12 +59,22 @@ def post_document(world: World, post: Post) -> Document:
         data |= gallery_fields(post)
     if post.preview:
         data["preview"] = {
-            "images": [{"source": {"url": post.preview, "width": 640, "height": 480}}],
+            "images": [
+                {
+                    "source": {"url": post.preview, "width": 9600, "height": 6400},
+                    "resolutions": [
+                        {"url": url, "width": 108 * 2**step, "height": 72 * 2**step}
+                        for step, url in enumerate(post.smaller)
+                    ],
+                }
+            ],
             "enabled": True,
         }
     if post.crosspost_of is not None:
         data["crosspost_parent"] = post.crosspost_of.fullname
-        data["crosspost_parent_list"] = [post_document(world, post.crosspost_of)["data"]]
+        place = world.subreddit(post.crosspost_of.subreddit)
+        is_hidden = place.private or place.banned
+        data["crosspost_parent_list"] = [] if is_hidden else [post_document(world, post.crosspost_of)["data"]]
     return {"kind": "t3", "data": data}
 
 
@@ -80,19 +90,24 @@ def address(world: World, post: Post) -> str:
 def gallery_fields(post: Post) -> Document:
     """The order is in `gallery_data`; `media_metadata` is a dict, here in the contrary order as it may be."""
     names = [f"{post.id}media{index}" for index in range(1, len(post.gallery) + 1)]
-    shown = {
-        name: {
-            "status": "valid",
-            "e": "Image",
-            "id": name,
-            "m": mimetypes.guess_type(urlsplit(url).path)[0] or "image/jpeg",
-            "s": {"u": url, "x": 640, "y": 480},
-            "p": [],
-        }
-        for name, url in reversed(list(zip(names, post.gallery, strict=True)))
-    }
+    pairs = reversed(list(zip(names, post.gallery, strict=True)))
+    shown = {name: _media(name, item) for name, item in pairs if item}
     items = [{"media_id": name, "id": number} for number, name in enumerate(names, start=1)]
     return {"is_gallery": True, "media_metadata": shown, "gallery_data": {"items": items}}
+
+
+def _media(name: str, item: str | dict[str, str]) -> Document:
+    """What failed has neither a size nor an address, and what moves has no `u`."""
+    item = {"u": item} if isinstance(item, str) else item
+    if "status" in item:
+        return {"status": item["status"]}
+    if "gif" in item:
+        source = {"gif": item["gif"], "mp4": f"{item['gif']}?format=mp4", "x": 320, "y": 240}
+        return {"status": "valid", "e": "AnimatedImage", "id": name, "m": "image/gif", "s": source, "p": []}
+    kind = mimetypes.guess_type(urlsplit(item["u"]).path)[0] or "image/jpeg"
+    smaller = [{"u": item["smaller"], "x": 1080, "y": 810}] if "smaller" in item else []
+    source = {"u": item["u"], "x": 9600, "y": 7200}
+    return {"status": "valid", "e": "Image", "id": name, "m": kind, "s": source, "p": smaller}
 
 
 def comment_document(world: World, comment: Comment, replies: Any = "") -> Document:
@@ -123,8 +138,8 @@ def comment_document(world: World, comment: Comment, replies: Any = "") -> Docum
         "created_utc": comment.created,
         "edited": comment.edited or False,
         "is_submitter": comment.author == comment.post.author,
-        "stickied": False,
-        "distinguished": "moderator" if comment.distinguished else None,
+        "stickied": comment.stickied,
+        "distinguished": "moderator" if comment.distinguished is True else comment.distinguished or None,
         "locked": comment.locked,
         "archived": comment.post.archived,
         "over_18": comment.post.over_18,
@@ -151,7 +166,10 @@ def more_document(parent: Post | Comment, hidden: list[Comment]) -> Document:
 
 
 def notice_document(world: World, notice: Notice) -> Document:
-    """What stands in an inbox: a comment with a subject, or a message."""
+    """What stands in an inbox: a comment with a subject, a message, or what no client knows yet."""
+    if notice.kind == "award":
+        data = {"id": notice.thing.id, "name": notice.thing.fullname, "new": notice.new}
+        return {"kind": "t6", "data": data}
     if isinstance(notice.thing, Message):
         return message_document(world, notice.thing, new=notice.new)
     document = comment_document(world, notice.thing)

@@ -50,6 +50,13 @@ class Person:
             else:
                 thing.removed = True
 
+    def share(self, thing: Post) -> str:
+        """A link such as apps make, of which only Reddit knows where it leads."""
+        with self.world.lock:
+            token = f"s{len(self.world.shares) + 1}hArE"
+            self.world.shares[token] = thing.permalink
+            return f"https://www.reddit.com/r/{thing.subreddit}/s/{token}"
+
     def distinguish(self, comment: Comment) -> None:
         """As a moderator does with one of their own."""
         with self.world.lock:

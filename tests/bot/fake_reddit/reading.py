@@ -15,7 +15,7 @@ from fake_reddit.documents import (
     user_document,
 )
 from fake_reddit.listings import chain, listing, page, thread
-from fake_reddit.refusals import RefusedError
+from fake_reddit.refusals import MovedError, RefusedError
 from fake_reddit.things import Comment, Message, Notice, Post, User
 
 MOST_NAMES = 100
@@ -170,6 +170,13 @@ def wiki_page(ask: Ask) -> Document:
     return {"kind": "wikipage", "data": data}
 
 
+def share(ask: Ask) -> Document:
+    where = ask.site.world.shares.get(ask.path["token"])
+    if where is None:
+        raise RefusedError(404)
+    raise MovedError(f"https://www.reddit.com{where}?share_id=x&utm_medium=web2x")
+
+
 HANDLERS: dict[str, Handler] = {
     "/api/v1/me": me,
     "/message/inbox": inbox(),
@@ -189,6 +196,7 @@ HANDLERS: dict[str, Handler] = {
     "/r/{name}/comments/{post}/{slug}/{comment}": comments,
     "/r/{name}/about": subreddit_about,
     "/r/{name}/wiki/{page:path}": wiki_page,
+    "/r/{name}/s/{token}": share,
     "/user/{name}/about": user_about,
     "/user/{name}/comments": user_comments,
     "/user/{name}/submitted": user_posts,

@@ -20,6 +20,7 @@ WORDS = {
     "USER_DOESNT_EXIST": ("that user doesn't exist", "to"),
     "USER_BLOCKED": ("you can't do that to a user who has blocked you", "parent"),
     "BAD_URL": ("you should check that url", "url"),
+    "DOMAIN_BANNED": ("that domain is banned from this site", "text"),
     "NO_TITLE": ("please enter a title", "title"),
     "NO_URL": ("a url is required", "url"),
     "BAD_SR_NAME": ("that name isn't going to work", "sr"),
@@ -45,3 +46,11 @@ class FormError(Exception):
         usual, self.field = WORDS.get(code, ("something went wrong", ""))
         self.code = code
         self.words = words or usual
+
+
+class MovedError(Exception):
+    """It is elsewhere."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location

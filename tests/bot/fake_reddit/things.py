@@ -58,9 +58,13 @@ class Post(Thing):
     url: str = ""
     text: str = ""
     is_self: bool = False
-    gallery: list[str] = field(default_factory=list)
+    gallery: list[str | dict[str, str]] = field(default_factory=list)
+    """Addresses; or what is shown instead: {"gif": address}, {"status": "failed"}, {} for what is missing; with "smaller", a
+    still picture's smaller copy beside its "u"."""
     crosspost_of: Post | None = None
     preview: str | None = None
+    smaller: list[str] = field(default_factory=list)
+    """Reddit's own smaller copies of the picture, the largest last."""
     over_18: bool = False
     locked: bool = False
     archived: bool = False
@@ -89,8 +93,9 @@ class Comment(Thing):
     deleted: bool = False
     removed: bool = False
     locked: bool = False
-    distinguished: bool = False
-    """Whether its author speaks in it as a moderator."""
+    distinguished: bool | str = False
+    """Whether its author speaks in it as a moderator; "admin" or "special" for Reddit itself."""
+    stickied: bool = False
 
     @property
     def fullname(self) -> str:
@@ -124,5 +129,5 @@ class Notice:
 
     thing: Comment | Message
     kind: str
-    """"username_mention", "comment_reply", "post_reply" or "message"."""
+    """"username_mention", "comment_reply", "post_reply", "message", or "award"."""
     new: bool = True

@@ -28,6 +28,8 @@ class World:
         self.messages: dict[str, Message] = {}
         self.pictures: dict[str, tuple[bytes, str]] = {}
         """Path under /i/ → bytes and media type."""
+        self.shares: dict[str, str] = {}
+        """Last part of a share link, /r/name/s/…, → path of what it leads to."""
         self.most_replies = 200
         """To one thing that a thread shows."""
         self._count = 0
@@ -105,6 +107,8 @@ class World:
 
     def _may_comment(self, author: str, parent: Post | Comment, post: Post, text: str) -> None:
         subreddit = self.subreddit(post.subreddit)
+        if self.user(author).suspended:
+            raise RefusedError(403)
         if subreddit.banned or subreddit.private or author.lower() in subreddit.banned_users:
             raise RefusedError(403, "private" if subreddit.private else None)
         if (post.locked or getattr(parent, "locked", False)) and not self.user(author).is_mod:
@@ -142,6 +146,8 @@ class World:
     def add_message(self, author: str, to: str, subject: str, text: str, subreddit: str = "") -> Message:
         """From a person, or with `subreddit` from its moderators."""
         with self.lock:
+            if self.user(author).suspended:
+                raise RefusedError(403)
             if to.lower() not in self.users:
                 raise FormError("USER_DOESNT_EXIST")
             message = Message(

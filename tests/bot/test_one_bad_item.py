@@ -1,0 +1,77 @@
+"""One comment, one entry or one refusal that goes wrong never stops the others."""
+
+from __future__ import annotations
+
+import pytest
+
+RATELIMIT = 421
+"""Seconds that the fake's words say: seven minutes, and one second more."""
+
+
+@pytest.fixture
+def bot(here, quick_service):
+    return here(bot_service_url=quick_service.url)
+
+
+def test_a_comment_that_reddit_holds_back_holds_back_no_delete(server, shown, bot, ask):
+    answer = ask("ben", shown())
+    held = server.person("cleo").comment(shown("b.jpg"), "u/colorizebot")
+    fault = server.fail("/api/comment", "RATELIMIT")
+    bot.work(lambda: fault.hits)
+    began = bot.ahead
+    server.person("dan").comment(shown("c.jpg"), "u/colorizebot")
+    ask("ben", answer, "delete")
+    assert server.bot.comments() == []
+    assert bot.ahead - began < RATELIMIT / 2
+    asked = len(server.calls_to("/api/comment"))
+    bot.loop.round()
+    assert len(server.calls_to("/api/comment")) == asked == 2, "no comment is tried before its time"
+    bot.ahead = began + RATELIMIT + 1
+    bot.work(lambda: len(server.bot.comments()) == 2)
+    assert held in [said.parent for said in server.bot.comments()]
+
+
+def test_deletes_come_before_all_that_waits_with_them(server, shown, bot, ask):
+    answer = ask("ben", shown())
+    before = len(server.calls)
+    nothing_here = server.person("ann").post("OldPhotos", "Words", text="no picture")
+    server.person("ben").comment(answer, "delete")
+    for name in ("cleo", "dan"):  # of a look at the inbox, the newest is taken first
+        server.person(name).comment(nothing_here, "u/colorizebot")
+    bot.work(lambda: len(server.bot.comments()) == 2)
+    written = [call.path for call in server.calls[before:] if call.path in ("/api/del", "/api/comment")]
+    assert written == ["/api/del", "/api/comment", "/api/comment"]
+
+
+@pytest.mark.parametrize("odd", ["a message without a text", "a comment without a text", "an unknown kind"])
+def test_what_cannot_be_read_in_the_inbox_is_passed_over_and_marked(server, shown, bot, odd):
+    eve = server.person("eve")
+    if odd == "a comment without a text":
+        eve.comment(shown(), "u/colorizebot").text = None
+    else:
+        eve.message("colorizebot", "Hello", None if odd == "a message without a text" else "An award!")
+    if odd == "an unknown kind":
+        server.bot.unread()[0].kind = "award"
+    good = server.person("ben").comment(shown("b.jpg"), "u/colorizebot")
+    bot.work(lambda: not server.bot.unread())
+    assert [said.parent for said in server.bot.comments()] == [good]
+
+
+def test_where_even_its_mark_is_refused_the_others_are_answered(server, shown, bot):
+    server.person("eve").message("colorizebot", "Hello", None)
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.fail("/api/read_message", 400, times=3)
+    bot.work(server.bot.comments)
+
+
+@pytest.mark.usefixtures("retry_at_once")
+def test_a_thread_that_reddit_does_not_show_stops_no_other(server, shown, bot):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    lost = server.fail("/api/comment", 503, when="after")
+    bot.work(lambda: lost.hits)
+    server.fail("/comments/*", 503, times=None)
+    server.fail("/user/*", 503, times=None)
+    good = server.person("cleo").comment(shown("b.jpg"), "u/colorizebot")
+    bot.ahead += 60
+    bot.loop.round()
+    assert good in [said.parent for said in server.bot.comments()]
