@@ -29,7 +29,7 @@ class Game:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    def begin(self, service: str, button: str = "10 rounds, told after each") -> None:
+    def begin(self, service: str, button: str = "10 rounds, the answer after each") -> None:
         self.page.clock.install()
         self.page.goto(f"{service}/clap")
         self.stop_clock()

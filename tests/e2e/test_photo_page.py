@@ -106,7 +106,7 @@ def test_gray_and_color_lie_over_one_another_and_the_handle_alone_parts_them(
     slider.focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    expect(slider).to_have_attribute("aria-valuetext", "1 % before, 99 % after")
+    expect(slider).to_have_attribute("aria-valuetext", "1% before, 99% after")
     assert divider_at(page) == pytest.approx(0.01, abs=0.01)
 
     page.get_by_role("button", name="Compare").click()
@@ -154,7 +154,7 @@ def test_it_is_made_larger_to_its_last_pixel_and_moved_about(
     page.keyboard.press("+")
     page.keyboard.press("+")
     assert scale(page) == pytest.approx(2.25, abs=0.02)
-    expect(page.locator("#status")).to_have_text("225 % of its size on this page")
+    expect(page.locator("#status")).to_have_text("225% of its size on this page")
     before = seen(page)
     page.keyboard.press("ArrowRight")
     assert np.abs(seen(page).astype(int) - before).mean() > 2

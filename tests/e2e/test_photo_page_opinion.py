@@ -126,7 +126,7 @@ def test_strength_and_boldness_need_no_server_until_they_are_kept(
     before = chroma(seen(page))
     page.keyboard.press("End")
     expect(page.locator(".after canvas")).to_be_visible()
-    expect(page.get_by_label("Color strength")).to_have_attribute("aria-valuetext", "200 %")
+    expect(page.get_by_label("Color strength")).to_have_attribute("aria-valuetext", "200%")
     assert chroma(seen(page)) > 1.3 * before
     page.keyboard.press("Home")
     assert chroma(seen(page)) < 3
@@ -134,7 +134,7 @@ def test_strength_and_boldness_need_no_server_until_they_are_kept(
     assert chroma(seen(page)) > 1.3 * before
     page.get_by_label("Bolder ↔ Safer").focus()
     page.keyboard.press("End")
-    expect(page.get_by_label("Bolder ↔ Safer")).to_have_attribute("aria-valuetext", "100 % safer")
+    expect(page.get_by_label("Bolder ↔ Safer")).to_have_attribute("aria-valuetext", "100% safer")
     assert asked == []
     assert axe(page) == []
     assert small_targets(page) == []
@@ -156,6 +156,21 @@ def test_strength_and_boldness_need_no_server_until_they_are_kept(
     page.wait_for_url(f"**/{job['id']}")
     expect(page.get_by_label("Color strength")).to_have_value("1")
     expect(page.locator("#recent a")).to_have_count(1)
+
+
+def test_what_is_saved_is_what_is_seen_and_a_link_to_other_colors_is_not_shared(
+    page: Page, service: str, job: dict[str, Any]
+) -> None:
+    opened(page, service, job)
+    page.get_by_label("Color strength").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#keep")).to_be_enabled()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save", exact=True).click()
+    assert chroma(np.asarray(Image.open(saved.value.path()).convert("RGB"))) < 3
+    page.get_by_role("button", name="Share").click()
+    expect(page.locator("#said")).to_contain_text("Choose “Keep this” first")
+    assert page.url.endswith(job["id"])
 
 
 def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
@@ -265,7 +280,7 @@ def test_by_keyboard_alone_a_place_is_found_and_colored(
     cross.focus()
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "Shift+ArrowUp"):
         page.keyboard.press(key)
-    expect(cross).to_have_attribute("aria-label", "Place: 40 % from the left, 44 % from the top. Choose it")
+    expect(cross).to_have_attribute("aria-label", "Place: 40% from the left, 44% from the top. Choose it")
     page.keyboard.press("Enter")
     first = page.locator("#swatches button").first
     expect(first).to_be_focused()

@@ -180,7 +180,7 @@ def test_only_what_a_page_looks_up_is_embedded(api, job, work) -> None:
     assert home["server"]["The photo is empty"] == "Das Foto ist leer"
     work(artifacts={"comparison": b"gray | color"})
     photo = embedded(api.get(f"/photos/{job['id']}", headers=german).text)
-    assert photo["page"]["{before} % before, {after} % after"] == "{before} % vorher, {after} % nachher"
+    assert photo["page"]["{before}% before, {after}% after"] == "{before} % vorher, {after} % nachher"
     assert "Sending the photograph" not in photo["page"], "of the stages, once they are over"
     assert embedded(api.get("/").text) == {}
 

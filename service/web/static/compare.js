@@ -47,7 +47,7 @@ export class Compare {
 
   #split(percent) {
     this.frame.style.setProperty("--split", `${percent}%`);
-    this.slider.setAttribute("aria-valuetext", t("{before} % before, {after} % after", { before: percent, after: 100 - percent }));
+    this.slider.setAttribute("aria-valuetext", t("{before}% before, {after}% after", { before: percent, after: 100 - percent }));
   }
 }
 

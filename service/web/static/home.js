@@ -47,7 +47,7 @@ async function goPhoto(signal) {
   if (isShown) checkPixels(preview, maxMegapixels);
   begin(t("Sending the photograph"));
   const size = number(file.size / 2 ** 20, 1);
-  const onProgress = (share) => progress(share, t("{percent} % of {size} MB", { percent: Math.floor(100 * share), size }));
+  const onProgress = (share) => progress(share, t("{percent}% of {size} MB", { percent: Math.floor(100 * share), size }));
   const job = await send(file, options(), { key: chosen.key, onProgress, signal });
   remember({
     id: job.id,

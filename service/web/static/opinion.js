@@ -54,6 +54,11 @@ export class Opinion {
     return this.wishes[this.at];
   }
 
+  /** What differs from the picture of this page, as options; null where nothing does. */
+  get unkept() {
+    return this.at === 0 ? null : asOptions(this.wish);
+  }
+
   /** Fetches what the sliders need, so that the first move is as quick as the others. */
   async prepare() {
     this.ready ??= this.#load().catch((problem) => {
@@ -205,9 +210,9 @@ export class Opinion {
 
   #label({ strength, boldness }) {
     const percent = Math.round(100 * strength);
-    tell(this.strength, percent === 0 ? t("none") : t("{percent} %", { percent }));
+    tell(this.strength, percent === 0 ? t("none") : t("{percent}%", { percent }));
     const share = Math.round(100 * Math.abs(boldness));
-    tell(this.caution, share === 0 ? t("as guessed") : boldness > 0 ? t("{share} % bolder", { share }) : t("{share} % safer", { share }));
+    tell(this.caution, share === 0 ? t("as guessed") : boldness > 0 ? t("{share}% bolder", { share }) : t("{share}% safer", { share }));
   }
 
   #history() {
@@ -260,7 +265,7 @@ export class Opinion {
     const cross = element("cross");
     cross.style.left = `${100 * this.spot.x}%`;
     cross.style.top = `${100 * this.spot.y}%`;
-    cross.setAttribute("aria-label", t("Place: {x} % from the left, {y} % from the top. Choose it", {
+    cross.setAttribute("aria-label", t("Place: {x}% from the left, {y}% from the top. Choose it", {
       x: Math.round(100 * this.spot.x),
       y: Math.round(100 * this.spot.y),
     }));
@@ -354,7 +359,7 @@ export class Opinion {
     if (others.length === 0) return this.tell(t("There is no other guess: the network is sure of this one."));
     const first = this.#guess(0, "result", t("First guess"));
     const rest = others.map(({ name, rank, probability }) =>
-      this.#guess(rank, `artifacts/${name}`, t("Guess {number}, {percent} % likely where it differs", { number: rank + 1, percent: Math.round(100 * probability) })));
+      this.#guess(rank, `artifacts/${name}`, t("Guess {number}, {percent}% likely where it differs", { number: rank + 1, percent: Math.round(100 * probability) })));
     box.replaceChildren(first, ...rest);
     box.hidden = false;
     box.scrollIntoView({ block: "nearest" });
@@ -404,7 +409,7 @@ export class Opinion {
     if (!isOn) return undefined;
     const all = this.confidence.percent.flat();
     const share = (most) => number((100 * all.filter((percent) => percent < most).length) / all.length);
-    element("sureness").textContent = t("In {unsure} % of the picture the network is unsure of the color, and in {guess} % it is a mere guess.", {
+    element("sureness").textContent = t("In {unsure}% of the picture the network is unsure of the color, and in {guess}% it is a mere guess.", {
       unsure: share(50),
       guess: share(30),
     });

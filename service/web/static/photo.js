@@ -12,6 +12,8 @@ import { Viewer } from "./viewer.js";
 const element = (id) => document.getElementById(id);
 const job = JSON.parse(element("job").textContent);
 const own = recall(job.id);
+/** Where whoever looks may change colors. @type {Opinion | undefined} */
+let opinion;
 const after = element("after");
 /** What browsers can show. */
 const SHOWN = new Set(["image/jpeg", "image/png", "image/webp", "image/avif"]);
@@ -78,10 +80,21 @@ function saveAs(blob, name) {
 }
 
 // By its address alone it would be called what the server calls every picture.
-element("save").addEventListener("click", (event) => {
+element("save").addEventListener("click", async (event) => {
   event.preventDefault();
-  fetchResult(job.id).then((blob) => saveAs(blob, fileName(job.result.media_type))).catch(complain);
+  try {
+    if (opinion?.unkept) tell(t("Coloring the whole photograph"));
+    const shown = opinion?.unkept ? await passing({ format: job.options.format }) : job;
+    saveAs(await fetchResult(shown.id), fileName(shown.result.media_type));
+  } catch (problem) {
+    complain(problem);
+  }
 });
+
+/** The photo in whole as it is seen, changes that are not kept yet among it, for saving alone. */
+function passing(options) {
+  return revise(own, { ...opinion?.unkept, ...options, artifacts: [], keep_for: 600, priority: "interactive" });
+}
 
 for (const button of element("formats").querySelectorAll("[data-format]")) {
   button.addEventListener("click", async () => {
@@ -89,8 +102,7 @@ for (const button of element("formats").querySelectorAll("[data-format]")) {
     tell(t("Making the {format} …", { format: button.textContent }));
     try {
       const format = button.dataset.format;
-      const options = { format, ...(format === "tiff" && { bits: 16 }), artifacts: [], keep_for: 600, priority: "interactive" };
-      const made = await revise(own, options);
+      const made = await passing({ format, ...(format === "tiff" && { bits: 16 }) });
       saveAs(await fetchResult(made.id), fileName(made.result.media_type));
     } catch (problem) {
       complain(problem);
@@ -100,6 +112,7 @@ for (const button of element("formats").querySelectorAll("[data-format]")) {
 }
 
 element("share").addEventListener("click", async () => {
+  if (opinion?.unkept) return tell(t("Choose “Keep this” first: until then the link leads to the colors before your change."));
   const about = { title: document.title, url: location.href };
   try {
     if (navigator.share) await navigator.share(about);
@@ -150,7 +163,7 @@ if (own) {
   for (const button of document.querySelectorAll("[data-mend]")) mend(button);
   offerErasing(element("erase"), job.id);
   if (element("opinion")) {
-    const opinion = new Opinion(job, own, viewer, tell);
+    opinion = new Opinion(job, own, viewer, tell);
     const prepare = () => opinion.prepare().catch(() => {}); // what is wrong is said once it is needed
     for (const sign of ["pointerenter", "focusin"]) element("opinion").addEventListener(sign, prepare, { once: true });
     if (!navigator.connection?.saveData) addEventListener("load", () => (globalThis.requestIdleCallback ?? setTimeout)(prepare));

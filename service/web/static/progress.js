@@ -36,7 +36,7 @@ export class Progress {
 
   /** @param {number} share of the file that has been sent, 0 to 1 */
   sent(share) {
-    mark(this.items.get("send"), "now", `${Math.round(share * 100)} %`);
+    mark(this.items.get("send"), "now", t("{percent}%", { percent: Math.round(share * 100) }));
     this.#show(SENTENCES.send, REACHED.send * share);
   }
 

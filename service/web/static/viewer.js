@@ -64,7 +64,7 @@ export class Viewer {
   zoom(factor) {
     const { width, height } = this.frame.getBoundingClientRect();
     this.#zoomAt(this.scale * factor, width / 2, height / 2);
-    say(t("{percent} % of its size on this page", { percent: Math.round(this.scale * 100) }));
+    say(t("{percent}% of its size on this page", { percent: Math.round(this.scale * 100) }));
   }
 
   fit() {
@@ -79,7 +79,7 @@ export class Viewer {
   #divide() {
     const at = this.comparing ? Number(this.divider.value) : 0;
     this.frame.style.setProperty("--split", `${at}%`);
-    this.divider?.setAttribute("aria-valuetext", t("{before} % before, {after} % after", { before: at, after: 100 - at }));
+    this.divider?.setAttribute("aria-valuetext", t("{before}% before, {after}% after", { before: at, after: 100 - at }));
     this.#clip(at);
   }
 
