@@ -72,9 +72,6 @@ def _place(value: float) -> float:
     return round(value, 4)
 
 
-_Share = Annotated[float, AfterValidator(_place)]
-
-
 def _among_alternatives(value: int, info: ValidationInfo) -> int:
     if value > info.data.get("alternatives", 0):
         raise PydanticCustomError("chosen", "Choose the number of one of the `alternatives`")
@@ -86,8 +83,16 @@ class HintOption(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    x: Annotated[_Share, Field(ge=0, le=1, allow_inf_nan=False, description="Across, from the left: 0 to 1.")]
-    y: Annotated[_Share, Field(ge=0, le=1, allow_inf_nan=False, description="Down, from the top: 0 to 1.")]
+    x: Annotated[
+        float,
+        Field(ge=0, le=1, allow_inf_nan=False, description="Across, from the left: 0 to 1."),
+        AfterValidator(_place),
+    ]
+    y: Annotated[
+        float,
+        Field(ge=0, le=1, allow_inf_nan=False, description="Down, from the top: 0 to 1."),
+        AfterValidator(_place),
+    ]
     color: Annotated[
         str,
         Field(
@@ -97,13 +102,14 @@ class HintOption(BaseModel):
         AfterValidator(str.lower),
     ]
     radius: Annotated[
-        _Share,
+        float,
         Field(
             ge=0,
             le=0.5,
             allow_inf_nan=False,
             description="How far around the place the color is sure, in shorter sides of the photo.",
         ),
+        AfterValidator(_place),
     ] = 0.0
 
 

@@ -26,6 +26,7 @@ from service.models import Artifact, ArtifactKind, Job
 
 PICTURES, TABLE = "result", "csv"
 CONTENTS = (PICTURES, TABLE, *get_args(ArtifactKind))
+LISTED = f"^({'|'.join(CONTENTS)})(,({'|'.join(CONTENTS)}))*$"
 TABLE_NAME = "photos.csv"
 COLUMNS = (
     *(
@@ -78,7 +79,8 @@ Contents = Annotated[
     str,
     Query(
         description="What it holds, with commas between. result: the pictures. csv: a table of all photos, `photos.csv`. And the kinds "
-        "of artifacts, which were asked for with the batch: sidecar, comparison, gray, color_layer …"
+        "of artifacts, which were asked for with the batch: sidecar, comparison, gray, color_layer …",
+        json_schema_extra={"pattern": LISTED},
     ),
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from service.api.batch_results import LISTED
 from service.api.colorizations import LONGEST_WAIT
 from service.api.presigned import PlaceRequest
 from service.api.problems import MEDIA_TYPE, ProblemDocument, documented
@@ -105,7 +106,7 @@ _SECRET_OF_A_BATCH = _authorization(
     f"{_KEY_OR_SECRET}you can go on with the batch, send it again and erase it. With neither, only the secret in the first answer "
     "does that."
 )
-_PLACES = {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"}
+_PLACES = {"type": "string", "pattern": "^[0-9]{1,6}(,[0-9]{1,6})*$"}
 _CHOICE = {
     "required": False,
     "description": "Places are those of photos in the batch, from 0, with commas between",
@@ -115,7 +116,12 @@ _CHOICE = {
                 "type": "object",
                 "additionalProperties": False,
                 "properties": {
-                    "contents": {"type": "string", "default": "result", "example": "result,sidecar,csv"},
+                    "contents": {
+                        "type": "string",
+                        "pattern": LISTED,
+                        "default": "result",
+                        "example": "result,sidecar,csv",
+                    },
                     "partial": {"type": "boolean", "default": False},
                     "only_accepted": {
                         "type": "boolean",
@@ -126,7 +132,7 @@ _CHOICE = {
                     "rejected": {**_PLACES, "example": "2"},
                     "redone": {
                         "type": "string",
-                        "pattern": "^[0-9]+:[0-9a-f]{32}(,[0-9]+:[0-9a-f]{32})*$",
+                        "pattern": "^[0-9]{1,6}:[0-9a-f]{32}(,[0-9]{1,6}:[0-9a-f]{32})*$",
                         "description": "Place and id of the job whose picture stands there instead",
                         "example": "4:2f0c6a3b9f8e4d1d8c2a7b6e5d4c3b2a",
                     },

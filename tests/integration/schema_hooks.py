@@ -41,7 +41,7 @@ for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "*"):
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def map_case(context: Any, case: Any) -> Any:
     """What no schema can say of a good request: files come last in a form, an option stands in the form, in the JSON or in the
-    query, hints are JSON, a page is one that the file has, and an Idempotency-Key is used once.
+    query, hints are JSON, `chosen` is one of the alternatives, a page is one that the file has, and an Idempotency-Key is used once.
     """
     good = case.meta is None or case.meta.generation.mode.is_positive
     if good and case.headers and KEY in case.headers:
@@ -52,6 +52,8 @@ def map_case(context: Any, case: Any) -> Any:
                 part["page"] = 1
             if isinstance(part, dict) and isinstance(part.get("hints"), str):
                 part["hints"] = HINTS
+            if isinstance(part, dict) and part.get("chosen"):
+                part["alternatives"] = 4
     if good and case.media_type == "application/json":
         case.query = {}  # there an option stands in the JSON alone
     if good and case.media_type == "multipart/form-data" and isinstance(case.body, dict):

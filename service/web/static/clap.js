@@ -94,6 +94,7 @@ async function next(chosen, { colored, counted }, isFair, isLast, isSilent) {
   say(lines.join(" "));
   element("next").textContent = isLast ? t("See the score") : t("Next round");
   element("next").focus({ preventScroll: true });
+  element("next").scrollIntoView({ block: "nearest" });
   await clicked("next");
 }
 
