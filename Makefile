@@ -24,12 +24,13 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 	$(BIN)/python -m service
 
 # Two processes share the files of tests: each has servers, ports and folders of its own. A service under load, killed at random, is held to
-# seconds of the real clock: it runs alone, and so does the browser.
+# seconds of the real clock: it runs alone.
 test: setup  ## all tests
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --ignore=tests/model --ignore=tests/integration --ignore=tests/e2e || failed=1; \
-	$(BIN)/pytest tests/integration tests/e2e || failed=1; \
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e || failed=1; \
+	$(BIN)/pytest tests/integration || failed=1; \
 	exit $$failed
 
 test-slow: setup  ## the long tests that `make test` leaves out
