@@ -41,7 +41,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     took = time.monotonic() - began
     assert took < 10
     assert reply.parent is mention
-    for words_of_manners in ("a guess of a neural network", "Grandma in 1931", "opt out", "I am a bot"):
+    for words_of_manners in ("a machine’s guess", "`delete`", "`opt out`", "I am a bot", "Contact"):
         assert words_of_manners in reply.text
 
     assert (page.status_code, "These colors are a guess" in page.text) == (200, True)
