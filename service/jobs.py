@@ -121,6 +121,7 @@ class Jobs:
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
             *(order.allowance.payer, order.allowance.records, order.memory, order.revises),
+            order.options.record_bytes,
         )
         match word:
             case "full":

@@ -1,10 +1,11 @@
 -- Enters a job as queued.
 -- id, secret hash, options, pixels, milliseconds to keep, 1 for a batch, owner, request id, fingerprint, group, mark of this call, most jobs,
--- most pixels, upload, who pays, most bytes of records that one may hold or 0, bytes of memory, id of the job whose photo is colored anew or ''
+-- most pixels, upload, who pays, most bytes of records that one may hold or 0, bytes of memory, id of the job whose photo is colored anew or '',
+-- bytes that the record takes beside RECORD_BYTES
 -- → {a word of `Entered` in models.py}; or {'full', jobs, pixels, speed}: no room in the queue, {'records'}: its sender holds as many as one may,
 -- {'canceled'} or {'expired'}: that photo is erased, {'revisions'}: it has as many as one may have
 local MOST_REVISIONS = 1000  -- erased with their original in one step
-local id, original, expires = ARGV[1], ARGV[18], now + ARGV[5]
+local id, original, expires, extra = ARGV[1], ARGV[18], now + ARGV[5], tonumber(ARGV[19])
 if redis.call('EXISTS', job(id)) == 1 then
   -- where the answer to this call was lost, it came again
   return {redis.call('HGET', job(id), 'made') == ARGV[11] and 'to_notify' or 'taken'}
@@ -19,8 +20,8 @@ end
 if not has_room(ARGV[4], ARGV[12], ARGV[13]) then
   return {'full', redis.call('ZCARD', key('queued')), sum('queued'), tostring((speed() or 0) * 1000)}
 end
-if not take_records(ARGV[15], tonumber(ARGV[16]), expires, RECORD_BYTES, ERASED_RECORD_BYTES) then return {'records'} end
-make_job(id, stamp(expires), 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
+if not take_records(ARGV[15], tonumber(ARGV[16]), expires, RECORD_BYTES + extra, ERASED_RECORD_BYTES) then return {'records'} end
+make_job(id, stamp(expires), extra, 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
   'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14], 'memory', ARGV[17], 'payer', ARGV[15])
 if original ~= '' then
   set_fields(id, 'revises', original)
