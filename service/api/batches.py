@@ -58,7 +58,8 @@ ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-z
 MOST_IN_NAME, MOST_IN_DETAIL = 400, 400
 """Bytes that are kept of a name, and of what is the matter with a file."""
 PAGE = 1000
-RETRY_AFTER = "5"
+ASK_AGAIN = "5"
+"""Seconds: `Retry-After` of a batch that is worked on."""
 log = get_logger("autochrome.api")
 
 router = APIRouter()
@@ -136,7 +137,7 @@ def read(
     listing = listing_of(state, batch, int(cursor), limit)
     headers = {"Cache-Control": "no-store"}
     if listing.status in ("receiving", "running"):
-        headers["Retry-After"] = RETRY_AFTER
+        headers["Retry-After"] = ASK_AGAIN
     return StreamingResponse(listing.pieces(), headers=headers, media_type=JSON)
 
 
@@ -231,7 +232,7 @@ def _created(state: ApiState, id: str, by: Caller) -> Response:
     listing = listing_of(state, batch, 0, PAGE, {"secret": by.secret or state.batches.secret_again(batch)})
     headers = {
         "Location": state.url(batch_path(id)),
-        "Retry-After": RETRY_AFTER,
+        "Retry-After": ASK_AGAIN,
         "Cache-Control": "no-store",
     }
     return StreamingResponse(listing.pieces(), 202, headers, JSON)
