@@ -154,6 +154,7 @@ class Lease:
     per_megapixel: float
 
     def arguments(self) -> tuple[int, int]:
+        """Whole milliseconds, and those per megapixel, as scripts take them."""
         return int(self.base * 1000), int(self.per_megapixel * 1000)
 
 

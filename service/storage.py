@@ -79,6 +79,7 @@ def photo_key(id: str, upload: str = "") -> str:
 
 
 def upload_prefix(id: str, upload: str) -> str:
+    """Of all that one upload wrote."""
     return f"{id}/upload-{upload}"
 
 
@@ -93,6 +94,7 @@ def artifact_key(id: str, attempt: int, file: str) -> str:
 
 
 def attempt_prefix(id: str, attempt: int) -> str:
+    """Of all that one attempt wrote."""
     return f"{id}/{attempt}"
 
 
