@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import confidence, distribution, hints, image_io, image_metadata
+from model import cards, confidence, distribution, hints, image_io, image_metadata
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import Notice
+from model.errors import InputError, Notice
 from model.formats.raster import to_eight_bits
 from service.errors import Problem
 from service.jobs import bounded
@@ -76,18 +76,15 @@ class Colored:
 
 def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
     """Raises `option_unavailable` for what a net of this card cannot be asked for."""
-    lacking = {
-        "boldness": options.boldness and not card.has_boldness,
-        "hints": options.hints and not card.has_distribution,
-        "palette": options.palette and not card.has_distribution,
-        "alternatives": options.alternatives and not card.has_distribution,
-        "artifacts=confidence": "confidence" in options.artifacts and not card.has_confidence,
-        "artifacts=distribution": "distribution" in options.artifacts and not card.has_distribution,
-        "artifacts=suggestions": "suggestions" in options.artifacts and not card.has_distribution,
-    }
-    if names := [f"`{name}`" for name, is_lacking in lacking.items() if is_lacking]:
-        why = "" if card.has_distribution else ", which answers with one color a place"
-        raise Problem("option_unavailable", what=f"{card.name}{why}, has no {' and no '.join(names)}.")
+    of_colors = [name for name in ("hints", "palette", "alternatives", "boldness") if getattr(options, name)]
+
+    def called(name: str) -> str:
+        return f"`{name}`" if name in of_colors else f"`artifacts={name}`"
+
+    try:
+        cards.refuse_unless_able(card, (*of_colors, *options.artifacts), called)
+    except InputError as error:
+        raise Problem("option_unavailable", what=f"{error}.") from error
 
 
 def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import Problem
 from service.jobs import Jobs, new_id
-from service.models import Allowance, Bounds, Claim, Lease, Net, NoRoom, Order, Result
+from service.models import Allowance, Bounds, Claim, Entered, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -204,7 +204,7 @@ def test_a_full_queue_refuses_by_number_and_by_pixels_and_has_room_again(jobs):
         enter(jobs, pixels=1, bounds=bounds)
     assert full.value.headers == {"Retry-After": "5"}, "nothing was measured yet"
     again = Order(Options(), 2_000_000, 60, fingerprint="ab" * 32)
-    assert not jobs.create(second, "secret", again, bounds), "what was accepted is not refused"
+    assert jobs.create(second, "secret", again, bounds) is Entered.TAKEN, "what was accepted is not refused"
     take(jobs)
     enter(jobs, bounds=bounds)
 
