@@ -86,8 +86,7 @@ def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
         "artifacts=suggestions": "suggestions" in options.artifacts and not card.has_distribution,
     }
     if names := [f"`{name}`" for name, is_lacking in lacking.items() if is_lacking]:
-        why = "" if card.has_distribution else ", which answers with one color a place"
-        raise Problem("option_unavailable", what=f"{card.name}{why}, has no {' and no '.join(names)}.")
+        raise Problem("option_unavailable", what=f"The net {card.name} has no {' and no '.join(names)}.")
 
 
 def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:
