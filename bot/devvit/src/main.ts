@@ -49,7 +49,7 @@ async function postOf(id: T3, depth = 0): Promise<Post> {
     id: post.id,
     author: post.authorId ?? '',
     url: post.url,
-    isVideo: post.secureMedia !== undefined,
+    isVideo: Boolean(post.secureMedia?.redditVideo ?? post.secureMedia?.type),
     pictures: post.gallery.map(({ url, status }) => ({ url, isThere: status === VALID })),
     isNsfw: post.nsfw,
     isQuarantined: post.quarantined,
@@ -87,6 +87,11 @@ function oneOf<A extends string, B>(value: string, known: readonly A[], otherwis
   return known.find((it) => it === value) ?? otherwise;
 }
 
+/** Of who pressed a menu item. */
+async function usernameNow(): Promise<string | undefined> {
+  return context.username ?? (await reddit.getCurrentUsername());
+}
+
 async function isModerator(username: string | undefined): Promise<boolean> {
   if (!username) return false;
   const found = await reddit.getModerators({ subredditName: context.subredditName, username }).all();
@@ -103,12 +108,12 @@ type Handler = (body: unknown) => Promise<object>;
 const HANDLERS: Record<string, Handler> = {
   '/internal/menu/color': async (body) => {
     const { targetId } = body as MenuItemRequest;
-    const username = await reddit.getCurrentUsername();
-    return shown(await (await makeApp()).pressed(targetId, context.userId ?? '', await isModerator(username)));
+    const isMod = await isModerator(await usernameNow());
+    return shown(await (await makeApp()).pressed(targetId, context.userId ?? '', isMod));
   },
   '/internal/menu/take-back': async (body) => {
     const { targetId } = body as MenuItemRequest;
-    const may = async (): Promise<boolean> => isModerator(await reddit.getCurrentUsername());
+    const may = async (): Promise<boolean> => isModerator(await usernameNow());
     return shown(await (await makeApp()).takeBack(targetId, context.userId ?? '', may));
   },
   '/internal/on/comment-create': async (body) => {
