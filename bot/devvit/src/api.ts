@@ -76,20 +76,23 @@ export class Service {
     return `${this.#origin}/v1/colorizations/${id}/artifacts/comparison?redirect=false`;
   }
 
-  /** Erase photo and pictures; done, too, where there are none any more. Throws ServiceError. */
+  /** Erase photo and pictures of a job of this key's; done, too, where there are none any more. Throws ServiceError. */
   async erase(id: string): Promise<void> {
     try {
       await this.#send('DELETE', id);
     } catch (error) {
-      if (!(error instanceof ServiceError && ['not_found', 'canceled', 'expired'].includes(error.code))) throw error;
+      // An erased job no longer knows which key made it: `secret_wrong`.
+      const isGone = error instanceof ServiceError && ['not_found', 'canceled', 'expired', 'secret_wrong'].includes(error.code);
+      if (!isGone) throw error;
     }
   }
 
   async #job(method: string, id: string, headers: Record<string, string> = {}, body?: string): Promise<Job> {
     const answer = await this.#send(method, id, headers, body);
     const { document } = answer;
+    const { status } = document;
     const error = isObject(document['error']) ? document['error']['code'] : '';
-    switch (document['status']) {
+    switch (status) {
       case 'succeeded':
         return { status: 'succeeded', error: '', retryAfter: 0 };
       case 'queued':
@@ -98,7 +101,7 @@ export class Service {
       case 'failed':
       case 'canceled':
       case 'expired':
-        return { status: 'failed', error: typeof error === 'string' && error ? error : 'failed', retryAfter: 0 };
+        return { status: 'failed', error: typeof error === 'string' && error ? error : status, retryAfter: 0 };
       default:
         throw new ServiceError('', 'the answer is no job', true);
     }

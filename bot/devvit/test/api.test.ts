@@ -69,7 +69,7 @@ test('refusals are told from what passes', async () => {
 });
 
 test('erasing what is gone is done', async () => {
-  const answers = [new Response(null, { status: 204 }), problem(404, 'not_found'), problem(410, 'canceled'), problem(503, 'queue_unavailable')];
+  const answers = [new Response(null, { status: 204 }), problem(404, 'not_found'), problem(403, 'secret_wrong'), problem(503, 'queue_unavailable')];
   const { fetcher, sent } = fakeFetch(...answers);
   const service = new Service('https://a.example', 'ac_key', fetcher);
   for (let count = 0; count < 3; count += 1) await service.erase(ID);
