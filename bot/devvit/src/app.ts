@@ -35,7 +35,6 @@ const WITHDRAWN = 'withdrawn';
 
 /** As much of Devvit's Redis as is used. */
 export interface Store {
-  get(key: string): Promise<string | undefined>;
   set(key: string, value: string, options: { nx: boolean; expiration: Date }): Promise<string>;
   del(key: string): Promise<void>;
   incrBy(key: string, value: number): Promise<number>;

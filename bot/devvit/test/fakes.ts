@@ -52,13 +52,13 @@ class FakeStore implements Store {
     this.#now = now;
   }
 
-  async get(key: string): Promise<string | undefined> {
+  #value(key: string): string | undefined {
     const found = this.values.get(key);
     return found && found.until > this.#now() ? found.value : undefined;
   }
 
   async set(key: string, value: string, options: { nx: boolean; expiration: Date }): Promise<string> {
-    if (options.nx && (await this.get(key)) !== undefined) return '';
+    if (options.nx && this.#value(key) !== undefined) return '';
     this.values.set(key, { value, until: options.expiration.getTime() });
     return 'OK';
   }
@@ -68,7 +68,7 @@ class FakeStore implements Store {
   }
 
   async incrBy(key: string, value: number): Promise<number> {
-    const sum = Number((await this.get(key)) ?? 0) + value;
+    const sum = Number(this.#value(key) ?? 0) + value;
     this.values.set(key, { value: String(sum), until: Infinity });
     return sum;
   }
@@ -103,9 +103,13 @@ class FakeStore implements Store {
 
 export interface Comment {
   id: string;
+  at: number;
   parent: string;
   body: Body;
 }
+
+/** Milliseconds after which Reddit's listings show a comment. */
+const LISTED = 20_000;
 
 /** One community with one post, and the app in it. */
 export class World {
@@ -138,11 +142,11 @@ export class World {
         comment: async (parent, body) => {
           await this.beforeComment();
           const id = `t1_app${(this.#made += 1)}`;
-          this.comments.push({ id, parent, body });
+          this.comments.push({ id, at: this.time, parent, body });
           await this.afterComment();
           return id;
         },
-        findReply: async (parent) => this.comments.find((it) => it.parent === parent)?.id,
+        findReply: async (parent) => this.comments.find((it) => it.parent === parent && it.at + LISTED <= this.time)?.id,
         deleteComment: async (id) => {
           this.comments = this.comments.filter((it) => it.id !== id);
         },
