@@ -19,7 +19,7 @@ from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.detail import Detail
-from model.errors import Notice
+from model.errors import InputError, Notice
 from model.image_headers import Header, Limits, memory_needed
 from model.image_io import Photo, SaveOptions
 from model.inspection import InspectionOptions
