@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
@@ -262,25 +262,20 @@ class OnnxCard:
         return _validated(cls, text, "net")
 
 
-def refuse_unless_able(
-    card: Card | OnnxCard, asked: Iterable[str], called: Callable[[str], str] = str
-) -> None:
-    """Raises InputError for what is asked of a net beside its first answer, and one of this card cannot do.
+def lacking(card: Card | OnnxCard, asked: Iterable[str]) -> dict[str, str]:
+    """What a net of this card cannot do of what is asked beside its first answer, and why not.
 
     Known of `asked` are hints, palette, alternatives, distribution, suggestions, confidence and boldness: all else every net can do.
-    `called`: what the asker calls each.
     """
-    lacking: dict[str, str] = {}
+    reasons = {}
     for name in asked:
         if name in _OF_A_DISTRIBUTION and not card.has_distribution:
-            lacking[called(name)] = "it answers with one color a place"
+            reasons[name] = "it answers with one color a place"
         elif name == "confidence" and not card.has_confidence:
-            lacking[called(name)] = "its card has no calibration"
+            reasons[name] = "its card has no calibration"
         elif name == "boldness" and not card.has_boldness:
-            lacking[called(name)] = "its card does not say what bolder and safer mean for it"
-    if lacking:
-        why = " and ".join(dict.fromkeys(lacking.values()))
-        raise InputError(f"{card.name} has no {' and no '.join(lacking)}: {why}")
+            reasons[name] = "its card does not say what bolder and safer mean for it"
+    return reasons
 
 
 def read_card(path: Path) -> Card:

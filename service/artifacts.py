@@ -18,7 +18,7 @@ from model import cards, confidence, distribution, hints, image_io, image_metada
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
-from model.errors import InputError, Notice
+from model.errors import Notice
 from model.formats.raster import to_eight_bits
 from service.errors import Problem
 from service.jobs import bounded
@@ -77,14 +77,9 @@ class Colored:
 def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
     """Raises `option_unavailable` for what a net of this card cannot be asked for."""
     of_colors = [name for name in ("hints", "palette", "alternatives", "boldness") if getattr(options, name)]
-
-    def called(name: str) -> str:
-        return f"`{name}`" if name in of_colors else f"`artifacts={name}`"
-
-    try:
-        cards.refuse_unless_able(card, (*of_colors, *options.artifacts), called)
-    except InputError as error:
-        raise Problem("option_unavailable", what=f"{error}.") from error
+    if lacking := cards.lacking(card, (*of_colors, *options.artifacts)):
+        names = [f"`{name}`" if name in of_colors else f"`artifacts={name}`" for name in lacking]
+        raise Problem("option_unavailable", what=f"The net {card.name} has no {' and no '.join(names)}.")
 
 
 def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:

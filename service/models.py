@@ -312,7 +312,7 @@ def job_of(id: str, record: Mapping[str, str], now: int, position: int | None, e
         queue_position=position,
         eta_s=eta_s,
         stage=record.get("stage"),
-        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
+        timings={stage: float(record[f"s_{stage}"]) for stage in STAGES if f"s_{stage}" in record},
         options=Options.model_validate_json(record.get("options", "{}")),
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),

@@ -19,7 +19,7 @@ from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
 from model.detail import Detail
-from model.errors import Notice
+from model.errors import InputError, Notice
 from model.image_headers import Header, Limits, memory_needed
 from model.image_io import Photo, SaveOptions
 from model.inspection import InspectionOptions
@@ -54,7 +54,9 @@ class Recipe:
         """Raises InputError for what a net of this card cannot be asked for."""
         color = {name: getattr(self.color, name) for name in ("hints", "palette", "boldness")}
         beside = {name: getattr(self, name) for name in ("alternatives", "confidence", "distribution")}
-        cards.refuse_unless_able(card, [name for name, value in (color | beside).items() if value])
+        if lacking := cards.lacking(card, [name for name, value in (color | beside).items() if value]):
+            why = " and ".join(dict.fromkeys(lacking.values()))
+            raise InputError(f"{card.name} has no {' and no '.join(lacking)}: {why}")
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.

@@ -6,9 +6,9 @@
 -- {'canceled'} or {'expired'}: that photo is erased, {'revisions'}: it has as many as one may have
 local MOST_REVISIONS = 1000  -- erased with their original in one step
 local id, original, expires, extra = ARGV[1], ARGV[18], now + ARGV[5], tonumber(ARGV[19])
+local made = key('made:' .. ARGV[11])
 if redis.call('EXISTS', job(id)) == 1 then
-  -- where the answer to this call was lost, it came again
-  return {redis.call('HGET', job(id), 'made') == ARGV[11] and 'to_notify' or 'taken'}
+  return {redis.call('EXISTS', made) == 1 and 'to_notify' or 'taken'}  -- where the answer to this call was lost, it came again
 end
 if original ~= '' then
   local seen = redis.call('HMGET', job(original), 'status', 'expires')
@@ -22,7 +22,8 @@ if not has_room(ARGV[4], ARGV[12], ARGV[13]) then
 end
 if not take_records(ARGV[15], tonumber(ARGV[16]), expires, RECORD_BYTES + extra, ERASED_RECORD_BYTES) then return {'records'} end
 make_job(id, stamp(expires), extra, 'secret', ARGV[2], 'options', ARGV[3], 'pixels', ARGV[4], 'batch', ARGV[6], 'owner', ARGV[7],
-  'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'made', ARGV[11], 'upload', ARGV[14], 'memory', ARGV[17], 'payer', ARGV[15])
+  'request_id', ARGV[8], 'fingerprint', ARGV[9], 'group', ARGV[10], 'upload', ARGV[14], 'memory', ARGV[17], 'payer', ARGV[15])
+redis.call('SET', made, 1, 'PX', MARK_MS)
 if original ~= '' then
   set_fields(id, 'revises', original)
   redis.call('SADD', key('revisions:' .. original), id)

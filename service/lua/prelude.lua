@@ -21,6 +21,7 @@
 --   payers            hash: whose budget these bytes are taken from, by id; only where there is a limit, as the two below
 --   held              hash: bytes of the store by who pays for them
 --   reserved:MARK     string: for a short time, that a call has taken its bytes
+--   made:MARK         string: for a short time, that a call has made its job
 --   records:WHO       hash: bytes of records by the hour, since 1970, until which they are kept
 --   clock             hash: shift: milliseconds by which the server's clock has jumped in all; by and at: the last jump, and when
 --   reaper, eraser    string: whoever does this now
@@ -164,7 +165,7 @@ end
 -- Notes how long stages took: from this argument on, the name of each and its seconds.
 local function note_stages(id, from)
   for at = from, #ARGV, 2 do
-    redis.call('HSET', job(id), 'seconds_' .. ARGV[at], ARGV[at + 1])
+    redis.call('HSET', job(id), 's_' .. ARGV[at], ARGV[at + 1])
     increment('stage:' .. ARGV[at] .. ':count')
     redis.call('HINCRBYFLOAT', key('counters'), 'stage:' .. ARGV[at] .. ':sum', ARGV[at + 1])
   end

@@ -12,12 +12,13 @@ const SWIPE = 60;
 
 /**
  * @typedef {{place: number, of: number, name: string, job: string | null, page: string, verdict: string | null, word: string,
- *   detail: string, failed: boolean, busy: boolean, canRetry: boolean, canRedo: boolean, isRedone: boolean}} Look
- * `job`: whose picture is shown, where there is one; `page`: address of the photograph's own page.
+ *   detail: string, failed: boolean, busy: boolean, canRetry: boolean, hasPart: boolean, canRedo: boolean, isRedone: boolean}} Look
+ * `job`: whose picture is shown, where there is one; `page`: address of the photograph's own page; `hasPart`: the file may be cut off,
+ * and what is there of it can be colored.
  */
 
 export class Viewer {
-  /** @param {Record<string, (value?: any) => void>} hooks accept, reject, undo, turn(step), change(name, by), other, first, retry, copy(file), made(), close */
+  /** @param {Record<string, (value?: any) => void>} hooks accept, reject, undo, turn(step), change(name, by), other, first, retry, part, copy(file), own, close(place) */
   constructor(hooks) {
     this.dialog = element("viewer");
     this.job = null;
@@ -25,7 +26,7 @@ export class Viewer {
     const { dialog } = this;
     element("close").addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => hooks.close(this.place));
-    for (const name of ["accept", "reject", "other", "first", "retry"]) element(name).addEventListener("click", () => hooks[name]());
+    for (const name of ["accept", "reject", "other", "first", "retry", "part"]) element(name).addEventListener("click", () => hooks[name]());
     element("viewer-undo").addEventListener("click", () => hooks.undo());
     element("previous").addEventListener("click", () => hooks.turn(-1));
     element("next").addEventListener("click", () => hooks.turn(1));
@@ -66,6 +67,7 @@ export class Viewer {
     element("viewer-made").hidden = !look.job;
     element("viewer-failed").hidden = !look.failed || look.busy;
     element("retry").hidden = !look.canRetry;
+    element("part").hidden = !look.hasPart;
     element("accept").ariaPressed = String(look.verdict === "accepted");
     element("reject").ariaPressed = String(look.verdict === "rejected");
     element("redo").hidden = !look.canRedo;
@@ -78,6 +80,8 @@ export class Viewer {
     if (!this.isOpen) {
       this.dialog.showModal();
       element("viewer-name").focus();
+    } else if (!document.activeElement.checkVisibility() || document.activeElement === document.body) {
+      element("viewer-name").focus(); // what had the focus is gone, and keys are heard within the dialog alone
     }
     if (isOther || look.job !== this.job) this.#load(look.job);
   }
