@@ -87,14 +87,7 @@ Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
     responses=documented(*_OF_UPLOADS),
 )
 async def create(request: Request, state: State, by: Sending) -> Response:
-    id = new_id()
-    try:
-        await receive(request, state, id, by)
-    except BaseException:  # nobody will ever know the id, not even where this server is told to stop
-        with CancelScope(shield=True):
-            await run_sync(forget, state, id)
-        raise
-    return await run_sync(_created, state, id, by)
+    return await run_sync(_created, state, await receive_new(request, state, by), by)
 
 
 @router.put(
@@ -160,6 +153,18 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     erase_batch(state, id)
     log.info("batch_erased", batch=id)
     return Response(status_code=204)
+
+
+async def receive_new(request: Request, state: ApiState, by: Caller) -> str:
+    """Take a batch in under an id of its own, which is returned. Raises as `receive`, and then nothing of it is left."""
+    id = new_id()
+    try:
+        await receive(request, state, id, by)
+    except BaseException:  # nobody will ever know the id, not even where this server is told to stop
+        with CancelScope(shield=True):
+            await run_sync(_forget, state, id)
+        raise
+    return id
 
 
 async def receive(request: Request, state: ApiState, id: str, by: Caller, more: bool = False) -> None:
@@ -254,7 +259,7 @@ def erase_batch(state: ApiState, id: str) -> None:
     state.scheduler.erase(id)
 
 
-def forget(state: ApiState, id: str) -> None:
+def _forget(state: ApiState, id: str) -> None:
     """Erase a batch whose sender has no answer, as far as that can be done now."""
     with suppress(StoreUnavailable, redis.RedisError):
         erase_batch(state, id)
