@@ -294,10 +294,10 @@ def _attributes(key: str, media_type: str) -> Attributes:
     }
 
 
-def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT_ONCE) -> None:
+def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT_ONCE) -> int:
     """Leave erased records of a job and of its photo's revisions, and erase the files of `at_once` of them, its own first; None: of all.
 
-    Those of further revisions are due: the eraser's, within seconds. Raises `store_unavailable`, or as `cancel`.
+    The others' are due: the eraser's, within seconds. Returns of how many they were erased. Raises `store_unavailable`, or as `cancel`.
     """
     ids = dict.fromkeys([id, *jobs.revisions(id)])
 
@@ -309,6 +309,7 @@ def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT
     now = [*ids][:at_once]
     erase(now)  # what a worker has written in between, too
     jobs.erased(*now)
+    return len(now)
 
 
 def cancel(write: Callable[[], object], erase: Callable[[], None]) -> None:
