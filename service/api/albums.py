@@ -108,6 +108,7 @@ def _described(state: ApiState, batch: Batch, start: int) -> dict[str, Any]:
     return {
         "id": batch.id,
         "status": status_of(batch, files),
+        "colored": files.counts.get("succeeded", 0),
         "failed": files.counts.get("failed", 0),
         "total": files.total,
         "ended": ended,

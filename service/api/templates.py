@@ -54,7 +54,7 @@ def environment(language: str) -> Environment:
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     words = strings(language)
     made.install_gettext_callables(words.gettext, words.ngettext, newstyle=True)  # type: ignore[attr-defined]
-    made.filters["told"] = words.told
+    made.filters.update(told=words.told, translated=words.translated)
     made.globals.update(
         language=language,
         languages=LANGUAGES,

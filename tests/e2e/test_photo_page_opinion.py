@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from skimage import data
 
-from tests.e2e.photo_pages import chroma, gray, opened, picture, remember, seen, send
+from tests.e2e.photo_pages import chroma, go_back, gray, opened, picture, remember, seen, send
 
 Look = Callable[[Page], list[str]]
 
@@ -171,7 +171,7 @@ def test_strength_and_boldness_need_no_server_until_they_are_kept(
     stranger.get_by_role("button", name="Compare").click()
     assert np.abs(seen(stranger).astype(int) - wished).mean() < 6, "the link has it"
     stranger.context.close()
-    page.go_back()
+    go_back(page)
     page.wait_for_url(f"**/{job['id']}")
     expect(page.get_by_label("Color strength")).to_have_value("1")
     expect(page.locator("#recent a")).to_have_count(1)
@@ -381,7 +381,7 @@ def test_what_was_noticed_and_what_is_wrong_otherwise_is_mended_by_one_tap(page:
     page.get_by_role("button", name="Turn right").click()
     page.wait_for_url(lambda url: not url.endswith(mine["id"]))
     assert page.eval_on_selector(".spacer", "spacer => spacer.viewBox.baseVal.height") == 300
-    page.go_back()
+    go_back(page)
     page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Look closer at small people (slower)").click()
     page.wait_for_url(lambda url: not url.endswith(mine["id"]))
@@ -392,7 +392,7 @@ def test_what_was_noticed_and_what_is_wrong_otherwise_is_mended_by_one_tap(page:
     closer = page.url
     page.get_by_role("button", name="Color it with these").click()
     page.wait_for_url(lambda url: url != closer)
-    options = json.loads(page.inner_text("#job"))["options"]
+    options = json.loads(page.text_content("#job") or "")["options"]
     assert (options["detail"], options["palette"]) == ("on", ["#102a83"])
     page.get_by_text("More", exact=True).click()
     expect(page.get_by_role("button", name="Remove dark blue")).to_be_visible()

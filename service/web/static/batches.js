@@ -6,7 +6,7 @@ import { isArchive } from "./picker.js";
 const BATCHES = new URL("../v1/batches", import.meta.url).href;
 
 /** The address of a batch, or of what lies below it. @param {string} id */
-export const addressOf = (id, below = "") => `${BATCHES}/${id}${below}`;
+const addressOf = (id, below = "") => `${BATCHES}/${id}${below}`;
 
 /**
  * Sends some files of a batch and resolves with it. Those that it has already are known by name and content.

@@ -1,5 +1,6 @@
 // "Not right?": other colors for a photo, seen at once, taken back, and kept as a photo of their own.
 
+import { tellBoldness, tellStrength } from "./amounts.js";
 import { fetchArtifact, preview, revise, suggest } from "./api.js";
 import { nameOf, namesOf } from "./colors.js";
 import { Painter, colorsOf, decode, withoutColor } from "./decode.js";
@@ -215,10 +216,8 @@ export class Opinion {
   }
 
   #label({ strength, boldness }) {
-    const percent = Math.round(100 * strength);
-    tell(this.strength, percent === 0 ? t("none") : t("{percent}%", { percent }));
-    const share = Math.round(100 * Math.abs(boldness));
-    tell(this.caution, share === 0 ? t("as guessed") : boldness > 0 ? t("{share}% bolder", { share }) : t("{share}% safer", { share }));
+    tellStrength(this.strength, strength);
+    tellBoldness(this.caution, boldness);
   }
 
   #history() {
@@ -472,11 +471,6 @@ function isOwn({ hints, chosen }) {
 
 function sameBase(one, other) {
   return one.chosen === other.chosen && JSON.stringify(one.hints) === JSON.stringify(other.hints);
-}
-
-function tell(slider, text) {
-  slider.closest(".option").querySelector(".value").textContent = text;
-  slider.setAttribute("aria-valuetext", text);
 }
 
 /** The photo's lightness as gray pixels. The left half of a comparison is that but for a photo in color: then it is the right one's. */
