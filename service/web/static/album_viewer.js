@@ -1,7 +1,6 @@
 // One photograph of an album, large: in color or in gray, with what is known of it and what may be done.
 
 import { fetchJob, fileOf } from "./batches.js";
-import { loads } from "./compare.js";
 import { number, t, told } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
@@ -177,5 +176,14 @@ function listenForSwipes(frame, turn) {
     const [across, down] = [to.clientX - from.clientX, to.clientY - from.clientY];
     if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * Math.abs(down)) turn(across < 0 ? 1 : -1);
     from = null;
+  });
+}
+
+/** Shows the picture and tells whether this browser can. */
+function loads(image, url) {
+  return new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
   });
 }
