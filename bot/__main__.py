@@ -30,7 +30,7 @@ from bot.forwarding import topic_of
 from bot.images import open_client
 from bot.mentions import MentionHandler, place_of
 from bot.models import Channel, Comment, Mention, Message, State
-from bot.outbox import Eraser, Sweeper
+from bot.outbox import Eraser, Outbox, Sweeper
 from bot.policy import Policy
 from bot.reddit import (
     MARK_READ_SIZE,
@@ -47,6 +47,8 @@ from bot.reddit import (
     user_agent,
 )
 from bot.settings import Settings, SettingsError
+from bot.uploads import Uploader
+from bot.visibility import Visibility
 
 EX_CONFIG = 78
 """Exit status of a wrong setting (sysexits.h)."""
@@ -56,7 +58,7 @@ RETRY_REQUEST_FOR = 2.0
 MENTIONS_AT_ONCE = 25
 """Mentions of a round: their photographs are at the service together."""
 MAX_RETRY_DELAY = 600.0
-HELD = ("rate_limit", "suspended", "domain_banned")
+HELD = ("rate_limit", "suspended", "shadow_banned", "domain_banned")
 """Why Reddit may take no comments or messages."""
 END_AFTER = 1.0
 """Seconds that SIGTERM leaves to what is going on."""
@@ -187,9 +189,15 @@ def build(
     reddit = Reddit(settings, rate_limit, dry_run)
     policy = Policy(settings, database, reddit, clock)
     eraser = Eraser(database, reddit, service)
-    handler = MentionHandler(settings, database, reddit, service, web, policy, eraser, clock)
+    outbox = Outbox(settings, database, reddit, clock)
+    uploader = Uploader(database, reddit, service, web, rate_limit.is_calm, clock)
+    handler = MentionHandler(
+        settings, database, reddit, service, web, policy, eraser, outbox, uploader, clock
+    )
     sweeper = Sweeper(settings, database, reddit, eraser, clock)
-    return Loop(settings, database, reddit, policy, handler, sweeper, health, rate_limit, clock, wait)
+    visibility = Visibility(database, reddit, outbox, clock)
+    parts = (policy, handler, outbox, sweeper, visibility, health)
+    return Loop(settings, database, reddit, *parts, rate_limit, clock, wait)
 
 
 class Loop:
@@ -202,7 +210,9 @@ class Loop:
         reddit: Reddit,
         policy: Policy,
         handler: MentionHandler,
+        outbox: Outbox,
         sweeper: Sweeper,
+        visibility: Visibility,
         health: Health,
         rate_limit: RateLimiter,
         clock: Callable[[], float],
@@ -214,7 +224,9 @@ class Loop:
         self.reddit = reddit
         self.policy = policy
         self._handler = handler
+        self._outbox = outbox
         self._sweeper = sweeper
+        self._visibility = visibility
         self._health = health
         self._rate_limit = rate_limit
         self._clock = clock
@@ -268,7 +280,11 @@ class Loop:
             return self._delay_after(error)
         self._failures = 0
         self._health.round_done(
-            self.database.counts(), self._rate_limit.requests, self._handler.held(), self._sweeper.removed
+            self.database.counts(),
+            self._rate_limit.requests,
+            self._outbox.held(),
+            self._sweeper.removed,
+            self._visibility.unseen,
         )
         due = self.database.next_due()
         next_at = self._poll_at if due is None else min(due, self._poll_at)
@@ -291,6 +307,8 @@ class Loop:
         if self._sweeper.is_due():
             self._read_old_mentions()
             self._sweeper.run()
+        if self._visibility.is_due():
+            self._visibility.run()
 
     def _poll(self) -> None:
         """Take in what is new. What asks for nothing is marked as read."""
@@ -410,6 +428,9 @@ class Health:
         self._requests = Counter(f"{prefix}_reddit_requests", "Requests to Reddit", registry=registry)
         self._held = Gauge(f"{prefix}_held", "Reddit takes no comments", ["reason"], registry=registry)
         self._removed = Counter(f"{prefix}_removed_replies", "Replies removed by others", registry=registry)
+        self._unseen = Gauge(
+            f"{prefix}_unseen_replies", "Of the last day, at the last look", registry=registry
+        )
         self._counted_requests = self._counted_removed = 0
         self._counts: dict[str, int] = {}
         self._server = start_http_server(port, "127.0.0.1", registry) if port else None
@@ -421,10 +442,13 @@ class Health:
             server.server_close()
             thread.join()
 
-    def round_done(self, counts: dict[str, int], requests: int, held: set[str], removed: int) -> None:
+    def round_done(
+        self, counts: dict[str, int], requests: int, held: set[str], removed: int, unseen: int
+    ) -> None:
         """A whole round went well. `requests`, `removed` (replies, by others): since the start; `held`: why Reddit takes no
-        comments or messages just now.
+        comments or messages just now; `unseen`: replies of the last day that others do not see.
         """
+        self._unseen.set(unseen)
         for reason in HELD:
             self._held.labels(reason).set(reason in held)
         self._removed.inc(removed - self._counted_removed)
@@ -436,7 +460,8 @@ class Health:
         self._requests.inc(requests - self._counted_requests)
         self._counted_requests = requests
         if self._path is not None:
-            self._path.write_text("".join(f"{reason}\n" for reason in sorted(held)) or "ok\n")
+            said = sorted(held) + ([f"unseen_replies {unseen}"] if unseen else [])
+            self._path.write_text("".join(f"{line}\n" for line in said) or "ok\n")
 
     def round_failed(self, error: Exception) -> None:
         self._failures.labels(type(error).__name__).inc()

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from bot.models import Mention, Progress, State, Task
 
-VERSION = 3
+VERSION = 4
 _SCHEMA = """
 CREATE TABLE mentions (
     fullname TEXT PRIMARY KEY,
@@ -39,6 +39,8 @@ CREATE TABLE mentions (
     reply_link TEXT NOT NULL DEFAULT '',
     shown_in TEXT NOT NULL DEFAULT '',
     duplicate_of TEXT NOT NULL DEFAULT '',
+    media TEXT NOT NULL DEFAULT '',
+    uploads INTEGER NOT NULL DEFAULT 0,
     is_read INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX mentions_due ON mentions (due_at) WHERE state IN ('seen', 'queued', 'colored', 'replying');
@@ -73,13 +75,21 @@ CREATE TABLE bot (
     started_at REAL,
     stream_read_until REAL,
     bottiquette_due_at REAL,
-    swept_at REAL
+    swept_at REAL,
+    checked_at REAL
 );
 """
-_FROM_2 = (
+_TO_3 = (
     "ALTER TABLE mentions ADD COLUMN created_at REAL NOT NULL DEFAULT 0",
     "ALTER TABLE tasks ADD COLUMN from_preview INTEGER NOT NULL DEFAULT 0",
 )
+_TO_4 = (
+    "ALTER TABLE mentions ADD COLUMN media TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE mentions ADD COLUMN uploads INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE bot ADD COLUMN checked_at REAL",
+)
+_FROM = {2: (*_TO_3, *_TO_4), 3: _TO_4}
+"""What brings an older file up to date."""
 _MENTION = ", ".join(field.name for field in fields(Mention))
 _TASK = ", ".join(field.name for field in fields(Task))
 _PROGRESS = ", ".join(field.name for field in fields(Progress))
@@ -128,8 +138,8 @@ class Database:
     def _create_or_check(self) -> None:
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 2:
-                for statement in (*_FROM_2, f"PRAGMA user_version = {VERSION}"):
+            if found in _FROM:
+                for statement in (*_FROM[found], f"PRAGMA user_version = {VERSION}"):
                     self._db.execute(statement)
             elif found not in (0, VERSION):
                 advice = (
@@ -199,6 +209,11 @@ class Database:
         """All that have a comment of the bot's."""
         return self._mentions("reply != '' AND state IN ('replied', 'refused') ORDER BY fullname")
 
+    def last_replied(self, since: float, limit: int) -> list[Mention]:
+        """The newest mentions since then that have a comment of the bot's."""
+        where = "reply != '' AND state IN ('replied', 'refused') AND seen_at > ? ORDER BY seen_at DESC, fullname LIMIT ?"
+        return self._mentions(where, since, limit)
+
     def duplicates_of(self, fullname: str) -> list[Mention]:
         """Those that were sent to the reply to this one."""
         return self._mentions("duplicate_of = ?", fullname)
@@ -235,7 +250,7 @@ class Database:
             self._db.execute(
                 "UPDATE mentions SET state = 'erased', author_hash = '', subreddit = '', post = '', reply = '',"
                 " reply_link = '', shown_in = '', duplicate_of = '', outcome = '', final_state = NULL, is_private = 0,"
-                " giving_up = '', attempts = 0, due_at = 0 WHERE fullname = ?",
+                " giving_up = '', attempts = 0, due_at = 0, media = '', uploads = 0 WHERE fullname = ?",
                 (fullname,),
             )
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log, too, forgets

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -32,6 +33,7 @@ TIMEOUT = 10.0
 DEADLINE = 30.0
 """Seconds for one picture in all."""
 
+NO_ALBUMS: Mapping[str, Sequence[str]] = MappingProxyType({})
 FoundIn: TypeAlias = Literal["comment", "linked", "parent", "gallery", "link", "text", "crosspost", "preview"]
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
@@ -44,7 +46,8 @@ _IMGUR = ("imgur.com", "www.imgur.com", "m.imgur.com", "i.imgur.com")
 _IMGUR_ID = re.compile(r"/(?!gallery|about|rules)(?:[a-zA-Z0-9]{5}|[a-zA-Z0-9]{7})")
 _IMGUR_WORDS = re.compile(r"/(?!gallery/|a/|t/)[\w-]+-([a-zA-Z0-9]{7})")
 """A page whose address begins with the title of its picture."""
-_IMGUR_ALBUM = re.compile(r"/(?:a|gallery|t/[\w-]+|topic/[\w-]+)/[\w-]+")
+_IMGUR_ALBUM = re.compile(r"/(a|gallery|t/[\w-]+|topic/[\w-]+)/(?:[\w-]+-)?([a-zA-Z0-9]{5,8})")
+"""Its address may begin with its title, and ends with its id."""
 _REDDIT_POST = re.compile(r"/(?:(?:r|u|user)/[\w-]+/)?(?:comments|gallery)/([a-z0-9]+)(?:/[^/]*)?")
 _REDDIT_SHARE = re.compile(r"/(?:r|u|user)/[\w-]+/s/\w+")
 _REDDIT = re.compile(r"(?:[a-z]+\.)?reddit\.com")
@@ -182,17 +185,19 @@ def find_images(
     post: Post,
     allowed: Callable[[str], bool] = lambda url: True,
     linked: Post | None = None,
+    albums: Mapping[str, Sequence[str]] = NO_ALBUMS,
 ) -> tuple[ImageLink, ...]:
     """The pictures of the first place that shows any: comment, the post that it or what it is about links to, parent, post.
 
     `allowed`: which addresses may be called upon; others are as if they were not there. `linked`: see `linked_post`.
+    `albums`: address of an album → its pictures, "" for what is no still one.
     """
-    places: list[tuple[FoundIn, Iterable[str]]] = [("comment", _linked(comment_body))]
+    places: list[tuple[FoundIn, Iterable[str]]] = [("comment", _linked(comment_body, albums))]
     if linked is not None:
-        places += [("linked", urls) for _, urls in _in_post(linked)]
+        places += [("linked", urls) for _, urls in _in_post(linked, albums)]
     if parent is not None and not parent.removed:
-        places.append(("parent", _linked(parent.body)))
-    places += _in_post(post)
+        places.append(("parent", _linked(parent.body, albums)))
+    places += _in_post(post, albums)
     smaller = _smaller_copies(post, linked)
     for found_in, urls in places:
         shown = [url for url in _once(urls) if not url or allowed(url)]
@@ -233,13 +238,30 @@ def post_of(link: str) -> str:
     return link if _REDDIT_SHARE.fullmatch(path) else ""
 
 
-def is_album(link: str) -> bool:
-    """Whether it is an album of Imgur's, which cannot be read without its API."""
+def album_of(link: str) -> tuple[str, str] | None:
+    """What an album's address at Imgur says: how its API calls it, `album` or `gallery`, and its id; None where it is none."""
     try:
         parts = urlsplit(link)
-        return parts.hostname in _IMGUR and bool(_IMGUR_ALBUM.fullmatch(parts.path.rstrip("/")))
+        found = _IMGUR_ALBUM.fullmatch(parts.path.rstrip("/"))
+        if parts.hostname not in _IMGUR or not found:
+            return None
     except ValueError:
-        return False
+        return None
+    return ("album" if found[1] == "a" else "gallery"), found[2]
+
+
+def albums_in(comment_body: str, parent: Comment | None, post: Post) -> list[str]:
+    """The albums that are looked at, in order, as far as nothing before them shows a picture."""
+    places = [[*read_markdown(comment_body).links]]
+    if parent is not None and not parent.removed:
+        places.append([*read_markdown(parent.body).links])
+    places += [[it.url, *read_markdown(it.body).links] for it in post.origins]
+    albums: list[str] = []
+    for links in places:
+        if any(image_url(link) for link in links):
+            break
+        albums += [link for link in links if album_of(link)]
+    return albums
 
 
 def _once(urls: Iterable[str]) -> list[str]:
@@ -271,7 +293,7 @@ def image_url(link: str) -> str | None:
     """The address of the picture itself that a link shows; None where it shows none.
 
     Known: files by their ending, Reddit's and Imgur's hosts, pages of Imgur with one picture, and Reddit's
-    page around a picture. Albums of Imgur cannot be read without its API.
+    page around a picture. Albums of Imgur `bot.albums` opens.
     """
     try:
         parts = urlsplit(link.strip())
@@ -297,20 +319,30 @@ def image_url(link: str) -> str | None:
     return urlunsplit(parts._replace(fragment="")) if path.endswith(_ENDINGS) else None
 
 
-def _linked(body: str) -> list[str]:
+def _linked(body: str, albums: Mapping[str, Sequence[str]] = NO_ALBUMS) -> list[str]:
     """Pictures that a text links to, in order."""
-    return [url for link in read_markdown(body).links if (url := image_url(link))]
+    return [url for link in read_markdown(body).links for url in _behind(link, albums)]
 
 
-def _in_post(post: Post) -> list[tuple[FoundIn, Iterable[str]]]:
+def _behind(link: str, albums: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Pictures that an address leads to."""
+    if link in albums:
+        return albums[link]
+    url = image_url(link)
+    return [url] if url else []
+
+
+def _in_post(
+    post: Post, albums: Mapping[str, Sequence[str]] = NO_ALBUMS
+) -> list[tuple[FoundIn, Iterable[str]]]:
     places: list[tuple[FoundIn, Iterable[str]]] = [
         ("gallery", post.gallery),
-        ("link", [] if post.is_self else [url for url in [image_url(post.url)] if url]),
-        ("text", _linked(post.body)),
+        ("link", [] if post.is_self else _behind(post.url, albums)),
+        ("text", _linked(post.body, albums)),
     ]
     if post.crosspost_of is not None:
         # Of the post that it was taken from, a preview is worth less than a picture.
-        places += [("crosspost", urls) for _, urls in _in_post(post.crosspost_of)]
+        places += [("crosspost", urls) for _, urls in _in_post(post.crosspost_of, albums)]
     if post.preview and not is_video(post):
         places.append(("preview", [post.preview]))
     return places

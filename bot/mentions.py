@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import httpx
@@ -17,11 +17,12 @@ from autochrome import (
     UnavailableError,
 )
 from bot import replies
+from bot.albums import Albums
 from bot.database import Database
 from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topic_of
-from bot.images import ImageLink, UnreachableError, linked_post, post_of
+from bot.images import NO_ALBUMS, ImageLink, UnreachableError, albums_in, linked_post, post_of
 from bot.models import Comment, Mention, Message, Post, State, Task
-from bot.outbox import Eraser, Outbox
+from bot.outbox import Eraser, Outbox, Picture
 from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
 from bot.reddit import (
     ForbiddenError,
@@ -35,6 +36,7 @@ from bot.reddit import (
 from bot.replies import IN_PRIVATE, NO_DETAILS, ColoredImage, Details, Reason
 from bot.settings import Settings
 from bot.tasks import InColorError, NotColoredError, Tasks
+from bot.uploads import Uploader
 
 MAX_ATTEMPTS = 8
 """Failures of one mention that nobody knows the reason of, until it is given up."""
@@ -57,6 +59,8 @@ class MentionHandler:
         web: httpx.Client,
         policy: Policy,
         eraser: Eraser,
+        outbox: Outbox,
+        uploader: Uploader,
         clock: Callable[[], float],
     ) -> None:
         """`web`: for pictures."""
@@ -71,7 +75,9 @@ class MentionHandler:
         """Steps in a row that Reddit did not answer."""
         self._shares: dict[str, str] = {}
         """Share link → fullname of the post, as far as asked for."""
-        self._outbox = Outbox(database, reddit, clock, settings.bot_retry_delay)
+        self._outbox = outbox
+        self._uploader = uploader
+        self._albums = Albums(settings, web, clock)
         self._tasks = Tasks(settings, database, service, web, eraser, clock)
 
     def advance(self, due: Sequence[Mention], inbox: dict[str, Comment | Message]) -> None:
@@ -129,12 +135,16 @@ class MentionHandler:
         earlier_comments = {name: comment(before.fullname) for name, before in earlier.items()}
         fetch(it.parent for it in earlier_comments.values() if it)
         links: dict[str, str] = {}
+        albums: dict[str, Mapping[str, Sequence[str]]] = {}
         for mention in due:
             request, post = comment(mention.fullname), found.get(mention.post)
             if request is not None and isinstance(post, Post):
                 first = earlier_comments.get(mention.fullname)
                 body = f"{request.body}\n\n{first.body}" if first else request.body
-                links[mention.fullname] = self._linked(body, comment((first or request).parent), post)
+                parent = comment((first or request).parent)
+                links[mention.fullname] = self._linked(body, parent, post)
+                if mention.state == State.SEEN:
+                    albums[mention.fullname] = self._albums.open(albums_in(body, parent, post))
         fetch(links.values())
         contexts = []
         for mention in due:
@@ -156,6 +166,7 @@ class MentionHandler:
                     comment(earlier_comment.parent) if earlier_comment else None,
                     found.get(earlier[name].shown_in) if name in earlier else None,
                     linked if isinstance(linked, Post) else None,
+                    albums.get(name, NO_ALBUMS),
                 )
             )
         return contexts
@@ -276,10 +287,6 @@ class MentionHandler:
             return False
         return not self._database.count("author_hash", mention.author_hash, since, "thanked")
 
-    def held(self) -> set[str]:
-        """Why Reddit takes no comments or messages just now."""
-        return self._outbox.held()
-
     def _color(self, context: Context, wanted: Color) -> None:
         """Send the pictures to the service, unless somebody was faster in this thread."""
         mention = context.mention
@@ -340,17 +347,21 @@ class MentionHandler:
         self._database.update(mention.fullname, State.COLORED, self._clock())
         task, job = done[0]
         pages = f"{self._settings.link_url}/photos"
+        posted = "" if mention.shown_in in (context.post.fullname, "") else _post_link(mention.shown_in)
         text = replies.colored(
             [
-                ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position, it.from_preview)
+                ColoredImage(f"{pages}/{it.job_id}", it.image_url, it.position, it.from_preview, posted)
                 for it, _ in done
             ],
-            title=context.post.title,
             keep_for=job.expires_at.timestamp() - self._clock(),
             total=task.total,
             vividness=task.vividness,
         )
-        self._reply(replace(context, mention=mention), text, "colored", State.REPLIED)
+        picture: Picture | None = None
+        # Reddit's own editor takes one picture in a comment.
+        if len(done) == 1 and self._settings.bot_pictures and (media := self._uploader.upload(mention, job)):
+            picture = Picture(media, replies.alt_text(context.post.title))
+        self._reply(replace(context, mention=mention), text, "colored", State.REPLIED, picture)
 
     def _say_in_color(self, context: Context, task: Task) -> None:
         """Before it is said, its pictures are left to others, so that nobody who asks for new colors is sent to this reply."""
@@ -374,11 +385,19 @@ class MentionHandler:
 
     # Ends.
 
-    def _reply(self, context: Context, text: str, outcome: str, final_state: State) -> None:
+    def _reply(
+        self,
+        context: Context,
+        text: str,
+        outcome: str,
+        final_state: State,
+        picture: Picture | None = None,
+    ) -> None:
         """Below the mention; where that is forbidden, it ends in another way."""
         mention = context.mention
         try:
-            self._outbox.reply(mention, text, outcome, final_state)
+            if self._outbox.reply(mention, text, outcome, final_state, picture):
+                self._uploader.refused(mention.subreddit)
         except ForbiddenError as error:
             if error.code in _REASONS:
                 self._refuse(context, _REASONS[error.code])
@@ -415,6 +434,12 @@ class MentionHandler:
         self._eraser.try_to_delete_tasks(mention.fullname)
         self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome=outcome)
         log.info("mention_dropped mention=%s reason=%s", mention.fullname, outcome)
+
+
+def _post_link(fullname: str) -> str:
+    """A post's address; "" of a comment."""
+    kind, _, id = fullname.partition("_")
+    return f"https://redd.it/{id}" if kind == "t3" else ""
 
 
 def place_of(error: BaseException) -> str:

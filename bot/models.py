@@ -61,6 +61,8 @@ class Comment:
     """Whether it speaks for the moderators."""
     automated: bool = False
     """Whether Reddit marks it as no person's."""
+    media: Mapping[str, str] = field(default_factory=dict)
+    """Id of a picture uploaded to Reddit that it shows → its state: valid, unprocessed, failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,10 @@ class Mention:
     """Fullname of the post or comment that showed the picture."""
     duplicate_of: str = ""
     """The mention whose reply this one was sent to."""
+    media: str = ""
+    """Reddit's id of the picture that was uploaded for the reply."""
+    uploads: int = 0
+    """How often that was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +161,5 @@ class Progress:
     bottiquette_due_at: float | None
     """When r/Bottiquette's page is to be read again."""
     swept_at: float | None
+    checked_at: float | None
+    """When it was last seen that others see the replies."""

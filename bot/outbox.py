@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from autochrome import Autochrome, AutochromeError, NotAllowedError
@@ -21,39 +22,67 @@ from bot.reddit import (
     ThrottledError,
     UncertainError,
 )
+from bot.replies import About
+from bot.richtext import document
 from bot.settings import Settings
+from bot.uploads import MAX_UPLOADS
 
 MAX_RETRY_DELAY = 3600.0
 HOLD = 3600.0
 """Seconds for which nothing is said after Reddit has refused the account or the links in what it says."""
 MAX_LOOKS = 8
 """For a reply, where neither the thread nor the account's comments can be seen."""
-SWEEP_SIZE = 33
-"""Replies that are asked about at once: three names each, and Reddit takes a hundred."""
+SWEEP_SIZE = 100
+"""Replies that are asked about at once; Reddit takes a hundred names."""
 MANY = 3
 """Replies of which Reddit shows nothing at all: that is more likely its fault than that all are gone."""
 Kind: TypeAlias = Literal["comment", "message"]
 """What Reddit limits apart from each other."""
+NOT_THE_PICTURE = {"THREAD_LOCKED", "TOO_OLD", "DOMAIN_BANNED", "USER_BLOCKED", "USER_MUTED"}
+"""Of Reddit's codes: why a comment is refused, with a picture or without."""
 log = logging.getLogger("autochrome.bot")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a comment shows beside its words."""
+
+    media: str
+    """Reddit's id of it."""
+    caption: str
+    """What is on it, for who cannot see it."""
+
+
+_KINDS: dict[str, replies.Kind] = {"colored": "picture", "opted_out": "farewell"}
+"""By outcome."""
 
 
 class Outbox:
     """Writes into the database what is about to be said, says it, and writes what came of it."""
 
     def __init__(
-        self, database: Database, reddit: Reddit, clock: Callable[[], float], retry_delay: float
+        self, settings: Settings, database: Database, reddit: Reddit, clock: Callable[[], float]
     ) -> None:
-        """`retry_delay`: seconds before the first retry."""
         self._database = database
         self._reddit = reddit
         self._clock = clock
-        self._retry_delay = retry_delay
+        self._retry_delay = settings.bot_retry_delay
+        self._about = About(settings.contact_url, settings.bot_code_url or "")
         self._holds: dict[Kind, tuple[float, str]] = {}
         """Until when nothing of a kind is said, and why."""
 
     def held(self) -> set[str]:
         """Why Reddit takes no comments or messages just now."""
         return {reason for until, reason in self._holds.values() if until > self._clock()}
+
+    def hold(self, kind: Kind, seconds: float, reason: str) -> None:
+        """Say nothing of a kind for so long."""
+        self._holds[kind] = (self._clock() + seconds, reason)
+        log.warning("%s_held reason=%s seconds=%.0f", kind, reason, seconds)
+
+    def release(self, reason: str) -> None:
+        """What was held for that may be said again."""
+        self._holds = {kind: it for kind, it in self._holds.items() if it[1] != reason}
 
     def _check(self, kind: Kind) -> None:
         until, reason = self._holds.get(kind, (0.0, ""))
@@ -67,8 +96,7 @@ class Outbox:
         elif isinstance(error, ForbiddenError) and self._is_suspended(error):
             error = HeldError(HOLD, "suspended")
         if isinstance(error, HeldError):
-            self._holds[kind] = (self._clock() + error.seconds, error.reason)
-            log.warning("%s_held reason=%s seconds=%.0f", kind, error.reason, error.seconds)
+            self.hold(kind, error.seconds, error.reason)
             raise error
 
     def _is_suspended(self, error: ForbiddenError) -> bool:
@@ -77,22 +105,29 @@ class Outbox:
             return not error.code and self._reddit.is_suspended()
         return False
 
-    def reply(self, mention: Mention, text: str, outcome: str, final_state: State) -> None:
-        """Below the mention. Raises ThrottledError and ForbiddenError, when nothing was said; the mention is then as it was."""
+    def reply(
+        self, mention: Mention, text: str, outcome: str, final_state: State, picture: Picture | None = None
+    ) -> bool:
+        """Below the mention, signed. Raises ThrottledError and ForbiddenError, when nothing was said; the mention is then as it was.
+
+        Whether a picture was refused, and the comment made without it.
+        """
         if mention.fullname.startswith("t4_"):
-            self._send_private(mention, outcome, lambda: self._reddit.reply(mention.fullname, text))
-            return
+            private = replies.signed(text, self._about, "message")
+            self._send_private(mention, outcome, lambda: self._reddit.reply(mention.fullname, private))
+            return False
         self._check("comment")
         # Who finds it so after a kill is to look later, as Reddit shows a new comment late.
         now = self._clock()
         due_at = now + self._retry_delay
         sending = {"outcome": outcome, "final_state": final_state, "due_at": due_at}
         self._database.update(mention.fullname, State.REPLYING, now, **sending)
+        signed = replies.signed(text, self._about, _KINDS.get(outcome, "comment"))
         try:
-            comment = self._reddit.reply(mention.fullname, text)
+            comment, is_refused = self._say(mention.fullname, signed, picture)
         except UncertainError:
             self.postpone(mention, State.REPLYING)
-            return
+            return False
         except (ThrottledError, ForbiddenError) as error:
             self._put_back(mention)
             self._raise_if_held("comment", error)
@@ -100,15 +135,30 @@ class Outbox:
         except DeletedError:  # the next step sees whether the mention is
             self._put_back(mention)
             self.postpone(mention, mention.state)
-            return
-        self._confirm(mention, outcome, final_state, comment)
+            return False
+        self._confirm(mention, outcome, final_state, comment, **({"media": ""} if is_refused else {}))
         age = self._clock() - mention.seen_at
         log.info("reply_sent mention=%s outcome=%s after_s=%.1f", mention.fullname, outcome, age)
+        return is_refused
+
+    def _say(self, fullname: str, text: str, picture: Picture | None) -> tuple[Comment | None, bool]:
+        """The comment, and whether it had to do without its picture."""
+        if picture is None:
+            return self._reddit.reply(fullname, text), False
+        try:
+            rich_text = document(text, picture.media, picture.caption)
+            return self._reddit.reply(fullname, text, rich_text), False
+        except ForbiddenError as error:  # whatever Reddit has against it: nothing was said
+            if error.code in NOT_THE_PICTURE:
+                raise
+            log.warning("picture_refused mention=%s code=%s", fullname, error.code)
+            return self._reddit.reply(fullname, text), True
 
     def message(self, mention: Mention, to: str, text: str, outcome: str) -> None:
         """To a person. Raises ThrottledError, when nothing was said."""
         subject = replies.message_subject()
-        self._send_private(mention, outcome, lambda: self._reddit.message(to, subject, text))
+        signed = replies.signed(text, self._about, "message")
+        self._send_private(mention, outcome, lambda: self._reddit.message(to, subject, signed))
 
     def _send_private(self, mention: Mention, outcome: str, send: Callable[[], object]) -> None:
         """Messages cannot be looked for: whether or not one arrived, it is not sent again."""
@@ -147,7 +197,9 @@ class Outbox:
         mine = [it for it in mine if it.fullname != mention.reply]  # what was said before an edit
         if not mine:
             state = State.COLORED if self._database.tasks(mention.fullname) else State.SEEN
-            self._database.update(mention.fullname, state, self._clock(), outcome="", giving_up="")
+            # Perhaps it was its picture that Reddit could not digest.
+            again = {"outcome": "", "giving_up": "", "media": "", "uploads": MAX_UPLOADS}
+            self._database.update(mention.fullname, state, self._clock(), **again)
             return
         self._confirm(mention, mention.outcome, mention.final_state, mine[0])
         log.info("reply_found mention=%s outcome=%s", mention.fullname, mention.outcome)
@@ -159,10 +211,12 @@ class Outbox:
         attempts = mention.attempts + 1
         self._database.update(mention.fullname, state, now, due_at=now + delay, attempts=attempts)
 
-    def _confirm(self, mention: Mention, outcome: str, state: State, comment: Comment | None) -> None:
+    def _confirm(
+        self, mention: Mention, outcome: str, state: State, comment: Comment | None, **changed: str
+    ) -> None:
         """It was said; None: without a comment, as in a dry run."""
         reply, link = (comment.fullname, comment.permalink) if comment else ("", "")
-        said = {"outcome": outcome, "reply": reply, "reply_link": link}
+        said = {"outcome": outcome, "reply": reply, "reply_link": link, **changed}
         self._database.update(mention.fullname, state, self._clock(), **said)
 
     def _put_back(self, mention: Mention) -> None:
@@ -256,18 +310,15 @@ class Sweeper:
     def _sweep(self, replied: list[Mention]) -> list[str]:
         """Subreddits of the replies that others have removed, each as often as it was."""
         removed: list[str] = []
-        names = {name for it in replied for name in (it.reply, it.shown_in, it.post) if name}
-        found = self._reddit.info(names)
-        if missing := [name for name in names if name not in found]:
-            # What Reddit leaves out counts as gone, and one answer that holds nothing would erase all: it is asked twice.
-            found |= self._reddit.info(missing)
-        if not found and len(replied) >= MANY:
+        shown = self._shown(replied)
+        originals = self._info({name for it in replied for name in (it.shown_in, it.post) if name})
+        if not originals and not shown and len(replied) >= MANY:
             log.warning("sweep_failed replies=%d detail='Reddit shows nothing of them'", len(replied))
             return removed
         for mention in replied:
             if self._clock() > mention.seen_at + self._settings.bot_keep_for:
                 self._database.forget_pictures(mention.fullname)
-            reason = self._why_erase(mention, found)
+            reason = self._why_erase(mention, shown, originals)
             if reason is None:
                 continue
             if reason == "reply_removed":
@@ -279,14 +330,37 @@ class Sweeper:
                 log.warning("sweep_failed mention=%s error=%s", mention.fullname, type(error).__name__)
         return removed
 
-    def _why_erase(self, mention: Mention, found: dict[str, Post | Comment]) -> str | None:
+    def _shown(self, replied: Sequence[Mention]) -> dict[str, Comment]:
+        """The replies as others see them, which alone shows what was removed; as we do, where others may not look."""
+        shown: dict[str, Comment] = {}
+        try:
+            shown = self._reddit.seen_by_others(it.reply for it in replied)
+            if any(it.removed for it in shown.values()) and self._reddit.is_shadow_banned():
+                shown = {}
+        except ThrottledError:
+            raise
+        except RedditError as error:
+            log.warning("visibility_failed error=%s detail=%r", type(error).__name__, str(error))
+        ours = self._info(it.reply for it in replied if it.reply not in shown)
+        return shown | {name: it for name, it in ours.items() if isinstance(it, Comment)}
+
+    def _info(self, names: Iterable[str]) -> dict[str, Post | Comment]:
+        """What Reddit leaves out counts as gone, and one answer that holds nothing would erase all: it is asked twice."""
+        wanted = list(names)
+        found = self._reddit.info(wanted) if wanted else {}
+        missing = [name for name in wanted if name not in found]
+        return found | self._reddit.info(missing) if missing else found
+
+    def _why_erase(
+        self, mention: Mention, shown: Mapping[str, Comment], originals: Mapping[str, Post | Comment]
+    ) -> str | None:
         """Why this reply has to go; None where it may stay."""
         for name in (mention.post, mention.shown_in):
-            original = found.get(name)
+            original = originals.get(name)
             origins = original.origins if isinstance(original, Post) else (original,)
             if name and any(it is None or it.removed or it.author is None for it in origins):
                 return "original_deleted"
-        reply = found.get(mention.reply)
-        if not isinstance(reply, Comment) or reply.removed or reply.author is None:
+        reply = shown.get(mention.reply)
+        if reply is None or reply.removed or reply.author is None:
             return "reply_removed"
         return "low_score" if reply.score <= self._settings.bot_score_floor else None

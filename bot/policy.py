@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from bot import replies
 from bot.commands import Command, parse_command, read_markdown
 from bot.database import CountedBy, Database
-from bot.images import ImageLink, find_images, host_of, is_album, is_video
+from bot.images import NO_ALBUMS, ImageLink, album_of, find_images, host_of, is_video
 from bot.models import Comment, Mention, Message, Post
 from bot.reddit import Reddit, RedditError
 from bot.replies import NO_DETAILS, Details, Reason
@@ -44,6 +44,8 @@ class Context:
     """What showed the picture of that mention."""
     linked: Post | None = None
     """Another post that this one, or what it is about, links to."""
+    albums: Mapping[str, Sequence[str]] = NO_ALBUMS
+    """Albums that were opened: address → their pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,9 @@ class Policy:
             body = f"{body}\n\n{context.earlier_comment.body}" if context.earlier_comment else body
             parent = context.earlier_parent
         linked = context.linked
-        found = find_images(body, parent, post, self._settings.bot_image_hosts.allows, linked)
+        found = find_images(
+            body, parent, post, self._settings.bot_image_hosts.allows, linked, context.albums
+        )
         if not found:
             return _why_no_image(body, parent, post)
         named = () if command.which == "all" else command.which
@@ -344,7 +348,7 @@ def _why_no_image(body: str, parent: Comment | None, post: Post) -> Refuse:
     if is_video(post):
         return Refuse(Reason.VIDEO)
     links = [*read_markdown(body).links, *(read_markdown(parent.body).links if parent else ()), post.url]
-    if any(is_album(link) for link in links):
+    if any(album_of(link) for link in links):
         return Refuse(Reason.ALBUM)
     if any(it.gallery for it in post.origins):
         return Refuse(Reason.NO_STILL)

@@ -6,8 +6,9 @@ import logging
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,7 +80,10 @@ class ThrottledError(RedditError):
 
 
 class HeldError(ThrottledError):
-    """Reddit wants no comment, or no message, for now; everything else may go on. `reason`: `rate_limit`, …"""
+    """Reddit wants no comment, or no message, for now; everything else may go on.
+
+    `reason`: `rate_limit`, `suspended`, `shadow_banned` or `domain_banned`, as health and metrics say it.
+    """
 
     def __init__(self, seconds: float, reason: str = "rate_limit") -> None:
         super().__init__(seconds)
@@ -141,6 +145,22 @@ class RateLimiter:
         self._times.append(self._clock())
         self.requests += 1
 
+    def is_calm(self) -> bool:
+        """Whether less than half of what a minute may have was asked in the last one."""
+        since = self._clock() - self.WINDOW
+        return 2 * sum(at > since for at in self._times) < (self._times.maxlen or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Where a picture may be sent to, once."""
+
+    url: str
+    fields: Mapping[str, str]
+    """Of the form, before the file."""
+    media: str
+    """The picture's id, when it is there."""
+
 
 class _LostError(Exception):
     """No answer. It is none of prawcore's exceptions, as those would make it ask again, also where it writes."""
@@ -189,6 +209,8 @@ class Reddit:
             "requestor_class": _RateLimitedRequestor,
             "requestor_kwargs": {"rate_limit": rate_limit, "timeout": settings.bot_timeout},
         }
+        self._others = praw.Reddit(**options)
+        """What one sees who is not signed in."""
         if token := settings.reddit_refresh_token.get_secret_value():
             options["refresh_token"] = token
         else:
@@ -248,6 +270,26 @@ class Reddit:
             things = self._praw.info(fullnames=list(dict.fromkeys(fullnames)))
             return {it.fullname: _thing(it) for it in things if isinstance(it, PrawComment | Submission)}
 
+    def seen_by_others(self, fullnames: Iterable[str]) -> dict[str, Comment]:
+        """Comments as they are shown to who is not signed in: to us our own look well also when nobody else sees them."""
+        with _translated():
+            things = self._others.info(fullnames=list(dict.fromkeys(fullnames)))
+            return {it.fullname: _comment(it) for it in things if isinstance(it, PrawComment)}
+
+    def is_shadow_banned(self) -> bool:
+        """Whether to others this account is not there."""
+        try:
+            with _translated():
+                return not self._others.redditor(self.name).fullname
+        except DeletedError:
+            return True
+
+    def allows_pictures(self, subreddit: str) -> bool:
+        """Whether comments there may show uploaded pictures."""
+        with _translated():
+            kinds = getattr(self._praw.subreddit(subreddit), "allowed_media_in_comments", None)
+            return "static" in (kinds or ())
+
     def resolve(self, link: str) -> str:
         """Where a share link leads; "" where nowhere."""
         with suppress(DeletedError, ForbiddenError), _translated():
@@ -285,15 +327,36 @@ class Reddit:
 
     # Writing.
 
-    def reply(self, fullname: str, text: str) -> Comment | None:
-        """Answer a comment, or a message: then there is no comment. Raises UncertainError where the answer is lost."""
+    def reply(self, fullname: str, text: str, rich_text: str = "") -> Comment | None:
+        """Answer a comment, or a message: then there is no comment. Raises UncertainError where the answer is lost.
+
+        `rich_text`: instead of the text, a document of `bot.richtext`.
+        """
         if self._dry_run:
             log.info("reply_dry_run to=%s\n%s", fullname, text)
             return None
         with _translated(writes=True):
-            form = {"api_type": "json", "text": text, "thing_id": fullname}
+            words = {"richtext_json": rich_text} if rich_text else {"text": text}
+            form = {"api_type": "json", "thing_id": fullname, **words}
             [made] = self._praw.post("api/comment/", data=form)
             return _comment(made) if isinstance(made, PrawComment) else None
+
+    def edit(self, fullname: str, text: str) -> None:
+        """Say something else in a comment of the bot's own."""
+        if self._dry_run:
+            return
+        with _translated(writes=True):
+            form = {"api_type": "json", "text": text, "thing_id": fullname}
+            self._praw.post("api/editusertext/", data=form)
+
+    def lease(self, filename: str, media_type: str) -> Lease:
+        """Leave to upload a picture."""
+        with _translated():
+            form = {"filepath": filename, "mimetype": media_type}
+            answer = self._praw.post("api/media/asset.json", data=form)
+            upload = answer["args"]
+            fields = {it["name"]: it["value"] for it in upload["fields"]}
+            return Lease(f"https:{upload['action']}", fields, answer["asset"]["asset_id"])
 
     def message(self, to: str, subject: str, text: str) -> None:
         if self._dry_run:
@@ -435,6 +498,7 @@ def _comment(it: Any) -> Comment:
         removed=not _author(it) and body in ("[removed]", "[deleted]"),
         moderator=data.get("distinguished") == "moderator",
         automated=_is_automated(data),
+        media={id: str(it.get("status")) for id, it in (data.get("media_metadata") or {}).items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""Every sentence that people on Reddit read from the bot: Markdown, short and kind."""
+"""Every sentence that people on Reddit read from the bot: Markdown, short and kind, one line or two."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 MAX_TITLE = 90
 """Characters of a title that is repeated."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~^&@-])")
 _ADDRESS = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _MENTION = re.compile(r"\b([ur])/(?=\w)", re.IGNORECASE)
+Kind: TypeAlias = Literal["picture", "comment", "farewell", "message"]
+"""Of a reply: with a picture, without one, to who has opted out, or in private."""
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -64,6 +67,16 @@ NO_DETAILS = Details()
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What stands below every reply."""
+
+    contact: str
+    """Address where a person is written to."""
+    code: str = ""
+    """Address of the source code; "": not said."""
+
+
+@dataclass(frozen=True, slots=True)
 class ColoredImage:
     """One picture that was colored."""
 
@@ -75,6 +88,8 @@ class ColoredImage:
     """Which of several."""
     from_preview: bool = False
     """Whether Reddit's smaller copy was taken."""
+    posted: str = ""
+    """The address of the post that first showed it, where that is another than the thread's."""
 
 
 IN_PRIVATE = frozenset(
@@ -127,6 +142,12 @@ _REFUSALS = {
     Reason.TOO_SMALL: "That picture is too small or too narrow for me to see anything in it. Is there a larger one?",
 }
 
+_MANNERS: dict[Kind, str] = {
+    "picture": "Reply `delete` to remove this, `vivid` or `muted` for other colors, `opt out` to be left alone. ",
+    "comment": "Reply `delete` to remove this, `opt out` to be left alone. ",
+    "farewell": "Reply `delete` to remove this. ",
+    "message": "Reply `opt out` to be left alone. ",
+}
 _OF_CODES = {
     "body_too_large": Reason.TOO_LARGE,
     "photo_animated": Reason.VIDEO,
@@ -144,89 +165,76 @@ def reason_of(code: str) -> Reason:
 
 
 def colored(
-    pictures: Sequence[ColoredImage], *, title: str, keep_for: float, total: int = 1, vividness: float = 1.0
+    pictures: Sequence[ColoredImage], *, keep_for: float, total: int = 1, vividness: float = 1.0
 ) -> str:
-    """The comment under a mention. `title`: the post's; `keep_for`: seconds; `total`: pictures that there are."""
+    """The comment under a mention. `keep_for`: seconds; `total`: pictures that there are."""
     how = {1.0: ""}.get(vividness, " More vivid than I would." if vividness > 1 else " Calmer than I would.")
+    kept = f"kept for {duration(keep_for)}"
     if len(pictures) == 1:
-        head = f"**[Here it is in color]({_target(pictures[0].link)})**, beside the gray one.{how}"
-        if total > 1:
-            head += (
-                f" It is number {pictures[0].index} of {total}: answer with another number or `all` for more."
-            )
+        head = f"**[Here it is in color]({_target(pictures[0].link)})**, {kept}"
     else:
         links = (f"[{shown.index}]({_target(shown.link)})" for shown in pictures)
-        head = f"**Here they are in color**, beside the gray ones: {', '.join(links)}.{how}"
-    sources = ", ".join(f"[{_source_name(shown, pictures)}]({_target(shown.source)})" for shown in pictures)
+        head = f"**Here they are in color**, {kept}: {', '.join(links)}"
+    sources = ", ".join(_source(shown, pictures) for shown in pictures)
+    text = f"{head}. The colors are a machine’s guess; made from {sources}.{how}"
+    if len(pictures) == 1 and total > 1:
+        text += f" It is number {pictures[0].index} of {total}: reply with another number or `all` for more."
     if any(shown.from_preview for shown in pictures):
         them = "The original is" if len(pictures) == 1 else "Some originals are"
-        head += f" {them} too large for me, so I took Reddit’s smaller preview."
-    return _signed(
-        head,
-        "Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the "
-        "photograph’s own.",
-        f"Alt text: {alt_text(title)}  \nTaken from: {sources}. My copy is erased after {duration(keep_for)}.",
-        closing="Answer `vivid` or `muted` for other colors, `delete` if you called me or it is yours, `opt out` and I "
-        "never answer you again.",
-    )
+        text += f" {them} too large for me, so I took Reddit’s smaller preview."
+    return text
 
 
 def already_colored(permalink: str) -> str:
     """To a later mention for the same picture in the same thread."""
-    return _signed(f"I have colored this one already, [here in this thread]({_target(permalink)}).")
+    return f"I have colored this one already, [here in this thread]({_target(permalink)})."
 
 
 def already_in_color(index: int = 1, total: int = 1) -> str:
     """The picture is in color."""
     which = f"Picture {index} of {total}" if total > 1 else "This picture"
     answer = f"recolor {index}" if total > 1 else "recolor"
-    return _signed(
-        f"{which} seems to be in color already. If I am wrong, or you want to see how I would have guessed, answer "
+    return (
+        f"{which} seems to be in color already. If I am wrong, or you want to see how I would have guessed, reply "
         f"`{answer}`."
     )
 
 
 def refusal(reason: Reason, details: Details = NO_DETAILS) -> str:
     """Why there is no picture, and what would help."""
-    sentence = _REFUSALS[reason].format(
+    return _REFUSALS[reason].format(
         host=escape(details.host) if details.host else "there",
         count="only one picture" if details.count == 1 else f"{details.count} pictures",
         megabytes=f" ({details.megabytes} MB is the most)" if details.megabytes else "",
         wait=f" Try again in {duration(details.wait)}." if details.wait else "",
     )
-    return _signed(sentence)
 
 
 def opted_out() -> str:
     """To a person who opted out."""
-    return _signed(
-        "Understood: I will neither answer you nor color what you post. `opt in` brings me back.", closing=""
-    )
+    return "Understood: I will neither answer you nor color what you post. `opt in` brings me back."
 
 
 def opted_in() -> str:
     """To a person who opted in again."""
-    return _signed("Welcome back! I will come again when I am called.")
+    return "Welcome back! I will come again when I am called."
 
 
 def subreddit_opted_out(subreddit: str) -> str:
     """To a moderator who sent the bot away. `subreddit`: without r/."""
-    return _signed(
-        f"Understood: I will not answer in {escape(subreddit)} any more. `opt in` from a moderator brings me back.",
-        closing="",
-    )
+    return f"Understood: I will not answer in {escape(subreddit)} any more. `opt in` from a moderator brings me back."
 
 
 def subreddit_opted_in(subreddit: str) -> str:
     """To a moderator who called the bot back. `subreddit`: without r/."""
-    return _signed(f"Thank you! I will answer in {escape(subreddit)} again when I am called.")
+    return f"Thank you! I will answer in {escape(subreddit)} again when I am called."
 
 
 def forwarded() -> str:
     """To a person or moderators who wrote to the bot and asked for nothing that it can do."""
-    return _signed(
-        "Thank you for writing. I am only a bot and cannot understand this, but I have passed it on to the person who runs "
-        "me, who reads it. If it is about one of my comments, answering it with `delete` takes it back at once."
+    return (
+        "Thank you for writing. I cannot understand this, but the person who runs me reads it. If it is about one of my "
+        "comments, the reply `delete` to it takes it back at once."
     )
 
 
@@ -236,9 +244,18 @@ def message_subject() -> str:
 
 
 def alt_text(title: str) -> str:
-    """What the comparison shows, for who cannot see it."""
-    named = f"“{escape(title)}”, " if title.strip() else ""
-    return f"{named}the photograph twice, in gray on the left and in guessed colors on the right."
+    """What the picture in a comment shows, for who cannot see it: plain text. `title`: the post's."""
+    shown = " ".join(_ADDRESS.sub("…", _MENTION.sub("", _printable(title))).split())
+    named = f"“{_cut(shown, MAX_TITLE)}”: " if shown else ""
+    return f"{named}the photograph in colors that a machine guessed"
+
+
+def signed(text: str, about: About, kind: Kind = "comment") -> str:
+    """With who speaks, how to be rid of it, and where to complain: below a picture on a line of its own."""
+    links = [f"[Contact]({_target(about.contact)})"]
+    links += [f"[Code]({_target(about.code)})"] if about.code else []
+    separator = "\n\n" if kind == "picture" else " "
+    return f"{text}{separator}*I am a bot. {_MANNERS[kind]}{' · '.join(links)}*"
 
 
 def duration(seconds: float) -> str:
@@ -271,10 +288,7 @@ def _cut(text: str, longest: int) -> str:
     return (words.rpartition(" ")[0] or words).rstrip(" ,.;:-") + "…"
 
 
-def _source_name(shown: ColoredImage, pictures: Sequence[ColoredImage]) -> str:
-    return "the original" if len(pictures) == 1 else f"original {shown.index}"
-
-
-def _signed(*paragraphs: str, closing: str = "Answer `opt out` and I never answer you again.") -> str:
-    about = f"I am a bot and only come when I am called. {closing}".strip()
-    return "\n\n".join([*paragraphs, "---", f"*{about}*"])
+def _source(shown: ColoredImage, pictures: Sequence[ColoredImage]) -> str:
+    name = "the original" if len(pictures) == 1 else f"original {shown.index}"
+    link = f"[{name}]({_target(shown.source)})"
+    return f"{link} ([posted here]({_target(shown.posted)}))" if shown.posted else link

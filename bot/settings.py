@@ -76,6 +76,16 @@ class Settings(BaseSettings):
 
     bot_operator: str = ""
     """The account of whoever runs the bot, named in its user agent as Reddit asks; by default the bot's own."""
+    bot_contact_url: Address | None = None
+    """Where people reach whoever runs the bot, linked below each reply; by default a message on Reddit to the operator."""
+    bot_code_url: Address | None = None
+    """Where the source code is, linked below each reply."""
+    bot_pictures: bool = True
+    """Whether pictures are uploaded to Reddit and shown in the comment, where a subreddit allows it."""
+    bot_imgur_client_id: SecretStr = NO_SECRET
+    """Of an app at Imgur: with it, albums are opened."""
+    bot_imgur_url: Address = "https://api.imgur.com"
+    """Imgur's API."""
     bot_operator_webhook: SecretStr = NO_SECRET
     """An address that messages, complaints and notices for the operator are sent to (POST, JSON)."""
     bot_subreddits: Names = ()
@@ -125,6 +135,11 @@ class Settings(BaseSettings):
         ):
             raise ValueError("Set one of REDDIT_PASSWORD and REDDIT_REFRESH_TOKEN")
         return self
+
+    @property
+    def contact_url(self) -> str:
+        to = self.bot_operator or self.reddit_username
+        return self.bot_contact_url or f"https://www.reddit.com/message/compose?to={to}"
 
     @property
     def link_url(self) -> str:

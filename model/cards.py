@@ -28,6 +28,7 @@ _SHIPPED: Final = {"lite"}
 _KNOWN: Final = ("lite", "eccv16")  # weights that have a name of their own
 _FILES: Final = (".safetensors", ".onnx")
 _TOLD: Final = 8  # of the tensors that are wrong
+_OF_A_DISTRIBUTION: Final = {"hints", "palette", "alternatives", "distribution", "suggestions"}
 
 _T = TypeVar("_T")
 _FORBIDDEN: Final = pydantic.ConfigDict(extra="forbid")
@@ -259,6 +260,22 @@ class OnnxCard:
     def from_json(cls, text: str | bytes) -> OnnxCard:
         """Raises `CheckpointError` (card_invalid), naming each field that is missing, wrong or unknown."""
         return _validated(cls, text, "net")
+
+
+def lacking(card: Card | OnnxCard, asked: Iterable[str]) -> dict[str, str]:
+    """What a net of this card cannot do of what is asked beside its first answer, and why not.
+
+    Known of `asked` are hints, palette, alternatives, distribution, suggestions, confidence and boldness: all else every net can do.
+    """
+    reasons = {}
+    for name in asked:
+        if name in _OF_A_DISTRIBUTION and not card.has_distribution:
+            reasons[name] = "it answers with one color a place"
+        elif name == "confidence" and not card.has_confidence:
+            reasons[name] = "its card has no calibration"
+        elif name == "boldness" and not card.has_boldness:
+            reasons[name] = "its card does not say what bolder and safer mean for it"
+    return reasons
 
 
 def read_card(path: Path) -> Card:

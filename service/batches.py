@@ -159,7 +159,7 @@ class Batches:
             *("open", id, int(keep_for * 1000), fingerprint, owner, payer(owner, address), request_id),
             *(options.short_json(), self._most_waiting, secret_hash(secret) if secret else ""),
             *(secret_hash(self.secret_for(id)), secrets.token_hex(8), int(options.priority == "batch")),
-            most_records,
+            *(most_records, options.record_bytes),
         )
         match opened:
             case int():

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import StrEnum
 from typing import Any, Literal
 
 from model.errors import Notice
@@ -98,14 +98,14 @@ class Bounds:
     pixels: int
 
 
-class Entered(IntEnum):
-    """What became of a job that was to be entered."""
+class Entered(StrEnum):
+    """What became of a job that was to be entered, in the words of `lua/create.lua`."""
 
-    NOT = 0
-    """The id is taken."""
-    QUIETLY = 1
+    TAKEN = "taken"
+    """The id is: nothing was entered."""
+    QUIETLY = "quietly"
     """Workers have as many notifications to answer as would wake them all."""
-    TO_NOTIFY = 2
+    TO_NOTIFY = "to_notify"
     """A worker that has nothing to do would not know of it."""
 
 
@@ -311,7 +311,7 @@ def job_of(id: str, record: Mapping[str, str], now: int, position: int | None, e
         queue_position=position,
         eta_s=eta_s,
         stage=record.get("stage"),
-        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
+        timings={stage: float(record[f"s_{stage}"]) for stage in STAGES if f"s_{stage}" in record},
         options=Options.model_validate_json(record.get("options", "{}")),
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),

@@ -237,7 +237,7 @@ def _make_job(state: ApiState, id: str, upload: Upload, by: Caller, is_proven: b
         if isinstance(error, Problem):
             _erase_upload(state, id, order, space, isinstance(error, StoreUnavailable))
         raise
-    if entered is Entered.NOT:
+    if entered is Entered.TAKEN:
         _erase_upload(state, id, order, space)
         state.quota.give_back(by.owner, by.address, counts, charge)
         return _again(state, state.look(id), order.fingerprint, by, is_proven)

@@ -135,11 +135,25 @@ class Here:
         self._open.close()
 
 
+@pytest.fixture(scope="session")
+def authority(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The certificate of who vouches for the store behind uploads."""
+    return ports.certificate(tmp_path_factory.mktemp("tls") / "authority.pem")
+
+
 @pytest.fixture
-def here(bot_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Here]]:
+def here(
+    bot_settings: dict[str, Any], authority: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Here]]:
     """Start the bot in this process; the one before it is ended."""
     monkeypatch.setattr("bot.__main__.RETRY_REQUEST_FOR", 0)  # the true clock is not to be waited for
-    monkeypatch.setattr("ssl.create_default_context", read_certificates)
+
+    def trusting(**options: Any) -> ssl.SSLContext:
+        context = read_certificates(**options)
+        context.load_verify_locations(authority)
+        return context
+
+    monkeypatch.setattr("ssl.create_default_context", trusting)
     started: list[Here] = []
 
     def start(dry_run: bool = False, **changed: Any) -> Here:
@@ -189,6 +203,8 @@ class QuickService:
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, bytes] = {}
+        """Of each job: it gives back the photo that it was sent."""
         self.failing: dict[bytes, str] = {}
         """Files of which a job fails, and its code; `photo_in_color` where it is to refuse such a one."""
         self.fails_at_once = False
@@ -212,6 +228,7 @@ class QuickService:
                 Route("/v1/colorizations/{id}", self.put, methods=["PUT"]),
                 Route("/v1/colorizations/{id}", self.get, methods=["GET"]),
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
+                Route("/v1/colorizations/{id}/result", self.result),
                 Route("/openapi.json", self.openapi),
             ]
         )
@@ -234,6 +251,7 @@ class QuickService:
             return JSONResponse({"code": "photo_too_large", "detail": "It has 61 megapixels."}, 413)
         id = request.path_params["id"]
         self.sent.append(id)
+        self.files[id] = body
         expires = datetime.now(UTC) + timedelta(seconds=float(request.query_params["keep_for"]))
         own = request.headers.get("authorization", "").removeprefix("Bearer ")
         made = {"net": None, "result": None, "artifacts": [], "notices": [], "error": None}
@@ -262,6 +280,9 @@ class QuickService:
         if request.path_params["id"] in self.expired:
             return Response(status_code=410)
         return JSONResponse({**job, "secret": ""}) if job else Response(status_code=404)
+
+    async def result(self, request: Request) -> Response:
+        return Response(self.files[request.path_params["id"]], media_type="image/jpeg")
 
     async def delete(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["id"])

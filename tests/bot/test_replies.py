@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 import pytest
+from fake_reddit.rich_text import read_rich_text
 
 from bot import replies
 from bot.commands import read_markdown
-from bot.replies import ColoredImage, Details, Reason, refusal
+from bot.replies import IN_PRIVATE, About, ColoredImage, Details, Reason, refusal, signed
+from bot.richtext import MAX_CAPTION, document
 
 PAGE = "https://colors.example/photos/" + "ab" * 16
 SOURCE = "https://i.redd.it/abc123.jpg"
 ONE = [ColoredImage(PAGE, SOURCE)]
 MONTH = 30 * 86400.0
+LINKS = ("https://mail.example", "https://code.example")
+ABOUT = About(*LINKS)
 
 REFUSALS = [
     (Reason.ALBUM, Details(), "I cannot look into albums."),
@@ -32,7 +36,7 @@ REFUSALS = [
     ),
     (Reason.LIMIT_THREAD, Details(), "I have answered often enough in this thread"),
     (Reason.LIMIT_USER, Details(wait=90), "others must have their turn first. Try again in 2 minutes."),
-    (Reason.LIMIT_USER, Details(), "others must have their turn first.\n"),
+    (Reason.LIMIT_USER, Details(), "others must have their turn first. *I am"),
     (Reason.LOCKED, Details(), "That thread is locked, so I cannot answer there."),
     (Reason.VIDEO, Details(), "That is a video or an animation"),
     (Reason.NO_IMAGE, Details(), "I see no picture here"),
@@ -58,10 +62,13 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("reason", "details", "words"), REFUSALS)
 def test_each_refusal_says_why_and_how_to_be_left_alone(reason: Reason, details: Details, words: str) -> None:
-    text = refusal(reason, details)
+    text = signed(refusal(reason, details), ABOUT, "message" if reason in IN_PRIVATE else "comment")
     assert words in text
-    assert "I am a bot" in text
+    assert "I am a bot." in text
     assert "`opt out`" in text
+    assert ("`delete` to remove this" in text) == (reason not in IN_PRIVATE)
+    assert "[Contact](https://mail.example) · [Code](https://code.example)" in text
+    assert "\n" not in text
     assert "{" not in text
 
 
@@ -86,50 +93,56 @@ def test_what_the_service_refuses_is_said_in_the_same_words(code: str, reason: R
     assert replies.reason_of(code) is reason
 
 
-def test_an_answer_says_what_was_guessed_whence_for_how_long_and_how_to_be_rid_of_it() -> None:
-    text = replies.colored(ONE, title="My grandmother in 1931", keep_for=MONTH)
+def test_an_answer_says_in_two_lines_what_was_guessed_whence_and_how_to_be_rid_of_it() -> None:
+    text = signed(replies.colored(ONE, keep_for=MONTH), ABOUT, "picture")
     for words in (
-        f"[Here it is in color]({PAGE})",
-        "Every color is a guess of a neural network, a likely one and not the truth",
-        "Alt text: “My grandmother in 1931”, the photograph twice, in gray on the left and in guessed colors on the right.",
-        f"[the original]({SOURCE})",
-        "erased after 30 days",
-        "`vivid` or `muted`",
-        "`delete`",
-        "`opt out`",
-        "I am a bot",
+        f"[Here it is in color]({PAGE})**, kept for 30 days",
+        "The colors are a machine’s guess; made from",
+        f"[the original]({SOURCE}).",
+        "Reply `delete` to remove this, `vivid` or `muted` for other colors, `opt out` to be left alone.",
+        "I am a bot.",
+        "[Contact](https://mail.example) · [Code](https://code.example)",
     ):
         assert words in text
-    assert read_markdown(text).links == (PAGE, SOURCE)
-    assert len(text) < 900
+    assert read_markdown(text).links == (PAGE, SOURCE, *LINKS)
+    assert len([line for line in text.split("\n") if line]) == 2
+    assert len(text) < 450
     assert "number" not in text
+    assert "posted here" not in text
+    assert "Code" not in signed("Hello.", About("https://mail.example"))
+
+
+def test_who_posted_it_elsewhere_is_linked() -> None:
+    shown = ColoredImage(PAGE, SOURCE, posted="https://redd.it/abc")
+    assert "[the original](https://i.redd.it/abc123.jpg) ([posted here](https://redd.it/abc))." in (
+        replies.colored([shown], keep_for=MONTH)
+    )
 
 
 def test_one_of_several_says_so() -> None:
-    text = replies.colored([ColoredImage(PAGE, SOURCE, 2)], title="", keep_for=MONTH, total=4)
-    assert "It is number 2 of 4: answer with another number or `all` for more." in text
-    assert "Alt text: the photograph twice" in text
+    text = replies.colored([ColoredImage(PAGE, SOURCE, 2)], keep_for=MONTH, total=4)
+    assert "It is number 2 of 4: reply with another number or `all` for more." in text
 
 
 def test_several_have_a_link_each() -> None:
     many = [ColoredImage(f"{PAGE}{n}", f"{SOURCE}?{n}", n) for n in (1, 3)]
-    text = replies.colored(many, title="", keep_for=MONTH, total=3, vividness=1.4)
+    text = replies.colored(many, keep_for=MONTH, total=3, vividness=1.4)
     assert f"[1]({PAGE}1), [3]({PAGE}3)" in text
     assert f"[original 1]({SOURCE}?1), [original 3]({SOURCE}?3)" in text
     assert "More vivid than I would." in text
-    assert "Calmer" in replies.colored(many, title="", keep_for=MONTH, vividness=0.7)
+    assert "Calmer" in replies.colored(many, keep_for=MONTH, vividness=0.7)
 
 
 def test_that_a_smaller_copy_was_taken_is_said() -> None:
-    text = replies.colored([ColoredImage(PAGE, SOURCE, from_preview=True)], title="", keep_for=MONTH)
+    text = replies.colored([ColoredImage(PAGE, SOURCE, from_preview=True)], keep_for=MONTH)
     assert "The original is too large for me, so I took Reddit’s smaller preview." in text
     some = [ColoredImage(PAGE, SOURCE, 1), ColoredImage(PAGE, SOURCE, 2, from_preview=True)]
-    assert "Some originals are too large for me" in replies.colored(some, title="", keep_for=MONTH)
-    assert "smaller" not in replies.colored(ONE, title="", keep_for=MONTH)
+    assert "Some originals are too large for me" in replies.colored(some, keep_for=MONTH)
+    assert "smaller" not in replies.colored(ONE, keep_for=MONTH)
 
 
 def test_a_link_ends_where_it_should() -> None:
-    text = replies.colored([ColoredImage(PAGE, "https://i.redd.it/a(1).jpg")], title="", keep_for=MONTH)
+    text = replies.colored([ColoredImage(PAGE, "https://i.redd.it/a(1).jpg")], keep_for=MONTH)
     assert "https://i.redd.it/a%281%29.jpg" in read_markdown(text).links
 
 
@@ -153,43 +166,29 @@ def test_commands_are_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    "title",
+    ("title", "words"),
     [
-        "[free money](https://evil.example)",
-        "see https://evil.example/x now",
-        "www.evil.example",
-        "![x](https://evil.example/a.png)",
-        "**bold** `code` ~~no~~ ^up >!hidden!<",
-        "\n\n# head\n> quote\n---\n",
-        "\u202eevil\u0000",
+        ("My grandmother in 1931", "“My grandmother in 1931”: the photograph in colors that a machine guessed"),
+        ("", "the photograph in colors that a machine guessed"),
+        ("see https://evil.example/x now", "“see … now”: "),
+        ("by u/victim", "“by victim”: "),
+        ("\n\n# head\u202e\u0000", "“# head”: "),
+        ("grandmother " * 40, "grandmother…”: "),
     ],
 )
-def test_nobodys_title_is_markdown_or_a_link(title: str) -> None:
-    text = replies.colored(ONE, title=title, keep_for=MONTH)
-    said = read_markdown(text)
-    assert said.links == (PAGE, SOURCE)
-    assert len(said.lines) == len(read_markdown(replies.colored(ONE, title="plain", keep_for=MONTH)).lines)
-    assert "\u202e" not in text
-    assert not re.search(r"https?://evil|www\.", text)
+def test_an_alternative_text_is_plain_short_and_calls_nobody(title: str, words: str) -> None:
+    assert words in replies.alt_text(title)
+    assert len(replies.alt_text(title)) <= MAX_CAPTION
 
 
-@pytest.mark.parametrize(
-    "title",
-    [
-        "**bold** _soft_ `code` ~~no~~ ^up",
-        "[a](b) ![c](d)",
-        "1. one",
-        "- one",
-        "# one",
-        "> one",
-        "<b>one</b> &amp; R&D",
-        "a \\ b \\* c",
-        "10 * 10 = 100 * 1",
-    ],
-)
-def test_a_title_is_read_as_it_was_written(title: str) -> None:
-    said = read_markdown(replies.colored(ONE, title=title, keep_for=MONTH))
-    assert any(line.startswith(f"Alt text: “{title}”, the photograph twice") for line in said.lines)
+@pytest.mark.parametrize("text", ["**[a](https://b.example/c_d)**, *e `f` g* h  \ni", "R&D “x” 1 < 2 · *[y](https://z.example)*"])
+def test_rich_text_says_what_the_markdown_says(text: str) -> None:
+    assert read_rich_text(document(f"{text}\n\nmore", "an-id", "shown")) == (f"{text}\n\nmore", "an-id", "shown")
+
+
+def test_rich_text_for_what_is_no_reply_is_refused() -> None:
+    with pytest.raises(ValueError, match="no rich text for"):
+        document("- a list", "an-id", "")
 
 
 def test_nobody_is_called_by_a_title() -> None:

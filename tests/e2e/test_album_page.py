@@ -15,6 +15,8 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from skimage import data
 
+from tests.e2e.photo_pages import go_back
+
 MOST_MS = 100
 """Of the browser's own time, which neighbors on the machine do not lengthen, that one task may take while an album is scrolled."""
 
@@ -252,7 +254,7 @@ def test_without_scripts_an_album_is_sent_shown_and_erased(
     with page.expect_navigation():
         tile(page, "a.jpg").click()
     assert "/photos/" in page.url
-    page.go_back()
+    go_back(page)
     page.get_by_text("Erase …").click()
     page.get_by_role("button", name="Erase the album now").click()
     expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()

@@ -17,6 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, CDPSession, JSHandle, Page, Request, Route, expect
 from skimage import data
 
+from tests.e2e.photo_pages import go_back
+
 Look = Callable[[Page], list[str]]
 Photo = dict[str, str | bytes]
 
@@ -131,7 +133,7 @@ def test_a_chosen_photo_gets_a_page_of_its_own_and_back_leads_to_an_empty_plate(
     assert job(service, id)["options"]["artifacts"] == ARTIFACTS
     known = page.evaluate("JSON.parse(localStorage.getItem('autochrome.photos'))")
     assert [(photo["id"], photo["name"]) for photo in known] == [(id, "Grandma at sea.jpg")]
-    page.go_back()
+    go_back(page)
     expect(page.get_by_text("Choose a photograph", exact=True)).to_be_visible()
     expect(page.locator("#work")).to_be_hidden()
     expect(page.get_by_role("link", name="Grandma at sea.jpg")).to_be_visible()
@@ -149,7 +151,7 @@ def test_a_photo_may_be_dropped_anywhere_or_pasted(page: Page) -> None:
     expect(page.locator("#plate")).to_have_class("plate over")
     page.dispatch_event("footer", "drop", {"dataTransfer": carrier})
     dropped = its_page(page)
-    page.go_back()
+    go_back(page)
     page.evaluate(
         "carrier => document.body.dispatchEvent("
         "new ClipboardEvent('paste', { clipboardData: carrier, bubbles: true, cancelable: true }))",
@@ -193,7 +195,7 @@ def test_by_keyboard_alone_a_photo_is_chosen_and_a_sample_tried(page: Page, serv
     page.keyboard.press("Enter")
     id = its_page(page)
     assert job(service, id)["options"]["artifacts"] == ARTIFACTS
-    page.go_back()
+    go_back(page)
     expect(page.get_by_role("link", name="A cat.jpg")).to_be_visible()
 
 
@@ -215,7 +217,7 @@ def test_a_phone_offers_its_camera_and_a_tap_is_enough(
             small.get_by_text("Photograph a print").tap()
         chooser.value.set_files([file(gray(300, 400), "shot.jpg")])  # type: ignore[list-item]
         its_page(small)
-        small.go_back()
+        go_back(small)
         small.get_by_role("button", name="Try this one (A cup of coffee)").tap()
         its_page(small)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from skimage import data
 
-from tests.e2e.photo_pages import chroma, gray, opened, picture, remember, seen, send
+from tests.e2e.photo_pages import chroma, go_back, gray, opened, picture, remember, seen, send
 
 Look = Callable[[Page], list[str]]
 
@@ -152,7 +152,7 @@ def test_strength_and_boldness_need_no_server_until_they_are_kept(
     stranger.get_by_role("button", name="Compare").click()
     assert np.abs(seen(stranger).astype(int) - wished).mean() < 6, "the link has it"
     stranger.context.close()
-    page.go_back()
+    go_back(page)
     page.wait_for_url(f"**/{job['id']}")
     expect(page.get_by_label("Color strength")).to_have_value("1")
     expect(page.locator("#recent a")).to_have_count(1)
@@ -334,7 +334,7 @@ def test_what_was_noticed_and_what_is_wrong_otherwise_is_mended_by_one_tap(page:
     page.get_by_role("button", name="Turn right").click()
     page.wait_for_url(lambda url: not url.endswith(mine["id"]))
     assert page.eval_on_selector(".spacer", "spacer => spacer.viewBox.baseVal.height") == 300
-    page.go_back()
+    go_back(page)
     page.get_by_role("button", name="Keep its own colors").click()
     expect(page.get_by_role("heading", name="This photograph was in color already")).to_be_visible(
         timeout=30_000

@@ -2,7 +2,8 @@
 
 import { Problem, sleep } from "./api.js";
 import * as albums from "./albums.js";
-import { isArchive, sendPart } from "./batches.js";
+import { sendPart } from "./batches.js";
+import { isArchive } from "./picker.js";
 import { retry } from "./retry.js";
 import { number, plural, t } from "./strings.js";
 

@@ -110,9 +110,14 @@ def _media(name: str, item: str | dict[str, str]) -> Document:
     return {"status": "valid", "e": "Image", "id": name, "m": kind, "s": source, "p": smaller}
 
 
-def comment_document(world: World, comment: Comment, replies: Any = "") -> Document:
+def comment_document(
+    world: World, comment: Comment, replies: Any = "", viewer: str | None = None
+) -> Document:
+    """`viewer`: who looks; its author sees it as ever when others took it away."""
     subreddit = world.subreddit(comment.subreddit)
-    gone = comment.deleted or comment.removed
+    is_hidden = comment.removed or world.user(comment.author).shadow_banned
+    removed = is_hidden and comment.author.lower() != (viewer or "").lower()
+    gone = comment.deleted or removed
     data: Document = {
         "id": comment.id,
         "name": comment.fullname,
@@ -120,7 +125,7 @@ def comment_document(world: World, comment: Comment, replies: Any = "") -> Docum
         "subreddit_id": subreddit.fullname,
         "subreddit_name_prefixed": f"r/{subreddit.name}",
         "author": "[deleted]" if gone else comment.author,
-        "body": "[deleted]" if comment.deleted else "[removed]" if comment.removed else comment.text,
+        "body": "[deleted]" if comment.deleted else "[removed]" if removed else _body(world, comment),
         "body_html": "",
         "parent_id": comment.parent.fullname,
         "link_id": comment.post.fullname,
@@ -149,7 +154,20 @@ def comment_document(world: World, comment: Comment, replies: Any = "") -> Docum
         "collapsed": gone,
         "replies": replies,
     }
+    if comment.media and not gone:
+        status = world.media[comment.media]
+        shown = {"e": "Image", "m": "image/jpeg", "id": comment.media} if status == "valid" else {}
+        data["media_metadata"] = {comment.media: {"status": status, **shown}}
     return {"kind": "t1", "data": data}
+
+
+def _body(world: World, comment: Comment) -> str:
+    """In Markdown a picture is its address, or that it is not there yet: also where it never will be."""
+    if not comment.media:
+        return comment.text
+    shown = f"https://preview.redd.it/{comment.media}?width=640&format=png&auto=webp&s=0"
+    picture = shown if world.media[comment.media] == "valid" else f"*Processing img {comment.media}...*"
+    return f"{picture}\n\n{comment.text}"
 
 
 def more_document(parent: Post | Comment, hidden: list[Comment]) -> Document:
@@ -252,6 +270,7 @@ def subreddit_document(subreddit: Subreddit) -> Document:
         "created_utc": subreddit.created,
         "subscribers": 1,
         "public_description": "",
+        "allowed_media_in_comments": subreddit.allowed_media,
         "description": "",
         "user_is_banned": False,
     }

@@ -57,22 +57,23 @@ def _place(world: World, fullname: str) -> int | None:
     return None if gone else thing.number
 
 
-def thread(world: World, post: Post) -> list[Document]:
+def thread(world: World, post: Post, viewer: str | None) -> list[Document]:
     """The post, and all its comments as a tree."""
-    return [listing([post_document(world, post)]), _branches(world, post)]
+    return [listing([post_document(world, post)]), _branches(world, post, viewer)]
 
 
-def chain(world: World, comment: Comment, context: int) -> list[Document]:
+def chain(world: World, comment: Comment, context: int, viewer: str | None) -> list[Document]:
     """The post, and one comment with its replies, under at most `context` of its forebears."""
-    document = comment_document(world, comment, _branches(world, comment) if world.replies(comment) else "")
+    below = _branches(world, comment, viewer) if world.replies(comment) else ""
+    document = comment_document(world, comment, below, viewer)
     parent = comment.parent
     while context and isinstance(parent, Comment):
-        document = comment_document(world, parent, listing([document]))
+        document = comment_document(world, parent, listing([document]), viewer)
         parent, context = parent.parent, context - 1
     return [listing([post_document(world, comment.post)]), listing([document])]
 
 
-def _branches(world: World, parent: Post | Comment) -> Document:
+def _branches(world: World, parent: Post | Comment, viewer: str | None) -> Document:
     """A deleted comment is shown only where something hangs on it; of many replies the oldest, and that there are more."""
     shown, hidden = [], []
     for reply in world.replies(parent):
@@ -80,5 +81,6 @@ def _branches(world: World, parent: Post | Comment) -> Document:
         if len(shown) == world.most_replies:
             hidden.append(reply)
         elif below or not reply.deleted:
-            shown.append(comment_document(world, reply, _branches(world, reply) if below else ""))
+            branches = _branches(world, reply, viewer) if below else ""
+            shown.append(comment_document(world, reply, branches, viewer))
     return listing([*shown, more_document(parent, hidden)] if hidden else shown)

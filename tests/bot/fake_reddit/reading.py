@@ -91,7 +91,9 @@ def info(ask: Ask) -> Document:
         if isinstance(thing, Message) or _hidden(ask, thing.subreddit):
             continue
         shown.append(
-            post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing)
+            post_document(world, thing)
+            if isinstance(thing, Post)
+            else comment_document(world, thing, viewer=ask.name)
         )
     return listing(shown)
 
@@ -110,11 +112,11 @@ def comments(ask: Ask) -> list[Document]:
     world.enter(post.subreddit)
     wanted = ask.path.get("comment") or ask.query.get("comment")
     if wanted is None:
-        return thread(world, post)
+        return thread(world, post, ask.name)
     comment = world.comments.get(wanted)
     if comment is None or comment.post is not post:
         return [listing([post_document(world, post)]), listing([])]
-    return chain(world, comment, min(int(ask.query.get("context") or 0), 8))
+    return chain(world, comment, min(int(ask.query.get("context") or 0), 8), ask.name)
 
 
 def user_about(ask: Ask) -> Document:
@@ -124,7 +126,7 @@ def user_about(ask: Ask) -> Document:
 def user_comments(ask: Ask) -> Document:
     world, name = ask.site.world, _known(ask).name
     theirs = [it for it in world.comments.values() if it.author == name and not it.deleted]
-    return page(world, theirs, ask.query, lambda comment: comment_document(world, comment))
+    return page(world, theirs, ask.query, lambda comment: comment_document(world, comment, viewer=ask.name))
 
 
 def user_posts(ask: Ask) -> Document:
@@ -135,7 +137,8 @@ def user_posts(ask: Ask) -> Document:
 
 def _known(ask: Ask) -> User:
     user = ask.site.world.users.get(ask.path["name"].lower())
-    if user is None or user.suspended:
+    is_hidden = user is not None and user.shadow_banned and user.name != ask.name
+    if user is None or user.suspended or is_hidden:
         raise RefusedError(404)
     return user
 

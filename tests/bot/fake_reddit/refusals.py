@@ -21,6 +21,8 @@ WORDS = {
     "USER_BLOCKED": ("you can't do that to a user who has blocked you", "parent"),
     "BAD_URL": ("you should check that url", "url"),
     "DOMAIN_BANNED": ("that domain is banned from this site", "text"),
+    "MEDIA_NOT_ALLOWED": ("pictures are not allowed in comments here", "richtext_json"),
+    "INVALID_MEDIA": ("that picture is not there", "richtext_json"),
     "NO_TITLE": ("please enter a title", "title"),
     "NO_URL": ("a url is required", "url"),
     "BAD_SR_NAME": ("that name isn't going to work", "sr"),

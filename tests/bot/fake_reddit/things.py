@@ -12,6 +12,8 @@ class User:
     password: str = ""
     created: float = 0.0
     suspended: bool = False
+    shadow_banned: bool = False
+    """To others the account is not there, and what it says is removed; it is not told."""
     is_mod: bool = False
     """May reply where a thread is locked."""
     blocked: set[str] = field(default_factory=set)
@@ -35,6 +37,8 @@ class Subreddit:
     banned_users: set[str] = field(default_factory=set)
     """In small letters."""
     wiki: dict[str, str] = field(default_factory=dict)
+    allowed_media: list[str] = field(default_factory=list)
+    """In comments: "static" are pictures; also "giphy", "animated", "expression"."""
 
     @property
     def fullname(self) -> str:
@@ -96,6 +100,9 @@ class Comment(Thing):
     distinguished: bool | str = False
     """Whether its author speaks in it as a moderator; "admin" or "special" for Reddit itself."""
     stickied: bool = False
+    media: str = ""
+    """Id of the uploaded picture above its text."""
+    caption: str = ""
 
     @property
     def fullname(self) -> str:

@@ -50,6 +50,7 @@ def upload_routes(site: Site) -> list[Route]:
             words = "<Message>Your proposed upload exceeds the maximum allowed size</Message>"
             return _xml(f"<Error><Code>EntityTooLarge</Code>{words}{sizes}</Error>", 400)
         site.leases[str(key)] = data
+        site.world.media[str(key).partition("/")[2]] = site.world.processing
         location = f"{site.tls_url or site.url}/{BUCKET}/{key}"
         return _xml(f"<PostResponse><Location>{location}</Location><Key>{key}</Key></PostResponse>", 201)
 

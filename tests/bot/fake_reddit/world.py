@@ -28,6 +28,10 @@ class World:
         self.messages: dict[str, Message] = {}
         self.pictures: dict[str, tuple[bytes, str]] = {}
         """Path under /i/ → bytes and media type."""
+        self.media: dict[str, str] = {}
+        """Id of an uploaded picture → its state: valid, unprocessed or failed."""
+        self.processing = "valid"
+        """The state of the next ones."""
         self.shares: dict[str, str] = {}
         """Last part of a share link, /r/name/s/…, → path of what it leads to."""
         self.most_replies = 200
@@ -93,14 +97,19 @@ class World:
             self.posts[post.id] = post
             return post
 
-    def add_comment(self, author: str, parent: Post | Comment, text: str) -> Comment:
+    def add_comment(
+        self, author: str, parent: Post | Comment, text: str, media: str = "", caption: str = ""
+    ) -> Comment:
         """Raises RefusedError or FormError where Reddit would say no."""
         with self.lock:
             post = parent if isinstance(parent, Post) else parent.post
             self._may_comment(author, parent, post, text)
-            comment = Comment(
-                f"c{len(self.comments) + 1}", **self._stamp(author), post=post, parent=parent, text=text
-            )
+            if media and "static" not in self.subreddit(post.subreddit).allowed_media:
+                raise FormError("MEDIA_NOT_ALLOWED")
+            if media and media not in self.media:
+                raise FormError("INVALID_MEDIA")
+            shown = {"post": post, "parent": parent, "text": text, "media": media, "caption": caption}
+            comment = Comment(f"c{len(self.comments) + 1}", **self._stamp(author), **shown)
             self.comments[comment.id] = comment
             self._notify(comment)
             return comment
@@ -166,6 +175,8 @@ class World:
         with self.lock:
             self._own(actor, thing)
             thing.text = text
+            if isinstance(thing, Comment):
+                thing.media = thing.caption = ""
             thing.edited = self.clock.now()
 
     def delete(self, actor: str, thing: Post | Comment) -> None:

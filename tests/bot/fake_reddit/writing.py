@@ -8,6 +8,7 @@ from typing import Any
 from fake_reddit.asking import Ask, Handler
 from fake_reddit.documents import Document, comment_document, message_document, post_document
 from fake_reddit.refusals import FormError, RefusedError
+from fake_reddit.rich_text import read_rich_text
 from fake_reddit.things import Comment, Message, Notice, Post
 
 MOST_MARKED = 25
@@ -25,13 +26,17 @@ def things(*documents: Document) -> Document:
 
 
 def comment(ask: Ask) -> Document:
-    """Also the answer to a message."""
+    """Also the answer to a message. Where there is rich text, that counts and not `text`."""
     world, text = ask.site.world, ask.form.get("text", "")
+    media = caption = ""
+    if rich_text := ask.form.get("richtext_json"):
+        text, media, caption = read_rich_text(rich_text)
     parent = _thing(ask, "thing_id")
     if isinstance(parent, Message):
         message = world.add_message(ask.user, parent.author, f"re: {parent.subject}", text)
         return things(message_document(world, message, new=False))
-    return things(comment_document(world, world.add_comment(ask.user, parent, text)))
+    made = world.add_comment(ask.user, parent, text, media, caption)
+    return things(comment_document(world, made, viewer=ask.user))
 
 
 def edit(ask: Ask) -> Document:
@@ -39,7 +44,7 @@ def edit(ask: Ask) -> Document:
     if isinstance(thing, Message):
         raise FormError("NOT_AUTHOR")
     world.edit(ask.user, thing, ask.form.get("text", ""))
-    return things(post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing))
+    return things(post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing, viewer=ask.user))
 
 
 def delete(ask: Ask) -> Document:

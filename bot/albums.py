@@ -1,0 +1,58 @@
+"""Albums of Imgur, opened by its API where the operator has a client id for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import httpx
+
+from bot.images import album_of
+from bot.settings import Settings
+
+KEPT_FOR = 600.0
+"""Seconds for which an album's answer holds."""
+MAX_KNOWN = 1000
+log = logging.getLogger("autochrome.bot")
+
+
+class Albums:
+    """One request an album; an album that cannot be read is as one without a client id."""
+
+    def __init__(self, settings: Settings, web: httpx.Client, clock: Callable[[], float]) -> None:
+        self._client_id = settings.bot_imgur_client_id.get_secret_value()
+        self._url = settings.bot_imgur_url
+        self._web = web
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[float, Sequence[str]]] = {}
+
+    def open(self, links: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """Address of an album → addresses of its pictures as people see them, "" for one that moves; without those that show none."""
+        if not self._client_id:
+            return {}
+        opened = {link: self._pictures(album) for link in links if (album := album_of(link))}
+        return {link: pictures for link, pictures in opened.items() if any(pictures)}
+
+    def _pictures(self, album: tuple[str, str]) -> Sequence[str]:
+        read_at, pictures = self._known.get(album, (float("-inf"), ()))
+        if self._clock() < read_at + KEPT_FOR:
+            return pictures
+        try:
+            pictures = self._read(*album)
+        except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
+            log.warning("album_failed error=%s", type(error).__name__)
+            pictures = ()
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[album] = (self._clock(), pictures)
+        return pictures
+
+    def _read(self, kind: str, id: str) -> Sequence[str]:
+        """Raises KeyError, TypeError and ValueError for an answer of another shape. In a gallery there are single pictures, too."""
+        headers = {"Authorization": f"Client-ID {self._client_id}", "Accept": "application/json"}
+        answer = self._web.get(f"{self._url}/3/{kind}/{id}", headers=headers)
+        answer.raise_for_status()
+        data = answer.json()["data"]
+        return [
+            "" if it["animated"] else str(it["link"]) for it in (data["images"] if "images" in data else [data])
+        ]
