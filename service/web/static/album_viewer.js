@@ -155,6 +155,15 @@ function pictureOf({ artifacts, result }) {
   return { shown: has("thumbnail") ? "artifacts/thumbnail" : null, isHalf: false };
 }
 
+/** Shows the picture and tells whether this browser can. */
+function loads(image, url) {
+  return new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
+  });
+}
+
 function tellNotices(notices) {
   const items = notices.map(({ code, detail }) => {
     const item = document.createElement("li");
