@@ -28,6 +28,7 @@ COPY model/__init__.py model/errors.py model/image_headers.py model/machine.py m
 COPY model/formats/__init__.py model/formats/header_source.py model/formats/raster_headers.py \
      model/formats/tiff_headers.py model/formats/box_headers.py model/formats/
 COPY model/metadata/__init__.py model/metadata/tiff.py model/metadata/
+COPY autochrome.py autochrome.py
 COPY service/ service/
 RUN /opt/venv/bin/python -m compileall -q /app
 ENV PATH=/opt/venv/bin:$PATH \

@@ -28,6 +28,7 @@ _SHIPPED: Final = {"lite"}
 _KNOWN: Final = ("lite", "eccv16")  # weights that have a name of their own
 _FILES: Final = (".safetensors", ".onnx")
 _TOLD: Final = 8  # of the tensors that are wrong
+_OF_A_DISTRIBUTION: Final = {"hints", "palette", "alternatives", "distribution", "suggestions"}
 
 _T = TypeVar("_T")
 _FORBIDDEN: Final = pydantic.ConfigDict(extra="forbid")
@@ -261,6 +262,22 @@ class OnnxCard:
         return _validated(cls, text, "net")
 
 
+def lacking(card: Card | OnnxCard, asked: Iterable[str]) -> dict[str, str]:
+    """What a net of this card cannot do of what is asked beside its first answer, and why not.
+
+    Known of `asked` are hints, palette, alternatives, distribution, suggestions, confidence and boldness: all else every net can do.
+    """
+    reasons = {}
+    for name in asked:
+        if name in _OF_A_DISTRIBUTION and not card.has_distribution:
+            reasons[name] = "it answers with one color a place"
+        elif name == "confidence" and not card.has_confidence:
+            reasons[name] = "its card has no calibration"
+        elif name == "boldness" and not card.has_boldness:
+            reasons[name] = "its card does not say what bolder and safer mean for it"
+    return reasons
+
+
 def read_card(path: Path) -> Card:
     """The card beside `path` (.safetensors). Raises `CheckpointError`."""
     return Card.from_json(card_text(path))
@@ -363,6 +380,7 @@ def locate(name: str) -> Path:
 
 
 def is_shipped(name: str) -> bool:
+    """Whether the weights of this name come with the package."""
     return name in _SHIPPED
 
 
@@ -377,6 +395,7 @@ def place(name: str) -> Path:
 
 
 def unknown(name: str, known: Iterable[str], more: str = "") -> CheckpointError:
+    """The error for a name that is none of `known`. `more` goes on with what else may be named."""
     return CheckpointError(
         "net_unknown",
         f"There is no network called {name!r}.",

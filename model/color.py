@@ -1,4 +1,4 @@
-"""sRGB ↔ CIE L*a*b* (D65, 2° observer), batched, differentiable, on any device; and the gamut mapping of Lab into sRGB.
+"""sRGB → CIE L*a*b* (D65, 2° observer), batched, differentiable, on any device. Back into sRGB goes `model.upsample`.
 
 Lightness L* runs 0…100; a* and b* of the sRGB gamut lie within −87…99 and −108…95. The constants are those of IEC 61966-2-1 and
 CIE 15, at the precision scikit-image uses, so that the two agree to float32 rounding.
@@ -18,11 +18,10 @@ _WHITE = (0.95047, 1.0, 1.08883)
 _EPSILON = 0.008856  # where the cube root gives way to a line, in units of the white's
 _KAPPA = 7.787
 _OFFSET = 16.0 / 116.0
-_HALVINGS = 10  # of the interval that holds the largest chroma: to a thousandth
 
 
 def linear_from_srgb(rgb: Tensor) -> Tensor:
-    """Undo the sRGB transfer curve; values 0…1 in and out."""
+    """Undo the sRGB transfer curve; any shape, values 0…1 in and out."""
     return torch.where(rgb > 0.04045, ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
 
 
@@ -33,7 +32,7 @@ def linear_from_bytes(rgb: Tensor) -> Tensor:
 
 
 def srgb_from_linear(linear: Tensor) -> Tensor:
-    """Apply the sRGB transfer curve; out-of-gamut values pass through it unclipped, negative ones on its straight part."""
+    """Apply the sRGB transfer curve; any shape, 0…1; out-of-gamut values pass through it unclipped, negative ones on its straight part."""
     return torch.where(
         linear > 0.0031308, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055, linear * 12.92
     )
@@ -71,70 +70,8 @@ def _curve(ratio: Tensor) -> Tensor:
     return torch.where(ratio > _EPSILON, ratio.clamp_min(_EPSILON) ** (1 / 3), _KAPPA * ratio + _OFFSET)
 
 
-def linear_from_lab(lab_N3HW: Tensor) -> Tensor:
-    """(N, 3, H, W) L*, a*, b* → linear-light RGB, float32, unclipped: outside 0…1 where the color is outside sRGB."""
-    lightness, a, b = lab_N3HW.float().unbind(1)
-    y = (lightness + 16) / 116
-    xyz = cubed(torch.stack([y + a / 500, y, y - b / 200], 1))
-    return torch.einsum("ij,njhw->nihw", rgb_from_xyz(xyz.device), xyz)
-
-
-def rgb_from_xyz(device: torch.device | str = "cpu") -> Tensor:
-    """(3, 3) float32: linear RGB from XYZ in units of the white."""
-    scaled = (
-        torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64) / torch.tensor(_WHITE, dtype=torch.float64)[:, None]
-    )
-    inverse: Tensor = torch.linalg.inv(scaled)
-    return inverse.float().to(device)
-
-
 def cubed(f: Tensor) -> Tensor:
     """CIE 15's cube and the line below it, its tangent: the inverse of the curve from XYZ to Lab."""
     # To choose between the two by `where` takes ten times as long.
     bent = f.clamp_min(_EPSILON ** (1 / 3))
     return bent * bent * bent + (f - bent) / _KAPPA
-
-
-def rgb_from_lab(lab_N3HW: Tensor) -> Tensor:
-    """(N, 3, H, W) L*, a*, b* → (N, 3, H, W) sRGB, float32, unclipped (`gamut_map` clips and keeps L*)."""
-    return srgb_from_linear(linear_from_lab(lab_N3HW))
-
-
-def gamut_map(lightness_HW: Tensor, ab_2HW: Tensor) -> Tensor:
-    """Lightness 0…100 and ab → (3, H, W) sRGB in 0…1, of that lightness and hue, with the largest chroma up to ab's that sRGB can show.
-
-    Clipping the channels would change the lightness. Here a color outside the gamut moves straight toward gray (constant L* and hue
-    angle), no farther than it must.
-    """
-    linear = _mapped_linear(lightness_HW.flatten(), ab_2HW.flatten(1))
-    return srgb_from_linear(linear).clamp(0, 1).view(3, *lightness_HW.shape)
-
-
-def _mapped_linear(lightness_P: Tensor, ab_2P: Tensor) -> Tensor:
-    """(3, P) linear RGB, within sRGB give or take a third of an 8-bit step."""
-    y = (lightness_P + 16) / 116
-    slopes_2P = ab_2P * torch.tensor([[1 / 500], [-1 / 200]], device=ab_2P.device)  # of x and z beside y
-    of_xyz = rgb_from_xyz(ab_2P.device)
-    from_y = of_xyz[:, 1:2] * cubed(y)
-    of_xz = of_xyz[:, ::2]
-    linear = torch.addmm(from_y, of_xz, cubed(y + slopes_2P))
-    outside = (~_is_in_gamut(linear)).nonzero().squeeze(1)
-    if len(outside):
-        few = (from_y.index_select(1, outside), of_xz, y[outside], slopes_2P.index_select(1, outside))
-        linear[:, outside] = _with_less_chroma(*few)
-    return linear
-
-
-def _with_less_chroma(from_y_3P: Tensor, of_xz: Tensor, y_P: Tensor, slopes_2P: Tensor) -> Tensor:
-    """(3, P) linear RGB of these colors with the largest share of their ab that sRGB can show, by bisection. Share 0 is gray."""
-    low, step = torch.zeros_like(y_P), 0.5
-    for _ in range(_HALVINGS):
-        inside = _is_in_gamut(torch.addmm(from_y_3P, of_xz, cubed(y_P + slopes_2P * (low + step))))
-        low += inside * step
-        step /= 2
-    return torch.addmm(from_y_3P, of_xz, cubed(y_P + slopes_2P * low))
-
-
-def _is_in_gamut(linear_3P: Tensor) -> Tensor:
-    """(P,) bool: whether sRGB has the color, give or take a third of an 8-bit step."""
-    return (linear_3P.amin(0) > -1e-4) & (linear_3P.amax(0) < 1 + 5e-4)

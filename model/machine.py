@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 """glibc's malloc.h"""
 _LARGE_BLOCK = 4 * 2**20
 """Bytes; photos of a megapixel are smaller, and their blocks are used again."""
@@ -45,6 +45,18 @@ def give_back_large_blocks() -> None:
     """
     with suppress(OSError, AttributeError):  # other systems' C libraries know no such call
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
+def keep_large_blocks() -> None:
+    """Have what a training step took stay with the process, for the next step takes as much.
+
+    glibc gives blocks of more than 32 MiB back at once, and the system zeroes each page of theirs anew (LOG.md, 2026-11-30).
+    """
+    with suppress(OSError, AttributeError):  # other systems' C libraries know no such call
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 256 * 2**20)
 
 
 def memory_available() -> int | None:

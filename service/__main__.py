@@ -191,7 +191,7 @@ def _erase(settings: Settings, wanted: list[str]) -> int:
             print(f"erased {id}, a batch with {sum(others)} jobs")
         job = jobs.get(id)
         is_job = job is not None and job.status not in ("canceled", "expired")
-        erase_job(jobs, store, id)
+        erase_job(jobs, store, id, at_once=None)
         if is_job:
             print(f"erased {id}")
         return is_job or is_batch

@@ -101,7 +101,7 @@ def unpack(
         if total > bounds.bytes:
             raise Problem(
                 "batch_too_large",
-                what=f"The ZIP unpacks to {total / 2**20:.0f} MiB; {bounds.bytes / 2**20:g} are the most. ",
+                what=f"The ZIP unpacks to {total / 2**20:.0f} MiB; {bounds.bytes / 2**20:g} are the most.",
             )
         for member in members:
             refusal = _refusal(member, bounds)

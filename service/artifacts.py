@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import confidence, distribution, hints, image_io, image_metadata
+from model import cards, confidence, distribution, hints, image_io, image_metadata
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
@@ -76,18 +76,10 @@ class Colored:
 
 def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
     """Raises `option_unavailable` for what a net of this card cannot be asked for."""
-    lacking = {
-        "boldness": options.boldness and not card.has_boldness,
-        "hints": options.hints and not card.has_distribution,
-        "palette": options.palette and not card.has_distribution,
-        "alternatives": options.alternatives and not card.has_distribution,
-        "artifacts=confidence": "confidence" in options.artifacts and not card.has_confidence,
-        "artifacts=distribution": "distribution" in options.artifacts and not card.has_distribution,
-        "artifacts=suggestions": "suggestions" in options.artifacts and not card.has_distribution,
-    }
-    if names := [f"`{name}`" for name, is_lacking in lacking.items() if is_lacking]:
-        why = "" if card.has_distribution else ", which answers with one color a place"
-        raise Problem("option_unavailable", what=f"{card.name}{why}, has no {' and no '.join(names)}.")
+    of_colors = [name for name in ("hints", "palette", "alternatives", "boldness") if getattr(options, name)]
+    if lacking := cards.lacking(card, (*of_colors, *options.artifacts)):
+        names = [f"`{name}`" if name in of_colors else f"`artifacts={name}`" for name in lacking]
+        raise Problem("option_unavailable", what=f"The net {card.name} has no {' and no '.join(names)}.")
 
 
 def others_notice(options: Options, others: Sequence[Alternative]) -> tuple[Notice, ...]:

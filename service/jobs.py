@@ -26,7 +26,7 @@ from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
 from service.models import (
-    LONGEST_WAIT,
+    LONGEST_RETRY_AFTER,
     Artifact,
     Bounds,
     Claim,
@@ -65,8 +65,6 @@ MANY_REVISIONS = (
     "This photo has been colored anew as often as one photo may be at a time. Erase pictures of it that you no longer need, or wait until "
     "they expire."
 )
-_OF_THE_SENDER = -3
-"""As `lua/reserve.lua` says that a sender has no room left."""
 
 
 def worker_name(pid: int) -> str:
@@ -118,25 +116,26 @@ class Jobs:
         Of several calls with one id, one makes the job, whose photo is that of its own upload. A queue that is
         empty has room for any photo.
         """
-        state, *full = self._run(
+        word, *seen = self._run(
             *("create", id, secret_hash(secret), order.options.short_json(), order.pixels),
             *(int(order.keep_for * 1000), int(order.batch), order.owner, order.request_id, order.fingerprint),
             *(order.group, secrets.token_hex(8), bounds.jobs, bounds.pixels, order.upload),
             *(order.allowance.payer, order.allowance.records, order.memory, order.revises),
+            order.options.record_bytes,
         )
-        if state == -2:
-            raise records_limited()
-        if state == -3:
-            raise Problem(*full)
-        if state == -4:
-            raise Problem("storage_limited", MANY_REVISIONS)
-        if state == -1:
-            jobs, pixels, speed = full
-            missing = pixels + order.pixels - bounds.pixels
-            raise Problem(
-                "queue_full", retry_after=wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
-            )
-        return Entered(state)
+        match word:
+            case "full":
+                jobs, pixels, speed = seen
+                missing = pixels + order.pixels - bounds.pixels
+                wait = wait_for(max(missing, pixels / max(jobs, 1)), float(speed))
+                raise Problem("queue_full", retry_after=wait)
+            case "records":
+                raise records_limited()
+            case "revisions":
+                raise Problem("storage_limited", MANY_REVISIONS)
+            case "canceled" | "expired":
+                raise Problem(word)
+        return Entered(word)
 
     def depth(self) -> Depth:
         """How much waits and runs, and how fast it gets done."""
@@ -423,15 +422,16 @@ def _asked(space: Space) -> tuple[str | int, ...]:
     return space.photo, space.results, space.most, free, payer, allowance.store
 
 
-def _given(answer: Sequence[int]) -> bool:
-    state, *first_due = answer
-    if state == _OF_THE_SENDER:
-        raise Problem(
-            "storage_limited", what="With this photo you would keep more bytes here than one sender may."
-        )
-    if state < 0:
-        raise Problem("store_full", retry_after=_wait_for_room(first_due[0]))
-    return bool(state)
+def _given(answer: Sequence[Any]) -> bool:
+    word, *first_due_ms = answer
+    match word:
+        case "sender":
+            raise Problem(
+                "storage_limited", what="With this photo you would keep more bytes here than one sender may."
+            )
+        case "store" | "disk":
+            raise Problem("store_full", retry_after=_wait_for_room(*first_due_ms))
+    return bool(word == "reserved")
 
 
 def bounded(notices: Sequence[Notice]) -> tuple[Notice, ...]:
@@ -482,4 +482,5 @@ def _erased_kept_for(used: float) -> float:
 
 def _wait_for_room(first_due_ms: int) -> int:
     """Seconds until something is erased; negative: nothing is going to be."""
-    return min(max(math.ceil(first_due_ms / 1000), 1), LONGEST_WAIT) if first_due_ms >= 0 else LONGEST_WAIT
+    seconds = math.ceil(first_due_ms / 1000) if first_due_ms >= 0 else LONGEST_RETRY_AFTER
+    return min(max(seconds, 1), LONGEST_RETRY_AFTER)

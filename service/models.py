@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import StrEnum
 from typing import Any, Literal
 
 from model.errors import Notice
@@ -17,7 +17,7 @@ from service.schemas import Options
 
 STAGES = ("open", "preprocess", "infer", "postprocess", "save")
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
-UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
+UNKNOWN_WAIT, LONGEST_RETRY_AFTER = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 ArtifactKind = Literal[
     "alternative",
@@ -98,14 +98,14 @@ class Bounds:
     pixels: int
 
 
-class Entered(IntEnum):
-    """What became of a job that was to be entered."""
+class Entered(StrEnum):
+    """What became of a job that was to be entered, in the words of `lua/create.lua`."""
 
-    NOT = 0
-    """The id is taken."""
-    QUIETLY = 1
+    TAKEN = "taken"
+    """The id is: nothing was entered."""
+    QUIETLY = "quietly"
     """Workers have as many notifications to answer as would wake them all."""
-    TO_NOTIFY = 2
+    TO_NOTIFY = "to_notify"
     """A worker that has nothing to do would not know of it."""
 
 
@@ -154,6 +154,7 @@ class Lease:
     per_megapixel: float
 
     def arguments(self) -> tuple[int, int]:
+        """Whole milliseconds, and those per megapixel, as scripts take them."""
         return int(self.base * 1000), int(self.per_megapixel * 1000)
 
 
@@ -311,7 +312,7 @@ def job_of(id: str, record: Mapping[str, str], now: int, position: int | None, e
         queue_position=position,
         eta_s=eta_s,
         stage=record.get("stage"),
-        timings={s: float(record[f"seconds_{s}"]) for s in STAGES if f"seconds_{s}" in record},
+        timings={stage: float(record[f"s_{stage}"]) for stage in STAGES if f"s_{stage}" in record},
         options=Options.model_validate_json(record.get("options", "{}")),
         net=Net(record["net"], record["net_sha256"]) if "net" in record else None,
         result=_result(record),
@@ -344,4 +345,4 @@ def _result(record: Mapping[str, str]) -> Result | None:
 def wait_for(pixels: float, pixels_per_s: float) -> int:
     """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
     seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
-    return min(max(seconds, 1), LONGEST_WAIT)
+    return min(max(seconds, 1), LONGEST_RETRY_AFTER)

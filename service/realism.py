@@ -33,6 +33,8 @@ OURS = Path(__file__).parent / "web/pairs"
 MANIFEST = "pairs.json"
 GAMES = (10, 40)
 """Rounds: for the impatient, who are told after each; and as in the paper, who are told at the end."""
+PRACTICE = 2
+"""Rounds before these which do not count, and are told at once. The paper has ten."""
 MOST_PAIRS = 1000
 """Of a folder: each has up to four counters in Redis."""
 LASTS = 3600.0
@@ -100,8 +102,13 @@ class Pairs:
 
     @property
     def games(self) -> tuple[int, ...]:
-        """Of how many rounds there may be a game: as many as there are pairs of one net."""
-        return tuple(rounds for rounds in GAMES if any(len(those) >= rounds for those in self._by_net()))
+        """Of how many rounds there may be a game: with practice as many as there are pairs of one net."""
+        return tuple(rounds for rounds in GAMES if self.most >= rounds + PRACTICE)
+
+    @property
+    def most(self) -> int:
+        """Pairs of the net that has the most."""
+        return max(map(len, self._by_net()), default=0)
 
     def draw(self, rounds: int) -> list[str]:
         """So many pairs, all of one net, as in the paper."""
@@ -118,7 +125,7 @@ class Pairs:
     def _fault(self) -> str:
         """What is wrong with the folder and what to do, or ""."""
         if not self.games:
-            return f"has fewer than {GAMES[0]} pairs of any net: make more."
+            return f"has fewer than {GAMES[0] + PRACTICE} pairs of any net: make more."
         if len(self.pairs) > MOST_PAIRS:
             return (
                 f"has {len(self.pairs)} pairs, of which {MOST_PAIRS} may be shown: make fewer with --limit."
@@ -136,6 +143,7 @@ class Round:
     token: str
     pictures: tuple[str, str]
     """Names of files, in the order in which they are shown."""
+    is_practice: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,24 +199,25 @@ class Realism:
         self._settings = settings
 
     def begin(self, rounds: int, owner: str, address: str) -> list[Round]:
-        """A game. Raises `option_invalid`, or `rate_limited` where a sender plays more than there is quota for."""
+        """A game, its practice first. Raises `option_invalid`, or `rate_limited` where a sender plays more than there is quota for."""
         if rounds not in self.pairs.games:
             ways = " or ".join(map(str, self.pairs.games))
             raise Problem("option_invalid", f"`rounds`: a game has {ways} rounds here.")
         game = secrets.token_hex(8)
-        self._quota.charge(owner, address, rounds * ROUND_PIXELS, game)
+        self._quota.charge(owner, address, (rounds + PRACTICE) * ROUND_PIXELS, game)
         most = MOST_COUNTED if self._settings.quota(anonymous=not owner) else 0
         player = self._mac(f"player {payer(owner, address)}").hex()[:16]
         arguments = (game, int(LASTS * 1000), MOST_GAMES, player, rounds, most, MOST_PLAYERS)
         counts = self._scripts.run("realism_begin", *arguments)
         key = self._mac(f"game {game}")
         begun = []
-        for number, name in enumerate(self.pairs.draw(rounds)):
-            words = f"{game}.{number}.{name}.{rounds}.{counts}"
+        for number, name in enumerate(self.pairs.draw(rounds + PRACTICE)):
+            is_practice = number < PRACTICE
+            words = f"{game}.{number}.{name}.{rounds}.{0 if is_practice else counts}"
             signature, colored = _sealed(key, words)
             pair = self.pairs.pairs[name]
             shown = (pair.photo, pair.colored) if colored else (pair.colored, pair.photo)
-            begun.append(Round(f"{words}.{signature}", shown))
+            begun.append(Round(f"{words}.{signature}", shown, is_practice))
         return begun
 
     def answer(self, token: str, chosen: int, is_fair: bool) -> Answer:

@@ -31,6 +31,10 @@ MOST_COLORS, MOST_HINTS, MOST_ARTIFACTS = 16, 32, 8
 MOST_FAULTS = 8
 """Of options that are told: a list of hints may have a hundred."""
 
+IN_PIECES, OF_AN_ARTIFACT = 1.25, 260
+"""Bytes in Redis: of a byte of a long value (`set_fields` in lua/prelude.lua), and of what is said of an artifact."""
+_OF_TWO_FILES = frozenset({"confidence", "color_layer"})
+
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     """Sorted, so that one wish has one spelling."""
@@ -309,6 +313,12 @@ class Options(BaseModel):
         """Whether a small copy of the photo is enough for the result."""
         return self.size is not None and self.size <= PREVIEW
 
+    @property
+    def record_bytes(self) -> int:
+        """What the record of a job takes in Redis by these options: they themselves, in pieces, and what is said of each artifact."""
+        files = self.beside + len(self.artifacts) + len(_OF_TWO_FILES.intersection(self.artifacts))
+        return int(IN_PIECES * (len(self.short_json().encode()) - len("{}"))) + OF_AN_ARTIFACT * files
+
     def short_json(self) -> str:
         """As it is kept in records: without what is as by default."""
         return self.model_dump_json(exclude_defaults=True)
@@ -484,6 +494,7 @@ class CreatedBatchView(BatchView):
 
 
 def job_view(job: Job, base_url: str) -> JobView:
+    """`base_url`: before the path of each address; empty for addresses relative to the server."""
     return JobView(
         id=job.id,
         status=job.status,

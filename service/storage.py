@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from errno import EDQUOT, ENOSPC
@@ -46,7 +46,7 @@ ERASED_UNRECORDED = (
     "send the request again in a few seconds."
 )
 LOSSLESS, LOSSY = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
-OF_ARTIFACTS = {
+BYTES_OF_ARTIFACTS = {
     "sidecar": 8192,
     "confidence": 1600 * 1600 + 2**16,
     "distribution": 1_500_000,
@@ -56,7 +56,9 @@ OF_ARTIFACTS = {
 """Bytes of the artifacts that do not grow with the photo, at most."""
 LAYER = 6
 """Bytes a pixel of a color layer, at most."""
-RECORD = 2**16
+ERASED_AT_ONCE = 32
+"""Jobs whose files are erased before an answer: where a disk takes 20 ms for a folder, a thousand would take 20 s."""
+METADATA = 2**16
 """Bytes of EXIF and the like that few photos have more of."""
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
@@ -77,6 +79,7 @@ def photo_key(id: str, upload: str = "") -> str:
 
 
 def upload_prefix(id: str, upload: str) -> str:
+    """Of all that one upload wrote."""
     return f"{id}/upload-{upload}"
 
 
@@ -91,6 +94,7 @@ def artifact_key(id: str, attempt: int, file: str) -> str:
 
 
 def attempt_prefix(id: str, attempt: int) -> str:
+    """Of all that one attempt wrote."""
     return f"{id}/{attempt}"
 
 
@@ -116,10 +120,10 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
         result = pixels * (6 if deep else 3)
     gray = pixels * max(1, header.channels) * (2 if header.bits > 8 else 1)
     return (
-        (1 + options.beside) * (result + (min(photo, RECORD) if share < 1 else 0))
+        (1 + options.beside) * (result + (min(photo, METADATA) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
-        + (LAYER * pixels + gray + 2 * min(photo, RECORD) if "color_layer" in options.artifacts else 0)
-        + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
+        + (LAYER * pixels + gray + 2 * min(photo, METADATA) if "color_layer" in options.artifacts else 0)
+        + sum(most for name, most in BYTES_OF_ARTIFACTS.items() if name in options.artifacts)
     )
 
 
@@ -290,17 +294,22 @@ def _attributes(key: str, media_type: str) -> Attributes:
     }
 
 
-def erase_job(jobs: Jobs, store: Store, id: str) -> None:
-    """Erase a job's files and those of its photo's revisions, and leave erased records. Raises `store_unavailable`, or as `cancel`."""
-    erased = {id, *jobs.revisions(id)}
+def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT_ONCE) -> int:
+    """Leave erased records of a job and of its photo's revisions, and erase the files of `at_once` of them, its own first; None: of all.
 
-    def erase() -> None:
-        for one in erased:
+    The others' are due: the eraser's, within seconds. Returns of how many they were erased. Raises `store_unavailable`, or as `cancel`.
+    """
+    ids = dict.fromkeys([id, *jobs.revisions(id)])
+
+    def erase(some: Iterable[str]) -> None:
+        for one in some:
             store.erase(one)
 
-    cancel(lambda: erased.update(jobs.cancel(id)), erase)
-    erase()  # what a worker has written in between, too
-    jobs.erased(*erased)
+    cancel(lambda: ids.update(dict.fromkeys(jobs.cancel(id))), lambda: erase(ids))
+    now = [*ids][:at_once]
+    erase(now)  # what a worker has written in between, too
+    jobs.erased(*now)
+    return len(now)
 
 
 def cancel(write: Callable[[], object], erase: Callable[[], None]) -> None:

@@ -209,7 +209,6 @@ class Worker:
             raise _too_large(claim, self._most_memory)
         if claim.memory > self._room:  # it is alone here, and may need all that there is
             self.kept.forget(self.kept.ids())
-        refuse_unless_able(self._colorizer.card, options)
         key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
         kept = self.kept.get(claim.revises, key) if claim.revises else None
         with stages.next("open"):
@@ -227,6 +226,7 @@ class Worker:
             self._jobs.complete(claim, stages.untold, result, others, photo.notices)
             log.info("photo_kept", job=claim.id, attempt=claim.attempt, **stages.seconds)
             return
+        refuse_unless_able(self._colorizer.card, options)
         photos.refuse_hints_outside(shown, options)
         if kept:
             answer = Answer(kept.logits, photos=1, leads=False)

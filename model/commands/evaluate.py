@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from typer import Argument, BadParameter, Option, Typer
 
-from model.commands.options import Device, Exclude, Limit, Nets, Photos
+from model.commands.options import Device, Exclude, Limit, Nets, Photos, out_of
 from model.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,11 +73,8 @@ def color(
     device: Device = "auto",
     out: Annotated[
         Path,
-        Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="for color.json, color.md, and the sheets color, best, worst and failures.jpg, or by_source.json and by_source.md",
+        out_of(
+            "color.json, color.md, and the sheets color, best, worst and failures.jpg, or by_source.json and by_source.md"
         ),
     ] = Path("out/color"),
 ) -> int:
@@ -195,13 +192,7 @@ def decoding(
     strips: Annotated[int, Option(metavar="N", help="so many photos in the figure of strips")] = 6,
     device: Device = "auto",
     out: Annotated[
-        Path,
-        Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="for decoding.json, decoding.md, and the figures curves.png and strips.jpg",
-        ),
+        Path, out_of("decoding.json, decoding.md, and the figures curves.png and strips.jpg")
     ] = Path("out/decoding"),
 ) -> int:
     """Write decoding.json, decoding.md and the figures curves.png and strips.jpg; print the tables."""
@@ -243,10 +234,7 @@ def cues(
     net: Net = None,
     run_folder: Run = None,
     device: Device = "auto",
-    out: Annotated[
-        Path,
-        Option("--out", "-o", metavar="DIR", help="for cues.json, cues.md and the figure cues.jpg"),
-    ] = Path("out/cues"),
+    out: Annotated[Path, out_of("cues.json, cues.md and the figure cues.jpg")] = Path("out/cues"),
 ) -> int:
     """Write cues.json, cues.md and cues.jpg, a figure of all stimuli and responses; print the findings."""
     name = _one_net(net, run_folder)
@@ -285,10 +273,7 @@ def skin(
     net: Nets = ["lite"],
     sheet: Annotated[int, Option(metavar="N", help="photos of each group on the contact sheet")] = 4,
     device: Device = "auto",
-    out: Annotated[
-        Path,
-        Option("--out", "-o", metavar="DIR", help="for skin.json, skin.md and the sheet skin.jpg"),
-    ] = Path("out/skin"),
+    out: Annotated[Path, out_of("skin.json, skin.md and the sheet skin.jpg")] = Path("out/skin"),
 ) -> int:
     """Write skin.json, skin.md and the sheet skin.jpg; print the table."""
     if (groups is None) == (labels is None):
@@ -332,15 +317,13 @@ def inspection(
     photos: Photos,
     exclude: Exclude = [],
     limit: Limit = 0,
-    out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="for inspection.json and inspection.md")
-    ] = Path("out/inspection"),
+    out: Annotated[Path, out_of("inspection.json and inspection.md")] = Path("out/inspection"),
 ) -> int:
     """Show photos as they are, toned, and on made pages to what looks at photos before they are colored; print how often it is right."""
     from model.commands import selection
     from model.evaluate import inspection as rates
 
-    found = selection.Selection(photos, exclude, None, 0, limit).found()
+    found = selection.Selection(photos, exclude, limit=limit).found()
     summary = rates.summarize(list(progress(rates.measure(found), len(found), "inspecting")))
     write(out, "inspection", summary.as_markdown(), {"photos": len(found)} | summary.as_json())
     return 0
@@ -356,13 +339,7 @@ def blind(
     height: Annotated[int, Option(metavar="PIXELS", help="of the pictures")] = 360,
     device: Device = "auto",
     out: Annotated[
-        Path,
-        Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="for a strip gray, A, B of each photo, answers.csv to fill in, and key.json",
-        ),
+        Path, out_of("a strip gray, A, B of each photo, answers.csv to fill in, and key.json")
     ] = Path("out/blind"),
 ) -> int:
     """Write a strip of each photo by number, answers.csv to fill in, and key.json."""

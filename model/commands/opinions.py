@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option, Typer
 
 from model.commands.evaluate import progress, write
-from model.commands.options import Device, Exclude, Limit, Net, Photos
+from model.commands.options import Device, Exclude, Limit, Net, Photos, out_of
 from model.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def hints(
     seed: Seed = 0,
     sheet: Sheet = 12,
     device: Device = "auto",
-    out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="for hints.json, hints.md and the sheet hints.jpg")
-    ] = Path("out/hints"),
+    out: Annotated[Path, out_of("hints.json, hints.md and the sheet hints.jpg")] = Path("out/hints"),
 ) -> int:
     """Write hints.json, hints.md and the sheet hints.jpg; print the tables. --photos take NAME=PATH; --limit is a source's."""
     from model.colorizer import Colorizer
@@ -53,11 +51,7 @@ def hints(
     from model.evaluate import color, figures
     from model.evaluate import hints as measure
 
-    found = [
-        path
-        for source in selection.Selection(photos, exclude, limit=limit).sources()
-        for path in source.photos
-    ]
+    found = selection.Selection(photos, exclude, limit=limit).of_all_sources()
     pairs = [] if masks is None else _masked(masks)
     colorizer = Colorizer.load(net, device)
     psnr = measure.gains(colorizer, progress(found, len(found), "hints"), seed)
@@ -87,15 +81,9 @@ def alternatives(
     seed: Seed = 0,
     sheet: Sheet = 40,
     device: Device = "auto",
-    out: Annotated[
-        Path,
-        Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="for alternatives.json, alternatives.md and the sheet alternatives.jpg",
-        ),
-    ] = Path("out/alternatives"),
+    out: Annotated[Path, out_of("alternatives.json, alternatives.md and the sheet alternatives.jpg")] = Path(
+        "out/alternatives"
+    ),
 ) -> int:
     """Write alternatives.json, alternatives.md and the sheet alternatives.jpg, with controls; print the tables. --photos take NAME=PATH;
     --limit is a source's."""
@@ -105,11 +93,7 @@ def alternatives(
     from model.evaluate import color, figures
     from model.evaluate.hints import opened
 
-    found = [
-        path
-        for source in selection.Selection(photos, exclude, limit=limit).sources()
-        for path in source.photos
-    ]
+    found = selection.Selection(photos, exclude, limit=limit).of_all_sources()
     colorizer = Colorizer.load(net, device)
     summary = measure.summarize(
         measure.measure(colorizer, progress(found, len(found), "alternatives"), count), seed
@@ -142,9 +126,7 @@ def detail(
     net: Net = "lite",
     sheet: Sheet = 8,
     device: Device = "auto",
-    out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="for detail.json, detail.md and the sheet detail.jpg")
-    ] = Path("out/detail"),
+    out: Annotated[Path, out_of("detail.json, detail.md and the sheet detail.jpg")] = Path("out/detail"),
 ) -> int:
     """Write detail.json, detail.md and the sheet detail.jpg; print the tables. --photos take NAME=PATH; --limit is a source's."""
     from model.colorizer import Colorizer
@@ -186,10 +168,9 @@ def calibration(
     limit: Limit = 0,
     net: OwnNet = "lite",
     device: Device = "auto",
-    out: Annotated[
-        Path,
-        Option("--out", "-o", metavar="DIR", help="for calibration.json, calibration.md and calibration.png"),
-    ] = Path("out/calibration"),
+    out: Annotated[Path, out_of("calibration.json, calibration.md and calibration.png")] = Path(
+        "out/calibration"
+    ),
 ) -> int:
     """Write calibration.json, calibration.md and the reliability diagram calibration.png; print the table, by source.
 
@@ -206,7 +187,7 @@ def calibration(
             source.label: [
                 *reliabilities.measure(colorizer, progress(source.photos, len(source.photos), source.label))
             ]
-            for source in selection.Selection(words, exclude, None, 0, limit).sources()
+            for source in selection.Selection(words, exclude, limit=limit).sources()
         }
 
     def judged(
@@ -242,9 +223,7 @@ def boldness(
     values: Annotated[list[float], Option(metavar="B...", help="-1 to 1")] = [-1, -0.5, 0, 0.5, 1],
     net: OwnNet = "lite",
     device: Device = "auto",
-    out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="for boldness.json, boldness.md and boldness.png")
-    ] = Path("out/boldness"),
+    out: Annotated[Path, out_of("boldness.json, boldness.md and boldness.png")] = Path("out/boldness"),
 ) -> int:
     """Write boldness.json, boldness.md and the figure boldness.png, rebalanced over raw AuC; print the table.
 
@@ -254,8 +233,7 @@ def boldness(
     from model.commands import selection
     from model.evaluate import decoding as decodings
 
-    sources = selection.Selection(photos, exclude, None, 0, limit).sources()
-    found = [photo for source in sources for photo in source.photos]
+    found = selection.Selection(photos, exclude, limit=limit).of_all_sources()
     colorizer = Colorizer.load(net, device)
     line = decodings.line(colorizer, progress(found, len(found), "decoding"), values)
     settings = {"net": colorizer.name, "sha256": colorizer.sha256, "photos": len(found)}

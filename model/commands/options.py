@@ -10,7 +10,7 @@ as in `[GLOB]...`, the option may stand without a value.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
@@ -54,3 +54,8 @@ CACHE = Path("runs/cache")
 Voc = Annotated[Path | None, Option("--voc", metavar="DIR", help="VOC2007 in its layout")]
 
 Out = Annotated[Path, Option("--out", "-o", metavar="DIR", help="folder for the results")]
+
+
+def out_of(files: str) -> Any:
+    """The option `--out` of a command that writes these files."""
+    return Option("--out", "-o", metavar="DIR", help=f"for {files}")

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import BadParameter, Option, Typer
 
 from model.commands.evaluate import progress, write
-from model.commands.options import Device, Exclude, Limit, Nets
+from model.commands.options import Device, Exclude, Limit, Nets, out_of
 from model.errors import InputError
 
 app = Typer()
@@ -48,12 +48,7 @@ def realism(
     device: Device = "auto",
     out: Annotated[
         Path,
-        Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="for the pairs and pairs.json; with --read for realism.json, realism.md, most.jpg and least.jpg",
-        ),
+        out_of("the pairs and pairs.json; with --read for realism.json, realism.md, most.jpg and least.jpg"),
     ] = Path("out/realism"),
 ) -> int:
     """Write pairs and their manifest, for AUTOCHROME_CLAP_DIR; or print fooling rates with intervals by bootstrap over pairs."""

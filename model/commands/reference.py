@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from model.commands.evaluate import progress, write
-from model.commands.options import Device, Exclude, Limit, Net, Photos
+from model.commands.options import Device, Exclude, Limit, Net, Photos, out_of
 
 app = Typer()
 
@@ -22,12 +22,9 @@ def reference(
     seed: Annotated[int, Option(help="of the photos whose palettes others get, and of the draws")] = 0,
     sheet: Annotated[int, Option(metavar="N", help="photos on the sheet")] = 24,
     device: Device = "auto",
-    out: Annotated[
-        Path,
-        Option(
-            "--out", "-o", metavar="DIR", help="for reference.json, reference.md and the sheet reference.jpg"
-        ),
-    ] = Path("out/reference"),
+    out: Annotated[Path, out_of("reference.json, reference.md and the sheet reference.jpg")] = Path(
+        "out/reference"
+    ),
 ) -> int:
     """Write reference.json, reference.md and the sheet reference.jpg; print the tables. --photos take NAME=PATH; --limit is a source's."""
     from model.colorizer import Colorizer

@@ -57,6 +57,10 @@ class Selection:
                 )
         return [*found.values()]
 
+    def of_all_sources(self) -> list[Path]:
+        """The photos of `sources`, one after another: `limit` is a source's. Raises what that does."""
+        return [path for source in self.sources() for path in source.photos]
+
     def _narrowed(self, photos: list[Path], kept: bool = False) -> list[Path]:
         """By `only`, `held_out` (of which `kept` are the rest) and `limit`."""
         if self.only:

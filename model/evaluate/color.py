@@ -229,8 +229,8 @@ def lightness(rgb: NDArray[np.uint8]) -> Tensor:
 
 def from_lightness(lightness_HW: Tensor) -> NDArray[np.uint8]:
     """L*, 0…100 → (H, W, 3) uint8 sRGB without color."""
-    colorless = color.gamut_map(lightness_HW, torch.zeros(2, *lightness_HW.shape))
-    return (colorless * 255).round().byte().permute(1, 2, 0).numpy()
+    coded = color.srgb_from_linear(color.cubed((lightness_HW + 16) / 116)).clamp(0, 1)
+    return (coded * 255).round().byte()[..., None].repeat(1, 1, 3).numpy()
 
 
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model import confidence, distribution, image_headers, image_io, image_metadata, inspection
+from model import cards, confidence, distribution, image_headers, image_io, image_metadata, inspection
 from model.alternatives import Alternative
 from model.cards import Card, OnnxCard
 from model.colorizer import Colorizer, ColorOptions
@@ -52,20 +52,11 @@ class Recipe:
 
     def check(self, card: Card | OnnxCard) -> None:
         """Raises InputError for what a net of this card cannot be asked for."""
-        if self.color.boldness and not card.has_boldness:
-            raise InputError(f"the card of {card.name} does not say what bolder and safer mean for it")
-        if self.confidence and not card.has_confidence:
-            raise InputError(
-                f"the card of {card.name} has no calibration: how sure the net is cannot be told"
-            )
-        if self.distribution and not card.has_distribution:
-            raise InputError(f"{card.name} answers one color a place: there is no distribution to be saved")
-        if (self.color.hints or self.alternatives) and not card.has_distribution:
-            raise InputError(
-                f"{card.name} answers one color a place: hints and alternatives need a net that knows of others"
-            )
-        if self.color.palette and not card.has_distribution:
-            raise InputError(f"{card.name} answers one color a place: a palette needs a distribution")
+        color = {name: getattr(self.color, name) for name in ("hints", "palette", "boldness")}
+        beside = {name: getattr(self, name) for name in ("alternatives", "confidence", "distribution")}
+        if lacking := cards.lacking(card, [name for name, value in (color | beside).items() if value]):
+            why = " and ".join(dict.fromkeys(lacking.values()))
+            raise InputError(f"{card.name} has no {' and no '.join(lacking)}: {why}")
 
     def words(self) -> dict[str, Any]:
         """The options as plain values. Limits do not count: they decide whether, not what.

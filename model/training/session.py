@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import bins
+from model import bins, machine
 from model.errors import InputError
 from model.methods import Method
 from model.methods.colorize import Colorize
@@ -136,6 +136,8 @@ def learn(
     save_every_s: float = 180,
 ) -> Method:
     """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
+    if device.type == "cpu":
+        machine.keep_large_blocks()
     rank, world = distributed.place()
     batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     before = runs.metadata(run) if (run / runs.CHECKPOINT).exists() else None

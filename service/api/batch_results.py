@@ -19,6 +19,7 @@ from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.results import BYTES, sent_as
 from service.api.state import ApiState, State, is_id
+from service.api.uploads import small_body
 from service.archives import Names, pack
 from service.batches import Standing
 from service.errors import Problem
@@ -72,6 +73,12 @@ class Choice:
     redone: Mapping[int, str] = field(default_factory=dict)
     """Place → id of the job whose picture stands there instead."""
     only_accepted: bool = False
+    without_rejected: bool = False
+
+    def takes(self, place: int) -> bool:
+        if self.only_accepted:
+            return place in self.accepted
+        return not (self.without_rejected and place in self.rejected)
 
 
 Partial = Annotated[bool, Query(description="Whatever is ready, without waiting for the end")]
@@ -137,7 +144,7 @@ def _members(state: ApiState, id: str, choice: Choice) -> Iterator[tuple[str, It
     for place, file in enumerate(state.batches.all_files(id)):
         job = _job(state, file, choice.redone.get(place))
         named = ""
-        if job is not None and (place in choice.accepted or not choice.only_accepted):
+        if job is not None and choice.takes(place):
             for key, name in _files(names, file.name, job, choice.contents):
                 try:
                     yield name, state.store.stream(key)
@@ -204,11 +211,9 @@ async def _form(request: Request) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("", "application/x-www-form-urlencoded"):
         raise Problem("unsupported_media_type", "Send the form as application/x-www-form-urlencoded.")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_FORM:
-            raise Problem("form_invalid", f"The form has more than {MOST_FORM // 1024} KiB.")
+    body = await small_body(
+        request, MOST_FORM, Problem("form_invalid", f"The form has more than {MOST_FORM // 1024} KiB.")
+    )
     try:
         return dict(parse_qsl(body.decode("ascii"), max_num_fields=16))
     except ValueError as error:
@@ -217,7 +222,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _choice(fields: Mapping[str, str]) -> Choice:
     """Raises `option_unknown` or `option_invalid`."""
-    known = ("contents", "partial", "only_accepted", "accepted", "rejected", "redone")
+    known = ("contents", "partial", "only_accepted", "without_rejected", "accepted", "rejected", "redone")
     for name in fields:
         if name not in known:
             raise Problem(
@@ -232,6 +237,7 @@ def _choice(fields: Mapping[str, str]) -> Choice:
         rejected=_places("rejected", _listed(fields.get("rejected", ""))),
         redone={next(iter(_places("redone", [place]))): id for place, _, id in redone},
         only_accepted=_is_said(fields, "only_accepted"),
+        without_rejected=_is_said(fields, "without_rejected"),
     )
 
 

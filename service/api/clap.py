@@ -13,7 +13,7 @@ from service.api.state import State
 from service.api.templates import render
 from service.auth import AnyCaller
 from service.errors import Problem
-from service.realism import as_csv, rates
+from service.realism import GAMES, PRACTICE, as_csv, rates
 
 PAPER = {"rate": 0.323, "error": 0.022}
 """Zhang 2016, table 1: the full method, on ImageNet, with its standard error."""
@@ -74,15 +74,22 @@ def realism(state: State, response: Response) -> RealismView:
 @router.get("/clap", include_in_schema=False)
 def page(request: Request, state: State) -> Response:
     pairs = state.realism.pairs
-    return render(request, "clap.html.j2", {"games": pairs.games, "terms": pairs.terms})
+    about = {
+        "games": pairs.games,
+        "practice": PRACTICE,
+        "pairs": pairs.most,
+        "most_rounds": GAMES[-1],
+        "terms": pairs.terms,
+    }
+    return render(request, "clap.html.j2", about)
 
 
 @router.post("/clap/games", include_in_schema=False)
 def begin(state: State, by: AnyCaller, rounds: int = 10) -> Response:
-    """Rounds with their pictures, in the order in which they are shown."""
+    """Rounds with their pictures, in the order in which they are shown; those of practice come before the number that was asked for."""
     begun = state.realism.begin(rounds, by.owner, by.address)
-    body = {"rounds": [{"token": each.token, "pictures": each.pictures} for each in begun]}
-    return _answer(body)
+    shown = [{"token": one.token, "pictures": one.pictures, "practice": one.is_practice} for one in begun]
+    return _answer({"rounds": shown})
 
 
 @router.post("/clap/answers", include_in_schema=False)

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from service.api.colorizations import LONGEST_WAIT
-from service.api.pages import duration
+from service.api.pages import duration, served
 from service.api.problems import MEDIA_TYPE
 from service.api.templates import render
 from service.errors import KINDS
@@ -107,6 +107,7 @@ def add_docs(app: FastAPI, settings: Settings) -> None:
     def docs(request: Request) -> Response:
         address = (settings.public_url or str(request.base_url)).rstrip("/")
         shown = {"reference": read(app.openapi()), "problems": KINDS, "limits": limits, "address": address}
+        shown["has_client"] = "autochrome.py" in served()
         return render(request, "docs.html.j2", shown)
 
 

@@ -128,6 +128,11 @@ _CHOICE = {
                         "default": False,
                         "description": "Files of accepted photos alone; the table has all",
                     },
+                    "without_rejected": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "No files of rejected photos; the table has all",
+                    },
                     "accepted": {**_PLACES, "example": "0,1,4"},
                     "rejected": {**_PLACES, "example": "2"},
                     "redone": {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from model.image_headers import ENDINGS, IN_WORDS
 from service.api.colorizations import Colorizing, Submitted, submit, take_in
@@ -28,6 +29,13 @@ SAMPLES = ("coffee", "chelsea", "rocket")
 """Photographs to try the page with: `static/samples/NAME-gray.jpg`, and `NAME-color.jpg`, both by `python -m model gallery --apart`."""
 ARTIFACTS: Final = ("comparison", "distribution", "suggestions")
 """What a photo's page shows beside the result, and lets people change it by."""
+SOURCES: Final = {
+    "autochrome.py": "autochrome.py",
+    "evaluation.md": "docs/evaluation.md",
+    "self_supervised.md": "docs/self_supervised.md",
+}
+"""Files of the repository that pages lead to, by the name below `/docs`; an image or a package may have none of them."""
+_ROOT = Path(__file__).parents[2]
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 router = APIRouter(include_in_schema=False)
@@ -49,7 +57,16 @@ def home(request: Request, state: State) -> Response:
 
 @router.get("/how")
 def how(request: Request) -> Response:
-    return render(request, "how.html.j2", _explanation())
+    return render(request, "how.html.j2", {**_explanation(), "served": served()})
+
+
+@router.get("/docs/{name}")
+def source(name: str) -> Response:
+    """One of SOURCES, a program to be kept, the rest to be read. Raises `not_found`."""
+    if name not in served():
+        raise Problem("not_found")
+    kept_as = name if name.endswith(".py") else None
+    return FileResponse(_ROOT / SOURCES[name], media_type="text/plain; charset=utf-8", filename=kept_as)
 
 
 @router.get("/photos")
@@ -92,6 +109,12 @@ def _to_its_page(request: Request, submitted: Submitted, photos: str, seconds: f
     if submitted.secret:
         keep_secret(answer, request, submitted.id, submitted.secret, seconds)
     return answer
+
+
+@cache
+def served() -> frozenset[str]:
+    """Names of SOURCES that are there."""
+    return frozenset(name for name, path in SOURCES.items() if (_ROOT / path).is_file())
 
 
 @cache

@@ -14,9 +14,11 @@ from starlette.requests import HTTPConnection
 WEB = Path(__file__).parent.parent / "web"
 ENGLISH = "en"
 LANGUAGES: Mapping[str, str] = {ENGLISH: "English", "de": "Deutsch"}
-"""Code → the language's name for itself. All but English have a file `web/strings/CODE.po`."""
+"""Code → the language's name for itself. Each has a file `web/strings/CODE.po`; that of English has but what stands under PEOPLE."""
 SERVER = "server"
-"""The msgctxt of sentences that the API says, which pages show: titles and advice of errors, notices of the model."""
+"""The msgctxt of sentences that the API says: titles and advice of errors, notices of the model."""
+PEOPLE = "people"
+"""The msgctxt of those that speak to programs, of options and headers: what pages say in their place, in English too."""
 PARAMETER = COOKIE = "lang"
 _LITERAL = r'"((?:[^"\\\n]|\\.)*)"'
 _SAID = re.compile(rf"""\bt\(\s*{_LITERAL}|\bplural\([^",]+,\s*{_LITERAL},\s*{_LITERAL}""")
@@ -35,7 +37,9 @@ class Strings:
     plurals: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """By the English singular: of one, and of another number. Both languages have just these two forms."""
     server: Mapping[str, str] = field(default_factory=dict)
-    """English sentence → translation; both with the same `{holes}`."""
+    """What the API says in English → what pages say; both with the same `{holes}`, or some of them left out."""
+    contract: Mapping[str, str] = field(default_factory=dict)
+    """The same for those who write programs: translated word by word."""
 
     def gettext(self, sentence: str) -> str:
         return self.page.get(sentence, sentence)
@@ -43,8 +47,12 @@ class Strings:
     def ngettext(self, one: str, many: str, count: int) -> str:
         return self.plurals.get(one, (one, many))[count != 1]
 
+    def translated(self, sentence: str) -> str:
+        """What the API says in English, without holes, for those who write programs."""
+        return self.contract.get(sentence, sentence)
+
     def told(self, text: str) -> str:
-        """What the API says in English: one known sentence or several; between them may be others, which stay as they are."""
+        """The same for people: one known sentence or several; between them may be others, which stay as they are."""
         said, rest = [], text
         while rest:
             for pattern, translation in self._patterns():
@@ -78,10 +86,12 @@ class Strings:
 @cache
 def strings(language: str) -> Strings:
     """The sentences of one of LANGUAGES."""
-    if language == ENGLISH:
-        return Strings(ENGLISH)
     entries = [entry for entry in polib.pofile(str(WEB / "strings" / f"{language}.po")) if entry.translated()]
     own = [entry for entry in entries if entry.msgctxt is None]
+    contract, people = (
+        {entry.msgid: entry.msgstr for entry in entries if entry.msgctxt == context}
+        for context in (SERVER, PEOPLE)
+    )
     return Strings(
         language,
         {entry.msgid: entry.msgstr for entry in own if not entry.msgid_plural},
@@ -90,7 +100,8 @@ def strings(language: str) -> Strings:
             for entry in own
             if entry.msgid_plural
         },
-        {entry.msgid: entry.msgstr for entry in entries if entry.msgctxt == SERVER},
+        contract | people,
+        contract,
     )
 
 

@@ -10,15 +10,15 @@ if status == 'complete' then return 'complete' end
 if redis.call('LLEN', batch(id) .. ':files') >= tonumber(ARGV[3]) then return 'full' end
 if file == '' then return 'added' end
 local seen = redis.call('HMGET', batch(id), 'expires', 'owner')
-local payer, most = redis.call('HGET', batch(id) .. ':order', 'payer'), tonumber(ARGV[9])
+local order = redis.call('HMGET', batch(id) .. ':order', 'options', 'batch', 'request_id', 'payer', 'extra')
+local extra = tonumber(order[5] or 0)
 local bytes, erased = #file + ENTRY_BYTES, 0
-if made ~= '' then bytes, erased = bytes + RECORD_BYTES, ERASED_RECORD_BYTES end
-if not take_records(payer, most, seen[1], bytes, erased) then return 'records' end
+if made ~= '' then bytes, erased = bytes + RECORD_BYTES + extra, ERASED_RECORD_BYTES end
+if not take_records(order[4], tonumber(ARGV[9]), seen[1], bytes, erased) then return 'records' end
 redis.call('SADD', batch(id) .. ':known', ARGV[2])
 redis.call('RPUSH', batch(id) .. ':files', file)
 if made ~= '' and redis.call('EXISTS', job(made)) == 0 then  -- it does where it is of a batch that had this id and these photos before
-  local order = redis.call('HMGET', batch(id) .. ':order', 'options', 'batch', 'request_id')
-  make_job(made, seen[1], 'status', 'waiting', 'secret', ARGV[6], 'options', order[1], 'pixels', ARGV[7], 'weight', ARGV[8], 'batch', order[2],
+  make_job(made, seen[1], extra, 'status', 'waiting', 'secret', ARGV[6], 'options', order[1], 'pixels', ARGV[7], 'weight', ARGV[8], 'batch', order[2],
     'owner', seen[2], 'request_id', order[3], 'fingerprint', '', 'group', id, 'upload', '', 'memory', ARGV[10])
   redis.call('RPUSH', batch(id) .. ':waiting', made)
   redis.call('ZADD', key('batches'), 'NX', stamp(now), id)

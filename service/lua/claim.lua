@@ -76,7 +76,7 @@ elseif not is_empty and memory(id) > tonumber(ARGV[6]) then
 end
 
 for _, field in ipairs(redis.call('HKEYS', job(id))) do  -- what an earlier attempt took
-  if string.sub(field, 1, 8) == 'seconds_' then redis.call('HDEL', job(id), field) end
+  if string.sub(field, 1, 2) == 's_' then redis.call('HDEL', job(id), field) end
 end
 if redis.call('ZCARD', key('running')) == 0 then redis.call('HSET', key('sums'), 'mark', stamp(now)) end
 leave(id)

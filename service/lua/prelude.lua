@@ -21,6 +21,7 @@
 --   payers            hash: whose budget these bytes are taken from, by id; only where there is a limit, as the two below
 --   held              hash: bytes of the store by who pays for them
 --   reserved:MARK     string: for a short time, that a call has taken its bytes
+--   made:MARK         string: for a short time, that a call has made its job
 --   records:WHO       hash: bytes of records by the hour, since 1970, until which they are kept
 --   clock             hash: shift: milliseconds by which the server's clock has jumped in all; by and at: the last jump, and when
 --   reaper, eraser    string: whoever does this now
@@ -66,7 +67,8 @@ local ISOLATED_TURN = 1e15  -- later than all others
 local QUOTA_MS = 60 * 1000
 local HOUR_MS = 3600 * 1000
 local MARK_MS = 60 * 1000  -- in which a call whose answer was lost may come again
-local RECORD_BYTES, ERASED_RECORD_BYTES = 1200, 400  -- of a job, with its places in sets: about what a test measures
+local RECORD_BYTES, ERASED_RECORD_BYTES = 1200, 400  -- of a job without options, with its places in sets: about what a test measures
+local BYTES_IN_PIECES = 1.25  -- that a byte of a long value takes (see `set_fields`)
 local ENTRY_BYTES = 150  -- of a file of a batch, beside its name and what is said of it
 local MOST_IN_FIELD = 64  -- bytes; the default of hash-max-listpack-value
 local NOTIFICATIONS_MS = 3000  -- after which those that were not answered count as lost
@@ -131,6 +133,14 @@ local function take_records(payer, most, expires, bytes, erased)
   return true
 end
 
+-- A job's record has so many bytes more, or less, which are counted where its sender's are, until the hour in which it expires.
+local function count_record(id, bytes)
+  local payer, hour = redis.call('HGET', key('payers'), id), hour_of(redis.call('HGET', job(id), 'expires'))
+  if not payer or redis.call('HEXISTS', key('records:' .. payer), hour) == 0 then return end
+  redis.call('HINCRBY', key('records:' .. payer), hour, stamp(bytes))
+  redis.call('HINCRBY', job(id), 'extra', stamp(bytes))
+end
+
 -- pixels per millisecond of work, or nil where none was done in the last minute
 local function speed()
   local pixels, milliseconds = 0, 0
@@ -155,7 +165,7 @@ end
 -- Notes how long stages took: from this argument on, the name of each and its seconds.
 local function note_stages(id, from)
   for at = from, #ARGV, 2 do
-    redis.call('HSET', job(id), 'seconds_' .. ARGV[at], ARGV[at + 1])
+    redis.call('HSET', job(id), 's_' .. ARGV[at], ARGV[at + 1])
     increment('stage:' .. ARGV[at] .. ':count')
     redis.call('HINCRBYFLOAT', key('counters'), 'stage:' .. ARGV[at] .. ':sum', ARGV[at + 1])
   end
@@ -220,9 +230,10 @@ local function lease(id, base_ms, per_megapixel_ms)
   redis.call('ZADD', key('running'), stamp(now + base_ms + per_megapixel_ms * megapixels), id)
 end
 
--- A new record. The caller gives it its status.
-local function make_job(id, expires, ...)
+-- A new record. The caller gives it its status. `extra`: bytes that it takes beside RECORD_BYTES.
+local function make_job(id, expires, extra, ...)
   set_fields(id, 'created', stamp(now), 'expires', expires, 'attempt', 0, 'failures', 0, ...)
+  if extra > 0 then redis.call('HSET', job(id), 'extra', stamp(extra)) end
   redis.call('ZADD', key('due'), expires, id)
 end
 
@@ -364,19 +375,15 @@ end
 
 -- Leaves an erased record, which says no more than that there was a job.
 local function erase_record(id, status)
-  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'erase_again', 'revises')
+  local kept = redis.call('HMGET', job(id), 'created', 'expires', 'secret', 'status', 'erase_again', 'revises', 'extra')
   local options = get_field(id, 'options')
   leave(id)
+  if kept[4] ~= 'canceled' then count_record(id, -RECORD_BYTES - (kept[7] or 0)) end  -- of a canceled one it was done
   redis.call('DEL', job(id))
   redis.call('HSET', job(id), 'status', status, 'created', kept[1], 'expires', kept[2], 'secret', kept[3])
   -- A worker that does not know yet may still write files.
   if kept[4] == 'running' or kept[5] then redis.call('HSET', job(id), 'erase_again', 1) end
   redis.call('HSET', key('sums'), 'erased', stamp(now))
-  local payer = kept[4] ~= 'canceled' and redis.call('HGET', key('payers'), id)  -- of a canceled one it was done
-  local hour = hour_of(kept[2])
-  if payer and redis.call('HEXISTS', key('records:' .. payer), hour) == 1 then
-    redis.call('HINCRBY', key('records:' .. payer), hour, stamp(-RECORD_BYTES))
-  end
   local unfinished = kept[4] == 'queued' or kept[4] == 'running'
   if unfinished then increment('outcome:' .. status .. ':') end
   schedule_webhook(id, unfinished and status, options)

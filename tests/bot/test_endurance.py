@@ -125,7 +125,7 @@ def test_told_to_stop_it_does_not_wait_for_its_next_request_to_be_allowed():
     began = time.monotonic()
     with pytest.raises(StoppedError):
         rate_limit()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert rate_limit.requests == 1
 
 

@@ -39,6 +39,8 @@ def rendered(variables: dict[str, str]) -> dict[str, Any]:
     def value(found: re.Match[str]) -> str:
         if found[0] == "$$":
             return "$"
+        if found["how"] == ":+":
+            return found["rest"] if variables.get(found["name"]) else ""
         if found["name"] in variables:
             return variables[found["name"]]
         if found["how"] == ":?":
@@ -52,7 +54,7 @@ def rendered(variables: dict[str, str]) -> dict[str, Any]:
             case list():
                 return [whole(each) for each in part]
             case str():
-                return re.sub(r"\$\$|\$\{(?P<name>\w+)(?P<how>:-|:\?)(?P<rest>[^}]*)\}", value, part)
+                return re.sub(r"\$\$|\$\{(?P<name>\w+)(?P<how>:-|:\?|:\+)(?P<rest>[^}]*)\}", value, part)
         return part
 
     services: dict[str, Any] = whole(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
@@ -262,6 +264,16 @@ def test_our_services_wait_for_the_queue_and_share_one_store(name: str, compose:
     assert service["volumes"][0] == "store:/data"
     assert service["environment"]["AUTOCHROME_STORE_URL"] == "${AUTOCHROME_STORE_URL:-file:///data/store}"
     assert set(compose["volumes"]) == {"store", "cache", "queue", "bot"}
+
+
+def test_pairs_for_the_game_are_read_from_a_folder_of_the_machine() -> None:
+    chosen = rendered({"AUTOCHROME_REDIS_PASSWORD": "x", "AUTOCHROME_CLAP_DIR": "./pairs"})["api"]
+    assert "./pairs:/pairs:ro" in chosen["volumes"]
+    assert chosen["environment"]["AUTOCHROME_CLAP_DIR"] == "/pairs"
+    without = rendered({"AUTOCHROME_REDIS_PASSWORD": "x"})["api"]
+    assert without["environment"]["AUTOCHROME_CLAP_DIR"] == ""
+    [source] = [volume.partition(":")[0] for volume in without["volumes"] if volume.endswith(":/pairs:ro")]
+    assert (ROOT / source).is_dir(), "Compose would make a folder of root's where there is none"
 
 
 def test_only_workers_reach_the_code_that_they_have_compiled(compose: dict[str, Any]) -> None:

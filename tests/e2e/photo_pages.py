@@ -53,6 +53,12 @@ def remember(page: Page, job: dict[str, Any], name: str = "street.jpg") -> None:
     page.evaluate(REMEMBER, [job["id"], job["secret"], name])
 
 
+def go_back(page: Page) -> None:
+    """To the page before. Chromium has no history for a page that it has just begun to show ("not attached to an active page")."""
+    page.wait_for_load_state()
+    page.go_back()
+
+
 def opened(page: Page, service: str, job: dict[str, Any], name: str | None = "street.jpg") -> Page:
     """The photo's page, in the browser that sent it, or in another where it has no name there."""
     if name:

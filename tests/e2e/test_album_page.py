@@ -15,13 +15,15 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from skimage import data
 
+from tests.e2e.photo_pages import go_back
+
 MOST_MS = 100
 """Of the browser's own time, which neighbors on the machine do not lengthen, that one task may take while an album is scrolled."""
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three in gray, and one file that is cut off."""
+    """Three in gray, and one file that is cut off in its midst."""
     folder = tmp_path_factory.mktemp("box")
     gray = Image.fromarray(data.coffee()).convert("L").resize((240, 160))  # type: ignore[no-untyped-call]
     for name, turn in (
@@ -30,7 +32,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         ("d.jpg", Image.Transpose.ROTATE_90),
     ):
         (gray if turn is None else gray.transpose(turn)).save(folder / name)
-    (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes()[:300])
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "c.jpg").write_bytes(whole[: len(whole) * 3 // 5])
     return sorted(folder.iterdir())
 
 
@@ -52,7 +55,7 @@ def start(page: Page, service: str, files: list[Path]) -> None:
 def until_ended(page: Page) -> None:
     """Looks again and again, sooner than the page would by itself."""
     give_up = time.monotonic() + 60
-    while "4 of 4" not in page.locator("#standing").inner_text():
+    while "3 of 4" not in page.locator("#standing").inner_text():
         assert time.monotonic() < give_up
         page.reload()
 
@@ -82,9 +85,19 @@ def test_an_album_for_a_museum_is_decided_by_keys_and_saved(
     page.goto(f"{service}/album")
     assert axe(page) + small_targets(page) == []
     page.get_by_role("radio", name="For an archive or a museum").check()
+    page.get_by_text("Stronger or bolder colors").click()
+    strength, boldness = (
+        page.get_by_role("slider", name=name) for name in ("Color strength", "Bolder ↔ Safer")
+    )
+    strength.fill("1.5")
+    boldness.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(strength).to_have_attribute("aria-valuetext", "150%")
+    expect(boldness).to_have_attribute("aria-valuetext", "10% bolder")
+    assert axe(page) + small_targets(page) == []
     page.locator("#photos").set_input_files(photos)
     expect(page.get_by_role("heading", name="a.jpg and 3 more")).to_be_visible()
-    expect(page.locator("#standing")).to_have_text("4 of 4 photographs are done. One could not be colored.")
+    expect(page.locator("#standing")).to_have_text("3 of 4 photographs are colored, 1 could not be.")
     assert axe(page) + small_targets(page) == []
 
     tile(page, "a.jpg").focus()
@@ -117,15 +130,24 @@ def test_an_album_for_a_museum_is_decided_by_keys_and_saved(
     page.reload()
     expect(page.locator("#verdicts")).to_have_text("2 accepted, 1 rejected")
     page.get_by_label("only what I accepted").check()
-    archive = saved(page, "Save all as a ZIP")
+    archive = saved(page, "Save as a ZIP")
     of_each = ("{}.tif", "{} (gray).tif", "{} (color layer).tif", "{}.tif.json")
     assert set(archive.namelist()) == {"photos.csv", *(name.format(of) for of in "ab" for name in of_each)}
     assert [row["accepted"] for row in rows(archive)] == ["yes", "yes", "", "no"]
-    assert b'"vividness":0.75' in archive.read("a.tif.json").replace(b" ", b""), "the picture colored again"
+    made = [archive.read(f"{name}.tif.json").replace(b" ", b"") for name in "ab"]
+    assert b'"vividness":1.25' in made[0], "the picture colored again"
+    assert b'"vividness":1.5' in made[1]
+    assert all(b'"boldness":0.1' in sidecar for sidecar in made)
+
+    page.get_by_label("only what I accepted").uncheck()
+    also = page.get_by_label("also the rejected one, which is left out otherwise")
+    assert "d.tif" not in saved(page, "Save as a ZIP").namelist()
+    also.check()
+    assert "d.tif" in saved(page, "Save as a ZIP").namelist()
 
     page.locator("#erase summary").click()
     page.get_by_role("button", name="Erase the album now").click()
-    expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    expect(page.get_by_role("heading", name="This album was erased")).to_be_visible()
     page.goto(f"{service}/album")
     expect(page.locator("#mine")).to_be_hidden()
     assert all("410" in complaint for complaint in complaints), complaints
@@ -143,7 +165,7 @@ def phone(browser: Browser) -> BrowserContext:
     )
 
 
-def test_on_a_phone_in_german_a_photo_that_failed_is_sent_again_and_another_rejected(
+def test_on_a_phone_in_german_what_is_there_of_a_photo_is_colored_or_another_copy_sent_and_another_rejected(
     phone: BrowserContext,
     service: str,
     photos: list[Path],
@@ -152,11 +174,18 @@ def test_on_a_phone_in_german_a_photo_that_failed_is_sent_again_and_another_reje
 ) -> None:
     page = phone.new_page()
     start(page, service, photos)
-    expect(page.locator("#standing")).to_contain_text("4 von 4 Fotos sind fertig.")
+    expect(page.locator("#standing")).to_have_text("3 von 4 Fotos sind koloriert, bei 1 ging es nicht.")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     tile(page, "c.jpg").tap()
-    expect(page.locator("#viewer-state")).to_contain_text("Das Foto ist beschädigt")
+    said = page.locator("#viewer-state")
+    expect(said).to_contain_text(re.compile(r"Das Foto ist beschädigt.*: \d+ % des Bildes sind da"))
+    expect(said).to_contain_text("lassen Sie kolorieren, was da ist.")
     assert axe(page) + small_targets(page) == []
+    page.get_by_role("button", name="Kolorieren, was da ist").tap()
+    expect(page.get_by_role("img", name="Das Foto in geratenen Farben")).to_be_visible()
+    expect(page.locator("#viewer-notices")).to_contain_text("der Rest ist grau")
+    expect(page.locator("#standing")).to_have_text("4 von 4 Fotos sind koloriert.")
+    page.locator("#viewer-undo").tap()
     page.locator("#copy").set_input_files(photos[0])
     expect(page.get_by_role("img", name="Das Foto in geratenen Farben")).to_be_visible()
     page.get_by_role("button", name="Annehmen").tap()
@@ -166,7 +195,8 @@ def test_on_a_phone_in_german_a_photo_that_failed_is_sent_again_and_another_reje
     page.get_by_role("button", name="Schließen").tap()
     page.get_by_label("Zeigen").select_option("rejected")
     expect(page.locator("#photographs li:visible")).to_have_count(1)
-    archive = saved(page, "Alle als ZIP speichern")
+    page.get_by_label("auch das verworfene").check()
+    archive = saved(page, "Als ZIP speichern")
     assert [row["status"] for row in rows(archive)] == ["succeeded"] * 4
     assert [row["accepted"] for row in rows(archive)] == ["", "", "yes", "no"]
     phone.close()
@@ -219,15 +249,15 @@ def test_without_scripts_an_album_is_sent_shown_and_erased(
     page.wait_for_url(re.compile(r"/albums/[0-9a-f]{32}$"))
     expect(page.locator("meta[http-equiv=refresh]")).to_have_attribute("content", "10")
     until_ended(page)
-    assert len(saved(page, "Save all as a ZIP").namelist()) == 2 * 3 + 1
+    assert len(saved(page, "Save as a ZIP").namelist()) == 2 * 3 + 1
     assert tile(page, "a.jpg").locator("img").evaluate("image => image.naturalWidth") == 240
     with page.expect_navigation():
         tile(page, "a.jpg").click()
     assert "/photos/" in page.url
-    page.go_back()
+    go_back(page)
     page.get_by_text("Erase …").click()
     page.get_by_role("button", name="Erase the album now").click()
-    expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    expect(page.get_by_role("heading", name="This album was erased")).to_be_visible()
     context.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,17 @@ def test_it_fits_a_small_screen_and_needs_no_script(
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     expect(page.get_by_role("heading", name="Für Entwickler")).to_be_visible()
     expect(page.locator("#find")).to_be_hidden()
+    for cell in (
+        page.locator("#problem-photo_damaged, section[aria-labelledby=options] tr").first.locator("td").all()
+    ):
+        box = cell.bounding_box()
+        assert box
+        assert box["width"] > 250, "a row stands as lines below one another"
+    with page.expect_download() as client:
+        page.get_by_role("link", name="autochrome.py").click()
+    assert (
+        Path(client.value.path()).read_bytes() == (Path(__file__).parents[2] / "autochrome.py").read_bytes()
+    )
     page.locator("#erase_colorization summary").click()
     expect(page.locator("#erase_colorization .answers")).to_be_visible()
     context.close()

@@ -50,7 +50,7 @@ def test_where_no_events_come_through_a_page_looks_itself(
 
 def test_a_photos_page_that_is_loaded_anew_goes_on_with_its_job(page: Page) -> None:
     page.set_input_files("#photo", {"name": "street.jpg", "mimeType": "image/jpeg", "buffer": gray()})
-    page.wait_for_url(re.compile(r"/photos/[0-9a-f]{32}$"), wait_until="commit")
+    page.wait_for_url(re.compile(r"/photos/[0-9a-f]{32}$"))
     page.reload()
     expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
     page.reload()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.e2e.photo_pages import ask, chroma, gray, opened, remember, seen, send
+from tests.e2e.photo_pages import ask, chroma, go_back, gray, opened, remember, seen, send
 
 Look = Callable[[Page], list[str]]
 
@@ -52,6 +52,10 @@ def test_who_waits_sees_place_and_stages_and_then_the_picture(
     remember(page, other, "other.jpg")
     page.goto(f"{service}/photos/{other['id']}")
     expect(page.locator("#heading")).to_contain_text("photographs before yours")
+    sheet = seen(page, "#sheet")
+    assert sheet[:, sheet.shape[1] // 2 :].mean() > 30, (
+        "where there is no picture of it yet, there is no black hole"
+    )
     assert axe(page) == []
     assert small_targets(page) == []
     page.get_by_role("button", name="Stop and erase it").click()
@@ -240,7 +244,7 @@ def test_two_tabs_agree_on_what_there_is_and_what_was_erased(
     tab.get_by_role("button", name="Erase it now").click()
     expect(tab.get_by_role("heading", name="This photograph was erased")).to_be_visible()
     expect(page.locator("#recent")).to_be_hidden()
-    page.go_back()
+    go_back(page)
     expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
     assert page.locator("img").count() <= 3, "the mark, and what is in the list"
     erase = page.get_by_role("button", name="Erase street.jpg")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.color
 import torch
 from skimage import data
 from torch.nn import functional as F
 
-from model.color import lab_from_rgb, rgb_from_lab
+from model.color import lab_from_rgb
 from model.evaluate import color, failures
 
 SIDE = 256
@@ -27,7 +28,8 @@ def picture(*patches: tuple[slice, slice, float, float], ground: tuple[float, fl
 
 
 def as_pixels(lab_13HW: torch.Tensor) -> np.ndarray:
-    return (rgb_from_lab(lab_13HW)[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    rgb_HW3 = skimage.color.lab2rgb(lab_13HW[0].permute(1, 2, 0).numpy())
+    return np.rint(255 * rgb_HW3).astype(np.uint8)
 
 
 def found(truth: np.ndarray, predicted: np.ndarray) -> list[str]:

@@ -121,9 +121,9 @@ def test_files_made_to_keep_the_door_busy_are_done_with_soon(gray_photo):
     still = png(64, 64, bytes(65 * 64))
     chunked = still[:33] + nothing * 1_500_000 + still[33:]
     for photo in (filled, chunked):
-        start = time.perf_counter()
+        start = time.process_time()
         assert refusal(photo) == "photo_damaged"
-        assert time.perf_counter() - start < 3
+        assert time.process_time() - start < 3
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

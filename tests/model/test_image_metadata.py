@@ -505,7 +505,7 @@ def test_directories_that_go_in_circles_or_claim_too_much_end_soon() -> None:
     circle = b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 34665, 4, 1, 8) + struct.pack("<I", 8)
     many = b"II*\0\x08\0\0\0" + struct.pack("<H", 65_535) + bytes(12 * 65_535)
     large = b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 270, 2, 2**32 - 1, 8) + bytes(4)
-    start = time.perf_counter()
+    start = time.process_time()
     for data in (circle, many, large, b"", b"II*\0", b"II+\0" + bytes(20)):
         for order in (b"II", b"MM"):
             hostile = order + data[2:]
@@ -513,7 +513,7 @@ def test_directories_that_go_in_circles_or_claim_too_much_end_soon() -> None:
             exif.corrected(block, exif.Corrections(10, 10, (1, 2), location=False))
             exif.of_tiff(hostile, page=999_999)
             exif.without_maker_note(block)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 EDIT = st.tuples(

@@ -72,6 +72,10 @@ def test_what_was_decided_makes_the_zip(api, batch, jobs, work, photos):
     rows = table(files)
     assert [row["accepted"] for row in rows] == ["yes", "no", "yes", ""]
     assert (rows[2]["status"], rows[2]["job"], rows[2]["error"]) == ("succeeded", again, "")
+    rest = {"rejected": "1", "without_rejected": "true", "contents": "result,csv", "partial": "true"}
+    files = unpacked(api.post(path, data=rest))
+    assert set(files) == {"box/a.jpg", "photos.csv"}
+    assert [row["accepted"] for row in table(files)] == ["", "no", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_files_say_where_their_thumbnails_are(api, batch):
 
 def test_an_albums_page_says_how_each_photo_stands_without_scripts(api, batch):
     page = api.get(f"/albums/{batch['id']}").text
-    assert "3 of 4 photographs are done. One of them could not be colored." in page
+    assert "2 of 4 photographs are colored, 1 could not be." in page
     first, *_ = batch["files"]
     assert f'href="../photos/{first["job"]}"' in page
     assert f'src="../v1/colorizations/{first["job"]}/artifacts/thumbnail?redirect=false"' in page
@@ -147,7 +151,7 @@ def test_a_form_starts_an_album_and_its_page_can_erase_it_by_the_cookie(api, pho
     path = "/" + sent.headers["location"]
     assert f"Path={path}; SameSite=lax" in sent.headers["set-cookie"]
     page = api.get(path)
-    assert "0 of 2 photographs are done." in page.text
+    assert "0 of 2 photographs are colored." in page.text
     assert f'action="{path.rpartition("/")[2]}/erase"' in page.text
     assert api.get("/albums", follow_redirects=True).url.path == "/album"
     stranger = httpx.post(api.base_url.join(f"{path}/erase"), headers={"Accept": "application/json"})

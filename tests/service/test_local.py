@@ -75,7 +75,7 @@ def test_it_stops_web_first_and_valkey_last_and_has_its_jobs_when_it_is_back(
     first.process.send_signal(signal.SIGINT)
     until(gone, 30, "all parts have stopped")
     assert order == parts
-    assert first.process.wait(10) == 0
+    assert first.process.wait(60) == 0
     assert not any(member.is_running() for member in family)
 
     second = everything(tmp_path)
@@ -127,7 +127,7 @@ def test_a_second_one_in_the_same_folder_is_refused_and_the_first_lives(service,
     port = service.url.rpartition(":")[2]
     second = launch("-m", "service", state_dir=service.state_dir, port=port)
     second.line("error: Autochrome already runs in .*AUTOCHROME_STATE_DIR")
-    assert second.process.wait(10) == 78
+    assert second.process.wait(60) == 78
     assert is_ready(service.url)
 
 
@@ -148,7 +148,7 @@ def test_a_server_that_was_left_behind_is_ended_and_its_data_kept(tmp_path):
             assert local.wait_for_valkey(path, 10)
             client.set("a job", "waits")
             local.stop_orphan(path)
-            assert orphan.wait(10) == 0
+            assert orphan.wait(60) == 0
             assert not path.exists()
         with subprocess.Popen(local.valkey_command(tmp_path, path), stdout=subprocess.DEVNULL) as server:
             assert local.wait_for_valkey(path, 10)

@@ -21,6 +21,7 @@ from service.outbound import SYSTEM, UNREACHABLE, Allow, Network, Timeouts, fetc
 PUBLIC = "93.184.216.34"
 OUT_OF_REACH = f"url_failed: {re.escape(UNREACHABLE)}"
 QUICK = Timeouts(connect=0.4, idle=0.4, total=0.7)
+PATIENT = Timeouts(connect=60, idle=60, total=60)
 Handler = Callable[[socket.socket, bytes], None]
 
 
@@ -46,7 +47,7 @@ class Server:
                 self._answering[-1].start()
 
     def _answer(self, connection: socket.socket) -> None:
-        connection.settimeout(5)
+        connection.settimeout(60)
         with suppress(OSError), connection:  # the client may go whenever it likes
             if self._tls is None:
                 self._talk(connection)
@@ -101,7 +102,7 @@ def redirect(location: str, status: int = 302) -> bytes:
 def for_ever(piece: bytes, pause: float = 0) -> Handler:
     def handler(connection: socket.socket, request: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if not piece.startswith(b"H") else b"")
-        give_up = time.monotonic() + 5
+        give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             connection.sendall(piece)
             time.sleep(pause)
@@ -131,7 +132,7 @@ class Names:
         return httpcore.SyncBackend().connect_tcp("127.0.0.1", self._routes[address, port], timeout=seconds)
 
 
-def get(url: str, hosts: str, max_bytes: int = 1000, network: Network = SYSTEM, timeouts=QUICK) -> bytes:
+def get(url: str, hosts: str, max_bytes: int = 1000, network: Network = SYSTEM, timeouts=PATIENT) -> bytes:
     with fetch(
         url, allow=Allow.of(hosts), max_bytes=max_bytes, timeouts=timeouts, network=network
     ).file as file:
@@ -302,7 +303,7 @@ def test_a_bad_answer_is_no_file(handler, match):
 @pytest.mark.parametrize(
     "handler",
     [
-        lambda connection, request: time.sleep(0.9),  # says nothing at all
+        lambda connection, request: connection.recv(1),  # says nothing at all
         for_ever(b"x", pause=0.1),  # a byte now and then: never idle, never done
         for_ever(b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.05),
         say(*[bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\nX-Slow: aaaaaaaaaaaaaaaaaaa"], pause=0.05),
@@ -312,24 +313,29 @@ def test_a_slow_server_is_given_up_in_time(handler):
     with serving(handler) as server:
         start = time.monotonic()
         with pytest.raises(Problem, match=r"url_failed: .*time"):
-            get(server.url, server.url, max_bytes=10**6)
-        assert time.monotonic() - start < 3
+            get(server.url, server.url, max_bytes=10**6, timeouts=QUICK)
+        assert time.monotonic() - start < 30
 
 
 def test_redirects_share_one_time():
     with serving(say(b"", redirect("/"), pause=0.25)) as server:
         start = time.monotonic()
         with pytest.raises(Problem, match=r"url_failed: .*time"):
-            get(server.url, server.url)
-        assert time.monotonic() - start < 3
+            get(server.url, server.url, timeouts=QUICK)
+        assert time.monotonic() - start < 30
 
 
 def test_a_lookup_that_hangs_is_given_up_in_time():
     released = threading.Event()
     start = time.monotonic()
     with pytest.raises(Problem, match=OUT_OF_REACH):
-        get("http://photos.example/", "*", network=Network(lambda *_: released.wait(5) and []))
-    assert time.monotonic() - start < 3
+        get(
+            "http://photos.example/",
+            "*",
+            network=Network(lambda *_: released.wait(60) and []),
+            timeouts=QUICK,
+        )
+    assert time.monotonic() - start < 30
     released.set()
 
 
@@ -380,12 +386,12 @@ def test_a_certificate_of_nobody_known_is_refused(authority):
 
 
 def test_a_server_that_never_ends_its_handshake_is_given_up_in_time():
-    with serving(lambda connection, request: time.sleep(0.9)) as server:
+    with serving(lambda connection, request: connection.recv(1)) as server:
         names = Names({(PUBLIC, 443): server.port}, photos=[[PUBLIC]])
         start = time.monotonic()
         with pytest.raises(Problem, match=r"url_failed: .*secure connection"):
-            get("https://photos.example/", "*", network=names.network)
-        assert time.monotonic() - start < 3
+            get("https://photos.example/", "*", network=names.network, timeouts=QUICK)
+        assert time.monotonic() - start < 30
 
 
 # posting
@@ -394,21 +400,21 @@ def test_a_server_that_never_ends_its_handshake_is_given_up_in_time():
 def test_a_post_says_the_status_and_follows_nothing():
     with serving(say(b"HTTP/1.1 204 No\r\n\r\n")) as server:
         assert (
-            post(f"{server.url}/hook?a=b", b"{}", {"X-A": "b"}, Allow.of(server.url), timeouts=QUICK) == 204
+            post(f"{server.url}/hook?a=b", b"{}", {"X-A": "b"}, Allow.of(server.url), timeouts=PATIENT) == 204
         )
     assert server.requests[0].startswith(b"POST /hook?a=b HTTP/1.1\r\n")
     assert b"X-A: b\r\n" in server.requests[0]
     assert server.requests[0].endswith(b"\r\n\r\n{}")
     with serving(say(ok(b""))) as inner, serving(say(redirect(inner.url, 307))) as server:
-        assert post(server.url, b"{}", {}, Allow.of(f"{server.url} {inner.url}"), timeouts=QUICK) == 307
+        assert post(server.url, b"{}", {}, Allow.of(f"{server.url} {inner.url}"), timeouts=PATIENT) == 307
     assert not inner.requests
 
 
 def test_a_post_does_not_wait_for_a_body_without_end():
     with serving(for_ever(b"x" * 1000, pause=0.01)) as server:
         start = time.monotonic()
-        assert post(server.url, b"{}", {}, Allow.of(server.url), timeouts=QUICK) == 200
-        assert time.monotonic() - start < 3
+        assert post(server.url, b"{}", {}, Allow.of(server.url), timeouts=PATIENT) == 200
+        assert time.monotonic() - start < 30
 
 
 def test_the_environment_s_proxy_is_not_asked(monkeypatch):

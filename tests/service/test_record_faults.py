@@ -20,7 +20,7 @@ from service.database import WORKER_RETRIES, connect
 from service.errors import LeaseLost, Problem
 from service.janitor import Eraser, Reaper
 from service.jobs import Jobs, new_id
-from service.models import Allowance, Bounds, Claim, Lease, Net, Order, Result, Space, events_of
+from service.models import Allowance, Bounds, Claim, Entered, Lease, Net, Order, Result, Space, events_of
 from service.schemas import Options
 from service.settings import Settings
 
@@ -79,9 +79,12 @@ def test_a_call_whose_answer_was_lost_can_be_repeated(jobs):
 def test_calls_whose_answers_are_lost_are_repeated_and_change_nothing(jobs, lose_answers):
     id = new_id()
     lose_answers(2)
-    assert jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9)), "it is new"
+    assert jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9)) is Entered.TO_NOTIFY, (
+        "it is new"
+    )
     assert jobs.depth().jobs == 1
-    assert not jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9))
+    again = jobs.create(id, "secret", Order(Options(), 1, 60), Bounds(10, 10**9))
+    assert again is Entered.TAKEN
     time.sleep(0.002)  # of two made in one millisecond any may be first
     other = enter(jobs)
 

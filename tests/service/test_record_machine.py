@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from service.errors import LeaseLost, Problem
 from service.jobs import MOST_ATTEMPTS, Jobs, new_id
-from service.models import Bounds, Claim, Lease, Net, NoRoom, Order, Result, events_of
+from service.models import Bounds, Claim, Entered, Lease, Net, NoRoom, Order, Result, events_of
 from service.schemas import Options
 
 NET = Net("lite", "ab" * 32)
@@ -91,12 +91,12 @@ class Record(RuleBasedStateMachine):
         full = len(waiting) >= BOUNDS.jobs
         full |= bool(waiting) and sum(self.model[w].pixels for w in waiting) + pixels > BOUNDS.pixels
         try:
-            is_new = self.jobs.create(id, "s", Order(Options(), pixels, 600, batch=batch), BOUNDS)
+            entered = self.jobs.create(id, "s", Order(Options(), pixels, 600, batch=batch), BOUNDS)
         except Problem as problem:
             assert problem.code == "queue_full"  # noqa: PT017 (a full queue is one of two outcomes)
             assert full
             return
-        assert is_new
+        assert entered is not Entered.TAKEN
         assert not full
         self.model[id] = Modeled(pixels, batch, self.jobs.get(id).created)
 

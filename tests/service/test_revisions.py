@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -16,11 +17,13 @@ from PIL import Image
 from model.colorizer import Colorizer
 from service import celery_app
 from service.auth import Keys, Scope
+from service.database import Scripts
 from service.errors import LeaseLost
+from service.janitor import Eraser
 from service.jobs import Jobs, new_id
 from service.models import Bounds, Claim, Job, Lease, Net, Order
 from service.schemas import Options
-from service.storage import photo_key
+from service.storage import Store, erase_job, photo_key, result_key
 from service.worker import Worker
 
 ALL = "/v1/colorizations"
@@ -362,6 +365,28 @@ def test_a_revision_whose_original_goes_while_it_is_colored_leaves_nothing(studi
     studio.worker._attempt(claim)
     assert studio.jobs.get(claim.id).status == "canceled"
     assert not (folder / claim.id).exists()
+
+
+def test_erasing_a_photo_with_many_revisions_takes_few_steps_and_leaves_no_file(
+    jobs, store, client, monkeypatch
+):
+    bounds, original = Bounds(1000, 10**9), new_id()
+    jobs.create(original, "secret", Order(Options(), 100, 600, upload="a1"), bounds)
+    ids = [original, *(new_id() for _ in range(40))]
+    for id in ids[1:]:
+        jobs.create(id, "secret", Order(Options(), 100, 600, upload="a1", revises=original), bounds)
+    for id in ids:
+        store.put(result_key(id, 1, ".jpg"), b"a picture")
+    steps = []
+    for kind, verb in ((Store, "erase"), (Scripts, "run")):
+        real = getattr(kind, verb)
+        monkeypatch.setattr(kind, verb, lambda *of, real=real, verb=verb: steps.append(verb) or real(*of))
+    erase_job(jobs, store, original)
+    assert Counter(steps) == {"erase": 32, "run": 2}
+    assert {jobs.get(id).status for id in ids} == {"canceled"}
+    assert original not in store.prefixes(), "the photo itself is the first to go"
+    Eraser(jobs, store, 60).tick()
+    assert store.prefixes() == []
 
 
 def test_a_preview_is_answered_with_the_picture(service, gray_photo):

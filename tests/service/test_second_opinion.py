@@ -31,7 +31,7 @@ from service.budgets import memory, work
 from service.jobs import Jobs, new_id
 from service.models import Artifact, Bounds, Lease, Net, Order, Result
 from service.schemas import Options
-from service.storage import OF_ARTIFACTS, results_bytes
+from service.storage import BYTES_OF_ARTIFACTS, results_bytes
 from service.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -344,12 +344,14 @@ class OneColor(Engine):
         return np.full((len(batch), 2, 16, 16), 20, np.float32)
 
 
-def test_a_net_without_a_distribution_says_what_it_cannot_do(client, store, settings, send, jobs, photo):
+def test_a_net_without_a_distribution_says_what_it_cannot_do_and_leaves_what_is_in_color(
+    client, store, settings, send, jobs, photo
+):
     card = OnnxCard("flat", 64, NetInput("lightness"), NetOutput("ab"), "none", True, sha256="ab" * 32)
     app = celery_app.make_app(settings.celery_broker_url)
     worker = Worker("w2", Colorizer(OneColor(), card), Jobs(client, Lease(60, 0)), store, app, settings)
 
-    def color(**options: Any) -> Any:
+    def color(photo: bytes = photo, **options: Any) -> Any:
         made = send(photo, **options)
         worker.run(made["id"])
         return jobs.get(made["id"])
@@ -368,6 +370,8 @@ def test_a_net_without_a_distribution_says_what_it_cannot_do(client, store, sett
         assert named in job.error_detail
         assert "Leave the option out" in job.error_detail
         assert job.attempt == 1, "it is not tried again"
+    kept = color(png(Image.fromarray(data.coffee())), if_color="keep", palette="#2e7d34")
+    assert kept.status == "succeeded", "the net is not asked"
 
 
 def test_where_most_is_a_guess_the_job_says_so(color, photo, colorizer, monkeypatch):
@@ -491,16 +495,16 @@ def test_a_record_with_all_that_can_be_asked_for_stays_small(client, jobs):
 
 
 def test_what_is_reckoned_for_an_artifact_is_the_most_that_it_has(api, color, photo):
-    assert OF_ARTIFACTS["distribution"] == distribution.MOST_BYTES
+    assert BYTES_OF_ARTIFACTS["distribution"] == distribution.MOST_BYTES
     job = color(
         photo, artifacts="confidence,suggestions,sidecar", hints=32 * [{"x": 0.5, "y": 0.5, "color": RED}]
     )
-    sizes = dict.fromkeys(OF_ARTIFACTS, 0)
+    sizes = dict.fromkeys(BYTES_OF_ARTIFACTS, 0)
     for made in job["artifacts"]:
         sizes[made["kind"]] += made["bytes"]
-    assert all(0 < sizes[kind] < OF_ARTIFACTS[kind] for kind in ("confidence", "suggestions", "sidecar")), (
-        sizes
-    )
+    assert all(
+        0 < sizes[kind] < BYTES_OF_ARTIFACTS[kind] for kind in ("confidence", "suggestions", "sidecar")
+    ), sizes
 
 
 def test_the_example_of_an_answer_is_one(api):

@@ -14,7 +14,7 @@ import polib
 import pytest
 
 from model.image_headers import IN_WORDS
-from service.api.strings import ENGLISH, LANGUAGES, SERVER, sentences, strings
+from service.api.strings import ENGLISH, LANGUAGES, PEOPLE, SERVER, sentences, strings
 from service.api.templates import environment
 from service.errors import KINDS
 
@@ -22,6 +22,39 @@ ROOT = Path(__file__).parents[2]
 WEB = ROOT / "service/web"
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 HOLES = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
+TO_PROGRAMS = {
+    *(
+        "request_invalid",
+        "header_too_large",
+        "header_timeout",
+        "unsupported_media_type",
+        "form_invalid",
+        "json_invalid",
+    ),
+    *(
+        "option_unknown",
+        "option_invalid",
+        "id_invalid",
+        "idempotency_key_invalid",
+        "idempotency_mismatch",
+        "method_not_allowed",
+    ),
+    *(
+        "url_disabled",
+        "url_not_allowed",
+        "url_failed",
+        "webhook_disabled",
+        "presign_disabled",
+        "upload_unknown",
+    ),
+    *("upload_mismatch", "key_invalid", "scope_missing", "not_found", "not_ready", "host_unknown"),
+}
+"""Codes of what no page does, or for which it has words of its own."""
+FOR_PROGRAMS = [ROOT / "service/api/presigned.py", ROOT / "service/api/health.py"]
+TALK = re.compile(
+    r"`|/openapi|Retry-After|AUTOCHROME_|\b(POST|JSON|UTF-8|HTTP|API|Redis|option|header|batch|worker|job|secret|colorize|partial|page=1)\b"
+)
+"""Words for those who write programs."""
 
 
 def of_templates() -> Iterator[str]:
@@ -44,21 +77,74 @@ def of_errors() -> Iterator[str]:
 
 
 def of_model() -> Iterator[str]:
-    """What the model says of a photo by `Notice("code", "Sentence.")` and `PhotoError("code", "Sentence.", "Advice.")`."""
+    """What the model says of a photo: `Notice("code", "Sentence.")`, `PhotoError("code", "Sentence.", "Advice.")` and the like."""
     for source in [*(ROOT / "model").glob("*.py"), *(ROOT / "model/formats").glob("*.py")]:
         tree = ast.parse(source.read_text())
-        constants = {
-            node.target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and isinstance(node.value, ast.Constant)
-        }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Notice", "PhotoError"):
-                for argument in node.args[1:]:
-                    if isinstance(argument, ast.Constant | ast.JoinedStr):
-                        yield written(argument, constants)
+        for call in calls(tree, "Notice", "PhotoError", "RefusedError"):
+            first = 0 if getattr(call.func, "id", "") == "RefusedError" else 1
+            for argument in call.args[first:]:
+                yield from said(argument, constants(tree))
+    hints = ast.parse((ROOT / "model/hints.py").read_text())
+    [wishes] = [node for node in hints.body if getattr(node, "name", "") == "wishes"]
+    for call in calls(wishes, "InputError"):  # service/photos.py makes sentences of them
+        for sentence in said(call.args[0], constants(hints)):
+            yield f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def of_service() -> Iterator[str]:
+    """What the service says in one case, by `Problem("code", "Detail.")`, `Problem("code", what="Sentence.")` and the like."""
+    shared = constants(ast.parse((ROOT / "service/errors.py").read_text()))
+    for source in {*(ROOT / "service").rglob("*.py")} - {*FOR_PROGRAMS}:
+        tree = ast.parse(source.read_text())
+        known = shared | constants(tree)
+        for function in (
+            node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ):
+            names = {
+                target.id: node.value
+                for node in ast.walk(function)
+                if isinstance(node, ast.Assign)
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            }
+            for call in calls(function, "Problem", "StoreUnavailable", "PhotoError", "Notice"):
+                if call.args and getattr(call.args[0], "value", "") in TO_PROGRAMS:
+                    continue
+                details = [one.value for one in call.keywords if one.arg in ("what", "detail")]
+                for one in [*call.args[1:], *details]:
+                    name = getattr(one, "id", "")
+                    yield from said(names.get(name, one), known)
+
+
+def calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
+            yield node
+
+
+def constants(tree: ast.Module) -> dict[str, Any]:
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            found[ast.unparse(target)] = node.value.value
+    return found
+
+
+def said(sentence: ast.expr, known: dict[str, Any]) -> Iterator[str]:
+    """Literals that it may be, without what is filled in before or behind them as a sentence of its own."""
+    if isinstance(sentence, ast.Name | ast.Attribute):
+        name = ast.unparse(sentence).removeprefix("errors.")
+        text = str(known.get(name, ""))
+    elif isinstance(sentence, ast.IfExp):
+        yield from [*said(sentence.body, known), *said(sentence.orelse, known)]
+        return
+    elif isinstance(sentence, ast.Constant | ast.JoinedStr):
+        text = re.sub(r"(?<=[.!?]) \{\w+\}$", "", written(sentence, known))
+    else:
+        return
+    if re.sub(r"\{\w+\}|\W", "", text):
+        yield text
 
 
 def written(sentence: ast.Constant | ast.JoinedStr, constants: dict[str, Any]) -> str:
@@ -86,11 +172,13 @@ def catalog(request: pytest.FixtureRequest) -> polib.POFile:
 
 def test_every_sentence_is_translated_and_nothing_else(catalog: polib.POFile) -> None:
     page = {(None, sentence) for sentence in [*of_templates(), *of_scripts()]}
-    server = {(SERVER, sentence) for sentence in [*of_errors(), *of_model()]}
+    server = {(SERVER, sentence) for sentence in [*of_errors(), *of_model(), *of_service()]}
+    people = {(PEOPLE, entry.msgid) for entry in polib.pofile(str(WEB / "strings/en.po"))}
     assert len(page) > 100, "sentences are found at all"
     assert len(server) > 100
     translated = {(entry.msgctxt, entry.msgid) for entry in catalog if entry.translated()}
-    assert page | server == translated
+    assert page | server | people == translated
+    assert {sentence for _, sentence in people} <= {sentence for _, sentence in server}
     assert len(catalog) == len(translated), "no entry twice, none fuzzy, none obsolete"
 
 
@@ -101,7 +189,20 @@ def test_translations_have_the_holes_of_their_sentences(catalog: polib.POFile) -
             assert forms == [holes(entry.msgid), holes(entry.msgid_plural)], entry.msgid
         else:
             left_out = holes(entry.msgid) ^ holes(entry.msgstr)
-            assert not left_out or (entry.msgctxt == SERVER and left_out < holes(entry.msgid)), entry.msgid
+            assert not left_out or (entry.msgctxt in (SERVER, PEOPLE) and left_out <= holes(entry.msgid)), (
+                entry.msgid
+            )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pages_do_not_speak_to_people_as_to_programs(language: str) -> None:
+    programs = {text for code in TO_PROGRAMS for text in (KINDS[code].title, KINDS[code].advice)}
+    for sentence in {*of_errors(), *of_model(), *of_service()} - programs:
+        told = strings(language).told(HOLES.sub("1", sentence))
+        assert not TALK.search(told), told
+    wish = "Use the whole file, or ask for what is there with the option partial."
+    assert strings(ENGLISH).told(wish) == "Send the whole file, or have what is there colored."
+    assert strings(ENGLISH).translated(wish) == wish, "the reference keeps the API's words"
 
 
 def test_scripts_translate_nothing_but_literals() -> None:
@@ -125,8 +226,8 @@ def test_scripts_translate_nothing_but_literals() -> None:
             "Die Datei ist abgeschnitten: 43 % des Bildes sind da; der Rest ist grau.",
         ),
         (
-            "The photo has 30.0 MiB; 25 MiB is the most. Send a larger photo. Really?",
-            "The photo has 30.0 MiB; 25 MiB is the most. Senden Sie ein größeres Foto. Really?",
+            "The photo has 30.0 sides. Send a larger photo. Really?",
+            "The photo has 30.0 sides. Senden Sie ein größeres Foto. Really?",
         ),
         ("Quite unknown", "Quite unknown"),
         ("", ""),
@@ -182,7 +283,9 @@ def test_only_what_a_page_looks_up_is_embedded(api, job, work) -> None:
     photo = embedded(api.get(f"/photos/{job['id']}", headers=german).text)
     assert photo["page"]["{before}% before, {after}% after"] == "{before} % vorher, {after} % nachher"
     assert "Sending the photograph" not in photo["page"], "of the stages, once they are over"
-    assert embedded(api.get("/").text) == {}
+    english = embedded(api.get("/").text)
+    assert (english["page"], "The photo is empty" in english["server"]) == ({}, False)
+    assert embedded(api.get("/clap").text) == {}
 
 
 def embedded(html: str) -> dict:

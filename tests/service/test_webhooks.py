@@ -25,7 +25,7 @@ from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, signature_
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-QUICK = Timeouts(0.3, 0.3, 0.5)
+QUICK = Timeouts(1, 1, 2)
 NET = Net("lite", "ab" * 32)
 ID = "0123456789abcdef0123456789abcdef"
 DOCUMENT = Path(__file__).parents[2] / "docs/webhooks.md"
@@ -438,7 +438,7 @@ def test_what_a_process_that_died_had_under_way_is_delivered_by_another(
     order(slow_jobs, receiver.origin)
     succeed(slow_jobs)
     released = threading.Event()
-    network = Network(look_up=lambda *_: released.wait(5) and [])
+    network = Network(look_up=lambda *_: released.wait(60) and [])
     dying = deliver(receiver.origin, network=network, timeouts=Timeouts(5, 5, 5))
     until(lambda: client.hget("{autochrome}:webhook:" + ID, "tries"), 5, "begun")
     dying.tick = lambda: None

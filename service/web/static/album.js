@@ -2,7 +2,7 @@
 
 import { Viewer } from "./album_viewer.js";
 import * as albums from "./albums.js";
-import { startAlbum } from "./album_start.js";
+import { ARTIFACTS, startAlbum } from "./album_start.js";
 import { Problem, erase as eraseJob, follow, revise, send, sleep } from "./api.js";
 import * as batches from "./batches.js";
 import { say } from "./live.js";
@@ -49,6 +49,7 @@ const viewer = new Viewer({
   other: () => other(viewer.place),
   first: () => decide(viewer.place, { redone: null }),
   retry: () => recolor(viewer.place, {}),
+  part: () => recolor(viewer.place, { partial: true }),
   copy: (file) => sendCopy(viewer.place, file),
   own: () => keepForItsPage(viewer.place),
   close: (place) => tiles.moveTo(place),
@@ -61,7 +62,6 @@ async function readPart(part) {
   const answer = await batches.read(id, { cursor: part * PAGE, limit: PAGE });
   counts = answer.counts;
   status = answer.status;
-  standing();
   for (const [at, file] of answer.files.entries()) {
     const place = part * PAGE + at;
     const isNew = JSON.stringify(files[place]) !== JSON.stringify(file);
@@ -70,6 +70,7 @@ async function readPart(part) {
     show(place);
     if (at % AT_ONCE === AT_ONCE - 1) await sleep(0, never);
   }
+  standing();
   element("more").hidden = files.length >= total();
 }
 
@@ -112,17 +113,20 @@ const total = () => Object.values(counts).reduce((sum, count) => sum + count, 0)
 function standing() {
   const all = total();
   const ended = Object.entries(counts).reduce((sum, [name, count]) => sum + (ENDED.has(name) ? count : 0), 0);
-  const failed = counts.failed ?? 0;
-  const sentences = [plural(all, "{ended} of one photograph is done.", "{ended} of {count} photographs are done.", { ended: number(ended) })];
-  if (failed) sentences.push(plural(failed, "One could not be colored.", "{count} could not be colored."));
-  const said = sentences.join(" ");
+  // What failed, and was mended on this page.
+  const mended = Object.keys(made.redone).filter((place) => files[place]?.status === "failed").length;
+  const failed = (counts.failed ?? 0) - mended;
+  const colored = number((counts.succeeded ?? 0) + mended);
+  const said = failed
+    ? plural(all, "The photograph could not be colored.", "{colored} of {count} photographs are colored, {failed} could not be.", { colored, failed: number(failed), count: number(all) })
+    : plural(all, "{colored} of one photograph is colored.", "{colored} of {count} photographs are colored.", { colored, count: number(all) });
   if (element("standing").textContent !== said) element("standing").textContent = said;
   element("progress").max = all || 1;
   element("progress").value = ended;
   const runs = ended < all || status === "receiving";
   if (!runs && !element("progress").hidden) say(`${t("The album is done.")} ${said}`);
   element("progress").hidden = !runs;
-  element("download").querySelector("button").textContent = runs ? t("Save what is ready as a ZIP") : t("Save all as a ZIP");
+  element("download").querySelector("button").textContent = runs ? t("Save what is ready as a ZIP") : t("Save as a ZIP");
   element("erase").querySelector("summary").textContent = runs ? t("Stop and erase …") : t("Erase …");
   document.title = runs && all ? `${number(ended)}/${number(all)} · ${name()}` : `${name()} · Autochrome`;
   tellBroken();
@@ -225,6 +229,7 @@ function look(place) {
       failed,
       busy: busy.has(place),
       canRetry: failed && source !== null && !OF_THE_FILE.test(file.error?.code ?? ""),
+      hasPart: failed && source !== null && file.error?.code === "photo_damaged" && problem?.code !== "photo_damaged",
       canRedo: job !== null && source !== null,
       isRedone: Boolean(made.redone[place]) && file.status === "succeeded",
     },
@@ -264,6 +269,7 @@ function put(place, { verdict, redone }) {
   albums.decide(id, made);
   problems.delete(place);
   show(place);
+  standing();
   tellVerdicts();
 }
 
@@ -292,6 +298,13 @@ function tellVerdicts() {
   const of = (verdict) => Object.values(made.verdicts).filter((one) => one === verdict).length;
   element("verdicts").textContent = t("{accepted} accepted, {rejected} rejected", { accepted: number(of("accepted")), rejected: number(of("rejected")) });
   element("undo").disabled = past.length === 0;
+  const rejected = of("rejected");
+  element("rejected").hidden = rejected === 0 || element("only-accepted").checked;
+  element("rejected").lastElementChild.textContent = plural(
+    rejected,
+    "also the rejected one, which is left out otherwise",
+    "also the {count} rejected ones, which are left out otherwise",
+  );
 }
 
 // Colored again
@@ -322,7 +335,7 @@ async function recolor(place, options) {
 
 async function sendCopy(place, file) {
   await work(place, async () => {
-    const fields = Object.entries(album?.fields ?? { artifacts: "thumbnail,comparison,sidecar" });
+    const fields = Object.entries(album?.fields ?? { artifacts: ARTIFACTS });
     const job = await send(file, fields, { key: crypto.randomUUID?.() ?? String(Math.random()), onProgress: () => {}, signal: never });
     const source = { id: job.id, secret: job.secret };
     if (job.status !== "succeeded") await follow(job.id, { onChange: () => {}, onSilence: () => {}, signal: never });
@@ -409,9 +422,11 @@ function press(key, place) {
 }
 
 element("undo").addEventListener("click", undo);
+element("only-accepted").addEventListener("change", tellVerdicts);
 for (const input of ["rest", "rest-folder"]) element(input).addEventListener("change", goOn);
 element("download").addEventListener("submit", ({ target }) => {
   const places = (verdict) => Object.keys(made.verdicts).filter((place) => made.verdicts[place] === verdict).join(",");
+  target.elements.without_rejected.value = String(!element("with-rejected").checked);
   target.elements.accepted.value = places("accepted");
   target.elements.rejected.value = places("rejected");
   target.elements.redone.value = Object.entries(made.redone).map(([place, { id: job }]) => `${place}:${job}`).join(",");

@@ -1,5 +1,6 @@
 // The page that starts an album: what is chosen or dropped is sent with the preset; then its own page opens. And a list of earlier ones.
 
+import { tellBoldness, tellStrength } from "./amounts.js";
 import * as albums from "./albums.js";
 import { MUSEUM, startAlbum } from "./album_start.js";
 import { Problem } from "./api.js";
@@ -35,8 +36,14 @@ async function send(files, album = null) {
 
 /** @returns {Record<string, string>} options of the API */
 function fields() {
+  const chosen = { vividness: element("strength").value, boldness: element("boldness").value };
   const preset = element("for-museum").checked ? MUSEUM : {};
-  return element("keep").checked ? { ...preset, if_color: "keep" } : preset;
+  return { ...preset, ...chosen, ...(element("keep").checked && { if_color: "keep" }) };
+}
+
+function tellColors() {
+  tellStrength(element("strength"), Number(element("strength").value));
+  tellBoldness(element("boldness"), Number(element("boldness").value));
 }
 
 function tell({ share, sent, of, lost }) {
@@ -86,6 +93,8 @@ function list() {
   );
 }
 
+for (const id of ["strength", "boldness"]) element(id).addEventListener("input", tellColors);
+tellColors();
 for (const id of ["photos", "folder"]) {
   element(id).addEventListener("change", ({ target }) => {
     const files = [...target.files];

@@ -2,7 +2,9 @@
 
 import { Problem, sleep } from "./api.js";
 import * as albums from "./albums.js";
-import { isArchive, sendPart } from "./batches.js";
+import { sendPart } from "./batches.js";
+import { isArchive } from "./picker.js";
+import { retry } from "./retry.js";
 import { number, plural, t } from "./strings.js";
 
 /** Of one part. Small ones are sent again sooner, and large ones have fewer answers to wait for. */
@@ -64,7 +66,7 @@ export async function send(files, { fields = {}, album = null, megabytes, photog
         };
         return sendPart(begun, part, { fields: begun.fields, more, onProgress: moved, signal });
       };
-      const batch = await insist(attempt, () => tell(0, true), signal);
+      const batch = await patiently(attempt, () => tell(0, true), signal);
       albums.remember({ id: begun.id, expires: batch.expires_at, complete: !more });
       filesBefore += part.length;
       bytesBefore += bytes;
@@ -111,18 +113,14 @@ function split(files) {
 }
 
 /** Tries again what failed for a reason that passes, until nothing has moved for GIVE_UP seconds. */
-async function insist(attempt, onSilence, signal) {
+function patiently(attempt, onSilence, signal) {
   let moved = Date.now();
-  for (;;) {
-    try {
-      return await attempt(() => (moved = Date.now()));
-    } catch (error) {
-      const passes = error instanceof Problem && error.retry && Date.now() - moved < GIVE_UP * 1000;
-      if (!passes) throw error;
-      onSilence();
-      await sleep(1000 * Math.min(error.after ?? PAUSE, GIVE_UP), signal ?? new AbortController().signal);
-    }
-  }
+  return retry(() => attempt(() => (moved = Date.now())), async (error) => {
+    const passes = error instanceof Problem && error.retry && Date.now() - moved < GIVE_UP * 1000;
+    if (!passes) throw error;
+    onSilence();
+    await sleep(1000 * Math.min(error.after ?? PAUSE, GIVE_UP), signal ?? new AbortController().signal);
+  });
 }
 
 /** What an album is called: its folder or ZIP where it is one, else its first photograph. */

@@ -1,7 +1,6 @@
 // One photograph of an album, large: in color or in gray, with what is known of it and what may be done.
 
 import { fetchJob, fileOf } from "./batches.js";
-import { loads } from "./compare.js";
 import { number, t, told } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
@@ -12,12 +11,13 @@ const SWIPE = 60;
 
 /**
  * @typedef {{place: number, of: number, name: string, job: string | null, page: string, verdict: string | null, word: string,
- *   detail: string, failed: boolean, busy: boolean, canRetry: boolean, canRedo: boolean, isRedone: boolean}} Look
- * `job`: whose picture is shown, where there is one; `page`: address of the photograph's own page.
+ *   detail: string, failed: boolean, busy: boolean, canRetry: boolean, hasPart: boolean, canRedo: boolean, isRedone: boolean}} Look
+ * `job`: whose picture is shown, where there is one; `page`: address of the photograph's own page; `hasPart`: the file may be cut off,
+ * and what is there of it can be colored.
  */
 
 export class Viewer {
-  /** @param {Record<string, (value?: any) => void>} hooks accept, reject, undo, turn(step), change(name, by), other, first, retry, copy(file), made(), close */
+  /** @param {Record<string, (value?: any) => void>} hooks accept, reject, undo, turn(step), change(name, by), other, first, retry, part, copy(file), own, close(place) */
   constructor(hooks) {
     this.dialog = element("viewer");
     this.job = null;
@@ -25,7 +25,7 @@ export class Viewer {
     const { dialog } = this;
     element("close").addEventListener("click", () => dialog.close());
     dialog.addEventListener("close", () => hooks.close(this.place));
-    for (const name of ["accept", "reject", "other", "first", "retry"]) element(name).addEventListener("click", () => hooks[name]());
+    for (const name of ["accept", "reject", "other", "first", "retry", "part"]) element(name).addEventListener("click", () => hooks[name]());
     element("viewer-undo").addEventListener("click", () => hooks.undo());
     element("previous").addEventListener("click", () => hooks.turn(-1));
     element("next").addEventListener("click", () => hooks.turn(1));
@@ -66,6 +66,7 @@ export class Viewer {
     element("viewer-made").hidden = !look.job;
     element("viewer-failed").hidden = !look.failed || look.busy;
     element("retry").hidden = !look.canRetry;
+    element("part").hidden = !look.hasPart;
     element("accept").ariaPressed = String(look.verdict === "accepted");
     element("reject").ariaPressed = String(look.verdict === "rejected");
     element("redo").hidden = !look.canRedo;
@@ -78,6 +79,8 @@ export class Viewer {
     if (!this.isOpen) {
       this.dialog.showModal();
       element("viewer-name").focus();
+    } else if (!document.activeElement.checkVisibility() || document.activeElement === document.body) {
+      element("viewer-name").focus(); // what had the focus is gone, and keys are heard within the dialog alone
     }
     if (isOther || look.job !== this.job) this.#load(look.job);
   }
@@ -152,6 +155,15 @@ function pictureOf({ artifacts, result }) {
   return { shown: has("thumbnail") ? "artifacts/thumbnail" : null, isHalf: false };
 }
 
+/** Shows the picture and tells whether this browser can. */
+function loads(image, url) {
+  return new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
+  });
+}
+
 function tellNotices(notices) {
   const items = notices.map(({ code, detail }) => {
     const item = document.createElement("li");
@@ -173,5 +185,14 @@ function listenForSwipes(frame, turn) {
     const [across, down] = [to.clientX - from.clientX, to.clientY - from.clientY];
     if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * Math.abs(down)) turn(across < 0 ? 1 : -1);
     from = null;
+  });
+}
+
+/** Shows the picture and tells whether this browser can. */
+function loads(image, url) {
+  return new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
   });
 }

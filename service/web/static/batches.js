@@ -1,11 +1,12 @@
 // The client of /v1/batches: send a part of a batch, look at it, erase it.
 
 import { ask, connectionLost, parse, problemFrom } from "./api.js";
+import { isArchive } from "./picker.js";
 
 const BATCHES = new URL("../v1/batches", import.meta.url).href;
 
 /** The address of a batch, or of what lies below it. @param {string} id */
-export const addressOf = (id, below = "") => `${BATCHES}/${id}${below}`;
+const addressOf = (id, below = "") => `${BATCHES}/${id}${below}`;
 
 /**
  * Sends some files of a batch and resolves with it. Those that it has already are known by name and content.
@@ -60,9 +61,4 @@ export const fileOf = (id, name) => jobAt(id, `/${name}?redirect=false`);
 /** Erases all photographs of a batch and what was made of them; what waits is not colored any more. */
 export async function erase(id, secret) {
   await ask(addressOf(id), { method: "DELETE", headers: { Authorization: `Bearer ${secret}` } });
-}
-
-/** Whether a file is a ZIP, by what the system or its name says. @param {File} file */
-export function isArchive(file) {
-  return /^application\/(x-)?zip(-compressed)?$/.test(file.type) || /\.zip$/i.test(file.name);
 }

@@ -2,6 +2,7 @@
 
 import { decoded, expose, pause } from "./exposure.js";
 import { say } from "./live.js";
+import { retry } from "./retry.js";
 import { language, number, plural, t } from "./strings.js";
 
 const HERE = new URL("../clap/", import.meta.url);
@@ -29,17 +30,23 @@ let answer = null;
 let turn = new AbortController();
 
 async function play(count) {
-  const { rounds } = await insist(() => post("games", { rounds: count }));
+  const { rounds } = await patiently(() => post("games", { rounds: count }));
+  const practice = rounds.length - count;
   const played = [];
   let coming = load(rounds[0]);
   for (const [at, round] of rounds.entries()) {
-    const pictures = await insist(() => coming ?? load(round), () => (coming = null));
-    coming = at + 1 < count ? load(rounds[at + 1]) : null;
-    const isFair = await show(pictures, at + 1, count);
+    const pictures = await patiently(() => coming ?? load(round), () => (coming = null));
+    coming = at + 1 < rounds.length ? load(rounds[at + 1]) : null;
+    const place = round.practice
+      ? t("Practice {at} of {count}, which does not count", { at: at + 1, count: practice })
+      : t("Round {at} of {count}", { at: at + 1 - practice, count });
+    const isFair = await show(pictures, place);
     const chosen = await ask();
-    const told = await insist(() => post("answers", { token: round.token, colored: chosen, fair: isFair }));
-    played.push({ pictures, ...told });
-    await next(chosen, told, isFair, at + 1 === count, count === SILENT);
+    const told = await patiently(() => post("answers", { token: round.token, colored: chosen, fair: isFair }));
+    if (!round.practice) played.push({ pictures, ...told });
+    const isLast = at + 1 === rounds.length;
+    const goesOn = isLast ? t("See the score") : at + 1 === practice ? t("Begin to count") : t("Next round");
+    await next({ chosen, pictures, ...told, isFair: isFair || round.practice, isSilent: !round.practice && count === SILENT, isLast, goesOn });
   }
   await end(played);
 }
@@ -52,10 +59,12 @@ function load(round) {
 }
 
 /** Resolves with whether each was shown for a second. */
-async function show(pictures, at, count) {
+async function show(pictures, place) {
   see("play");
-  element("round").textContent = t("Round {at} of {count}", { at, count });
+  element("round").textContent = place;
   element("told").hidden = true;
+  stage.hidden = false;
+  element("answers").hidden = false;
   question.textContent = t("Look.");
   enable(false);
   question.focus({ preventScroll: true });
@@ -79,20 +88,23 @@ async function ask() {
   return chosen;
 }
 
-/** Says how it was, unless that is for the end, and waits until the next round is wished for. */
-async function next(chosen, { colored, counted }, isFair, isLast, isSilent) {
+/** Says how it was and shows both, unless that is for the end, and waits until the next round is wished for. */
+async function next({ chosen, pictures, colored, isFair, isSilent, isLast, goesOn }) {
   const lines = [];
   if (!isSilent) {
     const place = colored === "first" ? t("The first was the machine’s.") : t("The second was the machine’s.");
     lines.push(`${chosen === colored ? t("Right.") : t("Fooled.")} ${place}`);
+    element("pair").replaceChildren(...both(pictures, colored));
   }
   if (!isFair) lines.push(t("A picture did not stand for a second, so this round does not count for others."));
   if (isSilent && !isLast && !isCalm.matches) return;
   question.textContent = lines[0] ?? t("Answered.");
   element("more").textContent = lines.slice(1).join(" ");
   element("told").hidden = false;
+  stage.hidden = element("answers").hidden = !isSilent;
+  element("pair").hidden = isSilent;
   say(lines.join(" "));
-  element("next").textContent = isLast ? t("See the score") : t("Next round");
+  element("next").textContent = goesOn;
   element("next").focus({ preventScroll: true });
   element("next").scrollIntoView({ block: "nearest" });
   await clicked("next");
@@ -125,23 +137,28 @@ async function end(played) {
     .join(" ");
 }
 
-/** Both pictures of a round, with what they were. */
+/** A round with both its pictures, and how it went. */
 function row({ pictures, colored, fooled }) {
   const item = document.createElement("li");
-  const both = pictures.map((picture, place) => {
-    const figure = document.createElement("figure");
-    const caption = document.createElement("figcaption");
-    const isColored = CHOICES[place] === colored;
-    caption.textContent = isColored ? t("the machine’s") : t("the photograph");
-    picture.alt = isColored ? t("With colors by the machine") : t("With its own colors");
-    figure.append(picture, caption);
-    return figure;
-  });
   const verdict = document.createElement("p");
   verdict.textContent = fooled ? t("Fooled you.") : t("You saw it.");
   item.className = fooled ? "fooled" : "";
-  item.append(...both, verdict);
+  item.append(...both(pictures, colored), verdict);
   return item;
+}
+
+/** Both pictures, with what they are. */
+function both(pictures, colored) {
+  return pictures.map((picture, place) => {
+    const figure = document.createElement("figure");
+    const caption = document.createElement("figcaption");
+    const isColored = CHOICES[place] === colored;
+    caption.textContent = isColored ? t("This one was colored by the machine") : t("This one is as the camera saw it");
+    picture.alt = isColored ? t("With colors by the machine") : t("With its own colors");
+    figure.className = isColored ? "colored" : "";
+    figure.append(picture, caption);
+    return figure;
+  });
 }
 
 /** The ends of the 95% interval of a share (Wilson 1927). */
@@ -168,23 +185,21 @@ async function post(path, values) {
 }
 
 /** What the action resolves with. Where it fails, the page says so, and tries again when it is told to. */
-async function insist(action, before = () => {}) {
-  for (let hasFailed = false; ; hasFailed = true) {
-    try {
-      const result = await action();
-      if (hasFailed) see("play");
-      return result;
-    } catch (error) {
-      const isOver = error.status === 410;
-      element("trouble-title").textContent = isOver ? t("This game is over") : t("That did not come through");
-      element("trouble-detail").textContent = reason(error);
-      element("retry").hidden = isOver;
-      see("trouble");
-      element("trouble-title").focus({ preventScroll: true });
-      await clicked("retry");
-      before();
-    }
-  }
+async function patiently(action, before = () => {}) {
+  let hasFailed = false;
+  const result = await retry(action, async (error) => {
+    hasFailed = true;
+    const isOver = error.status === 410;
+    element("trouble-title").textContent = isOver ? t("This game is over") : t("That did not come through");
+    element("trouble-detail").textContent = reason(error);
+    element("retry").hidden = isOver;
+    see("trouble");
+    element("trouble-title").focus({ preventScroll: true });
+    await clicked("retry");
+    before();
+  });
+  if (hasFailed) see("play");
+  return result;
 }
 
 function reason({ status, wait }) {

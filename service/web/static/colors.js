@@ -21,14 +21,58 @@ const PALE = 17;
 /** Chroma above which it is said to be bright. */
 const BRIGHT = 62;
 
+/** Hues that a color may lean to, by angle, and the words for it; a color does not lean to its own. */
+const LEANING = [
+  [25, "red", (color) => t("reddish {color}", { color })],
+  [90, "yellow", (color) => t("yellowish {color}", { color })],
+  [140, "green", (color) => t("greenish {color}", { color })],
+  [265, "blue", (color) => t("bluish {color}", { color })],
+];
+const OWN = Object.fromEntries(LEANING.map(([angle, name]) => [name, HUES.find(([end]) => angle < end)[1]]));
+
 /** @param {string} color #rrggbb @returns {string} such as "dark red" */
 export function nameOf(color) {
-  const [lightness, a, b] = lab(...[1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
-  const chroma = Math.hypot(a, b);
+  const { lightness, chroma, hue } = seen(color);
   if (chroma < GRAY) return lightness > 93 ? t("white") : lightness < 12 ? t("black") : shade(lightness, t("gray"));
-  const name = family(((Math.atan2(b, a) * 180) / Math.PI + 360) % 360, chroma, lightness);
+  const name = family(hue, chroma, lightness);
   if (chroma < PALE) return t("grayish {color}", { color: name });
   return chroma > BRIGHT ? t("bright {color}", { color: name }) : shade(lightness, name);
+}
+
+/** Names that differ: of two alike, the second says how it does. @param {string[]} colors @returns {string[]} */
+export function namesOf(colors) {
+  const names = [];
+  for (const color of colors) {
+    const plain = nameOf(color);
+    const before = names.indexOf(plain);
+    const choices = before < 0 ? [plain] : differences(seen(color), seen(colors[before]), plain);
+    names.push([...choices, ...colors.map((_, at) => `${plain} ${at + 2}`)].find((name) => !names.includes(name)));
+  }
+  return names;
+}
+
+/** What a color may be called beside another of the same name: what is plainest comes first. */
+function differences(one, other, color) {
+  const around = ((one.hue - other.hue + 540) % 360) - 180;
+  const apart = 2 * Math.min(one.chroma, other.chroma) * Math.sin((around * Math.PI) / 360);
+  const stronger = one.chroma - other.chroma, lighter = one.lightness - other.lightness;
+  return [
+    [apart, leaning(one, Math.sign(apart), color)],
+    [stronger, stronger < 0 ? t("pale {color}", { color }) : t("strong {color}", { color })],
+    [lighter, lighter < 0 ? t("darker {color}", { color }) : t("lighter {color}", { color })],
+  ].sort(([a], [b]) => Math.abs(b) - Math.abs(a)).map(([, name]) => name);
+}
+
+/** The name of a color that is nearer to the next hue in this direction than it might be. */
+function leaning({ hue, chroma, lightness }, direction, color) {
+  const others = LEANING.filter(([, name]) => OWN[name] !== family(hue, chroma, lightness));
+  const way = ([angle]) => (direction * (angle - hue) + 720) % 360;
+  return others.sort((a, b) => way(a) - way(b))[0][2](color);
+}
+
+function seen(color) {
+  const [lightness, a, b] = lab(...[1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
+  return { lightness, chroma: Math.hypot(a, b), hue: ((Math.atan2(b, a) * 180) / Math.PI + 360) % 360 };
 }
 
 function family(hue, chroma, lightness) {
@@ -36,15 +80,6 @@ function family(hue, chroma, lightness) {
   if (hue >= 55 && hue < 95 && chroma < 45 && lightness >= 60) return t("beige");
   if (hue >= 35 && hue < 88 && chroma < 60 && lightness < 60) return t("brown");
   return HUES.find(([end]) => hue < end)[1];
-}
-
-/** Names that differ: of two alike, the second has a number. @param {string[]} colors */
-export function namesOf(colors) {
-  const names = colors.map(nameOf);
-  return names.map((name, at) => {
-    const before = names.slice(0, at).filter((other) => other === name).length;
-    return before ? `${name} ${before + 1}` : name;
-  });
 }
 
 function shade(lightness, color) {

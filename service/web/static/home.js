@@ -1,12 +1,10 @@
 // The first page: a photograph, or several, from the drop to a page of their own.
 
-import * as albums from "./albums.js";
 import { Problem, send } from "./api.js";
-import { isArchive } from "./batches.js";
 import { showRecent } from "./gallery.js";
 import { say } from "./live.js";
-import { checkFile, checkPixels, listen } from "./picker.js";
-import { remember, thumbnail } from "./recent.js";
+import { checkFile, checkPixels, isArchive, listen } from "./picker.js";
+import { keepSent, remember, thumbnail } from "./recent.js";
 import { number, t } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
@@ -49,13 +47,9 @@ async function goPhoto(signal) {
   const size = number(file.size / 2 ** 20, 1);
   const onProgress = (share) => progress(share, t("{percent}% of {size} MB", { percent: Math.floor(100 * share), size }));
   const job = await send(file, options(), { key: chosen.key, onProgress, signal });
-  remember({
-    id: job.id,
-    secret: job.secret,
-    name: file.name,
-    expires: job.expires_at,
-    thumbnail: isShown ? thumbnail(preview, { x: 0, y: 0, width: preview.naturalWidth, height: preview.naturalHeight }) : null,
-  });
+  const whole = { x: 0, y: 0, width: preview.naturalWidth, height: preview.naturalHeight };
+  remember({ id: job.id, secret: job.secret, name: file.name, expires: job.expires_at, thumbnail: isShown ? thumbnail(preview, whole) : null });
+  if (isShown) keepSent(job.id, thumbnail(preview, whole, 640));
   location.assign(new URL(`../photos/${job.id}`, import.meta.url));
 }
 
@@ -70,7 +64,7 @@ async function goAlbum(signal) {
   try {
     await startAlbum(chosen.files, how);
   } catch (error) {
-    if (error.retry) [chosen.album] = albums.list();
+    if (error.retry) [chosen.album] = (await import("./albums.js")).list();
     throw error;
   }
 }
@@ -180,7 +174,6 @@ function random() {
 }
 
 const picker = element("photo");
-picker.multiple = true;
 picker.accept += ",.zip,application/zip";
 listen({ inputs: [picker, element("camera")], plate: element("plate"), take });
 element("stop").addEventListener("click", leave);

@@ -1,10 +1,13 @@
 // "Not right?": other colors for a photo, seen at once, taken back, and kept as a photo of their own.
 
+import { tellBoldness, tellStrength } from "./amounts.js";
 import { fetchArtifact, preview, revise, suggest } from "./api.js";
 import { nameOf, namesOf } from "./colors.js";
 import { Painter, colorsOf, decode, withoutColor } from "./decode.js";
 import { read } from "./distribution.js";
+import { Known } from "./known.js";
 import { say } from "./live.js";
+import { Grid } from "./reach.js";
 import { remember } from "./recent.js";
 import { number, plural, t } from "./strings.js";
 
@@ -16,8 +19,9 @@ const PASSING = { size: PREVIEW, format: "jpeg", quality: 95, artifacts: [], alt
 const COLORS = 256;
 const ALTERNATIVES = 3;
 const MOST_HINTS = 32;
-/** How far around a place its color is sure, in shorter sides of the photo. */
-const RADIUS = 0.01;
+/** How far around a place its color is sure, in shorter sides of the photo: of a spot, and of each place that stands for a whole thing. */
+const SPOT = 0.01;
+const WHOLE = 0.05;
 const GRAY = "#808080";
 
 const element = (id) => document.getElementById(id);
@@ -77,6 +81,7 @@ export class Opinion {
     const { frame, width, height } = this.distribution?.header.photo ?? {};
     const [top, left, bottom, right] = frame ?? [0, 0, 1, 1];
     const box = frame ? { left: left / width, top: top / height, right: right / width, bottom: bottom / height } : undefined;
+    this.grid = new Grid(gray, box);
     this.painters = { framed: new Painter(gray, box), whole: new Painter(gray) };
     // Once in advance: what is compiled and worked out on the way need not be waited for later.
     if (this.distribution) this.#decode(this.wish.boldness);
@@ -90,6 +95,8 @@ export class Opinion {
     element("undo").addEventListener("click", () => this.#step(-1));
     element("redo").addEventListener("click", () => this.#step(+1));
     element("keep").addEventListener("click", () => this.#keep(asOptions(this.wish)));
+    new Known(element("known"), this.job.options.palette, (palette) => this.#keep({ ...this.unkept, palette }));
+    element("closer").addEventListener("click", () => this.#keep({ ...this.unkept, detail: this.job.options.detail === "on" ? "off" : "on" }));
     element("pick").addEventListener("click", () => this.#picking(element("pick").getAttribute("aria-pressed") !== "true"));
     element("others").addEventListener("click", () => this.#guesses());
     element("sure").addEventListener("click", () => this.#sureness());
@@ -209,10 +216,8 @@ export class Opinion {
   }
 
   #label({ strength, boldness }) {
-    const percent = Math.round(100 * strength);
-    tell(this.strength, percent === 0 ? t("none") : t("{percent}%", { percent }));
-    const share = Math.round(100 * Math.abs(boldness));
-    tell(this.caution, share === 0 ? t("as guessed") : boldness > 0 ? t("{share}% bolder", { share }) : t("{share}% safer", { share }));
+    tellStrength(this.strength, strength);
+    tellBoldness(this.caution, boldness);
   }
 
   #history() {
@@ -235,7 +240,7 @@ export class Opinion {
 
   #picking(isOn) {
     element("pick").setAttribute("aria-pressed", isOn);
-    element("place-help").hidden = !isOn;
+    element("places").hidden = !isOn;
     element("cross").hidden = !isOn;
     element("swatches").hidden = true;
     element("viewer").classList.toggle("picking", isOn);
@@ -317,12 +322,18 @@ export class Opinion {
     return label;
   }
 
-  #hint(place, color, name) {
-    const isThere = (hint) => Math.hypot(hint.x - place.x, hint.y - place.y) < 1e-3;
-    const hints = [...this.wish.hints.filter((hint) => !isThere(hint)), { ...place, color, radius: RADIUS }];
-    if (hints.length > MOST_HINTS) return this.tell(t("{count} places are the most. Take one back first.", { count: MOST_HINTS }));
+  /** Colors a spot, or the whole thing around it: other colors that were chosen for that give way. */
+  async #hint(place, color, name) {
+    const isWhole = element("whole").checked;
+    if (isWhole) await this.prepare().catch(() => {}); // what is wrong is said by what shows the picture
+    const { places, has } = isWhole && this.grid ? this.grid.reach(place) : { places: [place], has: () => false };
+    const isOther = (hint) =>
+      places.every(({ x, y }) => Math.hypot(hint.x - x, hint.y - y) >= 1e-3) && !(hint.radius === WHOLE && hint.color !== color && has(hint));
+    const added = places.map((one) => ({ ...one, color, radius: isWhole ? WHOLE : SPOT })).reverse(); // of two at one place, the last counts
+    const hints = [...this.wish.hints.filter(isOther), ...added];
+    if (hints.length > MOST_HINTS) return this.tell(t("Too many places are colored already. Take one back first."));
     this.#wish({ ...this.#slid(), hints });
-    return say(t("This place is {color} now.", { color: name }));
+    return say(isWhole ? t("This is {color} now.", { color: name }) : t("This place is {color} now.", { color: name }));
   }
 
   #marks({ hints }, place = null) {
@@ -359,22 +370,23 @@ export class Opinion {
     if (others.length === 0) return this.tell(t("There is no other guess: the network is sure of this one."));
     const first = this.#guess(0, "result", t("First guess"));
     const rest = others.map(({ name, rank, probability }) =>
-      this.#guess(rank, `artifacts/${name}`, t("Guess {number}, {percent}% likely where it differs", { number: rank + 1, percent: Math.round(100 * probability) })));
+      this.#guess(rank, `artifacts/${name}`, t("Guess {number}", { number: rank + 1 }), t("{percent}% likely where it differs", { percent: Math.round(100 * probability) })));
     box.replaceChildren(first, ...rest);
     box.hidden = false;
     box.scrollIntoView({ block: "nearest" });
     say(plural(others.length, "One other guess", "{count} other guesses"));
   }
 
-  #guess(rank, file, name) {
+  #guess(rank, file, name, likely = "") {
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-pressed", rank === this.wish.chosen);
     const picture = document.createElement("img");
     picture.src = new URL(`../v1/colorizations/${this.guessed.id}/${file}?redirect=false`, import.meta.url);
-    picture.alt = name;
-    button.title = name;
-    button.append(picture);
+    picture.alt = "";
+    const title = document.createElement("strong");
+    title.textContent = name;
+    button.append(picture, title, likely);
     button.addEventListener("click", () => {
       for (const other of element("guesses").children) other.setAttribute("aria-pressed", other === button);
       this.viewer.comparing = false;
@@ -459,11 +471,6 @@ function isOwn({ hints, chosen }) {
 
 function sameBase(one, other) {
   return one.chosen === other.chosen && JSON.stringify(one.hints) === JSON.stringify(other.hints);
-}
-
-function tell(slider, text) {
-  slider.closest(".option").querySelector(".value").textContent = text;
-  slider.setAttribute("aria-valuetext", text);
 }
 
 /** The photo's lightness as gray pixels. The left half of a comparison is that but for a photo in color: then it is the right one's. */

@@ -79,9 +79,8 @@ function saveAs(blob, name) {
   tell(t("Saved as {name}", { name }));
 }
 
-// By its address alone it would be called what the server calls every picture.
-element("save").addEventListener("click", async (event) => {
-  event.preventDefault();
+async function save(event) {
+  event.preventDefault(); // by its address alone it would be called what the server calls every picture
   try {
     if (opinion?.unkept) tell(t("Coloring the whole photograph"));
     const shown = opinion?.unkept ? await passing({ format: job.options.format }) : job;
@@ -89,7 +88,9 @@ element("save").addEventListener("click", async (event) => {
   } catch (problem) {
     complain(problem);
   }
-});
+}
+
+for (const name of ["save", "save-here"]) element(name)?.addEventListener("click", save);
 
 /** The photo in whole as it is seen, changes that are not kept yet among it, for saving alone. */
 function passing(options) {

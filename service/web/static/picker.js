@@ -103,3 +103,8 @@ export function checkPixels(picture, maxMegapixels) {
 function carriesFiles(event) {
   return event.dataTransfer?.types.includes("Files") ?? false;
 }
+
+/** Whether a file is a ZIP, by what the system or its name says. @param {File} file */
+export function isArchive(file) {
+  return /^application\/(x-)?zip(-compressed)?$/.test(file.type) || /\.zip$/i.test(file.name);
+}

@@ -8,7 +8,6 @@ const REACHED = { send: 30, open: 38, preprocess: 44, infer: 80, postprocess: 92
 const STAGES = Object.keys(REACHED);
 
 const SENTENCES = {
-  send: t("Sending the photograph"),
   open: t("Opening the photograph"),
   preprocess: t("Preparing the photograph"),
   infer: t("Guessing the colors"),
@@ -26,18 +25,6 @@ export class Progress {
     this.grain = grain;
     this.said = "";
     this.items = new Map(STAGES.map((name) => [name, list.querySelector(`[data-stage="${name}"]`)]));
-  }
-
-  reset() {
-    this.said = "";
-    for (const item of this.items.values()) mark(item, "", "");
-    this.sent(0);
-  }
-
-  /** @param {number} share of the file that has been sent, 0 to 1 */
-  sent(share) {
-    mark(this.items.get("send"), "now", t("{percent}%", { percent: Math.round(share * 100) }));
-    this.#show(SENTENCES.send, REACHED.send * share);
   }
 
   /** @param {object} job as the API tells it; `stage`: the one that has begun, where that is known */

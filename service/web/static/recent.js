@@ -1,11 +1,12 @@
 // The photographs that this browser has sent: their secrets, and what a list of them shows. Only this browser has it.
 
 const KEY = "autochrome.photos";
+const SENT = "autochrome.sent";
 
 /** So many are kept in mind; the oldest go first. */
 const MOST = 60;
 
-/** Longest side of a thumbnail in pixels: some three kilobytes each. */
+/** Longest side of a thumbnail in pixels, where no other is asked for: some three kilobytes each. */
 const THUMBNAIL = 144;
 
 /**
@@ -48,10 +49,11 @@ export function forget(id) {
  * A picture small enough to be kept.
  * @param {CanvasImageSource} picture
  * @param {{x: number, y: number, width: number, height: number}} part of it, in its own pixels
+ * @param {number} longest side of it, in pixels
  * @returns {string | null} a `data:` address
  */
-export function thumbnail(picture, { x, y, width, height }) {
-  const scale = Math.min(1, THUMBNAIL / Math.max(width, height));
+export function thumbnail(picture, { x, y, width, height }, longest = THUMBNAIL) {
+  const scale = Math.min(1, longest / Math.max(width, height));
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
@@ -60,6 +62,25 @@ export function thumbnail(picture, { x, y, width, height }) {
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, x, y, width, height, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.75);
+}
+
+/** Keeps the picture that was just sent, for the page where it is waited for in this tab. @param {string} id @param {string | null} picture a `data:` address */
+export function keepSent(id, picture) {
+  try {
+    sessionStorage.setItem(SENT, JSON.stringify({ id, picture }));
+  } catch {
+    // Full, or forbidden: the thumbnail is there.
+  }
+}
+
+/** @param {string} id @returns {string | null} a `data:` address */
+export function sent(id) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(SENT) ?? "{}");
+    return kept.id === id ? kept.picture : null;
+  } catch {
+    return null;
+  }
 }
 
 function write(photos) {

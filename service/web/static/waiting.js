@@ -4,7 +4,7 @@ import { Problem, erase, follow } from "./api.js";
 import { showRecent } from "./gallery.js";
 import { say } from "./live.js";
 import { Progress } from "./progress.js";
-import { forget, recall, remember } from "./recent.js";
+import { forget, recall, remember, sent } from "./recent.js";
 import { t } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
@@ -64,9 +64,10 @@ function tell(message) {
 if (own) {
   remember({ id: job.id, expires: job.expires_at, revises: job.revises });
   element("stop").addEventListener("click", stop);
-  if (own.thumbnail) {
+  const picture = sent(job.id) ?? own.thumbnail;
+  if (picture) {
     const preview = element("preview");
-    preview.src = own.thumbnail;
+    preview.src = picture;
     preview.hidden = false;
     await preview.decode().catch(() => {});
     element("sheet").style.setProperty("--wide", preview.naturalWidth / Math.max(1, preview.naturalHeight));
