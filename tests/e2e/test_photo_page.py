@@ -52,6 +52,10 @@ def test_who_waits_sees_place_and_stages_and_then_the_picture(
     remember(page, other, "other.jpg")
     page.goto(f"{service}/photos/{other['id']}")
     expect(page.locator("#heading")).to_contain_text("photographs before yours")
+    sheet = seen(page, "#sheet")
+    assert sheet[:, sheet.shape[1] // 2 :].mean() > 30, (
+        "where there is no picture of it yet, there is no black hole"
+    )
     assert axe(page) == []
     assert small_targets(page) == []
     page.get_by_role("button", name="Stop and erase it").click()

@@ -65,8 +65,7 @@ function differences(one, other, color) {
 
 /** The name of a color that is nearer to the next hue in this direction than it might be. */
 function leaning({ hue, chroma, lightness }, direction, color) {
-  const own = [family(hue, chroma, lightness), HUES.find(([end]) => hue < end)[1]];
-  const others = LEANING.filter(([, name]) => !own.includes(OWN[name]));
+  const others = LEANING.filter(([, name]) => OWN[name] !== family(hue, chroma, lightness));
   const way = ([angle]) => (direction * (angle - hue) + 720) % 360;
   return others.sort((a, b) => way(a) - way(b))[0][2](color);
 }
