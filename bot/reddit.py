@@ -63,6 +63,10 @@ _MALFORMED = (
 _UNREADABLE = (ClientException, NotFound, LookupError, AttributeError, TypeError, ValueError)
 """One entry of a list is so; the others may be sound."""
 _NO_ANSWER = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+_STORE = re.compile(
+    r"reddit-uploaded-[a-z-]+\.s3(?:-accelerate|[.-][a-z0-9-]+)?\.amazonaws\.com|(?:[a-z0-9-]+\.)+(?:redd\.it|reddit\.com|redditmedia\.com)"
+)
+"""Hosts that take uploads: Reddit's buckets, whose names begin so, and its own."""
 _FULLNAME = re.compile(r"t\d_\w+")
 log = logging.getLogger("autochrome.bot")
 
@@ -204,6 +208,7 @@ class Reddit:
     def __init__(self, settings: Settings, rate_limit: Callable[[], None], dry_run: bool = False) -> None:
         """`rate_limit`: called before each request. Nothing is asked yet."""
         self.name = settings.reddit_username
+        self._host = urlsplit(settings.reddit_url).hostname
         self._dry_run = dry_run
         options: dict[str, Any] = {
             "client_id": settings.reddit_client_id,
@@ -362,8 +367,19 @@ class Reddit:
             form = {"filepath": filename, "mimetype": media_type}
             answer = self._praw.post("api/media/asset.json", data=form)
             upload = answer["args"]
+            url = f"https:{upload['action']}"
+            if not self._is_store(url):
+                raise NoAnswerError("Reddit names a store for uploads that is none of its own.")
             fields = {it["name"]: it["value"] for it in upload["fields"]}
-            return Lease(f"https:{upload['action']}", fields, answer["asset"]["asset_id"])
+            return Lease(url, fields, str(answer["asset"]["asset_id"]))
+
+    def _is_store(self, url: str) -> bool:
+        """Whether pictures may be sent there: to Reddit's store, or to the host that stands for Reddit."""
+        parts = urlsplit(url)
+        if parts.username is not None or not parts.hostname:
+            return False
+        is_reddits = parts.port in (None, 443) and _STORE.fullmatch(parts.hostname)
+        return bool(is_reddits) or parts.hostname == self._host
 
     def message(self, to: str, subject: str, text: str) -> None:
         if self._dry_run:
