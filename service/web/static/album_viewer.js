@@ -187,12 +187,3 @@ function listenForSwipes(frame, turn) {
     from = null;
   });
 }
-
-/** Shows the picture and tells whether this browser can. */
-function loads(image, url) {
-  return new Promise((resolve) => {
-    image.onload = () => resolve(true);
-    image.onerror = () => resolve(false);
-    image.src = url;
-  });
-}
