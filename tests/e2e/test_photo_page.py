@@ -228,6 +228,22 @@ def test_it_is_shared_printed_and_seen_by_others_who_cannot_change_it(
     stranger.context.close()
 
 
+def test_of_a_file_that_is_cut_off_what_is_there_is_colored(page: Page, service: str, axe: Look) -> None:
+    whole = gray()
+    page.set_input_files(
+        "#photo", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": whole[: len(whole) // 2]}
+    )
+    expect(page.get_by_role("heading", name="This photograph could not be colored")).to_be_visible(
+        timeout=60_000
+    )
+    expect(page.locator("main")).to_contain_text("Send the whole file, or have what is there colored.")
+    assert axe(page) == []
+    page.get_by_role("button", name="Color what is there").click()
+    expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
+    expect(page.locator("#notices")).to_contain_text("the rest is gray")
+    expect(page.locator("#opinion")).to_be_visible()
+
+
 def test_two_tabs_agree_on_what_there_is_and_what_was_erased(
     page: Page, service: str, job: dict[str, Any], complaints: list[str], axe: Look
 ) -> None:

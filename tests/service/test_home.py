@@ -69,7 +69,7 @@ def test_who_sends_too_much_is_told_so_by_the_form_and_by_a_sample(settings, ser
     for answer in (again, sample):
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
-        assert "Too many megapixels in too short a time" in answer.text
+        assert "A little too much in too short a time" in answer.text
 
 
 def test_what_is_wrong_with_the_service_is_said_on_a_page_of_its_own(settings, serve, gray_photo):

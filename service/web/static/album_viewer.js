@@ -155,6 +155,15 @@ function pictureOf({ artifacts, result }) {
   return { shown: has("thumbnail") ? "artifacts/thumbnail" : null, isHalf: false };
 }
 
+/** Shows the picture and tells whether this browser can. */
+function loads(image, url) {
+  return new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
+  });
+}
+
 function tellNotices(notices) {
   const items = notices.map(({ code, detail }) => {
     const item = document.createElement("li");
@@ -176,14 +185,5 @@ function listenForSwipes(frame, turn) {
     const [across, down] = [to.clientX - from.clientX, to.clientY - from.clientY];
     if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * Math.abs(down)) turn(across < 0 ? 1 : -1);
     from = null;
-  });
-}
-
-/** Shows the picture and tells whether this browser can. */
-function loads(image, url) {
-  return new Promise((resolve) => {
-    image.onload = () => resolve(true);
-    image.onerror = () => resolve(false);
-    image.src = url;
   });
 }
