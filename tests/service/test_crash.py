@@ -271,7 +271,7 @@ def test_what_is_no_notification_is_dropped_with_one_line_and_holds_up_no_job(
     rubbish = [
         *("", "rubbish", "\xff\xfe", "[" * 100_000, "null", "7", "[1]", '"text"', "{}", '{"properties": {}}'),
         json.dumps({"__type__": "uuid", "__value__": 7}),
-        "x" * 1_000_000,
+        "x" * 8_000_000,
         message(properties={"delivery_tag": ["a", "list"], "delivery_info": {}}),
         message(properties=[]),
         message(headers={"task": "os.system", "id": "x"}),

@@ -11,7 +11,7 @@ const HUES = [
   [108, t("yellow")],
   [165, t("green")],
   [220, t("turquoise")],
-  [295, t("blue")],
+  [308, t("blue")], // the screen’s own blue lies at 306
   [330, t("violet")],
   [360, t("pink")],
 ];
