@@ -28,7 +28,7 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 test: setup  ## all tests
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --ignore=tests/model --ignore=tests/integration --ignore=tests/e2e || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(foreach part,model integration e2e brokers gpu,--ignore=tests/$(part)) || failed=1; \
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e || failed=1; \
 	$(BIN)/pytest tests/integration || failed=1; \
 	exit $$failed

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -62,6 +64,9 @@ HELD = ("rate_limit", "suspended", "shadow_banned", "domain_banned")
 """Why Reddit may take no comments or messages."""
 END_AFTER = 1.0
 """Seconds that SIGTERM leaves to what is going on."""
+EXIT_AFTER = 1.8
+"""Seconds after which the process ends, whatever goes on."""
+ENDING = (signal.SIGTERM, signal.SIGINT)
 EDITS_FOR, EDITS_INTERVAL = 600.0, 60.0
 """Seconds for which the text of a comment in the inbox is watched, and between two looks: edits notify nobody."""
 STREAM_OVERLAP = 120.0
@@ -105,8 +110,9 @@ def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) ->
         stop.put(None)
         signal.setitimer(signal.ITIMER_REAL, END_AFTER, END_AFTER)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, end)
+    _exit_when_stuck()
     signal.signal(signal.SIGALRM, _interrupt)
     try:
         loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
@@ -120,6 +126,21 @@ def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) ->
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+def _exit_when_stuck() -> None:
+    """End also where a library waits in C, such as for a name server: no handler is called before that returns."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while os.read(reader, 1)[0] not in ENDING:
+            pass
+        time.sleep(EXIT_AFTER)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class InterruptedSleep(BaseException):
@@ -168,7 +189,7 @@ def build(
     state = None if dry_run else settings.bot_state_dir
     if dry_run:  # its pictures are only for who tries the bot
         keep_for = min(settings.bot_keep_for, DRY_RUN_KEEP_FOR)
-        settings = settings.model_copy(update={"bot_keep_for": keep_for})
+        settings = settings.model_copy(update={"bot_keep_for": keep_for, "bot_pictures": False})
     database = Database(state / "bot.sqlite" if state else None)
     resources.callback(database.close)
     try:

@@ -39,7 +39,7 @@ class Albums:
             return pictures
         try:
             pictures = self._read(*album)
-        except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, AttributeError, KeyError, TypeError, ValueError) as error:
             log.warning("album_failed error=%s", type(error).__name__)
             pictures = ()
         if len(self._known) >= MAX_KNOWN:
@@ -48,11 +48,9 @@ class Albums:
         return pictures
 
     def _read(self, kind: str, id: str) -> Sequence[str]:
-        """Raises KeyError, TypeError and ValueError for an answer of another shape. In a gallery there are single pictures, too."""
+        """What is in it: of a gallery that may be one picture. Raises AttributeError, KeyError, TypeError or ValueError."""
         headers = {"Authorization": f"Client-ID {self._client_id}", "Accept": "application/json"}
         answer = self._web.get(f"{self._url}/3/{kind}/{id}", headers=headers)
         answer.raise_for_status()
         data = answer.json()["data"]
-        return [
-            "" if it["animated"] else str(it["link"]) for it in (data["images"] if "images" in data else [data])
-        ]
+        return ["" if it["animated"] else str(it["link"]) for it in data.get("images", [data])]

@@ -20,7 +20,7 @@ from bot import replies
 from bot.albums import Albums
 from bot.database import Database
 from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topic_of
-from bot.images import NO_ALBUMS, ImageLink, UnreachableError, albums_in, linked_post, post_of
+from bot.images import ImageLink, UnreachableError, albums_in, linked_post, post_of
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox, Picture
 from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
@@ -166,7 +166,7 @@ class MentionHandler:
                     comment(earlier_comment.parent) if earlier_comment else None,
                     found.get(earlier[name].shown_in) if name in earlier else None,
                     linked if isinstance(linked, Post) else None,
-                    albums.get(name, NO_ALBUMS),
+                    albums.get(name, {}),
                 )
             )
         return contexts
@@ -358,6 +358,7 @@ class MentionHandler:
             vividness=task.vividness,
         )
         picture: Picture | None = None
+        self._outbox.check("comment")
         # Reddit's own editor takes one picture in a comment.
         if len(done) == 1 and self._settings.bot_pictures and (media := self._uploader.upload(mention, job)):
             picture = Picture(media, replies.alt_text(context.post.title))

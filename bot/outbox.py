@@ -84,7 +84,8 @@ class Outbox:
         """What was held for that may be said again."""
         self._holds = {kind: it for kind, it in self._holds.items() if it[1] != reason}
 
-    def _check(self, kind: Kind) -> None:
+    def check(self, kind: Kind) -> None:
+        """Raises HeldError where nothing of a kind is said just now."""
         until, reason = self._holds.get(kind, (0.0, ""))
         if until > self._clock():
             raise HeldError(until - self._clock(), reason)
@@ -116,7 +117,7 @@ class Outbox:
             private = replies.signed(text, self._about, "message")
             self._send_private(mention, outcome, lambda: self._reddit.reply(mention.fullname, private))
             return False
-        self._check("comment")
+        self.check("comment")
         # Who finds it so after a kill is to look later, as Reddit shows a new comment late.
         now = self._clock()
         due_at = now + self._retry_delay
@@ -162,7 +163,7 @@ class Outbox:
 
     def _send_private(self, mention: Mention, outcome: str, send: Callable[[], object]) -> None:
         """Messages cannot be looked for: whether or not one arrived, it is not sent again."""
-        self._check("message")
+        self.check("message")
         sending = {"outcome": outcome, "final_state": State.REFUSED, "is_private": True}
         self._database.update(mention.fullname, State.REPLYING, self._clock(), **sending)
         try:
@@ -312,7 +313,7 @@ class Sweeper:
         removed: list[str] = []
         shown = self._shown(replied)
         originals = self._info({name for it in replied for name in (it.shown_in, it.post) if name})
-        if not originals and not shown and len(replied) >= MANY:
+        if not originals and len(replied) >= MANY:
             log.warning("sweep_failed replies=%d detail='Reddit shows nothing of them'", len(replied))
             return removed
         for mention in replied:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from bot import replies
 from bot.commands import Command, parse_command, read_markdown
 from bot.database import CountedBy, Database
-from bot.images import NO_ALBUMS, ImageLink, album_of, find_images, host_of, is_video
+from bot.images import ImageLink, album_of, find_images, host_of, is_video
 from bot.models import Comment, Mention, Message, Post
 from bot.reddit import Reddit, RedditError
 from bot.replies import NO_DETAILS, Details, Reason
@@ -44,7 +44,7 @@ class Context:
     """What showed the picture of that mention."""
     linked: Post | None = None
     """Another post that this one, or what it is about, links to."""
-    albums: Mapping[str, Sequence[str]] = NO_ALBUMS
+    albums: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Albums that were opened: address → their pictures."""
 
 
@@ -215,9 +215,7 @@ class Policy:
             body = f"{body}\n\n{context.earlier_comment.body}" if context.earlier_comment else body
             parent = context.earlier_parent
         linked = context.linked
-        found = find_images(
-            body, parent, post, self._settings.bot_image_hosts.allows, linked, context.albums
-        )
+        found = find_images(body, parent, post, self._settings.bot_image_hosts.allows, linked, context.albums)
         if not found:
             return _why_no_image(body, parent, post)
         named = () if command.which == "all" else command.which

@@ -125,6 +125,8 @@ class RateLimiter:
     """Called before each request, and waits so that no minute has too many."""
 
     WINDOW = 60.0
+    CALM = 600.0
+    """Seconds without a wait."""
 
     def __init__(
         self, per_minute: int, wait: Callable[[float], bool], clock: Callable[[], float] = time.monotonic
@@ -135,20 +137,25 @@ class RateLimiter:
         self._wait = wait
         self._clock = clock
         self._times: deque[float] = deque(maxlen=per_minute)
+        self._delayed_at = float("-inf")
 
     def __call__(self) -> None:
         """Wait for a turn. Raises StoppedError where the bot is to end."""
         is_full = len(self._times) == self._times.maxlen
         delay = self._times[0] + self.WINDOW - self._clock() if is_full else 0.0
+        if delay > 0:
+            self._delayed_at = self._clock() + delay
         if self._wait(max(delay, 0.0)):
             raise StoppedError
         self._times.append(self._clock())
         self.requests += 1
 
     def is_calm(self) -> bool:
-        """Whether less than half of what a minute may have was asked in the last one."""
-        since = self._clock() - self.WINDOW
-        return 2 * sum(at > since for at in self._times) < (self._times.maxlen or 0)
+        """Whether nobody had to wait lately, and less than half of what a minute may have was asked in the last one."""
+        now = self._clock()
+        if now < self._delayed_at + self.CALM:
+            return False
+        return 2 * sum(at > now - self.WINDOW for at in self._times) < (self._times.maxlen or 0)
 
 
 @dataclass(frozen=True, slots=True)

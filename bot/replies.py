@@ -106,7 +106,7 @@ IN_PRIVATE = frozenset(
 """Where no comment can or should be left: these go as a message to whoever called, or not at all."""
 
 _REFUSALS = {
-    Reason.ALBUM: "I cannot look into albums. Link to the one picture itself (on Imgur: right-click it, “copy image "
+    Reason.ALBUM: "I cannot look into that album. Link to the one picture itself (on Imgur: right-click it, “copy image "
     "address”) and call me again.",
     Reason.ARCHIVED: "That thread is archived, so I cannot answer there. Post the photograph anew and call me again.",
     Reason.BANNED: "I am not welcome in that community, so I cannot answer there. You are free to post the photograph "
@@ -233,8 +233,8 @@ def subreddit_opted_in(subreddit: str) -> str:
 def forwarded() -> str:
     """To a person or moderators who wrote to the bot and asked for nothing that it can do."""
     return (
-        "Thank you for writing. I cannot understand this, but the person who runs me reads it. If it is about one of my "
-        "comments, the reply `delete` to it takes it back at once."
+        "Thank you for writing. I cannot understand this, but I have passed it on to the person who runs me. If it is "
+        "about one of my comments, the reply `delete` to it takes it back at once."
     )
 
 

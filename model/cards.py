@@ -380,6 +380,7 @@ def locate(name: str) -> Path:
 
 
 def is_shipped(name: str) -> bool:
+    """Whether the weights of this name come with the package."""
     return name in _SHIPPED
 
 
@@ -394,6 +395,7 @@ def place(name: str) -> Path:
 
 
 def unknown(name: str, known: Iterable[str], more: str = "") -> CheckpointError:
+    """The error for a name that is none of `known`. `more` goes on with what else may be named."""
     return CheckpointError(
         "net_unknown",
         f"There is no network called {name!r}.",

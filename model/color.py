@@ -21,7 +21,7 @@ _OFFSET = 16.0 / 116.0
 
 
 def linear_from_srgb(rgb: Tensor) -> Tensor:
-    """Undo the sRGB transfer curve; values 0…1 in and out."""
+    """Undo the sRGB transfer curve; any shape, values 0…1 in and out."""
     return torch.where(rgb > 0.04045, ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
 
 
@@ -32,7 +32,7 @@ def linear_from_bytes(rgb: Tensor) -> Tensor:
 
 
 def srgb_from_linear(linear: Tensor) -> Tensor:
-    """Apply the sRGB transfer curve; out-of-gamut values pass through it unclipped, negative ones on its straight part."""
+    """Apply the sRGB transfer curve; any shape, 0…1; out-of-gamut values pass through it unclipped, negative ones on its straight part."""
     return torch.where(
         linear > 0.0031308, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055, linear * 12.92
     )

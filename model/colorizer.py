@@ -168,7 +168,7 @@ class Colorizer:
     def merge(
         self, photo: Photo, answers: Sequence[NDArray[np.float32]], wanted: Detail = "off"
     ) -> NDArray[np.float32]:
-        """The answers to `looks` → one of the first one's shape, for all that takes logits. `wanted`: as for `looks`."""
+        """The answers to `looks`, (Q, h, w) each → one of the first one's shape, for all that takes logits. `wanted`: as for `looks`."""
         first, *tiles = answers
         closer = self._closer(photo)
         if not tiles or closer is None:

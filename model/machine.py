@@ -50,8 +50,7 @@ def give_back_large_blocks() -> None:
 def keep_large_blocks() -> None:
     """Have what a training step took stay with the process, for the next step takes as much.
 
-    glibc gives blocks of more than 32 MiB back at once, and the system zeroes each page of theirs anew: a quarter of a step's time (LOG.md,
-    2026-11-30).
+    glibc gives blocks of more than 32 MiB back at once, and the system zeroes each page of theirs anew (LOG.md, 2026-11-30).
     """
     with suppress(OSError, AttributeError):  # other systems' C libraries know no such call
         mallopt = ctypes.CDLL(None).mallopt

@@ -24,7 +24,7 @@ from service.jobs import Jobs, records_limited
 from service.models import Bounds, secret_hash
 from service.observability import get_logger
 from service.schemas import Options
-from service.storage import Store, erase_job
+from service.storage import ERASED_AT_ONCE, Store, erase_job
 
 SCHEDULE_EVERY = 1.0
 """Seconds between two ticks of the scheduler."""
@@ -329,9 +329,13 @@ class Scheduler:
             self._store.erase(job)
 
     def erase(self, id: str) -> None:
-        """Erase all files of a canceled batch. Raises `store_unavailable`; then the next tick but one goes on."""
+        """Erase all jobs of a canceled batch, and the files of the first: the others' are the eraser's, as `erase_job` has it.
+
+        Raises `store_unavailable`; then the next tick but one goes on.
+        """
+        at_once = ERASED_AT_ONCE
         for job in self._batches.jobs_of(id):
-            erase_job(self._jobs, self._store, job)
+            at_once -= erase_job(self._jobs, self._store, job, at_once)
         self._batches.erased(id)
 
 

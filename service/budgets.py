@@ -36,7 +36,7 @@ CLOSER = 8_000_000
 """Pixels that a second look counts as, which takes as long as 6 to 10 of a photo of 12 megapixels, by the same benchmark."""
 LOOKED_AT_TWICE = 352
 """Pixels on the shorter side of the smallest photo that `lite` looks at twice (`model.detail`)."""
-OF_ARTIFACTS = {"confidence": 2_000_000, "distribution": 2_000_000, "suggestions": 4_000_000}
+PIXELS_OF_ARTIFACTS = {"confidence": 2_000_000, "distribution": 2_000_000, "suggestions": 4_000_000}
 """Pixels that these count as, however small the photo is, as the net answers no less for it; by the same benchmark."""
 OF_THE_PICTURE = frozenset({"comparison", "sidecar", "thumbnail", "color_layer"})
 """Artifacts for which the answer is not looked through."""
@@ -154,7 +154,7 @@ def work(header: Header, options: Options, is_revision: bool = False) -> int:
     if is_revision:
         closer *= REVISED
         pictures *= REVISED if options.is_preview else 1
-    return math.ceil(pictures + closer) + sum(OF_ARTIFACTS.get(name, 0) for name in options.artifacts)
+    return math.ceil(pictures + closer) + sum(PIXELS_OF_ARTIFACTS.get(name, 0) for name in options.artifacts)
 
 
 def memory(header: Header, size: int, options: Options) -> int:

@@ -26,7 +26,7 @@ from model.errors import Notice
 from service.database import PREFIX, Scripts
 from service.errors import KINDS, LeaseLost, Problem
 from service.models import (
-    LONGEST_WAIT,
+    LONGEST_RETRY_AFTER,
     Artifact,
     Bounds,
     Claim,
@@ -482,4 +482,5 @@ def _erased_kept_for(used: float) -> float:
 
 def _wait_for_room(first_due_ms: int) -> int:
     """Seconds until something is erased; negative: nothing is going to be."""
-    return min(max(math.ceil(first_due_ms / 1000), 1), LONGEST_WAIT) if first_due_ms >= 0 else LONGEST_WAIT
+    seconds = math.ceil(first_due_ms / 1000) if first_due_ms >= 0 else LONGEST_RETRY_AFTER
+    return min(max(seconds, 1), LONGEST_RETRY_AFTER)

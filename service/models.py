@@ -17,7 +17,7 @@ from service.schemas import Options
 
 STAGES = ("open", "preprocess", "infer", "postprocess", "save")
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
-UNKNOWN_WAIT, LONGEST_WAIT = 5, 3600
+UNKNOWN_WAIT, LONGEST_RETRY_AFTER = 5, 3600
 """Seconds after which to come again where the queue is full: at an unknown speed, and at the slowest."""
 ArtifactKind = Literal[
     "alternative",
@@ -154,6 +154,7 @@ class Lease:
     per_megapixel: float
 
     def arguments(self) -> tuple[int, int]:
+        """Whole milliseconds, and those per megapixel, as scripts take them."""
         return int(self.base * 1000), int(self.per_megapixel * 1000)
 
 
@@ -344,4 +345,4 @@ def _result(record: Mapping[str, str]) -> Result | None:
 def wait_for(pixels: float, pixels_per_s: float) -> int:
     """Seconds in which so much is done at this speed, `UNKNOWN_WAIT` where that is not known."""
     seconds = math.ceil(pixels / pixels_per_s) if pixels_per_s else UNKNOWN_WAIT
-    return min(max(seconds, 1), LONGEST_WAIT)
+    return min(max(seconds, 1), LONGEST_RETRY_AFTER)

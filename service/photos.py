@@ -83,6 +83,7 @@ def kept_file(data: bytes, photo: Photo, shown: Photo, options: Options) -> tupl
 
 
 def color_options(options: Options) -> ColorOptions:
+    """What they say of colors."""
     return ColorOptions(
         temperature=options.temperature,
         vividness=options.vividness,
@@ -94,6 +95,7 @@ def color_options(options: Options) -> ColorOptions:
 
 
 def save_options(options: Options) -> SaveOptions:
+    """What they say of files."""
     return SaveOptions(
         format=None if options.format == "auto" else options.format.upper(),
         quality=options.quality,

@@ -494,6 +494,7 @@ class CreatedBatchView(BatchView):
 
 
 def job_view(job: Job, base_url: str) -> JobView:
+    """`base_url`: before the path of each address; empty for addresses relative to the server."""
     return JobView(
         id=job.id,
         status=job.status,

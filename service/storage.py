@@ -46,7 +46,7 @@ ERASED_UNRECORDED = (
     "send the request again in a few seconds."
 )
 LOSSLESS, LOSSY = ("png", "tiff"), ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "JXL")
-OF_ARTIFACTS = {
+BYTES_OF_ARTIFACTS = {
     "sidecar": 8192,
     "confidence": 1600 * 1600 + 2**16,
     "distribution": 1_500_000,
@@ -58,7 +58,7 @@ LAYER = 6
 """Bytes a pixel of a color layer, at most."""
 ERASED_AT_ONCE = 32
 """Jobs whose files are erased before an answer: where a disk takes 20 ms for a folder, a thousand would take 20 s."""
-RECORD = 2**16
+METADATA = 2**16
 """Bytes of EXIF and the like that few photos have more of."""
 READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
@@ -79,6 +79,7 @@ def photo_key(id: str, upload: str = "") -> str:
 
 
 def upload_prefix(id: str, upload: str) -> str:
+    """Of all that one upload wrote."""
     return f"{id}/upload-{upload}"
 
 
@@ -93,6 +94,7 @@ def artifact_key(id: str, attempt: int, file: str) -> str:
 
 
 def attempt_prefix(id: str, attempt: int) -> str:
+    """Of all that one attempt wrote."""
     return f"{id}/{attempt}"
 
 
@@ -118,10 +120,10 @@ def results_bytes(photo: int, header: Header, options: Options) -> int:
         result = pixels * (6 if deep else 3)
     gray = pixels * max(1, header.channels) * (2 if header.bits > 8 else 1)
     return (
-        (1 + options.beside) * (result + (min(photo, RECORD) if share < 1 else 0))
+        (1 + options.beside) * (result + (min(photo, METADATA) if share < 1 else 0))
         + (pixels if "comparison" in options.artifacts else 0)
-        + (LAYER * pixels + gray + 2 * min(photo, RECORD) if "color_layer" in options.artifacts else 0)
-        + sum(most for name, most in OF_ARTIFACTS.items() if name in options.artifacts)
+        + (LAYER * pixels + gray + 2 * min(photo, METADATA) if "color_layer" in options.artifacts else 0)
+        + sum(most for name, most in BYTES_OF_ARTIFACTS.items() if name in options.artifacts)
     )
 
 
@@ -292,10 +294,10 @@ def _attributes(key: str, media_type: str) -> Attributes:
     }
 
 
-def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT_ONCE) -> None:
+def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT_ONCE) -> int:
     """Leave erased records of a job and of its photo's revisions, and erase the files of `at_once` of them, its own first; None: of all.
 
-    Those of further revisions are due: the eraser's, within seconds. Raises `store_unavailable`, or as `cancel`.
+    The others' are due: the eraser's, within seconds. Returns of how many they were erased. Raises `store_unavailable`, or as `cancel`.
     """
     ids = dict.fromkeys([id, *jobs.revisions(id)])
 
@@ -307,6 +309,7 @@ def erase_job(jobs: Jobs, store: Store, id: str, at_once: int | None = ERASED_AT
     now = [*ids][:at_once]
     erase(now)  # what a worker has written in between, too
     jobs.erased(*now)
+    return len(now)
 
 
 def cancel(write: Callable[[], object], erase: Callable[[], None]) -> None:

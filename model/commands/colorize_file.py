@@ -31,6 +31,7 @@ def is_one_file(photos: Sequence[Path], out: Path) -> bool:
 
 
 def into_file(asked: Asked) -> int:
+    """Color the one photo. Returns the exit status, 0 or 1; raises InputError for a target that cannot be written or is not to be."""
     from model.folder import recipe as recipes
 
     [photo] = asked.photos

@@ -25,6 +25,7 @@ _MOST_JOBS: Final = 16
 
 
 def into_folder(asked: Asked) -> int:
+    """Color all photographs that are found. Returns the exit status, as `Telling.status`; raises InputError where there are none."""
     from model.folder import manifest, sources
 
     if PIPE in asked.photos:

@@ -32,6 +32,7 @@ class Telling:
         self._traced = False
 
     def tell(self, outcome: Outcome) -> None:
+        """Say what became of one photo, if a person should know."""
         path = shown(outcome.source.path)
         self._kinds[outcome.kind] += 1
         if outcome.trace and not self._traced:  # the first is enough to find the defect
@@ -47,6 +48,7 @@ class Telling:
         self.log.advance(outcome.kind == "failed")
 
     def sum_up(self, found: Found) -> None:
+        """Say how many there were of each outcome, and what was left alone."""
         if self._asked.quiet:
             return
         count = self._kinds
@@ -71,6 +73,7 @@ class Telling:
             print(f"left alone: {line}")
 
     def status(self, found: Found) -> int:
+        """The exit status: 1 where something failed, was refused or is not done, 3 where something was left alone, else 0."""
         if (
             self._kinds["failed"]
             or self._kinds["refused"]
@@ -102,6 +105,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def is_any_left(found: Found) -> bool:
+    """Whether something was found that is no source, or could not be read."""
     return bool(found.others or found.links or found.within or found.closed)
 
 

@@ -42,6 +42,7 @@ class Set:
 
 
 def pictures(shown: Opened, count: int) -> Set:
+    """At most `count` alternatives of a photo, and a control for each."""
     found = alternatives.find(shown.scene, shown.ab_2hw, count)
     others = [alternative.ab_2hw for alternative in found]
     controls = [turned(shown.ab_2hw, other, place % 2 == 0) for place, other in enumerate(others)]
@@ -70,6 +71,7 @@ class Measured:
 
 
 def measure(colorizer: Colorizer, photos: Iterable[Path], count: int) -> Measured:
+    """Raises OSError for a photo that cannot be read, InputError for a net that answers with no distribution."""
     pixels, areas, psnr, fewer = [], [], [], 0
     for path in photos:
         shown = opened(colorizer, path)
@@ -132,6 +134,7 @@ class Report:
 
 
 def summarize(measured: Measured, seed: int) -> Report:
+    """Scores of each picture and of the best of several, and what they are above the first answer's, with draws over photographs."""
     photos, shown = measured.psnr.shape
     count = (shown - 1) // 2
     draws = Bootstrap(photos, seed)

@@ -76,7 +76,7 @@ def photograph(paths: Sequence[Path]) -> NDArray[np.uint8]:
 
 
 def look(colorizer: Colorizer, truth: NDArray[np.uint8]) -> Looked | None:
-    """None for a photo in which a second look sees nothing more."""
+    """(H, W, 3) sRGB, colored in each way of `ROWS`; None for a photo in which a second look sees nothing more."""
     photo = Photo(truth, None, "PNG")
     looks = colorizer.looks(photo, "on")
     if len(looks) == 1:
@@ -116,6 +116,7 @@ class Measured:
 
 
 def measure(colorizer: Colorizer, name: str, grouped: Iterable[Sequence[Path]]) -> Measured:
+    """Photos of one source, each of a group of files (`groups`). Raises OSError for one that cannot be read."""
     pixels, areas, others, seconds, small, by_auto = [], [], [], [], 0, 0
     for paths in grouped:
         looked = look(colorizer, photograph(paths))

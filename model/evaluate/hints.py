@@ -51,6 +51,7 @@ class Opened:
     ab_2hw: NDArray[np.float32]
 
     def colored(self, ab_2hw: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(2, h, w) ab → the photo in these colors, (H, W, 3)."""
         found: NDArray[np.uint8] = upsample.render(self.truth, ab_2hw)
         return found
 
@@ -63,6 +64,7 @@ def opened(colorizer: Colorizer, path: Path) -> Opened:
 
 
 def ab_psnr(truth: Picture, prediction: Picture) -> float:
+    """dB over a and b alone, of a range of 255: at most 108, which is exact."""
     return 10 * math.log10(255**2 / max(float(((truth.ab - prediction.ab) ** 2).mean()), 1e-6))
 
 
@@ -140,7 +142,7 @@ def spills(
 
 
 def objects(classes: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
-    """Connected parts of one class that are 1 to 35% of the picture and somewhere 12 pixels wide."""
+    """Of (H, W) classes: connected parts of one, (H, W) each, that are 1 to 35% of the picture and somewhere 12 pixels wide."""
     for label in np.unique(classes):
         parts, count = ndimage.label(classes == label)
         for number in range(1, count + 1):

@@ -75,6 +75,7 @@ def measure(photos: Sequence[Path]) -> Iterator[tuple[Mapping[str, bool], bool, 
 
 
 def summarize(measured: Sequence[tuple[Mapping[str, bool], bool, float]]) -> Rates:
+    """Of what `measure` found, of one photo at least: how many were called so."""
     names = measured[0][0]
     total = len(measured)
     return Rates(

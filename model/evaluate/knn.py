@@ -1,15 +1,12 @@
 """kNN classification, and retrieval: the nearest photos themselves, to look at. Near is the cosine of frozen features.
 
-Voting: `plain` gives each of the 20 nearest a vote; `wu2018` weighs each of 200 by exp(cosine / 0.07), as Wu, Xiong, Yu & Lin do
-(Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, section 3.4). They have features of 128 numbers that
-the loss saw; ours are the backbone's last layer, averaged over positions. Ties go to the class of the smaller number. Which of
-several equally near photos come in last is left open.
+Features are the backbone's last layer, averaged over positions. Each of the 20 nearest has a vote, and ties go to the class of the smaller
+number. Which of several equally near photos come in last is left open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +22,17 @@ from model.evaluate.probes import Correct, Split, balanced, batches, pooled
 from model.nets.backbone import Backbone
 from model.training.cache import Cache
 
+VOTES = 20
+"""Of the nearest photos, each of which has one."""
 _THUMBNAIL = 16
 _COPY = 0.93
 
 
-@dataclass(frozen=True)
-class Voting:
-    """How many of the nearest vote, and at what temperature each; None gives all the same weight."""
-
-    count: int
-    temperature: float | None = None
-
-
-def plain() -> Voting:
-    return Voting(20)
-
-
-def wu2018() -> Voting:
-    return Voting(200, 0.07)
-
-
 def accuracy(backbone: Backbone, seen: Split) -> dict[str, Any]:
     """kNN of 20 on the last layer's mean, with its 95% interval over photos."""
-    voting = plain()
     train, test = pooled(backbone, seen.train.squares), pooled(backbone, seen.test.squares)
-    found = evaluate(test, seen.test.labels, train, seen.train.labels, voting).accuracy
-    return {"accuracy": found.value, "low": found.low, "high": found.high, "count": voting.count}
+    found = evaluate(test, seen.test.labels, train, seen.train.labels).accuracy
+    return {"accuracy": found.value, "low": found.low, "high": found.high, "count": VOTES}
 
 
 def write_picture(backbone: Backbone, photos: Cache, path: Path, queries: int = 6) -> None:
@@ -68,26 +50,22 @@ def evaluate(
     truth_N: Tensor,
     known_MD: Tensor,
     labels_M: Tensor,
-    voting: Voting,
+    votes: int = VOTES,
     alone: bool = False,
 ) -> Correct:
     """How often the class by votes is the true one."""
-    predicted = classes(query_ND, known_MD, labels_M, voting, alone)
+    predicted = classes(query_ND, known_MD, labels_M, votes, alone)
     return Correct((predicted.cpu() == truth_N.cpu()).numpy())
 
 
 def classes(
-    query_ND: Tensor, known_MD: Tensor, labels_M: Tensor, voting: Voting, alone: bool = False
+    query_ND: Tensor, known_MD: Tensor, labels_M: Tensor, votes: int = VOTES, alone: bool = False
 ) -> Tensor:
     """(N,) the class of each query, by the votes of its nearest; see `nearest`."""
-    cosines, numbers = nearest(query_ND, known_MD, voting.count, alone)
+    cosines, numbers = nearest(query_ND, known_MD, votes, alone)
     labels = labels_M.to(numbers.device)
-    weights = torch.ones_like(cosines)
-    if voting.temperature is not None:
-        # Against the nearest, or a low temperature leaves what 32 bits hold.
-        weights = ((cosines - cosines[:, :1]) / voting.temperature).exp()
-    votes = weights.new_zeros(len(cosines), int(labels.max()) + 1)
-    return votes.scatter_add_(1, labels[numbers], weights).argmax(1)
+    counts = cosines.new_zeros(len(cosines), int(labels.max()) + 1)
+    return counts.scatter_add_(1, labels[numbers], torch.ones_like(cosines)).argmax(1)
 
 
 def nearest(

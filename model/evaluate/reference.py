@@ -106,6 +106,7 @@ class Measured:
 
 
 def measure(colorizer: Colorizer, photos: Iterable[Case]) -> Measured:
+    """Raises OSError for a photo that cannot be read, InputError for a net that answers with no distribution."""
     sources, pixels, areas, psnr, moves = [], [], [], [], []
     for case in photos:
         truth, pictures = colored(colorizer, case)
@@ -195,6 +196,7 @@ class Report:
 
 
 def summarize(measured: Measured, seed: int) -> Report:
+    """Scores by each palette, what they are above those without one, by source too, and how far colors moved; draws over photographs."""
     draws = Bootstrap(len(measured.psnr), seed)
     pixels, areas, psnr = (
         draws.sums(measured.pixels),

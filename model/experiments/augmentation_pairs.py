@@ -90,7 +90,7 @@ def untrained(make_backbone: Callable[[], Backbone], train: Labeled, test: Label
 
 def _accuracy(backbone: Backbone, train: Labeled, test: Labeled) -> float:
     queries, known = pooled(backbone, test.squares), pooled(backbone, train.squares)
-    found = knn.evaluate(queries, test.labels, known, train.labels, knn.plain())
+    found = knn.evaluate(queries, test.labels, known, train.labels)
     return float(found.right.mean())
 
 

@@ -224,7 +224,7 @@ def _missing(photos: Path, nets: Collection[str], known: Collection[str]) -> lis
 def _too_few(seen: Split, labels: Sequence[int], shown: int, batch: int, each: int) -> list[str]:
     """What photographs are too few for, a sentence each: for so many labels, for so many of each class to train on, and for kNN; and
     those `shown` in training, which sees them larger and uses no small ones, for a step of so many."""
-    count, vote = len(seen.train.labels), knn.plain().count
+    count, vote = len(seen.train.labels), knn.VOTES
     found = []
     if count < max(labels):
         enough = [str(of) for of in labels if of <= count]

@@ -109,7 +109,7 @@ def tiff(pixels: NDArray[Any], alpha: NDArray[np.uint8] | None, encoding: Encodi
 
 
 def tiff_page(samples: NDArray[Any], encoding: Encoding, **options: Any) -> bytes:
-    """Samples as a TIFF by tifffile's options."""
+    """(H, W) or (H, W, channels) as a TIFF by tifffile's options."""
     import tifffile
 
     across, down = encoding.dpi or (1, 1)

@@ -59,7 +59,7 @@ def stretched(values: NDArray[Any], most: int) -> NDArray[Any]:
 
 
 def strips(values: NDArray[Any]) -> list[slice]:
-    """Slices of rows, each of about _STRIP values."""
+    """(rows, …) → slices of rows, each of about _STRIP values."""
     rows = max(1, _STRIP // max(1, math.prod(values.shape[1:])))
     return [slice(top, top + rows) for top in range(0, len(values), rows)]
 
@@ -75,7 +75,7 @@ def to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def without_alpha(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Premultiplied colors divided by their alpha; black where it is 0."""
+    """(H, W) or (H, W, 3) of premultiplied colors, divided by their (H, W) alpha; black where that is 0."""
     if alpha.min() == np.iinfo(alpha.dtype).max:
         return pixels
     divisor = alpha.astype(np.float32)

@@ -275,4 +275,5 @@ def tga(source: Source) -> Header:
 
 
 def counted(frames: int) -> int:
+    """1, or 2 for several: it is all that anybody asks."""
     return min(max(frames, 1), 2)

@@ -91,6 +91,7 @@ def tiff(source: Source) -> Header:
 
 
 def header_of(found: Sequence[Page], number: int, rivals: int = 1) -> Header:
+    """The header of the page of this `number`, from 1 on. `rivals`: how many pages are photographs as much as it is."""
     page = found[number - 1]
     return Header(
         "TIFF",

@@ -59,6 +59,7 @@ class Blocks(NamedTuple):
 
 
 def of_jpeg(data: bytes) -> Blocks:
+    """What the segments of a JPEG before its scan hold; empty where there is none."""
     exif = xmp = iptc = comment = b""
     for kind, body in _segments(data):
         if kind == 0xE1 and body.startswith(EXIF):

@@ -6,20 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from model.image_headers import ENDINGS, IN_WORDS
-from service.api.batches import Sending, erase_batch, find, forget, receive, status_of
+from service.api.batches import Sending, erase_batch, find, receive_new, status_of
 from service.api.cookies import ALBUMS, drop_secret, keep_secret, secret_of
 from service.api.state import ApiState, State
 from service.api.templates import render
 from service.auth import AnyCaller
 from service.batches import Batch, Standing
 from service.errors import Problem, failure
-from service.jobs import new_id
 from service.models import ENDED
 from service.observability import get_logger
 from service.settings import Settings
@@ -48,13 +46,7 @@ def back(request: Request) -> Response:
 @router.post("/albums")
 async def send(request: Request, state: State, by: Sending) -> Response:
     """The form as a browser without scripts sends it. Raises as `POST /v1/batches` does."""
-    id = new_id()
-    try:
-        await receive(request, state, id, by)
-    except BaseException:  # nobody will ever know the id
-        with CancelScope(shield=True):
-            await run_sync(forget, state, id)
-        raise
+    id = await receive_new(request, state, by)
     batch = await run_sync(find, state, id)
     answer = RedirectResponse(f"albums/{id}", 303)
     if secret := state.batches.secret_again(batch):

@@ -19,6 +19,7 @@ from service.api.middleware import PHOTO_POLICY, is_head
 from service.api.problems import documented
 from service.api.results import BYTES, sent_as
 from service.api.state import ApiState, State, is_id
+from service.api.uploads import small_body
 from service.archives import Names, pack
 from service.batches import Standing
 from service.errors import Problem
@@ -210,11 +211,9 @@ async def _form(request: Request) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("", "application/x-www-form-urlencoded"):
         raise Problem("unsupported_media_type", "Send the form as application/x-www-form-urlencoded.")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_FORM:
-            raise Problem("form_invalid", f"The form has more than {MOST_FORM // 1024} KiB.")
+    body = await small_body(
+        request, MOST_FORM, Problem("form_invalid", f"The form has more than {MOST_FORM // 1024} KiB.")
+    )
     try:
         return dict(parse_qsl(body.decode("ascii"), max_num_fields=16))
     except ValueError as error:

@@ -58,7 +58,8 @@ ZIP_TYPES = ("application/zip", "application/x-zip-compressed", "application/x-z
 MOST_IN_NAME, MOST_IN_DETAIL = 400, 400
 """Bytes that are kept of a name, and of what is the matter with a file."""
 PAGE = 1000
-RETRY_AFTER = "5"
+ASK_AGAIN = "5"
+"""Seconds: `Retry-After` of a batch that is worked on."""
 log = get_logger("autochrome.api")
 
 router = APIRouter()
@@ -86,14 +87,7 @@ Resuming = Annotated[Caller, Depends(caller_with(Scope.BATCH, secrets=True))]
     responses=documented(*_OF_UPLOADS),
 )
 async def create(request: Request, state: State, by: Sending) -> Response:
-    id = new_id()
-    try:
-        await receive(request, state, id, by)
-    except BaseException:  # nobody will ever know the id, not even where this server is told to stop
-        with CancelScope(shield=True):
-            await run_sync(forget, state, id)
-        raise
-    return await run_sync(_created, state, id, by)
+    return await run_sync(_created, state, await receive_new(request, state, by), by)
 
 
 @router.put(
@@ -136,7 +130,7 @@ def read(
     listing = listing_of(state, batch, int(cursor), limit)
     headers = {"Cache-Control": "no-store"}
     if listing.status in ("receiving", "running"):
-        headers["Retry-After"] = RETRY_AFTER
+        headers["Retry-After"] = ASK_AGAIN
     return StreamingResponse(listing.pieces(), headers=headers, media_type=JSON)
 
 
@@ -159,6 +153,18 @@ def erase(id: str, state: State, by: AnyCaller) -> Response:
     erase_batch(state, id)
     log.info("batch_erased", batch=id)
     return Response(status_code=204)
+
+
+async def receive_new(request: Request, state: ApiState, by: Caller) -> str:
+    """Take a batch in under an id of its own, which is returned. Raises as `receive`, and then nothing of it is left."""
+    id = new_id()
+    try:
+        await receive(request, state, id, by)
+    except BaseException:  # nobody will ever know the id, not even where this server is told to stop
+        with CancelScope(shield=True):
+            await run_sync(_forget, state, id)
+        raise
+    return id
 
 
 async def receive(request: Request, state: ApiState, id: str, by: Caller, more: bool = False) -> None:
@@ -231,7 +237,7 @@ def _created(state: ApiState, id: str, by: Caller) -> Response:
     listing = listing_of(state, batch, 0, PAGE, {"secret": by.secret or state.batches.secret_again(batch)})
     headers = {
         "Location": state.url(batch_path(id)),
-        "Retry-After": RETRY_AFTER,
+        "Retry-After": ASK_AGAIN,
         "Cache-Control": "no-store",
     }
     return StreamingResponse(listing.pieces(), 202, headers, JSON)
@@ -253,7 +259,7 @@ def erase_batch(state: ApiState, id: str) -> None:
     state.scheduler.erase(id)
 
 
-def forget(state: ApiState, id: str) -> None:
+def _forget(state: ApiState, id: str) -> None:
     """Erase a batch whose sender has no answer, as far as that can be done now."""
     with suppress(StoreUnavailable, redis.RedisError):
         erase_batch(state, id)

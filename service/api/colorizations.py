@@ -31,7 +31,7 @@ from service.budgets import memory, network, payer, weight, work
 from service.errors import Problem, StoreUnavailable
 from service.events import Changed
 from service.jobs import new_id
-from service.models import ENDED, Entered, Job, Order, Space
+from service.models import ENDED, LONGEST_RETRY_AFTER, Entered, Job, Order, Space
 from service.observability import get_logger
 from service.schemas import CreatedJobView, JobView, job_path, job_view
 from service.storage import erase_job, photo_key, upload_prefix
@@ -41,7 +41,6 @@ RESERVED = 3600.0
 ENTERING = 10.0
 """Seconds for which a second request with an id of the client's choosing is refused while the first is stored, or after a process died
 over it. This only spares work: storing may take longer, and `Jobs.create` decides which one the job is made from."""
-LONGEST_RETRY_AFTER = 3600
 FETCH_PIXELS = 1_000_000
 """What a photo by URL is charged before it is fetched, and keeps being charged whatever comes of it: beside its own pixels."""
 LONGEST_WAIT = 60

@@ -128,6 +128,7 @@ class Connections:
             self._sweeping = new.loop.call_later(SWEEP_EVERY, self._sweep, new.loop)
 
     def leave(self, one: Connection) -> None:
+        """The connection is closed."""
         if one in self._open:
             del self._open[one]
             self._owing.pop(one, None)
@@ -141,6 +142,7 @@ class Connections:
             self._owing[one] = None
 
     def owes_nothing(self, one: Connection) -> None:
+        """Its header is whole."""
         self._owing.pop(one, None)
 
     def _one_of_many(self, new: Connection) -> Connection | None:

@@ -85,6 +85,7 @@ class Queue:
         return time.monotonic() - self._full_at < FULL
 
     def note_full(self) -> None:
+        """Redis had no memory for a job just now."""
         self._full_at = time.monotonic()
 
     @property
@@ -250,6 +251,7 @@ class ApiState:
 
 
 def is_id(id: str) -> bool:
+    """Whether it is 32 lowercase hexadecimal digits, as ids of jobs, batches and places are."""
     return _ID.fullmatch(id) is not None
 
 

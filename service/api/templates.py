@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from starlette.types import Scope
 from service import __version__
 from service.api.strings import COOKIE, LANGUAGES, PARAMETER, WEB, imported, language_of, strings
 
+T = TypeVar("T")
 A_YEAR = 365 * 86400
 VARY = "Accept-Language, Cookie"
 """What pages depend on beside their address."""
@@ -57,11 +58,17 @@ def environment(language: str) -> Environment:
     made.globals.update(
         language=language,
         languages=LANGUAGES,
-        of_scripts=words.of_scripts,
-        imported=imported,
+        of_scripts=_once(words.of_scripts),
+        imported=_once(imported),
         version=__version__,
     )
     return made
+
+
+def _once(find: Callable[[Iterable[str]], T]) -> Callable[[Iterable[str]], T]:
+    """What is found in scripts, kept: they do not change while we run, and each page would search them for milliseconds."""
+    kept = cache(find)
+    return lambda names: kept(tuple(names))
 
 
 def root_of(scope: Scope) -> str:

@@ -405,15 +405,23 @@ async def by_url(
                 ) from problem
 
 
+async def small_body(request: Request, most: int, too_large: Problem) -> bytes:
+    """Read it whole. Raises `too_large` as soon as there are more than `most` bytes."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise too_large
+    return bytes(body)
+
+
 async def json_object(request: Request) -> dict[str, Any]:
     """What a JSON body says. Raises `json_invalid`, or `option_invalid` where the query says something, too."""
     if request.query_params:
         raise Problem("option_invalid", "With a JSON body, options stand there and not in the query.")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_JSON:
-            raise Problem("json_invalid", what=f"The JSON has more than {MOST_JSON // 1024} KiB.")
+    body = await small_body(
+        request, MOST_JSON, Problem("json_invalid", what=f"The JSON has more than {MOST_JSON // 1024} KiB.")
+    )
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -92,6 +92,10 @@ class NotedRateLimiter(RateLimiter):
 
     on_request: Callable[[], object] = staticmethod(lambda: None)
 
+    def keep_time_by(self, clock: Callable[[], float]) -> None:
+        """Such as one that the machine's slowness does not put forward."""
+        self._clock = clock
+
     def __call__(self) -> None:
         super().__call__()
         self.on_request()
@@ -207,6 +211,10 @@ class QuickService:
         """Of each job: it gives back the photo that it was sent."""
         self.failing: dict[bytes, str] = {}
         """Files of which a job fails, and its code; `photo_in_color` where it is to refuse such a one."""
+        self.albums: dict[str, Any] = {}
+        """As Imgur, which it plays, too: kind and id → what its API says."""
+        self.asked_for: list[tuple[str, str]] = []
+        """Albums, and the header that says by whom."""
         self.fails_at_once = False
         """Whether the answer to PUT says so already, or only the job when it is looked at."""
         self.sent: list[str] = []
@@ -230,6 +238,7 @@ class QuickService:
                 Route("/v1/colorizations/{id}", self.delete, methods=["DELETE"]),
                 Route("/v1/colorizations/{id}/result", self.result),
                 Route("/openapi.json", self.openapi),
+                Route("/3/{kind}/{id}", self.album),
             ]
         )
 
@@ -284,6 +293,12 @@ class QuickService:
     async def result(self, request: Request) -> Response:
         return Response(self.files[request.path_params["id"]], media_type="image/jpeg")
 
+    async def album(self, request: Request) -> Response:
+        name = "{kind}/{id}".format(**request.path_params)
+        self.asked_for.append((name, request.headers["authorization"]))
+        found = self.albums.get(name)
+        return JSONResponse({"data": found, "success": True}) if found else Response(status_code=404)
+
     async def delete(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["id"])
         if job and request.headers.get("authorization") != f"Bearer {job['secret']}":
@@ -309,6 +324,9 @@ def _quick_service() -> Iterator[QuickService]:
 @pytest.fixture
 def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.jobs.clear()
+    _quick_service.files.clear()
+    _quick_service.albums.clear()
+    _quick_service.asked_for.clear()
     _quick_service.sent.clear()
     _quick_service.expired.clear()
     _quick_service.max_keep_for = 7 * 86400.0

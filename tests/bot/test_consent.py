@@ -121,7 +121,7 @@ def test_an_edit_within_minutes_is_heard_and_no_stream_is_read_for_it(server, sh
     server.clock.advance(120)
     bot.work(lambda: len(quick_service.jobs) == 2)
     bot.work(lambda: [it for it in server.bot.comments() if it.parent is comment])
-    assert not [call for call in server.calls if call.path.startswith("/r/")]
+    assert not [call for call in server.calls if call.path.endswith("/comments")]
 
 
 def test_a_wrong_number_is_put_right_by_an_edit(server, shown, ask, bot):

@@ -37,7 +37,7 @@ def test_a_mention_becomes_a_colored_photograph_and_delete_leaves_nothing_of_it(
     link = re.search(r"\*\*\[Here it is in color\]\((\S+)\)\*\*", reply.text)[1]
     page = httpx.get(link)
     assert reply.parent is mention
-    for words_of_manners in ("a guess of a neural network", "Grandma in 1931", "opt out", "I am a bot"):
+    for words_of_manners in ("a machine’s guess", "`delete`", "`opt out`", "I am a bot", "Contact"):
         assert words_of_manners in reply.text
 
     assert (page.status_code, "These colors are a guess" in page.text) == (200, True)

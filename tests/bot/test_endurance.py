@@ -105,10 +105,12 @@ def test_mentions_from_before_its_database_are_left_alone(server, reddit, shown,
 def test_a_dry_run_says_nothing_there_and_leaves_its_pictures_for_an_hour_only(
     server, shown, here, quick_service, bot_settings
 ):
+    server.subreddit("OldPhotos", allowed_media=["static"])
     server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(dry_run=True, bot_service_url=quick_service.url)
     bot.work(lambda: bot.states() == {"replied": 1})
     assert server.bot.comments() == []
+    assert server.calls_to("/api/media/asset.json") == []
     assert len(server.bot.unread()) == 1
     [job] = quick_service.jobs.values()
     assert float(job["query"]["keep_for"]) == 3600

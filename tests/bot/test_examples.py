@@ -23,7 +23,8 @@ what the bot says.
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(bot_service_url=quick_service.url)
+    code = "https://code.example/autochrome"
+    return here(bot_service_url=quick_service.url, bot_operator="the_operator", bot_code_url=code)
 
 
 @pytest.fixture
@@ -54,6 +55,16 @@ def test_the_page_of_conversations_is_what_the_bot_says(server, ask, say, bot, g
     ask("ben", post)
     ask("celia", post)
     tell("A summons", "The name alone, below a photograph; whoever comes later gets the link.", post)
+
+    server.subreddit("Portraits", allowed_media=["static"])
+    url = server.picture("the_aunts.jpg", gray_photo(size=(72, 90)))
+    post = server.person("ann").post("Portraits", "The aunts, 1927", url=url)
+    ask("vera", post)
+    tell(
+        "The picture in the comment",
+        "Where the subreddit allows that; the caption is what screen readers read.",
+        post,
+    )
 
     post = photo("Uncle Fred, 1944")
     said = ask("cleo", post, "What a face!\n\nHey u/colorizebot, could you color this photo vivid? Danke!")
@@ -138,7 +149,8 @@ def thread(world, post):
     def add(parent, depth):
         for comment in world.replies(parent):
             role = " (moderator)" if comment.distinguished else ""
-            text = "*[deleted]*" if comment.deleted else comment.text
+            picture = f"[picture: {comment.caption}]\n\n" if comment.media else ""
+            text = "*[deleted]*" if comment.deleted else f"{picture}{comment.text}"
             lines.append(quoted(f"**u/{comment.author}**{role}\n\n{text}", depth))
             add(comment, depth + 1)
 

@@ -9,9 +9,9 @@ import pytest
 from bot.images import (
     AllowedHosts,
     ImageLink,
+    album_of,
     find_images,
     image_url,
-    album_of,
     is_video,
     linked_post,
     post_of,
@@ -203,21 +203,23 @@ def test_a_link_leads_to_its_picture(link: str, picture: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "is_one"),
+    ("link", "album"),
     [
-        ("https://imgur.com/a/aBcDe", True),
-        ("https://imgur.com/a/our-wedding-in-1931-aBcDe12#3", True),
-        ("https://m.imgur.com/gallery/our-wedding-aBcDe12/", True),
-        ("https://imgur.com/t/history/aBcDe12", True),
-        ("https://imgur.com/topic/Old_Photos/our-wedding-aBcDe12", True),
-        ("https://imgur.com/our-wedding-in-1931-aBcDe12", False),
-        ("https://imgur.com/aBcDe12", False),
-        ("https://example.org/a/aBcDe", False),
-        ("https://[::1/a/b", False),
+        ("https://imgur.com/a/aBcDe", ("album", "aBcDe")),
+        ("https://imgur.com/a/our-wedding-in-1931-aBcDe12#3", ("album", "aBcDe12")),
+        ("https://m.imgur.com/gallery/our-wedding-aBcDe12/", ("gallery", "aBcDe12")),
+        ("https://imgur.com/t/history/aBcDe12", ("gallery", "aBcDe12")),
+        ("https://imgur.com/topic/Old_Photos/our-wedding-aBcDe12", ("gallery", "aBcDe12")),
+        ("https://imgur.com/our-wedding-in-1931-aBcDe12", None),
+        ("https://imgur.com/aBcDe12", None),
+        ("https://example.org/a/aBcDe", None),
+        ("https://[::1/a/b", None),
     ],
 )
-def test_albums_of_imgur_are_known_with_words_in_their_addresses(link: str, is_one: bool) -> None:
-    assert (album_of(link) is not None) is is_one
+def test_albums_of_imgur_are_known_with_words_in_their_addresses(
+    link: str, album: tuple[str, str] | None
+) -> None:
+    assert album_of(link) == album
 
 
 @pytest.mark.parametrize(

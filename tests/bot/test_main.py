@@ -49,6 +49,7 @@ def test_it_signs_in_with_a_refresh_token_instead_of_a_password(server, shown, s
     server.person("cleo").comment(shown(), "u/colorizebot")
     bot.work(lambda: len(server.bot.comments()) == 2)
     requests = [call.form for call in server.calls_to("/api/v1/access_token")]
+    requests = [form for form in requests if form["grant_type"] != "client_credentials"]  # what others see
     assert len(requests) == 2, "the first has become too old"
     for form in requests:
         assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", REFRESH_TOKEN)

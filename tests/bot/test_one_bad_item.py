@@ -59,9 +59,10 @@ def test_what_cannot_be_read_in_the_inbox_is_passed_over_and_marked(server, show
 
 def test_where_even_its_mark_is_refused_the_others_are_answered(server, shown, bot):
     server.person("eve").message("colorizebot", "Hello", None)
-    server.person("ben").comment(shown(), "u/colorizebot")
+    good = server.person("ben").comment(shown(), "u/colorizebot")
     server.fail("/api/read_message", 400, times=3)
     bot.work(server.bot.comments)
+    assert [said.parent for said in server.bot.comments()] == [good]
 
 
 @pytest.mark.usefixtures("retry_at_once")

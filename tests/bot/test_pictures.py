@@ -12,7 +12,12 @@ LEASE = "/api/media/asset.json"
 
 @pytest.fixture
 def bot(here, quick_service):
-    return here(bot_service_url=quick_service.url, bot_code_url="https://code.example/bot", bot_timeout=0.25, bot_poll_interval=5)
+    return here(
+        bot_service_url=quick_service.url,
+        bot_code_url="https://code.example/bot",
+        bot_timeout=0.25,
+        bot_poll_interval=5,
+    )
 
 
 @pytest.fixture
@@ -171,6 +176,7 @@ def test_of_several_the_links_are_shown(server, bot, place, gray_photo):
 
 def test_when_many_call_at_once_requests_are_kept_for_answers(server, shown, here, place, quick_service):
     bot = here(bot_service_url=quick_service.url, bot_requests_per_minute=12)
+    bot.rate_limit.keep_time_by(lambda: bot.ahead)
     for number in range(12):
         server.person(f"person{number}").comment(shown(f"{number}.jpg"), "u/colorizebot")
     bot.work(lambda: len(server.bot.comments()) == 12, rounds=200)

@@ -20,7 +20,7 @@ LINKS = ("https://mail.example", "https://code.example")
 ABOUT = About(*LINKS)
 
 REFUSALS = [
-    (Reason.ALBUM, Details(), "I cannot look into albums."),
+    (Reason.ALBUM, Details(), "I cannot look into that album."),
     (Reason.ARCHIVED, Details(), "That thread is archived, so I cannot answer there."),
     (Reason.BANNED, Details(), "I am not welcome in that community"),
     (Reason.BUSY, Details(), "Please call me again later."),
@@ -168,7 +168,10 @@ def test_commands_are_answered() -> None:
 @pytest.mark.parametrize(
     ("title", "words"),
     [
-        ("My grandmother in 1931", "“My grandmother in 1931”: the photograph in colors that a machine guessed"),
+        (
+            "My grandmother in 1931",
+            "“My grandmother in 1931”: the photograph in colors that a machine guessed",
+        ),
         ("", "the photograph in colors that a machine guessed"),
         ("see https://evil.example/x now", "“see … now”: "),
         ("by u/victim", "“by victim”: "),
@@ -181,9 +184,15 @@ def test_an_alternative_text_is_plain_short_and_calls_nobody(title: str, words: 
     assert len(replies.alt_text(title)) <= MAX_CAPTION
 
 
-@pytest.mark.parametrize("text", ["**[a](https://b.example/c_d)**, *e `f` g* h  \ni", "R&D “x” 1 < 2 · *[y](https://z.example)*"])
+@pytest.mark.parametrize(
+    "text", ["**[a](https://b.example/c_d)**, *e `f` g* h  \ni", "R&D “x” 1 < 2 · *[y](https://z.example)*"]
+)
 def test_rich_text_says_what_the_markdown_says(text: str) -> None:
-    assert read_rich_text(document(f"{text}\n\nmore", "an-id", "shown")) == (f"{text}\n\nmore", "an-id", "shown")
+    assert read_rich_text(document(f"{text}\n\nmore", "an-id", "shown")) == (
+        f"{text}\n\nmore",
+        "an-id",
+        "shown",
+    )
 
 
 def test_rich_text_for_what_is_no_reply_is_refused() -> None:

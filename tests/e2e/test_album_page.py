@@ -147,7 +147,7 @@ def test_an_album_for_a_museum_is_decided_by_keys_and_saved(
 
     page.locator("#erase summary").click()
     page.get_by_role("button", name="Erase the album now").click()
-    expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    expect(page.get_by_role("heading", name="This album was erased")).to_be_visible()
     page.goto(f"{service}/album")
     expect(page.locator("#mine")).to_be_hidden()
     assert all("410" in complaint for complaint in complaints), complaints
@@ -257,7 +257,7 @@ def test_without_scripts_an_album_is_sent_shown_and_erased(
     go_back(page)
     page.get_by_text("Erase …").click()
     page.get_by_role("button", name="Erase the album now").click()
-    expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    expect(page.get_by_role("heading", name="This album was erased")).to_be_visible()
     context.close()
 
 

@@ -98,6 +98,16 @@ def test_fingers_and_narrow_screens_are_served(page: Page, small_targets: Look, 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_on_a_phone_names_of_pages_take_two_rows(page: Page, service: str, language: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{service}/?lang={language}")
+    rows = page.eval_on_selector_all(
+        ".masthead a", "links => new Set(links.map((link) => link.getBoundingClientRect().top)).size"
+    )
+    assert rows <= 2
+
+
 def test_the_keyboard_skips_to_the_content(page: Page) -> None:
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="To the content")

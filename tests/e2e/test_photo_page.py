@@ -52,6 +52,10 @@ def test_who_waits_sees_place_and_stages_and_then_the_picture(
     remember(page, other, "other.jpg")
     page.goto(f"{service}/photos/{other['id']}")
     expect(page.locator("#heading")).to_contain_text("photographs before yours")
+    sheet = seen(page, "#sheet")
+    assert sheet[:, sheet.shape[1] // 2 :].mean() > 30, (
+        "where there is no picture of it yet, there is no black hole"
+    )
     assert axe(page) == []
     assert small_targets(page) == []
     page.get_by_role("button", name="Stop and erase it").click()
@@ -222,6 +226,22 @@ def test_it_is_shared_printed_and_seen_by_others_who_cannot_change_it(
     for owned in ("#opinion", "#erase", "#formats", "#recent"):
         expect(stranger.locator(owned)).to_be_hidden()
     stranger.context.close()
+
+
+def test_of_a_file_that_is_cut_off_what_is_there_is_colored(page: Page, service: str, axe: Look) -> None:
+    whole = gray()
+    page.set_input_files(
+        "#photo", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": whole[: len(whole) // 2]}
+    )
+    expect(page.get_by_role("heading", name="This photograph could not be colored")).to_be_visible(
+        timeout=60_000
+    )
+    expect(page.locator("main")).to_contain_text("Send the whole file, or have what is there colored.")
+    assert axe(page) == []
+    page.get_by_role("button", name="Color what is there").click()
+    expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
+    expect(page.locator("#notices")).to_contain_text("the rest is gray")
+    expect(page.locator("#opinion")).to_be_visible()
 
 
 def test_two_tabs_agree_on_what_there_is_and_what_was_erased(

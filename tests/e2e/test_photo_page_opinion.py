@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import statistics
 import sys
@@ -82,6 +83,24 @@ def tap(page: Page, x: float, y: float) -> None:
     box = page.locator("#viewer").bounding_box()
     assert box is not None
     page.touchscreen.tap(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def covered_by_the_bar(page: Page) -> list[str]:
+    """What can have the focus and then lies under what is at hand at the bottom, or under the picture at the top."""
+    page.get_by_label("Color strength").focus()
+    found = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        found += page.evaluate(
+            """() => {
+                const [bar, picture] = [".history", ".looking"].map((part) => document.querySelector(part).getBoundingClientRect());
+                const has = document.activeElement;
+                const { top, bottom } = (has.labels?.[0] ?? has).getBoundingClientRect();
+                const isOver = !has.closest(".history, .looking") && (bottom > bar.top + 1 || top < picture.bottom - 1);
+                return isOver && bar.bottom <= innerHeight ? [has.outerHTML.slice(0, 80)] : [];
+            }"""
+        )
+    return found
 
 
 def test_what_the_browser_paints_is_what_the_worker_would(
@@ -176,7 +195,7 @@ def test_what_is_saved_is_what_is_seen_and_a_link_to_other_colors_is_not_shared(
 def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
     browser: Browser, service: str, axe: Look, small_targets: Look
 ) -> None:
-    """From the page of a colored photo to the saved picture in five taps, and one that takes a color back."""
+    """From the page of a colored photo to the saved picture in four taps, beside a spot, and one that takes a color back."""
     out = io.BytesIO()
     woman = Image.fromarray(data.astronaut()).convert("L")  # type: ignore[no-untyped-call]
     woman.save(out, "JPEG")
@@ -191,7 +210,6 @@ def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
     assert small_targets(page) == []
     page.get_by_role("button", name="Change the color of a place").tap()
     expect(page.locator("#viewer")).to_be_in_viewport(ratio=0.9)
-    before = seen(page)
     tap(page, 0.3, 0.6)
     swatches = page.locator("#swatches")
     expect(swatches.get_by_role("button", name="no color")).to_be_visible()
@@ -200,13 +218,35 @@ def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
     assert len(set(names)) == len(names), "each can be told from the others without seeing it"
     assert axe(page) == []
     assert small_targets(page) == []
-    swatches.locator("button").nth(1).tap()
-    expect(page.locator("#busy")).to_be_hidden()
-    expect(page.locator(".after canvas")).to_be_visible()
-    mended = seen(page)
-    height, width = mended.shape[:2]
-    dress = np.s_[int(0.55 * height) : int(0.65 * height), int(0.25 * width) : int(0.28 * width)]
-    assert np.abs(mended[dress].astype(int) - before[dress]).mean() > 4
+
+    def blue_dress() -> float:
+        """How much of it is."""
+        swatches.locator("input").fill("#2040a0")
+        expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+        expect(page.locator("#busy")).to_be_hidden()
+        expect(page.locator(".after canvas")).to_be_visible()
+        shown = seen(page).astype(int)
+        height, width = shown.shape[:2]
+        dress = shown[int(0.58 * height) : int(0.95 * height), int(0.1 * width) : int(0.45 * width)]
+        return float((dress[..., 2] > dress[..., 0] + 10).mean())
+
+    page.get_by_text("a small spot").tap()
+    spot = blue_dress()
+    page.get_by_role("button", name="Undo").tap()
+    expect(page.locator(".after canvas")).to_be_hidden()
+    page.get_by_text("the whole thing").tap()
+    tap(page, 0.3, 0.6)
+    assert spot < 0.25
+    assert blue_dress() > 0.4
+    assert axe(page) == []
+    assert small_targets(page) == []
+    assert covered_by_the_bar(page) == []
+    expect(page.locator("#save-here")).to_be_in_viewport(ratio=1)
+    with page.expect_download() as saved:
+        page.locator("#save-here").tap()
+    assert saved.value.suggested_filename == "grandmother-color.jpg"
+    with Image.open(saved.value.path()) as kept:
+        assert kept.size == (512, 512)
     page.get_by_role("button", name="Undo").tap()
     expect(page.locator(".after canvas")).to_be_hidden()
     page.get_by_role("button", name="Redo").tap()
@@ -214,11 +254,7 @@ def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
     page.get_by_role("button", name="Keep this").tap()
     page.wait_for_url(lambda url: not url.endswith(mine["id"]))
     expect(page.get_by_role("heading", name="Not right?")).to_be_visible()
-    with page.expect_download() as saved:
-        page.get_by_role("link", name="Save", exact=True).tap()
-    assert saved.value.suggested_filename == "grandmother-color.jpg"
-    with Image.open(saved.value.path()) as kept:
-        assert kept.size == (512, 512)
+    expect(page.get_by_role("link", name="Save", exact=True)).to_be_in_viewport(ratio=1)
     context.close()
 
 
@@ -286,7 +322,7 @@ def test_by_keyboard_alone_a_place_is_found_and_colored(
     expect(first).to_be_focused()
     name = first.inner_text()
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_have_text(f"This place is {name} now.")
+    expect(page.locator("#status")).to_have_text(f"This is {name} now.")
     expect(page.get_by_role("button", name="Undo")).to_be_enabled()
 
 
@@ -299,6 +335,7 @@ def test_other_guesses_differ_and_one_can_be_taken(
     expect(guesses.first).to_be_visible(timeout=30_000)
     assert 2 <= guesses.count() <= 4
     expect(guesses.first).to_have_attribute("aria-pressed", "true")
+    assert re.search(r"Guess 2\s*\d+% likely", guesses.nth(1).inner_text())
     assert axe(page) == []
     page.get_by_role("button", name="Compare").click()
     before = seen(page)
@@ -312,6 +349,16 @@ def test_other_guesses_differ_and_one_can_be_taken(
     page.wait_for_url(lambda url: not url.endswith(job["id"]))
     page.get_by_role("button", name="Compare").click()
     assert np.abs(seen(page).astype(int) - taken).mean() < 6
+
+
+def test_colors_have_names_that_tell_them_apart(page: Page) -> None:
+    colors = ["#8a5f3b", "#8f5a45", "#7d6a35", "#75624f", "#7b2f2f", "#6f3038"]
+    names = page.evaluate(
+        "async (colors) => (await import(new URL('/static/colors.js', location))).namesOf(colors)", colors
+    )
+    assert len(set(names)) == len(colors)
+    assert names[:2] == ["brown", "reddish brown"]
+    assert not any(character.isdigit() for name in names for character in name)
 
 
 def test_how_sure_it_is_is_hatched_and_said(page: Page, service: str, job: dict[str, Any], axe: Look) -> None:
@@ -330,11 +377,26 @@ def test_what_was_noticed_and_what_is_wrong_otherwise_is_mended_by_one_tap(page:
     Image.fromarray(data.coffee()).resize((300, 200)).save(out, "JPEG")  # type: ignore[no-untyped-call]
     mine = send(service, out.getvalue())
     opened(page, service, mine)
-    page.get_by_text("Is something else wrong?").click()
+    page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Turn right").click()
     page.wait_for_url(lambda url: not url.endswith(mine["id"]))
     assert page.eval_on_selector(".spacer", "spacer => spacer.viewBox.baseVal.height") == 300
     go_back(page)
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Look closer at small people (slower)").click()
+    page.wait_for_url(lambda url: not url.endswith(mine["id"]))
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_role("button", name="Do not look closer")).to_be_visible()
+    page.get_by_role("button", name="Add a color").click()
+    page.get_by_label("dark red", exact=True).fill("#102a83")
+    closer = page.url
+    page.get_by_role("button", name="Color it with these").click()
+    page.wait_for_url(lambda url: url != closer)
+    options = json.loads(page.text_content("#job") or "")["options"]
+    assert (options["detail"], options["palette"]) == ("on", ["#102a83"])
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_role("button", name=re.compile("Remove .*blue"))).to_be_visible()
+    page.goto(f"{service}/photos/{mine['id']}")
     page.get_by_role("button", name="Keep its own colors").click()
     expect(page.get_by_role("heading", name="This photograph was in color already")).to_be_visible(
         timeout=30_000

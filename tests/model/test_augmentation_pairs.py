@@ -59,7 +59,7 @@ def test_the_untrained_net_is_evaluated_as_the_cells_are_and_stays():
     found = augmentation_pairs.untrained(lambda: backbone, SEEN, SEEN)
     assert torch.equal(backbone.get_parameter("only.0.weight"), before)
     features = pooled(backbone, SEEN.squares)
-    by_hand = knn.evaluate(features, SEEN.labels, features, SEEN.labels, knn.plain()).right.mean()
+    by_hand = knn.evaluate(features, SEEN.labels, features, SEEN.labels).right.mean()
     assert found == by_hand
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.evaluate.figures import grid
-from model.evaluate.knn import Voting, classes, evaluate, nearest, plain, retrieve, rows, wu2018
+from model.evaluate.knn import classes, evaluate, nearest, retrieve, rows
 from model.evaluate.probes import pooled
 from model.nets.backbone import Backbone, normalized
 
@@ -39,9 +39,7 @@ def clouds(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return middles[labels] + torch.randn(count, 5, generator=generator), labels
 
 
-def slow_votes(
-    queries: Tensor, known: Tensor, labels: Tensor, count: int, temperature: float | None, alone: bool
-) -> list[int]:
+def slow_votes(queries: Tensor, known: Tensor, labels: Tensor, count: int, alone: bool) -> list[int]:
     """One by one, in double precision."""
     said = []
     for place, x in enumerate(queries.double().tolist()):
@@ -50,9 +48,9 @@ def slow_votes(
             if not (alone and place == other):
                 dot = sum(a * b for a, b in zip(x, y, strict=True))
                 cosines.append((dot / math.hypot(*x) / math.hypot(*y), int(labels[other])))
-        votes = dict.fromkeys(range(4), 0.0)
-        for cosine, label in sorted(cosines, reverse=True)[:count]:
-            votes[label] += 1 if temperature is None else math.exp(cosine / temperature)
+        votes = dict.fromkeys(range(4), 0)
+        for _, label in sorted(cosines, reverse=True)[:count]:
+            votes[label] += 1
         said.append(max(votes, key=lambda label: votes[label]))
     return said
 
@@ -61,61 +59,36 @@ def slow_votes(
 
 
 @pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("voting", [Voting(1), Voting(7), Voting(20, 0.07), Voting(40, 1.0)])
-def test_votes_beside_a_slow_loop(voting: Voting, alone: bool) -> None:
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_votes_beside_a_slow_loop(count: int, alone: bool) -> None:
     known, labels = clouds(90, 0)
     queries = known if alone else clouds(60, 1)[0]
-    said = classes(queries, known, labels, voting, alone)
-    assert said.tolist() == slow_votes(queries, known, labels, voting.count, voting.temperature, alone)
+    said = classes(queries, known, labels, count, alone)
+    assert said.tolist() == slow_votes(queries, known, labels, count, alone)
 
 
-@pytest.mark.parametrize("temperature", [None, 0.07])
-def test_votes_are_those_of_scikit_learn(temperature: float | None) -> None:
+def test_votes_are_those_of_scikit_learn() -> None:
     neighbors = pytest.importorskip("sklearn.neighbors")
     (known, labels), (queries, _) = clouds(300, 2), clouds(200, 3)
-
-    def weights(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        assert temperature is not None
-        return np.exp((1 - distances) / temperature)
-
-    theirs = neighbors.KNeighborsClassifier(
-        20, metric="cosine", weights=weights if temperature else "uniform"
-    )
-    theirs.fit(known.numpy(), labels.numpy())
-    said = classes(queries, known, labels, Voting(20, temperature))
-    assert said.tolist() == theirs.predict(queries.numpy()).tolist()
-
-
-def test_the_weights_matter() -> None:
-    """Two near votes of class 0 against three far ones of class 1."""
-    known = F.normalize(torch.tensor([[1, 0.1], [1, -0.1], [1, 1.0], [1, -1], [0.9, 1]]))
-    labels, queries = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([[1.0, 0]])
-    assert classes(queries, known, labels, Voting(5)).item() == 1
-    assert classes(queries, known, labels, Voting(5, 0.07)).item() == 0
-    assert classes(queries, known, labels, Voting(5, 1e-4)).item() == 0  # e^10000 is no float
-    assert classes(-queries, known, labels, Voting(5, 1e-4)).item() == 1
+    theirs = neighbors.KNeighborsClassifier(20, metric="cosine").fit(known.numpy(), labels.numpy())
+    assert classes(queries, known, labels).tolist() == theirs.predict(queries.numpy()).tolist()
 
 
 def test_ties_go_to_the_smaller_number() -> None:
     known, labels = torch.tensor([[1, 0.1], [1, -0.2], [1, 0.3], [1, -0.4]]), torch.tensor([2, 1, 1, 2])
-    assert classes(torch.tensor([[1.0, 0]]), known, labels, Voting(4)).item() == 1
-
-
-def test_the_named_votes() -> None:
-    assert plain() == Voting(20, None)
-    assert wu2018() == Voting(200, 0.07)
+    assert classes(torch.tensor([[1.0, 0]]), known, labels, 4).item() == 1
 
 
 def test_what_is_right_is_told_photo_by_photo_and_in_all() -> None:
     (known, labels), (queries, truth) = clouds(300, 4), clouds(200, 5)
-    found = evaluate(queries, truth, known, labels, plain())
-    said = classes(queries, known, labels, plain())
+    found = evaluate(queries, truth, known, labels)
+    said = classes(queries, known, labels)
     assert found.right.tolist() == (said == truth).tolist()
     assert found.accuracy.value == found.right.mean()
     assert 0.3 < found.accuracy.low < found.accuracy.value < found.accuracy.high < 1
-    among = evaluate(known, labels, known, labels, Voting(1), alone=True)
+    among = evaluate(known, labels, known, labels, 1, alone=True)
     assert among.accuracy.value < 0.9  # who votes for himself is always right
-    assert evaluate(known, labels, known, labels, Voting(1)).accuracy.value == 1
+    assert evaluate(known, labels, known, labels, 1).accuracy.value == 1
 
 
 # The nearest

@@ -19,7 +19,7 @@ from service.budgets import memory
 from service.jobs import Jobs
 from service.models import Lease
 from service.schemas import Options
-from service.storage import OF_ARTIFACTS, results_bytes
+from service.storage import BYTES_OF_ARTIFACTS, results_bytes
 from service.worker import Worker
 
 MUSEUM = {"format": "tiff", "bits": "16", "artifacts": "thumbnail,color_layer,sidecar"}
@@ -80,7 +80,7 @@ def test_a_photo_that_is_kept_in_color_has_a_thumbnail_of_its_own_colors(color):
 def test_a_noisy_thumbnail_stays_within_the_room_that_is_kept_for_it(color):
     noise = np.random.default_rng(0).integers(0, 256, (384, 384), np.uint8)
     _, files = color(picture(Image.fromarray(noise), "PNG"), artifacts="thumbnail")
-    assert len(files["thumbnail"]) < OF_ARTIFACTS["thumbnail"]
+    assert len(files["thumbnail"]) < BYTES_OF_ARTIFACTS["thumbnail"]
 
 
 def test_for_a_museum_the_gray_photo_is_untouched_and_with_the_layer_gives_the_picture(color):

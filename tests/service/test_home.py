@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 
 import pytest
 
@@ -67,7 +69,7 @@ def test_who_sends_too_much_is_told_so_by_the_form_and_by_a_sample(settings, ser
     for answer in (again, sample):
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
-        assert "Too many megapixels in too short a time" in answer.text
+        assert "A little too much in too short a time" in answer.text
 
 
 def test_what_is_wrong_with_the_service_is_said_on_a_page_of_its_own(settings, serve, gray_photo):
@@ -99,3 +101,14 @@ def test_a_sample_is_a_photo_like_any_other(api, photo_of, name):
 def test_there_is_no_other_sample(api):
     assert api.post("/samples/..%2f..%2fstyle", headers=BROWSER).status_code == 404
     assert api.post("/samples/astronaut", headers=BROWSER).status_code == 404
+
+
+def test_the_first_page_costs_the_server_little(api):
+    """CPU of server and client, in milliseconds: `pytest -s -k costs_the_server_little tests/service/test_home.py`."""
+    api.get("/")
+    begun = time.process_time()
+    for _ in range(20):
+        assert api.get("/").status_code == 200
+    taken = (time.process_time() - begun) / 20
+    sys.stdout.write(f"\nGET /: {1000 * taken:.1f} ms of CPU\n")
+    assert taken < 0.1

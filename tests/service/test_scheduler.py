@@ -9,11 +9,13 @@ from pathlib import Path
 import httpx
 
 from service.auth import Keys, Scope
-from service.batches import Batches, File
+from service.batches import Batches, File, Scheduler
 from service.budgets import Quota
+from service.janitor import Eraser
 from service.models import Bounds
 from service.schemas import Options
 from service.settings import Settings
+from service.storage import Store, photo_key
 
 ID = "0f8fad5bd9cb469fa16570867728950e"
 
@@ -109,6 +111,25 @@ def test_an_erasure_that_was_broken_off_is_ended_by_the_scheduler(api, photos, f
     )  # as `cancel` does, and then nothing
     client.zadd("{autochrome}:batches:erasing", {batch["id"]: 1})
     until(lambda: not stored(folder), 5, "the files are erased")
+
+
+def test_erasing_a_large_batch_erases_few_files_before_it_answers(jobs, client, store, settings, monkeypatch):
+    batches = Batches(client, jobs, 100, 100)
+    batches.open(ID, 600, "print", "", "192.0.2.1", "", Options())
+    ids = [f"{number:032x}" for number in range(40)]
+    for id in ids:
+        batches.add(ID, id, File("a.jpg", id), 100)
+        store.put(photo_key(id), b"a photo")
+    scheduler = Scheduler(batches, jobs, store, Quota(client, settings), Bounds(10, 10**9), print)
+    batches.cancel(ID)
+    erased: list[str] = []
+    real = Store.erase
+    monkeypatch.setattr(Store, "erase", lambda self, id: erased.append(id) or real(self, id))
+    scheduler.erase(ID)
+    assert len(erased) == 32
+    assert {jobs.get(id).status for id in ids} == {"canceled"}
+    Eraser(jobs, store, 60).tick()
+    assert store.prefixes() == []
 
 
 def test_no_batch_is_begun_while_too_many_photos_wait(tight, photos, check_problem):

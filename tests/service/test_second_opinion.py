@@ -31,7 +31,7 @@ from service.budgets import memory, work
 from service.jobs import Jobs, new_id
 from service.models import Artifact, Bounds, Lease, Net, Order, Result
 from service.schemas import Options
-from service.storage import OF_ARTIFACTS, results_bytes
+from service.storage import BYTES_OF_ARTIFACTS, results_bytes
 from service.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -495,16 +495,16 @@ def test_a_record_with_all_that_can_be_asked_for_stays_small(client, jobs):
 
 
 def test_what_is_reckoned_for_an_artifact_is_the_most_that_it_has(api, color, photo):
-    assert OF_ARTIFACTS["distribution"] == distribution.MOST_BYTES
+    assert BYTES_OF_ARTIFACTS["distribution"] == distribution.MOST_BYTES
     job = color(
         photo, artifacts="confidence,suggestions,sidecar", hints=32 * [{"x": 0.5, "y": 0.5, "color": RED}]
     )
-    sizes = dict.fromkeys(OF_ARTIFACTS, 0)
+    sizes = dict.fromkeys(BYTES_OF_ARTIFACTS, 0)
     for made in job["artifacts"]:
         sizes[made["kind"]] += made["bytes"]
-    assert all(0 < sizes[kind] < OF_ARTIFACTS[kind] for kind in ("confidence", "suggestions", "sidecar")), (
-        sizes
-    )
+    assert all(
+        0 < sizes[kind] < BYTES_OF_ARTIFACTS[kind] for kind in ("confidence", "suggestions", "sidecar")
+    ), sizes
 
 
 def test_the_example_of_an_answer_is_one(api):

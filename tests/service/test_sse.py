@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from model.errors import Notice
-from service.models import Net
+from service.models import Net, Result
 
 NET = Net("lite", "ab" * 32)
 
@@ -49,13 +49,16 @@ def url(api, gray_photo) -> str:
     return api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
 
 
-def test_what_happens_to_a_job_is_told_as_it_happens(api, url, jobs, work):
+def test_what_happens_to_a_job_is_told_as_it_happens(api, url, jobs):
     events = listen(api, url)
     assert next(events).data == {"retry": "2000"}
     queued = next(events)
     assert (queued.name, queued.data) == ("queued", {"position": 1, "eta_s": None})
-    work(notices=[Notice("file_cut_off", "A third is missing.")])
-    stage, last = next(events), next(events)
+    claim = jobs.claim("w1", NET, 10**9, True)
+    stage = next(events)  # one that is over would not be told any more
+    result = Result(f"{claim.id}/1/result.jpg", 320, 240, "image/jpeg", "ab" * 32, 1234)
+    jobs.complete(claim, {"save": 0.1}, result, notices=[Notice("file_cut_off", "A third is missing.")])
+    last = next(events)
     assert (stage.name, stage.data["name"]) == ("stage", "open")
     assert (last.name, last.data) == ("succeeded", api.get(url).json())
     assert last.data["result"]["url"] == f"{url}/result"
@@ -97,12 +100,12 @@ def test_who_follows_a_job_is_sent_that_it_was_erased(api, gray_photo, url):
     events.close()
 
 
-def test_a_job_past_its_time_says_so(serve, settings, client, gray_photo, jobs):
-    api = serve(settings.model_copy(update={"keep_for": 0.3}))
-    url = api.post("/v1/colorizations", files={"photo": gray_photo()}).headers["location"]
+def test_a_job_past_its_time_says_so(api, client, url, jobs):
+    id = url.rpartition("/")[2]
     events = listen(api, url)
     assert [next(events).name, next(events).name] == ["", "queued"]
-    time.sleep(0.4)
+    client.hset(f"{{autochrome}}:job:{id}", "expires", 1)
+    client.zadd("{autochrome}:due", {id: 1})
     jobs.expire()
     (last,) = events
     assert (last.name, last.data["status"]) == ("expired", "expired")

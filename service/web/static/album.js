@@ -118,8 +118,8 @@ function standing() {
   const failed = (counts.failed ?? 0) - mended;
   const colored = number((counts.succeeded ?? 0) + mended);
   const said = failed
-    ? plural(all, "The photograph could not be colored.", "{colored} of {count} photographs are colored, {failed} could not be.", { colored, failed: number(failed) })
-    : plural(all, "{colored} of one photograph is colored.", "{colored} of {count} photographs are colored.", { colored });
+    ? plural(all, "The photograph could not be colored.", "{colored} of {count} photographs are colored, {failed} could not be.", { colored, failed: number(failed), count: number(all) })
+    : plural(all, "{colored} of one photograph is colored.", "{colored} of {count} photographs are colored.", { colored, count: number(all) });
   if (element("standing").textContent !== said) element("standing").textContent = said;
   element("progress").max = all || 1;
   element("progress").value = ended;

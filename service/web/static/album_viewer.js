@@ -1,7 +1,6 @@
 // One photograph of an album, large: in color or in gray, with what is known of it and what may be done.
 
 import { fetchJob, fileOf } from "./batches.js";
-import { loads } from "./compare.js";
 import { number, t, told } from "./strings.js";
 
 const element = (id) => document.getElementById(id);
@@ -154,6 +153,15 @@ function pictureOf({ artifacts, result }) {
   if (has("comparison")) return { shown: "artifacts/comparison", isHalf: true };
   if (SHOWABLE.has(result?.media_type)) return { shown: "result", isHalf: false };
   return { shown: has("thumbnail") ? "artifacts/thumbnail" : null, isHalf: false };
+}
+
+/** Shows the picture and tells whether this browser can. */
+function loads(image, url) {
+  return new Promise((resolve) => {
+    image.onload = () => resolve(true);
+    image.onerror = () => resolve(false);
+    image.src = url;
+  });
 }
 
 function tellNotices(notices) {

@@ -11,7 +11,7 @@ const HUES = [
   [108, t("yellow")],
   [165, t("green")],
   [220, t("turquoise")],
-  [295, t("blue")],
+  [308, t("blue")], // the screen’s own blue lies at 306
   [330, t("violet")],
   [360, t("pink")],
 ];
@@ -65,8 +65,7 @@ function differences(one, other, color) {
 
 /** The name of a color that is nearer to the next hue in this direction than it might be. */
 function leaning({ hue, chroma, lightness }, direction, color) {
-  const own = [family(hue, chroma, lightness), HUES.find(([end]) => hue < end)[1]];
-  const others = LEANING.filter(([, name]) => !own.includes(OWN[name]));
+  const others = LEANING.filter(([, name]) => OWN[name] !== family(hue, chroma, lightness));
   const way = ([angle]) => (direction * (angle - hue) + 720) % 360;
   return others.sort((a, b) => way(a) - way(b))[0][2](color);
 }

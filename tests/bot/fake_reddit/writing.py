@@ -44,7 +44,11 @@ def edit(ask: Ask) -> Document:
     if isinstance(thing, Message):
         raise FormError("NOT_AUTHOR")
     world.edit(ask.user, thing, ask.form.get("text", ""))
-    return things(post_document(world, thing) if isinstance(thing, Post) else comment_document(world, thing, viewer=ask.user))
+    return things(
+        post_document(world, thing)
+        if isinstance(thing, Post)
+        else comment_document(world, thing, viewer=ask.user)
+    )
 
 
 def delete(ask: Ask) -> Document:
