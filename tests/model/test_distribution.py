@@ -210,7 +210,8 @@ def test_a_net_whose_card_knows_nothing_of_it_is_refused_before_photos_are_color
         main(["colorize", str(tmp_path / "old.jpg"), "-o", str(tmp_path / "out"), "--net", net, asked]) == 1
     )
     said = capsys.readouterr().err
-    assert "the card of lite" in said
+    assert "lite has no" in said
+    assert "its card" in said
     assert "error of the program" not in said
 
 

@@ -103,7 +103,14 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-@pytest.mark.parametrize("method", ["context", "simclr", "colorize", "supervised", "lite"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "colorize",
+        "lite",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("context", "simclr", "supervised")),
+    ],
+)
 def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
     method: str, squares: Cache, photos: Cache, held: Cache, tmp_path: Path, kill_at: Callable[[int], None]
 ) -> None:
@@ -224,6 +231,7 @@ def words_of(run: Path, *more: str) -> list[str]:
 BEGUN = ["--recipe", "tiny", "--steps", "2", "--set", "prior_share=0.5", "warmup=1", "ema=0.5"]
 
 
+@pytest.mark.slow  # test_trainer kills an extended run, of a small net
 def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     tmp_path: Path, kill_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -397,6 +397,7 @@ def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
         assert [int(row["step"]) for row in csv.DictReader(log)] == [20, 24]
 
 
+@pytest.mark.slow
 def test_another_seed_ends_in_other_weights(photos: Path, unbroken: Path, tmp_path: Path) -> None:
     """The bit-for-bit test above would be empty if training changed nothing."""
     assert main(command(photos, tmp_path, save_every=1000, seed=1)) == 0
