@@ -220,9 +220,13 @@ class Database:
 
     def of_author(self, author_hash: str, post: str) -> list[Mention]:
         """A person's mentions below a post, answered or begun; the newest last."""
-        states = "state IN ('replied', 'seen', 'queued', 'colored') AND author_hash != ''"
+        states = "state IN ('replied', 'seen', 'queued', 'colored', 'replying') AND author_hash != ''"
         where = f"author_hash = ? AND post = ? AND {states} ORDER BY seen_at, fullname"
         return self._mentions(where, author_hash, post)
+
+    def uncertain_below(self, post: str) -> Mention | None:
+        """One below a post of which it is not known whether its reply was said."""
+        return next(iter(self._mentions("state = 'replying' AND post = ? AND post != ''", post)), None)
 
     def update(self, fullname: str, state: State, now: float, **changed: Any) -> None:
         """Its new state, due at once unless `due_at` says otherwise, and other columns that change with it.

@@ -23,7 +23,7 @@ from bot.forwarding import ForwardingError, Topic, forward, is_from_person, topi
 from bot.images import ImageLink, UnreachableError, albums_in, linked_post, post_of
 from bot.models import Comment, Mention, Message, Post, State, Task
 from bot.outbox import Eraser, Outbox, Picture
-from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say
+from bot.policy import DAY, Color, Context, Erase, Ignore, Policy, Refuse, Say, Wait
 from bot.reddit import (
     ForbiddenError,
     HeldError,
@@ -43,7 +43,7 @@ MAX_ATTEMPTS = 8
 MAX_LINK_ATTEMPTS = 3
 """Failures after which a share link that Reddit does not answer to counts as one that leads nowhere."""
 LOOK_AGAIN = 1.0
-"""Seconds until a job that is not done is looked at again, or a picture that another mention has."""
+"""Seconds until a job that is not done is looked at again, or a picture or a reply that another mention waits for."""
 _REASONS = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
 """Of Reddit's codes."""
 log = logging.getLogger("autochrome.bot")
@@ -90,9 +90,15 @@ class MentionHandler:
         with one is noted with it.
         """
         self._unanswered = 0
-        contexts = self._contexts([it for it in due if it.state != State.QUEUED or self._is_over(it)], inbox)
+        # Before the others are looked at, which may be about what was said.
+        for mention in (it for it in due if it.state == State.REPLYING):
+            self._guarded(Context(mention, None, None, None), self._resume)
+        others = [it for it in due if it.state != State.REPLYING]
+        contexts = self._contexts(
+            [it for it in others if it.state != State.QUEUED or self._is_over(it)], inbox
+        )
         for context in contexts:
-            if context.mention.state in (State.SEEN, State.REPLYING):
+            if context.mention.state == State.SEEN:
                 self._guarded(context, self._begin)
         for context in contexts:
             now = self._database.mention(context.mention.fullname)
@@ -244,14 +250,14 @@ class MentionHandler:
         now = self._clock()
         self._database.update(mention.fullname, state, now, due_at=now + LOOK_AGAIN)
 
+    def _resume(self, context: Context) -> None:
+        self._outbox.resume(context.mention)
+        self._delete_tasks_when_over(context.mention)
+
     # From seen to queued.
 
     def _begin(self, context: Context) -> None:
         mention = context.mention
-        if mention.state == State.REPLYING:
-            self._outbox.resume(mention)
-            self._delete_tasks_when_over(mention)
-            return
         request = context.request
         if request is not None and not self._policy.is_request(request) and (topic := topic_of(request)):
             self._forward(mention, request, topic)
@@ -269,6 +275,9 @@ class MentionHandler:
             case Erase(target):
                 self._eraser.erase(target)
                 self._database.erase(mention.fullname)
+            case Wait(uncertain):
+                due_at = max(uncertain.due_at, self._clock() + LOOK_AGAIN)
+                self._database.update(mention.fullname, State.SEEN, self._clock(), due_at=due_at)
             case Color():
                 self._color(context, decision)
 

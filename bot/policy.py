@@ -12,7 +12,7 @@ from bot import replies
 from bot.commands import Command, parse_command, read_markdown
 from bot.database import CountedBy, Database
 from bot.images import ImageLink, album_of, find_images, host_of, is_video
-from bot.models import Comment, Mention, Message, Post
+from bot.models import Comment, Mention, Message, Post, State
 from bot.reddit import Reddit, RedditError
 from bot.replies import NO_DETAILS, Details, Reason
 from bot.settings import Settings
@@ -75,6 +75,13 @@ class Erase:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Decide again when it is known whether the reply to this mention was said."""
+
+    uncertain: Mention
+
+
+@dataclass(frozen=True, slots=True)
 class Color:
     """Color these of the pictures that there are."""
 
@@ -85,7 +92,7 @@ class Color:
     """Fullname of what shows them."""
 
 
-Decision: TypeAlias = Ignore | Refuse | Say | Erase | Color
+Decision: TypeAlias = Ignore | Refuse | Say | Erase | Wait | Color
 
 
 class Policy:
@@ -158,7 +165,9 @@ class Policy:
         has_opted_out = self._has_opted_out(author)
         if command.kind == "delete":
             decision = self._delete(context)
-            return decision if isinstance(decision, Erase) or not has_opted_out else Ignore("opted_out")
+            return (
+                decision if isinstance(decision, Erase | Wait) or not has_opted_out else Ignore("opted_out")
+            )
         if has_opted_out:
             return Ignore("opted_out")
         if command.kind == "opt_out":
@@ -199,7 +208,11 @@ class Policy:
         if target is None:
             mentions = self._database.of_author(author, context.mention.post)
             others = [it for it in mentions if it.fullname != context.mention.fullname]
-            return Erase(others[-1]) if others else Ignore("nothing_to_erase")
+            # Anybody may have answered a reply that the bot does not know of yet.
+            found = others[-1] if others else self._database.uncertain_below(context.mention.post)
+            if found is None:
+                return Ignore("nothing_to_erase")
+            return Wait(found) if found.state == State.REPLYING else Erase(found)
         shown, post = context.earlier_shown, context.post
         people = [it.author for place in (shown, post) if isinstance(place, Post) for it in place.origins]
         people += [shown.author] if isinstance(shown, Comment) else []

@@ -86,6 +86,31 @@ def test_a_mention_that_is_deleted_meanwhile_gets_no_answer_and_its_job_is_erase
     assert quick_service.jobs == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "is_below_the_answer", "text"),
+    [
+        ("ben", False, "u/colorizebot delete"),
+        ("ann", True, "u/colorizebot delete"),
+        ("ann", True, "delete"),
+    ],
+)
+def test_a_delete_while_nobody_knows_whether_it_was_said_is_heard_when_that_is_known(
+    server, shown, here, quick_service, name, is_below_the_answer, text
+):
+    bot = here(bot_service_url=quick_service.url, bot_timeout=0.25, bot_retry_delay=60)
+    post = shown()
+    server.person("ben").comment(post, "u/colorizebot")
+    fault = server.fail("/api/comment", 502, when="after")
+    bot.work(lambda: fault.hits)
+    [answer] = server.bot.comments()
+    server.person(name).comment(answer if is_below_the_answer else post, text)
+    bot.ahead += 2
+    bot.loop.round()
+    assert bot.states()["replying"] == 1
+    bot.work(lambda: answer.deleted)
+    assert (bot.states(), quick_service.jobs) == ({"erased": 2}, {})
+
+
 def test_a_post_that_is_deleted_meanwhile_is_not_shown_again(server, shown, bot):
     post = shown()
     ben = server.person("ben")
