@@ -20,8 +20,8 @@ HOLD = INTERVAL + 600.0
 """Seconds for which nothing is said then: the next look, which ends or renews that, comes before."""
 WINDOW = 24 * 3600.0
 """Seconds for which a reply is looked at."""
-PROCESSING = 600.0
-"""Seconds after which a picture that Reddit does not show yet is given up."""
+PROCESSING = 3600.0
+"""Seconds after which a picture that the comment says is being processed is given up."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -94,10 +94,14 @@ class Visibility:
         return True
 
     def _check_picture(self, mention: Mention, reply: Comment) -> None:
-        """A picture that failed would say for good that it is being processed: the link alone stays."""
-        status = reply.media.get(mention.media, "failed")
+        """A picture that failed would say for good that it is being processed: the link alone stays.
+
+        That Reddit says nothing of a picture means nothing: who is not signed in may not be told.
+        """
+        status = reply.media.get(mention.media, "")
+        is_stuck = f"Processing img {mention.media}" in reply.body
         is_late = self._clock() > reply.created + PROCESSING
-        if status == "valid" or (status != "failed" and not is_late):
+        if status != "failed" and not (is_stuck and is_late):
             return
         if text := without_picture(reply.body, mention.media):
             self._reddit.edit(mention.reply, text)

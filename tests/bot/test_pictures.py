@@ -188,13 +188,14 @@ def test_stopped_between_upload_and_comment_the_next_process_says_it_once(
     assert len(server.calls_to(LEASE)) == 1
 
 
-def test_a_picture_that_reddit_cannot_process_gives_way_to_the_link(server, shown, bot, place):
+@pytest.mark.parametrize("state", ["failed", "unprocessed"])
+def test_a_picture_that_reddit_cannot_process_gives_way_to_the_link(server, shown, bot, place, state):
     server.world.processing = "unprocessed"
     server.person("ben").comment(shown(), "u/colorizebot")
     comment = said_once(server, bot)
     text, media = comment.text, comment.media
     assert media
-    server.world.media[media] = "failed"
+    server.world.media[media] = state
     bot.ahead += 2 * 3600
     bot.work(lambda: not comment.media)
     assert comment.text == text
@@ -219,9 +220,13 @@ def test_one_comment_that_cannot_be_edited_stops_no_other(server, shown, bot, pl
     assert len([said for said in server.bot.comments() if said.media]) == 0
 
 
-def test_a_picture_that_reddit_has_processed_stays(server, shown, bot, place):
+@pytest.mark.parametrize("state", ["valid", ""])
+def test_a_picture_that_reddit_has_processed_stays_also_where_its_state_is_not_said(
+    server, shown, bot, place, state
+):
     server.person("ben").comment(shown(), "u/colorizebot")
     comment = said_once(server, bot)
+    server.world.media[comment.media] = state
     bot.ahead += 2 * 3600
     bot.loop.round()
     assert comment.media

@@ -102,6 +102,27 @@ def test_where_reddit_lets_nobody_look_the_answers_go_on(server, shown, bot, ask
     assert health(bot) == "ok\n"
 
 
+def test_where_only_who_is_not_signed_in_is_asked_to_wait_all_else_goes_on(server, shown, bot, ask):
+    ask("ben", shown())
+    pass_time(bot, 2 * HOUR)
+    [token] = [token for token in server.site.tokens.given.values() if token.user is None]
+    token.used, token.window_ends = 10**6, server.site.clock.now() + 1800
+    (bot.settings.bot_state_dir / "health").unlink()
+    bot.ahead += 25 * HOUR
+    assert ask("cleo", shown("b.jpg"))
+    pass_time(bot, HOUR)
+    assert health(bot) == "ok\n"
+    assert bot.loop.database.progress().swept_at > bot.now() - 2 * HOUR
+    refused = [call.at for call in server.calls_to("/api/info") if call.status == 429]
+    for _ in range(3):
+        pass_time(bot, 300)
+    assert [call.at for call in server.calls_to("/api/info") if call.status == 429] == refused
+    token.window_ends = 0.0
+    pass_time(bot, 1200)
+    assert server.calls_to("/api/info")[-1].user is None
+    assert bot.loop.database.progress().checked_at > bot.now() - 60
+
+
 @pytest.mark.usefixtures("retry_at_once")
 def test_through_days_of_a_shadow_ban_nothing_is_said(server, shown, bot, ask):
     answer = ask("ben", shown())

@@ -154,8 +154,7 @@ def comment_document(
         "collapsed": gone,
         "replies": replies,
     }
-    if comment.media and not gone:
-        status = world.media[comment.media]
+    if comment.media and not gone and (status := world.media[comment.media]):
         shown = {"e": "Image", "m": "image/jpeg", "id": comment.media} if status == "valid" else {}
         data["media_metadata"] = {comment.media: {"status": status, **shown}}
     return {"kind": "t1", "data": data}
@@ -166,7 +165,7 @@ def _body(world: World, comment: Comment) -> str:
     if not comment.media:
         return comment.text
     shown = f"https://preview.redd.it/{comment.media}?width=640&format=png&auto=webp&s=0"
-    picture = shown if world.media[comment.media] == "valid" else f"*Processing img {comment.media}...*"
+    picture = shown if world.media[comment.media] in ("valid", "") else f"*Processing img {comment.media}...*"
     return f"{picture}\n\n{comment.text}"
 
 
