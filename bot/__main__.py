@@ -207,7 +207,7 @@ def build(
         )
     )
     rate_limit = rate_limit or RateLimiter(settings.bot_requests_per_minute, wait)
-    reddit = Reddit(settings, rate_limit, dry_run)
+    reddit = Reddit(settings, rate_limit, dry_run, clock)
     policy = Policy(settings, database, reddit, clock)
     eraser = Eraser(database, reddit, service)
     outbox = Outbox(settings, database, reddit, clock)
@@ -322,14 +322,14 @@ class Loop:
             self.policy.refresh()
             self._poll()
             self._poll_at = self._clock() + self._settings.bot_poll_interval
+        if self._visibility.is_due():
+            self._visibility.run()
         if due := self.database.due(self._clock(), MENTIONS_AT_ONCE):
             self._handler.advance(due, self._inbox)
         self._mark_read()
         if self._sweeper.is_due():
             self._read_old_mentions()
             self._sweeper.run()
-        if self._visibility.is_due():
-            self._visibility.run()
 
     def _poll(self) -> None:
         """Take in what is new. What asks for nothing is marked as read."""

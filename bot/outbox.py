@@ -339,9 +339,9 @@ class Sweeper:
         """The replies as others see them, which alone shows what was removed; as we do, where others may not look."""
         shown: dict[str, Comment] = {}
         try:
-            shown = self._reddit.seen_by_others(it.reply for it in replied)
-            if any(it.removed for it in shown.values()) and self._reddit.is_shadow_banned():
-                shown = {}
+            seen = self._reddit.seen_by_others(it.reply for it in replied)
+            is_banned = any(it.removed for it in seen.values()) and self._reddit.is_shadow_banned()
+            shown = {} if is_banned else seen
         except ThrottledError:
             raise
         except RedditError as error:

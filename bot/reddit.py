@@ -46,6 +46,8 @@ PAGE_SIZE = 100
 MAX_PAGES = 10
 """Of a list: Reddit shows a thousand entries."""
 MARK_READ_SIZE = 25
+OTHERS_DELAY = 600.0
+"""Seconds at least until Reddit is looked at again without signing in, after it has asked to wait."""
 DEFAULT_DELAY = 60.0
 """Seconds, where Reddit says that it is asked too often and not when to come again."""
 _NOT_SIGNED_IN = "Reddit does not accept the app or its account."
@@ -91,6 +93,14 @@ class HeldError(ThrottledError):
     def __init__(self, seconds: float, reason: str = "rate_limit") -> None:
         super().__init__(seconds)
         self.reason = reason
+
+
+class OthersThrottledError(RedditError):
+    """Reddit lets nobody look who is not signed in; everything else may go on. `seconds`: when to look again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Reddit asks who is not signed in to wait {seconds:.0f} s.")
+        self.seconds = seconds
 
 
 class StoppedError(ThrottledError):
@@ -204,7 +214,13 @@ def user_agent(settings: Settings) -> str:
 class Reddit:
     """One account's Reddit. With `dry_run` nothing is written there."""
 
-    def __init__(self, settings: Settings, rate_limit: Callable[[], None], dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rate_limit: Callable[[], None],
+        dry_run: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """`rate_limit`: called before each request. Nothing is asked yet."""
         self.name = settings.reddit_username
         self._host = urlsplit(settings.reddit_url).hostname
@@ -222,6 +238,9 @@ class Reddit:
         }
         self._others = praw.Reddit(**options)
         """What one sees who is not signed in."""
+        self._others_at = 0.0
+        """Not asked before."""
+        self._clock = clock
         if token := settings.reddit_refresh_token.get_secret_value():
             options["refresh_token"] = token
         else:
@@ -282,18 +301,37 @@ class Reddit:
             return {it.fullname: read_thing(it) for it in things if isinstance(it, PrawComment | Submission)}
 
     def seen_by_others(self, fullnames: Iterable[str]) -> dict[str, Comment]:
-        """Comments as they are shown to who is not signed in: to us our own look well also when nobody else sees them."""
-        with _translated():
+        """Comments as they are shown to who is not signed in: to us our own look well also when nobody else sees them.
+
+        Raises OthersThrottledError.
+        """
+        with self._as_others():
             things = self._others.info(fullnames=list(dict.fromkeys(fullnames)))
             return {it.fullname: read_comment(it) for it in things if isinstance(it, PrawComment)}
 
     def is_shadow_banned(self) -> bool:
-        """Whether to others this account is not there."""
+        """Whether to others this account is not there. Raises OthersThrottledError."""
         try:
-            with _translated():
+            with self._as_others():
                 return not self._others.redditor(self.name).fullname
         except DeletedError:
             return True
+
+    @contextmanager
+    def _as_others(self) -> Iterator[None]:
+        """As _translated, but that Reddit asks to wait stops only what needs no account. It is not asked before that is over."""
+        wait = self._others_at - self._clock()
+        if wait > 0:
+            raise OthersThrottledError(wait)
+        try:
+            with _translated():
+                yield
+        except StoppedError:
+            raise
+        except ThrottledError as error:
+            wait = max(error.seconds, OTHERS_DELAY)
+            self._others_at = self._clock() + wait
+            raise OthersThrottledError(wait) from error
 
     def allows_pictures(self, subreddit: str) -> bool:
         """Whether comments there may show uploaded pictures."""

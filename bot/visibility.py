@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from bot.database import Database
 from bot.models import Comment, Mention
 from bot.outbox import MANY, Outbox
-from bot.reddit import PAGE_SIZE, Reddit, RedditError, ThrottledError
+from bot.reddit import PAGE_SIZE, HeldError, OthersThrottledError, Reddit, RedditError, ThrottledError
 from bot.richtext import without_picture
 
 INTERVAL = 3600.0
 """Seconds between two looks; without new replies there is none, but while the account is shadow-banned."""
-HOLD = INTERVAL + 600.0
-"""Seconds for which nothing is said then: the next look, which ends or renews that, comes before."""
+GRACE = 600.0
+"""Seconds after the next look, which ends or renews that, for which nothing is said then."""
 WINDOW = 24 * 3600.0
 """Seconds for which a reply is looked at."""
 PROCESSING = 3600.0
@@ -36,6 +36,7 @@ class Visibility:
         self._outbox = outbox
         self._clock = clock
         self._due_at = 0.0
+        self._has_looked = False
         self.unseen = 0
         """Replies that others did not see at the last look."""
 
@@ -44,23 +45,35 @@ class Visibility:
         return now >= self._due_at and now >= (self._database.progress().checked_at or 0.0) + INTERVAL
 
     def run(self) -> None:
-        """Raises ThrottledError. What else goes wrong is tried again in an hour."""
+        """Before anything is said. Raises ThrottledError. What else goes wrong is tried again in an hour."""
         self._due_at = self._clock() + INTERVAL
         replied = self._database.last_replied(self._clock() - WINDOW, PAGE_SIZE)
         self.unseen = self.unseen if replied else 0
         was_banned = "shadow_banned" in self._outbox.held()
-        if not replied and not was_banned:
+        # The process before this one may have held its tongue for longer than replies are looked at.
+        is_doubtful = was_banned or (not self._has_looked and bool(self._database.last_replied(0.0, 1)))
+        if not replied and not is_doubtful:
+            self._has_looked = True
             return
         try:
-            if was_banned and self._is_banned():
-                return
-            if self._check(replied):
+            is_seen = not (is_doubtful and self._is_banned()) and self._check(replied)
+            self._has_looked = True
+            if is_seen:
                 self._database.save_progress(checked_at=self._clock())
+            return
         except ThrottledError:
             self._due_at = 0.0
             raise
+        except OthersThrottledError as error:
+            self._due_at = self._clock() + error.seconds
+            log.warning("visibility_failed error=%s detail=%r", type(error).__name__, str(error))
         except RedditError as error:
             log.warning("visibility_failed error=%s detail=%r", type(error).__name__, str(error))
+        if was_banned:
+            self._hold()
+
+    def _hold(self) -> None:
+        self._outbox.hold("comment", self._due_at - self._clock() + GRACE, "shadow_banned")
 
     def _check(self, replied: Sequence[Mention]) -> bool:
         """Whether the account is seen."""
@@ -79,9 +92,9 @@ class Visibility:
             if mention.media and (reply := seen.get(mention.reply)) and not reply.removed:
                 try:
                     self._check_picture(mention, reply)
-                except ThrottledError:
-                    raise
-                except RedditError as error:  # of this comment alone
+                except RedditError as error:  # of this comment alone, or of all that is said
+                    if isinstance(error, ThrottledError) and not isinstance(error, HeldError):
+                        raise
                     log.warning("edit_failed mention=%s error=%s", mention.fullname, type(error).__name__)
         return True
 
@@ -90,7 +103,7 @@ class Visibility:
         if not self._reddit.is_shadow_banned():
             return False
         log.error("account_shadow_banned account=u/%s", self._reddit.name)
-        self._outbox.hold("comment", HOLD, "shadow_banned")
+        self._hold()
         return True
 
     def _check_picture(self, mention: Mention, reply: Comment) -> None:

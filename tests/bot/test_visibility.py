@@ -47,10 +47,13 @@ def test_a_shadow_banned_account_falls_silent_until_it_is_seen_again(server, sho
     bot.work(lambda: health(bot) == "ok\n")
 
 
-def test_a_sweep_meanwhile_erases_nothing(server, shown, bot, ask):
+@pytest.mark.parametrize("fault", [None, 503, 429])
+def test_a_sweep_meanwhile_erases_nothing_also_where_nobody_can_tell(server, shown, bot, ask, fault):
     for number in range(3):
         ask(f"person{number}", shown(f"{number}.jpg"))
     server.bot.user.shadow_banned = True
+    if fault:
+        server.fail(ABOUT, fault, times=None)
     bot.ahead += 25 * HOUR
     bot.loop.round()
     assert len(server.bot.comments()) == 3
@@ -102,7 +105,11 @@ def test_where_reddit_lets_nobody_look_the_answers_go_on(server, shown, bot, ask
     assert health(bot) == "ok\n"
 
 
-def test_where_only_who_is_not_signed_in_is_asked_to_wait_all_else_goes_on(server, shown, bot, ask):
+def test_where_only_who_is_not_signed_in_is_asked_to_wait_all_else_goes_on(
+    server, shown, bot, ask, monkeypatch
+):
+    # prawcore would sleep by the true clock, which this one is ahead of.
+    monkeypatch.setattr("prawcore.rate_limit.RateLimiter.delay", lambda self: None)
     ask("ben", shown())
     pass_time(bot, 2 * HOUR)
     [token] = [token for token in server.site.tokens.given.values() if token.user is None]
@@ -137,6 +144,27 @@ def test_through_days_of_a_shadow_ban_nothing_is_said(server, shown, bot, ask):
     pass_time(bot, HOUR)
     pass_time(bot, 600)
     bot.work(lambda: any(said.parent is mention for said in server.bot.comments()))
+
+
+@pytest.mark.usefixtures("retry_at_once")
+def test_started_anew_after_a_day_of_a_shadow_ban_nothing_is_said(
+    server, shown, here, quick_service, ask, bot
+):
+    answer = ask("ben", shown())
+    server.bot.user.shadow_banned = True
+    pass_time(bot, 2 * HOUR)
+    mention = server.person("cleo").comment(shown("b.jpg"), "u/colorizebot")
+    ahead = bot.ahead + 30 * HOUR
+    bot = here(bot_service_url=quick_service.url)
+    bot.ahead = ahead
+    for _ in range(12):
+        pass_time(bot, 1200)
+    assert server.bot.comments() == [answer]
+    assert health(bot) == "shadow_banned\n"
+    server.bot.user.shadow_banned = False
+    pass_time(bot, 2 * HOUR)
+    bot.work(lambda: any(said.parent is mention for said in server.bot.comments()))
+    assert len(server.calls_to(ABOUT)) < 12, "an hour is between two looks"
 
 
 def test_what_was_unseen_days_ago_is_not_said_for_ever(server, shown, bot, ask):
