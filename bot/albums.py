@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import httpx
 
-from bot.images import album_of
+from bot.images import ImageError, album_of, read_bytes
 from bot.settings import Settings
 
 KEPT_FOR = 600.0
@@ -15,6 +16,20 @@ KEPT_FOR = 600.0
 MAX_KNOWN = 1000
 MAX_ALBUMS = 5
 """Of one mention; whoever links to more would spend what Imgur allows for all."""
+MAX_BYTES = 2**20
+"""Of an album's answer."""
+DEADLINE = 20.0
+"""Seconds for one answer in all."""
+_UNREADABLE = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    ImageError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 log = logging.getLogger("autochrome.bot")
 
 
@@ -42,7 +57,7 @@ class Albums:
             return pictures
         try:
             pictures = self._read(*album)
-        except (httpx.HTTPError, httpx.InvalidURL, AttributeError, KeyError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             log.warning("album_failed error=%s", type(error).__name__)
             pictures = ()
         if len(self._known) >= MAX_KNOWN:
@@ -51,9 +66,10 @@ class Albums:
         return pictures
 
     def _read(self, kind: str, id: str) -> Sequence[str]:
-        """What is in it: of a gallery that may be one picture. Raises AttributeError, KeyError, TypeError or ValueError."""
+        """What is in it: of a gallery that may be one picture. Raises what is in _UNREADABLE."""
+        give_up = self._clock() + DEADLINE
         headers = {"Authorization": f"Client-ID {self._client_id}", "Accept": "application/json"}
-        answer = self._web.get(f"{self._url}/3/{kind}/{id}", headers=headers)
-        answer.raise_for_status()
-        data = answer.json()["data"]
+        with self._web.stream("GET", f"{self._url}/3/{kind}/{id}", headers=headers) as answer:
+            answer.raise_for_status()
+            data = json.loads(read_bytes(answer, MAX_BYTES, lambda: self._clock() > give_up))["data"]
         return ["" if it["animated"] else str(it["link"]) for it in data.get("images", [data])]

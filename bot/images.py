@@ -377,7 +377,7 @@ def download(
             with client.stream("GET", url) as answer:
                 if not answer.has_redirect_location:
                     _refuse_unless_image(answer)
-                    return _read(answer, max_bytes, lambda: clock() > give_up)
+                    return read_bytes(answer, max_bytes, lambda: clock() > give_up)
                 url = str(answer.url.join(answer.headers["location"]))
     except httpx.InvalidURL as error:
         raise HostRefusedError("") from error
@@ -399,7 +399,8 @@ def _refuse_unless_image(answer: httpx.Response) -> None:
         raise UnreachableError("the host packs what it was asked to send as it is")
 
 
-def _read(answer: httpx.Response, max_bytes: int, is_late: Callable[[], bool]) -> bytes:
+def read_bytes(answer: httpx.Response, max_bytes: int, is_late: Callable[[], bool]) -> bytes:
+    """The body of an answer that is read as it comes. Raises ImageError where it is empty, too long or too slow."""
     too_large = TooLargeError(max(1, max_bytes // 2**20))
     said = answer.headers.get("content-length", "")
     if said.isascii() and said.isdecimal() and int(said) > max_bytes:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx
 import pytest
+
+from bot.albums import Albums
 
 ALBUM = "https://imgur.com/a/our-wedding-in-1931-aBcDe12"
 GALLERY = "https://imgur.com/gallery/our-wedding-aBcDe12"
@@ -45,6 +50,27 @@ def test_one_that_cannot_be_read_is_said_in_a_line(server, bot, ask, quick_servi
     said = ask("ben", server.person("ann").post("OldPhotos", "An album", url=ALBUM)).text
     assert said.startswith("I cannot look into that album. Link to the one picture itself")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("piece", "seconds", "is_read"),
+    [(b" ", 0, True), (b" " * 2**16, 0, False), (b" ", 1, False), (b"[" * 2**14, 0, False)],
+    ids=["sound", "large", "slow", "deep"],
+)
+def test_one_that_is_large_slow_or_deep_is_left(bot, piece, seconds, is_read):
+    now = 0.0
+
+    def send():
+        nonlocal now
+        for _ in range(40):
+            now += seconds
+            yield piece
+        yield json.dumps(
+            {"data": {"images": [{"link": "https://i.imgur.com/x.jpg", "animated": False}]}}
+        ).encode()
+
+    web = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200, content=send())))
+    assert bool(Albums(bot.settings, web, lambda: now).open([ALBUM])) == is_read
 
 
 def test_without_a_client_id_none_is_asked_for(server, here, ask, quick_service, images):
