@@ -107,7 +107,7 @@ def test_a_delete_while_nobody_knows_whether_it_was_said_is_heard_when_that_is_k
     bot.ahead += 2
     bot.loop.round()
     assert bot.states()["replying"] == 1
-    bot.work(lambda: answer.deleted)
+    bot.work(lambda: answer.deleted, rounds=200)
     assert (bot.states(), quick_service.jobs) == ({"erased": 2}, {})
 
 
