@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from skimage import data
 
-from tests.e2e.photo_pages import chroma, go_back, gray, opened, picture, remember, seen, send
+from tests.e2e.photo_pages import ask, chroma, go_back, gray, opened, picture, remember, seen, send
 
 Look = Callable[[Page], list[str]]
 
@@ -230,11 +230,11 @@ def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
         dress = shown[int(0.58 * height) : int(0.95 * height), int(0.1 * width) : int(0.45 * width)]
         return float((dress[..., 2] > dress[..., 0] + 10).mean())
 
-    page.get_by_text("a small spot").tap()
+    page.get_by_text("a small spot", exact=True).tap()
     spot = blue_dress()
     page.get_by_role("button", name="Undo").tap()
     expect(page.locator(".after canvas")).to_be_hidden()
-    page.get_by_text("the whole thing").tap()
+    page.get_by_text("the whole thing", exact=True).tap()
     tap(page, 0.3, 0.6)
     assert spot < 0.25
     assert blue_dress() > 0.4
@@ -247,15 +247,51 @@ def test_a_wrong_dress_is_mended_by_fingers_on_a_phone(
     assert saved.value.suggested_filename == "grandmother-color.jpg"
     with Image.open(saved.value.path()) as kept:
         assert kept.size == (512, 512)
+    expect(page.locator("#said")).to_have_text("Saved as grandmother-color.jpg")
+    expect(page.locator("#said")).to_be_in_viewport(ratio=1)
     page.get_by_role("button", name="Undo").tap()
     expect(page.locator(".after canvas")).to_be_hidden()
     page.get_by_role("button", name="Redo").tap()
     expect(page.locator(".after canvas")).to_be_visible()
+    page.reload()
+    expect(page.locator(".after canvas")).to_be_visible()
+    page.get_by_role("button", name="Undo").tap()
+    expect(page.locator(".after canvas")).to_be_hidden()
+    page.get_by_role("button", name="Redo").tap()
+    page.get_by_role("button", name="Change the color of a place").tap()
+    tap(page, 0.8, 0.8)
+    expect(swatches.locator("button").first).to_have_text(re.compile(r"blue \(used last\)$"))
+    expect(page.locator(".ring")).to_be_visible()
+    page.get_by_role("button", name="Compare").tap()
+    expect(page.locator(".ring")).to_be_hidden()
     page.get_by_role("button", name="Keep this").tap()
     page.wait_for_url(lambda url: not url.endswith(mine["id"]))
     expect(page.get_by_role("heading", name="Not right?")).to_be_visible()
     expect(page.get_by_role("link", name="Save", exact=True)).to_be_in_viewport(ratio=1)
+    page.get_by_text("Erase this photograph").tap()
+    page.get_by_role("button", name="Erase it now").tap()
+    expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    expect(page.locator("#recent")).to_be_hidden()
+    first = page.goto(f"{service}/photos/{mine['id']}")
+    assert first is not None
+    assert first.status == 410
     context.close()
+
+
+def test_who_cannot_erase_the_original_is_told_that_only_this_version_goes(
+    page: Page, service: str, job: dict[str, Any], complaints: list[str]
+) -> None:
+    headers = {"Content-Type": "application/json", "Prefer": "wait=30"}
+    body = {"revise": job["id"], "secret": job["secret"], "size": 128, "artifacts": []}
+    kept = ask(f"{service}/v1/colorizations", "POST", headers, json.dumps(body).encode())
+    opened(page, service, kept)
+    page.get_by_text("Erase this photograph").click()
+    expect(page.locator("#erase p")).to_contain_text("Only this version")
+    page.get_by_role("button", name="Erase it now").click()
+    expect(page.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    opened(page, service, job)
+    assert all("410" in complaint for complaint in complaints)
+    complaints.clear()
 
 
 def test_fingers_scroll_the_page_part_the_picture_and_pinch_it(

@@ -8,7 +8,7 @@ import { read } from "./distribution.js";
 import { Known } from "./known.js";
 import { say } from "./live.js";
 import { Grid } from "./reach.js";
-import { remember } from "./recent.js";
+import { keepTried, remember, tried } from "./recent.js";
 import { number, plural, t } from "./strings.js";
 
 /** Longest side in pixels of what is seen before it is kept. */
@@ -47,6 +47,11 @@ export class Opinion {
     /** @type {Wish[]} what was wished one after another; the first is the picture of this page */
     this.wishes = [{ strength: vividness, boldness, hints, chosen: chosen ?? 0 }];
     this.at = 0;
+    const before = tried(job.id); // by the same tab, before the page was loaded again
+    if (before) {
+      this.wishes.push(...before.wishes.slice(1));
+      this.at = before.at;
+    }
     this.strength = element("strength");
     this.caution = element("caution");
     this.turn = new AbortController();
@@ -56,6 +61,11 @@ export class Opinion {
 
   get wish() {
     return this.wishes[this.at];
+  }
+
+  /** The color that was chosen last, for a further place. @type {string | undefined} */
+  get used() {
+    return this.wishes.flatMap(({ hints }) => hints).at(-1)?.color;
   }
 
   /** What differs from the picture of this page, as options; null where nothing does. */
@@ -74,6 +84,7 @@ export class Opinion {
 
   async #load() {
     const before = element("viewer").querySelector(".before img");
+    await before?.decode();
     const gray = before && grayOf(before, this.job.notices);
     const made = this.job.artifacts.find(({ name }) => name === "distribution");
     if (made) this.distribution = await read(new Uint8Array(await (await fetchArtifact(this.job.id, "distribution")).arrayBuffer()));
@@ -158,13 +169,20 @@ export class Opinion {
     if (JSON.stringify(wish) === JSON.stringify(this.wish)) return this.#show(wish);
     this.wishes = [...this.wishes.slice(0, this.at + 1), wish];
     this.at += 1;
+    element("said").hidden = true; // it was of another wish
+    this.#remember();
     return this.#show(wish);
   }
 
   #step(by) {
     this.at = Math.min(this.wishes.length - 1, Math.max(0, this.at + by));
+    this.#remember();
     this.#show(this.wish);
     say(by < 0 ? t("Undone.") : t("Done again."));
+  }
+
+  #remember() {
+    keepTried(this.job.id, { wishes: this.wishes, at: this.at });
   }
 
   /** Shows the picture of a wish, by this browser or by the server. */
@@ -173,7 +191,6 @@ export class Opinion {
     this.caution.value = -wish.boldness;
     this.#label(wish);
     this.#history();
-    this.#marks(wish);
     this.turn.abort();
     this.turn = new AbortController();
     const { signal } = this.turn;
@@ -243,6 +260,7 @@ export class Opinion {
     element("places").hidden = !isOn;
     element("cross").hidden = !isOn;
     element("swatches").hidden = true;
+    element("ring").hidden = true;
     element("viewer").classList.toggle("picking", isOn);
     this.viewer.onTap = isOn ? (x, y) => this.#place(x, y) : null;
     if (!isOn) return;
@@ -276,11 +294,19 @@ export class Opinion {
     }));
   }
 
+  /** Shows the place of which colors are offered. */
+  #ring({ x, y }) {
+    const ring = element("ring");
+    ring.style.left = `${100 * x}%`;
+    ring.style.top = `${100 * y}%`;
+    ring.hidden = false;
+  }
+
   /** Lists the likely colors of a place. */
   async #place(x, y) {
     this.#cross(x, y);
     const place = { x: Math.round(1e4 * x) / 1e4, y: Math.round(1e4 * y) / 1e4 };
-    this.#marks(this.wish, place);
+    this.#ring(place);
     let colors = [];
     try {
       const made = this.job.artifacts.some(({ name }) => name === "suggestions");
@@ -288,9 +314,16 @@ export class Opinion {
     } catch (problem) {
       return this.#complain(problem);
     }
-    const names = namesOf(colors.map(({ color }) => color));
-    const buttons = colors.map(({ color }, at) => this.#swatch(color, names[at], place));
-    buttons.push(this.#swatch(GRAY, t("no color"), place), this.#ownColor(colors[0]?.color ?? GRAY, place));
+    const likely = colors.map(({ color }) => color).filter((color) => color !== this.used && color !== GRAY);
+    const offered = this.used && this.used !== GRAY ? [this.used, ...likely] : likely;
+    const names = [...namesOf(offered), t("no color")];
+    const buttons = [...offered, GRAY].map((color, at) => this.#swatch(color, names[at], place));
+    if (this.used) {
+      const again = buttons[this.used === GRAY ? buttons.length - 1 : 0];
+      again.append(" ", t("(used last)"));
+      buttons.unshift(...buttons.splice(buttons.indexOf(again), 1));
+    }
+    buttons.push(this.#ownColor(offered[0] ?? GRAY, place));
     element("swatches").replaceChildren(...buttons);
     element("swatches").hidden = false;
     buttons[0].focus({ preventScroll: true });
@@ -334,17 +367,6 @@ export class Opinion {
     if (hints.length > MOST_HINTS) return this.tell(t("Too many places are colored already. Take one back first."));
     this.#wish({ ...this.#slid(), hints });
     return say(isWhole ? t("This is {color} now.", { color: name }) : t("This place is {color} now.", { color: name }));
-  }
-
-  #marks({ hints }, place = null) {
-    const points = [...hints, ...(place ? [{ ...place, color: "transparent" }] : [])].map(({ x, y, color }) => {
-      const mark = document.createElement("span");
-      mark.style.left = `${100 * x}%`;
-      mark.style.top = `${100 * y}%`;
-      mark.style.backgroundColor = color;
-      return mark;
-    });
-    element("marks").replaceChildren(...points);
   }
 
   /* Other guesses */
@@ -439,6 +461,7 @@ export class Opinion {
     try {
       const kept = { priority: "interactive", format: this.job.options.format, ...options };
       await keep(this.own, kept);
+      if (options.hints === this.wish.hints) keepTried(this.job.id, null); // it has a page of its own now
     } catch (problem) {
       this.#complain(problem);
       this.#busy(false);

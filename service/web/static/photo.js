@@ -35,7 +35,10 @@ function showAllPixels() {
   whole.src = new URL(`../v1/colorizations/${job.id}/result?redirect=false`, import.meta.url);
 }
 
+/** Where the bar at the bottom stays in sight, beside its buttons. */
 function tell(message) {
+  if (opinion?.unkept) document.querySelector(".history").prepend(element("said"));
+  else element("formats").after(element("said"));
   element("said").hidden = false;
   element("said").textContent = message;
   say(message);

@@ -2,6 +2,7 @@
 
 const KEY = "autochrome.photos";
 const SENT = "autochrome.sent";
+const TRIED = "autochrome.tried.";
 
 /** So many are kept in mind; the oldest go first. */
 const MOST = 60;
@@ -42,7 +43,29 @@ export function list() {
 
 /** Forgets a photograph and those that color it anew: erased together. @param {string} id */
 export function forget(id) {
-  write(list().filter((photo) => photo.id !== id && photo.revises !== id));
+  const photos = list();
+  const stays = (photo) => photo.id !== id && photo.revises !== id;
+  for (const photo of photos) if (!stays(photo)) keepTried(photo.id, null);
+  write(photos.filter(stays));
+}
+
+/** Keeps in this tab what was tried on a photograph's page and is not kept there; null: nothing. @param {string} id @param {object | null} wishes */
+export function keepTried(id, wishes) {
+  try {
+    if (wishes) sessionStorage.setItem(TRIED + id, JSON.stringify(wishes));
+    else sessionStorage.removeItem(TRIED + id);
+  } catch {
+    // Full, or forbidden: it lasts as long as the page.
+  }
+}
+
+/** @param {string} id @returns {{wishes: object[], at: number} | null} as `opinion.js` keeps it */
+export function tried(id) {
+  try {
+    return JSON.parse(sessionStorage.getItem(TRIED + id) ?? "null");
+  } catch {
+    return null;
+  }
 }
 
 /**
