@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup run test test-slow test-brokers test-gpu images bench-photo bench-opinions bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-memory bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
+.PHONY: help setup run test test-slow test-brokers test-engines test-gpu images bench-photo bench-opinions bench-serving bench-overload bench-fill bench-connections bench-chaos bench-many-jobs bench-sizing bench-memory bench-simclr bench-training detection train-gpu pause-training resume-training lecture check docs format lock clean
 
 help:       ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -40,6 +40,9 @@ test-slow: setup  ## the long tests that `make test` leaves out
 JOBS ?= 200
 test-brokers: setup  ## two APIs and two workers on RabbitMQ and on Redis with Sentinels, killed in the middle; needs Debian's packages
 	AUTOCHROME_TEST_JOBS=$(JOBS) OMP_NUM_THREADS=1 $(BIN)/pytest -m brokers tests/brokers --timeout 900 -rs -s
+
+test-engines: setup  ## the page in Firefox and in WebKit, which is Safari's engine; needs Debian's packages
+	$(BIN)/pytest -m engines tests/engines -rs
 
 # What is measured is written to out/gpu/report.md. REHEARSE=1 runs it on a CPU, with tiny numbers, to see that it works.
 test-gpu: setup  ## what only a GPU can show, within eight minutes on a bare CUDA machine

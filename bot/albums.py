@@ -13,6 +13,8 @@ from bot.settings import Settings
 KEPT_FOR = 600.0
 """Seconds for which an album's answer holds."""
 MAX_KNOWN = 1000
+MAX_ALBUMS = 5
+"""Of one mention; whoever links to more would spend what Imgur allows for all."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -30,7 +32,8 @@ class Albums:
         """Address of an album → addresses of its pictures as people see them, "" for one that moves; without those that show none."""
         if not self._client_id:
             return {}
-        opened = {link: self._pictures(album) for link in links if (album := album_of(link))}
+        albums = [(link, album) for link in links if (album := album_of(link))][:MAX_ALBUMS]
+        opened = {link: self._pictures(album) for link, album in albums}
         return {link: pictures for link, pictures in opened.items() if any(pictures)}
 
     def _pictures(self, album: tuple[str, str]) -> Sequence[str]:

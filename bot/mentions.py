@@ -40,6 +40,8 @@ from bot.uploads import Uploader
 
 MAX_ATTEMPTS = 8
 """Failures of one mention that nobody knows the reason of, until it is given up."""
+MAX_LINK_ATTEMPTS = 3
+"""Failures after which a share link that Reddit does not answer to counts as one that leads nowhere."""
 LOOK_AGAIN = 1.0
 """Seconds until a job that is not done is looked at again, or a picture that another mention has."""
 _REASONS = {"THREAD_LOCKED": Reason.LOCKED, "TOO_OLD": Reason.ARCHIVED}
@@ -135,6 +137,7 @@ class MentionHandler:
         earlier_comments = {name: comment(before.fullname) for name, before in earlier.items()}
         fetch(it.parent for it in earlier_comments.values() if it)
         links: dict[str, str] = {}
+        put_off: set[str] = set()
         albums: dict[str, Mapping[str, Sequence[str]]] = {}
         for mention in due:
             request, post = comment(mention.fullname), found.get(mention.post)
@@ -142,13 +145,22 @@ class MentionHandler:
                 first = earlier_comments.get(mention.fullname)
                 body = f"{request.body}\n\n{first.body}" if first else request.body
                 parent = comment((first or request).parent)
-                links[mention.fullname] = self._linked(body, parent, post)
+                try:
+                    links[mention.fullname] = self._linked(body, parent, post)
+                except NoAnswerError as error:  # perhaps only to this link
+                    log.warning("link_failed mention=%s error=%s", mention.fullname, type(error).__name__)
+                    if mention.attempts < MAX_LINK_ATTEMPTS:
+                        self._outbox.postpone(mention, mention.state)
+                        put_off.add(mention.fullname)
+                        continue
                 if mention.state == State.SEEN:
                     albums[mention.fullname] = self._albums.open(albums_in(body, parent, post))
         fetch(links.values())
         contexts = []
         for mention in due:
             name = mention.fullname
+            if name in put_off:
+                continue
             post = found.get(mention.post)
             earlier_comment = earlier_comments.get(name)
             linked = found.get(links.get(name, ""))
@@ -313,7 +325,9 @@ class MentionHandler:
         for task in self._database.tasks(mention.fullname):  # of a try whose picture has changed since
             if task.job_id not in started:
                 self._eraser.delete_task(task)
-        self._database.update(mention.fullname, State.QUEUED, self._clock(), shown_in=wanted.shown_in)
+        # What was uploaded before shows another picture, perhaps, or other colors.
+        begun = {"shown_in": wanted.shown_in, "media": ""}
+        self._database.update(mention.fullname, State.QUEUED, self._clock(), **begun)
         log.info("mention_queued mention=%s images=%d", mention.fullname, len(started))
 
     # From queued to replied.

@@ -125,7 +125,7 @@ class Outbox:
         self._database.update(mention.fullname, State.REPLYING, now, **sending)
         signed = replies.signed(text, self._about, _KINDS.get(outcome, "comment"))
         try:
-            comment, is_refused = self._say(mention.fullname, signed, picture)
+            comment, is_refused = self._say(mention.fullname, signed, picture, due_at)
         except UncertainError:
             self.postpone(mention, State.REPLYING)
             return False
@@ -137,12 +137,14 @@ class Outbox:
             self._put_back(mention)
             self.postpone(mention, mention.state)
             return False
-        self._confirm(mention, outcome, final_state, comment, **({"media": ""} if is_refused else {}))
+        self._confirm(mention, outcome, final_state, comment)
         age = self._clock() - mention.seen_at
         log.info("reply_sent mention=%s outcome=%s after_s=%.1f", mention.fullname, outcome, age)
         return is_refused
 
-    def _say(self, fullname: str, text: str, picture: Picture | None) -> tuple[Comment | None, bool]:
+    def _say(
+        self, fullname: str, text: str, picture: Picture | None, due_at: float
+    ) -> tuple[Comment | None, bool]:
         """The comment, and whether it had to do without its picture."""
         if picture is None:
             return self._reddit.reply(fullname, text), False
@@ -153,6 +155,10 @@ class Outbox:
             if error.code in NOT_THE_PICTURE:
                 raise
             log.warning("picture_refused mention=%s code=%s", fullname, error.code)
+            # Before the next call, whose answer may be lost, too: nobody is to look for the picture or to send it again.
+            self._database.update(
+                fullname, State.REPLYING, self._clock(), due_at=due_at, media="", uploads=MAX_UPLOADS
+            )
             return self._reddit.reply(fullname, text), True
 
     def message(self, mention: Mention, to: str, text: str, outcome: str) -> None:
@@ -212,12 +218,10 @@ class Outbox:
         attempts = mention.attempts + 1
         self._database.update(mention.fullname, state, now, due_at=now + delay, attempts=attempts)
 
-    def _confirm(
-        self, mention: Mention, outcome: str, state: State, comment: Comment | None, **changed: str
-    ) -> None:
+    def _confirm(self, mention: Mention, outcome: str, state: State, comment: Comment | None) -> None:
         """It was said; None: without a comment, as in a dry run."""
         reply, link = (comment.fullname, comment.permalink) if comment else ("", "")
-        said = {"outcome": outcome, "reply": reply, "reply_link": link, **changed}
+        said = {"outcome": outcome, "reply": reply, "reply_link": link}
         self._database.update(mention.fullname, state, self._clock(), **said)
 
     def _put_back(self, mention: Mention) -> None:

@@ -1,4 +1,4 @@
-"""Reddit, by PRAW 8: the one file that knows it. Plain values go in and out, and every failure is a RedditError."""
+"""Reddit, by PRAW 8. Plain values go in and out, and every failure is a RedditError; `bot.things` reads what it shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import praw
 from praw.exceptions import ClientException, PRAWException, RedditAPIException
 from praw.models import Comment as PrawComment
-from praw.models import Message as PrawMessage
 from praw.models import Submission
 from prawcore import Requestor
 from prawcore.exceptions import (
@@ -40,6 +39,7 @@ from requests.exceptions import RequestException as ConnectionFailure
 from bot import __version__
 from bot.models import Comment, Message, Post
 from bot.settings import Settings
+from bot.things import author_of, name_of, read_comment, read_entry, read_thing
 
 PAGE_SIZE = 100
 """Entries of a list, and names in one request for posts and comments."""
@@ -63,7 +63,10 @@ _MALFORMED = (
 _UNREADABLE = (ClientException, NotFound, LookupError, AttributeError, TypeError, ValueError)
 """One entry of a list is so; the others may be sound."""
 _NO_ANSWER = (408, 500, 502, 503, 504, 520, 521, 522, 523, 524)
-_FULLNAME = re.compile(r"t\d_\w+")
+_STORE = re.compile(
+    r"reddit-uploaded-[a-z-]+\.s3(?:-accelerate|[.-][a-z0-9-]+)?\.amazonaws\.com|(?:[a-z0-9-]+\.)+(?:redd\.it|reddit\.com|redditmedia\.com)"
+)
+"""Hosts that take uploads: Reddit's buckets, whose names begin so, and its own."""
 log = logging.getLogger("autochrome.bot")
 
 
@@ -204,6 +207,7 @@ class Reddit:
     def __init__(self, settings: Settings, rate_limit: Callable[[], None], dry_run: bool = False) -> None:
         """`rate_limit`: called before each request. Nothing is asked yet."""
         self.name = settings.reddit_username
+        self._host = urlsplit(settings.reddit_url).hostname
         self._dry_run = dry_run
         options: dict[str, Any] = {
             "client_id": settings.reddit_client_id,
@@ -247,9 +251,9 @@ class Reddit:
         with _translated():
             for it in self._praw.inbox.unread(limit=PAGE_SIZE):
                 try:
-                    entries.append(_entry(it))
+                    entries.append(read_entry(it))
                 except _UNREADABLE as error:
-                    name = _name(it)
+                    name = name_of(it)
                     unreadable += [name] if name else []
                     log.warning("entry_unreadable entry=%s error=%s", name or "?", type(error).__name__)
         return entries, unreadable
@@ -257,7 +261,7 @@ class Reddit:
     def mentions(self) -> list[Comment]:
         """Comments that name the bot, read or not, the newest hundred."""
         with _translated():
-            return [_comment(it) for it in self._praw.inbox.mentions(limit=PAGE_SIZE)]
+            return [read_comment(it) for it in self._praw.inbox.mentions(limit=PAGE_SIZE)]
 
     def comments(self, subreddits: Sequence[str], since: float) -> list[Comment]:
         """Comments there that are newer than a time, the newest thousand at most."""
@@ -268,20 +272,20 @@ class Reddit:
             for it in listing:
                 if it.created_utc < since:
                     break
-                found.append(_comment(it))
+                found.append(read_comment(it))
         return found
 
     def info(self, fullnames: Iterable[str]) -> dict[str, Post | Comment]:
         """Posts and comments by their names; those that cannot be seen are left out."""
         with _translated():
             things = self._praw.info(fullnames=list(dict.fromkeys(fullnames)))
-            return {it.fullname: _thing(it) for it in things if isinstance(it, PrawComment | Submission)}
+            return {it.fullname: read_thing(it) for it in things if isinstance(it, PrawComment | Submission)}
 
     def seen_by_others(self, fullnames: Iterable[str]) -> dict[str, Comment]:
         """Comments as they are shown to who is not signed in: to us our own look well also when nobody else sees them."""
         with _translated():
             things = self._others.info(fullnames=list(dict.fromkeys(fullnames)))
-            return {it.fullname: _comment(it) for it in things if isinstance(it, PrawComment)}
+            return {it.fullname: read_comment(it) for it in things if isinstance(it, PrawComment)}
 
     def is_shadow_banned(self) -> bool:
         """Whether to others this account is not there."""
@@ -314,10 +318,10 @@ class Reddit:
             mine = [it for it in comment.replies.list() if isinstance(it, PrawComment) and self._is_mine(it)]
         with _translated():
             mine = mine or list(self._praw.redditor(self.name).comments.new(limit=PAGE_SIZE))
-            return [_comment(it) for it in mine if it.parent_id == fullname]
+            return [read_comment(it) for it in mine if it.parent_id == fullname]
 
     def _is_mine(self, it: Any) -> bool:
-        return _author(it).lower() == self.name.lower()
+        return author_of(it).lower() == self.name.lower()
 
     def is_banned_from(self, subreddit: str) -> bool:
         """Whether the subreddit has banned this account, or lets nobody in who is no member."""
@@ -346,7 +350,7 @@ class Reddit:
             words = {"richtext_json": rich_text} if rich_text else {"text": text}
             form = {"api_type": "json", "thing_id": fullname, **words}
             [made] = self._praw.post("api/comment/", data=form)
-            return _comment(made) if isinstance(made, PrawComment) else None
+            return read_comment(made) if isinstance(made, PrawComment) else None
 
     def edit(self, fullname: str, text: str) -> None:
         """Say something else in a comment of the bot's own."""
@@ -362,8 +366,19 @@ class Reddit:
             form = {"filepath": filename, "mimetype": media_type}
             answer = self._praw.post("api/media/asset.json", data=form)
             upload = answer["args"]
+            url = f"https:{upload['action']}"
+            if not self._is_store(url):
+                raise NoAnswerError("Reddit names a store for uploads that is none of its own.")
             fields = {it["name"]: it["value"] for it in upload["fields"]}
-            return Lease(f"https:{upload['action']}", fields, answer["asset"]["asset_id"])
+            return Lease(url, fields, str(answer["asset"]["asset_id"]))
+
+    def _is_store(self, url: str) -> bool:
+        """Whether pictures may be sent there: to Reddit's store, or to the host that stands for Reddit."""
+        parts = urlsplit(url)
+        if parts.username is not None or not parts.hostname:
+            return False
+        is_reddits = parts.port in (None, 443) and _STORE.fullmatch(parts.hostname)
+        return bool(is_reddits) or parts.hostname == self._host
 
     def message(self, to: str, subject: str, text: str) -> None:
         if self._dry_run:
@@ -450,96 +465,6 @@ def _id(fullname: str) -> str:
     return fullname.partition("_")[2]
 
 
-def _author(thing: Any) -> str:
-    """The name; "" where the account or the thing is deleted."""
-    author = vars(thing).get("author")
-    return str(author) if author is not None else ""
-
-
-def _thing(it: Any) -> Post | Comment:
-    return _comment(it) if isinstance(it, PrawComment) else _post(it)
-
-
-def _name(it: Any) -> str:
-    """The fullname of whatever Reddit lists; "" where it has none. What PRAW does not know stays a dict."""
-    data = it.get("data") or {} if isinstance(it, dict) else vars(it)
-    name = str(data.get("name") or "")
-    return name if _FULLNAME.fullmatch(name) else ""
-
-
-def _entry(it: Any) -> Comment | Message:
-    if not isinstance(it, PrawMessage):
-        return _comment(it)
-    subreddit = vars(it).get("subreddit")
-    return Message(
-        fullname=it.fullname,
-        author=_author(it) or None,
-        subreddit=str(subreddit) if subreddit else "",
-        body=_text(it.body),
-        created=it.created_utc,
-        subject=str(vars(it).get("subject") or ""),
-        automated=_is_automated(vars(it)),
-    )
-
-
-def _text(body: object) -> str:
-    if not isinstance(body, str):
-        raise TypeError("it has no text")
-    return body
-
-
-def _comment(it: Any) -> Comment:
-    # In an inbox, comments have no link_id; there PRAW reads the post from the field `context`.
-    data = vars(it)
-    body = _text(data["body"])
-    return Comment(
-        fullname=it.fullname,
-        subreddit=str(it.subreddit),
-        author=_author(it) or None,
-        body=body,
-        permalink=str(data.get("permalink") or data.get("context", "")),
-        parent=it.parent_id,
-        post=data.get("link_id") or f"t3_{it.submission.id}",
-        score=data.get("score", 1),
-        created=it.created_utc,
-        removed=not _author(it) and body in ("[removed]", "[deleted]"),
-        moderator=data.get("distinguished") == "moderator",
-        automated=_is_automated(data),
-        media={id: str(it.get("status")) for id, it in (data.get("media_metadata") or {}).items()},
-    )
-
-
-def _is_automated(data: dict[str, Any]) -> bool:
-    """Whether Reddit itself wrote it, or a moderators' tool that pins what it says."""
-    by = data.get("distinguished")
-    return by in ("admin", "special") or (by == "moderator" and bool(data.get("stickied")))
-
-
-def _post(it: Any) -> Post:
-    data = vars(it)
-    parents = data.get("crosspost_parent_list") or ()
-    is_lost = bool(data.get("crosspost_parent")) and not parents  # what it was taken from is not to be seen
-    removed = data.get("removed_by_category") is not None or not _author(it) or is_lost
-    return Post(
-        fullname=it.fullname,
-        subreddit=str(it.subreddit),
-        author=_author(it) or None,
-        title=it.title,
-        url=it.url,
-        over_18=it.over_18,
-        quarantined=data.get("quarantine", False),
-        removed=removed,
-        locked=data.get("locked", False),
-        archived=data.get("archived", False),
-        is_self=it.is_self,
-        body=data.get("selftext", ""),
-        gallery=_gallery(data),
-        crosspost_of=_post(Submission(it._reddit, _data=parents[0])) if parents else None,
-        preview=_preview(data),
-        smaller=_smaller(data),
-    )
-
-
 def _delay_in(message: str) -> float:
     """Seconds in “try again in 7 minutes”."""
     units = {"hour": 3600.0, "minute": 60.0, "millisecond": 0.001, "second": 1.0}
@@ -549,39 +474,3 @@ def _delay_in(message: str) -> float:
         if size is not None and number.isdecimal():
             return int(number) * size + 1
     return DEFAULT_DELAY
-
-
-def _gallery(data: dict[str, Any]) -> tuple[str, ...]:
-    """In the order of `gallery_data`, as people see it; `media_metadata` has none."""
-    return tuple(_still(item) for item in _gallery_items(data))
-
-
-def _gallery_items(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """What `media_metadata` says of each; {} where it says nothing."""
-    shown = data.get("media_metadata") or {}
-    items = (data.get("gallery_data") or {}).get("items") or ()
-    return [shown.get(item["media_id"]) or {} for item in items]
-
-
-def _still(item: dict[str, Any]) -> str:
-    """Its address; "" where it failed or moves."""
-    is_still = item.get("status") == "valid" and item.get("e") == "Image"
-    return _unescaped(item["s"].get("u", "")) if is_still else ""
-
-
-def _preview(data: dict[str, Any]) -> str | None:
-    images = (data.get("preview") or {}).get("images") or ()
-    return _unescaped(images[0]["source"]["url"]) if images else None
-
-
-def _smaller(data: dict[str, Any]) -> dict[str, str]:
-    """The largest smaller copy of each picture; Reddit lists them by size."""
-    found = {_still(item): item["p"][-1]["u"] for item in _gallery_items(data) if item.get("p")}
-    images = (data.get("preview") or {}).get("images") or ()
-    if images and images[0].get("resolutions") and not data.get("is_self"):
-        found[data["url"]] = images[0]["resolutions"][-1]["url"]
-    return {url: _unescaped(copy) for url, copy in found.items() if url}
-
-
-def _unescaped(address: str) -> str:
-    return address.replace("&amp;", "&")

@@ -15,7 +15,9 @@ from bot.reddit import PAGE_SIZE, Reddit, RedditError, ThrottledError
 from bot.richtext import without_picture
 
 INTERVAL = 3600.0
-"""Seconds between two looks; without new replies there is none."""
+"""Seconds between two looks; without new replies there is none, but while the account is shadow-banned."""
+HOLD = INTERVAL + 600.0
+"""Seconds for which nothing is said then: the next look, which ends or renews that, comes before."""
 WINDOW = 24 * 3600.0
 """Seconds for which a reply is looked at."""
 PROCESSING = 600.0
@@ -45,9 +47,13 @@ class Visibility:
         """Raises ThrottledError. What else goes wrong is tried again in an hour."""
         self._due_at = self._clock() + INTERVAL
         replied = self._database.last_replied(self._clock() - WINDOW, PAGE_SIZE)
-        if not replied:
+        self.unseen = self.unseen if replied else 0
+        was_banned = "shadow_banned" in self._outbox.held()
+        if not replied and not was_banned:
             return
         try:
+            if was_banned and self._is_banned():
+                return
             if self._check(replied):
                 self._database.save_progress(checked_at=self._clock())
         except ThrottledError:
@@ -58,13 +64,11 @@ class Visibility:
 
     def _check(self, replied: Sequence[Mention]) -> bool:
         """Whether the account is seen."""
-        seen = self._reddit.seen_by_others(it.reply for it in replied)
+        seen = self._reddit.seen_by_others(it.reply for it in replied) if replied else {}
         # What is not shown at all lies where only members look.
         unseen = [it for it in replied if (reply := seen.get(it.reply)) and reply.removed]
         self.unseen = len(unseen)
-        if unseen and self._reddit.is_shadow_banned():
-            log.error("account_shadow_banned account=u/%s", self._reddit.name)
-            self._outbox.hold("comment", INTERVAL, "shadow_banned")
+        if unseen and self._is_banned():
             return False
         self._outbox.release("shadow_banned")
         for subreddit, count in Counter(it.subreddit for it in unseen).items():
@@ -73,7 +77,20 @@ class Visibility:
                 self._database.opt_out("banned", subreddit)
         for mention in replied:
             if mention.media and (reply := seen.get(mention.reply)) and not reply.removed:
-                self._check_picture(mention, reply)
+                try:
+                    self._check_picture(mention, reply)
+                except ThrottledError:
+                    raise
+                except RedditError as error:  # of this comment alone
+                    log.warning("edit_failed mention=%s error=%s", mention.fullname, type(error).__name__)
+        return True
+
+    def _is_banned(self) -> bool:
+        """Whether to others the account is not there; then nothing is said."""
+        if not self._reddit.is_shadow_banned():
+            return False
+        log.error("account_shadow_banned account=u/%s", self._reddit.name)
+        self._outbox.hold("comment", HOLD, "shadow_banned")
         return True
 
     def _check_picture(self, mention: Mention, reply: Comment) -> None:

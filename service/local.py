@@ -450,8 +450,9 @@ def keep_appending(pid: int | None, state_dir: Path) -> None:
     files = str(state_dir / "valkey" / "appendonlydir")
     with suppress(OSError):
         for entry in Path(f"/proc/{pid}/fd").iterdir():
-            if entry.readlink().as_posix().startswith(files) and not _appends(pid, entry.name):
-                _set_append(pid, int(entry.name))
+            with suppress(OSError):  # some are closed meanwhile
+                if entry.readlink().as_posix().startswith(files) and not _appends(pid, entry.name):
+                    _set_append(pid, int(entry.name))
 
 
 def _appends(pid: int, descriptor: str) -> bool:

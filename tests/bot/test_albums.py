@@ -53,3 +53,10 @@ def test_without_a_client_id_none_is_asked_for(server, here, ask, quick_service,
     said = ask("ben", server.person("ann").post("OldPhotos", "An album", url=ALBUM), at=bot)
     assert "I cannot look into that album." in said.text
     assert quick_service.asked_for == []
+
+
+def test_of_a_comment_full_of_albums_few_are_asked_for(server, bot, ask, quick_service):
+    links = " ".join(f"https://imgur.com/a/a{number:04}" for number in range(60))
+    post = server.person("ann").post("OldPhotos", "Albums", text="below")
+    assert "I cannot look into that album." in ask("ben", post, f"u/colorizebot {links}").text
+    assert len(quick_service.asked_for) == 5

@@ -76,3 +76,15 @@ def test_a_thread_that_reddit_does_not_show_stops_no_other(server, shown, bot):
     bot.ahead += 60
     bot.loop.round()
     assert good in [said.parent for said in server.bot.comments()]
+
+
+@pytest.mark.usefixtures("retry_at_once")
+def test_a_share_link_that_reddit_breaks_over_stops_nobody_else(server, shown, bot):
+    server.fail("/r/OldPhotos/s/*", 500, times=None)
+    link = "https://www.reddit.com/r/OldPhotos/s/AbCdEf123"
+    bad = server.person("eve").comment(shown(), f"u/colorizebot {link}")
+    good = server.person("ben").comment(shown("b.jpg"), "u/colorizebot")
+    bot.work(lambda: any(said.parent is good for said in server.bot.comments()))
+    bot.ahead += 3600
+    bot.work(lambda: any(said.parent is bad for said in server.bot.comments()))
+    assert len(server.calls_to("/r/OldPhotos/s/AbCdEf123")) < 5

@@ -98,6 +98,54 @@ def test_a_picture_that_is_refused_is_left_out_at_once_and_there_for_a_day(serve
     assert len(server.calls_to(LEASE)) == 1
 
 
+@pytest.mark.parametrize("lost", [("reset", "after"), ("RATELIMIT", "before")])
+def test_one_that_is_refused_is_not_tried_again_where_the_next_try_fails(server, shown, bot, place, lost):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.fail("/api/comment", "SOME_CODE_OF_NEXT_YEAR")
+    kind, when = lost
+    server.fail("/api/comment", kind, when=when)
+    assert said_once(server, bot).media == ""
+    assert len([call for call in server.calls_to("/api/comment") if call.form.get("richtext_json")]) == 1
+    assert len(server.calls_to(LEASE)) == 1
+    bot.ahead += 2 * 3600
+    bot.loop.round()
+    assert server.calls_to("/api/editusertext") == [], "there is no picture to take out"
+
+
+def test_after_a_change_of_mind_the_picture_is_the_new_one(server, bot, place, gray_photo, quick_service):
+    urls = [server.picture(f"{number}.jpg", gray_photo(size=(64, 40 + number))) for number in (1, 2)]
+    post = server.person("dora").post("OldPhotos", "Two", gallery=urls)
+    mention = server.person("ben").comment(post, "u/colorizebot 1")
+    fault = server.fail("/api/comment", "RATELIMIT")
+    bot.work(lambda: fault.hits)
+    mention.text = "u/colorizebot 2"
+    quick_service.jobs.clear()  # which it has to be asked for anew
+    comment = said_once(server, bot)
+    assert urls[1] in comment.text
+    assert server.site.leases[f"uploads/{comment.media}"] == server.world.pictures["2.jpg"][0]
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["//elsewhere.example/x", "//reddit-x.s3.amazonaws.com@elsewhere.example/x", "//localhost/x", "/x"],
+)
+def test_a_picture_goes_nowhere_but_to_reddit(server, shown, bot, place, monkeypatch, action):
+    sent = []
+    monkeypatch.setattr("bot.uploads.send", lambda web, lease, *rest: sent.append(lease.url))
+    post = bot.loop.reddit._praw.post
+
+    def lying(path, **options):
+        answer = post(path, **options)
+        if path == "api/media/asset.json":
+            answer["args"]["action"] = action
+        return answer
+
+    monkeypatch.setattr(bot.loop.reddit._praw, "post", lying)
+    server.person("ben").comment(shown(), "u/colorizebot")
+    assert said_once(server, bot).media == ""
+    assert sent == []
+
+
 @pytest.mark.parametrize("kind", ["RATELIMIT", 429])
 def test_what_is_only_put_off_is_not_uploaded_again(server, shown, bot, place, kind):
     server.person("ben").comment(shown(), "u/colorizebot")
@@ -154,6 +202,21 @@ def test_a_picture_that_reddit_cannot_process_gives_way_to_the_link(server, show
     bot.ahead += 2 * 3600
     bot.loop.round()
     assert len(server.calls_to("/api/editusertext")) == edits == 1
+
+
+def test_one_comment_that_cannot_be_edited_stops_no_other(server, shown, bot, place):
+    server.world.processing = "unprocessed"
+    for name in ("ben", "cleo"):
+        server.person(name).comment(shown(f"{name}.jpg"), "u/colorizebot")
+    bot.work(lambda: len(server.bot.comments()) == 2)
+    server.world.media |= dict.fromkeys(server.world.media, "failed")
+    server.fail("/api/editusertext", 403)
+    bot.ahead += 2 * 3600
+    bot.loop.round()
+    assert len([said for said in server.bot.comments() if said.media]) == 1
+    bot.ahead += 2 * 3600
+    bot.loop.round()
+    assert len([said for said in server.bot.comments() if said.media]) == 0
 
 
 def test_a_picture_that_reddit_has_processed_stays(server, shown, bot, place):

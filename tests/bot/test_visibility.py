@@ -42,6 +42,7 @@ def test_a_shadow_banned_account_falls_silent_until_it_is_seen_again(server, sho
     assert server.bot.comments() == [answer], "nobody would see it"
     server.bot.user.shadow_banned = False
     pass_time(bot, HOUR)
+    pass_time(bot, 600)
     bot.work(lambda: any(said.parent is mention for said in server.bot.comments()))
     bot.work(lambda: health(bot) == "ok\n")
 
@@ -98,4 +99,29 @@ def test_where_reddit_lets_nobody_look_the_answers_go_on(server, shown, bot, ask
     pass_time(bot, 2 * HOUR)
     assert "visibility_failed error=SignInError" in caplog.text
     assert ask("cleo", shown("b.jpg"))
+    assert health(bot) == "ok\n"
+
+
+@pytest.mark.usefixtures("retry_at_once")
+def test_through_days_of_a_shadow_ban_nothing_is_said(server, shown, bot, ask):
+    answer = ask("ben", shown())
+    server.bot.user.shadow_banned = True
+    pass_time(bot, 2 * HOUR)
+    mention = server.person("cleo").comment(shown("b.jpg"), "u/colorizebot")
+    for _ in range(26):
+        pass_time(bot, HOUR)
+    assert server.bot.comments() == [answer]
+    assert health(bot).startswith("shadow_banned\n")
+    server.bot.user.shadow_banned = False
+    pass_time(bot, HOUR)
+    pass_time(bot, 600)
+    bot.work(lambda: any(said.parent is mention for said in server.bot.comments()))
+
+
+def test_what_was_unseen_days_ago_is_not_said_for_ever(server, shown, bot, ask):
+    server.person("mod").remove(ask("ben", shown()))
+    pass_time(bot, 2 * HOUR)
+    assert health(bot) == "unseen_replies 1\n"
+    for _ in range(3):
+        pass_time(bot, 23 * HOUR)
     assert health(bot) == "ok\n"

@@ -412,7 +412,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_lost(
     remember(page, job | {"secret": "job_of_nobody"})
     page.goto(f"{service}/photos/{job['id']}")
     page.get_by_role("button", name="How sure?").click()
-    expect(page.locator("#said")).to_contain_text("secret")
+    expect(page.locator("#said")).to_contain_text("Only whoever sent the photograph")
     page.context.set_offline(True)
     page.get_by_role("button", name="Other guesses").click()
     expect(page.locator("#said")).to_contain_text("The connection to the server was lost.")

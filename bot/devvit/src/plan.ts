@@ -178,8 +178,7 @@ export function parseCommand(body: string, name: string, inReply: boolean): Comm
 
 // What is answered.
 
-const GUESS =
-  'Every color is a guess of a neural network, a likely one and not the truth; only light and shade are the photograph’s own.';
+const GUESS = 'The colors are a machine’s guess.';
 const ABOUT =
   'I am an app. Answer “delete” if you posted this or called me, and I take it back; “opt out”, and I never color what you post.';
 const CAPTION = 'The photograph twice: in gray on the left, in guessed colors on the right';

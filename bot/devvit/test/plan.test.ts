@@ -76,7 +76,7 @@ test('a line that says nothing else calls the app; talk does not', () => {
 test('the comment says that it is a guess, and how to take it back', () => {
   const shown = JSON.stringify(coloredRichText('https://i.redd.it/new.jpg'));
   for (const text of [shown, coloredMarkdown('https://i.redd.it/new.jpg')]) {
-    assert.match(text, /https:\/\/i\.redd\.it\/new\.jpg.*guess.*delete.*opt out/s);
+    assert.match(text, /https:\/\/i\.redd\.it\/new\.jpg.*The colors are a machine’s guess\..*delete.*opt out/s);
   }
 });
 

@@ -173,6 +173,8 @@ if (own) {
 }
 after.addEventListener("error", () => tell(t("Your browser cannot show this kind of file. Save it to see it in another program.")));
 showRecent(element("recent"), job.id);
+// Brought back as it was left, it would be in the midst of what led away, and show a photograph that may have been erased meanwhile.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 try {
   if (sessionStorage.getItem("autochrome.waited") === job.id) {
