@@ -9,6 +9,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
@@ -113,12 +114,12 @@ def unpack(
                 yield member.filename, _unpack(archive, member, cast(IO[bytes], unpacked))
 
 
-def pack(files: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
-    """A ZIP as it is written: names and bytes, not compressed, since photos are. No more than a piece is in memory."""
+def pack(files: Iterable[tuple[str, datetime, Iterable[bytes]]]) -> Iterator[bytes]:
+    """A ZIP as it is written: names, dates and bytes, not compressed, since photos are. No more than a piece is in memory."""
     pipe = _Pipe()
     with zipfile.ZipFile(cast(IO[bytes], pipe), "w", zipfile.ZIP_STORED) as archive:
-        for name, pieces in files:
-            entry = zipfile.ZipInfo(name)  # dated 1980, so that the same photos are the same archive
+        for name, made, pieces in files:
+            entry = zipfile.ZipInfo(name, made.timetuple()[:6])
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             with archive.open(entry, "w") as member:
                 for piece in pieces:

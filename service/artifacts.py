@@ -30,7 +30,7 @@ COMPARISON_SIDE = 2048
 THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 384, 80
 """Longest side of a thumbnail, which is for lists, and its quality as a JPEG."""
 OPTIONS_TOLD = {
-    *("temperature", "vividness", "boldness", "detail", "palette", "hints", "alternatives"),
+    *("temperature", "vividness", "boldness", "detail", "palette", "hints", "alternatives", "chosen"),
     *("format", "size", "bits", "quality"),
     *("if_color", "negative", "rotate", "crop_border", "page", "partial"),
     *("keep_metadata", "keep_location", "embed_disclosure", "mark"),
@@ -72,6 +72,8 @@ class Colored:
     """And of files."""
     threads: int | None
     """As `Colorizer.render` takes it."""
+    source_sha256: str | None
+    """Of the file as it was sent, where that was read."""
 
 
 def refuse_unless_able(card: Card | OnnxCard, options: Options) -> None:
@@ -219,5 +221,6 @@ def sidecar(colored: Colored, result: Result) -> bytes:
         options=colored.options.model_dump(mode="json", include=OPTIONS_TOLD),
         result={"sha256": result.sha256, "width": result.width, "height": result.height},
         temperature=colored.colorizer.temperature(colored.color),
+        source={"sha256": colored.source_sha256} if colored.source_sha256 else None,
         notices=bounded(colored.before.notices),
     )

@@ -227,6 +227,8 @@ class Job:
     status: str
     created: int
     expires: int
+    completed: int | None
+    """When its result was there."""
     secret_sha256: str
     queue_position: int | None
     """1: the next in line."""
@@ -308,6 +310,7 @@ def job_of(id: str, record: Mapping[str, str], now: int, position: int | None, e
         status="expired" if now >= int(record["expires"]) else status,
         created=int(record["created"]),
         expires=int(record["expires"]),
+        completed=int(record["completed"]) if "completed" in record else None,
         secret_sha256=record["secret"],
         queue_position=position,
         eta_s=eta_s,

@@ -18,7 +18,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import redis
@@ -45,6 +45,9 @@ MOST_COUNTED = 200
 """Rounds a day of one address that count in the tallies, where there is a quota at all: five of the paper's sessions."""
 ROUND_PIXELS = 1_000_000
 """What one round takes off its sender's quota."""
+ON_THE_HOME_PAGE = ("coffee", "chelsea", "rocket")
+"""Photographs to try the home page with, whose guessed colors a visitor has seen: `static/samples/NAME-gray.jpg` and `NAME-color.jpg`,
+both by `python -m model gallery --apart`."""
 CONFIDENCE = 1.96
 """Of a normal distribution: 95%."""
 _PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
@@ -60,6 +63,8 @@ class Pair:
     net: str
     photo: str
     colored: str
+    is_known: bool
+    """Its photograph is on the home page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,10 @@ class Pairs:
             content = json.loads((folder / MANIFEST).read_text("utf-8"))
             nets = {str(net): str(name) for net, name in content["nets"].items()}
             pairs = {
-                entry["pair"]: Pair(entry["net"], entry["photo"], entry["colored"])
+                entry["pair"]: Pair(
+                    *(entry["net"], entry["photo"], entry["colored"]),
+                    is_known=PurePosixPath(str(entry.get("file", ""))).stem in ON_THE_HOME_PAGE,
+                )
                 for entry in content["pairs"]
             }
             terms = str(content["terms"])
@@ -111,10 +119,11 @@ class Pairs:
         return max(map(len, self._by_net()), default=0)
 
     def draw(self, rounds: int) -> list[str]:
-        """So many pairs, all of one net, as in the paper."""
-        return random.sample(
-            random.choice([those for those in self._by_net() if len(those) >= rounds]), rounds
-        )
+        """So many pairs, all of one net, as in the paper. Those of practice come first: where there are others, none of the home page."""
+        those = random.choice([those for those in self._by_net() if len(those) >= rounds])
+        drawn = random.sample(those, rounds)
+        practice = [name for name in drawn if not self.pairs[name].is_known][:PRACTICE]
+        return [*practice, *(name for name in drawn if name not in practice)]
 
     def _by_net(self) -> list[list[str]]:
         found: defaultdict[str, list[str]] = defaultdict(list)

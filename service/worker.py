@@ -211,11 +211,13 @@ class Worker:
             self.kept.forget(self.kept.ids())
         key = claim.upload, *(getattr(options, name) for name in NET_OPTIONS)
         kept = self.kept.get(claim.revises, key) if claim.revises else None
+        source_sha256 = None
         with stages.next("open"):
-            if kept and options.is_preview:
+            if kept and options.is_preview and "sidecar" not in options.artifacts:
                 photo = kept.photo
             else:
                 data = self._read(claim)
+                source_sha256 = hashlib.sha256(data).hexdigest() if "sidecar" in options.artifacts else None
                 photo = photos.opened(data, options, self._settings.limits)
             shown = photos.sized(photo, options)
         if inspection.is_kept(photo):
@@ -236,7 +238,7 @@ class Worker:
             with stages.next("infer"):
                 answer = self._ask_the_net(claim, photo, looks, stages.renew)
         with stages.next("postprocess"):
-            colored = self._postprocess(shown, answer.logits, options)
+            colored = self._postprocess(shown, answer.logits, options, source_sha256)
         with stages.next("save"):
             result, others = self._save(claim, colored)
         batch = answer.photos if answer.leads else 0
@@ -302,7 +304,11 @@ class Worker:
         return None if self.admission.count <= 1 else 1
 
     def _postprocess(
-        self, photo: image_io.Photo, logits_Qhw: NDArray[np.float32], options: Options
+        self,
+        photo: image_io.Photo,
+        logits_Qhw: NDArray[np.float32],
+        options: Options,
+        source_sha256: str | None,
     ) -> Colored:
         """The photo in color, what else it could have been, and notices of what the net is sure of."""
         color, threads, others = photos.color_options(options), self._threads(), []
@@ -321,7 +327,10 @@ class Worker:
             what = f"This photo has no alternative {options.chosen} of {options.alternatives}."
             raise Problem("option_unavailable", what=what) from error
         saving = photos.save_options(options)
-        return Colored(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads)
+        return Colored(
+            *(photo, after, logits_Qhw, others, self._colorizer, options, color, saving, threads),
+            source_sha256=source_sha256,
+        )
 
     def _save(self, claim: Claim, colored: Colored) -> tuple[Result, tuple[Artifact, ...]]:
         saved_as = image_io.saved_format(colored.after, colored.saving.format)

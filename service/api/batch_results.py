@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, get_args
 from urllib.parse import parse_qsl
@@ -21,9 +23,10 @@ from service.api.results import BYTES, sent_as
 from service.api.state import ApiState, State, is_id
 from service.api.uploads import small_body
 from service.archives import Names, pack
-from service.batches import Standing
+from service.batches import Batch, Standing
 from service.errors import Problem
 from service.models import Artifact, ArtifactKind, Job
+from service.schemas import utc
 
 PICTURES, TABLE = "result", "csv"
 CONTENTS = (PICTURES, TABLE, *get_args(ArtifactKind))
@@ -126,34 +129,42 @@ def _archive(id: str, request: Request, state: ApiState, partial: bool, choice: 
     if not partial and status_of(batch, state.batches.files(id, most=1)) != "ended":
         raise Problem("not_ready", "The batch has not ended. Ask again later, or for `?partial=true`.")
     headers = {
-        "Content-Disposition": 'attachment; filename="colorized.zip"',
+        "Content-Disposition": f'attachment; filename="autochrome-album-{utc(batch.created):%Y-%m-%d}.zip"',
         "Content-Security-Policy": PHOTO_POLICY,
         "Cache-Control": "no-store",
     }
     sent = sent_as(ZIP_TYPES[0], request, headers)
     if is_head(request):
         return Response(headers=headers, media_type=sent)
-    return StreamingResponse(pack(_members(state, id, choice)), headers=headers, media_type=sent)
+    return StreamingResponse(pack(_members(state, batch, choice)), headers=headers, media_type=sent)
 
 
-def _members(state: ApiState, id: str, choice: Choice) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Names for the ZIP, and the files piece by piece, the table last. A picture that was erased meanwhile is left out."""
-    names, rows = Names(), []
+def _members(
+    state: ApiState, batch: Batch, choice: Choice
+) -> Iterator[tuple[str, datetime, Iterator[bytes]]]:
+    """Names for the ZIP, when each was made, and the files piece by piece, the table last.
+
+    A picture that was erased meanwhile is left out.
+    """
+    names, rows, latest = Names(), [], batch.created
     if TABLE in choice.contents:
         names.near(TABLE_NAME)
-    for place, file in enumerate(state.batches.all_files(id)):
+    for place, file in enumerate(state.batches.all_files(batch.id)):
         job = _job(state, file, choice.redone.get(place))
         named = ""
         if job is not None and choice.takes(place):
-            for key, name in _files(names, file.name, job, choice.contents):
+            ended = job.completed or job.created
+            latest = max(latest, ended)
+            for key, name, is_sidecar in _files(names, file.name, job, choice.contents):
                 try:
-                    yield name, state.store.stream(key)
+                    pieces = state.store.stream(key)
+                    yield name, utc(ended), _of_source(file.name, pieces) if is_sidecar else pieces
                 except FileNotFoundError:
                     continue
                 named = named or name
         rows.append(_row(place, file, job, choice, named))
     if TABLE in choice.contents:
-        yield TABLE_NAME, iter([_table(rows)])
+        yield TABLE_NAME, utc(latest), iter([_table(rows)])
 
 
 def _job(state: ApiState, file: Standing, redone: str | None) -> Job | None:
@@ -163,15 +174,23 @@ def _job(state: ApiState, file: Standing, redone: str | None) -> Job | None:
     return job if job is not None and job.status == "succeeded" and job.result is not None else None
 
 
-def _files(names: Names, sent: str, job: Job, contents: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Key in the store and name in the ZIP of each file of a job."""
+def _of_source(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """A sidecar that says which file its photo was: the batch alone knows its name."""
+    said = json.loads(b"".join(pieces))
+    said["source"] = {"name": name, **(said.get("source") or {})}
+    yield (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode(errors="replace")
+
+
+def _files(names: Names, sent: str, job: Job, contents: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
+    """Key in the store and name in the ZIP of each file of a job, and whether it is the sidecar."""
     assert job.result is not None
     picture = PurePosixPath(names.take(sent, _extension(job.result.key)))
     if PICTURES in contents:
-        yield job.result.key, str(picture)
+        yield job.result.key, str(picture), False
     for made in job.artifacts:
         if made.kind in contents:
-            yield made.key, names.near(str(picture.with_name(_beside(picture, made))))
+            name = names.near(str(picture.with_name(_beside(picture, made))))
+            yield made.key, name, made.kind == "sidecar"
 
 
 def _beside(picture: PurePosixPath, made: Artifact) -> str:

@@ -22,11 +22,10 @@ from service.api.templates import render
 from service.api.uploads import Upload, digest
 from service.errors import Problem
 from service.jobs import new_id
+from service.realism import ON_THE_HOME_PAGE
 from service.schemas import Options
 from service.settings import Settings
 
-SAMPLES = ("coffee", "chelsea", "rocket")
-"""Photographs to try the page with: `static/samples/NAME-gray.jpg`, and `NAME-color.jpg`, both by `python -m model gallery --apart`."""
 ARTIFACTS: Final = ("comparison", "distribution", "suggestions")
 """What a photo's page shows beside the result, and lets people change it by."""
 SOURCES: Final = {
@@ -92,7 +91,7 @@ async def send(request: Request, state: State, by: Colorizing) -> Response:
 @router.post("/samples/{name}")
 async def try_sample(name: str, request: Request, state: State, by: Colorizing) -> Response:
     """Color one of our own photographs, as if it had been sent. Raises `not_found`, or what `submit` does."""
-    if name not in SAMPLES:
+    if name not in ON_THE_HOME_PAGE:
         raise Problem("not_found")
 
     def sent() -> Submitted:
@@ -133,7 +132,7 @@ def _described(settings: Settings) -> dict[str, Any]:
         "max_megapixels": round(settings.max_pixels / 1e6),
         "most_photos": settings.batch_files,
         "keep_for": duration(settings.keep_for),
-        "samples": SAMPLES,
+        "samples": ON_THE_HOME_PAGE,
         "artifacts": ARTIFACTS,
         "problem": None,
     }

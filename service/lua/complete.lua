@@ -7,7 +7,8 @@ local seen = redis.call('HMGET', job(id), 'status', 'result_key')
 if seen[1] == 'succeeded' and seen[2] == ARGV[3] then return 1 end  -- said again, the answer was lost
 if not is_held(id, ARGV[2]) then return 0 end
 set_fields(id, 'result_key', ARGV[3], 'result_width', ARGV[4], 'result_height', ARGV[5],
-  'result_media_type', ARGV[6], 'result_sha256', ARGV[7], 'result_bytes', ARGV[8], 'artifacts', ARGV[9], 'notices', ARGV[10])
+  'result_media_type', ARGV[6], 'result_sha256', ARGV[7], 'result_bytes', ARGV[8], 'artifacts', ARGV[9], 'notices', ARGV[10],
+  'completed', stamp(now))
 if ARGV[10] ~= '' then count_record(id, math.ceil(BYTES_IN_PIECES * #ARGV[10])) end
 note_stages(id, 12)
 if tonumber(ARGV[11]) > 0 then

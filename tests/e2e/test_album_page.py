@@ -100,7 +100,8 @@ def test_an_album_for_a_museum_is_decided_by_keys_and_saved(
     expect(page.locator("#standing")).to_have_text("3 of 4 photographs are colored, 1 could not be.")
     assert axe(page) + small_targets(page) == []
 
-    tile(page, "a.jpg").focus()
+    page.keyboard.press("ArrowRight")
+    expect(tile(page, "a.jpg")).to_be_focused()
     page.keyboard.press("a")
     expect(tile(page, "a.jpg")).to_contain_text("Accepted")
     expect(tile(page, "b.jpg")).to_be_focused()
@@ -120,7 +121,15 @@ def test_an_album_for_a_museum_is_decided_by_keys_and_saved(
     expect(viewer.get_by_role("img", name="The photograph in guessed colors")).to_be_visible()
     page.keyboard.press("r")
     assert axe(page) + small_targets(page) == []
+    held: list[Route] = []
+    page.route("**/v1/colorizations", lambda route: held.append(route))
     viewer.get_by_role("button", name="Weaker colors").press("Enter")
+    page.keyboard.press("x")
+    expect(page.locator("#viewer-state")).to_have_text(
+        "Being colored again: decide when its new colors are here"
+    )
+    held[0].continue_()
+    page.unroute("**/v1/colorizations")
     expect(page.locator("#viewer-frame.busy")).to_have_count(0)
     expect(viewer.get_by_role("button", name="As it was at first")).to_be_visible()
     expect(viewer.get_by_role("button", name="Accept")).to_have_attribute("aria-pressed", "true")

@@ -180,6 +180,18 @@ def test_a_picture_that_stood_too_long_does_not_count(game: Game, service: str) 
     expect(page.locator("#told")).to_contain_text("this round does not count for others")
     assert rates(service) == before
 
+    page.reload()
+    go_on = page.get_by_role("button", name="Go on with your game: round 2 of 10")
+    go_on.click()
+    expect(page.locator("#round")).to_have_text("Round 2 of 10")
+    game.look()
+    page.reload()
+    go_on.click()
+    game.look()
+    page.keyboard.press("1")
+    expect(page.locator("#told")).to_contain_text("this round does not count for others")
+    assert rates(service) == before, "who saw its pictures twice"
+
 
 def test_in_german_and_without_scripts_it_says_what_it_is(browser: Browser, service: str, axe: Look) -> None:
     context = browser.new_context(locale="de-DE", java_script_enabled=False)

@@ -35,7 +35,7 @@ new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-WEIGHED, ANNEALED, RESULT = range(3)
+WEIGHED, LIKELIEST, ANNEALED, MEAN, RESULT = range(5)
 """The live pictures, from above."""
 
 
@@ -102,7 +102,11 @@ def test_each_step_is_alive(how: Page, axe: Look, small_targets: Look) -> None:
     set_to(how.get_by_label("How much rare colors count"), "0")
     assert apart(how, WEIGHED, "unweighed") < 2
     expect(how.locator("figure:has(#weight) .tag .value")).to_have_text("0%")
+    assert apart(how, LIKELIEST, "likeliest") > 5, "the same weight on all of the next step"
+    assert apart(how, MEAN, "mean") > 2
     set_to(how.get_by_label("How much rare colors count"), "80")
+    assert apart(how, LIKELIEST, "likeliest") < 2
+    assert apart(how, MEAN, "mean") < 2
     ring = how.locator("[data-shows=annealed] .ring")
     between = ring.get_attribute("cx"), ring.get_attribute("cy")
     set_to(how.get_by_role("slider", name="Temperature"), "1")

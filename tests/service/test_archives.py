@@ -10,6 +10,7 @@ import struct
 import subprocess
 import tracemalloc
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,7 @@ from service.archives import SMALL, Bounds, Names, pack, safe_name, unpack
 from service.errors import Problem
 
 BOUNDS = Bounds(files=10, bytes=8 * 2**20, file_bytes=4 * 2**20)
+DATE = datetime(2026, 11, 30, 12, 0, 2)
 NOISE = random.Random(1).randbytes(5000)
 
 
@@ -165,7 +167,7 @@ def test_flipped_bytes_never_do_more_than_spoil_files():
 def test_a_written_zip_is_read_by_other_programs(tmp_path: Path):
     unzip = shutil.which("unzip") or shutil.which("bsdtar") or shutil.which("7z")
     files = {"a.jpg": NOISE, "folder/ä.jpg": b"", "c.jpg": NOISE * 300}
-    archive = b"".join(pack((name, [data[:7], data[7:]]) for name, data in files.items()))
+    archive = b"".join(pack((name, DATE, [data[:7], data[7:]]) for name, data in files.items()))
     with zipfile.ZipFile(io.BytesIO(archive)) as whole:
         assert whole.testzip() is None
         assert {name: whole.read(name) for name in whole.namelist()} == files
@@ -180,7 +182,7 @@ def test_a_written_zip_is_read_by_other_programs(tmp_path: Path):
 def test_writing_needs_no_more_memory_than_a_piece():
     piece = bytes(2**20)
     tracemalloc.start()
-    sent = sum(map(len, pack((f"{index}.jpg", (piece for _ in range(10))) for index in range(20))))
+    sent = sum(map(len, pack((f"{index}.jpg", DATE, (piece for _ in range(10))) for index in range(20))))
     assert tracemalloc.get_traced_memory()[1] < 6 * 2**20
     tracemalloc.stop()
     assert sent > 200 * 2**20

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -24,7 +26,15 @@ def batch(api, photos, work) -> dict[str, Any]:
     ]
     made = api.post("/v1/batches", files=sent).json()
     for _ in range(2):
-        work(b"in color", {"sidecar": b"{}", "gray": b"gray", "color_layer": b"ab", "thumbnail": b"small"})
+        work(
+            b"in color",
+            {
+                "sidecar": b'{"source": {"sha256": "ab"}}',
+                "gray": b"gray",
+                "color_layer": b"ab",
+                "thumbnail": b"small",
+            },
+        )
     return api.get(f"/v1/batches/{made['id']}").json() | {"secret": made["secret"]}
 
 
@@ -57,6 +67,17 @@ def test_the_zip_holds_what_is_asked_for_and_a_table_of_all_photos(api, batch, c
     assert "JPEG" in failed["error_detail"]
     assert (waiting["status"], waiting["file"], waiting["error"]) == ("queued", "", "")
     assert "hologram" not in check_problem(api.get(f"{path}&contents=csv,hologram"), "option_invalid")
+
+
+def test_the_zip_its_dates_and_its_sidecars_say_when_and_of_what_they_were_made(api, batch):
+    answer = api.get(f"/v1/batches/{batch['id']}/result?partial=true&contents=result,sidecar,csv")
+    day = batch["created_at"][:10]
+    assert answer.headers["content-disposition"] == f'attachment; filename="autochrome-album-{day}.zip"'
+    assert json.loads(unpacked(answer)["box/a.jpg.json"])["source"] == {"name": "box/a.png", "sha256": "ab"}
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        dates = {datetime(*entry.date_time, tzinfo=UTC) for entry in archive.infolist()}
+    begun = datetime.fromisoformat(batch["created_at"])
+    assert all(abs(date - begun) < timedelta(minutes=10) for date in dates), dates
 
 
 def test_what_was_decided_makes_the_zip(api, batch, jobs, work, photos):

@@ -70,6 +70,16 @@ def folder_of(path: Path, pairs: int, nets: int = 1) -> Path:
     return path
 
 
+def test_practice_is_by_no_photograph_of_the_home_page() -> None:
+    pairs = realism.Pairs.read(realism.OURS)
+    known = {name for name, pair in pairs.pairs.items() if pair.is_known}
+    assert len(known) == 3
+    for _ in range(20):
+        drawn = pairs.draw(12)
+        assert known.isdisjoint(drawn[: realism.PRACTICE])
+        assert len({*drawn}) == 12
+
+
 def test_a_game_is_played_told_counted_and_evaluated(api: httpx.Client, tmp_path: Path) -> None:
     *practice, third = begin_with_practice(api)[:3]
     for each in practice:

@@ -81,6 +81,19 @@ def test_each_example_runs_as_printed(service, gray_photo, tmp_path: Path, until
     until(lambda: erased() == before + 1, 10, "it is erased again")
 
 
+def test_the_example_in_the_shell_writes_no_picture_where_the_photo_is_refused(
+    service, tmp_path: Path
+) -> None:
+    (tmp_path / "old.jpg").write_bytes(b"no photograph")
+    example = Page(httpx.get(f"{service.url}/docs").text).examples["bash"]
+    # As pasted: what follows a command runs whether or not it failed.
+    done = subprocess.run(["bash", "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "photo_" in done.stdout
+    assert "error: 4" in done.stderr
+    assert done.returncode != 0
+    assert {path.name for path in tmp_path.iterdir()} == {"old.jpg"}
+
+
 def test_the_examples_have_a_key_where_the_server_demands_one(tight) -> None:
     examples = Page(tight(anonymous=False).get("/docs").text).examples
     assert set(examples) == set(RUN)

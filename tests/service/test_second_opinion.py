@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import math
@@ -387,9 +388,11 @@ def test_the_sidecar_repeats_what_was_asked_for_and_the_temperature_of_a_boldnes
     api, color, photo, colorizer
 ):
     hint = {"x": 0.5, "y": 0.5, "color": RED, "radius": 0.05}
-    job = color(photo, artifacts="sidecar", alternatives=1, boldness=-1, hints=[hint])
+    job = color(photo, artifacts="sidecar", alternatives=2, chosen=2, boldness=-1, hints=[hint])
     said = json.loads(get(api, artifact(job, "sidecar")["url"]))
-    assert {"alternatives": 1, "boldness": -1, "hints": [hint]}.items() <= said["options"].items()
+    asked = {"alternatives": 2, "chosen": 2, "boldness": -1, "hints": [hint]}
+    assert asked.items() <= said["options"].items()
+    assert said["source"] == {"sha256": hashlib.sha256(photo).hexdigest()}
     assert (
         said["temperature"] == colorizer.temperature(ColorOptions(boldness=-1)) != colorizer.card.temperature
     )

@@ -71,6 +71,12 @@ def test_what_was_erased_is_said_to_be(api, gray_photo):
     html = in_words(answer, 410, "This photograph was erased")
     assert "erased at its sender&#39;s wish" in html
     assert job["secret"] not in html
+    album = api.post("/v1/batches", files={"photo": gray_photo()}).json()
+    api.delete(f"/v1/batches/{album['id']}", headers={"Authorization": f"Bearer {album['secret']}"})
+    html = in_words(
+        api.get(f"/v1/batches/{album['id']}/result", headers=BROWSER), 410, "This album was erased"
+    )
+    assert "The photo was erased" not in html
 
 
 def test_who_asks_too_much_is_told_how_long_to_wait(settings, serve, gray_photo):

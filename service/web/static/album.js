@@ -35,6 +35,8 @@ const files = [];
 let counts = {};
 let status = data.status;
 const busy = new Set();
+/** Those that somebody wanted to decide while they were colored again. */
+const early = new Set();
 const problems = new Map();
 const past = [];
 const never = new AbortController().signal;
@@ -182,7 +184,7 @@ function sourceOf(place) {
 
 function wordOf(place) {
   const { status: stands, error } = files[place];
-  if (busy.has(place)) return t("Being colored again");
+  if (busy.has(place)) return early.has(place) ? t("Being colored again: decide when its new colors are here") : t("Being colored again");
   const verdict = { accepted: `✓ ${t("Accepted")}`, rejected: `✗ ${t("Rejected")}` }[verdictOf(place)];
   const problem = problems.get(place);
   if (problem) return problem.message;
@@ -273,9 +275,14 @@ function put(place, { verdict, redone }) {
   tellVerdicts();
 }
 
-/** Accepts or rejects, and goes on to the next; the same a second time takes it back. */
+/** Accepts or rejects, and goes on to the next; the same a second time takes it back. Colors that nobody has seen are not decided. */
 function judge(place, verdict) {
   if (!files[place] || !pictureOf(place)) return;
+  if (busy.has(place)) {
+    early.add(place);
+    show(place);
+    return say(`${files[place].name}: ${wordOf(place)}`);
+  }
   const isSame = verdictOf(place) === verdict;
   const next = isSame ? place : tiles.beside(place, 1);
   decide(place, { verdict: isSame ? null : verdict });
@@ -346,6 +353,7 @@ async function sendCopy(place, file) {
 /** Does what gives a place another picture, and says how it went. */
 async function work(place, make) {
   busy.add(place);
+  early.delete(place);
   problems.delete(place);
   show(place);
   try {

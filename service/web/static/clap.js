@@ -13,6 +13,9 @@ const READY = 700;
 const BETWEEN = 400;
 /** Rounds of a game in which nothing is told before its end, as in the paper. */
 const SILENT = 40;
+/** Where a game stands that is not at its end, in this tab alone; and the milliseconds after which the server calls it over. */
+const GAME = "autochrome.game";
+const LASTS = 3_600_000;
 const CHOICES = ["first", "second"];
 const KEYS = { 1: "first", ArrowLeft: "first", 2: "second", ArrowRight: "second" };
 /** Of a normal distribution: 95%. */
@@ -29,26 +32,70 @@ let answer = null;
 /** Of the game that is played; aborted where another is begun in its midst. */
 let turn = new AbortController();
 
-async function play(count) {
+async function begin(count) {
   const { rounds } = await patiently(() => post("games", { rounds: count }));
+  await play({ count, rounds, answers: [], isSeen: false, until: Date.now() + LASTS });
+}
+
+/** From the first round on that has no answer. `isSeen`: its pictures were shown before, and the page was loaded anew since. */
+async function play(game) {
+  const { count, rounds, answers } = game;
   const practice = rounds.length - count;
-  const played = [];
-  let coming = load(rounds[0]);
-  for (const [at, round] of rounds.entries()) {
+  const all = [];
+  let coming = null;
+  for (let at = answers.length; at < rounds.length; at++) {
+    const round = rounds[at];
     const pictures = await patiently(() => coming ?? load(round), () => (coming = null));
     coming = at + 1 < rounds.length ? load(rounds[at + 1]) : null;
     const place = round.practice
       ? t("Practice {at} of {count}, which does not count", { at: at + 1, count: practice })
       : t("Round {at} of {count}", { at: at + 1 - practice, count });
-    const isFair = await show(pictures, place);
+    const isFirst = !game.isSeen;
+    keep({ ...game, isSeen: true });
+    const isFair = (await show(pictures, place)) && isFirst;
     const chosen = await ask();
     const told = await patiently(() => post("answers", { token: round.token, colored: chosen, fair: isFair }));
-    if (!round.practice) played.push({ pictures, ...told });
+    all[at] = pictures;
+    answers.push(told);
+    game.isSeen = false;
+    keep(game);
     const isLast = at + 1 === rounds.length;
     const goesOn = isLast ? t("See the score") : at + 1 === practice ? t("Begin to count") : t("Next round");
     await next({ chosen, pictures, ...told, isFair: isFair || round.practice, isSilent: !round.practice && count === SILENT, isLast, goesOn });
   }
-  await end(played);
+  const played = await patiently(() => Promise.all(rounds.map(async (round, at) => ({ pictures: all[at] ?? (await load(round)), ...answers[at] }))));
+  keep(null);
+  await end(played.slice(practice));
+}
+
+function keep(game) {
+  try {
+    if (game) sessionStorage.setItem(GAME, JSON.stringify(game));
+    else sessionStorage.removeItem(GAME);
+  } catch {
+    // No room, or not allowed: then a reload ends the game.
+  }
+}
+
+/** The game that a reload has interrupted, where it is not over. */
+function kept() {
+  try {
+    const game = JSON.parse(sessionStorage.getItem(GAME));
+    return game?.until > Date.now() ? game : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Offers to go on with it. */
+function offer(game) {
+  if (!game) return;
+  const { count, rounds, answers } = game;
+  const at = Math.min(count, Math.max(1, answers.length + 1 - (rounds.length - count)));
+  const button = element("resume");
+  button.textContent = t("Go on with your game: round {at} of {count}", { at, count });
+  button.hidden = false;
+  button.addEventListener("click", () => play(game), { once: true });
 }
 
 /** Both pictures of a round, ready to be painted. */
@@ -96,7 +143,7 @@ async function next({ chosen, pictures, colored, isFair, isSilent, isLast, goesO
     lines.push(`${chosen === colored ? t("Right.") : t("Fooled.")} ${place}`);
     element("pair").replaceChildren(...both(pictures, colored));
   }
-  if (!isFair) lines.push(t("A picture did not stand for a second, so this round does not count for others."));
+  if (!isFair) lines.push(t("These pictures were not seen for just a second each, so this round does not count for others."));
   if (isSilent && !isLast && !isCalm.matches) return;
   question.textContent = lines[0] ?? t("Answered.");
   element("more").textContent = lines.slice(1).join(" ");
@@ -190,6 +237,7 @@ async function patiently(action, before = () => {}) {
   const result = await retry(action, async (error) => {
     hasFailed = true;
     const isOver = error.status === 410;
+    if (isOver) keep(null);
     element("trouble-title").textContent = isOver ? t("This game is over") : t("That did not come through");
     element("trouble-detail").textContent = reason(error);
     element("retry").hidden = isOver;
@@ -229,14 +277,17 @@ addEventListener("keydown", (event) => {
   answer(KEYS[event.key]);
 });
 for (const button of document.querySelectorAll("[data-rounds]")) {
-  button.addEventListener("click", () => play(Number(button.dataset.rounds)));
+  button.addEventListener("click", () => begin(Number(button.dataset.rounds)));
 }
 for (const id of ["again", "anew"]) {
   element(id).addEventListener("click", () => {
     turn.abort();
     turn = new AbortController();
+    keep(null);
+    element("resume").hidden = true;
     see("intro");
     element("intro-title").focus({ preventScroll: true });
   });
 }
+offer(kept());
 see("intro");

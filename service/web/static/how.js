@@ -10,7 +10,9 @@ const [width, height] = ["width", "height"].map((side) => Number(document.getEle
 const sliders = Object.fromEntries(["weight", "temperature", "strength"].map((name) => [name, document.getElementById(name)]));
 const marks = [...document.querySelectorAll(".mark circle")];
 const place = { x: Number(marks[0].getAttribute("cx")) / width, y: Number(marks[0].getAttribute("cy")) / height };
-const [weighed, annealed, result] = document.querySelectorAll(".live canvas");
+const [weighed, likeliest, annealed, mean, result] = document.querySelectorAll(".live canvas");
+/** Pictures of one temperature, at whatever weight: both ends of its slider. */
+const ENDS = [[likeliest, Number(sliders.temperature.min)], [mean, Number(sliders.temperature.max)]];
 /** Pictures that are near what is seen. */
 const near = new Set();
 /** Of each live picture, what it shows: decoding and strength. */
@@ -84,10 +86,15 @@ function draw() {
   const weight = Number(sliders.weight.value), temperature = Number(sliders.temperature.value);
   const boldness = boldnessOf(1 - weight / 100);
   const decoding = `${weight} ${temperature}`;
-  if (sample.decoding !== decoding) {
-    Object.assign(sample, { decoding, colors: decode(answer, boldness, temperature), at: null });
-    painter.take(sample.colors);
+  const isOther = sample.decoding !== decoding;
+  if (isOther) Object.assign(sample, { decoding, colors: decode(answer, boldness, temperature), at: null });
+  const due = ENDS.filter(([canvas]) => isDueAt(canvas, weight));
+  for (const [canvas, end] of due) {
+    painter.take(decode(answer, boldness, end));
+    painter.paint(1);
+    put(canvas, weight);
   }
+  if (isOther || due.length) painter.take(sample.colors);
   paint([weighed, annealed], 1);
   paint([result], sliders.strength.value / 100);
   const at = row() * answer.width + column();
@@ -98,14 +105,20 @@ function draw() {
 /** Those of these that are near what is seen, and others than they were; the rest follow when they come near. */
 function paint(canvases, strength) {
   const wanted = `${sample.decoding} ${strength}`;
-  const due = canvases.filter((canvas) => near.has(canvas.parentElement) && painted.get(canvas) !== wanted);
+  const due = canvases.filter((canvas) => isDueAt(canvas, wanted));
   if (!due.length) return;
   sample.painter.paint(strength);
-  for (const canvas of due) {
-    painted.set(canvas, wanted);
-    canvas.getContext("2d").drawImage(sample.painter.canvas, 0, 0, width, height);
-    canvas.hidden = false;
-  }
+  for (const canvas of due) put(canvas, wanted);
+}
+
+/** Whether it is near what is seen, and does not show this yet. */
+const isDueAt = (canvas, wanted) => near.has(canvas.parentElement) && painted.get(canvas) !== wanted;
+
+/** Shows on a canvas what was painted last. */
+function put(canvas, shown) {
+  painted.set(canvas, shown);
+  canvas.getContext("2d").drawImage(sample.painter.canvas, 0, 0, width, height);
+  canvas.hidden = false;
 }
 
 /** The color that is taken at the marked place: on both planes, and in words. */

@@ -27,6 +27,7 @@ export class Tiles {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (this.#move(event.key) || ([" ", "Enter"].includes(event.key) && this.#open(onOpen)) || onKey(event.key.toLowerCase(), this.current)) event.preventDefault();
     });
+    document.addEventListener("keydown", (event) => this.#fromNothing(event, onKey));
   }
 
   get count() {
@@ -75,6 +76,15 @@ export class Tiles {
     if (Number.isFinite(to) && (to < 0 || to >= shown.length)) return true;
     this.moveTo(shown[Math.min(Math.max(to, 0), shown.length - 1)]);
     return true;
+  }
+
+  /** Keys upon nothing, as on a page just loaded: they are for the photograph that Tab would reach. */
+  #fromNothing(event, onKey) {
+    if (event.target !== document.body || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const place = this.items[this.current]?.hidden === false ? this.current : this.items.findIndex((item) => !item.hidden);
+    if (place < 0 || !(event.key.startsWith("Arrow") || onKey(event.key.toLowerCase(), place))) return;
+    event.preventDefault();
+    if (document.activeElement === document.body) this.moveTo(place);
   }
 
   #open(onOpen) {
