@@ -389,7 +389,10 @@ def test_the_page_is_light_soon_there_and_does_not_jump(browser: Browser, servic
         taken = {metric["name"]: metric["value"] for metric in metrics}
         parts = ("TaskDuration", "ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
         shown = ", ".join(f"{name.removesuffix('Duration')} {1000 * taken[name]:.0f}" for name in parts)
-        sys.stdout.write(f"\nfirst view, milliseconds of a processor slowed down to a quarter: {shown}\n")
+        painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        page.wait_for_function(painted)
+        sys.stdout.write(f"\nfirst view, milliseconds of a processor slowed down to a quarter: {shown}; ")
+        sys.stdout.write(f"by the clock it is painted after {page.evaluate(painted):.0f}\n")
         assert 0 < taken["TaskDuration"] < FIRST_VIEW
 
     with browser.new_context(viewport={"width": 1100, "height": 800}) as context:
