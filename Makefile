@@ -23,12 +23,12 @@ $(VENV)/ready: requirements.lock requirements-torch-cpu.lock requirements-torch-
 run: setup  ## everything on this machine: http://127.0.0.1:8000
 	$(BIN)/python -m service
 
-# Two processes share the files of tests: each has servers, ports and folders of its own. A service under load, killed at random, is held to
-# seconds of the real clock: it runs alone.
+# Processes share the files of tests: each has servers, ports and folders of its own. Three share the second part, which waits more than it
+# works. A service under load, killed at random, is held to seconds of the real clock: it runs alone.
 test: setup  ## all tests
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(foreach part,model integration e2e brokers gpu,--ignore=tests/$(part)) || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile $(foreach part,model integration e2e brokers gpu,--ignore=tests/$(part)) || failed=1; \
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e || failed=1; \
 	$(BIN)/pytest tests/integration || failed=1; \
 	exit $$failed
