@@ -85,7 +85,7 @@ class ThrottledError(RedditError):
 
 
 class HeldError(ThrottledError):
-    """Reddit wants no comment, or no message, for now; everything else may go on.
+    """Reddit takes no comment, or no message, until so many seconds have passed; everything else may go on.
 
     `reason`: `rate_limit`, `suspended`, `shadow_banned` or `domain_banned`, as health and metrics say it.
     """

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 60.0
+MIN_TIMEOUT = 60.0
 """Seconds for which anything is waited for at least. Only a failure takes them: a machine that does much else is many times as slow."""
 OURS = ("AUTOCHROME_", "BOT_", "REDDIT_")
 """So begin the settings of the service and of the bot."""
@@ -56,9 +56,9 @@ class Launched:
         with self.process.stdout as lines:
             self.lines.extend(iter(lines.readline, ""))
 
-    def line(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
-        """The first line that matches, as soon as it is there; a failed test after PATIENCE, or more seconds."""
-        give_up = time.monotonic() + max(seconds, PATIENCE)
+    def line(self, pattern: str, seconds: float = MIN_TIMEOUT) -> re.Match[str]:
+        """The first line that matches, as soon as it is there; a failed test after MIN_TIMEOUT, or more seconds."""
+        give_up = time.monotonic() + max(seconds, MIN_TIMEOUT)
         while time.monotonic() < give_up:
             ended = self.process.poll() is not None and not self._reading.is_alive()
             for line in [*self.lines]:
@@ -75,7 +75,7 @@ class Launched:
         self._known = [parent, *parent.children(recursive=True)]
         return self._known
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = PATIENCE) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = MIN_TIMEOUT) -> int:
         """End it in order; its exit code. Whatever was known of it and still lives then is killed."""
         if self.process.poll() is None:
             self.family()
@@ -90,10 +90,10 @@ class Launched:
 
 
 def _until(look: Callable[[], Any], seconds: float, what: str) -> Any:
-    give_up = time.monotonic() + max(seconds, PATIENCE)
+    give_up = time.monotonic() + max(seconds, MIN_TIMEOUT)
     while not (found := look()):
         if time.monotonic() > give_up:
-            pytest.fail(f"not within {max(seconds, PATIENCE)} s: {what}")
+            pytest.fail(f"not within {max(seconds, MIN_TIMEOUT)} s: {what}")
         time.sleep(0.02)
     return found
 
@@ -112,7 +112,7 @@ def valkey(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], Any], float, str], Any]:
-    """What a function gives as soon as it is true; a failed test where it is not within PATIENCE, or more seconds."""
+    """What a function gives as soon as it is true; a failed test where it is not within MIN_TIMEOUT, or more seconds."""
     return _until
 
 

@@ -111,7 +111,7 @@ def for_ever(piece: bytes, pause: float = 0) -> Handler:
 
 
 class Names:
-    """A stub of DNS that answers anew each time, and routes by which public addresses lead to local servers."""
+    """Answers in the place of DNS, anew each time, and routes by which public addresses lead to local servers."""
 
     def __init__(self, routes: dict[tuple[str, int], int], **answers: list[list[str]]) -> None:
         self.looked_up: list[str] = []
