@@ -26,6 +26,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws without naming a seed is the same each time."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def lite() -> Colorizer:
     """The shipped net, loaded once for all tests."""

@@ -125,7 +125,6 @@ def test_what_the_projection_discards_is_predicted_from_h_alone() -> None:
 
 def test_a_photos_features_do_not_hang_on_those_beside_it() -> None:
     """Norms of a net in training go by the batch: then all photos' means would be the same, however bright."""
-    torch.manual_seed(0)
     net = SimCLRNet(Colors(), 4, 2).train()
     seen: list[Tensor] = []
     shade = np.full((6, 3, 24, 24), 40, np.uint8)

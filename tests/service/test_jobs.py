@@ -26,6 +26,7 @@ ROOMY = Bounds(jobs=1000, pixels=10**12)
 def enter(jobs: Jobs, pixels: int = 10_000, keep_for: float = 60) -> str:
     id = new_id()
     assert jobs.create(id, "secret", Order(Options(vividness=1.5), pixels, keep_for), ROOMY)
+    time.sleep(0.002)  # so that the order of making is that of the clock's milliseconds
     return id
 
 
@@ -41,10 +42,8 @@ def status(jobs: Jobs, id: str) -> str:
 
 
 def test_a_new_job_waits_and_tells_its_place(jobs):
-    first, second = enter(jobs), enter(jobs)
-    time.sleep(0.002)
-    third = enter(jobs)
-    assert {jobs.get(first).queue_position, jobs.get(second).queue_position} == {1, 2}
+    first, second, third = (enter(jobs) for _ in range(3))
+    assert [jobs.get(id).queue_position for id in (first, second)] == [1, 2]
     job = jobs.get(third)
     assert (job.status, job.queue_position, job.options.vividness) == ("queued", 3, 1.5)
     assert job.expires - job.created == 60_000
