@@ -56,6 +56,14 @@ def export(
     out: Annotated[Path, Option("--out", "-o", metavar="FILE", help="…/name.safetensors")],
     terms: Annotated[str, Option(help="the weights' license, and their photographs' terms")],
     data: Annotated[str, Option(help="what they were trained on")],
+    others: Annotated[
+        list[Path],
+        Option(
+            "--with",
+            metavar="[RUN]...",
+            help="runs from the same start, of other seeds: the mean of all weights instead",
+        ),
+    ] = [],
     temperature: Annotated[float | None, Option(help=f"of the annealed mean {_CHOSEN}")] = None,
     size: Annotated[
         int | None, Option(help=f"the shorter side that the net sees, a multiple of 32 {_CHOSEN}")
@@ -85,6 +93,8 @@ def export(
     if out.suffix != ".safetensors":
         raise InputError(f"{out} must end in .safetensors")
     trained = building.load(run_folder)
+    if others:
+        trained = building.mean([trained, *(building.load(other) for other in others)])
     if take_back and trained.weights is None:
         raise InputError("this net answers ab itself: there is no rebalancing to take back")
     measured = {name: _numbers(Path(path)) for name, _, path in (pair.partition("=") for pair in numbers)}

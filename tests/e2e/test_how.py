@@ -189,7 +189,7 @@ def test_it_explains_without_scripts(browser: Browser, service: str) -> None:
     expect(page.get_by_role("button")).to_have_count(0)
     expect(page.get_by_alt_text("The sample in its true colors")).to_be_visible()
     expect(page.get_by_alt_text("The mean of all colors")).to_be_visible()
-    expect(page.locator("#likely")).to_contain_text("32%")
+    expect(page.locator("#likely")).to_contain_text("47%")
     page.get_by_role("link", name="docs/evaluation.md").click()
     expect(page.locator("body")).to_contain_text("# Evaluation")
     assert missing == []

@@ -143,6 +143,29 @@ def test_what_is_not_asked_for_is_as_the_runs_validation_chose_or_as_shipped(
     assert len(card.prior) == 313
 
 
+def test_several_runs_are_exported_as_the_mean_of_their_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nets = {"one": Lite(), "other": Lite(), "regression": LiteL2()}
+    for name, net in nets.items():
+        (tmp_path / name).mkdir()
+        trained(net, tmp_path / name)
+    target = tmp_path / "mine.safetensors"
+    words = ["weights", "export", str(tmp_path / "one"), "-o", str(target), *SHORT, "--with"]
+    assert main([*words, str(tmp_path / "regression")]) == 1
+    assert "another net" in capsys.readouterr().err
+    assert not target.exists()
+    assert main([*words, str(tmp_path / "other")]) == 0
+    found, card = checkpoint.load(target, taken_back=0)
+    one, other = (nets[name].state_dict() for name in ("one", "other"))
+    for name, value in found.state_dict().items():
+        torch.testing.assert_close(
+            value, (one[name] + other[name]) / 2, atol=1e-3, rtol=1e-3, check_dtype=False
+        )
+    assert card.recipe["trained"]["photos"] == 2 * 32
+    assert [part["steps"] for part in card.recipe["mean_of"]] == [8, 8]
+
+
 def test_a_regression_has_no_rebalancing_to_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
