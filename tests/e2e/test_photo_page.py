@@ -74,6 +74,9 @@ def test_who_waits_sees_place_and_stages_and_then_the_picture(
     assert small_targets(tab) == []
     tab.get_by_role("button", name="Stop and erase it").click()
     expect(tab.get_by_role("heading", name="This photograph was erased")).to_be_visible()
+    link = tab.get_by_role("link", name="street.jpg").get_attribute("href")
+    assert link is not None
+    assert link.endswith(mine["id"]), "it leads on to the other one"
     tab.close()
 
     left = [1]

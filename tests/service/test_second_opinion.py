@@ -212,7 +212,7 @@ def test_where_the_net_is_sure_there_are_fewer_and_the_notice_says_so(color):
 
 
 def test_a_red_hint_reddens_its_place_and_a_gray_one_takes_its_color_away(api, color, photo):
-    place = {"x": 0.85, "y": 0.45}  # on the table, of whose color every net is sure
+    place = {"x": 0.85, "y": 0.45}  # on the table, which has a strong color
     plain = get(api, color(photo)["result"]["url"])
     red, gray = (
         get(api, color(photo, hints=[{**place, "color": hinted, "radius": 0.08}])["result"]["url"])
