@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from model.commands.coloring import PIPE, Asked, loading
+from model.commands.interruption import interruptible
 from model.commands.summary import Telling, is_any_left, left_alone
 from model.commands.terminal import shown
 from model.errors import InputError, PhotoError
@@ -65,7 +63,7 @@ def _color_all(asked: Asked, found: Found, record: Manifest) -> int:
     telling = Telling(len(found.photos), asked)
     with loading(asked) as net:
         run = Run(record, found.photos, asked.recipe, net.result, room, asked.overwrite, alone=jobs == 1)
-        with _interruptible(run.stop) as interrupted, telling.log:
+        with interruptible(run.stop) as interrupted, telling.log:
             outcomes = pipeline.run(run.sources, run.color, jobs, run.stop)
             try:
                 net.result()
@@ -111,27 +109,3 @@ def _plan(asked: Asked, found: Found) -> int:
     for line in left_alone(found):
         print(f"left alone: {line}")
     return 1 if failed else 3 if is_any_left(found) else 0
-
-
-@contextlib.contextmanager
-def _interruptible(stop: threading.Event) -> Iterator[list[int]]:
-    """On Ctrl-C, and where the process is asked to end, let what is being written be written. A second time ends at once."""
-    interrupted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def end(number: int, frame: object) -> None:
-        if interrupted:
-            os._exit(128 + number)
-        interrupted.append(number)
-        stop.set()
-
-    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    heard = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has it
-    before = [signal.signal(number, end) for number in heard]
-    try:
-        yield interrupted
-    finally:
-        for number, handler in zip(heard, before, strict=True):
-            signal.signal(number, handler)

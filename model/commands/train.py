@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer
 
+from model.commands.interruption import interruptible
 from model.commands.options import CACHE, Device, Exclude, Photos
 from model.errors import InputError
 
@@ -87,6 +89,7 @@ def train(
         return adapt(photos, exclude, net or "lite", device, run)
 
     from model.training import data, distributed, runs, session
+    from model.training.trainer import StoppedError
 
     if extend:
         config = session.extended(run, steps)
@@ -120,10 +123,13 @@ def train(
                 config = session.fitting(config, sources, place, left)
                 if is_first:
                     print(f"{config.steps} steps of {config.batch} photographs fit into {left:.0f} seconds")
-            trained = session.learn(config, sources, run, place, held, save_every)
-        except KeyboardInterrupt:
-            print(f"stopped; the same command goes on from the last checkpoint in {run}")
-            return 130
+            stop = threading.Event()
+            with interruptible(stop) as interrupted:
+                trained = session.learn(config, sources, run, place, held, save_every, stop.is_set)
+        except StoppedError as stopped:
+            if is_first:
+                print(f"{stopped}; the same command goes on from there, in {run}")
+            return 128 + (interrupted[0] if interrupted else signal.SIGTERM)
         if is_first:
             for sentence in session.conclude(trained, config, held, run, place):
                 print(sentence)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -134,8 +134,12 @@ def learn(
     device: torch.device,
     held: Sequence[Cache] = (),
     save_every_s: float = 180,
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Method:
-    """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation."""
+    """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation.
+
+    Raises StoppedError, with a checkpoint written, where it is asked to stop before.
+    """
     if device.type == "cpu":
         machine.keep_large_blocks()
     rank, world = distributed.place()
@@ -174,7 +178,7 @@ def learn(
         side = config.crops.last if config.crops else config.shape.side
         validate = validation.of_method(method, held, config.validated, side, device)
     schedule = Schedule.of(config, save_every_s)
-    trainer.train(method, optimizer, batches, schedule, run, metadata, device, validate)
+    trainer.train(method, optimizer, batches, schedule, run, metadata, device, validate, is_asked_to_stop)
     return method
 
 

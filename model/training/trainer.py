@@ -11,7 +11,7 @@ the backward pass still runs, and the first process alone writes. A run is conti
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from copy import deepcopy
@@ -32,6 +32,11 @@ from model.training.logging import Log, Progress
 from model.training.validation import Validate
 
 _AHEAD = 2  # batches made while the loop works
+_AGREE_EVERY = 5  # steps: several processes then ask each other whether one of them is to stop
+
+
+class StoppedError(Exception):
+    """The run was asked to stop, and stands at a checkpoint of the step that it was at."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def train(
     metadata: dict[str, Any],
     device: torch.device,
     validate: Validate | None = None,
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> nn.Module:
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
@@ -92,6 +98,8 @@ def train(
 
     With `keep_best` the weights that did best on the validation photographs are kept beside the checkpoint, those of the start among
     them; after `patience` validations without a better one the run ends.
+
+    `is_asked_to_stop` is asked after each step; where any process is, all raise StoppedError, with a checkpoint written.
     """
     run.mkdir(parents=True, exist_ok=True)
     rank, world = distributed.place()
@@ -143,7 +151,8 @@ def train(
             ):
                 _validate(validate, _between(begun, averaged, schedule.blend), run, progress, schedule, log)
                 stop = _anywhere(_spent(progress, schedule), device)
-            if log and (last or stop or clock.since_saved() > schedule.save_every_s):
+            asked = not last and _is_any_asked(is_asked_to_stop, progress.step, device)
+            if log and (last or stop or asked or clock.since_saved() > schedule.save_every_s):
                 runs.save(run, parts, progress, metadata, loss.detach())
                 clock.saved()
             if stop:
@@ -152,6 +161,8 @@ def train(
                         f"no better weights in {schedule.patience} validations: the run ends at step {progress.step}"
                     )
                 break
+            if asked:
+                raise StoppedError(f"asked to stop at step {progress.step}")
     return averaged.module.eval()
 
 
@@ -251,6 +262,13 @@ def _anywhere(mine: bool, device: torch.device) -> bool:
         return mine
     said = distributed.summed(torch.tensor(float(mine), device=device))
     return bool(said > 0)
+
+
+def _is_any_asked(is_asked: Callable[[], bool], step: int, device: torch.device) -> bool:
+    """Of several processes only now and then: the answer waits for all of them, and for the device."""
+    if distributed.place()[1] == 1:
+        return is_asked()
+    return step % _AGREE_EVERY == 0 and _anywhere(is_asked(), device)
 
 
 def _averaged(net: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:

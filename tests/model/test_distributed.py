@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -61,11 +62,12 @@ class Contrast:
         return nt_xent(self.net(batch), TEMPERATURE)
 
 
-def train(run: Path, rank: int, world: int) -> None:
+def train(run: Path, rank: int, world: int, is_asked_to_stop: Callable[[], bool] = lambda: False) -> None:
     method = Contrast()
     optimizer = torch.optim.SGD(method.net.parameters(), lr=0.5, momentum=0.9)
     schedule = trainer.Schedule((8,), warmup=2, ema=0.9, seed=0, save_every_s=1000)
-    trainer.train(method, optimizer, Views(rank, world), schedule, run, {}, torch.device("cpu"))
+    device = torch.device("cpu")
+    trainer.train(method, optimizer, Views(rank, world), schedule, run, {}, device, None, is_asked_to_stop)
 
 
 # Nets that color, by photos that are cropped, aged and hinted
@@ -144,6 +146,9 @@ def rank_main(rank: int, folder: str, photos: Cache) -> None:
         "gathered": everyone.detach(),
         "owed": rows.grad,
     }
+    with contextlib.suppress(trainer.StoppedError):
+        train(Path(folder) / "stopped", rank, WORLD, is_asked_to_stop=lambda: rank == 1)
+        found["went on"] = True
     torch.save(found, f"{folder}/{rank}.pt")
     train(Path(folder) / "run", rank, WORLD)
     for name in NETS:
@@ -213,6 +218,13 @@ def test_a_run_of_two_ranks_ends_in_the_weights_of_one(folder: Path, tmp_path: P
             torch.testing.assert_close(two[part][name], value, rtol=1e-9, atol=1e-12)
     moved = [(alone["net"][name] - value).abs().max() for name, value in start.items()]
     assert min(moved) > 1e-3, "it learned"
+
+
+def test_where_one_rank_is_asked_to_stop_all_do_at_one_checkpoint(
+    folder: Path, found: list[dict[str, Any]]
+) -> None:
+    assert not any("went on" in its for its in found)
+    assert runs.averaged(folder / "stopped").progress.step == 5
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from model.__main__ import main
 from model.training import optim, runs, trainer
 from model.training.logging import DivergedError
-from model.training.trainer import Schedule
+from model.training.trainer import Schedule, StoppedError
 from model.training.validation import Validate
 
 CPU = torch.device("cpu")
@@ -85,10 +85,21 @@ class Toy:
         validate: Validate | None = None,
         metadata: dict[str, Any] | None = None,
         lr: float = 0.5,
+        stop_at: int = -1,
     ) -> dict[str, Any]:
         """The run's checkpoint."""
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr, momentum=0.9)
-        trainer.train(self, self.optimizer, shown or Shown(), schedule, run, metadata or {}, CPU, validate)
+        trainer.train(
+            self,
+            self.optimizer,
+            shown or Shown(),
+            schedule,
+            run,
+            metadata or {},
+            CPU,
+            validate,
+            lambda: len(self.rates) == stop_at,
+        )
         saved: dict[str, Any] = torch.load(run / runs.CHECKPOINT, weights_only=True)
         return saved
 
@@ -302,6 +313,18 @@ def test_a_killed_run_with_validation_keeps_the_best_as_if_it_had_not_been(tmp_p
     assert logs[0] == logs[1]
 
 
+def test_a_run_that_is_asked_to_stop_stands_at_that_step_and_goes_on_from_there(tmp_path: Path) -> None:
+    schedule, (whole, stopped) = Schedule((8,), save_every_s=1000), (tmp_path / "whole", tmp_path / "stopped")
+    expected = Toy().trained(whole, schedule)
+    with pytest.raises(StoppedError, match="at step 3"):
+        Toy().trained(stopped, schedule, stop_at=3)
+    assert runs.averaged(stopped).progress.step == 3
+    shown = Shown()
+    assert same(Toy().trained(stopped, schedule, shown), expected)
+    assert shown.steps == [3, 4, 5, 6, 7]
+    Toy().trained(tmp_path / "ended", schedule, stop_at=8)  # it has ended: there is nothing to go on with
+
+
 # Runs of the command line
 
 STEPS = 24
@@ -395,6 +418,20 @@ def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
             assert torch.equal(value, resumed[part][name]), f"{part} {name}"
     with (tmp_path / "log.csv").open() as log:
         assert [int(row["step"]) for row in csv.DictReader(log)] == [20, 24]
+
+
+def test_a_run_that_is_asked_to_end_writes_a_checkpoint_first(photos: Path, tmp_path: Path) -> None:
+    process = start(*command(photos, tmp_path, save_every=1000, steps=100_000))
+    try:
+        seen = wait_for_steps(tmp_path, 20)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    step = runs.averaged(tmp_path).progress.step
+    assert step >= seen
+    assert f"asked to stop at step {step}; the same command goes on from there, in {tmp_path}" in output
 
 
 @pytest.mark.slow
