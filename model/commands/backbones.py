@@ -1,9 +1,11 @@
-"""Evaluate backbones: those that runs have trained, and beside them an untrained one of each kind."""
+"""Evaluate backbones: those that runs have trained, and beside them an untrained one of each kind: of each net, and of what it sees, colors
+or lightness alone."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from model.evaluate.probes import Split
     from model.nets.backbone import Backbone
 
+_GRAY = ", gray"
 _STEP_S, _PHOTO_S = (
     0.9,
     0.1,
@@ -46,6 +49,15 @@ def probes(
         int | None, Option(metavar="N", help="of the probes (default: the protocol's, 28)")
     ] = None,
     seeds: Seeds = 3,
+    draws: Annotated[int, Option(metavar="N", min=1, help="of an untrained net, a seed each")] = 3,
+    limit_photos: Annotated[
+        int,
+        Option(metavar="N", show_default=False, help="at most so many of --photos, evenly over classes"),
+    ] = 0,
+    limit_judged: Annotated[
+        int,
+        Option(metavar="N", show_default=False, help="at most so many of --judged, always the same"),
+    ] = 0,
     side: Annotated[
         int | None,
         Option(metavar="PIXELS", help="of the photos' squares (default: the protocol's, 128 for small)"),
@@ -54,8 +66,11 @@ def probes(
     device: Device = "auto",
     out: Out = Path("out/probes"),
 ) -> int:
-    """Linear probes on every layer."""
+    """Linear probes on every layer: mean and deviation over seeds, of an untrained net over draws of it. Of each net's best layer the
+    accuracy with its 95% interval, and how much that is above the untrained net's of as many channels. The best layer is chosen by the
+    judged photographs, which favors every net alike."""
     from model.evaluate import probes as measured
+    from model.evaluate.intervals import as_plain, as_text
 
     settings = measured.protocol(protocol)
     settings = replace(settings, epochs=epochs or settings.epochs)
@@ -63,10 +78,31 @@ def probes(
     if (settings.crop or 0) > side:
         raise InputError(f"{protocol} crops {settings.crop} pixels: --side {settings.photo}, or none")
     subjects, seen = _subjects(runs, device), _photos(photos, judged, exclude, side, cache)
-    found = {
-        name: measured.by_layer(backbone, seen, range(seeds), settings) for name, backbone in subjects.items()
+    if limit_photos or limit_judged:
+        seen = seen.some(limit_photos or len(seen.train.labels), limit_judged or len(seen.test.labels))
+    right = {
+        name: measured.by_layer(
+            _maker(name, backbone),
+            seen,
+            range(draws if _control(name, backbone) == name else seeds),
+            settings,
+        )
+        for name, backbone in subjects.items()
     }
-    rows = {name: {layer: _percent(of) for layer, of in values.items()} for name, values in found.items()}
+    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, str]] = {}
+    for name, layers in right.items():
+        accuracy = {layer: of.mean(1).tolist() for layer, of in layers.items()}
+        best, numbers = measured.best(layers), {"accuracy": measured.samples(layers)}
+        found[name] = {"layers": accuracy, "best": best}
+        rows[name] = {layer: _percent(of) for layer, of in accuracy.items()}
+        rows[name]["best layer, %"] = f"{best}: {as_text('', 100 * numbers['accuracy'], 1)}"
+        control = _control(name, subjects[name])
+        if control != name:
+            numbers["above"] = measured.above(layers, right[control])
+            found[name]["control"] = control
+            rows[name]["points above"] = f"{control}: {as_text('', 100 * numbers['above'], 1, signed=True)}"
+        found[name] |= as_plain({name: numbers})[name]
     return _report(out, "probes", rows, found)
 
 
@@ -172,7 +208,7 @@ def efficiency(
     for name, values in found.items():
         means = np.mean(values["accuracy"], 0)
         rows[name] = {str(count): f"{mean:.1%}" for count, mean in zip(values["labels"], means, strict=True)}
-        scratch = found[_control(name)]
+        scratch = found[_control(name, subjects[name])]
         if values is not scratch:
             values["utility"], values["verdict"] = measured.worth(values, scratch)
             for one in values["utility"]:
@@ -298,7 +334,7 @@ def projection(
     from model.experiments import projection as discarded
     from model.training import building
 
-    trained = {run.name: building.load(run) for run in runs}
+    trained = {name: building.load(run) for name, run in _named(runs).items()}
     for name, run in trained.items():
         if missing := [kind for kind, among in discarded.views_of(run).items() if not among]:
             print(
@@ -324,23 +360,46 @@ def _subjects(runs: Sequence[Path], device: str) -> dict[str, Backbone]:
     from model.runtimes.torch_engine import choose_device
     from model.training import building
 
-    trained = {run.name: building.load(run) for run in runs}
-    found = {f"random {net}": untrained(net) for net in sorted({of.config.net for of in trained.values()})}
+    trained = {name: building.load(run) for name, run in _named(runs).items()}
+    kinds = {(of.config.net, of.backbone.channels) for of in trained.values()}
+    found = {
+        _random(net, channels): untrained(net, channels=channels)
+        for net, channels in sorted(kinds, key=lambda kind: (kind[0], -kind[1]))
+    }
     found |= {f"{name} ({of.config.net})": of.backbone for name, of in trained.items()}
     chosen = choose_device(device)
     return {name: backbone.to(chosen) for name, backbone in found.items()}
 
 
-def _control(name: str) -> str:
-    return name if name.startswith("random ") else f"random {name.rpartition('(')[2].rstrip(')')}"
+def _named(runs: Sequence[Path]) -> dict[str, Path]:
+    """By the name of its folder, or as much of its path as tells all apart. InputError for a run that is named twice."""
+    paths = [run.absolute().parts for run in runs]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = {"/".join(parts[-depth:]): run for parts, run in zip(paths, runs, strict=True)}
+        if len(names) == len(runs):
+            return names
+    raise InputError(f"a run is named twice: {' '.join(map(str, runs))}")
+
+
+def _random(net: str, channels: int) -> str:
+    return f"random {net}{_GRAY if channels == 1 else ''}"
+
+
+def _control(name: str, backbone: Backbone) -> str:
+    """The untrained net beside it, or itself."""
+    if name.startswith("random "):
+        return name
+    return _random(name.rpartition("(")[2].rstrip(")"), backbone.channels)
 
 
 def _maker(name: str, backbone: Backbone) -> Callable[[int], Backbone]:
+    """By seed: of an untrained net another draw, of a trained one the same."""
     from model.evaluate.probes import untrained
 
-    kind, _, net = name.partition(" ")
-    device = next(backbone.parameters()).device
-    return (lambda seed: untrained(net, seed).to(device)) if kind == "random" else (lambda _: backbone)
+    if _control(name, backbone) != name:
+        return lambda _: backbone
+    net, device = name.removeprefix("random ").removesuffix(_GRAY), next(backbone.parameters()).device
+    return lambda seed: untrained(net, seed, backbone.channels).to(device)
 
 
 def _photos(
@@ -379,4 +438,4 @@ def _report(folder: Path, name: str, rows: Mapping[str, Mapping[str, str]], foun
 
 
 def _file(name: str) -> str:
-    return name.replace(" ", "-").replace("(", "").replace(")", "")
+    return re.sub(r"[ /]", "-", re.sub(r"[(),]", "", name))

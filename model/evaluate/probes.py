@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import InputError
-from model.evaluate.intervals import Bootstrap, Interval, interval
+from model.evaluate.intervals import Bootstrap, Interval, Samples, interval
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import building
 from model.training.cache import Cache
@@ -131,11 +131,12 @@ class Correct:
 # Frozen features
 
 
-def untrained(net: str, seed: int = 0) -> Backbone:
-    """A backbone without training, drawn by seed: the control of every evaluation."""
+def untrained(net: str, seed: int = 0, channels: int = 3) -> Backbone:
+    """A backbone without training, drawn by seed: the control of every evaluation. One that learned from lightness, as colorization's does,
+    is compared with one of 1 channel: colors alone tell some classes apart."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        return building.backbone_of(net).eval()
+        return building.backbone_of(net, channels).eval()
 
 
 @contextmanager
@@ -263,15 +264,42 @@ class Head(nn.Module):
         return logits
 
 
+Rights = Mapping[str, NDArray[np.bool_]]
+"""By layer: (seeds, N) which photographs each seed's probe classified correctly."""
+
+
 def by_layer(
-    backbone: Backbone, seen: Split, seeds: Sequence[int], protocol: Protocol
-) -> dict[str, list[float]]:
-    """From bottom to top, of each layer, and pool if the protocol has them: the accuracy of each seed's probe."""
-    found: dict[str, list[float]] = {}
+    make_backbone: Callable[[int], Backbone], seen: Split, seeds: Sequence[int], protocol: Protocol
+) -> Rights:
+    """From bottom to top, of each layer, and pool if the protocol has them. A seed orders the photos that probes learn from, and goes to
+    `make_backbone`, which of a trained net gives always the same, and of an untrained one a draw for each."""
+    found: dict[str, list[NDArray[np.bool_]]] = {}
     for seed in seeds:
-        for layer, one in probe(backbone, seen.train, seen.test, protocol, seed).items():
-            found.setdefault(layer, []).append(float(one.right.mean()))
-    return found
+        for layer, one in probe(make_backbone(seed), seen.train, seen.test, protocol, seed).items():
+            found.setdefault(layer, []).append(one.right)
+    return {layer: np.stack(right) for layer, right in found.items()}
+
+
+def best(found: Rights) -> str:
+    """The layer with the highest mean accuracy. It is chosen by the judged photographs themselves, which flatters a net, but every net
+    alike, the untrained one too; its interval does not know of the choice."""
+    return max(found, key=lambda layer: float(found[layer].mean()))
+
+
+def samples(found: Rights, seed: int = 1) -> Samples:
+    """(1 + RESAMPLES,) of the best layer's accuracy, 0…1, the mean over seeds. Drawn anew are the photographs, for every net alike, so
+    that the difference of two is paired, and the seeds, by `seed`, for each net by itself; those of few seeds vary too little."""
+    right_SN = found[best(found)]
+    count, photos = right_SN.shape
+    of_seeds = Bootstrap(count, seed).times / count
+    drawn: Samples = (Bootstrap(photos).means(right_SN.T) * of_seeds).sum(1)
+    return drawn
+
+
+def above(trained: Rights, control: Rights) -> Samples:
+    """By how much the best layer of one net is better than that of another: see `samples`."""
+    difference: Samples = samples(trained) - samples(control, seed=2)
+    return difference
 
 
 def probe(

@@ -32,6 +32,10 @@ from model.training.cache import Cache
 from model.training.config import Config
 
 PROJECTION = "projection"  # the run of the projection probe
+UNTRAINED = {
+    "random": 3,
+    "random-gray": 1,
+}  # the controls, by the channels that they see: colors, or lightness alone
 CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that classifiers were not trained on: not ours either
 
 Train = Callable[[Config, Sequence[Cache], Path, torch.device], object]
@@ -154,12 +158,12 @@ def measure(plan: Plan, nets: Collection[str], of: Folders, results: Results, tr
 
     def finish(recipe: Config, run: Path) -> None:
         if not _finished(run, recipe.steps):
-            train(recipe, [photos.train(recipe.shape.side)], run, torch.device("cpu"))
+            train(recipe, [_learned(recipe, photos.train)], run, torch.device("cpu"))
 
     for net in wanted:
         for method in plan.steps[net]:
             finish(plan.recipe(method, net), _run(results, net, method))
-        for method in ("random", *plan.steps[net]):
+        for method in (*UNTRAINED, *plan.steps[net]):
             _evaluate(results, plan, net, method, photos)
         if net in plan.projected:
             finish(plan.projection(net), _run(results, net, PROJECTION))
@@ -200,11 +204,23 @@ def _photos(plan: Plan, nets: Sequence[str], of: Folders) -> Photos:
     probed = probes.split(train(protocol.photo), test(protocol.photo))
     recipes = [plan.recipe(method, net) for net in nets for method in plan.steps[net]]
     shown = min(len(train(side).photos) for side in {recipe.shape.side for recipe in recipes})
-    _refuse(_too_few(seen, plan.labels, shown, max(recipe.batch for recipe in recipes), plan.each))
+    problems = _too_few(seen, plan.labels, shown, max(recipe.batch for recipe in recipes), plan.each)
+    colorize = next(recipe for recipe in recipes if recipe.method == "colorize")
+    if (count := len(_learned(colorize, train))) < colorize.batch:
+        problems.append(
+            f"colorization learns from {colorize.batch} different color photographs a step, and {count:,} in train are such: give more"
+        )
+    _refuse(problems)
     classes = [of.gallery] if of.gallery else []
     others = transfer.others(of.cache, of.voc, classes, of.camvid)
     gallery = _squares(data.find(classes), plan.side, of.cache) if classes else None
     return Photos(train, seen, probed, others, gallery)
+
+
+def _learned(recipe: Config, train: Callable[[int], Cache]) -> Cache:
+    """What a method is trained on: to color, photographs that have colors, each once, as `session.photographs` has it."""
+    photos = train(recipe.shape.side)
+    return cache.colorful([photos])[0][0] if recipe.method == "colorize" else photos
 
 
 def _missing(photos: Path, nets: Collection[str], known: Collection[str]) -> list[str]:
@@ -277,16 +293,19 @@ def _refuse(problems: Sequence[str]) -> None:
 def _evaluate(results: Results, plan: Plan, net: str, method: str, photos: Photos) -> None:
     """All evaluations of one backbone."""
     name = f"{net}-{method}"
-    backbone = untrained(net) if method == "random" else building.load(_run(results, net, method)).backbone
+    channels = UNTRAINED.get(method)
+    backbone = (
+        untrained(net, channels=channels) if channels else building.load(_run(results, net, method)).backbone
+    )
 
     def make(seed: int) -> Backbone:
-        return untrained(net, seed) if method == "random" else backbone
+        return untrained(net, seed, channels) if channels else backbone
 
     few = photos.seen.some(len(photos.seen.train.labels), plan.tuned)
     part = f"{name}-efficiency"
     keep = partial(results.keep, part)
     results.once(f"{name}-knn", lambda: knn.accuracy(backbone, photos.seen))
-    results.once(f"{name}-probes", lambda: _probes(backbone, plan, photos.probed))
+    results.once(f"{name}-probes", lambda: _probes(make, plan, photos.probed))
     results.once(
         part,
         lambda: efficiency.curve(
@@ -298,10 +317,12 @@ def _evaluate(results: Results, plan: Plan, net: str, method: str, photos: Photo
         results.once(f"{name}-pictures", lambda: _pictures(backbone, gallery, results.folder, name))
 
 
-def _probes(backbone: Backbone, plan: Plan, probed: Split) -> dict[str, Any]:
+def _probes(make_backbone: Callable[[int], Backbone], plan: Plan, probed: Split) -> dict[str, Any]:
+    """By layer: the accuracy of each seed's probe."""
     # Of a paper's protocol they are a gigabyte: in memory only for as long as they are looked at.
     few = probed.some(plan.known, plan.judged)
-    return dict(probes.by_layer(backbone, few, range(plan.probe_seeds), plan.probing()))
+    found = probes.by_layer(make_backbone, few, range(plan.probe_seeds), plan.probing())
+    return {layer: right.mean(1).tolist() for layer, right in found.items()}
 
 
 def _pictures(backbone: Backbone, gallery: Cache, folder: Path, name: str) -> dict[str, str]:
@@ -368,9 +389,9 @@ def _gathered(results: Results, plan: Plan) -> dict[str, Any]:
     """All results, also those of another command beside this one."""
     subjects: list[dict[str, Any]] = []
     for net in plan.steps:
-        scratch = results.get(f"{net}-random-efficiency")
-        for method in ("random", *plan.steps[net]):
+        for method in (*UNTRAINED, *plan.steps[net]):
             name = f"{net}-{method}"
+            scratch = results.get(f"{net}-{'random-gray' if method == 'colorize' else 'random'}-efficiency")
             subject: dict[str, Any] = {
                 "net": net,
                 "method": method,
@@ -383,10 +404,10 @@ def _gathered(results: Results, plan: Plan) -> dict[str, Any]:
                 "utility": None,
                 "verdict": None,
             }
-            if method != "random" and subject["efficiency"] and scratch:
+            if method not in UNTRAINED and subject["efficiency"] and scratch:
                 subject["utility"], subject["verdict"] = efficiency.worth(subject["efficiency"], scratch)
             run = _run(results, net, method)
-            if method != "random" and (run / "checkpoint.pt").exists():
+            if method not in UNTRAINED and (run / "checkpoint.pt").exists():
                 subject |= _training(run)
             subjects.append(
                 {

@@ -118,7 +118,7 @@ def _evaluate(results: Results, plan: Plan, bits: str, method: str, net: str, tr
         of_seeds = partial(efficiency.curve, make, seen, plan.labels, range(plan.seeds), tuning)
         results.once(name, lambda: of_seeds(results.unfinished(name), partial(results.keep, name)))
 
-    curve(f"{bits}-scratch", lambda seed: untrained(net, seed))
+    curve(f"{bits}-scratch", lambda seed: untrained(net, seed, backbone.channels))
     curve(f"{bits}-{method}", lambda seed: backbone)
 
 

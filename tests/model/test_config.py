@@ -137,12 +137,17 @@ def test_a_run_says_what_trained_its_backbone(run: Path) -> None:
     )
 
 
-def test_probes_have_the_untrained_net_beside_them(run: Path, folder: Path, tmp_path: Path) -> None:
+def test_probes_have_untrained_nets_beside_them_that_see_what_each_run_sees(
+    run: Path, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "simclr"
+    assert main([*train("colorize", folder, other), "--recipe", "tiny"]) == 0
     words = [
         "evaluate",
         "probes",
         "--runs",
         str(run),
+        str(other),
         "--photos",
         str(folder / "train"),
         "--judged",
@@ -155,6 +160,10 @@ def test_probes_have_the_untrained_net_beside_them(run: Path, folder: Path, tmp_
         "2",
         "--seeds",
         "2",
+        "--limit-photos",
+        "16",
+        "--limit-judged",
+        "6",
         "--cache",
         str(tmp_path / "cache"),
         "-o",
@@ -162,11 +171,24 @@ def test_probes_have_the_untrained_net_beside_them(run: Path, folder: Path, tmp_
     ]
     assert main([*words, "--device", "cpu"]) == 0
     found = json.loads((tmp_path / "probes.json").read_text())
-    assert list(found) == ["random alexnet", "simclr (alexnet)"]
-    assert {layer: len(seeds) for layer, seeds in found["simclr (alexnet)"].items()} == {
-        f"conv{n}": 2 for n in range(1, 6)
-    }
-    assert (tmp_path / "probes.md").read_text().count("\n") == 4
+    simclr, coloring = f"{run.parent.name}/simclr (alexnet)", "other/simclr (alexnet)"
+    assert list(found) == ["random alexnet", "random alexnet, gray", simclr, coloring]
+    for name, control in ((simclr, "random alexnet"), (coloring, "random alexnet, gray")):
+        of = found[name]
+        assert {layer: len(seeds) for layer, seeds in of["layers"].items()} == {
+            f"conv{n}": 2 for n in range(1, 6)
+        }
+        best = max(of["layers"].values(), key=sum)
+        assert of["layers"][of["best"]] == best
+        assert all(6 * value == pytest.approx(round(6 * value)) for value in best), "six were judged"
+        assert of["accuracy"]["value"] == pytest.approx(sum(best) / 2, abs=1e-4)
+        assert of["control"] == control
+        assert of["above"]["value"] == pytest.approx(
+            of["accuracy"]["value"] - found[control]["accuracy"]["value"], abs=2e-4
+        )
+        assert of["above"]["low"] <= of["above"]["value"] <= of["above"]["high"]
+        assert len(set(found[control]["layers"]["conv1"])) <= len(found[control]["layers"]["conv1"]) == 3
+    assert (tmp_path / "probes.md").read_text().count("\n") == 6
 
 
 def test_what_cannot_be_asked_is_refused_in_a_sentence(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -34,12 +35,14 @@ def test_a_plan_has_every_method_on_every_net(plan: str) -> None:
 
 
 def photographs(folder: Path, train: dict[str, int], val: dict[str, int], side: int = 80) -> Path:
-    """Flat pictures, so many of each class."""
+    """Pictures of colored blocks, so many of each class."""
+    chance = np.random.default_rng(0)
     for split, classes in (("train", train), ("val", val)):
         for kind, count in classes.items():
             (folder / split / kind).mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                Image.new("RGB", (side, side), (number % 256, number // 256, len(kind))).save(
+                blocks = Image.fromarray(chance.integers(0, 256, (8, 8, 3), np.uint8))
+                blocks.resize((side, side), Image.Resampling.NEAREST).save(
                     folder / split / kind / f"{number}.png"
                 )
     return folder
@@ -124,6 +127,17 @@ def test_what_is_too_few_or_unknown_is_refused_before_the_first_net_is_trained(
 
 
 @pytest.mark.usefixtures("untrained")
+def test_gray_photographs_teach_no_colors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = photographs(tmp_path / "photos", {"cat": 30, "dog": 30}, {"cat": 2, "dog": 2})
+    for number, path in enumerate(sorted((photos / "train").glob("*/*.png"))):
+        if number >= 7:
+            Image.open(path).convert("L").save(path)
+    assert main(words(photos, tmp_path, "--plan", "minutes")) == 1
+    said = capsys.readouterr().err
+    assert "colorization learns from 8 different color photographs a step, and 7 in train are such" in said
+
+
+@pytest.mark.usefixtures("untrained")
 def test_photographs_too_small_to_train_by_are_refused_though_they_can_be_evaluated_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +215,7 @@ def test_a_lecture_from_photographs_to_its_page_and_again(tmp_path: Path) -> Non
     found = json.loads((tmp_path / "out" / "lecture.json").read_text())
     assert [subject["method"] for subject in found["subjects"]] == [
         "random",
+        "random-gray",
         *PLANS["minutes"]().steps["alexnet"],
     ]
     for subject in found["subjects"]:

@@ -83,6 +83,7 @@ FOUND = {
             utility=[{"labels": 20, "text": "≥ 4.21"}, {"labels": 90, "text": "0.77"}],
             verdict={"outcome": "b", "why": "above scratch up to 20 labels"},
         ),
+        subject("random-gray"),
     ],
     "projection": {"alexnet": {"gray": {"h": 0.993, "g": 0.974, "chance": 0.801}}},
     "pairwise": {
@@ -127,13 +128,13 @@ def test_the_numbers_are_there(written: str) -> None:
         "80.1%",
     ):
         assert number in said
-    assert "AlexNet: SimCLR 46%; untrained 46%." in said
+    assert "AlexNet: SimCLR 46%; untrained 46%, of lightness alone 46%." in said
     assert "fine-tuning takes 211 steps of 31 photos for each number of labels, and 107 for" in said
 
 
 def test_every_picture_has_words_and_strange_names_do_no_harm(written: str) -> None:
     pictures = Checked(written).pictures
-    assert [picture["src"] for picture in pictures] == ["pictures/a<b.jpg"] * 2
+    assert [picture["src"] for picture in pictures] == ["pictures/a<b.jpg"] * 3
     assert all(picture["alt"] for picture in pictures)
     assert "make &lt;lecture&gt;" in written
     assert "tiny &amp; quick" in written

@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from model.__main__ import main
 from model.commands import backbones, options
 from model.evaluate import probes as module
+from model.evaluate.intervals import interval
 from model.evaluate.probes import (
     PROTOCOLS,
     Labeled,
     Protocol,
+    Split,
     _with_pools,
     balanced,
     evaluate,
@@ -402,7 +404,9 @@ def test_the_command_measures_by_the_protocol_asked_for(
     monkeypatch.setattr(
         module,
         "by_layer",
-        lambda backbone, seen, seeds, protocol: probed.append((protocol, len(seeds))) or {"low": [0.5]},
+        lambda make, seen, seeds, protocol: (
+            probed.append((protocol, len(seeds))) or {"low": np.array([[True, False]])}
+        ),
     )
     command = ["evaluate", "probes", "--runs", "r", "--photos", "p", "--judged", "j", "-o", str(tmp_path)]
     assert main([*command, *words]) == 0
@@ -422,6 +426,46 @@ def test_the_command_line_offers_every_protocol_that_there_is() -> None:
     assert tuple(PROTOCOLS) == get_args(options.Protocol)
     with pytest.raises(ValueError, match="no protocol is called 'zhang'"):
         named("zhang")
+
+
+RIGHT = np.random.default_rng(0).random((3, 200))
+
+
+def test_an_untrained_net_is_drawn_anew_for_each_seed_and_what_each_had_right_is_kept() -> None:
+    made: list[int] = []
+    some = photos(40)
+
+    def make(seed: int) -> Backbone:
+        made.append(seed)
+        return Tiny()
+
+    found = module.by_layer(make, Split(some, some, tuple("abcdef")), [0, 5], WHOLE)
+    assert made == [0, 5]
+    assert np.array_equal(found["high"][1], probe(Tiny(), some, some, WHOLE, 5)["high"].right)
+
+
+def test_the_best_layers_difference_is_paired_photograph_by_photograph() -> None:
+    control = {"low": RIGHT < 0.3, "high": RIGHT < 0.5}
+    trained = {"low": RIGHT < 0.54, "high": RIGHT < 0.2}
+    assert (module.best(control), module.best(trained)) == ("high", "low")
+    accuracy, gain = interval(module.samples(trained)), interval(module.above(trained, control))
+    assert accuracy is not None
+    assert gain is not None
+    assert accuracy.value == pytest.approx((RIGHT < 0.54).mean())
+    assert gain.value == pytest.approx((RIGHT < 0.54).mean() - (RIGHT < 0.5).mean())
+    assert accuracy.low < accuracy.value - 0.03
+    # Alone each is known to within 4 points; that what one has right the other has too is known better.
+    one = interval(module.above({"low": trained["low"][:1]}, {"high": control["high"][:1]}))
+    assert one is not None
+    assert 0 < one.high - one.low < (accuracy.high - accuracy.low) * 0.75
+
+
+def test_draws_that_differ_widen_an_interval_as_photographs_do() -> None:
+    alike, apart = np.full((3, 200), True), np.repeat([[True], [True], [False]], 200, 1)
+    for right, ends in ((alike, (1, 1)), (apart, (0, 1))):
+        found = interval(module.samples({"low": right}))
+        assert found is not None
+        assert (found.low, found.high) == pytest.approx(ends)
 
 
 # Few labels
