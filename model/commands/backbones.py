@@ -339,7 +339,7 @@ def projection(
         if missing := [kind for kind, among in discarded.views_of(run).items() if not among]:
             print(
                 f"{name} was not trained by views that differ in {', '.join(missing)}: its loss did not discard these. "
-                "A run of `simclr.projection_probe`, such as the lecture's, has all four"
+                "The lecture's run has all four, and docs/self_supervised.md has the command for one"
             )
     seen = _photos(photos, judged, exclude, side, cache)
     found = {name: discarded.measure(run, seen) for name, run in trained.items()}

@@ -86,6 +86,10 @@ def train(
     if method == "adapt":
         from model.commands.adapt import adapt
 
+        if settings or apart_from or extend or {recipe, steps, seconds, seed} != {None}:
+            raise InputError(
+                "adapt takes no steps, it measures batch norm's statistics anew: --photos, --exclude, --net, --device and --run alone"
+            )
         return adapt(photos, exclude, net or "lite", device, run)
 
     from model.training import data, distributed, runs, session

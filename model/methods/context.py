@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,8 @@ class ContextOptions:
     hidden: int  # units of fc6, fc7 and fc8
 
     def __post_init__(self) -> None:
+        if self.colors not in get_args(Colors):
+            raise InputError(f"colors is {self.colors!r}: choose one of {', '.join(get_args(Colors))}")
         if self.gap < 2 * self.jitter:
             raise InputError(f"a jitter of {self.jitter} lets patches touch across a gap of {self.gap}")
         if self.pixelated and not 1 <= self.fewest < self.patch**2:

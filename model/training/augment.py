@@ -59,6 +59,9 @@ class Strengths:
     def __post_init__(self) -> None:
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise InputError(f"a crop's share of a photo is {self.area}, and must lie in 0…1")
+        for name in ("jittered", "grayed", "blurred", "rotated", "noised", "sobeled"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
         if not 0 <= self.color <= 2.5:
             raise InputError(
                 f"a color strength of {self.color} is not in 0…2.5, where the hue has gone around"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from model.errors import InputError
 from model.methods import colorize, context, simclr
@@ -121,7 +121,8 @@ class Config:
         return (*self.earlier, self.steps)
 
     def changed(self, assignments: Sequence[str]) -> Config:
-        """With fields set as in ["lr=5e-4", "sides=128,160", "age=0.25"], of the configuration, its crops, shape or options.
+        """With fields set as in ["lr=5e-4", "sides=128,160", "age=0.25"], of the configuration, its crops, shape or options; of what is
+        within those, as in "strengths.rotated=0.5".
 
         Raises InputError for a field that there is not, or a value that does not fit.
         """
@@ -133,14 +134,11 @@ class Config:
 
     def _set(self, name: str, text: str) -> Config:
         if name in _settable(self):
-            return replace(self, **{name: _value(self, name, text)})
+            return _with(self, name, text)
         for part in ("crops", "shape", "options"):
-            inner = getattr(self, part)
-            if inner is not None and name in _settable(inner):
-                return replace(self, **{part: replace(inner, **{name: _value(inner, name, text)})})
-        names = [
-            n for of in (self, self.crops, self.shape, self.options) if of is not None for n in _settable(of)
-        ]
+            if name in _settable(getattr(self, part)):
+                return _with(self, f"{part}.{name}", text)
+        names = [n for of in (self, self.crops, self.shape, self.options) for n in _settable(of)]
         raise InputError(f"there is no {name!r} to set: {', '.join(names)}")
 
 
@@ -337,27 +335,37 @@ def _only(method: str, wanted: str, name: str) -> None:
 
 
 def _settable(of: Any) -> list[str]:
-    """Fields of plain values."""
-    fixed = {"method", "net", "earlier", "crops", "shape", "options"}
-    return [
-        f.name
-        for f in dataclasses.fields(of)
-        if not dataclasses.is_dataclass(getattr(of, f.name)) and f.name not in fixed
-    ]
+    """Fields of plain values; those within others as "outer.inner", but for the configuration's own parts."""
+    names: list[str] = []
+    for each in dataclasses.fields(of) if of is not None else ():
+        now = getattr(of, each.name)
+        if dataclasses.is_dataclass(now) and not isinstance(of, Config):
+            names += [f"{each.name}.{inner}" for inner in _settable(now)]
+        elif each.name not in {"method", "net", "earlier", "crops", "shape", "options"}:
+            names.append(each.name)
+    return names
+
+
+def _with(of: T, name: str, text: str) -> T:
+    outer, _, inner = name.partition(".")
+    value = _with(getattr(of, outer), inner, text) if inner else _value(of, name, text)
+    return replace(of, **{outer: value})  # type: ignore[type-var]
 
 
 def _value(of: Any, name: str, text: str) -> Any:
-    """The text as a value like the one that is there, or like its annotation where that is None."""
-    now = getattr(of, name)
+    """The text as a value of the field's annotation."""
+    kind = get_type_hints(type(of))[name]
+    if getattr(of, name) is None:
+        kind = get_args(kind)[0]  # of kind | None
     try:
-        if isinstance(now, bool):
+        if get_origin(kind) is tuple:
+            parts, kinds = [part for part in text.split(",") if part], get_args(kind)
+            if kinds[-1] is not ... and len(parts) != len(kinds):
+                raise ValueError(f"{len(kinds)} values with commas between them are wanted")
+            return tuple(kinds[0](part) for part in parts)
+        if kind is bool:
             return {"true": True, "false": False}[text.lower()]
-        if isinstance(now, tuple):
-            kind = float if not now or isinstance(now[0], float) else type(now[0])
-            return tuple(kind(part) for part in text.split(",") if part)
-        if now is None:
-            return float(text)
-        return type(now)(text)
+        return kind(text) if isinstance(kind, type) else type(getattr(of, name))(text)
     except (ValueError, KeyError) as error:
         raise InputError(f"{name}={text}: {error}") from error
 

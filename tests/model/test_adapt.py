@@ -150,14 +150,20 @@ def test_adapted_weights_color_photographs_and_the_originals_stay(
         if name.endswith(("mean", "var"))
     }
     assert min(moved.values()) > 0
-    assert (run / "adapted.jpg").exists()
+    with Image.open(run / "adapted.jpg") as sheet:
+        pixels = np.asarray(sheet, int)
+    assert pixels.shape == (16 + 16 + 128, 3 * (3 * 128 + 12) - 12, 3), "three photographs, thrice each"
+    # Of the first; not up to the edges, across which a JPEG's colors run.
+    gray, *colored = (pixels[32:, left + 16 : left + 112] for left in (0, 128, 256))
+    assert np.ptp(gray, 2).max() < 3
+    assert all(np.ptp(cell, 2).mean() > 3 for cell in colored)
+    assert np.abs(colored[0] - colored[1]).mean() > 0.5, "before and after"
     assert (run / "left_out.txt").read_text() == f"unreadable\t{folder / 'broken.jpg'}\n"
-    colored = tmp_path / "colored"
+    made = tmp_path / "colored"
     assert (
-        main(["colorize", str(folder / "0.png"), "-o", str(colored), "--net", str(out), "--device", "cpu"])
-        == 0
+        main(["colorize", str(folder / "0.png"), "-o", str(made), "--net", str(out), "--device", "cpu"]) == 0
     )
-    assert [path.name for path in colored.glob("[!.]*")] == ["0.png"]  # beside the manifest, which is hidden
+    assert [path.name for path in made.glob("[!.]*")] == ["0.png"]  # beside the manifest, which is hidden
 
 
 def test_photographs_that_there_are_not_are_refused(
@@ -171,3 +177,13 @@ def test_photographs_that_there_are_not_are_refused(
     assert main([*words, str(tmp_path / "broken.jpg")]) == 1
     assert "no photograph to adapt to" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("more", [["--set", "lr=1"], ["--recipe", "tiny"], ["--steps", "9"], ["--seed", "0"]])
+def test_what_only_training_takes_is_refused(
+    more: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["train", "adapt", "--photos", str(folder), "--run", str(run), *more]) == 1
+    assert "adapt takes no steps" in capsys.readouterr().err
+    assert not run.exists()

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from model import bins
 from model.__main__ import main
+from model.errors import InputError
 from model.evaluate import efficiency, finetuning
 from model.evaluate.probes import Labeled, Split, untrained
 from model.experiments import synthetic
 from model.experiments.synthetic import Switches
-from model.methods import colorize
+from model.methods import colorize, context, simclr
 from model.training import augment, building
 from model.training import config as configs
 from model.training.batches import Batch
@@ -266,6 +267,36 @@ def test_fields_of_the_configuration_its_crops_shape_and_options_are_set_by_name
 def test_a_field_that_is_none_by_default_takes_a_number() -> None:
     assert configs.tiny("context", "alexnet").backbone_lr is None
     assert configs.tiny("context", "alexnet").changed(["backbone_lr=0.5"]).backbone_lr == 0.5
+
+
+def test_what_is_within_options_is_set_by_a_path_so_that_the_projections_run_can_be_trained() -> None:
+    steps = "crop and flip,color,rotate,noise,sobel"
+    words = [f"first={steps}", f"second={steps}"]
+    words += ["strengths.rotated=.75", "strengths.noised=.5", "strengths.sobeled=.5"]
+    small = configs.small("simclr", "alexnet")
+    assert isinstance(small.options, simclr.SimCLROptions)
+    assert small.changed(words).options == simclr.projection_probe(small.options)
+    coloring = configs.small("colorize", "alexnet").changed(["crops.side=64", "crops.area=.5,1"])
+    assert isinstance(coloring.options, colorize.ColorizeOptions)
+    assert coloring.options.crops == augment.Strengths(side=64, area=(0.5, 1.0))
+
+
+def test_a_field_that_is_none_or_empty_takes_what_it_is_for() -> None:
+    simple = configs.small("simclr", "alexnet").changed(["hidden=64", "shared=crop"])
+    assert isinstance(simple.options, simclr.SimCLROptions)
+    assert (repr(simple.options.hidden), simple.options.shared) == ("64", ("crop",))
+    patches = configs.small("context", "alexnet").changed(["pixels=150000,450000"])
+    assert isinstance(patches.options, context.ContextOptions)
+    assert patches.options.pixels == (150_000, 450_000)
+    for method, setting, words in (
+        ("context", "pixels=150000", "2 values"),
+        ("context", "colors=projct", "colors is 'projct': choose one of keep, drop, project"),
+        ("simclr", "strengths.rotated=75", "rotated is 75.0, and must lie in 0…1"),
+        ("simclr", "strengths.speed=9", "there is no 'strengths.speed' to set: .*strengths.rotated"),
+        ("simclr", "strengths=9", "there is no 'strengths' to set"),
+    ):
+        with pytest.raises(InputError, match=words):
+            configs.small(method, "alexnet").changed([setting])
 
 
 @pytest.mark.parametrize("name", configs.CONFIGS)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -162,6 +163,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_pat
 # Validation
 
 
+def tensorboard(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """By the curve's name: what TensorBoard shows, (step, value) each."""
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {
+        name: [(each.step, each.value) for each in events.Scalars(name)] for name in events.Tags()["scalars"]
+    }
+
+
 def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path) -> None:
     metadata = {"config": {"keep_best": True}}
     schedule = Schedule((8,), ema=0.5, validate_every=2, keep_best=True, save_every_s=1000)
@@ -183,6 +193,7 @@ def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path)
     with (tmp_path / "validation.csv").open() as rows:
         found = [(int(row["step"]), float(row["score"])) for row in csv.DictReader(rows)]
     assert found == [(0, 1), (2, 3), (4, 5), (6, 2), (8, 4)]
+    assert tensorboard(tmp_path)["validation/score"] == found
 
 
 def test_without_keep_best_the_last_average_is_what_is_used(tmp_path: Path) -> None:
@@ -391,7 +402,12 @@ def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> No
         rows = list(csv.DictReader(log))
     assert [int(row["step"]) for row in rows] == [20, 24]
     assert all(float(row["loss"]) > 0 and float(row["photos_per_s"]) > 0 for row in rows)
-    assert list(unbroken.glob("events.out.tfevents.*"))
+    shown = tensorboard(unbroken)
+    assert shown.keys() == {"loss", "lr", "photos_per_s"}, "nothing is held out"
+    assert [step for step, _ in shown["lr"]] == [20, 24]
+    for name in ("loss", "photos_per_s"):
+        assert [value for _, value in shown[name]] == pytest.approx([float(row[name]) for row in rows], 0.01)
+    assert shown["lr"][1][1] < shown["lr"][0][1]
 
 
 def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
