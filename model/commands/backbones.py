@@ -223,14 +223,12 @@ def transfer(
     photos: Annotated[
         list[Path], Option(metavar="[DIR]...", help="classes in folders; a third is judged")
     ] = [],
-    exclude: Exclude = [],
     voc: Voc = None,
     camvid: Annotated[
         Path | None,
         Option(metavar="DIR", help="CamVid, with train, trainannot, test and testannot"),
     ] = None,
     steps: Annotated[int, Option(metavar="N", help="of fine-tuning")] = 100,
-    side: Side = 128,
     cache: Cache = CACHE,
     device: Device = "auto",
     out: Out = Path("out/transfer"),
@@ -252,7 +250,6 @@ def transfer(
 def detection(
     runs: Runs,
     voc: Annotated[Path, Option(metavar="DIR", help="VOC2007 in its layout")],
-    exclude: Exclude = [],
     steps: Annotated[int, Option(metavar="N", help="of 4 photos")] = 200,
     limit: Annotated[
         int, Option(metavar="N", show_default=False, help="at most so many photos to judge by")
@@ -264,8 +261,6 @@ def detection(
             help="only these of VOC's, and the photos that have them: an easier evaluation, not VOC's mAP",
         ),
     ] = [],
-    side: Side = 128,
-    cache: Cache = CACHE,
     device: Device = "auto",
     out: Out = Path("out/detection"),
 ) -> int:
@@ -332,10 +327,13 @@ def projection(
 ) -> int:
     """What h holds and g(h) does not, of runs of `simclr`."""
     from model.experiments import projection as discarded
+    from model.runtimes.torch_engine import choose_device
     from model.training import building
 
+    chosen = choose_device(device)
     trained = {name: building.load(run) for name, run in _named(runs).items()}
     for name, run in trained.items():
+        run.net.to(chosen)
         if missing := [kind for kind, among in discarded.views_of(run).items() if not among]:
             print(
                 f"{name} was not trained by views that differ in {', '.join(missing)}: its loss did not discard these. "

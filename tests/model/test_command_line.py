@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from model import commands
 from model.__main__ import command_group, main, repeated
 from model.checkpoint import CheckpointError
 from model.commands.terminal import ProgressLog
@@ -24,6 +26,18 @@ from model.download import DownloadError
 from model.errors import InputError, PhotoError
 from model.training.logging import DivergedError
 from model.training.runs import RunError
+
+
+def test_no_command_takes_an_option_that_it_passes_over() -> None:
+    files = (Path(commands.__file__).parent).glob("*.py")
+    found = [each for file in files for each in ast.walk(ast.parse(file.read_text()))]
+    made = [each for each in found if isinstance(each, ast.FunctionDef)]
+    asked = [each for each in made if any(".command(" in ast.unparse(mark) for mark in each.decorator_list)]
+    assert len(asked) > 30
+    for function in asked:
+        read = {name.id for line in function.body for name in ast.walk(line) if isinstance(name, ast.Name)}
+        options = {option.arg for option in function.args.args}
+        assert options <= read, f"{function.name} passes over {options - read}"
 
 
 @pytest.fixture
