@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model import bins
 from model.__main__ import main
+from model.commands import backbones
 from model.errors import InputError
 from model.evaluate import efficiency, finetuning
 from model.evaluate.probes import Labeled, Split, untrained
@@ -190,6 +191,10 @@ def test_probes_have_untrained_nets_beside_them_that_see_what_each_run_sees(
         assert of["above"]["low"] <= of["above"]["value"] <= of["above"]["high"]
         assert len(set(found[control]["layers"]["conv1"])) <= len(found[control]["layers"]["conv1"]) == 3
     assert (tmp_path / "probes.md").read_text().count("\n") == 6
+    make = backbones._maker("random alexnet, gray", untrained("alexnet", channels=1))
+    draws = [make(seed).get_parameter("conv1.conv.weight") for seed in (0, 1)]
+    assert draws[0].shape[1] == 1, "a draw sees as little"
+    assert not torch.equal(*draws)
 
 
 def test_what_cannot_be_asked_is_refused_in_a_sentence(
