@@ -120,8 +120,12 @@ class Batches(Dataset[Batch]):
         part: int = 0,
         of: int = 1,
         device: torch.device | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
-        """`crops`: None for whole squares. On a GPU the pixels move there as a whole where half of its free memory holds them."""
+        """`crops`: None for whole squares. `classes`: folders by label, where there are others than those of these photos.
+
+        On a GPU the pixels move there as a whole where half of its free memory holds them.
+        """
         if batch % of:
             raise InputError(f"a batch of {batch} cannot be shared by {of} processes alike")
         if not any(len(source) for source in sources):
@@ -129,7 +133,7 @@ class Batches(Dataset[Batch]):
         self.sources, self.batch, self.steps, self.seed = sources, batch, steps, seed
         self.crops, self.part, self.of = crops, part, of
         self.device = device or torch.device("cpu")
-        self.labels = _labels(sources)
+        self.labels = _labels(sources, classes or classes_of(sources))
         self.groups, self.small_share = _groups(sources, crops)
         self._resident: dict[int, Tensor] = {}
 
@@ -161,7 +165,7 @@ class Batches(Dataset[Batch]):
     def prior(self, sample: int = 4000) -> Tensor:
         """(313,) float64, adding up to 1: how often each bin's color occurs in what is drawn, smoothed, over a sample of it."""
         total = torch.zeros(bins.COUNT, dtype=torch.float64)
-        shares = [1 - self.small_share, self.small_share][: len(self.groups)]
+        shares = [1 - self.small_share, self.small_share] if len(self.groups) > 1 else [1.0]
         for group, share in zip(self.groups, shares, strict=True):
             wanted = min(round(sample * share), sum(group.drawn))
             for number in range(wanted):
@@ -171,10 +175,16 @@ class Batches(Dataset[Batch]):
                 total += bins.histogram(color.lab_from_rgb(small)[:, 1:]) * (share * sample / max(wanted, 1))
         return total / total.sum()
 
+    def area(self, steps: Sequence[int]) -> float:
+        """Pixels of a crop, in the mean over these steps; 1 for whole squares."""
+        if self.crops is None:
+            return 1.0
+        return float(np.mean([self._turn(step)[2] ** 2 for step in steps]))
+
     def _turn(self, step: int) -> tuple[_Group, int, int]:
         """Whose turn a step is, how many steps of this group came before it, and the side of its crops."""
-        if self.crops is None:
-            return self.groups[0], step, 0
+        if self.crops is None or self.small_share == 1:
+            return self.groups[0], step, self.crops.small if self.crops else 0
         turn = round(self.steps * (1 - self.crops.last_share))
         small_before = int(min(step, turn) * self.small_share)
         if step < turn and int((step + 1) * self.small_share) > small_before:
@@ -266,17 +276,21 @@ def middles(photos: Sequence[NDArray[np.uint8]], side: int, device: torch.device
     return Batch(pixels.to(device), zeros, zeros, boxes, zeros.bool(), side)
 
 
-def _labels(sources: Sequence[Cache]) -> list[Tensor]:
-    names = sorted({path.parent.name for source in sources for path in source.photos})
-    places = {name: place for place, name in enumerate(names)}
+def classes_of(sources: Sequence[Cache]) -> list[str]:
+    """Names of the folders that photos lie in; a photo's label is its folder's place among them."""
+    return sorted({path.parent.name for source in sources for path in source.photos})
+
+
+def _labels(sources: Sequence[Cache], classes: Sequence[str]) -> list[Tensor]:
+    places = {name: place for place, name in enumerate(classes)}
     return [torch.tensor([places[path.parent.name] for path in source.photos]) for source in sources]
 
 
 def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group], float]:
-    """The large photos and, where there are both, the small ones; and the share of steps that are the small ones'."""
+    """The large photos and the small ones, where there are any; and the share of steps that are the small ones'."""
     everything = tuple(np.arange(len(source)) for source in sources)
     if crops is None:
-        return [_group(everything, [float(len(part)) for part in everything])[0]], 0.0
+        return [_group(everything, [float(len(part)) for part in everything])], 0.0
     if crops.weights and len(crops.weights) != len(sources):
         raise InputError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
     counts = np.array([len(source) for source in sources], float)
@@ -291,22 +305,21 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
         tuple(part[sides >= crops.small_below] for part, sides in zip(everything, short, strict=True)),
         tuple(part[sides < crops.small_below] for part, sides in zip(everything, short, strict=True)),
     ]
-    groups, totals = [], []
+    groups, shares = [], []
     for members in parts:
         each = [w * len(m) / max(1, n) for w, m, n in zip(weights, members, counts, strict=True)]
         if sum(each) > 0:
-            group, total = _group(members, each)
-            groups.append(group)
-            totals.append(total)
-    return groups, totals[1] / sum(totals) if len(groups) > 1 else 0.0
+            groups.append(_group(members, each))
+        shares.append(sum(each))
+    return groups, shares[1] / sum(shares)
 
 
-def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> tuple[_Group, float]:
+def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> _Group:
     """An epoch is as long as there are photos that are seen at all; each source has its share of it."""
     total = sum(weights)
     photos = sum(len(part) for part, weight in zip(members, weights, strict=True) if weight)
     drawn = tuple(max(1, round(photos * weight / total)) if weight else 0 for weight in weights)
-    return _Group(members, drawn), total
+    return _Group(members, drawn)
 
 
 @lru_cache(maxsize=4)

@@ -224,6 +224,13 @@ def test_where_all_photos_are_large_no_step_is_for_small_ones() -> None:
     assert {batches[step].side for step in range(50)} == {64, 96, 80, 128}
 
 
+def test_where_all_photos_are_small_none_is_enlarged() -> None:
+    batches = Batches([ragged(10, 0)], 2, 50, 0, SMALL)
+    assert {batches[step].side for step in range(50)} == {48}
+    assert [sorted(each) for each in passes(seen(batches), 10)] == [list(range(10))] * 10
+    assert batches.prior().sum().item() == pytest.approx(1)
+
+
 def test_crops_that_cannot_be_are_refused() -> None:
     for values, match in (
         ({"sides": ()}, "32 pixels or more"),
