@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,13 +14,32 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 """glibc's malloc.h"""
 _LARGE_BLOCK = 4 * 2**20
 """Bytes; photos of a megapixel are smaller, and their blocks are used again."""
+_PR_SET_PDEATHSIG = 1
+"""Linux's prctl.h"""
+
+
+def cores_allowed() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores() -> int:
-    """How many cores coloring may use: those that this process has, or fewer by OMP_NUM_THREADS."""
-    has = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores coloring may use: those that this process may run on, or fewer by OMP_NUM_THREADS."""
+    has = cores_allowed()
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return min(has, int(asked)) if asked.isdecimal() and int(asked) else has
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when `parent` dies, whichever way it does: the process that began it, from its main thread.
+
+    Linux alone does so; elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os._exit(1)
 
 
 def memory_total() -> int | None:

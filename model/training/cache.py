@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from model import machine
 from model.errors import InputError
 from model.training import data
 
@@ -106,17 +107,20 @@ class Cache:
 def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int | None = None) -> Cache:
     """The cache of these photographs as they are now: the file in `folder`, written if it is not there.
 
-    `side`: a `Shape`, or the side of squares. `workers` decode; by default as many as there are cores. Raises InputError if no photograph
-    can be used.
+    `side`: a `Shape`, or the side of squares. `workers` decode; by default as many as this process may use cores. Raises InputError if no
+    photograph can be used.
     """
     shape = side if isinstance(side, Shape) else Shape(side)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{_key(photos, shape)}-{shape.side}.u8"
     index = file.with_suffix(".npz")
     with file.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one decodes, and the others wait for it
+        # Of several processes one decodes, and the others wait for it. This lock, other than flock's, is not inherited by its workers.
+        fcntl.lockf(lock, fcntl.LOCK_EX)
         if not index.exists():
-            _write(photos, shape, file, workers or os.cpu_count() or 1)
+            _write(
+                photos, shape, file, workers or machine.cores_allowed()
+            )  # not cores(): torchrun sets OMP_NUM_THREADS=1
     found = np.load(index)
     kinds = found["kinds"]
     used = tuple(path for path, kind in zip(photos, kinds, strict=True) if kind == "used")
@@ -154,9 +158,8 @@ def _write(photos: Sequence[Path], shape: Shape, file: Path, workers: int) -> No
     kinds: list[str] = []
     sizes: list[tuple[int, int]] = []
     statistics: list[data.PhotoStatistics] = []
-    # One thread a process: at operations as small as a photo's, threads only wait for one another.
     with (
-        ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),)) as pool,
         half_written.open("wb") as pixels,
     ):
         for made in pool.map(_decoded, photos, repeat(shape), chunksize=32):
@@ -179,6 +182,13 @@ def _write(photos: Sequence[Path], shape: Shape, file: Path, workers: int) -> No
             hashes=np.array([seen.hash for seen in statistics], np.uint64),
         )
     half_written.replace(file.with_suffix(".npz"))
+
+
+def _begin_worker(parent: int) -> None:
+    machine.end_with(
+        parent
+    )  # a pool's process waits for more photos for ever, when nobody is left to give it any
+    torch.set_num_threads(1)  # at operations as small as a photo's, threads only wait for one another
 
 
 def _decoded(path: Path, shape: Shape) -> tuple[NDArray[np.uint8], data.PhotoStatistics] | data.Fault:

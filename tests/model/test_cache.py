@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +209,26 @@ def test_several_workers_write_the_same_bytes(tmp_path: Path) -> None:
     assert apart[0].statistics == apart[1].statistics
     assert apart[0].left_out == apart[1].left_out
     assert len(apart[0]) == 69
+
+
+def test_decoding_that_is_killed_leaves_no_process_and_no_lock(
+    tmp_path: Path, until: Callable[[Callable[[], Any], float, str], Any]
+) -> None:
+    os.mkfifo(tmp_path / "endless.jpg")  # who opens it waits
+    build = (
+        f"cache.build([Path({str(tmp_path / 'endless.jpg')!r})], 32, Path({str(tmp_path / 'cache')!r}), 1)"
+    )
+    code = f"from pathlib import Path; from model.training import cache; {build}"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        worker = until(lambda: children.read_text().split(), 60, "a worker decodes")[0]
+    finally:
+        process.kill()
+    process.wait()
+    until(lambda: not Path(f"/proc/{worker}").exists(), 30, "the worker has ended too")
+    with next((tmp_path / "cache").glob("*.lock")).open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 # Photos with colors
