@@ -1,8 +1,8 @@
 """Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 backbone and a U-shaped decoder to a quarter of the side.
 
 The backbone is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_backbone`). Under autocast all of it runs in bfloat16; only the gradients of depthwise convolutions are
-worked out in float32 on a CPU, where they take several times as long in bfloat16.
+starts from ImageNet weights (`load_backbone`). Under autocast all of it runs in bfloat16; on a CPU the gradients of depthwise convolutions
+take ways of their own, as PyTorch's are slow there.
 
 A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
 https://arxiv.org/abs/1705.02999): the backbone need not run again when they change, and without hints the net is the same as if it had no
@@ -12,7 +12,7 @@ such path. Hints that people give do not go this way but by `model.hints`, which
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, cast
 
 import torch
@@ -75,7 +75,7 @@ class _Depthwise(nn.Conv2d):
 
 
 class _DepthwiseFunction(torch.autograd.Function):
-    """Forward in x's precision, backward in float32: depthwise gradients take four times as long in bfloat16 (LOG.md, 2026-11-29)."""
+    """Backward by what oneDNN is fast at: in bfloat16 neither a stride of 2 nor the weights of 5×5 filters (LOG.md, 2026-12-01)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Any, padding: Any, groups: int) -> Tensor:
@@ -87,12 +87,30 @@ class _DepthwiseFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
-        x, weight = ctx.saved_tensors
-        wanted = (ctx.needs_input_grad[0], True, False)
-        to_x, to_weight, _ = torch.ops.aten.convolution_backward(
-            upstream[0].float(), x.float(), weight, None, *ctx.geometry, wanted
-        )
-        return to_x.to(x.dtype) if wanted[0] else None, to_weight, None, None, None
+        (owed,), (x, weight) = upstream, ctx.saved_tensors
+        (stride, _), padding, *_ = ctx.geometry
+        to_x: Tensor | None = None
+        if ctx.needs_input_grad[0]:
+            dtype = x.dtype if stride == 1 else torch.float32
+            given = owed.to(dtype), x.to(dtype), weight.to(dtype)
+            to_x = torch.ops.aten.convolution_backward(*given, None, *ctx.geometry, (True, False, False))[0]
+            to_x = to_x.to(x.dtype)
+        return to_x, _to_depthwise_weights(owed, x, weight, stride, padding), None, None, None
+
+
+def _to_depthwise_weights(owed: Tensor, x: Tensor, weight: Tensor, stride: int, padding: Any) -> Tensor:
+    """The gradient of filters of 3×3; or of 5×5, as the four overlapping ones of 3×3 in their corners."""
+    vertical, horizontal = padding
+    x = F.pad(x, (horizontal, horizontal, vertical, vertical))
+    height, width = (stride * (side - 1) + 3 for side in owed.shape[2:])
+    corner = weight[:, :, :3, :3].to(x.dtype)
+    gradient = torch.empty_like(weight)
+    for top, left in product(range(0, weight.shape[2] - 2, 2), repeat=2):
+        seen = x[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
+        geometry = ((stride, stride), (0, 0), (1, 1), False, (0, 0), len(weight))
+        found = torch.ops.aten.convolution_backward(owed, seen, corner, None, *geometry, (False, True, False))
+        gradient[:, :, top : top + 3, left : left + 3] = found[1]
+    return gradient
 
 
 class Backbone(nn.Module):

@@ -124,7 +124,7 @@ class Batches(Dataset[Batch]):
     ) -> None:
         """`crops`: None for whole squares. `classes`: folders by label, where there are others than those of these photos.
 
-        On a GPU the pixels move there as a whole where half of its free memory holds them.
+        On a GPU all pixels move there at once where half of its free memory holds them.
         """
         if batch % of:
             raise InputError(f"a batch of {batch} cannot be shared by {of} processes alike")
@@ -135,7 +135,9 @@ class Batches(Dataset[Batch]):
         self.device = device or torch.device("cpu")
         self.labels = _labels(sources, classes or classes_of(sources))
         self.groups, self.small_share = _groups(sources, crops)
-        self._resident: dict[int, Tensor] = {}
+        self._resident: list[Tensor] | None = (
+            None  # of each source its pixels on a GPU; empty where they do not fit
+        )
 
     def __len__(self) -> int:
         return self.steps
@@ -199,27 +201,33 @@ class Batches(Dataset[Batch]):
 
     def _gather(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> Tensor:
         """(n, 3, H, W) uint8 on the device: the pixels in each photo's box, in the top left corner."""
-        height, width = map(int, boxes[:, 2:].max(0))
         if self.device.type == "cpu":
             # By NumPy: a thread that makes batches would otherwise begin OpenMP threads of its own, and with more of them than there are
             # cores the net's, too, sleep instead of spinning (LOG.md, 2026-11-23).
-            gathered = np.zeros((len(photos), 3, height, width), np.uint8)
-            for place, (source, number), (top, left, h, w) in zip(
-                gathered, photos, boxes.tolist(), strict=True
-            ):
-                place[:, :h, :w] = self.sources[source].photo(number)[:, top : top + h, left : left + w]
-            return torch.from_numpy(gathered)
-        pixels = torch.zeros((len(photos), 3, height, width), dtype=torch.uint8, device=self.device)
-        for corner, (source, number), (top, left, h, w) in zip(pixels, photos, boxes.tolist(), strict=True):
-            corner[:, :h, :w] = self._photo(source, number)[:, top : top + h, left : left + w]
-        return pixels
+            return torch.from_numpy(self._by_numpy(photos, boxes))
+        return self._by_torch(photos, boxes)
+
+    def _by_numpy(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        gathered = np.zeros((len(photos), 3, *map(int, boxes[:, 2:].max(0))), np.uint8)
+        for place, (source, number), (top, left, h, w) in zip(gathered, photos, boxes.tolist(), strict=True):
+            place[:, :h, :w] = self.sources[source].photo(number)[:, top : top + h, left : left + w]
+        return gathered
+
+    def _by_torch(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> Tensor:
+        if self._resident is None:
+            whole = [np.asarray(source.pixels) for source in self.sources]
+            fit = sum(pixels.nbytes for pixels in whole) < _free(self.device) / 2
+            self._resident = [torch.from_numpy(pixels).to(self.device) for pixels in whole] if fit else []
+        size = tuple(map(int, boxes[:, 2:].max(0)))
+        gathered = torch.zeros((len(photos), 3, *size), dtype=torch.uint8, device=self.device)
+        for place, (source, number), (top, left, h, w) in zip(gathered, photos, boxes.tolist(), strict=True):
+            place[:, :h, :w] = self._photo(source, number)[:, top : top + h, left : left + w]
+        return gathered
 
     def _photo(self, source: int, number: int) -> Tensor:
-        """(3, H, W) uint8 on a GPU."""
+        """(3, H, W) uint8 on the device."""
         cache = self.sources[source]
-        if source not in self._resident and _fits(cache, self.device):
-            self._resident[source] = torch.from_numpy(np.asarray(cache.pixels)).to(self.device)
-        if source not in self._resident:
+        if not self._resident:
             return torch.from_numpy(cache.photo(number).copy()).to(self.device, non_blocking=True)
         height, width = map(int, cache.sizes[number])
         start = int(cache.starts[number])
@@ -339,6 +347,8 @@ def _shuffled(count: int, seed: int, source: int, time: int) -> NDArray[np.int64
     return np.random.default_rng((seed, source, time, count)).permutation(count)
 
 
-def _fits(cache: Cache, device: torch.device) -> bool:
+def _free(device: torch.device) -> int:
+    """Bytes of a GPU's memory that nobody has, nor this process keeps for what comes."""
+    torch.cuda.empty_cache()
     free: int = torch.cuda.mem_get_info(device)[0]
-    return bool(cache.pixels.nbytes < free / 2)
+    return free

@@ -17,6 +17,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from model import bins, color
+from model.training import batches as making
 from model.training import cache, data
 from model.training.batches import Batch, Batches, Crops, boxes_of, evenly, middles
 from model.training.cache import Cache, Shape
@@ -263,6 +264,17 @@ def test_a_batch_holds_the_pixels_of_its_boxes_and_zeros_beyond() -> None:
             assert torch.equal(pixels[:, :height, :width], whole[:, y : y + height, x : x + width])
             assert not pixels[:, height:].any()
             assert not pixels[:, :, width:].any()
+
+
+@pytest.mark.parametrize("free", [0, 10**9])
+def test_a_gpus_way_to_a_batch_gives_the_same_pixels_whether_its_memory_holds_all_or_not(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "_free", lambda device: free)
+    batches = Batches([coded(SIZES), coded(SIZES[:2], "others")], 5, 30, 0, CROPS)
+    photos = [(0, 1), (1, 1), (0, 0)]
+    boxes = np.array([[3, 2, 30, 40], [0, 5, 44, 31], [1, 0, 32, 33]])
+    assert torch.equal(batches._by_torch(photos, boxes), torch.from_numpy(batches._by_numpy(photos, boxes)))
 
 
 _SIDES = st.integers(32, 400)

@@ -281,6 +281,7 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     assert whole["progress"]["step"] == 5
     assert (whole["metadata"]["config"]["earlier"], whole["metadata"]["config"]["steps"]) == ((2,), 5)
     assert whole["metadata"]["config"]["start"] == checkpoint.read_card(start).sha256
+    assert whole["metadata"]["start"]["size"] == checkpoint.read_card(start).size
 
 
 @pytest.mark.parametrize(
