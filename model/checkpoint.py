@@ -41,6 +41,7 @@ __all__ = [  # with what every user of weights needs of their cards
     "load_release",
     "locate",
     "read_card",
+    "release_card",
     "save",
     "take_back",
 ]
@@ -122,7 +123,7 @@ def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progr
             f"The weights {name} could not be downloaded: {getattr(error, 'detail', error)}",
         ) from error
     try:
-        save(load_release(release, sha256), _release_card(sha256), path, torch.float32)
+        save(load_release(release, sha256), release_card(sha256), path, torch.float32)
     finally:
         release.unlink()
     return path
@@ -164,7 +165,8 @@ def _reorder(net: Eccv16, path: Path) -> None:
     state["model_out.weight"].copy_(state["model_out.weight"][:, order])
 
 
-def _release_card(sha256: str) -> Card:
+def release_card(sha256: str = RELEASE_SHA256) -> Card:
+    """The card of the published weights of eccv16."""
     return Card(
         name="eccv16",
         net="eccv16",

@@ -14,7 +14,6 @@ from model.colorizer import Colorizer
 from model.errors import InputError
 from model.evaluate.color import evenly
 from model.evaluate.report import HELD, TRAIN, Source
-from model.methods import colorize
 from model.training import building, data
 
 
@@ -124,24 +123,17 @@ def subject(net: str, run: Path | None, device: str) -> Colorizer:
 
 
 def card_of(found: building.Trained, name: str) -> Card:
-    """The card of a run's averaged weights, with size, temperature and share as its validation chose them.
+    """The card of a run's averaged weights, decoded as `building.Trained.decoded` says.
 
-    A run that chose nothing is decoded as the shipped weights are. Terms, data and numbers are for `weights export` to fill in. InputError
-    for a run that trained a backbone.
+    Terms, data and numbers are for `weights export` to fill in. InputError for a run that trained a backbone.
     """
     if found.config.net not in checkpoint.NETS:
         raise InputError(
             f"{name} trained a backbone by {found.config.method}; what is asked for is a run that trained the net that colors"
         )
-    shipped = checkpoint.read_card(checkpoint.locate("lite"))
-    own = {"size": shipped.size, "temperature": shipped.temperature, "taken_back": shipped.share}
-    chosen = own | (found.decoding or {})
-    rebalanced = found.weights is not None  # not a net that answers ab itself
     return Card(
         name=name,
         net=found.config.net,
-        temperature=float(chosen["temperature"]),
-        size=int(chosen["size"]),
         terms="",
         data="",
         recipe=found.metadata["config"]
@@ -149,9 +141,5 @@ def card_of(found: building.Trained, name: str) -> Card:
         commit=found.metadata["code"]["commit"],
         numbers={},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        prior=tuple(found.metadata["data"]["prior"]) if rebalanced else (),
-        lam=found.config.options.lam
-        if rebalanced and isinstance(found.config.options, colorize.ColorizeOptions)
-        else 1.0,
-        taken_back=float(chosen["taken_back"]) if rebalanced else 0.0,
+        **found.decoded,
     )

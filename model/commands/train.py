@@ -122,6 +122,10 @@ def train(
         try:
             if seconds and (run / runs.CHECKPOINT).exists():
                 config = session.as_begun(config, run)
+                if is_first:
+                    print(
+                        f"the run goes on to the {config.steps} steps that it was begun with, however long they take"
+                    )
             elif seconds:
                 left = seconds - (time.monotonic() - begun)
                 config = session.fitting(config, sources, place, left)

@@ -14,7 +14,7 @@ from model.errors import InputError
 app = Typer()
 
 Name = Annotated[str, Argument(metavar="NET")]
-_CHOSEN = "(default: what the run's validation chose; if it chose nothing, as the shipped weights)"
+_CHOSEN = "(default: what the run's validation chose; if it chose nothing, as the weights that it began from, or the shipped ones)"
 
 
 @app.command(short_help="print a net's card")

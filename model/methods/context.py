@@ -11,6 +11,7 @@ to gray; and some patches are pixelated, as sharpness reveals it too.
 Other than in the paper or the code:
 - Under several processes all cut grids of one size, the first one's draw, and `most_patches` is of all their photos together: each
   process cuts the grids of its own photos that one process would have cut of them. Its loss counts by its pairs.
+- With `accumulate` each part of a batch has a cap of its own, and parts weigh by their photos, not their pairs.
 - Grids have as many rows as columns, and as many as fit; in the code they begin anywhere in a pitch, and some have a row less.
 - All photos of a batch are square and of one size, drawn anew each time where the recipe draws it; in the code each has its own.
 - Dropped channels become Gaussian noise, of 1/100 of the kept one's deviation, as in the paper; the code's is uniform, a gray level wide.

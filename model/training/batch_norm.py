@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from model.errors import InputError
 from model.training.distributed import place, summed
@@ -25,10 +25,7 @@ def fix(net: nn.Module) -> None:
             module.__class__ = _FixedBatchNorm  # type: ignore[assignment]  # the same parameters and buffers
 
 
-class _FixedBatchNorm(_BatchNorm):
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
-        pass
-
+class _FixedBatchNorm(_NormBase):  # no _BatchNorm: SyncBatchNorm would be made of it
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 

@@ -120,8 +120,12 @@ class Batches(Dataset[Batch]):
         part: int = 0,
         of: int = 1,
         device: torch.device | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
-        """`crops`: None for whole squares. On a GPU the pixels move there as a whole where half of its free memory holds them."""
+        """`crops`: None for whole squares. `classes`: folders by label, where there are others than those of these photos.
+
+        On a GPU all pixels move there at once where half of its free memory holds them.
+        """
         if batch % of:
             raise InputError(f"a batch of {batch} cannot be shared by {of} processes alike")
         if not any(len(source) for source in sources):
@@ -129,9 +133,11 @@ class Batches(Dataset[Batch]):
         self.sources, self.batch, self.steps, self.seed = sources, batch, steps, seed
         self.crops, self.part, self.of = crops, part, of
         self.device = device or torch.device("cpu")
-        self.labels = _labels(sources)
+        self.labels = _labels(sources, classes or classes_of(sources))
         self.groups, self.small_share = _groups(sources, crops)
-        self._resident: dict[int, Tensor] = {}
+        self._resident: list[Tensor] | None = (
+            None  # of each source its pixels on a GPU; empty where they do not fit
+        )
 
     def __len__(self) -> int:
         return self.steps
@@ -161,7 +167,7 @@ class Batches(Dataset[Batch]):
     def prior(self, sample: int = 4000) -> Tensor:
         """(313,) float64, adding up to 1: how often each bin's color occurs in what is drawn, smoothed, over a sample of it."""
         total = torch.zeros(bins.COUNT, dtype=torch.float64)
-        shares = [1 - self.small_share, self.small_share][: len(self.groups)]
+        shares = [1 - self.small_share, self.small_share] if len(self.groups) > 1 else [1.0]
         for group, share in zip(self.groups, shares, strict=True):
             wanted = min(round(sample * share), sum(group.drawn))
             for number in range(wanted):
@@ -171,10 +177,16 @@ class Batches(Dataset[Batch]):
                 total += bins.histogram(color.lab_from_rgb(small)[:, 1:]) * (share * sample / max(wanted, 1))
         return total / total.sum()
 
+    def area(self, steps: Sequence[int]) -> float:
+        """Pixels of a crop, in the mean over these steps; 1 for whole squares."""
+        if self.crops is None:
+            return 1.0
+        return float(np.mean([self._turn(step)[2] ** 2 for step in steps]))
+
     def _turn(self, step: int) -> tuple[_Group, int, int]:
         """Whose turn a step is, how many steps of this group came before it, and the side of its crops."""
-        if self.crops is None:
-            return self.groups[0], step, 0
+        if self.crops is None or self.small_share == 1:
+            return self.groups[0], step, self.crops.small if self.crops else 0
         turn = round(self.steps * (1 - self.crops.last_share))
         small_before = int(min(step, turn) * self.small_share)
         if step < turn and int((step + 1) * self.small_share) > small_before:
@@ -189,27 +201,33 @@ class Batches(Dataset[Batch]):
 
     def _gather(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> Tensor:
         """(n, 3, H, W) uint8 on the device: the pixels in each photo's box, in the top left corner."""
-        height, width = map(int, boxes[:, 2:].max(0))
         if self.device.type == "cpu":
             # By NumPy: a thread that makes batches would otherwise begin OpenMP threads of its own, and with more of them than there are
             # cores the net's, too, sleep instead of spinning (LOG.md, 2026-11-23).
-            gathered = np.zeros((len(photos), 3, height, width), np.uint8)
-            for place, (source, number), (top, left, h, w) in zip(
-                gathered, photos, boxes.tolist(), strict=True
-            ):
-                place[:, :h, :w] = self.sources[source].photo(number)[:, top : top + h, left : left + w]
-            return torch.from_numpy(gathered)
-        pixels = torch.zeros((len(photos), 3, height, width), dtype=torch.uint8, device=self.device)
-        for corner, (source, number), (top, left, h, w) in zip(pixels, photos, boxes.tolist(), strict=True):
-            corner[:, :h, :w] = self._photo(source, number)[:, top : top + h, left : left + w]
-        return pixels
+            return torch.from_numpy(self._by_numpy(photos, boxes))
+        return self._by_torch(photos, boxes)
+
+    def _by_numpy(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        gathered = np.zeros((len(photos), 3, *map(int, boxes[:, 2:].max(0))), np.uint8)
+        for place, (source, number), (top, left, h, w) in zip(gathered, photos, boxes.tolist(), strict=True):
+            place[:, :h, :w] = self.sources[source].photo(number)[:, top : top + h, left : left + w]
+        return gathered
+
+    def _by_torch(self, photos: Sequence[tuple[int, int]], boxes: NDArray[np.int64]) -> Tensor:
+        if self._resident is None:
+            whole = [np.asarray(source.pixels) for source in self.sources]
+            fit = sum(pixels.nbytes for pixels in whole) < _free(self.device) / 2
+            self._resident = [torch.from_numpy(pixels).to(self.device) for pixels in whole] if fit else []
+        size = tuple(map(int, boxes[:, 2:].max(0)))
+        gathered = torch.zeros((len(photos), 3, *size), dtype=torch.uint8, device=self.device)
+        for place, (source, number), (top, left, h, w) in zip(gathered, photos, boxes.tolist(), strict=True):
+            place[:, :h, :w] = self._photo(source, number)[:, top : top + h, left : left + w]
+        return gathered
 
     def _photo(self, source: int, number: int) -> Tensor:
-        """(3, H, W) uint8 on a GPU."""
+        """(3, H, W) uint8 on the device."""
         cache = self.sources[source]
-        if source not in self._resident and _fits(cache, self.device):
-            self._resident[source] = torch.from_numpy(np.asarray(cache.pixels)).to(self.device)
-        if source not in self._resident:
+        if not self._resident:
             return torch.from_numpy(cache.photo(number).copy()).to(self.device, non_blocking=True)
         height, width = map(int, cache.sizes[number])
         start = int(cache.starts[number])
@@ -266,17 +284,21 @@ def middles(photos: Sequence[NDArray[np.uint8]], side: int, device: torch.device
     return Batch(pixels.to(device), zeros, zeros, boxes, zeros.bool(), side)
 
 
-def _labels(sources: Sequence[Cache]) -> list[Tensor]:
-    names = sorted({path.parent.name for source in sources for path in source.photos})
-    places = {name: place for place, name in enumerate(names)}
+def classes_of(sources: Sequence[Cache]) -> list[str]:
+    """Names of the folders that photos lie in; a photo's label is its folder's place among them."""
+    return sorted({path.parent.name for source in sources for path in source.photos})
+
+
+def _labels(sources: Sequence[Cache], classes: Sequence[str]) -> list[Tensor]:
+    places = {name: place for place, name in enumerate(classes)}
     return [torch.tensor([places[path.parent.name] for path in source.photos]) for source in sources]
 
 
 def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group], float]:
-    """The large photos and, where there are both, the small ones; and the share of steps that are the small ones'."""
+    """The large photos and the small ones, where there are any; and the share of steps that are the small ones'."""
     everything = tuple(np.arange(len(source)) for source in sources)
     if crops is None:
-        return [_group(everything, [float(len(part)) for part in everything])[0]], 0.0
+        return [_group(everything, [float(len(part)) for part in everything])], 0.0
     if crops.weights and len(crops.weights) != len(sources):
         raise InputError(f"{len(crops.weights)} weights were given for {len(sources)} sources of photographs")
     counts = np.array([len(source) for source in sources], float)
@@ -291,22 +313,21 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
         tuple(part[sides >= crops.small_below] for part, sides in zip(everything, short, strict=True)),
         tuple(part[sides < crops.small_below] for part, sides in zip(everything, short, strict=True)),
     ]
-    groups, totals = [], []
+    groups, shares = [], []
     for members in parts:
         each = [w * len(m) / max(1, n) for w, m, n in zip(weights, members, counts, strict=True)]
         if sum(each) > 0:
-            group, total = _group(members, each)
-            groups.append(group)
-            totals.append(total)
-    return groups, totals[1] / sum(totals) if len(groups) > 1 else 0.0
+            groups.append(_group(members, each))
+        shares.append(sum(each))
+    return groups, shares[1] / sum(shares)
 
 
-def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> tuple[_Group, float]:
+def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> _Group:
     """An epoch is as long as there are photos that are seen at all; each source has its share of it."""
     total = sum(weights)
     photos = sum(len(part) for part, weight in zip(members, weights, strict=True) if weight)
     drawn = tuple(max(1, round(photos * weight / total)) if weight else 0 for weight in weights)
-    return _Group(members, drawn), total
+    return _Group(members, drawn)
 
 
 @lru_cache(maxsize=4)
@@ -326,6 +347,8 @@ def _shuffled(count: int, seed: int, source: int, time: int) -> NDArray[np.int64
     return np.random.default_rng((seed, source, time, count)).permutation(count)
 
 
-def _fits(cache: Cache, device: torch.device) -> bool:
+def _free(device: torch.device) -> int:
+    """Bytes of a GPU's memory that nobody has, nor this process keeps for what comes."""
+    torch.cuda.empty_cache()
     free: int = torch.cuda.mem_get_info(device)[0]
-    return bool(cache.pixels.nbytes < free / 2)
+    return free

@@ -131,6 +131,17 @@ def prior_of(start: str) -> Tensor | None:
     return torch.tensor(known, dtype=torch.float64) if known else None
 
 
+def decoding_of(start: str) -> dict[str, Any]:
+    """How a start is decoded, in the words of a card; empty where there is none."""
+    if not start:
+        return {}
+    return load(Path(start)).decoded if Path(start).is_dir() else _decoding(_card(start))
+
+
+def _decoding(card: checkpoint.Card) -> dict[str, Any]:
+    return {name: getattr(card, name) for name in ("size", "temperature", "taken_back", "prior", "lam")}
+
+
 def identity(start: str) -> str:
     """What a run was begun from: a name or a path would mean something else another day."""
     if not start:
@@ -180,6 +191,28 @@ class Trained:
             return None
         assert isinstance(self.config.options, ColorizeOptions)
         return bins.class_weights(torch.tensor(self.metadata["data"]["prior"]), self.config.options.lam)
+
+    @property
+    def decoded(self) -> dict[str, Any]:
+        """How the weights are decoded, in the words of a card: by the prior that they learned with, at what validation chose.
+
+        Where it chose nothing, as the weights are that the run began from, or else as the net's published ones; and where these were
+        kept, by their prior too.
+        """
+        start: dict[str, Any] = self.metadata.get("start", {})
+        if start and self.best_step == 0:
+            return start
+        published = (
+            checkpoint.release_card()
+            if self.config.net == "eccv16"
+            else checkpoint.read_card(checkpoint.locate("lite"))
+        )
+        own = (start or _decoding(published)) | {"prior": (), "lam": 1.0}
+        chosen = {name: value for name, value in (self.decoding or {}).items() if name in own}
+        if self.config.method != "colorize":  # it answers ab itself, and has no rebalancing
+            return own | chosen | {"taken_back": 0.0}
+        assert isinstance(self.config.options, ColorizeOptions)
+        return own | chosen | {"prior": tuple(self.metadata["data"]["prior"]), "lam": self.config.options.lam}
 
     @property
     def backbone(self) -> Backbone:
@@ -244,16 +277,31 @@ def mean(several: Sequence[Trained]) -> Trained:
 
     (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482.) Configuration and decoding are the first one's; steps,
     photographs and times are of all together, and `mean_of` in the configuration among the metadata has each one's.
-    InputError for runs of different nets, or that began from different weights.
+    InputError for runs of different nets, or that did not begin from the same weights, or learned by other class weights.
     """
-    first = several[0]
-    for other in several[1:]:
-        for name in ("net", "method", "start"):
-            if getattr(other.config, name) != getattr(first.config, name):
+    first, *others = several
+    if not first.config.start:
+        raise InputError(
+            "these runs began from no weights, each from a decoder of its own: only what began as the same has a mean that is of use; "
+            "train with --set start="
+        )
+    for other in others:
+        for name, one, its in zip(
+            ("net", "method", "start", "lam"), _origin(first), _origin(other), strict=True
+        ):
+            if one != its:
                 raise InputError(
-                    f"these runs have another {name}: {getattr(first.config, name)!r} and {getattr(other.config, name)!r}; "
-                    "only weights that began as the same ones have a mean that is of use"
+                    f"these runs have another {name}: {one!r} and {its!r}; "
+                    "only weights that began as the same ones and learned the same have a mean that is of use"
                 )
+        if (
+            first.weights is not None
+            and other.weights is not None
+            and not _alike(first.weights, other.weights)
+        ):
+            raise InputError(
+                "these runs have another prior: only weights that learned from the same photographs have a mean that is of use"
+            )
     states = [run.net.state_dict() for run in several]
     net = deepcopy(first.net)
     net.load_state_dict(
@@ -274,4 +322,15 @@ def mean(several: Sequence[Trained]) -> Trained:
         photos=sum(run.photos for run in several),
         elapsed_s=sum(run.elapsed_s for run in several),
         cpu_s=sum(run.cpu_s for run in several),
+        best_step=0 if all(run.best_step == 0 for run in several) else -1,
     )
+
+
+def _origin(run: Trained) -> tuple[str, str, str, float]:
+    config = run.config
+    return config.net, config.method, config.start, getattr(config.options, "lam", 1.0)
+
+
+def _alike(weights: Tensor, others: Tensor) -> bool:
+    """But for chance: a prior is of some of the photographs, which the seed draws. Between two of `lite` a bin's weights differed by 8%."""
+    return float((weights / others).log().abs().max()) < 0.2

@@ -115,8 +115,7 @@ def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int 
     file = folder / f"{_key(photos, shape)}-{shape.side}.u8"
     index = file.with_suffix(".npz")
     with file.with_suffix(".lock").open("a") as lock:
-        # Of several processes one decodes, and the others wait for it. This lock, other than flock's, is not inherited by its workers.
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one decodes, and the others wait for it
         if not index.exists():
             _write(
                 photos, shape, file, workers or machine.cores_allowed()

@@ -54,7 +54,7 @@ class Config:
     momentum: float = 0.9  # Adam's first beta
     weight_decay: float = 0.01
     clip: float = 0.0  # the largest norm of all gradients together; 0: any
-    # Parts of a batch whose gradients are added up before a step; each part has its own batch norm.
+    # Parts of a batch whose gradients are added up before a step; each has its own batch norm, and what a method has of "a batch".
     accumulate: int = 1
     # First blocks of lite's backbone that are left as they are: 60% more photos a second at 3.
     frozen_blocks: int = 0
@@ -108,6 +108,10 @@ class Config:
             raise InputError(
                 f"a batch of {self.batch} has no {self.accumulate} parts to accumulate: lower accumulate"
             )
+        sides = (*self.crops.sides, self.crops.last, self.crops.small) if self.crops else ()
+        stride = 8 if self.net == "eccv16" else 32
+        if any(side % stride for side in sides):
+            raise InputError(f"crops for {self.net} must have sides of multiples of {stride}, not {sides}")
         if self.blend < 1 and not self.keep_best:
             raise InputError(
                 "weights between the start's and the trained ones are kept beside the checkpoint: keep_best=true"

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from model.errors import AutochromeError, InputError
+from model.training import distributed
 from model.training.logging import Progress, check_finite
 
 CHECKPOINT, BEST, START = "checkpoint.pt", "best.pt", "start.pt"
-_FREE = {"code"}  # metadata that may differ where a run is continued: which code made it
+_FREE = {"code", "start"}
+"""Metadata that may differ where a run is continued: which code made it; how its start is decoded, which older code did not keep."""
 
 
 class BusyError(InputError):
@@ -85,9 +87,10 @@ def save_best(run: Path, net: nn.Module, step: int, score: float) -> None:
 
 
 def start(run: Path, net: nn.Module) -> dict[str, Tensor]:
-    """The weights that a run began with: those of this net, which are kept beside the checkpoint from the first call on."""
-    if not (run / START).exists() and not (run / CHECKPOINT).exists():
+    """The weights that a run began with: those of this net, kept beside the checkpoint, until there is one. All processes call it."""
+    if distributed.place()[0] == 0 and not (run / CHECKPOINT).exists():
         _write(run / START, {"start": net.state_dict()})
+    distributed.barrier()  # the first process alone writes
     begun: dict[str, Tensor] = _read(run / START, {"start"})["start"]
     return begun
 

@@ -22,7 +22,7 @@ from model.methods import Method
 from model.methods.colorize import Colorize
 from model.training import building, cache, data, distributed, runs, trainer, validation
 from model.training import config as configs
-from model.training.batches import Batches
+from model.training.batches import Batches, classes_of
 from model.training.cache import Cache
 from model.training.commit import commit
 from model.training.config import Config
@@ -104,12 +104,12 @@ def as_begun(config: Config, run: Path) -> Config:
 
 
 def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seconds: float) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after.
+    """As many steps as fit into so many seconds, less a tenth for what comes after: a step lasts as its crops have pixels.
 
     Of several processes each times its own share of the batches, and the first one's number is everyone's.
     """
     rank, world = distributed.place()
-    method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
+    method, optimizer = building.build(config, len(classes_of(sources)), torch.ones(bins.COUNT))
     method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     begun = time.monotonic()
@@ -122,7 +122,8 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
         if device.type == "cuda":
             torch.cuda.synchronize()
     now = time.monotonic()
-    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED)))
+    larger = batches.area(range(config.steps)) / batches.area(range(_TIMED, 2 * _TIMED))
+    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED * larger)))
     steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
     return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
 
@@ -138,19 +139,30 @@ def learn(
 ) -> Method:
     """Train to the configuration's end in the folder `run`, or from its checkpoint on. `held`: for validation.
 
-    Raises StoppedError, with a checkpoint written, where it is asked to stop before.
+    Raises StoppedError, with a checkpoint written, where it is asked to stop before; InputError where the best weights are to be kept and
+    nothing is held out to find them by.
     """
+    if config.keep_best and not any(map(len, held)):
+        raise InputError(
+            "the weights that do best on held-out photographs are to be kept, and none is held out: give more photographs, hold out more "
+            "of them, --hold-out 3, or take those of the last step as they are, --set blend=1 keep_best=false"
+        )
     if device.type == "cpu":
         machine.keep_large_blocks()
     rank, world = distributed.place()
-    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
+    classes = classes_of([*sources, *held])  # of a class all photographs may be held out
+    batches = Batches(
+        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device, classes
+    )
     before = runs.metadata(run) if (run / runs.CHECKPOINT).exists() else None
     # An extended run knows what it began from, not where that lies; its weights and its prior are its own by now.
     extended = (
         before is not None and bool(config.start) and config.start == before.get("config", {}).get("start")
     )
     start = config.start if extended else building.identity(config.start)
+    begun: dict[str, Any] = building.decoding_of("" if extended else config.start)
     if extended and before is not None:
+        begun = before.get("start", {})
         config = replace(config, start="")
         prior = torch.tensor(before["data"]["prior"], dtype=torch.float64)
     elif config.method in ("colorize", "regress"):
@@ -158,7 +170,6 @@ def learn(
     else:
         prior = torch.ones(bins.COUNT)
     prior = torch.tensor([float(f"{p:.6g}") for p in prior.tolist()], dtype=prior.dtype)  # as it is kept
-    classes = sorted({path.parent.name for source in sources for path in source.photos})
     method, optimizer = building.build(config, len(classes), prior)
     photos = [path for source in sources for path in source.photos]
     metadata = {
@@ -171,14 +182,30 @@ def learn(
             "classes": classes if config.method == "supervised" else [],
             "prior": prior.tolist(),
         },
+        "start": begun,
         "code": {"commit": commit(), "torch": str(torch.__version__)},
     }
-    validate = None
+    validate = validate_start = None
     if any(map(len, held)):
         side = config.crops.last if config.crops else config.shape.side
-        validate = validation.of_method(method, held, config.validated, side, device)
+        measure = partial(validation.of_method, method, held, config.validated, side, device, classes)
+        validate = measure()
+        if config.keep_best and begun and isinstance(method, Colorize):
+            its = torch.tensor(begun["prior"] or [1.0] * bins.COUNT, dtype=torch.float64)
+            validate_start = measure(bins.class_weights(its, begun["lam"]))
     schedule = Schedule.of(config, save_every_s)
-    trainer.train(method, optimizer, batches, schedule, run, metadata, device, validate, is_asked_to_stop)
+    trainer.train(
+        method,
+        optimizer,
+        batches,
+        schedule,
+        run,
+        metadata,
+        device,
+        validate,
+        is_asked_to_stop,
+        validate_start,
+    )
     return method
 
 
@@ -201,7 +228,8 @@ def conclude(
         yield f"no step did better than the start on the {count} held-out photographs: the start is kept"
     elif config.keep_best and trained.best_step > 0:
         yield f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept"
-    if isinstance(method, Colorize) and count >= _ENOUGH and config.crops:
+    is_start = trained.best_step == 0 and bool(trained.metadata.get("start"))  # which is decoded as it was
+    if isinstance(method, Colorize) and not is_start and count >= _ENOUGH and config.crops:
         net = trained.net.to(device)
         decoding, gains = validation.choose_decoding(
             net, method.weights, held, config.validated, config.crops.last, device

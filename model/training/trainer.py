@@ -89,6 +89,7 @@ def train(
     device: torch.device,
     validate: Validate | None = None,
     is_asked_to_stop: Callable[[], bool] = lambda: False,
+    validate_start: Validate | None = None,
 ) -> nn.Module:
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
@@ -97,7 +98,7 @@ def train(
     process trains in this folder.
 
     With `keep_best` the weights that did best on the validation photographs are kept beside the checkpoint, those of the start among
-    them; after `patience` validations without a better one the run ends.
+    them, which `validate_start` measures where it is decoded otherwise; after `patience` validations without a better one the run ends.
 
     `is_asked_to_stop` is asked after each step; where any process is, all raise StoppedError, with a checkpoint written.
     """
@@ -126,7 +127,7 @@ def train(
         )
         begun = runs.start(run, averaged.module) if schedule.blend < 1 else None
         if schedule.keep_best and validate and start == 0:
-            _validate(validate, _between(begun, averaged, schedule.blend), run, progress, schedule, log)
+            _validate(validate_start or validate, averaged.module, run, progress, schedule, log)
         clock = _Clock()
         stop = _spent(progress, schedule)
         for batch in _ahead(batches, range(start, start if stop else schedule.steps)):

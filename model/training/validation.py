@@ -72,20 +72,29 @@ def rebalanced_auc(pixels: NDArray[np.float64], areas: NDArray[np.float64]) -> N
 
 
 def of_method(
-    method: Method, photos: Sequence[Cache], count: int, side: int, device: torch.device
+    method: Method,
+    photos: Sequence[Cache],
+    count: int,
+    side: int,
+    device: torch.device,
+    classes: Sequence[str] = (),
+    weights: Tensor | None = None,
 ) -> Validate:
     """What measures a net on at most `count` photos, evenly chosen: AuC above gray for nets that color, the loss alone for others.
 
-    `side`: to which photos are brought for a net that colors.
+    `side`: to which photos are brought for a net that colors. `classes`: as `Batches` takes them. `weights`: (313,) class weights by which
+    colors are decoded, where they are others than those that the method learns by.
     """
     if isinstance(method, Colorize | Regress) and method.options.crops is None:
         batches = _middles(photos, count, side, device)
-        return lambda net: _coloring(method, net, batches)
+        if weights is None and isinstance(method, Colorize):
+            weights = method.weights
+        return lambda net: _coloring(method, net, batches, weights)
     chosen = [
         part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)
     ]
     together = sum(map(len, chosen))
-    whole = Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device)
+    whole = Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device, classes=classes)
     squares = [whole[step] for step in range(len(whole))]
     return lambda net: _loss(method, net, squares)
 
@@ -104,9 +113,10 @@ def _loss(method: Method, net: nn.Module, batches: Sequence[Batch]) -> dict[str,
     return {"loss": mean, "score": -mean}
 
 
-def _coloring(method: Colorize | Regress, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
+def _coloring(
+    method: Colorize | Regress, net: nn.Module, batches: Sequence[Batch], weights: Tensor | None
+) -> dict[str, float]:
     losses, tally, gray = [], _Tally(), _Tally()
-    weights = method.weights if isinstance(method, Colorize) else None
     for answer, ab in _answers(net, batches, method.options):
         losses.append(float(method.loss_of(answer, ab)))
         tally.add(

@@ -17,6 +17,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from model import bins, color
+from model.training import batches as making
 from model.training import cache, data
 from model.training.batches import Batch, Batches, Crops, boxes_of, evenly, middles
 from model.training.cache import Cache, Shape
@@ -224,6 +225,13 @@ def test_where_all_photos_are_large_no_step_is_for_small_ones() -> None:
     assert {batches[step].side for step in range(50)} == {64, 96, 80, 128}
 
 
+def test_where_all_photos_are_small_none_is_enlarged() -> None:
+    batches = Batches([ragged(10, 0)], 2, 50, 0, SMALL)
+    assert {batches[step].side for step in range(50)} == {48}
+    assert [sorted(each) for each in passes(seen(batches), 10)] == [list(range(10))] * 10
+    assert batches.prior().sum().item() == pytest.approx(1)
+
+
 def test_crops_that_cannot_be_are_refused() -> None:
     for values, match in (
         ({"sides": ()}, "32 pixels or more"),
@@ -256,6 +264,17 @@ def test_a_batch_holds_the_pixels_of_its_boxes_and_zeros_beyond() -> None:
             assert torch.equal(pixels[:, :height, :width], whole[:, y : y + height, x : x + width])
             assert not pixels[:, height:].any()
             assert not pixels[:, :, width:].any()
+
+
+@pytest.mark.parametrize("free", [0, 10**9])
+def test_a_gpus_way_to_a_batch_gives_the_same_pixels_whether_its_memory_holds_all_or_not(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "_free", lambda device: free)
+    batches = Batches([coded(SIZES), coded(SIZES[:2], "others")], 5, 30, 0, CROPS)
+    photos = [(0, 1), (1, 1), (0, 0)]
+    boxes = np.array([[3, 2, 30, 40], [0, 5, 44, 31], [1, 0, 32, 33]])
+    assert torch.equal(batches._by_torch(photos, boxes), torch.from_numpy(batches._by_numpy(photos, boxes)))
 
 
 _SIDES = st.integers(32, 400)

@@ -228,7 +228,7 @@ def test_decoding_that_is_killed_leaves_no_process_and_no_lock(
     process.wait()
     until(lambda: not Path(f"/proc/{worker}").exists(), 30, "the worker has ended too")
     with next((tmp_path / "cache").glob("*.lock")).open("a") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 # Photos with colors

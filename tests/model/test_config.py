@@ -118,6 +118,18 @@ def test_the_papers_recipes_have_their_constants_and_survive_being_written_down(
         configs.CONFIGS[name]("supervised", "alexnet")
 
 
+def test_zhang2016_trains_all_of_the_papers_net(toys: synthetic.Pictures) -> None:
+    config = replace(
+        configs.zhang2016("colorize", "eccv16"), options=colorize.zhang2016(augment.Strengths(side=32))
+    )
+    learner, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
+    before = {name: value.clone() for name, value in learner.net.named_parameters() if value.requires_grad}
+    learner.loss(batch(toys, torch.arange(2)), torch.Generator().manual_seed(0)).backward()
+    optimizer.step()
+    assert len(before) > 50
+    assert not [name for name, value in before.items() if torch.equal(value, learner.net.get_parameter(name))]
+
+
 def test_chen2020_has_the_papers_optimizer() -> None:
     config = configs.chen2020("simclr", "resnet50")
     assert (config.batch, config.lr, config.weight_decay, config.optimizer) == (

@@ -23,7 +23,7 @@ from model import bins
 from model.methods.colorize import Colorize, ColorizeOptions
 from model.methods.simclr import nt_xent
 from model.nets.lite import Lite
-from model.training import distributed, runs, trainer
+from model.training import batch_norm, distributed, runs, trainer
 from model.training.batches import Batches, Crops
 from model.training.cache import Cache
 
@@ -244,6 +244,26 @@ def test_a_colorizing_run_of_two_ranks_ends_in_the_weights_and_statistics_of_one
     moved = {key: float((alone["net"][key] - value).abs().max()) for key, value in start.items()}
     assert not [key for key, by in moved.items() if not by]
     assert max(moved.values()) > 1e-3
+
+
+def test_only_the_first_rank_writes_what_a_run_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one waits for it: both would write one file, and read it half written."""
+    start = {"weight": torch.ones(2, 2)}
+    monkeypatch.setattr(distributed, "place", lambda: (1, WORLD))
+    monkeypatch.setattr(distributed, "barrier", lambda: torch.save({"start": start}, tmp_path / runs.START))
+    assert torch.equal(runs.start(tmp_path, nn.Linear(2, 2))["weight"], start["weight"])
+
+
+def test_fixed_norms_stay_fixed_on_several_gpus() -> None:
+    """`batch_norm.share` converts so on GPUs."""
+    norms = nn.Sequential(nn.BatchNorm2d(3))
+    batch_norm.fix(norms)
+    shared = nn.SyncBatchNorm.convert_sync_batchnorm(norms).train()
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(shared(x), x / (1 + 1e-5) ** 0.5)
+    assert not shared.state_dict()["0.running_mean"].any()
 
 
 def test_torchrun_trains_by_two_processes_of_which_one_speaks_and_writes(tmp_path: Path) -> None:

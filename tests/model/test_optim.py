@@ -136,6 +136,19 @@ class Colors(nn.Module):
         self.fixed = nn.Linear(2, 2).requires_grad_(False)
 
 
+def test_adam_decays_as_l2_does_and_adamw_apart_from_the_gradient() -> None:
+    """Without a gradient: Adam's step for the decay is as long as the rate; AdamW shrinks by rate times decay."""
+    moved = {}
+    for name in ("adam", "adamw"):
+        layer = nn.Linear(3, 2)
+        nn.init.ones_(layer.weight)
+        optimizer = optim.build(layer, name, 0.01, weight_decay=1e-3)
+        layer.weight.grad = torch.zeros(2, 3)
+        optimizer.step()
+        moved[name] = float((1 - layer.weight.detach().double()).mean())
+    assert moved == {"adam": pytest.approx(0.01, rel=1e-3), "adamw": pytest.approx(1e-5, rel=0.05)}
+
+
 @pytest.mark.parametrize(("name", "decayed"), [("adamw", 0.0), ("sgd", 0.0), ("adam", 0.1)])
 def test_the_backbone_learns_at_its_own_rate_and_norms_and_biases_are_not_decayed(
     name: optim.Name, decayed: float

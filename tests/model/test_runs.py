@@ -15,6 +15,8 @@ from torch.optim import SGD
 
 from model import bins, checkpoint
 from model.__main__ import main
+from model.errors import InputError
+from model.methods.supervised import Supervised
 from model.nets.backbone import Backbone
 from model.training import building, runs, session
 from model.training import config as configs
@@ -156,6 +158,22 @@ def test_a_run_knows_its_classes_and_its_prior(squares: Cache, tmp_path: Path) -
     assert found.weights.shape == (bins.COUNT,)
 
 
+def test_classes_keep_their_numbers_where_one_has_no_photo_held_out(
+    squares: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = []
+    loss = Supervised.loss
+
+    def seen(method: Supervised, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        labels.append(batch.labels.tolist())
+        return loss(method, batch, generator)
+
+    monkeypatch.setattr(Supervised, "loss", seen)
+    learn(tiny("supervised", 1), [squares.only(range(7))], tmp_path, CPU, [squares.only([7])])
+    assert squares.photos[7].parent.name == "b"
+    assert labels[-1] == [1]
+
+
 # Starts
 
 
@@ -170,7 +188,7 @@ def colored(photos: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_begins_from_another_runs_averaged_weights(
     colored: Path, photos: Cache, tmp_path: Path
 ) -> None:
-    config = lite("steps=1", f"start={colored}", "lr=1e-9")
+    config = lite("steps=1", f"start={colored}", "lr=1e-9", "keep_best=false")
     method, _ = building.build(config, 1, torch.ones(bins.COUNT))
     before = runs.averaged(colored).state
     assert all(torch.equal(value, before[name]) for name, value in method.net.state_dict().items())
@@ -181,15 +199,22 @@ def test_a_run_begins_from_another_runs_averaged_weights(
 
 
 def test_a_start_is_remembered_by_its_hash_and_lends_its_prior(
-    colored: Path, photos: Cache, tmp_path: Path
+    colored: Path, photos: Cache, held: Cache, tmp_path: Path
 ) -> None:
+    """Before the first step it is measured as its card has it decoded, not by the prior that is learned with."""
     start, shipped = tmp_path / "start.safetensors", torch.arange(1.0, bins.COUNT + 1).double()
     card = replace(
         checkpoint.read_card(checkpoint.locate("lite")), prior=tuple(shipped.tolist()), taken_back=0.0
     )
     card = checkpoint.save(building.load(colored).net, card, start)
     for share in (0.25, 1.0):
-        learn(lite("steps=1", f"start={start}", f"prior_share={share}"), [photos], tmp_path / str(share), CPU)
+        config = lite("steps=1", f"start={start}", f"prior_share={share}")
+        learn(config, [photos], tmp_path / str(share), CPU, [held])
+    first = [
+        float((tmp_path / str(share) / "validation.csv").read_text().splitlines()[1].rpartition(",")[2])
+        for share in (0.25, 1.0)
+    ]
+    assert first[0] == first[1]
     found = [runs.metadata(tmp_path / str(share)) for share in (0.25, 1.0)]
     assert found[0]["config"]["start"] == card.sha256
     blended, own = (torch.tensor(metadata["data"]["prior"], dtype=torch.float64) for metadata in found)
@@ -256,6 +281,7 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     assert whole["progress"]["step"] == 5
     assert (whole["metadata"]["config"]["earlier"], whole["metadata"]["config"]["steps"]) == ((2,), 5)
     assert whole["metadata"]["config"]["start"] == checkpoint.read_card(start).sha256
+    assert whole["metadata"]["start"]["size"] == checkpoint.read_card(start).size
 
 
 @pytest.mark.parametrize(
@@ -308,10 +334,61 @@ def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     steps = runs.averaged(tmp_path / "run").progress.step
     assert f"{steps} steps of 4 photographs fit into" in capsys.readouterr().out
     assert main(command) == 0
+    assert f"goes on to the {steps} steps that it was begun with" in capsys.readouterr().out
     assert runs.averaged(tmp_path / "run").progress.step == steps
 
 
+class Ticking:
+    """Whose step takes a thousandth of a second for each pixel of a crop's side squared, by a clock of its own."""
+
+    def __init__(self) -> None:
+        self.net, self.now = nn.Linear(1, 1), 0.0
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        self.now += 1e-3 * batch.side**2
+        return self.net.weight.sum()
+
+
+@pytest.mark.parametrize(("small", "last_share"), [(3, 0.5), (0, 0.12)])
+def test_the_last_steps_at_a_larger_size_fit_into_the_seconds_too(
+    small: int, last_share: float, cached: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, sources = Ticking(), [cached([(128, 128)] * 5 + [(64, 64)] * small)]
+    monkeypatch.setattr(building, "build", lambda *given: (toy, SGD(toy.net.parameters(), 1e-3)))
+    monkeypatch.setattr(session.time, "monotonic", lambda: toy.now)
+    crops = replace(lite().crops, sides=(64, 96), last=224, last_share=last_share)
+    config = session.fitting(replace(lite("steps=5000"), crops=crops), sources, CPU, 10_000)
+    timed, toy.now = toy.now, 0.0
+    batches = Batches(sources, 4, config.steps, 0, crops)
+    for step in range(config.steps):
+        toy.loss(batches[step], torch.Generator())
+    assert toy.now == pytest.approx(0.9 * (10_000 - timed), rel=0.02)
+
+
+def test_seconds_are_planned_with_as_many_classes_as_there_are(
+    squares: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_TIMED", 1)
+    assert session.fitting(tiny("supervised"), [squares], CPU, 60).steps > 1
+
+
 # What is refused
+
+
+def test_the_best_weights_are_not_kept_where_nothing_tells_which_they_are(
+    photos: Cache, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"none is held out: .*, --hold-out 3, or .*, --set blend=1 keep_best=false"
+    ):
+        learn(lite(), [photos], tmp_path, CPU)
+    configs.finetune("colorize", "lite").changed(["blend=1", "keep_best=false"])
+
+
+@pytest.mark.parametrize("settings", [["sides=96,112"], ["last=200"], ["small=72"]])
+def test_crops_that_the_net_cannot_take_are_refused_before_the_run(settings: Sequence[str]) -> None:
+    with pytest.raises(InputError, match="multiples of 32"):
+        lite(*settings)
 
 
 @pytest.fixture(scope="module")

@@ -232,6 +232,18 @@ def test_blended_weights_lie_between_the_start_and_the_averaged_ones_in_a_killed
         torch.testing.assert_close(value, 0.75 * begun()[name] + 0.25 * averaged, rtol=1e-12, atol=0)
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_where_it_is_told_to(tmp_path: Path) -> None:
+    schedule = Schedule((2,), ema=0.5, keep_best=True, blend=0.25, save_every_s=1000)
+    killed, metadata = Toy(), {"config": {"keep_best": True}}
+    nn.init.zeros_(killed.net.get_parameter("0.weight"))
+    with pytest.raises(KilledError):
+        killed.trained(tmp_path, schedule, Shown(killed_at=1), scored(1), metadata)
+    last = Toy().trained(tmp_path, schedule, validate=scored(1, 2), metadata=metadata)
+    for name, value in runs.averaged(tmp_path).state.items():
+        between = 0.75 * begun()[name] + 0.25 * last["averaged"][f"module.{name}"]
+        torch.testing.assert_close(value, between, rtol=1e-12, atol=0)
+
+
 def test_early_stopping_ends_a_run_which_then_trains_no_further_but_can_be_extended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model import bins, checkpoint
 from model.__main__ import main
+from model.commands import selection
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.training import building, runs, session, validation
 from model.training import config as configs
@@ -242,14 +243,39 @@ def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_sta
         found = list(csv.DictReader(rows))
     assert [row["step"] for row in found] == ["0", "1", "2"]
     assert all(float(row["score"]) < float(found[0]["score"]) for row in found[1:])
-    chosen = json.loads((run / building.EXPORT).read_text())
-    assert chosen["size"] == 64
-    assert building.load(run).decoding == chosen
+    card, shipped = (
+        selection.card_of(building.load(run), "mine"),
+        checkpoint.read_card(checkpoint.locate("lite")),
+    )
+    for name in ("size", "temperature", "taken_back", "prior", "lam"):
+        assert getattr(card, name) == getattr(shipped, name), "it is decoded as before, too"
     before = (run / "log.csv").read_text()
     assert main(finetuned(run, *settings)) == 0
     assert "the start is kept" in capsys.readouterr().out
     assert runs.averaged(run).progress.step == 2
     assert (run / "log.csv").read_text() == before
+
+
+def test_finetuning_betters_what_it_is_shown_and_chooses_how_it_is_decoded(
+    cached: Callable[..., Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the recipe's own rates: blue photographs become blue."""
+    monkeypatch.setattr(session, "_ENOUGH", 1)
+    photos = cached([(128, 128)] * 4)
+    pixels = photos.pixels.reshape(4, 3, 128, 128) // 2
+    pixels[:, 2] += 100
+    blue = replace(photos, pixels=pixels.reshape(-1))
+    config = configs.finetune("colorize", "lite").changed(
+        ["steps=20", "warmup=2", "validate_every=5", "batch=4", "sides=64", "last=64", "small=64", "age=0"]
+    )
+    method = session.learn(config, [blue], tmp_path, CPU, [blue])
+    assert "did best" in "".join(session.conclude(method, config, [blue], tmp_path, CPU))
+    with (tmp_path / "validation.csv").open() as rows:
+        scores = [float(row["score"]) for row in csv.DictReader(rows)]
+    assert scores[-1] > scores[0] + 0.5
+    chosen = json.loads((tmp_path / building.EXPORT).read_text())
+    assert building.load(tmp_path).decoding == chosen
+    assert selection.card_of(building.load(tmp_path), "mine").size == chosen["size"] == 64
 
 
 def test_finetuning_leaves_what_norms_go_by_as_the_start_has_it(tmp_path: Path) -> None:

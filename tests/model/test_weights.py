@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from model import bins, checkpoint
 from model.__main__ import main
+from model.commands import selection
+from model.errors import InputError
 from model.nets.lite import Lite, LiteL2
 from model.training import building, runs
 from model.training import config as configs
+from model.training.config import Config
 from model.training.logging import Progress
 
 SHIPPED = Path(checkpoint.__file__).parent / "weights" / "lite.safetensors"
@@ -48,13 +52,14 @@ def test_the_card_says_what_a_user_must_know() -> None:
     assert card.numbers
 
 
-def trained(net: Lite, folder: Path) -> dict[str, Any]:
+def trained(net: Lite, folder: Path, *settings: str, start: dict[str, Any] | None = None) -> dict[str, Any]:
     """A checkpoint as the trainer writes it, without the hour of training; its metadata."""
     kind = ("regress", "lite-l2") if isinstance(net, LiteL2) else ("colorize", "lite")
     metadata = {
         "method": kind[0],
-        "config": asdict(configs.tiny(*kind)),
+        "config": asdict(configs.tiny(*kind).changed(settings)),
         "data": {"photos": 4, "fingerprint": "f", "prior": [1 + (q == 7) for q in range(313)]},
+        "start": start or {},
         "code": {"commit": "abc1234", "torch": "2"},
     }
     saved = {
@@ -120,6 +125,7 @@ SHORT = ["--terms", "mine", "--data", "four photos"]
     ("chosen", "words", "expected"),
     [
         ({}, [], ()),
+        ({}, ["start"], (192, 0.7, 0.6)),
         ({"size": 256, "temperature": 0.4, "taken_back": 0.2}, [], (256, 0.4, 0.2)),
         (
             {"size": 256, "temperature": 0.4, "taken_back": 0.2},
@@ -128,10 +134,12 @@ SHORT = ["--terms", "mine", "--data", "four photos"]
         ),
     ],
 )
-def test_what_is_not_asked_for_is_as_the_runs_validation_chose_or_as_shipped(
+def test_what_is_not_asked_for_is_as_the_runs_validation_chose_or_as_its_start_or_as_shipped(
     chosen: dict[str, object], words: list[str], expected: tuple[float, ...], tmp_path: Path
 ) -> None:
-    trained(Lite(), tmp_path)
+    its = {"size": 192, "temperature": 0.7, "taken_back": 0.6, "prior": (1.0,) * 313, "lam": 0.1}
+    metadata = trained(Lite(), tmp_path, start=its if "start" in words else None)
+    words = [word for word in words if word != "start"]
     shipped = checkpoint.read_card(SHIPPED)
     expected = expected or (shipped.size, shipped.temperature, shipped.taken_back)
     if chosen:
@@ -140,30 +148,66 @@ def test_what_is_not_asked_for_is_as_the_runs_validation_chose_or_as_shipped(
     assert main(["weights", "export", str(tmp_path), "-o", str(target), *SHORT, *words]) == 0
     card = checkpoint.read_card(target)
     assert (card.size, card.temperature, card.taken_back) == expected
-    assert len(card.prior) == 313
+    assert card.prior == tuple(metadata["data"]["prior"]), "that which it learned with"
+    assert card.lam == metadata["config"]["options"]["lam"]
+
+
+def loaded(config: Config, rare: int = 7) -> building.Trained:
+    """A run without its weights, which validation chose nothing for."""
+    data = {"photos": 4, "prior": [1.0 + (q == rare) for q in range(313)]}
+    metadata = {"config": asdict(config), "data": data, "code": {"commit": "abc1234"}}
+    return building.Trained(nn.Module(), config, metadata, 8, 32, 1.5, 1.5, -1, None)
+
+
+def test_a_run_of_the_papers_net_is_decoded_as_its_published_weights_are() -> None:
+    card = selection.card_of(loaded(configs.zhang2016("colorize", "eccv16")), "mine")
+    assert (card.size, card.temperature, card.taken_back, card.lam) == (256, 1.0, 0.0, 0.5)
 
 
 def test_several_runs_are_exported_as_the_mean_of_their_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nets = {"one": Lite(), "other": Lite(), "regression": LiteL2()}
-    for name, net in nets.items():
+    nets = {"one": Lite(), "other": Lite(), "begun elsewhere": Lite()}
+    for (name, net), value in zip(nets.items(), (0.25, 0.75, 0.0), strict=True):
+        for parameter in net.parameters():
+            nn.init.constant_(parameter, value)
         (tmp_path / name).mkdir()
-        trained(net, tmp_path / name)
+    trained(nets["one"], tmp_path / "one", "start=lite")
+    trained(nets["other"], tmp_path / "other", "start=lite", "seed=1", "hinted=0.5")
+    trained(nets["begun elsewhere"], tmp_path / "begun elsewhere", "start=runs/first")
     target = tmp_path / "mine.safetensors"
-    words = ["weights", "export", str(tmp_path / "one"), "-o", str(target), *SHORT, "--with"]
-    assert main([*words, str(tmp_path / "regression")]) == 1
-    assert "another net" in capsys.readouterr().err
+    words = ["weights", "export", str(tmp_path / "one"), "-o", str(target), *SHORT]
+    words += ["--with", str(tmp_path / "other")]
+    assert main([*words, "--with", str(tmp_path / "begun elsewhere")]) == 1
+    assert "another start: 'lite' and 'runs/first'" in capsys.readouterr().err
     assert not target.exists()
-    assert main([*words, str(tmp_path / "other")]) == 0
+    assert main(words) == 0
     found, card = checkpoint.load(target, taken_back=0)
-    one, other = (nets[name].state_dict() for name in ("one", "other"))
-    for name, value in found.state_dict().items():
-        torch.testing.assert_close(
-            value, (one[name] + other[name]) / 2, atol=1e-3, rtol=1e-3, check_dtype=False
-        )
+    assert {value for parameter in found.parameters() for value in parameter.unique().tolist()} == {0.5}
     assert card.recipe["trained"]["photos"] == 2 * 32
     assert [part["steps"] for part in card.recipe["mean_of"]] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "rare", "said"),
+    [
+        (("regress", "lite-l2"), ["start=lite"], 7, "another net"),
+        (("colorize", "lite"), ["start=lite", "lam=0.6"], 7, "another lam"),
+        (("colorize", "lite"), ["start=lite"], 8, "another prior"),
+        (("colorize", "lite"), [], 7, "another start"),
+    ],
+)
+def test_what_began_or_learned_otherwise_has_no_mean(
+    kind: tuple[str, str], settings: list[str], rare: int, said: str
+) -> None:
+    first = loaded(configs.tiny("colorize", "lite").changed(["start=lite"]))
+    with pytest.raises(InputError, match=said):
+        building.mean([first, loaded(configs.tiny(*kind).changed(settings), rare)])
+
+
+def test_what_began_from_no_weights_has_no_mean() -> None:
+    with pytest.raises(InputError, match="began from no weights"):
+        building.mean([loaded(configs.tiny("colorize", "lite"))] * 2)
 
 
 def test_a_regression_has_no_rebalancing_to_export(
