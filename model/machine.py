@@ -31,7 +31,7 @@ def cores() -> int:
 
 
 def end_with(parent: int) -> None:
-    """Have this process killed when `parent` dies, whichever way it does: the process that began it, from its main thread.
+    """Have this process killed when its parent dies, whichever way it does. `parent`: its number; it began this one from its main thread.
 
     Linux alone does so; elsewhere nothing happens.
     """

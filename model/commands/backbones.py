@@ -35,7 +35,7 @@ Judged = Annotated[
     Option("--judged", metavar="DIR...", help="photos to judge by, with the same folders"),
 ]
 Side = Annotated[int, Option("--side", metavar="PIXELS", help="of the photos' squares")]
-Seeds = Annotated[int, Option("--seeds", metavar="N")]
+Seeds = Annotated[int, Option("--seeds", metavar="N", min=1)]
 
 
 @app.command(short_help="what each layer knows: linear probes, all layers in one pass")

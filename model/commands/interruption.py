@@ -6,22 +6,30 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
 def interruptible(stop: threading.Event) -> Iterator[list[int]]:
-    """Set `stop` where the process is asked to end, so that what is being written gets written. A second time ends it at once.
+    """Set `stop` where the process is asked to end, so that what is being written gets written. Asked again a second later it ends at once.
 
-    Gives the list of the signals that came: the exit status is 128 and the first of them.
+    Gives the list of the signals that came: the exit status is 128 and the first of them. Outside the main thread, where Python hears no
+    signals, it does nothing.
     """
     interrupted: list[int] = []
+    asked = 0.0
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
 
     def end(number: int, frame: object) -> None:
-        if interrupted:
+        nonlocal asked
+        if not interrupted:
+            asked = time.monotonic()
+        elif (
+            time.monotonic() - asked > 1
+        ):  # sooner it is the same wish: a terminal and torchrun may both tell a process
             os._exit(128 + number)
         interrupted.append(number)
         stop.set()

@@ -88,7 +88,7 @@ def train(
 
         if settings or apart_from or extend or {recipe, steps, seconds, seed} != {None}:
             raise InputError(
-                "adapt takes no steps, it measures batch norm's statistics anew: --photos, --exclude, --net, --device and --run alone"
+                "adapt takes no steps, it measures batch norm's statistics anew by --photos, --exclude, --net and --device, into --run"
             )
         return adapt(photos, exclude, net or "lite", device, run)
 

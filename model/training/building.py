@@ -132,7 +132,7 @@ def prior_of(start: str) -> Tensor | None:
 
 
 def decoding_of(start: str) -> dict[str, Any]:
-    """How a start is decoded, in the words of a card; empty where there is none."""
+    """How a start is decoded: `Card`'s size, temperature, taken_back, prior and lam; empty where there is none."""
     if not start:
         return {}
     return load(Path(start)).decoded if Path(start).is_dir() else _decoding(_card(start))
@@ -194,7 +194,7 @@ class Trained:
 
     @property
     def decoded(self) -> dict[str, Any]:
-        """How the weights are decoded, in the words of a card: by the prior that they learned with, at what validation chose.
+        """How the weights are decoded, as in `decoding_of`: by the prior that they learned with, at what validation chose.
 
         Where it chose nothing, as the weights are that the run began from, or else as the net's published ones; and where these were
         kept, by their prior too.

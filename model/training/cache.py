@@ -9,10 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +161,9 @@ def _write(photos: Sequence[Path], shape: Shape, file: Path, workers: int) -> No
     sizes: list[tuple[int, int]] = []
     statistics: list[data.PhotoStatistics] = []
     with (
-        ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),)) as pool,
+        ProcessPoolExecutor(
+            workers, _processes(), initializer=_begin_worker, initargs=(os.getpid(),)
+        ) as pool,
         half_written.open("wb") as pixels,
     ):
         for made in pool.map(_decoded, photos, repeat(shape), chunksize=32):
@@ -181,6 +186,11 @@ def _write(photos: Sequence[Path], shape: Shape, file: Path, workers: int) -> No
             hashes=np.array([seen.hash for seen in statistics], np.uint64),
         )
     half_written.replace(file.with_suffix(".npz"))
+
+
+def _processes() -> BaseContext:
+    """On Linux forked from this one, which a worker ends with; a server that forks them, Python 3.14's default, would go on."""
+    return get_context("fork" if sys.platform == "linux" else None)
 
 
 def _begin_worker(parent: int) -> None:

@@ -359,7 +359,7 @@ def _with(of: T, name: str, text: str) -> T:
 def _value(of: Any, name: str, text: str) -> Any:
     """The text as a value of the field's annotation."""
     kind = get_type_hints(type(of))[name]
-    if getattr(of, name) is None:
+    if type(None) in get_args(kind):
         kind = get_args(kind)[0]  # of kind | None
     try:
         if get_origin(kind) is tuple:

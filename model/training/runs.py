@@ -87,7 +87,7 @@ def save_best(run: Path, net: nn.Module, step: int, score: float) -> None:
 
 
 def start(run: Path, net: nn.Module) -> dict[str, Tensor]:
-    """The weights that a run began with: those of this net, kept beside the checkpoint, until there is one. All processes call it."""
+    """The weights that a run began with. Until it has a checkpoint, each call keeps those of `net` as its start. All processes call it."""
     if distributed.place()[0] == 0 and not (run / CHECKPOINT).exists():
         _write(run / START, {"start": net.state_dict()})
     distributed.barrier()  # the first process alone writes

@@ -104,7 +104,7 @@ def as_begun(config: Config, run: Path) -> Config:
 
 
 def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seconds: float) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after: a step lasts as its crops have pixels.
+    """As many steps as fit into so many seconds, less a tenth for what comes after. A step's time grows with its crops' pixels.
 
     Of several processes each times its own share of the batches, and the first one's number is everyone's.
     """
@@ -185,14 +185,14 @@ def learn(
         "start": begun,
         "code": {"commit": commit(), "torch": str(torch.__version__)},
     }
-    validate = validate_start = None
+    validate = None
     if any(map(len, held)):
         side = config.crops.last if config.crops else config.shape.side
-        measure = partial(validation.of_method, method, held, config.validated, side, device, classes)
-        validate = measure()
-        if config.keep_best and begun and isinstance(method, Colorize):
+        start_weights = None
+        if begun and isinstance(method, Colorize):
             its = torch.tensor(begun["prior"] or [1.0] * bins.COUNT, dtype=torch.float64)
-            validate_start = measure(bins.class_weights(its, begun["lam"]))
+            start_weights = bins.class_weights(its, begun["lam"])
+        validate = validation.of_method(method, held, config.validated, side, device, classes, start_weights)
     schedule = Schedule.of(config, save_every_s)
     trainer.train(
         method,
@@ -203,8 +203,7 @@ def learn(
         metadata,
         device,
         validate,
-        is_asked_to_stop,
-        validate_start,
+        is_asked_to_stop=is_asked_to_stop,
     )
     return method
 

@@ -88,8 +88,8 @@ def train(
     metadata: dict[str, Any],
     device: torch.device,
     validate: Validate | None = None,
+    *,
     is_asked_to_stop: Callable[[], bool] = lambda: False,
-    validate_start: Validate | None = None,
 ) -> nn.Module:
     """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
 
@@ -98,7 +98,7 @@ def train(
     process trains in this folder.
 
     With `keep_best` the weights that did best on the validation photographs are kept beside the checkpoint, those of the start among
-    them, which `validate_start` measures where it is decoded otherwise; after `patience` validations without a better one the run ends.
+    them; after `patience` validations without a better one the run ends.
 
     `is_asked_to_stop` is asked after each step; where any process is, all raise StoppedError, with a checkpoint written.
     """
@@ -127,7 +127,7 @@ def train(
         )
         begun = runs.start(run, averaged.module) if schedule.blend < 1 else None
         if schedule.keep_best and validate and start == 0:
-            _validate(validate_start or validate, averaged.module, run, progress, schedule, log)
+            _validate(validate, averaged.module, run, progress, schedule, log)
         clock = _Clock()
         stop = _spent(progress, schedule)
         for batch in _ahead(batches, range(start, start if stop else schedule.steps)):
@@ -163,6 +163,7 @@ def train(
                     )
                 break
             if asked:
+                distributed.barrier()  # a process that ended before the first one has written would have it killed
                 raise StoppedError(f"asked to stop at step {progress.step}")
     return averaged.module.eval()
 
@@ -225,7 +226,7 @@ def _validate(
     """On every process, as methods gather what they compare; the first one writes."""
     net.eval()
     with torch.no_grad():
-        measures = validate(net)
+        measures = validate(net, progress.step)
     net.train()
     if log:
         log.validation(progress, measures)

@@ -32,8 +32,8 @@ _BATCH = 16
 _SEED = 0
 
 
-Validate = Callable[[nn.Module], Mapping[str, float]]
-"""Of the averaged net, in eval mode: measures by name, among them "score", of which more is better."""
+Validate = Callable[[nn.Module, int], Mapping[str, float]]
+"""Of the averaged net, in eval mode, after so many steps: measures by name, among them "score", of which more is better."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +78,25 @@ def of_method(
     side: int,
     device: torch.device,
     classes: Sequence[str] = (),
-    weights: Tensor | None = None,
+    start_weights: Tensor | None = None,
 ) -> Validate:
     """What measures a net on at most `count` photos, evenly chosen: AuC above gray for nets that color, the loss alone for others.
 
-    `side`: to which photos are brought for a net that colors. `classes`: as `Batches` takes them. `weights`: (313,) class weights by which
-    colors are decoded, where they are others than those that the method learns by.
+    `side`: to which photos are brought for a net that colors. `classes`: as `Batches` takes them. `start_weights`: (313,) class weights
+    by which the start, at step 0, is decoded, where they are others than those that the method learns by.
     """
     if isinstance(method, Colorize | Regress) and method.options.crops is None:
         batches = _middles(photos, count, side, device)
-        if weights is None and isinstance(method, Colorize):
-            weights = method.weights
-        return lambda net: _coloring(method, net, batches, weights)
+        own = method.weights if isinstance(method, Colorize) else None
+        begun = own if start_weights is None else start_weights
+        return lambda net, step: _coloring(method, net, batches, own if step else begun)
     chosen = [
         part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)
     ]
     together = sum(map(len, chosen))
     whole = Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device, classes=classes)
     squares = [whole[step] for step in range(len(whole))]
-    return lambda net: _loss(method, net, squares)
+    return lambda net, step: _loss(method, net, squares)
 
 
 def _middles(photos: Sequence[Cache], count: int, side: int, device: torch.device) -> list[Batch]:

@@ -192,8 +192,8 @@ def test_probes_have_untrained_nets_beside_them_that_see_what_each_run_sees(
         assert {layer: len(seeds) for layer, seeds in of["layers"].items()} == {
             f"conv{n}": 2 for n in range(1, 6)
         }
-        best = max(of["layers"].values(), key=sum)
-        assert of["layers"][of["best"]] == best
+        best = of["layers"][of["best"]]
+        assert sum(best) == pytest.approx(max(map(sum, of["layers"].values())))
         assert all(6 * value == pytest.approx(round(6 * value)) for value in best), "six were judged"
         assert of["accuracy"]["value"] == pytest.approx(sum(best) / 2, abs=1e-4)
         assert of["control"] == control
@@ -201,7 +201,7 @@ def test_probes_have_untrained_nets_beside_them_that_see_what_each_run_sees(
             of["accuracy"]["value"] - found[control]["accuracy"]["value"], abs=2e-4
         )
         assert of["above"]["low"] <= of["above"]["value"] <= of["above"]["high"]
-        assert len(set(found[control]["layers"]["conv1"])) <= len(found[control]["layers"]["conv1"]) == 3
+        assert len(found[control]["layers"]["conv1"]) == 3
     assert (tmp_path / "probes.md").read_text().count("\n") == 6
     make = backbones._maker("random alexnet, gray", untrained("alexnet", channels=1))
     draws = [make(seed).get_parameter("conv1.conv.weight") for seed in (0, 1)]
@@ -302,7 +302,7 @@ def test_a_field_that_is_none_or_empty_takes_what_it_is_for() -> None:
     simple = configs.small("simclr", "alexnet").changed(["hidden=64", "shared=crop"])
     assert isinstance(simple.options, simclr.SimCLROptions)
     assert (repr(simple.options.hidden), simple.options.shared) == ("64", ("crop",))
-    patches = configs.small("context", "alexnet").changed(["pixels=150000,450000"])
+    patches = configs.small("context", "alexnet").changed(["pixels=1,2", "pixels=150000,450000"])
     assert isinstance(patches.options, context.ContextOptions)
     assert patches.options.pixels == (150_000, 450_000)
     for method, setting, words in (

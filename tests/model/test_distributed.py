@@ -67,7 +67,9 @@ def train(run: Path, rank: int, world: int, is_asked_to_stop: Callable[[], bool]
     optimizer = torch.optim.SGD(method.net.parameters(), lr=0.5, momentum=0.9)
     schedule = trainer.Schedule((8,), warmup=2, ema=0.9, seed=0, save_every_s=1000)
     device = torch.device("cpu")
-    trainer.train(method, optimizer, Views(rank, world), schedule, run, {}, device, None, is_asked_to_stop)
+    trainer.train(
+        method, optimizer, Views(rank, world), schedule, run, {}, device, is_asked_to_stop=is_asked_to_stop
+    )
 
 
 # Nets that color, by photos that are cropped, aged and hinted

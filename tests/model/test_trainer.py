@@ -99,7 +99,7 @@ class Toy:
             metadata or {},
             CPU,
             validate,
-            lambda: len(self.rates) == stop_at,
+            is_asked_to_stop=lambda: len(self.rates) == stop_at,
         )
         saved: dict[str, Any] = torch.load(run / runs.CHECKPOINT, weights_only=True)
         return saved
@@ -116,7 +116,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def scored(*scores: float) -> Validate:
     """What measures these scores, one after the other."""
     coming = iter(scores)
-    return lambda net: {"loss": 1.0, "score": next(coming)}
+    return lambda net, step: {"loss": 1.0, "score": next(coming)}
 
 
 def begun() -> dict[str, Tensor]:
@@ -178,10 +178,10 @@ def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path)
     seen: list[dict[str, Tensor]] = []
     scores = scored(1, 3, 5, 2, 4)
 
-    def validate(net: nn.Module) -> Any:
+    def validate(net: nn.Module, step: int) -> Any:
         assert not net.training
         seen.append({name: value.clone() for name, value in net.state_dict().items()})
-        return scores(net)
+        return scores(net, step)
 
     last = Toy().trained(tmp_path, schedule, validate=validate, metadata=metadata)
     best = torch.load(tmp_path / runs.BEST, weights_only=True)
@@ -319,7 +319,7 @@ def test_a_killed_run_with_validation_keeps_the_best_as_if_it_had_not_been(tmp_p
     schedule = Schedule((8,), ema=0.5, validate_every=1, keep_best=True, save_every_s=-1)
     metadata = {"config": {"keep_best": True}}
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(net: nn.Module, step: int) -> dict[str, float]:
         weight = net.get_parameter("0.weight")
         return {"score": float(torch.sin(1e3 * weight.sum()))}
 

@@ -89,7 +89,7 @@ def test_of_regression_a_perfect_answer_gains_what_gray_lacks_and_gray_gains_not
     own = method.net
     validate = validation.of_method(method, [held], 16, SIDE, CPU)
     with torch.no_grad():
-        gray, perfect = validate(own), validate(Fixed(truth))
+        gray, perfect = validate(own, 1), validate(Fixed(truth), 1)
     assert (gray["raw_gain"], gray["rebalanced_gain"], gray["score"]) == (0, 0, 0)
     assert perfect["loss"] == 0
     lacking = [100 - by_hand(truth, torch.zeros_like(truth), rebalanced) for rebalanced in (False, True)]
@@ -104,7 +104,7 @@ def test_of_classification_the_rebalanced_answer_is_decoded(held: Cache, truth: 
     method = Colorize(Fixed(torch.zeros_like(sure)), torch.ones(bins.COUNT))
     validate = validation.of_method(method, [held], 16, SIDE, CPU)
     with torch.no_grad():
-        nothing, right = validate(method.net), validate(Fixed(sure))
+        nothing, right = validate(method.net, 1), validate(Fixed(sure), 1)
     assert nothing["loss"] == pytest.approx(np.log(bins.COUNT), abs=1e-4)
     assert right["loss"] < 2
     assert right["score"] > nothing["score"] + 20
@@ -119,7 +119,7 @@ def test_of_other_methods_the_loss_is_measured_on_the_net_that_is_asked_about(
     other, _ = building.build(config.changed(["seed=1"]), 2, torch.ones(bins.COUNT))
     validate = validation.of_method(learner, [cached([(120, 120)] * 6)], 4, 120, CPU)
     with torch.no_grad():
-        own, again, others = validate(learner.net), validate(learner.net), validate(other.net)
+        own, again, others = validate(learner.net, 1), validate(learner.net, 2), validate(other.net, 1)
     assert own == again
     assert own["score"] == -own["loss"]
     assert own["loss"] != others["loss"]
