@@ -237,12 +237,13 @@ class Trained:
 
 def config_of(metadata: dict[str, Any], folder: Path) -> Config:
     """The configuration among a run's metadata. RunError for a run of an older code, which kept something else."""
-    if "config" not in metadata:
+    try:
+        return configs.read(metadata["config"])
+    except (KeyError, TypeError) as error:
         raise runs.RunError(
             "run_mismatch",
             f"{folder} was made by an older version of this code; go back to it, or train anew",
-        )
-    return configs.read(metadata["config"])
+        ) from error
 
 
 def load(folder: Path) -> Trained:

@@ -314,10 +314,15 @@ def test_what_is_no_run_is_not_extended(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "none").exists()
 
 
+OLDER = asdict(configs.tiny("colorize", "lite"))
+OLDER["options"]["sharpened"] = 0.25  # which there is not any more
+
+
+@pytest.mark.parametrize("metadata", [{"recipe": {"steps": 2}}, {"config": OLDER}])
 def test_a_run_of_an_older_code_is_refused_in_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    metadata: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved = {"averaged": {}, "progress": {}, "metadata": {"recipe": {"steps": 2}}}
+    saved = {"averaged": {}, "progress": {}, "metadata": metadata}
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     assert main(words_of(tmp_path, "--extend", "--steps", "5")) == 1
     assert "older version of this code" in capsys.readouterr().err
