@@ -18,6 +18,7 @@ from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
+from model.methods.realism import Realism
 from model.methods.simclr import SimCLR
 from model.methods.supervised import Supervised
 from model.nets.alexnet import AlexNet
@@ -98,7 +99,10 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
         raise InputError(
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
-    return Colorize(net, bins.class_weights(prior, config.options.lam), config.options)
+    weights = bins.class_weights(prior, config.options.lam)
+    shows = config.options.perceptual or config.options.smooth
+    realism = Realism(weights, _imagenet_backbone()) if shows else None
+    return Colorize(net, weights, config.options, realism)
 
 
 def _start(config: Config) -> nn.Module:
@@ -109,7 +113,7 @@ def _start(config: Config) -> nn.Module:
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
-        load_backbone(net, _imagenet_backbone())
+        load_backbone(net.backbone, _imagenet_backbone())
     return net
 
 
