@@ -9,7 +9,6 @@ The net is the product's, with its decoder; or `BackboneColorizer`, to train a b
 Other than in the paper or the released code (https://github.com/richzhang/colorization), and off in `zhang2016`:
 - `exposure`: photos are developed a little differently each time, which the net sees and is not to answer.
 - `average`: the color of a position is the mean over the 4×4 pixels below it; the code picks one of them.
-- `perceptual` and `smooth`: what is shown, beside its distribution (model/methods/realism.py).
 - `age` and `page`: old prints (model/training/aging.py). `hinted`: color hints (Zhang et al. 2017).
 Always other than there:
 - Gray photos are left out beforehand; the code gives the positions of photos without color no weight.
@@ -31,7 +30,6 @@ from torch.nn import functional as F
 
 from model import bins, color
 from model.errors import InputError
-from model.methods.realism import Realism
 from model.nets.backbone import Backbone, autocast
 from model.nets.plan import AB_UNIT
 from model.training import aging, augment
@@ -53,17 +51,12 @@ class ColorizeOptions:
     exposure: bool = True
     average: bool = True
     hinted: float = 0.0  # the share that comes with some of its colors
-    perceptual: float = 0.0  # weight of how far what is shown is from the photo, beside the cross-entropy (methods/realism.py)
-    smooth: float = 0.0  # weight of what is shown varying more than the photo
     crops: augment.Strengths | None = None  # for whole squares: what to cut out of them; half are mirrored
 
     def __post_init__(self) -> None:
         for name in ("lam", "age", "page", "hinted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
-        for name in ("perceptual", "smooth"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)}, and must not be negative")
         if not 1 <= self.neighbors <= bins.COUNT:
             raise InputError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
 
@@ -76,31 +69,17 @@ def zhang2016(crops: augment.Strengths) -> ColorizeOptions:
 class Colorize:
     """A net that gives (N, 313, H/4, W/4) logits, or fewer, for (N, 1, H, W) lightness, and what it learns by."""
 
-    def __init__(
-        self,
-        net: nn.Module,
-        weights: Tensor,
-        options: ColorizeOptions = ColorizeOptions(),
-        realism: Realism | None = None,
-    ) -> None:
-        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification.
-
-        `realism`: for options that weigh what is shown.
-        """
-        self.net, self.weights, self.options, self.realism = net, weights, options, realism
+    def __init__(self, net: nn.Module, weights: Tensor, options: ColorizeOptions = ColorizeOptions()) -> None:
+        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification."""
+        self.net, self.weights, self.options = net, weights, options
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The rebalanced cross-entropy of a batch, in nats a position, about 5.75, ln 313, for an untrained net; and what options add."""
+        """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for an untrained net."""
         lightness, ab = view(batch, self.options, generator)
         # The net alone: Lab and the loss want float32.
         with autocast(lightness.device):
             logits = self.net(*_seen(lightness, ab, batch.seeds, self.options.hinted))
-        loss = self.loss_of(logits, ab)
-        if self.realism is None:
-            return loss
-        perceptual, smooth = self.realism.to(lightness.device)(logits, lightness, ab)
-        shown: Tensor = self.options.perceptual * perceptual + self.options.smooth * smooth
-        return loss + shown
+        return self.loss_of(logits, ab)
 
     def loss_of(self, logits_NQhw: Tensor, ab_N2HW: Tensor) -> Tensor:
         """Of answers, for colors at their resolution or finer."""

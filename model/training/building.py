@@ -18,7 +18,6 @@ from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
-from model.methods.realism import Realism
 from model.methods.simclr import SimCLR
 from model.methods.supervised import Supervised
 from model.nets.alexnet import AlexNet
@@ -99,10 +98,7 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
         raise InputError(
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
-    weights = bins.class_weights(prior, config.options.lam)
-    shows = config.options.perceptual or config.options.smooth
-    realism = Realism(weights, _imagenet_backbone()) if shows else None
-    return Colorize(net, weights, config.options, realism)
+    return Colorize(net, bins.class_weights(prior, config.options.lam), config.options)
 
 
 def _start(config: Config) -> nn.Module:
@@ -113,7 +109,7 @@ def _start(config: Config) -> nn.Module:
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
-        load_backbone(net.backbone, _imagenet_backbone())
+        load_backbone(net, _imagenet_backbone())
     return net
 
 

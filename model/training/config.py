@@ -186,23 +186,6 @@ def lite(method: str, net: str) -> Config:
     )
 
 
-def realism(method: str, net: str) -> Config:
-    """A short last stage from the shipped weights: the decoder alone learns to show pictures without spill and blotches."""
-    begun = lite(method, net)
-    return replace(
-        begun,
-        start="lite",
-        steps=560,
-        lr=3e-4,
-        warmup=50,
-        frozen_blocks=16,
-        ema=0.995,
-        options=colorize.ColorizeOptions(lam=0.7, age=0.25, page=0.05, perceptual=0.5, smooth=0.07),
-        crops=Crops(sides=(128, 160), last=192, last_share=0.25, balance=0.5),
-        validate_every=300,
-    )
-
-
 def from_imagenet(method: str, net: str) -> Config:
     """192,000 crops from ImageNet's backbone: for comparing what a net is trained for, and on."""
     return replace(
@@ -340,7 +323,6 @@ def tiny(method: str, net: str) -> Config:
 
 CONFIGS: dict[str, Callable[[str, str], Config]] = {
     "lite": lite,
-    "realism": realism,
     "from-imagenet": from_imagenet,
     "finetune": finetune,
     "small": small,
