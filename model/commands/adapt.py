@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from model.image_io import Photo
 from model.training import batch_norm, data
 from model.training.commit import commit
 
+_MOST = 128  # photographs, evenly chosen: the net sees each once for each of its norms
 _SHOWN = 24
 
 
@@ -31,16 +32,15 @@ def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: st
     colorizer = Colorizer(net, card, device)
     unreadable: list[Path] = []
 
-    def lightness() -> Iterator[Tensor]:
-        for path in photos:
-            pixels = data.read_or_fault(path, at_least=4 * card.size)
-            if isinstance(pixels, str):
-                unreadable.append(path)
-            else:
-                seen = torch.from_numpy(colorizer.preprocess(Photo(pixels, None, "PNG")))
-                yield seen[None].to(colorizer.device)
-
-    after, count = batch_norm.adapt(colorizer.net, lightness())
+    lightness: list[Tensor] = []
+    for path in color.evenly(photos, _MOST):
+        pixels = data.read_or_fault(path, at_least=4 * card.size)
+        if isinstance(pixels, str):
+            unreadable.append(path)
+        else:
+            seen = torch.from_numpy(colorizer.preprocess(Photo(pixels, None, "PNG")))
+            lightness.append(seen[None].to(colorizer.device))
+    after, count = batch_norm.adapt(colorizer.net, lightness)
     data.write_names({"unreadable": unreadable}, run)
     note = f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in sources)}."
     card = replace(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from typing import cast
 
@@ -70,7 +71,7 @@ class _GlobalBatchNorm(_BatchNorm):
 
 @torch.no_grad()
 def adapt(
-    net: nn.Module, lightness: Iterable[Tensor], prior_photos: float = PRIOR_PHOTOS
+    net: nn.Module, lightness: Sequence[Tensor], prior_photos: float = PRIOR_PHOTOS
 ) -> tuple[nn.Module, int]:
     """A copy of a net, in eval mode, whose norms go by what these photos show them too; and how many photos there were.
 
@@ -78,37 +79,61 @@ def adapt(
     statistics is kept, as Schneider et al. do for few photographs ("Improving robustness against common corruptions by covariate shift
     adaptation", NeurIPS 2020, https://arxiv.org/abs/2006.16971): N / (N + n) of n new photographs. No weight is learned.
 
-    `lightness`: batches, (n, 1, H, W) in 0…100, of any sizes. Raises InputError where there is no photo, or the net has no batch norm.
+    `lightness`: batches, (n, 1, H, W) in 0…100, of any sizes. The net sees all of them once for each norm, as far as to that norm: each is
+    measured behind those that are adapted already, since what one changes is not to be made up for again by all that follow. Raises
+    InputError where there is no photo, or the net has no batch norm.
     """
     copy = deepcopy(net).eval()
-    norms = [module for module in copy.modules() if isinstance(module, _BatchNorm)]
-    if not norms:
-        raise InputError("this net has no batch norms to adapt")
-    photos = 0
-    sums: dict[_BatchNorm, tuple[Tensor, Tensor]] = {}
-
-    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].double()
-        axes = [0, *range(2, x.ndim)]
-        mean, square = x.mean(axes) * len(x), x.square().mean(axes) * len(x)
-        before = sums.get(cast(_BatchNorm, norm), (torch.zeros_like(mean), torch.zeros_like(square)))
-        sums[cast(_BatchNorm, norm)] = before[0] + mean, before[1] + square
-
-    # In eval mode: each layer is measured behind layers that still go by the old statistics, in one pass and whatever the batches are.
-    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
-    for batch in lightness:
-        copy(batch.contiguous(memory_format=torch.channels_last))
-        photos += len(batch)
-    for hook in hooks:
-        hook.remove()
+    photos = sum(map(len, lightness))
     if not photos:
         raise InputError("there is no photograph to adapt to")
+    norms = _in_order(copy, lightness[0])
+    if not norms:
+        raise InputError("this net has no batch norms to adapt")
     share = photos / (photos + prior_photos)
-    for norm, (mean_sum, square_sum) in sums.items():
-        mean = mean_sum / photos
-        variance = square_sum / photos - mean.square()
+    for norm in norms:
+        moments = torch.stack([len(batch) * _moments(_input_of(norm, copy, batch)) for batch in lightness])
+        mean, square = moments.sum(0) / photos
         assert norm.running_mean is not None
         assert norm.running_var is not None
         norm.running_mean.lerp_(mean.float(), share)
-        norm.running_var.lerp_(variance.float(), share)
+        norm.running_var.lerp_((square - mean.square()).float(), share)
     return copy, photos
+
+
+def _moments(x: Tensor) -> Tensor:
+    """(2, C): the means of each channel and of its square."""
+    wide = x.double().movedim(1, 0).flatten(1)
+    return torch.stack([wide.mean(1), wide.square().mean(1)])
+
+
+class _ReachedError(Exception):
+    """The net has run as far as to what is asked for."""
+
+
+def _in_order(net: nn.Module, batch: Tensor) -> list[_BatchNorm]:
+    """A net's norms as they come when it runs."""
+    reached: list[_BatchNorm] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda norm, _: reached.append(cast(_BatchNorm, norm)))
+        for module in net.modules()
+        if isinstance(module, _BatchNorm)
+    ]
+    net(batch.contiguous(memory_format=torch.channels_last))
+    for hook in hooks:
+        hook.remove()
+    return reached
+
+
+def _input_of(norm: nn.Module, net: nn.Module, batch: Tensor) -> Tensor:
+    found: list[Tensor] = []
+
+    def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(inputs[0])
+        raise _ReachedError
+
+    hook = norm.register_forward_pre_hook(stop)
+    with suppress(_ReachedError):
+        net(batch.contiguous(memory_format=torch.channels_last))
+    hook.remove()
+    return found[0]

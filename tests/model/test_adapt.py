@@ -38,11 +38,11 @@ def buffers(net: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def measured(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Mean and variance before each norm, behind norms as they were."""
+def measured(net: nn.Module, adapted: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Mean and variance before each norm, behind those that are adapted."""
     x = torch.cat(photos())
     first = net[0](x)  # type: ignore[index]
-    second = net[3](net[2](net[1](first)))  # type: ignore[index]
+    second = net[3](net[2](adapted[1](first)))  # type: ignore[index]
     return [(of.mean((0, 2, 3)), of.var((0, 2, 3), correction=0)) for of in (first, second)]
 
 
@@ -53,7 +53,7 @@ def test_statistics_move_towards_the_photographs_by_their_share(prior_photos: in
     assert count == 6
     share = 6 / (6 + prior_photos)
     after = buffers(adapted)
-    for place, (mean, variance) in zip((1, 4), measured(net), strict=True):
+    for place, (mean, variance) in zip((1, 4), measured(net, adapted), strict=True):
         for name, new in ((f"{place}.running_mean", mean), (f"{place}.running_var", variance)):
             torch.testing.assert_close(after[name], before[name].lerp(new, share), rtol=1e-4, atol=1e-5)
 
