@@ -205,9 +205,9 @@ def finetune(method: str, net: str) -> Config:
     """A few hundred photographs of one's own: a low lr, the shipped prior blended with theirs, and never worse than the start.
 
     What is measured and kept lies halfway between the start's weights and the averaged ones (Wortsman et al., "Robust fine-tuning of
-    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others
-    lose color (LOG.md, 2026-12-01). Every 25 steps these are measured on the photographs that are held out; the best are kept, the start's among them, and eight measurements
-    without a better one end the run.
+    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others lose color
+    (LOG.md, 2026-12-01). Every 25 steps these are measured on the photographs that are held out; the best are kept, the start's among
+    them, and eight measurements without a better one end the run.
     """
     _only(method, "colorize", "finetune")
     return replace(
