@@ -18,18 +18,17 @@ def interruptible(stop: threading.Event) -> Iterator[list[int]]:
     signals, it does nothing.
     """
     interrupted: list[int] = []
-    asked = 0.0
+    begun = 0.0
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
 
     def end(number: int, frame: object) -> None:
-        nonlocal asked
+        nonlocal begun
         if not interrupted:
-            asked = time.monotonic()
-        elif (
-            time.monotonic() - asked > 1
-        ):  # sooner it is the same wish: a terminal and torchrun may both tell a process
+            begun = time.monotonic()
+        # Sooner it is the same wish: a terminal and torchrun may both tell a process.
+        elif time.monotonic() - begun > 1:
             os._exit(128 + number)
         interrupted.append(number)
         stop.set()

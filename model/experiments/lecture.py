@@ -35,7 +35,7 @@ PROJECTION = "projection"  # the run of the projection probe
 UNTRAINED = {
     "random": 3,
     "random-gray": 1,
-}  # the controls, by the channels that they see: colors, or lightness alone
+}  # the controls: channels that each sees, colors or lightness alone
 CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that classifiers were not trained on: not ours either
 
 Train = Callable[[Config, Sequence[Cache], Path, torch.device], object]

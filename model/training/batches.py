@@ -135,9 +135,8 @@ class Batches(Dataset[Batch]):
         self.device = device or torch.device("cpu")
         self.labels = _labels(sources, classes or classes_of(sources))
         self.groups, self.small_share = _groups(sources, crops)
-        self._resident: list[Tensor] | None = (
-            None  # of each source its pixels on a GPU; empty where they do not fit
-        )
+        # Of each source its pixels on a GPU, from the first batch on; empty where they do not fit.
+        self._resident: list[Tensor] | None = None
 
     def __len__(self) -> int:
         return self.steps

@@ -193,6 +193,11 @@ class Trained:
         return bins.class_weights(torch.tensor(self.metadata["data"]["prior"]), self.config.options.lam)
 
     @property
+    def keeps_start(self) -> bool:
+        """Whether its weights are those that it began from, and it knows how these are decoded."""
+        return self.best_step == 0 and bool(self.metadata.get("start"))
+
+    @property
     def decoded(self) -> dict[str, Any]:
         """How the weights are decoded, as in `decoding_of`: by the prior that they learned with, at what validation chose.
 
@@ -200,7 +205,7 @@ class Trained:
         kept, by their prior too.
         """
         start: dict[str, Any] = self.metadata.get("start", {})
-        if start and self.best_step == 0:
+        if self.keeps_start:
             return start
         published = (
             checkpoint.release_card()

@@ -120,9 +120,8 @@ def build(photos: Sequence[Path], side: int | Shape, folder: Path, workers: int 
     with file.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes one decodes, and the others wait for it
         if not index.exists():
-            _write(
-                photos, shape, file, workers or machine.cores_allowed()
-            )  # not cores(): torchrun sets OMP_NUM_THREADS=1
+            # By default not `machine.cores`: torchrun sets OMP_NUM_THREADS=1.
+            _write(photos, shape, file, workers or machine.cores_allowed())
     found = np.load(index)
     kinds = found["kinds"]
     used = tuple(path for path, kind in zip(photos, kinds, strict=True) if kind == "used")
@@ -194,10 +193,10 @@ def _processes() -> BaseContext:
 
 
 def _begin_worker(parent: int) -> None:
-    machine.end_with(
-        parent
-    )  # a pool's process waits for more photos for ever, when nobody is left to give it any
-    torch.set_num_threads(1)  # at operations as small as a photo's, threads only wait for one another
+    # Else it would wait for ever for more photos, and hold the cache's lock, which it has inherited.
+    machine.end_with(parent)
+    # At operations as small as a photo's, threads only wait for one another.
+    torch.set_num_threads(1)
 
 
 def _decoded(path: Path, shape: Shape) -> tuple[NDArray[np.uint8], data.PhotoStatistics] | data.Fault:

@@ -227,8 +227,7 @@ def conclude(
         yield f"no step did better than the start on the {count} held-out photographs: the start is kept"
     elif config.keep_best and trained.best_step > 0:
         yield f"the weights of step {trained.best_step} did best on the held-out photographs, and are kept"
-    is_start = trained.best_step == 0 and bool(trained.metadata.get("start"))  # which is decoded as it was
-    if isinstance(method, Colorize) and not is_start and count >= _ENOUGH and config.crops:
+    if isinstance(method, Colorize) and not trained.keeps_start and count >= _ENOUGH and config.crops:
         net = trained.net.to(device)
         decoding, gains = validation.choose_decoding(
             net, method.weights, held, config.validated, config.crops.last, device

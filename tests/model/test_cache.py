@@ -216,18 +216,16 @@ def test_decoding_that_is_killed_leaves_no_process_and_no_lock(
     tmp_path: Path, until: Callable[[Callable[[], Any], float, str], Any]
 ) -> None:
     os.mkfifo(tmp_path / "endless.jpg")  # who opens it waits
-    build = (
-        f"cache.build([Path({str(tmp_path / 'endless.jpg')!r})], 32, Path({str(tmp_path / 'cache')!r}), 1)"
-    )
-    code = f"from pathlib import Path; from model.training import cache; {build}"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    code = "import sys; from pathlib import Path; from model.training import cache; photo, folder = map(Path, sys.argv[1:]); "
+    code += "cache.build([photo], 32, folder, 1)"
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "endless.jpg", tmp_path / "cache"])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
         worker = until(lambda: children.read_text().split(), 60, "a worker decodes")[0]
     finally:
         process.kill()
     process.wait()
-    until(lambda: has_ended(int(worker)), 30, "the worker has ended too")
+    assert until(lambda: has_ended(int(worker)), 30, "the worker has ended too")
     with next((tmp_path / "cache").glob("*.lock")).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
