@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Method(Protocol):
+class Method:
     """What training and validation use of a way of learning."""
 
-    @property
-    def net(self) -> nn.Module:
-        """What is trained, averaged and saved."""
+    net: nn.Module
+    """What is trained, averaged and saved."""
+
+    adversary: nn.Module | None = None
+    """What learns beside the net, by the same loss, and is of no use without the run."""
 
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
         """The mean over a `Batch` of photographs (training/batches.py), so that averages over processes are averages over photos."""
+        raise NotImplementedError

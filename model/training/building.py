@@ -18,6 +18,7 @@ from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
+from model.methods.realism import Realism
 from model.methods.simclr import SimCLR
 from model.methods.supervised import Supervised
 from model.nets.alexnet import AlexNet
@@ -52,7 +53,13 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     if config.fixed_norms:
         batch_norm.fix(net)
     optimizer = optim.build(
-        net, config.optimizer, config.lr, config.backbone_lr, config.momentum, config.weight_decay
+        net,
+        config.optimizer,
+        config.lr,
+        config.backbone_lr,
+        config.momentum,
+        config.weight_decay,
+        method.adversary,
     )
     return method, optimizer
 
@@ -98,7 +105,10 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
         raise InputError(
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
-    return Colorize(net, bins.class_weights(prior, config.options.lam), config.options)
+    weights = bins.class_weights(prior, config.options.lam)
+    shown = config.options.realism
+    realism = Realism(weights, _imagenet_backbone(), shown) if shown.any else None
+    return Colorize(net, weights, config.options, realism)
 
 
 def _start(config: Config) -> nn.Module:
@@ -109,7 +119,7 @@ def _start(config: Config) -> nn.Module:
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
-        load_backbone(net, _imagenet_backbone())
+        load_backbone(net.backbone, _imagenet_backbone())
     return net
 
 

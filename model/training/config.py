@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from model.errors import InputError
 from model.methods import colorize, context, simclr
+from model.methods.realism import RealismWeights
 from model.training import augment, optim
 from model.training.batches import Crops
 from model.training.cache import Shape
@@ -149,9 +150,13 @@ class Config:
 def read(values: dict[str, Any]) -> Config:
     """A configuration from what `dataclasses.asdict` made of it, JSON's lists for its tuples."""
     options = dict(values["options"])
-    for name in ("strengths", "crops"):
+    for name, kind in (
+        ("strengths", augment.Strengths),
+        ("crops", augment.Strengths),
+        ("realism", RealismWeights),
+    ):
         if options.get(name):
-            options[name] = _made(augment.Strengths, options[name])
+            options[name] = _made(kind, options[name])
     made: dict[str, Any] = values | {
         "options": _made(_OPTIONS[values["method"]], options),
         "shape": _made(Shape, values["shape"]),
@@ -183,6 +188,25 @@ def lite(method: str, net: str) -> Config:
         frozen_blocks=3,
         ema=0.9995,
         validate_every=2000,
+    )
+
+
+def realism(method: str, net: str) -> Config:
+    """A short last stage: the decoder alone learns to show pictures that look like photographs (model/methods/realism.py)."""
+    begun = lite(method, net)
+    return replace(
+        begun,
+        start="lite",
+        steps=600,
+        lr=3e-4,
+        warmup=50,
+        frozen_blocks=16,
+        ema=0.995,
+        options=colorize.ColorizeOptions(
+            lam=0.7, age=0.25, page=0.05, realism=RealismWeights(perceptual=0.36, smooth=0.04, adversary=0.21)
+        ),
+        crops=Crops(sides=(128, 160), last=192, last_share=0.25, balance=0.5),
+        validate_every=300,
     )
 
 
@@ -322,6 +346,7 @@ def tiny(method: str, net: str) -> Config:
 
 CONFIGS: dict[str, Callable[[str, str], Config]] = {
     "lite": lite,
+    "realism": realism,
     "from-imagenet": from_imagenet,
     "finetune": finetune,
     "small": small,

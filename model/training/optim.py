@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
 
+from model.errors import InputError
+
 Name = Literal["adamw", "adam", "sgd", "lars"]
 """AdamW decays weights apart from the gradient; "adam" adds the decay to the gradient (L2), as Caffe's solver does."""
 
@@ -45,15 +47,21 @@ def build(
     backbone_lr: float | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    adversary: nn.Module | None = None,
+    adversary_lr: float = 4e-4,
 ) -> Optimizer:
-    """An optimizer over what learns in a net. `momentum`: for Adam its first beta; the second is .99 (Zhang 2016's solver).
+    """An optimizer over what learns in a net, and beside it. `momentum`: for Adam its first beta; the second is .99 (Zhang 2016's solver).
 
     The net's `backbone` may have an lr of its own. Norms and biases are not decayed, which would only pull them off
-    their scale; "adam" decays them too, as the released training code does.
+    their scale; "adam" decays them too, as the released training code does. InputError for an adversary with "lars".
     """
+    if name == "lars" and adversary is not None:
+        raise InputError("a discriminator learns by adamw, adam or sgd, not by lars")
     if name == "lars":  # which treats biases and norms by itself, and scales each layer for itself
         return LARS([p for p in net.parameters() if p.requires_grad], lr, momentum, weight_decay)
     groups: list[dict[str, Any]] = []
+    if adversary is not None:
+        groups.append({"params": list(adversary.parameters()), "lr": adversary_lr})
     for inside, group_lr in ((True, lr if backbone_lr is None else backbone_lr), (False, lr)):
         named = [
             p for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone.") == inside

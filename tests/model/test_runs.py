@@ -16,6 +16,7 @@ from torch.optim import SGD
 from model import bins, checkpoint
 from model.__main__ import main
 from model.errors import InputError
+from model.methods import Method
 from model.methods.supervised import Supervised
 from model.nets.backbone import Backbone
 from model.training import building, runs, session
@@ -36,7 +37,18 @@ def tiny(method: str, steps: int = STEPS, seed: int = 0) -> Config:
 def lite(*settings: str) -> Config:
     """With all that a photo can be shown by, and validation."""
     config = configs.tiny("colorize", "lite")
-    shown = ["age=0.5", "page=0.5", "hinted=0.7", "lr=1e-3", "ema=0.5", "validate_every=1", "keep_best=true"]
+    shown = [
+        "age=0.5",
+        "page=0.5",
+        "hinted=0.7",
+        "realism.perceptual=0.5",
+        "realism.smooth=0.1",
+        "realism.adversary=0.3",
+        "lr=1e-3",
+        "ema=0.5",
+        "validate_every=1",
+        "keep_best=true",
+    ]
     return config.changed([f"steps={STEPS}", "batch=4", "warmup=1", "small=64", *shown, *settings])
 
 
@@ -116,7 +128,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
     method: str, squares: Cache, photos: Cache, held: Cache, tmp_path: Path, kill_at: Callable[[int], None]
 ) -> None:
-    """Lite's photos are cropped, aged, laid on pages and hinted, and validated beside."""
+    """Lite's photos are cropped, aged, laid on pages and hinted, judged by what is shown of them, and validated beside."""
     config = lite() if method == "lite" else tiny(method)
     sources, beside = ([photos], [held]) if method == "lite" else ([squares], [])
 
@@ -343,7 +355,7 @@ def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     assert runs.averaged(tmp_path / "run").progress.step == steps
 
 
-class Ticking:
+class Ticking(Method):
     """Whose step takes a thousandth of a second for each pixel of a crop's side squared, by a clock of its own."""
 
     def __init__(self) -> None:
