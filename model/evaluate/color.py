@@ -208,8 +208,21 @@ def _older(
     inputs: Sequence[NDArray[np.float32]], paths: Sequence[Path], kind: str
 ) -> list[NDArray[np.float32]]:
     """(1, h, w) lightness each, all of one size, aged."""
-    seeds = torch.tensor([zlib.crc32(f"{path.parent.name}/{path.name}".encode()) for path in paths])
+    seeds = torch.tensor([seed(path) for path in paths])
     return [*aging.AGES[kind](torch.from_numpy(np.stack(inputs)), seeds).numpy()]
+
+
+def seed(path: Path) -> int:
+    """By a photo's name and its folder's, so that what is drawn for it is the same in every evaluation."""
+    return zlib.crc32(f"{path.parent.name}/{path.name}".encode())
+
+
+def reduced(rgb: NDArray[np.uint8], short: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, whole, with a shorter side of so many pixels at most."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, short / min(height, width))
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
 
 
 def center_crop(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from model import bins, upsample
 from model.colorizer import Colorizer
 from model.evaluate import failures
-from model.evaluate.color import SIDE, Picture
+from model.evaluate.color import SIDE, Picture, reduced
 from model.evaluate.hints import ab_psnr
 from model.evaluate.intervals import Bootstrap, Metrics, as_plain, as_text
 from model.evaluate.report import table
@@ -68,7 +68,7 @@ def photograph(paths: Sequence[Path]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: a photo at the protocol's size, or a mosaic of several. Raises OSError for one that cannot be read."""
     photos = [data.read(path) for path in paths]
     if len(photos) == 1:
-        return _reduced(photos[0], _SHORT)
+        return reduced(photos[0], _SHORT)
     cells = [ImageOps.fit(Image.fromarray(photo), _CELL, Image.Resampling.LANCZOS) for photo in photos]
     side = round(len(cells) ** 0.5)
     rows = [np.hstack([*map(np.asarray, cells[row * side : (row + 1) * side])]) for row in range(side)]
@@ -125,14 +125,14 @@ def measure(colorizer: Colorizer, name: str, grouped: Iterable[Sequence[Path]]) 
             continue
         true = Picture(looked.truth)
         place = true.bins.flatten()
-        small_true = Picture(_reduced(looked.truth, SIDE))
+        small_true = Picture(reduced(looked.truth, SIDE))
         of_rows, covered = [], []
         for colored in looked.pictures.values():
             picture = Picture(colored)
             covered.append(
                 torch.bincount(place, area(picture.error(true)).flatten().double(), bins.COUNT).numpy()
             )
-            found = failures.detect(small_true, Picture(_reduced(colored, SIDE)))
+            found = failures.detect(small_true, Picture(reduced(colored, SIDE)))
             chroma = float(np.hypot(*picture.ab.numpy()).mean())
             of_rows.append([ab_psnr(true, picture), chroma, *(100.0 * found[kind] for kind in _FAILURES)])
         pixels.append(torch.bincount(place, minlength=bins.COUNT).double().numpy())
@@ -223,10 +223,3 @@ def _scores(one: Measured) -> dict[str, Metrics]:
             **others,
         }
     return found
-
-
-def _reduced(rgb: NDArray[np.uint8], short: int) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
-    scale = min(1.0, short / min(height, width))
-    size = (round(width * scale), round(height * scale))
-    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))

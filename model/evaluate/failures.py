@@ -36,7 +36,7 @@ KINDS = ("desaturated", "oversaturated", "spill", "blotches", "confusion")
 _NEAR = 5  # pixels at half the size
 _WINDOWS = 6  # a side
 
-_NEUTRAL = 8.0  # ab units: under this chroma a pixel's hue is not to be seen
+NEUTRAL = 8.0  # ab units: under this chroma a pixel's hue is not to be seen
 # Eighths of a turn about 0°, 45° … of the ab plane. Skin and wood are orange, as is sRGB's red (40°); a clear sky is blue (250°).
 _HUES = ("pink", "orange", "yellow", "green", "teal", "azure", "blue", "purple")
 HUE_COLUMNS = ("neutral", *_HUES, "a", "b")
@@ -102,7 +102,7 @@ def hue_shares(picture: Picture) -> NDArray[np.float64]:
     """A number for each of `HUE_COLUMNS`: percent of the pixels that are neutral, nearest to each eighth of a turn; mean a and b."""
     a, b = picture.ab
     sector = (torch.atan2(b, a) * (len(_HUES) / (2 * torch.pi))).round().long() % len(_HUES)
-    place = torch.where(torch.hypot(a, b) < _NEUTRAL, 0, 1 + sector)
+    place = torch.where(torch.hypot(a, b) < NEUTRAL, 0, 1 + sector)
     share = torch.bincount(place.flatten(), minlength=1 + len(_HUES)).double() / place.numel()
     means = torch.stack([a.mean(), b.mean()]).double()
     return torch.cat([100 * share, means]).numpy()

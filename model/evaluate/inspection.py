@@ -69,9 +69,9 @@ def measure(photos: Sequence[Path]) -> Iterator[tuple[Mapping[str, bool], bool, 
         rgb = _rgb(path)
         called = {name: inspection.is_in_color(_photo(shown)) for name, shown in _versions(rgb, rng).items()}
         framed = inspection.prepare(_photo(_gray(rgb))).frame is not None
-        page, truth = _page(Image.fromarray(_gray(rgb)), rng)
-        found = inspection.prepare(_photo(page)).frame
-        yield called, framed, 0.0 if found is None else _overlap(found, truth)
+        laid = lay(_scaled(Image.fromarray(_gray(rgb)), rng), rng)
+        found = inspection.prepare(_photo(laid.pixels)).frame
+        yield called, framed, 0.0 if found is None else _overlap(found, laid.box)
 
 
 def summarize(measured: Sequence[tuple[Mapping[str, bool], bool, float]]) -> Rates:
@@ -138,10 +138,22 @@ def _jpeg(pixels: NDArray[Any], quality: int) -> Pixels:
     return np.asarray(Image.open(file))
 
 
-def _page(photo: Image.Image, rng: np.random.Generator) -> tuple[Pixels, Box]:
-    """A gray photo on a page: perhaps with a border of its own, aslant, a caption, and paper that has a texture."""
+def _scaled(photo: Image.Image, rng: np.random.Generator) -> Image.Image:
     scale = float(rng.choice([1, 1.5, 2, 3]))
-    photo = photo.resize((int(photo.width * scale), int(photo.height * scale)), Image.Resampling.BICUBIC)
+    return photo.resize((int(photo.width * scale), int(photo.height * scale)), Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A gray photo on its page: (H, W) uint8; `photo` is how much of each pixel the photo covers, 0…255; `box` is the photo upright."""
+
+    pixels: Pixels
+    photo: Pixels
+    box: Box
+
+
+def lay(photo: Image.Image, rng: np.random.Generator) -> Page:
+    """Lay a photo of mode L on a page: perhaps with a border of its own, aslant, a caption, and paper that has a texture."""
     width, height = photo.size
     short = min(photo.size)
     border = int(short * rng.choice([0, 0, 0.03, 0.06]))
@@ -151,21 +163,25 @@ def _page(photo: Image.Image, rng: np.random.Generator) -> tuple[Pixels, Box]:
     tone = int(rng.choice(_PAGES))
     texture = rng.normal(tone, rng.choice([0.01, 1, 3]), size[::-1])
     page = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8))
-    prints, where = Image.new("L", size), Image.new("L", size)
+    prints, where, covered = (Image.new("L", size) for _ in range(3))
     prints.paste(
         int(rng.choice([255, 240, 225])),
         (left - border, above - border, left + width + border, above + height + border),
     )
     prints.paste(photo, (left, above))
+    covered.paste(255, (left, above, left + width, above + height))
     where.paste(255, (left - border, above - border, left + width + border, above + height + border))
     angle, center = float(rng.choice([0, 0, 0.5, -1, 2, -2])), (left + width / 2, above + height / 2)
-    prints, where = (each.rotate(angle, Image.Resampling.BICUBIC, center=center) for each in (prints, where))
+    prints, where, covered = (
+        each.rotate(angle, Image.Resampling.BICUBIC, center=center) for each in (prints, where, covered)
+    )
     page.paste(prints, mask=where)
     if rng.random() < 0.35 and below - border > short * 0.12:
         ink = 30 if tone > 120 else 230
         font = ImageFont.load_default(max(8, short * 0.05))
         ImageDraw.Draw(page).text((left, size[1] - short * 0.08), _CAPTION, ink, font)
-    return _jpeg(np.asarray(page).astype(np.float32), int(rng.integers(50, 95))), box
+    pixels = _jpeg(np.asarray(page).astype(np.float32), int(rng.integers(50, 95)))
+    return Page(pixels, np.asarray(covered), box)
 
 
 def _overlap(one: Box, other: Box) -> float:
