@@ -329,6 +329,48 @@ def inspection(
     return 0
 
 
+@app.command(short_help="whether the page around a photograph stays neutral")
+def borders(
+    photos: Photos,
+    exclude: Exclude = [],
+    limit: Limit = 0,
+    net: Nets = ["lite"],
+    sheet: Annotated[int, Option(metavar="N", help="pages on the sheet, the last net's worst")] = 12,
+    device: Device = "auto",
+    out: Annotated[Path, out_of("borders.json, borders.md and the sheet borders.jpg")] = Path("out/borders"),
+) -> int:
+    """Write borders.json, borders.md and the sheet borders.jpg; print the table. --photos take NAME=PATH; --limit is a source's."""
+    from model.commands import selection
+    from model.evaluate import borders as pages
+    from model.evaluate import color as measure
+    from model.evaluate import figures
+
+    sources = selection.Selection(photos, exclude, limit=limit).sources()
+    colorizers = selection.nets(net, device)
+    measure.rows(colorizers)  # refuses nets of one name before the work
+    measured = {
+        source.label: list(
+            progress(pages.measure(colorizers, source.photos), len(source.photos), source.label)
+        )
+        for source in sources
+    }
+    report = pages.summarize(measured)
+    write(out, "borders", report.as_markdown(), {"nets": _hashes(colorizers)} | report.as_json())
+    every = [one for those in measured.values() for one in those]
+    rows = []
+    for path in pages.worst(every, colorizers[-1].name, sheet):
+        page = pages.laid(path)
+        row = [(path.stem, page.pixels)]
+        for colorizer in colorizers:
+            by_row, _ = pages.colored(colorizer, pages.seen(page))
+            row += by_row.items()
+        rows.append(row)
+    if rows:
+        figures.save(figures.grid(rows, 240), out / "borders.jpg")
+        print(f"the sheet: {out / 'borders.jpg'}")
+    return 0
+
+
 @app.command(short_help="old photographs by two nets side by side, without saying which is which")
 def blind(
     photos: Photos,
