@@ -40,7 +40,8 @@ def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: st
         else:
             seen = torch.from_numpy(colorizer.preprocess(Photo(pixels, None, "PNG")))
             lightness.append(seen[None].to(colorizer.device))
-    after, count = batch_norm.adapt(colorizer.net, lightness)
+    after = batch_norm.adapt(colorizer.net, lightness)
+    count = len(lightness)
     data.write_names({"unreadable": unreadable}, run)
     note = f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in sources)}."
     card = replace(
@@ -63,11 +64,8 @@ def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: st
 
 
 def _sheet(colorizers: list[Colorizer], photos: list[Path], run: Path) -> None:
-    shown = [
-        photos[index * len(photos) // min(_SHOWN, len(photos))] for index in range(min(_SHOWN, len(photos)))
-    ]
     strips = []
-    for path in shown:
+    for path in color.evenly(photos, _SHOWN):
         pixels = data.read_or_fault(path, at_least=512)
         if isinstance(pixels, str):
             continue

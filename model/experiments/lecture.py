@@ -32,10 +32,7 @@ from model.training.cache import Cache
 from model.training.config import Config
 
 PROJECTION = "projection"  # the run of the projection probe
-UNTRAINED = {
-    "random": 3,
-    "random-gray": 1,
-}  # the controls: channels that each sees, colors or lightness alone
+UNTRAINED = {page.RANDOM: 3, page.RANDOM_GRAY: 1}  # channels that each sees
 CLEAN = "ILSVRC2012_val_*"  # photos of Imagenette that classifiers were not trained on: not ours either
 
 Train = Callable[[Config, Sequence[Cache], Path, torch.device], object]
@@ -391,7 +388,8 @@ def _gathered(results: Results, plan: Plan) -> dict[str, Any]:
     for net in plan.steps:
         for method in (*UNTRAINED, *plan.steps[net]):
             name = f"{net}-{method}"
-            scratch = results.get(f"{net}-{'random-gray' if method == 'colorize' else 'random'}-efficiency")
+            control = page.RANDOM_GRAY if method == "colorize" else page.RANDOM
+            scratch = results.get(f"{net}-{control}-efficiency")
             subject: dict[str, Any] = {
                 "net": net,
                 "method": method,

@@ -32,9 +32,11 @@ class Method:
     dash: str
 
 
+RANDOM, RANDOM_GRAY = "random", "random-gray"
+"""The controls: untrained nets that see colors, or lightness alone."""
 METHODS = {
-    "random": Method("random", "#777777", "x", ":"),
-    "random-gray": Method("random, gray", "#AAAAAA", "+", ":"),
+    RANDOM: Method("random", "#777777", "x", ":"),
+    RANDOM_GRAY: Method("random, gray", "#AAAAAA", "+", ":"),
     "context": Method("context prediction", "#D55E00", "s", "-"),
     "colorize": Method("colorization", "#CC79A7", "^", "-"),
     "simclr": Method("SimCLR", "#0072B2", "o", "-"),
@@ -91,7 +93,7 @@ def _sections(found: Found) -> dict[str, Any]:
         "made": found.get("made"),
         "data": found.get("data", {}),
         "in_short": _in_short(subjects),
-        "gray_control": any(one["method"] == "random-gray" for one in subjects),
+        "gray_control": any(one["method"] == RANDOM_GRAY for one in subjects),
         "budget": _budget([one for one in subjects if "steps" in one]),
         "plan": found.get("plan", {}),
         "protocols": PROTOCOLS,
@@ -117,14 +119,14 @@ def _in_short(subjects: Sequence[Found]) -> list[tuple[str, str, str, str]]:
             for one in subjects
             if one["net"] == net and one.get("neighbors")
         }
-        unlabeled = [method for method in right if method not in ("random", "random-gray", "supervised")]
-        if "random" not in right or not unlabeled:
+        unlabeled = [method for method in right if method not in (RANDOM, RANDOM_GRAY, "supervised")]
+        if RANDOM not in right or not unlabeled:
             continue
         unlabeled.sort(key=lambda method: right[method], reverse=True)
         learned = ", ".join(f"{METHODS[method].name} {right[method]:.0%}" for method in unlabeled)
         supervised = f"{right['supervised']:.0%}" if "supervised" in right else ""
-        gray = f", of lightness alone {right['random-gray']:.0%}" if "random-gray" in right else ""
-        found.append((NETS[net], learned, f"{right['random']:.0%}{gray}", supervised))
+        gray = f", of lightness alone {right[RANDOM_GRAY]:.0%}" if RANDOM_GRAY in right else ""
+        found.append((NETS[net], learned, f"{right[RANDOM]:.0%}{gray}", supervised))
     return found
 
 

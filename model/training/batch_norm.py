@@ -70,10 +70,8 @@ class _GlobalBatchNorm(_BatchNorm):
 
 
 @torch.no_grad()
-def adapt(
-    net: nn.Module, lightness: Sequence[Tensor], prior_photos: float = PRIOR_PHOTOS
-) -> tuple[nn.Module, int]:
-    """A copy of a net, in eval mode, whose norms go by what these photos show them too; and how many photos there were.
+def adapt(net: nn.Module, lightness: Sequence[Tensor], prior_photos: float = PRIOR_PHOTOS) -> nn.Module:
+    """A copy of a net, in eval mode, whose norms go by what these photos show them too.
 
     Li et al., "Revisiting Batch Normalization For Practical Domain Adaptation", 2016, https://arxiv.org/abs/1603.04779; a share of the old
     statistics is kept, as Schneider et al. do for few photographs ("Improving robustness against common corruptions by covariate shift
@@ -98,7 +96,7 @@ def adapt(
         assert norm.running_var is not None
         norm.running_mean.lerp_(mean.float(), share)
         norm.running_var.lerp_((square - mean.square()).float(), share)
-    return copy, photos
+    return copy
 
 
 def _moments(x: Tensor) -> Tensor:

@@ -87,6 +87,15 @@ class Crops:
         if any(weight < 0 for weight in self.weights) or (self.weights and not any(self.weights)):
             raise InputError(f"weights say how often each source is seen: {self.weights} do not")
 
+    def are_small(self, photos: Cache) -> NDArray[np.bool_]:
+        """(N,) which of these come in steps of their own."""
+        small: NDArray[np.bool_] = photos.sizes.min(1) < self.small_below
+        return small
+
+    def shown_last(self, sources: Sequence[Cache]) -> int:
+        """To how many pixels the last steps bring these photos: small ones alone to `small`."""
+        return self.small if all(self.are_small(photos).all() for photos in sources) else self.last
+
 
 @dataclass(frozen=True)
 class _Group:
@@ -307,10 +316,10 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
         else np.where(counts > 0, np.maximum(counts, 1) ** (1 - crops.balance), 0)
     )
     weights = np.where(counts > 0, weights, 0)
-    short = [source.sizes.min(1) for source in sources]
+    small = [crops.are_small(source) for source in sources]
     parts = [
-        tuple(part[sides >= crops.small_below] for part, sides in zip(everything, short, strict=True)),
-        tuple(part[sides < crops.small_below] for part, sides in zip(everything, short, strict=True)),
+        tuple(part[~of] for part, of in zip(everything, small, strict=True)),
+        tuple(part[of] for part, of in zip(everything, small, strict=True)),
     ]
     groups, shares = [], []
     for members in parts:

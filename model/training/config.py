@@ -272,7 +272,18 @@ def small(method: str, net: str) -> Config:
     if method not in options:
         raise InputError(f"small is a configuration for {', '.join(options)}, not for {method}")
     chosen, batch = options[method]
-    return Config(method, net, 1000, batch, 1e-3, chosen, warmup=50, weight_decay=0.05, ema=0.99)
+    return Config(
+        method,
+        net,
+        steps=1000,
+        batch=batch,
+        lr=1e-3,
+        options=chosen,
+        warmup=50,
+        weight_decay=0.05,
+        ema=0.99,
+        validate_every=100,
+    )
 
 
 def doersch2015(method: str, net: str) -> Config:
@@ -291,6 +302,7 @@ def doersch2015(method: str, net: str) -> Config:
         momentum=0.0,
         weight_decay=0.0,
         ema=0.9999,
+        validate_every=20_000,
     )
 
 
@@ -315,6 +327,7 @@ def zhang2016(method: str, net: str) -> Config:
         optimizer="adam",
         weight_decay=5e-7,
         ema=0.9999,
+        validate_every=5000,
     )
 
 
@@ -333,6 +346,7 @@ def chen2020(method: str, net: str) -> Config:
         optimizer="lars",
         weight_decay=1e-6,
         ema=0.999,
+        validate_every=500,
     )
 
 
@@ -341,7 +355,15 @@ def tiny(method: str, net: str) -> Config:
     if net.startswith("lite"):
         begun = from_imagenet(method, net)
         return replace(begun, steps=8, batch=4, warmup=2, crops=Crops(sides=(64,), last=64), validated=8)
-    return replace(small(method, net), shape=Shape(128), steps=4, batch=8, warmup=1, validated=8)
+    return replace(
+        small(method, net),
+        shape=Shape(128),
+        steps=4,
+        batch=8,
+        warmup=1,
+        validate_every=0,
+        validated=8,
+    )
 
 
 CONFIGS: dict[str, Callable[[str, str], Config]] = {

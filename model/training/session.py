@@ -187,7 +187,7 @@ def learn(
     }
     validate = None
     if any(map(len, held)):
-        side = config.crops.last if config.crops else config.shape.side
+        side = config.crops.shown_last(held) if config.crops else config.shape.side
         start_weights = None
         if begun and isinstance(method, Colorize):
             its = torch.tensor(begun["prior"] or [1.0] * bins.COUNT, dtype=torch.float64)
@@ -230,7 +230,7 @@ def conclude(
     if isinstance(method, Colorize) and not trained.keeps_start and count >= _ENOUGH and config.crops:
         net = trained.net.to(device)
         decoding, gains = validation.choose_decoding(
-            net, method.weights, held, config.validated, config.crops.last, device
+            net, method.weights, held, config.validated, config.crops.shown_last(held), device
         )
         chosen: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
         (run / building.EXPORT).write_text(json.dumps(chosen, indent=1) + "\n")

@@ -20,6 +20,7 @@ from model import bins
 from model.methods import Method
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.nets.backbone import autocast
+from model.training import distributed
 from model.training.batches import Batch, Batches, evenly, middles
 from model.training.cache import Cache
 
@@ -93,8 +94,11 @@ def of_method(
     chosen = [
         part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)
     ]
-    together = sum(map(len, chosen))
-    whole = Batches(chosen, min(32, together), max(1, together // 32), _SEED, device=device, classes=classes)
+    together, (rank, world) = sum(map(len, chosen)), distributed.place()
+    batch = max(1, min(32, together) // world) * world
+    whole = Batches(
+        chosen, batch, max(1, together // batch), _SEED, part=rank, of=world, device=device, classes=classes
+    )
     squares = [whole[step] for step in range(len(whole))]
     return lambda net, step: _loss(method, net, squares)
 
@@ -105,11 +109,11 @@ def _middles(photos: Sequence[Cache], count: int, side: int, device: torch.devic
 
 
 def _loss(method: Method, net: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
-    """The method's loss by another net than its own."""
+    """The method's loss by another net than its own, over the batches of all processes: of each its share, as in training."""
     measured: Any = copy(method)
     measured.net = net
-    losses = [float(measured.loss(batch, torch.Generator().manual_seed(_SEED))) for batch in batches]
-    mean = float(np.mean(losses))
+    losses = [measured.loss(batch, torch.Generator().manual_seed(_SEED)) for batch in batches]
+    mean = float(distributed.summed(torch.stack(losses).mean())) / distributed.place()[1]
     return {"loss": mean, "score": -mean}
 
 

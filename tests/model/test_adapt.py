@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from model import checkpoint
+from model import checkpoint, color
 from model.__main__ import main
+from model.training import batch_norm
 from model.training.batch_norm import adapt
 
 
@@ -49,8 +51,7 @@ def measured(net: nn.Module, adapted: nn.Module) -> list[tuple[Tensor, Tensor]]:
 @pytest.mark.parametrize("prior_photos", [6, 0, 18])
 def test_statistics_move_towards_the_photographs_by_their_share(prior_photos: int, net: nn.Module) -> None:
     before = buffers(net)
-    adapted, count = adapt(net, photos(), prior_photos)
-    assert count == 6
+    adapted = adapt(net, photos(), prior_photos)
     share = 6 / (6 + prior_photos)
     after = buffers(adapted)
     for place, (mean, variance) in zip((1, 4), measured(net, adapted), strict=True):
@@ -60,7 +61,7 @@ def test_statistics_move_towards_the_photographs_by_their_share(prior_photos: in
 
 def test_no_weight_is_learned_and_the_net_itself_stays(net: nn.Module) -> None:
     before, weights = buffers(net), {name: value.clone() for name, value in net.named_parameters()}
-    adapted, _ = adapt(net, photos())
+    adapted = adapt(net, photos())
     assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
     assert all(torch.equal(value, weights[name]) for name, value in adapted.named_parameters())
     assert not adapted.training
@@ -68,9 +69,8 @@ def test_no_weight_is_learned_and_the_net_itself_stays(net: nn.Module) -> None:
 
 
 def test_batches_of_photos_of_one_size_count_as_photos_alone(net: nn.Module) -> None:
-    alone, _ = adapt(net, photos())
-    together, count = adapt(net, [torch.cat(photos()[:4]), torch.cat(photos()[4:])])
-    assert count == 6
+    alone = adapt(net, photos())
+    together = adapt(net, [torch.cat(photos()[:4]), torch.cat(photos()[4:])])
     for name, value in alone.named_buffers():
         torch.testing.assert_close(together.get_buffer(name), value)
 
@@ -164,6 +164,32 @@ def test_adapted_weights_color_photographs_and_the_originals_stay(
         main(["colorize", str(folder / "0.png"), "-o", str(made), "--net", str(out), "--device", "cpu"]) == 0
     )
     assert [path.name for path in made.glob("[!.]*")] == ["0.png"]  # beside the manifest, which is hidden
+
+
+def test_of_many_photographs_128_are_measured_evenly_chosen(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is of one gray, lighter than those before it."""
+    (tmp_path / "album").mkdir()
+    for level in range(200):
+        Image.new("L", (32, 32), level).save(tmp_path / "album" / f"{level:03}.png")
+    seen: list[Tensor] = []
+
+    def unchanged(net: nn.Module, lightness: Sequence[Tensor]) -> nn.Module:
+        seen.extend(lightness)
+        return deepcopy(net)
+
+    monkeypatch.setattr(
+        batch_norm, "adapt", unchanged
+    )  # the net sees each as often as it has norms, which takes long
+    run = tmp_path / "run"
+    words = ["train", "adapt", "--net", str(small), "--run", str(run), "--device", "cpu", "--photos"]
+    assert main([*words, str(tmp_path / "album")]) == 0
+    grays = torch.tensor([n * 200 // 128 for n in range(128)])
+    expected = color.lightness_from_rgb((grays / 255)[:, None, None, None].expand(-1, 3, 1, 1)).flatten()
+    torch.testing.assert_close(torch.stack([of.mean() for of in seen]), expected, rtol=0, atol=0.05)
+    assert "128 photographs, 0 unreadable" in capsys.readouterr().out
+    assert checkpoint.read_card(run / "run.safetensors").recipe["adapted_to"] == 128
 
 
 def test_photographs_that_there_are_not_are_refused(

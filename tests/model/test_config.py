@@ -118,6 +118,24 @@ def test_the_papers_recipes_have_their_constants_and_survive_being_written_down(
         configs.CONFIGS[name]("supervised", "alexnet")
 
 
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *(("small", method) for method in configs.METHODS if method != "regress"),
+        ("doersch2015", "context"),
+        ("zhang2016", "colorize"),
+        ("chen2020", "simclr"),
+    ],
+)
+def test_a_run_has_a_curve_of_what_it_reaches_on_other_photographs_at_under_two_percent_of_its_time(
+    name: str, method: str
+) -> None:
+    config = configs.CONFIGS[name](method, "alexnet")
+    assert 10 <= config.steps // config.validate_every <= 100
+    # A photo that is validated has no backward pass, which takes twice as long as the forward one.
+    assert config.validated / 3 < 0.02 * config.validate_every * config.batch
+
+
 def test_zhang2016_trains_all_of_the_papers_net(toys: synthetic.Pictures) -> None:
     config = replace(
         configs.zhang2016("colorize", "eccv16"), options=colorize.zhang2016(augment.Strengths(side=32))

@@ -25,8 +25,8 @@ from model.methods.colorize import Colorize, ColorizeOptions
 from model.methods.realism import Realism, RealismWeights
 from model.methods.simclr import nt_xent
 from model.nets.lite import Lite
-from model.training import batch_norm, distributed, optim, runs, trainer
-from model.training.batches import Batches, Crops
+from model.training import batch_norm, distributed, optim, runs, trainer, validation
+from model.training.batches import Batch, Batches, Crops
 from model.training.cache import Cache
 
 WORLD, PHOTOS = 2, 6  # photos of all ranks
@@ -62,6 +62,21 @@ class Contrast(Method):
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return nt_xent(self.net(batch), TEMPERATURE)
+
+
+class PhotoContrast(Contrast):
+    """A photo's views are five pixels of its red, and of its green."""
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return super().loss(
+            batch.pixels[:, :2, 4, :40:8].movedim(1, 0).flatten(0, 1).double() / 255, generator
+        )
+
+
+def validated(photos: Cache) -> float:
+    method = PhotoContrast()
+    with torch.no_grad():
+        return validation.of_method(method, [photos], PHOTOS, 0, torch.device("cpu"))(method.net, 1)["loss"]
 
 
 def train(run: Path, rank: int, world: int, is_asked_to_stop: Callable[[], bool] = lambda: False) -> None:
@@ -154,6 +169,7 @@ def rank_main(rank: int, folder: str, photos: Cache) -> None:
         "gradients": [p.grad for p in learner.parameters()],
         "gathered": everyone.detach(),
         "owed": rows.grad,
+        "validated": validated(photos),
     }
     with contextlib.suppress(trainer.StoppedError):
         train(Path(folder) / "stopped", rank, WORLD, is_asked_to_stop=lambda: rank == 1)
@@ -213,6 +229,11 @@ def test_two_ranks_have_the_loss_and_the_gradient_of_one(found: list[dict[str, A
         for gradient, parameter in zip(its["gradients"], alone.parameters(), strict=True):
             torch.testing.assert_close(gradient, parameter.grad, rtol=1e-10, atol=1e-13)
             assert parameter.grad.abs().max() > 1e-3
+
+
+def test_two_ranks_measure_the_loss_of_one(found: list[dict[str, Any]], photos: Cache) -> None:
+    """Each its share of the photos: with all of them, each would tell photos from their copies on the other."""
+    assert [its["validated"] for its in found] == pytest.approx([validated(photos)] * WORLD, rel=1e-9)
 
 
 def test_a_run_of_two_ranks_ends_in_the_weights_of_one(folder: Path, tmp_path: Path) -> None:

@@ -278,6 +278,33 @@ def test_finetuning_betters_what_it_is_shown_and_chooses_how_it_is_decoded(
     assert selection.card_of(building.load(tmp_path), "mine").size == chosen["size"] == 64
 
 
+@pytest.mark.parametrize(
+    ("heights", "side"), [((96, 96), 64), ((96, 128), 128)], ids=["small ones alone", "large ones too"]
+)
+def test_photographs_are_measured_and_decoded_at_the_size_that_they_are_trained_at(
+    heights: tuple[int, int],
+    side: int,
+    cached: Callable[..., Cache],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "_ENOUGH", 1)
+    photos = cached([(height, 128) for height in heights])
+    config = configs.tiny("colorize", "lite").changed(
+        ["steps=1", "batch=2", "sides=96", "last=128", "small=64"]
+    )
+    method = session.learn(config, [photos], tmp_path, CPU, [photos])
+    with (tmp_path / "validation.csv").open() as rows:
+        [found] = csv.DictReader(rows)
+    net = building.load(tmp_path).net
+    with torch.no_grad():
+        expected = {of: validation.of_method(method, [photos], 2, of, CPU)(net, 1) for of in (64, 128)}
+    assert expected[64]["loss"] != pytest.approx(expected[128]["loss"], abs=0.01)
+    assert float(found["loss"]) == pytest.approx(expected[side]["loss"], abs=1e-3)
+    assert [*session.conclude(method, config, [photos], tmp_path, CPU)]
+    assert json.loads((tmp_path / building.EXPORT).read_text())["size"] == side
+
+
 def test_finetuning_leaves_what_norms_go_by_as_the_start_has_it(tmp_path: Path) -> None:
     """Few photographs alike would pull running statistics to themselves, and the others' colors with them."""
     run = tmp_path / "run"
