@@ -14,6 +14,7 @@ _XYZ_FROM_RGB = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
+_RGB_FROM_XYZ = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).float()
 _WHITE = (0.95047, 1.0, 1.08883)
 _EPSILON = 0.008856  # where the cube root gives way to a line, in units of the white's
 _KAPPA = 7.787
@@ -60,8 +61,7 @@ def rgb_from_lab(lab_N3HW: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     white = torch.tensor(_WHITE, device=lab_N3HW.device)[:, None, None]
     xyz = cubed(torch.stack([y + a / 500, y, y - b / 200], 1)) * white
-    matrix = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, device=lab_N3HW.device))
-    return srgb_from_linear(torch.einsum("ij,njhw->nihw", matrix, xyz).clamp(0, 1))
+    return srgb_from_linear(torch.einsum("ij,njhw->nihw", _RGB_FROM_XYZ.to(xyz.device), xyz).clamp(0, 1))
 
 
 def lightness_from_rgb(rgb_N3HW: Tensor) -> Tensor:

@@ -82,8 +82,10 @@ class Colorize(Method):
     ) -> None:
         """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification.
 
-        `realism`: for options that weigh what is shown.
+        `realism`: for options that weigh what is shown. ValueError without it for such, or with it for others.
         """
+        if options.realism.any != (realism is not None):
+            raise ValueError("losses of what is shown are wanted by options and realism, or by neither")
         self.net, self.weights, self.options, self.realism = net, weights, options, realism
         self.adversary = realism.discriminator if realism else None
 

@@ -27,7 +27,6 @@ from model.nets.backbone import autocast
 from model.nets.lite import Backbone, load_backbone
 from model.nets.plan import AB_UNIT, LITE_DEVIATION, LITE_MEAN
 
-_TEMPERATURE, _TAKEN_BACK = 0.5, 0.2  # as the shipped weights are decoded
 _STRIDE = 4  # of the net's answer
 _BLOCKS, _TAPS = 5, (0, 2, 4)
 _EDGE = 6.0  # L*: across such a step varying counts a third
@@ -55,11 +54,12 @@ class Realism:
     """Losses of what a net's logits show."""
 
     def __init__(
-        self, class_weights: Tensor, imagenet: Mapping[str, Tensor], weights: RealismWeights
+        self, taken_back: Tensor, temperature: float, weights: RealismWeights, imagenet: Mapping[str, Tensor]
     ) -> None:
-        """`class_weights`: (313,) that the net learns by. `imagenet`: as `nets.lite.load_backbone` takes them, for the perceptual loss."""
-        self.weights = weights
-        self.taken_back = bins.taken_back(class_weights, _TAKEN_BACK)[:, None, None]
+        """`taken_back`: (313,) added to the logits before they are decoded at this temperature. `imagenet`: as `nets.lite.load_backbone`
+        takes them, for the perceptual loss.
+        """
+        self.taken_back, self.temperature, self.weights = taken_back[:, None, None], temperature, weights
         self.features = Features(imagenet) if weights.perceptual else None
         self.discriminator = Discriminator() if weights.adversary else None
 
@@ -68,7 +68,9 @@ class Realism:
 
         The colors are the photo's, at the answer's resolution.
         """
-        shown = bins.annealed_mean(logits_NQhw.float() + self.taken_back.to(logits_NQhw.device), _TEMPERATURE)
+        shown = bins.annealed_mean(
+            logits_NQhw.float() + self.taken_back.to(logits_NQhw.device), self.temperature
+        )
         coarse = F.avg_pool2d(lightness_N1HW, _STRIDE)
         total = shown.new_zeros(())
         if self.features is not None:

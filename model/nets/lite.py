@@ -68,7 +68,7 @@ class _Depthwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
             x = x.to(torch.get_autocast_dtype("cpu"))
-            if torch.is_grad_enabled() and self.weight.requires_grad:
+            if torch.is_grad_enabled() and (self.weight.requires_grad or x.requires_grad):
                 apply = _DepthwiseFunction.apply
                 return cast(Tensor, apply(x, self.weight, self.stride, self.padding, self.groups))  # type: ignore[no-untyped-call]
         return super().forward(x)
@@ -86,7 +86,7 @@ class _DepthwiseFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         (owed,), (x, weight) = upstream, ctx.saved_tensors
         (stride, _), padding, *_ = ctx.geometry
         to_x: Tensor | None = None
@@ -95,7 +95,10 @@ class _DepthwiseFunction(torch.autograd.Function):
             given = owed.to(dtype), x.to(dtype), weight.to(dtype)
             to_x = torch.ops.aten.convolution_backward(*given, None, *ctx.geometry, (True, False, False))[0]
             to_x = to_x.to(x.dtype)
-        return to_x, _to_depthwise_weights(owed, x, weight, stride, padding), None, None, None
+        to_weights = None
+        if ctx.needs_input_grad[1]:
+            to_weights = _to_depthwise_weights(owed, x, weight, stride, padding)
+        return to_x, to_weights, None, None, None
 
 
 def _to_depthwise_weights(owed: Tensor, x: Tensor, weight: Tensor, stride: int, padding: Any) -> Tensor:

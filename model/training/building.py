@@ -60,6 +60,7 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
         config.momentum,
         config.weight_decay,
         method.adversary,
+        config.adversary_lr,
     )
     return method, optimizer
 
@@ -93,6 +94,9 @@ def backbone_of(net: str, channels: int = 3) -> Backbone:
 
 def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
     assert isinstance(config.options, ColorizeOptions)
+    shown = config.options.realism
+    if shown.any and (config.method == "regress" or isinstance(net, BackboneColorizer)):
+        raise InputError(f"realism.… are for nets that color ({', '.join(checkpoint.NETS)}), by colorize")
     if config.options.hinted and not isinstance(net, Lite):
         raise InputError(f"{config.net} takes no hints: --set hinted=0")
     if config.method == "regress":
@@ -106,9 +110,19 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
     weights = bins.class_weights(prior, config.options.lam)
-    shown = config.options.realism
-    realism = Realism(weights, _imagenet_backbone(), shown) if shown.any else None
+    realism = _realism(config, weights) if shown.any else None
     return Colorize(net, weights, config.options, realism)
+
+
+def _realism(config: Config, weights: Tensor) -> Realism:
+    assert isinstance(config.options, ColorizeOptions)
+    decoding = decoding_of(config.start)
+    return Realism(
+        bins.taken_back(weights, decoding.get("taken_back", 0.2)),
+        decoding.get("temperature", 0.5),
+        config.options.realism,
+        _imagenet_backbone() if config.options.realism.perceptual else {},
+    )
 
 
 def _start(config: Config) -> nn.Module:

@@ -1,9 +1,9 @@
 """What decides a training run, its photographs apart: one typed configuration, and named ones as functions that return it.
 
-`lite` is how the shipped weights are trained, `finetune` goes on from them with few photographs; `small` trains a backbone in minutes;
-`doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as its paper does is listed in its
-method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the weights to use are averaged
-over the last steps.
+`lite` is how the shipped weights are trained, `realism` their last stage; `finetune` goes on from them with few photographs; `small`
+trains a backbone in minutes; `doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as its
+paper does is listed in its method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the
+weights to use are averaged over the last steps.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ class Config:
     earlier: tuple[int, ...] = ()  # steps at which earlier stages of an extended run ended
     optimizer: optim.Name = "adamw"
     backbone_lr: float | None = None  # None: lr
+    adversary_lr: float = 4e-4  # of a discriminator that learns beside the net
     warmup: int = 50  # steps
     momentum: float = 0.9  # Adam's first beta
     weight_decay: float = 0.01
-    clip: float = 0.0  # the largest norm of all gradients together; 0: any
+    clip: float = 0.0  # the largest norm of the net's gradients together; 0: any
     # Parts of a batch whose gradients are added up before a step; each has its own batch norm, and what a method has of "a batch".
     accumulate: int = 1
     # First blocks of lite's backbone that are left as they are: 60% more photos a second at 3.
@@ -80,7 +81,7 @@ class Config:
         for name in ("steps", "batch", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, and must be 1 or more")
-        for name in ("lr", "backbone_lr"):
+        for name in ("lr", "backbone_lr", "adversary_lr"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < 100:
                 raise InputError(f"{name} is {getattr(self, name)}, and must be above 0")
         for name in (
@@ -193,9 +194,9 @@ def lite(method: str, net: str) -> Config:
 
 def realism(method: str, net: str) -> Config:
     """A short last stage: the decoder alone learns to show pictures that look like photographs (model/methods/realism.py)."""
-    begun = lite(method, net)
+    _only(method, "colorize", "realism")
     return replace(
-        begun,
+        lite(method, net),
         start="lite",
         steps=600,
         lr=3e-4,

@@ -61,7 +61,7 @@ def build(
         return LARS([p for p in net.parameters() if p.requires_grad], lr, momentum, weight_decay)
     groups: list[dict[str, Any]] = []
     if adversary is not None:
-        groups.append({"params": list(adversary.parameters()), "lr": adversary_lr})
+        groups.append({"params": list(adversary.parameters()), "lr": adversary_lr, "weight_decay": 0.0})
     for inside, group_lr in ((True, lr if backbone_lr is None else backbone_lr), (False, lr)):
         named = [
             p for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone.") == inside

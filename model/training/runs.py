@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from model.errors import AutochromeError, InputError
+from model.training import config as configs
 from model.training import distributed
 from model.training.logging import Progress, check_finite
 
@@ -102,13 +103,12 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
     """
     if not (run / CHECKPOINT).exists():
         return Progress()
-    saved = _read(run / CHECKPOINT, {*parts, "progress", "metadata"})
+    saved = _read(run / CHECKPOINT, {"progress", "metadata"})
+    before = saved["metadata"] | _completed(saved["metadata"])
     differing = sorted(
-        key
-        for key in (metadata | saved["metadata"]).keys() - _FREE
-        if metadata.get(key) != saved["metadata"].get(key)
+        key for key in (metadata | before).keys() - _FREE if metadata.get(key) != before.get(key)
     )
-    extended = differing == ["config"] and _extends(metadata["config"], saved["metadata"]["config"])
+    extended = differing == ["config"] and _extends(metadata["config"], before["config"])
     if extended:
         differing = []
     if differing:
@@ -116,10 +116,20 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
             "run_mismatch",
             f"{run} was begun with another {' and '.join(differing)}; continue it as it was, or name a new folder",
         )
+    if not parts.keys() <= saved.keys():
+        raise _damaged(run / CHECKPOINT)
     for name, part in parts.items():
         fill(part, saved[name], run)
     progress = Progress(**saved["progress"])
     return replace(progress, since_best=0) if extended else progress
+
+
+def _completed(metadata: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration with what older code had no field for: it did as the defaults say."""
+    try:
+        return {"config": asdict(configs.read(metadata["config"]))}
+    except (KeyError, TypeError, InputError):  # of code that had other fields, or of no configuration
+        return {}
 
 
 def _extends(config: dict[str, Any], before: dict[str, Any]) -> bool:

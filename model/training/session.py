@@ -110,7 +110,7 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
     """
     rank, world = distributed.place()
     method, optimizer = building.build(config, len(classes_of(sources)), torch.ones(bins.COUNT))
-    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    method.prepare(device)
     batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     begun = time.monotonic()
     for step in range(2 * _TIMED):

@@ -105,7 +105,8 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     rank, world = distributed.place()
     metadata = metadata | ({"processes": world} if world > 1 else {})
-    learner = _Learner(method).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    method.prepare(device)
+    learner = _Learner(method)
     if world > 1:
         batch_norm.share(method.net)
     averaged = _averaged(method.net, schedule.ema)

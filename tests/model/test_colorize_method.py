@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from model import bins, checkpoint
 from model.__main__ import main
 from model.colorizer import Colorizer, ColorOptions
+from model.errors import InputError
 from model.image_io import Photo
 from model.methods import Method, colorize
 from model.methods.colorize import (
@@ -505,6 +506,15 @@ def test_a_net_is_not_trained_by_what_it_does_not_answer(method: str, net: str, 
 def test_nets_that_take_no_hints_are_shown_none(method: str, net: str) -> None:
     config = replace(configs.tiny("colorize", "alexnet"), method=method, net=net).changed(["hinted=0.1"])
     with pytest.raises(ValueError, match="--set hinted=0"):
+        building.build(config, 1, torch.ones(bins.COUNT))
+
+
+@pytest.mark.parametrize(("method", "net"), [("regress", "lite-l2"), ("colorize", "alexnet")])
+def test_nets_that_show_no_picture_are_not_held_to_how_it_looks(method: str, net: str) -> None:
+    config = replace(configs.tiny("colorize", "alexnet"), method=method, net=net).changed(
+        ["realism.smooth=1"]
+    )
+    with pytest.raises(InputError, match=r"realism\.… are for nets that color"):
         building.build(config, 1, torch.ones(bins.COUNT))
 
 

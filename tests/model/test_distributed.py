@@ -135,12 +135,12 @@ def begun(name: str) -> Double:
 
 def color(name: str, photos: Cache, run: Path, rank: int, world: int) -> None:
     _, steps, lr = NETS[name]
-    weights, shown = torch.linspace(0.5, 2, bins.COUNT), RealismWeights(smooth=0.1, adversary=0.5)
+    shown = RealismWeights(smooth=0.1, adversary=0.5) if "adversary" in name else RealismWeights()
     method = Colorize(
         begun(name),
-        weights,
+        torch.linspace(0.5, 2, bins.COUNT),
         ColorizeOptions(age=0.5, page=0.3, hinted=0.7, realism=shown),
-        Realism(weights, {}, shown) if "adversary" in name else None,
+        Realism(torch.zeros(bins.COUNT), 0.5, shown, {}) if shown.any else None,
     )
     crops = Crops(sides=(64,), last=64, small=64)
     batches = Batches([photos], 4, steps, 0, crops, rank, world)

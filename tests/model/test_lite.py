@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import checkpoint, color
+from model.nets.backbone import _has_bf16
 from model.nets.lite import Lite, LiteL2, _Depthwise, load_backbone
 from model.runtimes.torch_engine import fold
 
@@ -128,10 +129,11 @@ def test_gradients_of_depthwise_convolutions_in_bfloat16_are_float32s_but_for_ro
     expected.backward(upstream.float())
     assert half.weight.grad is not None
     assert half.weight.grad.dtype == torch.float32
-    # Both were once rounded to bfloat16, x's by way of the weights too.
-    torch.testing.assert_close(half.weight.grad, exact.weight.grad, rtol=2**-8, atol=2**-7)
+    # Both were once rounded to bfloat16, x's by way of the weights too; a processor that has no bfloat16 may round the sums on their way.
+    coarse = 1 if _has_bf16("cpu") else 8
+    torch.testing.assert_close(half.weight.grad, exact.weight.grad, rtol=coarse * 2**-8, atol=coarse * 2**-7)
     assert ours.grad is not None
-    torch.testing.assert_close(ours.grad, theirs.grad, rtol=2**-7, atol=2**-7)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=coarse * 2**-7, atol=coarse * 2**-7)
 
 
 def test_without_autocast_a_depthwise_convolution_is_pytorchs() -> None:

@@ -66,7 +66,7 @@ def test_logits_learn_by_all_and_the_features_do_not(photo: tuple[Tensor, Tensor
     lightness, ab = photo
     torch.manual_seed(0)
     weights = RealismWeights(perceptual=1, smooth=0.1, adversary=0.01)
-    realism = Realism(torch.ones(bins.COUNT), building._imagenet_backbone(), weights)
+    realism = Realism(torch.zeros(bins.COUNT), 0.5, weights, building._imagenet_backbone())
     logits = showing(ab + 12 * torch.randn(ab.shape, generator=torch.Generator().manual_seed(0)))
     logits = logits.clamp_min(-6).requires_grad_()
     before = parts(realism, logits, lightness, ab)

@@ -465,6 +465,27 @@ def test_a_run_is_not_continued_by_another_method_net_or_seed(context: Path, squ
         assert refused.value.code == "run_mismatch"
 
 
+def test_a_run_of_code_that_had_fewer_options_goes_on(squares: Cache, tmp_path: Path) -> None:
+    """What it had no field for, it did as the default says."""
+    learn(tiny("context", 1), [squares], tmp_path, CPU)
+    saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True)
+    del saved["metadata"]["config"]["adversary_lr"]
+    torch.save(saved, tmp_path / runs.CHECKPOINT)
+    learn(tiny("context", 1), [squares], tmp_path, CPU)
+    with pytest.raises(runs.RunError, match="was begun with another config"):
+        learn(replace(tiny("context", 1), adversary_lr=1e-3), [squares], tmp_path, CPU)
+
+
+def test_another_recipe_is_said_to_be_one_where_it_has_an_adversary_too(
+    photos: Cache, tmp_path: Path
+) -> None:
+    """And the checkpoint, which has none, is not called damaged."""
+    begun = lite("steps=1", "keep_best=false", "realism.adversary=0")
+    learn(begun, [photos], tmp_path, CPU)
+    with pytest.raises(runs.RunError, match="was begun with another config"):
+        learn(begun.changed(["realism.adversary=0.1"]), [photos], tmp_path, CPU)
+
+
 def test_weights_of_another_net_are_refused(context: Path) -> None:
     state = runs.averaged(context).state
     wide, narrow = nn.Linear(3, 2), nn.Linear(3, 1)
