@@ -203,6 +203,7 @@ def realism(method: str, net: str) -> Config:
         warmup=50,
         frozen_blocks=16,
         ema=0.995,
+        prior_share=0.0,
         options=colorize.ColorizeOptions(
             lam=0.7, age=0.25, page=0.05, realism=RealismWeights(perceptual=0.36, smooth=0.04, adversary=0.21)
         ),
