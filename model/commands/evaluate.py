@@ -38,7 +38,7 @@ Run = Annotated[
     Option(
         "--run",
         metavar="RUN",
-        help="a training run's folder: its averaged weights, decoded as the shipped ones are",
+        help="a training run's folder: its averaged weights, decoded as its export would be",
     ),
 ]
 
@@ -65,7 +65,7 @@ def color(
         list[str],
         Option(
             metavar="KIND...",
-            help="photos as age leaves them, too: blur, contrast, grain, fading, halftone, scratches, or all",
+            help="photos as age leaves them, too: blur, contrast, grain, fading, toning, halftone, scratches, or all",
         ),
     ] = [],
     no_judge: Annotated[bool, Option("--no-judge", help="leave out the classifier's top-1")] = False,

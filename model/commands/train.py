@@ -86,7 +86,8 @@ def train(
     if method == "adapt":
         from model.commands.adapt import adapt
 
-        if settings or apart_from or extend or {recipe, steps, seconds, seed} != {None}:
+        others = (hold_out, save_every, cache) != (1, 180, CACHE)
+        if settings or apart_from or extend or others or {recipe, steps, seconds, seed, workers} != {None}:
             raise InputError(
                 "adapt takes no steps, it measures batch norm's statistics anew by --photos, --exclude, --net and --device, into --run"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,11 +41,18 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
 """Backbones by the number of input channels. The small ones see small pictures finer."""
 
 
-def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimizer]:
-    """The method and the optimizer of a configuration: for photos of so many classes, whose colors are distributed as `prior` (313)."""
+def build(
+    config: Config, classes: int, prior: Tensor, decoding: Mapping[str, Any] | None = None
+) -> tuple[Method, Optimizer]:
+    """The method and the optimizer of a configuration: for photos of so many classes, whose colors are distributed as `prior` (313).
+
+    `decoding`: of what the run began from, as `decoding_of` gives it, where the configuration does not name that any more.
+    """
     torch.manual_seed(config.seed)
-    method = begin(config, classes, prior)
+    method = begin(config, classes, prior, decoding)
     net = method.net
+    if config.frozen_blocks and not isinstance(net, Lite):
+        raise InputError(f"{config.net} has no blocks to freeze: --set frozen_blocks=0")
     if isinstance(net, Lite):
         net.backbone.freeze(config.frozen_blocks)
         # What no loss depends on must not count as trained: DistributedDataParallel would wait for its gradients.
@@ -65,11 +72,13 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     return method, optimizer
 
 
-def begin(config: Config, classes: int, prior: Tensor) -> Method:
+def begin(config: Config, classes: int, prior: Tensor, decoding: Mapping[str, Any] | None = None) -> Method:
     """The method with its net as it begins. InputError for names that do not exist, or a start of another net."""
     if config.net in checkpoint.NETS:
+        if not isinstance(config.options, ColorizeOptions):
+            raise InputError(f"{config.net} learns to color, and is not trained by {config.method}")
         net = _start(config)
-        return _colorizing(config, net, prior)
+        return _colorizing(config, net, prior, decoding)
     if config.start:
         raise InputError(
             f"start= is for nets that color ({', '.join(checkpoint.NETS)}), not for the backbone {config.net}"
@@ -92,7 +101,9 @@ def backbone_of(net: str, channels: int = 3) -> Backbone:
     return BACKBONES[net](channels)
 
 
-def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
+def _colorizing(
+    config: Config, net: nn.Module, prior: Tensor, decoding: Mapping[str, Any] | None = None
+) -> Method:
     assert isinstance(config.options, ColorizeOptions)
     shown = config.options.realism
     if shown.any and (config.method == "regress" or isinstance(net, BackboneColorizer)):
@@ -110,19 +121,17 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
     weights = bins.class_weights(prior, config.options.lam)
-    realism = _realism(config, weights) if shown.any else None
-    return Colorize(net, weights, config.options, realism)
-
-
-def _realism(config: Config, weights: Tensor) -> Realism:
-    assert isinstance(config.options, ColorizeOptions)
-    decoding = decoding_of(config.start)
-    return Realism(
+    if not shown.any:
+        return Colorize(net, weights, config.options)
+    if decoding is None:
+        decoding = decoding_of(config.start)
+    realism = Realism(
         bins.taken_back(weights, decoding.get("taken_back", 0.2)),
         decoding.get("temperature", 0.5),
-        config.options.realism,
-        _imagenet_backbone() if config.options.realism.perceptual else {},
+        shown,
+        _imagenet_backbone() if shown.perceptual else {},
     )
+    return Colorize(net, weights, config.options, realism)
 
 
 def _start(config: Config) -> nn.Module:

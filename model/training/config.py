@@ -78,7 +78,7 @@ class Config:
             raise InputError(f"{self.method!r} is none of the methods: {', '.join(METHODS)}")
         if not isinstance(self.options, _OPTIONS[self.method]):
             raise InputError(f"{type(self.options).__name__} are not the options of {self.method}")
-        for name in ("steps", "batch", "accumulate"):
+        for name in ("steps", "batch", "accumulate", "validated"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, and must be 1 or more")
         for name in ("lr", "backbone_lr", "adversary_lr"):
@@ -90,7 +90,6 @@ class Config:
             "clip",
             "frozen_blocks",
             "validate_every",
-            "validated",
             "patience",
         ):
             if not getattr(self, name) >= 0:

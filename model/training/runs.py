@@ -114,7 +114,8 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
     if differing:
         raise RunError(
             "run_mismatch",
-            f"{run} was begun with another {' and '.join(differing)}; continue it as it was, or name a new folder",
+            f"{run} was begun with another {' and '.join(_named(key, metadata, before) for key in differing)}; "
+            "continue it as it was, or name a new folder",
         )
     if not parts.keys() <= saved.keys():
         raise _damaged(run / CHECKPOINT)
@@ -122,6 +123,15 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
         fill(part, saved[name], run)
     progress = Progress(**saved["progress"])
     return replace(progress, since_best=0) if extended else progress
+
+
+def _named(key: str, metadata: dict[str, Any], before: dict[str, Any]) -> str:
+    """Of a configuration also what it had elsewhere: "config (validate_every was 0)"."""
+    mine, its = metadata.get(key), before.get(key)
+    if key != "config" or not isinstance(mine, dict) or not isinstance(its, dict):
+        return key
+    fields = [f"{name} was {its[name]!r}" for name in its if name in mine and mine[name] != its[name]]
+    return f"{key} ({', '.join(fields)})"
 
 
 def _completed(metadata: dict[str, Any]) -> dict[str, Any]:

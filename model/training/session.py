@@ -46,7 +46,8 @@ def configured(
     Raises InputError for a recipe or a setting that does not exist, and for a value that cannot be.
     """
     net = net or _NETS.get(method, "alexnet")
-    name = recipe or ("lite" if net.startswith("lite") else "small")
+    usual = "from-imagenet" if method == "regress" else "lite" if net.startswith("lite") else "small"
+    name = recipe or usual
     if name not in configs.CONFIGS:
         raise InputError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
     config = configs.CONFIGS[name](method, net).changed(settings)
@@ -116,7 +117,7 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
     for step in range(2 * _TIMED):
         if step == _TIMED:
             timed = time.monotonic()
-        method.loss(batches[step], torch.Generator().manual_seed(step)).backward()  # type: ignore[no-untyped-call]
+        trainer.backward(method.loss, batches[step], torch.Generator().manual_seed(step), config.accumulate)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
@@ -170,7 +171,7 @@ def learn(
     else:
         prior = torch.ones(bins.COUNT)
     prior = torch.tensor([float(f"{p:.6g}") for p in prior.tolist()], dtype=prior.dtype)  # as it is kept
-    method, optimizer = building.build(config, len(classes), prior)
+    method, optimizer = building.build(config, len(classes), prior, begun)
     photos = [path for source in sources for path in source.photos]
     metadata = {
         "method": config.method,

@@ -137,7 +137,7 @@ def train(
             for group, lr in zip(optimizer.param_groups, lrs, strict=True):
                 group["lr"] = lr * factor
             draws = (schedule.seed * 1_000_003 + progress.step) * world + rank
-            loss = _backward(loss_of, batch, torch.Generator().manual_seed(draws), schedule.accumulate)
+            loss = backward(loss_of, batch, torch.Generator().manual_seed(draws), schedule.accumulate)
             if schedule.clip:
                 nn.utils.clip_grad_norm_(method.net.parameters(), schedule.clip)
             optimizer.step()
@@ -202,10 +202,12 @@ class _Clock:
         self.saved_at = time.monotonic()
 
 
-def _backward(loss_of: nn.Module, batch: Any, generator: torch.Generator, parts: int) -> Tensor:
+def backward(
+    loss_of: Callable[[Any, torch.Generator], Tensor], batch: Any, generator: torch.Generator, parts: int
+) -> Tensor:
     """The loss of a batch, and its gradients: all at once, or part by part for less memory."""
     if parts == 1:
-        loss: Tensor = loss_of(batch, generator)
+        loss = loss_of(batch, generator)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
     total = torch.zeros(())

@@ -205,7 +205,9 @@ def test_photographs_that_there_are_not_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("more", [["--set", "lr=1"], ["--recipe", "tiny"], ["--steps", "9"], ["--seed", "0"]])
+@pytest.mark.parametrize(
+    "more", [["--set", "lr=1"], ["--recipe", "tiny"], ["--steps", "9"], ["--seed", "0"], ["--hold-out", "2"]]
+)
 def test_what_only_training_takes_is_refused(
     more: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

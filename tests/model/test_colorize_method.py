@@ -500,6 +500,20 @@ def test_a_net_is_not_trained_by_what_it_does_not_answer(method: str, net: str, 
         building.build(config, 1, torch.ones(bins.COUNT))
 
 
+@pytest.mark.parametrize("net", ["eccv16", "lite"])
+@pytest.mark.parametrize("method", ["simclr", "context", "supervised"])
+def test_a_net_that_colors_learns_nothing_else(method: str, net: str) -> None:
+    config = replace(configs.tiny(method, "alexnet"), net=net)
+    with pytest.raises(InputError, match=f"{net} learns to color, and is not trained by {method}"):
+        building.build(config, 1, torch.ones(bins.COUNT))
+
+
+def test_blocks_are_frozen_of_lite_alone() -> None:
+    config = replace(configs.tiny("colorize", "alexnet"), frozen_blocks=2)
+    with pytest.raises(InputError, match="alexnet has no blocks to freeze"):
+        building.build(config, 1, torch.ones(bins.COUNT))
+
+
 @pytest.mark.parametrize(
     ("method", "net"), [("regress", "lite-l2"), ("colorize", "eccv16"), ("colorize", "alexnet")]
 )

@@ -20,7 +20,7 @@ from model.evaluate.probes import Labeled, Split, untrained
 from model.experiments import synthetic
 from model.experiments.synthetic import Switches
 from model.methods import colorize, context, simclr
-from model.training import augment, building
+from model.training import augment, building, session
 from model.training import config as configs
 from model.training.batches import Batch
 
@@ -59,6 +59,11 @@ def train(method: str, folder: Path, run: Path) -> list[str]:
 
 def batch(toys: synthetic.Pictures, numbers: Tensor) -> Batch:
     return Batch(toys.rgb[numbers], toys.classes[numbers, 0], numbers)
+
+
+def test_each_method_has_a_recipe_by_default() -> None:
+    for method in configs.METHODS:
+        assert session.configured(method).method == method
 
 
 @pytest.mark.parametrize("net", ["alexnet", "resnet18"])
@@ -354,6 +359,7 @@ def test_every_configuration_survives_being_written_down_as_json(name: str) -> N
         ("age=2", "age is 2.0, and must lie in 0…1"),
         ("prior_share=2", "prior_share is 2.0"),
         ("batch=0", "batch is 0, and must be 1 or more"),
+        ("validated=0", "validated is 0, and must be 1 or more"),
         ("clip=-1", "clip is -1.0, and must not be negative"),
         ("batch=many", "batch=many"),
         ("keep_best=perhaps", "keep_best=perhaps"),

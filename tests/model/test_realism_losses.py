@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 from skimage import data
 from torch import Tensor, nn
 
-from model import bins, color
+from model import bins, checkpoint, color
 from model.errors import InputError
+from model.methods.colorize import Colorize
 from model.methods.realism import Discriminator, Features, Realism, RealismWeights, against, smoothness
+from model.nets.lite import Lite
 from model.training import building, optim
 from model.training import config as configs
 
@@ -127,12 +130,40 @@ def test_the_stage_is_a_recipe_that_begins_from_the_shipped_weights() -> None:
     assert configs.read(json.loads(json.dumps(asdict(config)))) == config
 
 
+def test_what_is_shown_is_decoded_as_the_start_is(photo: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """And where a run that is extended has forgotten its start, as that was."""
+    torch.manual_seed(0)
+    card = replace(checkpoint.read_card(checkpoint.locate("lite")), temperature=0.3, taken_back=0.6)
+    checkpoint.save(Lite(), card, tmp_path / "start.safetensors")
+    config = configs.realism("colorize", "lite").changed(["realism.perceptual=0", "realism.adversary=0"])
+    begun = replace(config, start=str(tmp_path / "start.safetensors"))
+    prior = torch.linspace(1, 9, bins.COUNT, dtype=torch.float64)
+    lightness, ab = photo
+    logits = showing(0.5 * ab).clamp_min(-4)
+    losses = []
+    for method, _ in (
+        building.build(begun, 1, prior),
+        building.build(replace(config, start=""), 1, prior, building.decoding_of(begun.start)),
+        building.build(replace(config, start=""), 1, prior, {}),
+    ):
+        assert isinstance(method, Colorize)
+        assert method.realism is not None
+        losses.append(float(method.realism.loss(logits, lightness, 0 * ab)))
+    weights = bins.class_weights(prior, 0.7)
+    shown = bins.annealed_mean(logits + bins.taken_back(weights, 0.6)[:, None, None], 0.3)
+    expected = 0.04 * smoothness(shown, 0 * ab, torch.nn.functional.avg_pool2d(lightness, 4))
+    assert losses[0] == losses[1] == pytest.approx(float(expected), rel=1e-5)
+    assert losses[2] != pytest.approx(losses[0], rel=0.01)
+
+
 @pytest.mark.parametrize("weight", ["-1", "nan"])
 def test_weights_below_nothing_are_refused(weight: str) -> None:
     with pytest.raises(InputError, match="adversary"):
         configs.realism("colorize", "lite").changed([f"realism.adversary={weight}"])
 
 
-def test_a_discriminator_does_not_learn_by_lars() -> None:
-    with pytest.raises(InputError, match="lars"):
+def test_a_discriminator_does_not_learn_by_lars_nor_a_backbone_at_its_own_lr() -> None:
+    with pytest.raises(InputError, match="not by lars"):
         optim.build(nn.Linear(1, 1), "lars", 1e-3, adversary=Discriminator())
+    with pytest.raises(InputError, match="leave out backbone_lr"):
+        optim.build(nn.Linear(1, 1), "lars", 1e-3, backbone_lr=1e-4)

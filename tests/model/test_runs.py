@@ -280,6 +280,9 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     for run in folders:
         assert main(words_of(run, *BEGUN, "start=start.safetensors")) == 0
     (tmp_path / "start.safetensors").unlink()  # it is not needed any more
+    decodings: list[dict[str, Any]] = []
+    build = building.build
+    monkeypatch.setattr(building, "build", lambda *given: decodings.append(given[3]) or build(*given))
     extend = ["--extend", "--steps", "5"]
     assert main(words_of(folders[0], *extend)) == 0
     kill_at(4)
@@ -294,6 +297,7 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     assert (whole["metadata"]["config"]["earlier"], whole["metadata"]["config"]["steps"]) == ((2,), 5)
     assert whole["metadata"]["config"]["start"] == checkpoint.read_card(start).sha256
     assert whole["metadata"]["start"]["size"] == checkpoint.read_card(start).size
+    assert [decoding["size"] for decoding in decodings] == [checkpoint.read_card(start).size] * 3
 
 
 @pytest.mark.parametrize(
@@ -472,7 +476,7 @@ def test_a_run_of_code_that_had_fewer_options_goes_on(squares: Cache, tmp_path: 
     del saved["metadata"]["config"]["adversary_lr"]
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     learn(tiny("context", 1), [squares], tmp_path, CPU)
-    with pytest.raises(runs.RunError, match="was begun with another config"):
+    with pytest.raises(runs.RunError, match=r"was begun with another config \(adversary_lr was 0.0004\)"):
         learn(replace(tiny("context", 1), adversary_lr=1e-3), [squares], tmp_path, CPU)
 
 
