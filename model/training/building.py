@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +315,8 @@ def mean(several: Sequence[Trained]) -> Trained:
     """One run of the mean of several runs' weights, which do as well as each or better where the runs differ in little but their seeds.
 
     (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482.) Configuration and decoding are the first one's; steps,
-    photographs and times are of all together, and `mean_of` in the configuration among the metadata has each one's.
+    photographs and times are of all together; `mean_of` in the configuration among the metadata has each one's, and its options that
+    are not the first one's.
     InputError for runs of different nets, or that did not begin from the same weights, or learned by other class weights.
     """
     first, *others = several
@@ -351,7 +352,10 @@ def mean(several: Sequence[Trained]) -> Trained:
             for name, value in states[0].items()
         }
     )
-    parts = [{"steps": run.step, "seed": run.config.seed} for run in several]
+    parts = [
+        {"steps": run.step, "seed": run.config.seed, **_differing(first.config, run.config)}
+        for run in several
+    ]
     steps = sum(run.step for run in several)
     return replace(
         first,
@@ -363,6 +367,12 @@ def mean(several: Sequence[Trained]) -> Trained:
         cpu_s=sum(run.cpu_s for run in several),
         best_step=0 if all(run.best_step == 0 for run in several) else -1,
     )
+
+
+def _differing(first: Config, other: Config) -> dict[str, Any]:
+    """The method's options that are not the first one's."""
+    theirs = asdict(first.options)
+    return {name: value for name, value in asdict(other.options).items() if value != theirs.get(name)}
 
 
 def _origin(run: Trained) -> tuple[str, str, str, float]:

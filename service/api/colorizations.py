@@ -334,17 +334,21 @@ async def _upload(request: Request, state: ApiState, by: Caller) -> AbstractAsyn
 async def _answer(
     request: Request, state: ApiState, submitted: Submitted, wait: int | None, changed: Changed | None
 ) -> Response:
-    """The job with its secret, when it has ended or the client will wait no longer; or its picture. Raises its failure."""
+    """The job with its secret, when it has ended or the client will wait no longer; or its picture. Raises its failure.
+
+    Who made a job and does not wait gets the job, however soon it ended: what the answer is depends on no race with the worker.
+    """
     job = await _when_ended(state, submitted, wait or 0, changed)
+    is_end_wanted = wait is not None or not submitted.new
     headers = {"Location": state.url(job_path(job.id)), "Cache-Control": "no-store"}
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
-    if job.status == "failed":
+    if job.status == "failed" and is_end_wanted:
         told = {"secret": submitted.secret} if submitted.secret else {}
         raise errors.failure(
             job.error_code, job.error_detail, headers=headers, members={"id": job.id, **told}
         )
-    is_wanted_now = job.status == "succeeded" and (wait is not None or not submitted.new)
+    is_wanted_now = job.status == "succeeded" and is_end_wanted
     if (
         is_wanted_now
         and job.result

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from service import errors
+from service.api.state import ApiState
 from service.models import Net
 from service.schemas import Options
 
@@ -148,6 +149,21 @@ def test_who_waits_for_a_bad_photo_gets_its_problem(api, gray_photo, jobs, clien
     thread.join()
     problem = check_problem(answer, "photo_unsupported")
     assert problem["detail"] == "Floating point pixels are not understood."
+
+
+def test_who_does_not_wait_gets_the_job_though_it_failed_already(api, gray_photo, jobs, monkeypatch):
+    """A quick worker may be done before the answer is made; the page of the photo tells what to do."""
+    find = ApiState.find
+
+    def late(state, id):
+        if claim := jobs.claim("w1", NET, 10**9, True):
+            jobs.fail(claim, "photo_damaged", "The file is cut off.")
+        return find(state, id)
+
+    monkeypatch.setattr(ApiState, "find", late)
+    answer = api.post("/v1/colorizations", files={"photo": gray_photo()})
+    assert answer.status_code == 202
+    assert (answer.json()["status"], "secret" in answer.json()) == ("failed", True)
 
 
 def test_who_waited_in_vain_gets_the_job(api, gray_photo):

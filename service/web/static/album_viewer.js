@@ -79,8 +79,8 @@ export class Viewer {
     if (!this.isOpen) {
       this.dialog.showModal();
       element("viewer-name").focus();
-    } else if (!document.activeElement.checkVisibility() || document.activeElement === document.body) {
-      element("viewer-name").focus(); // what had the focus is gone, and keys are heard within the dialog alone
+    } else if (!document.activeElement.checkVisibility() || document.activeElement.matches("body, :disabled")) {
+      element("viewer-name").focus(); // what had the focus is gone or takes no keys, and these are heard within the dialog alone
     }
     if (isOther || look.job !== this.job) this.#load(look.job);
   }
