@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import InputError
-from model.methods import Method
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment, distributed
 from model.training.batches import Batch
@@ -90,10 +89,8 @@ def projection_probe(options: SimCLROptions | None = None) -> SimCLROptions:
     return replace(options, strengths=strengths, first=steps, second=steps, shared=())
 
 
-class SimCLR(Method):
+class SimCLR:
     """A backbone that learns which views are of one photo."""
-
-    net: SimCLRNet
 
     def __init__(self, backbone: Backbone, options: SimCLROptions) -> None:
         self.net = SimCLRNet(backbone, options.hidden or backbone.width, options.out)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from model.errors import InputError
 from model.training import optim
 from model.training.optim import LARS
 
@@ -172,3 +173,8 @@ def test_the_backbone_learns_at_its_own_rate_and_norms_and_biases_are_not_decaye
         "head.bias": (0.4, decayed),
     }
     assert {group["lr"] for group in optim.build(net, name, 0.4).param_groups} == {0.4}
+
+
+def test_lars_has_no_lr_of_its_own_for_a_backbone() -> None:
+    with pytest.raises(InputError, match="leave out backbone_lr"):
+        optim.build(nn.Linear(1, 1), "lars", 1e-3, backbone_lr=1e-4)
