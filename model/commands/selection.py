@@ -35,13 +35,15 @@ class Selection:
         """The photos by source: `photos` are NAME=PATH, NAME:train=PATH, NAME:held=PATH, or a path that is called by its last part.
 
         Several paths of one name and split are one source. With `held_out`, a source of the split "train" has what training kept. Raises
-        FileNotFoundError for a source that holds no photo, InputError for one of which nothing is left, for another split, and for photos
-        that are in both splits of a name.
+        FileNotFoundError for a source that holds no photo, InputError for one of which nothing is left, for another split, for photos
+        that are in both splits of a name, and for one of several that is called "all".
         """
         paths: dict[tuple[str, str], list[Path]] = {}
         for word in self.photos:
             name, split, path = _parted(word)
             paths.setdefault((name, split), []).append(path)
+        if len(paths) > 1 and any(name == "all" for name, _ in paths):
+            raise InputError("no source may be called all: that is what the row of all of them is called")
         found: dict[tuple[str, str], Source] = {}
         for (name, split), places in paths.items():
             photos = self._narrowed(data.find(places, self.exclude), kept=split == TRAIN)

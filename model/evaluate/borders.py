@@ -29,7 +29,6 @@ from PIL import Image
 
 from model import inspection
 from model.colorizer import Colorizer
-from model.errors import InputError
 from model.evaluate import color
 from model.evaluate.color import Picture
 from model.evaluate.failures import NEUTRAL
@@ -155,13 +154,8 @@ class Report:
 
 
 def summarize(measured: Mapping[str, Sequence[Measured]]) -> Report:
-    """Of `measure`'s by source, each of one photograph at least; where there are several, also all of them pooled.
-
-    InputError for a source that is called as the pooled ones are.
-    """
+    """Of `measure`'s by source, each of one photograph at least; where there are several, also all of them pooled, as "all"."""
     if len(measured) > 1:
-        if "all" in measured:
-            raise InputError("no source may be called all: that is what the row of all of them is called")
         measured = {**measured, "all": [one for those in measured.values() for one in those]}
     return Report({name: _source(those) for name, those in measured.items()})
 

@@ -26,7 +26,6 @@ from PIL import Image, ImageOps
 
 from model import bins, upsample
 from model.colorizer import Colorizer
-from model.errors import InputError
 from model.evaluate import failures
 from model.evaluate.color import SIDE, Picture, reduced
 from model.evaluate.hints import ab_psnr
@@ -188,11 +187,9 @@ class Report:
 
 
 def summarize(measured: Sequence[Measured]) -> Report:
-    """Each source that has photos, and all of them pooled where there are several. InputError for one that is called as these are."""
+    """Each source that has photos, and all of them pooled where there are several."""
     measured = [one for one in measured if len(one.areas)]
     if len(measured) > 1:
-        if any(one.name == "all" for one in measured):
-            raise InputError("no source may be called all: that is what the row of all of them is called")
         pooled = Measured(
             "all",
             sum(one.small for one in measured),

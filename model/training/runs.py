@@ -127,11 +127,21 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
 
 def _named(key: str, metadata: dict[str, Any], before: dict[str, Any]) -> str:
     """Of a configuration also what it had elsewhere: "config (validate_every was 0)"."""
-    mine, its = metadata.get(key), before.get(key)
-    if key != "config" or not isinstance(mine, dict) or not isinstance(its, dict):
+    if key != "config":
         return key
-    fields = [f"{name} was {its[name]!r}" for name in its if name in mine and mine[name] != its[name]]
-    return f"{key} ({', '.join(fields)})"
+    mine, its = (_flat(of.get(key) or {}) for of in (metadata, before))
+    fields = [f"{name} was {value!r}" for name, value in its.items() if mine.get(name, value) != value]
+    unlike = [f"{name} is not known to both" for name in sorted(mine.keys() ^ its.keys())]
+    said = ", ".join(fields + unlike)
+    return f"{key} ({said})" if said else key
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """With the fields of what lies within by their own names, as `--set` takes them."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _completed(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -206,7 +206,17 @@ def test_photographs_that_there_are_not_are_refused(
 
 
 @pytest.mark.parametrize(
-    "more", [["--set", "lr=1"], ["--recipe", "tiny"], ["--steps", "9"], ["--seed", "0"], ["--hold-out", "2"]]
+    "more",
+    [
+        ["--set", "lr=1"],
+        ["--recipe", "tiny"],
+        ["--steps", "9"],
+        ["--seed", "0"],
+        ["--hold-out", "2"],
+        ["--workers", "2"],
+        ["--save-every", "9"],
+        ["--cache", "x"],
+    ],
 )
 def test_what_only_training_takes_is_refused(
     more: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

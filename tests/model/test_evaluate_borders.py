@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.__main__ import main
 from model.colorizer import Colorizer
-from model.errors import InputError
 from model.evaluate import borders
 from model.evaluate.inspection import Page, lay
 
@@ -158,8 +157,6 @@ def test_sources_have_tables_and_differences_between_nets_are_paired() -> None:
     np.testing.assert_allclose(every.differences["new − old"]["border_chroma"], -3)
     assert "| all | 3 | 2 | new − old | -3.00 | +0.0 |" in report.as_markdown()
     assert list(borders.summarize({"one": one}).sources) == ["one"]
-    with pytest.raises(InputError, match="called all"):
-        borders.summarize({"one": one, "all": one})
     assert borders.worst(one, "new", 1) == [Path("a")]
 
 

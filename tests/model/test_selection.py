@@ -55,6 +55,7 @@ def test_held_out_tenths_are_parted_as_in_training(folder: Path) -> None:
         (["m:test={}/many"], "m:test=.* is no source"),
         (["={}/many"], "is no source"),
         (["m:train={}/many", "m:held={}/many"], "24 photographs of m are in both splits"),
+        (["all={}/many", "few={}/few"], "no source may be called all"),
     ],
 )
 def test_sources_that_mean_nothing_are_refused(words: list[str], reason: str, folder: Path) -> None:
