@@ -130,17 +130,18 @@ def _named(key: str, metadata: dict[str, Any], before: dict[str, Any]) -> str:
     if key != "config":
         return key
     mine, its = (_flat(of.get(key) or {}) for of in (metadata, before))
-    fields = [f"{name} was {value!r}" for name, value in its.items() if mine.get(name, value) != value]
-    unlike = [f"{name} is not known to both" for name in sorted(mine.keys() ^ its.keys())]
+    fields = [f"{path[-1]} was {value!r}" for path, value in its.items() if mine.get(path, value) != value]
+    unlike = [f"{path[-1]} is not known to both" for path in sorted(mine.keys() ^ its.keys())]
     said = ", ".join(fields + unlike)
     return f"{key} ({said})" if said else key
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """With the fields of what lies within by their own names, as `--set` takes them."""
-    flat: dict[str, Any] = {}
+def _flat(values: dict[str, Any], within: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Each value by its path: crops, shape and options have fields of one name."""
+    flat: dict[tuple[str, ...], Any] = {}
     for name, value in values.items():
-        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+        path = (*within, name)
+        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
     return flat
 
 
