@@ -16,6 +16,7 @@ from model.commands.options import CACHE, Device, Exclude, Photos
 from model.errors import InputError
 
 app = Typer()
+_HOLD_OUT, _SAVE_EVERY_S = 1, 180.0
 training = Typer(help="pause a run in the background, and let it go on")
 app.add_typer(training, name="training")
 
@@ -39,7 +40,7 @@ def train(
     hold_out: Annotated[
         int,
         Option(metavar="N", help="hold out N tenths of all, by a hash of the name, for validation"),
-    ] = 1,
+    ] = _HOLD_OUT,
     apart_from: Annotated[
         list[Path], Option(metavar="[DIR]...", help="leave out copies of these photos too")
     ] = [],
@@ -77,7 +78,7 @@ def train(
         int | None,
         Option(metavar="N", help="processes that decode photos into the cache (default: one a core)"),
     ] = None,
-    save_every: Annotated[float, Option(metavar="S", help="seconds between checkpoints")] = 180,
+    save_every: Annotated[float, Option(metavar="S", help="seconds between checkpoints")] = _SAVE_EVERY_S,
     cache: Annotated[Path, Option(metavar="DIR", help="for the photos, decoded once")] = CACHE,
     device: Device = "auto",
 ) -> int:
@@ -86,8 +87,14 @@ def train(
     if method == "adapt":
         from model.commands.adapt import adapt
 
-        others = (hold_out, save_every, cache) != (1, 180, CACHE)
-        if settings or apart_from or extend or others or {recipe, steps, seconds, seed, workers} != {None}:
+        of_training = (hold_out, save_every, cache) != (_HOLD_OUT, _SAVE_EVERY_S, CACHE)
+        if (
+            settings
+            or apart_from
+            or extend
+            or of_training
+            or {recipe, steps, seconds, seed, workers} != {None}
+        ):
             raise InputError(
                 "adapt takes no steps, it measures batch norm's statistics anew by --photos, --exclude, --net and --device, into --run"
             )

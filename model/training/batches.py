@@ -92,8 +92,8 @@ class Crops:
         small: NDArray[np.bool_] = photos.sizes.min(1) < self.small_below
         return small
 
-    def shown_last(self, sources: Sequence[Cache]) -> int:
-        """To how many pixels the last steps bring these photos: small ones alone to `small`."""
+    def last_side(self, sources: Sequence[Cache]) -> int:
+        """Pixels of the last steps' crops of these photos, by which they are evaluated: `small` where all are small."""
         return self.small if all(self.are_small(photos).all() for photos in sources) else self.last
 
 

@@ -46,8 +46,8 @@ def configured(
     Raises InputError for a recipe or a setting that does not exist, and for a value that cannot be.
     """
     net = net or _NETS.get(method, "alexnet")
-    usual = "from-imagenet" if method == "regress" else "lite" if net.startswith("lite") else "small"
-    name = recipe or usual
+    default = "from-imagenet" if method == "regress" else "lite" if net.startswith("lite") else "small"
+    name = recipe or default
     if name not in configs.CONFIGS:
         raise InputError(f"no recipe is called {name!r}: choose one of {', '.join(configs.CONFIGS)}")
     config = configs.CONFIGS[name](method, net).changed(settings)
@@ -188,7 +188,7 @@ def learn(
     }
     validate = None
     if any(map(len, held)):
-        side = config.crops.shown_last(held) if config.crops else config.shape.side
+        side = config.crops.last_side(held) if config.crops else config.shape.side
         start_weights = None
         if begun and isinstance(method, Colorize):
             its = torch.tensor(begun["prior"] or [1.0] * bins.COUNT, dtype=torch.float64)
@@ -231,7 +231,7 @@ def conclude(
     if isinstance(method, Colorize) and not trained.keeps_start and count >= _ENOUGH and config.crops:
         net = trained.net.to(device)
         decoding, gains = validation.choose_decoding(
-            net, method.weights, held, config.validated, config.crops.shown_last(held), device
+            net, method.weights, held, config.validated, config.crops.last_side(held), device
         )
         chosen: dict[str, Any] = asdict(decoding) | {"gains": asdict(gains)}
         (run / building.EXPORT).write_text(json.dumps(chosen, indent=1) + "\n")

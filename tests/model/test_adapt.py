@@ -179,9 +179,8 @@ def test_of_many_photographs_128_are_measured_evenly_chosen(
         seen.extend(lightness)
         return deepcopy(net)
 
-    monkeypatch.setattr(
-        batch_norm, "adapt", unchanged
-    )  # the net sees each as often as it has norms, which takes long
+    # The net sees each photo as often as it has norms, which takes long.
+    monkeypatch.setattr(batch_norm, "adapt", unchanged)
     run = tmp_path / "run"
     words = ["train", "adapt", "--net", str(small), "--run", str(run), "--device", "cpu", "--photos"]
     assert main([*words, str(tmp_path / "album")]) == 0
