@@ -9,6 +9,7 @@ import time
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import httpx
 import pytest
@@ -381,23 +382,29 @@ def test_a_job_takes_under_3_kb_of_redis_while_it_lives_and_1_kb_when_it_has_end
     def used(id: str) -> int:
         return sum(client.memory_usage(key, samples=0) for key in client.keys(f"*{id}*"))
 
-    id = new_id()
-    order = Order(Options(webhook=webhook), 12_000_000, 86400, owner="ab" * 6, request_id="cd" * 12,
-                  fingerprint="ef" * 32, upload="01" * 8, allowance=Allowance("key:" + "ab" * 6, 10**9, 10**9))  # fmt: skip
-    jobs.reserve(id, 60, Space(10**6, 10**6, allowance=order.allowance))
-    jobs.create(id, jobs.secret_for(id), order, Bounds(10, 10**9))
-    sizes = [used(id)]
-    claim = jobs.claim("worker-of-a-machine-1", Net("lite", "ab" * 32), 10**9, empty=True)
-    for stage, following in pairwise(STAGES):
-        jobs.advance(claim, {stage: 0.1234}, following)
-        sizes.append(used(id))
-    assert max(sizes) < MOST_LIVE
-    result = Result(f"{id}/1/result.jpg", 4000, 3000, "image/jpeg", "ab" * 32, 3_456_789)
-    jobs.complete(claim, {"save": 0.1}, result)
-    assert used(id) <= MOST_ENDED, "a webhook that is still to be delivered included"
-    client.delete(f"{{autochrome}}:webhook:{id}")
-    assert used(id) <= MOST_DELIVERED
-    assert jobs.get(id).result == result
+    def measured() -> tuple[int, int, int]:
+        id = new_id()
+        order = Order(Options(webhook=webhook), 12_000_000, 86400, owner="ab" * 6, request_id="cd" * 12,
+                      fingerprint="ef" * 32, upload="01" * 8, allowance=Allowance("key:" + "ab" * 6, 10**9, 10**9))  # fmt: skip
+        jobs.reserve(id, 60, Space(10**6, 10**6, allowance=order.allowance))
+        jobs.create(id, jobs.secret_for(id), order, Bounds(10, 10**9))
+        sizes = [used(id)]
+        claim = jobs.claim("worker-of-a-machine-1", Net("lite", "ab" * 32), 10**9, empty=True)
+        for stage, following in pairwise(STAGES):
+            jobs.advance(claim, {stage: 0.1234}, following)
+            sizes.append(used(id))
+        result = Result(f"{id}/1/result.jpg", 4000, 3000, "image/jpeg", "ab" * 32, 3_456_789)
+        jobs.complete(claim, {"save": 0.1}, result)
+        ended = used(id)
+        client.delete(f"{{autochrome}}:webhook:{id}")
+        assert jobs.get(id).result == result
+        return max(sizes), ended, used(id)
+
+    # The server's malloc gives a key now and then 16 bytes more than it asks for, so one job alone says too little.
+    live, ended, delivered = (median(sizes) for sizes in zip(*(measured() for _ in range(9)), strict=True))
+    assert live < MOST_LIVE
+    assert ended <= MOST_ENDED, "a webhook that is still to be delivered included"
+    assert delivered <= MOST_DELIVERED
 
 
 def test_docs_say_how_many_photos_a_day_a_megabyte_of_redis_holds(client, jobs):
