@@ -1,4 +1,4 @@
-"""sRGB → CIE L*a*b* (D65, 2° observer), batched, differentiable, on any device. Back into sRGB goes `model.upsample`.
+"""sRGB ↔ CIE L*a*b* (D65, 2° observer), batched, differentiable, on any device. Pictures go back into sRGB by `model.upsample`.
 
 Lightness L* runs 0…100; a* and b* of the sRGB gamut lie within −87…99 and −108…95. The constants are those of IEC 61966-2-1 and
 CIE 15, at the precision scikit-image uses, so that the two agree to float32 rounding.
@@ -14,6 +14,7 @@ _XYZ_FROM_RGB = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
+_RGB_FROM_XYZ = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).float()
 _WHITE = (0.95047, 1.0, 1.08883)
 _EPSILON = 0.008856  # where the cube root gives way to a line, in units of the white's
 _KAPPA = 7.787
@@ -52,6 +53,15 @@ def lab_from_linear(linear_N3HW: Tensor) -> Tensor:
     xyz = torch.einsum("ij,njhw->nihw", matrix, linear_N3HW)
     x, y, z = _curve(xyz).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def rgb_from_lab(lab_N3HW: Tensor) -> Tensor:
+    """(N, 3, H, W) L*, a*, b* → (N, 3, H, W) sRGB, 0…1; what lies outside of the gamut is clipped, channel by channel."""
+    lightness, a, b = lab_N3HW.unbind(1)
+    y = (lightness + 16) / 116
+    white = torch.tensor(_WHITE, device=lab_N3HW.device)[:, None, None]
+    xyz = cubed(torch.stack([y + a / 500, y, y - b / 200], 1)) * white
+    return srgb_from_linear(torch.einsum("ij,njhw->nihw", _RGB_FROM_XYZ.to(xyz.device), xyz).clamp(0, 1))
 
 
 def lightness_from_rgb(rgb_N3HW: Tensor) -> Tensor:

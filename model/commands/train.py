@@ -56,8 +56,8 @@ def train(
         str | None,
         Option(
             metavar="NAME",
-            help="for the product's net lite, the default, from-imagenet or finetune, for few photographs of your own; for a backbone "
-            "small, the default; a paper's: doersch2015, zhang2016, chen2020; tiny, to see that it runs",
+            help="for the product's net lite, the default, realism, its last stage, from-imagenet or finetune, for few photographs of "
+            "your own; for a backbone small, the default; a paper's: doersch2015, zhang2016, chen2020; tiny, to see that it runs",
         ),
     ] = None,
     settings: Annotated[

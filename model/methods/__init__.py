@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Method(Protocol):
+class Method(ABC):
     """What training and validation use of a way of learning."""
 
-    @property
-    def net(self) -> nn.Module:
-        """What is trained, averaged and saved."""
+    net: nn.Module
+    """What is trained, averaged and saved."""
 
+    adversary: nn.Module | None = None
+    """What learns beside the net, by the same loss, and is of no use without the run."""
+
+    @abstractmethod
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
         """The mean over a `Batch` of photographs (training/batches.py), so that averages over processes are averages over photos."""
+
+    def prepare(self, device: torch.device) -> None:
+        """Let all that learns be on a device, to be trained."""
+        self.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        if self.adversary is not None:
+            self.adversary.to(device).train()

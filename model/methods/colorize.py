@@ -9,6 +9,7 @@ The net is the product's, with its decoder; or `BackboneColorizer`, to train a b
 Other than in the paper or the released code (https://github.com/richzhang/colorization), and off in `zhang2016`:
 - `exposure`: photos are developed a little differently each time, which the net sees and is not to answer.
 - `average`: the color of a position is the mean over the 4×4 pixels below it; the code picks one of them.
+- `realism`: losses of what is shown, beside its distribution (model/methods/realism.py).
 - `age` and `page`: old prints (model/training/aging.py). `hinted`: color hints (Zhang et al. 2017).
 Always other than there:
 - Gray photos are left out beforehand; the code gives the positions of photos without color no weight.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from torch.nn import functional as F
 
 from model import bins, color
 from model.errors import InputError
+from model.methods import Method
+from model.methods.realism import Realism, RealismWeights
 from model.nets.backbone import Backbone, autocast
 from model.nets.plan import AB_UNIT
 from model.training import aging, augment
@@ -51,6 +54,7 @@ class ColorizeOptions:
     exposure: bool = True
     average: bool = True
     hinted: float = 0.0  # the share that comes with some of its colors
+    realism: RealismWeights = field(default_factory=RealismWeights)
     crops: augment.Strengths | None = None  # for whole squares: what to cut out of them; half are mirrored
 
     def __post_init__(self) -> None:
@@ -66,20 +70,35 @@ def zhang2016(crops: augment.Strengths) -> ColorizeOptions:
     return ColorizeOptions(lam=0.5, neighbors=10, exposure=False, average=False, crops=crops)
 
 
-class Colorize:
+class Colorize(Method):
     """A net that gives (N, 313, H/4, W/4) logits, or fewer, for (N, 1, H, W) lightness, and what it learns by."""
 
-    def __init__(self, net: nn.Module, weights: Tensor, options: ColorizeOptions = ColorizeOptions()) -> None:
-        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification."""
-        self.net, self.weights, self.options = net, weights, options
+    def __init__(
+        self,
+        net: nn.Module,
+        weights: Tensor,
+        options: ColorizeOptions = ColorizeOptions(),
+        realism: Realism | None = None,
+    ) -> None:
+        """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification.
+
+        `realism`: for options that weigh what is shown. ValueError without it for such, or with it for others.
+        """
+        if options.realism.any != (realism is not None):
+            raise ValueError("losses of what is shown are wanted by options and realism, or by neither")
+        self.net, self.weights, self.options, self.realism = net, weights, options, realism
+        self.adversary = realism.discriminator if realism else None
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The rebalanced cross-entropy of a batch, in nats a position: about 5.75, ln 313, for an untrained net."""
+        """The rebalanced cross-entropy of a batch, in nats a position, about 5.75, ln 313, for an untrained net; and what options add."""
         lightness, ab = view(batch, self.options, generator)
         # The net alone: Lab and the loss want float32.
         with autocast(lightness.device):
             logits = self.net(*_seen(lightness, ab, batch.seeds, self.options.hinted))
-        return self.loss_of(logits, ab)
+        loss = self.loss_of(logits, ab)
+        if self.realism is None:
+            return loss
+        return loss + self.realism.loss(logits, lightness, ab)
 
     def loss_of(self, logits_NQhw: Tensor, ab_N2HW: Tensor) -> Tensor:
         """Of answers, for colors at their resolution or finer."""
@@ -91,7 +110,7 @@ class Colorize:
         return soft_cross_entropy(logits_NQhw, target, share, weights)
 
 
-class Regress:
+class Regress(Method):
     """A net that gives (N, 2, H/4, W/4) ab for (N, 1, H, W) lightness, and learns by the squared distance from the true color.
 
     Where several colors are likely, its best answer is their mean, which is why it answers with the brown and gray between them

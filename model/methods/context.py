@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import InputError
+from model.methods import Method
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import distributed
 from model.training.batches import Batch
@@ -119,8 +120,10 @@ def small() -> ContextOptions:
     )
 
 
-class Context:
+class Context(Method):
     """A backbone that learns where patches lie relative to each other."""
+
+    net: ContextNet
 
     def __init__(self, backbone: Backbone, options: ContextOptions) -> None:
         self.net = ContextNet(backbone, options.hidden)

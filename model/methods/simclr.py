@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.errors import InputError
+from model.methods import Method
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment, distributed
 from model.training.batches import Batch
@@ -89,8 +90,10 @@ def projection_probe(options: SimCLROptions | None = None) -> SimCLROptions:
     return replace(options, strengths=strengths, first=steps, second=steps, shared=())
 
 
-class SimCLR:
+class SimCLR(Method):
     """A backbone that learns which views are of one photo."""
+
+    net: SimCLRNet
 
     def __init__(self, backbone: Backbone, options: SimCLROptions) -> None:
         self.net = SimCLRNet(backbone, options.hidden or backbone.width, options.out)

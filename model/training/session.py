@@ -111,7 +111,7 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
     """
     rank, world = distributed.place()
     method, optimizer = building.build(config, len(classes_of(sources)), torch.ones(bins.COUNT))
-    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    method.prepare(device)
     batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     begun = time.monotonic()
     for step in range(2 * _TIMED):
@@ -171,7 +171,7 @@ def learn(
     else:
         prior = torch.ones(bins.COUNT)
     prior = torch.tensor([float(f"{p:.6g}") for p in prior.tolist()], dtype=prior.dtype)  # as it is kept
-    method, optimizer = building.build(config, len(classes), prior)
+    method, optimizer = building.build(config, len(classes), prior, begun)
     photos = [path for source in sources for path in source.photos]
     metadata = {
         "method": config.method,

@@ -105,13 +105,15 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     rank, world = distributed.place()
     metadata = metadata | ({"processes": world} if world > 1 else {})
-    method.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    method.prepare(device)
+    learner = _Learner(method)
     if world > 1:
         batch_norm.share(method.net)
     averaged = _averaged(method.net, schedule.ema)
     lrs = [group["lr"] for group in optimizer.param_groups]
     parts: dict[str, Any] = {"net": method.net, "averaged": averaged, "optimizer": optimizer}
-    learner = _Learner(method)
+    if method.adversary is not None:
+        parts["adversary"] = method.adversary
     loss_of = (
         DistributedDataParallel(learner, [device] if device.type == "cuda" else None)
         if world > 1
@@ -145,7 +147,7 @@ def train(
             progress.photos += len(batch) * world
             clock.tick(progress)
             if log:
-                log.step(progress, loss, factor, optimizer.param_groups[-1]["lr"])
+                log.step(progress, loss, factor, lrs[-1] * factor)
             last = progress.step == schedule.steps
             if validate and (
                 last or (schedule.validate_every and progress.step % schedule.validate_every == 0)
@@ -173,7 +175,7 @@ class _Learner(nn.Module):
 
     def __init__(self, method: Method) -> None:
         super().__init__()
-        self.net = method.net
+        self.net, self.adversary = method.net, method.adversary
         self.loss = method.loss
 
     def forward(self, batch: Any, generator: torch.Generator) -> Tensor:

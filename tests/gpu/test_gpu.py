@@ -224,7 +224,8 @@ def test_the_whole_flow_from_file_to_file(device: str, tell: Tell) -> None:
     tell("Milliseconds of each stage; postprocess holds decode", ["side", *steps], rows)
 
 
-def test_training_takes_steps_and_learns(device: str, tell: Tell, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["lite", "realism"])
+def test_training_takes_steps_and_learns(recipe: str, device: str, tell: Tell, tmp_path: Path) -> None:
     """By the command line, on pieces of scikit-image's photographs."""
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -236,7 +237,7 @@ def test_training_takes_steps_and_learns(device: str, tell: Tell, tmp_path: Path
         Image.fromarray(whole[top : top + 160, left : left + 160]).save(folder / f"{number}.png")
     run = tmp_path / "run"
     batch, steps = (4, 2) if REHEARSE else (128, 60)
-    command = [sys.executable, "-m", "model", "train", "colorize", "--recipe", "lite", "--device", device]
+    command = [sys.executable, "-m", "model", "train", "colorize", "--recipe", recipe, "--device", device]
     command += ["--photos", str(folder), "--run", str(run), "--steps", str(steps)]
     command += ["--set", f"batch={batch}", "warmup=2", "validate_every=0", "start=lite"]
     begun = time.monotonic()
@@ -248,7 +249,7 @@ def test_training_takes_steps_and_learns(device: str, tell: Tell, tmp_path: Path
     span = float(last["elapsed_s"]) - float(first["elapsed_s"])
     rate = f"{(int(last['photos']) - int(first['photos'])) / span:.0f}" if span else "–"
     tell(
-        f"Training: {steps} steps of {batch} crops",
+        f"Training by {recipe}: {steps} steps of {batch} crops",
         [
             "crops/s between the first row of the log and the last",
             "loss at first",
@@ -258,7 +259,16 @@ def test_training_takes_steps_and_learns(device: str, tell: Tell, tmp_path: Path
         [(rate, first["loss"], last["loss"], f"{time.monotonic() - begun:.0f}")],
     )
     assert np.isfinite(float(last["loss"]))
-    assert float(last["loss"]) < float(first["loss"]) or REHEARSE
+    if recipe == "lite":
+        assert float(last["loss"]) < float(first["loss"]) or REHEARSE
+        return
+    # Where a discriminator learns beside, the loss need not fall.
+    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    assert saved["adversary"]
+    before = checkpoint.load(checkpoint.locate("lite"), taken_back=0)[0].state_dict()
+    moved = {key for key, value in before.items() if not torch.equal(saved["net"][key], value)}
+    assert any(key.startswith("head") for key in moved)
+    assert not [key for key in moved if key.startswith("backbone")], "the decoder alone learns"
 
 
 def test_a_brought_net_answers_alike_on_both(device: str, tell: Tell, tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ def test_lab_agrees_with_scikit_image(rgb: np.ndarray) -> None:
     torch.testing.assert_close(ours.double(), theirs, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("rgb", [RGB, CORNERS.astype(np.float32)], ids=["random", "corners"])
+def test_the_way_back_ends_where_it_began(rgb: np.ndarray) -> None:
+    whole = channels_first(rgb)
+    torch.testing.assert_close(
+        color.rgb_from_lab(color.lab_from_rgb(whole)), whole.float(), atol=2e-4, rtol=0
+    )
+
+
 def test_lightness_alone_is_the_first_channel() -> None:
     whole = color.lab_from_rgb(channels_first(RGB))
     torch.testing.assert_close(color.lightness_from_rgb(channels_first(RGB)), whole[:, 0], atol=1e-3, rtol=0)

@@ -523,6 +523,15 @@ def test_nets_that_take_no_hints_are_shown_none(method: str, net: str) -> None:
         building.build(config, 1, torch.ones(bins.COUNT))
 
 
+@pytest.mark.parametrize(("method", "net"), [("regress", "lite-l2"), ("colorize", "alexnet")])
+def test_nets_that_show_no_picture_are_not_held_to_how_it_looks(method: str, net: str) -> None:
+    config = replace(configs.tiny("colorize", "alexnet"), method=method, net=net).changed(
+        ["realism.smooth=1"]
+    )
+    with pytest.raises(InputError, match=r"realism\.… are for nets that color"):
+        building.build(config, 1, torch.ones(bins.COUNT))
+
+
 @pytest.fixture
 def red(tmp_path: Path) -> Path:
     """A run's folder, as the trainer leaves it, of an L2 net that answers (40, 20) everywhere."""

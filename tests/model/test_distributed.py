@@ -20,10 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from model import bins
+from model.methods import Method
 from model.methods.colorize import Colorize, ColorizeOptions
+from model.methods.realism import Realism, RealismWeights
 from model.methods.simclr import nt_xent
 from model.nets.lite import Lite
-from model.training import batch_norm, distributed, runs, trainer, validation
+from model.training import batch_norm, distributed, optim, runs, trainer, validation
 from model.training.batches import Batch, Batches, Crops
 from model.training.cache import Cache
 
@@ -54,7 +56,7 @@ class Views(Dataset[Tensor]):
         return drawn[:, self.part].flatten(0, 1)
 
 
-class Contrast:
+class Contrast(Method):
     def __init__(self) -> None:
         self.net = net()
 
@@ -121,6 +123,7 @@ class Double(nn.Module):
 NETS: dict[str, tuple[Callable[[], nn.Module], int, float]] = {
     "small": (Small, 6, 0.3),
     "lite": (Lite, 2, 0.01),
+    "small, with an adversary": (Small, 6, 0.1),
 }
 """And for how many steps, at which rate."""
 
@@ -132,12 +135,16 @@ def begun(name: str) -> Double:
 
 def color(name: str, photos: Cache, run: Path, rank: int, world: int) -> None:
     _, steps, lr = NETS[name]
+    shown = RealismWeights(smooth=0.1, adversary=0.5) if "adversary" in name else RealismWeights()
     method = Colorize(
-        begun(name), torch.linspace(0.5, 2, bins.COUNT), ColorizeOptions(age=0.5, page=0.3, hinted=0.7)
+        begun(name),
+        torch.linspace(0.5, 2, bins.COUNT),
+        ColorizeOptions(age=0.5, page=0.3, hinted=0.7, realism=shown),
+        Realism(torch.zeros(bins.COUNT), 0.5, shown, {}) if shown.any else None,
     )
     crops = Crops(sides=(64,), last=64, small=64)
     batches = Batches([photos], 4, steps, 0, crops, rank, world)
-    optimizer = torch.optim.SGD(method.net.parameters(), lr=lr, momentum=0.9)
+    optimizer = optim.build(method.net, "sgd", lr, adversary=method.adversary, adversary_lr=lr)
     schedule = trainer.Schedule((steps,), ema=0.5, save_every_s=1000)
     trainer.train(method, optimizer, batches, schedule, run, {}, torch.device("cpu"))
 
@@ -258,7 +265,8 @@ def test_a_colorizing_run_of_two_ranks_ends_in_the_weights_and_statistics_of_one
     color(name, photos, tmp_path, 0, 1)
     alone, two = (torch.load(run / runs.CHECKPOINT, weights_only=True) for run in (tmp_path, folder / name))
     assert (alone["progress"]["step"], two["progress"]["step"]) == (NETS[name][1],) * 2
-    for part in ("net", "averaged"):
+    assert ("adversary" in alone) == ("adversary" in name)
+    for part in {"net", "averaged", "adversary"} & alone.keys():
         for key, value in alone[part].items():
             torch.testing.assert_close(
                 two[part][key], value, rtol=1e-6, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}"

@@ -49,7 +49,7 @@ def test_sides_that_are_no_multiple_of_32_are_refused() -> None:
 def test_the_loaded_backbone_still_knows_a_cat(imagenet: dict[str, Tensor]) -> None:
     """The package's own classifier on top of our backbone, over a gray photo: scikit-image's cat is a cat (ImageNet 281…287)."""
     net = Lite().eval()
-    load_backbone(net, imagenet)
+    load_backbone(net.backbone, imagenet)
     cat = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float() / 255
     lightness = color.lightness_from_rgb(F.interpolate(cat, (224, 224), mode="area"))[:, None]
     with torch.no_grad():
@@ -63,12 +63,12 @@ def test_the_loaded_backbone_still_knows_a_cat(imagenet: dict[str, Tensor]) -> N
 def test_a_missing_backbone_parameter_is_named(imagenet: dict[str, Tensor]) -> None:
     without = {key: value for key, value in imagenet.items() if key != "_blocks.7._bn1.weight"}
     with pytest.raises(KeyError, match=r"_blocks\.7\._bn1\.weight"):
-        load_backbone(Lite(), without)
+        load_backbone(Lite().backbone, without)
 
 
 def test_frozen_blocks_stay_as_they_are_in_training(imagenet: dict[str, Tensor]) -> None:
     net = Lite()
-    load_backbone(net, imagenet)
+    load_backbone(net.backbone, imagenet)
     net.backbone.freeze(3)
     net.train()
     before = {key: value.clone() for key, value in net.backbone.state_dict().items()}

@@ -16,6 +16,7 @@ from torch.optim import SGD
 from model import bins, checkpoint
 from model.__main__ import main
 from model.errors import InputError
+from model.methods import Method
 from model.methods.supervised import Supervised
 from model.nets.backbone import Backbone
 from model.training import building, runs, session
@@ -36,7 +37,18 @@ def tiny(method: str, steps: int = STEPS, seed: int = 0) -> Config:
 def lite(*settings: str) -> Config:
     """With all that a photo can be shown by, and validation."""
     config = configs.tiny("colorize", "lite")
-    shown = ["age=0.5", "page=0.5", "hinted=0.7", "lr=1e-3", "ema=0.5", "validate_every=1", "keep_best=true"]
+    shown = [
+        "age=0.5",
+        "page=0.5",
+        "hinted=0.7",
+        "realism.perceptual=0.5",
+        "realism.smooth=0.1",
+        "realism.adversary=0.3",
+        "lr=1e-3",
+        "ema=0.5",
+        "validate_every=1",
+        "keep_best=true",
+    ]
     return config.changed([f"steps={STEPS}", "batch=4", "warmup=1", "small=64", *shown, *settings])
 
 
@@ -116,7 +128,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_a_run_that_was_killed_ends_in_the_same_weights_bit_for_bit(
     method: str, squares: Cache, photos: Cache, held: Cache, tmp_path: Path, kill_at: Callable[[int], None]
 ) -> None:
-    """Lite's photos are cropped, aged, laid on pages and hinted, and validated beside."""
+    """Lite's photos are cropped, aged, laid on pages and hinted, judged by what is shown of them, and validated beside."""
     config = lite() if method == "lite" else tiny(method)
     sources, beside = ([photos], [held]) if method == "lite" else ([squares], [])
 
@@ -268,6 +280,9 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     for run in folders:
         assert main(words_of(run, *BEGUN, "start=start.safetensors")) == 0
     (tmp_path / "start.safetensors").unlink()  # it is not needed any more
+    decodings: list[dict[str, Any]] = []
+    build = building.build
+    monkeypatch.setattr(building, "build", lambda *given: decodings.append(given[3]) or build(*given))
     extend = ["--extend", "--steps", "5"]
     assert main(words_of(folders[0], *extend)) == 0
     kill_at(4)
@@ -282,6 +297,7 @@ def test_a_run_that_began_from_weights_is_extended_as_if_it_had_not_been_killed(
     assert (whole["metadata"]["config"]["earlier"], whole["metadata"]["config"]["steps"]) == ((2,), 5)
     assert whole["metadata"]["config"]["start"] == checkpoint.read_card(start).sha256
     assert whole["metadata"]["start"]["size"] == checkpoint.read_card(start).size
+    assert [decoding["size"] for decoding in decodings] == [checkpoint.read_card(start).size] * 3
 
 
 @pytest.mark.parametrize(
@@ -343,7 +359,7 @@ def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     assert runs.averaged(tmp_path / "run").progress.step == steps
 
 
-class Ticking:
+class Ticking(Method):
     """Whose step takes a thousandth of a second for each pixel of a crop's side squared, by a clock of its own."""
 
     def __init__(self) -> None:
@@ -457,7 +473,7 @@ def test_a_run_of_code_that_had_fewer_options_goes_on(squares: Cache, tmp_path: 
     """What it had no field for, it did as the default says."""
     learn(tiny("context", 1), [squares], tmp_path, CPU)
     saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True)
-    del saved["metadata"]["config"]["blend"]
+    del saved["metadata"]["config"]["adversary_lr"]
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     learn(tiny("context", 1), [squares], tmp_path, CPU)
     other = tiny("context", 1).changed(["clip=1", "pixelated=0.5"])
@@ -465,6 +481,16 @@ def test_a_run_of_code_that_had_fewer_options_goes_on(squares: Cache, tmp_path: 
         runs.RunError, match=r"was begun with another config \(pixelated was [0-9.]+, clip was 0.0\)"
     ):
         learn(other, [squares], tmp_path, CPU)
+
+
+def test_another_recipe_is_said_to_be_one_where_it_has_an_adversary_too(
+    photos: Cache, tmp_path: Path
+) -> None:
+    """And the checkpoint, which has none, is not called damaged."""
+    begun = lite("steps=1", "keep_best=false", "realism.adversary=0")
+    learn(begun, [photos], tmp_path, CPU)
+    with pytest.raises(runs.RunError, match="was begun with another config"):
+        learn(begun.changed(["realism.adversary=0.1"]), [photos], tmp_path, CPU)
 
 
 def test_weights_of_another_net_are_refused(context: Path) -> None:

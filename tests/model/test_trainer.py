@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from model.__main__ import main
+from model.methods import Method
 from model.training import optim, runs, trainer
 from model.training.logging import DivergedError
 from model.training.trainer import Schedule, StoppedError
@@ -64,7 +65,7 @@ class Shown(Dataset[Rows]):
         return Rows(torch.randn(5, 3, generator=torch.Generator().manual_seed(step), dtype=torch.float64))
 
 
-class Toy:
+class Toy(Method):
     """Without batch norm."""
 
     def __init__(self, scale: float = 1.0) -> None:
