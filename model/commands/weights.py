@@ -61,7 +61,7 @@ def export(
         Option(
             "--with",
             metavar="[RUN]...",
-            help="runs from the same start, of other seeds: the mean of all weights instead",
+            help="runs from the same start, of other seeds or losses: the mean of all weights instead",
         ),
     ] = [],
     temperature: Annotated[float | None, Option(help=f"of the annealed mean {_CHOSEN}")] = None,
