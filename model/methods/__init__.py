@@ -18,6 +18,9 @@ class Method(ABC):
     adversary: nn.Module | None = None
     """What learns beside the net, by the same loss, and is of no use without the run."""
 
+    teacher: nn.Module | None = None
+    """The net as it was before training, where the loss asks it; the run's folder keeps its weights."""
+
     @abstractmethod
     def loss(self, batch: Any, generator: torch.Generator) -> Tensor:
         """The mean over a `Batch` of photographs (training/batches.py), so that averages over processes are averages over photos."""
@@ -27,3 +30,5 @@ class Method(ABC):
         self.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         if self.adversary is not None:
             self.adversary.to(device).train()
+        if self.teacher is not None:
+            self.teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

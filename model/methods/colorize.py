@@ -10,6 +10,7 @@ Other than in the paper or the released code (https://github.com/richzhang/color
 - `exposure`: photos are developed a little differently each time, which the net sees and is not to answer.
 - `average`: the color of a position is the mean over the 4×4 pixels below it; the code picks one of them.
 - `realism`: losses of what is shown, beside its distribution (model/methods/realism.py).
+- `distilled`: other photographs are answered as before (model/methods/distillation.py).
 - `age` and `page`: old prints (model/training/aging.py). `hinted`: color hints (Zhang et al. 2017).
 Always other than there:
 - Gray photos are left out beforehand; the code gives the positions of photos without color no weight.
@@ -32,6 +33,7 @@ from torch.nn import functional as F
 from model import bins, color
 from model.errors import InputError
 from model.methods import Method
+from model.methods.distillation import Distillation
 from model.methods.realism import Realism, RealismWeights
 from model.nets.backbone import Backbone, autocast
 from model.nets.plan import AB_UNIT
@@ -55,12 +57,15 @@ class ColorizeOptions:
     average: bool = True
     hinted: float = 0.0  # the share that comes with some of its colors
     realism: RealismWeights = field(default_factory=RealismWeights)
+    distilled: float = 0.0  # what the distance from the start's answers to other photographs counts for
     crops: augment.Strengths | None = None  # for whole squares: what to cut out of them; half are mirrored
 
     def __post_init__(self) -> None:
         for name in ("lam", "age", "page", "hinted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")
+        if not self.distilled >= 0:
+            raise InputError(f"distilled is {self.distilled}, and must not be negative")
         if not 1 <= self.neighbors <= bins.COUNT:
             raise InputError(f"{self.neighbors} bins cannot share a color: 1…{bins.COUNT} can")
 
@@ -79,15 +84,21 @@ class Colorize(Method):
         weights: Tensor,
         options: ColorizeOptions = ColorizeOptions(),
         realism: Realism | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         """`weights`: (313,) class weights, as from `bins.class_weights`; all ones, as for λ = 1, are plain classification.
 
-        `realism`: for options that weigh what is shown. ValueError without it for such, or with it for others.
+        `realism`: for options that weigh what is shown; `distillation`: for those that weigh it. ValueError without one for such, or with
+        one for others.
         """
         if options.realism.any != (realism is not None):
             raise ValueError("losses of what is shown are wanted by options and realism, or by neither")
-        self.net, self.weights, self.options, self.realism = net, weights, options, realism
+        if bool(options.distilled) != (distillation is not None):
+            raise ValueError("distillation is wanted by options and given, or by neither")
+        self.net, self.weights, self.options = net, weights, options
+        self.realism, self.distillation = realism, distillation
         self.adversary = realism.discriminator if realism else None
+        self.teacher = distillation.teacher if distillation else None
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The rebalanced cross-entropy of a batch, in nats a position, about 5.75, ln 313, for an untrained net; and what options add."""
@@ -96,9 +107,11 @@ class Colorize(Method):
         with autocast(lightness.device):
             logits = self.net(*_seen(lightness, ab, batch.seeds, self.options.hinted))
         loss = self.loss_of(logits, ab)
-        if self.realism is None:
-            return loss
-        return loss + self.realism.loss(logits, lightness, ab)
+        if self.realism is not None:
+            loss = loss + self.realism.loss(logits, lightness, ab)
+        if self.distillation is not None:
+            loss = loss + self.options.distilled * self.distillation.loss(self.net, batch.seeds)
+        return loss
 
     def loss_of(self, logits_NQhw: Tensor, ab_N2HW: Tensor) -> Tensor:
         """Of answers, for colors at their resolution or finer."""

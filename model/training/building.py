@@ -18,14 +18,15 @@ from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
 from model.methods.context import Context
-from model.methods.realism import Realism
+from model.methods.distillation import Distillation
+from model.methods.realism import Realism, RealismWeights
 from model.methods.simclr import SimCLR
 from model.methods.supervised import Supervised
 from model.nets.alexnet import AlexNet
 from model.nets.backbone import Backbone
 from model.nets.lite import Lite, load_backbone
 from model.nets.resnet import ResNet
-from model.training import augment, batch_norm, optim, runs
+from model.training import augment, batch_norm, optim, runs, validation
 from model.training import config as configs
 from model.training.config import Config
 
@@ -106,8 +107,11 @@ def _colorizing(
 ) -> Method:
     assert isinstance(config.options, ColorizeOptions)
     shown = config.options.realism
-    if shown.any and (config.method == "regress" or isinstance(net, BackboneColorizer)):
-        raise InputError(f"realism.… are for nets that color ({', '.join(checkpoint.NETS)}), by colorize")
+    more = shown.any or config.options.distilled
+    if more and (config.method == "regress" or isinstance(net, BackboneColorizer)):
+        raise InputError(
+            f"realism.… and distilled are for nets that color ({', '.join(checkpoint.NETS)}), by colorize"
+        )
     if config.options.hinted and not isinstance(net, Lite):
         raise InputError(f"{config.net} takes no hints: --set hinted=0")
     if config.method == "regress":
@@ -121,17 +125,26 @@ def _colorizing(
             f"{config.net} is trained by {'regress' if config.net == 'lite-l2' else 'colorize'}, not by {config.method}"
         )
     weights = bins.class_weights(prior, config.options.lam)
-    if not shown.any:
-        return Colorize(net, weights, config.options)
     if decoding is None:
         decoding = decoding_of(config.start)
-    realism = Realism(
-        bins.taken_back(weights, decoding.get("taken_back", 0.2)),
-        decoding.get("temperature", 0.5),
+    realism = _realism(shown, weights, decoding) if shown.any else None
+    distillation = None
+    if config.options.distilled:
+        if not decoding:
+            raise InputError("distilled= holds a net to what it began from: --set start=…")
+        if not config.fixed_norms:  # which would follow the few photographs that both are asked about
+            raise InputError("distilled= leaves the statistics of batch norm alone: --set fixed_norms=true")
+        distillation = Distillation(deepcopy(net))
+    return Colorize(net, weights, config.options, realism, distillation)
+
+
+def _realism(shown: RealismWeights, weights: Tensor, decoding: Mapping[str, Any]) -> Realism:
+    return Realism(
+        bins.taken_back(weights, decoding.get("taken_back", validation.TAKEN_BACK)),
+        decoding.get("temperature", validation.TEMPERATURE),
         shown,
         _imagenet_backbone() if shown.perceptual else {},
     )
-    return Colorize(net, weights, config.options, realism)
 
 
 def _start(config: Config) -> nn.Module:

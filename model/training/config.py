@@ -230,9 +230,10 @@ def finetune(method: str, net: str) -> Config:
     """A few hundred photographs of one's own: a low lr, the shipped prior blended with theirs, and never worse than the start.
 
     What is measured and kept lies halfway between the start's weights and the averaged ones (Wortsman et al., "Robust fine-tuning of
-    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903): there one's own photographs gain, and others lose color
-    (LOG.md, 2026-12-01). Every 25 steps these are measured on the photographs that are held out; the best are kept, the start's among
-    them, and eight measurements without a better one end the run.
+    zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903), and answers to other photographs are held to the start's
+    (model/methods/distillation.py): one's own photographs gain, and others stay nearly as they were (LOG.md, 2026-12-01). Every 25
+    steps these weights are measured on the photographs that are held out; the best are kept, the start's among them, and eight
+    measurements without a better one end the run.
     """
     _only(method, "colorize", "finetune")
     return replace(
@@ -247,7 +248,7 @@ def finetune(method: str, net: str) -> Config:
         fixed_norms=True,
         blend=0.5,
         prior_share=0.2,
-        options=colorize.ColorizeOptions(lam=0.7, age=0.1),
+        options=colorize.ColorizeOptions(lam=0.7, age=0.1, distilled=10),
         crops=Crops(sides=(160, 192), last=224, last_share=0.2),
         shape=Shape(256, aspect=1.6, enlarge=False),
         validate_every=25,

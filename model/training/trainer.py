@@ -127,7 +127,9 @@ def train(
         log = (
             held.enter_context(Log(run, schedule.steps, schedule.log_every, progress)) if rank == 0 else None
         )
-        begun = runs.start(run, averaged.module) if schedule.blend < 1 else None
+        begun = runs.start(run, averaged.module) if schedule.blend < 1 or method.teacher is not None else None
+        if method.teacher is not None and begun is not None:
+            method.teacher.load_state_dict(begun)
         if schedule.keep_best and validate and start == 0:
             _validate(validate, averaged.module, run, progress, schedule, log)
         clock = _Clock()

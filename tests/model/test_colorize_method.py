@@ -523,12 +523,11 @@ def test_nets_that_take_no_hints_are_shown_none(method: str, net: str) -> None:
         building.build(config, 1, torch.ones(bins.COUNT))
 
 
+@pytest.mark.parametrize("setting", ["realism.smooth=1", "distilled=1"])
 @pytest.mark.parametrize(("method", "net"), [("regress", "lite-l2"), ("colorize", "alexnet")])
-def test_nets_that_show_no_picture_are_not_held_to_how_it_looks(method: str, net: str) -> None:
-    config = replace(configs.tiny("colorize", "alexnet"), method=method, net=net).changed(
-        ["realism.smooth=1"]
-    )
-    with pytest.raises(InputError, match=r"realism\.… are for nets that color"):
+def test_nets_that_show_no_picture_are_not_held_to_one(method: str, net: str, setting: str) -> None:
+    config = replace(configs.tiny("colorize", "alexnet"), method=method, net=net).changed([setting])
+    with pytest.raises(InputError, match=r"realism\.… and distilled are for nets that color"):
         building.build(config, 1, torch.ones(bins.COUNT))
 
 
