@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, ENOENT, ENOSPC, ENOTEMPTY
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, urlsplit
@@ -64,6 +64,7 @@ READ_TIMEOUT = timedelta(seconds=4)
 """How long S3 may say nothing. Together with the worker's pause after it, that is less than a lease."""
 RETRY_TIMEOUT = timedelta(seconds=3)
 """For how long a request that fails at once is made again; one that met silence is not."""
+_ATTEMPTS = 20  # at removing a folder into which a worker writes
 _CLIENT_OPTIONS = (
     "allow_http",
     "allow_invalid_certificates",
@@ -377,8 +378,17 @@ def _remove(root: Path, prefix: str) -> None:
     folder = (root / prefix).resolve()
     if root not in folder.parents:
         raise ValueError(f"{prefix!r} is no part of a key")
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            shutil.rmtree(folder)
+            break
+        except OSError as error:
+            if not folder.exists():
+                break
+            # A worker writes into it: a file is new since it was listed, or has another name by now.
+            if not left or error.errno not in (ENOENT, ENOTEMPTY):
+                raise
+            time.sleep(0.002)
     with suppress(OSError):  # the first that is not empty
         for parent in folder.parents:
             if parent == root:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,30 @@ def test_what_a_killed_writer_left_half_written_is_erased_too(launch, store, tmp
     store.put("abc/photo", b"another's")
     store.erase("ab")
     assert sorted(path.name for path in folder.rglob("*")) == ["abc", "photo"]
+
+
+def test_a_job_into_which_its_worker_writes_is_erased_without_a_fault(store):
+    """It answered `store_unavailable` where a file had come between its folder's listing and its removal."""
+    stopped = threading.Event()
+
+    def write():
+        while not stopped.is_set():
+            for name in ("result", "preview"):
+                with suppress(Problem):  # of a folder that is gone in the same moment
+                    store.put(f"ab/1/{name}", b"result")
+            stopped.wait(0.005)
+
+    worker = threading.Thread(target=write)
+    worker.start()
+    try:
+        for _ in range(3000):
+            store.erase("ab")
+    finally:
+        stopped.set()
+        worker.join()
+    store.erase("ab")
+    with pytest.raises(FileNotFoundError):
+        store.get("ab/1/result")
 
 
 @pytest.mark.parametrize("prefix", ["", ".", "..", "../elsewhere", "ab/../..", "/"])
