@@ -24,13 +24,14 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 	$(BIN)/python -m service
 
 # Processes share the files of tests: each has servers, ports and folders of its own. Three share the second part, which waits more than it
-# works. A service under load, killed at random, is held to seconds of the real clock: it runs alone.
+# works. A service under load, and one that is killed at random, are held to seconds of the real clock: they run alone.
+ALONE = integration/test_chaos.py integration/test_load.py
 test: setup  ## all tests
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile $(foreach part,model integration e2e brokers gpu,--ignore=tests/$(part)) || failed=1; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile $(foreach part,model e2e brokers gpu $(ALONE),--ignore=tests/$(part)) || failed=1; \
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e || failed=1; \
-	$(BIN)/pytest tests/integration || failed=1; \
+	$(BIN)/pytest $(addprefix tests/,$(ALONE)) || failed=1; \
 	exit $$failed
 
 test-slow: setup  ## the long tests that `make test` leaves out
