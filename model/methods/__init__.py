@@ -26,7 +26,7 @@ class Method(ABC):
         """The mean over a `Batch` of photographs (training/batches.py), so that averages over processes are averages over photos."""
 
     def prepare(self, device: torch.device) -> None:
-        """Let all that learns be on a device, to be trained."""
+        """Let all of it be on a device, what learns to be trained."""
         self.net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         if self.adversary is not None:
             self.adversary.to(device).train()

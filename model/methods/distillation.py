@@ -1,18 +1,15 @@
 """What holds a net that is trained further to what it knew: its own earlier answers, on other photographs than those that it is given.
 
 A few hundred photographs of one kind pull a net to themselves, and all others change with them. Li & Hoiem, "Learning without Forgetting",
-ECCV 2016 (https://arxiv.org/abs/1606.09282) keep the net's earlier answers as a second target. Here these are asked of crops of
-scikit-image's photographs, which are there wherever this code runs: small crops of very few photographs, at many scales, are enough to tell
-one net's answers from another's (Asano & Saeed, "The Augmented Image Prior", ICLR 2023, https://arxiv.org/abs/2112.00725). The
-photographs' own colors are not used.
+ECCV 2016 (https://arxiv.org/abs/1606.09282) keep the net's earlier answers as a second target. Here these are asked of squares of
+scikit-image's photographs, which are there wherever this code runs, from 64 pixels to the whole, all seen at 160: crops of very few
+pictures are enough for a net to learn another's answers (Asano & Saeed, "The Augmented Image Prior", ICLR 2023,
+https://arxiv.org/abs/2112.00725). They are shown in gray, developed a little differently at times, without age, pages and hints.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import skimage
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,12 +17,12 @@ from torch.nn import functional as F
 
 from model import color
 from model.nets.backbone import autocast
-from model.training import aging
+from model.training import aging, data
 
 _SIDE = 160  # pixels of a crop, as the nets see it
 _LEAST = 64  # and as it is cut, at least
 _SEED = 0x64697374
-_PHOTOS = (
+_PHOTOS = (  # by NASA, S. van der Walt, R. Michetti, SpaceX, and as `skimage.data` says of the others: CC0 or out of copyright
     "astronaut.png",
     "brick.png",
     "camera.png",
@@ -37,7 +34,6 @@ _PHOTOS = (
     "gravel.png",
     "hubble_deep_field.jpg",
     "ihc.png",
-    "motorcycle_left.png",
     "retina.jpg",
     "rocket.jpg",
 )
@@ -46,26 +42,29 @@ _PHOTOS = (
 class Distillation:
     """A net as it was before training, and the photographs that both are asked about."""
 
-    def __init__(self, teacher: nn.Module) -> None:
-        self.teacher = teacher.eval().requires_grad_(False)
+    def __init__(self, teacher: nn.Module, shift: Tensor) -> None:
+        """`shift`: (313,) added to the teacher's logits, for a net whose logits are decoded by other class weights than the teacher's."""
+        self.teacher, self.shift = teacher.eval().requires_grad_(False), shift[:, None, None]
         self.photos = photographs()
 
     def loss(self, net: nn.Module, seeds_N: Tensor) -> Tensor:
         """The Kullback-Leibler divergence of the net's answers from the teacher's, in nats a position.
 
-        On one crop for each seed that is even: half of a batch's are enough. It is a mean over all of them, so that the mean over
-        processes is that of one.
+        On one crop for each even seed, which half of the seeds are: twice the sum over N, in expectation the mean, so that the mean over
+        processes is that of one, however their crops are dealt.
         """
         chosen = seeds_N[seeds_N % 2 == 0]
+        device = next(net.parameters()).device
         if not len(chosen):
-            return torch.zeros((), device=next(net.parameters()).device)
-        seen = self.crops(chosen, next(net.parameters()).device)
-        with torch.no_grad(), autocast(seen.device):
-            told = self.teacher(seen)
-        with autocast(seen.device):
-            said = net(seen)
-        told, said = told.float().log_softmax(1), said.float().log_softmax(1)
-        divergences_n = (told.exp() * (told - said)).sum(1).mean((1, 2))
+            return torch.zeros((), device=device)
+        seen_n1HW = self.crops(chosen, device)
+        with torch.no_grad(), autocast(device):
+            told_nQhw = self.teacher(seen_n1HW)
+        with autocast(device):
+            said_nQhw = net(seen_n1HW)
+        told_nQhw = (told_nQhw.float() + self.shift.to(device)).log_softmax(1)
+        said_nQhw = said_nQhw.float().log_softmax(1)
+        divergences_n = (told_nQhw.exp() * (told_nQhw - said_nQhw)).sum(1).mean((1, 2))
         loss: Tensor = 2 * divergences_n.sum() / len(seeds_N)
         return loss
 
@@ -92,7 +91,7 @@ def photographs() -> list[Tensor]:
     """Lightness of scikit-image's, gray ones too: (1, 1, H, W), 0…100, at most 640×640."""
     found = []
     for name in _PHOTOS:
-        with Image.open(Path(skimage.data.__file__).parent / name) as photo:
+        with Image.open(data.packaged(name)) as photo:
             photo.thumbnail((640, 640))
             rgb = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None]
         found.append(color.lightness_from_linear(color.linear_from_bytes(rgb))[:, None])

@@ -107,10 +107,10 @@ def _colorizing(
 ) -> Method:
     assert isinstance(config.options, ColorizeOptions)
     shown = config.options.realism
-    more = shown.any or config.options.distilled
-    if more and (config.method == "regress" or isinstance(net, BackboneColorizer)):
+    wants = "realism.…" if shown.any else "distilled" if config.options.distilled else ""
+    if wants and (config.method == "regress" or isinstance(net, BackboneColorizer)):
         raise InputError(
-            f"realism.… and distilled are for nets that color ({', '.join(checkpoint.NETS)}), by colorize"
+            f"{wants} is for nets that color ({', '.join(checkpoint.NETS)}), by colorize: --set {wants}=0 else"
         )
     if config.options.hinted and not isinstance(net, Lite):
         raise InputError(f"{config.net} takes no hints: --set hinted=0")
@@ -131,10 +131,10 @@ def _colorizing(
     distillation = None
     if config.options.distilled:
         if not decoding:
-            raise InputError("distilled= holds a net to what it began from: --set start=…")
+            raise InputError("distilled holds a net to what it began from: --set start=…, or distilled=0")
         if not config.fixed_norms:  # which would follow the few photographs that both are asked about
-            raise InputError("distilled= leaves the statistics of batch norm alone: --set fixed_norms=true")
-        distillation = Distillation(deepcopy(net))
+            raise InputError("distilled wants norms that are fixed: --set fixed_norms=true, or distilled=0")
+        distillation = Distillation(deepcopy(net), _shift(weights, decoding))
     return Colorize(net, weights, config.options, realism, distillation)
 
 
@@ -145,6 +145,15 @@ def _realism(shown: RealismWeights, weights: Tensor, decoding: Mapping[str, Any]
         shown,
         _imagenet_backbone() if shown.perceptual else {},
     )
+
+
+def _shift(weights: Tensor, decoding: Mapping[str, Any]) -> Tensor:
+    """What lies between the logits of a start and those that show the same colors, decoded by (313,) weights that are not the start's."""
+    if not decoding["prior"]:
+        return torch.zeros(bins.COUNT)
+    its = bins.class_weights(torch.tensor(decoding["prior"], dtype=torch.float64), decoding["lam"])
+    share = decoding["taken_back"]
+    return (bins.taken_back(its, share) - bins.taken_back(weights, share)).float()
 
 
 def _start(config: Config) -> nn.Module:

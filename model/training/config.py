@@ -231,7 +231,7 @@ def finetune(method: str, net: str) -> Config:
 
     What is measured and kept lies halfway between the start's weights and the averaged ones (Wortsman et al., "Robust fine-tuning of
     zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903), and answers to other photographs are held to the start's
-    (model/methods/distillation.py): one's own photographs gain, and others stay nearly as they were (LOG.md, 2026-12-01). Every 25
+    (model/methods/distillation.py): one's own photographs gain, and others change little (LOG.md, 2026-12-01, afternoon). Every 25
     steps these weights are measured on the photographs that are held out; the best are kept, the start's among them, and eight
     measurements without a better one end the run.
     """

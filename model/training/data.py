@@ -66,9 +66,19 @@ def find(sources: Iterable[Path], exclude: Sequence[str] = ()) -> list[Path]:
     return sorted(found)
 
 
+def packaged(name: str) -> Path:
+    """A photograph of scikit-image's. Raises FileNotFoundError for one that its version does not bring."""
+    path = Path(skimage.data.__file__).parent / name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"the installed scikit-image does not bring {name}: install the version that requirements.lock names"
+        )
+    return path
+
+
 def _listed(source: Path) -> list[Path]:
     if str(source) == "scikit-image":
-        return [Path(skimage.data.__file__).parent / name for name in SCIKIT_IMAGE]
+        return [packaged(name) for name in SCIKIT_IMAGE]
     if source.parent.parts[-2:] == ("ImageSets", "Main"):
         folder = source.parent.parent.parent / "JPEGImages"
         return [folder / f"{line.split()[0]}.jpg" for line in source.read_text().splitlines() if line.strip()]

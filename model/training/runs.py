@@ -1,8 +1,8 @@
 """A training run's folder: its checkpoint, its best weights, its lock.
 
 `checkpoint.pt` is replaced whole, every few minutes and at the end; `best.pt` holds the averaged weights that did best on the validation
-photographs; `start.pt` those that the run began with, where the weights to use lie between them and the averaged ones. All are read
-without running any code of theirs, whoever made them.
+photographs; `start.pt` those that the run began with, where the loss asks them, or the weights to use lie between them and the averaged
+ones. All are read without running any code of theirs, whoever made them.
 """
 
 from __future__ import annotations

@@ -128,7 +128,9 @@ def train(
             held.enter_context(Log(run, schedule.steps, schedule.log_every, progress)) if rank == 0 else None
         )
         begun = runs.start(run, averaged.module) if schedule.blend < 1 or method.teacher is not None else None
-        if method.teacher is not None and begun is not None:
+        if (
+            method.teacher is not None and begun is not None
+        ):  # an extended run does not know where its start lies
             method.teacher.load_state_dict(begun)
         if schedule.keep_best and validate and start == 0:
             _validate(validate, averaged.module, run, progress, schedule, log)
@@ -249,7 +251,7 @@ def _between(
     begun: Mapping[str, Tensor] | None, averaged: torch.optim.swa_utils.AveragedModel, share: float
 ) -> nn.Module:
     """The averaged net; or a copy of it whose weights lie a share of the way from those that it began with."""
-    if begun is None:
+    if begun is None or share == 1:
         return averaged.module
     between = deepcopy(averaged.module)
     state = between.state_dict()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import skimage
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model import bins, checkpoint
@@ -34,7 +34,7 @@ def shipped() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def distillation(shipped: nn.Module) -> Distillation:
-    return Distillation(deepcopy(shipped))
+    return Distillation(deepcopy(shipped), torch.zeros(bins.COUNT))
 
 
 def moved(net: nn.Module) -> nn.Module:
@@ -58,6 +58,37 @@ def test_it_is_the_divergence_from_the_earlier_answers_and_none_at_first(
         torch.testing.assert_close(distillation.loss(other, torch.arange(12)), expected / 2)
         assert distillation.loss(other, SEEDS + 1) == 0
     assert expected > 0.01
+
+
+def test_a_net_decoded_by_other_class_weights_is_held_to_the_same_colors(shipped: nn.Module) -> None:
+    prior = torch.linspace(1, 5, bins.COUNT, dtype=torch.float64)
+    decoding = building.decoding_of("lite")
+    own = bins.class_weights(prior / prior.sum(), 0.7)
+    its = bins.class_weights(torch.tensor(decoding["prior"], dtype=torch.float64), decoding["lam"])
+    shift = building._shift(own, decoding)
+    assert shift.abs().max() > 0.1
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = shipped
+
+        def forward(self, seen: Tensor) -> Tensor:
+            logits: Tensor = self.net(seen)
+            return logits + shift[:, None, None]
+
+    with torch.no_grad():
+        distillation = Distillation(deepcopy(shipped), shift)
+        assert abs(float(distillation.loss(Shifted(), SEEDS))) < 1e-5
+        seen = distillation.crops(SEEDS, CPU)
+        shown = [
+            bins.annealed_mean(
+                net(seen).float() + bins.taken_back(weights, decoding["taken_back"])[:, None, None].float(),
+                0.5,
+            )
+            for net, weights in ((shipped, its), (Shifted(), own))
+        ]
+    torch.testing.assert_close(*shown, atol=1e-2, rtol=1e-3)
 
 
 def test_a_crop_follows_from_its_seed_whichever_process_makes_it(distillation: Distillation) -> None:
@@ -121,7 +152,9 @@ def _loss_on(net: nn.Module, photos: Cache) -> float:
         return float(method.loss(batch, torch.Generator().manual_seed(0)))
 
 
-def test_a_run_that_was_stopped_asks_the_same_earlier_net(blue: Cache, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_or_is_extended_asks_the_same_earlier_net(
+    blue: Cache, shipped: nn.Module, tmp_path: Path
+) -> None:
     config = finetuning("steps=3", "distilled=2")
     session.learn(config, [blue], tmp_path / "whole", CPU)
     with pytest.raises(StoppedError):
@@ -130,14 +163,18 @@ def test_a_run_that_was_stopped_asks_the_same_earlier_net(blue: Cache, tmp_path:
     session.learn(config, [blue], tmp_path / "stopped", CPU)
     whole, stopped = (runs.averaged(tmp_path / run).state for run in ("whole", "stopped"))
     assert all(torch.equal(value, whole[name]) for name, value in stopped.items())
+    further = session.learn(session.extended(tmp_path / "whole", 4), [blue], tmp_path / "whole", CPU)
+    assert further.teacher is not None
+    held = further.teacher.state_dict()
+    assert all(torch.equal(held[name], value) for name, value in shipped.state_dict().items())
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["start=", "distilled=1"], "distilled= holds a net to what it began from"),
+        (["start=", "distilled=1"], "holds a net to what it began from: .* or distilled=0"),
         (["distilled=-1"], "must not be negative"),
-        (["fixed_norms=false"], "--set fixed_norms=true"),
+        (["fixed_norms=false"], "--set fixed_norms=true, or distilled=0"),
     ],
 )
 def test_what_cannot_be_distilled_is_refused(settings: list[str], words: str) -> None:

@@ -138,7 +138,7 @@ def begun(name: str) -> Double:
 def color(name: str, photos: Cache, run: Path, rank: int, world: int) -> None:
     _, steps, lr = NETS[name]
     shown = RealismWeights(smooth=0.1, adversary=0.5) if "adversary" in name else RealismWeights()
-    distillation = Distillation(begun(name)) if "distilled" in name else None
+    distillation = Distillation(begun(name), torch.zeros(bins.COUNT)) if "distilled" in name else None
     method = Colorize(
         begun(name),
         torch.linspace(0.5, 2, bins.COUNT),
