@@ -110,7 +110,7 @@ def _colorizing(
     wants = "realism.…" if shown.any else "distilled" if config.options.distilled else ""
     if wants and (config.method == "regress" or isinstance(net, BackboneColorizer)):
         raise InputError(
-            f"{wants} is for nets that color ({', '.join(checkpoint.NETS)}), by colorize: --set {wants}=0 else"
+            f"{wants} is for nets that color ({', '.join(checkpoint.NETS)}), by colorize, or --set {wants}=0"
         )
     if config.options.hinted and not isinstance(net, Lite):
         raise InputError(f"{config.net} takes no hints: --set hinted=0")
@@ -149,11 +149,8 @@ def _realism(shown: RealismWeights, weights: Tensor, decoding: Mapping[str, Any]
 
 def _shift(weights: Tensor, decoding: Mapping[str, Any]) -> Tensor:
     """What lies between the logits of a start and those that show the same colors, decoded by (313,) weights that are not the start's."""
-    if not decoding["prior"]:
-        return torch.zeros(bins.COUNT)
-    its = bins.class_weights(torch.tensor(decoding["prior"], dtype=torch.float64), decoding["lam"])
     share = decoding["taken_back"]
-    return (bins.taken_back(its, share) - bins.taken_back(weights, share)).float()
+    return (bins.taken_back(start_weights(decoding), share) - bins.taken_back(weights, share)).float()
 
 
 def _start(config: Config) -> nn.Module:
@@ -191,6 +188,12 @@ def decoding_of(start: str) -> dict[str, Any]:
     if not start:
         return {}
     return load(Path(start)).decoded if Path(start).is_dir() else _decoding(_card(start))
+
+
+def start_weights(decoding: Mapping[str, Any]) -> Tensor:
+    """(313,) class weights by which a start is decoded, of what `decoding_of` gave; all alike where its prior is not known."""
+    prior = torch.tensor(decoding["prior"] or [1.0] * bins.COUNT, dtype=torch.float64)
+    return bins.class_weights(prior, decoding["lam"])
 
 
 def _decoding(card: checkpoint.Card) -> dict[str, Any]:

@@ -191,8 +191,7 @@ def learn(
         side = config.crops.last_side(held) if config.crops else config.shape.side
         start_weights = None
         if begun and isinstance(method, Colorize):
-            its = torch.tensor(begun["prior"] or [1.0] * bins.COUNT, dtype=torch.float64)
-            start_weights = bins.class_weights(its, begun["lam"])
+            start_weights = building.start_weights(begun)
         validate = validation.of_method(method, held, config.validated, side, device, classes, start_weights)
     schedule = Schedule.of(config, save_every_s)
     trainer.train(

@@ -127,10 +127,11 @@ def train(
         log = (
             held.enter_context(Log(run, schedule.steps, schedule.log_every, progress)) if rank == 0 else None
         )
-        begun = runs.start(run, averaged.module) if schedule.blend < 1 or method.teacher is not None else None
-        if (
-            method.teacher is not None and begun is not None
-        ):  # an extended run does not know where its start lies
+        begun = None
+        if schedule.blend < 1 or method.teacher is not None:
+            begun = runs.start(run, averaged.module)
+        if method.teacher is not None and begun is not None:
+            # Built from the start where that is known; an extended run knows it by its own folder alone.
             method.teacher.load_state_dict(begun)
         if schedule.keep_best and validate and start == 0:
             _validate(validate, averaged.module, run, progress, schedule, log)

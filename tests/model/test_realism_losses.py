@@ -77,7 +77,7 @@ def test_logits_learn_by_all_and_the_features_do_not(photo: tuple[Tensor, Tensor
         (gradient,) = torch.autograd.grad(realism.loss(logits, lightness, ab), logits)
         logits = (logits - 0.5 * gradient / gradient.abs().amax()).detach().requires_grad_()
     after = parts(realism, logits, lightness, ab)
-    assert all(now < 0.9 * then for now, then in zip(after, before, strict=True))
+    assert all(later < 0.9 * earlier for later, earlier in zip(after, before, strict=True))
     assert realism.features is not None
     assert not any(parameter.requires_grad for parameter in realism.features.parameters())
     assert not realism.features.train().stem[1].training, "its statistics stay ImageNet's"
