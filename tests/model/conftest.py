@@ -7,6 +7,7 @@ layers, and photos of three tints.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,15 @@ def cached() -> Callable[..., Cache]:
         )
 
     return make
+
+
+@pytest.fixture
+def blue(cached: Callable[..., Cache]) -> Cache:
+    """Four photographs of 128 × 128 that are all blue."""
+    photos = cached([(128, 128)] * 4)
+    pixels = photos.pixels.reshape(4, 3, 128, 128) // 2
+    pixels[:, 2] += 100
+    return replace(photos, pixels=pixels.reshape(-1))
 
 
 class Tiny(Backbone):

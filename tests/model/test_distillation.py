@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,15 +105,6 @@ def test_the_earlier_net_learns_nothing(shipped: nn.Module, distillation: Distil
     assert all(value.grad is None for value in distillation.teacher.parameters())
     assert all(torch.equal(value, before[name]) for name, value in distillation.teacher.state_dict().items())
     assert any(value.grad is not None for value in net.parameters())
-
-
-@pytest.fixture
-def blue(cached: Callable[..., Cache]) -> Cache:
-    """Photographs of one kind."""
-    photos = cached([(128, 128)] * 4)
-    pixels = photos.pixels.reshape(4, 3, 128, 128) // 2
-    pixels[:, 2] += 100
-    return replace(photos, pixels=pixels.reshape(-1))
 
 
 def finetuning(*settings: str) -> configs.Config:

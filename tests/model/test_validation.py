@@ -257,14 +257,10 @@ def test_a_finetuning_that_makes_it_worse_ends_early_with_the_weights_of_its_sta
 
 
 def test_finetuning_betters_what_it_is_shown_and_chooses_how_it_is_decoded(
-    cached: Callable[..., Cache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blue: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the recipe's own rates: blue photographs become blue."""
     monkeypatch.setattr(session, "_ENOUGH", 1)
-    photos = cached([(128, 128)] * 4)
-    pixels = photos.pixels.reshape(4, 3, 128, 128) // 2
-    pixels[:, 2] += 100
-    blue = replace(photos, pixels=pixels.reshape(-1))
     config = configs.finetune("colorize", "lite").changed(
         ["steps=20", "warmup=2", "validate_every=5", "batch=4", "sides=64", "last=64", "small=64", "age=0"]
     )
