@@ -1,7 +1,8 @@
 """Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 backbone and a U-shaped decoder to a quarter of the side.
 
 The backbone is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_backbone`). Under autocast all of it runs in bfloat16; on a CPU the gradients of depthwise convolutions
+starts from ImageNet weights (`load_backbone`). What the decoder ends with is averaged within regions of like lightness (`smoothed`), so
+that they are less blotchy. Under autocast all of it runs in bfloat16; on a CPU the gradients of depthwise convolutions
 take ways of their own, as PyTorch's are slow there.
 
 A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
@@ -27,10 +28,13 @@ from model.nets.plan import (
     HINTS,
     LITE_CONTEXT,
     LITE_DEVIATION,
+    LITE_EDGE,
+    LITE_KEPT,
     LITE_MEAN,
     LITE_MERGES,
     LITE_NORM_EPSILON,
     LITE_SKIPS,
+    LITE_SMOOTHING,
     LITE_STAGES,
     LITE_STEM,
 )
@@ -191,6 +195,35 @@ class Hints(nn.Module):
         return added
 
 
+def smoothed(x_NChw: Tensor, lightness_N1HW: Tensor) -> Tensor:
+    """Features averaged with those of neighbors that are as light, some steps far: a region's grow alike, and an edge keeps its sides.
+
+    The steps go toward the least of Σ kept·|u − x|² + Σ exp(−|ΔL|/edge)·|u_p − u_q|² over positions and pairs of neighbors, by Jacobi's
+    method: weighted least squares (Farbman et al., "Edge-Preserving Decompositions for Multi-Scale Tone and Detail Manipulation", SIGGRAPH
+    2008, https://doi.org/10.1145/1360612.1360666). As the head is linear, it is as if its logits were averaged.
+    """
+    lightness = F.avg_pool2d(lightness_N1HW, lightness_N1HW.shape[2] // x_NChw.shape[2])
+    across, down = (torch.exp(-lightness.diff(dim=dim).abs() / LITE_EDGE) for dim in (3, 2))
+    # What the neighbor to the left, to the right, above and below counts, 0 where there is none.
+    weights = torch.cat(
+        [F.pad(across, (1, 0)), F.pad(across, (0, 1)), F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1))],
+        1,
+    )
+    total = LITE_KEPT + weights.sum(1, keepdim=True)
+    left, right, above, below = (weights / total).to(x_NChw.dtype).chunk(4, 1)
+    kept = (LITE_KEPT / total).to(x_NChw.dtype) * x_NChw
+    x = x_NChw
+    for _ in range(LITE_SMOOTHING):
+        x = (
+            kept
+            + left * F.pad(x, (1, -1))
+            + right * F.pad(x, (-1, 1))
+            + above * F.pad(x, (0, 0, 1, -1))
+            + below * F.pad(x, (0, 0, -1, 1))
+        )
+    return x
+
+
 class Lite(nn.Module):
     """(N, 1, H, W) lightness in 0…100, sides multiples of 32 → (N, 313, H/4, W/4) logits over the ab bins.
 
@@ -213,7 +246,7 @@ class Lite(nn.Module):
         self.hints = Hints()
 
     def forward(self, lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None) -> Tensor:
-        return self.decode(self.encode(lightness_N1HW), hints_N3hw)
+        return self.decode(self.encode(lightness_N1HW), lightness_N1HW, hints_N3hw)
 
     def encode(self, lightness_N1HW: Tensor) -> list[Tensor]:
         """Features at strides 4, 8, 16 and 32."""
@@ -222,7 +255,9 @@ class Lite(nn.Module):
             raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
         return cast(list[Tensor], self.backbone(lightness_N1HW))
 
-    def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
+    def decode(
+        self, features: list[Tensor], lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None
+    ) -> Tensor:
         """Features → logits. `hints_N3hw`: (N, 3, H/4, W/4) a*/110, b*/110 and 1 where a hint says the color; zeros elsewhere."""
         at4, at8, at16, at32 = features
         added = None if hints_N3hw is None else self.hints(hints_N3hw)
@@ -234,7 +269,7 @@ class Lite(nn.Module):
         x = x if added is None else x + added[1]
         x = self.merge4(x, at4)
         x = x if added is None else x + added[0]
-        return cast(Tensor, self.head(x))
+        return cast(Tensor, self.head(smoothed(x, lightness_N1HW)))
 
 
 class LiteL2(Lite):
@@ -248,8 +283,10 @@ class LiteL2(Lite):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.head.bias))
 
-    def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
-        return super().decode(features, hints_N3hw).float() * AB_UNIT
+    def decode(
+        self, features: list[Tensor], lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None
+    ) -> Tensor:
+        return super().decode(features, lightness_N1HW, hints_N3hw).float() * AB_UNIT
 
 
 def load_backbone(backbone: Backbone, imagenet: Mapping[str, Tensor]) -> None:
