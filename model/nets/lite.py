@@ -1,9 +1,9 @@
 """Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 backbone and a U-shaped decoder to a quarter of the side.
 
 The backbone is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_backbone`). What the decoder ends with is averaged within regions of like lightness (`smoothed`), so
-that they are less blotchy. Under autocast all of it runs in bfloat16; on a CPU the gradients of depthwise convolutions
-take ways of their own, as PyTorch's are slow there.
+starts from ImageNet weights (`load_backbone`). The decoder's last features are averaged with neighbors of like lightness (`smoothed`),
+which makes colors less blotchy. Under autocast all but the weights of that average runs in bfloat16; on a CPU the gradients of depthwise
+convolutions take ways of their own, as PyTorch's are slow there.
 
 A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
 https://arxiv.org/abs/1705.02999): the backbone need not run again when they change, and without hints the net is the same as if it had no
@@ -29,14 +29,15 @@ from model.nets.plan import (
     LITE_CONTEXT,
     LITE_DEVIATION,
     LITE_EDGE,
-    LITE_KEPT,
     LITE_MEAN,
     LITE_MERGES,
     LITE_NORM_EPSILON,
+    LITE_OWN_WEIGHT,
     LITE_SKIPS,
-    LITE_SMOOTHING,
+    LITE_SMOOTHING_STEPS,
     LITE_STAGES,
     LITE_STEM,
+    LITE_STRIDE,
 )
 
 STRIDE = 32  # both sides of the input must be multiples of it
@@ -196,26 +197,28 @@ class Hints(nn.Module):
 
 
 def smoothed(x_NChw: Tensor, lightness_N1HW: Tensor) -> Tensor:
-    """Features averaged with those of neighbors that are as light, some steps far: a region's grow alike, and an edge keeps its sides.
+    """Each position's features averaged with those of neighbors of like lightness, a few positions away; little crosses an edge.
 
-    The steps go toward the least of Σ kept·|u − x|² + Σ exp(−|ΔL|/edge)·|u_p − u_q|² over positions and pairs of neighbors, by Jacobi's
-    method: weighted least squares (Farbman et al., "Edge-Preserving Decompositions for Multi-Scale Tone and Detail Manipulation", SIGGRAPH
-    2008, https://doi.org/10.1145/1360612.1360666). As the head is linear, it is as if its logits were averaged.
+    Some of Jacobi's steps toward the least of Σ own·|u_p − x_p|² + Σ exp(−|ΔL|/edge)·|u_p − u_q|² over positions and pairs of neighbors:
+    weighted least squares after Farbman et al., "Edge-Preserving Decompositions for Multi-Scale Tone and Detail Manipulation", SIGGRAPH
+    2008 (https://doi.org/10.1145/1360612.1360666), with other weights. Shares sum to 1 and the head is affine, so that it is as if the
+    logits were averaged.
     """
-    lightness = F.avg_pool2d(lightness_N1HW, lightness_N1HW.shape[2] // x_NChw.shape[2])
-    across, down = (torch.exp(-lightness.diff(dim=dim).abs() / LITE_EDGE) for dim in (3, 2))
+    light = F.avg_pool2d(lightness_N1HW, LITE_STRIDE)
+    steps = light[..., 1:] - light[..., :-1], light[..., 1:, :] - light[..., :-1, :]
+    across, down = (torch.exp(-step.abs() / LITE_EDGE) for step in steps)
     # What the neighbor to the left, to the right, above and below counts, 0 where there is none.
     weights = torch.cat(
         [F.pad(across, (1, 0)), F.pad(across, (0, 1)), F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1))],
         1,
     )
-    total = LITE_KEPT + weights.sum(1, keepdim=True)
+    total = LITE_OWN_WEIGHT + weights.sum(1, keepdim=True)
     left, right, above, below = (weights / total).to(x_NChw.dtype).chunk(4, 1)
-    kept = (LITE_KEPT / total).to(x_NChw.dtype) * x_NChw
+    own = (LITE_OWN_WEIGHT / total).to(x_NChw.dtype) * x_NChw
     x = x_NChw
-    for _ in range(LITE_SMOOTHING):
+    for _ in range(LITE_SMOOTHING_STEPS):
         x = (
-            kept
+            own
             + left * F.pad(x, (1, -1))
             + right * F.pad(x, (-1, 1))
             + above * F.pad(x, (0, 0, 1, -1))

@@ -74,7 +74,8 @@ def _lite(layers: _Layers, lightness: Any, outputs: int) -> Any:
 
 def _smoothed(x: Any, lightness: Any) -> Any:
     """See `nets.lite.smoothed`; (N, h, w, C), channels last."""
-    light = op.avg_pool(lightness, [4, 4], [0, 0], [0, 0], [4, 4], exclude_pad=False)
+    tile, none = [plan.LITE_STRIDE] * 2, [0, 0]
+    light = op.avg_pool(lightness, tile, none, none, tile, exclude_pad=False)
     light = _channels_last(light)
     weights = []
     for axis in (2, 1):
@@ -82,17 +83,17 @@ def _smoothed(x: Any, lightness: Any) -> Any:
         earlier = op.slice(light, _i(0), _i(-1), _i(1), _i(axis))
         apart = op.abs(op.subtract(later, earlier))
         between = op.exp(op.divide(apart, _f(-plan.LITE_EDGE)))
-        weights += [_moved(between, axis, 1, 0), _moved(between, axis, 0, 1)]
+        weights += [_padded(between, axis, 1, 0), _padded(between, axis, 0, 1)]
     counted = op.add(op.add(*weights[:2]), op.add(*weights[2:]))
-    total = op.add(counted, _f(plan.LITE_KEPT))
+    total = op.add(counted, _f(plan.LITE_OWN_WEIGHT))
     shares = [op.divide(weight, total) for weight in weights]
-    kept = op.multiply(op.divide(_f(plan.LITE_KEPT), total), x)
-    for _ in range(plan.LITE_SMOOTHING):
-        left, right, above, below = (
-            op.multiply(share, _moved(x, axis, begin, -begin))
+    own = op.multiply(op.divide(_f(plan.LITE_OWN_WEIGHT), total), x)
+    for _ in range(plan.LITE_SMOOTHING_STEPS):
+        left, right, above, below = (  # in the order of `shares`
+            op.multiply(share, _padded(x, axis, begin, -begin))
             for share, (axis, begin) in zip(shares, product((2, 1), (1, -1)), strict=True)
         )
-        x = op.add(kept, op.add(op.add(left, right), op.add(above, below)))
+        x = op.add(own, op.add(op.add(left, right), op.add(above, below)))
     return x
 
 
@@ -100,8 +101,8 @@ def _channels_last(x: Any) -> Any:
     return op.transpose(x, np.array([0, 2, 3, 1]))
 
 
-def _moved(x: Any, axis: int, begin: int, end: int) -> Any:
-    """With so many more zeros at the beginning and at the end of an axis, or fewer values."""
+def _padded(x: Any, axis: int, begin: int, end: int) -> Any:
+    """Zeros added at an axis's beginning and end; negative numbers cut values off."""
     begins, ends = np.zeros(4, np.int64), np.zeros(4, np.int64)
     begins[axis], ends[axis] = begin, end
     return op.pad(x, op.constant(begins), op.constant(ends), "constant", _f(0))
