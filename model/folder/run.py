@@ -30,7 +30,6 @@ from model.folder.recipe import Made, Output, Recipe
 from model.folder.results import Places
 from model.folder.sources import Source, identity
 from model.image_headers import ENDINGS, Limits, probe
-from model.nets import plan
 
 _BYTES_A_BYTE: Final = 100
 """Of a file whose header does not say its size: what a JPEG grows to."""
@@ -263,8 +262,7 @@ def _decoding(net: Colorizer) -> str:
     card = net.card
     if isinstance(card, OnnxCard):
         return repr(replace(card, terms="", source="", data="", notes="", extra={}))
-    decided = (card.size, card.temperature, card.taken_back, card.prior, card.lam)
-    return repr((*decided, plan.LITE_SMOOTHING_STEPS) if card.net.startswith("lite") else decided)
+    return repr((card.size, card.temperature, card.taken_back, card.prior, card.lam))
 
 
 def _is_dangling(path: Path) -> bool:

@@ -1,9 +1,8 @@
 """Lite: the default network, for machines without a GPU. An EfficientNet-Lite0 backbone and a U-shaped decoder to a quarter of the side.
 
 The backbone is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (no squeeze-and-excite, ReLU6), and
-starts from ImageNet weights (`load_backbone`). The decoder's last features are averaged with neighbors of like lightness (`smoothed`),
-which makes colors less blotchy. Under autocast all but the weights of that average runs in bfloat16; on a CPU the gradients of depthwise
-convolutions take ways of their own, as PyTorch's are slow there.
+starts from ImageNet weights (`load_backbone`). Under autocast all of it runs in bfloat16; on a CPU the gradients of depthwise convolutions
+take ways of their own, as PyTorch's are slow there.
 
 A person's color hints enter the decoder (Zhang et al., "Real-Time User-Guided Image Colorization with Learned Deep Priors", SIGGRAPH 2017,
 https://arxiv.org/abs/1705.02999): the backbone need not run again when they change, and without hints the net is the same as if it had no
@@ -28,16 +27,12 @@ from model.nets.plan import (
     HINTS,
     LITE_CONTEXT,
     LITE_DEVIATION,
-    LITE_EDGE,
     LITE_MEAN,
     LITE_MERGES,
     LITE_NORM_EPSILON,
-    LITE_OWN_WEIGHT,
     LITE_SKIPS,
-    LITE_SMOOTHING_STEPS,
     LITE_STAGES,
     LITE_STEM,
-    LITE_STRIDE,
 )
 
 STRIDE = 32  # both sides of the input must be multiples of it
@@ -196,37 +191,6 @@ class Hints(nn.Module):
         return added
 
 
-def smoothed(x_NChw: Tensor, lightness_N1HW: Tensor) -> Tensor:
-    """Each position's features averaged with those of neighbors of like lightness, a few positions away; little crosses an edge.
-
-    Some of Jacobi's steps toward the least of Σ own·|u_p − x_p|² + Σ exp(−|ΔL|/edge)·|u_p − u_q|² over positions and pairs of neighbors:
-    weighted least squares after Farbman et al., "Edge-Preserving Decompositions for Multi-Scale Tone and Detail Manipulation", SIGGRAPH
-    2008 (https://doi.org/10.1145/1360612.1360666), with other weights. Shares sum to 1 and the head is affine, so that it is as if the
-    logits were averaged.
-    """
-    light = F.avg_pool2d(lightness_N1HW, LITE_STRIDE)
-    steps = light[..., 1:] - light[..., :-1], light[..., 1:, :] - light[..., :-1, :]
-    across, down = (torch.exp(-step.abs() / LITE_EDGE) for step in steps)
-    # What the neighbor to the left, to the right, above and below counts, 0 where there is none.
-    weights = torch.cat(
-        [F.pad(across, (1, 0)), F.pad(across, (0, 1)), F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1))],
-        1,
-    )
-    total = LITE_OWN_WEIGHT + weights.sum(1, keepdim=True)
-    left, right, above, below = (weights / total).to(x_NChw.dtype).chunk(4, 1)
-    own = (LITE_OWN_WEIGHT / total).to(x_NChw.dtype) * x_NChw
-    x = x_NChw
-    for _ in range(LITE_SMOOTHING_STEPS):
-        x = (
-            own
-            + left * F.pad(x, (1, -1))
-            + right * F.pad(x, (-1, 1))
-            + above * F.pad(x, (0, 0, 1, -1))
-            + below * F.pad(x, (0, 0, -1, 1))
-        )
-    return x
-
-
 class Lite(nn.Module):
     """(N, 1, H, W) lightness in 0…100, sides multiples of 32 → (N, 313, H/4, W/4) logits over the ab bins.
 
@@ -249,7 +213,7 @@ class Lite(nn.Module):
         self.hints = Hints()
 
     def forward(self, lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None) -> Tensor:
-        return self.decode(self.encode(lightness_N1HW), lightness_N1HW, hints_N3hw)
+        return self.decode(self.encode(lightness_N1HW), hints_N3hw)
 
     def encode(self, lightness_N1HW: Tensor) -> list[Tensor]:
         """Features at strides 4, 8, 16 and 32."""
@@ -258,9 +222,7 @@ class Lite(nn.Module):
             raise ValueError(f"both sides must be multiples of {STRIDE}, not {height}×{width}")
         return cast(list[Tensor], self.backbone(lightness_N1HW))
 
-    def decode(
-        self, features: list[Tensor], lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None
-    ) -> Tensor:
+    def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
         """Features → logits. `hints_N3hw`: (N, 3, H/4, W/4) a*/110, b*/110 and 1 where a hint says the color; zeros elsewhere."""
         at4, at8, at16, at32 = features
         added = None if hints_N3hw is None else self.hints(hints_N3hw)
@@ -272,7 +234,7 @@ class Lite(nn.Module):
         x = x if added is None else x + added[1]
         x = self.merge4(x, at4)
         x = x if added is None else x + added[0]
-        return cast(Tensor, self.head(smoothed(x, lightness_N1HW)))
+        return cast(Tensor, self.head(x))
 
 
 class LiteL2(Lite):
@@ -286,10 +248,8 @@ class LiteL2(Lite):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.head.bias))
 
-    def decode(
-        self, features: list[Tensor], lightness_N1HW: Tensor, hints_N3hw: Tensor | None = None
-    ) -> Tensor:
-        return super().decode(features, lightness_N1HW, hints_N3hw).float() * AB_UNIT
+    def decode(self, features: list[Tensor], hints_N3hw: Tensor | None = None) -> Tensor:
+        return super().decode(features, hints_N3hw).float() * AB_UNIT
 
 
 def load_backbone(backbone: Backbone, imagenet: Mapping[str, Tensor]) -> None:

@@ -20,14 +20,6 @@ LITE_SKIPS: Final = {2: 24, 4: 40, 10: 112}
 LITE_CONTEXT: Final = 256
 LITE_MERGES: Final = {16: 192, 8: 128, 4: 64}
 """Stride of a merge: its channels."""
-LITE_SMOOTHING_STEPS: Final = 4
-"""How often lite's last features are averaged with their neighbors'."""
-LITE_OWN_WEIGHT: Final = 0.25
-"""Of a position's features before that; a neighbor of the same lightness has 1."""
-LITE_EDGE: Final = 2.0
-"""L* between neighbors at which that weight falls to 1/e."""
-LITE_STRIDE: Final = 4
-"""Of lite's answer, in pixels."""
 LITE_NORM_EPSILON: Final = 1e-3
 """Of the backbone's norms, as in EfficientNet; the decoder's have PyTorch's own."""
 LITE_MEAN: Final = 0.498

@@ -8,7 +8,7 @@ or (N, H/4, W/4, 2) ab, for any N, H and W that the net's stride divides.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,45 +67,8 @@ def _lite(layers: _Layers, lightness: Any, outputs: int) -> Any:
         x = layers.merged(x, fine[skip], f"merge{stride}.mix.0", channels, skips[skip], width)
         channels = width
     layers.leave_hints()
-    x = _smoothed(_channels_last(x), lightness)
     x = layers.last(x, "head", channels, outputs)
     return op.multiply(x, _f(plan.AB_UNIT)) if outputs == 2 else x
-
-
-def _smoothed(x: Any, lightness: Any) -> Any:
-    """See `nets.lite.smoothed`; (N, h, w, C), channels last."""
-    tile, none = [plan.LITE_STRIDE] * 2, [0, 0]
-    light = op.avg_pool(lightness, tile, none, none, tile, exclude_pad=False)
-    light = _channels_last(light)
-    weights = []
-    for axis in (2, 1):
-        later = op.slice(light, _i(1), _i(np.iinfo(np.int64).max), _i(1), _i(axis))
-        earlier = op.slice(light, _i(0), _i(-1), _i(1), _i(axis))
-        apart = op.abs(op.subtract(later, earlier))
-        between = op.exp(op.divide(apart, _f(-plan.LITE_EDGE)))
-        weights += [_padded(between, axis, 1, 0), _padded(between, axis, 0, 1)]
-    counted = op.add(op.add(*weights[:2]), op.add(*weights[2:]))
-    total = op.add(counted, _f(plan.LITE_OWN_WEIGHT))
-    shares = [op.divide(weight, total) for weight in weights]
-    own = op.multiply(op.divide(_f(plan.LITE_OWN_WEIGHT), total), x)
-    for _ in range(plan.LITE_SMOOTHING_STEPS):
-        left, right, above, below = (  # in the order of `shares`
-            op.multiply(share, _padded(x, axis, begin, -begin))
-            for share, (axis, begin) in zip(shares, product((2, 1), (1, -1)), strict=True)
-        )
-        x = op.add(own, op.add(op.add(left, right), op.add(above, below)))
-    return x
-
-
-def _channels_last(x: Any) -> Any:
-    return op.transpose(x, np.array([0, 2, 3, 1]))
-
-
-def _padded(x: Any, axis: int, begin: int, end: int) -> Any:
-    """Zeros added at an axis's beginning and end; negative numbers cut values off."""
-    begins, ends = np.zeros(4, np.int64), np.zeros(4, np.int64)
-    begins[axis], ends[axis] = begin, end
-    return op.pad(x, op.constant(begins), op.constant(ends), "constant", _f(0))
 
 
 def _block(
@@ -134,7 +97,7 @@ def _eccv16(layers: _Layers, lightness: Any) -> Any:
     for index in (2, 4):
         x = op.relu(layers.conv(x, f"model8.{index}", plan.ECCV16_WIDTH, plan.ECCV16_WIDTH, 3))
     layers.take("model_out.weight", (2, palette.COUNT, 1, 1))  # the release's decoding, which is not used
-    return layers.last(_channels_last(x), "model8.6", plan.ECCV16_WIDTH, palette.COUNT)
+    return layers.last(x, "model8.6", plan.ECCV16_WIDTH, palette.COUNT)
 
 
 class _Layers:
@@ -174,11 +137,12 @@ class _Layers:
         return _convolved(x, weight, bias, stride, dilation)
 
     def last(self, x: Any, name: str, channels: int, out: int) -> Any:
-        """1×1 with a bias, as a product of matrices: (N, h, w, C) → (N, h, w, out), channels last as `annealing` reads them fastest."""
+        """1×1 with a bias, as a product of matrices: its answer has the channels last, as `annealing` reads them fastest."""
         weight = self.take(f"{name}.weight", (out, channels, 1, 1))[:, :, 0, 0]
         bias = self.take(f"{name}.bias", (out,))
         if self._shift is not None:
             bias = bias + self._shift
+        x = op.transpose(x, np.array([0, 2, 3, 1]))
         return op.add(op.matmul(x, op.constant(np.ascontiguousarray(weight)), False, True), op.constant(bias))
 
     def dense(self, x: Any, name: str, channels: int, out: int, dilation: int = 1) -> Any:
@@ -303,7 +267,3 @@ def _per_channel(values: NDArray[np.float32]) -> Any:
 
 def _f(value: float) -> np.float32:
     return np.float32(value)
-
-
-def _i(value: int) -> NDArray[np.int64]:
-    return np.array([value], np.int64)
