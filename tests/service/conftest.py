@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import subprocess
 import sys
@@ -216,6 +217,17 @@ def check_problem() -> Callable[[httpx.Response, str], dict[str, Any]]:
 @pytest.fixture
 def folder(settings: Settings) -> Path:
     return settings.state_dir / "a store"
+
+
+@pytest.fixture
+def stored() -> Callable[[Path], list[Path]]:
+    """The files below a store's folder, readiness probes apart; folders may vanish while they are listed, which `rglob` does not bear."""
+
+    def files(folder: Path) -> list[Path]:
+        found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+        return [path for path in found if "ready" not in path.parts]
+
+    return files
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import httpx
 import psutil
@@ -43,10 +42,6 @@ def zipped(*members: tuple[str, bytes]) -> bytes:
 
 def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
-
-
-def stored(store_folder: Path) -> list[Path]:
-    return [path for path in store_folder.rglob("*") if path.is_file() and "ready" not in path.parts]
 
 
 def test_many_photos_become_one_batch_of_jobs(api, jobs, photos):
@@ -203,7 +198,7 @@ def test_forty_large_listings_at_once_take_little_memory(launch, redis_url, clie
     assert (most - before) / 2**20 < 80
 
 
-def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, client):
+def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, client, stored):
     sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos[:4])]
     whole = httpx.Request("PUT", f"{api.base_url}/v1/batches/{ID}", files=form(sent))
     body = whole.read()
@@ -226,7 +221,7 @@ def test_an_upload_that_broke_off_is_gone_on_with(api, photos, folder, until, cl
     assert {path: path.stat().st_mtime_ns for path in stored(folder)} == written
 
 
-def test_a_whole_batch_takes_in_nothing_more_and_its_options_stay(api, photos, check_problem, folder):
+def test_a_whole_batch_takes_in_nothing_more_and_its_options_stay(api, photos, check_problem, folder, stored):
     def put(photo: bytes, **options: str) -> httpx.Response:
         files = form([("a.jpg", photo)])
         return api.put(f"/v1/batches/{ID}", files=files, data=options, headers=bearer(OWN))
@@ -244,7 +239,7 @@ def test_the_same_photo_under_two_names_is_wanted_twice(api, photos):
     assert [file["name"] for file in batch["files"]] == ["a.jpg", "b.jpg"]
 
 
-def test_erasing_a_batch_leaves_no_file_of_it(tight, photos, work, folder, jobs, check_problem):
+def test_erasing_a_batch_leaves_no_file_of_it(tight, photos, work, folder, jobs, check_problem, stored):
     api = tight(queue_jobs=6)
     sent = [(f"{index}.jpg", photo) for index, photo in enumerate(photos)]
     batch = api.post("/v1/batches", files=form(sent)).json()
@@ -282,7 +277,9 @@ def test_a_batch_expires_with_all_it_has(api, photos, client, jobs, store, until
     assert not {"options", "address"} & set(client.hkeys(kept[0]))
 
 
-def test_what_cannot_be_a_batch_is_refused_and_leaves_nothing(tight, photos, folder, client, check_problem):
+def test_what_cannot_be_a_batch_is_refused_and_leaves_nothing(
+    tight, photos, folder, client, check_problem, stored
+):
     api = tight(batch_files=2, batch_bytes=2**20)
     zip_type = {"Content-Type": "application/zip"}
     two = form([("a.jpg", photos[0]), ("b.jpg", photos[1])])
@@ -334,7 +331,7 @@ def test_a_key_needs_the_scope_and_opens_what_it_made(tight, client, photos, che
     assert api.delete(path, headers=bearer(other)).status_code == 204
 
 
-def test_a_real_worker_colors_a_batch(service, gray_photo, until):
+def test_a_real_worker_colors_a_batch(service, gray_photo, until, stored):
     archive = zipped(("a.png", gray_photo("PNG")), ("b.jpg", gray_photo("JPEG")), ("c.jpg", b"no photo"))
     batch = httpx.post(
         f"{service.url}/v1/batches?artifacts=sidecar", files={"archive": ("a.zip", archive)}

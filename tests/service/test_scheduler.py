@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 
@@ -30,10 +29,6 @@ def form(photos: Iterable[tuple[str, bytes]]) -> list[tuple[str, tuple[str, byte
 
 def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
-
-
-def stored(store_folder: Path) -> list[Path]:
-    return [path for path in store_folder.rglob("*") if path.is_file() and "ready" not in path.parts]
 
 
 def test_somebody_who_waits_goes_before_a_batch_unless_it_is_in_a_hurry_too(api, photos, work):
@@ -104,7 +99,7 @@ def test_a_used_up_quota_puts_a_batch_off_and_neither_refuses_nor_holds_up_any(t
     assert api.post("/v1/batches", files=sent, headers=other).json()["counts"] == {"queued": 2, "waiting": 2}
 
 
-def test_an_erasure_that_was_broken_off_is_ended_by_the_scheduler(api, photos, folder, client, until):
+def test_an_erasure_that_was_broken_off_is_ended_by_the_scheduler(api, photos, folder, client, until, stored):
     batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()
     client.hset(
         f"{{autochrome}}:batch:{batch['id']}", "status", "canceled"
