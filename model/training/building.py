@@ -107,10 +107,12 @@ def _colorizing(
 ) -> Method:
     assert isinstance(config.options, ColorizeOptions)
     shown = config.options.realism
-    wants = "realism.…" if shown.any else "distilled" if config.options.distilled else ""
-    if wants and (config.method == "regress" or isinstance(net, BackboneColorizer)):
+    wanted = [f"realism.{name}" for name, weight in asdict(shown).items() if weight]
+    wanted += ["distilled"] if config.options.distilled else []
+    if wanted and (config.method == "regress" or isinstance(net, BackboneColorizer)):
         raise InputError(
-            f"{wants} is for nets that color ({', '.join(checkpoint.NETS)}), by colorize, or --set {wants}=0"
+            f"{', '.join(wanted)}: only for nets that color ({', '.join(checkpoint.NETS)}), by colorize; "
+            f"or --set {' '.join(f'{name}=0' for name in wanted)}"
         )
     if config.options.hinted and not isinstance(net, Lite):
         raise InputError(f"{config.net} takes no hints: --set hinted=0")
@@ -134,7 +136,7 @@ def _colorizing(
             raise InputError("distilled holds a net to what it began from: --set start=…, or distilled=0")
         if not config.fixed_norms:  # which would follow the few photographs that both are asked about
             raise InputError("distilled wants norms that are fixed: --set fixed_norms=true, or distilled=0")
-        distillation = Distillation(deepcopy(net), _shift(weights, decoding))
+        distillation = Distillation(deepcopy(net), shift_to_start(weights, decoding))
     return Colorize(net, weights, config.options, realism, distillation)
 
 
@@ -147,8 +149,8 @@ def _realism(shown: RealismWeights, weights: Tensor, decoding: Mapping[str, Any]
     )
 
 
-def _shift(weights: Tensor, decoding: Mapping[str, Any]) -> Tensor:
-    """What lies between the logits of a start and those that show the same colors, decoded by (313,) weights that are not the start's."""
+def shift_to_start(weights: Tensor, decoding: Mapping[str, Any]) -> Tensor:
+    """(313,) what lies between the logits of a start and those that show the same colors, decoded by `weights`, (313,), not the start's."""
     share = decoding["taken_back"]
     return (bins.taken_back(start_weights(decoding), share) - bins.taken_back(weights, share)).float()
 

@@ -527,8 +527,10 @@ def test_nets_that_take_no_hints_are_shown_none(method: str, net: str) -> None:
 @pytest.mark.parametrize(("method", "net"), [("regress", "lite-l2"), ("colorize", "alexnet")])
 def test_nets_that_show_no_picture_are_not_held_to_one(method: str, net: str, setting: str) -> None:
     config = replace(configs.tiny("colorize", "alexnet"), method=method, net=net).changed([setting])
-    with pytest.raises(InputError, match=r"is for nets that color"):
+    off = f"{setting.partition('=')[0]}=0"
+    with pytest.raises(InputError, match=f"only for nets that color.* or --set {off}$"):
         building.build(config, 1, torch.ones(bins.COUNT))
+    building.build(config.changed([off]), 1, torch.ones(bins.COUNT))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from model import bins, checkpoint
 from model.errors import InputError
 from model.methods.colorize import Colorize, ColorizeOptions
 from model.methods.distillation import Distillation
+from model.nets.backbone import autocast
 from model.training import building, runs, session
 from model.training import config as configs
 from model.training.batches import middles
@@ -50,7 +51,8 @@ def test_it_is_the_divergence_from_the_earlier_answers_and_none_at_first(
     with torch.no_grad():
         assert abs(float(distillation.loss(shipped, SEEDS))) < 1e-5
         seen = distillation.crops(SEEDS, CPU)
-        told, said = (net(seen).float().log_softmax(1) for net in (shipped, other))
+        with autocast(CPU):
+            told, said = (net(seen).float().log_softmax(1) for net in (shipped, other))
         expected = 2 * F.kl_div(said, told, reduction="none", log_target=True).sum(1).mean()
         torch.testing.assert_close(distillation.loss(other, SEEDS), expected)
         torch.testing.assert_close(distillation.loss(other, torch.arange(12)), expected / 2)
@@ -63,7 +65,7 @@ def test_a_net_decoded_by_other_class_weights_is_held_to_the_same_colors(shipped
     decoding = building.decoding_of("lite")
     own = bins.class_weights(prior / prior.sum(), 0.7)
     its = bins.class_weights(torch.tensor(decoding["prior"], dtype=torch.float64), decoding["lam"])
-    shift = building._shift(own, decoding)
+    shift = building.shift_to_start(own, decoding)
     assert shift.abs().max() > 0.1
 
     class Shifted(nn.Module):
