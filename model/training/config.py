@@ -1,6 +1,7 @@
 """What decides a training run, its photographs apart: one typed configuration, and named ones as functions that return it.
 
-`lite` is how the shipped weights are trained but for their last stage, `realism`; `finetune` goes on from them with few photographs;
+`lite` trains the product's net at length, and `realism` is a last stage; the shipped weights came of both, with other values here and there
+(LOG.md); `finetune` goes on from them with few photographs;
 `small` trains a backbone in minutes; `doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as
 its paper does is listed in its method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the
 weights to use are averaged over the last steps.
@@ -169,7 +170,7 @@ def read(values: dict[str, Any]) -> Config:
 
 
 def lite(method: str, net: str) -> Config:
-    """The shipped weights before their last stage: crops of the sizes that the net is used at, old prints among them, hints for a part.
+    """The product's net at length: crops of the sizes that it is used at, old prints among them, hints for a part.
 
     Begins from ImageNet's backbone, or with `--set start=lite` from the shipped weights.
     """
