@@ -105,6 +105,8 @@ def train(
 
     if extend:
         config = session.extended(run, steps)
+        if method != config.method:
+            raise InputError(f"{run} trains {config.method}, not {method}")
         if settings or recipe or net or seconds or seed is not None:
             raise InputError("a run is extended as it was begun: --extend takes --steps alone")
     else:
@@ -154,7 +156,10 @@ def train(
 
 @training.command(short_help="stop where it stands, and keep it in memory")
 def pause(run_folder: Run = Path("runs/colorize")) -> int:
-    """Stop the run's process where it stands. It keeps its memory and takes no time of the machine; nothing is lost."""
+    """Stop the run's process where it stands. It keeps its memory and takes no time of the machine; nothing is lost.
+
+    A run of several processes, by torchrun, is not paused: the others would wait for the first, and give up.
+    """
     os.kill(_process(run_folder), signal.SIGSTOP)
     print(f"{run_folder} is paused")
     return 0
@@ -171,7 +176,13 @@ def resume(run_folder: Run = Path("runs/colorize")) -> int:
 def _process(run: Path) -> int:
     from model.training import runs
 
-    process = runs.training_process(run)
-    if process is None:
+    found = runs.training_processes(run)
+    if found is None:
         raise InputError(f"nothing trains in {run} now; the command that began a run continues it")
+    process, together = found
+    if together > 1:
+        raise InputError(
+            f"{together} processes train in {run}, which wait for each other and give up when one is paused: "
+            "Ctrl-C ends them at a checkpoint, and the command that began the run continues it"
+        )
     return process

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from model.errors import InputError
-from model.training.distributed import place, summed
+from model.training.distributed import summed
 
 PRIOR_PHOTOS = 64
 """N: as many new photographs weigh as much as all that the net was trained on."""
@@ -52,7 +52,8 @@ class _GlobalBatchNorm(_BatchNorm):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         axes = [0, *range(2, x.ndim)]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        count = wide.numel() // wide.shape[1] * place()[1]
+        # Processes may have more and fewer rows: context prediction deals whole photographs.
+        count = summed(wide.new_tensor(wide.numel() // wide.shape[1]))
         mean = summed(wide.sum(axes)) / count
         shape = [1, -1] + [1] * (x.ndim - 2)
         centered = wide - mean.view(shape)

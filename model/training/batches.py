@@ -84,6 +84,8 @@ class Crops:
             )
         if not 0 < self.area <= 1 or not 0 <= self.last_share <= 1 or not 0 <= self.balance <= 1:
             raise InputError("area, last_share and balance are shares: 0…1")
+        if not self.enlarged > 0:
+            raise InputError(f"enlarged is {self.enlarged}, and must be above 0")
         if any(weight < 0 for weight in self.weights) or (self.weights and not any(self.weights)):
             raise InputError(f"weights say how often each source is seen: {self.weights} do not")
 
@@ -265,14 +267,21 @@ def boxes_of(
     return np.stack([top, left, h, w], 1)
 
 
-def evenly(caches: Sequence[Cache], count: int) -> list[NDArray[np.uint8]]:
-    """At most `count` photos, (3, H, W) each, evenly chosen: as many of each cache, where it has them."""
-    filled = [cache for cache in caches if len(cache)]
-    chosen: list[NDArray[np.uint8]] = []
-    for place, cache in enumerate(sorted(filled, key=len)):
-        wanted = min(len(cache), (count - len(chosen)) // (len(filled) - place))
-        chosen += [cache.photo(index * len(cache) // wanted) for index in range(wanted)]
+def spread(caches: Sequence[Cache], count: int) -> list[Cache]:
+    """At most `count` photos, evenly chosen: as many of each cache, where it has them."""
+    filled = sorted((cache for cache in caches if len(cache)), key=len)
+    chosen: list[Cache] = []
+    for place, cache in enumerate(filled):
+        wanted = min(len(cache), count // (len(filled) - place))
+        count -= wanted
+        if wanted:
+            chosen.append(cache.only([index * len(cache) // wanted for index in range(wanted)]))
     return chosen
+
+
+def evenly(caches: Sequence[Cache], count: int) -> list[NDArray[np.uint8]]:
+    """The photos of `spread`, (3, H, W) each."""
+    return [part.photo(number) for part in spread(caches, count) for number in range(len(part))]
 
 
 def middles(photos: Sequence[NDArray[np.uint8]], side: int, device: torch.device) -> Batch:

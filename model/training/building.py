@@ -63,12 +63,12 @@ def build(
     optimizer = optim.build(
         net,
         config.optimizer,
-        config.lr,
-        config.backbone_lr,
-        config.momentum,
-        config.weight_decay,
-        method.adversary,
-        config.adversary_lr,
+        lr=config.lr,
+        backbone_lr=config.backbone_lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        adversary=method.adversary,
+        adversary_lr=config.adversary_lr,
     )
     return method, optimizer
 

@@ -12,14 +12,19 @@ import torch
 
 
 def commit() -> str:
-    """The checkout's, or "" where the package is installed without one."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """The checkout's that this file belongs to; "" where there is none, as for an installed package, or no git."""
+    here = Path(__file__)
+    if _git("ls-files", "--error-unmatch", here.name, within=here.parent):
+        return _git("rev-parse", "--short", "HEAD", within=here.parent)
+    return ""
+
+
+def _git(*words: str, within: Path) -> str:
+    """What git prints; "" where it fails, or is not installed."""
+    try:
+        done = subprocess.run(["git", *words], cwd=within, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
     return done.stdout.strip()
 
 

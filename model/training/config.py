@@ -92,6 +92,7 @@ class Config:
             "frozen_blocks",
             "validate_every",
             "patience",
+            "seed",
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} is {getattr(self, name)}, and must not be negative")

@@ -32,7 +32,7 @@ class Progress:
 
 
 class DivergedError(AutochromeError):
-    """The loss is not finite any more. The run's checkpoint is from before; a lower lr may get past this step."""
+    """The loss is not finite any more. The run's checkpoint is from before."""
 
 
 class Log:
@@ -118,7 +118,7 @@ def check_finite(loss: float, step: int) -> None:
         raise DivergedError(
             "loss_diverged",
             f"The loss is {loss} at step {step}.",
-            "Try a lower lr; the last checkpoint is kept.",
+            "Begin anew in another folder with a lower lr; this one keeps its last checkpoint.",
         )
 
 

@@ -43,6 +43,7 @@ def lr_factor(step: int, ends: Sequence[int], warmup: int) -> float:
 def build(
     net: nn.Module,
     name: Name,
+    *,
     lr: float,
     backbone_lr: float | None = None,
     momentum: float = 0.9,

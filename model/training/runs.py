@@ -52,6 +52,7 @@ class Saved:
 def averaged(run: Path) -> Saved:
     """The averaged weights to use: the best ones where the run keeps them, else those of its newest checkpoint.
 
+    The best ones may be newer than the checkpoint, and say themselves of which step they are.
     Raises FileNotFoundError where there is no run, RunError for one that cannot be used.
     """
     if not (run / CHECKPOINT).exists():
@@ -59,7 +60,9 @@ def averaged(run: Path) -> Saved:
     saved = _read(run / CHECKPOINT, {"averaged", "progress", "metadata"})
     progress, metadata = Progress(**saved["progress"]), saved["metadata"]
     if metadata.get("config", {}).get("keep_best") and (run / BEST).exists():
-        return Saved(_read(run / BEST, {"averaged"})["averaged"], progress, metadata)
+        best = _read(run / BEST, {"averaged", "step", "score"})
+        progress = replace(progress, best_step=best["step"], best_score=best["score"])
+        return Saved(best["averaged"], progress, metadata)
     prefix = "module."
     state = {k.removeprefix(prefix): value for k, value in saved["averaged"].items() if k.startswith(prefix)}
     return Saved(state, progress, metadata)
@@ -170,21 +173,27 @@ def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:
         ) from error
 
 
-def training_process(run: Path) -> int | None:
-    """The process that trains in this folder now, running or paused, or None."""
+def training_processes(run: Path) -> tuple[int, int] | None:
+    """(pid, how many processes train with it) of the first process that trains in this folder now, running or paused; or None."""
     try:
         with (run / "trainer").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None
     except BlockingIOError:
-        return int((run / "trainer").read_text())
+        said = (run / "trainer").read_text().split()
+        return (
+            (int(said[0]), int(said[1])) if said else None
+        )  # it has the lock, and has not yet said who it is
     return None
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the folder's lock, which goes with the process however it ends; the file says which process that is. Raises BusyError."""
+    """Hold the folder's lock, which goes with the process however it ends; the file says which process that is, and of how many.
+
+    Raises BusyError.
+    """
     with (run / "trainer").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,7 +202,7 @@ def locked(run: Path) -> Iterator[None]:
                 f"another process trains in {run} already; let it, or name another folder"
             ) from error
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} {distributed.place()[1]}")
         lock.flush()
         yield
 

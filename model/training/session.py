@@ -77,11 +77,15 @@ def photographs(
 ) -> tuple[list[Cache], list[Cache], data.LeftOut]:
     """Of each source what is learned from and what is held out, from the cache in `folder`; and what is left out, by why.
 
-    For nets that color these are color photographs, each once, and none that looks like one that is held out, or one of `apart_from`.
-    `hold_out` is in tenths of all.
+    For nets that color these are color photographs, each once, and none that looks like one that is held out, or one of `apart_from`,
+    which InputError refuses for other methods. `hold_out` is in tenths of all, 0…9, or InputError.
     """
+    if not 0 <= hold_out <= 9:
+        raise InputError(f"--hold-out is {hold_out}, and counts tenths of the photographs: 0…9")
     build = partial(cache.build, side=config.shape, folder=folder, workers=workers)
     coloring = config.method in ("colorize", "regress")
+    if apart_from and not coloring:
+        raise InputError(f"--apart-from is for colorize and regress: {config.method} looks for no copies")
     # What does not color weighs no source against another: all are one, and a photo that is in two is seen once.
     groups = [[source] for source in sources] if coloring else [[*sources]]
     whole = [build(data.find(group, exclude)) for group in groups]
@@ -107,6 +111,7 @@ def as_begun(config: Config, run: Path) -> Config:
 def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seconds: float) -> Config:
     """As many steps as fit into so many seconds, less a tenth for what comes after. A step's time grows with its crops' pixels.
 
+    InputError where none fits, as after photographs have been decoded for long.
     Of several processes each times its own share of the batches, and the first one's number is everyone's.
     """
     rank, world = distributed.place()
@@ -124,8 +129,13 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
             torch.cuda.synchronize()
     now = time.monotonic()
     larger = batches.area(range(config.steps)) / batches.area(range(_TIMED, 2 * _TIMED))
-    mine = max(1, int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED * larger)))
+    mine = int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED * larger))
     steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
+    if steps < 1:
+        raise InputError(
+            "no step fits into the time that is left after the photographs were decoded and steps were timed: the same command again "
+            "finds them decoded, or give it more --seconds"
+        )
     return replace(config, steps=steps, warmup=min(config.warmup, steps // 10))
 
 

@@ -90,8 +90,8 @@ def train(
     validate: Validate | None = None,
     *,
     is_asked_to_stop: Callable[[], bool] = lambda: False,
-) -> nn.Module:
-    """Train to the schedule's end, from the run's checkpoint where there is one; returns the averaged net, in eval mode.
+) -> None:
+    """Train to the schedule's end, from the run's checkpoint where there is one, and leave a checkpoint of it.
 
     `metadata` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (see `runs.resume`);
     DivergedError if the loss is not finite. The optimizer's groups keep the lr they came with, times the cosine. BusyError if another
@@ -172,7 +172,6 @@ def train(
             if asked:
                 distributed.barrier()  # a process that ended before the first one has written would have it killed
                 raise StoppedError(f"asked to stop at step {progress.step}")
-    return averaged.module.eval()
 
 
 class _Learner(nn.Module):
@@ -188,7 +187,7 @@ class _Learner(nn.Module):
 
 
 class _Clock:
-    """How long a run has worked, and how long ago it was saved."""
+    """How long a run has taken, pauses included, and its processor time; how long ago it was saved."""
 
     def __init__(self) -> None:
         self.saved_at = self.stepped_at = time.monotonic()

@@ -21,7 +21,7 @@ from model.methods import Method
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.nets.backbone import autocast
 from model.training import distributed
-from model.training.batches import Batch, Batches, evenly, middles
+from model.training.batches import Batch, Batches, evenly, middles, spread
 from model.training.cache import Cache
 
 THRESHOLDS = 150
@@ -91,9 +91,7 @@ def of_method(
         own = method.weights if isinstance(method, Colorize) else None
         begun = own if start_weights is None else start_weights
         return lambda net, step: _coloring(method, net, batches, own if step else begun)
-    chosen = [
-        part.only(range(0, len(part), -(-len(part) * len(photos) // count))) for part in photos if len(part)
-    ]
+    chosen = spread(photos, count)
     together, (rank, world) = sum(map(len, chosen)), distributed.place()
     batch = max(1, min(32, together) // world) * world
     whole = Batches(

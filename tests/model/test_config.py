@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import bins
 from model.__main__ import main
@@ -61,6 +61,11 @@ def batch(toys: synthetic.Pictures, numbers: Tensor) -> Batch:
     return Batch(toys.rgb[numbers], toys.classes[numbers, 0], numbers)
 
 
+def asked_of(net: nn.Module) -> set[str]:
+    """The parameters that the loss would have otherwise."""
+    return {name for name, value in net.named_parameters() if value.grad is not None and value.grad.any()}
+
+
 def test_each_method_has_a_recipe_by_default() -> None:
     for method in configs.METHODS:
         assert session.configured(method).method == method
@@ -76,14 +81,17 @@ def test_any_method_trains_all_of_any_net(method: str, net: str, toys: synthetic
         config = replace(config, options=augment.Strengths(side=64))
     learner, optimizer = building.build(config, 10, torch.ones(bins.COUNT))
     before = {name: value.clone() for name, value in learner.net.named_parameters()}
+    asked: set[str] = set()
     for step in range(
         2
     ):  # the last norms of residual blocks begin at zero, and hide what is beneath for a step
         learner.loss(batch(toys, torch.arange(4)), torch.Generator().manual_seed(step)).backward()
+        asked |= asked_of(learner.net)
         optimizer.step()
         optimizer.zero_grad()
     trained = {name for name, value in learner.net.named_parameters() if value.requires_grad}
     assert {name for name in trained if torch.equal(before[name], learner.net.get_parameter(name))} == set()
+    assert asked == trained, "weight decay alone would move them too"
     assert any(name.startswith("backbone.") for name in trained)
 
 
@@ -148,6 +156,7 @@ def test_zhang2016_trains_all_of_the_papers_net(toys: synthetic.Pictures) -> Non
     learner, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
     before = {name: value.clone() for name, value in learner.net.named_parameters() if value.requires_grad}
     learner.loss(batch(toys, torch.arange(2)), torch.Generator().manual_seed(0)).backward()
+    assert asked_of(learner.net) == before.keys()
     optimizer.step()
     assert len(before) > 50
     assert not [name for name, value in before.items() if torch.equal(value, learner.net.get_parameter(name))]
@@ -361,6 +370,8 @@ def test_every_configuration_survives_being_written_down_as_json(name: str) -> N
         ("batch=0", "batch is 0, and must be 1 or more"),
         ("validated=0", "validated is 0, and must be 1 or more"),
         ("clip=-1", "clip is -1.0, and must not be negative"),
+        ("seed=-1", "seed is -1, and must not be negative"),
+        ("enlarged=0", "enlarged is 0.0, and must be above 0"),
         ("batch=many", "batch=many"),
         ("keep_best=perhaps", "keep_best=perhaps"),
         ("sides=16", "crops must have 32 pixels or more"),

@@ -150,7 +150,7 @@ def color(name: str, photos: Cache, run: Path, rank: int, world: int) -> None:
         batch_norm.fix(method.net)
     crops = Crops(sides=(64,), last=64, small=64)
     batches = Batches([photos], 4, steps, 0, crops, rank, world)
-    optimizer = optim.build(method.net, "sgd", lr, adversary=method.adversary, adversary_lr=lr)
+    optimizer = optim.build(method.net, "sgd", lr=lr, adversary=method.adversary, adversary_lr=lr)
     schedule = trainer.Schedule((steps,), ema=0.5, save_every_s=1000)
     trainer.train(method, optimizer, batches, schedule, run, {}, torch.device("cpu"))
 
@@ -169,8 +169,13 @@ def rank_main(rank: int, folder: str, photos: Cache) -> None:
     rows = torch.full((2, 3), rank + 1.0, requires_grad=True)
     everyone = distributed.gathered(rows)
     (everyone * (torch.arange(12.0).view(4, 3) + 100 * rank)).sum().backward()
+    norm = begun_norm()
+    normal = norm(unequal()[rank])
+    normal.square().mul(unequal()[rank]).sum().backward()
     found = {
         "place": distributed.place(),
+        "normal": normal.detach(),
+        "norm": {**norm.state_dict(), "owed": norm.weight.grad},
         "loss": loss.detach(),
         "gradients": [p.grad for p in learner.parameters()],
         "gathered": everyone.detach(),
@@ -185,6 +190,18 @@ def rank_main(rank: int, folder: str, photos: Cache) -> None:
     for name in NETS:
         color(name, photos, Path(folder) / name, rank, WORLD)
     dist.destroy_process_group()
+
+
+def unequal() -> tuple[Tensor, Tensor]:
+    """The rows of each rank: two and five."""
+    rows = torch.randn(7, 3, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64) + 2
+    return rows[:2], rows[2:]
+
+
+def begun_norm() -> nn.BatchNorm1d:
+    norm = nn.BatchNorm1d(3).double()
+    batch_norm.share(norm)
+    return norm
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +252,20 @@ def test_two_ranks_have_the_loss_and_the_gradient_of_one(found: list[dict[str, A
         for gradient, parameter in zip(its["gradients"], alone.parameters(), strict=True):
             torch.testing.assert_close(gradient, parameter.grad, rtol=1e-10, atol=1e-13)
             assert parameter.grad.abs().max() > 1e-3
+
+
+def test_batch_norm_is_over_all_rows_where_ranks_have_unequal_numbers_of_them(
+    found: list[dict[str, Any]],
+) -> None:
+    norm = nn.BatchNorm1d(3).double()
+    rows = torch.cat(unequal())
+    normal = norm(rows)
+    normal.square().mul(rows).sum().backward()
+    torch.testing.assert_close(torch.cat([its["normal"] for its in found]), normal.detach())
+    for its in found:
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(its["norm"][name], norm.state_dict()[name])
+    torch.testing.assert_close(sum(its["norm"]["owed"] for its in found), norm.weight.grad)
 
 
 def test_two_ranks_measure_the_loss_of_one(found: list[dict[str, Any]], photos: Cache) -> None:

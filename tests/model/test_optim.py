@@ -143,7 +143,7 @@ def test_adam_decays_as_l2_does_and_adamw_apart_from_the_gradient() -> None:
     for name in ("adam", "adamw"):
         layer = nn.Linear(3, 2)
         nn.init.ones_(layer.weight)
-        optimizer = optim.build(layer, name, 0.01, weight_decay=1e-3)
+        optimizer = optim.build(layer, name, lr=0.01, weight_decay=1e-3)
         layer.weight.grad = torch.zeros(2, 3)
         optimizer.step()
         moved[name] = float((1 - layer.weight.detach().double()).mean())
@@ -156,7 +156,7 @@ def test_the_backbone_learns_at_its_own_rate_and_norms_and_biases_are_not_decaye
 ) -> None:
     """But by "adam" they are, as in the released training code."""
     net = Colors()
-    optimizer = optim.build(net, name, 0.4, 0.2, weight_decay=0.1)
+    optimizer = optim.build(net, name, lr=0.4, backbone_lr=0.2, weight_decay=0.1)
     found = {
         id(parameter): (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
@@ -172,9 +172,9 @@ def test_the_backbone_learns_at_its_own_rate_and_norms_and_biases_are_not_decaye
         "head.weight": (0.4, 0.1),
         "head.bias": (0.4, decayed),
     }
-    assert {group["lr"] for group in optim.build(net, name, 0.4).param_groups} == {0.4}
+    assert {group["lr"] for group in optim.build(net, name, lr=0.4).param_groups} == {0.4}
 
 
 def test_lars_has_no_lr_of_its_own_for_a_backbone() -> None:
     with pytest.raises(InputError, match="leave out backbone_lr"):
-        optim.build(nn.Linear(1, 1), "lars", 1e-3, backbone_lr=1e-4)
+        optim.build(nn.Linear(1, 1), "lars", lr=1e-3, backbone_lr=1e-4)

@@ -164,6 +164,6 @@ def test_weights_below_nothing_are_refused(weight: str) -> None:
 
 def test_a_discriminator_does_not_learn_by_lars_nor_a_backbone_at_its_own_lr() -> None:
     with pytest.raises(InputError, match="not by lars"):
-        optim.build(nn.Linear(1, 1), "lars", 1e-3, adversary=Discriminator())
+        optim.build(nn.Linear(1, 1), "lars", lr=1e-3, adversary=Discriminator())
     with pytest.raises(InputError, match="leave out backbone_lr"):
-        optim.build(nn.Linear(1, 1), "lars", 1e-3, backbone_lr=1e-4)
+        optim.build(nn.Linear(1, 1), "lars", lr=1e-3, backbone_lr=1e-4)

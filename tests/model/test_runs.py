@@ -20,6 +20,7 @@ from model.methods import Method
 from model.methods.supervised import Supervised
 from model.nets.backbone import Backbone
 from model.training import building, runs, session
+from model.training import commit as commits
 from model.training import config as configs
 from model.training.batches import Batch, Batches
 from model.training.cache import Cache
@@ -324,6 +325,13 @@ def test_an_extension_says_how_long_and_nothing_else(
     assert (run / runs.CHECKPOINT).read_bytes() == before
 
 
+def test_a_run_is_extended_by_its_own_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"metadata": {"config": asdict(lite("steps=2"))}}, tmp_path / runs.CHECKPOINT)
+    words = words_of(tmp_path, "--extend", "--steps", "5")
+    assert main(["train", "simclr", *words[2:]]) == 1
+    assert "trains colorize, not simclr" in capsys.readouterr().err
+
+
 def test_what_is_no_run_is_not_extended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words_of(tmp_path / "none", "--extend", "--steps", "5")) == 1
     assert "holds no training run" in capsys.readouterr().err
@@ -350,7 +358,11 @@ def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(session, "_TIMED", 1)
-    command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "1", "--set", "warmup=40")
+    command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "1e-9", "--set", "warmup=40")
+    assert main(command) == 1
+    assert "no step fits into the time that is left" in capsys.readouterr().err
+    assert not (tmp_path / "run" / runs.CHECKPOINT).exists()
+    command[command.index("1e-9")] = "5"
     assert main(command) == 0
     steps = runs.averaged(tmp_path / "run").progress.step
     assert f"{steps} steps of 4 photographs fit into" in capsys.readouterr().out
@@ -394,6 +406,35 @@ def test_seconds_are_planned_with_as_many_classes_as_there_are(
 
 
 # What is refused
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "words"),
+    [
+        ("simclr", ["--apart-from", "scikit-image"], "--apart-from is for colorize and regress"),
+        ("colorize", ["--hold-out", "20"], "--hold-out is 20, and counts tenths"),
+    ],
+)
+def test_what_would_be_ignored_or_leave_nothing_is_refused_before_photographs_are_decoded(
+    method: str, more: Sequence[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words_of(tmp_path / "run", *more)
+    assert main(["train", method, *command[2:]]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkout_is_named_by_the_files_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = commits.commit()
+    monkeypatch.setattr(commits, "__file__", str(Path(commits.__file__).with_name("installed.py")))
+    assert commits.commit() == "", "another project's checkout around a virtual environment"
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commits.commit() == "", "no git"
+    monkeypatch.undo()
+    assert commits.commit() == known
 
 
 def test_the_best_weights_are_not_kept_where_nothing_tells_which_they_are(

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from model.__main__ import main
 from model.methods import Method
-from model.training import optim, runs, trainer
+from model.training import distributed, optim, runs, trainer
 from model.training.logging import DivergedError
 from model.training.trainer import Schedule, StoppedError
 from model.training.validation import Validate
@@ -150,7 +150,6 @@ def test_clipping_bounds_the_gradient_and_so_the_step(
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_path: Path) -> None:
     Toy().trained(tmp_path, Schedule((2,)))
-    before = (tmp_path / runs.CHECKPOINT).read_bytes()
     metadata = {"config": {"steps": 4, "earlier": (2,)}}
     runs_before = {"config": {"steps": 2, "earlier": ()}}
     saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True) | {"metadata": runs_before}
@@ -195,6 +194,18 @@ def test_the_weights_that_did_best_are_kept_and_are_those_to_use(tmp_path: Path)
         found = [(int(row["step"]), float(row["score"])) for row in csv.DictReader(rows)]
     assert found == [(0, 1), (2, 3), (4, 5), (6, 2), (8, 4)]
     assert tensorboard(tmp_path)["validation/score"] == found
+
+
+def test_best_weights_that_are_newer_than_the_checkpoint_say_of_which_step_they_are(tmp_path: Path) -> None:
+    """A run that was killed between the two: by the checkpoint alone they would be taken for the start's."""
+    schedule = Schedule((2,), ema=0.5, validate_every=2, keep_best=True)
+    toy = Toy()
+    toy.trained(tmp_path, schedule, validate=scored(5, 1), metadata={"config": {"keep_best": True}})
+    assert runs.averaged(tmp_path).progress.best_step == 0
+    runs.save_best(tmp_path, toy.net, 50, 6.5)
+    saved = runs.averaged(tmp_path)
+    assert (saved.progress.step, saved.progress.best_step, saved.progress.best_score) == (2, 50, 6.5)
+    assert torch.equal(saved.state["0.weight"], toy.net.state_dict()["0.weight"])
 
 
 def test_without_keep_best_the_last_average_is_what_is_used(tmp_path: Path) -> None:
@@ -485,22 +496,34 @@ def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(
     until: Callable[[Callable[[], Any], float, str], Any],
 ) -> None:
     run = tmp_path / "run"
-    process = start(*command(photos, run, 1000, steps=40))
+    process = start(*command(photos, run, 1000, steps=100))
     try:
-        steps = wait_for_steps(run, 20)
+        wait_for_steps(run, 20)
         assert main(["training", "pause", str(run)]) == 0
         until(lambda: state_of(process.pid) == "T", 10, "it is stopped")
+        steps = steps_logged(run)
         time.sleep(1)
-        assert steps_logged(run) - steps <= 20  # at most what was under way
-        assert main(command(photos, run, 1000, steps=40)) == 1
+        assert steps_logged(run) == steps < 100
+        assert main(command(photos, run, 1000, steps=100)) == 1
         assert "another process trains" in capsys.readouterr().err
         assert main(["training", "resume", str(run)]) == 0
         finish(process)
     finally:
         process.kill()
-    assert steps_logged(run) == 40
+    assert steps_logged(run) == 100
     assert main(["training", "pause", str(run)]) == 1
     assert "nothing trains" in capsys.readouterr().err
+
+
+def test_a_run_of_several_processes_is_not_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runs.locked(tmp_path):
+        assert runs.training_processes(tmp_path) == (os.getpid(), 1)
+    monkeypatch.setattr(distributed, "place", lambda: (0, 4))
+    with runs.locked(tmp_path):
+        assert main(["training", "pause", str(tmp_path)]) == 1
+    assert "4 processes train in" in capsys.readouterr().err
 
 
 def state_of(process: int) -> str:
