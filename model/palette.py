@@ -1,6 +1,6 @@
 """The 313 ab bins of Zhang, Isola & Efros (ECCV 2016), in numpy: coloring needs no torch.
 
-Q = 313 bins. `model.annealing` has the colors that logits over them mean, `model.bins` the rest of the paper's maths, for training.
+Q = 313 bins. `model.annealing` has the colors that logits over them mean, `model.bins` the rest of the paper's math, for training.
 https://arxiv.org/abs/1603.08511, section 2.
 """
 

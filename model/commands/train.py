@@ -107,7 +107,7 @@ def train(
         config = session.extended(run, steps)
         if method != config.method:
             raise InputError(f"{run} trains {config.method}, not {method}")
-        if settings or recipe or net or seconds or seed is not None:
+        if settings or recipe or net or {seconds, seed} != {None}:
             raise InputError("a run is extended as it was begun: --extend takes --steps alone")
     else:
         config = session.configured(method, net, recipe, settings, steps, seed)
@@ -130,13 +130,13 @@ def train(
             )
             data.write_names(left_out, run)
         try:
-            if seconds and (run / runs.CHECKPOINT).exists():
+            if seconds is not None and (run / runs.CHECKPOINT).exists():
                 config = session.as_begun(config, run)
                 if is_first:
                     print(
                         f"the run goes on to the {config.steps} steps that it was begun with, however long they take"
                     )
-            elif seconds:
+            elif seconds is not None:
                 left = seconds - (time.monotonic() - begun)
                 config = session.fitting(config, sources, place, left)
                 if is_first:
@@ -160,7 +160,13 @@ def pause(run_folder: Run = Path("runs/colorize")) -> int:
 
     A run of several processes, by torchrun, is not paused: the others would wait for the first, and give up.
     """
-    os.kill(_process(run_folder), signal.SIGSTOP)
+    process, together = _processes(run_folder)
+    if together > 1:
+        raise InputError(
+            f"{together} processes train in {run_folder}, which wait for each other and give up when one is paused: "
+            "Ctrl-C ends them at a checkpoint, and the command that began the run continues it"
+        )
+    os.kill(process, signal.SIGSTOP)
     print(f"{run_folder} is paused")
     return 0
 
@@ -168,21 +174,16 @@ def pause(run_folder: Run = Path("runs/colorize")) -> int:
 @training.command(short_help="let it go on")
 def resume(run_folder: Run = Path("runs/colorize")) -> int:
     """Let a paused run go on. One that has ended or was killed goes on by the command that began it."""
-    os.kill(_process(run_folder), signal.SIGCONT)
+    os.kill(_processes(run_folder)[0], signal.SIGCONT)
     print(f"{run_folder} goes on")
     return 0
 
 
-def _process(run: Path) -> int:
+def _processes(run: Path) -> tuple[int, int]:
+    """(pid, how many train with it) of the process that trains there."""
     from model.training import runs
 
     found = runs.training_processes(run)
     if found is None:
         raise InputError(f"nothing trains in {run} now; the command that began a run continues it")
-    process, together = found
-    if together > 1:
-        raise InputError(
-            f"{together} processes train in {run}, which wait for each other and give up when one is paused: "
-            "Ctrl-C ends them at a checkpoint, and the command that began the run continues it"
-        )
-    return process
+    return found

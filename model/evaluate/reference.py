@@ -46,7 +46,7 @@ _SCORES = {
 }
 _MOVES = {
     "moved": ("moved %", 1),
-    "spoilt": ("right, then wrong %", 2),
+    "spoiled": ("right, then wrong %", 2),
     "mended": ("wrong, then right %", 2),
     "unnamed": ("error where not named, ab units", 2),
     "gray_chroma": ("chroma of gray places", 2),

@@ -20,10 +20,13 @@ def commit() -> str:
 
 
 def _git(*words: str, within: Path) -> str:
-    """What git prints; "" where it fails, or is not installed."""
+    """What git prints; "" where it fails, or is not installed. A hook's variables say which checkout that is of, and not ours."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", *words], cwd=within, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        done = subprocess.run(
+            ["git", *words], cwd=within, capture_output=True, text=True, check=False, env=environment
+        )
+    except OSError:
         return ""
     return done.stdout.strip()
 

@@ -92,10 +92,11 @@ class Config:
             "frozen_blocks",
             "validate_every",
             "patience",
-            "seed",
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} is {getattr(self, name)}, and must not be negative")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}, and must lie in 0…4294967295")
         for name in ("momentum", "ema", "prior_share", "blend"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}, and must lie in 0…1")

@@ -118,7 +118,7 @@ def check_finite(loss: float, step: int) -> None:
         raise DivergedError(
             "loss_diverged",
             f"The loss is {loss} at step {step}.",
-            "Begin anew in another folder with a lower lr; this one keeps its last checkpoint.",
+            "Begin anew in another folder with a lower lr; this one keeps its last checkpoint, if it has one.",
         )
 
 

@@ -52,7 +52,7 @@ class Saved:
 def averaged(run: Path) -> Saved:
     """The averaged weights to use: the best ones where the run keeps them, else those of its newest checkpoint.
 
-    The best ones may be newer than the checkpoint, and say themselves of which step they are.
+    The best ones may be newer than the checkpoint, and say themselves of which step they are; photos and times are then the checkpoint's.
     Raises FileNotFoundError where there is no run, RunError for one that cannot be used.
     """
     if not (run / CHECKPOINT).exists():
@@ -61,7 +61,8 @@ def averaged(run: Path) -> Saved:
     progress, metadata = Progress(**saved["progress"]), saved["metadata"]
     if metadata.get("config", {}).get("keep_best") and (run / BEST).exists():
         best = _read(run / BEST, {"averaged", "step", "score"})
-        progress = replace(progress, best_step=best["step"], best_score=best["score"])
+        step = max(progress.step, best["step"])
+        progress = replace(progress, step=step, best_step=best["step"], best_score=best["score"])
         return Saved(best["averaged"], progress, metadata)
     prefix = "module."
     state = {k.removeprefix(prefix): value for k, value in saved["averaged"].items() if k.startswith(prefix)}
@@ -182,9 +183,8 @@ def training_processes(run: Path) -> tuple[int, int] | None:
         return None
     except BlockingIOError:
         said = (run / "trainer").read_text().split()
-        return (
-            (int(said[0]), int(said[1])) if said else None
-        )  # it has the lock, and has not yet said who it is
+        if said:  # else it has the lock, and has not yet said who it is
+            return int(said[0]), int(said[1]) if len(said) > 1 else 1  # older code said its pid alone
     return None
 
 

@@ -129,7 +129,7 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
             torch.cuda.synchronize()
     now = time.monotonic()
     larger = batches.area(range(config.steps)) / batches.area(range(_TIMED, 2 * _TIMED))
-    mine = int(0.9 * (seconds - (now - begun)) / ((now - timed) / _TIMED * larger))
+    mine = int(0.9 * max(0.0, seconds - (now - begun)) / ((now - timed) / _TIMED * larger))
     steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
     if steps < 1:
         raise InputError(

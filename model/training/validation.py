@@ -93,10 +93,11 @@ def of_method(
         return lambda net, step: _coloring(method, net, batches, own if step else begun)
     chosen = spread(photos, count)
     together, (rank, world) = sum(map(len, chosen)), distributed.place()
-    batch = max(1, min(32, together) // world) * world
-    whole = Batches(
-        chosen, batch, max(1, together // batch), _SEED, part=rank, of=world, device=device, classes=classes
-    )
+    steps = max(1, -(-together // 32))
+    batch = (
+        max(1, together // steps // world) * world
+    )  # of equal ones: up to one photo a step and process is left out
+    whole = Batches(chosen, batch, steps, _SEED, part=rank, of=world, device=device, classes=classes)
     squares = [whole[step] for step in range(len(whole))]
     return lambda net, step: _loss(method, net, squares)
 

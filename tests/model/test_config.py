@@ -370,7 +370,7 @@ def test_every_configuration_survives_being_written_down_as_json(name: str) -> N
         ("batch=0", "batch is 0, and must be 1 or more"),
         ("validated=0", "validated is 0, and must be 1 or more"),
         ("clip=-1", "clip is -1.0, and must not be negative"),
-        ("seed=-1", "seed is -1, and must not be negative"),
+        ("seed=-1", "seed is -1, and must lie in 0…4294967295"),
         ("enlarged=0", "enlarged is 0.0, and must be above 0"),
         ("batch=many", "batch=many"),
         ("keep_best=perhaps", "keep_best=perhaps"),

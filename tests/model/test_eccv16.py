@@ -1,4 +1,4 @@
-"""The paper's network: the published names and counts, the maths of its layers, and that it can learn."""
+"""The paper's network: the published names and counts, the math of its layers, and that it can learn."""
 
 from __future__ import annotations
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -358,11 +361,13 @@ def test_a_run_of_so_many_seconds_is_continued_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(session, "_TIMED", 1)
-    command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "1e-9", "--set", "warmup=40")
+    seconds = count()
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: next(seconds)))  # a step takes one
+    command = words_of(tmp_path / "run", "--recipe", "tiny", "--seconds", "0", "--set", "warmup=40")
     assert main(command) == 1
     assert "no step fits into the time that is left" in capsys.readouterr().err
     assert not (tmp_path / "run" / runs.CHECKPOINT).exists()
-    command[command.index("1e-9")] = "5"
+    command[command.index("0", command.index("--seconds"))] = "20"
     assert main(command) == 0
     steps = runs.averaged(tmp_path / "run").progress.step
     assert f"{steps} steps of 4 photographs fit into" in capsys.readouterr().out
@@ -428,6 +433,13 @@ def test_a_checkout_is_named_by_the_files_that_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = commits.commit()
+    root = Path(commits.__file__).parents[2]
+    if (root / ".git").exists():
+        head = subprocess.run(
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        assert head.stdout.startswith(known)
+        assert len(known) >= 7
     monkeypatch.setattr(commits, "__file__", str(Path(commits.__file__).with_name("installed.py")))
     assert commits.commit() == "", "another project's checkout around a virtual environment"
     monkeypatch.undo()

@@ -204,7 +204,7 @@ def test_best_weights_that_are_newer_than_the_checkpoint_say_of_which_step_they_
     assert runs.averaged(tmp_path).progress.best_step == 0
     runs.save_best(tmp_path, toy.net, 50, 6.5)
     saved = runs.averaged(tmp_path)
-    assert (saved.progress.step, saved.progress.best_step, saved.progress.best_score) == (2, 50, 6.5)
+    assert (saved.progress.step, saved.progress.best_step, saved.progress.best_score) == (50, 50, 6.5)
     assert torch.equal(saved.state["0.weight"], toy.net.state_dict()["0.weight"])
 
 
@@ -518,8 +518,11 @@ def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(
 def test_a_run_of_several_processes_is_not_paused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("it is this very process"))
     with runs.locked(tmp_path):
         assert runs.training_processes(tmp_path) == (os.getpid(), 1)
+        (tmp_path / "trainer").write_text("123")  # as older code did
+        assert runs.training_processes(tmp_path) == (123, 1)
     monkeypatch.setattr(distributed, "place", lambda: (0, 4))
     with runs.locked(tmp_path):
         assert main(["training", "pause", str(tmp_path)]) == 1

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from model import bins, checkpoint
 from model.__main__ import main
 from model.commands import selection
+from model.methods import Method
 from model.methods.colorize import Colorize, ColorizeOptions, Regress, view
 from model.training import building, runs, session, validation
 from model.training import config as configs
-from model.training.batches import evenly, middles
+from model.training.batches import Batch, evenly, middles
 from model.training.cache import Cache
 from model.training.validation import Decoding
 
@@ -123,6 +124,24 @@ def test_of_other_methods_the_loss_is_measured_on_the_net_that_is_asked_about(
     assert own == again
     assert own["score"] == -own["loss"]
     assert own["loss"] != others["loss"]
+
+
+@pytest.mark.parametrize(("held", "asked", "measured"), [(45, 40, 40), (63, 256, 62), (20, 256, 20)])
+def test_as_many_photos_are_measured_as_are_asked_for_or_there_are(
+    held: int, asked: int, measured: int, cached: Callable[..., Cache]
+) -> None:
+    class Counting(Method):
+        def __init__(self) -> None:
+            self.net = nn.Identity()
+            self.seen: list[int] = []
+
+        def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+            self.seen.append(len(batch))
+            return torch.zeros(())
+
+    counting = Counting()
+    validation.of_method(counting, [cached([(32, 32)] * held)], asked, 32, CPU)(counting.net, 1)
+    assert sum(counting.seen) == measured
 
 
 # Decoding

@@ -151,17 +151,17 @@ def test_what_is_no_whole_zip_is_said_to_be_none(archive):
 def test_flipped_bytes_never_do_more_than_spoil_files():
     archive = zipped({f"{index}.jpg": NOISE[: 200 * index] for index in range(5)})
     chance = random.Random(5)
-    spoilt = 0
+    spoiled = 0
     for _ in range(1500):
         flipped = bytearray(archive)
         for _ in range(chance.randint(1, 8)):
             tail = chance.random() < 0.7  # the list of contents is the more delicate part
             flipped[chance.randrange(len(archive) - 400 if tail else 0, len(archive))] = chance.randrange(256)
         try:
-            spoilt += "member_damaged" in read(bytes(flipped)).values()
+            spoiled += "member_damaged" in read(bytes(flipped)).values()
         except Problem:
-            spoilt += 1
-    assert spoilt > 500
+            spoiled += 1
+    assert spoiled > 500
 
 
 def test_a_written_zip_is_read_by_other_programs(tmp_path: Path):
