@@ -1,10 +1,9 @@
 """What decides a training run, its photographs apart: one typed configuration, and named ones as functions that return it.
 
 `lite` trains the product's net at length, and `realism` is a last stage; the shipped weights came of both, with other values here and there
-(LOG.md); `finetune` goes on from them with few photographs;
-`small` trains a backbone in minutes; `doersch2015`, `zhang2016` and `chen2020` are the papers' constants. What any of these does not do as
-its paper does is listed in its method's file. Here, for all: lr falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the
-weights to use are averaged over the last steps.
+(LOG.md); `finetune` goes on from them with few photographs; `small` trains a backbone in minutes; `doersch2015`, `zhang2016` and
+`chen2020` are the papers' constants. What any of these does not do as its paper does is listed in its method's file. Here, for all: lr
+falls along a cosine (Doersch keeps it, Zhang lowers it in steps), and the weights to use are averaged over the last steps.
 """
 
 from __future__ import annotations

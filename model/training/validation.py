@@ -93,10 +93,9 @@ def of_method(
         return lambda net, step: _coloring(method, net, batches, own if step else begun)
     chosen = spread(photos, count)
     together, (rank, world) = sum(map(len, chosen)), distributed.place()
+    # Batches are equal: up to one photo a step and process is left out.
     steps = max(1, -(-together // 32))
-    batch = (
-        max(1, together // steps // world) * world
-    )  # of equal ones: up to one photo a step and process is left out
+    batch = max(1, together // steps // world) * world
     whole = Batches(chosen, batch, steps, _SEED, part=rank, of=world, device=device, classes=classes)
     squares = [whole[step] for step in range(len(whole))]
     return lambda net, step: _loss(method, net, squares)

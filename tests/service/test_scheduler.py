@@ -101,6 +101,7 @@ def test_a_used_up_quota_puts_a_batch_off_and_neither_refuses_nor_holds_up_any(t
 
 def test_an_erasure_that_was_broken_off_is_ended_by_the_scheduler(api, photos, folder, client, until, stored):
     batch = api.post("/v1/batches", files=form([("a.jpg", photos[0])])).json()
+    assert len(stored(folder)) == 1
     client.hset(
         f"{{autochrome}}:batch:{batch['id']}", "status", "canceled"
     )  # as `cancel` does, and then nothing
