@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import pickle
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from model import bins, cards, download
 from model.cards import Card, CheckpointError, known, locate, read_card
+from model.errors import InputError
 from model.nets.eccv16 import AB_SCALE, Eccv16
 from model.nets.lite import Lite, LiteL2
 
@@ -40,6 +42,7 @@ __all__ = [  # with what every user of weights needs of their cards
     "load",
     "load_release",
     "locate",
+    "mean",
     "read_card",
     "release_card",
     "save",
@@ -104,6 +107,26 @@ def take_back(net: nn.Module, card: Card) -> None:
     if shift is not None:
         with torch.no_grad():
             bias.add_(torch.from_numpy(shift).to(bias.device))
+
+
+def mean(states: Sequence[Mapping[str, Tensor]], parts: Sequence[float] = ()) -> dict[str, Tensor]:
+    """The weights in the middle of several nets', each counted by its part, all alike where none are given; counters are the first's.
+
+    (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482.) It is of use for nets that began as the same one.
+    InputError for parts that are not one above 0 for each.
+    """
+    parts = parts or [1.0] * len(states)
+    if len(parts) != len(states) or not all(0 < part < math.inf for part in parts):
+        raise InputError(f"{len(states)} nets need as many parts above 0, not {', '.join(map(str, parts))}")
+    shares = torch.tensor(parts, dtype=torch.float64) / sum(parts)
+    return {
+        name: torch.tensordot(shares, torch.stack([state[name].double() for state in states]), 1).to(
+            value.dtype
+        )
+        if value.is_floating_point()
+        else value
+        for name, value in states[0].items()
+    }
 
 
 def fetch_known(name: str, mirrors: Sequence[str] = (), progress: download.Progress | None = None) -> Path:

@@ -1,20 +1,41 @@
-"""Look after a net's weights: show, fetch, export."""
+"""Look after a net's weights: show, fetch, export, average."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, Typer
 
 from model.errors import InputError
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model.cards import Card
+
 app = Typer()
 
 Name = Annotated[str, Argument(metavar="NET")]
-_CHOSEN = "(default: what the run's validation chose; if it chose nothing, as the weights that it began from, or the shipped ones)"
+Out = Annotated[Path, Option("--out", "-o", metavar="FILE", help="…/name.safetensors")]
+_TERMS = "the weights' license, and their photographs' terms"
+Data = Annotated[str, Option(help="what they were trained on")]
+Temperature = Annotated[float | None, Option(help="of the annealed mean")]
+Size = Annotated[int | None, Option(help="the shorter side that the net sees, a multiple of 32")]
+TakeBack = Annotated[
+    float | None,
+    Option(
+        metavar="SHARE",
+        help="share of the rebalancing to take back: 0, as it was trained, to 1, as calm as the photographs",
+    ),
+]
+Numbers = Annotated[
+    list[str],
+    Option(metavar="[NAME=JSON]...", help="color.json files of `evaluate color`, by photos"),
+]
 
 
 @app.command(short_help="print a net's card")
@@ -53,9 +74,9 @@ def fetch(
 @app.command(short_help="the averaged weights of a training run, with a card")
 def export(
     run_folder: Annotated[Path, Argument(metavar="RUN")],
-    out: Annotated[Path, Option("--out", "-o", metavar="FILE", help="…/name.safetensors")],
-    terms: Annotated[str, Option(help="the weights' license, and their photographs' terms")],
-    data: Annotated[str, Option(help="what they were trained on")],
+    out: Out,
+    terms: Annotated[str, Option(help=_TERMS)],
+    data: Data,
     others: Annotated[
         list[Path],
         Option(
@@ -64,52 +85,108 @@ def export(
             help="runs from the same start, of other seeds or losses: the mean of all weights instead",
         ),
     ] = [],
-    temperature: Annotated[float | None, Option(help=f"of the annealed mean {_CHOSEN}")] = None,
-    size: Annotated[
-        int | None, Option(help=f"the shorter side that the net sees, a multiple of 32 {_CHOSEN}")
-    ] = None,
-    take_back: Annotated[
-        float | None,
-        Option(
-            metavar="SHARE",
-            help=f"share of the rebalancing to take back: 0, as it was trained, to 1, as calm as the photographs {_CHOSEN}",
-        ),
-    ] = None,
-    numbers: Annotated[
-        list[str],
-        Option(metavar="[NAME=JSON]...", help="color.json files of `evaluate color`, by photos"),
-    ] = [],
+    temperature: Temperature = None,
+    size: Size = None,
+    take_back: TakeBack = None,
+    numbers: Numbers = [],
 ) -> int:
     """The averaged weights of a training run as they were trained, as safetensors; and a card that says how to decode them.
 
-    What is not given of size, temperature and share taken back is what the run's validation chose.
+    What is not given of size, temperature and share taken back is what the run's validation chose; if it chose nothing, as the weights that
+    it began from, or the shipped ones.
     """
-    import torch
-
-    from model import checkpoint
     from model.commands import selection
     from model.training import building
 
-    if out.suffix != ".safetensors":
-        raise InputError(f"{out} must end in .safetensors")
+    measured = _checked(out, numbers)
     trained = building.load(run_folder)
     if others:
         trained = building.mean([trained, *(building.load(other) for other in others)])
     if take_back and trained.weights is None:
         raise InputError("this net answers ab itself: there is no rebalancing to take back")
-    measured = {name: _numbers(Path(path)) for name, _, path in (pair.partition("=") for pair in numbers)}
-    given: dict[str, Any] = {"size": size, "temperature": temperature, "taken_back": take_back}
+    card = replace(selection.card_of(trained, out.stem), terms=terms, data=data, numbers=measured)
+    return _write(trained.net, _decoded(card, temperature, size, take_back), out)
+
+
+@app.command(short_help="the mean of several files of weights, with a card")
+def mean(
+    nets: Annotated[list[str], Argument(metavar="NET...", help="their names or files")],
+    out: Out,
+    data: Data,
+    terms: Annotated[str, Option(help=f"{_TERMS} (default: the first net's)")] = "",
+    parts: Annotated[
+        str, Option(metavar="NUMBERS", help="what each counts, with commas between (default: all alike)")
+    ] = "",
+    temperature: Temperature = None,
+    size: Size = None,
+    take_back: TakeBack = None,
+    numbers: Numbers = [],
+) -> int:
+    """The mean of the weights of nets that were trained one from the other, or all from the same: it is often better than each of them.
+
+    Recipe, prior and decoding are the first net's; the card says of which files it is the mean. What was measured of them (numbers,
+    calibration, boldness) is not the mean's, and not in its card.
+    """
+    from model import checkpoint, palette
+
+    measured = _checked(out, numbers)
+    paths = [checkpoint.locate(name) for name in nets]
+    cards = [checkpoint.read_card(path) for path in paths]
+    first = cards[0]
+    for card in cards:
+        if (card.net, card.lam, bool(card.prior)) != (first.net, first.lam, bool(first.prior)):
+            raise InputError(f"{card.name} is another net than {first.name}, or learned by another lam")
+        weights, others = card.class_weights, first.class_weights
+        if weights is not None and others is not None and not palette.are_alike(weights, others):
+            raise InputError(f"{card.name} learned by another prior than {first.name}")
+    loaded = [checkpoint.load(path, taken_back=0 if first.prior else None)[0].state_dict() for path in paths]
+    counts = _parts(parts) or [1.0] * len(loaded)
+    net = checkpoint.NETS[first.net]()
+    net.load_state_dict(checkpoint.mean(loaded, counts))
+    files = [{"sha256": card.sha256, "part": part} for card, part in zip(cards, counts, strict=True)]
     card = replace(
-        selection.card_of(trained, out.stem),
-        terms=terms,
+        first,
+        name=out.stem,
+        terms=terms or first.terms,
         data=data,
         numbers=measured,
-        **{key: value for key, value in given.items() if value is not None},
+        recipe={**first.recipe, "mean_of_files": files},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes="",
+        calibration=None,
+        boldness=(),
     )
+    return _write(net, _decoded(card, temperature, size, take_back), out)
+
+
+def _parts(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if text]
+    except ValueError as error:
+        raise InputError(f"parts are numbers with commas between, not {text}") from error
+
+
+def _decoded(card: Card, temperature: float | None, size: int | None, take_back: float | None) -> Card:
+    given: dict[str, Any] = {"size": size, "temperature": temperature, "taken_back": take_back}
+    return replace(card, **{key: value for key, value in given.items() if value is not None})
+
+
+def _write(net: nn.Module, card: Card, out: Path) -> int:
+    import torch
+
+    from model import checkpoint
+
     checkpoint.Card.from_json(card.to_json())  # before a file is there that `load` would refuse
-    card = checkpoint.save(trained.net, card, out, torch.float16)
+    card = checkpoint.save(net, card, out, torch.float16)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, sha256 {card.sha256}")
     return 0
+
+
+def _checked(out: Path, numbers: list[str]) -> dict[str, Any]:
+    """What was measured, by photos. Raises InputError before anything is loaded."""
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out} must end in .safetensors")
+    return {name: _numbers(Path(path)) for name, _, path in (pair.partition("=") for pair in numbers)}
 
 
 def _numbers(path: Path) -> dict[str, Any]:

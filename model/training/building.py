@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from model import bins, checkpoint
+from model import bins, checkpoint, palette
 from model.errors import InputError
 from model.methods import Method, context, simclr
 from model.methods.colorize import BackboneColorizer, Colorize, ColorizeOptions, Regress
@@ -341,9 +341,8 @@ def load(folder: Path) -> Trained:
 def mean(several: Sequence[Trained]) -> Trained:
     """One run of the mean of several runs' weights, which do as well as each or better where the runs differ in little but their seeds.
 
-    (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482.) Configuration and decoding are the first one's; steps,
-    photographs and times are of all together; `mean_of` in the configuration among the metadata has each one's, and its options that
-    are not the first one's.
+    See `checkpoint.mean`. Configuration and decoding are the first one's; steps, photographs and times are of all together; `mean_of`
+    in the configuration among the metadata has each one's, and its options that are not the first one's.
     InputError for runs of different nets, or that did not begin from the same weights, or learned by other class weights.
     """
     first, *others = several
@@ -364,21 +363,13 @@ def mean(several: Sequence[Trained]) -> Trained:
         if (
             first.weights is not None
             and other.weights is not None
-            and not _alike(first.weights, other.weights)
+            and not palette.are_alike(first.weights.numpy(), other.weights.numpy())
         ):
             raise InputError(
                 "these runs have another prior: only weights that learned from the same photographs have a mean that is of use"
             )
-    states = [run.net.state_dict() for run in several]
     net = deepcopy(first.net)
-    net.load_state_dict(
-        {
-            name: torch.stack([state[name] for state in states]).mean(0)
-            if value.is_floating_point()
-            else value
-            for name, value in states[0].items()
-        }
-    )
+    net.load_state_dict(checkpoint.mean([run.net.state_dict() for run in several]))
     parts = [
         {"steps": run.step, "seed": run.config.seed, **_differing(first.config, run.config)}
         for run in several
@@ -405,8 +396,3 @@ def _differing(first: Config, other: Config) -> dict[str, Any]:
 def _origin(run: Trained) -> tuple[str, str, str, float]:
     config = run.config
     return config.net, config.method, config.start, getattr(config.options, "lam", 1.0)
-
-
-def _alike(weights: Tensor, others: Tensor) -> bool:
-    """But for chance: a prior is of some of the photographs, which the seed draws. Between two of `lite` a bin's weights differed by 8%."""
-    return float((weights / others).log().abs().max()) < 0.2

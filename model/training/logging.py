@@ -32,7 +32,7 @@ class Progress:
 
 
 class DivergedError(AutochromeError):
-    """The loss is not finite any more. The run's checkpoint is from before."""
+    """The loss or the weights are not finite any more. The run's checkpoint is from before."""
 
 
 class Log:
@@ -76,14 +76,14 @@ class Log:
         if progress.step % self.every and progress.step != self.steps:
             return
         now = time.monotonic()
-        mean = float(torch.stack(self.losses).mean())
+        mean = torch.stack(self.losses).mean()
         check_finite(mean, progress.step)
         speed = (progress.photos - self.photos) / (now - self.since)
         row = (
             progress.step,
             progress.photos,
             round(progress.elapsed_s, 1),
-            round(mean, 4),
+            round(float(mean), 4),
             round(factor, 5),
             round(speed, 1),
         )
@@ -112,12 +112,12 @@ class Log:
         (self.plain or self.bar.console).print(words)
 
 
-def check_finite(loss: float, step: int) -> None:
-    """Raises DivergedError."""
-    if not math.isfinite(loss):
+def check_finite(found: Tensor, step: int) -> None:
+    """Raises DivergedError where the loss or the weights of a step hold what is no finite number."""
+    if not found.isfinite().all():
         raise DivergedError(
             "loss_diverged",
-            f"The loss is {loss} at step {step}.",
+            f"The loss or the weights are not finite any more at step {step}.",
             "Begin anew in another folder with a lower lr; this one keeps its last checkpoint, if it has one.",
         )
 

@@ -80,9 +80,11 @@ def metadata(run: Path) -> dict[str, Any]:
 def save(
     run: Path, parts: dict[str, Any], progress: Progress, metadata: dict[str, Any], loss: Tensor
 ) -> None:
-    """Replace the checkpoint. DivergedError, and nothing is written, for a loss that is no number."""
-    check_finite(float(loss), progress.step)
+    """Replace the checkpoint. DivergedError, and nothing is written, for a loss or weights that are no numbers."""
+    check_finite(loss, progress.step)
     states = {name: part.state_dict() for name, part in parts.items()}
+    for weights in states["net"].values():  # a gradient can be infinite where the loss is not
+        check_finite(weights, progress.step)
     _write(run / CHECKPOINT, states | {"progress": asdict(progress), "metadata": metadata})
 
 

@@ -106,6 +106,13 @@ class Toy(Method):
         return saved
 
 
+class Steep(Toy):
+    """Its loss is finite, and its gradient, of a root at 0, is not."""
+
+    def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
+        return super().loss(batch, generator) + (0 * self.net[0].weight).sum().sqrt()
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(
         torch.equal(value, other[part][name])
@@ -148,7 +155,10 @@ def test_clipping_bounds_the_gradient_and_so_the_step(
         assert float(moved.norm()) == pytest.approx(length, rel=1e-4)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("toy", [Toy(scale=math.inf), Steep()], ids=["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_no_number_ends_the_run_and_spares_its_checkpoint(
+    toy: Toy, tmp_path: Path
+) -> None:
     Toy().trained(tmp_path, Schedule((2,)))
     metadata = {"config": {"steps": 4, "earlier": (2,)}}
     runs_before = {"config": {"steps": 2, "earlier": ()}}
@@ -156,7 +166,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_its_checkpoint(tmp_pat
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
     with pytest.raises(DivergedError, match="lower lr"):
-        Toy(scale=math.inf).trained(tmp_path, Schedule((2, 4), save_every_s=-1), metadata=metadata)
+        toy.trained(tmp_path, Schedule((2, 4), save_every_s=-1), metadata=metadata)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
 
 
@@ -483,10 +493,13 @@ def test_another_seed_ends_in_other_weights(photos: Path, unbroken: Path, tmp_pa
 
 
 def test_a_run_is_not_continued_with_another_configuration(
-    photos: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(photos, unbroken, save_every=1000, seed=7)) == 1
+    words = command(photos, unbroken, save_every=1000, seed=7)
+    Image.new("L", (160, 120)).save(tmp_path / "gray.png")
+    assert main([*words, "--photos", str(photos), str(tmp_path / "gray.png")]) == 1
     assert "begun with another config" in capsys.readouterr().err
+    assert not (unbroken / "left_out.txt").read_text(), "what the run left out, not what was refused"
 
 
 def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,55 @@ def test_what_began_or_learned_otherwise_has_no_mean(
 def test_what_began_from_no_weights_has_no_mean() -> None:
     with pytest.raises(InputError, match="began from no weights"):
         building.mean([loaded(configs.tiny("colorize", "lite"))] * 2)
+
+
+def written(folder: Path, name: str, value: float, **card: Any) -> str:
+    """A file of a net all of whose weights are `value`."""
+    net = Lite()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, value)
+    found = checkpoint.read_card(SHIPPED)
+    checkpoint.save(net, replace(found, name=name, **card), folder / f"{name}.safetensors")
+    return str(folder / f"{name}.safetensors")
+
+
+def test_files_of_weights_have_a_mean_by_parts_whose_card_says_of_what(tmp_path: Path) -> None:
+    files = [written(tmp_path, "one", 0.25, taken_back=0.4), written(tmp_path, "other", 0.75)]
+    target = tmp_path / "mine.safetensors"
+    words = ["weights", "mean", *files, "-o", str(target), "--data", "four photos"]
+    assert main([*words, "--parts", "3,1"]) == 0
+    found, card = checkpoint.load(target, taken_back=0)
+    assert {value for parameter in found.parameters() for value in parameter.unique().tolist()} == {0.375}
+    assert [(of["part"], of["sha256"]) for of in card.recipe["mean_of_files"]] == [
+        (part, checkpoint.read_card(Path(file)).sha256) for part, file in zip((3, 1), files, strict=True)
+    ]
+    as_stored = checkpoint.read_card(target)
+    assert (as_stored.taken_back, as_stored.data) == (0.4, "four photos"), "decoded as the first"
+    assert (as_stored.numbers, as_stored.calibration) == ({}, None), "nothing was measured of it"
+    assert main([*words, "--take-back", "0.1"]) == 0
+    assert checkpoint.read_card(target).taken_back == 0.1
+    found, _ = checkpoint.load(target, taken_back=0)
+    assert {value for parameter in found.parameters() for value in parameter.unique().tolist()} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "said"),
+    [
+        ({"lam": 0.5}, [], "another net than one, or learned by another lam"),
+        ({"prior": tuple(float(q + 1) for q in range(313))}, [], "learned by another prior than one"),
+        ({}, ["--parts", "1"], "need as many parts above 0"),
+        ({}, ["--parts", "1,0"], "need as many parts above 0"),
+        ({}, ["--parts", "1,half"], "numbers with commas between"),
+    ],
+)
+def test_files_that_learned_otherwise_have_no_mean_and_parts_are_numbers(
+    changed: dict[str, Any], words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [written(tmp_path, "one", 0.25), written(tmp_path, "other", 0.75, **changed)]
+    target = tmp_path / "mine.safetensors"
+    assert main(["weights", "mean", *files, "-o", str(target), "--data", "four photos", *words]) == 1
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not target.exists()
 
 
 def test_a_regression_has_no_rebalancing_to_export(
