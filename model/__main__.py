@@ -92,7 +92,7 @@ def command_group(others: Sequence[str] = ()) -> TyperGroup:
     app.add_typer(train.app)
     app.add_typer(evaluation, name="evaluate")
     app.add_typer(experiments.app)
-    app.add_typer(weights.app, name="weights", help="show, fetch or export weights")
+    app.add_typer(weights.app, name="weights", help="show, fetch, export or average weights")
     return typer.main.get_group(app)
 
 

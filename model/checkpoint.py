@@ -110,19 +110,21 @@ def take_back(net: nn.Module, card: Card) -> None:
 
 
 def mean(states: Sequence[Mapping[str, Tensor]], parts: Sequence[float] = ()) -> dict[str, Tensor]:
-    """The weights in the middle of several nets', each counted by its part, all alike where none are given; counters are the first's.
+    """The weighted mean of several nets' weights, which all count the same where no parts are given. Integer counters are the first net's.
 
     (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482.) It is of use for nets that began as the same one.
-    InputError for parts that are not one above 0 for each.
+    InputError unless there is one finite part above 0 for each net.
     """
     parts = parts or [1.0] * len(states)
-    if len(parts) != len(states) or not all(0 < part < math.inf for part in parts):
-        raise InputError(f"{len(states)} nets need as many parts above 0, not {', '.join(map(str, parts))}")
+    if len(parts) != len(states) or not min(parts) > 0 or not math.isfinite(sum(parts)):
+        raise InputError(
+            f"{len(states)} nets need {len(states)} parts above 0, not {', '.join(map(str, parts))}"
+        )
     shares = torch.tensor(parts, dtype=torch.float64) / sum(parts)
     return {
-        name: torch.tensordot(shares, torch.stack([state[name].double() for state in states]), 1).to(
-            value.dtype
-        )
+        name: torch.tensordot(
+            shares.to(value.device), torch.stack([state[name].double() for state in states]), 1
+        ).to(value.dtype)
         if value.is_floating_point()
         else value
         for name, value in states[0].items()

@@ -45,8 +45,9 @@ def class_weights(prior: NDArray[np.float64], lam: float = 0.5) -> NDArray[np.fl
 
 
 def are_alike(weights: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
-    """Whether class weights (313,) differ by chance alone, as a prior is of some of the photographs. Between two of `lite` a bin's
-    differed by 8%.
+    """Whether two nets' class weights (313,) differ by no more than chance, by less than 0.2 in each bin's logarithm.
+
+    A prior is measured on some of the photographs; between two runs of `lite` one bin's weight differed by 8%.
     """
     return bool(np.abs(np.log(weights / others)).max() < 0.2)
 

@@ -128,8 +128,7 @@ def train(
                 f"{sum(map(len, sources))} photographs to learn from, {sum(map(len, held))} held out; "
                 f"left out: {data.counted(left_out)}"
             )
-            if not (run / runs.CHECKPOINT).exists():  # a run goes on by the same photographs, or is refused
-                data.write_names(left_out, run)
+            data.write_names(left_out, run)
         try:
             if seconds is not None and (run / runs.CHECKPOINT).exists():
                 config = session.as_begun(config, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,7 +114,7 @@ def mean(
     nets: Annotated[list[str], Argument(metavar="NET...", help="their names or files")],
     out: Out,
     data: Data,
-    terms: Annotated[str, Option(help=f"{_TERMS} (default: the first net's)")] = "",
+    terms: Annotated[str, Option(help=f"{_TERMS} (default: the files', where they are one)")] = "",
     parts: Annotated[
         str, Option(metavar="NUMBERS", help="what each counts, with commas between (default: all alike)")
     ] = "",
@@ -124,33 +125,38 @@ def mean(
 ) -> int:
     """The mean of the weights of nets that were trained one from the other, or all from the same: it is often better than each of them.
 
-    Recipe, prior and decoding are the first net's; the card says of which files it is the mean. What was measured of them (numbers,
-    calibration, boldness) is not the mean's, and not in its card.
+    Recipe, prior and decoding are the first net's, steps and photographs those of all together; the card says of which files it is the
+    mean. What was said or measured of these (notes, numbers, calibration, boldness) is not in it.
     """
-    from model import checkpoint, palette
+    from model import checkpoint
+    from model.training.commit import commit
 
     measured = _checked(out, numbers)
     paths = [checkpoint.locate(name) for name in nets]
+    for path in paths:
+        if path.suffix != ".safetensors":
+            raise InputError(f"{path} is another net's: only .safetensors of our own have a mean")
     cards = [checkpoint.read_card(path) for path in paths]
-    first = cards[0]
-    for card in cards:
-        if (card.net, card.lam, bool(card.prior)) != (first.net, first.lam, bool(first.prior)):
-            raise InputError(f"{card.name} is another net than {first.name}, or learned by another lam")
-        weights, others = card.class_weights, first.class_weights
-        if weights is not None and others is not None and not palette.are_alike(weights, others):
-            raise InputError(f"{card.name} learned by another prior than {first.name}")
-    loaded = [checkpoint.load(path, taken_back=0 if first.prior else None)[0].state_dict() for path in paths]
-    counts = _parts(parts) or [1.0] * len(loaded)
+    first, *others = cards
+    if len({card.sha256 for card in cards}) < max(2, len(cards)):
+        raise InputError("a mean is of two files or more, each named once")
+    for other in others:
+        _check_kinship(first, other)
+    if not terms and any(other.terms != first.terms for other in others):
+        raise InputError("these files have different terms: say with --terms which hold for their mean")
+    counts = _parts(parts) or [1.0] * len(cards)
+    shares = 0 if first.prior else None
     net = checkpoint.NETS[first.net]()
-    net.load_state_dict(checkpoint.mean(loaded, counts))
-    files = [{"sha256": card.sha256, "part": part} for card, part in zip(cards, counts, strict=True)]
+    states = [checkpoint.load(path, taken_back=shares)[0].state_dict() for path in paths]
+    net.load_state_dict(checkpoint.mean(states, counts))
     card = replace(
         first,
         name=out.stem,
         terms=terms or first.terms,
         data=data,
         numbers=measured,
-        recipe={**first.recipe, "mean_of_files": files},
+        recipe=_together(cards, counts),
+        commit=commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes="",
         calibration=None,
@@ -159,11 +165,43 @@ def mean(
     return _write(net, _decoded(card, temperature, size, take_back), out)
 
 
+def _check_kinship(first: Card, other: Card) -> None:
+    """Raises InputError where two files can have no mean."""
+    from model import palette
+
+    alike = [("net", first.net, other.net), ("lam", first.lam, other.lam)]
+    if not first.prior:
+        alike.append(("share taken back in its bias", first.share, other.share))
+    for name, one, its in alike:
+        if one != its:
+            raise InputError(f"{other.name} has another {name} than {first.name}: {its} and {one}")
+    ours, theirs = first.class_weights, other.class_weights
+    if (ours is None) != (theirs is None):
+        raise InputError(f"of {first.name} and {other.name} one card holds a prior, the other none")
+    if ours is not None and theirs is not None and not palette.are_alike(ours, theirs):
+        raise InputError(f"{other.name} learned by another prior than {first.name}")
+
+
+def _together(cards: Sequence[Card], parts: Sequence[float]) -> dict[str, Any]:
+    """The first one's recipe, with what all of them took, and which they are."""
+    told = ("start", "steps", "trained", "mean_of", "mean_of_files")
+    files = [
+        {"sha256": card.sha256, "part": part} | {key: card.recipe[key] for key in told if key in card.recipe}
+        for card, part in zip(cards, parts, strict=True)
+    ]
+    recipe = {key: value for key, value in cards[0].recipe.items() if key not in ("mean_of", "mean_of_files")}
+    if all("trained" in card.recipe and "steps" in card.recipe for card in cards):
+        trained = [card.recipe["trained"] for card in cards]
+        recipe["trained"] = {key: sum(each.get(key, 0) for each in trained) for key in trained[0]}
+        recipe["steps"] = sum(card.recipe["steps"] for card in cards)
+    return recipe | {"mean_of_files": files}
+
+
 def _parts(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if text]
     except ValueError as error:
-        raise InputError(f"parts are numbers with commas between, not {text}") from error
+        raise InputError(f"parts are numbers with commas between, not {text!r}") from error
 
 
 def _decoded(card: Card, temperature: float | None, size: int | None, take_back: float | None) -> Card:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -77,7 +77,7 @@ class Log:
             return
         now = time.monotonic()
         mean = torch.stack(self.losses).mean()
-        check_finite(mean, progress.step)
+        check_finite("loss is", [mean], progress.step)
         speed = (progress.photos - self.photos) / (now - self.since)
         row = (
             progress.step,
@@ -112,12 +112,12 @@ class Log:
         (self.plain or self.bar.console).print(words)
 
 
-def check_finite(found: Tensor, step: int) -> None:
-    """Raises DivergedError where the loss or the weights of a step hold what is no finite number."""
-    if not found.isfinite().all():
+def check_finite(what: str, found: Iterable[Tensor], step: int) -> None:
+    """Raises DivergedError where any number of what a step left is not finite; `what` is its name and a verb."""
+    if not all(tensor.isfinite().all() for tensor in found):
         raise DivergedError(
             "loss_diverged",
-            f"The loss or the weights are not finite any more at step {step}.",
+            f"The {what} not finite any more at step {step}.",
             "Begin anew in another folder with a lower lr; this one keeps its last checkpoint, if it has one.",
         )
 

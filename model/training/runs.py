@@ -80,11 +80,12 @@ def metadata(run: Path) -> dict[str, Any]:
 def save(
     run: Path, parts: dict[str, Any], progress: Progress, metadata: dict[str, Any], loss: Tensor
 ) -> None:
-    """Replace the checkpoint. DivergedError, and nothing is written, for a loss or weights that are no numbers."""
-    check_finite(loss, progress.step)
+    """Replace the checkpoint. DivergedError, and nothing is written, for a loss or weights that are not finite."""
+    check_finite("loss is", [loss], progress.step)
     states = {name: part.state_dict() for name, part in parts.items()}
-    for weights in states["net"].values():  # a gradient can be infinite where the loss is not
-        check_finite(weights, progress.step)
+    for name, part in parts.items():  # a gradient can be infinite where the loss is not
+        if isinstance(part, nn.Module):
+            check_finite(f"weights of {name} are", states[name].values(), progress.step)
     _write(run / CHECKPOINT, states | {"progress": asdict(progress), "metadata": metadata})
 
 

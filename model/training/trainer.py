@@ -94,8 +94,8 @@ def train(
     """Train to the schedule's end, from the run's checkpoint where there is one, and leave a checkpoint of it.
 
     `metadata` go into the checkpoint as JSON-like values. A checkpoint that is continued must have the same ones (see `runs.resume`);
-    DivergedError if the loss is not finite. The optimizer's groups keep the lr they came with, times the cosine. BusyError if another
-    process trains in this folder.
+    DivergedError if the loss or the weights are not finite. The optimizer's groups keep the lr they came with, times the cosine.
+    BusyError if another process trains in this folder.
 
     With `keep_best` the weights that did best on the validation photographs are kept beside the checkpoint, those of the start among
     them; after `patience` validations without a better one the run ends.

@@ -90,7 +90,9 @@ class Toy(Method):
         stop_at: int = -1,
     ) -> dict[str, Any]:
         """The run's checkpoint."""
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr, momentum=0.9)
+        parts = [self.net] if self.adversary is None else [self.net, self.adversary]
+        learning = [parameter for part in parts for parameter in part.parameters()]
+        self.optimizer = torch.optim.SGD(learning, lr, momentum=0.9)
         trainer.train(
             self,
             self.optimizer,
@@ -111,6 +113,19 @@ class Steep(Toy):
 
     def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
         return super().loss(batch, generator) + (0 * self.net[0].weight).sum().sqrt()
+
+
+class Opposed(Toy):
+    """With a part that learns beside the net, and whose gradient is not finite where it is steep."""
+
+    def __init__(self, steep: bool) -> None:
+        super().__init__()
+        self.adversary, self.steep = nn.Linear(3, 1).double(), steep
+
+    def loss(self, batch: Rows, generator: torch.Generator) -> Tensor:
+        assert self.adversary is not None
+        loss = super().loss(batch, generator)
+        return loss + (0 * self.adversary.weight).sum().sqrt() if self.steep else loss
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -155,18 +170,25 @@ def test_clipping_bounds_the_gradient_and_so_the_step(
         assert float(moved.norm()) == pytest.approx(length, rel=1e-4)
 
 
-@pytest.mark.parametrize("toy", [Toy(scale=math.inf), Steep()], ids=["loss", "gradient"])
-def test_a_loss_or_gradient_that_is_no_number_ends_the_run_and_spares_its_checkpoint(
-    toy: Toy, tmp_path: Path
+@pytest.mark.parametrize(
+    ("begin", "go_on", "said"),
+    [
+        (Toy, lambda: Toy(scale=math.inf), "The loss is not finite"),
+        (Toy, Steep, "weights of net are not finite"),
+        (lambda: Opposed(steep=False), lambda: Opposed(steep=True), "weights of adversary are not finite"),
+    ],
+)
+def test_what_is_not_finite_ends_the_run_and_spares_its_checkpoint(
+    begin: Callable[[], Toy], go_on: Callable[[], Toy], said: str, tmp_path: Path
 ) -> None:
-    Toy().trained(tmp_path, Schedule((2,)))
+    begin().trained(tmp_path, Schedule((2,)))
     metadata = {"config": {"steps": 4, "earlier": (2,)}}
     runs_before = {"config": {"steps": 2, "earlier": ()}}
     saved = torch.load(tmp_path / runs.CHECKPOINT, weights_only=True) | {"metadata": runs_before}
     torch.save(saved, tmp_path / runs.CHECKPOINT)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
-    with pytest.raises(DivergedError, match="lower lr"):
-        toy.trained(tmp_path, Schedule((2, 4), save_every_s=-1), metadata=metadata)
+    with pytest.raises(DivergedError, match=f"{said}(.|\n)*lower lr"):
+        go_on().trained(tmp_path, Schedule((2, 4), save_every_s=-1), metadata=metadata)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
 
 
@@ -493,13 +515,10 @@ def test_another_seed_ends_in_other_weights(photos: Path, unbroken: Path, tmp_pa
 
 
 def test_a_run_is_not_continued_with_another_configuration(
-    photos: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, unbroken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = command(photos, unbroken, save_every=1000, seed=7)
-    Image.new("L", (160, 120)).save(tmp_path / "gray.png")
-    assert main([*words, "--photos", str(photos), str(tmp_path / "gray.png")]) == 1
+    assert main(command(photos, unbroken, save_every=1000, seed=7)) == 1
     assert "begun with another config" in capsys.readouterr().err
-    assert not (unbroken / "left_out.txt").read_text(), "what the run left out, not what was refused"
 
 
 def test_a_run_can_be_paused_and_goes_on_and_nobody_else_trains_in_its_folder(

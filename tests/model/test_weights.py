@@ -215,51 +215,95 @@ def test_what_began_from_no_weights_has_no_mean() -> None:
 
 def written(folder: Path, name: str, value: float, **card: Any) -> str:
     """A file of a net all of whose weights are `value`."""
-    net = Lite()
+    found = replace(checkpoint.read_card(SHIPPED), name=name, **card)
+    net = checkpoint.NETS[found.net]()
     for parameter in net.parameters():
         nn.init.constant_(parameter, value)
-    found = checkpoint.read_card(SHIPPED)
-    checkpoint.save(net, replace(found, name=name, **card), folder / f"{name}.safetensors")
+    checkpoint.save(net, found, folder / f"{name}.safetensors")
     return str(folder / f"{name}.safetensors")
 
 
+def values_of(path: Path) -> set[float]:
+    net, _ = checkpoint.load(path, taken_back=0 if checkpoint.read_card(path).prior else None)
+    return {value for parameter in net.parameters() for value in parameter.unique().tolist()}
+
+
+def recipe(steps: int, **more: Any) -> dict[str, Any]:
+    return {"start": "lite", "steps": steps, "trained": {"step": steps, "photos": 32 * steps}} | more
+
+
 def test_files_of_weights_have_a_mean_by_parts_whose_card_says_of_what(tmp_path: Path) -> None:
-    files = [written(tmp_path, "one", 0.25, taken_back=0.4), written(tmp_path, "other", 0.75)]
+    first = written(
+        tmp_path, "one", 0.25, taken_back=0.4, recipe=recipe(8, mean_of=[{"steps": 8}]), notes="a"
+    )
+    files = [first, written(tmp_path, "other", 0.75, recipe=recipe(4))]
     target = tmp_path / "mine.safetensors"
     words = ["weights", "mean", *files, "-o", str(target), "--data", "four photos"]
     assert main([*words, "--parts", "3,1"]) == 0
-    found, card = checkpoint.load(target, taken_back=0)
-    assert {value for parameter in found.parameters() for value in parameter.unique().tolist()} == {0.375}
-    assert [(of["part"], of["sha256"]) for of in card.recipe["mean_of_files"]] == [
-        (part, checkpoint.read_card(Path(file)).sha256) for part, file in zip((3, 1), files, strict=True)
+    assert values_of(target) == {0.375}
+    card = checkpoint.read_card(target)
+    one, other = (checkpoint.read_card(Path(file)) for file in files)
+    assert card.recipe["mean_of_files"] == [
+        {"sha256": one.sha256, "part": 3, **one.recipe},
+        {"sha256": other.sha256, "part": 1, **other.recipe},
     ]
-    as_stored = checkpoint.read_card(target)
-    assert (as_stored.taken_back, as_stored.data) == (0.4, "four photos"), "decoded as the first"
-    assert (as_stored.numbers, as_stored.calibration) == ({}, None), "nothing was measured of it"
+    assert card.recipe | {"mean_of_files": []} == recipe(12) | {"mean_of_files": []}, "of both together"
+    assert (card.taken_back, card.data, card.terms) == (0.4, "four photos", one.terms), "as the first"
+    assert (card.notes, card.numbers, card.calibration, card.boldness) == ("", {}, None, ())
     assert main([*words, "--take-back", "0.1"]) == 0
     assert checkpoint.read_card(target).taken_back == 0.1
-    found, _ = checkpoint.load(target, taken_back=0)
-    assert {value for parameter in found.parameters() for value in parameter.unique().tolist()} == {0.5}
+    assert values_of(target) == {0.5}, "all alike"
+
+
+def test_nets_without_a_prior_have_a_mean(tmp_path: Path) -> None:
+    bare: dict[str, Any] = {"net": "lite-l2", "prior": (), "taken_back": 0}
+    files = [written(tmp_path, name, value, **bare) for name, value in (("one", 0.25), ("other", 0.75))]
+    target = tmp_path / "mine.safetensors"
+    assert main(["weights", "mean", *files, "-o", str(target), "--data", "four photos"]) == 0
+    assert values_of(target) == {0.5}
+
+
+BARE: dict[str, Any] = {"prior": (), "taken_back": 0}
 
 
 @pytest.mark.parametrize(
-    ("changed", "words", "said"),
+    ("its", "changed", "words", "said"),
     [
-        ({"lam": 0.5}, [], "another net than one, or learned by another lam"),
-        ({"prior": tuple(float(q + 1) for q in range(313))}, [], "learned by another prior than one"),
-        ({}, ["--parts", "1"], "need as many parts above 0"),
-        ({}, ["--parts", "1,0"], "need as many parts above 0"),
-        ({}, ["--parts", "1,half"], "numbers with commas between"),
+        ({}, {"net": "lite-l2"} | BARE, [], "another net than one: lite-l2 and lite"),
+        ({}, {"lam": 0.5}, [], "another lam than one: 0.5 and 0.7"),
+        ({}, {"prior": tuple(float(q + 1) for q in range(313))}, [], "learned by another prior than one"),
+        ({}, BARE, [], "one card holds a prior, the other none"),
+        (BARE, BARE | {"recipe": {"taken_back": 0.2}}, [], "another share taken back in its bias"),
+        ({}, {"terms": "research only"}, [], "say with --terms"),
+        ({}, {}, ["--parts", "1"], "2 nets need 2 parts above 0"),
+        ({}, {}, ["--parts", "1,0"], "2 nets need 2 parts above 0"),
+        ({}, {}, ["--parts", "1e308,1e308"], "2 nets need 2 parts above 0"),
+        ({}, {}, ["--parts", "1,half"], "numbers with commas between, not '1,half'"),
     ],
 )
-def test_files_that_learned_otherwise_have_no_mean_and_parts_are_numbers(
-    changed: dict[str, Any], words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_learned_otherwise_has_no_mean_and_parts_are_numbers(
+    its: dict[str, Any],
+    changed: dict[str, Any],
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = [written(tmp_path, "one", 0.25), written(tmp_path, "other", 0.75, **changed)]
+    files = [written(tmp_path, "one", 0.25, **its), written(tmp_path, "other", 0.75, **changed)]
     target = tmp_path / "mine.safetensors"
     assert main(["weights", "mean", *files, "-o", str(target), "--data", "four photos", *words]) == 1
     assert said in " ".join(capsys.readouterr().err.split())
     assert not target.exists()
+
+
+def test_a_mean_is_of_several_files_each_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, "one", 0.25)
+    words = ["weights", "mean", "-o", str(tmp_path / "mine.safetensors"), "--data", "four photos", file]
+    for files in ([], [file]):
+        assert main([*words, *files]) == 1
+        assert "two files or more, each named once" in capsys.readouterr().err
 
 
 def test_a_regression_has_no_rebalancing_to_export(
