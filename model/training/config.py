@@ -194,26 +194,22 @@ def lite(method: str, net: str) -> Config:
 
 
 def realism(method: str, net: str) -> Config:
-    """A short last stage, in which the net learns to show pictures that look like photographs (model/methods/realism.py).
-
-    The mean of two runs, one of them with `realism.adversary=0`, is better than each (LOG.md, 2026-12-02).
-    """
+    """A short last stage: the decoder alone learns to show pictures that look like photographs (model/methods/realism.py)."""
     _only(method, "colorize", "realism")
     return replace(
         lite(method, net),
         start="lite",
-        steps=1000,
+        steps=600,
         lr=3e-4,
-        backbone_lr=1e-4,
         warmup=50,
-        frozen_blocks=5,
-        ema=0.997,
+        frozen_blocks=16,
+        ema=0.995,
         prior_share=0.0,
         options=colorize.ColorizeOptions(
-            lam=0.7, age=0.25, page=0.05, realism=RealismWeights(perceptual=0.36, smooth=0.04, adversary=0.3)
+            lam=0.7, age=0.25, page=0.05, realism=RealismWeights(perceptual=0.36, smooth=0.04, adversary=0.21)
         ),
-        crops=Crops(sides=(160, 192), last=224, last_share=0.3, balance=0.5),
-        validate_every=500,
+        crops=Crops(sides=(128, 160), last=192, last_share=0.25, balance=0.5),
+        validate_every=300,
     )
 
 

@@ -269,8 +269,7 @@ def test_training_takes_steps_and_learns(recipe: str, device: str, tell: Tell, t
     before = checkpoint.load(checkpoint.locate("lite"), taken_back=0)[0].state_dict()
     moved = {key for key, value in before.items() if not torch.equal(saved["net"][key], value)}
     assert any(key.startswith("head") for key in moved)
-    first = ("backbone.stem.", *(f"backbone.blocks.{block}." for block in range(5)))
-    assert not [key for key in moved if key.startswith(first)], "the first blocks stay"
+    assert not [key for key in moved if key.startswith("backbone")], "the decoder alone learns"
 
 
 def test_a_brought_net_answers_alike_on_both(device: str, tell: Tell, tmp_path: Path) -> None:

@@ -123,10 +123,8 @@ def test_the_stage_is_a_recipe_that_begins_from_the_shipped_weights() -> None:
     config = configs.realism("colorize", "lite")
     method, optimizer = building.build(config, 1, torch.ones(bins.COUNT))
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    backbone = method.net.get_submodule("backbone")
-    first, later = (backbone.get_submodule(f"blocks.{block}") for block in (4, 5))
-    assert not trained & {id(parameter) for parameter in first.parameters()}, "its first blocks stay"
-    assert trained > {id(parameter) for parameter in later.parameters()}
+    backbone = {id(parameter) for parameter in method.net.get_submodule("backbone").parameters()}
+    assert not trained & backbone, "the decoder alone learns"
     assert method.adversary is not None
     assert {id(parameter) for parameter in method.adversary.parameters()} < trained
     assert configs.read(json.loads(json.dumps(asdict(config)))) == config
