@@ -125,8 +125,8 @@ def mean(
 ) -> int:
     """The mean of the weights of nets that were trained one from the other, or all from the same: it is often better than each of them.
 
-    Recipe, prior and decoding are the first net's, steps and photographs those of all together; the card says of which files it is the
-    mean. What was said or measured of these (notes, numbers, calibration, boldness) is not in it.
+    Recipe, prior and decoding are the first net's, steps, crops and times those of all together where each card has them; the card says
+    of which files it is the mean. What was said or measured of these (notes, numbers, calibration, boldness) is not in it.
     """
     from model import checkpoint
     from model.training.commit import commit
@@ -145,9 +145,9 @@ def mean(
     if not terms and any(other.terms != first.terms for other in others):
         raise InputError("these files have different terms: say with --terms which hold for their mean")
     counts = _parts(parts) or [1.0] * len(cards)
-    shares = 0 if first.prior else None
+    as_trained = 0 if first.prior else None
     net = checkpoint.NETS[first.net]()
-    states = [checkpoint.load(path, taken_back=shares)[0].state_dict() for path in paths]
+    states = [checkpoint.load(path, taken_back=as_trained)[0].state_dict() for path in paths]
     net.load_state_dict(checkpoint.mean(states, counts))
     card = replace(
         first,
@@ -183,13 +183,14 @@ def _check_kinship(first: Card, other: Card) -> None:
 
 
 def _together(cards: Sequence[Card], parts: Sequence[float]) -> dict[str, Any]:
-    """The first one's recipe, with what all of them took, and which they are."""
-    told = ("start", "steps", "trained", "mean_of", "mean_of_files")
+    """The first one's recipe, with what all of them took, where that is known of all, and which they are."""
+    taken = ("steps", "trained", "mean_of", "mean_of_files")
     files = [
-        {"sha256": card.sha256, "part": part} | {key: card.recipe[key] for key in told if key in card.recipe}
+        {"sha256": card.sha256, "part": part}
+        | {key: card.recipe[key] for key in ("start", *taken) if key in card.recipe}
         for card, part in zip(cards, parts, strict=True)
     ]
-    recipe = {key: value for key, value in cards[0].recipe.items() if key not in ("mean_of", "mean_of_files")}
+    recipe = {key: value for key, value in cards[0].recipe.items() if key not in taken}
     if all("trained" in card.recipe and "steps" in card.recipe for card in cards):
         trained = [card.recipe["trained"] for card in cards]
         recipe["trained"] = {key: sum(each.get(key, 0) for each in trained) for key in trained[0]}

@@ -317,7 +317,7 @@ sys.exit(main(sys.argv[1:]))
         PhotoError("photo_empty", "The file is empty.", "Choose it again."),
         DownloadError([("https://there.invalid/x", "was silent for 30 s")]),
         RunError("run_mismatch", "The run was begun with other photographs."),
-        DivergedError("loss_diverged", "The loss is nan at step 7.", "Try a lower lr."),
+        DivergedError("loss_diverged", "The loss is not finite any more at step 7.", "Try a lower lr."),
         FileNotFoundError(2, "No such file or directory", "old.jpg"),
     ],
     ids=lambda error: type(error).__name__,

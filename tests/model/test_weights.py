@@ -250,8 +250,11 @@ def test_files_of_weights_have_a_mean_by_parts_whose_card_says_of_what(tmp_path:
     assert card.recipe | {"mean_of_files": []} == recipe(12) | {"mean_of_files": []}, "of both together"
     assert (card.taken_back, card.data, card.terms) == (0.4, "four photos", one.terms), "as the first"
     assert (card.notes, card.numbers, card.calibration, card.boldness) == ("", {}, None, ())
-    assert main([*words, "--take-back", "0.1"]) == 0
-    assert checkpoint.read_card(target).taken_back == 0.1
+    files[1] = written(tmp_path, "unknown", 0.75, recipe={})
+    assert main([*words[:3], files[1], *words[4:], "--take-back", "0.1"]) == 0
+    card = checkpoint.read_card(target)
+    assert card.taken_back == 0.1
+    assert not {"steps", "trained"} & card.recipe.keys(), "not known of both"
     assert values_of(target) == {0.5}, "all alike"
 
 
