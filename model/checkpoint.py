@@ -109,13 +109,12 @@ def take_back(net: nn.Module, card: Card) -> None:
             bias.add_(torch.from_numpy(shift).to(bias.device))
 
 
-def mean(states: Sequence[Mapping[str, Tensor]], parts: Sequence[float] = ()) -> dict[str, Tensor]:
-    """The weighted mean of several nets' weights, which all count the same where no parts are given. Integer counters are the first net's.
+def mean(states: Sequence[Mapping[str, Tensor]], parts: Sequence[float]) -> dict[str, Tensor]:
+    """The mean of several nets' weights, as many parts of each as is said. Integer counters are the first net's.
 
     (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482.) It is of use for nets that began as the same one.
     InputError unless there is one finite part above 0 for each net.
     """
-    parts = parts or [1.0] * len(states)
     if len(parts) != len(states) or not min(parts) > 0 or not math.isfinite(sum(parts)):
         raise InputError(
             f"{len(states)} nets need {len(states)} parts above 0, not {', '.join(map(str, parts))}"

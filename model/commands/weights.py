@@ -135,7 +135,7 @@ def mean(
     paths = [checkpoint.locate(name) for name in nets]
     for path in paths:
         if path.suffix != ".safetensors":
-            raise InputError(f"{path} is another net's: only .safetensors of our own have a mean")
+            raise InputError(f"{path} holds no weights of a net of ours: only .safetensors have a mean")
     cards = [checkpoint.read_card(path) for path in paths]
     first, *others = cards
     if len({card.sha256 for card in cards}) < max(2, len(cards)):

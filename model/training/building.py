@@ -369,7 +369,7 @@ def mean(several: Sequence[Trained]) -> Trained:
                 "these runs have another prior: only weights that learned from the same photographs have a mean that is of use"
             )
     net = deepcopy(first.net)
-    net.load_state_dict(checkpoint.mean([run.net.state_dict() for run in several]))
+    net.load_state_dict(checkpoint.mean([run.net.state_dict() for run in several], [1] * len(several)))
     parts = [
         {"steps": run.step, "seed": run.config.seed, **_differing(first.config, run.config)}
         for run in several

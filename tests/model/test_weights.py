@@ -299,6 +299,14 @@ def test_what_learned_otherwise_has_no_mean_and_parts_are_numbers(
     assert not target.exists()
 
 
+def test_another_kind_of_file_has_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [written(tmp_path, "one", 0.25), str(tmp_path / "brought.onnx")]
+    target = tmp_path / "mine.safetensors"
+    assert main(["weights", "mean", *files, "-o", str(target), "--data", "four photos"]) == 1
+    assert "only .safetensors have a mean" in " ".join(capsys.readouterr().err.split())
+    assert not target.exists()
+
+
 def test_a_mean_is_of_several_files_each_named_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
