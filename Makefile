@@ -26,6 +26,8 @@ run: setup  ## everything on this machine: http://127.0.0.1:8000
 # Processes share the files of tests: each has servers, ports and folders of its own. Three share the second part, which waits more than it
 # works. A service under load, and one that is killed at random, are held to seconds of the real clock: they run alone.
 ALONE = integration/test_chaos.py integration/test_load.py
+# Tests start some hundreds of processes of ours; where the environment forbids bytecode, as in containers, each would compile our sources anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup  ## all tests
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/model || failed=1; \
