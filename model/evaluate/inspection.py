@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from model import image_io, inspection
+from model import inspection
 from model.borders import Box
 from model.image_io import Photo
+from model.training import data
 
 SEED: Final = 7
 _TONES: Final = {
@@ -66,7 +67,7 @@ def measure(photos: Sequence[Path]) -> Iterator[tuple[Mapping[str, bool], bool, 
     """For each photo: whether each of its versions is called in color, whether it is given a border, its overlap on a made page."""
     for place, path in enumerate(photos):
         rng = np.random.default_rng((SEED, place))
-        rgb = _rgb(path)
+        rgb = data.read(path)
         called = {name: inspection.is_in_color(_photo(shown)) for name, shown in _versions(rgb, rng).items()}
         framed = inspection.prepare(_photo(_gray(rgb))).frame is not None
         laid = lay(_scaled(Image.fromarray(_gray(rgb)), rng), rng)
@@ -83,11 +84,6 @@ def summarize(measured: Sequence[tuple[Mapping[str, bool], bool, float]]) -> Rat
         (sum(framed for _, framed, _ in measured), total),
         [overlap for _, _, overlap in measured],
     )
-
-
-def _rgb(path: Path) -> Pixels:
-    pixels = image_io.open(path.read_bytes()).pixels
-    return np.stack([pixels] * 3, -1) if pixels.ndim == 2 else pixels
 
 
 def _gray(rgb: Pixels) -> Pixels:

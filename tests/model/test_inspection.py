@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from skimage import data
@@ -230,3 +231,12 @@ def test_how_often_it_is_right_is_counted_by_what_was_shown(tmp_path: Path) -> N
     assert rates.framed == (0, 2)
     assert min(rates.overlaps) > 0.8
     assert "| on a made page: found | 2 of 2 | 100.0% |" in rates.as_markdown()
+
+
+def test_it_is_counted_of_photographs_of_16_bits_and_of_those_in_tars(tmp_path: Path) -> None:
+    deep, tar = tmp_path / "deep.tiff", tmp_path / "photos.tar"
+    tifffile.imwrite(deep, data.coffee()[::2, ::2].astype(np.uint16) * 257, photometric="rgb")
+    subprocess.run(["tar", "-C", tmp_path, "-cf", tar, deep.name], check=True)
+    alone, packed = (evaluation.summarize([*evaluation.measure([path])]) for path in (deep, tar / deep.name))
+    assert dict(alone.in_color)["in color"] == (1, 1)
+    assert alone == packed
