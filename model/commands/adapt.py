@@ -12,9 +12,10 @@ from torch import Tensor
 
 from model import checkpoint
 from model.colorizer import Colorizer
+from model.errors import InputError
 from model.evaluate import color, figures
 from model.image_io import Photo
-from model.training import batch_norm, data
+from model.training import batch_norm, data, runs
 from model.training.commit import commit
 
 _MOST = 128  # photographs, evenly chosen: the net sees each once for each of its norms
@@ -23,6 +24,8 @@ _SHOWN = 24
 
 def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: str, run: Path) -> int:
     """Write the adapted weights of the net `name` with a card into `run`, and a sheet of photographs in gray, before and after."""
+    if (run / runs.CHECKPOINT).exists():
+        raise InputError(f"{run} holds a training run: name another folder by --run")
     photos = data.find(sources, exclude)
     file = checkpoint.locate(name)
     net, _ = checkpoint.load(file, taken_back=0)
@@ -30,35 +33,38 @@ def adapt(sources: Sequence[Path], exclude: Sequence[str], name: str, device: st
         file
     )  # as it is: what was taken back of the rebalancing is to be taken back again
     colorizer = Colorizer(net, card, device)
-    unreadable: list[Path] = []
-
+    left_out: dict[str, list[Path]] = {}
     lightness: list[Tensor] = []
     for path in color.evenly(photos, _MOST):
         pixels = data.read_or_fault(path, at_least=4 * card.size)
         if isinstance(pixels, str):
-            unreadable.append(path)
+            left_out.setdefault(pixels, []).append(path)
         else:
             seen = torch.from_numpy(colorizer.preprocess(Photo(pixels, None, "PNG")))
             lightness.append(seen[None].to(colorizer.device))
     after = batch_norm.adapt(colorizer.net, lightness)
     count = len(lightness)
-    data.write_names({"unreadable": unreadable}, run)
+    called = run.resolve().name
     note = f"Batch norms adapted to {count} photographs of {', '.join(path.name for path in sources)}."
     card = replace(
         card,
-        name=run.name,
+        name=called,
         notes=f"{card.notes} {note}".strip(),
         recipe=dict(card.recipe) | {"adapted_from": card.sha256, "adapted_to": count},
         commit=commit(),
         numbers={},
+        # Both were measured on the weights before.
+        calibration=None,
+        boldness=(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         sha256="",
     )
-    out = run / f"{run.name}.safetensors"
+    out = run / f"{called}.safetensors"
     checkpoint.save(after.cpu(), card, out, torch.float16)
+    data.write_names(left_out, run)
     _sheet([Colorizer.load(name, device), Colorizer.load(str(out), device)], photos, run)
     print(
-        f"{count} photographs, {len(unreadable)} unreadable; {out}, and before and after in {run / 'adapted.jpg'}"
+        f"{count} photographs, left out: {data.counted(left_out)}; {out}, and before and after in {run / 'adapted.jpg'}"
     )
     return 0
 

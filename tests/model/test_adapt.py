@@ -131,7 +131,7 @@ def test_adapted_weights_color_photographs_and_the_originals_stay(
         "cpu",
     ]
     assert main(words) == 0
-    assert "3 photographs, 1 unreadable" in capsys.readouterr().out
+    assert "3 photographs, left out: 1 unreadable;" in capsys.readouterr().out
     assert [*hashes(*originals)] == before
     out = run / "album.safetensors"
     card, old = checkpoint.read_card(out), checkpoint.read_card(small)
@@ -140,6 +140,7 @@ def test_adapted_weights_color_photographs_and_the_originals_stay(
     assert (card.prior, card.lam, card.taken_back) == (old.prior, old.lam, old.taken_back), (
         "decoded as before"
     )
+    assert (card.calibration, card.boldness) == (None, ()), "measured on other weights"
     assert "Batch norms adapted to 3 photographs of album" in card.notes.replace(folder.name, "album")
     new_net, old_net = (checkpoint.load(path, taken_back=0)[0] for path in (out, small))
     for name, value in old_net.named_parameters():
@@ -187,8 +188,18 @@ def test_of_many_photographs_128_are_measured_evenly_chosen(
     grays = torch.tensor([n * 200 // 128 for n in range(128)])
     expected = color.lightness_from_rgb((grays / 255)[:, None, None, None].expand(-1, 3, 1, 1)).flatten()
     torch.testing.assert_close(torch.stack([of.mean() for of in seen]), expected, rtol=0, atol=0.05)
-    assert "128 photographs, 0 unreadable" in capsys.readouterr().out
+    assert "128 photographs, left out: none;" in capsys.readouterr().out
     assert checkpoint.read_card(run / "run.safetensors").recipe["adapted_to"] == 128
+
+
+def test_a_training_run_is_not_written_into(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"a run")
+    words = ["train", "adapt", "--run", str(tmp_path), "--device", "cpu", "--photos", str(folder)]
+    assert main(words) == 1
+    assert "holds a training run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_photographs_that_there_are_not_are_refused(
