@@ -236,6 +236,8 @@ def transfer(
     """Fine-tuned to VOC2007's classes, to any folders of classes, and to CamVid's masks: whichever are named."""
     from model.evaluate import transfer as measured
 
+    if not (photos or voc or camvid):
+        raise InputError("nothing to transfer to: name --photos, --voc or --camvid")
     given = measured.others(cache, voc, photos, camvid)
     found = {
         name: measured.transfer(backbone, given, steps) for name, backbone in _subjects(runs, device).items()

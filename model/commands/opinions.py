@@ -196,13 +196,14 @@ def calibration(
         return {f"{name}, {len(of)}": reliabilities.reliability(of, by) for name, of in sources.items() if of}
 
     known = getattr(colorizer.card, "calibration", None)
-    fitted, held = measured(fit), measured(photos)
+    fitted = measured(fit)
     if fitted:
         known = reliabilities.fit(fitted)
     if known is None:
         raise InputError(
             f"the card of {colorizer.name} has no calibration to be judged: name photographs by --fit"
         )
+    held = measured(photos)
     found = judged(known, held)
     text = f"{reliabilities.line(known)}\n\n{reliabilities.as_markdown(found)}"
     if fitted:

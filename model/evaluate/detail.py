@@ -26,6 +26,7 @@ from PIL import Image, ImageOps
 
 from model import bins, upsample
 from model.colorizer import Colorizer
+from model.errors import InputError
 from model.evaluate import failures
 from model.evaluate.color import SIDE, Picture, reduced
 from model.evaluate.hints import ab_psnr
@@ -187,8 +188,10 @@ class Report:
 
 
 def summarize(measured: Sequence[Measured]) -> Report:
-    """Each source that has photos, and all of them pooled where there are several."""
+    """Each source that has photos, and all of them pooled where there are several. InputError where all photos are too small."""
     measured = [one for one in measured if len(one.areas)]
+    if not measured:
+        raise InputError("all of these photographs are too small for a second look: name larger ones")
     if len(measured) > 1:
         pooled = Measured(
             "all",

@@ -262,6 +262,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
             "-o",
             str(tmp_path),
         ],
+        "nothing to transfer to": ["evaluate", "transfer", "--runs", str(run)],
         "holds no training run": ["evaluate", "knn", "--runs", str(tmp_path / "none"), *judged],
         "have other classes": ["evaluate", "knn", "--runs", str(run), *judged, "--cache", str(tmp_path)],
     }

@@ -135,6 +135,15 @@ def test_photos_colored_before_there_was_detail_count_as_colored_by_the_same_opt
     assert Recipe(detail="auto").words()["detail"] == "auto"
 
 
+def test_photos_that_are_all_too_small_to_judge_by_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(photograph("chelsea")).save(tmp_path / "1.png")
+    assert main(["evaluate", "detail", "--photos", f"a={tmp_path}", "-o", str(tmp_path / "out")]) == 1
+    assert "are too small for a second look" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_says_what_a_second_look_is_worth(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.fromarray(mosaic()).save(tmp_path / "a/1.png")
