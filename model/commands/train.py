@@ -110,10 +110,14 @@ def train(
         if settings or recipe or net or {seconds, seed} != {None}:
             raise InputError("a run is extended as it was begun: --extend takes --steps alone")
     else:
+        if steps is not None and seconds is not None:
+            raise InputError("--steps and --seconds both say how long: give one of them")
         config = session.configured(method, net, recipe, settings, steps, seed)
     with distributed.joined(device) as place:
         begun = time.monotonic()
         is_first = distributed.place()[0] == 0
+        if not extend:  # what is extended was built before
+            session.check(config, run)
         sources, held, left_out = session.photographs(
             config,
             photos,
@@ -128,7 +132,10 @@ def train(
                 f"{sum(map(len, sources))} photographs to learn from, {sum(map(len, held))} held out; "
                 f"left out: {data.counted(left_out)}"
             )
-            data.write_names(left_out, run)
+            if not (
+                run / runs.CHECKPOINT
+            ).exists():  # a run that goes on has the same photographs, or is refused
+                data.write_names(left_out, run)
         try:
             if seconds is not None and (run / runs.CHECKPOINT).exists():
                 config = session.as_begun(config, run)

@@ -59,7 +59,7 @@ def averaged(run: Path) -> Saved:
         raise FileNotFoundError(f"{run} holds no training run")
     saved = _read(run / CHECKPOINT, {"averaged", "progress", "metadata"})
     progress, metadata = Progress(**saved["progress"]), saved["metadata"]
-    if metadata.get("config", {}).get("keep_best") and (run / BEST).exists():
+    if metadata.get("config", {}).get("keep_best") and ((run / BEST).exists() or progress.best_step >= 0):
         best = _read(run / BEST, {"averaged", "step", "score"})
         step = max(progress.step, best["step"])
         progress = replace(progress, step=step, best_step=best["step"], best_score=best["score"])
@@ -119,10 +119,10 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
     if extended:
         differing = []
     if differing:
+        said = " and ".join(_named(key, metadata, before) for key in differing)
         raise RunError(
             "run_mismatch",
-            f"{run} was begun with another {' and '.join(_named(key, metadata, before) for key in differing)}; "
-            "continue it as it was, or name a new folder",
+            f"{run} was begun with another {said}; continue it as it was, or name a new folder{_hint(differing, metadata, before)}",
         )
     if not parts.keys() <= saved.keys():
         raise _damaged(run / CHECKPOINT)
@@ -133,7 +133,16 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
 
 
 def _named(key: str, metadata: dict[str, Any], before: dict[str, Any]) -> str:
-    """Of a configuration also what it had elsewhere: "config (validate_every was 0)"."""
+    """What differs, and what it was: "config (validate_every was 0)", "set of photographs (140, now 141)"."""
+    if key == "processes":
+        return f"number of processes ({before.get(key, 1)})"
+    if key == "data":
+        now, then = (of.get(key, {}).get("photos") for of in (metadata, before))
+        return (
+            f"set of photographs ({then}, now {now})"
+            if now != then
+            else "set of photographs, or another order of them"
+        )
     if key != "config":
         return key
     mine, its = (_flat(of.get(key) or {}) for of in (metadata, before))
@@ -141,6 +150,17 @@ def _named(key: str, metadata: dict[str, Any], before: dict[str, Any]) -> str:
     unlike = [f"{path[-1]} is not known to both" for path in sorted(mine.keys() ^ its.keys())]
     said = ", ".join(fields + unlike)
     return f"{key} ({said})" if said else key
+
+
+def _hint(differing: list[str], metadata: dict[str, Any], before: dict[str, Any]) -> str:
+    """What else there is to do, where it is likely to be what was meant."""
+    if "data" in differing:
+        return "; --photos, --exclude, --apart-from and --hold-out say which photographs it learns from"
+    if differing == ["config"]:
+        mine, its = metadata["config"], before["config"]
+        if mine | {"steps": its["steps"]} == its and mine["steps"] > its["steps"]:
+            return f"; --extend --steps {mine['steps']} goes on with it when it is finished"
+    return ""
 
 
 def _flat(values: dict[str, Any], within: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -191,6 +211,12 @@ def training_processes(run: Path) -> tuple[int, int] | None:
     return None
 
 
+def check_idle(run: Path) -> None:
+    """Raises BusyError where another process trains in this folder now."""
+    if training_processes(run):
+        raise _busy(run)
+
+
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Hold the folder's lock, which goes with the process however it ends; the file says which process that is, and of how many.
@@ -201,18 +227,24 @@ def locked(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BusyError(
-                f"another process trains in {run} already; let it, or name another folder"
-            ) from error
+            raise _busy(run) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()} {distributed.place()[1]}")
         lock.flush()
         yield
 
 
+def _busy(run: Path) -> BusyError:
+    return BusyError(f"another process trains in {run} already; let it, or name another folder")
+
+
 def _read(path: Path, parts: set[str]) -> dict[str, Any]:
     """The file with these parts, and maybe more. No code of it is run, whoever made it."""
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise _damaged(path) from error
+    with file:
         try:
             saved = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises nearly anything on bytes that it did not write
@@ -223,10 +255,11 @@ def _read(path: Path, parts: set[str]) -> dict[str, Any]:
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(
-        "run_damaged",
-        f"{path} is cut off, or no checkpoint of a run; put back a copy of it, or delete it, and the run begins anew",
-    )
+    if path.name == CHECKPOINT:
+        wrong, otherwise = "cut off, or no checkpoint of a run", "delete it, and the run begins anew"
+    else:
+        wrong, otherwise = "missing, cut off, or no file of a run", "train anew in another folder"
+    return RunError("run_damaged", f"{path} is {wrong}; put back a copy of it, or {otherwise}")
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -65,6 +65,16 @@ def extended(run: Path, steps: int | None) -> Config:
     return replace(before, steps=steps, earlier=before.ends)
 
 
+def check(config: Config, run: Path) -> None:
+    """Raise for what `learn` would refuse, as far as it can be known before photographs are decoded, which may take long.
+
+    InputError for nets, starts and options that do not exist or do not go together, BusyError for a run that is under way.
+    """
+    if distributed.place()[0] == 0:  # which is the one that will hold the run's lock
+        runs.check_idle(run)
+    building.build(config, 1, torch.ones(bins.COUNT))
+
+
 def photographs(
     config: Config,
     sources: Sequence[Path],
@@ -232,7 +242,7 @@ def conclude(
 ) -> Iterator[str]:
     """Sentences that say what came of it; and into the run's folder how the weights are best decoded."""
     trained = building.load(run)
-    count = sum(map(len, held))
+    count = min(sum(map(len, held)), config.validated)
     if config.keep_best and trained.best_step == 0:
         yield f"no step did better than the start on the {count} held-out photographs: the start is kept"
     elif config.keep_best and trained.best_step > 0:
@@ -248,4 +258,6 @@ def conclude(
             f"on held-out photographs, above gray: raw AuC {gains.raw:+.2f}, rebalanced {gains.rebalanced:+.2f} at size "
             f"{decoding.size}, temperature {decoding.temperature:g}, {decoding.taken_back:g} taken back"
         )
+    else:
+        (run / building.EXPORT).unlink(missing_ok=True)  # of weights that were here before
     yield f"{trained.step} steps done in {run}"

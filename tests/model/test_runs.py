@@ -328,6 +328,44 @@ def test_an_extension_says_how_long_and_nothing_else(
     assert (run / runs.CHECKPOINT).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--net", "alexnt"], "no backbone is called 'alexnt'"),
+        (["--set", "start=runs/fist"], "runs/fist"),
+        (["--net", "alexnet", "--set", "frozen_blocks=1"], "alexnet has no blocks to freeze"),
+        (["--steps", "5", "--seconds", "9"], "--steps and --seconds both say how long"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_photographs_are_decoded(
+    more: Sequence[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = tmp_path / "run" / "left_out.txt"
+    known.parent.mkdir()
+    known.write_text("gray\ta.jpg\n")
+    assert main(words_of(known.parent, *more)) == 1
+    assert words in capsys.readouterr().err
+    assert known.read_text() == "gray\ta.jpg\n"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_that_is_under_way_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with runs.locked(run):
+        assert main(words_of(run, "--recipe", "tiny")) == 1
+    assert "another process trains in" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == ["trainer"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_that_goes_on_keeps_the_list_of_what_it_left_out(tmp_path: Path) -> None:
+    torch.save({"metadata": {"config": asdict(lite("steps=2"))}}, tmp_path / runs.CHECKPOINT)
+    (tmp_path / "left_out.txt").write_text("gray\ta.jpg\n")
+    assert main(words_of(tmp_path, "--net", "alexnet", "--recipe", "tiny")) == 1
+    assert (tmp_path / "left_out.txt").read_text() == "gray\ta.jpg\n"
+
+
 def test_a_run_is_extended_by_its_own_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"metadata": {"config": asdict(lite("steps=2"))}}, tmp_path / runs.CHECKPOINT)
     words = words_of(tmp_path, "--extend", "--steps", "5")
@@ -520,6 +558,49 @@ def test_a_run_is_not_continued_by_another_method_net_or_seed(context: Path, squ
         ) as refused:
             learn(other, [squares], context, CPU)
         assert refused.value.code == "run_mismatch"
+
+
+def test_what_differs_is_said_and_what_else_there_is_to_do(context: Path, squares: Cache) -> None:
+    steps = runs.averaged(context).progress.step
+    for config, source, words in (
+        (tiny("context", steps), squares.only(range(7)), r"photographs \(8, now 7\).*--hold-out say which"),
+        (
+            tiny("context", steps + 3),
+            squares,
+            rf"\(steps was {steps}\).*--extend --steps {steps + 3} goes on",
+        ),
+    ):
+        with pytest.raises(runs.RunError, match=words):
+            learn(config, [source], context, CPU)
+
+
+def test_weights_that_are_gone_are_not_taken_for_others(tmp_path: Path) -> None:
+    """Those of the checkpoint are not the best ones, and a start cannot be made again."""
+    saved = {
+        "averaged": {},
+        "progress": {"step": 3, "best_step": 2},
+        "metadata": {"config": {"keep_best": True}},
+    }
+    torch.save(saved, tmp_path / runs.CHECKPOINT)
+    for use, name in (
+        (lambda: runs.averaged(tmp_path), runs.BEST),
+        (lambda: runs.start(tmp_path, nn.Linear(1, 1)), runs.START),
+    ):
+        with pytest.raises(
+            runs.RunError, match=rf"{name} is missing.*train anew in another folder"
+        ) as refused:
+            use()
+        assert refused.value.code == "run_damaged"
+
+
+def test_how_weights_are_decoded_is_not_what_suited_others_that_were_here(
+    squares: Cache, tmp_path: Path
+) -> None:
+    config = tiny("context", 1)
+    (tmp_path / building.EXPORT).write_text("{}")
+    method = learn(config, [squares], tmp_path, CPU)
+    assert [*session.conclude(method, config, [], tmp_path, CPU)] == [f"1 steps done in {tmp_path}"]
+    assert building.load(tmp_path).decoding is None
 
 
 def test_a_run_of_code_that_had_fewer_options_goes_on(squares: Cache, tmp_path: Path) -> None:
