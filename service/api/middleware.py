@@ -330,7 +330,8 @@ class HeadAsGet:
 
 def is_batch(scope: Scope) -> bool:
     """Whether it goes to where many photos may come at once."""
-    return _path_of(scope).startswith("/v1/batches")
+    path = _path_of(scope)
+    return path.startswith("/v1/batches") or path == "/albums"
 
 
 def is_head(request: HTTPConnection) -> bool:

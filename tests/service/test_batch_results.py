@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -180,6 +182,23 @@ def test_a_form_starts_an_album_and_its_page_can_erase_it_by_the_cookie(api, pho
     erased = api.post(f"{path}/erase", follow_redirects=True)
     assert erased.status_code == 410
     assert not [one for one in folder.rglob("*") if one.is_file() and "ready" not in one.parts]
+
+
+def test_the_form_of_an_album_takes_as_many_bytes_and_as_long_as_a_batch(tight, photos):
+    """Where there are no scripts: the limits of one photo's upload are not those of many."""
+    api = tight(max_bytes=2**17, batch_bytes=2**20, upload_timeout=0.5)
+    files = [("photo", (f"{place}.jpg", photo + bytes(2**16))) for place, photo in enumerate(photos[:5])]
+    body = api.build_request("POST", "/albums", files=files)
+    whole = body.read()
+
+    def slowly() -> Iterator[bytes]:
+        for start in range(0, len(whole), len(whole) // 3):
+            yield whole[start : start + len(whole) // 3]
+            time.sleep(0.3)
+
+    sent = api.post("/albums", content=slowly(), headers={"Content-Type": body.headers["content-type"]})
+    assert sent.status_code == 303, sent.text
+    assert "0 of 5 photographs are colored." in api.get("/" + sent.headers["location"]).text
 
 
 def test_an_album_of_many_is_shown_in_parts(api, photos, monkeypatch):
