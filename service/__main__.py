@@ -13,11 +13,13 @@ Every setting is an environment variable that begins with AUTOCHROME_.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
 import socket
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,7 +82,9 @@ def _parse() -> argparse.Namespace:
     verbs.add_parser("revoke", help="refuse a key from now on").add_argument("id", help="as in the list")
     erase = parts.add_parser("erase", help="erase jobs and batches, as an operator")
     erase.add_argument(
-        "what", nargs="+", help="an id, an address that holds one, or a file: the photo or its result"
+        "what",
+        nargs="+",
+        help="an id, an address that holds one, or a file: the photo or its result; - is standard input",
     )
     return parser.parse_args()
 
@@ -169,7 +173,7 @@ def _keys(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _erase(settings: Settings, wanted: list[str]) -> int:
-    """Returns 1 where something of `wanted` was not found."""
+    """Returns 1 where nothing is kept of something of `wanted`, and 2 where something is neither a file nor holds an id."""
     import redis
 
     from service.batches import Batches
@@ -196,21 +200,40 @@ def _erase(settings: Settings, wanted: list[str]) -> int:
             print(f"erased {id}")
         return is_job or is_batch
 
-    missing = 0
+    status = 0
     try:
         for one in wanted:
-            is_file = Path(one).is_file()
-            ids = store.ids_with(Path(one).read_bytes()) if is_file else re.findall(r"\b[0-9a-f]{32}\b", one)
+            if one == "-":
+                ids = store.ids_with(*_forms(sys.stdin.buffer.read()))
+            elif Path(one).is_file():
+                ids = store.ids_with(*_forms(Path(one).read_bytes()))
+            else:
+                ids = set(re.findall(r"\b[0-9a-f]{32}\b", one))
+                if not ids:
+                    status = 2
+                    sys.stderr.write(f"error: {one} is no file here, and holds no id\n")
+                    continue
             if not [id for id in ids if erase(id)]:
-                missing = 1
-                sys.stderr.write(f"error: nothing is kept of {one}\n")
+                status = status or 1
+                sys.stderr.write(f"error: nothing is kept of {'standard input' if one == '-' else one}\n")
     except redis.RedisError as error:
         raise _silent(error) from error
     except Problem as problem:
         raise SettingsError(
             f"{problem.detail} Files that are not erased yet will be, as all that is due."
         ) from problem
-    return missing
+    return status
+
+
+def _forms(data: bytes) -> set[bytes]:
+    """A file as it is, and as it is stored where it was sent: without what lies behind its picture."""
+    from model.errors import PhotoError
+    from model.image_headers import Limits, end_of, probe
+
+    forms, file = {data}, io.BytesIO(data)
+    with suppress(PhotoError):  # it may be any file of a job
+        forms.add(data[: end_of(file, probe(file, Limits.none(), page=1))])
+    return forms
 
 
 def _redis_url(settings: Settings) -> str:

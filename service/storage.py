@@ -257,14 +257,15 @@ class Store:
                 times += [entry["last_modified"].timestamp() for entry in entries]
         return max(times)
 
-    def ids_with(self, data: bytes) -> set[str]:
-        """The ids under which a file of these very bytes lies. Reads every file of that size."""
+    def ids_with(self, *files: bytes) -> set[str]:
+        """The ids under which a file of the very bytes of one of these lies. Reads every file of their sizes."""
+        sizes = {len(data) for data in files}
         found = set()
         with _answering():
             for batch in obstore.list(self._files):
-                for key in (entry["path"] for entry in batch if entry["size"] == len(data)):
+                for key in (entry["path"] for entry in batch if entry["size"] in sizes):
                     with suppress(FileNotFoundError):  # it was erased in the same moment
-                        if self.get(key) == data:
+                        if self.get(key) in files:
                             found.add(key.partition("/")[0])
         return found
 

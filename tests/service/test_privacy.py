@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
+from PIL import Image
 
 from service.__main__ import main
 
@@ -66,6 +68,32 @@ def test_by_a_copy_of_the_photo_or_of_the_result_however_often_it_was_sent(
     assert {path.relative_to(folder).parts[0] for path in files(folder)} == {other}
 
 
+def test_by_a_copy_with_something_behind_the_picture_which_is_not_stored(
+    api, photos, erase, folder, tmp_path
+):
+    animation = io.BytesIO()
+    frames = [Image.new("L", (60, 60), gray) for gray in (20, 200)]
+    frames[0].save(animation, "WEBP", save_all=True, append_images=frames[1:])
+    as_sent = [one + b"SEFT" + bytes(200) for one in (photos[0], animation.getvalue())]
+    for one in as_sent:
+        api.post("/v1/colorizations?page=1", files={"photo": one}).raise_for_status()
+    assert not {one.stat().st_size for one in files(folder)} & {len(one) for one in as_sent}
+    copies = [tmp_path / name for name in ("a.jpg", "b.webp")]
+    for copy, one in zip(copies, as_sent, strict=True):
+        copy.write_bytes(one)
+    assert erase(*copies)[0] == 0
+    assert not files(folder)
+
+
+def test_by_a_copy_that_comes_on_standard_input(api, photos, erase, folder, monkeypatch):
+    """As into a container, which sees no file outside of itself."""
+    id = send(api, photos[0])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photos[0])))
+    assert erase("-")[:2] == (0, f"erased {id}\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photos[1])))
+    assert erase("-") == (1, "", "error: nothing is kept of standard input\n")
+
+
 def test_a_batch_with_all_its_jobs_or_one_photo_of_it(api, photos, erase, folder, tmp_path):
     batch = api.post(
         "/v1/batches", files=[("photo", (f"{n}.jpg", photo)) for n, photo in enumerate(photos[:3])]
@@ -88,6 +116,14 @@ def test_what_is_not_there_is_said(api, erase, tmp_path, photos):
     assert (code, said) == (1, f"erased {id}\n")
     assert "0" * 32 in errors
     assert str(unknown) in errors
+
+
+def test_a_file_that_is_not_there_is_not_taken_for_one_of_which_nothing_is_kept(api, photos, erase, tmp_path):
+    id = send(api, photos[0])
+    absent = tmp_path / "complained.jpg"
+    code, said, errors = erase("0" * 32, absent, id)
+    assert (code, said) == (2, f"erased {id}\n")
+    assert f"error: {absent} is no file here, and holds no id\n" in errors
 
 
 def held(client: redis.Redis, words: str) -> set[str]:
