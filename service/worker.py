@@ -134,9 +134,17 @@ class Worker:
 
     def run_unnotified(self, id: str) -> None:
         """Color what waits in a thread that no message has woken, one at most: a broker that is full hands none out."""
+        if self.admission.is_closed:
+            return
         if self._unnotified is None or not self._unnotified.is_alive():
             self._unnotified = threading.Thread(target=self.run, args=(id,), name="unnotified", daemon=True)
             self._unnotified.start()
+
+    def finish(self) -> None:
+        """Take no more photos, and let the one that no message has brought come to its end."""
+        self.admission.close()
+        if self._unnotified is not None:
+            self._unnotified.join()
 
     def _color_next(self, answers: bool) -> bool:
         """Take the best job and try it. False where none waits, this worker has closed, or the job was given back, with a notification."""
@@ -508,7 +516,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     try:
         return notifications.consume(app, worker.run, worker.concurrency, worker.admission.close)
     finally:
-        for periodic in (reaper, *periodics):
+        reaper.stop()
+        worker.finish()  # while it beats, else another takes the photo
+        for periodic in periodics:
             periodic.stop()
         hooks.stop()
         worker.stop()

@@ -28,7 +28,7 @@ from service.models import Bounds, Lease, Order, Result
 from service.schemas import Options
 from service.settings import Settings
 from service.storage import Store, photo_key
-from service.worker import Worker
+from service.worker import Worker, main
 
 SIZE = (320, 240)
 
@@ -507,3 +507,31 @@ def test_a_worker_that_is_closing_hands_its_notification_on(hand, jobs, enter, c
     worker.run(id)
     assert jobs.get(id).status == "queued"
     assert client.llen("autochrome") == 1
+
+
+def test_a_worker_that_is_stopped_ends_the_photo_that_no_message_has_brought_it(
+    jobs, settings, enter, monkeypatch
+):
+    """The broker hands nothing out: the photo is in a thread of which Celery knows nothing, and for which it does not wait."""
+    in_the_net, go_on = threading.Event(), threading.Event()
+
+    class Held(Colorizer):
+        def infer(self, lightness: list, threads: int | None = None) -> list:
+            if any(map(is_a_photo, lightness)):
+                in_the_net.set()
+                assert go_on.wait(60)
+            return super().infer(lightness, threads)
+
+    def consume(app: object, run: object, threads: int, close: Callable[[], None]) -> int:
+        assert in_the_net.wait(60)
+        close()
+        threading.Timer(0.5, go_on.set).start()
+        return 0
+
+    monkeypatch.setattr("service.janitor.OLDER_THAN", 0.05)
+    monkeypatch.setattr("service.notifications.consume", consume)
+    first, second = enter(), enter()
+    assert main(settings, Held.load) == 0
+    assert [jobs.get(id).status for id in (first, second)] == ["succeeded", "queued"]
+    assert jobs.get(first).result.key.startswith(f"{first}/1/"), "by its first attempt"
+    assert jobs.workers() == {}
