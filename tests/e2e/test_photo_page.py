@@ -103,6 +103,27 @@ def test_who_waits_sees_place_and_stages_and_then_the_picture(
         ask(f"{service}/v1/colorizations/{one['id']}", "DELETE", {"Authorization": f"Bearer {one['secret']}"})
 
 
+def test_who_waits_sees_the_picture_where_the_browser_forbids_that_anything_is_kept(
+    page: Page, service: str
+) -> None:
+    large = [gray(3000, 2250 + 2 * at) for at in range(4)]
+    before = [send(service, photo, wait=0) for photo in large]
+    mine = send(service, gray(), wait=0)
+    page.add_init_script(
+        """for (const storage of ["sessionStorage", "localStorage"])
+            Object.defineProperty(window, storage, { get() { throw new DOMException("forbidden", "SecurityError"); } });"""
+    )
+    held: list[Route] = []
+    page.route("**/v1/colorizations/*/events", lambda route: held.append(route))
+    with page.expect_request("**/v1/colorizations/*/events"):
+        page.goto(f"{service}/photos/{mine['id']}")
+    expect(page.locator("#progress")).to_be_visible()
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="These colors are a guess")).to_be_visible(timeout=60_000)
+    for one in before:
+        ask(f"{service}/v1/colorizations/{one['id']}", "DELETE", {"Authorization": f"Bearer {one['secret']}"})
+
+
 def test_gray_and_color_lie_over_one_another_and_the_handle_alone_parts_them(
     page: Page, service: str, job: dict[str, Any], axe: Look, small_targets: Look
 ) -> None:

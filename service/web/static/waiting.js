@@ -31,7 +31,11 @@ async function wait() {
     if (problem instanceof Problem && problem.code === "connection_lost") return waitForConnection(problem);
     // The page itself says in words why there is no picture.
   }
-  sessionStorage.setItem("autochrome.waited", job.id);
+  try {
+    sessionStorage.setItem("autochrome.waited", job.id);
+  } catch {
+    // A browser may forbid that anything is kept.
+  }
   location.reload();
 }
 
