@@ -482,7 +482,8 @@ def _error(response: httpx.Response) -> AutochromeError:
     detail = str(document.get("detail") or f"The service answered {response.status_code}.")
     kind = _kind_of(code)
     if kind is None and response.status_code in _TRANSIENT:
-        kind = UnavailableError
+        # With the id of a job it is how that one ended, which it does not do twice.
+        kind = FailedError if "id" in document else UnavailableError
     kind = kind or _OF_STATUSES.get(response.status_code, RefusedError)
     return kind(detail, code, response.status_code, _retry_after(response))
 

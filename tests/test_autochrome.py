@@ -10,7 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,16 @@ def job(status: int = 200, document: object = A_JOB, **headers: str) -> httpx.Re
     return httpx.Response(status, json=document, headers=headers)
 
 
-def problem(status: int, code: str, **headers: str) -> httpx.Response:
-    document = {"code": code, "status": status, "title": "A title", "detail": "A sentence."}
+def problem(
+    status: int, code: str, members: Mapping[str, str] | None = None, **headers: str
+) -> httpx.Response:
+    document = {
+        "code": code,
+        "status": status,
+        "title": "A title",
+        "detail": "A sentence.",
+        **(members or {}),
+    }
     media = {"content-type": "application/problem+json"}
     return httpx.Response(status, content=json.dumps(document), headers={**media, **headers})
 
@@ -420,6 +428,7 @@ def test_retries_end() -> None:
         (problem(500, "worker_died"), FailedError),
         (problem(500, "out_of_memory"), FailedError),
         (problem(500, "photo_lost"), FailedError),
+        (problem(500, "internal_error", {"id": "ab" * 16, "secret": "s" * 43}), FailedError),
         (problem(422, "option_unknown"), RefusedError),
         (httpx.Response(418, json=["no", "object"]), RefusedError),
         (httpx.Response(302, headers={"location": "/login"}), RefusedError),
