@@ -331,7 +331,7 @@ class Sweeper:
             try:
                 self._eraser.erase(mention)
                 log.info("reply_swept mention=%s reason=%s", mention.fullname, reason)
-            except AutochromeError as error:
+            except (ForbiddenError, DeletedError, AutochromeError) as error:
                 log.warning("sweep_failed mention=%s error=%s", mention.fullname, type(error).__name__)
         return removed
 

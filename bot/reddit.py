@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import praw
@@ -69,6 +69,7 @@ _STORE = re.compile(
     r"reddit-uploaded-[a-z-]+\.s3(?:-accelerate|[.-][a-z0-9-]+)?\.amazonaws\.com|(?:[a-z0-9-]+\.)+(?:redd\.it|reddit\.com|redditmedia\.com)"
 )
 """Hosts that take uploads: Reddit's buckets, whose names begin so, and its own."""
+_Read = TypeVar("_Read", bound="Comment | Message")
 log = logging.getLogger("autochrome.bot")
 
 
@@ -269,21 +270,20 @@ class Reddit:
         unreadable: list[str] = []
         with _translated():
             for it in self._praw.inbox.unread(limit=PAGE_SIZE):
-                try:
-                    entries.append(read_entry(it))
-                except _UNREADABLE as error:
-                    name = name_of(it)
-                    unreadable += [name] if name else []
-                    log.warning("entry_unreadable entry=%s error=%s", name or "?", type(error).__name__)
+                if entry := _readable(read_entry, it):
+                    entries.append(entry)
+                elif name := name_of(it):
+                    unreadable.append(name)
         return entries, unreadable
 
     def mentions(self) -> list[Comment]:
-        """Comments that name the bot, read or not, the newest hundred."""
+        """Comments that name the bot, read or not, the newest hundred, without those that cannot be read."""
         with _translated():
-            return [read_comment(it) for it in self._praw.inbox.mentions(limit=PAGE_SIZE)]
+            listed = (_readable(read_comment, it) for it in self._praw.inbox.mentions(limit=PAGE_SIZE))
+            return [comment for comment in listed if comment]
 
     def comments(self, subreddits: Sequence[str], since: float) -> list[Comment]:
-        """Comments there that are newer than a time, the newest thousand at most."""
+        """Comments there that are newer than a time, the newest thousand at most, without those that cannot be read."""
         found: list[Comment] = []
         # Not asked for by `before`: that stays empty for good when that comment is deleted.
         with _translated():
@@ -291,7 +291,8 @@ class Reddit:
             for it in listing:
                 if it.created_utc < since:
                     break
-                found.append(read_comment(it))
+                if comment := _readable(read_comment, it):
+                    found.append(comment)
         return found
 
     def info(self, fullnames: Iterable[str]) -> dict[str, Post | Comment]:
@@ -438,6 +439,15 @@ class Reddit:
             return
         with _translated(writes=True):
             self._praw.post("api/read_message/", data={"id": ",".join(fullnames)})
+
+
+def _readable(read: Callable[[Any], _Read], it: Any) -> _Read | None:
+    """An entry of a list; None, with a line in the log, for one of no kind or shape that we know."""
+    try:
+        return read(it)
+    except _UNREADABLE as error:
+        log.warning("entry_unreadable entry=%s error=%s", name_of(it) or "?", type(error).__name__)
+        return None
 
 
 @contextmanager

@@ -88,3 +88,38 @@ def test_a_share_link_that_reddit_breaks_over_stops_nobody_else(server, shown, b
     bot.ahead += 3600
     bot.work(lambda: any(said.parent is bad for said in server.bot.comments()))
     assert len(server.calls_to("/r/OldPhotos/s/AbCdEf123")) < 5
+
+
+def test_a_reply_that_reddit_does_not_let_it_delete_stops_no_sweep(server, shown, bot, ask, quick_service):
+    posts = [shown(name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    answers = [ask("ben", post) for post in posts]
+    for post in posts:
+        post.removed_by = "deleted"
+    fault = server.fail("/api/del", 403)
+    bot.ahead += 25 * 3600
+    bot.work(lambda: len(quick_service.jobs) == 1)
+    assert fault.hits
+    assert sorted(answer.deleted for answer in answers) == [False, True, True]
+    assert bot.loop.database.progress().swept_at > bot.now() - 3600, "it is not due again at once"
+    bot.ahead += 25 * 3600
+    bot.work(lambda: not quick_service.jobs)
+    assert all(answer.deleted for answer in answers)
+
+
+@pytest.mark.parametrize("read_from", ["mentions", "a stream"])
+def test_what_cannot_be_read_elsewhere_is_passed_over_too(server, shown, here, quick_service, read_from):
+    bot = here(
+        bot_service_url=quick_service.url,
+        bot_subreddits="OldPhotos" if read_from == "a stream" else "",
+        bot_sweep_interval=3600.0,
+    )
+    bot.loop.round()
+    odd = server.person("eve").comment(shown(), "u/colorizebot")
+    good = server.person("ben").comment(shown("b.jpg"), "u/colorizebot")
+    odd.text = None
+    for entry in server.bot.unread():
+        entry.new = False  # somebody has read it on the bot's account
+    bot.ahead += 3601
+    bot.work(server.bot.comments)
+    assert [said.parent for said in server.bot.comments()] == [good]
+    assert bot.loop.database.progress().swept_at > bot.now() - 3600
