@@ -7,6 +7,7 @@ job erases what has not been delivered. Format and signature are those of Standa
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -92,6 +93,8 @@ class Webhooks:
         self._under_way: dict[Future[None], str] = {}
         """With the address of each."""
         self._stopping = False
+        self._beginning = threading.Lock()
+        """Who is stopped between taking deliveries and handing them to threads would lose a try of each."""
 
     @classmethod
     def of(cls, settings: Settings, client: redis.Redis, jobs: Jobs) -> Webhooks:
@@ -103,26 +106,29 @@ class Webhooks:
         if not self._hosts:
             self._say_what_waits()
             return
-        while self._begin() and not self._stopping:
+        while self._begin():
             wait(self._under_way, timeout=EVERY, return_when=FIRST_COMPLETED)
 
     def _begin(self) -> bool:
-        """Whether there was anything to begin."""
+        """Whether there was anything to begin, and time to."""
         self._under_way = {future: url for future, url in self._under_way.items() if not future.done()}
         free = AT_ONCE - len(self._under_way)
         if not free:
             return False
         receivers = [urlsplit(url).netloc.lower() for url in self._under_way.values()]
-        taken, given_up = self._scripts.run(
-            *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000)),
-            *(token_hex(8), AT_A_RECEIVER),
-            *receivers,
-        )
+        with self._beginning:
+            if self._stopping:
+                return False
+            taken, given_up = self._scripts.run(
+                *("webhook_take", free, int(LEASE * 1000), 1 + len(self._pauses), int(LONGEST * 1000)),
+                *(token_hex(8), AT_A_RECEIVER),
+                *receivers,
+            )
+            for id, url, event, ended, tries in taken:
+                delivery = Delivery(id, url, event, int(ended), int(tries))
+                self._under_way[self._threads.submit(self._deliver, delivery)] = url
         for id, event, tries in given_up:
             log.warning("webhook_given_up", job=id, status=event, tries=int(tries))
-        for id, url, event, ended, tries in taken:
-            delivery = Delivery(id, url, event, int(ended), int(tries))
-            self._under_way[self._threads.submit(self._deliver, delivery)] = url
         return bool(taken)
 
     def _say_what_waits(self) -> None:
@@ -132,9 +138,10 @@ class Webhooks:
             log.warning("webhooks_disabled", waiting=waiting, setting="AUTOCHROME_WEBHOOK_HOSTS")
 
     def stop(self) -> None:
-        """Let those that are under way come to their end."""
-        self._stopping = True
-        self._threads.shutdown(cancel_futures=True)
+        """Begin no more, and let those that are under way come to their end. Each has a thread of its own: none waits for one."""
+        with self._beginning:
+            self._stopping = True
+        self._threads.shutdown()
 
     def _deliver(self, delivery: Delivery) -> None:
         try:

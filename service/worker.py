@@ -518,9 +518,9 @@ def main(settings: Settings, load: Callable[[str, str], Colorizer] = Colorizer.l
     finally:
         reaper.stop()
         worker.finish()  # while it beats, else another takes the photo
+        hooks.stop()
         for periodic in periodics:
             periodic.stop()
-        hooks.stop()
         worker.stop()
         with suppress(redis.RedisError):  # it will be seen to beat no more
             jobs.gone(name)

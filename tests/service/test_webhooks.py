@@ -21,6 +21,7 @@ from service.jobs import Jobs
 from service.models import Bounds, Claim, Lease, Net, Order, Result
 from service.outbound import Allow, Network, Timeouts
 from service.schemas import Options
+from service.watchdog import Periodic
 from service.webhooks import PAUSES, Webhooks, refuse_unless_allowed, signature_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -415,6 +416,37 @@ def test_many_deliveries_to_one_receiver_follow_each_other_at_once(client, slow_
         time.sleep(0.6)
     hooks.stop()
     assert counted(client, "delivered") == 30, "in fewer ticks than a receiver has slots for"
+
+
+def test_who_is_stopped_begins_none_any_more_and_takes_no_try_of_those_that_wait(
+    client, slow_jobs, until, caplog
+):
+    released = threading.Event()
+    busy = Receiver(lambda: released.wait(120) and 200)
+    ids = [f"{number:032x}" for number in range(6)]
+    for id in ids:
+        order(slow_jobs, busy.origin, id)
+        succeed(slow_jobs)
+    hooks = Webhooks(
+        client, slow_jobs, Allow.of(busy.origin), (SECRET,), "", timeouts=Timeouts(120, 120, 120)
+    )
+    periodic = Periodic("webhooks", 0.1, hooks.tick)
+    stopping = threading.Thread(target=hooks.stop)
+    try:
+        periodic.start()
+        until(lambda: len(busy.received) == 4, 30, "as many as one receiver is sent at once")
+        stopping.start()
+        time.sleep(0.2)
+        released.set()
+        stopping.join(60)
+        periodic.stop()
+    finally:
+        released.set()
+        busy.stop()
+    assert (counted(client, "delivered"), len(busy.received)) == (4, 4)
+    tries = [client.hget(f"{{autochrome}}:webhook:{id}", "tries") for id in ids]
+    assert [int(each) for each in tries if each is not None] == [0, 0]
+    assert not said(caplog, "periodic_failed")
 
 
 def test_receivers_that_hang_are_left(client, slow_jobs, deliver, until):
