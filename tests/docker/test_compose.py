@@ -23,6 +23,9 @@ from tests.docker.dockerfiles import DOCKERFILES, ROOT, Dockerfile, tool
 
 OURS = ("api", "worker", "worker-gpu")
 SERVICES = ("valkey", *OURS, "bot")
+VARIABLE = re.compile(
+    r"\$\$|\$\{(?P<name>\w+)(?:(?P<how>:-|:\?|:\+)(?P<rest>(?:[^{}]|\{\w+\})*))?\}"  # one may stand in another's default
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def rendered(variables: dict[str, str]) -> dict[str, Any]:
             return variables[found["name"]]
         if found["how"] == ":?":
             raise KeyError(f"{found['name']} {found['rest']}")
-        return str(found["rest"])
+        return VARIABLE.sub(value, found["rest"] or "")
 
     def whole(part: Any) -> Any:
         match part:
@@ -54,7 +57,7 @@ def rendered(variables: dict[str, str]) -> dict[str, Any]:
             case list():
                 return [whole(each) for each in part]
             case str():
-                return re.sub(r"\$\$|\$\{(?P<name>\w+)(?P<how>:-|:\?|:\+)(?P<rest>[^}]*)\}", value, part)
+                return VARIABLE.sub(value, part)
         return part
 
     services: dict[str, Any] = whole(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
@@ -93,7 +96,18 @@ def test_every_setting_reaches_the_services_that_read_it(
         assert read_settings().anonymous is True, "what is not set is the default"
 
 
-def test_a_misspelt_setting_of_the_file_reaches_who_warns_of_it_and_compose_reads_none_unknown(
+def test_a_setting_of_the_file_is_what_the_services_get_but_for_those_that_operators_are_told_of() -> None:
+    page = (ROOT / "docker/README.md").read_text()
+    [told] = re.findall(r"of which a container has its own: (.*?), which", page, re.DOTALL)
+    chosen = {f"AUTOCHROME_{name.upper()}": f"{name} of the file" for name in Settings.model_fields}
+    services = rendered({"AUTOCHROME_REDIS_PASSWORD": "x", **chosen})
+    given = [pair for name in OURS for pair in services[name]["environment"].items()]
+    others = {name for name, value in given if value != chosen.get(name, value)}
+    others.remove("AUTOCHROME_CLAP_DIR")  # it is mounted
+    assert others == set(re.findall(r"AUTOCHROME_\w+", told))
+
+
+def test_a_misspelled_setting_of_the_file_reaches_who_warns_of_it_and_compose_reads_none_unknown(
     compose: dict[str, Any],
 ) -> None:
     for name in OURS:
