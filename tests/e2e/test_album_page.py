@@ -182,6 +182,7 @@ def test_on_a_phone_in_german_what_is_there_of_a_photo_is_colored_or_another_cop
     small_targets: Callable[[Page], list[str]],
 ) -> None:
     page = phone.new_page()
+    page.add_init_script("delete Crypto.prototype.randomUUID")  # a page that did not come by HTTPS has none
     start(page, service, photos)
     expect(page.locator("#standing")).to_have_text("3 von 4 Fotos sind koloriert, bei 1 ging es nicht.")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -195,7 +196,10 @@ def test_on_a_phone_in_german_what_is_there_of_a_photo_is_colored_or_another_cop
     expect(page.locator("#viewer-notices")).to_contain_text("der Rest ist grau")
     expect(page.locator("#standing")).to_have_text("4 von 4 Fotos sind koloriert.")
     page.locator("#viewer-undo").tap()
-    page.locator("#copy").set_input_files(photos[0])
+    with page.expect_request(f"{service}/v1/colorizations") as copy:
+        page.locator("#copy").set_input_files(photos[0])
+    key = copy.value.headers["idempotency-key"]
+    assert re.fullmatch("[0-9a-f]{32}", key), "who guesses it is told the photo's secret"
     expect(page.get_by_role("img", name="Das Foto in geratenen Farben")).to_be_visible()
     page.get_by_role("button", name="Annehmen").tap()
     expect(page.locator("#viewer-name")).to_have_text("d.jpg")

@@ -3,7 +3,7 @@
 import { Viewer } from "./album_viewer.js";
 import * as albums from "./albums.js";
 import { ARTIFACTS, startAlbum } from "./album_start.js";
-import { Problem, erase as eraseJob, follow, revise, send, sleep } from "./api.js";
+import { Problem, erase as eraseJob, follow, random, revise, send, sleep } from "./api.js";
 import * as batches from "./batches.js";
 import { say } from "./live.js";
 import * as recent from "./recent.js";
@@ -343,7 +343,7 @@ async function recolor(place, options) {
 async function sendCopy(place, file) {
   await work(place, async () => {
     const fields = Object.entries(album?.fields ?? { artifacts: ARTIFACTS });
-    const job = await send(file, fields, { key: crypto.randomUUID?.() ?? String(Math.random()), onProgress: () => {}, signal: never });
+    const job = await send(file, fields, { key: random(16), onProgress: () => {}, signal: never });
     const source = { id: job.id, secret: job.secret };
     if (job.status !== "succeeded") await follow(job.id, { onChange: () => {}, onSilence: () => {}, signal: never });
     return { ...source, options: {}, source };

@@ -1,6 +1,6 @@
 // A new album: photographs and ZIPs are sent part by part, so that a lost connection loses little. Then its page opens.
 
-import { Problem, sleep } from "./api.js";
+import { Problem, random, sleep } from "./api.js";
 import * as albums from "./albums.js";
 import { sendPart } from "./batches.js";
 import { isArchive } from "./picker.js";
@@ -133,9 +133,4 @@ function nameOf(files) {
 
 function stay(event) {
   event.preventDefault();
-}
-
-/** So many random bytes as hexadecimal digits. */
-function random(bytes) {
-  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -26,6 +26,11 @@ export class Problem extends Error {
   }
 }
 
+/** So many random bytes as hexadecimal digits, also where the page did not come by HTTPS: keys and secrets are made of them. */
+export function random(bytes) {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /**
  * Sends the photo and resolves with its job, `secret` included.
  * XMLHttpRequest, since fetch does not tell how much of a body has been sent.

@@ -1,6 +1,6 @@
 // The first page: a photograph, or several, from the drop to a page of their own.
 
-import { Problem, send } from "./api.js";
+import { Problem, random, send } from "./api.js";
 import { showRecent } from "./gallery.js";
 import { say } from "./live.js";
 import { checkFile, checkPixels, isArchive, listen } from "./picker.js";
@@ -21,7 +21,7 @@ let turn = new AbortController();
 
 /** Sends what was chosen, and goes to its page. @param {File[]} files */
 async function take(files) {
-  chosen = { files, key: random(), album: null };
+  chosen = { files, key: random(16), album: null };
   await go();
 }
 
@@ -166,11 +166,6 @@ function move(sample) {
   seen.observe(sample);
   sample.addEventListener("pointerenter", () => sample.classList.add("moving"));
   sample.addEventListener("animationend", () => sample.classList.remove("moving"));
-}
-
-/** 128 random bits as hexadecimal digits, also where the page did not come by HTTPS. */
-function random() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 const picker = element("photo");
