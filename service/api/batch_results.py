@@ -194,7 +194,7 @@ def _files(names: Names, sent: str, job: Job, contents: frozenset[str]) -> Itera
 
 
 def _beside(picture: PurePosixPath, made: Artifact) -> str:
-    """`a.jpg.json` for the sidecar of `a.jpg`, `a (gray).tiff` for what is a picture itself."""
+    """`a.jpg.json` for the sidecar of `a.jpg`, `a (gray).tif` for what is a picture itself."""
     if made.kind == "sidecar":
         return f"{picture.name}.json"
     part = _PARTS.get(made.name, made.name.replace("-", " "))

@@ -48,7 +48,7 @@ MOST_IN_FIELD = 16 * 2**10
 JSON = "application/json"
 MOST_JSON = 64 * 2**10
 MOST_PARSES = 2
-"""Headers of photos that are looked at at once. The worst file costs a third of a second of CPU: others must be answered meanwhile."""
+"""Headers of photos that are looked at at once. The worst file costs tenths of a second of CPU: others must be answered meanwhile."""
 _NAMED = re.compile(r"[a-z]+/[a-z0-9.+-]{1,60}")
 _threads: RunVar[CapacityLimiter] = RunVar("autochrome.by_url")
 _parses = threading.BoundedSemaphore(MOST_PARSES)
