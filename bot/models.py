@@ -116,7 +116,7 @@ class Mention:
     final_state: State | None = None
     """In the state `replying`: the state that it has when Reddit has taken the reply."""
     is_private: bool = False
-    """In the state `replying`: whether it is said in a message, which cannot be looked for afterwards."""
+    """In the state `replying`: whether it is said in a message, which cannot be looked for afterward."""
     giving_up: str = ""
     """For which reason it was given up, if only that is still to be said."""
     reply: str = ""

@@ -1,4 +1,4 @@
-"""What the bot says on Reddit: at most once, so that it is known afterwards; and how it is taken back."""
+"""What the bot says on Reddit: at most once, so that it is known afterward; and how it is taken back."""
 
 from __future__ import annotations
 

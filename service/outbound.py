@@ -2,7 +2,7 @@
 
 Whom: hosts of the lists `url_hosts` and `webhook_hosts`. A URL is taken apart once, here, and what comes out is what is
 connected to: no second parser may see another host in it. Refused are other schemes, user names, other ports, and hosts
-spelt as numbers (WHATWG URL, "ends in a number"); by address, whatever IANA's special-purpose registries do not call
+written as numbers (WHATWG URL, "ends in a number"); by address, whatever IANA's special-purpose registries do not call
 global (RFC 6890), by a table here, and every IPv6 address that carries such an IPv4 address inside.
 
 How: the host is looked up once; every address that comes back must be public; the connection goes to one of these very

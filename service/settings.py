@@ -266,7 +266,7 @@ class Settings(BaseSettings):
 
     @property
     def celery_broker_url(self) -> str:
-        """The broker as Celery wants it; a unix:// Redis is spelt redis+socket:// there."""
+        """The broker as Celery wants it; a unix:// Redis is written redis+socket:// there."""
         url = self.broker_url or self.required_redis_url
         if url.startswith("unix://"):
             path, _, query = url.removeprefix("unix://").partition("?")

@@ -159,7 +159,7 @@ def test_an_albums_page_says_how_each_photo_stands_without_scripts(api, batch):
     first, *_ = batch["files"]
     assert f'href="../photos/{first["job"]}"' in page
     assert f'src="../v1/colorizations/{first["job"]}/artifacts/thumbnail?redirect=false"' in page
-    for words in ("box/a.png", "=cmd().jpg", "This is not a photo that can be read", "Waits"):
+    for words in ("box/a.png", "=cmd().jpg", "This is not a photo that can be read", "Waiting its turn"):
         assert words in page
     assert "Ein Album" in api.get(f"/albums/{batch['id']}?lang=de").text
     gone = api.get("/albums/none", headers={"Accept": "text/html"})
@@ -199,6 +199,14 @@ def test_the_form_of_an_album_takes_as_many_bytes_and_as_long_as_a_batch(tight, 
     sent = api.post("/albums", content=slowly(), headers={"Content-Type": body.headers["content-type"]})
     assert sent.status_code == 303, sent.text
     assert "0 of 5 photographs are colored." in api.get("/" + sent.headers["location"]).text
+
+
+def test_an_album_of_one_photograph_does_not_count(api, photos, work):
+    page = f"/albums/{api.post('/v1/batches', files={'photo': photos[0]}).json()['id']}"
+    assert "The photograph is not colored yet." in api.get(page).text
+    work()
+    assert "The photograph is colored." in api.get(page).text
+    assert "Das Foto ist koloriert." in api.get(f"{page}?lang=de").text
 
 
 def test_an_album_of_many_is_shown_in_parts(api, photos, monkeypatch):

@@ -97,7 +97,7 @@ def test_without_a_comparison_the_picture_alone_is_shown(api, job, work):
 
 def test_a_photo_that_waits_or_is_worked_on_says_so_and_looks_again(api, job, jobs):
     html = page(api, job["id"], 200, "Waiting for its turn")
-    assert "It is number 1 in the line." in html
+    assert "It is number 1 in line." in html
     assert looks_again(html)
     claim(jobs)
     html = page(api, job["id"], 200, "Being colored")
@@ -116,7 +116,7 @@ def test_an_erased_one_says_so_and_shows_nothing(api, job, work):
     work(artifacts={"comparison": b"gray | color"})
     api.delete(f"/v1/colorizations/{job['id']}", headers={"Authorization": f"Bearer {job['secret']}"})
     html = page(api, job["id"], 410, "This photograph was erased")
-    assert "Whoever had it colored wished so" in html
+    assert "Whoever had it colored asked for that" in html
     assert job["id"] not in html
 
 

@@ -118,10 +118,12 @@ function standing() {
   // What failed, and was mended on this page.
   const mended = Object.keys(made.redone).filter((place) => files[place]?.status === "failed").length;
   const failed = (counts.failed ?? 0) - mended;
-  const colored = number((counts.succeeded ?? 0) + mended);
+  const done = (counts.succeeded ?? 0) + mended;
+  const colored = number(done);
+  const one = done ? t("The photograph is colored.") : t("The photograph is not colored yet.");
   const said = failed
     ? plural(all, "The photograph could not be colored.", "{colored} of {count} photographs are colored, {failed} could not be.", { colored, failed: number(failed), count: number(all) })
-    : plural(all, "{colored} of one photograph is colored.", "{colored} of {count} photographs are colored.", { colored, count: number(all) });
+    : all === 1 ? one : t("{colored} of {count} photographs are colored.", { colored, count: number(all) });
   if (element("standing").textContent !== said) element("standing").textContent = said;
   element("progress").max = all || 1;
   element("progress").value = ended;
@@ -190,7 +192,7 @@ function wordOf(place) {
   if (problem) return problem.message;
   if (pictureOf(place)) return verdict ?? (made.redone[place] ? t("Colored again") : t("Done"));
   if (error) return told(error.title);
-  return { waiting: t("Waits"), queued: t("Waits"), running: t("Being colored"), failed: t("Could not be colored") }[stands] ?? t("Erased");
+  return { waiting: t("Waiting its turn"), queued: t("Waiting its turn"), running: t("Being colored"), failed: t("Could not be colored") }[stands] ?? t("Erased");
 }
 
 function show(place) {

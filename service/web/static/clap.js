@@ -255,7 +255,7 @@ function reason({ status, wait }) {
   if (status === 429) {
     return plural(wait, "There were many games from your network. Try again in one second.", "There were many games from your network. Try again in {count} seconds.");
   }
-  return t("The connection is gone, or the service is not well. Your game is still here: try again.");
+  return t("The connection is gone, or the service is having trouble. Your game is still here: try again.");
 }
 
 function clicked(id) {

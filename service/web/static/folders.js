@@ -1,7 +1,7 @@
 // Folders that are dropped on a page: all files in them, under names with their folders.
 
 /**
- * @param {DataTransfer} dropped in its event: it is empty afterwards
+ * @param {DataTransfer} dropped in its event: it is empty afterward
  * @returns {Promise<{name: string, file: File}[]>} in the order of their names
  */
 export async function filesOf(dropped) {
