@@ -89,6 +89,7 @@ def _taken(settings: Settings) -> dict[str, Any]:
         "accept": ",".join(PICTURES),
         "max_megabytes": round(settings.max_bytes / 2**20),
         "max_photographs": settings.batch_files,
+        "anonymous": settings.anonymous,
     }
 
 

@@ -132,6 +132,7 @@ def _described(settings: Settings) -> dict[str, Any]:
         "max_megapixels": round(settings.max_pixels / 1e6),
         "most_photos": settings.batch_files,
         "keep_for": duration(settings.keep_for),
+        "anonymous": settings.anonymous,
         "samples": ON_THE_HOME_PAGE,
         "artifacts": ARTIFACTS,
         "problem": None,

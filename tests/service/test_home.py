@@ -112,3 +112,11 @@ def test_the_first_page_costs_the_server_little(api):
     taken = (time.process_time() - begun) / 20
     sys.stdout.write(f"\nGET /: {1000 * taken:.1f} ms of CPU\n")
     assert taken < 0.1
+
+
+@pytest.mark.parametrize("path", ["/", "/album"])
+def test_where_keys_are_needed_no_form_invites_to_send_a_photo_without_one(settings, serve, path):
+    page = serve(settings.model_copy(update={"anonymous": False})).get(path, headers=BROWSER).text
+    assert "Here photographs are taken in from programs alone" in page
+    assert "<form" not in page
+    assert "<script" not in page
