@@ -159,7 +159,9 @@ def _start(config: Config) -> nn.Module:
     if config.start:
         net, name = started(config.start)
         if name != config.net:
-            raise InputError(f"{config.start} is a {name}, and the configuration trains a {config.net}")
+            raise InputError(
+                f"{config.start} is weights of {name}, and the configuration trains {config.net}"
+            )
         return net.train()
     net = checkpoint.NETS[config.net]()
     if isinstance(net, Lite):
@@ -172,7 +174,7 @@ def started(start: str) -> tuple[nn.Module, str]:
     if Path(start).is_dir():
         run = load(Path(start))
         return run.net, run.config.net
-    net, card = checkpoint.load(checkpoint.locate(start), taken_back=0)
+    net, card = checkpoint.load(_located(start), taken_back=0)
     return net, card.net
 
 
@@ -212,7 +214,13 @@ def identity(start: str) -> str:
 
 
 def _card(start: str) -> checkpoint.Card:
-    return checkpoint.read_card(checkpoint.locate(start))
+    return checkpoint.read_card(_located(start))
+
+
+def _located(start: str) -> Path:
+    if start not in checkpoint.NETS and not start.endswith(".safetensors"):
+        raise InputError(f"no start is called {start}: name a net, a .safetensors file or a run's folder")
+    return checkpoint.locate(start)
 
 
 def _imagenet_backbone() -> dict[str, Tensor]:

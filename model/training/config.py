@@ -410,6 +410,8 @@ def _value(of: Any, name: str, text: str) -> Any:
     """The text as a value of the field's annotation."""
     kind = get_type_hints(type(of))[name]
     if type(None) in get_args(kind):
+        if text == "none":
+            return None
         kind = get_args(kind)[0]  # of kind | None
     try:
         if get_origin(kind) is tuple:
@@ -418,9 +420,11 @@ def _value(of: Any, name: str, text: str) -> Any:
                 raise ValueError(f"{len(kinds)} values with commas between them are wanted")
             return tuple(kinds[0](part) for part in parts)
         if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
+            if text.lower() not in ("true", "false"):
+                raise ValueError("true or false is wanted")
+            return text.lower() == "true"
         return kind(text) if isinstance(kind, type) else type(getattr(of, name))(text)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise InputError(f"{name}={text}: {error}") from error
 
 

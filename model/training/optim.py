@@ -59,7 +59,9 @@ def build(
     if name == "lars" and adversary is not None:
         raise InputError("a discriminator learns by adamw, adam or sgd, not by lars")
     if name == "lars" and backbone_lr not in (None, lr):
-        raise InputError("lars scales the lr of each layer by itself: leave out backbone_lr")
+        raise InputError(
+            "lars scales the lr of each layer by itself: leave out backbone_lr, --set backbone_lr=none"
+        )
     if name == "lars":  # which treats biases and norms by itself, and scales each layer for itself
         return LARS([p for p in net.parameters() if p.requires_grad], lr, momentum, weight_decay)
     groups: list[dict[str, Any]] = []

@@ -407,3 +407,11 @@ def test_settings_that_cannot_be_are_refused_in_words_before_a_run_is_begun(
     assert words in said
     assert said.count("\n") == 1
     assert not run.exists()
+
+
+def test_a_value_can_be_left_out_and_what_is_neither_true_nor_false_is_said() -> None:
+    config = configs.lite("colorize", "lite")
+    assert config.backbone_lr
+    assert config.changed(["backbone_lr=none"]).backbone_lr is None
+    with pytest.raises(InputError, match="keep_best=yes: true or false is wanted"):
+        config.changed(["keep_best=yes"])

@@ -332,7 +332,10 @@ def test_an_extension_says_how_long_and_nothing_else(
     ("more", "words"),
     [
         (["--net", "alexnt"], "no backbone is called 'alexnt'"),
-        (["--set", "start=runs/fist"], "runs/fist"),
+        (
+            ["--set", "start=runs/fist"],
+            "no start is called runs/fist: name a net, a .safetensors file or a run's folder",
+        ),
         (["--net", "alexnet", "--set", "frozen_blocks=1"], "alexnet has no blocks to freeze"),
         (["--steps", "5", "--seconds", "9"], "--steps and --seconds both say how long"),
     ],
