@@ -156,7 +156,7 @@ def _seen(world: World, width: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _each(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """For counts (2, 3): which of them, (0, 0, 1, 1, 1), and the how-manieth, (0, 1, 0, 1, 2)."""
+    """For counts (2, 3): which of them, (0, 0, 1, 1, 1), and how many of it came before, (0, 1, 0, 1, 2)."""
     which = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     return which, torch.arange(len(which), device=counts.device) - (counts.cumsum(0) - counts)[which]
 

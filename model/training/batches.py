@@ -140,7 +140,9 @@ class Batches(Dataset[Batch]):
         if batch % of:
             raise InputError(f"a batch of {batch} cannot be shared by {of} processes alike")
         if not any(len(source) for source in sources):
-            raise InputError("nothing is left to learn from: color photographs are needed")
+            raise InputError(
+                "no photograph is left to learn from: give more, or hold out fewer; nets that color learn from color photographs alone"
+            )
         self.sources, self.batch, self.steps, self.seed = sources, batch, steps, seed
         self.crops, self.part, self.of = crops, part, of
         self.device = device or torch.device("cpu")
@@ -349,7 +351,7 @@ def _group(members: tuple[NDArray[np.int64], ...], weights: Sequence[float]) -> 
 
 @lru_cache(maxsize=4)
 def _order(drawn: tuple[int, ...], seed: int, epoch: int) -> NDArray[np.int64]:
-    """(Σ drawn, 2): which source is next in this epoch, and for the how-manieth time."""
+    """(Σ drawn, 2): which source is next in this epoch, and how often it has been seen before."""
     sources = np.repeat(np.arange(len(drawn)), drawn)
     sources = np.random.default_rng((seed, epoch, len(sources))).permutation(sources)
     turns = np.empty_like(sources)

@@ -237,7 +237,9 @@ def copies(hashes: Sequence[int]) -> NDArray[np.bool_]:
 
 def counted(left_out: LeftOut) -> str:
     """As a person would say it: "3 gray, 1 missing", or "none"."""
-    return ", ".join(f"{len(paths)} {reason}" for reason, paths in left_out.items() if paths) or "none"
+    one = {"copies": "copy"}
+    counts = ((len(paths), reason) for reason, paths in left_out.items() if paths)
+    return ", ".join(f"{n} {one.get(reason, reason) if n == 1 else reason}" for n, reason in counts) or "none"
 
 
 def write_names(left_out: LeftOut, folder: Path) -> Path:

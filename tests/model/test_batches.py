@@ -170,7 +170,7 @@ def test_an_empty_source_is_not_waited_for() -> None:
     sources = [coded([(40, 40)] * 4), coded([(40, 40)] * 4).only([])]
     for crops in (None, Crops((32,), small_below=0, balance=1), Crops((32,), small_below=0, weights=(1, 9))):
         assert set(seen(Batches(sources, 4, 4, 0, crops))) == set(range(4))
-    with pytest.raises(ValueError, match="nothing is left to learn from"):
+    with pytest.raises(ValueError, match="no photograph is left to learn from"):
         Batches([sources[1]], 4, 4, 0)
 
 

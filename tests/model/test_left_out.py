@@ -76,7 +76,7 @@ def test_each_is_named_under_its_reason(listed: list[Path], tmp_path: Path) -> N
     (kept,), left_out = cache.colorful([made])
     assert [path.name for path in kept.photos] == ["astronaut.jpg", "cmyk.jpg", "coffee.png"]
     assert {path.name: reason for reason, paths in left_out.items() for path in paths} == REASONS
-    assert data.counted(left_out) == "5 unreadable, 2 tiny, 2 missing, 2 gray, 1 toned, 1 copies"
+    assert data.counted(left_out) == "5 unreadable, 2 tiny, 2 missing, 2 gray, 1 toned, 1 copy"
     lines = data.write_names(left_out, tmp_path / "run").read_text().splitlines()
     assert (tmp_path / "run" / "left_out.txt").exists()
     written = [line.split("\t") for line in lines]
