@@ -19,7 +19,7 @@ Photos = Annotated[
     Option(
         "--photos",
         metavar="DIR...",
-        help="folders, VOC lists of photos, or scikit-image: the photographs of that package",
+        help="folders, tars, VOC lists of photos, or scikit-image: the photographs of that package",
     ),
 ]
 Exclude = Annotated[list[str], Option("--exclude", metavar="[GLOB]...", help="file names to leave out")]
