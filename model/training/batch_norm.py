@@ -44,9 +44,6 @@ def share(net: nn.Module) -> None:
 class _GlobalBatchNorm(_BatchNorm):
     """Batch norm over the rows of all processes."""
 
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
-        pass
-
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
