@@ -240,7 +240,7 @@ def test_a_start_is_remembered_by_its_hash_and_lends_its_prior(
 @pytest.mark.parametrize(
     ("method", "net", "words"),
     [
-        ("regress", "lite-l2", "is a lite, and the configuration trains a lite-l2"),
+        ("regress", "lite-l2", "is weights of lite, and the configuration trains lite-l2"),
         ("context", "narrow", "start= is for"),
     ],
 )
