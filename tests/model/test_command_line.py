@@ -393,7 +393,7 @@ def test_a_folder_of_gray_photos_has_nothing_to_teach(
     words = ["train", "colorize", "--photos", str(box), "--run", str(tmp_path / "run"), "--recipe", "tiny"]
     words += ["--cache", str(tmp_path / "cache")]
     assert main(words) == 1
-    assert "color photographs are needed" in capsys.readouterr().err
+    assert "nets that color learn from color photographs alone" in capsys.readouterr().err
 
 
 def test_weights_are_exported_as_safetensors_or_not_at_all(
@@ -488,7 +488,7 @@ assert not {"torch", "numpy", "PIL"} & {*sys.modules}
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert "folders, VOC lists of photos" in done.stdout
+    assert "folders, tars, VOC lists of photos" in done.stdout
 
 
 def test_a_programming_error_has_pythons_own_traceback(tmp_path: Path) -> None:
