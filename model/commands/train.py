@@ -132,9 +132,8 @@ def train(
                 f"{sum(map(len, sources))} photographs to learn from, {sum(map(len, held))} held out; "
                 f"left out: {data.counted(left_out)}"
             )
-            if not (
-                run / runs.CHECKPOINT
-            ).exists():  # a run that goes on has the same photographs, or is refused
+            # A run that goes on has the same photographs, or is refused.
+            if not (run / runs.CHECKPOINT).exists():
                 data.write_names(left_out, run)
         try:
             if seconds is not None and (run / runs.CHECKPOINT).exists():
