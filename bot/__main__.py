@@ -193,9 +193,13 @@ def build(
     database = Database(state / "bot.sqlite" if state else None)
     resources.callback(database.close)
     try:
-        health = Health(state / "health" if state else None, settings.bot_metrics_port)
+        health = Health(
+            state / "health" if state else None, settings.bot_metrics_host, settings.bot_metrics_port
+        )
     except OSError as error:
-        raise SettingsError(f"BOT_METRICS_PORT={settings.bot_metrics_port}: {error}.") from error
+        raise SettingsError(
+            f"BOT_METRICS_HOST={settings.bot_metrics_host}, BOT_METRICS_PORT={settings.bot_metrics_port}: {error}."
+        ) from error
     resources.callback(health.close)
     web = resources.enter_context(open_client(user_agent(settings)))
     service = resources.enter_context(
@@ -436,8 +440,8 @@ class Loop:
 class Health:
     """What others may look at: a file that every whole round touches, and metrics for Prometheus."""
 
-    def __init__(self, path: Path | None, port: int) -> None:
-        """`path`: of the file; None: there is none. `port`: on 127.0.0.1; 0: no metrics are served."""
+    def __init__(self, path: Path | None, host: str, port: int) -> None:
+        """`path`: of the file; None: there is none. `host`, `port`: where metrics are served; port 0: nowhere."""
         self._path = path
         registry = CollectorRegistry()
         prefix = "autochrome_bot"
@@ -454,7 +458,7 @@ class Health:
         )
         self._counted_requests = self._counted_removed = 0
         self._counts: dict[str, int] = {}
-        self._server = start_http_server(port, "127.0.0.1", registry) if port else None
+        self._server = start_http_server(port, host, registry) if port else None
 
     def close(self) -> None:
         if self._server is not None:

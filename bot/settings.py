@@ -126,7 +126,8 @@ class Settings(BaseSettings):
     bot_retry_for: Annotated[float, Field(gt=0)] = 24 * 3600.0
     """For how long a mention is retried before it is given up."""
     bot_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Prometheus metrics on 127.0.0.1; 0: none."""
+    """Prometheus metrics on `bot_metrics_host`; 0: none."""
+    bot_metrics_host: str = "127.0.0.1"
 
     @model_validator(mode="after")
     def _can_sign_in(self) -> Settings:

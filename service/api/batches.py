@@ -391,10 +391,15 @@ class BatchUpload:
         settings = self._state.settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
 
+        caller = payer(self._owner, self._address)
+
         def admit(size: int) -> None:
             self._state.jobs.demand_room(Space(size, size, settings.store_bytes, allowance=self._allowance))
+            in_hand.hold(size)
 
-        with self._state.archives.take(payer(self._owner, self._address), 1):
+        # As another sender's: beside a ZIP that is more than its sender's share of the spool, no photo of it would have room.
+        unpacked = self._state.spool.take(f"{caller} unpacked", 0)
+        with self._state.archives.take(caller, 1), unpacked as in_hand:
             for name, found in unpack(file, bounds, admit):
                 if isinstance(found, Problem):
                     self._refuse(name, found.code, found)

@@ -73,6 +73,11 @@ def test_they_are_served_on_this_machine_alone_and_end_with_the_bot(here, quick_
         metrics()
 
 
+def test_they_are_served_to_other_machines_where_that_is_set(here, quick_service, port):
+    here(bot_service_url=quick_service.url, bot_metrics_port=port, bot_metrics_host="0.0.0.0")
+    assert httpx.get(f"http://127.0.0.2:{port}/metrics").status_code == 200
+
+
 def test_without_a_port_nothing_is_served(here, quick_service, monkeypatch):
     served = []
     monkeypatch.setattr("bot.__main__.start_http_server", lambda *where, **how: served.append(where))

@@ -15,6 +15,7 @@ from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from service.api.state import FULL
 from service.errors import SettingsError
@@ -366,6 +367,26 @@ def test_a_batch_of_many_photos_is_charged_for_those_that_are_in_hand(narrow, gr
         assert (
             narrow.post("/v1/batches", files=files, headers={"X-Forwarded-For": "9.9.9.2"}).status_code == 202
         )
+
+
+def test_what_a_zip_unpacks_to_is_charged_while_it_is_in_hand(narrow, until):
+    photo, archive = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (256, 256), (90, 120, 60)).save(
+        photo, "BMP"
+    )  # 196,662 bytes, of which the ZIP makes 1,000
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("photo.bmp", photo.getvalue())
+
+    def send():
+        headers = {"X-Forwarded-For": "9.9.9.2", "Content-Type": "application/zip"}
+        return narrow.post("/v1/batches", content=archive.getvalue(), headers=headers)
+
+    with begin(narrow, 280_000, "9.9.9.1") as line:
+        assert line.recv(100).startswith(b"HTTP/1.1 100 ")
+        refused = send()
+        assert (refused.status_code, refused.json()["code"]) == (503, "uploads_busy")
+        assert refused.headers["Retry-After"]
+    until(lambda: send().status_code == 202, 10, "there is room again")
 
 
 def test_a_spool_that_is_smaller_than_a_body_is_said_at_the_start(monkeypatch):
