@@ -70,7 +70,8 @@ def train(
     ] = [],
     steps: Annotated[int | None, Option(help="other than the recipe's")] = None,
     seconds: Annotated[
-        float | None, Option(help="as many steps as fit into this time on this machine")
+        float | None,
+        Option(help="as many steps, with their validations, as fit into this time on this machine"),
     ] = None,
     extend: Annotated[bool, Option("--extend", help="go on with a finished run, up to --steps")] = False,
     seed: Annotated[int | None, Option(help="other than the recipe's")] = None,
@@ -144,7 +145,7 @@ def train(
                     )
             elif seconds is not None:
                 left = seconds - (time.monotonic() - begun)
-                config = session.fitting(config, sources, place, left)
+                config = session.fitting(config, sources, held, place, left)
                 if is_first:
                     print(f"{config.steps} steps of {config.batch} photographs fit into {left:.0f} seconds")
             stop = threading.Event()

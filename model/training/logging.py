@@ -98,8 +98,9 @@ class Log:
         self.losses.clear()
         self.since, self.photos = now, progress.photos
 
-    def validation(self, progress: Progress, metrics: Mapping[str, float]) -> None:
-        """What the averaged weights reach on the validation photographs."""
+    def validation(self, progress: Progress, metrics: Mapping[str, float], took_s: float) -> None:
+        """What the averaged weights reach on the validation photographs. The time that it took is none of the steps'."""
+        self.since += took_s
         for name, value in metrics.items():
             self.writer.add_scalar(f"validation/{name}", value, progress.step)
         file = self.run / "validation.csv"

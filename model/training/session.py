@@ -27,6 +27,7 @@ from model.training.cache import Cache
 from model.training.commit import commit
 from model.training.config import Config
 from model.training.trainer import Schedule
+from model.training.validation import Validate
 
 _NETS = {"colorize": "lite", "regress": "lite-l2"}  # where none is named; else a backbone
 _TIMED = 20  # steps
@@ -118,17 +119,23 @@ def as_begun(config: Config, run: Path) -> Config:
     return replace(config, steps=begun_with.steps, warmup=begun_with.warmup)
 
 
-def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seconds: float) -> Config:
-    """As many steps as fit into so many seconds, less a tenth for what comes after. A step's time grows with its crops' pixels.
+def fitting(
+    config: Config, sources: Sequence[Cache], held: Sequence[Cache], device: torch.device, seconds: float
+) -> Config:
+    """As many steps, and validations on `held`, as fit into so many seconds, less a tenth for what comes after. A step's time grows with
+    its crops' pixels.
 
     InputError where none fits, as after photographs have been decoded for long.
     Of several processes each times its own share of the batches, and the first one's number is everyone's.
     """
     rank, world = distributed.place()
-    method, optimizer = building.build(config, len(classes_of(sources)), torch.ones(bins.COUNT))
-    method.prepare(device)
-    batches = Batches(sources, config.batch, config.steps, config.seed, config.crops, rank, world, device)
     begun = time.monotonic()
+    classes = classes_of([*sources, *held])
+    method, optimizer = building.build(config, len(classes), torch.ones(bins.COUNT))
+    method.prepare(device)
+    batches = Batches(
+        sources, config.batch, config.steps, config.seed, config.crops, rank, world, device, classes
+    )
     for step in range(2 * _TIMED):
         if step == _TIMED:
             timed = time.monotonic()
@@ -137,9 +144,16 @@ def fitting(config: Config, sources: Sequence[Cache], device: torch.device, seco
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize()
-    now = time.monotonic()
+    stepped = now = time.monotonic()
     larger = batches.area(range(config.steps)) / batches.area(range(_TIMED, 2 * _TIMED))
-    mine = int(0.9 * max(0.0, seconds - (now - begun)) / ((now - timed) / _TIMED * larger))
+    a_step, validations = (stepped - timed) / _TIMED * larger, 0.0
+    if validate := _validator(config, method, held, device, classes):
+        trainer.measure(validate, method.net, 1)
+        now = time.monotonic()
+        validations = (1 + config.keep_best) * (now - stepped)  # at the end; of the start
+        if config.validate_every:
+            a_step += (now - stepped) / config.validate_every
+    mine = int((0.9 * max(0.0, seconds - (now - begun)) - validations) / a_step)
     steps = int(distributed.summed(torch.tensor(mine if rank == 0 else 0, device=device)))
     if steps < 1:
         raise InputError(
@@ -206,13 +220,8 @@ def learn(
         "start": begun,
         "code": {"commit": commit(), "torch": str(torch.__version__)},
     }
-    validate = None
-    if any(map(len, held)):
-        side = config.crops.last_side(held) if config.crops else config.shape.side
-        start_weights = None
-        if begun and isinstance(method, Colorize):
-            start_weights = building.start_weights(begun)
-        validate = validation.of_method(method, held, config.validated, side, device, classes, start_weights)
+    start_weights = building.start_weights(begun) if begun and isinstance(method, Colorize) else None
+    validate = _validator(config, method, held, device, classes, start_weights)
     schedule = Schedule.of(config, save_every_s)
     trainer.train(
         method,
@@ -226,6 +235,21 @@ def learn(
         is_asked_to_stop=is_asked_to_stop,
     )
     return method
+
+
+def _validator(
+    config: Config,
+    method: Method,
+    held: Sequence[Cache],
+    device: torch.device,
+    classes: Sequence[str],
+    start_weights: Tensor | None = None,
+) -> Validate | None:
+    """What measures a net in training; None where nothing is held out."""
+    if not any(map(len, held)):
+        return None
+    side = config.crops.last_side(held) if config.crops else config.shape.side
+    return validation.of_method(method, held, config.validated, side, device, classes, start_weights)
 
 
 def _prior(config: Config, batches: Batches) -> Tensor:

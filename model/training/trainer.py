@@ -223,6 +223,15 @@ def backward(
     return total
 
 
+def measure(validate: Validate, net: nn.Module, step: int) -> Mapping[str, float]:
+    """The net in eval mode, and in training mode again afterward."""
+    net.eval()
+    with torch.no_grad():
+        measures = validate(net, step)
+    net.train()
+    return measures
+
+
 def _validate(
     validate: Validate,
     net: nn.Module,
@@ -232,12 +241,10 @@ def _validate(
     log: Log | None,
 ) -> None:
     """On every process, as methods gather what they compare; the first one writes."""
-    net.eval()
-    with torch.no_grad():
-        measures = validate(net, progress.step)
-    net.train()
+    begun = time.monotonic()
+    measures = measure(validate, net, progress.step)
     if log:
-        log.validation(progress, measures)
+        log.validation(progress, measures, time.monotonic() - begun)
     score = measures["score"]
     if score > progress.best_score:
         progress.best_step, progress.best_score, progress.since_best = progress.step, score, 0

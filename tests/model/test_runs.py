@@ -22,7 +22,7 @@ from model.errors import InputError
 from model.methods import Method
 from model.methods.supervised import Supervised
 from model.nets.backbone import Backbone
-from model.training import building, runs, session
+from model.training import building, runs, session, validation
 from model.training import commit as commits
 from model.training import config as configs
 from model.training.batches import Batch, Batches
@@ -436,7 +436,7 @@ def test_the_last_steps_at_a_larger_size_fit_into_the_seconds_too(
     monkeypatch.setattr(building, "build", lambda *given: (toy, SGD(toy.net.parameters(), 1e-3)))
     monkeypatch.setattr(session.time, "monotonic", lambda: toy.now)
     crops = replace(lite().crops, sides=(64, 96), last=224, last_share=last_share)
-    config = session.fitting(replace(lite("steps=5000"), crops=crops), sources, CPU, 10_000)
+    config = session.fitting(replace(lite("steps=5000"), crops=crops), sources, [], CPU, 10_000)
     timed, toy.now = toy.now, 0.0
     batches = Batches(sources, 4, config.steps, 0, crops)
     for step in range(config.steps):
@@ -444,11 +444,31 @@ def test_the_last_steps_at_a_larger_size_fit_into_the_seconds_too(
     assert toy.now == pytest.approx(0.9 * (10_000 - timed), rel=0.02)
 
 
+def test_validations_fit_into_the_seconds_too(
+    cached: Callable[..., Cache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, sources = Ticking(), [cached([(64, 64)] * 8)]
+
+    def validate(net: nn.Module, step: int) -> dict[str, float]:
+        toy.now += 100
+        return {"score": 0.0}
+
+    monkeypatch.setattr(building, "build", lambda *given: (toy, SGD(toy.net.parameters(), 1e-3)))
+    monkeypatch.setattr(session.time, "monotonic", lambda: toy.now)
+    monkeypatch.setattr(validation, "of_method", lambda *given: validate)
+    crops = replace(lite().crops, sides=(64,), last=64, last_share=0)
+    config = replace(lite("steps=5000", "validate_every=25", "blend=1", "keep_best=true"), crops=crops)
+    planned = session.fitting(config, sources, sources, CPU, 10_000)
+    a_step, timed = 1e-3 * 64**2, toy.now
+    validations = 2 + planned.steps // 25  # of the start, and at the end
+    assert planned.steps * a_step + validations * 100 == pytest.approx(0.9 * (10_000 - timed), rel=0.02)
+
+
 def test_seconds_are_planned_with_as_many_classes_as_there_are(
     squares: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_TIMED", 1)
-    assert session.fitting(tiny("supervised"), [squares], CPU, 60).steps > 1
+    assert session.fitting(tiny("supervised"), [squares], [squares], CPU, 60).steps > 1
 
 
 # What is refused

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from model.__main__ import main
 from model.methods import Method
-from model.training import distributed, optim, runs, trainer
+from model.training import distributed, logging, optim, runs, trainer
 from model.training.logging import DivergedError
 from model.training.trainer import Schedule, StoppedError
 from model.training.validation import Validate
@@ -458,6 +458,23 @@ def test_a_run_leaves_weights_a_log_and_tensorboard_events(unbroken: Path) -> No
     for name in ("loss", "photos_per_s"):
         assert [value for _, value in shown[name]] == pytest.approx([float(row[name]) for row in rows], 0.01)
     assert shown["lr"][1][1] < shown["lr"][0][1]
+
+
+def test_photos_a_second_are_those_of_the_steps_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(logging.time, "monotonic", lambda: now)
+    progress = logging.Progress()
+    with logging.Log(tmp_path, 20, 10, progress) as log:
+        for _ in range(20):
+            progress.step, progress.photos, now = progress.step + 1, progress.photos + 4, now + 0.5
+            if progress.step == 15:
+                now += 100
+                log.validation(progress, {"score": 1.0}, 100)
+            log.step(progress, torch.ones(()), 1, 1e-3)
+    with (tmp_path / "log.csv").open() as rows:
+        assert [float(row["photos_per_s"]) for row in csv.DictReader(rows)] == [8, 8]
 
 
 def test_kill_9_and_resume_ends_in_the_same_weights_bit_for_bit(
