@@ -115,7 +115,8 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
     differing = sorted(
         key for key in (metadata | before).keys() - _FREE if metadata.get(key) != before.get(key)
     )
-    extended = differing == ["config"] and _extends(metadata["config"], before["config"])
+    progress = Progress(**saved["progress"])
+    extended = differing == ["config"] and _extends(metadata["config"], before["config"], progress)
     if extended:
         differing = []
     if differing:
@@ -128,8 +129,13 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
         raise _damaged(run / CHECKPOINT)
     for name, part in parts.items():
         fill(part, saved[name], run)
-    progress = Progress(**saved["progress"])
     return replace(progress, since_best=0) if extended else progress
+
+
+def end(run: Path) -> int:
+    """The step at which a run's last stage ends: as its configuration says, or before, where its patience ended it."""
+    saved = _read(run / CHECKPOINT, {"progress", "metadata"})
+    return _end(saved["metadata"]["config"], Progress(**saved["progress"]))
 
 
 def _named(key: str, metadata: dict[str, Any], before: dict[str, Any]) -> str:
@@ -180,9 +186,16 @@ def _completed(metadata: dict[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _extends(config: dict[str, Any], before: dict[str, Any]) -> bool:
+def _extends(config: dict[str, Any], before: dict[str, Any], progress: Progress) -> bool:
     """Whether a configuration is the one before with a stage more."""
-    return config == before | {"steps": config["steps"], "earlier": (*before["earlier"], before["steps"])}
+    earlier = (*before["earlier"], _end(before, progress))
+    return config == before | {"steps": config["steps"], "earlier": earlier}
+
+
+def _end(config: dict[str, Any], progress: Progress) -> int:
+    patience = config.get("patience", 0)
+    steps: int = config["steps"]
+    return progress.step if patience and progress.since_best >= patience else steps
 
 
 def fill(part: nn.Module | Optimizer, state: dict[str, Any], run: Path) -> None:

@@ -63,7 +63,7 @@ def extended(run: Path, steps: int | None) -> Config:
         raise InputError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
     if before.steps == steps:  # extended already, and stopped on its way
         return before
-    return replace(before, steps=steps, earlier=before.ends)
+    return replace(before, steps=steps, earlier=(*before.earlier, runs.end(run)))
 
 
 def check(config: Config, run: Path) -> None:

@@ -292,7 +292,7 @@ def test_early_stopping_ends_a_run_which_then_trains_no_further_but_can_be_exten
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stages(*ends: int) -> tuple[Schedule, dict[str, Any]]:
-        config = {"keep_best": True, "steps": ends[-1], "earlier": ends[:-1]}
+        config = {"keep_best": True, "steps": ends[-1], "earlier": ends[:-1], "patience": 3}
         return Schedule(ends, validate_every=1, patience=3, keep_best=True, save_every_s=1000), {
             "config": config
         }
@@ -305,9 +305,14 @@ def test_early_stopping_ends_a_run_which_then_trains_no_further_but_can_be_exten
     again = Toy().trained(tmp_path, schedule, shown, validate=scored(), metadata=metadata)
     assert shown.steps == []
     assert same(ended, again)
-    schedule, metadata = stages(20, 30)
-    extended = Toy().trained(tmp_path, schedule, validate=scored(2, 2, 2), metadata=metadata)
+    assert runs.end(tmp_path) == 5
+    schedule, metadata = stages(5, 30)
+    toy = Toy()
+    extended = toy.trained(tmp_path, schedule, validate=scored(2, 2, 2), metadata=metadata)
     assert extended["progress"]["step"] == 8, "it waits anew"
+    assert toy.rates == pytest.approx([0.5 * optim.lr_factor(step, (25,), 0) for step in range(3)]), (
+        "a stage of its own"
+    )
     shown = Shown()
     Toy().trained(tmp_path, schedule, shown, validate=scored(), metadata=metadata)
     assert shown.steps == [], "and not anew each time"
