@@ -321,7 +321,7 @@ def test_an_extension_says_how_long_and_nothing_else(
     run = tmp_path / "run"
     run.mkdir()
     metadata = {"config": asdict(lite("steps=2"))}
-    torch.save({"metadata": metadata}, run / runs.CHECKPOINT)
+    torch.save({"metadata": metadata, "progress": {"step": 2}}, run / runs.CHECKPOINT)
     before = (run / runs.CHECKPOINT).read_bytes()
     assert main(words_of(run, "--extend", *more)) == 1
     assert words in capsys.readouterr().err
@@ -370,7 +370,7 @@ def test_a_run_that_goes_on_keeps_the_list_of_what_it_left_out(tmp_path: Path) -
 
 
 def test_a_run_is_extended_by_its_own_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"metadata": {"config": asdict(lite("steps=2"))}}, tmp_path / runs.CHECKPOINT)
+    torch.save({"metadata": {"config": asdict(lite("steps=2"))}, "progress": {}}, tmp_path / runs.CHECKPOINT)
     words = words_of(tmp_path, "--extend", "--steps", "5")
     assert main(["train", "simclr", *words[2:]]) == 1
     assert "trains colorize, not simclr" in capsys.readouterr().err
