@@ -219,10 +219,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _largest_body_fits(self) -> Settings:
-        if self.effective_spool_bytes < self.largest_body:
+        needed = self.largest_body + self.max_bytes  # a ZIP, and beside it the photo that is being unpacked
+        if self.effective_spool_bytes < needed:
             raise ValueError(
-                f"AUTOCHROME_SPOOL_BYTES is smaller than a body may be, which is {self.largest_body} by AUTOCHROME_MAX_BYTES and"
-                " AUTOCHROME_BATCH_BYTES"
+                f"AUTOCHROME_SPOOL_BYTES is smaller than a ZIP and a photo of it may be, which are {needed} by"
+                " AUTOCHROME_BATCH_BYTES and AUTOCHROME_MAX_BYTES"
             )
         return self
 

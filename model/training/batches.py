@@ -327,6 +327,8 @@ def _groups(sources: Sequence[Cache], crops: Crops | None) -> tuple[list[_Group]
         else np.where(counts > 0, np.maximum(counts, 1) ** (1 - crops.balance), 0)
     )
     weights = np.where(counts > 0, weights, 0)
+    if crops.weights and not weights.any():
+        raise InputError("the sources that are not weighed 0 hold no photographs to learn from")
     small = [crops.are_small(source) for source in sources]
     parts = [
         tuple(part[~of] for part, of in zip(everything, small, strict=True)),

@@ -59,11 +59,12 @@ def configured(
 def extended(run: Path, steps: int | None) -> Config:
     """The run's own configuration with a further stage, up to so many steps in all. Raises InputError where that is not said."""
     before = building.config_of(runs.metadata(run), run)
+    end = runs.end(run)
     if steps is None:
-        raise InputError(f"{run} has {before.steps} steps: say to how many it is to be extended, --steps N")
-    if before.steps == steps:  # extended already, and stopped on its way
+        raise InputError(f"{run} has {end} steps: say to how many it is to be extended, --steps N")
+    if before.steps == steps and (before.earlier or end == steps):  # extended already, and stopped on its way
         return before
-    return replace(before, steps=steps, earlier=(*before.earlier, runs.end(run)))
+    return replace(before, steps=steps, earlier=(*before.earlier, end))
 
 
 def check(config: Config, run: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from model import bins, color
+from model.errors import InputError
 from model.training import batches as making
 from model.training import cache, data
 from model.training.batches import Batch, Batches, Crops, boxes_of, evenly, middles
@@ -164,6 +165,9 @@ def test_weights_say_how_often_each_source_is_seen_beside_the_others() -> None:
     assert shares(batches(3, 1, 0)) == {0: 0.75, 1: 0.25}, "no weight, not seen"
     with pytest.raises(ValueError, match="2 weights were given for 3 sources"):
         batches(1, 1)
+    sources[2] = sources[2].only([])
+    with pytest.raises(InputError, match="hold no photographs to learn from"):
+        batches(0, 0, 1)
 
 
 def test_an_empty_source_is_not_waited_for() -> None:

@@ -369,6 +369,17 @@ def test_a_run_that_goes_on_keeps_the_list_of_what_it_left_out(tmp_path: Path) -
     assert (tmp_path / "left_out.txt").read_text() == "gray\ta.jpg\n"
 
 
+def test_a_run_that_its_patience_ended_is_extended_from_there_also_to_the_steps_that_it_was_to_have(
+    tmp_path: Path,
+) -> None:
+    config = lite("steps=600", "patience=8", "blend=1", "keep_best=true")
+    progress = {"step": 300, "since_best": 8}
+    torch.save({"metadata": {"config": asdict(config)}, "progress": progress}, tmp_path / runs.CHECKPOINT)
+    assert session.extended(tmp_path, 600).ends == (300, 600)
+    with pytest.raises(InputError, match="has 300 steps"):
+        session.extended(tmp_path, None)
+
+
 def test_a_run_is_extended_by_its_own_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"metadata": {"config": asdict(lite("steps=2"))}, "progress": {}}, tmp_path / runs.CHECKPOINT)
     words = words_of(tmp_path, "--extend", "--steps", "5")
