@@ -24,7 +24,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from autochrome import Autochrome
+from autochrome import Autochrome, AutochromeError
 from bot import settings as configuration
 from bot.commands import Command
 from bot.database import Database, DatabaseError
@@ -118,9 +118,8 @@ def _run(settings: Settings, once: bool, dry_run: bool, resources: ExitStack) ->
         loop = build(settings, resources, dry_run=dry_run, wait=partial(_wait, stop))
         _sign_in(loop.reddit, settings)
         if once:
-            loop.run_once()
-        else:
-            loop.run()
+            return 0 if loop.run_once() else 1
+        loop.run()
     except InterruptedSleep:
         log.info("bot_interrupted")
     finally:
@@ -277,12 +276,14 @@ class Loop:
         while not self._wait(self.round()):
             pass
 
-    def run_once(self) -> None:
-        """Read once what is new, and work until nothing is due or soon will be."""
+    def run_once(self) -> bool:
+        """Read once what is new, and work until nothing is due or soon will be. Whether it could be read."""
         delay = self.round()
+        was_read = self._poll_at > 0
         self._poll_at = float("inf")
         while self._is_soon(self.database.next_due()) and not self._wait(delay):
             delay = self.round()
+        return was_read
 
     def _is_soon(self, due: float | None) -> bool:
         return due is not None and due <= self._clock() + self._settings.bot_poll_interval
@@ -358,7 +359,7 @@ class Loop:
     def _read_edits(self) -> None:
         """Look at what was written in the last minutes once more, the newest hundred, as an edit notifies nobody."""
         now = self._clock()
-        for entry in self._inbox.values():
+        for entry in reversed(self._inbox.values()):  # Reddit lists the newest first
             if isinstance(entry, Comment) and entry.fullname not in self._watched:
                 self._watched[entry.fullname] = (entry.created, self.policy.command(entry))
         self._watched = {name: it for name, it in self._watched.items() if it[0] > now - EDITS_FOR}
@@ -367,17 +368,27 @@ class Loop:
         self._edits_due_at = now + EDITS_INTERVAL
         for name, written in self.reddit.info([*self._watched][-PAGE_SIZE:]).items():
             asked = self.policy.command(written) if isinstance(written, Comment) else None
-            if isinstance(written, Comment) and asked != self._watched[name][1]:
-                self._hear_edit(written)
+            if isinstance(written, Comment) and asked != self._watched[name][1] and self._hear_edit(written):
                 self._watched[name] = (written.created, asked)
 
-    def _hear_edit(self, written: Comment) -> None:
-        """What asked for nothing may ask now; what was refused may be put right; and what was colored may be taken back."""
+    def _hear_edit(self, written: Comment) -> bool:
+        """What asked for nothing may ask now; what was refused may be put right; and what was colored may be taken back.
+
+        Whether that is done: a mention that is worked on, or an edit that cannot be carried out now, is looked at again.
+        """
         mention = self.database.mention(written.fullname)
         if mention is None:
             self._take_in(written, "inbox")
-        elif mention.state in (State.REFUSED, State.REPLIED):
-            self._handler.reconsider(mention, written)
+            return True
+        try:
+            if mention.state in (State.REFUSED, State.REPLIED):
+                self._handler.reconsider(mention, written)
+        except (ThrottledError, SignInError, NoAnswerError):
+            raise
+        except (RedditError, AutochromeError) as error:
+            log.warning("edit_failed mention=%s error=%s", written.fullname, type(error).__name__)
+            return False
+        return mention.state not in (State.SEEN, State.QUEUED, State.COLORED, State.REPLYING)
 
     def _read_streams(self) -> None:
         read_until = self.database.progress().stream_read_until or self._clock()

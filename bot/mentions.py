@@ -239,7 +239,11 @@ class MentionHandler:
         is_old = self._clock() > mention.seen_at + self._settings.bot_retry_for
         if not is_old and (max_attempts is None or mention.attempts < max_attempts):
             self._outbox.postpone(mention, mention.state)
-        elif mention.giving_up == reason:  # not even that could be said
+            return
+        command = self._policy.command(context.request) if context.request else None
+        if command is not None and command.kind == "delete":
+            reason = Reason.NOT_DELETED
+        if mention.giving_up == reason:  # not even that could be said
             self._give_up(mention, reason)
         else:
             self._database.update(mention.fullname, mention.state, self._clock(), giving_up=reason)
@@ -271,6 +275,7 @@ class MentionHandler:
             case Refuse(reason, details):
                 self._refuse(context, reason, details)
             case Say(text, outcome):
+                self._eraser.try_to_delete_tasks(mention.fullname)  # it may have asked for a picture before
                 self._reply(context, text, outcome, State.REPLIED)
             case Erase(target):
                 self._eraser.erase(target)
@@ -347,8 +352,12 @@ class MentionHandler:
         if context.request is None or (isinstance(context.request, Comment) and context.request.removed):
             self._give_up(mention, "gone")
             return
-        if self._policy.command(context.request) is None:  # it was edited meanwhile
+        command = self._policy.command(context.request)  # it may have been edited meanwhile
+        if command is None or command.kind == "delete":
             self._give_up(mention, "withdrawn")
+            return
+        if command.kind in ("opt_out", "opt_in"):  # no picture is waited for any more
+            self._database.update(mention.fullname, State.SEEN, self._clock())
             return
         if reason := self._policy.withdrawn(context):
             self._give_up(mention, reason)

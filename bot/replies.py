@@ -39,6 +39,7 @@ class Reason(StrEnum):
     NO_STILL = "no_still"
     NO_SUCH_NUMBER = "no_such_number"
     NOT_AN_IMAGE = "not_an_image"
+    NOT_DELETED = "not_deleted"
     NOT_YOURS = "not_yours"
     OPTED_OUT = "opted_out"
     OVER_18 = "over_18"
@@ -132,6 +133,8 @@ _REFUSALS = {
     Reason.NO_SUCH_NUMBER: "I see {count} here, and not the one that you ask for. Call me with a number that there is, "
     "or with `all`.",
     Reason.NOT_AN_IMAGE: "What I found there is not a picture that I can read. A JPEG, PNG or WebP will do.",
+    Reason.NOT_DELETED: "I could not take that back: Reddit, or the service behind me, did not let me. Sorry! Please ask once "
+    "more, or write to whoever runs me.",
     Reason.NOT_YOURS: "Only who called me, who posted the photograph, or a moderator can ask for that.",
     Reason.OPTED_OUT: "Whoever posted this asked me to leave their pictures alone, and so I do.",
     Reason.OVER_18: "I do not color what is marked as NSFW.",

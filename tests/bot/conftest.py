@@ -223,6 +223,8 @@ class QuickService:
         """Files of more pixels than it takes."""
         self.lost = 0
         """So many photos are taken in without an answer that says so."""
+        self.is_busy = False
+        """Whether jobs stay queued."""
         self.refuses = False
         """Whether the bot's key is no good."""
         self.url = ""
@@ -280,7 +282,7 @@ class QuickService:
             return Response(status_code=502)
         if job["status"] == "failed" and self.fails_at_once:
             return JSONResponse(job["error"], 422)
-        if job["status"] == "failed":
+        if job["status"] == "failed" or self.is_busy:
             return JSONResponse({**self.jobs[id], "status": "queued", "error": None}, 202)
         return JSONResponse(self.jobs[id])
 
@@ -288,6 +290,8 @@ class QuickService:
         job = self.jobs.get(request.path_params["id"])
         if request.path_params["id"] in self.expired:
             return Response(status_code=410)
+        if job and self.is_busy:
+            job = job | {"status": "queued"}
         return JSONResponse({**job, "secret": ""}) if job else Response(status_code=404)
 
     async def result(self, request: Request) -> Response:
@@ -331,6 +335,6 @@ def quick_service(_quick_service: QuickService) -> QuickService:
     _quick_service.expired.clear()
     _quick_service.max_keep_for = 7 * 86400.0
     _quick_service.failing.clear()
-    _quick_service.fails_at_once = False
+    _quick_service.fails_at_once = _quick_service.is_busy = False
     _quick_service.too_large.clear()
     return _quick_service

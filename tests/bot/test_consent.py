@@ -162,6 +162,56 @@ def test_what_was_edited_away_before_the_answer_is_not_answered(server, shown, b
     assert server.bot.comments() == []
 
 
+@pytest.mark.parametrize(
+    ("edit", "ends", "said"),
+    [("delete", "given_up", 0), ("opt out", "replied", 1)],
+    ids=["delete", "opt out"],
+)
+def test_what_an_edit_takes_back_before_the_answer_gets_no_picture(
+    edit, ends, said, server, shown, bot, quick_service
+):
+    comment = server.person("ben").comment(shown(), "u/colorizebot")
+    quick_service.is_busy = True
+    bot.work(lambda: bot.states() == {"queued": 1})
+    server.person("ben").edit(comment, f"u/colorizebot {edit}")
+    quick_service.is_busy = False
+    bot.ahead += 120
+    bot.work(lambda: bot.states() == {ends: 1})
+    assert len(server.bot.comments()) == said
+    assert all("/photos/" not in it.text for it in server.bot.comments())
+    assert quick_service.jobs == {}
+
+
+def test_an_edit_that_cannot_be_carried_out_stops_nothing_and_is_tried_again(
+    server, shown, ask, bot, quick_service
+):
+    answer = ask("ben", shown())
+    server.person("ben").edit(answer.parent, "u/colorizebot delete")
+    fault = server.fail("/api/del", 403, times=1)
+    other = server.person("cleo").comment(shown(), "u/colorizebot")
+    bot.ahead += 120
+    bot.work(lambda: fault.hits and bot.loop.database.mention(other.fullname).state == "replied")
+    bot.ahead += 120
+    bot.work(lambda: bot.loop.database.mention(answer.parent.fullname).state == "erased")
+    assert answer.deleted
+
+
+def test_who_asks_for_a_deletion_that_reddit_refuses_is_told_so(server, shown, ask, bot):
+    answer = ask("ben", shown())
+    server.fail("/api/del", 403, times=100)
+    wish = server.person("ben").comment(answer, "delete")
+
+    def is_over() -> bool:
+        bot.ahead += 600
+        known = bot.loop.database.mention(wish.fullname)
+        return known is not None and known.state == "refused"
+
+    bot.work(is_over)
+    [said] = [it.text for it in server.bot.comments() if it.parent is wish]
+    assert "I could not take that back" in said
+    assert "smaller copy" not in said
+
+
 def test_later_edits_are_not_looked_for(server, shown, bot):
     comment = server.person("ben").comment(shown(), "I hate u/colorizebot")
     bot.work(lambda: not server.bot.unread())

@@ -45,6 +45,13 @@ def test_a_mention_is_answered_once_whatever_goes_wrong_on_reddit(
     assert len(quick_service.jobs) == 1
 
 
+def test_reading_once_says_whether_the_inbox_could_be_read(server, shown, bot):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.fail("/message/unread", 503, times=1)
+    assert not bot.loop.run_once()
+    assert server.bot.comments() == []
+
+
 def test_where_reddit_says_when_to_retry_nothing_is_sent_before(server, shown, bot):
     server.person("ben").comment(shown(), "u/colorizebot")
     fault = server.fail("/api/comment", 429, seconds=90)

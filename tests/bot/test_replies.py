@@ -44,6 +44,7 @@ REFUSALS = [
     (Reason.NO_SUCH_NUMBER, Details(count=3), "I see 3 pictures here, and not the one that you ask for."),
     (Reason.NO_SUCH_NUMBER, Details(count=1), "I see only one picture here"),
     (Reason.NOT_AN_IMAGE, Details(), "not a picture that I can read"),
+    (Reason.NOT_DELETED, Details(), "I could not take that back"),
     (
         Reason.NOT_YOURS,
         Details(),
