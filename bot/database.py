@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from bot.models import Mention, Progress, State, Task
 
-VERSION = 4
+VERSION = 5
 _SCHEMA = """
 CREATE TABLE mentions (
     fullname TEXT PRIMARY KEY,
@@ -31,6 +31,8 @@ CREATE TABLE mentions (
     due_at REAL NOT NULL,
     created_at REAL NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
+    failure TEXT NOT NULL DEFAULT '',
+    failures INTEGER NOT NULL DEFAULT 0,
     outcome TEXT NOT NULL DEFAULT '',
     final_state TEXT,
     is_private INTEGER NOT NULL DEFAULT 0,
@@ -88,7 +90,11 @@ _TO_4 = (
     "ALTER TABLE mentions ADD COLUMN uploads INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE bot ADD COLUMN checked_at REAL",
 )
-_FROM = {2: (*_TO_3, *_TO_4), 3: _TO_4}
+_TO_5 = (
+    "ALTER TABLE mentions ADD COLUMN failure TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE mentions ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
+)
+_FROM = {2: (*_TO_3, *_TO_4, *_TO_5), 3: (*_TO_4, *_TO_5), 4: _TO_5}
 """What brings an older file up to date."""
 _MENTION = ", ".join(field.name for field in fields(Mention))
 _TASK = ", ".join(field.name for field in fields(Task))
@@ -254,7 +260,7 @@ class Database:
             self._db.execute(
                 "UPDATE mentions SET state = 'erased', author_hash = '', subreddit = '', post = '', reply = '',"
                 " reply_link = '', shown_in = '', duplicate_of = '', outcome = '', final_state = NULL, is_private = 0,"
-                " giving_up = '', attempts = 0, due_at = 0, media = '', uploads = 0 WHERE fullname = ?",
+                " giving_up = '', attempts = 0, failure = '', failures = 0, due_at = 0, media = '', uploads = 0 WHERE fullname = ?",
                 (fullname,),
             )
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log, too, forgets

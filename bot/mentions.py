@@ -155,8 +155,8 @@ class MentionHandler:
                     links[mention.fullname] = self._linked(body, parent, post)
                 except NoAnswerError as error:  # perhaps only to this link
                     log.warning("link_failed mention=%s error=%s", mention.fullname, type(error).__name__)
-                    if mention.attempts < MAX_LINK_ATTEMPTS:
-                        self._outbox.postpone(mention, mention.state)
+                    if mention.failed("link") < MAX_LINK_ATTEMPTS:
+                        self._outbox.postpone(mention, mention.state, "link")
                         put_off.add(mention.fullname)
                         continue
                 if mention.state == State.SEEN:
@@ -212,7 +212,7 @@ class MentionHandler:
             raise
         except NoAnswerError as error:
             mention = self._database.mention(name) or context.mention
-            self._outbox.postpone(mention, mention.state)
+            self._outbox.postpone(mention, mention.state, "no_answer")
             self._unanswered += 1
             if self._unanswered > 1:
                 raise
@@ -237,8 +237,8 @@ class MentionHandler:
         """Again later, or never: after so many attempts, and when it is too old."""
         mention = self._database.mention(context.mention.fullname) or context.mention
         is_old = self._clock() > mention.seen_at + self._settings.bot_retry_for
-        if not is_old and (max_attempts is None or mention.attempts < max_attempts):
-            self._outbox.postpone(mention, mention.state)
+        if not is_old and (max_attempts is None or mention.failed(reason) < max_attempts):
+            self._outbox.postpone(mention, mention.state, reason)
             return
         command = self._policy.command(context.request) if context.request else None
         if command is not None and command.kind == "delete":
@@ -296,7 +296,7 @@ class MentionHandler:
             except ForwardingError as error:
                 log.error("forwarding_failed entry=%s topic=%s error=%s", mention.fullname, topic, error)
                 if now < mention.seen_at + self._settings.bot_retry_for:
-                    self._outbox.postpone(mention, State.SEEN)
+                    self._outbox.postpone(mention, State.SEEN, "webhook")
                     return
             self._database.update(mention.fullname, State.SEEN, now, outcome="forwarded")
             mention = replace(mention, outcome="forwarded")
@@ -367,7 +367,7 @@ class MentionHandler:
         try:
             done = self._tasks.done(mention.fullname)
         except NotFoundError:  # the service has lost its memory: once more from the beginning
-            self._outbox.postpone(mention, State.SEEN)
+            self._outbox.postpone(mention, State.SEEN, "job_lost")
             return
         except InColorError as error:
             self._say_in_color(context, error.task)
@@ -413,7 +413,8 @@ class MentionHandler:
             self._eraser.erase(mention)
         elif mention.state == State.REFUSED and mention.reply:
             self._reddit.delete(mention.reply)
-            self._database.update(mention.fullname, State.SEEN, self._clock(), outcome="", attempts=0)
+            anew = {"outcome": "", "attempts": 0, "failure": "", "failures": 0}
+            self._database.update(mention.fullname, State.SEEN, self._clock(), **anew)
             log.info("mention_edited mention=%s", mention.fullname)
 
     # Ends.
@@ -436,8 +437,8 @@ class MentionHandler:
                 self._refuse(context, _REASONS[error.code])
             elif error.code.startswith("USER"):
                 self._give_up(mention, error.code.lower())
-            elif mention.attempts < 2:  # one refusal may be a mishap
-                self._outbox.postpone(mention, mention.state)
+            elif mention.failed("forbidden") < 2:  # one refusal may be a mishap
+                self._outbox.postpone(mention, mention.state, "forbidden")
             elif self._reddit.is_banned_from(mention.subreddit):
                 self._database.opt_out("banned", mention.subreddit)
                 self._refuse(context, Reason.BANNED)

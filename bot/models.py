@@ -110,7 +110,11 @@ class Mention:
     created_at: float = 0.0
     """When it was written."""
     attempts: int = 0
-    """Steps that failed."""
+    """Steps that failed, for whatever reason: the more, the later the next."""
+    failure: str = ""
+    """Why the last of them did."""
+    failures: int = 0
+    """How many in a row did for that reason."""
     outcome: str = ""
     """What was said; in the state `replying`, what is being said."""
     final_state: State | None = None
@@ -131,6 +135,10 @@ class Mention:
     """Reddit's id of the picture that was uploaded for the reply."""
     uploads: int = 0
     """How often that was begun."""
+
+    def failed(self, why: str) -> int:
+        """How many of its last steps failed for this reason and no other."""
+        return self.failures if self.failure == why else 0
 
 
 @dataclass(frozen=True, slots=True)

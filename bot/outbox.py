@@ -127,7 +127,7 @@ class Outbox:
         try:
             comment, is_refused = self._say(mention.fullname, signed, picture, due_at)
         except UncertainError:
-            self.postpone(mention, State.REPLYING)
+            self.postpone(mention, State.REPLYING, "no_answer")
             return False
         except (ThrottledError, ForbiddenError) as error:
             self._put_back(mention)
@@ -135,7 +135,7 @@ class Outbox:
             raise
         except DeletedError:  # the next step sees whether the mention is
             self._put_back(mention)
-            self.postpone(mention, mention.state)
+            self.postpone(mention, mention.state, "gone")
             return False
         self._confirm(mention, outcome, final_state, comment)
         age = self._clock() - mention.seen_at
@@ -196,8 +196,8 @@ class Outbox:
             DeletedError,
             ForbiddenError,
         ):  # nobody can tell; to say it again would be worse than not to say it
-            if mention.attempts < MAX_LOOKS:
-                self.postpone(mention, State.REPLYING)
+            if mention.failed("unseen") < MAX_LOOKS:
+                self.postpone(mention, State.REPLYING, "unseen")
             else:
                 self._database.update(mention.fullname, State.GIVEN_UP, self._clock(), outcome="uncertain")
             return
@@ -211,12 +211,12 @@ class Outbox:
         self._confirm(mention, mention.outcome, mention.final_state, mine[0])
         log.info("reply_found mention=%s outcome=%s", mention.fullname, mention.outcome)
 
-    def postpone(self, mention: Mention, state: State) -> None:
-        """Again later, each time twice as late."""
+    def postpone(self, mention: Mention, state: State, why: str) -> None:
+        """Again later, each time twice as late. `why`: so that one reason does not use up the tries of another."""
         delay = min(self._retry_delay * 2 ** min(mention.attempts, 16), MAX_RETRY_DELAY)
         now = self._clock()
-        attempts = mention.attempts + 1
-        self._database.update(mention.fullname, state, now, due_at=now + delay, attempts=attempts)
+        failed = {"attempts": mention.attempts + 1, "failure": why, "failures": mention.failed(why) + 1}
+        self._database.update(mention.fullname, state, now, due_at=now + delay, **failed)
 
     def _confirm(self, mention: Mention, outcome: str, state: State, comment: Comment | None) -> None:
         """It was said; None: without a comment, as in a dry run."""

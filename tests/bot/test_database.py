@@ -148,7 +148,7 @@ def test_a_database_of_another_version_is_refused_with_advice(tmp_path, version,
     other = sqlite3.connect(tmp_path / "other")
     other.execute(f"PRAGMA user_version = {version}")
     other.close()
-    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 4. {advice}"):
+    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 5. {advice}"):
         Database(tmp_path / "other")
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Database(tmp_path / "none")
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_database_of_a_version_before_is_taken_over(tmp_path, version):
     path = tmp_path / "bot.sqlite"
     database = Database(path)
@@ -168,7 +168,8 @@ def test_a_database_of_a_version_before_is_taken_over(tmp_path, version):
     old = sqlite3.connect(path)
     added = {3: [("mentions", "created_at"), ("tasks", "from_preview")]}
     added[4] = [("mentions", "media"), ("mentions", "uploads"), ("bot", "checked_at")]
-    columns = [column for later in range(version + 1, 5) for column in added[later]]
+    added[5] = [("mentions", "failure"), ("mentions", "failures")]
+    columns = [column for later in range(version + 1, 6) for column in added[later]]
     for statement in (
         *(f"ALTER TABLE {table} DROP COLUMN {name}" for table, name in columns),
         f"PRAGMA user_version = {version}",
@@ -178,6 +179,7 @@ def test_a_database_of_a_version_before_is_taken_over(tmp_path, version):
     database = Database(path)
     assert database.secret == secret
     assert (database.mention("t1_a").media, database.mention("t1_a").uploads) == ("", 0)
+    assert database.mention("t1_a").failed("busy") == 0
     assert database.progress().checked_at is None
     assert not database.add(mention("t1_a")), "it is known, and not answered twice"
     task = Task("0" * 32, "t1_a", 1, 1, "https://i.redd.it/a.jpg", 1.0, from_preview=True)

@@ -165,6 +165,56 @@ def test_a_photo_whose_answer_was_lost_is_erased_where_the_mention_was_edited_me
     assert lost not in quick_service.jobs, "its secret is the bot's own, whatever became of the answer"
 
 
+@pytest.fixture
+def after_an_outage(server, shown, here, quick_service, unused_url):
+    """A bot whose service was away for so long that a mention was put off nine times, and is there again."""
+    server.person("ben").comment(shown(), "u/colorizebot")
+    down = here(bot_service_url=unused_url)
+    for _ in range(9):
+        down.loop.round()
+        down.ahead += 3600
+    bot = here(bot_service_url=quick_service.url)
+    bot.ahead = down.ahead
+    return bot
+
+
+def test_a_refusal_after_an_outage_may_be_a_mishap(server, after_an_outage):
+    fault = server.fail("/api/comment", 403)
+    after_an_outage.ahead += 3600
+    after_an_outage.loop.round()
+    after_an_outage.ahead += 3600
+    after_an_outage.work(lambda: after_an_outage.states() == {"replied": 1})
+    assert fault.hits
+    assert "Here it is in color" in server.bot.comments()[0].text
+
+
+def test_one_failure_after_an_outage_is_not_the_last_try(server, after_an_outage, monkeypatch):
+    decide, failed = after_an_outage.loop.policy.decide, []
+
+    def fail_once(context):
+        if not failed:
+            failed.append(context)
+            raise ZeroDivisionError
+        return decide(context)
+
+    monkeypatch.setattr(after_an_outage.loop.policy, "decide", fail_once)
+    after_an_outage.loop.round()
+    after_an_outage.ahead += 3600
+    after_an_outage.work(server.bot.comments)
+    assert failed
+    assert "Here it is in color" in server.bot.comments()[0].text
+
+
+def test_a_reply_that_cannot_be_looked_for_once_after_an_outage_is_looked_for_again(server, after_an_outage):
+    server.fail("/api/comment", 502, when="after")
+    hidden = [server.fail("/comments/*", 403), server.fail("/user/*", 403)]
+    for _ in range(5):
+        after_an_outage.loop.round()
+        after_an_outage.ahead += 3600
+    assert any(fault.hits for fault in hidden)
+    assert after_an_outage.states() == {"replied": 1}
+
+
 def test_where_the_service_stays_down_it_is_said_in_the_end(server, shown, here, unused_url):
     server.person("ben").comment(shown(), "u/colorizebot")
     bot = here(bot_service_url=unused_url, bot_retry_for=30, bot_poll_interval=5)
