@@ -212,7 +212,10 @@ class MentionHandler:
             raise
         except NoAnswerError as error:
             mention = self._database.mention(name) or context.mention
-            self._outbox.postpone(mention, mention.state, "no_answer")
+            if self._is_hopeless(mention) and mention.state != State.REPLYING:
+                self._put_off(context, Reason.FAILED, max_attempts=0)
+            else:
+                self._outbox.postpone(mention, mention.state, "no_answer")
             self._unanswered += 1
             if self._unanswered > 1:
                 raise
@@ -236,8 +239,7 @@ class MentionHandler:
     def _put_off(self, context: Context, reason: Reason, max_attempts: int | None) -> None:
         """Again later, or never: after so many attempts, and when it is too old."""
         mention = self._database.mention(context.mention.fullname) or context.mention
-        is_old = self._clock() > mention.seen_at + self._settings.bot_retry_for
-        if not is_old and (max_attempts is None or mention.failed(reason) < max_attempts):
+        if not self._is_old(mention) and (max_attempts is None or mention.failed(reason) < max_attempts):
             self._outbox.postpone(mention, mention.state, reason)
             return
         command = self._policy.command(context.request) if context.request else None
@@ -250,12 +252,25 @@ class MentionHandler:
             context = replace(context, mention=mention)
             self._guarded(context, lambda it: self._refuse(it, reason))
 
+    def _is_old(self, mention: Mention) -> bool:
+        return self._clock() > mention.seen_at + self._settings.bot_retry_for
+
+    def _is_hopeless(self, mention: Mention) -> bool:
+        """Whether Reddit has not answered to it for as long as it is retried.
+
+        Not at the first failure: what waited for days while comments were held back is to be tried more than once.
+        """
+        return self._is_old(mention) and mention.failed("no_answer") >= MAX_ATTEMPTS
+
     def _look_again(self, mention: Mention, state: State) -> None:
         now = self._clock()
         self._database.update(mention.fullname, state, now, due_at=now + LOOK_AGAIN)
 
     def _resume(self, context: Context) -> None:
         self._outbox.resume(context.mention)
+        now = self._database.mention(context.mention.fullname)
+        if now and now.state in (State.SEEN, State.COLORED) and self._is_hopeless(now):  # it was not said
+            self._give_up(now, "no_answer")
         self._delete_tasks_when_over(context.mention)
 
     # From seen to queued.

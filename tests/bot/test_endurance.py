@@ -32,6 +32,45 @@ def test_a_thread_that_always_fails_holds_up_no_other(server, shown, bot):
     assert sorted(said.parent.fullname for said in server.bot.comments()) == [bad.fullname, good.fullname]
 
 
+@pytest.mark.usefixtures("retry_at_once")
+def test_a_mention_that_reddit_takes_no_answer_to_is_given_up_after_a_day(server, shown, bot, quick_service):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    server.fail("/api/comment", 502, times=None)
+    for _ in range(20):  # hours
+        bot.loop.round()
+        bot.ahead += 3600
+    assert bot.states().get("given_up") is None
+    assert server.bot.unread()
+    for _ in range(20):
+        bot.loop.round()
+        bot.ahead += 3600
+    assert (bot.states(), quick_service.jobs) == ({"given_up": 1}, {})
+    assert not server.bot.unread()
+
+
+@pytest.mark.usefixtures("retry_at_once")
+def test_who_asks_for_a_deletion_that_reddit_does_not_answer_is_told_after_a_day(server, shown, bot, ask):
+    answer = ask("ben", shown())
+    server.person("ben").comment(answer, "delete")
+    server.fail("/api/del", 503, times=None)
+    for _ in range(40):
+        bot.loop.round()
+        bot.ahead += 3600
+    assert "I could not take that back" in server.bot.comments()[-1].text
+    assert not server.bot.unread()
+
+
+def test_what_was_held_back_for_days_is_not_given_up_for_one_lost_call(server, shown, bot):
+    server.person("ben").comment(shown(), "u/colorizebot")
+    held = server.fail("/api/comment", "RATELIMIT")
+    bot.work(lambda: held.hits)
+    bot.ahead += 3 * 24 * 3600
+    lost = server.fail("/api/comment", 502)
+    bot.work(server.bot.comments)
+    assert lost.hits
+    assert "Here it is in color" in server.bot.comments()[0].text
+
+
 def test_an_answer_that_a_long_thread_does_not_show_is_found_all_the_same(server, shown, bot):
     server.world.most_replies = 2
     mention = server.person("ben").comment(shown(), "u/colorizebot")
