@@ -33,7 +33,7 @@ from bot.images import open_client
 from bot.mentions import MentionHandler, place_of
 from bot.models import Channel, Comment, Mention, Message, State
 from bot.outbox import Eraser, Outbox, Sweeper
-from bot.policy import Policy
+from bot.policy import HOUR, Policy
 from bot.reddit import (
     MARK_READ_SIZE,
     PAGE_SIZE,
@@ -325,6 +325,7 @@ class Loop:
     def _one_round(self) -> None:
         if self._clock() >= self._poll_at:
             self.policy.refresh()
+            self.database.forget_tallies(self._clock() - HOUR)
             self._poll()
             self._poll_at = self._clock() + self._settings.bot_poll_interval
         if self._visibility.is_due():

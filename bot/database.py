@@ -1,7 +1,7 @@
 """What the bot remembers, in one SQLite file with one writer: all SQL is here.
 
-People are kept as keyed hashes, never by name. Of what is erased only the fullname and the state stay, so that nothing
-is answered twice; the rest is overwritten in the file.
+People are kept as keyed hashes, never by name. Of what is erased only the fullname, the state and the times stay, so that
+nothing is answered twice, and for an hour keyed hashes by which limits count it; the rest is overwritten in the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from bot.models import Mention, Progress, State, Task
 
-VERSION = 5
+VERSION = 6
 _SCHEMA = """
 CREATE TABLE mentions (
     fullname TEXT PRIMARY KEY,
@@ -70,6 +70,8 @@ CREATE TABLE claims (
     PRIMARY KEY (post, image_url, vividness)
 ) WITHOUT ROWID;
 CREATE INDEX claims_mention ON claims (mention);
+CREATE TABLE tallies (limited TEXT NOT NULL, at REAL NOT NULL);
+CREATE INDEX tallies_limited ON tallies (limited, at);
 CREATE TABLE opt_outs (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 CREATE TABLE bottiquette (subreddit TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE bot (
@@ -94,8 +96,12 @@ _TO_5 = (
     "ALTER TABLE mentions ADD COLUMN failure TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE mentions ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
 )
-_FROM = {2: (*_TO_3, *_TO_4, *_TO_5), 3: (*_TO_4, *_TO_5), 4: _TO_5}
-"""What brings an older file up to date."""
+_TO_6 = (
+    "CREATE TABLE tallies (limited TEXT NOT NULL, at REAL NOT NULL)",
+    "CREATE INDEX tallies_limited ON tallies (limited, at)",
+)
+_STEPS = {2: _TO_3, 3: _TO_4, 4: _TO_5, 5: _TO_6}
+"""What brings a file of each version to the next."""
 _MENTION = ", ".join(field.name for field in fields(Mention))
 _TASK = ", ".join(field.name for field in fields(Task))
 _PROGRESS = ", ".join(field.name for field in fields(Progress))
@@ -105,6 +111,8 @@ _SERVED = (
     "state NOT IN ('seen', 'given_up', 'erased')"
     " AND outcome NOT IN ('limit_user', 'limit_subreddit', 'limit_thread')"
 )
+_SAID = "state IN ('replied', 'refused') AND outcome != 'colored'"
+_IN_THREAD = "state IN ('queued', 'colored', 'replying', 'replied', 'refused')"
 _COLORED = "(state IN ('queued', 'colored', 'replying') OR outcome IN ('colored', 'again'))"
 """What fills a thread: pictures, and not what others, who may want to fill it, have said."""
 
@@ -144,9 +152,10 @@ class Database:
     def _create_or_check(self) -> None:
         with self._transaction():
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found in _FROM:
-                for statement in (*_FROM[found], f"PRAGMA user_version = {VERSION}"):
+            if found in _STEPS:
+                for statement in (it for version in range(found, VERSION) for it in _STEPS[version]):
                     self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
             elif found not in (0, VERSION):
                 advice = (
                     "Update the bot" if found > VERSION else "Move the file away: the bot begins a new one"
@@ -254,8 +263,9 @@ class Database:
                 self._db.execute("DELETE FROM claims WHERE mention = ?", (fullname,))
 
     def erase(self, fullname: str) -> None:
-        """Leave of it nothing but that it was."""
+        """Leave of it nothing but that it was, and for limits, until `forget_tallies`, that it counts."""
         with self._transaction():
+            self._tally(fullname)
             self._forget_pictures(fullname)
             self._db.execute(
                 "UPDATE mentions SET state = 'erased', author_hash = '', subreddit = '', post = '', reply = '',"
@@ -264,6 +274,41 @@ class Database:
                 (fullname,),
             )
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log, too, forgets
+
+    def _tally(self, fullname: str) -> None:
+        """Note against which limits it counted: without that, to take each answer back would be to have no limit."""
+        sql = (
+            f"SELECT author_hash, subreddit, post, seen_at, created_at, {_SERVED}, {_COLORED}, {_SAID}, {_IN_THREAD}"
+            " FROM mentions WHERE fullname = ? AND author_hash != ''"
+        )
+        row = self._db.execute(sql, (fullname,)).fetchone()
+        if row is None:
+            return
+        author, subreddit, post, seen_at, created_at, served, colored, said, in_thread = row
+        noted = [self._limited("written", author)]
+        noted += (
+            [self._limited("author_hash", author), self._limited("subreddit", subreddit)] if served else []
+        )
+        noted += [self._limited("post", post)] if colored else []
+        noted += [self._limited("said", author)] if said else []
+        noted += [self._limited("thread", author, post)] if in_thread else []
+        times = [created_at, *[seen_at] * (len(noted) - 1)]
+        self._db.executemany("INSERT INTO tallies VALUES (?, ?)", zip(noted, times, strict=True))
+
+    def _limited(self, limit: str, *of: str) -> str:
+        """Whom or what a limit counts, so that nobody reads it who does not ask for just that."""
+        return self.hash(" ".join((limit, *of)))
+
+    def _tallied(self, since: float, limit: str, *of: str, until: float = float("inf")) -> int:
+        """How much of what was erased counts against a limit."""
+        sql = "SELECT count(*) FROM tallies WHERE limited = ? AND at > ? AND at <= ?"
+        found: int = self._db.execute(sql, (self._limited(limit, *of), since, until)).fetchone()[0]
+        return found
+
+    def forget_tallies(self, before: float) -> None:
+        """What was asked for until then and is erased counts no more."""
+        if self._db.execute("DELETE FROM tallies WHERE at <= ?", (before,)).rowcount:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def forget_pictures(self, fullname: str) -> None:
         """The reply stays, and so does who may have it taken back."""
@@ -293,28 +338,26 @@ class Database:
         which = "outcome = ?" if outcome else f"{_COLORED if column == 'post' else _SERVED} AND '' = ?"
         sql = f"SELECT count(*) FROM mentions WHERE {column} = ? AND seen_at > ? AND {which}"
         found: int = self._db.execute(sql, (value, since, outcome)).fetchone()[0]
-        return found
+        return found if outcome else found + self._tallied(since, column, value)
 
     def count_said(self, author_hash: str, since: float, **columns: str) -> int:
         """Replies that a person has had since then, pictures apart but not links to them; only those with these columns."""
         which = "".join(f" AND {name} = ?" for name in columns)
-        said = "state IN ('replied', 'refused') AND outcome != 'colored'"
-        sql = f"SELECT count(*) FROM mentions WHERE author_hash = ? AND seen_at > ? AND {said}{which}"
+        sql = f"SELECT count(*) FROM mentions WHERE author_hash = ? AND seen_at > ? AND {_SAID}{which}"
         found: int = self._db.execute(sql, (author_hash, since, *columns.values())).fetchone()[0]
-        return found
+        return found if columns else found + self._tallied(since, "said", author_hash)
 
     def count_in_thread(self, author_hash: str, post: str) -> int:
         """Replies of every kind that a person has had in a thread, or is about to have."""
-        states = "state IN ('queued', 'colored', 'replying', 'replied', 'refused')"
-        sql = f"SELECT count(*) FROM mentions WHERE author_hash = ? AND post = ? AND {states}"
+        sql = f"SELECT count(*) FROM mentions WHERE author_hash = ? AND post = ? AND {_IN_THREAD}"
         found: int = self._db.execute(sql, (author_hash, post)).fetchone()[0]
-        return found
+        return found + self._tallied(0.0, "thread", author_hash, post)
 
     def count_written(self, author_hash: str, since: float, until: float) -> int:
         """Mentions that a person wrote between two times, whatever came of them."""
         sql = "SELECT count(*) FROM mentions WHERE author_hash = ? AND created_at > ? AND created_at <= ?"
         found: int = self._db.execute(sql, (author_hash, since, until)).fetchone()[0]
-        return found
+        return found + self._tallied(since, "written", author_hash, until=until)
 
     def _mentions(self, where: str, *values: object) -> list[Mention]:
         mentions = []

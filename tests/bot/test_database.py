@@ -126,6 +126,32 @@ def test_limits_count_what_was_served_and_not_what_was_refused_for_them(database
     assert database.count("author_hash", "ben's hash", NOW - 1, "limit_user") == 1
 
 
+def test_what_was_erased_counts_until_that_is_forgotten(database):
+    for number, state in enumerate([State.REPLIED, State.SEEN]):  # an answer, and who takes it back
+        database.add(mention(f"t1_{number}", seen_at=NOW, created_at=NOW))
+        if state == State.REPLIED:
+            database.update(f"t1_{number}", state, NOW, outcome="colored")
+    for _ in range(2):  # a second time erases nothing more
+        database.erase("t1_0")
+        database.erase("t1_1")
+
+    def counted() -> list[int]:
+        return [
+            database.count("author_hash", "ben's hash", NOW - 1),
+            database.count("subreddit", "oldphotos", NOW - 1),
+            database.count("post", "t3_p", 0.0),
+            database.count_in_thread("ben's hash", "t3_p"),
+            database.count_written("ben's hash", NOW - 60, NOW),
+        ]
+
+    assert counted() == [1, 1, 1, 1, 2]
+    assert database.count("author_hash", "cleo's hash", NOW - 1) == 0
+    database.forget_tallies(NOW - 1)
+    assert counted() == [1, 1, 1, 1, 2]
+    database.forget_tallies(NOW)
+    assert counted() == [0, 0, 0, 0, 0]
+
+
 def test_who_opts_out_may_opt_in_again(database):
     database.opt_out("subreddit", "OldPhotos")
     assert database.has_opted_out("subreddit", "oldphotos")
@@ -148,7 +174,7 @@ def test_a_database_of_another_version_is_refused_with_advice(tmp_path, version,
     other = sqlite3.connect(tmp_path / "other")
     other.execute(f"PRAGMA user_version = {version}")
     other.close()
-    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 5. {advice}"):
+    with pytest.raises(DatabaseError, match=f"version {version}; this bot reads 6. {advice}"):
         Database(tmp_path / "other")
 
 
@@ -158,7 +184,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         Database(tmp_path / "none")
 
 
-@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_a_database_of_a_version_before_is_taken_over(tmp_path, version):
     path = tmp_path / "bot.sqlite"
     database = Database(path)
@@ -171,6 +197,7 @@ def test_a_database_of_a_version_before_is_taken_over(tmp_path, version):
     added[5] = [("mentions", "failure"), ("mentions", "failures")]
     columns = [column for later in range(version + 1, 6) for column in added[later]]
     for statement in (
+        "DROP TABLE tallies",
         *(f"ALTER TABLE {table} DROP COLUMN {name}" for table, name in columns),
         f"PRAGMA user_version = {version}",
     ):

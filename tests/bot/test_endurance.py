@@ -230,6 +230,20 @@ def test_words_have_a_limit_too(server, shown, bot):
     assert len(server.bot.comments()) == bot.settings.bot_user_limit
 
 
+def test_who_takes_each_answer_back_has_limits_all_the_same_for_an_hour(
+    server, shown, ask, here, quick_service
+):
+    bot = here(bot_service_url=quick_service.url, bot_user_limit=3)
+    for number in range(3):
+        answer = ask("ben", shown(f"{number}.jpg"), at=bot)
+        ask("ben", answer, "delete", at=bot)
+        server.clock.advance(60)  # no faster than a person
+    assert server.bot.comments() == []
+    assert "others must have their turn first" in ask("ben", shown("3.jpg"), at=bot).text
+    bot.ahead += 3700
+    assert "Here it is in color" in ask("ben", shown("4.jpg"), at=bot).text
+
+
 def test_what_strangers_say_does_not_fill_a_thread(server, shown, here, quick_service):
     bot = here(bot_service_url=quick_service.url, bot_thread_limit=2)
     post = shown()
