@@ -389,10 +389,14 @@ def test_what_a_zip_unpacks_to_is_charged_while_it_is_in_hand(narrow, until):
     until(lambda: send().status_code == 202, 10, "there is room again")
 
 
-def test_a_spool_that_is_smaller_than_a_body_is_said_at_the_start(monkeypatch):
-    monkeypatch.setenv("AUTOCHROME_SPOOL_BYTES", "1000000")
+def test_a_spool_that_takes_no_full_zip_is_said_at_the_start(monkeypatch):
+    monkeypatch.setenv("AUTOCHROME_BATCH_BYTES", "50000000")
+    monkeypatch.setenv("AUTOCHROME_MAX_BYTES", "20000000")
+    monkeypatch.setenv("AUTOCHROME_SPOOL_BYTES", "60000000")  # a ZIP, without room for a photo of it
     with pytest.raises(SettingsError, match="AUTOCHROME_SPOOL_BYTES is smaller"):
         read()
+    monkeypatch.setenv("AUTOCHROME_SPOOL_BYTES", "71000000")
+    assert read().effective_spool_bytes == 71_000_000
 
 
 def test_waiting_for_the_answer_is_not_uploading_slowly(settings, client, serve, gray_photo):
