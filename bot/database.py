@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from bot.models import Mention, Progress, State, Task
 
-VERSION = 6
+VERSION = 5
 _SCHEMA = """
 CREATE TABLE mentions (
     fullname TEXT PRIMARY KEY,
@@ -95,12 +95,10 @@ _TO_4 = (
 _TO_5 = (
     "ALTER TABLE mentions ADD COLUMN failure TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE mentions ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
-)
-_TO_6 = (
     "CREATE TABLE tallies (limited TEXT NOT NULL, at REAL NOT NULL)",
     "CREATE INDEX tallies_limited ON tallies (limited, at)",
 )
-_STEPS = {2: _TO_3, 3: _TO_4, 4: _TO_5, 5: _TO_6}
+_STEPS = {2: _TO_3, 3: _TO_4, 4: _TO_5}
 """What brings a file of each version to the next."""
 _MENTION = ", ".join(field.name for field in fields(Mention))
 _TASK = ", ".join(field.name for field in fields(Task))
@@ -285,15 +283,16 @@ class Database:
         if row is None:
             return
         author, subreddit, post, seen_at, created_at, served, colored, said, in_thread = row
-        noted = [self._limited("written", author)]
-        noted += (
-            [self._limited("author_hash", author), self._limited("subreddit", subreddit)] if served else []
-        )
-        noted += [self._limited("post", post)] if colored else []
-        noted += [self._limited("said", author)] if said else []
-        noted += [self._limited("thread", author, post)] if in_thread else []
-        times = [created_at, *[seen_at] * (len(noted) - 1)]
-        self._db.executemany("INSERT INTO tallies VALUES (?, ?)", zip(noted, times, strict=True))
+        limits = [
+            (True, created_at, ("written", author)),
+            (served, seen_at, ("author_hash", author)),
+            (served, seen_at, ("subreddit", subreddit)),
+            (colored, seen_at, ("post", post)),
+            (said, seen_at, ("said", author)),
+            (in_thread, seen_at, ("thread", author, post)),
+        ]
+        counted = [(self._limited(*limit), at) for counts, at, limit in limits if counts]
+        self._db.executemany("INSERT INTO tallies VALUES (?, ?)", counted)
 
     def _limited(self, limit: str, *of: str) -> str:
         """Whom or what a limit counts, so that nobody reads it who does not ask for just that."""

@@ -310,7 +310,7 @@ class MentionHandler:
                 forward(written, topic, webhook)
             except ForwardingError as error:
                 log.error("forwarding_failed entry=%s topic=%s error=%s", mention.fullname, topic, error)
-                if now < mention.seen_at + self._settings.bot_retry_for:
+                if not self._is_old(mention):
                     self._outbox.postpone(mention, State.SEEN, "webhook")
                     return
             self._database.update(mention.fullname, State.SEEN, now, outcome="forwarded")

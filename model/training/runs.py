@@ -133,7 +133,7 @@ def resume(run: Path, parts: dict[str, Any], metadata: dict[str, Any]) -> Progre
 
 
 def end(run: Path) -> int:
-    """The step at which a run's last stage ends: as its configuration says, or before, where its patience ended it."""
+    """The step at which a run's last stage ends: as its configuration says, or before, where early stopping ended it."""
     saved = _read(run / CHECKPOINT, {"progress", "metadata"})
     return _end(saved["metadata"]["config"], Progress(**saved["progress"]))
 

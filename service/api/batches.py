@@ -390,7 +390,6 @@ class BatchUpload:
         `photo` does."""
         settings = self._state.settings
         bounds = Bounds(settings.batch_files, settings.batch_bytes, settings.max_bytes)
-
         caller = payer(self._owner, self._address)
 
         def admit(size: int) -> None:

@@ -369,7 +369,7 @@ def test_a_run_that_goes_on_keeps_the_list_of_what_it_left_out(tmp_path: Path) -
     assert (tmp_path / "left_out.txt").read_text() == "gray\ta.jpg\n"
 
 
-def test_a_run_that_its_patience_ended_is_extended_from_there_also_to_the_steps_that_it_was_to_have(
+def test_a_run_that_early_stopping_ended_is_extended_from_there_also_to_the_steps_that_it_was_to_have(
     tmp_path: Path,
 ) -> None:
     config = lite("steps=600", "patience=8", "blend=1", "keep_best=true")

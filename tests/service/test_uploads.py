@@ -371,9 +371,8 @@ def test_a_batch_of_many_photos_is_charged_for_those_that_are_in_hand(narrow, gr
 
 def test_what_a_zip_unpacks_to_is_charged_while_it_is_in_hand(narrow, until):
     photo, archive = io.BytesIO(), io.BytesIO()
-    Image.new("RGB", (256, 256), (90, 120, 60)).save(
-        photo, "BMP"
-    )  # 196,662 bytes, of which the ZIP makes 1,000
+    # 196,662 bytes, of which the ZIP makes 1,000.
+    Image.new("RGB", (256, 256), (90, 120, 60)).save(photo, "BMP")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("photo.bmp", photo.getvalue())
 
